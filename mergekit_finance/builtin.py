@@ -1,0 +1,48 @@
+"""This package's own parts, registered through the same hooks that third parties use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hookspecs import hookimpl
+from mergekit_finance.paths import bundled
+
+if TYPE_CHECKING:
+    from mergekit.merge_methods import MergeMethod
+
+    from mergekit_finance.data.registry import Dataset
+    from mergekit_finance.families import Family
+    from mergekit_finance.report import Section
+
+
+@hookimpl
+def finance_merge_methods() -> "Sequence[MergeMethod]":
+    from mergekit_finance.merge_methods.catalog import METHODS
+
+    return METHODS
+
+
+@hookimpl
+def finance_task_folders() -> Sequence[Path]:
+    return [bundled("lm_eval_tasks")]
+
+
+@hookimpl
+def finance_datasets() -> "Sequence[Dataset]":
+    from mergekit_finance.data.registry import builtin_datasets
+
+    return builtin_datasets()
+
+
+@hookimpl
+def finance_families() -> "Sequence[Family]":
+    from mergekit_finance.families import builtin_families
+
+    return builtin_families()
+
+
+@hookimpl
+def finance_report_sections() -> "Sequence[Section]":
+    from mergekit_finance.report import builtin_sections
+
+    return builtin_sections()
