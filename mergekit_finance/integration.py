@@ -56,19 +56,20 @@ def on_task_manager(host: ModuleType) -> None:
     if getattr(original, "adds_finance_tasks", False):
         return
     builtin_tasks = Path(host.__file__).resolve().parent
+    ours = task_folders()  # now, not at the first build: a fault of ours must not come up inside the host
 
     def build(paths: Iterable[Path], **options: Any) -> dict[str, Any]:
-        return original(_with_ours(list(paths), builtin_tasks), **options)
+        return original(_with_ours(list(paths), ours, builtin_tasks), **options)
 
     build.adds_finance_tasks = True  # type: ignore[attr-defined]
     index.build = staticmethod(build)
 
 
-def _with_ours(paths: list[Path], builtin_tasks: Path) -> list[Path]:
+def _with_ours(paths: list[Path], ours: list[Path], builtin_tasks: Path) -> list[Path]:
     present = {Path(p).resolve() for p in paths}
-    ours = [folder for folder in task_folders() if folder.resolve() not in present]
+    missing = [folder for folder in ours if folder.resolve() not in present]
     position = 1 if paths and Path(paths[0]).resolve() == builtin_tasks else 0
-    return paths[:position] + ours + paths[position:]
+    return paths[:position] + missing + paths[position:]
 
 
 def task_folders() -> list[Path]:

@@ -64,7 +64,9 @@ def _one_line(fault: BaseException) -> str:
 
 
 def _warn(name: str, fault: BaseException) -> None:
-    warnings.warn(f"mergekit-finance plugin {name!r} is left out: {_one_line(fault)}", RuntimeWarning, stacklevel=3)
+    warnings.warn(
+        f"mergekit-finance plugin {name!r} is left out: {_one_line(fault)}", RuntimeWarning, stacklevel=3
+    )
 
 
 def _third_parties() -> list[EntryPoint]:

@@ -85,7 +85,8 @@ def _call(function, module):
 
 def install():
     """Put the finder first on sys.meta_path, once, unless the switch is off."""
-    if os.environ.get(SWITCH) == "0" or any(type(f).__name__ == "_Finder" and
-                                             type(f).__module__ == __name__ for f in sys.meta_path):
+    if os.environ.get(SWITCH) == "0" or any(
+        type(f).__name__ == "_Finder" and type(f).__module__ == __name__ for f in sys.meta_path
+    ):
         return
     sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,133 @@
+"""`run` and `demo`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mergekit-finance run recipe.yml -o out
+  mergekit-finance run recipe.yml -o out --tasks finance_bench_fpb --limit 200 --device cuda
+  mergekit-finance run recipe.yml -o out --source sample        # no data at hand
+"""
+)
+@click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for gain.json and models/<name>/ with lm-eval's results and samples.",
+)
+@click.option(
+    "--tasks", help="Comma-separated tasks or groups. Default: the recipe's, else three finance tasks."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="First N items of every task (a random sample: rows are in hash order).",
+)
+@click.option(
+    "--device", default=None, help="cpu, cuda, cuda:1, …  [default: cuda where there is one, else cpu]"
+)
+@click.option("--batch-size", default="8", show_default=True, help="As lm_eval's: a number, auto or auto:N.")
+@click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    help="Dtype to evaluate in; auto: as stored.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A mirror; before FINANCE_BENCH_DATA.",
+)
+@click.option("--source", help="A dataset source by name, e.g. hub, github, sample.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Let models and tokenizers run code of their own (danger)."
+)
+def run(
+    recipe: Path,
+    out: Path,
+    tasks: str | None,
+    limit: int | None,
+    device: str | None,
+    batch_size: str,
+    dtype: str,
+    data_dir: Path | None,
+    source: str | None,
+    trust_remote_code: bool,
+) -> None:
+    """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
+
+    What is stored in the output folder already is not evaluated again.
+    """
+    from mergekit_finance import recipe as recipes
+    from mergekit_finance.evaluation import Harness
+    from mergekit_finance.run import DEFAULT_TASKS, Run
+
+    _check_device(device)
+    checked = recipes.load(recipe)
+    names = tuple(tasks.split(",")) if tasks else checked.finance.tasks or DEFAULT_TASKS
+    metadata = {k: str(v) for k, v in (("data_dir", data_dir), ("source", source)) if v}
+    harness = Harness(names, limit, _batch(batch_size), device or default_device(), dtype, metadata)
+    _show(Run(checked, harness, out, trust_remote_code)(), out)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mergekit-finance demo
+  FINANCE_BENCH_DATA=mirror mergekit-finance demo --limit 50      # on real rows
+"""
+)
+@click.option(
+    "-o", "--out", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="First N items of every task."
+)
+def demo(out: Path, limit: int) -> None:
+    """The main job on tiny local models: make them, merge two, evaluate, print Gain and OG."""
+    from mergekit_finance.demo import demo as make
+
+    out.mkdir(parents=True, exist_ok=True)
+    _show(make(out, limit, lambda text: click.echo(text, err=True)), out)
+
+
+def default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_device(device: str | None) -> None:
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as fault:
+        raise click.ClickException(f"--device {device}: {str(fault).splitlines()[0]}") from fault
+
+
+def _batch(text: str) -> int | str:
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    if text == "auto" or (text.startswith("auto:") and text[5:].isdigit()):
+        return text
+    raise click.ClickException(f"--batch-size {text!r}: give a number, auto or auto:N")
+
+
+def _show(result: dict[str, Any], out: Path) -> None:
+    from mergekit_finance.report import render
+
+    click.echo(
+        f"\n{render(result)}\n\n"
+        f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'models'}"
+    )

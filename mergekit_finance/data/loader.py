@@ -1,0 +1,116 @@
+"""The one loader of all tasks: `custom_dataset: !function mergekit_finance.data.loader.load`.
+
+Where rows come from, in order: `source` or `data_dir` in `--metadata`; the mirror named by
+FINANCE_BENCH_DATA; the cache; the Hub or a pinned URL.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergekit_finance.data.adapters import Row, adapter
+from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
+from mergekit_finance.data.records import read
+from mergekit_finance.data.registry import Dataset, dataset
+from mergekit_finance.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Table
+
+SAMPLE = "sample"
+# A place that holds a file's bytes: path, name in errors, adapter, split.
+Place = tuple[Path, str, str, str]
+
+
+def load(
+    fb_dataset: str,
+    fb_subset: str = "default",
+    source: str | None = None,
+    data_dir: str | None = None,
+    **_: Any,
+) -> "dict[str, Table]":
+    """The rows of one subset as lm-eval wants them.
+
+    lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs`; only what
+    begins with `fb_`, and `source` and `data_dir` from `--metadata`, is ours.
+    """
+    from datasets import Dataset as Table
+
+    rows = load_rows(fb_dataset, fb_subset, source, data_dir)
+    return {"test": Table.from_list(rows)}
+
+
+def load_rows(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> list[Row]:
+    """Rows of one subset, ordered by a hash of `item_id`, so that any first N are a random sample."""
+    known = dataset(name)
+    places, subset_of = locate(known, subset, source, data_dir)
+    rows = [r for r in rows_of(places) if r.get("subset", subset_of) == subset_of]
+    if not rows:
+        raise DataError(f"{places[0][1]}: no rows of {name} {subset}")
+    return sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['item_id']}".encode()).digest())
+
+
+def rows_of(places: Iterable[Place]) -> list[Row]:
+    """Read and adapt files; a repeated `item_id` is an error, for it would count an item twice."""
+    by_adapter: dict[str, dict[str, list[Any]]] = {}
+    for path, shown, adapter_name, split in places:
+        by_adapter.setdefault(adapter_name, {}).setdefault(split, []).extend(read(path, shown))
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for adapter_name, records in by_adapter.items():
+        if "test" not in records:
+            raise DataError(f"{records['train'][0].file}: the test split is missing beside it")
+        for row in adapter(adapter_name)(records):
+            if row["item_id"] in seen:
+                raise DataError(f"{records['test'][0].file}: item_id {row['item_id']!r} occurs twice")
+            seen.add(row["item_id"])
+            rows.append(row)
+    return rows
+
+
+def locate(known: Dataset, subset: str, source: str | None, data_dir: str | None) -> tuple[list[Place], str]:
+    """The files behind one subset, checksums compared, and the subset's name inside them."""
+    if source == SAMPLE:
+        return [sample_place(known.name, subset)], subset
+    if source is not None and source not in known.sources:
+        raise DataError(
+            f"{known.name}: unknown source {source!r}. {did_you_mean(source, [*known.sources, SAMPLE])}"
+        )
+    if data_dir or (os.environ.get(VARIABLE) and source is None):
+        return _in_mirror(Mirror.existing(data_dir or os.environ[VARIABLE]), known, subset), subset
+    cache = Mirror(default_folder())
+    if source is not None or not cache.of(known.name, subset):
+        from mergekit_finance.data.sources import pull
+
+        pull(known, cache, source)
+    return _in_mirror(cache, known, subset), subset
+
+
+def _in_mirror(mirror: Mirror, known: Dataset, subset: str) -> list[Place]:
+    entries = mirror.of(known.name, subset)
+    if not any(entry.split == "test" for entry in entries.values()):
+        has = sorted({f"{e.dataset}/{e.subset}" for e in mirror.files.values()})
+        raise DataError(
+            f"{mirror.folder}: the mirror has no rows of {known.name}/{subset} "
+            f"(it has {', '.join(has) or 'none'}). "
+            f"Add them: `mergekit-finance data adopt FOLDER --mirror {mirror.folder}`"
+        )
+    return [(mirror.verify(n), str(mirror.folder / n), e.adapter, e.split) for n, e in entries.items()]
+
+
+def sample_place(name: str, subset: str) -> Place:
+    """The handful of rows that this project wrote itself, in the dataset's own layout."""
+    path = Path(__file__).with_name("samples") / f"{name}-{subset}.jsonl"
+    if not path.is_file():
+        raise DataError(f"{name}/{subset}: the project has no sample rows of it; use a mirror")
+    adapters = {"fpb": "phrasebank", "docmath": "docmath", "jfinqa": "jfinqa"}
+    return path, path.name, adapters[name], "test"
+
+
+def fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:
+    """A hash of the bytes behind one subset, for keys of stored results."""
+    places, _ = locate(dataset(name), subset, source, data_dir)
+    parts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path, *_ in places)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]

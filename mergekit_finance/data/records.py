@@ -1,0 +1,97 @@
+"""Reading raw files record by record, each with the place it came from, so that errors can name it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance.errors import DataError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One raw record and where it stands."""
+
+    data: dict[str, Any]
+    file: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+def read(path: Path, shown: str) -> list[Record]:
+    """All records of a .jsonl, .json (a list, or one per line), .tsv or .parquet file.
+
+    `shown` is the name that errors give the file. A row of parquet or of a JSON list counts as a line.
+    """
+    readers = {".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise DataError(f"{shown}: cannot read {path.suffix!r} files. Known: {', '.join(sorted(readers))}")
+    records = []
+    for number, data in readers[path.suffix](path, shown):
+        if not isinstance(data, dict):
+            raise DataError(f"{shown}, line {number}: expected an object, found {type(data).__name__}")
+        records.append(Record(data, shown, number))
+    if not records:
+        raise DataError(f"{shown}: the file holds no records")
+    return records
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{shown}: not UTF-8 text (byte {fault.start})") from fault
+
+
+def _jsonl(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(_text(path, shown).split("\n"), 1):
+        if line.strip():
+            yield number, _loads(line, f"{shown}, line {number}")
+
+
+def _json(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    text = _text(path, shown)
+    if not text.lstrip().startswith("["):
+        whole = _whole_object(text)
+        if whole is None:
+            yield from _jsonl(path, shown)
+            return
+        yield 1, whole
+        return
+    yield from enumerate(_loads(text, shown), 1)
+
+
+def _whole_object(text: str) -> dict[str, Any] | None:
+    """The file as one JSON object, or None where it holds one object a line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
+def _loads(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as fault:
+        raise DataError(f"{place}: not JSON ({fault.msg})") from fault
+
+
+def _tsv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    lines = _text(path, shown).split("\n")
+    header = lines[0].rstrip("\r").split("\t")
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            yield number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
+
+
+def _parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    import pyarrow.parquet
+
+    try:
+        yield from enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1)
+    except (pyarrow.ArrowInvalid, OSError) as fault:
+        raise DataError(f"{shown}: not a parquet file ({str(fault).splitlines()[0]})") from fault

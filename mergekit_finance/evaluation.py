@@ -1,0 +1,211 @@
+"""Evaluating live models with lm-eval: tasks built once, results stored in lm-eval's own formats."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergekit_finance import __version__
+from mergekit_finance.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Said once for every task and every live model, and nothing that a user of ours can act on.
+NOISE = (
+    "Custom kwargs can be passed to",
+    "`pretrained` model kwarg is not of type",
+    "Passed an already-initialized model",
+)
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in NOISE)
+
+
+def quiet_hosts() -> None:
+    """Keep the hosts' warnings, less those that are said for every task and live model."""
+    for name in ("lm_eval.api.task", "lm_eval.models.huggingface"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(f, _Quiet) for f in logger.filters):
+            logger.addFilter(_Quiet())
+    logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # mergekit sets `torch_dtype`: deprecated
+    from lm_eval import evaluator
+
+    evaluator.get_git_commit_hash = _commit  # lm-eval's own prints git's "fatal: not a git repository"
+
+
+def _commit() -> str | None:
+    """The commit of the folder that the command runs in, if it is a checkout."""
+    try:
+        done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+@dataclass
+class Harness:
+    """What is evaluated, the same for every model of a run."""
+
+    tasks: Sequence[str]
+    limit: int | None = None
+    batch_size: int | str = 8
+    device: str = "cpu"
+    dtype: str = "auto"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def manager(self) -> "TaskManager":
+        """lm-eval's index of tasks; its own 14,000 are read only when one of them is asked for."""
+        from lm_eval.tasks import TaskManager
+
+        from mergekit_finance import integration
+
+        integration.register()
+        ours = TaskManager(include_defaults=False, metadata=self.metadata)
+        if all(ours.match_tasks([name]) for name in self.tasks):
+            return ours
+        everything = TaskManager(metadata=self.metadata)
+        for name in self.tasks:
+            if not everything.match_tasks([name]):
+                raise DataError(f"unknown task {name!r}. {did_you_mean(name, ours.all_tasks)}")
+        return everything
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The tasks as objects, their data read: every data error comes here, before any model."""
+        return self.manager.load(list(self.tasks))
+
+    @property
+    def leaves(self) -> list[str]:
+        return sorted(self.loaded["tasks"])
+
+    def evaluate(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str
+    ) -> dict[str, Any]:
+        """lm-eval's results and samples for one live model."""
+        import lm_eval
+        import torch
+        from lm_eval.models.huggingface import HFLM
+
+        quiet_hosts()
+        if self.dtype != "auto":
+            model = model.to(getattr(torch, self.dtype))  # HFLM ignores dtype= for a live model
+        lm = HFLM(pretrained=model.to(self.device), tokenizer=tokenizer, batch_size=self.batch_size)
+        results = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=list(self.loaded["tasks"].values()),
+            task_manager=self.manager,
+            limit=self.limit,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+        results["config"]["model_args"] = {"pretrained": name}
+        return results
+
+    def key(self, model: str) -> dict[str, Any]:
+        """All that an evaluation depends on; equal keys mean equal results."""
+        import lm_eval
+        import torch
+        import transformers
+
+        return {
+            "model": model,
+            "tasks": {name: self._data_of(name) for name in self.leaves},
+            "code": _code(),
+            "limit": self.limit,
+            "dtype": self.dtype,
+            "device": self.device.split(":")[0],
+            "batch_size": self.batch_size,  # batching changes the last bits of a score
+            "versions": {
+                "mergekit_finance": __version__,
+                "lm_eval": lm_eval.__version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+        }
+
+    def _data_of(self, task: str) -> str:
+        from mergekit_finance.data.loader import fingerprint
+
+        kwargs = self.loaded["tasks"][task].config.dataset_kwargs or {}
+        if "fb_dataset" not in kwargs:
+            return "not ours"
+        where = {k: self.metadata.get(k) for k in ("source", "data_dir")}
+        return fingerprint(kwargs["fb_dataset"], kwargs.get("fb_subset", "default"), **where)
+
+
+def _code() -> str:
+    """A hash of the task files and of the code that reads and scores rows."""
+    from mergekit_finance.integration import task_folders
+
+    package = Path(__file__).parent
+    files = [
+        p for folder in (*task_folders(), package / "tasks", package / "data") for p in folder.rglob("*")
+    ]
+    total = hashlib.sha256()
+    for path in sorted(p for p in files if p.is_file() and p.suffix in (".py", ".yaml", ".yml", "")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def stored(
+    folder: Path, label: str, key: dict[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The results of `key`, from `folder` where they are, else made, stored and returned."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    place = folder / f"{label}-{digest}"
+    if not (place / "results.json").is_file():
+        _store(place, key, make())
+    return json.loads((place / "results.json").read_text(encoding="utf-8")) | {"folder": place.name}
+
+
+def _store(place: Path, key: dict[str, Any], results: dict[str, Any]) -> None:
+    """Write under a temporary name, then rename: a folder under its final name is whole."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        _write(scratch, results)
+        (scratch / "key.json").write_text(json.dumps(key, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.chmod(scratch, 0o755)  # mkdtemp makes it private
+        scratch.replace(place)
+    except OSError:
+        if not (place / "results.json").is_file():  # else: another process was first, with the same results
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(folder: Path, results: dict[str, Any]) -> None:
+    """lm-eval's own writer, then its files under names without a date."""
+    from lm_eval.loggers import EvaluationTracker
+
+    samples = results.pop("samples")
+    tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
+    tracker.general_config_tracker.log_experiment_args(
+        model_source="hf",
+        model_args=results["config"]["model_args"],
+        system_instruction=None,
+        chat_template=None,
+        fewshot_as_multiturn=False,
+    )
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in samples:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    for path in (folder / "lm_eval").rglob("*.json*"):
+        path.replace(folder / f"{path.name.rsplit('_', 1)[0]}{path.suffix}")
+    shutil.rmtree(folder / "lm_eval")
+    if not (folder / "results.json").is_file():
+        raise RuntimeError("lm-eval's tracker wrote no results")  # it only logs its own failures

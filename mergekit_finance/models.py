@@ -1,0 +1,143 @@
+"""Checkpoints: where they are, whether they fit together, and what identifies their bytes."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# What two checkpoints must have in common for an element of one to mean what it means in the other.
+SHAPE = (
+    "architectures",
+    "model_type",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+)
+
+
+def check_reference(reference: str, where: str) -> None:
+    """A local reference must be a checkpoint folder; anything else must look like a Hub id."""
+    path = Path(reference.split("+")[0].split("@")[0])
+    local = path.is_absolute() or reference.startswith((".", "~")) or path.exists()
+    if not local:
+        if reference.count("/") != 1:
+            raise ModelError(f"{where}: model {reference!r}: no such folder, and not a Hub id (owner/name)")
+        return
+    if not path.is_dir():
+        raise ModelError(
+            f"{where}: model {reference!r}: no such folder; paths are relative to where you run the command"
+        )
+    if not path.is_absolute() and not reference.startswith("."):
+        raise ModelError(
+            f"{where}: model {reference!r} is a local folder: "
+            f"write ./{reference}, or mergekit asks the Hub for it"
+        )
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{where}: model {reference!r}: no config.json in that folder")
+    if not any((path / name).is_file() for name in WEIGHTS):
+        raise ModelError(f"{where}: model {reference!r}: no weights there ({', '.join(WEIGHTS[:2])}, …)")
+
+
+def config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
+    """The model's config, with a broken or unreachable one reported in a line."""
+    from mergekit.common import ModelReference
+
+    try:
+        return ModelReference.model_validate(reference).config(trust_remote_code)
+    except (OSError, ValueError) as fault:
+        raise ModelError(
+            f"model {reference!r}: its config cannot be loaded ({str(fault).splitlines()[0]})"
+        ) from fault
+
+
+def check_fit(
+    references: Sequence[str], where: str, *, vocabulary: bool, trust_remote_code: bool = False
+) -> None:
+    """Models must share architecture and sizes; and the vocabulary, unless a tokenizer block aligns it."""
+    names = (*SHAPE, "vocab_size") if vocabulary else SHAPE
+    configs = [config(r, trust_remote_code) for r in references]
+    for reference, other in zip(references[1:], configs[1:], strict=True):
+        for name in names:
+            ours, theirs = getattr(configs[0], name, None), getattr(other, name, None)
+            if ours != theirs:
+                hint = (
+                    " Align them with a tokenizer block (tokenizer: {source: base})."
+                    if name == "vocab_size"
+                    else ""
+                )
+                raise ModelError(
+                    f"{where}: {reference!r} has {name} {theirs}, {references[0]!r} has {ours}: "
+                    f"they cannot be merged element by element.{hint}"
+                )
+
+
+def local_folder(reference: str) -> Path:
+    """The folder that holds the model, fetched from the Hub where it is not local."""
+    from mergekit.common import ModelReference
+
+    try:
+        return Path(ModelReference.model_validate(reference).local_path(ignore_lora=True))
+    except Exception as fault:  # huggingface_hub raises many kinds; each means: not to be had
+        raise ModelError(f"model {reference!r}: cannot be fetched ({str(fault).splitlines()[0]})") from fault
+
+
+def fingerprint(reference: str, quiet: bool = False) -> str:
+    """sha256 over the bytes of weights, config and tokenizer files, names included."""
+    from tqdm import tqdm
+
+    folder = local_folder(reference)
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin", ".model"))
+    total = hashlib.sha256()
+    with tqdm(
+        total=sum(p.stat().st_size for p in files),
+        unit="B",
+        unit_scale=True,
+        delay=2,
+        leave=False,
+        desc=f"hash {folder.name}",
+        disable=quiet,
+    ) as bar:
+        for path in files:
+            total.update(path.name.encode())
+            _update(total, path, bar.update)
+    return total.hexdigest()[:16]
+
+
+def _update(total: "hashlib._Hash", path: Path, progress: object) -> None:
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            total.update(block)
+            progress(len(block))  # type: ignore[operator]
+
+
+def random_weights(references: Iterable[str]) -> list[str]:
+    """Which of the models say in their config that they were never trained."""
+    return [r for r in references if _marker(Path(r)) == "random"]
+
+
+def _marker(folder: Path) -> str | None:
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    value = json.loads(path.read_text(encoding="utf-8")).get("mergekit_finance_weights")
+    return None if value is None else str(value)
+
+
+def short_name(reference: str) -> str:
+    """The last component of a path or Hub id, for tables."""
+    return reference.rstrip("/").split("/")[-1]

@@ -1,0 +1,109 @@
+"""`mergekit-finance run`: one recipe, merged in memory, measured against its constituents."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance import gain, models
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.evaluation import Harness, stored
+from mergekit_finance.recipe import Recipe
+
+DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked recipe, what to measure it on, and where results go."""
+
+    recipe: Recipe
+    harness: Harness
+    out: Path
+    trust_remote_code: bool = False
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+
+    def __call__(self) -> dict[str, Any]:
+        """Merge, evaluate all that is not stored yet, write gain.json, return its content."""
+        self.check()
+        prints = {m: models.fingerprint(m) for m in self.merged_models}
+        constituents = {m: self._constituent(m, prints[m]) for m in self.recipe.constituents}
+        merged = self._merged(prints)
+        result = self._result(merged, constituents, prints)
+        _write_json(self.out / "gain.json", result)
+        return result
+
+    @property
+    def merged_models(self) -> list[str]:
+        recipe = self.recipe
+        return list(dict.fromkeys([*((recipe.base,) if recipe.base else ()), *recipe.experts]))
+
+    def check(self) -> None:
+        """All that can be wrong and be known before weights are read."""
+        where = str(self.recipe.path)
+        for reference in self.merged_models:
+            models.check_reference(reference, where)
+        aligned = bool(self.recipe.merge.get("tokenizer") or self.recipe.merge.get("tokenizer_source"))
+        models.check_fit(
+            self.merged_models, where, vocabulary=not aligned, trust_remote_code=self.trust_remote_code
+        )
+        if not self.harness.leaves:
+            raise RecipeError(f"{where}: no tasks to evaluate")
+
+    def _constituent(self, reference: str, print_: str) -> dict[str, Any]:
+        from mergekit_finance import merging
+
+        def make() -> dict[str, Any]:
+            self.say(f"evaluate {reference}")
+            model = merging.load_model(reference, self.harness.dtype, self.trust_remote_code)
+            tokenizer = merging.load_tokenizer(reference, self.trust_remote_code)
+            return self.harness.evaluate(model, tokenizer, reference)
+
+        return stored(self.out / "models", models.short_name(reference), self.harness.key(print_), make)
+
+    def _merged(self, prints: dict[str, str]) -> dict[str, Any]:
+        from mergekit.options import MergeOptions
+
+        from mergekit_finance import merging
+
+        def make() -> dict[str, Any]:
+            self.say(f"merge {self.recipe.path} ({self.recipe.method})")
+            options = MergeOptions(device=self.harness.device, trust_remote_code=self.trust_remote_code)
+            model, tokenizer = merging.merge(self.recipe.configuration(), options)
+            self.say("evaluate the merge")
+            return self.harness.evaluate(model, tokenizer, str(self.recipe.path))
+
+        key = self.harness.key("merge") | {"merge": self.recipe.merge, "constituents": prints}
+        return stored(self.out / "models", f"merged-{self.recipe.name}", key, make)
+
+    def _result(
+        self, merged: dict[str, Any], constituents: dict[str, dict[str, Any]], prints: dict[str, str]
+    ) -> dict[str, Any]:
+        table = gain.table(gain.scores(merged), {m: gain.scores(r) for m, r in constituents.items()})
+        for task, row in table["tasks"].items():
+            row["n"] = merged["n-samples"][task]["effective"]
+        recipe = self.recipe
+        return {
+            "format": 1,
+            "recipe": recipe.text,
+            "method": recipe.method,
+            "semantics": recipe.semantics,
+            "stage": recipe.stage,
+            "base": recipe.base,
+            "models": prints,
+            "results": {"merged": merged["folder"], **{m: r["folder"] for m, r in constituents.items()}},
+            "limit": self.harness.limit,
+            "source": self.harness.metadata.get("source"),
+            "random_weights": models.random_weights(self.merged_models),
+            **table,
+        }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)

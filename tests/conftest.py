@@ -1,0 +1,88 @@
+"""Shared fixtures: tiny real models once a session, the sample source, real rows where they are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_ROWS = ROOT.parent / "shared" / "datasets"
+
+# Offline always: a test that reaches for the Hub must fail at once, not hang.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("FINANCE_BENCH_DATA", None)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A folder with base, finance, math and japanese: 2-layer Llamas with random weights, bf16."""
+    from mergekit_finance.tiny import make_family
+
+    folder = tmp_path_factory.mktemp("tiny models")
+    make_family(folder, hidden=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_rows():
+    """The folder of real raw rows; they may not be part of this repository."""
+    if not REAL_ROWS.is_dir():
+        pytest.skip(f"real dataset rows are not at {REAL_ROWS.relative_to(ROOT.parent)} beside the checkout")
+    return REAL_ROWS
+
+
+@pytest.fixture(scope="session")
+def mirror(real_rows, tmp_path_factory):
+    """A mirror adopted from the real rows."""
+    from mergekit_finance.data.mirror import Mirror, adopt
+    from mergekit_finance.data.registry import datasets
+
+    folder = tmp_path_factory.mktemp("mirror")
+    adopt(real_rows, Mirror(folder), datasets().values(), lambda text: None)
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path):
+    """A stage-2 recipe on the tiny models, as text, and a function that writes variants of it."""
+    text = f"""\
+merge_method: cpt_task_arithmetic
+base_model: {tiny}/base
+models:
+  - model: {tiny}/finance
+  - model: {tiny}/math
+parameters:
+  lambda: 0.5
+dtype: float32
+out_dtype: bfloat16
+finance:
+  stage: 2
+  constituents: ["{tiny}/finance", "{tiny}/math"]
+"""
+
+    def write(*changes: tuple[str, str], name: str = "recipe.yml") -> Path:
+        changed = text
+        for old, new in changes:
+            assert old in changed
+            changed = changed.replace(old, new)
+        path = tmp_path / name
+        path.write_text(changed, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def mkf():
+    """Run the installed `mergekit-finance` in a process; returns the finished process."""
+
+    def call(*args, cwd=None, env=None):
+        command = [str(Path(sys.executable).parent / "mergekit-finance"), *map(str, args)]
+        return subprocess.run(
+            command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=240
+        )
+
+    return call

@@ -1,0 +1,169 @@
+"""The commands as a user types them: `mergekit-yaml`, `lm_eval`, `mergekit-finance`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+SAMPLE = ("--metadata", '{"source": "sample"}')
+
+
+def call(command, *args, cwd, env=None):
+    return subprocess.run(
+        [str(BIN / command), *map(str, args)], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+
+
+def lm_eval(tiny, *args, cwd, env=None):
+    model = (
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={tiny}/base",
+        "--device",
+        "cpu",
+        "--batch_size",
+        "4",
+    )
+    return call("lm_eval", *model, *args, cwd=cwd, env=env)
+
+
+def one_line(done):
+    """The error that ended a command: one line, exit code 1, no traceback."""
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
+
+
+@pytest.mark.slow
+def test_plain_mergekit_yaml_runs_our_recipe(recipe, tmp_path):
+    done = call("mergekit-yaml", recipe(), "merged", "--no-write-model-card", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_plain_lm_eval_runs_our_three_tasks(tiny, tmp_path):
+    tasks = "finance_bench_fpb,finance_bench_docmath_cs_cot,finance_bench_jfinqa_numerical"
+    done = lm_eval(
+        tiny, "--tasks", tasks, "--limit", 2, *SAMPLE, "--output_path", "out", "--log_samples", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    results = json.loads(path.read_text())["results"]
+    assert all(0 <= results[task]["score,none"] <= 1 for task in tasks.split(","))
+    assert len(list((tmp_path / "out").rglob("samples_*.jsonl"))) == 3
+
+
+@pytest.mark.slow
+def test_plain_lm_eval_lists_and_validates_our_tasks(tmp_path):
+    listed = call("lm_eval", "ls", "tasks", cwd=tmp_path)
+    assert "finance_bench_fpb" in listed.stdout, listed.stderr
+    assert (
+        "All tasks found" in call("lm_eval", "validate", "--tasks", "finance_bench_fpb", cwd=tmp_path).stdout
+    )
+
+
+@pytest.mark.slow
+def test_with_the_hook_off_include_path_brings_the_tasks(tiny, mkf, tmp_path):
+    folder = mkf("tasks", "--path").stdout.strip()
+    off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}
+    done = lm_eval(
+        tiny,
+        "--tasks",
+        "finance_bench_fpb",
+        "--include_path",
+        folder,
+        "--limit",
+        2,
+        *SAMPLE,
+        cwd=tmp_path,
+        env=off,
+    )
+    assert done.returncode == 0 and "finance_bench_fpb" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_plain_lm_eval_without_data_ends_with_one_line(tiny, tmp_path):
+    done = lm_eval(
+        tiny,
+        "--tasks",
+        "finance_bench_fpb",
+        "--limit",
+        2,
+        cwd=tmp_path,
+        env={"FINANCE_BENCH_DATA": "nowhere"},
+    )
+    assert "nowhere: no MANIFEST.json" in one_line(done) and "data adopt" in one_line(done)
+
+
+@pytest.mark.slow
+def test_simple_evaluate_knows_our_tasks_with_its_own_task_manager(tiny):
+    code = (
+        "import lm_eval; r = lm_eval.simple_evaluate(model='hf', model_args={'pretrained': %r}, device='cpu', limit=2,"
+        " tasks=['finance_bench_fpb'], metadata={'source': 'sample'}); print(r['results']['finance_bench_fpb']['score,none'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code % str(tiny / "base")], capture_output=True, text=True)
+    assert 0 <= float(done.stdout.split()[-1]) <= 1, done.stderr
+
+
+def test_the_help_shows_examples(mkf):
+    assert "mergekit-finance demo" in mkf("--help").stdout
+    assert "Examples:" in mkf("run", "--help").stdout
+
+
+def test_adopt_then_list(mkf, tmp_path):
+    (tmp_path / "raw" / "fpb").mkdir(parents=True)
+    row = {"id": 1, "sentence": "Sales rose .", "label": "positive"}
+    (tmp_path / "raw" / "fpb" / "test.jsonl").write_text(json.dumps(row))
+    done = mkf("data", "adopt", "raw", "--mirror", "m", cwd=tmp_path)
+    assert (
+        done.returncode == 0
+        and "adopted fpb/fpb/test.jsonl" in done.stdout
+        and "FINANCE_BENCH_DATA=m" in done.stdout
+    )
+    assert "CC-BY-NC-SA" in mkf("data", "list").stdout
+
+
+def test_adopting_a_folder_with_nothing_known_says_what_was_looked_for(mkf, tmp_path):
+    assert "Looked for: " in one_line(mkf("data", "adopt", tmp_path, "--mirror", tmp_path / "m"))
+    assert not (tmp_path / "m").exists()
+
+
+def test_plugins_are_listed(mkf):
+    assert mkf("plugins").stdout.startswith("builtin")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (("lambda: 0.5", "densty: 0.5"), (), "recipe.yml: parameters: unknown parameter 'densty'"),
+        (
+            ("cpt_task_arithmetic", "cpt_tie"),
+            (),
+            "merge_method 'cpt_tie' is not known. did you mean 'cpt_ties'",
+        ),
+        (("/base", "/bse"), (), "no such folder"),
+        (None, ("--tasks", "finance_bench_x"), "unknown task 'finance_bench_x'"),
+        (None, ("--source", "smple"), "unknown source 'smple'. did you mean 'sample'"),
+        (None, ("--data-dir", "nowhere"), "nowhere: no MANIFEST.json"),
+        (None, ("--device", "cuda:9"), "--device cuda:9"),
+        (None, ("--batch-size", "many"), "--batch-size 'many'"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_leaves_nothing(recipe, mkf, tmp_path, change, options, message):
+    done = mkf("run", recipe(*([change] if change else [])), "-o", "out", *options, cwd=tmp_path)
+    assert message in one_line(done)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_prints_the_table_and_says_that_weights_are_random(mkf, tmp_path):
+    done = mkf("demo", "--limit", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| macro" in done.stdout and "Outperform Gap" in done.stdout and "RANDOM" in done.stdout
+    assert (tmp_path / "demo" / "gain.json").is_file()
