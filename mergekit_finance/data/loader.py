@@ -101,12 +101,11 @@ def _in_mirror(mirror: Mirror, known: Dataset, subset: str) -> list[Place]:
 
 
 def sample_place(name: str, subset: str) -> Place:
-    """The handful of rows that this project wrote itself, in the dataset's own layout."""
-    path = Path(__file__).with_name("samples") / f"{name}-{subset}.jsonl"
-    if not path.is_file():
+    """The handful of rows that this project wrote itself: `<dataset>-<subset>.<adapter>.jsonl`."""
+    found = sorted(Path(__file__).with_name("samples").glob(f"{name}-{subset}.*.jsonl"))
+    if not found:
         raise DataError(f"{name}/{subset}: the project has no sample rows of it; use a mirror")
-    adapters = {"fpb": "phrasebank", "docmath": "docmath", "jfinqa": "jfinqa"}
-    return path, path.name, adapters[name], "test"
+    return found[0], found[0].name, found[0].name.split(".")[1], "test"
 
 
 def fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:

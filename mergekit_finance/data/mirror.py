@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,10 @@ REMEDY = "`mergekit-finance data adopt FOLDER --mirror DIR` or `mergekit-finance
 
 
 class Entry(BaseModel):
-    """One file of a mirror. `verified` is false where no checksum was known beforehand."""
+    """One file of a mirror. `verified` is false where no checksum was known beforehand.
+
+    `source` names the registry's source that it was pulled from; it is empty for adopted files.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +34,7 @@ class Entry(BaseModel):
     size: int
     origin: str
     verified: bool
+    source: str = ""
 
 
 class _Manifest(BaseModel):
@@ -54,6 +59,18 @@ def sha256(path: Path, progress: Callable[[int], object] = lambda n: None) -> st
             digest.update(block)
             progress(len(block))
     return digest.hexdigest()
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A path beside `target` that becomes it when the block ends well, and is deleted otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Mirror:
@@ -81,11 +98,19 @@ class Mirror:
 
     def save(self) -> None:
         """Write the manifest whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = _Manifest(files=dict(sorted(self.files.items()))).model_dump_json(indent=2)
-        temporary = self.folder / f".{MANIFEST}.{os.getpid()}"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(self.folder / MANIFEST)
+        with _whole(self.folder / MANIFEST) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the mirror; what they changed before is read anew."""
+        from huggingface_hub.utils import WeakFileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(self.folder / ".lock"):
+            self.files = self._read()
+            yield
 
     def path(self, name: str) -> Path:
         """Where a file of the manifest lies; a name that leads outside the mirror is refused."""
@@ -94,12 +119,12 @@ class Mirror:
             raise DataError(f"{self.folder / MANIFEST}: file name {name!r} leads outside the mirror")
         return path
 
-    def verify(self, name: str) -> Path:
+    def verify(self, name: str, progress: Callable[[int], object] = lambda n: None) -> Path:
         """The path of one file, after its sha256 was compared with the manifest's."""
         path, entry = self.path(name), self.files[name]
         if not path.is_file():
             raise DataError(f"{path}: missing, though {MANIFEST} lists it. {_again(entry)}")
-        if path.stat().st_size != entry.size or sha256(path) != entry.sha256:
+        if path.stat().st_size != entry.size or sha256(path, progress) != entry.sha256:
             raise DataError(f"{path}: altered, its sha256 is not the one in {MANIFEST}. {_again(entry)}")
         return path
 
@@ -108,19 +133,17 @@ class Mirror:
         wanted = (subset, "")  # a file with subset "" holds them all
         return {n: e for n, e in self.files.items() if e.dataset == dataset and e.subset in wanted}
 
-    def put(self, source: Path, dataset: Dataset, file: File, origin: str, *, move: bool = False) -> str:
+    def put(
+        self, path: Path, dataset: Dataset, file: File, origin: str, *, source: str = "", move: bool = False
+    ) -> str:
         """Copy (or move) a file in, under its final name only when whole, and list it."""
         name = f"{dataset.name}/{file.path}"
-        found = sha256(source)
+        found = sha256(path)
         if file.sha256 not in ("unverified", found):
-            raise DataError(
-                f"{source}: its sha256 is {found[:12]}…, the registry expects {file.sha256[:12]}…"
-            )
+            raise DataError(f"{path}: its sha256 is {found[:12]}…, the registry expects {file.sha256[:12]}…")
         target = self.path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        (shutil.move if move else shutil.copyfile)(source, partial)
-        partial.replace(target)
+        with _whole(target) as partial:
+            (shutil.move if move else shutil.copyfile)(path, partial)
         self.files[name] = Entry(
             dataset=dataset.name,
             subset=file.subset,
@@ -130,6 +153,7 @@ class Mirror:
             size=target.stat().st_size,
             origin=origin,
             verified=file.sha256 != "unverified",
+            source=source,
         )
         return name
 
@@ -156,24 +180,36 @@ def adopt(
         for subset in sorted({file.subset for file, _ in pairs}):
             progress(f"{_dataset.name} {subset}".strip())
             rows_of([(path, str(path), f.adapter, f.split) for f, path in pairs if f.subset == subset])
-    for _dataset, pairs in found:
-        mirror.forget(_dataset.name, {file.subset for file, _ in pairs})
-    names = [
-        mirror.put(path, dataset, file, origin=path.name) for dataset, pairs in found for file, path in pairs
-    ]
-    if names:
+    if not found:
+        return []
+    with mirror.locked():
+        for _dataset, pairs in found:
+            mirror.forget(_dataset.name, {file.subset for file, _ in pairs})
+        names = [mirror.put(path, d, file, origin=path.name) for d, pairs in found for file, path in pairs]
         mirror.save()
     return names
 
 
 def _matches(folder: Path, dataset: Dataset) -> list[tuple[File, Path]]:
-    """The first layout of each (subset, split) that is there; `folder` may be the dataset's own."""
-    chosen: dict[tuple[str, str], tuple[File, Path]] = {}
+    """The files of the first layout of each (subset, split) that is there."""
+    chosen: dict[tuple[str, str], list[tuple[File, Path]]] = {}
     for file in dataset.adopts:
-        paths = sorted(folder.rglob(file.path)) or sorted(_beside(folder, file.path))
-        if paths:
-            chosen.setdefault((file.subset, file.split), (file, paths[0]))
-    return list(chosen.values())
+        if pairs := _found(folder, file):
+            chosen.setdefault((file.subset, file.split), pairs)
+    return [pair for pairs in chosen.values() for pair in pairs]
+
+
+def _found(folder: Path, file: File) -> list[tuple[File, Path]]:
+    """A pattern with a star is all the files beside the first that fits; a plain one is that first."""
+    paths = sorted(folder.rglob(file.path)) or sorted(_beside(folder, file.path))
+    if "*" not in file.path:
+        return [(file, path) for path in paths[:1]]
+    parent = file.path.rpartition("/")[0]
+    return [
+        (file.model_copy(update={"path": f"{parent}/{path.name}" if parent else path.name}), path)
+        for path in paths
+        if path.parent == paths[0].parent
+    ]
 
 
 def _beside(folder: Path, path: str) -> list[Path]:

@@ -1,5 +1,7 @@
 """Reading raw files record by record, each with the place it came from, so that errors can name it."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +25,15 @@ class Record:
 
 
 def read(path: Path, shown: str) -> list[Record]:
-    """All records of a .jsonl, .json (a list, or one per line), .tsv or .parquet file.
+    """All records of a .jsonl, .json, .tsv, .csv, .xlsx or .parquet file.
+
+    A .json file is a list, an object whose `data` is one, one object, or an object a line.
 
     `shown` is the name that errors give the file. A row of parquet or of a JSON list counts as a line.
     """
-    readers = {".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".parquet": _parquet}
+    readers = {
+        ".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".csv": _csv, ".xlsx": _xlsx, ".parquet": _parquet,
+    }  # fmt: skip
     if path.suffix not in readers:
         raise DataError(f"{shown}: cannot read {path.suffix!r} files. Known: {', '.join(sorted(readers))}")
     records = []
@@ -60,7 +66,7 @@ def _json(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         if whole is None:
             yield from _jsonl(path, shown)
             return
-        yield 1, whole
+        yield from enumerate(whole["data"] if isinstance(whole.get("data"), list) else [whole], 1)
         return
     yield from enumerate(_loads(text, shown), 1)
 
@@ -86,6 +92,32 @@ def _tsv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
             yield number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
+
+
+def _csv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
+    for data in reader:
+        yield reader.line_num, data
+
+
+def _xlsx(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    try:
+        import openpyxl
+    except ImportError:
+        raise DataError(
+            f"{shown}: reading .xlsx needs openpyxl, which is missing: pip install 'mergekit-finance[xlsx]'"
+        ) from None
+    rows = (
+        openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
+    )
+    header = [str(cell) for cell in next(rows, ())]
+    for number, cells in enumerate(rows, 2):
+        yield number, dict(zip(header, map(_whole, cells), strict=False))
+
+
+def _whole(cell: Any) -> Any:
+    """Spreadsheets keep whole numbers as floats."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
 def _parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:

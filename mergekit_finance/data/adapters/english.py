@@ -1,0 +1,382 @@
+"""Adapters of the English datasets."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mergekit_finance.data.adapters.base import Raw, Row, Text, check, digest, drawn, wrong
+from mergekit_finance.data.records import Record
+
+SENTIMENTS = ["negative", "neutral", "positive"]
+# Demonstrations where the raw layout has none: 5 for choices, 20 for entities (BloombergGPT, AdaptLLM).
+SHOTS_CHOICE, SHOTS_ENTITIES = 5, 20
+# FiQA gives scores in [-1, 1] and no classes; these thresholds are FinGPT's.
+FIQA_NEGATIVE, FIQA_POSITIVE = -0.1, 0.1
+# The 2021 release of the headlines has six binary columns; the nine-question release is AdaptLLM's.
+HEADLINE_QUESTIONS = {
+    "Price Direction Up": "Does the headline say that the price of gold went up?",
+    "Price Direction Constant": "Does the headline say that the price of gold stayed the same?",
+    "Price Direction Down": "Does the headline say that the price of gold went down?",
+    "Asset Comparision": "Does the headline compare gold with another asset?",
+    "Past Information": "Does the headline speak of what happened in the past?",
+    "Future Information": "Does the headline speak of what will happen in the future?",
+}
+
+
+class _AdaptChoice(Raw):
+    id: int | str
+    input: Text
+    options: Annotated[list[Text], Field(min_length=2)]
+    gold_index: Annotated[int, Field(ge=0)]
+    class_id: int = 0
+
+
+class _AdaptText(Raw):
+    id: int | str
+    input: Text
+    label: str | list[str]
+
+
+class _Phrase(Raw):
+    id: int | str
+    sentence: Text
+    label: Literal["negative", "neutral", "positive"]
+
+
+class _Aspect(Raw):
+    id: Text
+    sentence: Text
+    target: Text
+    sentiment_score: Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$")]
+
+
+class _Tagged(Raw):
+    id: Text
+    document: str = ""
+    tokens: Annotated[list[str], Field(min_length=1)]
+    ner_tags: Annotated[list[str], Field(min_length=1)]
+
+
+class _Document(Raw):
+    pre_text: str
+    post_text: str
+    table: dict[str, dict[str, Any]]
+
+
+class _Dialogue(Raw):
+    conv_questions: Annotated[list[Text], Field(min_length=1)]
+    conv_answers: list[Text]
+    executed_answers: list[float | int | str]
+
+
+class _Conversation(Raw):
+    id: Text
+    doc: _Document
+    dialogue: _Dialogue
+
+
+class _DocMath(Raw):
+    question_id: Text
+    question: Text
+    paragraphs: Annotated[list[str], Field(min_length=1)]
+    ground_truth: float | int
+    scale: str = ""
+
+
+class _FinanceMath(Raw):
+    question_id: Text
+    question: Text
+    tables: list[str]
+    ground_truth: float | int
+
+
+class _Fomc(Raw):
+    id: int | str | None = None
+    index: int | str | None = None
+    sentence: Text
+    label: Annotated[int, Field(ge=0, le=2)] | Literal["0", "1", "2"]  # text in a .csv
+
+
+class _TatTable(Raw):
+    uid: Text
+    table: list[list[str]]
+
+
+class _TatParagraph(Raw):
+    order: int
+    text: str
+
+
+class _TatQuestion(Raw):
+    uid: Text
+    question: Text
+    answer: list[str] | str | float | int
+    answer_type: Text
+    scale: str
+
+
+class _TatContext(Raw):
+    table: _TatTable
+    paragraphs: list[_TatParagraph]
+    questions: Annotated[list[_TatQuestion], Field(min_length=1)]
+
+
+def adaptllm_choice(records: dict[str, list[Record]]) -> list[Row]:
+    """AdaptLLM/finance-tasks FPB, FiQA_SA, Headline: `input` holds the demonstrations already."""
+    return [_adapted_choice(record) for record in records["test"]]
+
+
+def _adapted_choice(record: Record) -> Row:
+    raw = check(_AdaptChoice, record)
+    if raw.gold_index >= len(raw.options):
+        raise wrong(record, "gold_index", f"{raw.gold_index} is not one of {len(raw.options)} options")
+    # The nine questions on a headline are nine rows; the text before the question is what they share.
+    text = raw.input.rsplit("\n\n", 1)[-1].split("\nQuestion:")[0]
+    item = {"item_id": str(raw.id), "cluster_id": digest(text), "class_id": raw.class_id}
+    empty = {"text": "", "target": "", "question": "", "shots": []}
+    return item | empty | {"input": raw.input, "options": raw.options, "gold_index": raw.gold_index}
+
+
+def phrasebank(records: dict[str, list[Record]]) -> list[Row]:
+    """Financial PhraseBank's sentences with labels; a repeated sentence is one cluster."""
+    train = [_phrase_shot(check(_Phrase, r)) for r in records.get("train", [])]
+    return [_phrase_row(check(_Phrase, record), train) for record in records["test"]]
+
+
+def _phrase_shot(raw: _Phrase) -> Row:
+    return {"text": raw.sentence, "answer": raw.label}
+
+
+def _phrase_row(raw: _Phrase, train: list[Row]) -> Row:
+    return {
+        "item_id": str(raw.id),
+        "cluster_id": digest(raw.sentence),
+        "input": "",
+        "text": raw.sentence,
+        "shots": drawn(train, str(raw.id), SHOTS_CHOICE),
+        "options": SENTIMENTS,
+        "gold_index": SENTIMENTS.index(raw.label),
+    }
+
+
+def fiqa(records: dict[str, list[Record]]) -> list[Row]:
+    """FiQA task 1: sentence, target and a score, which becomes a class by FinGPT's thresholds."""
+    train = [_aspect_shot(check(_Aspect, r)) for r in records.get("train", [])]
+    return [_aspect_row(check(_Aspect, record), train) for record in records["test"]]
+
+
+def fiqa_class(score: float) -> int:
+    """0 negative below -0.1, 2 positive from 0.1 on, else 1 neutral (FinGPT)."""
+    return 0 if score < FIQA_NEGATIVE else 2 if score >= FIQA_POSITIVE else 1
+
+
+def _aspect_shot(raw: _Aspect) -> Row:
+    answer = SENTIMENTS[fiqa_class(float(raw.sentiment_score))]
+    return {"text": raw.sentence, "target": raw.target, "answer": answer}
+
+
+def _aspect_row(raw: _Aspect, train: list[Row]) -> Row:
+    return {
+        "item_id": raw.id,
+        "cluster_id": digest(raw.sentence),  # one sentence can have several targets
+        "input": "",
+        "text": raw.sentence,
+        "target": raw.target,
+        "shots": drawn(train, raw.id, SHOTS_CHOICE),
+        "options": SENTIMENTS,
+        "gold_index": fiqa_class(float(raw.sentiment_score)),
+    }
+
+
+def headline_columns(records: dict[str, list[Record]]) -> list[Row]:
+    """The 2021 release: a record is a headline with six binary columns, and becomes six questions."""
+    train = [shot for r in records.get("train", []) for shot in _headline_rows(r)]
+    rows, seen = [], set()
+    for record in records["test"]:
+        name = digest(*(str(record.data.get(k, "")) for k in ("Dates", "URL", "News")))
+        if name in seen:
+            continue  # the release repeats a few records whole; each headline counts once
+        seen.add(name)
+        for row in _headline_rows(record):
+            same = [
+                {"text": s["text"], "answer": s["answer"]} for s in train if s["class_id"] == row["class_id"]
+            ]
+            item = f"{name}-{row['class_id']}"
+            rows.append(row | {"item_id": item, "shots": drawn(same, item, SHOTS_CHOICE)})
+    return rows
+
+
+def _headline_rows(record: Record) -> list[Row]:
+    rows = []
+    text = record.data.get("News")
+    if not text:
+        raise wrong(record, "News", "field required")
+    for number, (column, question) in enumerate(HEADLINE_QUESTIONS.items()):
+        value = record.data.get(column)
+        if value not in ("0", "1"):
+            raise wrong(record, column, f"expected 0 or 1, found {value!r}")
+        answer = {"answer": "Yes" if value == "1" else "No"}
+        row = {
+            "cluster_id": digest(text),
+            "class_id": number,
+            "input": "",
+            "text": text,
+            "question": question,
+        }
+        rows.append(row | answer | {"options": ["No", "Yes"], "gold_index": int(value)})
+    return rows
+
+
+def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
+    """AdaptLLM/finance-tasks NER: the gold entities are a text, "Entity (TYPE), …"."""
+    from mergekit_finance.tasks.entities import parse_entities
+
+    rows = []
+    for record in records["test"]:
+        raw = check(_AdaptText, record)
+        label = raw.label if isinstance(raw.label, str) else ", ".join(raw.label)
+        entities = [list(e) for e in parse_entities(label)]
+        item = {"item_id": str(raw.id), "cluster_id": digest(raw.input), "input": raw.input, "text": ""}
+        rows.append(item | {"shots": [], "entities": entities, "label": label})
+    return rows
+
+
+def fin_ner(records: dict[str, list[Record]]) -> list[Row]:
+    """FIN3/FIN5: IO-tagged tokens. Sentences without a PER, ORG or LOC are left out, as in FLARE and
+    AdaptLLM, whose test has only such ones; MISC is dropped. One cluster per document."""
+    train = [_entity_shot(row) for row in map(_tagged, records.get("train", [])) if row["entities"]]
+    rows = [row for row in map(_tagged, records["test"]) if row["entities"]]
+    return [row | {"shots": drawn(train, row["item_id"], SHOTS_ENTITIES)} for row in rows]
+
+
+def _entity_shot(row: Row) -> Row:
+    return {"text": row["text"], "answer": row["label"]}
+
+
+def _tagged(record: Record) -> Row:
+    from mergekit_finance.tasks.entities import entities_from_tags, format_entities
+
+    raw = check(_Tagged, record)
+    if len(raw.tokens) != len(raw.ner_tags):
+        raise wrong(record, "ner_tags", f"{len(raw.ner_tags)} tags for {len(raw.tokens)} tokens")
+    found = [e for e in entities_from_tags(raw.tokens, raw.ner_tags) if e.type != "MISC"]
+    item = {
+        "item_id": raw.id,
+        "cluster_id": raw.document or raw.id,
+        "input": "",
+        "text": " ".join(raw.tokens),
+    }
+    return item | {"entities": [list(e) for e in found], "label": format_entities(found)}
+
+
+def adaptllm_convfinqa(records: dict[str, list[Record]]) -> list[Row]:
+    """AdaptLLM/finance-tasks ConvFinQA: one row a turn; `input` carries document and history."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_AdaptText, record)
+        answer = raw.label if isinstance(raw.label, str) else raw.label[0]
+        if not answer:
+            raise wrong(record, "label", "the answer is empty")
+        # Turns of a conversation open with the same document.
+        item = {"item_id": str(raw.id), "cluster_id": digest(raw.input[:400]), "input": raw.input}
+        parts = {"before": "", "table": "", "after": "", "history": [], "question": ""}
+        rows.append(item | parts | {"answer": answer, "executed_answer": None, "percent": "%" in answer})
+    return rows
+
+
+def convfinqa(records: dict[str, list[Record]]) -> list[Row]:
+    """Conversations with executed answers, a row a turn, the gold answers of earlier turns as history.
+
+    One cluster per page: two conversations can be on one.
+    """
+    return [row for record in records["test"] for row in _turns(record)]
+
+
+def _turns(record: Record) -> list[Row]:
+    raw = check(_Conversation, record)
+    questions, answers, executed = (
+        raw.dialogue.conv_questions, raw.dialogue.conv_answers, raw.dialogue.executed_answers,
+    )  # fmt: skip
+    if not len(questions) == len(answers) == len(executed):
+        raise wrong(record, "dialogue.conv_answers", f"{len(answers)} answers for {len(questions)} questions")
+    page = raw.id.split("_", 1)[-1].rsplit("-", 1)[0]
+    document = {
+        "before": raw.doc.pre_text,
+        "table": _columns_as_text(raw.doc.table),
+        "after": raw.doc.post_text,
+    }
+    rows = []
+    for turn, question in enumerate(questions):
+        value = executed[turn]
+        gold = float(value) if isinstance(value, int | float) else None
+        history = [
+            {"question": q, "answer": a} for q, a in zip(questions[:turn], answers[:turn], strict=True)
+        ]
+        item = {"item_id": f"{raw.id}#{turn}", "cluster_id": page, "input": "", "history": history}
+        answer = {"answer": answers[turn], "executed_answer": gold, "percent": "%" in answers[turn]}
+        rows.append(item | document | {"question": question} | answer)
+    return rows
+
+
+def _columns_as_text(table: dict[str, dict[str, Any]]) -> str:
+    """{column: {row: value}} as lines of cells."""
+    names = list(dict.fromkeys(name for column in table.values() for name in column))
+    lines = [["", *table]] + [
+        [name, *(str(column.get(name, "")) for column in table.values())] for name in names
+    ]
+    return "\n".join(" | ".join(line) for line in lines)
+
+
+def docmath(records: dict[str, list[Record]]) -> list[Row]:
+    """DocMath-Eval rows; questions on the same paragraphs are one cluster."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_DocMath, record)
+        item = {"item_id": raw.question_id, "cluster_id": digest(*raw.paragraphs), "question": raw.question}
+        answer = {"ground_truth": float(raw.ground_truth), "percent": raw.scale == "percent"}
+        rows.append(item | {"paragraphs": raw.paragraphs} | answer)
+    return rows
+
+
+def financemath(records: dict[str, list[Record]]) -> list[Row]:
+    """FinanceMath's validation questions, which have answers; the test split has none."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_FinanceMath, record)
+        item = {"item_id": raw.question_id, "cluster_id": raw.question_id, "question": raw.question}
+        rows.append(item | {"tables": raw.tables, "ground_truth": float(raw.ground_truth)})
+    return rows
+
+
+def fomc(records: dict[str, list[Record]]) -> list[Row]:
+    """FOMC communication: 0 dovish, 1 hawkish, 2 neutral."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_Fomc, record)
+        name = next((str(v) for v in (raw.id, raw.index) if v is not None), digest(raw.sentence))
+        item = {"item_id": name, "cluster_id": digest(raw.sentence), "text": raw.sentence}
+        rows.append(item | {"options": ["dovish", "hawkish", "neutral"], "gold_index": int(raw.label)})
+    return rows
+
+
+def tatqa(records: dict[str, list[Record]]) -> list[Row]:
+    """TAT-QA: contexts with several questions become a row a question; one cluster per context."""
+    return [row for record in records["test"] for row in _tat_rows(check(_TatContext, record))]
+
+
+def _tat_rows(raw: _TatContext) -> list[Row]:
+    paragraphs = [p.text for p in sorted(raw.paragraphs, key=lambda p: p.order)]
+    table = "\n".join(" | ".join(cells) for cells in raw.table.table)
+    rows = []
+    for q in raw.questions:
+        answer = [str(a) for a in (q.answer if isinstance(q.answer, list) else [q.answer])]
+        item = {"item_id": q.uid, "cluster_id": raw.table.uid, "question": q.question, "table": table}
+        gold = {"answer": answer, "answer_type": q.answer_type, "scale": q.scale}
+        rows.append(item | {"paragraphs": paragraphs} | gold)
+    return rows
+
+
+ADAPTERS = (
+    adaptllm_choice, phrasebank, fiqa, headline_columns, adaptllm_ner, fin_ner, adaptllm_convfinqa, convfinqa,
+    docmath, financemath, fomc, tatqa,
+)  # fmt: skip

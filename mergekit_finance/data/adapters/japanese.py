@@ -1,0 +1,172 @@
+"""Adapters of the Japanese datasets."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mergekit_finance.data.adapters.base import Raw, Row, Text, check, wrong
+from mergekit_finance.data.records import Record
+
+LETTERS = "ABCDEFGH"
+STATEMENTS = "アイウエオカ"
+POLARITIES = {"positive": 0, "negative": 1, "neutral": -1}
+
+
+class _JFinQA(Raw):
+    id: Text
+    subtask: Text
+    source_doc_id: str = ""
+    edinet_code: str = ""
+    pre_text: list[str]
+    post_text: list[str]
+    table_headers: list[str]
+    table_rows: list[list[str]]
+    question: Text
+    answer: Text
+
+
+class _Choice(Raw):
+    id: int
+    text: Text
+
+
+class _Exam(Raw):
+    id: int
+    question: Text
+    context: str
+    choices: Annotated[list[_Choice], Field(min_length=2)]
+    answer: Annotated[int, Field(ge=0)]
+
+
+class _Opinion(Raw):
+    target: str | None = None
+    text: str | None = None  # the Hub's name for `target`
+    polarity: Literal["positive", "negative", "neutral"]
+    start: int = Field(alias="from")
+    to: int
+
+
+class _Sentence(Raw):
+    sentence_id: int
+    sentence: Text
+    opinions: list[_Opinion]
+
+
+class _Header(Raw):
+    document_id: Text
+
+
+class _Annotation(Raw):
+    header: _Header
+    sentences: list[_Sentence]
+
+
+class _HubSentence(_Sentence):
+    document_id: Text
+
+
+def jfinqa(records: dict[str, list[Record]]) -> list[Row]:
+    """The Hub's flat layout; one cluster per filing."""
+    return [_jfinqa_row(check(_JFinQA, record)) for record in records["test"]]
+
+
+def jfinqa_nested(records: dict[str, list[Record]]) -> list[Row]:
+    """The repository's own layout (`table` and `qa` are objects), with all three subtasks in one file."""
+    return jfinqa({"test": [Record(_flattened(r.data), r.file, r.line) for r in records["test"]]})
+
+
+def _jfinqa_row(raw: _JFinQA) -> Row:
+    fields = ("pre_text", "post_text", "table_headers", "table_rows", "question", "answer", "edinet_code")
+    cluster = raw.source_doc_id or raw.edinet_code or raw.id
+    row = {"item_id": raw.id, "cluster_id": cluster, "subset": raw.subtask}
+    return row | {name: getattr(raw, name) for name in fields}
+
+
+def _flattened(data: dict[str, Any]) -> dict[str, Any]:
+    table, qa = data.get("table"), data.get("qa")
+    if not isinstance(table, dict) or not isinstance(qa, dict):
+        return data
+    return data | qa | {"table_headers": table.get("headers"), "table_rows": table.get("rows")}
+
+
+def jlm_exam(records: dict[str, list[Record]]) -> list[Row]:
+    """cma_basics, security_sales_1: the answer is the letter of a choice. `comment` explains the answer
+    and is dropped: it must not reach a prompt."""
+    return [_exam_row(record, letters=True) for record in records["test"]]
+
+
+def jlm_numbered(records: dict[str, list[Record]]) -> list[Row]:
+    """fp2: the choices are the full-width numerals that the context's statements begin with."""
+    return [_exam_row(record, letters=False) for record in records["test"]]
+
+
+def _exam_row(record: Record, *, letters: bool) -> Row:
+    raw = check(_Exam, record)
+    texts = [choice.text for choice in raw.choices]
+    if raw.answer >= len(texts):
+        raise wrong(record, "answer", f"{raw.answer} is not one of {len(texts)} choices")
+    item = {
+        "item_id": str(raw.id),
+        "cluster_id": str(raw.id),
+        "question": raw.question,
+        "context": raw.context,
+    }
+    options = list(LETTERS[: len(texts)]) if letters else texts
+    return item | {"choices": texts, "options": options, "gold_index": raw.answer}
+
+
+def cpa_audit(records: dict[str, list[Record]]) -> list[Row]:
+    """CPA audit exams: which pair of statements is right. Left out: what the source marks abnormal (the
+    exam was annulled or has no single answer), rows without an answer, and choices that are not there."""
+    rows = [_cpa_row(record) for record in records["test"] if record.data.get("question")]
+    return [row for row in rows if row]
+
+
+def _cpa_row(record: Record) -> Row | None:
+    data = record.data
+    if data.get("abnormal_flg") == 1 or data.get("a_no") in ("-", None):
+        return None
+    choices = [str(data[str(n)]) for n in range(1, 7) if data.get(str(n))]
+    answer = data["a_no"]
+    if not isinstance(answer, int) or not 1 <= answer <= len(choices):
+        raise wrong(record, "a_no", f"{answer!r} is not one of {len(choices)} choices")
+    statements = [{"label": s, "text": str(data[s]).strip()} for s in STATEMENTS if data.get(s)]
+    name = f"{data.get('key')}-{data.get('q_no')}"
+    row = {"item_id": name, "cluster_id": name, "question": data["question"], "statements": statements}
+    return row | {"choices": choices, "options": list(LETTERS[: len(choices)]), "gold_index": answer - 1}
+
+
+def chabsa(records: dict[str, list[Record]]) -> list[Row]:
+    """chABSA's annotation files: a row an opinion, neutral ones (gold -1, always wrong) included, as the
+    pfnet harness has it. A target can occur twice in a sentence; its offsets tell the two apart."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_Annotation, record)
+        for sentence in raw.sentences:
+            rows += _opinion_rows(raw.header.document_id, sentence)
+    return rows
+
+
+def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
+    """zenless-lab/chABSA: a record a sentence. Its train and test rows together are the benchmark."""
+    sentences = [check(_HubSentence, record) for record in records["test"]]
+    return [row for s in sentences for row in _opinion_rows(s.document_id, s)]
+
+
+def _opinion_rows(document: str, sentence: _Sentence) -> list[Row]:
+    rows: dict[str, Row] = {}
+    for opinion in sentence.opinions:
+        name = f"{document}-{sentence.sentence_id}-{opinion.start}-{opinion.to}"
+        name += f"-{sum(key.startswith(name) for key in rows)}" if name in rows else ""
+        rows[name] = {
+            "item_id": name,
+            "cluster_id": document,
+            "sentence": sentence.sentence,
+            "target": opinion.target or opinion.text or "",
+            "options": ["positive", "negative"],
+            "gold_index": POLARITIES[opinion.polarity],
+        }
+    return list(rows.values())
+
+
+ADAPTERS = (jfinqa, jfinqa_nested, jlm_exam, jlm_numbered, cpa_audit, chabsa, chabsa_hub)
