@@ -40,7 +40,7 @@ def demo(out: Path, limit: int, say: Callable[[str], None]) -> dict[str, Any]:
     recipe = out / "recipe.yml"
     recipe.write_text(RECIPE.format(models=_written(folder)), encoding="utf-8")
     mirror = os.environ.get(VARIABLE)
-    metadata = {} if mirror else {"source": SAMPLE}
+    metadata = {"tokenizer": str(folder / "base")} | ({} if mirror else {"source": SAMPLE})
     say(
         f"rows: {mirror or f'the handful that this project wrote (set {VARIABLE} to a mirror for real ones)'}"
     )

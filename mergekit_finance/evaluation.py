@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergekit_finance import __version__
 from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.prompts import truncated
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -113,6 +114,7 @@ class Harness:
             device=self.device,
         )
         results["config"]["model_args"] = {"pretrained": name}
+        results["truncated_prompts"] = truncated(results["samples"], tokenizer, lm.max_length)
         return results
 
     def key(self, model: str) -> dict[str, Any]:

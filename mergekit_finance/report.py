@@ -59,6 +59,12 @@ def notes(result: Mapping[str, Any]) -> str:
         )
     if result.get("source") == "sample":
         found.append("the rows are a handful that this project wrote, not a benchmark.")
+    for task, row in result["tasks"].items():
+        if row.get("truncated"):
+            found.append(
+                f"{task}: {row['truncated']} of {row['n']} prompts did not fit the context; "
+                "they were cut from the left, the question kept."
+            )
     smallest = min(row["n"] for row in result["tasks"].values())
     if smallest < 100:
         found.append(f"the smallest task has {smallest} items: differences of this size are mostly noise.")

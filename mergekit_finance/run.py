@@ -85,6 +85,9 @@ class Run:
         table = gain.table(gain.scores(merged), {m: gain.scores(r) for m, r in constituents.items()})
         for task, row in table["tasks"].items():
             row["n"] = merged["n-samples"][task]["effective"]
+            row["truncated"] = max(
+                r["truncated_prompts"].get(task, 0) for r in (merged, *constituents.values())
+            )
         recipe = self.recipe
         return {
             "format": 1,

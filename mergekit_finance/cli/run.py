@@ -74,6 +74,7 @@ def run(
     checked = recipes.load(recipe)
     names = tuple(tasks.split(",")) if tasks else checked.finance.tasks or DEFAULT_TASKS
     metadata = {k: str(v) for k, v in (("data_dir", data_dir), ("source", source)) if v}
+    metadata["tokenizer"] = checked.base or checked.experts[0]  # for acc_token
     harness = Harness(names, limit, _batch(batch_size), device or default_device(), dtype, metadata)
     _show(Run(checked, harness, out, trust_remote_code)(), out)
 

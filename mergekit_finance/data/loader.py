@@ -27,19 +27,41 @@ Place = tuple[Path, str, str, str]
 def load(
     fb_dataset: str,
     fb_subset: str = "default",
+    fb_option_tokens: bool = False,
     source: str | None = None,
     data_dir: str | None = None,
+    tokenizer: str | None = None,
+    pretrained: str | None = None,
     **_: Any,
 ) -> "dict[str, Table]":
     """The rows of one subset as lm-eval wants them.
 
-    lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs`; only what
-    begins with `fb_`, and `source` and `data_dir` from `--metadata`, is ours.
+    lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs`. What begins with
+    `fb_` is the task's; `source` and `data_dir` are the user's, from `--metadata`; `tokenizer` and
+    `pretrained` are the model's, and tell how many tokens each option has (for `acc_token`).
     """
     from datasets import Dataset as Table
 
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
+    name = tokenizer or pretrained
+    if fb_option_tokens and isinstance(name, str):
+        rows = _with_option_tokens(rows, name)
     return {"test": Table.from_list(rows)}
+
+
+def _with_option_tokens(rows: list[Row], name: str) -> list[Row]:
+    """Each row with the number of tokens of its options, as they follow the prompt's last word."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError):
+        return rows  # the model will say what is wrong with it; acc_token is left out
+    before = "Answer:"
+    start = len(tokenizer(before)["input_ids"])
+    texts = {text for row in rows for text in row["options"]}
+    counts = {text: len(tokenizer(f"{before} {text}")["input_ids"]) - start for text in texts}
+    return [row | {"option_tokens": [counts[text] for text in row["options"]]} for row in rows]
 
 
 def load_rows(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> list[Row]:

@@ -33,8 +33,11 @@ GROUPS = {
 
 
 @pytest.fixture(scope="module")
-def manager():
-    return TaskManager(include_defaults=False, metadata={"source": "sample"})
+def manager(tiny):
+    # as `lm_eval --model_args pretrained=…` passes it: the tokenizer tells how long options are
+    return TaskManager(
+        include_defaults=False, metadata={"source": "sample", "pretrained": str(tiny / "base")}
+    )
 
 
 def test_there_are_18_tasks_from_8_datasets(manager):
@@ -96,6 +99,18 @@ def test_direct_and_cot_twins_share_their_items(manager):
 def test_every_task_names_a_dataset_of_the_registry(manager):
     for task in manager.load(ALL)["tasks"].values():
         assert task.config.dataset_kwargs["fb_dataset"] in datasets()
+
+
+def test_option_tokens_follow_the_models_tokenizer(manager, tiny):
+    from mergekit_finance.merging import load_tokenizer
+
+    tokenizer = load_tokenizer(str(tiny / "base"))
+    doc = manager.load(["finance_bench_fpb"])["tasks"]["finance_bench_fpb"].test_docs()[0]
+    expected = [
+        len(tokenizer(f"Answer: {t}")["input_ids"]) - len(tokenizer("Answer:")["input_ids"])
+        for t in doc["options"]
+    ]
+    assert doc["option_tokens"] == expected and min(expected) > 0
 
 
 def test_yamls_name_only_functions_of_the_package():
