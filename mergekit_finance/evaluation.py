@@ -87,6 +87,7 @@ class Harness:
     @cached_property
     def loaded(self) -> Any:
         """The tasks as objects, their data read: every data error comes here, before any model."""
+        quiet_hosts()
         return self.manager.load(list(self.tasks))
 
     @property
@@ -101,7 +102,6 @@ class Harness:
         import torch
         from lm_eval.models.huggingface import HFLM
 
-        quiet_hosts()
         if self.dtype != "auto":
             model = model.to(getattr(torch, self.dtype))  # HFLM ignores dtype= for a live model
         lm = HFLM(pretrained=model.to(self.device), tokenizer=tokenizer, batch_size=self.batch_size)
