@@ -1,5 +1,7 @@
 """The methods that this package brings, in the order of its documentation."""
 
+from mergekit_finance.merge_methods.dare_ties import cpt_dare_ties
 from mergekit_finance.merge_methods.task_arithmetic import cpt_task_arithmetic
+from mergekit_finance.merge_methods.ties import cpt_ties
 
-METHODS = (cpt_task_arithmetic,)
+METHODS = (cpt_task_arithmetic, cpt_ties, cpt_dare_ties)

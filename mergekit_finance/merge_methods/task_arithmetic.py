@@ -1,20 +1,31 @@
-"""Task Arithmetic (Ilharco et al., arXiv 2212.04089): theta_0 + lambda * sum_t w_t (theta_t - theta_0)."""
+"""Task Arithmetic.
+
+    theta = theta_0 + lambda * sum_t w_t tau_t,    tau_t = theta_t - theta_0
+
+Ilharco et al., "Editing Models with Task Arithmetic", arXiv 2212.04089, section 4 (addition); there
+w_t = 1 and one lambda scales the sum. No element is dropped, so there is no tie rule.
+"""
 
 import torch
-from mergekit.merge_methods import InputContract, PerNonBase, TensorGroup, merge_method
-from mergekit.merge_methods.base import BasePolicy
+
+from mergekit_finance.merge_methods import kernels
+from mergekit_finance.merge_methods.method import CptMethod, method_spec, stacked
+from mergekit_finance.merge_methods.parameters import Call
 
 
-@merge_method(
-    name="cpt_task_arithmetic",
-    pretty_name="CPT Task Arithmetic",
-    reference_url="https://arxiv.org/abs/2212.04089",
-    contract=InputContract(base=BasePolicy.REQUIRED),
-)
-def cpt_task_arithmetic(group: TensorGroup, weight: PerNonBase[float] = 1.0) -> torch.Tensor:
-    """theta_0 + sum_t w_t tau_t in float32; all tensors have the output's shape."""
-    base = group.base.tensor.float()
-    total = torch.zeros_like(base)
-    for entry in group.non_base:
-        total += weight[entry.id] * (entry.tensor.float() - base)
-    return base + total
+class CptTaskArithmetic(CptMethod):
+    """`cpt_task_arithmetic`; elementwise, any shape."""
+
+    spec = method_spec("cpt_task_arithmetic", "CPT Task Arithmetic", "2212.04089")
+
+    def paper(self, call: Call) -> torch.Tensor:
+        """sum_t w_t tau_t, in mask_id order."""
+        return kernels.weighted_sum(map(call.vector, call.experts), call.weights)
+
+    def mergekit(self, call: Call) -> torch.Tensor:
+        """The same sum in the recipe's order; divided by sum_t w_t if `normalize` (default: no)."""
+        stack = stacked(call, [call.vector(expert) for expert in call.experts])
+        return kernels.plain_sum(*stack, normalize=bool(call.normalize))
+
+
+cpt_task_arithmetic = CptTaskArithmetic()

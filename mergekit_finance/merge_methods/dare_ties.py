@@ -1,0 +1,56 @@
+"""DARE-TIES: drop and rescale, then elect sign and disjoint merge.
+
+    m_tp ~ Bernoulli(density),  tau^_t = m_t * tau_t / density                     (DARE)
+    gamma_p = sgn(sum_t tau^_tp); where 0, sgn(sum_q sgn(sum_t tau^_tq)) over the same tensor
+    tau_p   = mean of tau^_tp over {t : sgn(tau^_tp) = gamma_p, tau^_tp != 0}
+    theta   = theta_0 + lambda * tau
+
+Yu et al., "Language Models are Super Mario", arXiv 2311.03099, section 3 (drop rate p = 1 - density,
+per weight matrix), combined with elect and merge of TIES (arXiv 2306.01708); DARE's drop takes the
+place of the trim. The masks are those of masks.py. Nothing is ranked, so there is no tie rule.
+"""
+
+import torch
+
+from mergekit_finance.merge_methods import kernels
+from mergekit_finance.merge_methods.masks import keep_mask, mask_key
+from mergekit_finance.merge_methods.method import CptMethod, method_spec, stacked
+from mergekit_finance.merge_methods.parameters import Call, Expert
+
+
+class CptDareTies(CptMethod):
+    """`cpt_dare_ties`; each tensor alone, any shape."""
+
+    spec = method_spec("cpt_dare_ties", "CPT DARE-TIES", "2311.03099", "density", "seed")
+    draws_masks = True
+
+    def paper(self, call: Call) -> torch.Tensor:
+        """The disjoint mean of the vectors dropped and rescaled by 1/density, in mask_id order."""
+        vectors = [_dropped(call, expert) * expert.weight for expert in call.experts]
+        sign = kernels.elect(vectors, lambda: kernels.sign_balance(kernels.running_sum(vectors)))
+        return kernels.disjoint_mean(vectors, sign)
+
+    def mergekit(self, call: Call) -> torch.Tensor:
+        """Drop keeping the L1 norm, weigh, elect, sum over the agreeing (default: not normalised)."""
+        vectors = [_dropped_same_norm(call, expert) for expert in call.experts]
+        return kernels.consensus_sum(*stacked(call, vectors), normalize=bool(call.normalize))
+
+
+def _keep(call: Call, expert: Expert) -> torch.Tensor:
+    key = mask_key(call.seed, expert.mask_id, call.name)
+    return keep_mask(call.base.shape, expert.density, key, call.base.device)
+
+
+def _dropped(call: Call, expert: Expert) -> torch.Tensor:
+    vector = call.vector(expert)
+    if expert.density >= 1:
+        return vector
+    return kernels.drop_and_rescale(vector, _keep(call, expert), expert.density)
+
+
+def _dropped_same_norm(call: Call, expert: Expert) -> torch.Tensor:
+    vector = call.vector(expert)
+    return vector if expert.density >= 1 else kernels.drop_and_keep_norm(vector, _keep(call, expert))
+
+
+cpt_dare_ties = CptDareTies()

@@ -1,0 +1,151 @@
+"""The inputs of a planned merge, one output tensor at a time.
+
+mergekit's planner knows what a method cannot see: which tensors there are, how a `tokenizer:` block
+permutes them, which dtype they are cast to. Whole-model quantities are therefore taken from the
+planned gather tasks, each run alone through mergekit's own executor, so that they are the very
+tensors that the merge will see, and never more than one output tensor's worth is in memory.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import tqdm
+from mergekit.common import ModelReference
+from mergekit.graph import Executor, Task, TaskHandle, TaskUniverse
+from mergekit.io.tasks import GatherTensors, LoaderCache, LoadTensor
+from mergekit.merge_methods.base import (
+    ParameterScope,
+    ParameterSpec,
+    PerInputValues,
+    TensorEntry,
+    TensorGroup,
+    TensorMetadata,
+)
+from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+
+from mergekit_finance.merge_methods.input_checks import Tensors, refuse_shapes
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One output tensor's inputs."""
+
+    task: ExecuteMergeMethodTask
+    stored: Tensors  # as the checkpoints hold them, cast to the recipe's dtype
+    aligned: Tensors  # after a tokenizer block has had its way
+    tied_to: str | None  # the output tensor that this one repeats
+
+    @property
+    def name(self) -> str:
+        return self.task.output_weight.name
+
+    @property
+    def stored_names(self) -> dict[ModelReference, str]:
+        """What each model calls it."""
+        return {model: weight.name for model, weight in stored_gather(self.task).weight_info.items()}
+
+    @property
+    def floating(self) -> bool:
+        """False for buffers of integers, which mergekit copies instead of merging."""
+        return all(tensor.is_floating_point() for tensor in self.aligned.values())
+
+    @property
+    def size(self) -> int:
+        return next(iter(self.aligned.values())).numel()
+
+    def group(self) -> TensorGroup:
+        base = self.task.base_model
+        entries = [
+            TensorEntry(id=model, tensor=self.aligned[model], is_base=model == base)
+            for model in self.task.model_order
+        ]
+        return TensorGroup(tuple(entries), TensorMetadata.from_weight_info(self.task.output_weight))
+
+
+@dataclass(frozen=True)
+class PlannedInputs:
+    """Streams the inputs of planned tasks."""
+
+    tasks: Sequence[ExecuteMergeMethodTask]
+    tokenizer_task: Task | None
+    device: str
+    quiet: bool = False
+    trust_remote_code: bool = False
+
+    def stream(self, purpose: str) -> Iterator[Gathered]:
+        """Every output tensor in the planner's order, which is that of the files."""
+        for task in tqdm.tqdm(self.tasks, desc=purpose, disable=self.quiet):
+            yield self._gather(task)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [task.output_weight.name for task in self.tasks]
+
+    def loads(self, task: ExecuteMergeMethodTask) -> Iterator[LoadTensor]:
+        """The tasks that read one stored tensor each."""
+        yield from stored_gather(task).arguments().values()
+
+    def _gather(self, task: ExecuteMergeMethodTask) -> Gathered:
+        outer, inner = task.gather_tensors, stored_gather(task)
+        universe = TaskUniverse([outer])
+        stored = self._run(universe.get_handle(inner), {})
+        aligned = stored
+        if outer is not inner:
+            refuse_shapes(task, stored, free_axis=task.output_weight.vocabulary_axis)
+            known = {universe.get_handle(inner): stored, **self._known(universe)}
+            aligned = self._run(universe.get_handle(outer), known)
+        refuse_shapes(task, aligned)
+        return Gathered(task, stored, aligned, self._tied_to(task))
+
+    def _run(self, target: TaskHandle, known: dict[TaskHandle, Any]) -> Tensors:
+        executor = Executor([target], self.device, self.device, known)
+        ((_, tensors),) = executor.run(quiet=True)
+        return tensors
+
+    def _known(self, universe: TaskUniverse) -> dict[TaskHandle, Any]:
+        """The merged tokenizer, which would otherwise be built again for every tensor and pass."""
+        handle = universe.get_handle(self.tokenizer_task) if self.tokenizer_task else None
+        return {handle: self._tokenizer} if handle else {}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self.tokenizer_task.execute() if self.tokenizer_task else None
+
+    def _tied_to(self, task: ExecuteMergeMethodTask) -> str | None:
+        """The tensor that this one repeats, if every model's config ties the two."""
+        present = [name for name in task.output_weight.tied_names or () if name in self.names]
+        return present[0] if present and all(map(self._ties, task.model_order)) else None
+
+    def _ties(self, model: ModelReference) -> bool:
+        config = model.config(trust_remote_code=self.trust_remote_code)
+        return bool(getattr(config, "tie_word_embeddings", False))
+
+
+def stored_gather(task: ExecuteMergeMethodTask) -> GatherTensors:
+    """The gather task under a permutation or truncation of the vocabulary, or the task itself."""
+    return getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
+
+
+def bound_parameters(
+    task: ExecuteMergeMethodTask, group: TensorGroup, specs: Sequence[ParameterSpec]
+) -> dict[str, Any]:
+    """The task's resolved parameters, as mergekit hands them to the method."""
+    values = dict(task.parameters.items())
+    for spec in specs:
+        inputs = group.entries if spec.scope == ParameterScope.INPUT else group.non_base
+        values[spec.name] = PerInputValues([(e.id, task.input_parameters[e.id][spec.name]) for e in inputs])
+    return values
+
+
+def reload(models: Sequence[ModelReference]) -> None:
+    """Forget every open checkpoint and open these anew.
+
+    mergekit keeps loaders for the life of the process: a model whose files changed would silently be
+    merged with its old weights. Opened here, on the main thread, since mergekit's GPU threads do not
+    know the cache folder that was set.
+    """
+    LoaderCache.loaders.clear()
+    for model in models:
+        LoaderCache().get(model)

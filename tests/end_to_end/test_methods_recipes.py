@@ -1,0 +1,122 @@
+"""Every bundled recipe is complete and runs; tiny local models of the same name stand in for the Hub's."""
+
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from methods_helpers import EXPERTS, WORDS, random_models, run, stored, write_tokenizer
+
+from mergekit_finance.merge_methods.compare import OPERATORS
+from mergekit_finance.paths import bundled
+
+RECIPES = bundled("recipes")
+FAMILIES = {
+    "tiny": {name: f"./tiny/{name}" for name in ("base", *EXPERTS)},
+    "llama3-8b": {
+        "base": "meta-llama/Meta-Llama-3-8B",
+        "finance": "instruction-pretrain/finance-Llama3-8B",
+        "math": "MathGenie/MathCoder2-Llama-3-8B",
+        "japanese": "tokyotech-llm/Llama-3-Swallow-8B-v0.1",
+    },
+}
+SHORT = {"ta": "cpt_task_arithmetic", "ties": "cpt_ties", "dare-ties": "cpt_dare_ties"}
+NAMES = [
+    f"{family}/stage{stage}-{'-'.join(experts)}-{operator}.yml"
+    for family in FAMILIES
+    for stage in (1, 2, 3)
+    for experts in combinations(EXPERTS, stage)
+    for operator in SHORT
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = random_models(tmp_path_factory.mktemp("models") / "tiny", dtypes={"base": torch.bfloat16})
+    for name in ("base", *EXPERTS):
+        write_tokenizer(folder / name, WORDS)
+        place = folder.parent / FAMILIES["llama3-8b"][name]
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(folder / name)
+    return folder.parent
+
+
+def load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((RECIPES / name).read_text(encoding="utf-8"))
+
+
+def test_there_is_one_recipe_a_stage_and_operator_and_no_other_in_these_families() -> None:
+    found = {str(f.relative_to(RECIPES)) for family in FAMILIES for f in (RECIPES / family).glob("*")}
+    assert found == set(NAMES) and len(NAMES) == 42
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_says_what_it_is(name: str) -> None:
+    settings, models = load(name), FAMILIES[name.split("/")[0]]
+    stage, *middle = Path(name).stem.split("-")
+    experts = [part for part in middle if part in EXPERTS]
+    assert settings["merge_method"] == SHORT["-".join(part for part in middle if part not in EXPERTS)]
+    assert settings["base_model"] == models["base"]
+    assert [m["model"] for m in settings["models"]] == [models[e] for e in experts]
+    assert [m["parameters"]["mask_id"] for m in settings["models"]] == experts
+    assert (settings["dtype"], settings["out_dtype"]) == ("float32", "bfloat16")
+    assert set(settings["finance"]) == {"stage", "constituents", "tasks", "citation"}
+    constituents = ["base", *experts] if stage == "stage1" else experts
+    assert settings["finance"]["stage"] == int(stage[-1]) == len(experts)
+    assert settings["finance"]["constituents"] == [models[m] for m in constituents]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("llama3-8b")])
+def test_the_files_say_that_the_experts_are_our_choice(name: str) -> None:
+    assert "The experts are our choice" in (RECIPES / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_runs(checkpoints: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoints)
+    merged = run(load(name), tmp_path / "out")
+    base = stored(checkpoints / "tiny" / "base")
+    assert merged.keys() == base.keys()
+    assert all(tensor.dtype == torch.bfloat16 and bool(tensor.isfinite().all()) for tensor in merged.values())
+    assert any(not torch.equal(merged[n], base[n]) for n in base)
+
+
+@pytest.mark.parametrize("operator", SHORT)
+def test_the_plain_command_runs_it(checkpoints: Path, operator: str, tmp_path: Path) -> None:
+    file = RECIPES / "tiny" / f"stage2-finance-math-{operator}.yml"
+    command = [str(Path(sys.executable).parent / "mergekit-yaml"), str(file), str(tmp_path / "out")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=checkpoints, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "config.json", "README.md", "tokenizer.json"} <= written
+
+
+def test_the_readme_names_every_recipe_and_its_table_is_what_the_command_prints() -> None:
+    from click.testing import CliRunner
+
+    from mergekit_finance.merge_methods import compare
+
+    readme = (RECIPES / "README.md").read_text(encoding="utf-8")
+    stems = {
+        Path(name).stem.removesuffix(f"-{op}")
+        for name in NAMES
+        for op in SHORT
+        if name.endswith(f"-{op}.yml")
+    }
+    assert all(stem in readme for stem in stems if not stem.endswith("-dare"))
+    assert all(method in readme for pair in OPERATORS.items() for method in (pair[0], pair[1][0]))
+    rows = [line.strip("| ").split(" | ") for line in readme.splitlines() if line.startswith("| cpt_")]
+    written = {tuple(row[:3]): [float(cell.rstrip("%")) for cell in row[3:]] for row in rows}
+    for line in CliRunner().invoke(compare.main).output.splitlines()[1:]:
+        ours, semantics, theirs, *cells = line.split()
+        numbers = [float(cell.rstrip("%")) for cell in cells[2:]]
+        assert written[f"{ours} {semantics}", theirs, " ".join(cells[:2])] == pytest.approx(numbers, rel=0.02)
