@@ -93,7 +93,7 @@ def load(path: Path | str) -> Recipe:
     merge = {key: value for key, value in data.items() if key != "finance"}
     recipe = Recipe(path, text, merge, _finance(data.get("finance") or {}, path))
     _check_keys(merge, path)
-    recipe.configuration()
+    _check_parameters(recipe)
     _check_constituents(recipe)
     return recipe
 
@@ -202,6 +202,22 @@ def _blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], st
     for kind in ("parameters", "tokenizer"):
         if isinstance(value.get(kind), dict):
             yield (f"{where}: {kind}" if ": " not in where else f"{where}.{kind}"), value[kind], kind
+
+
+def _check_parameters(recipe: Recipe) -> None:
+    """Our methods' parameters, by the checks that plain mergekit-yaml runs too; here with the file's name."""
+    from mergekit import merge_methods
+    from mergekit.options import MergeOptions
+
+    from mergekit_finance.merge_methods.method import CptMethod
+    from mergekit_finance.merge_methods.recipe_checks import check_recipe
+
+    config, method = recipe.configuration(), merge_methods.get(recipe.method)
+    if isinstance(method, CptMethod):
+        try:
+            check_recipe(config, method, MergeOptions())
+        except RecipeError as fault:
+            raise RecipeError(f"{recipe.path}: {fault.message}") from fault
 
 
 def _reference(value: Any) -> str:

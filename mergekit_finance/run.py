@@ -30,8 +30,9 @@ class Run:
         """Merge, evaluate all that is not stored yet, write gain.json, return its content."""
         self.check()
         prints = {m: models.fingerprint(m) for m in self.merged_models}
-        constituents = {m: self._constituent(m, prints[m]) for m in self.recipe.constituents}
+        # The merge first: a checkpoint that cannot be merged is found before hours of evaluation.
         merged = self._merged(prints)
+        constituents = {m: self._constituent(m, prints[m]) for m in self.recipe.constituents}
         result = self._result(merged, constituents, prints)
         _write_json(self.out / "gain.json", result)
         return result

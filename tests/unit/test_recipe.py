@@ -60,6 +60,8 @@ def test_there_are_bundled_recipes():
         ("stage: 2", "stages: 2", "finance: unknown key 'stages'. did you mean 'stage'"),
         ('"{}/finance", ', '"./finace", ', r"finance.constituents: './finace' is not merged here"),
         ("models:", "modules:", "modules"),
+        ("lambda: 0.5", "lambda: half", "recipe.yml: parameters.*lambda.*is not a number"),
+        ("lambda: 0.5", "semantics: papper", "recipe.yml: .*semantics.*did you mean 'paper'"),
         ("parameters:\n", "parameters: {{\n", "line .*: not YAML"),
     ],
 )  # fmt: skip
