@@ -6,14 +6,11 @@ expected one and each of its rows parses.
 """
 
 import errno
-import http.client
-import json
 import re
 import shutil
 import socket
-import ssl
-import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mergekit_finance.data.download import QUIET, Broken, discard, download, finish, transient
 from mergekit_finance.data.mirror import MANIFEST, VARIABLE, Entry, Mirror, sha256
 from mergekit_finance.data.registry import Dataset, File, Source
 from mergekit_finance.errors import DataError, did_you_mean
 
-ATTEMPTS = 4
-BACKOFF = 1.0  # seconds before the second attempt; doubled before each further one
-LONGEST_WAIT = 30.0  # what a server may ask for by Retry-After
-TIMEOUT = 30.0  # seconds without a byte
-QUIET = 2  # seconds before a progress bar shows
 INCOMING = ".incoming"
 UNKNOWN = "unverified"  # the registry's word for a checksum that was not known
 
@@ -164,7 +157,7 @@ def _enter(job: _Job, fetched: list[_Fetched]) -> None:
 def _staged(fetched: list[_Fetched]) -> list[_Fetched]:
     """Finished downloads under their own names, still outside the final place; readers go by suffix."""
     return [
-        _Fetched(one.file, _finish(one.path), one.origin) if one.path.suffix == ".partial" else one
+        _Fetched(one.file, finish(one.path), one.origin) if one.path.suffix == ".partial" else one
         for one in fetched
     ]
 
@@ -255,6 +248,12 @@ def altered_size(mirror: Mirror, name: str, entry: Entry) -> str:
     return "" if size == entry.size else f"altered {name}: {size} bytes, {MANIFEST} says {entry.size}"
 
 
+def half_way(mirror: Mirror, dataset: str) -> dict[str, int]:
+    """Broken downloads that the next pull resumes, and their bytes so far."""
+    partials = (mirror.folder / INCOMING / dataset).rglob("*.partial")
+    return {path.relative_to(mirror.folder).as_posix(): path.stat().st_size for path in sorted(partials)}
+
+
 # --- one file
 
 
@@ -292,22 +291,48 @@ def _from_hub(job: _Job, file: File) -> _Fetched:
     """The Hub's client has a cache of its own; the mirror gets a copy. The commit is in its path."""
     path = _hub_file(job.source, file)
     if file.sha256 not in (UNKNOWN, sha256(path)):
-        path = _hub_file(job.source, file, force_download=not _offline())  # that cache may be damaged
+        path = _hub_file(job.source, file, again=True)  # that cache may be damaged
     _refuse_wrong(job, file, path)
-    commit = path.parts[len(path.parts) - 1 - path.parts[::-1].index("snapshots") + 1]
+    commit = path.parts[-1 - len(Path(file.path).parts)]
     return _Fetched(file, path, job.source.model_copy(update={"revision": commit}).address(file))
 
 
-def _hub_file(source: Source, file: File, **options: bool) -> Path:
+def _hub_file(source: Source, file: File, *, again: bool = False) -> Path:
+    """The file in the Hub client's cache; without network, what that cache has already."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    unreachable = _unreachable()
+    how = {"local_files_only": unreachable is not None, "force_download": again and unreachable is None}
+    where = {"repo_type": "dataset", "revision": source.revision}
+    try:
+        return Path(hf_hub_download(source.repo, file.path, **where, **how, tqdm_class=_hub_bar()))
+    except LocalEntryNotFoundError as fault:
+        raise (unreachable or fault) from fault.__cause__
+
+
+def _unreachable() -> OSError | None:
+    """Why the Hub cannot be asked. Its client would find out too, after half a minute of attempts."""
+    from huggingface_hub import constants
+
+    if _offline():
+        return OSError("HF_HUB_OFFLINE is set")
+    try:
+        if not urllib.request.getproxies():  # a proxy resolves names itself
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
+    except socket.gaierror as fault:
+        return fault
+    return None
+
+
+def _hub_bar() -> type:
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{"delay": QUIET, "leave": False, **kwargs})
 
-    where = {"repo_type": "dataset", "revision": source.revision}
-    return Path(hf_hub_download(source.repo, file.path, **where, tqdm_class=Bar, **options))
+    return Bar
 
 
 def _from_url(job: _Job, file: File) -> _Fetched:
@@ -325,133 +350,12 @@ def _refuse_wrong(job: _Job, file: File, path: Path) -> None:
     if file.sha256 in (UNKNOWN, found := sha256(path)):
         return
     if job.source.kind == "url":
-        _discard(path)
+        discard(path)
     raise DataError(
-        f"{job.known.name}: {job.source.address(file)} has the wrong bytes: its sha256 is {found}, the registry "
-        f"expects {file.sha256}. Nothing was kept. A proxy or an altered source does that: try again, from "
-        f"another network or source, or `mergekit-finance data adopt` a copy of your own"
+        f"{job.known.name}: {job.source.address(file)} has the wrong bytes: its sha256 is {found}, the "
+        f"registry expects {file.sha256}. Nothing was kept. A proxy or an altered source does that: try "
+        "again, from another network or source, or `mergekit-finance data adopt` a copy of your own"
     )
-
-
-# --- downloads that can be resumed
-
-
-class _Broken(OSError):
-    """A download that stopped half-way, or an answer that cannot be used; another attempt may do."""
-
-
-def download(url: str, partial: Path, label: str) -> None:
-    """Stream `url` to `partial`, going on where an earlier call stopped; transient faults are retried."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _attempt(url, partial, label)
-        except (OSError, http.client.HTTPException) as fault:
-            if attempt == ATTEMPTS or not _transient(fault):
-                raise
-            wait = _wait(fault, attempt)
-            if isinstance(fault, urllib.error.HTTPError):
-                fault.close()
-        time.sleep(wait)
-
-
-def _transient(fault: object) -> bool:
-    if isinstance(fault, urllib.error.HTTPError):
-        return fault.code in (408, 429) or fault.code >= 500
-    if isinstance(fault, urllib.error.URLError):
-        return _transient(fault.reason)
-    kinds = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError)
-    return isinstance(fault, (*kinds, http.client.HTTPException, _Broken))
-
-
-def _wait(fault: object, attempt: int) -> float:
-    """Seconds until the next attempt: what the server asks for, within reason, or ever longer."""
-    asked = fault.headers.get("Retry-After", "") if isinstance(fault, urllib.error.HTTPError) else ""
-    return min(float(asked), LONGEST_WAIT) if asked.isdigit() else BACKOFF * 2 ** (attempt - 1)
-
-
-def _attempt(url: str, partial: Path, label: str) -> None:
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    have, validator = _resumable(url, partial)
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
-    if have:
-        request.headers |= {"Range": f"bytes={have}-", "If-range": validator}
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            _stream(answer, url, partial, _start(answer, have, validator, partial), label)
-    except urllib.error.HTTPError as fault:
-        if fault.code != 416 or not have:
-            raise
-        with fault:
-            _refuse_unless_complete(fault, have, partial)
-
-
-def _resumable(url: str, partial: Path) -> tuple[int, str]:
-    """How many bytes of this very file are there, and what tells the server which file that is."""
-    try:
-        note = json.loads(_note(partial).read_text(encoding="utf-8"))
-        if note["url"] == url and note["validator"]:
-            return partial.stat().st_size, note["validator"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return 0, ""
-
-
-def _start(answer: Any, have: int, validator: str, partial: Path) -> int:
-    """The offset of the answer's first byte. A server may send the whole file although asked for the rest."""
-    if answer.status != 206:
-        return 0
-    sent = answer.headers.get("Content-Range", "")
-    if have and sent.startswith(f"bytes {have}-") and _validator(answer) in ("", validator):
-        return have
-    _discard(partial)
-    raise _Broken(f"the server sent another part than asked for ({sent or 'no Content-Range'})")
-
-
-def _refuse_unless_complete(fault: urllib.error.HTTPError, have: int, partial: Path) -> None:
-    """416 says that nothing follows: right, if the file ends where the partial one does."""
-    if fault.headers.get("Content-Range", "") != f"bytes */{have}":
-        _discard(partial)
-        raise _Broken("the server has fewer bytes than were fetched before")
-
-
-def _stream(answer: Any, url: str, partial: Path, start: int, label: str) -> None:
-    from tqdm import tqdm
-
-    length = answer.headers.get("Content-Length")
-    total = start + int(length) if length else None
-    options = {"unit": "B", "unit_scale": True, "delay": QUIET, "leave": False}
-    with (
-        partial.open("ab" if start else "wb") as file,
-        tqdm(None, label, total, initial=start, **options) as bar,
-    ):
-        _note(partial).write_text(json.dumps({"url": url, "validator": _validator(answer)}), encoding="utf-8")
-        while block := answer.read1(1 << 16):
-            file.write(block)
-            bar.update(len(block))
-    size = partial.stat().st_size
-    if total not in (None, size):
-        raise _Broken(f"the connection ended after {size} of {total} bytes")
-
-
-def _validator(answer: Any) -> str:
-    """What If-Range may name: a strong ETag, else the date."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
-
-
-def _note(partial: Path) -> Path:
-    """The file beside a partial one that says what it is a part of."""
-    return partial.with_name(partial.name + ".json")
-
-
-def _finish(partial: Path) -> Path:
-    _note(partial).unlink(missing_ok=True)
-    return partial.replace(partial.with_suffix(""))
-
-
-def _discard(partial: Path) -> None:
-    partial.unlink(missing_ok=True)
-    _note(partial).unlink(missing_ok=True)
 
 
 # --- what went wrong, in one line
@@ -496,7 +400,7 @@ def _after_full_disk(job: _Job) -> str:
 def _remedy(job: _Job, fault: Exception) -> str:
     others = [name for name in job.known.sources if name != job.name]
     elsewhere = f"Another source: --source {' or '.join(others)}. " if others else ""
-    if isinstance(fault, _Broken) or _transient(fault):
+    if isinstance(fault, Broken) or transient(fault):
         return f"{elsewhere}Pull again later: it goes on where it stopped"
     if _status(fault) in (401, 403, 404, 410):
         return (
@@ -505,7 +409,7 @@ def _remedy(job: _Job, fault: Exception) -> str:
         )
     gate = f"It is gated: {_open_gate(job)}. " if job.source.gate else ""
     return (
-        f"{elsewhere}{gate}Offline? Set {VARIABLE} to a mirror, "
+        f"{elsewhere}{gate}{'Unset it, set' if _offline() else 'Offline? Set'} {VARIABLE} to a mirror, "
         'or use the sample rows: --metadata \'{"source": "sample"}\''
     )
 

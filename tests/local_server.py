@@ -1,0 +1,207 @@
+"""A file server on the loopback interface that misbehaves on request, and stands in for the Hub."""
+
+import hashlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Fault = Callable[["Handler", bytes], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: what it asked for and the status that it got."""
+
+    method: str
+    path: str
+    range: str | None
+    if_range: str | None
+    status: int
+
+
+@dataclass
+class Site:
+    """What the server has (`files`), refuses (`refused`), does wrong next (`faults`) and was asked."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # sent with every file
+    refused: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # by path prefix
+    faults: list[Fault] = field(default_factory=list)  # one for each of the next GETs
+    asked: list[Asked] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)  # ends a stall
+
+    def gets(self, path: str) -> list[Asked]:
+        return [asked for asked in self.asked if asked.method == "GET" and asked.path == path]
+
+
+class Handler(BaseHTTPRequestHandler):
+    site: Site
+
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        self.answer(lambda handler, body: handler.start(200, len(body)))
+
+    def do_GET(self):
+        self.answer(self.site.faults.pop(0) if self.site.faults else serve)
+
+    def answer(self, how: Fault):
+        refused = next((r for prefix, r in self.site.refused.items() if self.path.startswith(prefix)), None)
+        if refused:
+            self.start(refused[0], 0, **refused[1])
+        elif self.path not in self.site.files:
+            self.start(404, 0, **{"X-Error-Code": "EntryNotFound"})
+        else:
+            how(self, self.site.files[self.path])
+
+    def start(self, status: int, length: int | None, **headers: str):
+        """Status line and headers; each request is noted here."""
+        wanted = self.headers.get("Range"), self.headers.get("If-Range")
+        self.site.asked.append(Asked(self.command, self.path, *wanted, status))
+        self.send_response(status)
+        if self.path in self.site.files:
+            headers = {"ETag": etag(self.site.files[self.path]), **self.site.headers, **headers}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def offset(self, body: bytes) -> int:
+        """Where the body starts that was asked for; 0 where the file is not the one that was meant."""
+        wanted, same = self.headers.get("Range"), self.headers.get("If-Range", etag(body))
+        return int(wanted.removeprefix("bytes=").split("-")[0]) if wanted and same == etag(body) else 0
+
+    def start_part(self, body: bytes) -> bytes:
+        """Headers of a right answer; the bytes that should follow."""
+        start = self.offset(body)
+        if not start:
+            self.start(200, len(body))
+        elif start >= len(body):
+            self.start(416, 0, **{"Content-Range": f"bytes */{len(body)}"})
+        else:
+            part = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+            self.start(206, len(body) - start, **part)
+        return body[start:]
+
+
+def etag(body: bytes) -> str:
+    return f'"{hashlib.sha1(body).hexdigest()}"'
+
+
+# --- ways to answer a GET
+
+
+def serve(handler: Handler, body: bytes) -> None:
+    """As it should be, with ranges."""
+    handler.wfile.write(handler.start_part(body))
+
+
+def cut(after: int) -> Fault:
+    """Promise all, send `after` bytes, hang up."""
+    return lambda handler, body: handler.wfile.write(handler.start_part(body)[:after])
+
+
+def reset(after: int) -> Fault:
+    """Send `after` bytes, then reset the connection."""
+
+    def answer(handler, body):
+        handler.wfile.write(handler.start_part(body)[:after])
+        time.sleep(0.3)  # a reset throws away what the client has not read
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+
+    return answer
+
+
+def stall(after: int) -> Fault:
+    """Send `after` bytes and the rest when `site.go` is set."""
+
+    def answer(handler, body):
+        part = handler.start_part(body)
+        handler.wfile.write(part[:after])
+        handler.site.go.wait(20)
+        try:
+            handler.wfile.write(part[after:])
+        except OSError:
+            pass  # the client is gone, which is what the test is about
+
+    return answer
+
+
+def status(code: int, **headers: str) -> Fault:
+    """An error without a body; `_` in header names stands for `-`."""
+    return lambda handler, body: handler.start(
+        code, 0, **{k.replace("_", "-"): v for k, v in headers.items()}
+    )
+
+
+def whole(handler: Handler, body: bytes) -> None:
+    """The whole file, whatever range was asked for."""
+    handler.start(200, len(body))
+    handler.wfile.write(body)
+
+
+def other_part(handler: Handler, body: bytes) -> None:
+    """A part that nobody asked for."""
+    handler.start(206, 10, **{"Content-Range": f"bytes 5-14/{len(body)}"})
+    handler.wfile.write(body[5:15])
+
+
+def other_file(handler: Handler, body: bytes) -> None:
+    """The range that was asked for, of a file that changed meanwhile."""
+    start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
+    part = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}", "ETag": '"another"'}
+    handler.start(206, len(body) - start, **part)
+    handler.wfile.write(b"#" * (len(body) - start))
+
+
+def boast(extra: int) -> Fault:
+    """Promise `extra` bytes more than there are."""
+
+    def answer(handler, body):
+        start = handler.offset(body)
+        part = (
+            {"Content-Range": f"bytes {start}-{len(body) + extra - 1}/{len(body) + extra}"} if start else {}
+        )
+        handler.start(206 if start else 200, len(body) - start + extra, **part)
+        handler.wfile.write(body[start:])
+
+    return answer
+
+
+def unsized(handler: Handler, body: bytes) -> None:
+    """No Content-Length and no ETag: the file ends where the connection does."""
+    handler.start(200, None, ETag="")
+    handler.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    """The server in a thread of its own; a context manager."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.site = Site()
+        super().__init__(("127.0.0.1", 0), type("Bound", (Handler,), {"site": self.site}))
+        self.site.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> "Server":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.site.go.set()
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+    def handle_error(self, request, client_address) -> None:
+        pass  # clients hang up on purpose here
