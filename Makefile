@@ -22,11 +22,15 @@ $(BIN)/.package: $(BIN)/.dependencies $(SOURCES)
 demo: $(BIN)/.package
 	$(BIN)/mergekit-finance demo
 
+# Two workers: most of the time goes into starting hosts, one core each. Whole files stay together, so that
+# an environment is built once.
+WORKERS := -n 2 --dist loadfile
+
 test: $(BIN)/.package
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 quick: $(BIN)/.package
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(WORKERS) -m "not slow"
 
 lint: $(BIN)/.package
 	$(BIN)/ruff check .
