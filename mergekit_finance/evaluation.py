@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergekit_finance import __version__
+from mergekit_finance import merging, models
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.prompts import truncated
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Whose version can change a score.
+VERSIONS = ("mergekit-finance", "mergekit", "lm-eval", "torch", "transformers", "tokenizers", "datasets")
 # Said once for every task and every live model, and nothing that a user of ours can act on.
 NOISE = (
     "Custom kwargs can be passed to",
@@ -90,6 +93,15 @@ class Harness:
         quiet_hosts()
         return self.manager.load(list(self.tasks))
 
+    def check_scores(self) -> None:
+        """Every task must report `score`: without it Gain is not defined, and hours would be lost."""
+        for name, task in self.loaded["tasks"].items():
+            if "score" not in task.aggregation():
+                raise DataError(
+                    f"task {name!r} reports no `score`, so Gain is not defined for it; use a finance_bench "
+                    "task, or give yours a `score` metric under the filter `none`"
+                )
+
     @property
     def leaves(self) -> list[str]:
         return sorted(self.loaded["tasks"])
@@ -103,7 +115,7 @@ class Harness:
         from lm_eval.models.huggingface import HFLM
 
         if self.dtype != "auto":
-            model = model.to(getattr(torch, self.dtype))  # HFLM ignores dtype= for a live model
+            model = merging.cast(model, getattr(torch, self.dtype))  # HFLM ignores dtype= for a live model
         lm = HFLM(pretrained=model.to(self.device), tokenizer=tokenizer, batch_size=self.batch_size)
         results = lm_eval.simple_evaluate(
             model=lm,
@@ -119,10 +131,6 @@ class Harness:
 
     def key(self, model: str) -> dict[str, Any]:
         """All that an evaluation depends on; equal keys mean equal results."""
-        import lm_eval
-        import torch
-        import transformers
-
         return {
             "model": model,
             "tasks": {name: self._data_of(name) for name in self.leaves},
@@ -131,22 +139,31 @@ class Harness:
             "dtype": self.dtype,
             "device": self.device.split(":")[0],
             "batch_size": self.batch_size,  # batching changes the last bits of a score
-            "versions": {
-                "mergekit_finance": __version__,
-                "lm_eval": lm_eval.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            # acc_token counts the options' tokens
+            "tokenizer": models.tokenizer_fingerprint(named)
+            if (named := self.metadata.get("tokenizer"))
+            else "",
+            "versions": {name: version(name) for name in VERSIONS},
         }
 
     def _data_of(self, task: str) -> str:
         from mergekit_finance.data.loader import fingerprint
 
-        kwargs = self.loaded["tasks"][task].config.dataset_kwargs or {}
+        found = self.loaded["tasks"][task]
+        kwargs = found.config.dataset_kwargs or {}
         if "fb_dataset" not in kwargs:
-            return "not ours"
+            return f"{found.VERSION} {getattr(found.eval_docs, '_fingerprint', '')}"
         where = {k: self.metadata.get(k) for k in ("source", "data_dir")}
         return fingerprint(kwargs["fb_dataset"], kwargs.get("fb_subset", "default"), **where)
+
+
+def merge_code() -> str:
+    """A hash of the code of our merge methods, and which plugins may bring others."""
+    from mergekit_finance.plugins import manager
+
+    package = Path(__file__).parent
+    plugins = [plugin.distribution for plugin in manager().loaded]
+    return _hash_files(package / "merge_methods", package / "engine") + " " + ", ".join(plugins)
 
 
 def _code() -> str:
@@ -154,9 +171,11 @@ def _code() -> str:
     from mergekit_finance.integration import task_folders
 
     package = Path(__file__).parent
-    files = [
-        p for folder in (*task_folders(), package / "tasks", package / "data") for p in folder.rglob("*")
-    ]
+    return _hash_files(*task_folders(), package / "tasks", package / "data")
+
+
+def _hash_files(*folders: Path) -> str:
+    files = [p for folder in folders for p in folder.rglob("*")]
     total = hashlib.sha256()
     for path in sorted(p for p in files if p.is_file() and p.suffix in (".py", ".yaml", ".yml", "")):
         total.update(path.name.encode() + path.read_bytes())

@@ -22,6 +22,7 @@ def register() -> None:
     on_merge_methods(import_module("mergekit.merge_methods"))
     on_plan(import_module("mergekit.plan"))
     on_task_manager(import_module("lm_eval.tasks.manager"))
+    on_models(import_module("lm_eval.models"))
 
 
 def on_merge_methods(host: ModuleType) -> None:
@@ -63,6 +64,17 @@ def on_task_manager(host: ModuleType) -> None:
 
     build.adds_finance_tasks = True  # type: ignore[attr-defined]
     index.build = staticmethod(build)
+
+
+def on_models(host: ModuleType) -> None:
+    """Let lm-eval know `--model mergekit`, by a string: nothing is imported until it is asked for.
+
+    Only after `lm_eval.models` has been executed: its registry fills itself while it is empty, and one
+    model of ours would keep out `hf` and all others.
+    """
+    registry = import_module("lm_eval.api.registry").model_registry
+    if "mergekit" not in registry:
+        registry.register("mergekit", target="mergekit_finance.lm_eval_model:MergekitLM")
 
 
 def _with_ours(paths: list[Path], ours: list[Path], builtin_tasks: Path) -> list[Path]:

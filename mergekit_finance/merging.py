@@ -30,12 +30,24 @@ def merge(
     out_config = host._model_out_config(config, arch, trust_remote_code=options.trust_remote_code)
     donor = config.base_model or config.referenced_models()[0]
     planner = MergePlanner(config, arch, options=options, out_model_config=out_config)
-    planner._plan()
-    tensors, tokenizer = _execute(planner, options)
+    try:
+        planner._plan()
+        tensors, tokenizer = _execute(planner, options)
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        OSError,
+    ) as fault:  # what mergekit raises for what it cannot do
+        raise ModelError(f"mergekit could not run this merge: {type(fault).__name__}: {fault}") from fault
+    finally:
+        LoaderCache.loaders.clear()
     if tokenizer is not None:
         host._update_config_vocab(out_config, arch, tokenizer)
-    LoaderCache.loaders.clear()
-    return _live(out_config, tensors), tokenizer or _tokenizer(donor, options.trust_remote_code)
+        return _live(out_config, tensors), tokenizer
+    model = _live(out_config, tensors)
+    _generate_as(model, donor)
+    return model, _tokenizer(donor, options.trust_remote_code)
 
 
 def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Tensor], Any]":
@@ -52,8 +64,19 @@ def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Te
             tokenizer = value.tokenizer
         elif value is not None:
             dtype = dtype_from_name(weights[task].force_dtype or planner.config.out_dtype)
-            tensors[weights[task].name] = value.to(dtype) if dtype else value
+            name = weights[task].name
+            tensors[name] = _finite(name, value.to(dtype) if dtype else value)
     return tensors, tokenizer
+
+
+def _finite(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+    """The tensor; a merge that overflowed, or was fed a NaN, would get a score all the same."""
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise ModelError(
+            f"the merge's tensor {name} holds NaN or Inf; lower lambda or the weights, or look for NaN in "
+            "the models"
+        )
+    return tensor
 
 
 def _live(config: Any, tensors: "dict[str, torch.Tensor]") -> "PreTrainedModel":
@@ -68,6 +91,19 @@ def _live(config: Any, tensors: "dict[str, torch.Tensor]") -> "PreTrainedModel":
     if lost:
         raise ModelError(f"the merge does not fill {type(model).__name__}: {', '.join(map(str, lost[:3]))}")
     return model.eval()
+
+
+def _generate_as(model: "PreTrainedModel", donor: Any) -> None:
+    """Give the merge its donor's generation_config.json, which mergekit copies with the tokenizer: end
+    tokens and length limits in it decide what a model writes."""
+    from transformers import GenerationConfig
+
+    try:
+        model.generation_config = GenerationConfig.from_pretrained(
+            donor.model.path, revision=donor.model.revision
+        )
+    except OSError:
+        return  # the donor has none
 
 
 def _tokenizer(reference: Any, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
@@ -100,3 +136,17 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
         ).eval()
     except (OSError, ValueError) as fault:
         raise ModelError(f"model {reference!r}: cannot be loaded ({str(fault).splitlines()[0]})") from fault
+
+
+def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":
+    """What a checkpoint would hold, in `dtype`.
+
+    `model.to(dtype)` would round the rotary frequencies, too, which loading a checkpoint keeps in float32.
+    """
+    if dtype is None or dtype == model.dtype:
+        return model
+    stored = model.state_dict(keep_vars=True)
+    for tensor in {id(t): t for t in stored.values() if t.is_floating_point()}.values():
+        tensor.data = tensor.data.to(dtype)
+    model.config.dtype = dtype
+    return model

@@ -11,6 +11,10 @@ from mergekit_finance.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+VOCABULARY = (
+    " A tokenizer block aligns them (tokenizer: {source: base}), if no tokenizer has more tokens than its "
+    "model has rows."
+)
 WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -32,6 +36,11 @@ SHAPE = (
 
 def check_reference(reference: str, where: str) -> None:
     """A local reference must be a checkpoint folder; anything else must look like a Hub id."""
+    if "+" in reference:
+        raise ModelError(
+            f"{where}: model {reference!r} names a LoRA adapter; merge the adapter into its model first "
+            "(peft's merge_and_unload), then name the result"
+        )
     path = Path(reference.split("+")[0].split("@")[0])
     local = path.is_absolute() or reference.startswith((".", "~")) or path.exists()
     if not local:
@@ -75,11 +84,7 @@ def check_fit(
         for name in names:
             ours, theirs = getattr(configs[0], name, None), getattr(other, name, None)
             if ours != theirs:
-                hint = (
-                    " Align them with a tokenizer block (tokenizer: {source: base})."
-                    if name == "vocab_size"
-                    else ""
-                )
+                hint = VOCABULARY if name == "vocab_size" else ""
                 raise ModelError(
                     f"{where}: {reference!r} has {name} {theirs}, {references[0]!r} has {ours}: "
                     f"they cannot be merged element by element.{hint}"
@@ -97,11 +102,11 @@ def local_folder(reference: str) -> Path:
 
 
 def fingerprint(reference: str, quiet: bool = False) -> str:
-    """sha256 over the bytes of weights, config and tokenizer files, names included."""
+    """sha256 over the bytes of every file that can change what the model does, names included."""
     from tqdm import tqdm
 
     folder = local_folder(reference)
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin", ".model"))
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not _beside_the_point(p))
     total = hashlib.sha256()
     with tqdm(
         total=sum(p.stat().st_size for p in files),
@@ -116,6 +121,45 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
             total.update(path.name.encode())
             _update(total, path, bar.update)
     return total.hexdigest()[:16]
+
+
+def _beside_the_point(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix.lower() in (".md", ".png", ".jpg", ".svg")
+
+
+def tokenizer_fingerprint(reference: str) -> str:
+    """sha256 over a model's tokenizer files."""
+    total = hashlib.sha256()
+    starts = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens")
+    for path in sorted(local_folder(reference).iterdir()):
+        if path.is_file() and path.name.startswith(starts):
+            total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def check_files(reference: str) -> None:
+    """Every shard is there and whole: safetensors compares a file's length with its header."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = local_folder(reference)
+    for path in {*map(folder.joinpath, _shards(folder)), *folder.glob("*.safetensors")}:
+        if not path.is_file():
+            raise ModelError(f"model {reference!r}: {path.name} is missing, though the index names it")
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as fault:
+            raise ModelError(f"model {reference!r}: {path.name} is truncated or broken ({fault})") from fault
+
+
+def _shards(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as fault:
+        raise ModelError(f"{index}: not an index of shards") from fault
 
 
 def _update(total: "hashlib._Hash", path: Path, progress: object) -> None:

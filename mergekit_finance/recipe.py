@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 
@@ -28,6 +28,17 @@ class Finance(BaseModel):
     constituents: tuple[str, ...] | None = None
     tasks: tuple[str, ...] = ()
     citation: str = ""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """One task, or several with commas, as `--tasks` takes them."""
+        return names(value) if isinstance(value, str) else value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ def load(path: Path | str) -> Recipe:
     merge = {key: value for key, value in data.items() if key != "finance"}
     recipe = Recipe(path, text, merge, _finance(data.get("finance") or {}, path))
     _check_keys(merge, path)
+    _check_dtypes(recipe)
     _check_parameters(recipe)
     _check_constituents(recipe)
     return recipe
@@ -188,7 +200,8 @@ def _blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], st
     if not isinstance(value, dict):
         return
     for kind in ("models", "slices", "sources"):
-        for i, item in enumerate(value.get(kind) or ()):
+        items = value.get(kind)
+        for i, item in enumerate(items if isinstance(items, list) else ()):
             if isinstance(item, dict):
                 place = f"{where}: {kind}[{i}]" if ": " not in where else f"{where}.{kind}[{i}]"
                 yield place, item, kind
@@ -202,6 +215,19 @@ def _blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], st
     for kind in ("parameters", "tokenizer"):
         if isinstance(value.get(kind), dict):
             yield (f"{where}: {kind}" if ": " not in where else f"{where}.{kind}"), value[kind], kind
+
+
+def _check_dtypes(recipe: Recipe) -> None:
+    from mergekit.common import dtype_from_name
+
+    config = recipe.configuration()
+    for key in ("dtype", "out_dtype"):
+        value = getattr(config, key)
+        try:
+            dtype_from_name(value)
+        except RuntimeError:
+            hint = did_you_mean(value, ("float32", "bfloat16", "float16"))
+            raise RecipeError(f"{recipe.path}: {key}: {value!r} is not a dtype. {hint}") from None
 
 
 def _check_parameters(recipe: Recipe) -> None:

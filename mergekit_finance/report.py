@@ -23,7 +23,8 @@ def builtin_sections() -> Sequence[Section]:
 def gain_table(result: Mapping[str, Any]) -> str:
     """Score of every constituent and of the merge, Gain and OG, a row a task, as markdown."""
     models = list(result["macro"]["constituents"])
-    header = ["task", "n", *(short_name(m) for m in models), "merged", "Gain", "OG"]
+    short = [short_name(m) for m in models]
+    header = ["task", "n", *(short if len(set(short)) == len(short) else models), "merged", "Gain", "OG"]
     rows = [[task, str(row["n"]), *_cells(row, models)] for task, row in result["tasks"].items()]
     rows.append(["macro", "", *_cells(result["macro"], models)])
     return _markdown([header, *rows])

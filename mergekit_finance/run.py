@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance import gain, models
+from mergekit_finance import gain, merging, models
+from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.evaluation import Harness, stored
+from mergekit_finance.evaluation import Harness, merge_code, stored
 from mergekit_finance.recipe import Recipe
 
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
@@ -47,16 +48,21 @@ class Run:
         where = str(self.recipe.path)
         for reference in self.merged_models:
             models.check_reference(reference, where)
+        _refuse_twins(self.merged_models, where)
+        _refuse_unwritable(self.out)
         aligned = bool(self.recipe.merge.get("tokenizer") or self.recipe.merge.get("tokenizer_source"))
         models.check_fit(
             self.merged_models, where, vocabulary=not aligned, trust_remote_code=self.trust_remote_code
         )
+        for reference in self.merged_models:
+            models.check_files(reference)
+        for reference in self.recipe.constituents:
+            merging.load_tokenizer(reference, self.trust_remote_code)
         if not self.harness.leaves:
             raise RecipeError(f"{where}: no tasks to evaluate")
+        self.harness.check_scores()
 
     def _constituent(self, reference: str, print_: str) -> dict[str, Any]:
-        from mergekit_finance import merging
-
         def make() -> dict[str, Any]:
             self.say(f"evaluate {reference}")
             model = merging.load_model(reference, self.harness.dtype, self.trust_remote_code)
@@ -68,8 +74,6 @@ class Run:
     def _merged(self, prints: dict[str, str]) -> dict[str, Any]:
         from mergekit.options import MergeOptions
 
-        from mergekit_finance import merging
-
         def make() -> dict[str, Any]:
             self.say(f"merge {self.recipe.path} ({self.recipe.method})")
             options = MergeOptions(device=self.harness.device, trust_remote_code=self.trust_remote_code)
@@ -77,8 +81,15 @@ class Run:
             self.say("evaluate the merge")
             return self.harness.evaluate(model, tokenizer, str(self.recipe.path))
 
-        key = self.harness.key("merge") | {"merge": self.recipe.merge, "constituents": prints}
+        made_of = {"merge": self.recipe.merge, "constituents": prints, "merge_code": merge_code()}
+        key = self.harness.key("merge") | made_of
         return stored(self.out / "models", f"merged-{self.recipe.name}", key, make)
+
+    def _source(self) -> str:
+        """Where rows came from: a source by name, a mirror, or what the loader found."""
+        metadata = self.harness.metadata
+        mirror = metadata.get("data_dir") or os.environ.get(VARIABLE)
+        return metadata.get("source") or ("mirror" if mirror else "cache or Hub")
 
     def _result(
         self, merged: dict[str, Any], constituents: dict[str, dict[str, Any]], prints: dict[str, str]
@@ -100,10 +111,28 @@ class Run:
             "models": prints,
             "results": {"merged": merged["folder"], **{m: r["folder"] for m, r in constituents.items()}},
             "limit": self.harness.limit,
-            "source": self.harness.metadata.get("source"),
+            "source": self._source(),
             "random_weights": models.random_weights(self.merged_models),
             **table,
         }
+
+
+def _refuse_twins(references: list[str], where: str) -> None:
+    """One model under two spellings would count twice."""
+    seen: dict[str, str] = {}
+    for reference in references:
+        place = os.path.realpath(reference) if os.path.exists(reference) else reference
+        if place in seen:
+            raise RecipeError(f"{where}: {reference!r} and {seen[place]!r} are the same model; list it once")
+        seen[place] = reference
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """The nearest folder that exists must take new ones; nothing is made yet."""
+    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        kind = "is not a folder" if not nearest.is_dir() else "cannot be written to"
+        raise RecipeError(f"-o {out}: {nearest} {kind}; name another output folder")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

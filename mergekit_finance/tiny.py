@@ -85,6 +85,7 @@ def make_family(
     tied: bool = False,
     layers: int = 2,
     hidden: int = 64,
+    scale: float = 0.01,
 ) -> list[Path]:
     """Write a base and its experts, one folder each; the first role is the base."""
     import torch
@@ -94,7 +95,7 @@ def make_family(
     for seed, role in enumerate(roles):
         model = make_llama(len(tokenizer), 0, tied=tied, layers=layers, hidden=hidden)
         if seed:
-            perturb(model, seed)
+            perturb(model, seed, scale)
         model.to(getattr(torch, dtype)).save_pretrained(folder / role)
         tokenizer.save_pretrained(folder / role)
         made.append(folder / role)

@@ -72,11 +72,19 @@ def run(
 
     _check_device(device)
     checked = recipes.load(recipe)
-    names = tuple(tasks.split(",")) if tasks else checked.finance.tasks or DEFAULT_TASKS
+    names = recipes.names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     metadata = {k: str(v) for k, v in (("data_dir", data_dir), ("source", source)) if v}
     metadata["tokenizer"] = checked.base or checked.experts[0]  # for acc_token
     harness = Harness(names, limit, _batch(batch_size), device or default_device(), dtype, metadata)
-    _show(Run(checked, harness, out, trust_remote_code)(), out)
+    try:
+        result = Run(checked, harness, out, trust_remote_code)()
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nInterrupted. What is finished is kept in {out / 'models'}; the same command goes on.",
+            err=True,
+        )
+        raise SystemExit(130) from None
+    _show(result, out)
 
 
 @click.command(

@@ -10,16 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from mergekit_finance.data.adapters import Row, adapter
 from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
-from mergekit_finance.data.records import read
+from mergekit_finance.data.records import Record, read
 from mergekit_finance.data.registry import Dataset, dataset
 from mergekit_finance.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
 
-SAMPLE = "sample"
+SAMPLE, LAB = "sample", "lab"
 # A place that holds a file's bytes: path, name in errors, adapter, split.
 Place = tuple[Path, str, str, str]
 
@@ -32,21 +34,32 @@ def load(
     data_dir: str | None = None,
     tokenizer: str | None = None,
     pretrained: str | None = None,
+    recipe: str | None = None,
     **_: Any,
 ) -> "dict[str, Table]":
     """The rows of one subset as lm-eval wants them.
 
     lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs`. What begins with
     `fb_` is the task's; `source` and `data_dir` are the user's, from `--metadata`; `tokenizer` and
-    `pretrained` are the model's, and tell how many tokens each option has (for `acc_token`).
+    `pretrained` or `recipe` are the model's, and tell how many tokens each option has (for `acc_token`).
     """
     from datasets import Dataset as Table
 
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
-    name = tokenizer or pretrained
+    name = tokenizer or pretrained or _base_of(recipe)
     if fb_option_tokens and isinstance(name, str):
         rows = _with_option_tokens(rows, name)
     return {"test": Table.from_list(rows)}
+
+
+def _base_of(recipe: str | None) -> str | None:
+    """The base of the recipe that `--model mergekit` was given; a broken one is the model's to report."""
+    try:
+        data = yaml.safe_load(Path(recipe).read_text(encoding="utf-8")) if recipe else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    base = data.get("base_model") if isinstance(data, dict) else None
+    return base if isinstance(base, str) else None
 
 
 def _with_option_tokens(rows: list[Row], name: str) -> list[Row]:
@@ -67,11 +80,27 @@ def _with_option_tokens(rows: list[Row], name: str) -> list[Row]:
 def load_rows(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> list[Row]:
     """Rows of one subset, ordered by a hash of `item_id`, so that any first N are a random sample."""
     known = dataset(name)
+    if source == LAB:
+        return _ordered(name, lab_rows(name, subset))
     places, subset_of = locate(known, subset, source, data_dir)
     rows = [r for r in rows_of(places) if r.get("subset", subset_of) == subset_of]
     if not rows:
         raise DataError(f"{places[0][1]}: no rows of {name} {subset}")
+    return _ordered(name, rows)
+
+
+def _ordered(name: str, rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['item_id']}".encode()).digest())
+
+
+def lab_rows(name: str, subset: str) -> list[Row]:
+    """Rows of the lab's generated world, through the dataset's own adapter."""
+    from mergekit_finance.lab.rows import records
+
+    splits, adapter_name = records(name, subset)
+    return adapter(adapter_name)(
+        {split: [Record(r, f"lab {name}", n) for n, r in enumerate(rows, 1)] for split, rows in splits.items()}
+    )
 
 
 def rows_of(places: Iterable[Place]) -> list[Row]:
@@ -98,7 +127,7 @@ def locate(known: Dataset, subset: str, source: str | None, data_dir: str | None
         return [sample_place(known.name, subset)], subset
     if source is not None and source not in known.sources:
         raise DataError(
-            f"{known.name}: unknown source {source!r}. {did_you_mean(source, [*known.sources, SAMPLE])}"
+            f"{known.name}: unknown source {source!r}. {did_you_mean(source, [*known.sources, SAMPLE, LAB])}"
         )
     if data_dir or (os.environ.get(VARIABLE) and source is None):
         return _in_mirror(Mirror.existing(data_dir or os.environ[VARIABLE]), known, subset), subset
@@ -132,6 +161,8 @@ def sample_place(name: str, subset: str) -> Place:
 
 def fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:
     """A hash of the bytes behind one subset, for keys of stored results."""
+    if source == LAB:
+        return hashlib.sha256(repr(load_rows(name, subset, LAB)).encode()).hexdigest()[:16]
     places, _ = locate(dataset(name), subset, source, data_dir)
     parts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path, *_ in places)
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]

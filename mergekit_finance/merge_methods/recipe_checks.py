@@ -21,6 +21,7 @@ from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 
 WHOLE_MERGE = ("semantics", "seed")  # one value, at the top
 CONSTANT = (*WHOLE_MERGE, "mask_id")  # no gradient, no filter
+LARGEST = 3.4028234663852886e38  # of float32, in which all is computed
 FINEST_DENSITY = 2.0**-32  # what a DARE mask can resolve
 UNDEFINED_NORMALIZE = "paper semantics leaves no choice (Task Arithmetic is a sum, TIES merges by a mean)"
 
@@ -170,6 +171,8 @@ def _fault(name: str, value: Any, spec: ParameterSpec) -> str:
         return f"is not a {wanted}"
     if isinstance(value, bool) or not math.isfinite(number):
         return f"is not a {wanted}"
+    if name != "seed" and abs(number) > LARGEST:
+        return f"does not fit float32, whose largest number is {LARGEST:.3g}"
     return "is outside (0, 1]" if name == "density" and not 0 < number <= 1 else ""
 
 

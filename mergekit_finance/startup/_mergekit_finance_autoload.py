@@ -7,7 +7,7 @@ beside it in `mergekit_finance.integration` is called with that module.
 
 A fault of the plugin never reaches Python's start or the host: it becomes one warning line.
 
-    MERGEKIT_FINANCE_AUTOLOAD=0        nothing is installed
+    MERGEKIT_FINANCE_AUTOLOAD=0        nothing is installed (off, no and false mean the same)
     MERGEKIT_FINANCE_AUTOLOAD=strict   faults are raised at the host's import
 """
 
@@ -19,6 +19,7 @@ HOSTS = {
     "mergekit.merge_methods": "on_merge_methods",
     "mergekit.plan": "on_plan",
     "lm_eval.tasks.manager": "on_task_manager",
+    "lm_eval.models": "on_models",
 }
 
 
@@ -85,8 +86,7 @@ def _call(function, module):
 
 def install():
     """Put the finder first on sys.meta_path, once, unless the switch is off."""
-    if os.environ.get(SWITCH) == "0" or any(
-        type(f).__name__ == "_Finder" and type(f).__module__ == __name__ for f in sys.meta_path
-    ):
+    if os.environ.get(SWITCH, "").lower() in ("0", "off", "no", "false"):
         return
-    sys.meta_path.insert(0, _Finder())
+    if not any(type(finder).__module__ == __name__ for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

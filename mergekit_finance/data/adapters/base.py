@@ -28,8 +28,13 @@ def check(model: type[M], record: Record) -> M:
         return model.model_validate(record.data)
     except ValidationError as fault:
         error = fault.errors(include_url=False)[0]
-        column = ".".join(map(str, error["loc"])) or "row"
+        column = ".".join(str(part) for part in error["loc"] if _names_a_place(part)) or "row"
         raise DataError(f"{record.place}: column {column!r}: {error['msg'].lower()}") from fault
+
+
+def _names_a_place(part: int | str) -> bool:
+    """Whether a part of pydantic's location is a column or index, and not a member of a union of types."""
+    return isinstance(part, int) or (part.isidentifier() and part not in ("int", "float", "str"))
 
 
 def wrong(record: Record, column: str, text: str) -> DataError:

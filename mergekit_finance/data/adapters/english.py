@@ -1,5 +1,6 @@
 """Adapters of the English datasets."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from mergekit_finance.data.records import Record
 SENTIMENTS = ["negative", "neutral", "positive"]
 # Demonstrations where the raw layout has none: 5 for choices, 20 for entities (BloombergGPT, AdaptLLM).
 SHOTS_CHOICE, SHOTS_ENTITIES = 5, 20
+_QUESTION = re.compile(r"\bQuestion:|\bNow answer this question:")
 # FiQA gives scores in [-1, 1] and no classes; these thresholds are FinGPT's.
 FIQA_NEGATIVE, FIQA_POSITIVE = -0.1, 0.1
 # The 2021 release of the headlines has six binary columns; the nine-question release is AdaptLLM's.
@@ -130,11 +132,19 @@ def _adapted_choice(record: Record) -> Row:
     raw = check(_AdaptChoice, record)
     if raw.gold_index >= len(raw.options):
         raise wrong(record, "gold_index", f"{raw.gold_index} is not one of {len(raw.options)} options")
-    # The nine questions on a headline are nine rows; the text before the question is what they share.
-    text = raw.input.rsplit("\n\n", 1)[-1].split("\nQuestion:")[0]
-    item = {"item_id": str(raw.id), "cluster_id": digest(text), "class_id": raw.class_id}
+    item = {"item_id": str(raw.id), "cluster_id": digest(_asked_about(raw.input)), "class_id": raw.class_id}
     empty = {"text": "", "target": "", "question": "", "shots": []}
     return item | empty | {"input": raw.input, "options": raw.options, "gold_index": raw.gold_index}
+
+
+def _asked_about(prompt: str) -> str:
+    """The text that a prompt's last question is about: the nine questions on a headline share it.
+
+    Headlines are on one line with their question ('Headline: "…" Now answer this question: …?').
+    """
+    questions = list(_QUESTION.finditer(prompt))
+    before = prompt[: questions[-1].start()] if questions else prompt
+    return before.rsplit("\n\n", 1)[-1].rsplit("Headline:", 1)[-1].strip()
 
 
 def phrasebank(records: dict[str, list[Record]]) -> list[Row]:

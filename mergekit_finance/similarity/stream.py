@@ -1,0 +1,193 @@
+"""Checkpoints as streams: every byte of every safetensors file is read once, in blocks of cache size.
+
+`safe_open` checks a file; the blocks are read with `pread` at the offsets of its header. A memory map
+would count as memory used, for whole files in the end, and a file cut short under it kills the process.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from mergekit_finance import models
+from mergekit_finance.errors import ModelError
+from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
+EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies."""
+
+    file: Path
+    start: int  # byte in the file
+    dtype: str  # as safetensors writes it
+    shape: tuple[int, ...]
+
+    @property
+    def floating(self) -> bool:
+        return self.dtype in DTYPES
+
+
+class Checkpoint:
+    """A model's safetensors files, opened; whether they are whole is known before a weight is read."""
+
+    def __init__(self, reference: str) -> None:
+        self.reference, folder = reference, _folder(reference)
+        self.tensors: dict[str, Stored] = {}
+        self.ties = json.loads((folder / "config.json").read_text("utf-8")).get("tie_word_embeddings")
+        self._open: dict[Path, int] = {}
+        for file in _files(folder, reference):
+            self.tensors |= _header(file, reference)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def source(self, name: str) -> Source:
+        """Reads stretches of one tensor."""
+        stored = self.tensors[name]
+        dtype, handle = DTYPES[stored.dtype], self._handle(stored.file)
+
+        def read(low: int, high: int) -> torch.Tensor:
+            raw = np.empty((high - low) * dtype.itemsize, np.uint8)
+            if os.preadv(handle, [raw], stored.start + low * dtype.itemsize) != raw.nbytes:
+                raise ModelError(f"{self.reference}: {stored.file.name} became shorter while it was read")
+            return torch.from_numpy(raw).view(dtype)
+
+        return read
+
+    def _handle(self, file: Path) -> int:
+        if file not in self._open:
+            self._open[file] = os.open(file, os.O_RDONLY)
+        return self._open[file]
+
+
+class Stream:
+    """Checkpoints that fit together: the base, then the models."""
+
+    def __init__(self, references: Sequence[str]) -> None:
+        self.checkpoints = [Checkpoint(reference) for reference in references]
+        self.names, self.skipped = pair(self.checkpoints)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._width(name) * self._elements(name) for name in self.names)
+
+    def measure(self, accumulator: Accumulator, progress: Callable[[int], Any] = lambda count: None) -> None:
+        """Send every tensor through the accumulator; `progress` is told the bytes, now and then."""
+        try:
+            for name in self.names:
+                shape = self.checkpoints[0].tensors[name].shape
+                sources = [checkpoint.source(name) for checkpoint in self.checkpoints]
+                width = self._width(name)
+                accumulator.add_sources(name, shape, sources, lambda count, w=width: progress(count * w))
+        finally:
+            for checkpoint in self.checkpoints:
+                checkpoint.close()
+
+    def _elements(self, name: str) -> int:
+        return prod(self.checkpoints[0].tensors[name].shape)
+
+    def _width(self, name: str) -> int:
+        """Bytes an element, over all models."""
+        return sum(DTYPES[checkpoint.tensors[name].dtype].itemsize for checkpoint in self.checkpoints)
+
+
+def pair(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[str]]:
+    """Names of the tensors to compare, in the order of the base's files, and of those left out."""
+    _tie(checkpoints)
+    base = checkpoints[0]
+    order = sorted(base.tensors, key=lambda name: (base.tensors[name].file, base.tensors[name].start))
+    for other in checkpoints[1:]:
+        _same_names(base, other)
+        for name in order:
+            expected, found = base.tensors[name], other.tensors[name]
+            if found.shape != expected.shape:
+                raise different_shapes(name, other.reference, found.shape, base.reference, expected.shape)
+    skipped = [name for name in order if not all(c.tensors[name].floating for c in checkpoints)]
+    return [name for name in order if name not in skipped], sorted(skipped)
+
+
+def _same_names(base: Checkpoint, other: Checkpoint) -> None:
+    for one, two in ((base, other), (other, base)):
+        missing = sorted(one.tensors.keys() - two.tensors.keys())
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise ModelError(f"{two.reference}: tensor {missing[0]} is missing{more}; {one.reference} has it")
+
+
+def _tie(checkpoints: Sequence[Checkpoint]) -> None:
+    """Tied output embeddings count once; where only some models tie them, theirs are the input's."""
+    if all(checkpoint.ties for checkpoint in checkpoints):
+        for checkpoint in checkpoints:
+            checkpoint.tensors = {n: s for n, s in checkpoint.tensors.items() if not HEAD.search(n)}
+    heads = {name for checkpoint in checkpoints for name in checkpoint.tensors if HEAD.search(name)}
+    for checkpoint in checkpoints:
+        inputs = [stored for name, stored in checkpoint.tensors.items() if EMBEDDINGS.search(name)]
+        # Families that tie by default do not say so in config.json: only an explicit "no" is believed.
+        if checkpoint.ties is not False and len(inputs) == 1:
+            checkpoint.tensors |= {head: inputs[0] for head in heads - checkpoint.tensors.keys()}
+
+
+def _folder(reference: str) -> Path:
+    path = Path(reference).expanduser()
+    # Local folders may be written without "./" here: nobody asks the Hub for them.
+    checked = f"./{reference}" if path.exists() and not path.is_absolute() else reference
+    models.check_reference(checked, "similarity")
+    return path if path.is_dir() else models.local_folder(reference)
+
+
+def _files(folder: Path, reference: str) -> list[Path]:
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        raise ModelError(
+            f"{reference}: no {SINGLE} there; similarity reads safetensors only: "
+            "load the model with transformers and save_pretrained it"
+        )
+    try:
+        shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as fault:
+        raise ModelError(f"{reference}: {INDEX} is broken ({fault})") from fault
+    return [folder / shard for shard in shards]
+
+
+def _header(file: Path, reference: str) -> dict[str, Stored]:
+    """The tensors of one file: 8 bytes of length, as much JSON, then the data."""
+    try:
+        with safe_open(file, "numpy"):  # refuses what is cut short or has overlapping tensors
+            pass
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(length))
+    except FileNotFoundError:
+        raise ModelError(f"{reference}: shard {file.name} is missing; its index names it") from None
+    except (OSError, SafetensorError) as fault:
+        raise ModelError(
+            f"{reference}: {file.name} is not a whole safetensors file ({fault}); fetch or copy it again"
+        ) from fault
+    header.pop("__metadata__", None)
+    return {
+        name: Stored(file, 8 + length + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"]))
+        for name, entry in header.items()
+    }

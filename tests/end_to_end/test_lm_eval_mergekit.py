@@ -1,0 +1,106 @@
+"""`lm_eval --model mergekit`: the same scores as a checkpoint on disk and `--model hf`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mergekit_finance.lm_eval_model import load
+
+CHOICE, FREE = "finance_bench_fpb", "finance_bench_docmath_cs_cot"
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    from lm_eval.tasks import TaskManager
+
+    from mergekit_finance.integration import register
+
+    register()
+    return TaskManager(include_defaults=False, metadata={"source": "sample"})
+
+
+def evaluated(tasks, model, arguments):
+    import lm_eval
+
+    return lm_eval.simple_evaluate(
+        model=model, model_args=arguments, tasks=[CHOICE, FREE], task_manager=tasks, limit=4, device="cpu",
+        batch_size=4, gen_kwargs={"max_gen_toks": 8},
+    )  # fmt: skip
+
+
+def answers(result):
+    return {task: [s["filtered_resps"] for s in samples] for task, samples in result["samples"].items()}
+
+
+VARIANTS = {
+    "ours": ((), {"set.lambda": 0.4}, {}),
+    "mergekit's, with a tokenizer block": (
+        (
+            ("cpt_task_arithmetic", "task_arithmetic"),
+            ("out_dtype: bfloat16", "out_dtype: bfloat16\ntokenizer: {source: base}"),
+        ),
+        {"set.weight": 0.7},
+        {},
+    ),
+    "another dtype": ((), {"set.lambda": 0.4}, {"dtype": "float16", "add_bos_token": True}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_scores_equal_those_of_the_merge_on_disk(variant, recipe, tmp_path, tasks):
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    changes, overrides, arguments = VARIANTS[variant]
+    path = str(recipe(*changes))
+    live = evaluated(tasks, "mergekit", {"recipe": path} | overrides | arguments)
+    config = load(path, {k.removeprefix("set."): v for k, v in overrides.items()}).configuration()
+    run_merge(config, str(tmp_path / "disk"), MergeOptions(quiet=True, write_model_card=False))
+    disk = evaluated(tasks, "hf", {"pretrained": str(tmp_path / "disk")} | arguments)
+    assert answers(live) == answers(disk)  # every log-likelihood and every generated text
+    assert live["results"][CHOICE]["score,none"] == disk["results"][CHOICE]["score,none"]
+    assert live["config"]["model_dtype"] == disk["config"]["model_dtype"]
+
+
+@pytest.mark.slow
+def test_the_plain_command(recipe, tmp_path):
+    """No checkpoint is written; results are named after the recipe; a mistake is one line."""
+    path = recipe()
+    command = [str(Path(sys.executable).parent / "lm_eval"), "--model", "mergekit", "--tasks", CHOICE]
+    command += ["--limit", "2", "--output_path", "out", "--device", "cpu"]
+    command += ["--metadata", '{"source": "sample"}']
+
+    def outside():
+        return {p for p in tmp_path.rglob("*") if "out" not in p.relative_to(tmp_path).parts}
+
+    def run(arguments):
+        before = outside()
+        done = subprocess.run(
+            [*command, "--model_args", arguments],
+            cwd=tmp_path,
+            env=os.environ,
+            capture_output=True,
+            text=True,
+        )
+        assert outside() == before
+        return done
+
+    done = run(f"recipe={path.name},set.lambda=0.4,set.models[0].weight=0.5")
+    assert done.returncode == 0, done.stderr
+    (found,) = (tmp_path / "out").rglob("results_*.json")
+    result = json.loads(found.read_text())
+    assert result["model_name"] == "recipe.yml,lambda=0.4,models[0].weight=0.5"
+    assert result["config"]["model"] == "mergekit"
+    assert result["config"]["model_args"]["recipe"] == "recipe.yml"
+    assert result["config"]["model_args"]["set.lambda"] == 0.4
+    assert result["config"]["merge"]["models"][0]["parameters"] == {"weight": 0.5}
+    done = run(f"recipe={path.name},set.lambada=0.4")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "Error: recipe.yml: set.lambada: unknown parameter 'lambada'"
+    )
+    assert "Traceback" not in done.stderr

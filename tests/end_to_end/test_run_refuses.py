@@ -1,0 +1,171 @@
+"""What `run` finds out before it evaluates anything, and what must never be reused or scored."""
+
+import json
+import shutil
+
+import pytest
+
+from mergekit_finance import merging, models
+from mergekit_finance.errors import DataError, ModelError, RecipeError
+from mergekit_finance.evaluation import Harness
+from mergekit_finance.recipe import load
+from mergekit_finance.run import Run
+
+TASK = "finance_bench_fpb"
+
+
+@pytest.fixture
+def own(tiny, tmp_path):
+    """A copy of the tiny models that a test may damage."""
+    shutil.copytree(tiny, tmp_path / "own")
+    return tmp_path / "own"
+
+
+def run(path, out, *tasks):
+    said = []
+    harness = Harness(tasks or (TASK,), limit=2, metadata={"source": "sample"})
+    return Run(load(path), harness, out, say=said.append)(), said
+
+
+def refused(path, out, kind, message, *tasks):
+    """The run ends with one line before anything is evaluated, and leaves nothing."""
+    with pytest.raises(kind, match=message) as caught:
+        run(path, out, *tasks)
+    assert "\n" not in caught.value.message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lambda: 0.5", "lambda: 1.0e300", "recipe.yml: .*lambda.*does not fit float32"),
+        ("dtype: float32\n", "dtype: float23\n", "recipe.yml: dtype: 'float23' is not a dtype. did you mean"),
+        ("cpt_task_arithmetic", "cpt_ties\n#", None),
+    ],
+)
+def test_a_value_out_of_range_is_found_before_weights_are_read(recipe, tmp_path, old, new, message):
+    if message:
+        refused(recipe((old, new)), tmp_path / "out", RecipeError, message)
+    else:
+        assert load(recipe((old, new))).method == "cpt_ties"
+
+
+@pytest.mark.parametrize("text", ["models: 5", "slices: 3", "models: {}", "modules: []"])
+def test_a_list_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "r.yml"
+    path.write_text(f"merge_method: linear\n{text}\n")
+    with pytest.raises(RecipeError):
+        load(path)
+
+
+def test_a_model_under_two_spellings_is_refused(recipe, tiny, tmp_path):
+    other = f"{tiny}/../{tiny.name}/finance"
+    path = recipe((f"model: {tiny}/math", f"model: {other}"), (f', "{tiny}/math"', f', "{other}"'))
+    refused(path, tmp_path / "out", RecipeError, "are the same model; list it once")
+
+
+def test_a_lora_reference_is_refused_in_one_line(recipe, tiny, tmp_path):
+    path = recipe((f"model: {tiny}/math", f"model: {tiny}/math+./lora"), (f', "{tiny}/math"', ""))
+    refused(path, tmp_path / "out", ModelError, "names a LoRA adapter")
+
+
+def test_a_truncated_shard_is_named(recipe, tiny, own, tmp_path):
+    weights = own / "math" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused(
+        recipe((str(tiny), str(own))),
+        tmp_path / "out",
+        ModelError,
+        "model.safetensors is truncated or broken",
+    )
+
+
+def test_a_shard_that_the_index_names_and_is_not_there(own):
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (own / "math" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="model-00001-of-00002.safetensors is missing, though the index"):
+        models.check_files(str(own / "math"))
+
+
+def test_an_output_that_cannot_be_is_refused(recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecipeError, match="file is not a folder; name another output folder"):
+        run(recipe(), tmp_path / "file" / "out")
+
+
+def test_a_constituent_without_tokenizer_is_found_before_all(recipe, tiny, own, tmp_path):
+    for path in (own / "math").glob("tokenizer*"):
+        path.unlink()
+    refused(recipe((str(tiny), str(own))), tmp_path / "out", ModelError, "no usable tokenizer")
+
+
+def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_path):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "plain.yaml").write_text(
+        "task: plain_task\ncustom_dataset: !function mergekit_finance.data.loader.load\n"
+        "dataset_kwargs: {fb_dataset: fpb}\ntest_split: test\noutput_type: multiple_choice\n"
+        "doc_to_text: text\ndoc_to_choice: options\ndoc_to_target: gold_index\nmetric_list: [{metric: acc}]\n"
+    )
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_defaults=False, include_path=str(folder), metadata={"source": "sample"})
+    harness = Harness(("plain_task",), limit=2)
+    harness.__dict__["manager"] = manager
+    with pytest.raises(DataError, match="task 'plain_task' reports no `score`"):
+        Run(load(recipe()), harness, tmp_path / "out", say=lambda text: None)()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_nan_reaches_no_score_by_mergekits_own_methods_either(recipe, tiny, own, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = own / "math" / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["model.norm.weight"][0] = torch.nan
+    save_file(tensors, weights, metadata={"format": "pt"})
+    changes = (
+        (str(tiny), str(own)),
+        ("cpt_task_arithmetic", "task_arithmetic"),
+        ("lambda: 0.5", "weight: 0.5"),
+    )
+    refused(recipe(*changes), tmp_path / "out", ModelError, "tensor model.norm.weight holds NaN or Inf")
+
+
+def test_a_merge_generates_as_its_donor_does(recipe, tiny, own, tmp_path):
+    """generation_config.json holds end tokens and limits: without it Gain compares two ways of decoding."""
+    from mergekit.options import MergeOptions
+
+    (own / "base" / "generation_config.json").write_text(
+        json.dumps({"max_new_tokens": 5, "eos_token_id": [1, 2]})
+    )
+    config = load(recipe((str(tiny), str(own)))).configuration()
+    model, _ = merging.merge(config, MergeOptions(quiet=True))
+    assert (model.generation_config.max_new_tokens, model.generation_config.eos_token_id) == (5, [1, 2])
+
+
+@pytest.mark.parametrize("name", ["merges.txt", "chat_template.jinja", "modeling_own.py", "config.json"])
+def test_any_file_that_can_change_a_model_changes_its_fingerprint(own, name):
+    before = models.fingerprint(str(own / "math"))
+    path = own / "math" / name
+    path.write_text(path.read_text() + " " if path.exists() else "new")
+    assert models.fingerprint(str(own / "math")) != before
+
+
+def test_a_readme_does_not_change_a_models_fingerprint(own):
+    before = models.fingerprint(str(own / "math"))
+    (own / "math" / "README.md").write_text("card")
+    assert models.fingerprint(str(own / "math")) == before
+
+
+def test_the_key_covers_versions_code_and_tokenizer(tiny):
+    harness = Harness((TASK,), metadata={"source": "sample", "tokenizer": str(tiny / "base")})
+    key = harness.key("x")
+    assert {"mergekit", "lm-eval", "tokenizers", "datasets"} <= key["versions"].keys()
+    assert key["tokenizer"] == models.tokenizer_fingerprint(str(tiny / "base")) and key["code"]
+
+
+def test_tasks_may_be_one_text_with_commas(recipe, tmp_path):
+    path = recipe(("  stage: 2", f"  stage: 2\n  tasks: {TASK}, finance_bench_fiqa_sa"))
+    assert load(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")
