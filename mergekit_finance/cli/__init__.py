@@ -14,7 +14,9 @@ def main() -> None:
     \b
     mergekit-finance demo                      the whole path on tiny models, offline
     mergekit-finance run recipe.yml -o out     merge, evaluate, print Gain and Outperform Gap
+    mergekit-finance similarity --base B M1 M2 how far apart checkpoints are
     mergekit-finance data adopt FOLDER         make a mirror from raw dataset files
+    mergekit-finance data pull                 or fetch them
 
     The plain `mergekit-yaml recipe.yml out` and `lm_eval --tasks finance_bench_fpb` know this
     package's methods and tasks too, with no flag.
