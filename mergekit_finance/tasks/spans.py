@@ -2,13 +2,14 @@
 
 The rule follows the idea of the dataset's own exact match (Zhu et al., ACL 2021): a list is a set, a
 number is compared after rounding to two decimals, and its scale is part of it. It is ours in what it
-does with free text: articles, case and closing punctuation do not count.
+does with free text: articles, case, dollar signs and closing punctuation do not count.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from mergekit_finance.tasks.answers import clean_markup
 from mergekit_finance.tasks.numbers import Number, parse_number
 
 SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "percent": 0.01}
@@ -28,8 +29,11 @@ def tatqa_match(said: str, doc: Mapping[str, Any]) -> bool:
 
 
 def normal(text: str) -> str:
-    """Lower case, no articles, single spaces, no quotes or closing punctuation."""
-    words = _ARTICLES.sub(" ", text.lower()).split()
+    """Lower case, no articles, single spaces, no dollar signs, quotes or closing punctuation.
+
+    Markup goes from gold as it went from what was said, else "–" and a leading "$" would differ.
+    """
+    words = _ARTICLES.sub(" ", clean_markup(text).lower().replace("$", "")).split()
     return " ".join(words).strip(" .,:;\"'“”‘’")
 
 

@@ -1,0 +1,459 @@
+"""Our numbers against those of others: lm-eval's own tasks, plain transformers, scikit-learn, seqeval."""
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from lm_eval.api.model import LM
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from mergekit_finance import integration
+from mergekit_finance.data import loader
+from mergekit_finance.data.mirror import MANIFEST
+from mergekit_finance.errors import DataError
+
+integration.register()
+
+BIN = Path(sys.executable).parent
+JFINQA = ("numerical", "consistency", "temporal")
+EXAMS = ("cma_basics", "cpa_audit", "fp2", "security_sales_1")
+
+
+class Canned(LM):
+    """Answers as `say` does: of a document, the number of an option or a text."""
+
+    def __init__(self, say):
+        super().__init__()
+        self.say = say
+
+    def loglikelihood(self, requests):
+        return [(-1.0 - (request.idx != self.say(request.doc)), False) for request in requests]
+
+    def generate_until(self, requests):
+        return [self.say(request.doc) for request in requests]
+
+    def loglikelihood_rolling(self, requests):
+        raise NotImplementedError
+
+
+def draw(doc, count):
+    """A number below `count`, the same for a document at each call."""
+    return int.from_bytes(hashlib.sha256(f"{doc['item_id']}".encode()).digest()[:4]) % count
+
+
+def evaluate(model, *tasks, where=None, **options):
+    manager = TaskManager(include_defaults=False, metadata=where)
+    names = [f"finance_bench_{t}" if isinstance(t, str) and "finance" not in t else t for t in tasks]
+    return simple_evaluate(model, tasks=names, task_manager=manager, **{"bootstrap_iters": 0, **options})
+
+
+@pytest.fixture(params=["sample", "real"])
+def where(request):
+    """Metadata that says where rows come from: those of the project, and the real ones if they are there."""
+    if request.param == "sample":
+        return {"source": "sample"}
+    return {"data_dir": str(request.getfixturevalue("mirror"))}
+
+
+# --- jfinqa: lm-eval's built-in tasks
+
+
+def jfinqa_output(doc):
+    """Outputs of many shapes: right, near, wrong, labelled, with signs and widths, empty."""
+    gold = doc["answer"]
+    wide = gold.translate({ord(a): chr(ord(a) + 0xFEE0) for a in "0123456789.%-"})
+    shapes = [
+        f" {gold}", f"Answer: {gold}", f"計算する。\n回答：{gold}", f"First 3.\nThen {gold}", f" {wide}", "",
+        "分からない", f" {gold}した", f" {gold.replace('-', '△')}", f" {gold.lstrip('-')}", f" 約{gold}",
+        f" {gold.rstrip('%')}", f" 12{gold}", f" {gold}、{gold}", " 1,234百万円",
+        f"Answer: {gold}\n\nQuestion: 5", f" {gold}です。",
+    ]  # fmt: skip
+    try:
+        value = float(gold.rstrip("%"))
+        shapes += [f" {value * 1.0099:.6f}%", f" {value * 1.01005:.6f}", f" {value * 0.9901:.6f}"] * 3
+    except ValueError:
+        pass
+    return shapes[draw(doc, len(shapes))]
+
+
+def builtin_jfinqa(name, rows):
+    """lm-eval's own task, all of it but where its rows come from."""
+    import lm_eval.tasks.jfinqa.utils as utils
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    path = Path(utils.__file__).with_name(f"jfinqa_{name}.yaml")
+    config = load_yaml(path, resolve_func=True)
+    assert (
+        config["dataset_path"] == "ajtgjmdjp/jfinqa"
+        and config["process_results"].__name__ == "process_results"
+    )
+    return ConfigurableTask(config={**config, "custom_dataset": lambda **_: {"test": rows}})
+
+
+@pytest.mark.parametrize("name", JFINQA)
+def test_jfinqa_equals_the_builtin_task_on_the_same_rows_and_outputs(where, name):
+    subset = {"numerical": "numerical_reasoning", "consistency": "consistency_checking"}
+    rows = loader.load("jfinqa", subset.get(name, "temporal_reasoning"), **where)["test"]
+    ours, theirs = f"finance_bench_jfinqa_{name}", f"jfinqa_{name}"
+    model = Canned(jfinqa_output)
+    found = evaluate(model, f"jfinqa_{name}", builtin_jfinqa(name, rows), where=where)
+    assert len(found["samples"][ours]) == len(found["samples"][theirs]) == len(rows)
+    for a, b in zip(found["samples"][ours], found["samples"][theirs], strict=True):
+        assert a["arguments"][0][0] == b["arguments"][0][0]  # the prompt
+        assert (a["numerical_match"], a["exact_match"]) == (b["numerical_match"], b["exact_match"]), a[
+            "resps"
+        ]
+    for metric in ("numerical_match,none", "exact_match,none"):
+        assert found["results"][ours][metric] == found["results"][theirs][metric]
+    assert found["results"][ours]["score,none"] == found["results"][theirs]["numerical_match,none"]
+    if len(rows) > 50:
+        assert 0.2 < found["results"][ours]["score,none"] < 0.9
+
+
+# --- choices: the likelihood of plain transformers
+
+
+@pytest.fixture(scope="module")
+def plain(tiny):
+    """Log-likelihood of an option after a prompt, and the option's number of tokens; no lm-eval in it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny / "finance")
+    model = AutoModelForCausalLM.from_pretrained(tiny / "finance", dtype=torch.float32).eval()
+
+    def likelihood(prompt, option):
+        ids = tokenizer(prompt + option, return_tensors="pt")["input_ids"]
+        start = len(tokenizer(prompt)["input_ids"])
+        with torch.no_grad():
+            logits = model(ids).logits[0].log_softmax(-1)
+        return sum(logits[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])), ids.shape[1] - start
+
+    return likelihood
+
+
+@pytest.fixture
+def one_thread():
+    """More threads cost a tiny model more than they bring, where other processes want the cores too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def best(values):
+    """The first of the largest values; near ties would make the comparison a coin toss."""
+    first, second = sorted(values, reverse=True)[:2]
+    return values.index(first), first - second > 1e-4
+
+
+def test_exam_choices_equal_a_direct_likelihood_computation(tiny, plain, where, one_thread):
+    limit, batch_size = 3, 3 if "data_dir" in where else 1
+    found = simple_evaluate(
+        "hf", model_args=f"pretrained={tiny}/finance,dtype=float32", device="cpu", limit=limit,
+        bootstrap_iters=0, batch_size=batch_size, tasks=[f"finance_bench_{t}" for t in EXAMS],
+        task_manager=TaskManager(include_defaults=False, metadata=where),
+    )  # fmt: skip
+    clear = 0
+    for name in EXAMS:
+        manager = TaskManager(include_defaults=False, metadata=where)
+        task = manager.load([f"finance_bench_{name}"])["tasks"][f"finance_bench_{name}"]
+        samples = found["samples"][f"finance_bench_{name}"]
+        assert len(samples) == min(limit, len(task.test_docs()))
+        for sample, doc in zip(samples, task.test_docs(), strict=False):
+            assert sample["doc"] == doc
+            likelihoods = [plain(task.doc_to_text(doc), option)[0] for option in doc["options"]]
+            given = [float(resp[0][0]) for resp in sample["resps"]]
+            assert given == pytest.approx(likelihoods, abs=1e-4)
+            choice, is_clear = best(likelihoods)
+            clear += is_clear
+            assert not is_clear or sample["acc"] == float(choice == doc["gold_index"]), doc["item_id"]
+        accuracy = sum(sample["acc"] for sample in samples) / len(samples)
+        assert found["results"][f"finance_bench_{name}"]["acc,none"] == pytest.approx(accuracy)
+    assert clear >= 10
+
+
+def test_fpb_choice_per_token_equals_a_direct_likelihood_computation(tiny, plain, where, one_thread):
+    found = simple_evaluate(
+        "hf", model_args=f"pretrained={tiny}/finance,dtype=float32", device="cpu", limit=12,
+        bootstrap_iters=0, batch_size=4, tasks=["finance_bench_fpb"],
+        task_manager=TaskManager(include_defaults=False, metadata={**where, "pretrained": f"{tiny}/finance"}),
+    )  # fmt: skip
+    clear = counts = 0
+    for sample in found["samples"]["finance_bench_fpb"]:
+        doc, prompt = sample["doc"], sample["arguments"][0][0]
+        pairs = [plain(prompt, f" {option}") for option in doc["options"]]
+        assert doc["option_tokens"] == [length for _, length in pairs]
+        counts += len(set(doc["option_tokens"])) > 1
+        choice, is_clear = best([likelihood / length for likelihood, length in pairs])
+        clear += is_clear
+        assert not is_clear or sample["acc_token"] == float(choice == doc["gold_index"])
+    assert clear > 5 and counts > 5
+
+
+# --- groups: the unweighted mean of their leaves
+
+
+def leaves(found, group):
+    below = found["group_subtasks"].get(group)
+    return [leaf for child in below for leaf in leaves(found, child)] if below else [group]
+
+
+def check_groups(found, sizes):
+    for group, size in sizes.items():
+        row = found["results"][group]
+        below = leaves(found, group)
+        scores = [found["results"][task]["score,none"] for task in below]
+        assert len(below) == len(set(below)) == size
+        assert [key for key in row if key.startswith("score,")] == ["score,none"]
+        assert (
+            row["score,none"] == pytest.approx(sum(scores) / size, abs=1e-12) and 0 <= row["score,none"] <= 1
+        )
+        assert found["groups"][group]["score,none"] == row["score,none"]
+
+
+SIZES = {
+    "finance_bench": 18,
+    "finance_bench_f": 4,
+    "finance_bench_fm": 5,
+    "finance_bench_fj": 6,
+    "finance_bench_fmj": 3,
+}
+
+
+def test_the_tiny_models_scores_of_a_group_are_the_mean_of_its_leaves(tiny, one_thread):
+    found = simple_evaluate(
+        "hf", model_args=f"pretrained={tiny}/finance", tasks=["finance_bench"], device="cpu", limit=3,
+        gen_kwargs={"max_gen_toks": 12}, batch_size=8, bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False, metadata={"source": "sample"}),
+    )  # fmt: skip
+    check_groups(found, SIZES)
+    assert found["results"]["finance_bench"]["score,none"] > 0
+
+
+class Either(str):
+    """Equal to an option's number for a choice, a text for a generation: one document can be both."""
+
+    def __new__(cls, number, text):
+        made = super().__new__(cls, text)
+        made.number = number
+        return made
+
+    def __eq__(self, other):
+        return self.number == other if isinstance(other, int) else str.__eq__(self, other)
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def sometimes_right(doc):
+    """Right on about two items of three."""
+    wrong = draw(doc, 3) == 0
+    if "gold_index" in doc:
+        options = doc["options"]
+        return Either(
+            (doc["gold_index"] + wrong) % len(options), f"最終回答：{options[doc['gold_index'] - wrong]}"
+        )
+    gold = next(doc[name] for name in ("ground_truth", "label", "answer") if name in doc)
+    gold = "; ".join(gold) if isinstance(gold, list) else f"{gold}"
+    return Either(-9, "7777777" if wrong else f"The final answer is {gold}." if draw(doc, 2) else gold)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        SIZES,
+        {"finance_bench_open": 14, "finance_bench_fj": 6},
+        {"finance_bench_extra": 4},
+        {"finance_bench_probe": 3},
+        {"finance_bench_retention": 2},
+    ],
+    ids=lambda sizes: next(iter(sizes)),
+)
+def test_a_groups_score_is_the_unweighted_mean_of_its_leaves(sizes):
+    found = evaluate(Canned(sometimes_right), next(iter(sizes)), where={"source": "sample"})
+    check_groups(found, sizes)
+    tasks = leaves(found, next(iter(sizes)))
+    scores = [found["results"][task]["score,none"] for task in tasks]
+    lengths = [found["n-samples"][task]["effective"] for task in tasks]
+    if len(tasks) > 4:
+        assert len(set(scores)) > 4
+        weighted = sum(s * n for s, n in zip(scores, lengths, strict=True)) / sum(lengths)
+        assert found["results"][next(iter(sizes))]["score,none"] != pytest.approx(weighted, abs=1e-3)
+
+
+# --- F1: scikit-learn and seqeval, through a whole evaluation
+
+
+def uneven(doc):
+    """A choice that leans to the first option."""
+    return min(draw(doc, 2 * len(doc["options"])), len(doc["options"]) - 1) % len(doc["options"])
+
+
+@pytest.mark.parametrize("task", ["fpb", "fiqa_sa", "headline", "chabsa"])
+def test_choice_f1_equals_scikit_learn(where, task):
+    metrics = pytest.importorskip("sklearn.metrics")
+    name = f"finance_bench_{task}"
+    found = evaluate(Canned(uneven), task, where=where, limit=400)
+    docs = [sample["doc"] for sample in found["samples"][name]]
+    golds, preds = [doc["gold_index"] for doc in docs], [uneven(doc) for doc in docs]
+
+    def f1(items, **options):
+        gold, pred = zip(*items, strict=True)
+        return metrics.f1_score(gold, pred, zero_division=0, **options)
+
+    if task == "headline":
+        questions = sorted({doc["class_id"] for doc in docs})
+        by_question = [
+            f1([(d["gold_index"], uneven(d)) for d in docs if d["class_id"] == q], average="weighted")
+            for q in questions
+        ]
+        expected = sum(by_question) / len(by_question)
+    elif task == "chabsa":
+        expected = 1.5 * f1(list(zip(golds, preds, strict=True)), labels=[0, 1, -1], average="macro")
+    else:
+        expected = f1(list(zip(golds, preds, strict=True)), average="weighted")
+    result = found["results"][name]
+    assert result["score,none"] == pytest.approx(expected, abs=1e-12) and 0 < expected < 1
+    assert result["acc,none"] == pytest.approx(metrics.accuracy_score(golds, preds), abs=1e-12)
+
+
+def changed_tags(tokens, tags, number):
+    """Predicted tags: whole mentions dropped, retyped or invented, by the item's number."""
+    from mergekit_finance.tasks.entities import tag_spans
+
+    changed = list(tags)
+    for place, (kind, first, last) in enumerate(tag_spans(tags)):
+        act = (number + place) % 5
+        if act in (0, 1):
+            new = "O" if act else {"PER": "I-ORG", "ORG": "I-LOC", "LOC": "I-PER"}[kind]
+            changed[first : last + 1] = [new] * (last + 1 - first)
+    free = [
+        i for i, token in enumerate(tokens)
+        if token.isalpha() and len(token) > 3 and set(tags[max(0, i - 1) : i + 2]) == {"O"}
+    ]  # fmt: skip
+    if number % 3 == 0 and free:
+        changed[free[number % len(free)]] = "I-LOC"
+    return changed
+
+
+def test_entity_f1_equals_seqeval(where):
+    seqeval = pytest.importorskip("seqeval.metrics")
+    from mergekit_finance.data.records import read
+    from mergekit_finance.data.registry import dataset
+    from mergekit_finance.tasks.entities import entities_from_tags, format_entities
+
+    places, _ = loader.locate(dataset("fin_ner"), "default", where.get("source"), where.get("data_dir"))
+    path, shown, *_ = next(place for place in places if place[3] == "test")
+    raw = {record.data["id"]: record.data for record in read(path, shown)}
+    tags = {n: ["O" if t == "I-MISC" else t for t in r["ner_tags"]] for n, r in raw.items()}
+
+    def predicted(doc):
+        name = doc["item_id"]
+        return changed_tags(raw[name]["tokens"], tags[name], draw(doc, 60))
+
+    def say(doc):
+        return f" {format_entities(entities_from_tags(raw[doc['item_id']]['tokens'], predicted(doc)))}\n"
+
+    found = evaluate(Canned(say), "fin_ner", where=where)
+    docs = [sample["doc"] for sample in found["samples"]["finance_bench_fin_ner"]]
+    expected = seqeval.f1_score(
+        [tags[doc["item_id"]] for doc in docs], [predicted(doc) for doc in docs], zero_division=0
+    )
+    assert found["results"]["finance_bench_fin_ner"]["score,none"] == pytest.approx(expected, abs=1e-12)
+    assert 0 < expected < 1
+
+
+# --- the plain command
+
+
+def lm_eval(*args, cwd, env):
+    command = [str(BIN / "lm_eval"), *map(str, args)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_the_plain_command_runs_all_tasks_on_the_real_rows_offline(tiny, mirror, tmp_path):
+    done = lm_eval(
+        "--model", "hf", "--model_args", f"pretrained={tiny}/base", "--device", "cpu", "--batch_size", 4,
+        "--tasks", "finance_bench,finance_bench_extra", "--limit", 2, "--output_path", "out",
+        "--gen_kwargs", "max_gen_toks=8", cwd=tmp_path,
+        env={"FINANCE_BENCH_DATA": str(mirror), "HF_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    check_groups(found, {**SIZES, "finance_bench_extra": 4})
+    assert all(n["effective"] == 2 < n["original"] for n in found["n-samples"].values())
+    assert sum(line.count("|score") for line in done.stdout.splitlines()) >= 22
+
+
+@pytest.fixture
+def gate():
+    """A Hub that answers every request as it does for a gated repository without a token."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def refuse(self):
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("X-Error-Message", "Access to this dataset is restricted.")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD = refuse
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_a_gated_dataset_without_a_token_is_one_line_in_the_plain_command(gate, tmp_path):
+    done = lm_eval(
+        "--model", "dummy", "--tasks", "finance_bench_docmath_cs", "--limit", 1, cwd=tmp_path,
+        env={"HF_ENDPOINT": gate, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_TOKEN": ""},
+    )  # fmt: skip
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.returncode == 1 and "Traceback" not in done.stderr and len(errors) == 1, done.stderr
+    assert "https://huggingface.co/datasets/yale-nlp/DocMath-Eval" in errors[0]
+    assert "gated" in errors[0] and "`hf auth login`" in errors[0]
+    assert done.stderr.splitlines()[-1] == errors[0]
+
+
+@pytest.mark.slow
+def test_the_open_group_needs_no_gated_dataset(mirror, tmp_path, monkeypatch):
+    """The mirror without DocMath-Eval's rows: 14 tasks run, and the whole says what is missing."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    manifest = json.loads((mirror / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"] = {n: e for n, e in manifest["files"].items() if e["dataset"] != "docmath"}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    for name in manifest["files"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(mirror / name, folder / name)
+    monkeypatch.setenv("FINANCE_BENCH_DATA", str(folder))
+    found = evaluate(Canned(sometimes_right), "finance_bench_open", limit=1)
+    check_groups(found, {"finance_bench_open": 14})
+    with pytest.raises(DataError, match="no rows of docmath/simpshort"):
+        TaskManager(include_defaults=False).load(["finance_bench"])
