@@ -31,9 +31,6 @@ def imported() -> float:
 
 pairs = [(once("1"), once("0")) for _ in range(PAIRS)]
 on, off = (statistics.median(p[i] for p in pairs) for i in (0, 1))
-print(
-    f"python -c pass, medians of {PAIRS} interleaved pairs: with the hook {on:.2f} ms, switched off {off:.2f} ms"
-)
-print(
-    f"difference {on - off:+.2f} ms (bar: 2 ms); import of the module itself {statistics.median(imported() for _ in range(20)):.2f} ms"
-)
+print(f"python -c pass, medians of {PAIRS} interleaved pairs:")
+print(f"with the hook {on:.2f} ms, switched off {off:.2f} ms, difference {on - off:+.2f} ms (bar: 2 ms)")
+print(f"import of the module itself {statistics.median(imported() for _ in range(20)):.2f} ms")

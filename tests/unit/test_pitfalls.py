@@ -3,7 +3,6 @@
 Rows here are made by hand; where the real rows lie beside the checkout, they are asked too.
 """
 
-import gc
 import json
 import random
 from collections import Counter, defaultdict
@@ -714,8 +713,6 @@ def test_cpa_of_the_real_rows_as_many_stay_as_are_not_abnormal(real_rows, mirror
     assert max(Counter(row["gold_index"] for row in found).values()) / len(found) < 0.2
 
 
-# data.records leaves the workbook open until it is collected; without the mark this fails at any later time
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_exam_workbook_and_lines_give_the_same_rows(real_rows):
     pytest.importorskip("openpyxl")
     folder = real_rows / "jlm_fin_harness" / "cpa_audit"
@@ -723,7 +720,6 @@ def test_exam_workbook_and_lines_give_the_same_rows(real_rows):
         loader.rows_of([(folder / name, name, "cpa_audit", "test")])
         for name in ("cpa_audit.jsonl", "CPA_AUDIT.xlsx")
     ]
-    gc.collect()
     assert found[0] == found[1]
 
 
