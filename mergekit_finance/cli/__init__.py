@@ -3,7 +3,7 @@
 import click
 
 from mergekit_finance import __version__
-from mergekit_finance.cli import data, info, run, similarity
+from mergekit_finance.cli import data, info, lab, run, similarity
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,5 +23,14 @@ def main() -> None:
     """
 
 
-for command in (run.run, run.demo, similarity.similarity, data.data, info.tasks, info.recipes, info.plugins):
+for command in (
+    run.run,
+    run.demo,
+    similarity.similarity,
+    data.data,
+    lab.lab,
+    info.tasks,
+    info.recipes,
+    info.plugins,
+):
     main.add_command(command)

@@ -97,9 +97,10 @@ def lab_rows(name: str, subset: str) -> list[Row]:
     """Rows of the lab's generated world, through the dataset's own adapter."""
     from mergekit_finance.lab.rows import records
 
-    splits, adapter_name = records(name, subset)
-    return adapter(adapter_name)(
-        {split: [Record(r, f"lab {name}", n) for n, r in enumerate(rows, 1)] for split, rows in splits.items()}
+    splits, reader = records(name, subset)
+    shown = f"lab {name}/{subset}"
+    return adapter(reader)(
+        {split: [Record(r, shown, n) for n, r in enumerate(made, 1)] for split, made in splits.items()}
     )
 
 

@@ -12,9 +12,11 @@ place of the trim. The masks are those of masks.py. Nothing is ranked, so there 
 
 import torch
 
+from mergekit_finance.engine.blocks import Mask, Rule, Term
+from mergekit_finance.engine.fused import keep_norm
+from mergekit_finance.engine.masks import keep_mask, keeps_all, mask_key
 from mergekit_finance.merge_methods import kernels
-from mergekit_finance.merge_methods.masks import keep_mask, mask_key
-from mergekit_finance.merge_methods.method import CptMethod, method_spec, stacked
+from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, stacked
 from mergekit_finance.merge_methods.parameters import Call, Expert
 
 
@@ -34,6 +36,21 @@ class CptDareTies(CptMethod):
         """Drop keeping the L1 norm, weigh, elect, sum over the agreeing (default: not normalised)."""
         vectors = [_dropped_same_norm(call, expert) for expert in call.experts]
         return kernels.consensus_sum(*stacked(call, vectors), normalize=bool(call.normalize))
+
+    def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        if call.semantics == "paper":
+            terms = [_term(call, e, 1.0 if e.density >= 1 else 1.0 / e.density) for e in call.experts]
+            return terms, Rule("mean", call.scale)
+        terms = [_term(call, expert) for expert in call.experts]
+        terms = [keep_norm(call.stored, term) if term.mask else term for term in terms]
+        return terms, host_rule(call, "consensus", bool(call.normalize))
+
+
+def _term(call: Call, expert: Expert, factor: float = 1.0) -> Term:
+    mask = None
+    if not keeps_all(expert.density):
+        mask = Mask(mask_key(call.seed, expert.mask_id, call.name), expert.density)
+    return Term(expert.tensor, expert.weight, mask=mask, factor=factor)
 
 
 def _keep(call: Call, expert: Expert) -> torch.Tensor:

@@ -1,4 +1,9 @@
-"""What the three methods share: binding, the two semantics, one rounding at the end."""
+"""What the three methods share: binding, the two semantics, one rounding at the end.
+
+Every operator is written twice: on whole tensors, which is what it means (`paper`, `mergekit`), and as
+terms and a rule for the engine's blocks, which is what runs on the CPU from LARGE elements on. Tests
+hold the two together, bit for bit.
+"""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -12,8 +17,12 @@ from mergekit.merge_methods.base import (
     TensorGroup,
 )
 
+from mergekit_finance.engine import blocks, fused
 from mergekit_finance.merge_methods import kernels
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, specs
+
+LARGE = 1 << 15  # elements; below, a block costs more than it saves
+SEQUENTIAL = 4  # rows that torch.sum(dim=0) adds from first to last in every column; more in other orders
 
 
 class CptMethod(GroupMergeMethod):
@@ -36,11 +45,40 @@ class CptMethod(GroupMergeMethod):
 
     def merge_group(self, group: TensorGroup, /, **parameters: Any) -> torch.Tensor:
         call = Call.of(group, parameters)
-        delta = self.paper(call) if call.semantics == "paper" else self.mergekit(call)
-        merged = call.base + delta * call.scale
-        context = parameters.get(CONTEXT)
         # Rounding to the inputs' dtype first and to out_dtype later would round twice.
-        return merged if context and context.rounds_later else merged.to(group.base.tensor.dtype)
+        dtype = _output_dtype(group.base.tensor.dtype, parameters.get(CONTEXT))
+        if call.stored.numel() >= LARGE and call.stored.device.type == "cpu":
+            out = torch.empty(call.stored.shape, dtype=dtype, device="cpu")
+            self.merge_into(out, call)
+            return out
+        return self.merge_whole(call).to(dtype)
+
+    def merge_whole(self, call: Call) -> torch.Tensor:
+        """The merged tensor in float32, by operations on whole tensors, on any device."""
+        delta = self.paper(call) if call.semantics == "paper" else self.mergekit(call)
+        return call.base + delta * call.scale
+
+    def merge_into(self, out: torch.Tensor, call: Call) -> blocks.Elected:
+        """The same by the engine's kernels, rounded into `out`."""
+        if call.stored.device.type == "cpu" and not in_blocks(call):
+            out.copy_(self.merge_whole(call))
+            return blocks.Elected()
+        terms, rule = self.terms(call)
+        known = getattr(call.whole, "majority", None)  # of a whole vector whose signs were counted already
+        if known is not None:
+            return fused.merge(out, call.stored, terms, rule, known, settled=True)
+        elected = fused.merge(out, call.stored, terms, rule)
+        if elected.contested is not None and (majority := self.majority(call, elected)) != 1:
+            blocks.settle(out, call.stored, terms, rule, majority, elected.contested)
+        return elected
+
+    @abstractmethod
+    def terms(self, call: Call) -> tuple[list[blocks.Term], blocks.Rule]:
+        """What the engine's blocks are to compute."""
+
+    def majority(self, call: Call, elected: blocks.Elected) -> int:
+        """The sign that sums of exactly 0 take; by default that of the tensor itself."""
+        return sign(elected.balance)
 
 
 def method_spec(name: str, title: str, paper: str, *parameters: str) -> MergeMethodSpec:
@@ -52,6 +90,26 @@ def method_spec(name: str, title: str, paper: str, *parameters: str) -> MergeMet
         parameters=specs("weight", "mask_id", "lambda", "normalize", "semantics", *parameters),
         contract=InputContract(base=BasePolicy.REQUIRED, min_non_base=1),
     )
+
+
+def in_blocks(call: Call) -> bool:
+    """Whether blocks give the bits of the whole-tensor operations."""
+    return call.semantics == "paper" or len(call.experts) <= SEQUENTIAL
+
+
+def sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+def _output_dtype(inputs: torch.dtype, context: Any) -> torch.dtype:
+    if context and context.dtype:
+        return context.dtype
+    return torch.float32 if context and context.rounds_later else inputs
+
+
+def host_rule(call: Call, kind: Any, normalize: bool) -> blocks.Rule:
+    """mergekit semantics: sums as torch.sum makes them, divided by the weights if `normalize`."""
+    return blocks.Rule(kind, call.scale, host=True, normalize=normalize)
 
 
 def stacked(call: Call, vectors: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

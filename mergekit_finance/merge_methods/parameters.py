@@ -13,6 +13,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class Call:
     """One output tensor's inputs and settled parameters."""
 
     name: str
-    base: torch.Tensor  # float32
+    stored: torch.Tensor  # the base in its own dtype
     experts: tuple[Expert, ...]  # paper semantics: by mask_id; mergekit semantics: as in the recipe
     semantics: str
     scale: float  # lambda
@@ -84,7 +85,7 @@ class Call:
         context = values.get(CONTEXT)
         return cls(
             name=group.metadata.name or "",
-            base=group.base.tensor.float(),
+            stored=group.base.tensor,
             experts=tuple(experts),
             semantics=values["semantics"],
             scale=values["lambda"],
@@ -92,6 +93,11 @@ class Call:
             seed=values.get("seed", 0),
             whole=context.whole if context else None,
         )
+
+    @cached_property
+    def base(self) -> torch.Tensor:
+        """The base in float32; whole-tensor kernels only."""
+        return self.stored.float()
 
     @property
     def weights(self) -> list[float]:
@@ -115,3 +121,4 @@ class Context:
 
     whole: Any  # WholeVector, or None where the operator needs none
     rounds_later: bool  # an out_dtype is set: mergekit rounds when it saves
+    dtype: torch.dtype | None = None  # of the output, where it is known

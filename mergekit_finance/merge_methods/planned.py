@@ -7,6 +7,7 @@ tensors that the merge will see, and never more than one output tensor's worth i
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +25,9 @@ from mergekit.merge_methods.base import (
     TensorMetadata,
 )
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+from safetensors import SafetensorError
 
+from mergekit_finance.errors import ModelError
 from mergekit_finance.merge_methods.input_checks import Tensors, refuse_shapes
 
 
@@ -83,12 +86,10 @@ class PlannedInputs:
     def names(self) -> list[str]:
         return [task.output_weight.name for task in self.tasks]
 
-    def loads(self, task: ExecuteMergeMethodTask) -> Iterator[LoadTensor]:
-        """The tasks that read one stored tensor each."""
-        yield from stored_gather(task).arguments().values()
-
     def _gather(self, task: ExecuteMergeMethodTask) -> Gathered:
         outer, inner = task.gather_tensors, stored_gather(task)
+        if outer is inner and self.device == "cpu":
+            return self._plain(task)
         universe = TaskUniverse([outer])
         stored = self._run(universe.get_handle(inner), {})
         aligned = stored
@@ -98,6 +99,14 @@ class PlannedInputs:
             aligned = self._run(universe.get_handle(outer), known)
         refuse_shapes(task, aligned)
         return Gathered(task, stored, aligned, self._tied_to(task))
+
+    def _plain(self, task: ExecuteMergeMethodTask) -> Gathered:
+        """Without the executor, whose graph takes longer than the mapping of a few files."""
+        gather = stored_gather(task)
+        loaded = {key: _load(load) for key, load in gather.arguments().items()}
+        tensors = gather.execute(**loaded)
+        refuse_shapes(task, tensors)
+        return Gathered(task, tensors, tensors, self._tied_to(task))
 
     def _run(self, target: TaskHandle, known: dict[TaskHandle, Any]) -> Tensors:
         executor = Executor([target], self.device, self.device, known)
@@ -128,6 +137,24 @@ def stored_gather(task: ExecuteMergeMethodTask) -> GatherTensors:
     return getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
 
 
+def as_stored(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
+    """The same task on tensors as the files hold them, where that gives the same bits.
+
+    A recipe that says `dtype: float32` makes mergekit hold a float32 copy of every input. Our methods
+    compute in float32 whatever they are given, so that a copy of a block at a time will do.
+    """
+    gather = task.gather_tensors
+    if not isinstance(gather, GatherTensors) or gather.dtype != "float32":
+        return task
+    plain = gather.model_copy(update={"dtype": None})
+    for load in plain.arguments().values():
+        if load.dtype or not LoaderCache().get(load.model).index.is_safetensors:
+            return task
+        if not _load(load).is_floating_point():  # mapped, not read
+            return task
+    return task.model_copy(update={"gather_tensors": plain})
+
+
 def bound_parameters(
     task: ExecuteMergeMethodTask, group: TensorGroup, specs: Sequence[ParameterSpec]
 ) -> dict[str, Any]:
@@ -137,6 +164,22 @@ def bound_parameters(
         inputs = group.entries if spec.scope == ParameterScope.INPUT else group.non_base
         values[spec.name] = PerInputValues([(e.id, task.input_parameters[e.id][spec.name]) for e in inputs])
     return values
+
+
+@contextmanager
+def broken_files(model: ModelReference) -> Iterator[None]:
+    """A truncated or garbled safetensors file is the user's to mend: say whose it is."""
+    try:
+        yield
+    except (SafetensorError, EOFError) as fault:
+        raise ModelError(
+            f"{model}: a weights file is truncated or broken ({fault}); fetch or copy it again"
+        ) from fault
+
+
+def _load(load: LoadTensor) -> Any:
+    with broken_files(load.model):
+        return load.execute()
 
 
 def reload(models: Sequence[ModelReference]) -> None:

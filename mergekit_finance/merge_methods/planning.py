@@ -16,14 +16,22 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from mergekit.common import ImmutableMap
+from mergekit.common import ImmutableMap, dtype_from_name
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.merge_methods import input_checks
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, Context
-from mergekit_finance.merge_methods.planned import Gathered, PlannedInputs, bound_parameters, reload
+from mergekit_finance.merge_methods.planned import (
+    Gathered,
+    PlannedInputs,
+    as_stored,
+    bound_parameters,
+    broken_files,
+    reload,
+    stored_gather,
+)
 from mergekit_finance.merge_methods.recipe_checks import check_recipe, put_in_order, semantics_of
 from mergekit_finance.merge_methods.whole_vector import Census, WholeVector
 
@@ -45,9 +53,33 @@ def install(host: ModuleType) -> None:
 
     plan.checks_cpt_recipes = True  # type: ignore[attr-defined]
     host.MergePlanner._plan = plan
+    _name_broken_files(host.LoaderCache)
+
+
+def _name_broken_files(cache: Any) -> None:
+    """mergekit opens all checkpoints before it plans: a truncated one is named there, too."""
+    original = cache.get
+
+    @functools.wraps(original)
+    def get(self: Any, model: Any) -> Any:
+        with broken_files(model):
+            return original(self, model)
+
+    cache.get = get
 
 
 def _plan_ours(planner: Any, original: Plan) -> None:
+    inputs, _, whole = checked(planner, original)
+    planner._tensors = [
+        (weight, _hand_over(task, Context(whole, planner.config.out_dtype is not None, dtype)))
+        for (weight, _), task, dtype in zip(planner._tensors, inputs.tasks, dtypes(planner), strict=True)
+    ]
+
+
+def checked(
+    planner: Any, original: Plan, ranks: bool = True
+) -> tuple[PlannedInputs, Census, WholeVector | None]:
+    """Plan, check recipe and inputs; what the passes found out. `ranks=False` leaves the ranking out."""
     semantics = semantics_of(planner.config)  # before mergekit rewrites the configuration
     check_recipe(planner.config, planner._method, planner.options)
     reload(planner.config.referenced_models())
@@ -56,25 +88,28 @@ def _plan_ours(planner: Any, original: Plan) -> None:
         original(planner)
     except (RuntimeError, ValueError) as fault:  # what mergekit raises for models that do not fit
         raise ModelError(f"mergekit cannot plan this merge: {fault}") from fault
-    context = _context(planner, paper=semantics == "paper")
-    planner._tensors = [(weight, _hand_over(task, context)) for weight, task in planner._tensors]
-
-
-def _context(planner: Any, paper: bool) -> Context:
-    """Check every planned input; what the passes found out comes back."""
-    method, inputs = planner._method, _inputs(planner)
-    ranks = paper and method.ranks_whole_vector
+    inputs, method, paper = _inputs(planner), planner._method, semantics == "paper"
+    ranks = ranks and paper and method.ranks_whole_vector
     census = _scan(inputs, method, ranks)
     if paper or method.draws_masks:
         census.refuse_empty()
-    whole = WholeVector(inputs, census) if ranks else None
-    return Context(whole=whole, rounds_later=planner.config.out_dtype is not None)
+    return inputs, census, WholeVector(inputs, census) if ranks else None
+
+
+def dtypes(planner: Any) -> list[Any]:
+    """Of every output tensor; None: that of its inputs."""
+    config = planner.config
+    return [dtype_from_name(w.force_dtype or config.out_dtype or config.dtype) for w, _ in planner._tensors]
 
 
 def _inputs(planner: Any) -> PlannedInputs:
     options = planner.options
+    tasks = [task for _, task in planner._tensors]
+    for task in tasks:
+        for load in stored_gather(task).arguments().values():
+            input_checks.refuse_missing(load)
     return PlannedInputs(
-        tasks=[task for _, task in planner._tensors],
+        tasks=[as_stored(task) for task in tasks],
         tokenizer_task=planner._tokenizer_task,
         # With --multi-gpu a later pass may run on any GPU's thread.
         device="cpu" if options.multi_gpu else options.device or "cpu",
@@ -90,9 +125,6 @@ def _scan(inputs: PlannedInputs, method: CptMethod, ranks: bool) -> Census:
         group = gathered.group()
         return Call.of(group, bound_parameters(gathered.task, group, method.spec.input_parameters))
 
-    for task in inputs.tasks:
-        for load in inputs.loads(task):
-            input_checks.refuse_missing(load)
     census = Census(bind, ranks)
     for gathered in inputs.stream("Checking inputs"):
         input_checks.refuse_values(gathered.stored_names, gathered.stored)

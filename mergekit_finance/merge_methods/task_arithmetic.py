@@ -8,8 +8,9 @@ w_t = 1 and one lambda scales the sum. No element is dropped, so there is no tie
 
 import torch
 
+from mergekit_finance.engine.blocks import Rule, Term
 from mergekit_finance.merge_methods import kernels
-from mergekit_finance.merge_methods.method import CptMethod, method_spec, stacked
+from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, stacked
 from mergekit_finance.merge_methods.parameters import Call
 
 
@@ -26,6 +27,11 @@ class CptTaskArithmetic(CptMethod):
         """The same sum in the recipe's order; divided by sum_t w_t if `normalize` (default: no)."""
         stack = stacked(call, [call.vector(expert) for expert in call.experts])
         return kernels.plain_sum(*stack, normalize=bool(call.normalize))
+
+    def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        terms = [Term(expert.tensor, expert.weight) for expert in call.experts]
+        plain = Rule("sum", call.scale)
+        return terms, plain if call.semantics == "paper" else host_rule(call, "sum", bool(call.normalize))
 
 
 cpt_task_arithmetic = CptTaskArithmetic()

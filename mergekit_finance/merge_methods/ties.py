@@ -19,10 +19,12 @@ first, where mergekit's own choice is arbitrary.
 
 import torch
 
+from mergekit_finance.engine import ranking
+from mergekit_finance.engine.blocks import Cut, Elected, Rule, Term
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods import kernels, select
-from mergekit_finance.merge_methods.method import CptMethod, method_spec, stacked
-from mergekit_finance.merge_methods.parameters import Call
+from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, sign, stacked
+from mergekit_finance.merge_methods.parameters import Call, Expert
 
 
 class CptTies(CptMethod):
@@ -33,11 +35,7 @@ class CptTies(CptMethod):
 
     def paper(self, call: Call) -> torch.Tensor:
         """The disjoint mean of the vectors trimmed over the whole model, in mask_id order."""
-        if call.whole is None:
-            raise RecipeError(
-                "cpt_ties ranks the whole model in paper semantics and was given single tensors: "
-                "merge through mergekit-yaml or mergekit.merge.run_merge, or set semantics: mergekit"
-            )
+        _need_whole(call)
         vectors = trimmed(call)
         return kernels.disjoint_mean(vectors, kernels.elect(vectors, call.whole.sign_balance))
 
@@ -45,6 +43,32 @@ class CptTies(CptMethod):
         """Trim per tensor, weigh, elect, sum over the agreeing; divided by their weights by default."""
         vectors = [_trim_alone(call.vector(expert), expert.density) for expert in call.experts]
         return kernels.consensus_sum(*stacked(call, vectors), normalize=call.normalize is not False)
+
+    def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        if call.semantics == "mergekit":
+            terms = [Term(e.tensor, e.weight, _cut_alone(call, e)) for e in call.experts]
+            return terms, host_rule(call, "consensus", call.normalize is not False)
+        _need_whole(call)
+        return whole_terms(call), Rule("mean", call.scale)
+
+    def majority(self, call: Call, elected: Elected) -> int:
+        """That of the whole vector."""
+        return sign(call.whole.sign_balance())
+
+
+def _need_whole(call: Call) -> None:
+    if call.whole is None:
+        raise RecipeError(
+            "cpt_ties ranks the whole model in paper semantics and was given single tensors: "
+            "merge through mergekit-yaml or mergekit.merge.run_merge, or set semantics: mergekit"
+        )
+
+
+def whole_terms(call: Call) -> list[Term]:
+    """Every expert's term, cut where the whole vector is."""
+    return [
+        Term(e.tensor, e.weight, call.whole.cut(call.name, e.id, call.stored, e.tensor)) for e in call.experts
+    ]
 
 
 def trimmed(call: Call) -> list[torch.Tensor]:
@@ -57,9 +81,22 @@ def trimmed(call: Call) -> list[torch.Tensor]:
 def _trim_alone(vector: torch.Tensor, density: float) -> torch.Tensor:
     if density >= 1 or vector.numel() == 0:
         return vector
-    k = max(1, int(density * vector.numel()))  # mergekit's own rounding, float loss included
-    cut = select.cut_of(select.magnitude_bits(vector), k)
+    cut = select.cut_of(select.magnitude_bits(vector), host_count(density, vector.numel()))
     return select.trim(vector, cut.bits, cut.ties)
+
+
+def host_count(density: float, n: int) -> int:
+    """How many elements of a tensor mergekit keeps: its own rounding, float loss included."""
+    return max(1, int(density * n))
+
+
+def _cut_alone(call: Call, expert: Expert) -> Cut | None:
+    if expert.density >= 1 or call.stored.numel() == 0:
+        return None
+    if call.whole is not None:  # a session, which has ranked already
+        return call.whole.cut_alone(call, expert)
+    (cut,) = ranking.cuts(call.stored, expert.tensor, [host_count(expert.density, call.stored.numel())])
+    return cut
 
 
 cpt_ties = CptTies()

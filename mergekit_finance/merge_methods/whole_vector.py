@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
+from mergekit_finance.engine import blocks, ranking
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods import kernels, select
-from mergekit_finance.merge_methods.parameters import Call, Expert
+from mergekit_finance.merge_methods.parameters import Call
 from mergekit_finance.merge_methods.planned import Gathered, PlannedInputs
 
 Bind = Callable[[Gathered], Call]  # an output tensor's inputs with its settled parameters
@@ -43,7 +44,7 @@ class Census:
         for expert in call.experts:
             self.density[expert.id] = max(expert.density, self.density.get(expert.id, 0.0))
             if self._ranks and expert.density < 1:
-                counts = select.high_counts(_bits(call, expert))
+                counts = ranking.high_counts(call.stored, expert.tensor)
                 self.counts[expert.id] = self.counts.get(expert.id, 0) + counts
 
     def kept(self, model: Any) -> int:
@@ -77,6 +78,21 @@ class WholeVector:
         ties = self._ties[model].get(name, 0) if model in self._ties else None
         return select.trim(vector, self._cuts[model].bits, ties)
 
+    def cut(self, name: str, model: Any, base: torch.Tensor, expert: torch.Tensor) -> blocks.Cut | None:
+        """Where the named tensor of a model is cut; None: nowhere."""
+        if model not in self._cuts:
+            return None
+        name = self._census.tied.get(name, name)
+        bits = self._cuts[model].bits
+        ties = self._ties[model].get(name, 0) if model in self._ties else None
+        return blocks.Cut(bits, ranking.ties_end(base, expert, bits, ties))
+
+    @property
+    def majority(self) -> int | None:
+        """The sign of sign_balance(), if that was asked for already."""
+        balance = self._balance
+        return None if balance is None else (balance > 0) - (balance < 0)
+
     def sign_balance(self) -> int:
         """sum over p of sgn(sum_t tau^_tp), computed when first asked for."""
         with self._lock:
@@ -87,19 +103,24 @@ class WholeVector:
     def _count_signs(self) -> int:
         balance = 0
         for call in _calls(self._inputs, self._census, "Counting majority signs"):
-            vectors = [self.trim(call.name, e.id, call.vector(e)) * e.weight for e in call.experts]
-            balance += kernels.sign_balance(kernels.running_sum(vectors))
+            balance += self._balance_of(call)
         return balance
+
+    def _balance_of(self, call: Call) -> int:
+        if call.stored.device.type == "cpu":
+            terms = [
+                blocks.Term(e.tensor, e.weight, self.cut(call.name, e.id, call.stored, e.tensor))
+                for e in call.experts
+            ]
+            return blocks.sign_balance(call.stored, terms)
+        vectors = [self.trim(call.name, e.id, call.vector(e)) * e.weight for e in call.experts]
+        return kernels.sign_balance(kernels.running_sum(vectors))
 
 
 def _calls(inputs: PlannedInputs, census: Census, purpose: str) -> Any:
     for gathered in inputs.stream(purpose):
         if gathered.floating and not gathered.tied_to:
             yield census.bind(gathered)
-
-
-def _bits(call: Call, expert: Expert) -> torch.Tensor:
-    return select.magnitude_bits(call.vector(expert))
 
 
 def _find_cuts(inputs: PlannedInputs, census: Census) -> dict[Any, select.Cut]:
@@ -109,21 +130,29 @@ def _find_cuts(inputs: PlannedInputs, census: Census) -> dict[Any, select.Cut]:
     for call in _calls(inputs, census, "Ranking magnitudes") if bins else ():
         for expert in call.experts:
             if expert.id in bins:
-                low[expert.id] += select.low_counts(_bits(call, expert), bins[expert.id][0])
+                bin_ = bins[expert.id][0]
+                low[expert.id] += ranking.low_counts(call.stored, expert.tensor, [bin_])[bin_]
     return {model: select.cut_at(high, low[model], rest) for model, (high, rest) in bins.items()}
 
 
 def _share_ties(
     inputs: PlannedInputs, census: Census, cuts: Mapping[Any, select.Cut]
-) -> dict[Any, dict[str, int]]:
+) -> dict[Any, dict[str, int | None]]:
     """Pass 3: per model and tensor, how many of the elements equal to the cut are kept."""
     tied: dict[Any, dict[str, int]] = {model: {} for model, cut in cuts.items() if cut.splits_ties}
     for call in _calls(inputs, census, "Counting ties") if tied else ():
         for expert in call.experts:
             if expert.id in tied:
-                equal = _bits(call, expert) == cuts[expert.id].bits
-                tied[expert.id][call.name] = int(equal.sum())
-    return {model: first_come(counts, cuts[model].ties) for model, counts in tied.items()}
+                bits = cuts[expert.id].bits
+                equal = ranking.equal_counts(call.stored, expert.tensor, [bits])
+                tied[expert.id][call.name] = sum(equal.get(bits, ()))
+    return {model: _shares(counts, cuts[model].ties) for model, counts in tied.items()}
+
+
+def _shares(counts: Mapping[str, int], total: int) -> dict[str, int | None]:
+    """`first_come`, with None for a tensor that keeps all of its ties and has some."""
+    shares = first_come(counts, total)
+    return {name: None if share and share == counts[name] else share for name, share in shares.items()}
 
 
 def first_come(counts: Mapping[str, int], total: int) -> dict[str, int]:

@@ -52,4 +52,8 @@ def test_the_probe_above_sees_a_heavy_import():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_imports_and_says_what_it_is_for(name):
+    if name.endswith(".triton_kernels"):
+        pytest.importorskip(
+            "triton", reason="the GPU kernels need Triton, which comes with CUDA builds of torch"
+        )
     assert importlib.import_module(name).__doc__

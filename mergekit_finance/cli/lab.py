@@ -1,0 +1,27 @@
+"""`lab`: the four tiny trained models."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def lab() -> None:
+    """Four tiny Llamas, really trained: a base and a finance, a math and a Japanese expert."""
+
+
+@lab.command(
+    epilog="""\b
+Examples:
+  mergekit-finance lab export
+  mergekit-yaml recipes/lab/stage2-finance-math-ta.yml merged      # needs ./lab
+  mergekit-finance run recipes/lab/stage3-finance-math-japanese-ta.yml -o out --source lab
+"""
+)
+@click.argument("folder", default="lab", type=click.Path(file_okay=False, path_type=Path))
+def export(folder: Path) -> None:
+    """Write the models to FOLDER (default ./lab), one folder each."""
+    from mergekit_finance.lab.export import export as copy
+
+    for place in copy(folder):
+        click.echo(place)

@@ -1,0 +1,185 @@
+"""Histograms, counts and cuts of task vectors tau = theta_t - theta_0 that are never held whole.
+
+    pass 1   histogram of the upper 16 bits of |tau|                 serves every density
+    pass 2   histogram of the lower 16 bits in the bins asked for    serves every density
+    pass 3   where the ties at a cut end                             only if not all of them are kept
+
+A single cut of a single large tensor needs one pass: a sample bounds it (sampled_cut).
+On the CPU every pass goes through blocks in a core's cache; on a GPU through whole tensors.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mergekit_finance.engine import parallel, select
+from mergekit_finance.engine.blocks import Cut
+
+ALL_TIES = 1 << 62  # a flat index past every tensor's end
+SAMPLE = 1 << 14  # elements
+Bits = Callable[[torch.Tensor, torch.Tensor], Any]
+
+
+def _pass(base: torch.Tensor, expert: torch.Tensor, work: Bits) -> list[Any]:
+    """`work` on the magnitude bits of tau, int32, and work space of the same size, a block at a time."""
+    base, expert = base.reshape(-1), expert.reshape(-1)
+    if base.device.type != "cpu":
+        bits = select.magnitude_bits(expert.float() - base.float())
+        return [work(bits, torch.empty_like(bits))]
+
+    def on_block(start: int, stop: int) -> Any:
+        spare, tau, _ = parallel.buffers(3, stop - start)
+        tau.copy_(expert[start:stop]).sub_(spare.copy_(base[start:stop]))
+        return work(tau.view(torch.int32).bitwise_and_(0x7FFFFFFF), spare.view(torch.int32))
+
+    return parallel.each(base.numel(), on_block)
+
+
+def high_counts(base: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
+    """Histogram of the upper 16 bits, int64 [HIGH_BINS], on the CPU."""
+    totals: dict[int, torch.Tensor] = {}  # one for each thread
+
+    def work(bits: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
+        own = totals.get(threading.get_ident())
+        if own is None:
+            own = totals[threading.get_ident()] = torch.zeros(select.HIGH_BINS, dtype=torch.int64)
+        counts = torch.bincount(torch.bitwise_right_shift(bits, 16, out=spare)).cpu()
+        own[: len(counts)] += counts
+        return own
+
+    _pass(base, expert, work)
+    total = torch.zeros(select.HIGH_BINS, dtype=torch.int64, device="cpu")
+    for own in totals.values():
+        total += own
+    return total
+
+
+def low_counts(base: torch.Tensor, expert: torch.Tensor, bins: Iterable[int]) -> dict[int, torch.Tensor]:
+    """For each of `bins`: the histogram of the lower 16 bits of what lies in it, int64 [LOW_BINS]."""
+    wanted = sorted(bins)
+    parts = _pass(base, expert, lambda bits, spare: _inside(bits, spare, wanted))
+    found = {}
+    for i, high in enumerate(wanted):
+        inside = np.concatenate([part[i] for part in parts]) & 0xFFFF
+        found[high] = torch.from_numpy(np.bincount(inside, minlength=select.LOW_BINS))
+    return found
+
+
+def _inside(bits: torch.Tensor, spare: torch.Tensor, bins: list[int]) -> "list[np.ndarray[Any, Any]]":
+    """For each bin the bits that fall into it, int32."""
+    if bits.device.type != "cpu":
+        return [bits[bits >> 16 == high].cpu().numpy() for high in bins]
+    # NumPy compares, extracts and sorts small blocks several times faster than torch.
+    values, offsets = bits.numpy(), spare.numpy().view(np.uint32)
+    if len(bins) > 3:
+        values.sort()
+        edges = np.array([[high << 16, (high << 16) + (1 << 16)] for high in bins])
+        return [values[first:last].copy() for first, last in np.searchsorted(values, edges)]
+    found = []
+    for high in bins:
+        np.subtract(values.view(np.uint32), np.uint32(high << 16), out=offsets)
+        found.append(values[offsets < 1 << 16])  # what is below the bin wraps around
+    return found
+
+
+def equal_counts(base: torch.Tensor, expert: torch.Tensor, wanted: Iterable[int]) -> dict[int, list[int]]:
+    """For each of the bit patterns: how many magnitudes of each block equal it."""
+    patterns = list(dict.fromkeys(wanted))
+
+    def work(found: torch.Tensor, spare: torch.Tensor) -> list[int]:
+        if found.device.type != "cpu":
+            return [int((found == bits).sum()) for bits in patterns]
+        return [int(np.count_nonzero(found.numpy() == bits)) for bits in patterns]
+
+    return {
+        bits: list(n) for bits, n in zip(patterns, zip(*_pass(base, expert, work), strict=True), strict=False)
+    }
+
+
+def ties_end(
+    base: torch.Tensor, expert: torch.Tensor, bits: int, ties: int | None, equal: list[int] | None = None
+) -> int:
+    """The flat index before which the first `ties` magnitudes that equal `bits` lie (None: all).
+
+    `equal` is what equal_counts would find, where it is known.
+    """
+    if ties is None:
+        return ALL_TIES
+    if ties == 0:
+        return 0
+    size = parallel.WIDE if base.device.type == "cpu" else base.numel()
+    for i, count in enumerate(equal_counts(base, expert, [bits]).get(bits, []) if equal is None else equal):
+        if count >= ties:
+            part = slice(i * size, (i + 1) * size)
+            tau = expert.reshape(-1)[part].float() - base.reshape(-1)[part].float()
+            return i * size + 1 + int((select.magnitude_bits(tau) == bits).nonzero()[ties - 1])
+        ties -= count
+    return ALL_TIES
+
+
+def cuts(
+    base: torch.Tensor, expert: torch.Tensor, counts: Sequence[int], high: torch.Tensor | None = None
+) -> list[Cut]:
+    """For each k in `counts` (1 <= k <= n) the cut that keeps exactly k elements of one tensor.
+
+    `high` is what high_counts would find, where it is known.
+    """
+    if len(counts) == 1 and high is None and (cut := sampled_cut(base, expert, counts[0])):
+        return [cut]
+    high = high_counts(base, expert) if high is None else high
+    bins = [select.kth_bin(high, k) for k in counts]
+    low = low_counts(base, expert, {bin_ for bin_, _ in bins})
+    found = [select.cut_at(bin_, low[bin_], rest) for bin_, rest in bins]
+    return [
+        Cut(cut.bits, ties_end(base, expert, cut.bits, cut.ties if cut.splits_ties else None))
+        for cut in found
+    ]
+
+
+def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
+    """The cut that keeps exactly k, in one pass: a sample bounds it, and what lies between is selected.
+
+    None where a sample does not help: few elements, a GPU, bounds that miss or hold too much.
+    """
+    n, base, expert = base.numel(), base.reshape(-1), expert.reshape(-1)
+    if base.device.type != "cpu" or n < 8 * SAMPLE:
+        return None
+    bounds = _sampled_bounds(base, expert, k)
+    if bounds is None:
+        return None
+    low, high = bounds
+
+    def work(bits: torch.Tensor, spare: torch.Tensor) -> tuple[int, Any]:
+        values, offsets = bits.numpy().view(np.uint32), spare.numpy().view(np.uint32)
+        above = int(np.count_nonzero(values >= high))
+        np.subtract(values, np.uint32(low), out=offsets)
+        return above, values[offsets < high - low]
+
+    found = _pass(base, expert, work)
+    rest = k - sum(above for above, _ in found)
+    inside = np.concatenate([between for _, between in found])
+    if not 0 < rest <= inside.size:
+        return None
+    bits = int(np.partition(inside, inside.size - rest)[inside.size - rest])
+    ties = rest - int(np.count_nonzero(inside > bits))
+    equal = [int(np.count_nonzero(between == bits)) for _, between in found]
+    splits = ties < sum(equal) and bits > 0
+    return Cut(bits, ties_end(base, expert, bits, ties if splits else None, equal))
+
+
+def _sampled_bounds(base: torch.Tensor, expert: torch.Tensor, k: int) -> tuple[int, int] | None:
+    """Bits [low, high) that hold the k-th magnitude, but for one case in 10,000."""
+    n = base.numel()
+    step = n // SAMPLE | 1  # odd: not a multiple of a row
+    sample = select.magnitude_bits(expert[::step].float() - base[::step].float()).numpy()
+    sample = np.sort(sample)[::-1]
+    share, size = k / n, sample.size
+    margin = 4 * (share * (1 - share) * size) ** 0.5 + 2
+    first, last = int(share * size - margin), int(share * size + margin) + 1
+    high = int(sample[first]) + 1 if first >= 0 else 1 << 31
+    low = int(sample[last]) if last < size else 0
+    held = int(np.count_nonzero((sample >= low) & (sample < high)))
+    return (low, high) if held <= size // 8 else None

@@ -1,0 +1,305 @@
+"""MergeSession: constituents opened once, and any number of points written into one live model.
+
+    with MergeSession.open("recipe.yml") as session:
+        session.prepare(density=[0.1, 0.2, 0.5])
+        for density in (0.1, 0.2, 0.5):
+            evaluate(session.apply(density=density), session.tokenizer)
+
+A point is bit for bit what `mergekit-yaml` writes for the same recipe with the same values (mergekit
+semantics of DARE: with the same number of torch threads, on the same kind of device). Only our three
+methods can be swept; the semantics are the recipe's.
+
+Where constituents are: on the CPU they are mapped from their files, and the operating system keeps what
+fits. On GPUs they are held in their own dtypes, each output tensor's inputs on one device, as long as
+`memory_limit` and the device allow; the rest stay on the CPU and travel at every point. A device that
+runs out of memory is named, and what it cannot hold is streamed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mergekit_finance.engine import blocks, fused, select
+from mergekit_finance.engine.sweep import Ranks
+from mergekit_finance.errors import ModelError, RecipeError
+
+if TYPE_CHECKING:
+    from mergekit.config import MergeConfiguration
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOG = logging.getLogger(__name__)
+OVERRIDES = ("lambda_", "density", "weight", "seed")
+Values = Mapping[str, Any]
+
+
+@dataclass
+class Held:
+    """One output tensor: its inputs, its settled parameters, where it goes."""
+
+    group: Any  # mergekit's TensorGroup, on `device`
+    values: Values
+    device: torch.device  # that merges it
+    dtype: torch.dtype  # that mergekit-yaml would write
+    tied_to: str | None
+    streamed: bool = False
+    target: torch.nn.Parameter | None = None
+
+    @property
+    def name(self) -> str:
+        return self.group.metadata.name
+
+    @property
+    def size(self) -> int:
+        """Bytes of the inputs."""
+        return sum(t.numel() * t.element_size() for t in self.group.tensors)
+
+    def inputs(self) -> Any:
+        """The group, on the device that merges it."""
+        return _moved(self.group, self.device) if self.streamed else self.group
+
+
+class MergeSession:
+    """See the module. Made by `open`; use as a context manager, or call `close`."""
+
+    def __init__(self, method: Any, held: list[Held], buffers: dict[str, torch.Tensor]) -> None:
+        self._method, self._held, self._buffers = method, held, buffers
+        self._by_name = {h.name: h for h in held}
+        first = held[0]
+        self._experts = [entry.id for entry in first.group.non_base]
+        self._paper = first.values["semantics"] == "paper"
+        counted = [h.name for h in held if not h.tied_to]
+        self._size = sum(self._by_name[n].group.tensors[0].numel() for n in counted)
+        self._ranks = Ranks(counted, self._experts, self._pair)
+        self._balance: dict[Any, int] = {}
+        self.model: PreTrainedModel
+        self.tokenizer: PreTrainedTokenizerBase
+
+    @classmethod
+    def open(
+        cls,
+        recipe: "str | Path | Mapping[str, Any] | MergeConfiguration | Any",
+        *,
+        device: "str | torch.device | Sequence[str | torch.device]" = "cpu",
+        memory_limit: int | None = None,
+        trust_remote_code: bool = False,
+        merged: bool = True,
+    ) -> "MergeSession":
+        """Check a recipe and its inputs, place them, and make the live model, merged as the recipe says.
+
+        `recipe` is a file, a checked Recipe, mergekit's configuration or its mapping; `device` one or
+        several; `memory_limit` the bytes of constituents that one GPU may hold. With `merged=False` the
+        model holds the base until the first `apply`.
+        """
+        from mergekit_finance.engine import opening
+
+        places = [torch.device(d) for d in ([device] if isinstance(device, str | torch.device) else device)]
+        opened = opening.read(opening.configuration(recipe), trust_remote_code)
+        held = [Held(*parts) for parts in opened.tensors]
+        place(held, places, memory_limit)
+        session = cls(opened.method, held, opened.buffers)
+        session.model, session.tokenizer = opened.live(session._bases())
+        session._aim(places[0])
+        if merged:
+            session.apply()
+        return session
+
+    def _bases(self) -> dict[str, torch.Tensor]:
+        """The base in the outputs' dtypes and in memory of its own, on the CPU."""
+        bases = {h.name: h.group.base.tensor.to("cpu", h.dtype, copy=True) for h in self._held}
+        return {**bases, **self._buffers}
+
+    def _aim(self, device: torch.device) -> None:
+        """Find each tensor's parameter in the live model."""
+        if device.type != "cpu":
+            self.model.to(device)
+        found = dict(self.model.named_parameters(remove_duplicate=False))
+        taken: set[int] = set()
+        for held in self._held:
+            parameter = found.get(held.name)
+            if parameter is None or parameter.shape != held.group.tensors[0].shape:
+                raise ModelError(
+                    f"{type(self.model).__name__} has no parameter {held.name} of the merged shape: this "
+                    "architecture cannot be swept in place; merge its points with mergekit-yaml"
+                )
+            held.target = None if id(parameter) in taken else parameter  # tied: the first one fills it
+            taken.add(id(parameter))
+
+    # ---- points
+
+    def prepare(self, **grid: Any) -> None:
+        """Do at once, for all values of a sweep, what each would do alone: `density=[0.1, 0.2]`."""
+        wanted = list(grid.pop("density", ()))
+        if grid:
+            raise RecipeError(f"prepare takes density=[...]; unknown: {', '.join(grid)}")
+        settings = [self._settings({"density": value}) for value in wanted]  # all checked before any counting
+        if not self._method.ranks_whole_vector:
+            return
+        for model in self._experts:
+            if self._paper:
+                densities = [values(self._held[0])["density"][model] for values in settings]
+                self._ranks.rank_whole(model, [self._count(d) for d in densities if d < 1])
+            for held in self._held if not self._paper else ():
+                self._rank_alone(held, model, [values(held)["density"][model] for values in settings])
+
+    def _rank_alone(self, held: Held, model: Any, densities: Sequence[float]) -> None:
+        from mergekit_finance.merge_methods.ties import host_count
+
+        n = held.group.tensors[0].numel()
+        if n:
+            self._ranks.rank_alone(held.name, model, [host_count(d, n) for d in densities if d < 1])
+
+    def apply(self, **overrides: Any) -> "PreTrainedModel":
+        """Write a point into the live model: `lambda_`, `density` and `weight` (one value, or a mapping by
+        model reference or mask_id), `seed`; what is not given is as in the recipe."""
+        self._merge_all(self._settings(overrides))
+        return self.model
+
+    def close(self) -> None:
+        """Let go of the constituents; the model stays."""
+        from mergekit.io.tasks import LoaderCache
+
+        self._held.clear()
+        self._by_name.clear()
+        LoaderCache.loaders.clear()
+
+    def __enter__(self) -> "MergeSession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- values
+
+    def _settings(self, overrides: Values) -> Callable[[Held], Values]:
+        """A tensor's parameters under the overrides, which are checked first."""
+        from mergekit_finance.engine import overriding
+
+        mask_ids = self._held[0].values["mask_id"]
+        changes = overriding.checked(overrides, self._method, {m: mask_ids[m] for m in self._experts})
+        for model, density in changes.get("density", {}).items() if self._paper else ():
+            if self._count(density) == 0:
+                raise RecipeError(f"{model}: density {density} keeps none of the {self._size} elements")
+        return lambda held: overriding.applied(held.values, changes)
+
+    def _count(self, density: float) -> int:
+        return select.exact_count(density, self._size)
+
+    # ---- what a method asks of `call.whole`
+
+    def cut(self, name: str, model: Any, base: torch.Tensor, expert: torch.Tensor) -> Any:
+        """Paper TIES: where a tensor is cut."""
+        density = self._densities[model]
+        held = self._by_name[name]
+        return None if density >= 1 else self._ranks.whole(held.tied_to or name, model, self._count(density))
+
+    def cut_alone(self, call: Any, expert: Any) -> Any:
+        """mergekit TIES: where a tensor is cut by its own magnitudes."""
+        from mergekit_finance.merge_methods.ties import host_count
+
+        return self._ranks.alone(call.name, expert.id, host_count(expert.density, call.stored.numel()))
+
+    def _pair(self, name: str, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        group = self._by_name[name].inputs()
+        return group.base.tensor, next(e.tensor for e in group.non_base if e.id == model)
+
+    # ---- merging
+
+    def _merge_all(self, values: Callable[[Held], Values]) -> None:
+        """All tensors. Paper TIES elects the whole vector's majority where sums cancel: its sign is
+        guessed first, counted on the way, and what it decided is settled again if the guess was wrong."""
+        self._densities = dict(values(self._held[0]).get("density", {}))
+        if not (self._paper and self._method.ranks_whole_vector):
+            for held in self._held:
+                with self._destination(held) as out:
+                    self._method.merge_into(out, self._call(held, values(held)))
+            return
+        key = repr((sorted(map(repr, self._densities.items())), dict(values(self._held[0])["weight"])))
+        known = self._balance.get(key)
+        guess = 1 if known is None else _sign(known)
+        contested, balance = [], 0
+        for held in self._held:
+            call = self._call(held, values(held))
+            with self._destination(held) as out:
+                elected = fused.merge(
+                    out, call.stored, *self._method.terms(call), guess, settled=known is not None
+                )
+            balance += 0 if held.tied_to else elected.balance
+            if elected.contested is not None:
+                contested.append((held, elected.contested))
+        if known is None:
+            self._balance[key] = balance
+            for held, where in contested if _sign(balance) != guess else ():
+                self._settle(held, values(held), _sign(balance), where)
+
+    def _settle(self, held: Held, values: Values, majority: int, where: torch.Tensor) -> None:
+        call = self._call(held, values)
+        terms, rule = self._method.terms(call)
+        with self._destination(held, keep=True) as out:
+            blocks.settle(out, call.stored, terms, rule, majority, where)
+
+    def _call(self, held: Held, values: Values) -> Any:
+        from mergekit_finance.merge_methods.parameters import Call
+
+        call = Call.of(held.inputs(), values)
+        return replace(call, whole=self) if self._method.ranks_whole_vector else call
+
+    @contextmanager
+    def _destination(self, held: Held, keep: bool = False) -> Iterator[torch.Tensor]:
+        """Where the merge writes: into the parameter itself if dtype and device are its own."""
+        goal = None if held.target is None else held.target.data
+        shape = held.group.tensors[0].shape
+        fits = goal is not None and goal.dtype == held.dtype and goal.device == held.device
+        if fits and goal.is_contiguous():
+            yield goal
+            return
+        out = torch.empty(shape, dtype=held.dtype, device=held.device)
+        if keep and goal is not None:
+            out.copy_(goal)
+        yield out
+        if goal is not None:
+            goal.copy_(out)
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+# ---- places
+
+
+def place(held: list[Held], devices: Sequence[torch.device], limit: int | None = None) -> None:
+    """Give every tensor's inputs to the device with the least so far, largest first."""
+    load = {i: 0 for i in range(len(devices))}
+    full: set[int] = set()
+    for tensor in sorted(held, key=lambda h: (-h.size, h.name)):
+        index = min(load, key=lambda i: (load[i], i))
+        device, size = devices[index], tensor.size
+        load[index] += size
+        tensor.device = device
+        if device.type == "cpu":
+            continue
+        tensor.streamed = index in full or (limit is not None and load[index] > limit)
+        if tensor.streamed:
+            continue
+        try:
+            tensor.group = _moved(tensor.group, device)
+        except torch.OutOfMemoryError:
+            LOG.warning(
+                "%s ran out of memory at %s, after %.1f GB of constituents: the rest stay on the CPU and are "
+                "streamed at every point",
+                device,
+                tensor.name,
+                (load[index] - size) / 1e9,
+            )
+            full.add(index)
+            tensor.streamed = True
+
+
+def _moved(group: Any, device: torch.device) -> Any:
+    entries = tuple(replace(e, tensor=e.tensor.to(device, non_blocking=True)) for e in group.entries)
+    return replace(group, entries=entries)

@@ -1,0 +1,242 @@
+"""MergeSession: its points are what mergekit's run_merge writes, bit for bit, in a live model."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from methods_helpers import WORDS, edit, permuted, random_models, raw, recipe, run, split, write_tokenizer
+
+from mergekit_finance.engine import session as session_module
+from mergekit_finance.engine.session import MergeSession
+from mergekit_finance.errors import ModelError, RecipeError
+from mergekit_finance.merge_methods.compare import OPERATORS
+
+BF16 = torch.bfloat16
+NAMES = ("base", "finance", "math")
+POINTS: dict[str, list[dict[str, Any]]] = {
+    "cpt_task_arithmetic": [{"lambda_": 0.3}, {"lambda_": 1.0, "weight": {"math": 0.5}}, {"lambda_": -0.7}],
+    "cpt_ties": [{"density": 0.2}, {"density": 1.0, "lambda_": 0.5}, {"density": {"math": 0.7}}],
+    "cpt_dare_ties": [{"density": 0.2, "seed": 3}, {"density": 1.0}, {"density": 0.6, "weight": 0.4}],
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def models(folder: Path, **settings: Any) -> Path:
+    random_models(folder, **settings)
+    for name in NAMES:
+        write_tokenizer(folder / name, WORDS)
+    return folder
+
+
+def at(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a point."""
+    entries = [{**m, "parameters": dict(m["parameters"])} for m in settings["models"]]
+    shared = dict(settings["parameters"])
+    for name, value in point.items():
+        if name in ("lambda_", "seed"):
+            shared[name.rstrip("_")] = value
+            continue
+        for entry in entries:
+            mask_id = entry["parameters"]["mask_id"]
+            own = value.get(mask_id) if isinstance(value, dict) else value
+            if own is not None:
+                entry["parameters"][name] = own
+    return {**settings, "models": entries, "parameters": shared}
+
+
+def assert_is_written(session: MergeSession, settings: dict[str, Any], out: Path) -> None:
+    written = run(settings, out)
+    live = dict(session.model.named_parameters(remove_duplicate=False))
+    assert set(written) <= set(live)
+    wrong = [n for n, tensor in written.items() if raw(live[n].data) != raw(tensor)]
+    assert not wrong
+
+
+def settings_of(folder: Path, method: str, semantics: str, **more: Any) -> dict[str, Any]:
+    each = {} if method == "cpt_task_arithmetic" else {"density": 0.4}
+    return recipe(folder, method, ("finance", "math"), each=each, semantics=semantics, **more)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("semantics", ["paper", "mergekit"])
+@pytest.mark.parametrize("method", OPERATORS)
+def test_points_are_what_run_merge_writes(method: str, semantics: str, tied: bool, tmp_path: Path) -> None:
+    folder = models(tmp_path / "m", tie_word_embeddings=tied, dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4)
+    settings = {**settings_of(folder, method, semantics), "out_dtype": "bfloat16"}
+    with MergeSession.open(settings) as session:
+        assert_is_written(session, settings, tmp_path / "first")
+        pointers = {n: p.data_ptr() for n, p in session.model.named_parameters()}
+        for i, point in enumerate(POINTS[method]):
+            assert session.apply(**point) is session.model
+            assert_is_written(session, at(settings, point), tmp_path / str(i))
+        session.apply()
+        assert_is_written(session, settings, tmp_path / "again")
+        assert {n: p.data_ptr() for n, p in session.model.named_parameters()} == pointers
+        assert session.tokenizer("w1 w2")["input_ids"] == [1, 2]
+
+
+@pytest.mark.parametrize("method", OPERATORS)
+@pytest.mark.parametrize("out_dtype", [None, "float16"])
+def test_mixed_dtypes(method: str, out_dtype: str | None, tmp_path: Path) -> None:
+    folder = models(tmp_path / "m", dtypes={"base": BF16, "math": torch.float16})
+    settings = settings_of(folder, method, "paper", dtype=None)
+    settings |= {"out_dtype": out_dtype} if out_dtype else {}
+    with MergeSession.open(settings) as session:
+        for i, point in enumerate(POINTS[method]):
+            session.apply(**point)
+            assert_is_written(session, at(settings, point), tmp_path / str(i))
+
+
+@pytest.mark.parametrize("semantics", ["paper", "mergekit"])
+def test_one_pass_prepares_all_densities(
+    semantics: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mergekit_finance.engine import ranking
+
+    folder = models(tmp_path / "m", dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4)
+    settings = settings_of(folder, "cpt_ties", semantics)
+    with MergeSession.open(settings) as session:
+        session.prepare(density=[0.1, 0.5, 0.9])
+
+        def never(*_: Any) -> None:
+            raise AssertionError("counted again")
+
+        monkeypatch.setattr(ranking, "high_counts", never)
+        monkeypatch.setattr(ranking, "low_counts", never)
+        for density in (0.9, 0.1, 0.5):
+            session.apply(density=density)
+        monkeypatch.undo()
+        assert_is_written(session, at(settings, {"density": 0.5}), tmp_path / "out")
+
+
+def test_a_majority_of_minus_is_found_and_remembered(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    base = run(recipe(folder, "cpt_task_arithmetic", lambda_=0.0), tmp_path / "base")
+    # Half of the changes cancel; of the rest most are negative.
+    for model, sign in (("finance", 1.0), ("math", -1.0)):
+        edit(
+            folder / model,
+            lambda ws, sign=sign: {
+                n: base[n] + 0.5 * torch.where(torch.arange(w.numel()).view(w.shape) % 2 == 0, sign, -1.0)
+                for n, w in ws.items()
+            },
+        )
+    edit(folder / "base", lambda ws: {n: torch.zeros_like(w) for n, w in ws.items()})
+    for model in ("finance", "math"):
+        edit(folder / model, lambda ws: {n: (w * 2).round() / 2 for n, w in ws.items()})
+    settings = settings_of(folder, "cpt_ties", "paper")
+    with MergeSession.open(settings) as session:
+        for i in range(2):
+            session.apply(density=1.0)
+            assert_is_written(session, at(settings, {"density": 1.0}), tmp_path / f"out{i}")
+        assert any(balance < 0 for balance in session._balance.values())
+
+
+def test_a_tokenizer_block(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    permuted(folder)
+    settings = {**settings_of(folder, "cpt_ties", "paper"), "tokenizer": {"source": "base"}}
+    with MergeSession.open(settings) as session:
+        session.apply(density=0.3)
+        assert_is_written(session, at(settings, {"density": 0.3}), tmp_path / "out")
+
+
+def test_tensors_are_sharded_over_devices(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    settings = settings_of(folder, "cpt_ties", "paper")
+    with MergeSession.open(settings, device=["cpu", "cpu"]) as session:
+        session.apply(density=0.3)
+        assert_is_written(session, at(settings, {"density": 0.3}), tmp_path / "out")
+
+
+def test_placing_balances_and_respects_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = models(tmp_path / "m")
+    with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
+        held, devices = list(session._held), [torch.device("cuda", i) for i in (0, 1)]
+        monkeypatch.setattr(session_module, "_moved", lambda group, device: group)
+        session_module.place(held, devices)
+        sizes = [sum(h.size for h in held if h.device == d) for d in devices]
+        assert abs(sizes[0] - sizes[1]) <= max(h.size for h in held) and not any(h.streamed for h in held)
+        session_module.place(held, devices[:1], limit=sum(sizes) // 2)
+        assert 0 < sum(h.size for h in held if not h.streamed) <= sum(sizes) // 2
+
+
+def test_out_of_memory_is_named_and_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, moved = models(tmp_path / "m"), []
+
+    def little(group: Any, device: torch.device) -> Any:
+        if len(moved) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        moved.append(group)
+        return group
+
+    with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
+        monkeypatch.setattr(session_module, "_moved", little)
+        with caplog.at_level(logging.WARNING):
+            session_module.place(session._held, [torch.device("cuda", 0)])
+        assert sum(not h.streamed for h in session._held) == 3
+        assert "cuda:0 ran out of memory at model." in caplog.text and "streamed" in caplog.text
+
+
+def test_buffers_that_are_not_merged_stay_as_they_are(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    with MergeSession.open(settings_of(folder, "cpt_task_arithmetic", "paper")) as session:
+        before = {n: b.clone() for n, b in session.model.named_buffers()}
+        assert before
+        session.apply(lambda_=0.9)
+        assert all(torch.equal(before[n], b) for n, b in session.model.named_buffers())
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_truncated_file_is_named(tmp_path: Path, shards: int) -> None:
+    folder = models(tmp_path / "m")
+    if shards > 1:
+        split(folder / "math", shards)
+    file = sorted((folder / "math").glob("*.safetensors"))[-1]
+    file.write_bytes(file.read_bytes()[:-100])
+    settings = settings_of(folder, "cpt_ties", "mergekit")
+    with pytest.raises(ModelError, match="math: a weights file is truncated or broken"):
+        MergeSession.open(settings)
+    with pytest.raises(ModelError, match="math: a weights file is truncated or broken"):
+        run(settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+MISTAKES = [
+    ({"densty": 0.2}, "densty: cannot be swept for cpt_ties; did you mean 'density'"),
+    ({"semantics": "mergekit"}, "semantics: cannot be swept"),
+    ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
+    ({"density": {"mth": 0.5}}, "density: 'mth' is no expert of this recipe; did you mean 'math'"),
+    ({"lambda_": "big"}, "lambda: 'big' is not a number"),
+    ({"density": 1e-9}, "keeps none of the"),
+]
+
+
+def test_a_wrong_point_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
+        before = {n: raw(p.data) for n, p in session.model.named_parameters()}
+        for point, message in MISTAKES:
+            with pytest.raises(RecipeError, match=message):
+                session.apply(**point)
+        with pytest.raises(RecipeError, match="prepare takes density"):
+            session.prepare(seed=[1])
+        assert {n: raw(p.data) for n, p in session.model.named_parameters()} == before
+
+
+def test_other_methods_are_refused(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    with pytest.raises(RecipeError, match="merge_method ties: a session sweeps"):
+        MergeSession.open(recipe(folder, "ties", ("finance",)))

@@ -1,0 +1,81 @@
+"""The Triton kernel in Triton's interpreter, against the CPU's blocks; only where Triton is installed.
+
+Outputs are float32: the interpreter cuts bfloat16 off instead of rounding it. On a GPU,
+tests/benchmarks/gpu_engine.py compares the bits of bfloat16 outputs.
+"""
+
+import contextlib
+import importlib.util
+import os
+from typing import Any
+
+import pytest
+import torch
+from methods_helpers import raw
+
+from mergekit_finance.engine import blocks, fused
+from mergekit_finance.engine.blocks import Cut, Elected, Mask, Rule, Term
+
+N = 5001
+RULES = [Rule("sum", 0.7), Rule("sum", 0.7, True, True), Rule("mean", 0.7), Rule("consensus", -0.7, True)]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cut": {"cut": Cut(0x39A00000, 1700)},
+    "mask": {"mask": Mask((2**32 - 5, 17, 2**31 + 3), 0.3), "factor": 1 / 0.3},
+}
+
+
+def models(count: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(count)
+    base = (torch.randn(N, generator=generator) * 0.02).bfloat16()
+    noise = torch.randn(count, N, generator=generator) * 3e-4
+    return base, [(base.float() + row).bfloat16() for row in noise]
+
+
+def found(elected: Elected) -> tuple[int, list[int]]:
+    return elected.balance, [] if elected.contested is None else elected.contested.tolist()
+
+
+def compare(merge: Any, experts: int, rule: Rule, option: str, majority: int) -> None:
+    base, tensors = models(experts)
+    weights = [1.0 if rule.normalize else 1.0 - 0.3 * i for i in range(experts)]
+    terms = [Term(t, w, **OPTIONS[option]) for t, w in zip(tensors, weights, strict=True)]
+    out, expected = torch.empty(N), torch.empty(N)
+    theirs = blocks.merge(expected, base, terms, rule, majority)
+    ours = merge(out, base, terms, rule, majority)
+    assert raw(out) == raw(expected)
+    if rule.kind == "mean" and experts > 1 and majority:
+        assert found(ours) == found(theirs)
+
+
+each = pytest.mark.parametrize("experts", [1, 2, 3, 4])
+options = pytest.mark.parametrize("option", OPTIONS)
+rules = pytest.mark.parametrize("rule", RULES, ids=str)
+
+
+@each
+@options
+@rules
+def test_plain_torch(experts: int, option: str, rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "CHUNK", 1 << 11)
+    for majority in (-1, 0, 1):
+        compare(fused.plain_merge, experts, rule, option, majority)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
+        pytest.skip("needs Triton, without a GPU")
+    monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "1")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    from mergekit_finance.engine import triton_kernels
+
+    return triton_kernels
+
+
+@each
+@options
+@rules
+def test_the_kernel(kernels: Any, experts: int, option: str, rule: Rule) -> None:
+    for majority in (-1, 0, 1):
+        compare(kernels.merge, experts, rule, option, majority)
