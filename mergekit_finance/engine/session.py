@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOG = logging.getLogger(__name__)
-OVERRIDES = ("lambda_", "density", "weight", "seed")
 Values = Mapping[str, Any]
 
 
@@ -47,6 +46,7 @@ class Held:
     dtype: torch.dtype  # that mergekit-yaml would write
     tied_to: str | None
     streamed: bool = False
+    host: Any = None  # the group on the CPU, where it was mapped
     target: torch.nn.Parameter | None = None
 
     @property
@@ -76,6 +76,7 @@ class MergeSession:
         self._size = sum(self._by_name[n].group.tensors[0].numel() for n in counted)
         self._ranks = Ranks(counted, self._experts, self._pair)
         self._balance: dict[Any, int] = {}
+        self._guess = 1
         self.model: PreTrainedModel
         self.tokenizer: PreTrainedTokenizerBase
 
@@ -140,11 +141,15 @@ class MergeSession:
         if not self._method.ranks_whole_vector:
             return
         for model in self._experts:
-            if self._paper:
-                densities = [values(self._held[0])["density"][model] for values in settings]
-                self._ranks.rank_whole(model, [self._count(d) for d in densities if d < 1])
-            for held in self._held if not self._paper else ():
-                self._rank_alone(held, model, [values(held)["density"][model] for values in settings])
+            self._fitting(lambda model=model: self._rank(model, settings))
+
+    def _rank(self, model: Any, settings: list[Callable[[Held], Values]]) -> None:
+        if self._paper:
+            densities = [values(self._held[0])["density"][model] for values in settings]
+            self._ranks.rank_whole(model, [self._count(d) for d in densities if d < 1])
+            return
+        for held in self._held:
+            self._rank_alone(held, model, [values(held)["density"][model] for values in settings])
 
     def _rank_alone(self, held: Held, model: Any, densities: Sequence[float]) -> None:
         from mergekit_finance.merge_methods.ties import host_count
@@ -156,8 +161,19 @@ class MergeSession:
     def apply(self, **overrides: Any) -> "PreTrainedModel":
         """Write a point into the live model: `lambda_`, `density` and `weight` (one value, or a mapping by
         model reference or mask_id), `seed`; what is not given is as in the recipe."""
-        self._merge_all(self._settings(overrides))
+        settings = self._settings(overrides)
+        self._fitting(lambda: self._merge_all(settings))
         return self.model
+
+    def _fitting(self, work: Callable[[], None]) -> None:
+        """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU."""
+        while True:
+            try:
+                return work()
+            except torch.OutOfMemoryError as fault:
+                if not (plan := smaller(self._held)):
+                    raise ModelError(f"out of memory on the CPU: {fault}") from fault
+                LOG.warning("a device ran out of memory (%s): %s", str(fault).splitlines()[0], plan)
 
     def close(self) -> None:
         """Let go of the constituents; the model stays."""
@@ -179,6 +195,8 @@ class MergeSession:
         """A tensor's parameters under the overrides, which are checked first."""
         from mergekit_finance.engine import overriding
 
+        if not self._held:
+            raise RecipeError("this session is closed; open another")
         mask_ids = self._held[0].values["mask_id"]
         changes = overriding.checked(overrides, self._method, {m: mask_ids[m] for m in self._experts})
         for model, density in changes.get("density", {}).items() if self._paper else ():
@@ -214,27 +232,31 @@ class MergeSession:
         guessed first, counted on the way, and what it decided is settled again if the guess was wrong."""
         self._densities = dict(values(self._held[0]).get("density", {}))
         if not (self._paper and self._method.ranks_whole_vector):
-            for held in self._held:
+            for held in self._filled():
                 with self._destination(held) as out:
                     self._method.merge_into(out, self._call(held, values(held)))
             return
         key = repr((sorted(map(repr, self._densities.items())), dict(values(self._held[0])["weight"])))
         known = self._balance.get(key)
-        guess = 1 if known is None else _sign(known)
+        guess = self._guess if known is None else _sign(known)
         contested, balance = [], 0
-        for held in self._held:
+        for held in self._filled():
             call = self._call(held, values(held))
+            terms, rule = self._method.terms(call)
             with self._destination(held) as out:
-                elected = fused.merge(
-                    out, call.stored, *self._method.terms(call), guess, settled=known is not None
-                )
+                elected = fused.merge(out, call.stored, terms, rule, guess, settled=known is not None)
             balance += 0 if held.tied_to else elected.balance
             if elected.contested is not None:
                 contested.append((held, elected.contested))
         if known is None:
             self._balance[key] = balance
+            self._guess = _sign(balance) or 1  # densities near each other mostly agree on it
             for held, where in contested if _sign(balance) != guess else ():
                 self._settle(held, values(held), _sign(balance), where)
+
+    def _filled(self) -> Iterator[Held]:
+        """All but the repeats of a tied tensor, whose parameter is the tensor's own."""
+        return (held for held in self._held if not (held.tied_to and held.target is None))
 
     def _settle(self, held: Held, values: Values, majority: int, where: torch.Tensor) -> None:
         call = self._call(held, values)
@@ -253,10 +275,10 @@ class MergeSession:
         """Where the merge writes: into the parameter itself if dtype and device are its own."""
         goal = None if held.target is None else held.target.data
         shape = held.group.tensors[0].shape
-        fits = goal is not None and goal.dtype == held.dtype and goal.device == held.device
-        if fits and goal.is_contiguous():
-            yield goal
-            return
+        if goal is not None and (goal.dtype, goal.device) == (held.dtype, held.device):
+            if goal.is_contiguous():
+                yield goal
+                return
         out = torch.empty(shape, dtype=held.dtype, device=held.device)
         if keep and goal is not None:
             out.copy_(goal)
@@ -280,7 +302,7 @@ def place(held: list[Held], devices: Sequence[torch.device], limit: int | None =
         index = min(load, key=lambda i: (load[i], i))
         device, size = devices[index], tensor.size
         load[index] += size
-        tensor.device = device
+        tensor.device, tensor.host = device, tensor.group
         if device.type == "cpu":
             continue
         tensor.streamed = index in full or (limit is not None and load[index] > limit)
@@ -298,6 +320,18 @@ def place(held: list[Held], devices: Sequence[torch.device], limit: int | None =
             )
             full.add(index)
             tensor.streamed = True
+
+
+def smaller(held: list[Held]) -> str:
+    """Take up the next smaller plan, and say which; nothing if there is none."""
+    away = [h for h in held if h.device.type != "cpu"]
+    if not away:
+        return ""
+    resident = [h for h in away if not h.streamed]
+    for tensor in resident or away:
+        tensor.group = tensor.host
+        tensor.streamed, tensor.device = bool(resident), tensor.device if resident else torch.device("cpu")
+    return "constituents are streamed at every point" if resident else "merging on the CPU"
 
 
 def _moved(group: Any, device: torch.device) -> Any:

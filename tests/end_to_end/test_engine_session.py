@@ -190,6 +190,34 @@ def test_out_of_memory_is_named_and_streamed(
         assert "cuda:0 ran out of memory at model." in caplog.text and "streamed" in caplog.text
 
 
+def test_out_of_memory_later_takes_smaller_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = models(tmp_path / "m")
+    with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
+        monkeypatch.setattr(session_module, "_moved", lambda group, device: group)
+        session_module.place(session._held, [torch.device("cuda", 0)])
+
+        def work() -> None:
+            if any(h.device.type != "cpu" for h in session._held):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+            session._merge_all(session._settings({"density": 0.3}))
+
+        with caplog.at_level(logging.WARNING):
+            session._fitting(work)
+        assert "streamed at every point" in caplog.text and "merging on the CPU" in caplog.text
+        settings = settings_of(folder, "cpt_ties", "paper")
+        assert_is_written(session, at(settings, {"density": 0.3}), tmp_path / "out")
+
+        def never() -> None:
+            raise torch.OutOfMemoryError("not enough")
+
+        with pytest.raises(ModelError, match="out of memory on the CPU: not enough"):
+            session._fitting(never)
+    with pytest.raises(RecipeError, match="this session is closed"):
+        session.apply()
+
+
 def test_buffers_that_are_not_merged_stay_as_they_are(tmp_path: Path) -> None:
     folder = models(tmp_path / "m")
     with MergeSession.open(settings_of(folder, "cpt_task_arithmetic", "paper")) as session:

@@ -1,0 +1,50 @@
+"""The shipped weights: whole, small, loadable, and copied where recipes name them."""
+
+import json
+
+import pytest
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.lab import ROLES
+from mergekit_finance.lab.export import WEIGHTS, export
+
+
+def test_the_shipped_models_load_and_are_small_enough():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for role in ROLES:
+        model = AutoModelForCausalLM.from_pretrained(WEIGHTS / role)
+        assert model.num_parameters() <= 2_000_000 and str(model.dtype) == "torch.bfloat16"
+        assert AutoTokenizer.from_pretrained(WEIGHTS / role)("売上高 rose")["input_ids"]
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*") if p.is_file()) <= 16_000_000
+
+
+def test_every_model_has_a_card_and_a_falling_loss():
+    for role in ROLES:
+        card = (WEIGHTS / role / "README.md").read_text(encoding="utf-8")
+        assert all(word in card for word in ("seed", "steps", "hardware", "training time", "final loss"))
+        losses = [
+            json.loads(line)["loss"] for line in (WEIGHTS / role / "loss.jsonl").read_text().splitlines()
+        ]
+        assert losses[-1] < losses[0]
+
+
+def test_export_writes_four_models(tmp_path):
+    places = export(tmp_path / "lab")
+    assert [p.name for p in places] == list(ROLES)
+    assert all(
+        (p / "model.safetensors").read_bytes() == (WEIGHTS / p.name / "model.safetensors").read_bytes()
+        for p in places
+    )
+    assert export(tmp_path / "lab") == places
+
+
+def test_export_does_not_write_into_what_is_no_model(tmp_path):
+    (tmp_path / "lab" / "base").mkdir(parents=True)
+    with pytest.raises(ModelError, match="in the way, and no model"):
+        export(tmp_path / "lab")
+
+
+def test_export_without_weights_says_how_to_make_them(tmp_path):
+    with pytest.raises(ModelError, match="mergekit_finance.lab.train"):
+        export(tmp_path / "lab", tmp_path)
