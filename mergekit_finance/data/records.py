@@ -84,6 +84,8 @@ def _loads(text: str, place: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as fault:
         raise DataError(f"{place}: not JSON ({fault.msg})") from fault
+    except RecursionError as fault:
+        raise DataError(f"{place}: not a row (nested too deeply)") from fault
 
 
 def _tsv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
@@ -114,50 +116,6 @@ def _xlsx(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         workbook.close()
     header = [str(cell) for cell in rows[0]] if rows else []
     for number, cells in enumerate(rows[1:], 2):
-        yield number, dict(zip(header, map(_whole, cells), strict=False))
-
-
-def _whole_object(text: str) -> dict[str, Any] | None:
-    """The file as one JSON object, or None where it holds one object a line."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None
-
-
-def _loads(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as fault:
-        raise DataError(f"{place}: not JSON ({fault.msg})") from fault
-
-
-def _tsv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
-    lines = _text(path, shown).split("\n")
-    header = lines[0].rstrip("\r").split("\t")
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip():
-            yield number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
-
-
-def _csv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
-    for data in reader:
-        yield reader.line_num, data
-
-
-def _xlsx(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
-    try:
-        import openpyxl
-    except ImportError:
-        raise DataError(
-            f"{shown}: reading .xlsx needs openpyxl, which is missing: pip install 'mergekit-finance[xlsx]'"
-        ) from None
-    rows = (
-        openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
-    )
-    header = [str(cell) for cell in next(rows, ())]
-    for number, cells in enumerate(rows, 2):
         yield number, dict(zip(header, map(_whole, cells), strict=False))
 
 

@@ -1,9 +1,11 @@
-"""Blocks of flat tensors, on all threads that torch may use.
+"""Blocks of flat tensors, on workers whose torch is single-threaded.
 
-Arithmetic goes block by block on the caller's thread (`in_turn`), each operation split by torch over its
-own threads: a block has BLOCK elements for each of them, so that what an operation leaves is still in a
-core's cache when the next one comes. Counting and selecting are not split by torch or NumPy: whole blocks
-go to workers (`each`), whose torch is single-threaded. No result depends on threads or block sizes.
+An operation that torch splits over its own threads ends when the slowest is done, every 50 microseconds
+if blocks are to stay in a core's cache: on a busy machine, that waiting costs more than the work. Workers
+meet only at the interpreter's lock. Counting and selecting (`each`) go to as many of them as torch has
+threads, with blocks so wide that they seldom meet. Arithmetic (`spread`) is dozens of short operations, and
+two hardware threads of one core do it no faster than one: it goes to half as many. Measured with
+tests/benchmarks/engine.py. No result depends on threads or block sizes.
 """
 
 import itertools
@@ -16,17 +18,15 @@ from typing import TypeVar
 
 import torch
 
-BLOCK = 1 << 17  # elements a thread; a power of two, as masks need
-LARGEST = 1 << 20  # elements of a block: bounds the work space
-WIDE = 1 << 18  # elements of a worker's block: fewer meetings at the interpreter's lock
+BLOCK = 1 << 16  # elements, a power of two: half a dozen float32 buffers of it fit a core's L2 cache
+WIDE = 1 << 18  # elements, a power of two: where workers meet at the lock, they should seldom
 Result = TypeVar("Result")
 _local = threading.local()
 
 
 def block() -> int:
-    """Elements of a block of `in_turn` for the threads that torch has now."""
-    threads = 1 << (torch.get_num_threads() - 1).bit_length()
-    return max(BLOCK, min(BLOCK * threads, LARGEST))
+    """Elements of a block of `spread`."""
+    return BLOCK if _half() == 1 else WIDE
 
 
 def blocks(count: int, size: int) -> list[tuple[int, int]]:
@@ -34,17 +34,22 @@ def blocks(count: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def in_turn(count: int, work: Callable[[int, int], Result]) -> list[Result]:
-    """`work(start, stop)` for every block, one after the other."""
-    with torch.no_grad():
-        return [work(start, stop) for start, stop in blocks(count, block())]
-
-
 def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
     """`work(start, stop)` for every block of WIDE, in any order and on any thread; results in order."""
-    items = blocks(count, WIDE)
-    threads = min(torch.get_num_threads(), len(items))
-    if threads <= 1 or getattr(_local, "worker", False):
+    return _run(blocks(count, WIDE), work, torch.get_num_threads())
+
+
+def spread(count: int, work: Callable[[int, int], Result]) -> list[Result]:
+    """The same for blocks of `block()`, on half of the threads."""
+    return _run(blocks(count, block()), work, _half())
+
+
+def _half() -> int:
+    return max(1, torch.get_num_threads() // 2)
+
+
+def _run(items: list[tuple[int, int]], work: Callable[[int, int], Result], threads: int) -> list[Result]:
+    if torch.get_num_threads() == 1:  # already a worker, or told to be alone
         with torch.no_grad():
             return [work(*item) for item in items]
     results: list[Result | None] = [None] * len(items)
@@ -55,7 +60,8 @@ def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
             while (position := next(positions)) < len(items):
                 results[position] = work(*items[position])
 
-    for future in [_pool(threads).submit(drain) for _ in range(threads)]:
+    futures = [_pool(threads).submit(drain) for _ in range(min(threads, len(items)))]
+    for future in futures:
         future.result()
     return results  # type: ignore[return-value]
 
@@ -71,7 +77,7 @@ def buffers(count: int, size: int) -> list[torch.Tensor]:
     return [buffer[:size] for buffer in kept[:count]]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Workers whose torch is single-threaded; the caller's setting stays as it is."""
     pool = ThreadPoolExecutor(threads, "merge-engine", initializer=_become_worker)
@@ -85,7 +91,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _become_worker() -> None:
-    _local.worker = True
     torch.set_num_threads(1)
 
 

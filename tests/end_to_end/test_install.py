@@ -62,7 +62,7 @@ def test_the_wheel_carries_tasks_recipes_and_data_inside_the_package(wheel):
     assert "mergekit_finance/lm_eval_tasks/fpb/finance_bench_fpb.yaml" in names
     assert any(n.startswith("mergekit_finance/recipes/") and n.endswith(".yml") for n in names)
     assert "mergekit_finance/data/registry.yml" in names
-    assert "mergekit_finance/data/samples/fpb-default.jsonl" in names
+    assert "mergekit_finance/data/samples/fpb-default.phrasebank.jsonl" in names
     assert not [n for n in names if n.startswith("mergekit_finance/startup")]
 
 
@@ -86,7 +86,7 @@ def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(tmp_path):
     before = made.listing()
     made.install("-e", ROOT)
     code = PROBE + "from mergekit_finance.paths import bundled; print(bundled('recipes'))"
-    assert made.run("-c", code, cwd=tmp_path).stdout.split() == ["True", "True", str(ROOT / "recipes")]
+    assert made.run("-c", code, cwd=tmp_path).stdout.splitlines() == ["True", "True", str(ROOT / "recipes")]
     made.pip("uninstall", "-q", "-y", "mergekit-finance")
     assert made.listing() == before
 

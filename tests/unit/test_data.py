@@ -171,6 +171,20 @@ def test_a_bad_row_is_named_by_file_line_and_column(raw, tmp_path, change, messa
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "  "])
+def test_a_gold_value_that_no_answer_can_equal_is_refused(raw, tmp_path, value):
+    row = {"question_id": "q", "question": "?", "paragraphs": ["p"], "ground_truth": value}
+    write(raw / "docmath_schema" / "compshort.jsonl", [row])
+    with pytest.raises(DataError, match="line 1: column 'ground_truth'"):
+        adopt(raw, tmp_path / "m")
+
+
+def test_a_row_nested_too_deeply_is_one_line(raw, tmp_path):
+    (raw / "docmath_schema" / "compshort.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="line 1: not a row|not JSON"):
+        adopt(raw, tmp_path / "m")
+
+
 def test_a_missing_column_is_named(raw, tmp_path):
     write(
         raw / "docmath_schema" / "compshort.jsonl",

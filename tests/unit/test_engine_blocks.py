@@ -24,7 +24,7 @@ weights = st.sampled_from([1.0, 0.5, 2.0, -0.7, 0.3, 0.0])
 
 
 def shrink(patch: pytest.MonkeyPatch, size: int) -> None:
-    for name in ("BLOCK", "LARGEST", "WIDE"):
+    for name in ("BLOCK", "WIDE"):
         patch.setattr(parallel, name, size)
 
 
@@ -119,7 +119,7 @@ def test_block_size_and_threads_change_nothing(
     terms = [Term(e, 0.3 + i, cut if i else None, masks[i], 1.1) for i, e in enumerate(experts)]
     threads, seen = torch.get_num_threads(), set()
     try:
-        for block, count in ((1 << 10, 1), (1 << 10, 3), (1 << 16, 2), (1 << 20, 1)):
+        for block, count in ((1 << 10, 1), (1 << 10, 3), (1 << 12, 5), (1 << 16, 2), (1 << 20, 1)):
             shrink(monkeypatch, block)
             torch.set_num_threads(count)
             out = torch.empty(70_001, dtype=dtype)
@@ -272,4 +272,4 @@ def test_results_come_in_order_and_nested_work_runs() -> None:
         return sum(parallel.each(32, lambda a, b: start))
 
     assert parallel.each(100, work) == [2 * s for s in range(0, 100, 16)]
-    assert parallel.in_turn(100, work) == [2 * s for s in range(0, 100, parallel.block())]
+    assert parallel.spread(100, work) == [2 * s for s in range(0, 100, 16)]

@@ -10,7 +10,9 @@ from mergekit_finance.data.records import Record
 from mergekit_finance.errors import DataError
 
 Row = dict[str, Any]
-Text = Annotated[str, Field(min_length=1)]
+# At least one character that is not white space: an empty gold answer would equal an empty output.
+Text = Annotated[str, Field(pattern=r"\S")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 # Records by split in, rows of the test split out (with a `subset` where one file holds several).
 Adapter = Callable[[dict[str, list[Record]]], list[Row]]
 M = TypeVar("M", bound="Raw")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, digest, drawn, wrong
+from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, check, digest, drawn, wrong
 from mergekit_finance.data.records import Record
 
 SENTIMENTS = ["negative", "neutral", "positive"]
@@ -81,7 +81,7 @@ class _DocMath(Raw):
     question_id: Text
     question: Text
     paragraphs: Annotated[list[str], Field(min_length=1)]
-    ground_truth: float | int
+    ground_truth: Finite
     scale: str = ""
 
 
@@ -89,7 +89,7 @@ class _FinanceMath(Raw):
     question_id: Text
     question: Text
     tables: list[str]
-    ground_truth: float | int
+    ground_truth: Finite
 
 
 class _Fomc(Raw):
