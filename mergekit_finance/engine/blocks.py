@@ -117,7 +117,7 @@ def merge(
             elected = replace(elected, contested=elected.contested + start)
         return elected
 
-    return Elected.joined(parallel.spread(flat_out.numel(), work))
+    return Elected.joined(parallel.each(flat_out.numel(), work))
 
 
 def settle(
@@ -166,7 +166,7 @@ def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int:
             _vector(vector, term, b, start, stop, spare)
         return int(_total(vectors, vectors[0]).sign_().sum())
 
-    return sum(parallel.spread(flat_base.numel(), work))
+    return sum(parallel.each(flat_base.numel(), work))
 
 
 def _vector(
@@ -197,7 +197,9 @@ def _keep(mask: Mask, start: int, stop: int, work: tuple[torch.Tensor, torch.Ten
     if mask.drawn is not None:
         words.copy_(mask.drawn[start:stop])
     else:
-        hash_into(words, shifted, start, mask.key, parallel.block()).lt_(signed_threshold(mask.density))
+        hash_into(words, shifted, start, mask.key, max(parallel.SHARED, parallel.ALONE)).lt_(
+            signed_threshold(mask.density)
+        )
     return words.neg_()
 
 
@@ -320,9 +322,9 @@ def keep_norm(base: torch.Tensor, term: Term, work: torch.Tensor) -> Term:
         drawn[start:stop].copy_(keep).neg_()
         work[start:stop].view(torch.int32).bitwise_and_(keep)
 
-    parallel.spread(flat.numel(), magnitudes)
+    parallel.each(flat.numel(), magnitudes)
     before = work.sum()
-    parallel.spread(flat.numel(), drop)
+    parallel.each(flat.numel(), drop)
     after = work.sum()
     factor = 1.0 if before < 1e-7 or after < 1e-7 else float(before / after)
     return replace(term, mask=replace(mask, drawn=drawn), factor=factor)
@@ -337,4 +339,4 @@ def all_finite(tensor: torch.Tensor) -> bool:
         buffer.copy_(flat[start:stop])
         return bool(torch.isfinite(buffer.sum())) or bool(torch.isfinite(buffer).all())
 
-    return all(parallel.spread(flat.numel(), work))
+    return all(parallel.each(flat.numel(), work))

@@ -1,11 +1,9 @@
-"""Blocks of flat tensors, on workers whose torch is single-threaded.
+"""Blocks of flat tensors, on as many workers as torch has threads, each with a torch of one thread.
 
-An operation that torch splits over its own threads ends when the slowest is done, every 50 microseconds
-if blocks are to stay in a core's cache: on a busy machine, that waiting costs more than the work. Workers
-meet only at the interpreter's lock. Counting and selecting (`each`) go to as many of them as torch has
-threads, with blocks so wide that they seldom meet. Arithmetic (`spread`) is dozens of short operations, and
-two hardware threads of one core do it no faster than one: it goes to half as many. Measured with
-tests/benchmarks/engine.py. No result depends on threads or block sizes.
+An operation that torch splits over its own threads ends when the slowest is done: for operations of 50
+microseconds, which is what blocks in a cache come to, a busy machine makes that waiting cost more than the
+work. Workers meet only at the interpreter's lock, the less often the wider their blocks. No result depends
+on threads or block sizes.
 """
 
 import itertools
@@ -18,38 +16,26 @@ from typing import TypeVar
 
 import torch
 
-BLOCK = 1 << 16  # elements, a power of two: half a dozen float32 buffers of it fit a core's L2 cache
-WIDE = 1 << 18  # elements, a power of two: where workers meet at the lock, they should seldom
+ALONE = 1 << 16  # elements, a power of two: half a dozen float32 buffers of it fit a core's L2 cache
+SHARED = 1 << 18  # elements, a power of two: where workers meet at the lock, they should seldom
 Result = TypeVar("Result")
 _local = threading.local()
 
 
-def block() -> int:
-    """Elements of a block of `spread`."""
-    return BLOCK if _half() == 1 else WIDE
-
-
-def blocks(count: int, size: int) -> list[tuple[int, int]]:
-    """[start, stop) of the blocks of `count` elements."""
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+def size(count: int) -> int:
+    """Elements of a block of `count`; ask on the caller's thread, not on a worker."""
+    if torch.get_num_threads() == 1:
+        return ALONE
+    fair = count // (4 * torch.get_num_threads())  # so that workers end at about the same time
+    return min(SHARED, max(ALONE, 1 << max(0, fair.bit_length() - 1)))
 
 
 def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
-    """`work(start, stop)` for every block of WIDE, in any order and on any thread; results in order."""
-    return _run(blocks(count, WIDE), work, torch.get_num_threads())
-
-
-def spread(count: int, work: Callable[[int, int], Result]) -> list[Result]:
-    """The same for blocks of `block()`, on half of the threads."""
-    return _run(blocks(count, block()), work, _half())
-
-
-def _half() -> int:
-    return max(1, torch.get_num_threads() // 2)
-
-
-def _run(items: list[tuple[int, int]], work: Callable[[int, int], Result], threads: int) -> list[Result]:
-    if torch.get_num_threads() == 1:  # already a worker, or told to be alone
+    """`work(start, stop)` for every block of `count` elements, on any thread; results in order."""
+    width = size(count)
+    items = [(start, min(start + width, count)) for start in range(0, count, width)]
+    threads = 1 if getattr(_local, "worker", False) else min(torch.get_num_threads(), len(items))
+    if threads <= 1 and (torch.get_num_threads() == 1 or not items):
         with torch.no_grad():
             return [work(*item) for item in items]
     results: list[Result | None] = [None] * len(items)
@@ -60,8 +46,7 @@ def _run(items: list[tuple[int, int]], work: Callable[[int, int], Result], threa
             while (position := next(positions)) < len(items):
                 results[position] = work(*items[position])
 
-    futures = [_pool(threads).submit(drain) for _ in range(min(threads, len(items)))]
-    for future in futures:
+    for future in [_pool(torch.get_num_threads()).submit(drain) for _ in range(threads)]:
         future.result()
     return results  # type: ignore[return-value]
 
@@ -91,7 +76,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _become_worker() -> None:
+    _local.worker = True
     torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread's first question sets it to the default, which is 1 only now
 
 
 if hasattr(os, "register_at_fork"):

@@ -110,7 +110,7 @@ def ties_end(
         return ALL_TIES
     if ties == 0:
         return 0
-    size = parallel.WIDE if base.device.type == "cpu" else base.numel()
+    size = parallel.size(base.numel()) if base.device.type == "cpu" else base.numel()
     for i, count in enumerate(equal_counts(base, expert, [bits]).get(bits, []) if equal is None else equal):
         if count >= ties:
             part = slice(i * size, (i + 1) * size)
@@ -127,6 +127,8 @@ def cuts(
 
     `high` is what high_counts would find, where it is known.
     """
+    if high is None and base.device.type == "cpu" and base.numel() <= 8 * SAMPLE:
+        return [_cut_at_once(base, expert, k) for k in counts]
     if len(counts) == 1 and high is None and (cut := sampled_cut(base, expert, counts[0])):
         return [cut]
     high = high_counts(base, expert) if high is None else high
@@ -139,13 +141,22 @@ def cuts(
     ]
 
 
+def _cut_at_once(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut:
+    """The cut of a small tensor, by a partial sort."""
+    values = select.magnitude_bits(expert.float() - base.float()).numpy()
+    bits = int(np.partition(values, values.size - k)[values.size - k])
+    ties = k - int(np.count_nonzero(values > bits))
+    equal = np.flatnonzero(values == bits)
+    return Cut(bits, int(equal[ties - 1]) + 1 if ties < equal.size and bits else ALL_TIES)
+
+
 def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
     """The cut that keeps exactly k, in one pass: a sample bounds it, and what lies between is selected.
 
     None where a sample does not help: few elements, a GPU, bounds that miss or hold too much.
     """
     n, base, expert = base.numel(), base.reshape(-1), expert.reshape(-1)
-    if base.device.type != "cpu" or n < 8 * SAMPLE:
+    if base.device.type != "cpu" or n <= 8 * SAMPLE:
         return None
     bounds = _sampled_bounds(base, expert, k)
     if bounds is None:

@@ -24,7 +24,7 @@ weights = st.sampled_from([1.0, 0.5, 2.0, -0.7, 0.3, 0.0])
 
 
 def shrink(patch: pytest.MonkeyPatch, size: int) -> None:
-    for name in ("BLOCK", "WIDE"):
+    for name in ("ALONE", "SHARED"):
         patch.setattr(parallel, name, size)
 
 
@@ -272,4 +272,13 @@ def test_results_come_in_order_and_nested_work_runs() -> None:
         return sum(parallel.each(32, lambda a, b: start))
 
     assert parallel.each(100, work) == [2 * s for s in range(0, 100, 16)]
-    assert parallel.spread(100, work) == [2 * s for s in range(0, 100, 16)]
+
+
+def test_workers_have_a_torch_of_one_thread_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert set(parallel.each(100, lambda start, stop: torch.get_num_threads())) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,6 @@
-"""The Triton kernel in Triton's interpreter, against the CPU's blocks; only where Triton is installed.
+"""The Triton kernel in Triton's interpreter, against the CPU's blocks.
+
+TRITON_INTERPRET=1 pytest tests/unit/test_engine_triton.py, where Triton is installed; skipped elsewhere.
 
 Outputs are float32: the interpreter cuts bfloat16 off instead of rounding it. On a GPU,
 tests/benchmarks/gpu_engine.py compares the bits of bfloat16 outputs.
@@ -64,9 +66,8 @@ def test_plain_torch(experts: int, option: str, rule: Rule, monkeypatch: pytest.
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
-    if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
-        pytest.skip("needs Triton, without a GPU")
-    monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "1")
+    if importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("needs Triton, and TRITON_INTERPRET=1 before anything imports it")
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     from mergekit_finance.engine import triton_kernels
 
