@@ -5,6 +5,7 @@ FINANCE_BENCH_DATA; the cache; the Hub or a pinned URL.
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -100,13 +101,16 @@ def lab_rows(name: str, subset: str) -> list[Row]:
     splits, reader = records(name, subset)
     shown = f"lab {name}/{subset}"
     return adapter(reader)(
-        {split: [Record(r, shown, n) for n, r in enumerate(made, 1)] for split, made in splits.items()}
+        {
+            split: [Record(r, shown, n, "record") for n, r in enumerate(made, 1)]
+            for split, made in splits.items()
+        }
     )
 
 
 def rows_of(places: Iterable[Place]) -> list[Row]:
     """Read and adapt files; a repeated `item_id` is an error, for it would count an item twice."""
-    by_adapter: dict[str, dict[str, list[Any]]] = {}
+    by_adapter: dict[str, dict[str, list[Record]]] = {}
     for path, shown, adapter_name, split in places:
         by_adapter.setdefault(adapter_name, {}).setdefault(split, []).extend(read(path, shown))
     rows: list[Row] = []
@@ -116,10 +120,19 @@ def rows_of(places: Iterable[Place]) -> list[Row]:
             raise DataError(f"{records['train'][0].file}: the test split is missing beside it")
         for row in adapter(adapter_name)(records):
             if row["item_id"] in seen:
-                raise DataError(f"{records['test'][0].file}: item_id {row['item_id']!r} occurs twice")
+                raise _twice(row["item_id"], by_adapter)
             seen.add(row["item_id"])
             rows.append(row)
     return rows
+
+
+def _twice(item_id: str, by_adapter: dict[str, dict[str, list[Record]]]) -> DataError:
+    """An error that names the first two records that make rows of this id."""
+    records = ((name, record) for name, splits in by_adapter.items() for record in splits["test"])
+    makers = (r for name, r in records for row in adapter(name)({"test": [r]}) if row["item_id"] == item_id)
+    first, second = itertools.islice(makers, 2)
+    other = second.spot if first.file == second.file else second.place
+    return DataError(f"{first.place} and {other}: item_id {item_id!r} occurs twice")
 
 
 def locate(known: Dataset, subset: str, source: str | None, data_dir: str | None) -> tuple[list[Place], str]:

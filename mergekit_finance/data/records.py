@@ -18,10 +18,21 @@ class Record:
     data: dict[str, Any]
     file: str
     line: int
+    kind: str = "line"  # what `line` counts: lines of text, rows of a sheet, records of a list
+
+    @property
+    def spot(self) -> str:
+        """Where in its file it stands."""
+        return f"{self.kind} {self.line}"
 
     @property
     def place(self) -> str:
-        return f"{self.file}, line {self.line}"
+        """File and spot, as errors name them."""
+        return f"{self.file}, {self.spot}"
+
+
+# What is counted, its number, and the data there.
+_Found = tuple[str, int, Any]
 
 
 def read(path: Path, shown: str) -> list[Record]:
@@ -29,7 +40,7 @@ def read(path: Path, shown: str) -> list[Record]:
 
     A .json file is a list, an object whose `data` is one, one object, or an object a line.
 
-    `shown` is the name that errors give the file. A row of parquet or of a JSON list counts as a line.
+    `shown` is the name that errors give the file.
     """
     readers = {
         ".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".csv": _csv, ".xlsx": _xlsx, ".parquet": _parquet,
@@ -37,10 +48,11 @@ def read(path: Path, shown: str) -> list[Record]:
     if path.suffix not in readers:
         raise DataError(f"{shown}: cannot read {path.suffix!r} files. Known: {', '.join(sorted(readers))}")
     records = []
-    for number, data in readers[path.suffix](path, shown):
+    for kind, number, data in readers[path.suffix](path, shown):
+        record = Record(data, shown, number, kind)
         if not isinstance(data, dict):
-            raise DataError(f"{shown}, line {number}: expected an object, found {type(data).__name__}")
-        records.append(Record(data, shown, number))
+            raise DataError(f"{record.place}: expected an object, found {type(data).__name__}")
+        records.append(record)
     if not records:
         raise DataError(f"{shown}: the file holds no records")
     return records
@@ -53,22 +65,24 @@ def _text(path: Path, shown: str) -> str:
         raise DataError(f"{shown}: not UTF-8 text (byte {fault.start})") from fault
 
 
-def _jsonl(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _jsonl(path: Path, shown: str) -> Iterator[_Found]:
     for number, line in enumerate(_text(path, shown).split("\n"), 1):
         if line.strip():
-            yield number, _loads(line, f"{shown}, line {number}")
+            yield "line", number, _loads(line, f"{shown}, line {number}")
 
 
-def _json(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _json(path: Path, shown: str) -> Iterator[_Found]:
     text = _text(path, shown)
-    if not text.lstrip().startswith("["):
-        whole = _whole_object(text)
-        if whole is None:
-            yield from _jsonl(path, shown)
-            return
-        yield from enumerate(whole["data"] if isinstance(whole.get("data"), list) else [whole], 1)
-        return
-    yield from enumerate(_loads(text, shown), 1)
+    if text.lstrip().startswith("["):
+        return _counted(_loads(text, shown))
+    whole = _whole_object(text)
+    if whole is None:
+        return _jsonl(path, shown)
+    return _counted(whole["data"] if isinstance(whole.get("data"), list) else [whole])
+
+
+def _counted(records: list[Any]) -> Iterator[_Found]:
+    return (("record", number, data) for number, data in enumerate(records, 1))
 
 
 def _whole_object(text: str) -> dict[str, Any] | None:
@@ -88,21 +102,21 @@ def _loads(text: str, place: str) -> Any:
         raise DataError(f"{place}: not a row (nested too deeply)") from fault
 
 
-def _tsv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _tsv(path: Path, shown: str) -> Iterator[_Found]:
     lines = _text(path, shown).split("\n")
     header = lines[0].rstrip("\r").split("\t")
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
-            yield number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
+            yield "line", number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
 
 
-def _csv(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _csv(path: Path, shown: str) -> Iterator[_Found]:
     reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
     for data in reader:
-        yield reader.line_num, data
+        yield "line", reader.line_num, data
 
 
-def _xlsx(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _xlsx(path: Path, shown: str) -> Iterator[_Found]:
     try:
         import openpyxl
     except ImportError:
@@ -116,7 +130,7 @@ def _xlsx(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         workbook.close()
     header = [str(cell) for cell in rows[0]] if rows else []
     for number, cells in enumerate(rows[1:], 2):
-        yield number, dict(zip(header, map(_whole, cells), strict=False))
+        yield "row", number, dict(zip(header, map(_whole, cells), strict=False))
 
 
 def _whole(cell: Any) -> Any:
@@ -124,10 +138,10 @@ def _whole(cell: Any) -> Any:
     return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
-def _parquet(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+def _parquet(path: Path, shown: str) -> Iterator[_Found]:
     import pyarrow.parquet
 
     try:
-        yield from enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1)
+        yield from _counted(pyarrow.parquet.read_table(path).to_pylist())
     except (pyarrow.ArrowInvalid, OSError) as fault:
         raise DataError(f"{shown}: not a parquet file ({str(fault).splitlines()[0]})") from fault

@@ -407,10 +407,10 @@ def _remedy(job: _Job, fault: Exception) -> str:
             f"{elsewhere}It was moved, withdrawn or closed: a newer mergekit-finance may know where it is, "
             "or `mergekit-finance data adopt` a copy of your own"
         )
-    gate = f"It is gated: {_open_gate(job)}. " if job.source.gate else ""
+    gate = f". It is gated too: {_open_gate(job)}" if job.source.gate else ""
     return (
-        f"{elsewhere}{gate}{'Unset it, set' if _offline() else 'Offline? Set'} {VARIABLE} to a mirror, "
-        'or use the sample rows: --metadata \'{"source": "sample"}\''
+        f"{elsewhere}{'Unset it, set' if _offline() else 'Offline? Set'} {VARIABLE} to a mirror, "
+        f'or use the sample rows: --metadata \'{{"source": "sample"}}\'{gate}'
     )
 
 

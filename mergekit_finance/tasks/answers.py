@@ -8,129 +8,35 @@ without a marked answer has no answer: a number that happens to be right earns n
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
-from mergekit_finance.tasks.numbers import DATE_UNITS, Number, Span, iter_numbers, nfkc, normalise
-
-# What starts a new question: a recited shot, a chat turn, an end-of-text token. Matched on NFKC text.
-# "Q3:" may be a quarter, so a numbered Q needs a question mark on its line.
-_NEW_QUESTION = re.compile(
-    r"\bQuestion\s?[0-9]{0,4}\s?:|(?:問題|質問|設問)\s?[0-9]{0,4}\s?[:】]"
-    r"|^[ \t]*(?:[#*【\[]{1,6}[ \t]?)?(?:"
-    r"(?:[Qq]uestion|Problem|Exercise|Example|Context|Passage|Input|Instruction|User|Human|Task)"
-    r"[ \t]?[0-9]{0,4}[ \t]?[:】\]]|Question[ \t]+[0-9]{1,4}[.\n]"
-    r"|[Qq]:|Q[0-9]{1,3}[:.](?=[^\n]{0,300}(?:\?|か。))"
-    r"|(?:問|例題|例|ユーザー|入力|指示)[ \t]?[0-9]{0,4}[ \t]?[:】\].]|問[0-9]{1,4})"
-    r"|<\|[a-z_]{1,30}\|>|</s>|<eos>|\[INST\]",
-    re.MULTILINE,
-)
-_HEADING = re.compile(r"^[ \t]*###[ \t]+(.*)$", re.MULTILINE)
-_OWN_HEADING = re.compile(
-    r"[*_\s]*(?:[0-9]+[.)]?\s*)?(?:(?:the |final |my )?(?:answer|response|solution|step|calculation"
-    r"|computation|explanation|reasoning|conclusion|result|summary|verification|analysis)"
-    r"|最終|回答|解答|答|結論|計算|ステップ|手順|解説|説明|考え方|推論|まとめ|検算|分析)",
-    re.IGNORECASE,
+from mergekit_finance.tasks.choices import NO_ANSWER, final_choice
+from mergekit_finance.tasks.cutting import cut_at_new_question
+from mergekit_finance.tasks.numbers import DATE_UNITS, Number, Span, iter_numbers
+from mergekit_finance.tasks.statements import (
+    STATEMENT,
+    Statement,
+    answering_part,
+    clean_markup,
+    first_sentence,
+    marked_statements,
+    undress,
 )
 
+__all__ = [
+    "Statement", "clean_markup", "cut_at_new_question", "direct_number", "direct_text", "final_choice",
+    "final_number", "marked_statements",
+]  # fmt: skip
 
-def cut_at_new_question(text: str) -> str:
-    """The part before the model starts another question ("\\nQuestion:", 問題：, "### Instruction", a turn).
-
-    A "### " heading counts as one unless it names a part of an answer (Step, Solution, 計算, ...) or opens
-    the text. A restated question at the very start leaves nothing: what follows may answer anything.
-    """
-    match = _NEW_QUESTION.search(text)
-    end = match.start() if match else len(text)
-    for heading in _HEADING.finditer(text, 0, end):
-        if heading.start() and not _OWN_HEADING.match(heading[1]):
-            return text[: heading.start()]
-    return text[:end]
-
-
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|operatorname)\s?\{")
-_LATEX_SPACE = re.compile(r"\\(?:left|right|displaystyle|quad|,|;|!|:| )|\{,\}")
-
-
-def clean_markup(text: str) -> str:
-    """Normalised text without bold, code and LaTeX dressing: "**$1{,}234\\\\%$**" becomes "$1,234%$"."""
-    text = _LATEX_SPACE.sub(lambda match: "," if match.group() == "{,}" else "", normalise(text))
-    text = _LATEX_TEXT.sub("{", text).replace("\\%", "%").replace("\\$", "$").replace("\\approx", "≈")
-    return text.replace("**", "").replace("__", "").replace("`", "").replace("\\(", " ").replace("\\)", " ")
-
-
-_CLOSERS = r"[\s*_\"'」』】\])]{0,6}"
-_MARKER = re.compile(
-    r"(?P<boxed>\\boxed\s?\{)"
-    r"|(?P<heading>^[ \t#*]{0,12}(?:final |the )?answer[ \t*]{0,8}$)"
-    r"|(?P<hash>^[ \t]{0,8}\#{4}[ \t]{0,8}(?!\#))"
-    r"|\b(?:answer|answer to (?:the|this) question|(?:correct|right|best) (?:option|choice))\b"
-    rf"{_CLOSERS}(?:\((?:in|rounded)[^()\n]{{0,40}}\)\s?)?"
-    r"(?:(?:is|was|(?:will|would|should) be|comes to|equals)\b:?|:|="
-    r"|(?=(?:cannot|can't|can not|could not)\b))"
-    r"|(?<![応問返誤不])(?:最終的?な?(?:回答|解答|答え|答)|正しい(?:答え|選択肢)|正解|正答|回答|解答|答え|答)"
-    r"(?:[」』】\]*]{1,4}\s?(?:は|[:=])?|\s?(?:は、?|[:=]))"
-    r"|(?P<ja_heading>^[ \t#*【]{0,12}(?:最終的?な?)?(?:回答|解答|答え|結論)[ \t*】]{0,8}$)",
-    re.IGNORECASE | re.MULTILINE,
-)
-# Bounds the work on one statement; an answer that needs more characters than this is an essay.
-_STATEMENT = 400
-# Likewise on one output: of more markers than this, the last ones are looked at.
-_MARKERS = 100
-_DRESSING = " \t\n*_\"'“”‘’「」『』【】:=$~"
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What follows an answer marker, on one line; `whole` where it must be an answer and nothing else."""
-
-    text: str
-    whole: bool = False
-
-
-def marked_statements(text: str) -> list[Statement]:
-    """Statements after the answer markers of an output, in order, up to a new question; no empty ones."""
-    body = cut_at_new_question(clean_markup(text))
-    return [statement for _, statement in _statements(body)]
-
-
-def _statements(body: str) -> Iterator[tuple[int, Statement]]:
-    for match in deque(_MARKER.finditer(body), maxlen=_MARKERS):
-        text = (_boxed(body, match.end()) if match["boxed"] else _line(body, match)).strip(_DRESSING)
-        if re.search(r"\w", text):
-            yield match.start(), Statement(text, whole=bool(match["boxed"] or match["hash"]))
-
-
-def _boxed(text: str, start: int) -> str:
-    """The braces' content; nothing where they never close, for the output was cut inside the answer."""
-    depth = 1
-    for position in range(start, min(len(text), start + _STATEMENT)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start:position].strip("{} ")
-    return ""
-
-
-def _line(text: str, match: re.Match[str]) -> str:
-    """The rest of the marker's line, or the next line that has something on it; a box speaks for itself."""
-    rest = text[match.end() : match.end() + _STATEMENT].partition("\\boxed")[0]
-    return (rest if match["hash"] else rest.lstrip(_DRESSING)).partition("\n")[0]
-
-
-# The model takes its answer back, or says that it has none.
-_NO_ANSWER = re.compile(
-    r"^not\b|\b(?:cannot|can't|can not|could not|unable|unknown|undetermined|indeterminate|insufficient"
-    r"|unclear|not (?:given|enough|possible|provided|available|clear|determinable))\b"
-    r"|ではな|じゃな|ではありません|不明|わから|分から|できません|できない|求められ(?:ない|ません)|ありません",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[。!?]|(?<![A-Z])(?<!approx)\.(?=\s|$)|\n")
 _LEAD_IN = re.compile(
     r"(?:[\s*_\"'「『【~≈:=({\[]|approximately|approx\.?|about|around|roughly|nearly|exactly|simply"
-    r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|an? (?:(?:increase|decrease|change|total) of)?)*",
+    r"|therefore|thus|then|hence|equal to|,\s?[^,.0-9\n]{1,40},\s"
+    r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|(?P<loss>an? (?:net |operating )?loss of\s)"
+    r"|an? (?:(?:increase|decrease|change|total) of)?)*",
     re.IGNORECASE,
 )
+_LOSS_AFTER = re.compile(r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)", re.IGNORECASE)
 _LINKED = re.compile(
     r"(?:\b(?:is|was|are|were|be|by|equals|equal to|gives|approximately|about|around)|[=≈:はが約])"
     r"[\s\"'「({]*$",
@@ -143,6 +49,34 @@ _TAIL = re.compile(
     r"[\s.,*_\"'」』】)}\]$。、]*(?:です|でした|である|だ|となります|となる|になります|になる|増|減|増加|減少)?"
     r"[\s.,*_\"'」』】)}\]$。、]*"
 )
+# What turns a number into an operand, even where no second one follows.
+_OPERATION = re.compile(
+    r"\s?(?:[+×÷]|[*/](?=\s?\S)|!|[a-z]\s?\^"
+    r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power)\b|(?:を|に)(?:足|引|掛|割|乗))",
+    re.IGNORECASE,
+)
+# From here on a statement explains the number that it has given.
+_EXPLAINS = re.compile(
+    r"\b(?:because|since|as|which|where|rounded|compared|versus|vs|not|rather|from|given|based|calculated|using"
+    r"|with|i\.?e|that is|up|down)\b|で[、,]|であり|です|となり|になり|なぜなら|理由",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r"(?<![,;*/+×÷-])(?<![,;*/+×÷-]\s)\([^()]*(?:\)|$)")
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_YEAR = re.compile(r"(?:19|20)[0-9]{2}")
+_BEFORE_YEAR = re.compile(
+    r"(?:\b(?:in|for|during|of|from|to|since|by|and|between|through|until|over|than|fiscal|years?|end|ended|fy)"
+    rf"|\b{_MONTH}\.?|\b{_MONTH}\.? [0-9]{{1,2}},)(?: the)?\s$",
+    re.IGNORECASE,
+)
+_BEFORE_DAY = re.compile(rf"\b{_MONTH}\.?\s$", re.IGNORECASE)
+_DURATION = re.compile(r"[\s-]?(?:years?|months?|quarters?|weeks?|days?|か月|ヶ月)\b", re.IGNORECASE)
+# A sign that a result follows, and a second unknown after a first: x = 5, y = 6.
+_RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
+_UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
 
 
 def final_number(text: str) -> Number | None:
@@ -152,8 +86,8 @@ def final_number(text: str) -> Number | None:
     the token limit leaves an earlier complete answer standing; "cannot be determined" is final.
     """
     for statement in reversed(marked_statements(text)):
-        sentence = _first_sentence(statement.text)
-        if _NO_ANSWER.search(sentence):
+        sentence = first_sentence(statement.text)
+        if NO_ANSWER.search(sentence):
             return None
         spans = list(iter_numbers(sentence))
         if spans and not _cut_short(sentence, spans[-1]):
@@ -164,18 +98,18 @@ def final_number(text: str) -> Number | None:
 def direct_number(text: str) -> Number | None:
     """The number that a task without reasoning asked for: on the first line, as `direct_text` gives it.
 
-    The line's own commitment: what follows its last "=", the number that it starts with, one linked by a
-    verb, or the only number there. "between 5 and 10" and "from 100 to 120" commit to nothing.
+    The line's own commitment: its result, the number that it starts with, one linked by a verb, or the only
+    number there. "between 5 and 10", "from 100 to 120", "100 + 20" and "5, 6" commit to nothing.
     """
     line = direct_text(text)
-    if line is None or _NO_ANSWER.search(line):
+    if line is None or NO_ANSWER.search(line):
         return None
-    sentence = _first_sentence(line[:_STATEMENT])
+    sentence = first_sentence(line[:STATEMENT])
     spans = list(iter_numbers(sentence))
     if not spans:
         return None
     stated = _stated(sentence, spans, whole=False)
-    return spans[0].number if stated is None and len(spans) == 1 else stated
+    return _only(sentence, spans) if stated is None else stated
 
 
 _LABEL = re.compile(
@@ -185,15 +119,9 @@ _LABEL = re.compile(
 
 def direct_text(text: str) -> str | None:
     """First non-empty line before any new question, without markup and a leading "Answer:", or None."""
-    body = cut_at_new_question(clean_markup(text)).lstrip(_DRESSING)
+    body = undress(answering_part(text))
     label = _LABEL.match(body)
-    line = (body[label.end() :] if label else body).lstrip(_DRESSING).split("\n", 1)[0]
-    return line.strip(_DRESSING) or None
-
-
-def _first_sentence(statement: str) -> str:
-    match = _SENTENCE_END.search(statement)
-    return statement[: match.start()] if match and match.start() else statement
+    return undress(undress(body[label.end() :] if label else body).split("\n", 1)[0]) or None
 
 
 def _cut_short(sentence: str, last: Span) -> bool:
@@ -203,32 +131,97 @@ def _cut_short(sentence: str, last: Span) -> bool:
 
 def _stated(sentence: str, spans: Sequence[Span], *, whole: bool) -> Number | None:
     """The one number that a statement commits to, or None."""
+    sentence = _without_asides(sentence, spans[0])
+    spans = [span for span in spans if sentence[span.start : span.end].strip()]
+    sides = _sides(sentence)
+    if not sides:
+        return None
+    if len(sides) == 1:
+        return _given(sentence, spans, 0, len(sentence), whole)
+    right = _given(sentence, spans, sides[-1], len(sentence), whole)
+    return right if right else _result_on_the_left(sentence, spans, sides[1], whole)
+
+
+def _without_asides(sentence: str, first: Span) -> str:
+    """Parentheses after the first number blanked out: the working in "7 (= 3 + 4)" is no second answer."""
+    return sentence[: first.end] + _ASIDE.sub(lambda aside: " " * len(aside.group()), sentence[first.end :])
+
+
+def _sides(sentence: str) -> list[int]:
+    """Where the sides of equations start; [0] where there is none, [] where they are about two unknowns.
+
+    An arrow from a lone number to another ("100 → 120") is a change and no result.
+    """
+    signs = [sign for sign in _RESULT.finditer(sentence) if sign.start()]
+    if any(_UNKNOWN.search(sentence[: sign.start()]) for sign in signs[1:]):
+        return []
+    alone = re.fullmatch(r"[^-+*/×÷=^]*", sentence[: signs[0].start()]) if signs else None
+    if alone and signs[0].group() in ("→", "->", "⇒", "=>") and re.search("[0-9]", alone.group()):
+        return []
+    return [0, *(sign.end() for sign in signs)]
+
+
+def _result_on_the_left(sentence: str, spans: Sequence[Span], sign: int, whole: bool) -> Number | None:
+    """35 of "35 = 20 + 15": a lone number before the first sign, where no number stands alone at the end."""
+    end = next(match.start() for match in _RESULT.finditer(sentence) if match.end() == sign)
+    left = [span for span in spans if span.start < end]
+    return _given(sentence[:end], left, 0, end, whole) if len(left) == 1 and len(left) < len(spans) else None
+
+
+def _given(sentence: str, spans: Sequence[Span], start: int, end: int, whole: bool) -> Number | None:
+    """The number that one side of an equation, or a statement without any, comes to."""
+    here = [span for span in spans if start <= span.start < end]
     if whole:
-        return _alone(sentence, spans)
-    result = max(sentence.rfind("="), sentence.rfind("≈"))
-    if result > 0:
-        after = [span for span in spans if span.start > result]
-        return _leading(sentence, after, result + 1)
-    leading = _leading(sentence, spans, 0)
-    return leading if leading else _linked(sentence, spans)
+        return _alone(sentence, here, start)
+    leading = _leading(sentence, here, start)
+    return leading if leading or start else _linked(sentence, here)
 
 
-def _alone(sentence: str, spans: Sequence[Span]) -> Number | None:
+def _alone(sentence: str, spans: Sequence[Span], start: int) -> Number | None:
     """After #### and inside \\boxed{}: the number and nothing else, for "#### Step 3" is a heading."""
-    after_equals = max(sentence.rfind("="), sentence.rfind("≈")) + 1
-    number = _leading(sentence, [span for span in spans if span.start >= after_equals], after_equals)
-    last = spans[-1]
-    return number if number is last.number and not re.search("[^\\W_]", sentence[last.end :]) else None
+    number = _leading(sentence, spans, start)
+    return number if number and not re.search("[^\\W_]", sentence[spans[0].end :]) else None
 
 
 def _leading(sentence: str, spans: Sequence[Span], start: int) -> Number | None:
-    """The number at the front of the statement, unless it opens a range or is the date of another."""
+    """The number at the front of the statement, unless it opens a range, a list or an expression."""
     if not spans or _RANGE.match(sentence, spans[0].end):
         return None
     if spans[0].number.unit in DATE_UNITS and len(spans) > 1:
         return None
     lead = _LEAD_IN.match(sentence, start)
-    return spans[0].number if spans[0].start <= lead.end() else None
+    if spans[0].start > lead.end() or _is_contested(sentence, spans):
+        return None
+    number = spans[0].number
+    is_loss = lead["loss"] or _LOSS_AFTER.match(sentence, spans[0].end)
+    return replace(number, written=-abs(number.written)) if is_loss else number
+
+
+def _is_contested(sentence: str, spans: Sequence[Span]) -> bool:
+    """Whether another number, or an operation, stands beside the first one and does not explain it."""
+    first = spans[0]
+    if _OPERATION.match(sentence, first.end):
+        return True
+    explains = _EXPLAINS.search(sentence, first.end)
+    end = explains.start() if explains else len(sentence)
+    others = [span for span in spans[1:] if span.start < end]
+    return any(not _is_date(sentence, span) and not _restates(first, span) for span in others)
+
+
+def _is_date(sentence: str, span: Span) -> bool:
+    """Whether a number says when and not how much: 2024年, in 2019, December 31, 12 months."""
+    if span.number.unit in DATE_UNITS or _DURATION.match(sentence, span.end):
+        return True
+    before = sentence[max(0, span.start - 16) : span.start]
+    digits = sentence[span.start : span.end]
+    is_year = _YEAR.fullmatch(digits) and _BEFORE_YEAR.search(before)
+    return bool(is_year or (re.fullmatch("[0-9]{1,2}", digits) and _BEFORE_DAY.search(before)))
+
+
+def _restates(first: Span, other: Span) -> bool:
+    """Whether two numbers are one: 0.125, or 12.5%; 5 million, that is 5,000,000."""
+    a, b = (s.number.value / (100 if s.number.percent else 1) for s in (first, other))
+    return first.number.percent != other.number.percent and abs(a - b) <= 0.005 * abs(a) or a == b
 
 
 def _linked(sentence: str, spans: Sequence[Span]) -> Number | None:
@@ -241,74 +234,6 @@ def _linked(sentence: str, spans: Sequence[Span]) -> Number | None:
     return span.number if linked and _TAIL.fullmatch(sentence, span.end) else None
 
 
-_CHOICE_WORD = re.compile(
-    r"(?:(?:the )?(?:option|choice|letter|number|statement)|選択肢|肢)?[\s\"'「『(\[【{<]*", re.IGNORECASE
-)
-_CHOICE_AFTER = re.compile(
-    r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|番|が(?:正|適|最|該当)|とな|にな|と考|と思|と判断"
-    r"|の?(?:選択肢|「)|[-–—](?=\s)|(?:because|since|as|for|which|due|is)\b)"
-)
-_ALTERNATIVE = (
-    r"[\s\"'」』)\]】}]*(?:and/or|or|and|または|もしくは|あるいは|および|及び|[かとや/,、・~〜&-])"
-    r"[\s\"'「『(\[【{]*"
-)
-_STRAY_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
-
-
-def final_choice(text: str, labels: Sequence[str]) -> str | None:
-    """The label (as given in `labels`) of the last marked answer, or None.
-
-    Full and half width are one, circled digits too. The statement must open with the label as a label: "A
-    company that" is no A, 3.5% and 3つ are no 3, "B or C" is no choice. Also read: ３が正解, "B is correct".
-    """
-    forms = {nfkc(label).strip().upper(): label for label in labels if label.strip()}
-    if not forms:
-        return None
-    body = cut_at_new_question(clean_markup(text))
-    statements = sorted([*_statements(body), *_verdicts(body, forms)], key=lambda found: found[0])
-    for _, statement in reversed(statements):
-        verdict = _choice(statement, forms)
-        if verdict is not None:
-            return forms.get(verdict)
-        if _NO_ANSWER.search(_first_sentence(statement.text)):
-            return None
-    return None
-
-
-def _any_of(forms: Iterable[str]) -> str:
-    return "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-
-
-def _verdicts(body: str, forms: Iterable[str]) -> Iterator[tuple[int, Statement]]:
-    """Labels that come before their verdict: ３が正解です, "(B) is the correct answer"."""
-    pattern = re.compile(
-        rf"(?<![0-9A-Za-zァ-ヶ.])[(「]?(?P<label>{_any_of(forms)})[)」]?(?:\s?番)?"
-        r"(?:\s?が(?:正解|正答|答え)(?!で(?:は|も)な|ではあり|とは)|\s+is (?:the )?(?:correct|right|best)\b)"
-    )
-    for match in pattern.finditer(body):
-        yield match.start(), Statement(match["label"])
-
-
-def _choice(statement: Statement, forms: Iterable[str]) -> str | None:
-    """The label that a statement opens with; "" where that is not on offer or not alone; or None."""
-    opening = _CHOICE_WORD.match(statement.text)
-    rest = statement.text[opening.end() :]
-    match = re.match(rf"({_any_of(forms)})(?![0-9A-Za-zァ-ヶ]|[.,][0-9]|%)", rest, re.IGNORECASE)
-    if not match:
-        return "" if _STRAY_LABEL.match(rest) else None
-    label, after = match[1], rest[match.end() :]
-    if re.match(rf"{_ALTERNATIVE}(?:{_any_of(forms)})(?![A-Za-z])", after, re.IGNORECASE):
-        return ""
-    is_label = _is_whole(after) if statement.whole else _is_label(label, after, bool(opening.group()))
-    return label.upper() if is_label else None
-
-
-def _is_whole(after: str) -> bool:
-    return not re.search(r"\w", after)
-
-
-def _is_label(label: str, after: str, introduced: bool) -> bool:
-    """Followed by an end and not by a noun or a counter; a bare small letter ("a company") stands alone."""
-    if label.islower() and not introduced and re.search(r"\w", after):
-        return False
-    return bool(_CHOICE_AFTER.match(after))
+def _only(sentence: str, spans: Sequence[Span]) -> Number | None:
+    """The one number of a line, where nothing is done with it."""
+    return spans[0].number if len(spans) == 1 and not _OPERATION.match(sentence, spans[0].end) else None

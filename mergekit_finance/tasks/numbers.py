@@ -67,12 +67,18 @@ class Span:
     end: int
 
 
-_NUMERAL = re.compile(r"[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+(?![A-Za-z0-9]))?|\.[0-9]+")
-_GROUPED = re.compile(r"[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+")
+# Groups of three after a space or an apostrophe are one number only where no digits stand beside them.
+_NUMERAL = re.compile(
+    r"(?<![0-9])(?<![0-9][ ,.'’])[1-9][0-9]{0,2}(?:(?: [0-9]{3})+(?! ?[0-9])|(?:['’][0-9]{3})+(?!['’]?[0-9]))"
+    r"(?:\.[0-9]+)?"
+    r"|[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+(?![A-Za-z0-9]))?|\.[0-9]+"
+)
+_GROUPED = re.compile(r"[0-9]+|[0-9]{1,3}(?:[, '’][0-9]{3})+")
+_SEPARATORS = str.maketrans("", "", ", '’")
 _POWER_OF_TEN = re.compile(r"\s?(?:×|x|\*|\\times)\s?10\s?(?:\^|\*\*)\s?\{?([-+]?[0-9]{1,3})\}?")
 
 _JAPANESE_SCALES = {"千": 1e3, "百": 1e2, "十": 1e1, "万": 1e4, "億": 1e8, "兆": 1e12}
-_JAPANESE_SCALE = re.compile(r" ?([千百十]?[万億兆]|[千百十])")
+_JAPANESE_SCALE = re.compile(r" ?(?=[千百十万億兆])([千百十]?)([万億兆]?)")
 _ENGLISH_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _ENGLISH_SCALES |= {"k": 1e3, "m": 1e6, "mm": 1e6, "mn": 1e6, "mln": 1e6}
 _ENGLISH_SCALES |= {"b": 1e9, "bn": 1e9, "bln": 1e9, "tn": 1e12}
@@ -80,6 +86,11 @@ _ENGLISH_SCALE = re.compile(
     r"(?:[ -]?(hundred|thousand|million|billion|trillion)s?|\s?(mn|mm|mln|bn|bln|tn)|([kmb]))(?![A-Za-z])",
     re.IGNORECASE,
 )
+
+# A lone letter apart from its number is a scale only of money: $12.3 B.
+_LETTER_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_LETTER_SCALE = re.compile(r"\s?([kmbt])(?![A-Za-z])", re.IGNORECASE)
+_SCALE_ASIDE = re.compile(r"\s?\(\s?(?:in )?(?=[a-z千百十万億兆])", re.IGNORECASE)
 
 _UNITS = {
     "円": "円", "yen": "円", "jpy": "円", "¥": "円",
@@ -116,9 +127,10 @@ _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 def parse_number(text: str) -> Number | None:
     """The first number in `text`, or None.
 
-    Reads thousands separators, signs (-, −, △, ▲, "minus", accounting parentheses), percent, currencies,
-    English and Japanese scales, full-width digits and scientific notation. Refuses what it cannot be sure of:
-    fractions and times (1/2, 10:30), badly grouped digits (1,23,4), names (Q3, FY2019, 10-K), powers (10^6).
+    Reads thousands separators (comma, space, apostrophe), signs (-, −, △, ▲, "minus", accounting
+    parentheses), percent, currencies, English and Japanese scales, full-width digits and scientific notation.
+    Refuses what it cannot be sure of: fractions and times (1/2, 10:30), badly grouped digits (1,23,4), names
+    (Q3, FY2019, 10-K), powers (10^6).
     """
     span = next(iter_numbers(normalise(text)), None)
     return span.number if span else None
@@ -138,22 +150,53 @@ def _read(text: str, match: re.Match[str]) -> Span | None:
     """Build the number at `match` from the digits, what stands before them, and what follows."""
     if _is_part_of_a_name(text, match.start()) or not _GROUPED.fullmatch(_integer_part(match.group())):
         return None
-    read = _read_magnitude(text, match)
+    before = _BEFORE.search(text, max(0, match.start() - _LOOK_BACK), match.start())
+    read = _read_magnitude(text, match, money=bool(before["currency"]))
     if _REFUSED_AFTER.match(text, read.end):
         return None
-    before = _BEFORE.search(text, max(0, match.start() - _LOOK_BACK), match.start())
-    percent, unit, end = _read_unit(text, read.end)
-    scale, closed = read.scale, _closing_parenthesis(text, end, before)
-    if closed:
-        late_scale, end = _scale(text, closed)
-        late_percent, late_unit, end = _read_unit(text, end)
-        scale, percent, unit = scale * late_scale, percent or late_percent, unit or late_unit
-    if not math.isfinite(read.amount * scale):
+    late = _read_late(text, read, before)
+    if not math.isfinite(read.amount * late.scale):
         return None
-    unit = unit or _UNITS.get((before["currency"] or "").strip().lower(), "")
-    sign = _sign(text, match.group(), before, bool(closed), bool(percent or unit or before["currency"]))
+    unit = late.unit or _UNITS.get((before["currency"] or "").strip().lower(), "")
+    marked = bool(late.percent or unit)
+    sign = _sign(text, match.group(), before, late.closed, marked)
     significant = _significant(read.amount, read.step)
-    return Span(Number(sign * read.amount, scale, percent, unit, read.step, significant), before.start(), end)
+    number = Number(sign * read.amount, late.scale, late.percent, unit, read.step, significant)
+    return Span(number, before.start(), late.end)
+
+
+class _Late(NamedTuple):
+    """What follows the digits; `closed` where a parenthesis around the number does."""
+
+    scale: float
+    percent: bool
+    unit: str
+    end: int
+    closed: bool = False
+
+
+def _read_late(text: str, read: _Magnitude, before: re.Match[str]) -> _Late:
+    """Percent sign, unit and a scale of its own, also behind or inside a parenthesis: (37.5) thousand."""
+    percent, unit, end = _read_unit(text, read.end)
+    if closed := _closing_parenthesis(text, end, before):
+        scale, end = _scale(text, closed)
+        late_percent, late_unit, end = _read_unit(text, end)
+        return _Late(read.scale * scale, percent or late_percent, unit or late_unit, end, closed=True)
+    aside = _read_aside(text, end) if read.scale == 1.0 else None
+    if aside:
+        return aside._replace(percent=percent or aside.percent, unit=unit or aside.unit)
+    return _Late(read.scale, percent, unit, end)
+
+
+def _read_aside(text: str, position: int) -> _Late | None:
+    """A scale in parentheses: 1,234(百万円), 12.3 (in million)."""
+    opened = _SCALE_ASIDE.match(text, position)
+    if not opened:
+        return None
+    scale, end = _scale(text, opened.end())
+    percent, unit, end = _read_unit(text, end)
+    close = _CLOSE.match(text, end)
+    return _Late(scale, percent, unit, close.end()) if close and scale != 1.0 else None
 
 
 def _integer_part(numeral: str) -> str:
@@ -178,47 +221,78 @@ class _Magnitude(NamedTuple):
     end: int
 
 
-def _read_magnitude(text: str, match: re.Match[str]) -> _Magnitude:
+def _read_magnitude(text: str, match: re.Match[str], *, money: bool) -> _Magnitude:
     amount, step, end = _to_float(match.group()), _step(match.group()), match.end()
-    power = _POWER_OF_TEN.match(text, end)
-    if power:
+    if power := _POWER_OF_TEN.match(text, end):
         factor = float(f"1e{power[1]}")
         return _Magnitude(amount * factor, 1.0, step * factor, power.end())
-    scale, end = _scale(text, end)
-    return _read_compound(text, _Magnitude(amount, scale, step, end))
+    if english := _ENGLISH_SCALE.match(text, end):
+        return _Magnitude(amount, _english_scale(english), step, english.end())
+    if letter := _LETTER_SCALE.match(text, end) if money else None:
+        return _Magnitude(amount, _LETTER_SCALES[letter[1].lower()], step, letter.end())
+    return _read_japanese(text, match)
 
 
-def _read_compound(text: str, read: _Magnitude) -> _Magnitude:
-    """Add the smaller parts of 1億2,000万: the amount stays in the scale of the last part."""
-    if text[read.end - 1] not in _JAPANESE_SCALES:
-        return read
-    while part := _NUMERAL.match(text, read.end):
-        scale, end = _japanese_scale(text, part.end())
-        amount = _to_float(part.group())
-        fits = scale < read.scale and amount * scale < read.scale
-        if not fits or not _GROUPED.fullmatch(_integer_part(part.group())):
+class _Part(NamedTuple):
+    """One numeral of a Japanese compound: 5百万 is 5 with a small scale 100 and a big one 10,000."""
+
+    amount: float
+    small: float
+    big: float
+
+
+def _read_japanese(text: str, numeral: re.Match[str] | None) -> _Magnitude:
+    """A plain numeral, or the sum of 1億2,000万 or 3千5百万: its amount is in the scale of the last part."""
+    parts: list[_Part] = []
+    while numeral and (not parts or _GROUPED.fullmatch(_integer_part(numeral.group()))):
+        small, big, end = _japanese_scales(text, numeral.end())
+        parts.append(_Part(_to_float(numeral.group()), small, big))
+        units = _units(parts)
+        if not _descends(parts, units):
             break
-        read = _Magnitude(read.amount * (read.scale / scale) + amount, scale, _step(part.group()), end)
+        amount = sum(part.amount * (unit / units[-1]) for part, unit in zip(parts, units, strict=True))
+        read = _Magnitude(amount, units[-1], _step(numeral.group()), end)
+        numeral = _NUMERAL.match(text, end) if units[-1] > 1 else None
     return read
+
+
+def _units(parts: list[_Part]) -> list[float]:
+    """What one of each part is worth; 千, 百, 十 count in the next big scale: 3千 of 3千5百万 is in 万."""
+    units, big = [], 1.0
+    for part in reversed(parts):
+        big = part.big if part.big > 1 else big
+        units.append(part.small * big)
+    return units[::-1]
+
+
+def _descends(parts: list[_Part], units: list[float]) -> bool:
+    """Whether each part is less than one unit of the part before it, as the parts of a compound are."""
+    pairs = zip(units, parts[1:], units[1:], strict=False)
+    return all(unit < above and part.amount * unit < above for above, part, unit in pairs)
 
 
 def _scale(text: str, position: int) -> tuple[float, int]:
     """The scale word at a position, Japanese or English, and where it ends; 1.0 for none."""
-    english = _ENGLISH_SCALE.match(text, position)
-    if not english:
-        return _japanese_scale(text, position)
-    return _ENGLISH_SCALES[(english[1] or english[2] or english[3]).lower()], english.end()
+    if english := _ENGLISH_SCALE.match(text, position):
+        return _english_scale(english), english.end()
+    small, big, end = _japanese_scales(text, position)
+    return small * big, end
 
 
-def _japanese_scale(text: str, position: int) -> tuple[float, int]:
+def _english_scale(match: re.Match[str]) -> float:
+    return _ENGLISH_SCALES[(match[1] or match[2] or match[3]).lower()]
+
+
+def _japanese_scales(text: str, position: int) -> tuple[float, float, int]:
+    """The small (千, 百, 十) and the big scale (万, 億, 兆) at a position, and where they end."""
     match = _JAPANESE_SCALE.match(text, position)
     if not match:
-        return 1.0, position
-    return math.prod(_JAPANESE_SCALES[character] for character in match[1]), match.end()
+        return 1.0, 1.0, position
+    return _JAPANESE_SCALES.get(match[1], 1.0), _JAPANESE_SCALES.get(match[2], 1.0), match.end()
 
 
 def _to_float(numeral: str) -> float:
-    return float(numeral.replace(",", ""))
+    return float(numeral.translate(_SEPARATORS))
 
 
 def _step(numeral: str) -> float:

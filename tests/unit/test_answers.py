@@ -115,6 +115,29 @@ def test_a_recited_shot_never_changes_the_answer(text):
         "約",
         "Question ",
         "最終",
+        "\\text{",
+        "\\frac{1}{",
+        "<1",
+        "answer, ",
+        "answer in ",
+        "now ",
+        ". next ",
+        "次の",
+        "第2",
+        "問二",
+        "not 5 ",
+        "ではなく",
+        "答えはではなく",
+        "x = ",
+        "=",
+        "1 (",
+        "3と",
+        "３は誤り、",
+        "最終回答：３は誤り、",
+        "正しいのは",
+        "$",
+        "1 234 ",
+        "以下の通り",
     ],
 )
 def test_hostile_text_takes_linear_time(text):
@@ -123,6 +146,19 @@ def test_hostile_text_takes_linear_time(text):
     answers.final_number(hostile)
     answers.direct_number(hostile)
     answers.final_choice(hostile, list("ABCD"))
+    assert time.perf_counter() - started < 5.0
+
+
+@pytest.mark.parametrize("filler", [" ", "\t", "\n", "a ", "5 ", "1 234 ", "="])
+@pytest.mark.parametrize(
+    "start", ["Question", "Problem 1", "問題", "第2", "Now", "The answer is", "\n\\boxed{"]
+)
+def test_a_long_tail_after_what_a_pattern_begins_with_takes_linear_time(start, filler):
+    hostile = (start + filler * 100_000)[:100_000]
+    started = time.perf_counter()
+    answers.final_number(hostile)
+    answers.direct_number(hostile)
+    answers.final_choice(hostile, list("1234"))
     assert time.perf_counter() - started < 5.0
 
 
@@ -149,3 +185,10 @@ def test_marked_statements_lists_them_in_order():
 )
 def test_cut_at_new_question(text, rest):
     assert answers.cut_at_new_question(text) == rest
+
+
+@pytest.mark.parametrize(
+    "text", ["次の問題について考えます。\n最終回答：３", "\n以下の問題を解く。最終回答：３"]
+)
+def test_an_answer_may_open_by_naming_the_question(text):
+    assert answers.final_choice(text, ["３"]) == "３"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mergekit_finance.data import loader, mirror, registry
+from mergekit_finance.data import loader, mirror, records, registry
 from mergekit_finance.errors import DataError
 
 SUBSETS = [("fpb", "default"), ("docmath", "compshort"), ("jfinqa", "numerical_reasoning")]
@@ -158,7 +158,7 @@ def test_the_model_arguments_that_lm_eval_passes_along_are_ignored():
         ({"label": "great"}, "test.jsonl, line 3: column 'label'"),
         ({"sentence": ""}, "test.jsonl, line 3: column 'sentence'"),
         ({"sentence": 7}, "test.jsonl, line 3: column 'sentence'"),
-        ({"id": 0}, "item_id '0' occurs twice"),
+        ({"id": 0}, "test.jsonl, line 1 and line 3: item_id '0' occurs twice"),
     ],
 )
 def test_a_bad_row_is_named_by_file_line_and_column(raw, tmp_path, change, message):
@@ -177,6 +177,56 @@ def test_a_gold_value_that_no_answer_can_equal_is_refused(raw, tmp_path, value):
     write(raw / "docmath_schema" / "compshort.jsonl", [row])
     with pytest.raises(DataError, match="line 1: column 'ground_truth'"):
         adopt(raw, tmp_path / "m")
+
+
+LISTS = {
+    "a list": lambda rows: json.dumps(rows, indent=1),
+    "a list under data": lambda rows: json.dumps({"data": rows}, indent=1),
+}
+
+
+@pytest.mark.parametrize("layout", LISTS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": "x"}, "data.json, record 2: column 'answer'"),
+        ({"context": " "}, "data.json, record 2: column 'context': empty"),
+        ({"id": 1}, "data.json, record 1 and record 2: item_id '1' occurs twice"),
+    ],
+)
+def test_a_bad_record_of_a_json_list_is_named_by_its_number_and_not_by_a_line(
+    tmp_path, layout, change, message
+):
+    choices = [{"id": n, "text": text} for n, text in enumerate("１２")]
+    rows = [{"id": n, "question": "?", "context": "１．甲", "choices": choices, "answer": 0} for n in (1, 2)]
+    rows[1] |= change
+    path = tmp_path / "data.json"
+    path.write_text(LISTS[layout](rows), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        loader.rows_of([(path, "data.json", "jlm_numbered", "test")])
+
+
+def test_a_json_list_of_something_else_names_the_record(tmp_path):
+    (tmp_path / "data.json").write_text("[{}, 7]")
+    with pytest.raises(DataError, match="data.json, record 2: expected an object, found int"):
+        records.read(tmp_path / "data.json", "data.json")
+
+
+def test_an_item_id_in_two_files_names_both(tmp_path):
+    row = {"id": 4, "sentence": "Sales rose.", "label": "positive"}
+    write(tmp_path / "a.jsonl", [row | {"id": 3}, row])
+    write(tmp_path / "b.jsonl", [row])
+    places = [(tmp_path / name, name, "phrasebank", "test") for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(DataError, match="^a.jsonl, line 2 and b.jsonl, line 1: item_id '4' occurs twice"):
+        loader.rows_of(places)
+
+
+def test_an_item_id_twice_in_one_record_names_it(tmp_path):
+    question = {"uid": "q", "question": "?", "answer": ["1"], "answer_type": "span", "scale": ""}
+    context = {"table": {"uid": "t", "table": [["1"]]}, "paragraphs": [], "questions": [question, question]}
+    (tmp_path / "t.json").write_text(json.dumps([context]))
+    with pytest.raises(DataError, match="t.json, record 1 and record 1: item_id 'q' occurs twice"):
+        loader.rows_of([(tmp_path / "t.json", "t.json", "tatqa", "test")])
 
 
 def test_a_row_nested_too_deeply_is_one_line(raw, tmp_path):
@@ -284,6 +334,13 @@ def test_offline_without_data_says_what_to_do():
         loader.load_rows("fpb", "default")
     with pytest.raises(DataError, match="could not fetch https://raw.*HF_HUB_OFFLINE"):
         loader.load_rows("jfinqa", "numerical_reasoning")
+
+
+def test_a_gated_dataset_offline_names_the_network_before_the_gate():
+    with pytest.raises(
+        DataError, match="HF_HUB_OFFLINE is set.*Unset it.*FINANCE_BENCH_DATA.*gated too: accept"
+    ):
+        loader.load_rows("docmath", "compshort")
 
 
 def test_a_gated_dataset_names_the_page_to_accept():

@@ -81,7 +81,33 @@ DATASETS = Path(__file__).resolve().parents[2].parent / "shared" / "datasets"
         ("約10%", 10),
         ("(5) thousand", -5000),
         ("12x", 12),
-        ("1 000", 1),
+        ("1 000", 1000),
+        ("1 234 567.5", 1234567.5),
+        ("1\u00a0234", 1234),
+        ("1\u2009234", 1234),
+        ("1\u202f234", 1234),
+        ("1'234'567", 1234567),
+        ("1’234", 1234),
+        ("12 34", 12),
+        ("1 2345", 1),
+        ("2019 100", 2019),
+        ("100 200 30", 100),
+        ("3千5百万円", 35e6),
+        ("3千500万円", 35e6),
+        ("1億3千5百万", 135e6),
+        ("3千5百", 3500),
+        ("2千3百5十万", 23.5e6),
+        ("1百2百", 100),
+        ("5百3千", 500),
+        ("$12.3 B", 12.3e9),
+        ("US$ 4 M", 4e6),
+        ("12.3 B", 12.3),
+        ("$5 Bonds", 5),
+        ("1,234(百万円)", 1.234e9),
+        ("12.3 (million)", 12.3e6),
+        ("12.3 (in millions)", 12.3e6),
+        ("12.3 (million", 12.3),
+        ("5 (thousands of) people", 5),
         ("in 2019", 2019),
         ("5million", 5e6),
         ("5-million", 5e6),
@@ -256,6 +282,13 @@ HOSTILE = [
     "⁰",
     ",",
     "千百",
+    "1 234",
+    " 234",
+    "1'234",
+    "'234",
+    "1千",
+    "(百",
+    "1(",
 ]
 
 
@@ -361,7 +394,7 @@ def test_docmath_official_equals_the_documented_rule(units, exponent, noise):
     gold = units / 100
     pred = float(f"{gold * 10**exponent * (1 + noise / 1e5):.6g}")
     near_edge = any(
-        abs(abs(abs(pred) * factor / gold - 1) - 0.0015) < 1e-9
+        abs(abs(abs(pred) * factor / abs(gold) - 1) - 0.0015) < 1e-9
         for factor in (1, 100, 1000, 1e5, 0.01, 0.001, 1e-5)
         if gold
     )
@@ -580,6 +613,24 @@ PERTURBED = [
     "\n",
     "Ａｎｓｗｅｒ: {}",
 ]
+
+
+@pytest.mark.parametrize(
+    ("pred", "gold", "match"),
+    [
+        ("12.34億円", "12.34", True),  # the unit is deleted
+        ("12.34億", "12.34", False),  # the scale without 円 multiplies
+        ("12.34億", "1,234,000,000", True),
+        ("12.34億円", "1,234百万円", False),
+        ("1億2,000万円", "120,000,000", False),
+        ("1億2,000万円", "1,200,000,000,000", True),  # joined digits, times 億
+        ("3万円", "3", True),
+    ],
+)
+def test_jfinqa_reads_scales_as_the_built_in_tasks_do(pred, gold, match):
+    builtin = pytest.importorskip("lm_eval.tasks.jfinqa.utils")
+    assert numbers.jfinqa_match(pred, gold) is match
+    assert builtin.process_results({"answer": gold}, [pred])["numerical_match"] == float(match)
 
 
 def test_jfinqa_equals_the_built_in_scoring_on_real_answers():

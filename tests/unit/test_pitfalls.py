@@ -607,7 +607,7 @@ def test_docmath_questions_on_one_document_are_one_cluster():
 
 def exam(number=1, choices=("甲", "乙", "丙", "丁"), answer=2, **more):
     listed = [{"id": n, "text": text} for n, text in enumerate(choices)]
-    return {"id": number, "question": "問", "context": "", "choices": listed, "answer": answer, **more}
+    return {"id": number, "question": "問", "context": "文", "choices": listed, "answer": answer, **more}
 
 
 def test_exam_choices_are_a_list_of_objects_and_the_old_layout_is_named():

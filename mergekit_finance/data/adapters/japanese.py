@@ -1,5 +1,6 @@
 """Adapters of the Japanese datasets."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -72,7 +73,7 @@ def jfinqa(records: dict[str, list[Record]]) -> list[Row]:
 
 def jfinqa_nested(records: dict[str, list[Record]]) -> list[Row]:
     """The repository's own layout (`table` and `qa` are objects), with all three subtasks in one file."""
-    return jfinqa({"test": [Record(_flattened(r.data), r.file, r.line) for r in records["test"]]})
+    return jfinqa({"test": [replace(record, data=_flattened(record.data)) for record in records["test"]]})
 
 
 def _jfinqa_row(raw: _JFinQA) -> Row:
@@ -96,8 +97,16 @@ def jlm_exam(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def jlm_numbered(records: dict[str, list[Record]]) -> list[Row]:
-    """fp2: the choices are the full-width numerals that the context's statements begin with."""
-    return [_exam_row(record, letters=False) for record in records["test"]]
+    """fp2: the choices are the full-width numerals that the context's statements begin with, so that a
+    record without a context cannot be answered and is an error."""
+    return [_numbered_row(record) for record in records["test"]]
+
+
+def _numbered_row(record: Record) -> Row:
+    row = _exam_row(record, letters=False)
+    if not row["context"].strip():
+        raise wrong(record, "context", "empty, but the statements to choose from stand there")
+    return row
 
 
 def _exam_row(record: Record, *, letters: bool) -> Row:
