@@ -116,14 +116,14 @@ def load(path: str, overrides: Mapping[str, Any]) -> recipes.Recipe:
     merge = copy.deepcopy(found.merge)
     for place, value in overrides.items():
         _set(merge, place, value, path)
-    return replace(_check(merge, label({"recipe": path} | _prefixed(overrides))), path=found.path)
+    return replace(check_mapping(merge, label({"recipe": path} | _prefixed(overrides))), path=found.path)
 
 
 def _prefixed(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{PREFIX}{place}": value for place, value in overrides.items()}
 
 
-def _check(merge: dict[str, Any], name: str) -> recipes.Recipe:
+def check_mapping(merge: dict[str, Any], name: str) -> recipes.Recipe:
     """Read back as the file it could have been; a mistake is named after the recipe and the changes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "recipe.yml"

@@ -24,6 +24,10 @@ def merge(
     from mergekit.io.tasks import LoaderCache
     from mergekit.plan import MergePlanner
 
+    if config.merge_method.startswith("cpt_"):
+        from mergekit_finance.merge_methods import measuring
+
+        measuring.say_left_out(config)
     LoaderCache.loaders.clear()  # class-level and never cleared: a changed file would be read stale
     LoaderCache().setup(options=options)
     arch = get_architecture_info(config, options)
@@ -65,11 +69,11 @@ def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Te
         elif value is not None:
             dtype = dtype_from_name(weights[task].force_dtype or planner.config.out_dtype)
             name = weights[task].name
-            tensors[name] = _finite(name, value.to(dtype) if dtype else value)
+            tensors[name] = finite(name, value.to(dtype) if dtype else value)
     return tensors, tokenizer
 
 
-def _finite(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+def finite(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
     """The tensor; a merge that overflowed, or was fed a NaN, would get a score all the same."""
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         raise ModelError(

@@ -185,3 +185,8 @@ def _marker(folder: Path) -> str | None:
 def short_name(reference: str) -> str:
     """The last component of a path or Hub id, for tables."""
     return reference.rstrip("/").split("/")[-1]
+
+
+def size(reference: str) -> int:
+    """Bytes of a model's weights."""
+    return sum(p.stat().st_size for p in local_folder(reference).glob("*.safetensors"))

@@ -3,7 +3,7 @@
 import click
 
 from mergekit_finance import __version__
-from mergekit_finance.cli import data, info, lab, run, similarity
+from mergekit_finance.cli import data, info, lab, run, similarity, study
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,6 +26,7 @@ def main() -> None:
 for command in (
     run.run,
     run.demo,
+    study.study,
     similarity.similarity,
     data.data,
     lab.lab,

@@ -1,0 +1,1 @@
+"""The three-stage study: plan, sweep, resume, decide."""

@@ -1,0 +1,153 @@
+"""What a merge did: Gain, OG and retention of a point, with intervals, p values and verdicts per task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mergekit_finance.study.loading import Loaded
+from mergekit_finance.study.statistics import outperform
+from mergekit_finance.study.statistics.bootstrap import Replicates
+from mergekit_finance.study.statistics.contrasts import difference, difference_weights, gain_weights, score
+from mergekit_finance.study.statistics.data import TaskScores
+from mergekit_finance.study.statistics.influence import contributions, standard_error
+from mergekit_finance.study.statistics.intervals import Estimate
+from mergekit_finance.study.statistics.mcnemar import p_outperform
+from mergekit_finance.study.statistics.multiplicity import benjamini_hochberg
+from mergekit_finance.study.statistics.power import enough, minimum_detectable_effect
+from mergekit_finance.study.statistics.signflip import p_greater, p_two_sided
+
+LEVEL = 0.05
+Interval = list[float]
+
+
+def shown(estimate: Estimate | Sequence[float]) -> Interval:
+    """[value, low, high], rounded so that files do not depend on the last bits of a sum."""
+    return [round(float(number), 6) for number in estimate]
+
+
+def of_point(loaded: Loaded, found: Replicates, point: str) -> dict[str, Any]:
+    """Everything about one point on the report items."""
+    parents, raw = loaded.parents(point), loaded.raw(point)
+    combination = "+".join(loaded.points[point]["combination"])
+    return {
+        "point": point,
+        "parents": parents,
+        "against_base_and_experts": raw,
+        "tasks": {task: _task(loaded, found, task, point, parents, raw) for task in loaded.tasks},
+        "sets": {
+            name: compared(loaded, found, tasks, point, parents, raw)
+            for name, tasks in sets(loaded, combination).items()
+        },
+    }
+
+
+def sets(loaded: Loaded, combination: str) -> dict[str, list[str]]:
+    """The sets of tasks that are summed up: the macro, the named set, the tasks of the combination's own
+    skills, each skill group, retention, probes."""
+    own = loaded.within(_skills(loaded, combination))
+    found = {"macro": loaded.macro, "named": named(loaded, combination), "own": own}
+    for task in loaded.macro:
+        if skills := loaded.tasks[task]["skills"]:
+            found.setdefault("skills: " + "+".join(skills), []).append(task)
+    for kind in ("retention", "probes"):
+        found[kind] = loaded.of_kind(kind)
+    return {name: tasks for name, tasks in found.items() if tasks}
+
+
+def named(loaded: Loaded, combination: str) -> list[str]:
+    """The tasks that a combination's tests are about: those of study.yml, else the tasks of its union of
+    skills, and for one expert retention too (what CPT lost is what stage 1 wants back)."""
+    if given := loaded.study.named.get(combination):
+        return [task for task in loaded.tasks if task in given]
+    kept = loaded.of_kind("retention") if "+" not in combination else []
+    return loaded.within(_skills(loaded, combination)) + kept
+
+
+def _skills(loaded: Loaded, combination: str) -> frozenset[str]:
+    return frozenset[str]().union(*(loaded.study.skills[e] for e in combination.split("+")))
+
+
+def compared(
+    loaded: Loaded,
+    found: Replicates,
+    tasks: Sequence[str],
+    point: str,
+    parents: Sequence[str],
+    raw: Sequence[str],
+) -> dict[str, Any]:
+    """Macro score, Gain and OG over a set of tasks, with the sign-flip p of each."""
+    scores = [loaded.report[task] for task in tasks]
+    best = max(parents, key=lambda parent: (score(found, tasks, parent).value, parent))
+    parts = contributions(scores, gain_weights(point, parents))
+    over_best = contributions(scores, difference_weights(point, best))
+    return {
+        "tasks": list(tasks),
+        "score": shown(score(found, tasks, point)),
+        "parents": {parent: shown(score(found, tasks, parent)) for parent in parents},
+        "gain": shown(outperform.gain(found, tasks, point, parents)),
+        "p_gain": round(p_greater(parts), 6),
+        "og": shown(outperform.outperform_gap(found, tasks, point, parents)),
+        "best_parent": best,
+        "over_best_parent": shown(difference(found, tasks, point, best)),
+        "p_over_best_parent": round(p_two_sided(over_best), 6),
+        "p_over_all_parents": round(_p_over_all(scores, point, parents), 6),
+        "gain_raw": shown(outperform.gain(found, tasks, point, raw)),
+        "og_raw": shown(outperform.outperform_gap(found, tasks, point, raw)),
+        "mde": round(minimum_detectable_effect(standard_error(over_best)), 6),
+    }
+
+
+def _p_over_all(scores: Sequence[TaskScores], point: str, parents: Sequence[str]) -> float:
+    """One-sided p of "the macro is above that of every constituent": the largest over them, an
+    intersection-union test (Berger 1982, Technometrics 24:295), so no correction is needed."""
+    return max(p_greater(contributions(scores, difference_weights(point, p))) for p in parents)
+
+
+def _task(
+    loaded: Loaded, found: Replicates, task: str, point: str, parents: Sequence[str], raw: Sequence[str]
+) -> dict[str, Any]:
+    scores = loaded.report[task]
+    errors = [standard_error(contributions([scores], difference_weights(point, p))) for p in parents]
+    return {
+        "items": len(scores.clusters),
+        "clusters": scores.count,
+        "score": shown(score(found, [task], point)),
+        "parents": {parent: round(found.observed[task][parent], 6) for parent in parents},
+        "gain": shown(outperform.gain(found, [task], point, parents)),
+        "og": shown(outperform.outperform_gap(found, [task], point, parents)),
+        "og_raw": shown(outperform.outperform_gap(found, [task], point, raw)),
+        "p_og": round(p_outperform(scores, point, parents), 6),
+        "mde": round(minimum_detectable_effect(max(errors)), 6),
+    }
+
+
+def adjust(rows: Mapping[str, dict[str, Any]], loaded: Loaded) -> None:
+    """Give every row's tasks their q (Benjamini-Hochberg within the stage, over points and named tasks of
+    enough clusters) and their verdict."""
+    for stage in sorted({loaded.points[name]["stage"] for name in rows}):
+        own = {name: row for name, row in rows.items() if loaded.points[name]["stage"] == stage}
+        p_values = {
+            (name, task): row["tasks"][task]["p_og"]
+            for name, row in own.items()
+            for task in row["sets"].get("named", {}).get("tasks", ())
+            if enough(row["tasks"][task]["clusters"])
+        }
+        for (name, task), q in benjamini_hochberg(p_values).items() if p_values else ():
+            own[name]["tasks"][task]["q_og"] = round(q, 6)
+    for row in rows.values():
+        for task in row["tasks"].values():
+            task["verdict"] = verdict(task)
+
+
+def verdict(task: Mapping[str, Any]) -> str:
+    """In a word, what the numbers of a task allow to say."""
+    if not enough(task["clusters"]):
+        return "too few items"
+    if task.get("q_og", 1.0) < LEVEL and task["og"][1] > 0:
+        return "outperforms"
+    if task["gain"][2] < 0:
+        return "interferes"
+    if task["og"][2] < 0:
+        return "below the best"
+    if task["gain"][1] > 0:
+        return "gains"
+    return "no clear difference"

@@ -1,0 +1,79 @@
+"""The paper's claim about operators, tested: is Task Arithmetic strong but sensitive, TIES robust?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mergekit_finance.study.effects import shown
+from mergekit_finance.study.loading import Loaded
+from mergekit_finance.study.select import grids
+from mergekit_finance.study.statistics.bootstrap import Replicates
+from mergekit_finance.study.statistics.intervals import quantiles
+
+NEAR = 0.01  # "within one point of the best"
+MEASURES = ("best", "spread", "near")
+TAILS = [0.025, 0.975]
+
+
+def claim(loaded: Loaded, found: Replicates) -> dict[str, Any]:
+    """Per operator, mean over combinations: best macro, spread (best less worst of the grid), share of the
+    grid within one point of the best; and the paired differences between operators.
+
+    Intervals are percentiles over cluster-bootstrap replicates; the best of a grid is a maximum, which a
+    bootstrap overestimates a little in every operator: read differences, not levels.
+    """
+    operators = list(loaded.study.operators.present())
+    observed, draws = {}, {}
+    for operator in operators:
+        pairs = [_measures(loaded, found, names) for names in _grids(loaded, operator)]
+        observed[operator] = np.mean([seen for seen, _ in pairs], axis=0)
+        draws[operator] = np.mean([drawn for _, drawn in pairs], axis=0)
+    return {
+        "operators": {o: _row(observed[o], draws[o]) | {"points": _points(loaded, o)} for o in operators},
+        "differences": {
+            f"{a} - {b}": _row(observed[a] - observed[b], draws[a] - draws[b])
+            for i, a in enumerate(operators)
+            for b in operators[i + 1 :]
+        },
+    }
+
+
+def _grids(loaded: Loaded, operator: str) -> list[list[str]]:
+    return [names for (_, own), names in grids(loaded.points).items() if own == operator]
+
+
+def _points(loaded: Loaded, operator: str) -> int:
+    return sum(len(names) for names in _grids(loaded, operator))
+
+
+def _row(observed: np.ndarray, draws: np.ndarray) -> dict[str, list[float]]:
+    low, high = quantiles(draws, TAILS).T if draws.ndim == 1 else np.quantile(draws, TAILS, axis=1)
+    rows = zip(MEASURES, observed, low, high, strict=True)
+    return {name: shown((value, lower, upper)) for name, value, lower, upper in rows}
+
+
+def _measures(loaded: Loaded, found: Replicates, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) observed and (3, B): best, spread, near."""
+    seen = np.array([np.mean([found.observed[t][name] for t in loaded.macro]) for name in names])
+    drawn = np.stack([np.mean([found.scores[t][name] for t in loaded.macro], axis=0) for name in names])
+    return _summary(seen[:, None])[:, 0], _summary(drawn)
+
+
+def _summary(macros: np.ndarray) -> np.ndarray:
+    """(points, ...) macro scores -> (3, ...)."""
+    best = macros.max(axis=0)
+    near = (macros >= best - NEAR).mean(axis=0)
+    return np.stack([best, best - macros.min(axis=0), near])
+
+
+def curve(loaded: Loaded, found: Replicates, point: str) -> dict[str, Any]:
+    """A point's macro on the report items: one mark of score against hyperparameter."""
+    from mergekit_finance.study.statistics.contrasts import score
+
+    return {"macro": shown(score(found, loaded.macro, point))}
+
+
+def scores(found: Replicates, tasks: Mapping[str, Any], model: str) -> dict[str, float]:
+    """A model's score on every task."""
+    return {task: round(found.observed[task][model], 6) for task in tasks}

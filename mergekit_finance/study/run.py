@@ -1,0 +1,242 @@
+"""`mergekit-finance study`: from study.yml to summary.json. What is stored is never made again."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance import merging, models
+from mergekit_finance.errors import DataError, RecipeError
+from mergekit_finance.study import executors, tasks, work
+from mergekit_finance.study.config import Study, dump
+from mergekit_finance.study.points import Combination, Point, Source, groups, points
+from mergekit_finance.study.store import Store, write_json
+
+
+@dataclass
+class StudyRun:
+    """A checked study on its way through its stages."""
+
+    study: Study
+    out: Path
+    device: str = "cpu"
+    limit: int | None = None
+    where: str = "study.yml"
+    trust_remote_code: bool = False
+    quiet: bool = False
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+    index: dict[str, str] = field(default_factory=dict)  # model reference or point -> folder
+
+    def __call__(self) -> dict[str, Any]:
+        """Run what is not stored, decide, write summary.json, return it."""
+        from mergekit_finance.study.analysis import summary
+
+        self.prepare()
+        started = time.monotonic()
+        plans = self.stages()
+        write_json(self.out / "index.json", self._index(plans))
+        write_json(self.out / "similarity.json", self._similarities(plans))
+        found = summary(self.out)
+        write_json(self.out / "summary.json", found)
+        self._write_timings(time.monotonic() - started)
+        return found
+
+    # ---- before
+
+    @property
+    def references(self) -> list[str]:
+        return [self.study.base, *(e.model for e in self.study.experts.values())]
+
+    def prepare(self) -> None:
+        """Check all that can be wrong and be known before weights are read; then begin the folder."""
+        self.check()
+        self.store.folder.mkdir(parents=True, exist_ok=True)
+        self.store.clean()
+        write_json(self.out / "study.json", {"format": 1, "study": dump(self.study), "limit": self.limit})
+        write_json(self.out / "tasks.json", tasks.describe(self.worker.harness, self.study))
+
+    def check(self) -> None:
+        """Models, files, tokenizers, device, tasks, output folder: one line for what is wrong."""
+        from mergekit_finance.run import _refuse_twins, _refuse_unwritable
+
+        for reference in self.references:
+            models.check_reference(reference, self.where)
+        _refuse_twins(self.references, self.where)
+        _refuse_unwritable(self.out)
+        models.check_fit(
+            self.references, self.where, vocabulary=True, trust_remote_code=self.trust_remote_code
+        )
+        for reference in self.references:
+            models.check_files(reference)
+            merging.load_tokenizer(reference, self.trust_remote_code)
+        if not self.worker.harness.leaves:
+            raise RecipeError(f"{self.where}: no tasks to evaluate")
+        self.worker.harness.check_scores()
+        self._refuse_other()
+
+    def _refuse_other(self) -> None:
+        """A folder that holds another kind of results is not written into."""
+        if (self.out / "gain.json").is_file():
+            raise RecipeError(f"-o {self.out}: holds the results of `mergekit-finance run`; name another")
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.out)
+
+    @cached_property
+    def prints(self) -> dict[str, str]:
+        return {r: models.fingerprint(r, self.quiet) for r in self.references}
+
+    @cached_property
+    def worker(self) -> work.Worker:
+        made = work.Worker(self.study, self.out, self.prints, self.device, self.limit, self.trust_remote_code)
+        return made.stamped()
+
+    # ---- stages
+
+    def stages(self) -> list[Point]:
+        """Every point of the study, done. With `chain: best`, stage after stage."""
+        if self.study.chain == "experts":
+            plans = [p for stage in sorted(self.study.stages) for p in points(self.study, stage)]
+            self.run(self.references, plans)
+            return plans
+        plans, chosen = [], {}
+        for stage in sorted(self.study.stages):
+            found = points(self.study, stage, chosen)
+            self.run(self.references if stage == 1 else [], found)
+            plans += found
+            if stage < max(self.study.stages):
+                chosen = self._select(found)
+        return plans
+
+    def run(self, references: Sequence[str], found: Sequence[Point]) -> None:
+        """Evaluate models and points, and remember their folders."""
+        names = work.places(self.worker, references, found)
+        self.index |= names
+        missing = {
+            n for n, folder in names.items() if not self.store.done(self.store.folder / "points" / folder)
+        }
+        jobs = work.jobs(
+            [r for r in references if r in missing], groups(p for p in found if p.name in missing)
+        )
+        self.say(f"{len(names) - len(missing)} of {len(names)} models are stored, {len(missing)} to do")
+        if jobs:
+            self._execute(jobs, len(names), len(missing))
+
+    def _execute(self, jobs: Sequence[work.Job], total: int, missing: int) -> None:
+        size = models.size(self.study.base)
+        worker = replace(self.worker, done=work.nothing)
+        with executors.bar(total, self.quiet) as bar:
+            bar.update(total - missing)
+            bar.unpause()
+
+            def tick() -> None:
+                bar.update(total - missing + sum(executors.finished(self.worker, jobs)) - bar.n)
+
+            if self.study.executor == "ray":
+                executors.run_on_ray(worker, jobs, tick)
+            else:
+                executors.run(worker, jobs, executors.devices(worker, self.study.workers, size), tick)
+            tick()
+
+    def _index(self, plans: Sequence[Point]) -> dict[str, Any]:
+        """Which folders are this study's, and what they are of."""
+        named = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
+        return {
+            "format": 1,
+            "models": {
+                name: {"reference": r, "fingerprint": self.prints[r], "folder": self.index[r]}
+                for name, r in named.items()
+            },
+            "points": [_described(p, self.index[p.name]) for p in plans],
+        }
+
+    # ---- chain: best
+
+    def _select(self, found: Sequence[Point]) -> dict[Combination, Source]:
+        """The selected model of each combination, written as a checkpoint that the next stage merges."""
+        from mergekit_finance.study.analysis import chosen_points
+
+        write_json(self.out / "index.json", self._index(found))
+        best = chosen_points(self.out)
+        by_name = {p.name: p for p in found}
+        return {
+            tuple(combination.split("+")): self._written(by_name[name]) for combination, name in best.items()
+        }
+
+    def _written(self, point: Point) -> Source:
+        """Merge a point to disk, once: OUT/selected/<name>-<hash>."""
+        place = self.out / "selected" / self.index[point.name]
+        if not (place / "config.json").is_file():
+            self.say(f"write {place}, which the next stage merges")
+            _materialize(point, place, self.trust_remote_code)
+        reference = f"./{place}" if not place.is_absolute() else str(place)
+        self.prints[reference] = models.fingerprint(reference, self.quiet)
+        return Source("-".join(point.combination), reference)
+
+    # ---- after
+
+    def _similarities(self, plans: Sequence[Point]) -> dict[str, Any]:
+        """How far the models are apart before each merge: of the experts, and of what was merged instead."""
+        from mergekit_finance.similarity import similarity
+
+        merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
+        wanted = [r for r in (*self.references[1:], *merged) if r != self.study.base]
+        path, names = self.out / "similarity.json", [*dict.fromkeys(wanted)]
+        key = {r: self.prints[r] for r in (self.study.base, *names)}
+        stored = _read(path)
+        if stored.get("key") == key:
+            return stored
+        device = self.device if self.device.startswith("cuda") else "cpu"
+        return {"key": key, **similarity(self.study.base, names, device, quiet=self.quiet)}
+
+    def _write_timings(self, wall: float) -> None:
+        spent = work.seconds(self.store, iter(self.index.values()))
+        write_json(self.out / "timings.json", {"wall_of_last_run": wall, **spent})
+
+
+def _described(point: Point, folder: str) -> dict[str, Any]:
+    return {
+        "name": point.name,
+        "folder": folder,
+        "stage": point.stage,
+        "combination": list(point.combination),
+        "operator": point.operator,
+        "values": dict(point.values),
+        "constituents": list(point.constituents),
+        "recipe": point.recipe(),
+    }
+
+
+def _materialize(point: Point, place: Path, trust_remote_code: bool) -> None:
+    from mergekit.options import MergeOptions
+
+    from mergekit_finance.lm_eval_model import check_mapping
+
+    configuration = check_mapping(point.recipe(), point.name).configuration()
+    model, tokenizer = merging.merge(configuration, MergeOptions(trust_remote_code=trust_remote_code))
+    scratch = place.with_name(f".{place.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    model.save_pretrained(scratch)
+    tokenizer.save_pretrained(scratch)
+    scratch.replace(place)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import json
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def require(out: Path) -> None:
+    """A finished study's folder, or one line."""
+    if not (out / "index.json").is_file():
+        raise DataError(f"{out}: no finished study here; run `mergekit-finance study study.yml -o {out}`")

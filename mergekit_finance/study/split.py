@@ -1,0 +1,36 @@
+"""The selection split: a seeded share of a dataset's clusters chooses hyperparameters, the rest reports."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def sides(
+    tasks: Mapping[str, Mapping[str, Any]], datasets: Mapping[str, str], share: float, seed: int
+) -> dict[str, np.ndarray]:
+    """Per task, which of its items are for selection: (n,) bool.
+
+    Clusters are ranked by a hash of seed and id within their dataset, so tasks of one dataset (a direct task
+    and its chain-of-thought twin among them) put a cluster on the same side.
+    """
+    chosen: dict[str, set[str]] = {}
+    for dataset in set(datasets.values()):
+        ids = {c for task, own in datasets.items() if own == dataset for c in tasks[task]["clusters"]}
+        ranked = sorted(ids, key=lambda cluster: _rank(seed, dataset, cluster))
+        chosen[dataset] = set(ranked[: max(1, round(share * len(ranked)))])
+    return {
+        task: np.array([cluster in chosen[datasets[task]] for cluster in rows["clusters"]])
+        for task, rows in tasks.items()
+    }
+
+
+def _rank(seed: int, dataset: str, cluster: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{dataset}/{cluster}".encode()).digest()
+
+
+def same_rows(tables: Sequence[Mapping[str, Mapping[str, Any]]]) -> bool:
+    """Whether all models answered the same items in the same order."""
+    first = {task: rows["items"] for task, rows in tables[0].items()}
+    return all({task: rows["items"] for task, rows in table.items()} == first for table in tables)

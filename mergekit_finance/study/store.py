@@ -1,0 +1,124 @@
+"""The store: one folder for every model that was evaluated, named by a hash of all that made it.
+
+    OUT/points/<name>-<hash>/results.json            lm-eval's results, without times and dates
+                             samples_<task>.jsonl    lm-eval's samples (evaluation.samples: all)
+                             scores.json             per task: items, clusters, scores, right or wrong
+                             recipe.yml              of a merge: the plain recipe
+                             key.json                what the hash is of
+                             timings.json            how long it took, and when
+    OUT/.locks/                                      who is at work on what; the system frees a dead one's
+
+A folder is written under a temporary name and renamed: under its own name it is whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance.evaluation import _write as write_host_files
+
+VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Results of one study's folder."""
+
+    folder: Path
+
+    def place(self, name: str, key: Mapping[str, Any]) -> Path:
+        return self.folder / "points" / f"{name}-{digest(key)}"
+
+    def done(self, place: Path) -> bool:
+        return (place / "scores.json").is_file()
+
+    @contextmanager
+    def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
+        """Whether this process may make `place` now. The lock dies with its holder, kill -9 included."""
+        from filelock import FileLock, Timeout
+
+        locks = self.folder / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{place.name}.lock", timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield not self.done(place)
+        finally:
+            lock.release()
+
+    def write(
+        self,
+        place: Path,
+        results: dict[str, Any],
+        files: Mapping[str, str],
+        timings: Mapping[str, Any],
+        samples: bool,
+    ) -> None:
+        """Write all of a folder, then give it its name."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        try:
+            _fill(scratch, results, files, timings, samples)
+            os.chmod(scratch, 0o755)  # mkdtemp makes it private
+            scratch.replace(place)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written, if nobody is at work on it."""
+        for scratch in (self.folder / "points").glob(".*-*.*"):
+            name = scratch.name[1:].rsplit(".", 1)[0]
+            with self.claim(self.folder / "points" / name) as mine:
+                if mine or self.done(self.folder / "points" / name):
+                    shutil.rmtree(scratch, ignore_errors=True)
+
+    def scores(self, place: Path) -> dict[str, Any]:
+        return json.loads((place / "scores.json").read_text(encoding="utf-8"))
+
+    def results(self, place: Path) -> dict[str, Any]:
+        return json.loads((place / "results.json").read_text(encoding="utf-8"))
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _fill(
+    folder: Path,
+    results: dict[str, Any],
+    files: Mapping[str, str],
+    timings: Mapping[str, Any],
+    samples: bool,
+) -> None:
+    logged = results["samples"] if samples else {}
+    write_host_files(folder, {**results, "samples": logged})
+    path = folder / "results.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    when = {name: found.pop(name) for name in VOLATILE if name in found}
+    _json(path, found)
+    _json(folder / "timings.json", {**timings, **when})
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Written beside and renamed: never half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _json(temporary, content)
+    temporary.replace(path)

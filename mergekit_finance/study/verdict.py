@@ -1,0 +1,220 @@
+"""The answer in words: what came back, what complements, what emerged, what interfered, what to ship."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Summary = Mapping[str, Any]
+
+
+def sentences(found: Summary) -> list[dict[str, str]]:
+    """[{about, text}]: about is recovery, complementarity, emergence, interference, operators, similarity,
+    ship or caution."""
+    made = [
+        *_stage_one(found),
+        *_later(found, 2, "complementarity"),
+        *_later(found, 3, "emergence"),
+        *_interference(found),
+        *_operators(found),
+        *_similarity(found),
+        *_ship(found),
+        *_cautions(found),
+    ]
+    return [{"about": about, "text": text} for about, text in made]
+
+
+def interval(numbers: Sequence[float], points: bool = True) -> str:
+    """`+3.1 points [+1.0, +5.2]`."""
+    value, low, high = (100 * number for number in numbers)
+    unit = " points" if points else ""
+    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"
+
+
+def sign(numbers: Sequence[float]) -> str:
+    """above, below or unclear: where the interval lies."""
+    _, low, high = numbers
+    return "above" if low > 0 else "below" if high < 0 else "unclear"
+
+
+def title(combination: str) -> str:
+    return combination.replace("+", " + ")
+
+
+def _of_stage(found: Summary, stage: int) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    for name, known in found["combinations"].items():
+        if known["stage"] == stage:
+            yield name, known, found["selected"][known["selected"]]
+
+
+def _stage_one(found: Summary) -> Iterator[tuple[str, str]]:
+    """Recovery: what of the base's general knowledge the merge has again, and what of the skill it kept."""
+    for name, known, row in _of_stage(found, 1):
+        parts = []
+        if "retention" in row["sets"]:
+            parts.append(_recovered(found, known["selected"], name))
+        if "own" in row["sets"]:
+            parts.append(_kept(found, known["selected"], name))
+        if parts:
+            yield "recovery", f"base + {name} ({_how(found, known['selected'])}): {'; '.join(parts)}."
+
+
+def _recovered(found: Summary, point: str, expert: str) -> str:
+    lost = _macro(found, "retention", "base") - _macro(found, "retention", expert)
+    back = _macro_of_point(found, "retention", point) - _macro(found, "retention", expert)
+    if lost <= 0:
+        return "the expert had lost no retention"
+    return f"{100 * back:+.1f} of the {100 * lost:.1f} points of retention that CPT had lost came back"
+
+
+def _kept(found: Summary, point: str, expert: str) -> str:
+    row = found["selected"][point]["sets"]["own"]
+    own = row["parents"][expert][0]
+    return (
+        f"on its own skill's tasks {100 * row['score'][0]:.1f} where the expert has {100 * own:.1f} "
+        f"(OG {interval(row['og'])})"
+    )
+
+
+def _macro(found: Summary, kind: str, model: str) -> float:
+    return float(found["models"][model][kind][0])
+
+
+def _macro_of_point(found: Summary, kind: str, point: str) -> float:
+    return float(found["points"][point][kind][0])
+
+
+def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
+    """Complementarity and emergence: the merge against its best constituent, task by task and in all."""
+    for name, known, row in _of_stage(found, stage):
+        tested = row["sets"].get("own") or row["sets"]["macro"]
+        word = {"above": _WORDS[about], "below": "interfere", "unclear": "no clear verdict"}[
+            sign(tested["og"])
+        ]
+        better = [t for t, v in row["tasks"].items() if v["verdict"] == "outperforms"]
+        yield (
+            about,
+            f"{title(name)} ({_how(found, known['selected'])}): {word}; over the "
+            f"{len(tested['tasks'])} tasks of their skills Macro-OG {interval(tested['og'])}, "
+            f"Macro-Gain {interval(tested['gain'])}; "
+            f"{_listed('outperforms the best constituent on', better)}.",
+        )
+
+
+_WORDS = {"complementarity": "they complement each other", "emergence": "emergence in the macro"}
+
+
+def _interference(found: Summary) -> Iterator[tuple[str, str]]:
+    for name, known in found["combinations"].items():
+        row = found["selected"][known["selected"]]
+        worse = [t for t, v in row["tasks"].items() if v["verdict"] == "interferes"]
+        if worse:
+            yield (
+                "interference",
+                f"{title(name)}: {_listed('scores below the mean of its constituents on', worse)}.",
+            )
+
+
+def _listed(words: str, tasks: Sequence[str], most: int = 6) -> str:
+    if not tasks:
+        return f"{words} no task"
+    names = [t.removeprefix("finance_bench_") for t in tasks]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{words} {', '.join(names[:most])}{more}"
+
+
+def _how(found: Summary, point: str) -> str:
+    known = found["points"][point]
+    operator = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
+    values = ", ".join(
+        f"{'λ' if k == 'lambda' else k} {v:g}" for k, v in known["values"].items() if k != "seed"
+    )
+    return f"{operator[known['operator']]}, {values}"
+
+
+def _operators(found: Summary) -> Iterator[tuple[str, str]]:
+    """Is Task Arithmetic strong but sensitive, TIES robust?"""
+    for pair, row in found["operators"]["differences"].items():
+        first, second = pair.split(" - ")
+        if first != "task_arithmetic":
+            continue
+        yield (
+            "operators",
+            f"{first} less {second}: best macro {interval(row['best'])}, spread over the grid "
+            f"{interval(row['spread'])}, share of the grid within a point of the best "
+            f"{interval(row['near'])}.",
+        )
+
+
+def _similarity(found: Summary) -> Iterator[tuple[str, str]]:
+    rows = [r for r in found["similarity"]["correlations"] if r["over"] == "all" and r["rho"] is not None]
+    for row in rows:
+        if row["outcome"] != "macro_gain":
+            continue
+        n, needed = row["n"], row["needed"]
+        enough = "" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed at n = {n}"
+        yield (
+            "similarity",
+            f"{row['predictor']} against Macro-Gain: ρ = {row['rho']:+.2f} "
+            f"(p = {row['p']:.3f}, n = {n}{enough}): a description of these merges, not a law.",
+        )
+
+
+def _ship(found: Summary) -> Iterator[tuple[str, str]]:
+    ship = found["ship"]
+    gap = ship["merge_over_single"]
+    clear = {
+        "above": "clearly better than",
+        "below": "clearly worse than",
+        "unclear": "not clearly different from",
+    }
+    compared = f"{clear[sign(gap)]} the best single model, {ship['best_single']}: {interval(gap)}"
+    if ship["is_merge"]:
+        yield "ship", f"Ship {ship['model']}: its macro is {compared}."
+        return
+    yield (
+        "ship",
+        f"Ship no merge: {ship['model']} is best; the best merge, {ship['best_merge']}, is {compared}.",
+    )
+
+
+def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
+    small = [t for t, known in found["tasks"].items() if known["report_clusters"] < 100]
+    if small:
+        yield (
+            "caution",
+            f"{len(small)} of {len(found['tasks'])} tasks have fewer than 100 clusters to report on: "
+            "they get numbers, but no verdict of their own.",
+        )
+    gap = found["selection"]["optimism_of_choosing_and_reporting_on_the_same_items"]["mean"]
+    if found["selection"]["same_items"]:
+        yield (
+            "caution",
+            f"hyperparameters were chosen on the items that are reported: scores are optimistic, by "
+            f"{100 * gap:.1f} points as measured on random halves.",
+        )
+
+
+def text(found: Summary) -> str:
+    """What the command prints: a table of the combinations, then the sentences."""
+    from mergekit_finance.report import _markdown
+
+    header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]
+    rows = [_line(found, name, known) for name, known in found["combinations"].items()]
+    lines = [_markdown([header, *rows]), ""]
+    for about in dict.fromkeys(s["about"] for s in found["verdict"]):
+        lines.append(about.capitalize())
+        lines += [f"  - {s['text']}" for s in found["verdict"] if s["about"] == about]
+    return "\n".join(lines)
+
+
+def _line(found: Summary, name: str, known: Mapping[str, Any]) -> list[str]:
+    macro = found["selected"][known["selected"]]["sets"]["macro"]
+    kept = found["points"][known["selected"]].get("retention")
+    return [
+        str(known["stage"]),
+        title(name),
+        _how(found, known["selected"]),
+        f"{100 * macro['score'][0]:.1f}",
+        interval(macro["gain"], points=False),
+        interval(macro["og"], points=False),
+        f"{100 * kept[0]:.1f}" if kept else "",
+    ]
