@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
+	bench-similarity bench-gpu
 
 # Dependencies, once: under the pins of constraints.txt.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -36,8 +37,34 @@ lint: $(BIN)/.package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(BIN)/.package
-	$(BIN)/python tests/benchmarks/startup.py
+# Every benchmark, one command each; models of 1.3 GB are made once under MODELS. `make bench` runs what needs
+# no GPU, one after the other (20 minutes on 2 cores; nothing else should run).
+MODELS ?= /tmp/bench_models
+BENCH := $(BIN)/python tests/benchmarks
+
+bench: bench-startup bench-tasks bench-kernels bench-merge bench-session bench-similarity
+
+bench-startup: $(BIN)/.package
+	$(BENCH)/startup.py
+
+bench-tasks: $(BIN)/.package
+	$(BENCH)/task_index.py
+
+bench-kernels: $(BIN)/.package
+	$(BENCH)/engine.py
+
+bench-merge: $(BIN)/.package
+	$(BENCH)/merge_vs_mergekit.py --models $(MODELS)/llama
+
+bench-session: $(BIN)/.package
+	$(BENCH)/session.py --models $(MODELS)/llama
+
+bench-similarity: $(BIN)/.package
+	$(BENCH)/similarity.py 7 $(MODELS)/similarity
+
+# On a machine with a GPU; DEVICES=cuda:0,cuda:1 tries several.
+bench-gpu: $(BIN)/.package
+	$(BENCH)/gpu_engine.py $(if $(DEVICES),--devices $(DEVICES))
 
 clean:
 	rm -rf $(VENV) build dist demo

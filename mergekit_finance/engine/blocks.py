@@ -8,7 +8,7 @@
 
 Bit for bit what merge_methods/kernels.py computes on whole tensors, out of operations that torch
 vectorises: a comparison that gives bools, a masked fill or a `where` costs ten times a product. So
-signs are factors: g * v_t > 0 says that v_t agrees, and relu(g * v_t) is what it adds. Rounding is
+signs are bits to flip: g * v_t > 0 says that v_t agrees, and relu(g * v_t) is what it adds. Rounding is
 symmetric, so that taking the sign out of a sum and putting it back changes no bit. Every -0 that this
 could leave in delta is made +0, as it is there. All inputs are finite and flat.
 """
@@ -94,12 +94,13 @@ def merge(
     rule: Rule,
     majority: int = 1,
     settled: bool = False,
+    where: bool = True,
 ) -> Elected:
     """Write the merged tensor into `out` (contiguous, any dtype).
 
     With rule `mean`, `majority` (-1, 0 or 1) is the sign that sums of exactly 0 take. Where it was a wrong
-    guess, `settle` mends what it decided; `settled=True` says that it is none, and nothing is reported.
-    With 0, nothing is contested.
+    guess, `settle` mends what it decided; `settled=True` says that it is none, and nothing is reported;
+    with `where=False` only the balance is. With 0, nothing is contested.
     """
     flat_out, flat_base = out.view(-1), base.reshape(-1)
     terms = [replace(term, tensor=term.tensor.reshape(-1)) for term in terms]
@@ -109,7 +110,7 @@ def merge(
         b.copy_(flat_base[start:stop])
         for term, vector in zip(terms, vectors, strict=False):
             _vector(vector, term, b, start, stop, (work_, vectors[-1]))
-        delta, elected = _MERGES[rule.kind](terms, vectors, rule, work_, majority, settled)
+        delta, elected = _MERGES[rule.kind](terms, vectors, rule, work_, majority, settled, where)
         if rule.scale != 1:
             delta.mul_(rule.scale)
         flat_out[start:stop].copy_(delta.add_(b))
@@ -210,6 +211,7 @@ def _sum(
     work: torch.Tensor,
     majority: int,
     settled: bool,
+    where: bool,
 ) -> tuple[torch.Tensor, Elected]:
     total = _total(vectors[: len(terms)], vectors[0])
     if rule.host:
@@ -227,22 +229,31 @@ def _mean(
     work: torch.Tensor,
     majority: int,
     settled: bool,
+    where: bool,
 ) -> tuple[torch.Tensor, Elected]:
-    count, (sign, zero, total) = len(terms), vectors[-3:]
+    count, (flips, signs, total) = len(terms), vectors[-3:]
     _total(vectors[:count], total)
-    torch.sign(total, out=sign)
+    if not settled or not majority:
+        torch.sign(total, out=signs)
+    balance = 0 if settled else int(signs.sum())  # exact: a block has less than 2^24 elements
     if count == 1:  # a lone vector agrees with itself: its mean is the vector, its zeros +0
-        return total.add_(0.0), Elected(0 if settled else int(sign.sum()))
-    balance = 0 if settled else int(sign.sum())  # exact: a block has less than 2^24 elements
-    zero.copy_(total).eq_(0.0)
-    if majority:
-        sign.add_(zero, alpha=majority)
-    agreeing, total = _agreeing(vectors[:count], sign, total, work, None)
-    contested = None
-    if not settled and torch.dot(zero, agreeing) > 0:
-        contested = torch.from_numpy(np.flatnonzero(zero.mul_(agreeing).numpy() != 0))
-    total.div_(agreeing.clamp_(min=1)).mul_(sign).add_(0.0)
-    return total, Elected(balance, contested)
+        return total.add_(0.0), Elected(balance)
+    _elect(total, majority or 1, flips)
+    divisor, total = _agreeing(vectors[:count], flips, total, work, None)
+    if not majority:  # no sign is elected where the sum is 0
+        total.mul_(signs.abs_())
+    contested = _contested(signs, divisor) if where and majority and not settled else None
+    return _signed(total.div_(divisor.clamp_(min=1)), flips), Elected(balance, contested)
+
+
+def _contested(signs: torch.Tensor, agreeing: torch.Tensor) -> torch.Tensor | None:
+    """Where a sum is 0 and a vector agrees with the majority; both tensors hold small whole numbers.
+
+    Sums of them are exact, and equal unless there is such a place. `signs` is used up.
+    """
+    if agreeing.sum() == torch.dot(signs.abs_(), agreeing):
+        return None
+    return torch.from_numpy(np.flatnonzero(signs.numpy() < agreeing.clamp(max=1).numpy()))
 
 
 def _consensus(
@@ -252,16 +263,17 @@ def _consensus(
     work: torch.Tensor,
     majority: int,
     settled: bool,
+    where: bool,
 ) -> tuple[torch.Tensor, Elected]:
-    count, (sign, _, total) = len(terms), vectors[-3:]
-    sign.copy_(_total(vectors[:count], total)).ge_(0.0).mul_(2.0).sub_(1.0)
+    count, (flips, spare, total) = len(terms), vectors[-3:]
+    _elect(_total(vectors[:count], total), 1, flips)
     weights = [term.weight for term in terms] if rule.normalize else []
-    divisor, total = _agreeing(vectors[:count], sign, total, work, weights)
-    total.mul_(sign).add_(0.0)
+    unit = all(weight == 1 for weight in weights)
+    divisor, total = _agreeing(vectors[:count], flips, total, work, None if weights and unit else weights)
     if rule.normalize:
-        nothing = sign.copy_(divisor).eq_(0.0)
-        total.div_(divisor.add_(nothing))
-    return total, Elected()
+        # Where nothing agrees the sum is 0, whatever divides it.
+        total.div_(divisor.clamp_(min=1) if unit else divisor.add_(spare.copy_(divisor).eq_(0.0)))
+    return _signed(total, flips), Elected()
 
 
 _MERGES = {"sum": _sum, "mean": _mean, "consensus": _consensus}
@@ -277,16 +289,39 @@ def _total(vectors: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
     return out
 
 
+_SIGN = -(1 << 31)  # the sign bit of a float32
+
+
+def _elect(total: torch.Tensor, majority: int, flips: torch.Tensor) -> None:
+    """The elected signs into `flips`: the sign bit where it is -. Sums of 0 take the majority's (1 or -1).
+
+    A sum is -0 only where all vectors are 0, and then the sign is nobody's.
+    """
+    bits = flips.view(torch.int32)
+    if majority > 0:
+        torch.bitwise_and(total.view(torch.int32), _SIGN, out=bits)
+    else:
+        torch.neg(total, out=flips).add_(0.0)
+        bits.bitwise_not_().bitwise_and_(_SIGN)
+
+
+def _signed(magnitudes: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
+    """The elected signs put back, every zero +0; in place."""
+    magnitudes.view(torch.int32).bitwise_xor_(flips.view(torch.int32))
+    return magnitudes.add_(0.0)
+
+
 def _agreeing(
     vectors: list[torch.Tensor],
-    sign: torch.Tensor,
+    flips: torch.Tensor,
     total: torch.Tensor,
     count: torch.Tensor,
     weights: list[float] | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How many agree (or their weights; [] asks for neither), and the sum of their magnitudes."""
     for vector in vectors:
-        vector.mul_(sign).clamp_(min=0.0)
+        vector.view(torch.int32).bitwise_xor_(flips.view(torch.int32))
+        vector.clamp_(min=0.0)
     _total(vectors, total)
     if weights == []:
         return count, total

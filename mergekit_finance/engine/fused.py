@@ -29,10 +29,11 @@ def merge(
     rule: Rule,
     majority: int = 1,
     settled: bool = False,
+    where: bool = True,
 ) -> Elected:
     """blocks.merge on the device of `base`. All tensors are there; `out` is contiguous."""
     if base.device.type == "cpu":
-        return blocks.merge(out, base, terms, rule, majority, settled)
+        return blocks.merge(out, base, terms, rule, majority, settled, where)
     if _kernel_takes(base, terms, rule):
         from mergekit_finance.engine import triton_kernels
 

@@ -16,7 +16,7 @@ from mergekit.plan import MergePlanner
 
 from mergekit_finance import integration, merging
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.merge_methods import planning
+from mergekit_finance.merge_methods import measuring, planning
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned import bound_parameters
 
@@ -63,6 +63,7 @@ def read(config: MergeConfiguration, trust_remote_code: bool) -> Opened:
             f"merge_method {config.merge_method}: a session sweeps cpt_task_arithmetic, cpt_ties and "
             "cpt_dare_ties; run any other method with mergekit-yaml"
         )
+    measuring.say_left_out(config)
     original = getattr(MergePlanner._plan, "__wrapped__", MergePlanner._plan)
     inputs, _, _ = planning.checked(planner, original, ranks=False)
     tokenizer = None

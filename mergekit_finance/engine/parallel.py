@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-ALONE = 1 << 16  # elements, a power of two: half a dozen float32 buffers of it fit a core's L2 cache
-SHARED = 1 << 18  # elements, a power of two: where workers meet at the lock, they should seldom
+ALONE = 1 << 16  # elements, a power of two: the least that a worker is called for
+SHARED = 1 << 18  # elements, a power of two: half a dozen float32 buffers of it fit the L3 cache; calls and
+# waiting at the interpreter's lock cost more in smaller blocks than the L2 cache saves
 Result = TypeVar("Result")
 _local = threading.local()
 
@@ -25,8 +26,8 @@ _local = threading.local()
 def size(count: int) -> int:
     """Elements of a block of `count`; ask on the caller's thread, not on a worker."""
     if torch.get_num_threads() == 1:
-        return ALONE
-    fair = count // (4 * torch.get_num_threads())  # so that workers end at about the same time
+        return SHARED
+    fair = count // (2 * torch.get_num_threads())  # so that workers end at about the same time
     return min(SHARED, max(ALONE, 1 << max(0, fair.bit_length() - 1)))
 
 
@@ -49,6 +50,14 @@ def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
     for future in [_pool(torch.get_num_threads()).submit(drain) for _ in range(threads)]:
         future.result()
     return results  # type: ignore[return-value]
+
+
+def alone(work: Callable[..., Result], *arguments: Any) -> Result:
+    """`work(*arguments)` with a torch of one thread: where others compete for the cores, torch's threads
+    wait for each other a hundred times longer than a short operation takes."""
+    if getattr(_local, "worker", False) or torch.get_num_threads() == 1:
+        return work(*arguments)
+    return _pool(torch.get_num_threads()).submit(work, *arguments).result()
 
 
 def buffers(count: int, size: int) -> list[torch.Tensor]:

@@ -60,29 +60,58 @@ def high_counts(base: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
 def low_counts(base: torch.Tensor, expert: torch.Tensor, bins: Iterable[int]) -> dict[int, torch.Tensor]:
     """For each of `bins`: the histogram of the lower 16 bits of what lies in it, int64 [LOW_BINS]."""
     wanted = sorted(bins)
-    parts = _pass(base, expert, lambda bits, spare: _inside(bits, spare, wanted))
-    found = {}
-    for i, high in enumerate(wanted):
-        inside = np.concatenate([part[i] for part in parts]) & 0xFFFF
-        found[high] = torch.from_numpy(np.bincount(inside, minlength=select.LOW_BINS))
-    return found
+    parts = _pass(base, expert, _inside(wanted))
+    keys = torch.from_numpy(np.concatenate(parts))
+    total = torch.bincount(keys, minlength=len(wanted) * select.LOW_BINS)
+    return dict(zip(wanted, total.view(len(wanted), select.LOW_BINS), strict=True))
 
 
-def _inside(bits: torch.Tensor, spare: torch.Tensor, bins: list[int]) -> "list[np.ndarray[Any, Any]]":
-    """For each bin the bits that fall into it, int32."""
-    if bits.device.type != "cpu":
-        return [bits[bits >> 16 == high].cpu().numpy() for high in bins]
-    # NumPy compares, extracts and sorts small blocks several times faster than torch.
-    values, offsets = bits.numpy(), spare.numpy().view(np.uint32)
-    if len(bins) > 3:
-        values.sort()
-        edges = np.array([[high << 16, (high << 16) + (1 << 16)] for high in bins])
-        return [values[first:last].copy() for first, last in np.searchsorted(values, edges)]
-    found = []
-    for high in bins:
-        np.subtract(values.view(np.uint32), np.uint32(high << 16), out=offsets)
-        found.append(values[offsets < 1 << 16])  # what is below the bin wraps around
-    return found
+def _inside(bins: list[int]) -> Bits:
+    """Of a block, the numbers [which bin, lower 16 bits] of what lies in one of the bins, int32.
+
+    NumPy compares and extracts small blocks several times faster than torch. A few bins are compared one
+    by one, many are looked up.
+    """
+    table = np.full(select.HIGH_BINS, -1, np.int32)
+    table[bins] = np.arange(len(bins)) << 16
+    lookup = torch.from_numpy(table)
+
+    def on_device(bits: torch.Tensor, spare: torch.Tensor) -> "np.ndarray[Any, Any]":
+        first = lookup.to(bits.device)[bits >> 16]
+        return (first + (bits & 0xFFFF))[first >= 0].cpu().numpy()
+
+    def compared(bits: torch.Tensor, spare: torch.Tensor) -> "np.ndarray[Any, Any]":
+        values, offsets, found = bits.numpy().view(np.uint32), spare.numpy().view(np.uint32), []
+        for i, high in enumerate(bins):
+            np.subtract(values, np.uint32(high << 16), out=offsets)  # what is below the bin wraps around
+            found.append(_where(offsets < 1 << 16, offsets).view(np.int32) + (i << 16))
+        return np.concatenate(found) if found else np.zeros(0, np.int32)
+
+    def looked_up(bits: torch.Tensor, spare: torch.Tensor) -> "np.ndarray[Any, Any]":
+        values, upper = bits.numpy(), spare.numpy()
+        np.right_shift(values, 16, out=upper)
+        first = torch.index_select(lookup, 0, spare).numpy()  # NumPy's take would hold the lock
+        np.bitwise_and(values, 0xFFFF, out=upper)
+        return _where(first >= 0, np.bitwise_or(first, upper, out=upper))
+
+    def work(bits: torch.Tensor, spare: torch.Tensor) -> "np.ndarray[Any, Any]":
+        if bits.device.type != "cpu":
+            return on_device(bits, spare)
+        return (compared if len(bins) <= 3 else looked_up)(bits, spare)
+
+    return work
+
+
+def _where(mask: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """values[mask], without a branch an element.
+
+    NumPy searches a mask with at most a tenth set byte by byte, which is slow for more than a few
+    hundredths: the rest of that tenth is set behind its end.
+    """
+    count, size = int(np.count_nonzero(mask)), mask.size
+    if size // 32 < count <= size // 10:
+        mask = np.concatenate([mask, np.ones(size // 8 + 1, dtype=bool)])
+    return values.take(np.flatnonzero(mask)[:count])
 
 
 def equal_counts(base: torch.Tensor, expert: torch.Tensor, wanted: Iterable[int]) -> dict[int, list[int]]:
@@ -113,11 +142,19 @@ def ties_end(
     size = parallel.size(base.numel()) if base.device.type == "cpu" else base.numel()
     for i, count in enumerate(equal_counts(base, expert, [bits]).get(bits, []) if equal is None else equal):
         if count >= ties:
-            part = slice(i * size, (i + 1) * size)
-            tau = expert.reshape(-1)[part].float() - base.reshape(-1)[part].float()
-            return i * size + 1 + int((select.magnitude_bits(tau) == bits).nonzero()[ties - 1])
+            first, last = i * size, min((i + 1) * size, base.numel())
+            return first + 1 + parallel.alone(_position, base, expert, first, last, bits, ties)
         ties -= count
     return ALL_TIES
+
+
+def _position(base: torch.Tensor, expert: torch.Tensor, first: int, last: int, bits: int, nth: int) -> int:
+    """Of the nth magnitude (from 1 on) that equals `bits` among the elements first..last, from first on."""
+    tau = expert.reshape(-1)[first:last].float().sub_(base.reshape(-1)[first:last].float())
+    found = select.magnitude_bits(tau) == bits
+    if found.device.type == "cpu":
+        return int(np.flatnonzero(found.numpy())[nth - 1])
+    return int(found.nonzero()[nth - 1])
 
 
 def cuts(
@@ -135,9 +172,11 @@ def cuts(
     bins = [select.kth_bin(high, k) for k in counts]
     low = low_counts(base, expert, {bin_ for bin_, _ in bins})
     found = [select.cut_at(bin_, low[bin_], rest) for bin_, rest in bins]
+    split = {cut.bits for cut in found if cut.splits_ties}
+    equal = equal_counts(base, expert, split) if split else {}
     return [
-        Cut(cut.bits, ties_end(base, expert, cut.bits, cut.ties if cut.splits_ties else None))
-        for cut in found
+        Cut(c.bits, ties_end(base, expert, c.bits, c.ties if c.splits_ties else None, equal.get(c.bits)))
+        for c in found
     ]
 
 
@@ -167,30 +206,46 @@ def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
         values, offsets = bits.numpy().view(np.uint32), spare.numpy().view(np.uint32)
         above = int(np.count_nonzero(values >= high))
         np.subtract(values, np.uint32(low), out=offsets)
-        return above, values[offsets < high - low]
+        return above, _where(offsets < high - low, offsets)
 
     found = _pass(base, expert, work)
     rest = k - sum(above for above, _ in found)
     inside = np.concatenate([between for _, between in found])
     if not 0 < rest <= inside.size:
         return None
-    bits = int(np.partition(inside, inside.size - rest)[inside.size - rest])
-    ties = rest - int(np.count_nonzero(inside > bits))
-    equal = [int(np.count_nonzero(between == bits)) for _, between in found]
+    offset, ties = _largest(inside, rest, high - low)
+    equal = [int(np.count_nonzero(between == offset)) for _, between in found]
+    bits = low + offset
     splits = ties < sum(equal) and bits > 0
     return Cut(bits, ties_end(base, expert, bits, ties if splits else None, equal))
 
 
+def _largest(values: "np.ndarray[Any, Any]", k: int, limit: int) -> tuple[int, int]:
+    """The k-th largest of uint32 numbers below `limit`, and k less how many are larger; by histograms."""
+    shift, known = max(0, limit.bit_length() - 15), 0
+    while True:
+        from_top = np.cumsum(np.bincount(values >> shift)[::-1])
+        position = int(np.searchsorted(from_top, k))
+        k -= int(from_top[position - 1]) if position else 0
+        digit = from_top.size - 1 - position
+        known += digit << shift
+        if shift == 0:
+            return known, k
+        values = _where(values >> shift == digit, values) & ((1 << shift) - 1)
+        shift = max(0, shift - 15)
+
+
 def _sampled_bounds(base: torch.Tensor, expert: torch.Tensor, k: int) -> tuple[int, int] | None:
-    """Bits [low, high) that hold the k-th magnitude, but for one case in 10,000."""
+    """Bits [low, high) that hold the k-th magnitude, but for one case in 10,000; multiples of 2^16."""
     n = base.numel()
     step = n // SAMPLE | 1  # odd: not a multiple of a row
     sample = select.magnitude_bits(expert[::step].float() - base[::step].float()).numpy()
-    sample = np.sort(sample)[::-1]
     share, size = k / n, sample.size
     margin = 4 * (share * (1 - share) * size) ** 0.5 + 2
     first, last = int(share * size - margin), int(share * size + margin) + 1
-    high = int(sample[first]) + 1 if first >= 0 else 1 << 31
-    low = int(sample[last]) if last < size else 0
-    held = int(np.count_nonzero((sample >= low) & (sample < high)))
-    return (low, high) if held <= size // 8 else None
+    up_to = np.cumsum(np.bincount(sample >> 16, minlength=select.HIGH_BINS))
+    # From the top: the sample's ranks first and last, the bins that hold them included.
+    high = int(np.searchsorted(up_to, size - first)) + 1 if first >= 0 else select.HIGH_BINS
+    low = int(np.searchsorted(up_to, size - last)) if last < size else 0
+    held = up_to[high - 1] - (up_to[low - 1] if low else 0)
+    return (low << 16, high << 16) if held <= size // 8 else None

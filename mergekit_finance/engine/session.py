@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mergekit_finance.engine import blocks, fused, select
+from mergekit_finance.engine import fused, select
 from mergekit_finance.engine.sweep import Ranks
 from mergekit_finance.errors import ModelError, RecipeError
 
@@ -229,7 +229,7 @@ class MergeSession:
 
     def _merge_all(self, values: Callable[[Held], Values]) -> None:
         """All tensors. Paper TIES elects the whole vector's majority where sums cancel: its sign is
-        guessed first, counted on the way, and what it decided is settled again if the guess was wrong."""
+        guessed first and counted on the way; if the guess was wrong, all is merged again."""
         self._densities = dict(values(self._held[0]).get("density", {}))
         if not (self._paper and self._method.ranks_whole_vector):
             for held in self._filled():
@@ -238,31 +238,22 @@ class MergeSession:
             return
         key = repr((sorted(map(repr, self._densities.items())), dict(values(self._held[0])["weight"])))
         known = self._balance.get(key)
-        guess = self._guess if known is None else _sign(known)
-        contested, balance = [], 0
+        guess, balance = self._guess if known is None else _sign(known), 0
         for held in self._filled():
             call = self._call(held, values(held))
             terms, rule = self._method.terms(call)
             with self._destination(held) as out:
-                elected = fused.merge(out, call.stored, terms, rule, guess, settled=known is not None)
+                elected = fused.merge(out, call.stored, terms, rule, guess, known is not None, where=False)
             balance += 0 if held.tied_to else elected.balance
-            if elected.contested is not None:
-                contested.append((held, elected.contested))
         if known is None:
             self._balance[key] = balance
             self._guess = _sign(balance) or 1  # densities near each other mostly agree on it
-            for held, where in contested if _sign(balance) != guess else ():
-                self._settle(held, values(held), _sign(balance), where)
+            if _sign(balance) != guess:
+                self._merge_all(values)
 
     def _filled(self) -> Iterator[Held]:
         """All but the repeats of a tied tensor, whose parameter is the tensor's own."""
         return (held for held in self._held if not (held.tied_to and held.target is None))
-
-    def _settle(self, held: Held, values: Values, majority: int, where: torch.Tensor) -> None:
-        call = self._call(held, values)
-        terms, rule = self._method.terms(call)
-        with self._destination(held, keep=True) as out:
-            blocks.settle(out, call.stored, terms, rule, majority, where)
 
     def _call(self, held: Held, values: Values) -> Any:
         from mergekit_finance.merge_methods.parameters import Call
@@ -271,7 +262,7 @@ class MergeSession:
         return replace(call, whole=self) if self._method.ranks_whole_vector else call
 
     @contextmanager
-    def _destination(self, held: Held, keep: bool = False) -> Iterator[torch.Tensor]:
+    def _destination(self, held: Held) -> Iterator[torch.Tensor]:
         """Where the merge writes: into the parameter itself if dtype and device are its own."""
         goal = None if held.target is None else held.target.data
         shape = held.group.tensors[0].shape
@@ -280,8 +271,6 @@ class MergeSession:
                 yield goal
                 return
         out = torch.empty(shape, dtype=held.dtype, device=held.device)
-        if keep and goal is not None:
-            out.copy_(goal)
         yield out
         if goal is not None:
             goal.copy_(out)

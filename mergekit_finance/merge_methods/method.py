@@ -87,7 +87,7 @@ def method_spec(name: str, title: str, paper: str, *parameters: str) -> MergeMet
         name=name,
         pretty_name=title,
         reference_url=f"https://arxiv.org/abs/{paper}",
-        parameters=specs("weight", "mask_id", "lambda", "normalize", "semantics", *parameters),
+        parameters=specs("weight", "mask_id", "lambda", "normalize", "semantics", "similarity", *parameters),
         contract=InputContract(base=BasePolicy.REQUIRED, min_non_base=1),
     )
 

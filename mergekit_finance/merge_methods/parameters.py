@@ -9,6 +9,7 @@
 | normalize | for the merge| mergekit's, per method | mergekit semantics only                      |
 | semantics | for the merge| paper   | paper or mergekit                                           |
 | seed      | for the merge| 0       | of the DARE masks                                           |
+| similarity| for the merge| false   | write similarity.json beside the merge                      |
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ _SPECS = {
         ParameterSpec("normalize", bool | None, _SHARED, None, "mergekit semantics: divide by the weights"),
         ParameterSpec("semantics", Literal["paper", "mergekit"], _SHARED, "paper", "whose definition"),
         ParameterSpec("seed", int, _SHARED, 0, "of the DARE masks"),
+        ParameterSpec("similarity", bool, _SHARED, False, "write similarity.json beside the merge"),
     )
 }
 

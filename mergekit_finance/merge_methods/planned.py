@@ -155,6 +155,16 @@ def as_stored(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
     return task.model_copy(update={"gather_tensors": plain})
 
 
+def in_files(gathered: Gathered) -> Tensors:
+    """One output tensor's inputs as the files hold them, not cast to the recipe's dtype; where a tokenizer
+    block has had its way, as aligned by it."""
+    inner = stored_gather(gathered.task)
+    if inner is not gathered.task.gather_tensors or inner.dtype is None:
+        return gathered.aligned
+    plain = inner.model_copy(update={"dtype": None})
+    return plain.execute(**{key: _load(load) for key, load in plain.arguments().items()})
+
+
 def bound_parameters(
     task: ExecuteMergeMethodTask, group: TensorGroup, specs: Sequence[ParameterSpec]
 ) -> dict[str, Any]:

@@ -5,7 +5,8 @@ For a recipe with one of our methods, `MergePlanner._plan` does this:
     check the recipe        parameters, semantics, models; no weight is read
     open the checkpoints    anew, since mergekit would reuse stale ones
     mergekit's own plan
-    check the inputs        missing tensors, shapes, NaN, Inf; the ranking of paper TIES rides along
+    check the inputs        missing tensors, shapes, NaN, Inf; the ranking of paper TIES rides along, and
+                            so does `similarity: true` where the merge goes to disk
     hand over               each planned task gets a Context beside its parameters
 
 Other methods' recipes go through untouched.
@@ -20,7 +21,8 @@ from mergekit.common import ImmutableMap, dtype_from_name
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.merge_methods import input_checks
+from mergekit_finance.merge_methods import input_checks, measuring
+from mergekit_finance.merge_methods.measuring import Measured
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, Context
 from mergekit_finance.merge_methods.planned import (
@@ -53,7 +55,23 @@ def install(host: ModuleType) -> None:
 
     plan.checks_cpt_recipes = True  # type: ignore[attr-defined]
     host.MergePlanner._plan = plan
+    host.MergePlanner.plan_to_disk = _measuring(host.MergePlanner.plan_to_disk)
     _name_broken_files(host.LoaderCache)
+
+
+def _measuring(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """`plan_to_disk`, which lets `similarity: true` be measured on the way and written at the end."""
+
+    @functools.wraps(original)
+    def plan_to_disk(planner: Any, *arguments: Any, **options: Any) -> list[Any]:
+        if not isinstance(planner._method, CptMethod):
+            return original(planner, *arguments, **options)
+        planner._measures = True
+        tasks = original(planner, *arguments, **options)
+        measured = getattr(planner, "_measured", None)
+        return measuring.finalized(tasks, measured) if measured else tasks
+
+    return plan_to_disk
 
 
 def _name_broken_files(cache: Any) -> None:
@@ -82,6 +100,9 @@ def checked(
     """Plan, check recipe and inputs; what the passes found out. `ranks=False` leaves the ranking out."""
     semantics = semantics_of(planner.config)  # before mergekit rewrites the configuration
     check_recipe(planner.config, planner._method, planner.options)
+    measured = None
+    if getattr(planner, "_measures", False) and measuring.wanted(planner.config):
+        measured = planner._measured = measuring.begin(planner.config)
     reload(planner.config.referenced_models())
     put_in_order(planner)
     try:
@@ -90,7 +111,7 @@ def checked(
         raise ModelError(f"mergekit cannot plan this merge: {fault}") from fault
     inputs, method, paper = _inputs(planner), planner._method, semantics == "paper"
     ranks = ranks and paper and method.ranks_whole_vector
-    census = _scan(inputs, method, ranks)
+    census = _scan(inputs, method, ranks, measured)
     if paper or method.draws_masks:
         census.refuse_empty()
     return inputs, census, WholeVector(inputs, census) if ranks else None
@@ -118,8 +139,8 @@ def _inputs(planner: Any) -> PlannedInputs:
     )
 
 
-def _scan(inputs: PlannedInputs, method: CptMethod, ranks: bool) -> Census:
-    """One pass over all inputs, that checks and counts."""
+def _scan(inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: Measured | None) -> Census:
+    """One pass over all inputs, that checks, counts and measures."""
 
     def bind(gathered: Gathered) -> Call:
         group = gathered.group()
@@ -132,6 +153,8 @@ def _scan(inputs: PlannedInputs, method: CptMethod, ranks: bool) -> Census:
             census.add(gathered)
         else:
             input_checks.refuse_buffers(gathered.task, gathered.aligned)
+        if measured:
+            measured.add(gathered)
     return census
 
 

@@ -19,7 +19,7 @@ from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 
-WHOLE_MERGE = ("semantics", "seed")  # one value, at the top
+WHOLE_MERGE = ("semantics", "seed", "similarity")  # one value, at the top
 CONSTANT = (*WHOLE_MERGE, "mask_id")  # no gradient, no filter
 LARGEST = 3.4028234663852886e38  # of float32, in which all is computed
 FINEST_DENSITY = 2.0**-32  # what a DARE mask can resolve
@@ -49,6 +49,7 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
         _check_paper(config, method, blocks, options)
     if method.draws_masks:
         _check_resolution(blocks)
+    _check_similarity(config)
 
 
 def semantics_of(config: MergeConfiguration) -> str:
@@ -85,6 +86,11 @@ def mask_ids(config: MergeConfiguration) -> dict[ModelReference, str]:
             written = (entry.parameters or {}).get("mask_id")
             found[entry.model] = default_mask_id(entry.model) if written is None else written
     return found
+
+
+def experts_of(config: MergeConfiguration) -> list[ModelReference]:
+    """Every expert, in the recipe's order."""
+    return list(mask_ids(config))
 
 
 def _entries(config: MergeConfiguration) -> Iterator[tuple[str, Any]]:
@@ -162,7 +168,7 @@ def _fault(name: str, value: Any, spec: ParameterSpec) -> str:
         return "" if value in SEMANTICS else f"is no semantics; {did_you_mean(value, SEMANTICS)}"
     if name == "mask_id":
         return "" if isinstance(value, str) and value else "is no name; write a string, in quotes if need be"
-    if name == "normalize":
+    if name in ("normalize", "similarity"):
         return "" if isinstance(value, bool) else "is neither true nor false"
     wanted = "whole number" if name == "seed" else "number"
     try:
@@ -234,3 +240,13 @@ def _check_resolution(blocks: list[Block]) -> None:
         for value in _scalars(block.settings.get("density", 1.0)):
             if float(value) < FINEST_DENSITY:
                 _refuse(block, "density", f"{value!r} keeps nothing; masks resolve {FINEST_DENSITY:.1g}")
+
+
+def _check_similarity(config: MergeConfiguration) -> None:
+    """It compares whole models, tensor by tensor."""
+    if (config.parameters or {}).get("similarity") and (config.slices or config.modules):
+        kind = "slices" if config.slices else "modules"
+        raise RecipeError(
+            f"parameters.similarity: compares whole models under models:, and this recipe has {kind}:; "
+            "remove it, and measure with mergekit-finance similarity"
+        )

@@ -64,14 +64,13 @@ def similarity(
 
     _check(base, models, device)
     stream = Stream([base, *models])
-    accumulator = Accumulator(base, models, device=device, threads=threads, everything=everything)
-    with tqdm(
-        total=stream.bytes, unit="B", unit_scale=True, desc="similarity", leave=False, disable=quiet
-    ) as bar:
-        try:
+    size = {"total": stream.bytes, "unit": "B", "unit_scale": True}
+    try:
+        accumulator = Accumulator(base, models, device=device, threads=threads, everything=everything)
+        with tqdm(**size, desc="similarity", leave=False, disable=quiet) as bar:
             stream.measure(accumulator, bar.update)
-        except torch.OutOfMemoryError as fault:
-            raise ModelError(f"similarity: {device} ran out of memory; --device cpu needs none") from fault
+    except torch.OutOfMemoryError as fault:
+        raise ModelError(f"similarity: {device} ran out of memory; --device cpu needs none") from fault
     return table.result(accumulator, stream.skipped)
 
 

@@ -5,6 +5,7 @@ Every block's sums are made by one thread, and the sums of blocks, spans and ten
 order: the result is the same to the last bit for any number of threads, on one machine.
 """
 
+import logging
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import torch
 
 from mergekit_finance.errors import ModelError
 
+LOG = logging.getLogger(__name__)
 Source = Callable[[int, int], torch.Tensor]  # elements start..stop of one flat tensor, in any dtype
 
 BINS = 1 << 15  # of the upper 16 bits of |x| as float32: 8 of exponent, 7 of mantissa
@@ -189,7 +191,7 @@ class Accumulator:
         self._device, self._span, self._block = device, GPU_SPAN if gpu else SPAN, GPU_SPAN if gpu else BLOCK
         threads = threads or (2 if gpu else torch.get_num_threads())  # two: one reads, one computes
         self._pool = ThreadPoolExecutor(threads)
-        self._spaces = [self._workspace() for _ in range(threads)]
+        self._spaces = self._workspaces(threads)
         self._free: queue.SimpleQueue[Workspace] = queue.SimpleQueue()
         for space in self._spaces:
             self._free.put(space)
@@ -229,8 +231,17 @@ class Accumulator:
         """The base, then the models."""
         return [self.base, *self.models]
 
-    def _workspace(self) -> Workspace:
-        return Workspace(len(self.names), self._span, self._block, self._device, self.everything)
+    def _workspaces(self, count: int) -> list[Workspace]:
+        """As large as fit: a device that runs out of memory is given spans of a quarter, down to a CPU's."""
+        sizes = len(self.names), self._span, self._block, self._device, self.everything
+        try:
+            return [Workspace(*sizes) for _ in range(count)]
+        except torch.OutOfMemoryError:
+            if self._span <= SPAN:
+                raise
+        self._span = self._block = max(SPAN, self._span // 4)
+        LOG.warning("%s ran out of memory: measuring %d elements at a time", self._device, self._span)
+        return self._workspaces(count)
 
     def _part(self, sources: Sequence[Source], low: int, size: int) -> Sums:
         space = self._free.get()

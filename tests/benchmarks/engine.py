@@ -15,6 +15,8 @@ from mergekit_finance.engine import blocks, ranking
 from mergekit_finance.engine.blocks import Cut, Mask, Rule, Term
 from mergekit_finance.engine.masks import keep_mask, mask_key
 
+BARS = {"mask, one model": "6"}
+
 
 def best(work: Callable[[], object], repeats: int) -> float:
     times = []
@@ -56,10 +58,12 @@ def main() -> None:
         "DARE-TIES, paper": lambda: blocks.merge(out, base, dropped, Rule("mean")),
         "a sort of one model": lambda: sorted_cut(base[: n // 8], a[: n // 8], n // 16),
     }
-    print(f"{n} elements, {torch.get_num_threads()} threads, best of {options.repeats}: ns an element")
+    print(f"{n} elements, {torch.get_num_threads()} threads, best of {options.repeats}")
+    print(f"{'':30}{'ns an element':>14}{'bar':>6}")
     for name, work in parts.items():
         size = n // 8 if "sort" in name else n
-        print(f"{name:30}{1e9 * best(work, options.repeats) / size:>8.2f}", flush=True)
+        took = 1e9 * best(work, options.repeats) / size
+        print(f"{name:30}{took:>14.2f}{BARS.get(name, '-'):>6}", flush=True)
 
 
 if __name__ == "__main__":

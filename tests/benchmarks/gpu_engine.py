@@ -1,21 +1,27 @@
 """The GPU kernels: bits against the CPU, and the time of a point over 16 Llama-3-8B layers.
 
-python tests/benchmarks/gpu_engine.py [--small] [--device cuda]
+python tests/benchmarks/gpu_engine.py [--small] [--device cuda] [--devices cuda:0,cuda:1]
 
-Needs torch and a GPU; neither mergekit nor transformers. Random bf16: a base and two experts, in the
+Also similarity: the device's numbers against the CPU's, and its time. With --devices, tensors placed as a
+MergeSession places them over several GPUs: bits and time of a point; skipped where they are not there.
+Needs torch and a GPU; neither mergekit nor transformers nor click. Random bf16: a base and two experts, in the
 shapes of 16 layers of Llama-3-8B with embedding and head (4.54 B elements, 36 GB with the output).
 Bars on one H200: a Task Arithmetic point 12 ms, a TIES point after preparation 15 ms, 0 elements
-different from the CPU given the same cuts.
+different from the CPU given the same cuts; similarity within 1e-12 of the CPU's.
 """
 
 import argparse
+import importlib.util
+import math
 import statistics
 import sys
 import time
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,10 +31,16 @@ if "mergekit_finance" not in sys.modules:
     package = types.ModuleType("mergekit_finance")
     package.__path__ = [str(ROOT)]
     sys.modules["mergekit_finance"] = package
+if importlib.util.find_spec("click") is None:  # errors.py derives from it, for the commands' sake
+    sys.modules["click"] = types.ModuleType("click")
+    sys.modules["click"].ClickException = type("ClickException", (Exception,), {})  # type: ignore
 
 from mergekit_finance.engine import blocks, fused, ranking, select  # noqa: E402
 from mergekit_finance.engine.blocks import Cut, Elected, Mask, Rule, Term  # noqa: E402
 from mergekit_finance.engine.masks import keep_mask, mask_key  # noqa: E402
+from mergekit_finance.engine.session import Held, place  # noqa: E402
+from mergekit_finance.similarity import table  # noqa: E402
+from mergekit_finance.similarity.measures import Accumulator  # noqa: E402
 
 HIDDEN, MLP, NARROW, VOCAB = 4096, 14336, 1024, 128256
 LAYER = {
@@ -194,6 +206,135 @@ def benchmark(data: dict[str, Models], device: str, merge: Callable[..., object]
         print(f"  {operator:20}{middle:>12.2f}{spread:>9.2f}{rate:>9.0f}{bar:>7}{graph:>12}", flush=True)
 
 
+# ---- similarity
+
+
+def measure(data: dict[str, Models], device: str, everything: bool = True) -> dict[str, Any]:
+    """What `mergekit-finance similarity --device` finds, from tensors in memory instead of files."""
+    accumulator = Accumulator("base", ["a", "b"], device=device, everything=everything)
+    for name, (base, a, b) in data.items():
+        accumulator.add(name, base, {"a": a, "b": b})
+    return table.result(accumulator)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if parts is None:
+        yield value
+    else:
+        for part in parts:
+            yield from leaves(part)
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest relative difference of two results; infinite where they are not the same but for floats."""
+    worst = 0.0
+    for x, y in zip(leaves(one), leaves(other), strict=True):
+        if isinstance(x, float) and isinstance(y, float):
+            worst = max(worst, abs(x - y) / max(abs(x), abs(y), 1e-300))
+        elif x != y:
+            return math.inf
+    return worst
+
+
+def similarity(data: dict[str, Models], device: str, least: int) -> None:
+    """The device's numbers against the CPU's on the smaller tensors, then the time of all."""
+    part: dict[str, Models] = {}
+    for name, models in sorted(data.items(), key=lambda item: item[1][0].numel()):
+        if sum(m[0].numel() for m in part.values()) < least:
+            part[name] = models
+    host: dict[str, Models] = {n: tuple(t.cpu() for t in m) for n, m in part.items()}  # type: ignore[misc]
+    n = sum(m[0].numel() for m in part.values())
+    found = distance(measure(part, device), measure(host, "cpu"))
+    print(f"similarity: {n / 1e6:.0f} M elements on {device}, largest relative difference from the CPU: "
+          f"{found:.1e} (bar: 1e-12)")  # fmt: skip
+    total = sum(m[0].numel() for m in data.values())
+    for everything, label in ((False, "L2 and cosines"), (True, "everything")):
+        for place_, chosen, size in (("resident", data, total), ("from host memory", host, n)):
+            start = time.perf_counter()
+            measure(chosen, device, everything)
+            took = time.perf_counter() - start
+            rate = f"{6 * size / took / 1e9:.0f} GB/s"
+            print(f"  {label:16}{place_:18}{size / 1e9:>7.2f} B{took:>8.2f} s{rate:>12}", flush=True)
+
+
+# ---- several devices
+
+
+@dataclass(frozen=True)
+class Entry:
+    """mergekit's TensorEntry, as far as `place` looks at it."""
+
+    tensor: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """mergekit's TensorGroup, as far as `place` looks at it."""
+
+    entries: tuple[Entry, ...]
+    metadata: Any
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return [entry.tensor for entry in self.entries]
+
+
+def held_of(data: dict[str, Models]) -> list[Held]:
+    groups = [Group(tuple(map(Entry, m)), types.SimpleNamespace(name=n)) for n, m in data.items()]
+    return [Held(g, {}, torch.device("cpu"), torch.bfloat16, None) for g in groups]
+
+
+def missing(devices: list[str]) -> list[str]:
+    def usable(name: str) -> bool:
+        try:
+            torch.zeros(1, device=name).item()
+        except (RuntimeError, AssertionError):
+            return False
+        return True
+
+    return [name for name in devices if not usable(name)]
+
+
+def sharded(data: dict[str, Models], names: list[str]) -> None:
+    """A point over several devices, and over the first alone: the same bits, in what time."""
+    if absent := missing(names):
+        print(f"several devices: skipped, {', '.join(absent)} cannot be used here")
+        return
+    outs = []
+    for chosen in (names[:1], names):
+        devices = [torch.device(name) for name in chosen]
+        held = held_of(data)
+        place(held, devices)
+        spread = [sum(h.size for h in held if h.device == d) / 1e9 for d in dict.fromkeys(devices)]
+        points = {h.name: torch.empty_like(h.group.tensors[0]) for h in held}
+
+        def run(held: list[Held] = held, points: dict[str, torch.Tensor] = points) -> None:
+            for h in held:  # launches return at once: devices work side by side
+                models = tuple(h.inputs().tensors) if h.streamed else tuple(h.group.tensors)
+                quick_merge(points[h.name], models[0], *terms_of(models, h.name, "TA", []))
+
+        run()
+        middle = waited(run, devices)
+        print(f"  {','.join(chosen):24}{middle:>9.2f} ms a point; GB held: {spread}", flush=True)
+        outs.append({n: bits(t) for n, t in points.items()})
+    different = sum(int((outs[0][n] != outs[1][n]).sum()) for n in outs[0])
+    print(f"several devices: {different} elements differ from one device (bar: 0)")
+
+
+def waited(work: Callable[[], object], devices: list[torch.device], repeats: int = 9) -> float:
+    """Median ms until all devices are done."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        for device in devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
 def quick_merge(*arguments: object) -> object:
     """The kernel as a prepared point runs it: the majority is known, nothing is counted or waited for."""
     return fused.merge(*arguments, settled=True)  # type: ignore[arg-type]
@@ -213,6 +354,7 @@ def main() -> None:
     global OUT
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--devices", help="cuda:0,cuda:1: a point over several, too")
     parser.add_argument("--small", action="store_true", help="1 layer, a 64th of its size")
     options = parser.parse_args()
     device, start = options.device, time.perf_counter()
@@ -227,6 +369,9 @@ def main() -> None:
     section("bits of the plain path", lambda: check(data, least // 8, fused.plain_merge, "plain torch"))
     section("ranking", lambda: check_ranking(data, device))
     section("time", lambda: benchmark(data, device, quick_merge, f"{fused.describe(device)} kernel"))
+    section("similarity", lambda: similarity(data, device, least))
+    if options.devices:
+        section("several devices", lambda: sharded(data, options.devices.split(",")))
     print(f"took {time.perf_counter() - start:.0f} s")
 
 

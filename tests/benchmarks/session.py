@@ -52,16 +52,20 @@ def measure(folder: Path, runs: int) -> None:
         opened, prepared, points = map(float, line.split())
         inside += opened + prepared + points
         print(f"{method}: open {opened:.1f} s, prepare {prepared:.1f} s, ten points {points:.1f} s")
+    print(f"the session {inside:.1f} s, its process with imports {whole:.1f} s")
+    print(
+        f"{'mergekit-yaml':18}{'TA':>8}{'TIES':>8}{'twenty':>9}{'/ session':>16}{'/ its process':>16}{'bar':>6}"
+    )
     for label, methods in (("our methods", OPERATORS), ("mergekit's own", OPERATORS.values())):
         medians = []
         for method in methods:
             extra = {"semantics": "paper"} if method.startswith("cpt_") else {}
             medians.append(statistics.median(run(folder, recipe(method, **extra))[0] for _ in range(runs)))
-        total = 10 * sum(medians)
+        total, bar = 10 * sum(medians), "20" if methods is not OPERATORS else "-"
         print(
-            f"twenty mergekit-yaml runs, {label} (10 x medians {medians[0]:.1f} s, {medians[1]:.1f} s of "
-            f"{runs}): {total:.0f} s = {total / inside:.1f} x the session ({inside:.1f} s), "
-            f"{total / whole:.1f} x its process with imports ({whole:.1f} s); bar 20 x"
+            f"{label:18}{medians[0]:>8.1f}{medians[1]:>8.1f}{total:>9.0f}{total / inside:>16.1f}"
+            f"{total / whole:>16.1f}{bar:>6}",
+            flush=True,
         )
 
 

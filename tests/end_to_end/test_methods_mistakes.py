@@ -161,6 +161,10 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
         with_(f"{FIRST}.mask_id", "math"),
         "mask_id 'math' belongs to both .*finance and",
     ),
+    ("similarity is a word", "cpt_ties", with_("parameters.similarity", "yes"), "'yes' is neither true nor"),
+    ("similarity is a number", "cpt_ties", with_("parameters.similarity", 1), "1 is neither true nor false"),
+    ("similarity of one model", "cpt_ties", with_(f"{FIRST}.similarity", True), "one value for all models"),
+    ("similarity, misspelt", "cpt_ties", with_("parameters.similarty", True), "did you mean 'similarity'"),
     ("density too fine", "cpt_dare_ties", with_("parameters.density", 1e-10), "1e-10 keeps nothing"),
     ("no base", "cpt_ties", lambda s: s.pop("base_model"), "base_model is missing: cpt_ties needs"),
     (
@@ -204,6 +208,11 @@ def test_slices_in_paper_semantics(models: Path, tmp_path: Path, method: str) ->
 
 
 @pytest.mark.usefixtures("unread")
+def test_similarity_of_slices(models: Path, tmp_path: Path) -> None:
+    settings = slices(recipe(models, "cpt_ties", semantics="mergekit", similarity=True))
+    assert "similarity: compares whole models" in refused(settings, tmp_path, RecipeError)
+
+
 def test_a_typo_in_slices(models: Path, tmp_path: Path) -> None:
     settings = slices(recipe(models, "cpt_ties", each={"densty": 0.2}, semantics="mergekit"))
     assert refused(settings, tmp_path, RecipeError).startswith("slices[0].sources[0] (")

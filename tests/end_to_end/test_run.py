@@ -174,3 +174,12 @@ def test_a_model_that_is_not_there_is_named(tmp_path, monkeypatch, reference, me
 def test_an_unknown_task_lists_ours():
     with pytest.raises(DataError, match="unknown task 'finance_bench_fbp'. did you mean 'finance_bench_fpb'"):
         _ = Harness(("finance_bench_fbp",)).loaded
+
+
+def test_a_recipe_that_asks_for_similarity_runs_and_says_that_there_is_no_folder_for_it(
+    recipe, tmp_path, caplog
+):
+    result, _ = go(recipe(("lambda: 0.5", "lambda: 0.5\n  similarity: true")), tmp_path / "out")
+    assert "gain" in result["tasks"][TASK]
+    assert sum("similarity: true is left out" in r.message for r in caplog.records) == 1
+    assert not list((tmp_path / "out").rglob("similarity.json"))

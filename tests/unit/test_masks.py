@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from mergekit_finance.engine import masks as engine
 from mergekit_finance.merge_methods import masks
 from mergekit_finance.merge_methods.masks import keep_mask, mask_key, threshold
 
@@ -58,15 +59,29 @@ def test_the_mask_never_changes() -> None:
 GOLDEN = "1000111001111111011100011011111111101000110111110101101111110100"
 
 
-def test_block_size_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, threads = mask(n=300_001), torch.get_num_threads()
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """One mask of 300,001 elements, in blocks of several sizes and with several threads."""
+    found, threads = [], torch.get_num_threads()
     try:
-        for block, count in ((1 << 10, 1), (1 << 18, 2), (1 << 24, 2)):
-            monkeypatch.setattr(masks, "BLOCK_CPU", block)
+        for block, count in ((1 << 20, 1), (1 << 10, 1), (1 << 18, 2), (1 << 24, 2)):
+            monkeypatch.setattr(engine, "BLOCK_CPU", block)  # where keep_mask looks it up
             torch.set_num_threads(count)
-            assert torch.equal(mask(n=300_001), expected)
+            found.append(mask(n=300_001))
     finally:
         torch.set_num_threads(threads)
+    return found
+
+
+def test_block_size_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = in_blocks(monkeypatch)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_mask_that_depends_on_its_blocks_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = engine._hash
+    monkeypatch.setattr(engine, "_hash", lambda start, *rest: original(0, *rest))
+    first, *others = in_blocks(monkeypatch)
+    assert [torch.equal(first, other) for other in others] == [False, False, True]  # one block, as the first
 
 
 def test_the_flat_index_counts_not_the_shape() -> None:
