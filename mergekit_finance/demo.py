@@ -1,52 +1,43 @@
-"""`mergekit-finance demo`: the main job from checkpoints to a table, on any machine, offline."""
+"""`mergekit-finance demo`: the three-stage study on the lab's four trained models, anywhere, offline."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance.data.loader import SAMPLE
-from mergekit_finance.data.mirror import VARIABLE
-from mergekit_finance.evaluation import Harness
-from mergekit_finance.recipe import load
-from mergekit_finance.run import DEFAULT_TASKS, Run
+from mergekit_finance.lab.export import export
+from mergekit_finance.paths import bundled
+from mergekit_finance.study.config import Study, load, parse
+from mergekit_finance.study.run import StudyRun
 
-RECIPE = """\
-# Stage 2 of the study on tiny local models: finance and math expert, merged by Task Arithmetic.
-merge_method: cpt_task_arithmetic
-base_model: {models}/base
-models:
-  - model: {models}/finance
-  - model: {models}/math
-parameters:
-  lambda: 0.5
-dtype: float32
-out_dtype: bfloat16
-finance:
-  stage: 2
-  constituents: [{models}/finance, {models}/math]
-  citation: Ilharco et al., Editing Models with Task Arithmetic, arXiv 2212.04089
-"""
+LAMBDA = 0.4  # of the short demo: between the two ends of what a sweep would try
 
 
-def demo(out: Path, limit: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make models where there are none, merge two, evaluate, and return gain.json's content."""
-    from mergekit_finance.tiny import make_family
+def demo(
+    out: Path, full: bool, limit: int | None, workers: int | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Export the lab, run the study (one λ, or with `full` every point), build its report."""
+    from mergekit_finance.reporting.writing import build
 
-    folder = out / "tiny"
-    if not (folder / "japanese" / "tokenizer.json").is_file():
-        say(f"make four tiny Llamas with random weights in {folder}")
-        make_family(folder, scale=0.03)  # far enough apart to answer differently
-    recipe = out / "recipe.yml"
-    recipe.write_text(RECIPE.format(models=_written(folder)), encoding="utf-8")
-    mirror = os.environ.get(VARIABLE)
-    metadata = {"tokenizer": str(folder / "base")} | ({} if mirror else {"source": SAMPLE})
-    say(
-        f"rows: {mirror or f'the handful that this project wrote (set {VARIABLE} to a mirror for real ones)'}"
-    )
-    return Run(load(recipe), Harness(DEFAULT_TASKS, limit=limit, metadata=metadata), out, say=say)()
+    out.mkdir(parents=True, exist_ok=True)
+    say(f"the lab's four trained models go to {out / 'lab'}")
+    export(out / "lab")
+    study = study_of(out / "lab", full, workers)
+    where = out / ("full" if full else "study")
+    say(f"{len(study.experts)} experts, {'all points of recipes/lab/study.yml' if full else f'λ {LAMBDA}'}")
+    found = StudyRun(study, where, "cpu", limit or study.limit, "the demo's study", say=say)()
+    build(where)
+    return found
 
 
-def _written(folder: Path) -> str:
-    """The path as a recipe must write it: relative ones begin with ./ or mergekit asks the Hub."""
-    return str(folder) if folder.is_absolute() or str(folder).startswith(".") else f"./{folder}"
+def study_of(lab: Path, full: bool, workers: int | None = None) -> Study:
+    """The bundled study of the lab, its models in `lab`."""
+    found = load(bundled("recipes") / "lab" / "study.yml").model_dump(by_alias=True, exclude_none=True)
+    place = str(lab) if lab.is_absolute() else f"./{lab}"
+    found["base"] = f"{place}/base"
+    for name, expert in found["experts"].items():
+        expert["model"] = f"{place}/{name}"
+    if not full:
+        found["operators"] = {"task_arithmetic": {"lambda": LAMBDA}}
+    if workers:
+        found["workers"] = workers
+    return parse(found, "the demo's study")

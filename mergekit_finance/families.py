@@ -24,15 +24,16 @@ class Family:
 
 
 def builtin_families() -> Sequence[Family]:
-    return (_tiny(), _llama3())
+    local = _local("tiny", "random weights"), _local("lab", "trained on the lab's world")
+    return (*local, _llama3(), _llama2())
 
 
-def _tiny() -> Family:
+def _local(name: str, note: str) -> Family:
+    """Models that this project makes, written ./NAME/base and so on."""
     experts = {
-        skill: Expert(f"./tiny/{skill}", "Apache-2.0", "random weights")
-        for skill in ("finance", "math", "japanese")
+        skill: Expert(f"./{name}/{skill}", "Apache-2.0", note) for skill in ("finance", "math", "japanese")
     }
-    return Family("tiny", "./tiny/base", "Apache-2.0", experts)
+    return Family(name, f"./{name}/base", "Apache-2.0", experts)
 
 
 def _llama3() -> Family:
@@ -52,5 +53,24 @@ def _llama3() -> Family:
                 "its card's licence conflicts with its base's",
             ),
             "japanese": Expert("tokyotech-llm/Llama-3-Swallow-8B-v0.1", "llama3"),
+        },
+    )
+
+
+def _llama2() -> Family:
+    return Family(
+        "llama2-7b",
+        "meta-llama/Llama-2-7b-hf",
+        "llama2",
+        {
+            "finance": Expert(
+                "./finance-cpt-of-Llama-2-7b",
+                "unknown",
+                "to be replaced: we know of no finance continual pre-training of Llama-2-7B that fits",
+            ),
+            "math": Expert("gair-prox/Llama-2-7B-ProXMath", "unknown", "float32 checkpoint"),
+            "japanese": Expert(
+                "elyza/ELYZA-japanese-Llama-2-7b", "llama2", "rms_norm_eps 1e-6; a merge takes the base's"
+            ),
         },
     )

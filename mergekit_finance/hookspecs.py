@@ -44,4 +44,5 @@ def finance_families() -> "Sequence[Family]":
 
 @hookspec
 def finance_report_sections() -> "Sequence[Section]":
-    """Sections of the report that `mergekit-finance run` prints, in this order."""
+    """Sections of the report that `mergekit-finance run` prints, in this order; those with `render_study`
+    also stand at the end of a study's report.html."""

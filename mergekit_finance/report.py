@@ -9,11 +9,15 @@ from mergekit_finance.models import short_name
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the report. `render` gets the content of gain.json; empty text leaves it out."""
+    """One section of the report. `render` gets the content of gain.json; empty text leaves it out.
+
+    `render_study` gets a study's summary.json; its text stands at the end of report.html.
+    """
 
     name: str
     title: str
     render: Callable[[Mapping[str, Any]], str]
+    render_study: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def builtin_sections() -> Sequence[Section]:

@@ -3,7 +3,7 @@
 import click
 
 from mergekit_finance import __version__
-from mergekit_finance.cli import data, info, lab, run, similarity, study
+from mergekit_finance.cli import card, data, info, lab, recipes, report, run, share, similarity, study
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -14,6 +14,10 @@ def main() -> None:
     \b
     mergekit-finance demo                      the whole path on tiny models, offline
     mergekit-finance run recipe.yml -o out     merge, evaluate, print Gain and Outperform Gap
+    mergekit-finance report out                figures and one page from a study's results
+    mergekit-finance card out -o card          a point as a model card, ready for the Hub
+    mergekit-finance share card --repo me/it   send it there; --dry-run lists what would go
+    mergekit-finance recipes copy lab .        the bundled recipes and studies
     mergekit-finance similarity --base B M1 M2 how far apart checkpoints are
     mergekit-finance data adopt FOLDER         make a mirror from raw dataset files
     mergekit-finance data pull                 or fetch them
@@ -27,11 +31,14 @@ for command in (
     run.run,
     run.demo,
     study.study,
+    report.report,
     similarity.similarity,
     data.data,
+    card.card,
+    share.share,
     lab.lab,
     info.tasks,
-    info.recipes,
+    recipes.recipes,
     info.plugins,
 ):
     main.add_command(command)

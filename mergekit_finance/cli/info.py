@@ -1,4 +1,4 @@
-"""`tasks`, `recipes`, `plugins`: what is installed."""
+"""`tasks`, `plugins`: what is installed."""
 
 import click
 
@@ -19,15 +19,6 @@ def tasks(path: bool) -> None:
         return
     for file in sorted(folder.rglob("*.yaml")):
         click.echo(f"{file.stem.lstrip('_'):40} {file}")
-
-
-@click.command()
-def recipes() -> None:
-    """The bundled recipes; each is a file that mergekit-yaml runs."""
-    from mergekit_finance.paths import bundled
-
-    for file in sorted(bundled("recipes").rglob("*.yml")):
-        click.echo(file)
 
 
 @click.command()

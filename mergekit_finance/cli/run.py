@@ -90,22 +90,30 @@ def run(
 @click.command(
     epilog="""\b
 Examples:
-  mergekit-finance demo
-  FINANCE_BENCH_DATA=mirror mergekit-finance demo --limit 50      # on real rows
+  mergekit-finance demo                      two minutes on two cores
+  mergekit-finance demo --full               every point: about half an hour
 """
 )
 @click.option(
     "-o", "--out", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path)
 )
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(min=1), help="First N items of every task."
-)
-def demo(out: Path, limit: int) -> None:
-    """The main job on tiny local models: make them, merge two, evaluate, print Gain and OG."""
+@click.option("--full", is_flag=True, help="Sweep all three operators, select, and report.")
+@click.option("--limit", type=click.IntRange(min=1), help="First N items of every task.  [default: 32]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
+    """The three-stage study on four tiny trained models: merge, evaluate, decide, and draw. Offline."""
     from mergekit_finance.demo import demo as make
+    from mergekit_finance.study import verdict
 
-    out.mkdir(parents=True, exist_ok=True)
-    _show(make(out, limit, lambda text: click.echo(text, err=True)), out)
+    try:
+        found = make(out, full, limit, workers, lambda text: click.echo(text, err=True))
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
+        raise SystemExit(130) from None
+    where = out / ("full" if full else "study")
+    click.echo(
+        f"\n{verdict.text(found)}\n\nLook at {where / 'report.html'}; numbers in {where / 'summary.json'}"
+    )
 
 
 def default_device() -> str:

@@ -60,13 +60,12 @@ def _options(command: Any) -> Any:
 def run(file: Path, out: Path, budget: float | None, workers: int | None, **asked: Any) -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
     from mergekit_finance.study import verdict
+    from mergekit_finance.study.planning import fit
 
     made = _made(file, out, workers=workers, **asked)
-    if budget:
-        from mergekit_finance.study.planning import fit
-
-        fit(made, budget)
     try:
+        if budget:
+            fit(made, budget)
         found = made()
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)

@@ -24,13 +24,15 @@ Cell = dict[str, float]
 Table = dict[str, dict[str, Cell]]
 
 
-def profile(folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES) -> Table:
+def profile(
+    folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES, tasks: Sequence[str] = tuple(PROMPTS)
+) -> Table:
     """Per task and role: score, and its share of the range above chance with a 95 % interval."""
     from mergekit_finance.evaluation import Harness
 
     metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
-    harness = Harness([PREFIX + task for task in PROMPTS], limit, batch_size=32, metadata=metadata)
-    table: Table = {task: {} for task in PROMPTS}
+    harness = Harness([PREFIX + task for task in tasks], limit, batch_size=32, metadata=metadata)
+    table: Table = {task: {} for task in tasks}
     for role in roles:
         for task, samples in _samples(harness, folder / role).items():
             table[task][role] = cell(task, samples)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.study import effects, operators, predictors, select, verdict
-from mergekit_finance.study.config import dump
+from mergekit_finance.study.config import identity
 from mergekit_finance.study.loading import Loaded, load
 from mergekit_finance.study.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.study.statistics.contrasts import difference, score
@@ -32,7 +32,7 @@ def summary(out: Path) -> dict[str, Any]:
     figure = predictors.table(loaded, similarity, best)
     content = {
         "format": FORMAT,
-        "study": dump(loaded.study),
+        "study": identity(loaded.study),
         "limit": loaded.limit,
         "selection": _selection(loaded),
         "models": _models(loaded, found),
@@ -51,7 +51,8 @@ def _selection(loaded: Loaded) -> dict[str, Any]:
     chosen = loaded.study.selection
     return {
         "same_items": chosen.same_items,
-        "share": None if chosen.same_items else chosen.share,
+        "split": loaded.splits,
+        "share": chosen.share if loaded.splits else None,
         "seed": chosen.seed,
         "optimism_of_choosing_and_reporting_on_the_same_items": {
             k: round(v, 6) for k, v in select.optimism(loaded).items()

@@ -56,17 +56,24 @@ class Loaded:
         chosen = self.study.selection
         return sides(next(iter(self.tables.values())), datasets, chosen.share, chosen.seed)
 
+    @property
+    def splits(self) -> bool:
+        """Whether items are split: not where nothing is swept, nor where study.yml says not to."""
+        chosen = {(tuple(p["combination"]), p["operator"]) for p in self.points.values()}
+        swept = len(chosen) < len(self.points) or len(self.study.operators.present()) > 1
+        return swept and not self.study.selection.same_items
+
     @cached_property
     def selection(self) -> dict[str, TaskScores]:
         """Every task on the items that choose hyperparameters."""
-        if self.study.selection.same_items:
+        if not self.splits:
             return self.full
         return {task: scores.take(self._sides[task]) for task, scores in self.full.items()}
 
     @cached_property
     def report(self) -> dict[str, TaskScores]:
         """Every task on the items that are reported."""
-        if self.study.selection.same_items:
+        if not self.splits:
             return self.full
         return {task: scores.take(~self._sides[task]) for task, scores in self.full.items()}
 

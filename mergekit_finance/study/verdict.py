@@ -83,23 +83,23 @@ def _macro_of_point(found: Summary, kind: str, point: str) -> float:
 
 
 def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
-    """Complementarity and emergence: the merge against its best constituent, task by task and in all."""
+    """Complementarity and emergence: the merge against its best constituent, as a whole and task by task."""
     for name, known, row in _of_stage(found, stage):
         tested = row["sets"].get("own") or row["sets"]["macro"]
-        word = {"above": _WORDS[about], "below": "interfere", "unclear": "no clear verdict"}[
-            sign(tested["og"])
-        ]
+        gap = tested["over_best_parent"]
+        word = {"above": _WORDS[about], "below": "interference", "unclear": "no clear verdict"}[sign(gap)]
         better = [t for t, v in row["tasks"].items() if v["verdict"] == "outperforms"]
         yield (
             about,
-            f"{title(name)} ({_how(found, known['selected'])}): {word}; over the "
-            f"{len(tested['tasks'])} tasks of their skills Macro-OG {interval(tested['og'])}, "
-            f"Macro-Gain {interval(tested['gain'])}; "
-            f"{_listed('outperforms the best constituent on', better)}.",
+            f"{title(name)} ({_how(found, known['selected'])}): {word}: over the "
+            f"{len(tested['tasks'])} tasks of their skills {interval(gap)} against the best constituent, "
+            f"{tested['best_parent']}; Macro-Gain {interval(tested['gain'])}; Macro-OG, against the best "
+            f"constituent of each task, {interval(tested['og'])}; "
+            f"{_listed('outperforms all of them on', better)}.",
         )
 
 
-_WORDS = {"complementarity": "they complement each other", "emergence": "emergence in the macro"}
+_WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
 
 
 def _interference(found: Summary) -> Iterator[tuple[str, str]]:
@@ -183,6 +183,11 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
             "caution",
             f"{len(small)} of {len(found['tasks'])} tasks have fewer than 100 clusters to report on: "
             "they get numbers, but no verdict of their own.",
+        )
+    if not found["selection"]["split"] and not found["selection"]["same_items"]:
+        yield (
+            "caution",
+            "nothing was swept, so all items are reported; what to ship was chosen on the same items.",
         )
     gap = found["selection"]["optimism_of_choosing_and_reporting_on_the_same_items"]["mean"]
     if found["selection"]["same_items"]:

@@ -162,8 +162,10 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing(recipe, mkf, tmp_path, c
 
 
 @pytest.mark.slow
-def test_the_demo_prints_the_table_and_says_that_weights_are_random(mkf, tmp_path):
-    done = mkf("demo", "--limit", 3, cwd=tmp_path)
+def test_the_demo_runs_the_study_on_the_lab_and_draws_it(mkf, tmp_path):
+    done = mkf("demo", "--limit", 4, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "| macro" in done.stdout and "Outperform Gap" in done.stdout and "RANDOM" in done.stdout
-    assert (tmp_path / "demo" / "gain.json").is_file()
+    assert "finance + math + japanese" in done.stdout and "Ship" in done.stdout
+    assert "nothing was swept" in done.stdout
+    assert (tmp_path / "demo" / "study" / "report.html").stat().st_size > 10_000
+    assert len(list((tmp_path / "demo" / "study" / "points").iterdir())) == 4 + 7

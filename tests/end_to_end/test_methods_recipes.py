@@ -14,15 +14,23 @@ from methods_helpers import EXPERTS, WORDS, random_models, run, stored, write_to
 
 from mergekit_finance.merge_methods.compare import OPERATORS
 from mergekit_finance.paths import bundled
+from mergekit_finance.recipes_export import export
 
 RECIPES = bundled("recipes")
 FAMILIES = {
     "tiny": {name: f"./tiny/{name}" for name in ("base", *EXPERTS)},
+    "lab": {name: f"./lab/{name}" for name in ("base", *EXPERTS)},
     "llama3-8b": {
         "base": "meta-llama/Meta-Llama-3-8B",
         "finance": "instruction-pretrain/finance-Llama3-8B",
         "math": "MathGenie/MathCoder2-Llama-3-8B",
         "japanese": "tokyotech-llm/Llama-3-Swallow-8B-v0.1",
+    },
+    "llama2-7b": {
+        "base": "meta-llama/Llama-2-7b-hf",
+        "finance": "./finance-cpt-of-Llama-2-7b",  # a place for the user's own
+        "math": "gair-prox/Llama-2-7B-ProXMath",
+        "japanese": "elyza/ELYZA-japanese-Llama-2-7b",
     },
 }
 SHORT = {"ta": "cpt_task_arithmetic", "ties": "cpt_ties", "dare-ties": "cpt_dare_ties"}
@@ -40,9 +48,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = random_models(tmp_path_factory.mktemp("models") / "tiny", dtypes={"base": torch.bfloat16})
     for name in ("base", *EXPERTS):
         write_tokenizer(folder / name, WORDS)
-        place = folder.parent / FAMILIES["llama3-8b"][name]
-        place.parent.mkdir(exist_ok=True)
-        place.symlink_to(folder / name)
+        for family in FAMILIES.values():
+            place = folder.parent / family[name]
+            place.parent.mkdir(exist_ok=True)
+            if not place.exists():
+                place.symlink_to(folder / name)
     return folder.parent
 
 
@@ -51,8 +61,8 @@ def load(name: str) -> dict[str, Any]:
 
 
 def test_there_is_one_recipe_a_stage_and_operator_and_no_other_in_these_families() -> None:
-    found = {str(f.relative_to(RECIPES)) for family in FAMILIES for f in (RECIPES / family).glob("*")}
-    assert found == set(NAMES) and len(NAMES) == 42
+    found = {str(f.relative_to(RECIPES)) for family in FAMILIES for f in (RECIPES / family).glob("*.yml")}
+    assert found == {*NAMES, *(f"{family}/study.yml" for family in FAMILIES)} and len(NAMES) == 84
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,9 +81,29 @@ def test_a_recipe_says_what_it_is(name: str) -> None:
     assert settings["finance"]["constituents"] == [models[m] for m in constituents]
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("llama3-8b")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("llama")])
 def test_the_files_say_that_the_experts_are_our_choice(name: str) -> None:
     assert "The experts are our choice" in (RECIPES / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("llama2") and "finance" in n])
+def test_the_llama2_files_say_that_the_finance_expert_must_be_replaced(name: str) -> None:
+    assert "Replace the finance expert" in (RECIPES / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_recipes_of_a_family_are_what_its_study_exports(family: str) -> None:
+    """`mergekit-finance recipes export recipes/FAMILY/study.yml --start --force` brings them in step."""
+    made = {f"{family}/{r.name}": r.text for r in export(RECIPES / family / "study.yml", start=True)}
+    assert made == {n: (RECIPES / n).read_text("utf-8") for n in NAMES if n.startswith(f"{family}/")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_family_that_plugins_see_names_the_same_models(family: str) -> None:
+    from mergekit_finance.families import builtin_families
+
+    found = next(f for f in builtin_families() if f.name == family)
+    assert {"base": found.base} | {s: e.model for s, e in found.experts.items()} == FAMILIES[family]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,39 @@
+"""`report`: figures and one page from stored results."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mergekit-finance report out            writes out/report.html and out/figures/
+  mergekit-finance report out --open     and shows the page
+"""
+)
+@click.argument("out", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--with-text",
+    is_flag=True,
+    help="Show the text of every dataset, for yourself: licences may forbid sharing that page.",
+)
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+def report(out: Path, with_text: bool, show: bool) -> None:
+    """Rebuild figures and report.html of the study in OUT, without a model.
+
+    The page is one file that opens offline. Prompts and answers are in it only where the dataset's licence
+    lets them be shared; elsewhere it says which items were right.
+    """
+    from mergekit_finance.reporting.writing import PAGE, build
+
+    written = build(out, with_text)
+    page = out / PAGE
+    size, others = page.stat().st_size / 1e6, len(written) - 1
+    click.echo(f"Written to {page} ({size:.1f} MB) and {others} files in {out / 'figures'}")
+    if with_text:
+        click.echo("It contains dataset text: do not share it.", err=True)
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())

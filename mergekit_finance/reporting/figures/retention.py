@@ -1,0 +1,119 @@
+"""Figure 6: what of the base's general knowledge is kept, against what the merge gains in its domain."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mergekit_finance.reporting import labels
+from mergekit_finance.reporting.figures.curves import present
+from mergekit_finance.reporting.figures.style import INK, OPERATOR, QUIET, Drawn, canvas, expert_colours
+from mergekit_finance.reporting.stored import Stored
+
+NAME = "6-retention"
+ACROSS = 4
+
+
+def draw(stored: Stored) -> Drawn | None:
+    kept = [c for c, known in stored.combinations.items() if known.get("named_tasks")]
+    if not kept or "retention" not in stored.measured("base"):
+        return None
+    down = math.ceil(len(kept) / ACROSS)
+    figure = canvas(3.15 * min(ACROSS, max(2, len(kept))), 0.7 + 3.0 * down)
+    grid = figure.subplots(down, min(ACROSS, max(2, len(kept))), squeeze=False, sharey=True)
+    for place, axes in enumerate(grid.flat):
+        if place < len(kept):
+            _panel(axes, stored, kept[place])
+        else:
+            axes.set_axis_off()
+    for row in grid:
+        row[0].set_ylabel("retention score, points")
+    figure.supxlabel("in-domain gain over the base, points", fontsize=9)
+    _legend(figure, stored)
+    return Drawn(
+        NAME,
+        "Retention against in-domain gain",
+        "Across: mean score over the tasks of a combination's skills, less the base's. Up: score on the "
+        "general tasks. A line is an operator's grid, the ringed mark what the selection items chose, "
+        "with its 95% interval of retention; letters are the base and the experts. Up and right is better.",
+        "Scatter plots of retention against in-domain gain, one a combination",
+        figure,
+    )
+
+
+def in_domain(stored: Stored, name: str, tasks: list[str]) -> float:
+    """Mean over tasks of a model's score, less the base's, in points."""
+    own, base = stored.measured(name)["scores"], stored.measured("base")["scores"]
+    return 100 * float(np.mean([own[task] - base[task] for task in tasks]))
+
+
+def _panel(axes: Axes, stored: Stored, combination: str) -> None:
+    known = stored.combinations[combination]
+    tasks = known["named_tasks"]
+    axes.grid()
+    axes.set_axisbelow(True)
+    axes.margins(0.12)
+    axes.axvline(0, color=QUIET, lw=0.8)
+    axes.set_title(f"{labels.clipped(labels.combination(combination.split('+')), 30)}", fontsize=8.8)
+    for operator in present(stored):
+        _line(axes, stored, combination, operator, tasks)
+    _selected(axes, stored, known["selected"], tasks)
+    _models(axes, stored, ["base", *combination.split("+")], tasks)
+
+
+def _line(axes: Axes, stored: Stored, combination: str, operator: str, tasks: list[str]) -> None:
+    names = [
+        name
+        for name, point in stored.points.items()
+        if "+".join(point["combination"]) == combination and point["operator"] == operator
+    ]
+    names.sort(key=lambda name: [(k != "seed", v) for k, v in sorted(stored.points[name]["values"].items())])
+    x = [in_domain(stored, name, tasks) for name in names]
+    y = [100 * stored.points[name]["retention"][0] for name in names]
+    joined = all("seed" not in stored.points[name]["values"] for name in names)
+    colour = OPERATOR.get(operator, INK)
+    axes.plot(x, y, marker="o", ms=3.4, lw=0.9 if joined else 0, color=colour, alpha=0.75)
+
+
+def _selected(axes: Axes, stored: Stored, name: str, tasks: list[str]) -> None:
+    x = in_domain(stored, name, tasks)
+    value, low, high = (100 * number for number in stored.points[name]["retention"])
+    axes.plot([x, x], [low, high], color=INK, lw=1)
+    axes.plot(x, value, "o", ms=10, mfc="none", mec=INK, mew=1.4)
+
+
+def _models(axes: Axes, stored: Stored, names: list[str], tasks: list[str]) -> None:
+    colours, letters = expert_colours(stored.singles), labels.initials(stored.singles)
+    for name in names:
+        if name not in stored.summary["models"]:
+            continue
+        place = (in_domain(stored, name, tasks), 100 * stored.measured(name)["retention"][0])
+        axes.plot(*place, "o", ms=12, color=colours[name], mec="white", zorder=4)
+        one = letters[name] if len(letters[name]) == 1 else name[:1]
+        axes.annotate(
+            one,
+            place,
+            ha="center",
+            va="center_baseline",
+            fontsize=7.5,
+            weight="bold",
+            color="white",
+            zorder=5,
+        )
+
+
+def _legend(figure: Figure, stored: Stored) -> None:
+    colours = expert_colours(stored.singles)
+    handles: list[Any] = [
+        Line2D([], [], marker="o", ms=4, color=OPERATOR.get(o, INK), label=labels.operator(o))
+        for o in present(stored)
+    ]
+    handles += [
+        Line2D([], [], ls="", marker="o", ms=9, color=colours[name], label=labels.clipped(name, 24))
+        for name in stored.singles
+    ]
+    handles.append(Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec=INK, label="selected"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)))

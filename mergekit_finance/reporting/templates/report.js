@@ -1,0 +1,187 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const make = (kind, text, look) => {
+    const found = document.createElement(kind);
+    if (text !== undefined) found.textContent = text;
+    if (look) found.className = look;
+    return found;
+  };
+  const say = (text) => { document.getElementById("said").textContent = text; };
+
+  // ---- tables: sort and filter
+
+  const order = (cell) => ("order" in cell.dataset ? Number(cell.dataset.order) : cell.textContent);
+  const compare = (a, b) => {
+    if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
+    return typeof a === "number" ? -1 : 1;
+  };
+  const sortBy = (table, column) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const up = heads[column].getAttribute("aria-sort") === "descending";
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
+    const rows = [...table.tBodies[0].rows].map((row) => [order(row.cells[column]), row]);
+    rows.sort((a, b) => (up ? compare(a[0], b[0]) : compare(b[0], a[0])));
+    table.tBodies[0].append(...rows.map((pair) => pair[1]));
+    say(`sorted by ${heads[column].textContent}, ${up ? "rising" : "falling"}`);
+  };
+  for (const table of document.querySelectorAll("table.data")) {
+    table.querySelectorAll("button.sort").forEach((button, column) => {
+      button.disabled = false;
+      button.addEventListener("click", () => sortBy(table, column));
+    });
+  }
+  for (const controls of document.querySelectorAll(".controls[data-for]")) {
+    const table = document.getElementById(controls.dataset.for);
+    const rows = [...table.tBodies[0].rows];
+    const text = controls.querySelector("input");
+    const selects = [...controls.querySelectorAll("select")];
+    for (const select of selects) {
+      const values = new Set(rows.map((row) => row.cells[select.dataset.column].textContent));
+      for (const value of values) {
+        const option = make("option", value || "(none)");
+        option.value = value === "" ? "\u0000" : value;
+        select.append(option);
+      }
+    }
+    const filter = () => {
+      const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of rows) {
+        const all = [...row.cells].map((cell) => cell.textContent).join("\n").toLowerCase();
+        const fits = words.every((word) => all.includes(word)) && selects.every((select) =>
+          select.value === "" || row.cells[select.dataset.column].textContent === select.value.replace("\u0000", ""));
+        row.hidden = !fits;
+        shown += fits;
+      }
+      controls.querySelector("output").textContent = `${shown} of ${rows.length} rows`;
+    };
+    text.addEventListener("input", filter);
+    selects.forEach((select) => select.addEventListener("change", filter));
+    controls.hidden = false;
+    filter();
+  }
+
+  // ---- recipes: copy
+
+  const copied = async (text, area) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const range = document.createRange();
+      range.selectNodeContents(area);
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      return document.execCommand("copy");
+    }
+  };
+  for (const button of document.querySelectorAll("button.copy")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const area = button.parentElement.querySelector("code");
+      button.textContent = (await copied(area.textContent, area)) ? "Copied" : "Selected: press Ctrl+C";
+      say(button.textContent);
+      setTimeout(() => { button.textContent = "Copy"; }, 1600);
+    });
+  }
+
+  // ---- items
+
+  const models = data.models;
+  const singles = models.map((model, i) => [model, i]).filter((pair) => !pair[0].merge).map((pair) => pair[1]);
+  const merges = models.map((model, i) => [model, i]).filter((pair) => pair[0].merge).map((pair) => pair[1]);
+  const sheet = document.getElementById("sheet");
+  const chooser = document.getElementById("task");
+  const which = document.getElementById("which");
+  const find = document.getElementById("find");
+  const some = (task, who, item) => who.some((model) => task.right[model][item] === "1");
+  const kinds = {
+    all: () => true,
+    union: (task, item) => some(task, singles, item),
+    emerged: (task, item) => !some(task, singles, item) && some(task, merges, item),
+    lost: (task, item) => some(task, singles, item) && merges.some((model) => task.right[model][item] === "0"),
+    nobody: (task, item) => !some(task, singles, item) && !some(task, merges, item),
+  };
+  const searched = (task, item) => {
+    const text = task.texts[item];
+    return [task.items[item], task.hashes[item] || "", ...(text ? [text.prompt, text.target, ...text.answers] : [])]
+      .join("\n").toLowerCase();
+  };
+  const answers = (task, item) => {
+    const box = make("div");
+    const text = task.texts[item];
+    box.append(make("p", `${task.items[item]}${task.hashes[item] ? `  doc_hash ${task.hashes[item]}…` : ""}`, "note"));
+    if (text) {
+      box.append(make("h4", "Prompt"), make("pre", text.prompt), make("h4", "Target"), make("pre", text.target));
+      box.append(make("h4", "Answers"));
+    } else if (task.may) {
+      box.append(make("p", "The text of this item is not in this page (kept small, or the study did not store it).", "note"));
+    }
+    models.forEach((model, i) => {
+      const line = make("div", undefined, "answer");
+      const mark = task.right[i][item] === "1" ? "✓ " : "✗ ";
+      line.append(make("b", mark + model.label), make("span", text ? text.answers[text.by[i]] : ""));
+      box.append(line);
+    });
+    return box;
+  };
+  const toggle = (button, row, task, item) => {
+    const open = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!open));
+    if (open) { row.nextElementSibling.remove(); return; }
+    const below = make("tr");
+    const cell = make("td", undefined, "detail");
+    cell.colSpan = models.length + 1;
+    cell.append(answers(task, item));
+    below.append(cell);
+    row.after(below);
+  };
+  const line = (task, item) => {
+    const row = make("tr", undefined, task.chooses[item] === "1" ? "unreported" : "");
+    const head = make("th");
+    head.scope = "row";
+    const button = make("button", task.items[item], "pick");
+    button.type = "button";
+    button.title = task.items[item];
+    button.setAttribute("aria-expanded", "false");
+    button.addEventListener("click", () => toggle(button, row, task, item));
+    head.append(button);
+    row.append(head);
+    models.forEach((model, i) => {
+      const right = task.right[i][item] === "1";
+      const cell = make("td", right ? "✓" : "·", `${right ? "right" : ""} ${i === merges[0] ? "first" : ""}`.trim());
+      cell.setAttribute("aria-label", `${model.short}: ${right ? "right" : "wrong"}`);
+      row.append(cell);
+    });
+    return row;
+  };
+  const show = () => {
+    const task = data.tasks[Number(chooser.value)];
+    const words = find.value.toLowerCase();
+    const kept = task.items.map((_, item) => item).filter((item) =>
+      kinds[which.value](task, item) && (!words || searched(task, item).includes(words)));
+    const head = make("tr");
+    head.append(make("th", "item"), ...models.map((model, i) => {
+      const cell = make("th", model.short, i === merges[0] ? "first" : "");
+      cell.scope = "col";
+      cell.title = model.label;
+      return cell;
+    }));
+    head.firstChild.scope = "col";
+    sheet.tHead.replaceChildren(head);
+    sheet.tBodies[0].replaceChildren(...kept.map((item) => line(task, item)));
+    document.getElementById("count").textContent = `${kept.length} of ${task.items.length} items`;
+    document.getElementById("hidden-text").hidden = task.may;
+  };
+  data.tasks.forEach((task, i) => {
+    const option = make("option", `${task.label} (${task.about})`);
+    option.value = String(i);
+    chooser.append(option);
+  });
+  for (const control of [chooser, which]) control.addEventListener("change", show);
+  find.addEventListener("input", show);
+  document.getElementById("browser").hidden = false;
+  show();
+})();

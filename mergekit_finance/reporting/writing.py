@@ -1,0 +1,58 @@
+"""Make everything, then write it: under temporary names, renamed when whole."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mergekit_finance.errors import DataError
+from mergekit_finance.reporting import figures, html
+from mergekit_finance.reporting.stored import Stored, load
+
+PAGE = "report.html"
+
+
+def build(out: Path, with_text: bool = False) -> list[Path]:
+    """Read OUT, write OUT/report.html and OUT/figures/; returns what was written."""
+    made = contents(load(out, with_text))
+    _write(out, made)
+    _remove_stale(out, made)
+    return [out / name for name in made]
+
+
+def contents(stored: Stored) -> dict[str, bytes]:
+    """Every file of the report by its path in OUT. The same bytes from the same results."""
+    pictures = [html.Picture(drawn, drawn.png(), drawn.svg()) for drawn in figures.drawn(stored)]
+    page = html.page(stored, pictures).encode("utf-8", "replace")
+    found = {}
+    for picture in pictures:
+        found[f"figures/{picture.drawn.name}.png"] = picture.png
+        found[f"figures/{picture.drawn.name}.svg"] = picture.svg
+    return found | {PAGE: page}
+
+
+def _write(out: Path, made: Mapping[str, bytes]) -> None:
+    """All files under temporary names first, so that a full disk leaves the report before as it was."""
+    scratch = {out / name: _beside(out / name) for name in made}
+    try:
+        for place, data in zip(scratch, made.values(), strict=True):
+            place.parent.mkdir(exist_ok=True)
+            scratch[place].write_bytes(data)
+        for place, temporary in scratch.items():
+            temporary.replace(place)
+    except OSError as fault:
+        raise DataError(f"{out}: the report cannot be written ({fault})") from fault
+    finally:
+        for temporary in scratch.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{os.getpid()}")
+
+
+def _remove_stale(out: Path, made: Mapping[str, bytes]) -> None:
+    """A figure of ours that the study has no results for any more."""
+    for name in figures.NAMES:
+        for ending in ("png", "svg"):
+            if f"figures/{name}.{ending}" not in made:
+                (out / "figures" / f"{name}.{ending}").unlink(missing_ok=True)

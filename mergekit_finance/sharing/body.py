@@ -1,0 +1,278 @@
+"""The card's text: what was merged, how good that is and how sure, duties, limits, how to do it again."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mergekit_finance.report import _markdown
+from mergekit_finance.sharing import parents as of_parents
+from mergekit_finance.sharing.choice import Choice
+from mergekit_finance.sharing.front_matter import languages, spoken
+from mergekit_finance.sharing.licences import Licence
+from mergekit_finance.study.tasks import GENERATED
+from mergekit_finance.study.verdict import interval, sign
+
+OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
+SEMANTICS = {
+    "paper": "the operators are as their papers define them (TIES ranks the whole task vector)",
+    "mergekit": "the operators are as mergekit defines them (ranked and normalised tensor by tensor)",
+}
+SPOKEN = {"en": "English", "ja": "Japanese"}
+SETS = {"macro": "all tasks", "named": "tasks of its skills", "retention": "retention", "probes": "probes"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known only while the folder is made."""
+
+    recipe: str
+    figures: Mapping[str, str] = field(default_factory=dict)  # file -> caption
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    samples: bool = False
+    licence_texts: Sequence[str] = ()
+
+
+def text(choice: Choice, facts: Facts) -> str:
+    """All sections below the front matter."""
+    sections = (_head, _scores, _figures, _recipe, _licences, _limits, _again, _citation)
+    return "\n\n".join("\n".join(section(choice, facts)) for section in sections) + "\n"
+
+
+def _head(choice: Choice, facts: Facts) -> Iterator[str]:
+    known = choice.known
+    names = " + ".join(known["combination"])
+    yield f"# {choice.title}"
+    yield ""
+    yield from (f"**{x.built_with}**\n" for x in of_parents.required(choice.parents) if x.built_with)
+    what = f"base + {names}" if known["stage"] == 1 else names
+    yield (
+        f"A merge ({what}; {OPERATORS[known['operator']]}, {_values(known['values'])}) made with "
+        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, one of the "
+        f"{len(choice.loaded.points)} merges of a study in stages."
+    )
+    yield ""
+    yield _standing(choice)
+    yield ""
+    yield _table(["parent", "model", "on the Hub", "fingerprint"], map(_parent, choice.parents))
+    if not all(parent.hub_id for parent in choice.parents):
+        yield ""
+        yield "`base_model` above names parents that are on the Hub, and only those: it takes no folders."
+
+
+def _parent(parent: of_parents.Parent) -> list[str]:
+    return [parent.name, f"`{parent.reference}`", parent.hub_id or "no", f"`{parent.fingerprint}`"]
+
+
+def _standing(choice: Choice) -> str:
+    """What the study advises about this point."""
+    ship = choice.summary["ship"]
+    gap, single = ship["merge_over_single"], ship["best_single"]
+    clear = {"above": "clearly better than", "below": "clearly worse than"}
+    compared = f"{clear.get(sign(gap), 'not clearly different from')} the best single model, {single}"
+    if choice.shipped:
+        return f"The study advises to ship this point: it is {compared} ({interval(gap)})."
+    if choice.point == ship["best_merge"]:
+        return (
+            f"**The study advises to ship no merge**: {ship['model']} is best. This is the best merge; it is "
+            f"{compared} ({interval(gap)})."
+        )
+    return f"**The study advises to ship {ship['model']}**, not this point, which was chosen by hand."
+
+
+def _values(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{'λ' if key == 'lambda' else key} {value:g}" for key, value in values.items())
+
+
+def _scores(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## Scores"
+    yield ""
+    yield (
+        "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the parents; "
+        f"OG: over the best of them. {_items(choice)}"
+    )
+    yield ""
+    header = ["over", "score", *_names(choice), "Gain", "OG"]
+    sets = choice.row["sets"]
+    yield _table(header, [_set(choice, sets[k], title) for k, title in SETS.items() if k in sets])
+    yield ""
+    header = ["task", "items", "score", *_names(choice), "Gain", "OG", "verdict"]
+    yield _table(header, [_task(choice, name, row) for name, row in choice.row["tasks"].items()])
+    yield ""
+    yield "What each score is: " + "; ".join(_aggregations(choice)) + "."
+
+
+def _items(choice: Choice) -> str:
+    if choice.loaded.study.selection.same_items:
+        return "Hyperparameters were chosen on these same items: the scores are optimistic."
+    return "Hyperparameters were chosen on other items of the same datasets."
+
+
+def _names(choice: Choice) -> list[str]:
+    return list(choice.row["parents"])
+
+
+def _set(choice: Choice, row: Mapping[str, Any], title: str) -> list[str]:
+    parents = [f"{100 * row['parents'][name][0]:.1f}" for name in _names(choice)]
+    label = f"{title} ({len(row['tasks'])})"
+    return [label, _score(row["score"]), *parents, interval(row["gain"], False), interval(row["og"], False)]
+
+
+def _task(choice: Choice, name: str, row: Mapping[str, Any]) -> list[str]:
+    parents = [f"{100 * row['parents'][parent]:.1f}" for parent in _names(choice)]
+    effects = [interval(row["gain"], False), interval(row["og"], False), row["verdict"]]
+    short = name.removeprefix("finance_bench_")
+    return [short, str(row["items"]), _score(row["score"]), *parents, *effects]
+
+
+def _score(numbers: Sequence[float]) -> str:
+    value, low, high = (100 * number for number in numbers)
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _aggregations(choice: Choice) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for name, known in choice.loaded.tasks.items():
+        found.setdefault(spoken(known), []).append(name.removeprefix("finance_bench_"))
+    return [f"{how}: {', '.join(names)}" for how, names in sorted(found.items())]
+
+
+def _figures(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## Figures"
+    yield ""
+    if not facts.figures:
+        yield "None: matplotlib was missing when this card was made."
+    for name, caption in facts.figures.items():
+        yield f"![{caption}](figures/{name})\n"
+
+
+def _recipe(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## Recipe"
+    yield ""
+    yield "`mergekit_config.yml`, which plain `mergekit-yaml` runs where mergekit-finance is installed:"
+    yield ""
+    yield f"```yaml\n{facts.recipe.rstrip()}\n```"
+
+
+def _licences(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## Licences and duties"
+    yield ""
+    rows = [
+        [p.name, f"`{p.hub_id or p.reference}`", one.title, ", ".join(_claimed(p, one)) or "nobody"]
+        for p in choice.parents
+        for one in p.licences
+    ]
+    yield _table(["parent", "model", "licence", "said by"], rows)
+    yield ""
+    yield "A merge carries the duties of all its parents:"
+    yield ""
+    yield from dict.fromkeys(
+        f"- {duty}" for one in of_parents.required(choice.parents) for duty in one.duties
+    )
+    stops = of_parents.obstacles(choice.parents)
+    if stops:
+        yield ""
+        yield (
+            "**Sharing the weights of this merge is refused** until a person has checked: "
+            + "; ".join(stops)
+            + "."
+        )
+    yield from _differing(choice.parents)
+    yield from _texts(choice, facts)
+
+
+def _claimed(parent: of_parents.Parent, one: Licence) -> list[str]:
+    from mergekit_finance.sharing.licences import licence
+
+    return [where for where, name in parent.claims.items() if licence(name).id == one.id]
+
+
+def _differing(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
+    for parent in parents:
+        if len(parent.licences) > 1:
+            yield ""
+            said = ", ".join(f"{where}: {name}" for where, name in parent.claims.items())
+            yield f"Not everyone names the same licence for {parent.name} ({said}): keep the duties of all."
+
+
+def _texts(choice: Choice, facts: Facts) -> Iterator[str]:
+    wanting = [one.title for one in of_parents.required(choice.parents) if one.copy]
+    if facts.licence_texts:
+        yield ""
+        yield (
+            "Licence texts that came with the parents: "
+            + ", ".join(f"`{n}`" for n in facts.licence_texts)
+            + "."
+        )
+    elif wanting:
+        yield ""
+        yield f"Before weights are shared, put a copy of {' and '.join(wanting)} here as `LICENSE`."
+
+
+def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
+    loaded, rows = choice.loaded, choice.row["tasks"].values()
+    few = sum(row["clusters"] < 100 for row in rows)
+    made = " and ".join(SPOKEN[x] for x in languages(choice))
+    japanese = any("japanese" in known["skills"] for known in loaded.tasks.values())
+    measured = "English and Japanese" if japanese else "English"
+    yield "## Limits"
+    yield ""
+    yield f"- Semantics `{loaded.study.semantics}`: {SEMANTICS[loaded.study.semantics]}."
+    items = [row["items"] for row in rows]
+    yield (
+        f"- {min(items)} to {max(items)} items a task; on {few} of {len(items)} tasks fewer than 100 "
+        "independent clusters: they get numbers, but no verdict."
+    )
+    yield "- Intervals cover which items were drawn, not how parents were trained: one training run of each."
+    yield f"- Languages: merged for {made}, measured in {measured}, and in no other."
+    if loaded.study.source in GENERATED:
+        source = loaded.study.source
+        yield f"- **All rows are generated (`source: {source}`)**: scores say nothing of the real datasets."
+    yield "- Not measured: safety, bias, whether the model had seen the benchmarks. No advice on investments."
+
+
+def _again(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## How to reproduce"
+    yield ""
+    pins = " ".join(f"{name}=={number.split('+')[0]}" for name, number in facts.versions.items())
+    yield "```sh"
+    yield f"pip install {pins}"
+    yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
+    yield "mergekit-finance study study.yml -o out           # the study that chose them"
+    yield f"mergekit-finance card out --point {choice.point} -o card --weights"
+    yield "```"
+    yield ""
+    recipe = choice.known["recipe"]
+    merged = [recipe["base_model"], *(entry["model"] for entry in recipe["models"])]
+    local = [reference for reference in merged if not of_parents.is_hub_id(reference)]
+    if local:
+        yield f"Models that are folders must lie where the recipe says: {', '.join(f'`{x}`' for x in local)}."
+        yield ""
+    yield _table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
+    yield ""
+    yield (
+        "`results/summary.json` is the study's whole answer, `results/scores.json` right and wrong per item "
+        f"of this point, `results/key.json` what those depend on. {_samples(facts)}"
+    )
+
+
+def _samples(facts: Facts) -> str:
+    if facts.samples:
+        return "`results/samples_*.jsonl` hold prompts and answers: every dataset allows to share its text."
+    return "No text of a dataset is in this folder."
+
+
+def _citation(choice: Choice, facts: Facts) -> Iterator[str]:
+    from mergekit_finance.recipes_export import CITATIONS
+
+    yield "## Citation"
+    yield ""
+    yield f"- {CITATIONS[choice.known['operator']]}"
+    yield (
+        "- The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
+        "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return _markdown([list(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)])

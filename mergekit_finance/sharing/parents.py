@@ -1,0 +1,132 @@
+"""The models that a point is made of: where they are, whose bytes they have, who says what licence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance.errors import ModelError, did_you_mean
+from mergekit_finance.sharing import licences
+from mergekit_finance.sharing.licences import Licence
+from mergekit_finance.study.loading import Loaded
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A model that is merged. `claims`: where a licence is named -> the licence as named there."""
+
+    name: str
+    reference: str
+    fingerprint: str
+    hub_id: str | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def licences(self) -> list[Licence]:
+        """All that are claimed: where they differ, the duties of all hold."""
+        found = {x.id: x for x in map(licences.licence, self.claims.values())}
+        return list(found.values()) or [licences.licence(None)]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "claims": dict(self.claims)}
+
+
+def parents(loaded: Loaded, point: str, hub_ids: Mapping[str, str]) -> list[Parent]:
+    """Base and experts of a point; a base takes part in every merge, and its licence with it."""
+    names = loaded.raw(point)
+    for name in hub_ids:
+        if name not in names:
+            raise ModelError(f"--hub-id: {name!r} is no parent of {point}. {did_you_mean(name, names)}")
+    return [_parent(loaded, name, hub_ids.get(name)) for name in names]
+
+
+def _parent(loaded: Loaded, name: str, hub_id: str | None) -> Parent:
+    known, study = loaded.models[name], loaded.study
+    reference = str(known["reference"])
+    in_study = study.base_licence if name == "base" else study.experts[name].licence
+    hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
+    claims = {"study.yml": in_study, "its card": _on_card(reference), "our list": _in_families(hub_id)}
+    return Parent(name, reference, known["fingerprint"], hub_id, {k: v for k, v in claims.items() if v})
+
+
+def is_hub_id(reference: str) -> bool:
+    """owner/name; a local model is written ./folder or as a whole path."""
+    return bool(HUB_ID.fullmatch(reference))
+
+
+def place(reference: str) -> Path | None:
+    """The folder of a model, if it is on this machine: nothing is fetched."""
+    if not is_hub_id(reference):
+        folder = Path(reference.split("@")[0]).expanduser()
+        return folder if folder.is_dir() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = reference.partition("@")
+    found = try_to_load_from_cache(name, "config.json", revision=revision or None)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _on_card(reference: str) -> str | None:
+    """The licence in the front matter of the model's own README.md."""
+    from huggingface_hub import metadata_load
+
+    folder = place(reference)
+    if folder is None or not (folder / "README.md").is_file():
+        return None
+    try:
+        data = metadata_load(folder / "README.md") or {}
+    except Exception:  # somebody else's front matter, wrong in ways of its own: it claims nothing
+        return None
+    found = data.get("license")
+    found = data.get("license_name", found) if found == "other" else found
+    return found if isinstance(found, str) else None
+
+
+def _in_families(hub_id: str | None) -> str | None:
+    """The licence that a family of ours or of a plugin notes for a model of the Hub."""
+    from mergekit_finance.plugins import manager
+
+    for family in manager().collect("finance_families"):
+        pairs = [(family.base, family.licence), *((e.model, e.licence) for e in family.experts.values())]
+        for model, noted in pairs:
+            if hub_id and model == hub_id and noted != licences.UNKNOWN:
+                return noted
+    return None
+
+
+def texts(parent: Parent) -> list[Path]:
+    """Licence texts that lie beside a parent's weights."""
+    folder = place(parent.reference)
+    found = {path for pattern in TEXTS for path in folder.glob(pattern)} if folder else set()
+    return sorted(path for path in found if path.is_file() and path.stat().st_size < 1_000_000)
+
+
+def obstacles(found: Sequence[Parent]) -> list[str]:
+    """Why a merge of these must not be shared without a person's word, a line each."""
+    lines = []
+    for parent in found:
+        for one in parent.licences:
+            if one.kind == "unknown":
+                lines.append(f"the licence of {parent.name} ({parent.reference}) is {_unknown(one)}")
+            elif not one.shareable:
+                lines.append(f"{one.id}, the licence of {parent.name} ({parent.reference}), forbids it")
+    clash = licences.conflict([one for parent in found for one in parent.licences])
+    return [*lines, clash] if clash else lines
+
+
+def _unknown(one: Licence) -> str:
+    return "unknown" if one.id == licences.UNKNOWN else f"{one.id!r}, which we do not know"
+
+
+def required(found: Sequence[Parent]) -> list[Licence]:
+    """The distinct licences of all parents."""
+    return list({one.id: one for parent in found for one in parent.licences}.values())
+
+
+def begins(found: Sequence[Parent]) -> str:
+    """What the name of a shared merge must begin with: `Llama-3`, `Llama` or nothing; the longest wins."""
+    return max((one.begins for one in required(found)), key=len, default="")

@@ -1,0 +1,247 @@
+"""`mergekit-finance card`: a folder that the Hub takes, that says what a reader must know, and that merges."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from sharing_helpers import changed, finished_study, licensed
+
+from mergekit_finance import integration
+from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.recipe import load
+from mergekit_finance.sharing.card import make
+from mergekit_finance.study.config import load as load_study
+
+integration.register()
+
+PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
+HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_study(tmp_path_factory.mktemp("study"))
+
+
+def body(folder: Path) -> str:
+    return (folder / "README.md").read_text("utf-8").split("\n---\n", 1)[1]
+
+
+def test_the_front_matter_is_what_the_hub_reads(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR, HUB_IDS)
+    data = metadata_load(tmp_path / "card" / "README.md")
+    assert data["base_model"] == ["meta-llama/Meta-Llama-3-8B", "me/finance"]
+    assert (data["base_model_relation"], data["library_name"], data["license"]) == (
+        "merge",
+        "transformers",
+        "llama3",
+    )
+    assert {"mergekit", "merge"} <= set(data["tags"]) and data["language"] == ["en"]
+    name, results = model_index_to_eval_results(data["model-index"])
+    assert name == f"Llama-3-{PAIR}"
+    summary = json.loads((out / "summary.json").read_text())
+    row = summary["selected"].get(PAIR) or {"tasks": {t: None for t in summary["tasks"]}}
+    assert {r.task_name for r in results} == set(row["tasks"]) and len(results) == 4
+    for result in results:
+        assert 0 <= result.metric_args["low"] <= result.metric_value <= result.metric_args["high"] <= 1
+        assert result.metric_value == pytest.approx(
+            summary["points"][PAIR]["scores"][result.task_name], abs=1e-4
+        )
+    assert ModelCard.load(tmp_path / "card" / "README.md").data.eval_results == results
+
+
+def test_local_parents_are_no_base_model(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR)
+    assert "base_model" not in metadata_load(tmp_path / "card" / "README.md")
+    assert "takes no folders" in body(tmp_path / "card")
+
+
+def test_the_recipe_in_the_folder_gives_the_weights_in_the_folder(out: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    make(out, card, PAIR, weights=True)
+    command = [str(Path(sys.executable).parent / "mergekit-yaml"), "card/mergekit_config.yml", "merged"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    hashes = [
+        hashlib.sha256((tmp_path / f / "model.safetensors").read_bytes()).hexdigest()
+        for f in ("card", "merged")
+    ]
+    assert hashes[0] == hashes[1] and hashes[0] in body(card)
+    for name in ("config.json", "tokenizer.json", "generation_config.json"):
+        assert (card / name).read_bytes() == (tmp_path / "merged" / name).read_bytes()
+    from transformers import AutoModelForCausalLM
+
+    assert AutoModelForCausalLM.from_pretrained(card).num_parameters() > 1e6
+
+
+def test_recipe_and_study_are_whole(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR)
+    recipe = load(tmp_path / "card" / "mergekit_config.yml")
+    assert recipe.finance.stage == 2 and len(recipe.constituents) == 2 and recipe.finance.citation
+    stored = json.loads((out / "index.json").read_text())["points"]
+    assert recipe.merge == next(p["recipe"] for p in stored if p["name"] == PAIR)
+    study = load_study(tmp_path / "card" / "study.yml")
+    assert study.limit == 8 and set(study.experts) == {"finance", "math"}
+
+
+def test_results_are_the_studys_own_bytes_and_hold_no_text(out: Path, tmp_path: Path) -> None:
+    made = make(out, tmp_path / "card", PAIR)
+    results = tmp_path / "card" / "results"
+    assert {p.name for p in results.iterdir()} == {"summary.json", "scores.json", "key.json", "parents.json"}
+    assert (results / "summary.json").read_bytes() == (out / "summary.json").read_bytes()
+    assert (results / "scores.json").read_bytes() == (made.place / "scores.json").read_bytes()
+    samples = (made.place / "samples_finance_bench_fpb.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(line)["doc"]["text"] for line in samples]
+    everything = b"".join(p.read_bytes() for p in (tmp_path / "card").rglob("*") if p.is_file())
+    assert texts and not any(text.encode() in everything for text in texts)
+
+
+def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
+    out: Path, tmp_path: Path
+) -> None:
+    ship = json.loads((out / "summary.json").read_text())["ship"]
+
+    def merge(content: dict) -> None:
+        content["ship"] |= {"model": ship["best_merge"], "is_merge": True}
+
+    def none(content: dict) -> None:
+        content["ship"] |= {"model": "base", "is_merge": False}
+
+    one = changed(out, tmp_path / "one", "summary.json", merge)
+    assert make(one, tmp_path / "a").point == ship["best_merge"]
+    assert "advises to ship this point" in body(tmp_path / "a")
+    other = changed(out, tmp_path / "other", "summary.json", none)
+    assert make(other, tmp_path / "b").point == ship["best_merge"]
+    assert "advises to ship no merge" in body(tmp_path / "b")
+    by_hand = next(
+        p for p in json.loads((out / "summary.json").read_text())["points"] if p != ship["best_merge"]
+    )
+    make(one, tmp_path / "c", by_hand)
+    assert f"advises to ship {ship['best_merge']}" in body(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("base", "finance", "license_of_merge", "said"),
+    [
+        ("apache-2.0", "mit", "apache-2.0", ["MIT licence's text"]),
+        ("llama3", "apache-2.0", "llama3", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
+        ("llama2", "llama2", "llama2", ["Llama 2 Community License along", "notice"]),
+        ("apache-2.0", "cc-by-nc-4.0", "cc-by-nc-4.0", ["No commercial use"]),
+        ("gemma", "gemma", "gemma", ["Gemma Terms of Use"]),
+        ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
+        ("apache-2.0", "my-own", "other", ["**Sharing the weights of this merge is refused**", "which we do not know"]),
+        ("apache-2.0", "cc-by-nd-4.0", "cc-by-nd-4.0", ["refused", "forbids it"]),
+    ],
+)  # fmt: skip
+def test_parents_licences_bring_their_duties(
+    out: Path, tmp_path: Path, base: str, finance: str, license_of_merge: str, said: list[str]
+) -> None:
+    folder = licensed(out, tmp_path / "out", base, finance=finance)
+    make(folder, tmp_path / "card", "stage1-finance-ta-lambda0.4")
+    assert metadata_load(tmp_path / "card" / "README.md")["license"] == license_of_merge
+    assert all(text in body(tmp_path / "card") for text in said), body(tmp_path / "card")
+    notice = tmp_path / "card" / "NOTICE"
+    assert notice.exists() == (base in ("llama3", "llama2", "gemma"))
+
+
+def test_claims_that_differ_are_all_kept(out: Path, tmp_path: Path) -> None:
+    """study.yml says llama3, the lab's own card apache-2.0."""
+    make(licensed(out, tmp_path / "out", "llama3"), tmp_path / "card", PAIR)
+    assert "Not everyone names the same licence for base" in body(tmp_path / "card")
+
+
+def test_the_reports_two_figures_are_taken(out: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(out, tmp_path / "out")
+    (folder / "figures").mkdir()
+    for name in ("1-stages.png", "2-gain-and-og.png", "4-hyperparameters.png"):
+        (folder / "figures" / name).write_bytes(name.encode())
+    make(folder, tmp_path / "card", PAIR)
+    found = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
+    assert found == {n: n.encode() for n in ("2-gain-and-og.png", "4-hyperparameters.png")}
+    assert all(f"(figures/{name})" in body(tmp_path / "card") for name in found)
+
+
+def test_without_a_report_the_two_figures_are_drawn_now(out: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the figures need matplotlib")
+    make(out, tmp_path / "card", PAIR)
+    found = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
+    assert set(found) == {"2-gain-and-og.png", "4-hyperparameters.png"}
+    assert all(data.startswith(b"\x89PNG") for data in found.values()) and not (out / "figures").exists()
+
+
+def test_without_matplotlib_the_card_says_so(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n.startswith("mergekit_finance.reporting")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mergekit_finance.reporting", None)
+    make(out, tmp_path / "card", PAIR)
+    assert not list((tmp_path / "card").rglob("*.png")) and "matplotlib was missing" in body(
+        tmp_path / "card"
+    )
+
+
+def test_a_licence_that_a_person_put_there_stays_when_the_card_is_made_again(
+    out: Path, tmp_path: Path
+) -> None:
+    make(out, tmp_path / "card", PAIR, weights=True)
+    (tmp_path / "card" / "LICENSE").write_text("mine")
+    make(out, tmp_path / "card", "stage1-math-ta-lambda0.4")
+    assert (tmp_path / "card" / "LICENSE").read_text() == "mine"
+    assert not (tmp_path / "card" / "model.safetensors").exists()  # of another point
+
+
+def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    spoilt = changed(
+        out,
+        tmp_path / "spoilt",
+        "tasks.json",
+        lambda c: c["finance_bench_fpb"].update(text_may_be_shared=False),
+    )
+    edited = changed(
+        out, tmp_path / "edited", "index.json", lambda c: c["models"]["base"].update(fingerprint="0")
+    )
+    card = tmp_path / "card"
+    for call, message in [
+        (lambda: make(out, card, "stage9"), "no point 'stage9'"),
+        (lambda: make(out, card, PAIR.replace("ties", "tie")), f"did you mean '{PAIR}'"),
+        (lambda: make(tmp_path, card), "no finished study here"),
+        (lambda: make(out, tmp_path / "full"), "is there, and is no card"),
+        (lambda: make(out, out), "the study's own folder"),
+        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "no parent of .* did you mean 'base'"),
+        (lambda: make(spoilt, card, PAIR, samples=True), "do not allow that their text is shared"),
+        (lambda: make(edited, card, PAIR, weights=True), "is not the model that the study measured"),
+    ]:
+        with pytest.raises(MergekitFinanceError, match=message) as caught:
+            call()
+        assert "\n" not in caught.value.message and not card.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["edited", "full", "spoilt"]  # nothing half-made
+
+
+def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> None:
+    folder = licensed(out, tmp_path / "out", "my-own")
+    done = mkf("card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{PAIR}: card/README.md" in done.stdout and "Not to be shared as it is" in done.stderr
+    assert yaml.safe_load((tmp_path / "card" / "README.md").read_text().split("---\n")[1])["base_model"] == [
+        "me/finance"
+    ]
+    wrong = mkf("card", folder, "-o", "card", "--hub-id", "finance", cwd=tmp_path)
+    assert wrong.returncode == 1 and "give NAME=OWNER/MODEL" in wrong.stderr

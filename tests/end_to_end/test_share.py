@@ -1,0 +1,205 @@
+"""`mergekit-finance share` against a stand-in for the Hub: exactly which files and bytes arrive, and when none do."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub_server import Hub, HubServer
+from sharing_helpers import finished_study, licensed
+
+from mergekit_finance.sharing.card import make
+
+PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
+CARD = {
+    "README.md", "mergekit_config.yml", "study.yml", "results/summary.json", "results/scores.json",
+    "results/key.json", "results/parents.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
+}  # fmt: skip
+WEIGHTS = {
+    "model.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def made(out: Path) -> Path:
+    make(out, out.parent / "card", PAIR, weights=True)
+    return out.parent / "card"
+
+
+@pytest.fixture
+def card(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "card")
+
+
+@pytest.fixture
+def server() -> Iterator[HubServer]:
+    with HubServer() as found:
+        yield found
+
+
+@pytest.fixture
+def share(mkf, tmp_path: Path, server: HubServer):
+    def call(folder: Path, *args: str, repo: str = "me/merge", **env: str):
+        settings = {
+            "HF_ENDPOINT": server.site.url, "HF_TOKEN": "hf_right", "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }  # fmt: skip
+        return mkf("share", folder, "--repo", repo, *args, env={**settings, **env})
+
+    return call
+
+
+def refused(done, hub: Hub, *said: str) -> None:
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert all(text in line for text in said), line
+    assert not hub.committed
+
+
+def test_without_weights_exactly_card_recipe_and_results_arrive(share, card: Path, server: HubServer) -> None:
+    done = share(card)
+    assert done.returncode == 0, done.stderr
+    assert server.hub.committed == {name: (card / name).read_bytes() for name in CARD}
+    assert server.hub.repos["me/merge"].get("visibility") in (None, "public") and not server.hub.lfs
+    assert f"Shared: {server.site.url}/me/merge" in done.stdout and len(server.hub.summaries) == 1
+
+
+def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server: HubServer) -> None:
+    done = share(card, "--weights", "--private")
+    assert done.returncode == 0, done.stderr
+    assert server.hub.committed == {name: (card / name).read_bytes() for name in CARD | WEIGHTS}
+    assert server.hub.lfs == {"model.safetensors"}
+    assert server.hub.repos["me/merge"]["visibility"] == "private"
+
+
+def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: HubServer) -> None:
+    (card / ".env").write_text("SECRET=1")
+    done = share(card, "--dry-run", HF_TOKEN="")
+    assert done.returncode == 0, done.stderr
+    sent, left = done.stdout.split("Left out:")
+    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in sent.splitlines()[1:-1]}
+    assert listed == {name: (card / name).stat().st_size for name in CARD}
+    assert all(name in left for name in (*WEIGHTS, ".env")) and "nothing was sent" in left
+    assert not server.hub.asked
+
+
+def test_other_files_links_and_samples_stay(share, card: Path, server: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    for name in (
+        "notes.txt",
+        ".git-credentials",
+        "results/more.json",
+        "figures/a.html",
+        "results/samples_x.jsonl",
+    ):
+        (card / name).parent.mkdir(exist_ok=True)
+        (card / name).write_text("secret")
+    (card / "LICENSE").symlink_to(tmp_path / "secret")
+    (card / "licences").symlink_to(tmp_path)
+    summary = json.loads((card / "results" / "summary.json").read_text())
+    summary["tasks"]["finance_bench_fpb"]["text_may_be_shared"] = False
+    (card / "results" / "summary.json").write_text(json.dumps(summary))
+    assert share(card).returncode == 0
+    assert set(server.hub.committed) == CARD
+
+
+def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Path, server: HubServer) -> None:
+    make(out, tmp_path / "card", PAIR, samples=True)
+    assert share(tmp_path / "card").returncode == 0
+    samples = {name for name in server.hub.committed if name.startswith("results/samples_")}
+    assert len(samples) == 4 and set(server.hub.committed) == CARD | samples
+
+
+def test_a_licence_that_forbids_or_is_unknown_stops_it(
+    share, out: Path, tmp_path: Path, server: HubServer
+) -> None:
+    for i, (licence, said) in enumerate(
+        {"my-own": "which we do not know", "cc-by-nd-4.0": "forbids it"}.items()
+    ):
+        card = tmp_path / f"card{i}"
+        make(licensed(out, tmp_path / f"out{i}", licence), card, PAIR)
+        refused(share(card), server.hub, "not shared", said, "--i-have-checked-the-licences")
+        refused(share(card, "--dry-run"), server.hub, said)
+        assert not server.hub.asked
+    assert share(card, "--i-have-checked-the-licences").returncode == 0
+    assert set(server.hub.committed) == CARD
+
+
+def test_weights_of_llama_3_want_its_name_and_its_licence(
+    share, out: Path, tmp_path: Path, server: HubServer
+) -> None:
+    card = tmp_path / "card"
+    make(licensed(out, tmp_path / "out", "llama3"), card, PAIR, weights=True)
+    refused(share(card, "--weights"), server.hub, "begins with Llama-3", "must go along", "LICENSE")
+    refused(share(card, "--weights", repo="me/Llama-3-merge"), server.hub, "must go along")
+    (card / "LICENSE").write_text("the text of the licence")
+    assert share(card, "--weights", repo="me/Llama-3-merge").returncode == 0
+    assert set(server.hub.committed) == CARD | WEIGHTS | {"NOTICE", "LICENSE"}
+
+
+def test_refusals_of_the_hub_are_one_line_each(share, card: Path, server: HubServer) -> None:
+    refused(
+        share(card, HF_TOKEN="", HF_TOKEN_PATH=str(card / "none")),
+        server.hub,
+        "not logged in",
+        "hf auth login",
+    )
+    assert not server.hub.asked
+    refused(share(card, HF_TOKEN="hf_wrong"), server.hub, "does not accept your token")
+    refused(share(card, repo="other/merge"), server.hub, "other/merge is not yours to write to (403)")
+    server.hub.repos["other/merge"] = {}  # there, and readable
+    server.hub.fails["/preupload/"] = 403
+    refused(share(card, repo="other/merge"), server.hub, "other/merge is not yours to write to (403)")
+    refused(share(card, HF_HUB_OFFLINE="1"), server.hub, "switched off")
+    server.hub.fails = {"/commit/": 500}
+    refused(share(card), server.hub, "answered 500")
+
+
+def test_a_network_that_is_down_is_one_line(share, card: Path, server: HubServer) -> None:
+    refused(share(card, HF_ENDPOINT="http://127.0.0.1:9"), server.hub, "the Hub cannot be reached")
+
+
+def test_a_card_that_the_hub_refuses_is_one_line(share, card: Path, server: HubServer) -> None:
+    readme = card / "README.md"
+    readme.write_text(
+        readme.read_text().replace("base_model_relation", "base_model: [./lab]\nbase_model_relation")
+    )
+    refused(share(card), server.hub, "does not take this card", "./lab")
+
+
+def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer, tmp_path: Path) -> None:
+    refused(share(card, repo="merge"), server.hub, "give owner/name")
+    refused(share(tmp_path), server.hub, "no card here")
+    (card / "model.safetensors").unlink()
+    refused(share(card, "--weights"), server.hub, "--weights: there are none")
+    (card / "results" / "parents.json").write_text("[]")
+    refused(share(card), server.hub, "make the card again")
+    assert not server.hub.asked and "HF_HUB_OFFLINE" in os.environ
+
+
+def test_what_is_shared_twice_is_one_more_commit(share, card: Path, server: HubServer) -> None:
+    assert share(card).returncode == share(card).returncode == 0
+    assert len(server.hub.summaries) == 2 and set(server.hub.committed) == CARD
+
+
+def test_a_task_without_a_word_on_sharing_counts_as_no(
+    share, out: Path, tmp_path: Path, server: HubServer
+) -> None:
+    make(out, tmp_path / "card", PAIR, samples=True)
+    path = tmp_path / "card" / "results" / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["tasks"]["finance_bench_fpb"]["text_may_be_shared"]
+    path.write_text(json.dumps(summary))
+    assert share(tmp_path / "card").returncode == 0
+    assert set(server.hub.committed) == CARD

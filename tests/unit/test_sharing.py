@@ -1,0 +1,135 @@
+"""What licences want of a merge, and which files may leave the house."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mergekit_finance.cli import main
+from mergekit_finance.errors import DataError
+from mergekit_finance.sharing import files, parents
+from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
+from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ("apache-2.0", "apache-2.0"), ("Apache-2.0", "apache-2.0"), ("Apache License 2.0", "apache-2.0"),
+        ("MIT", "mit"), ("Llama 3", "llama3"), ("llama-3.1", "llama3.1"), ("CC-BY-NC-4.0", "cc-by-nc-4.0"),
+        ("cc by nc 4.0", "cc-by-nc-4.0"), ("cc-by", None), (None, None), ("other", None), ("unknown", None), ("", None),
+    ],
+)  # fmt: skip
+def test_licences_are_known_as_people_write_them(written: str | None, known: str | None) -> None:
+    found = licence(written)
+    assert (found.id == known) if known else (found.kind == "unknown" and not found.shareable)
+
+
+def test_every_known_licence_but_cc0_has_duties_and_a_link() -> None:
+    assert all(
+        one.link.startswith("https://") and (one.duties or one.id == "cc0-1.0") for one in KNOWN.values()
+    )
+    assert {one.id for one in KNOWN.values() if not one.shareable} == {"cc-by-nd-4.0", "cc-by-nc-nd-4.0"}
+    assert not licence("cc-by-nc-4.0").commercial
+
+
+@pytest.mark.parametrize(
+    ("of", "wanted"),
+    [
+        (["apache-2.0", "mit"], {"license": "apache-2.0"}),
+        (["mit"], {"license": "mit"}),
+        (["apache-2.0", "llama3", "llama3"], {"license": "llama3"}),
+        (["llama3", "gemma"], {"license": "other", "license_name": "gemma-and-llama3", "license_link": "README.md#licences-and-duties"}),
+        (["apache-2.0", "My Own!"], {"license": "other", "license_name": "my-own", "license_link": "README.md#licences-and-duties"}),
+    ],
+)  # fmt: skip
+def test_the_licence_of_a_merge_is_the_union(of: list[str], wanted: dict[str, str]) -> None:
+    assert of_merge(map(licence, of)) == wanted
+
+
+def test_share_alike_does_not_go_with_other_terms() -> None:
+    assert conflict(map(licence, ["cc-by-sa-4.0", "apache-2.0"])) is None
+    assert "cc-by-sa-4.0 wants the merge under itself" in str(
+        conflict(map(licence, ["cc-by-sa-4.0", "llama3"]))
+    )
+    pair = [
+        Parent("base", "a/b", "0", claims={"x": "cc-by-sa-4.0"}),
+        Parent("x", "a/c", "0", claims={"x": "llama3"}),
+    ]
+    assert len(obstacles(pair)) == 1
+
+
+def test_a_parent_that_nobody_names_a_licence_for_stops_sharing() -> None:
+    (line,) = obstacles([Parent("finance", "./finance", "0")])
+    assert line == "the licence of finance (./finance) is unknown"
+
+
+def test_a_licence_comes_from_the_study_the_models_card_and_our_families(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: my-own\n---\n")
+    assert parents._on_card(str(tmp_path)) == "my-own"
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    assert parents._on_card(str(tmp_path)) is None
+    assert parents._in_families("MathGenie/MathCoder2-Llama-3-8B") == "apache-2.0"
+    assert parents._in_families("gair-prox/Llama-2-7B-ProXMath") is None
+    assert parents._in_families(None) is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "hub"),
+    [("a/b", True), ("a/b@main", True), ("./a", False), ("./a/b", False), ("/a/b", False), ("a", False), ("~/a", False), ("a/b/c", False)],
+)  # fmt: skip
+def test_what_is_an_id_of_the_hub(reference: str, hub: bool) -> None:
+    assert is_hub_id(reference) is hub
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [
+        ("README.md", True), ("LICENSE.txt", True), ("licences/base/LICENSE", True), ("figures/a.png", True),
+        ("README.md.bak", False), ("sub/README.md", False), ("figures/deep/a.png", False), ("results/other.json", False),
+        ("licences/base/deep/LICENSE", False), (".README.md", False), ("report.html", False),
+    ],
+)  # fmt: skip
+def test_which_files_are_the_cards(name: str, goes: bool) -> None:
+    assert files.matches(name, files.CARD) is goes
+
+
+def card(folder: Path, **tasks: object) -> Path:
+    (folder / "results").mkdir(parents=True)
+    (folder / "README.md").write_text("x")
+    (folder / files.PARENTS).write_text('{"parents": []}')
+    summary = {"tasks": {name: {"text_may_be_shared": value} for name, value in tasks.items()}}
+    (folder / "results" / "summary.json").write_text(json.dumps(summary))
+    (folder / "results" / "samples_a.jsonl").write_text("text")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tasks", "goes"),
+    [
+        ({"a": True}, True),
+        ({"a": True, "b": False}, False),
+        ({"a": "yes"}, False),
+        ({"a": None}, False),
+        ({}, False),
+    ],
+)
+def test_samples_go_only_where_all_tasks_say_true(
+    tmp_path: Path, tasks: dict[str, object], goes: bool
+) -> None:
+    found = files.plan(card(tmp_path / "card", **tasks), weights=True)
+    assert ("results/samples_a.jsonl" in found.send) is goes
+
+
+def test_a_spoilt_card_is_one_line(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    for text in ("{", "[]", '{"parents": 1}', '{"parents": [{"x": 1}]}'):
+        (folder / files.PARENTS).write_text(text)
+        with pytest.raises(DataError, match="make the card again"):
+            files.stored_parents(folder)
+
+
+@pytest.mark.parametrize("command", ["card", "share"])
+def test_help_has_examples(command: str) -> None:
+    assert "Examples:" in CliRunner().invoke(main, [command, "--help"]).output
