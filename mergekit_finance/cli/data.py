@@ -134,13 +134,16 @@ def adopt(folder: Path, mirror: Path | None) -> None:
     epilog="""\b
 Examples:
   mergekit-finance data status
-  mergekit-finance data status --mirror ./mirror
+  mergekit-finance data status docmath --mirror ./mirror
 """
 )
+@click.argument("datasets", metavar="[DATASET]...", nargs=-1)
 @MIRROR
 @click.pass_context
-def status(ctx: click.Context, mirror: Path | None) -> None:
-    """What a mirror holds of each dataset. Sizes are looked at; `data verify` compares the checksums.
+def status(ctx: click.Context, datasets: tuple[str, ...], mirror: Path | None) -> None:
+    """What a mirror holds of datasets (default: all).
+
+    Sizes are looked at; `data verify` compares the checksums.
 
     verified: the file's checksum is the registry's. unverified: no checksum was known beforehand; the
     one found at the first pull is in the manifest.
@@ -149,13 +152,24 @@ def status(ctx: click.Context, mirror: Path | None) -> None:
     from mergekit_finance.data.mirror import MANIFEST, Mirror, default_folder
 
     target, known = Mirror(mirror or default_folder()), registry.datasets()
+    names = _shown(datasets, [*known, *sorted({e.dataset for e in target.files.values()} - known.keys())])
     whence = {"COMMANDLINE": "--mirror", "ENVIRONMENT": "$FINANCE_BENCH_DATA"}
     given = ctx.get_parameter_source("mirror")
     there = "" if (target.folder / MANIFEST).is_file() else "; no mirror there yet"
     click.echo(f"mirror {target.folder} ({whence.get(given.name if given else '', 'the cache')}{there})\n")
-    for name in [*known, *sorted({e.dataset for e in target.files.values()} - known.keys())]:
+    for name in names:
         for line in _status_of(name, known.get(name), target):
             click.echo(line)
+
+
+def _shown(wanted: tuple[str, ...], names: list[str]) -> list[str]:
+    """The datasets named, or all."""
+    from mergekit_finance.errors import DataError, did_you_mean
+
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"unknown dataset {name!r}. {did_you_mean(name, names)}")
+    return list(dict.fromkeys(wanted)) or names
 
 
 def _status_of(name: str, known: "Dataset | None", mirror: "Mirror") -> list[str]:

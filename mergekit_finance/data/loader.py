@@ -4,6 +4,7 @@ Where rows come from, in order: `source` or `data_dir` in `--metadata`; the mirr
 FINANCE_BENCH_DATA; the cache; the Hub or a pinned URL.
 """
 
+import difflib
 import hashlib
 import itertools
 import os
@@ -36,7 +37,7 @@ def load(
     tokenizer: str | None = None,
     pretrained: str | None = None,
     recipe: str | None = None,
-    **_: Any,
+    **others: Any,
 ) -> "dict[str, Table]":
     """The rows of one subset as lm-eval wants them.
 
@@ -46,11 +47,19 @@ def load(
     """
     from datasets import Dataset as Table
 
+    _refuse_misspelt(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
     name = tokenizer or pretrained or _base_of(recipe)
     if fb_option_tokens and isinstance(name, str):
         rows = _with_option_tokens(rows, name)
     return {"test": Table.from_list(rows)}
+
+
+def _refuse_misspelt(others: Iterable[str]) -> None:
+    """An error for a key that is nearly ours; the others are the model's arguments, which come along."""
+    for key in others:
+        if near := difflib.get_close_matches(key.lower(), ("source", "data_dir"), n=1, cutoff=0.8):
+            raise DataError(f"--metadata: unknown key {key!r}. Did you mean {near[0]!r}?")
 
 
 def _base_of(recipe: str | None) -> str | None:

@@ -89,7 +89,7 @@ def _whole_object(text: str) -> dict[str, Any] | None:
     """The file as one JSON object, or None where it holds one object a line."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         return None
 
 
@@ -98,6 +98,8 @@ def _loads(text: str, place: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as fault:
         raise DataError(f"{place}: not JSON ({fault.msg})") from fault
+    except ValueError as fault:  # Python reads no number of more than 4,300 digits
+        raise DataError(f"{place}: not a row (a number with too many digits)") from fault
     except RecursionError as fault:
         raise DataError(f"{place}: not a row (nested too deeply)") from fault
 

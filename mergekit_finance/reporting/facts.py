@@ -10,7 +10,7 @@ from mergekit_finance import __version__
 from mergekit_finance.reporting import labels
 from mergekit_finance.reporting.stored import Stored
 
-PACKAGES = ("mergekit", "lm-eval", "transformers", "torch", "numpy", "matplotlib")
+PACKAGES = ("matplotlib", "jinja2")
 Pairs = list[tuple[str, str]]
 
 
@@ -167,18 +167,24 @@ def _recipe(stored: Stored, name: str) -> str:
 
 
 def versions(stored: Stored) -> Pairs:
-    """What wrote this page, and what the stored results say of themselves."""
-    made = [("mergekit-finance, which made this page", __version__), ("Python", platform.python_version())]
-    made += [(f"{name}, installed when this page was made", _version(name)) for name in PACKAGES]
-    stated = {**results(stored), **_timings(stored)}
-    names = (
-        "lm_eval_version",
-        "transformers_version",
-        "git_hash",
-        "chat_template_sha",
-        "system_instruction_sha",
-    )
-    return made + [(f"{name}, of the evaluation", str(stated[name])) for name in names if stated.get(name)]
+    """What the stored results were made with, and what made this page. The page's own machine says nothing of
+    the results, so that the same results give the same page anywhere but for these last lines."""
+    key = _stored_json(stored, "key.json")
+    of_results = [
+        (f"{name}, of the results", str(v)) for name, v in sorted(_mapping(key, "versions").items())
+    ]
+    asked = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads", "code", "merge_code")
+    of_results += [(f"{name}, of the results", str(key[name])) for name in asked if key.get(name) is not None]
+    return of_results + [
+        ("mergekit-finance, which made this page", __version__),
+        ("Python, which made this page", platform.python_version()),
+        *((f"{name}, which made this page", _version(name)) for name in PACKAGES),
+    ]
+
+
+def _mapping(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = found.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _version(name: str) -> str:
@@ -188,9 +194,10 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _timings(stored: Stored) -> Mapping[str, Any]:
+def _stored_json(stored: Stored, name: str) -> Mapping[str, Any]:
+    """A file beside the base's results; nothing where it cannot be read."""
     try:
-        found = json.loads((stored.folder("base") / "timings.json").read_text(encoding="utf-8"))
+        found = json.loads((stored.folder("base") / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

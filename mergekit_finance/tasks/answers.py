@@ -16,8 +16,10 @@ from mergekit_finance.tasks.cutting import cut_at_new_question
 from mergekit_finance.tasks.numbers import DATE_UNITS, Number, Span, iter_numbers
 from mergekit_finance.tasks.statements import (
     STATEMENT,
+    UNFINISHED,
     Statement,
     answering_part,
+    bulleted,
     clean_markup,
     first_sentence,
     marked_statements,
@@ -25,20 +27,37 @@ from mergekit_finance.tasks.statements import (
 )
 
 __all__ = [
-    "Statement", "clean_markup", "cut_at_new_question", "direct_number", "direct_text", "final_choice",
-    "final_number", "marked_statements",
+    "Statement", "clean_markup", "cut_at_new_question", "direct_items", "direct_number", "direct_text",
+    "direct_yes_no", "final_choice", "final_number", "marked_statements",
 ]  # fmt: skip
 
 _LEAD_IN = re.compile(
     r"(?:[\s*_\"'「『【~≈:=({\[]|approximately|approx\.?|about|around|roughly|nearly|exactly|simply"
     r"|therefore|thus|then|hence|equal to|,\s?[^,.0-9\n]{1,40},\s"
-    r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|(?P<loss>an? (?:net |operating )?loss of\s)"
-    r"|an? (?:(?:increase|decrease|change|total) of)?)*",
+    r"|just|only|(?:calculated|computed|estimated) (?:as|at|to be)"
+    r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|an? (?:net |operating )?loss of\s"
+    r"|(?:an? )?(?:increase|decrease|change|total|decline|drop|fall|reduction) of|an? )*",
     re.IGNORECASE,
 )
-_LOSS_AFTER = re.compile(r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)", re.IGNORECASE)
+# Words that make a number negative, before and after it, and those by which a question asks for its size.
+_LOSS = (
+    r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
+    r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
+    r"\bloss(?:es)?\b|損失|赤字",
+)
+_FALL = (
+    r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down)"
+    r"(?: of| by)?\s(?:about |approximately |around )?$",
+    r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)",
+    r"\b(?:decreas|declin|drop|fall|fell|reduc|lower)|減(?![価損])|低下|下落",
+)
+_DIRECTIONS = [tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL)]
+_RISES = re.compile(r"\b(?:increas|ris(?:e|en|ing)\b|rose\b|grow|grew)|増|上昇", re.IGNORECASE)
 _LINKED = re.compile(
-    r"(?:\b(?:is|was|are|were|be|by|equals|equal to|gives|approximately|about|around)|[=≈:はが約])"
+    r"(?:\b(?:is|was|are|were|be|by|equals|equal to|gives|approximately|about|around"
+    r"|(?:income|revenue|sales|profit|loss|earnings|value|rate|ratio|margin|change|difference|increase|decrease"
+    r"|decline|growth)s? of)|[=≈:はが約]"
+    r"|(?:売上高?|(?:前年|前期|前年同期)比|利益|増加率|減少率|成長率|比率|割合|合計))"
     r"[\s\"'「({]*$",
     re.IGNORECASE,
 )
@@ -51,7 +70,7 @@ _TAIL = re.compile(
 )
 # What turns a number into an operand, even where no second one follows.
 _OPERATION = re.compile(
-    r"\s?(?:[+×÷]|[*/](?=\s?\S)|!|[a-z]\s?\^"
+    r"\s?(?:[+×÷]|[*/](?!(?<=/)(?:share|unit|year|month|day|ton|barrel|ounce|oz|kg|lb|hour)\b)(?=\s?\S)|!|[a-z]\s?\^"
     r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power)\b|(?:を|に)(?:足|引|掛|割|乗))",
     re.IGNORECASE,
 )
@@ -61,7 +80,7 @@ _EXPLAINS = re.compile(
     r"|with|i\.?e|that is|up|down)\b|で[、,]|であり|です|となり|になり|なぜなら|理由",
     re.IGNORECASE,
 )
-_ASIDE = re.compile(r"(?<![,;*/+×÷-])(?<![,;*/+×÷-]\s)\([^()]*(?:\)|$)")
+_ASIDE = re.compile(r"(?<![,;*/+×÷-])(?<![,;*/+×÷-]\s)\((?!\s?(?:or\b|または|あるいは))[^()]*(?:\)|$)")
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
@@ -79,39 +98,87 @@ _RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
 _UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
 
 
-def final_number(text: str) -> Number | None:
+def final_number(text: str, question: str = "") -> Number | None:
     """The number of the last marked answer of a chain of thought, or None.
 
     Statements with no number in them ("the answer is correct") are passed over, so that a marker cut off by
-    the token limit leaves an earlier complete answer standing; "cannot be determined" is final.
+    the token limit leaves an earlier complete answer standing; "cannot be determined" is final, and so is an
+    answer that the model takes back, asks or gives as a list.
+
+    A number called a fall or a loss is negative (a decrease of 10%, 5.2%減少), except where `question` asks
+    for the size of just that ("By how much did costs decrease?") and names no rise.
     """
     for statement in reversed(marked_statements(text)):
-        sentence = first_sentence(statement.text)
-        if NO_ANSWER.search(sentence):
+        sentence = _ROUNDED.sub("", first_sentence(statement.text))
+        if NO_ANSWER.search(sentence) or _DOUBT.search(sentence) or _is_no_number(statement):
             return None
         spans = list(iter_numbers(sentence))
         if spans and not _cut_short(sentence, spans[-1]):
-            return _stated(sentence, spans, whole=statement.whole)
+            return _stated(sentence, _signed(sentence, spans, question), whole=statement.whole)
     return None
 
 
-def direct_number(text: str) -> Number | None:
+def _is_no_number(statement: Statement) -> bool:
+    return statement.denied or statement.numbered or len(statement.items) > 1
+
+
+def direct_number(text: str, question: str = "") -> Number | None:
     """The number that a task without reasoning asked for: on the first line, as `direct_text` gives it.
 
     The line's own commitment: its result, the number that it starts with, one linked by a verb, or the only
-    number there. "between 5 and 10", "from 100 to 120", "100 + 20" and "5, 6" commit to nothing.
+    number there. "between 5 and 10", "from 100 to 120", "100 + 20" and "5, 6" commit to nothing, nor does the
+    number of a page or a list. Falls and losses as in `final_number`.
     """
     line = direct_text(text)
-    if line is None or NO_ANSWER.search(line):
+    if line is None or NO_ANSWER.search(line) or _NO_ANSWER_LINE.match(line) or _ends_in_operator(text):
         return None
     sentence = first_sentence(line[:STATEMENT])
-    spans = list(iter_numbers(sentence))
-    if not spans:
+    spans = _signed(sentence, list(iter_numbers(sentence)), question)
+    if not spans or _DOUBT.search(sentence) or line.startswith("?", len(sentence)):
         return None
     stated = _stated(sentence, spans, whole=False)
     return _only(sentence, spans) if stated is None else stated
 
 
+def _ends_in_operator(text: str) -> bool:
+    lines = answering_part(text).lstrip().split("\n", 1)
+    return bool(UNFINISHED.search(lines[0][:STATEMENT]))
+
+
+def _signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
+    """Numbers that a word beside them calls a fall or a loss made negative, by the rule of `final_number`."""
+    return [
+        replace(span, number=replace(span.number, written=-abs(span.number.written)))
+        if any(_has_direction(sentence, span, words, question) for words in _DIRECTIONS)
+        else span
+        for span in spans
+    ]
+
+
+def _has_direction(sentence: str, span: Span, words: Sequence[re.Pattern[str]], question: str) -> bool:
+    before, after, asked = words
+    if asked.search(question) and not _RISES.search(question):
+        return False
+    head = max(0, span.start - 40)
+    return bool(before.search(sentence, head, span.start) or after.match(sentence, span.end))
+
+
+# A list's label, a question, or words that say that there is no number.
+_NO_ANSWER_LINE = re.compile(r"\(?[0-9]{1,2}[.)]\s+[-+$€£¥(△▲]{0,3}[0-9]|n/a\b|none\b", re.IGNORECASE)
+_DOUBT = re.compile(
+    r"[0-9円%]\s?(?:以[上下]|未満|超)|かもしれ|とは限ら|でしょうか|だろうか|ですか", re.IGNORECASE
+)
+_ROUNDED = re.compile(
+    r"\(?(?:rounded )?to (?:[0-9]{1,2}|one|two|three|four) "
+    r"(?:decimals?|decimal places?|significant figures)\)?:?",
+    re.IGNORECASE,
+)
+# Before a number that names something, or bounds the answer.
+_NAMES = re.compile(
+    r"(?:\b(?:note|page|row|no\.?|line|table|item|column|section|figure|step|case|than|over|under|above|below"
+    r"|least|most|plus|minus|up to|half of|out of)|(?:[×÷*]|注|頁|表|行|図))\s?[$€£¥]?$",
+    re.IGNORECASE,
+)
 _LABEL = re.compile(
     r"(?:(?:final |the )?answer|a|最終回答|回答|解答|答え|答)\s?(?::|は、?|\s?is\b:?)\s*", re.IGNORECASE
 )
@@ -124,9 +191,33 @@ def direct_text(text: str) -> str | None:
     return undress(undress(body[label.end() :] if label else body).split("\n", 1)[0]) or None
 
 
+def direct_items(text: str) -> list[str]:
+    """The first line as `direct_text` gives it, or the items of the bulleted list that begins there."""
+    items = bulleted(answering_part(text).lstrip()[:STATEMENT])
+    return items if len(items) > 1 else [line] if (line := direct_text(text)) else []
+
+
+# After "yes" an end, or a clause that says it again; "No revenue was lost" and "No. 5" are no answer.
+_YES_NO = re.compile(
+    r"(yes|no)(?:$|[,!;:(]|\.(?!\s?[0-9])|\s\(|\s(?:it|they|this|that|there|we|he|she)\b)", re.IGNORECASE
+)
+
+
+def direct_yes_no(text: str) -> str | None:
+    """ "yes" or "no" where the first line opens with it as its answer and does not contradict it, or None."""
+    line = direct_text(text) or ""
+    match = _YES_NO.match(line)
+    if not match:
+        return None
+    said, rest = match[1].lower(), line[match.end(1) :].lower()
+    against = r"\b(?:no|not)\b|n't" if said == "yes" else r"\byes\b"
+    return None if re.search(against, rest) else said
+
+
 def _cut_short(sentence: str, last: Span) -> bool:
     """Whether the output ended inside the number: "1," is 1,234 cut off by the token limit."""
-    return len(sentence) - last.end == 1 and sentence.endswith(",")
+    fraction = "." in sentence[last.start : last.end]
+    return len(sentence) - last.end == 1 and sentence.endswith(",") and not fraction
 
 
 def _stated(sentence: str, spans: Sequence[Span], *, whole: bool) -> Number | None:
@@ -192,9 +283,7 @@ def _leading(sentence: str, spans: Sequence[Span], start: int) -> Number | None:
     lead = _LEAD_IN.match(sentence, start)
     if spans[0].start > lead.end() or _is_contested(sentence, spans):
         return None
-    number = spans[0].number
-    is_loss = lead["loss"] or _LOSS_AFTER.match(sentence, spans[0].end)
-    return replace(number, written=-abs(number.written)) if is_loss else number
+    return spans[0].number
 
 
 def _is_contested(sentence: str, spans: Sequence[Span]) -> bool:
@@ -236,4 +325,6 @@ def _linked(sentence: str, spans: Sequence[Span]) -> Number | None:
 
 def _only(sentence: str, spans: Sequence[Span]) -> Number | None:
     """The one number of a line, where nothing is done with it."""
-    return spans[0].number if len(spans) == 1 and not _OPERATION.match(sentence, spans[0].end) else None
+    if len(spans) > 1 or _OPERATION.match(sentence, spans[0].end):
+        return None
+    return None if _NAMES.search(sentence, max(0, spans[0].start - 24), spans[0].start) else spans[0].number

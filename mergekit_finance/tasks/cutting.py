@@ -50,6 +50,27 @@ _OWN_HEADING = re.compile(
     re.IGNORECASE,
 )
 
+# A question without heading, which only an answer before it tells from the model's own reasoning: a paragraph
+# or line that asks, a new table or list of options, the prompt's own words, a turn in mid-line.
+_OWN_DOUBT = (
+    r"(?:wait|hmm|but|however|actually|so|no|why|let|let's|check|checking|verify"
+    r"|(?:is|are|does|do|did|can|could|should) (?:this|that|it|we|the answer|my|our|i))\b|本当|検算|確認"
+)
+_ASKS_JA = r"(?:どれ(?:です)?か|いくらか|選べ|選びなさい|(?:求め|答え)(?:よ|なさい)|述べよ|計算せよ)[。.:]"
+_ASKED_ANEW = re.compile(
+    rf"\n[ \t-]{{0,80}}\n[ \t]{{0,4}}(?=\S)(?!(?i:{_OWN_DOUBT}))[^\n?]{{0,600}}\?"
+    r"|\n[ \t]{0,8}(?:What|How|Which|Who|When|Where)\b[^\n?]{0,300}\?[ \t]{0,8}(?=\n|$)"
+    rf"|\n[ \t]{{0,8}}[^\n。]{{0,300}}{_ASKS_JA}"
+    r"|\n[ \t]{0,8}(?:Table|Text|選択肢|表)[ \t]{0,4}:"
+    r"|[ \t](?:Human|User): |Work out the question below|Give the answer only|次の問題について順を追って"
+)
+
+
+def find_asked_anew(text: str, start: int) -> int:
+    """Where, after an answer that begins at `start`, the next question begins; else the end."""
+    match = _ASKED_ANEW.search(text, start)
+    return match.start() if match else len(text)
+
 
 def cut_at_new_question(text: str) -> str:
     """The part before the model starts another question ("\\nQuestion:", 問題：, "### Instruction", a turn).

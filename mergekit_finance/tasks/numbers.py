@@ -16,10 +16,13 @@ _CHUNK = 1000
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _MINUS_SIGNS = str.maketrans("−‐‑‒–﹣", "------")
+# A circled digit is a label: ①12.3 is no 112.3.
+_CIRCLED = re.compile(r"([①-⑳⑴-⒇❶-❿])\s?(?=[0-9０-９])")
 
 
 def normalise(text: str) -> str:
     """Fold width and compatibility forms (NFKC), write superscripts as ^n and every minus sign as "-"."""
+    text = _CIRCLED.sub(r"\1. ", text)
     text = _SUPERSCRIPT_RUN.sub(lambda run: "^" + run.group().translate(_SUPERSCRIPTS), text)
     return nfkc(text).translate(_MINUS_SIGNS)
 
@@ -111,7 +114,7 @@ _UNIT = re.compile(
 _LOOK_BACK = 24
 _BEFORE = re.compile(
     r"(?P<open>\(\s?)?(?P<word>minus |negative |マイナス)?(?P<sign>[-+△▲]\s?)?"
-    r"(?P<currency>(?:us\$|(?<![a-z])usd|(?<![a-z])eur|(?<![a-z])gbp|(?<![a-z])jpy|[$€£¥])\s?)?"
+    r"(?P<currency>(?:us\$|(?<![a-z])(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)|[$€£¥₹₩])\s?)?"
     r"(?P<inner>\(\s?)?(?P<late>[-+△▲]\s?)?$",
     re.IGNORECASE,
 )
@@ -208,7 +211,9 @@ def _is_part_of_a_name(text: str, start: int) -> bool:
     before = text[max(0, start - 2) : start]
     if re.search(r"[0-9][./⁄:,]?$|\^$|[A-Za-z]-$", before):
         return True
-    currency = re.search(r"(?:usd|eur|gbp|jpy)$", text[max(0, start - 3) : start], re.IGNORECASE)
+    currency = re.search(
+        r"(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)$", text[max(0, start - 3) : start], re.IGNORECASE
+    )
     return bool(re.search("[A-Za-z_]$", before)) and not currency
 
 

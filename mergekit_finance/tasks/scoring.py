@@ -22,6 +22,7 @@ from mergekit_finance.tasks import entities as ner
 Document = dict[str, Any]
 Metrics = dict[str, Any]
 _YES_NO = {"yes", "no"}
+_QUESTION = 300
 
 
 def choice_f1(doc: Document, results: Sequence[tuple[float, bool]]) -> Metrics:
@@ -64,10 +65,10 @@ def convfinqa(doc: Document, results: Sequence[str]) -> Metrics:
     """
     text, answer = _text(results), str(doc["answer"]).strip()
     if answer.lower() in _YES_NO:
-        said = (answers.direct_text(text) or "").rstrip(".!").lower()
-        right, missing = said == answer.lower(), said not in _YES_NO
+        said = answers.direct_yes_no(text)
+        right, missing = said == answer.lower(), said is None
     else:
-        number = answers.direct_number(text)
+        number = answers.direct_number(text, _question(doc))
         right, missing = _convfinqa_right(doc, answer, number), number is None
     loose = float(numbers.convfinqa_adaptllm(text, answer))
     return {**_generation_metrics(right, missing), "convfinqa_adaptllm": loose}
@@ -75,12 +76,12 @@ def convfinqa(doc: Document, results: Sequence[str]) -> Metrics:
 
 def docmath(doc: Document, results: Sequence[str]) -> Metrics:
     """docmath_ss, docmath_cs: the number on the first line; `docmath_official` is the repository's rule."""
-    return _docmath_metrics(doc, answers.direct_number(_text(results)))
+    return _docmath_metrics(doc, answers.direct_number(_text(results), _question(doc)))
 
 
 def docmath_cot(doc: Document, results: Sequence[str]) -> Metrics:
     """docmath_ss_cot, docmath_cs_cot: the last marked answer ("Therefore, the answer is ...")."""
-    return _docmath_metrics(doc, answers.final_number(_text(results)))
+    return _docmath_metrics(doc, answers.final_number(_text(results), _question(doc)))
 
 
 def jfinqa(doc: Document, results: Sequence[str]) -> Metrics:
@@ -130,6 +131,12 @@ def _best(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:
     return max(range(len(rates)), key=rates.__getitem__)
 
 
+def _question(doc: Document) -> str:
+    """The question, or the end of a prompt that comes whole, which tells the sign of a fall (`answers`)."""
+    before, _, asked = str(doc.get("input") or "")[-_QUESTION:].rpartition("?")[0].rpartition("?")
+    return str(doc.get("question") or "") or asked or before
+
+
 def _text(results: Sequence[Any]) -> str:
     """The generated text; repeats, if any, come as a list of which the first counts."""
     first = results[0] if results else ""
@@ -161,19 +168,26 @@ def _docmath_metrics(doc: Document, number: numbers.Number | None) -> Metrics:
 
 def exact_number_cot(doc: Document, results: Sequence[str]) -> Metrics:
     """GSM8K, MGSM: the last marked answer equals the gold number."""
-    number = answers.final_number(_text(results))
+    number = answers.final_number(_text(results), _question(doc))
     right = number is not None and math.isclose(number.value, doc["ground_truth"], abs_tol=1e-6)
     return _generation_metrics(right, number is None)
 
 
 def tatqa(doc: Document, results: Sequence[str]) -> Metrics:
-    """TAT-QA: the first line, by `spans.tatqa_match`."""
-    said = answers.direct_text(_text(results))
-    return _generation_metrics(spans.tatqa_match(said or "", doc), not said)
+    """TAT-QA: the first line, or the list that begins there, by `spans.tatqa_match`."""
+    text = _text(results)
+    said = "; ".join(answers.direct_items(text))
+    return _tatqa_metrics(doc, said, answers.direct_number(text, _question(doc)))
 
 
 def tatqa_cot(doc: Document, results: Sequence[str]) -> Metrics:
     """TAT-QA with reasoning: the last marked statement, by `spans.tatqa_match`."""
-    statements = answers.marked_statements(_text(results))
-    said = statements[-1].text if statements else ""
-    return _generation_metrics(spans.tatqa_match(said, doc), not said)
+    text = _text(results)
+    statement = next(reversed(answers.marked_statements(text)), None)
+    said = "" if statement is None or statement.denied else "; ".join(statement.items)
+    return _tatqa_metrics(doc, said, answers.final_number(text, _question(doc)))
+
+
+def _tatqa_metrics(doc: Document, said: str, number: numbers.Number | None) -> Metrics:
+    missing = number is None if spans.is_computed(doc) else not said
+    return _generation_metrics(bool(said) and spans.tatqa_right(said, number, doc), missing)

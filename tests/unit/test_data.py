@@ -149,6 +149,12 @@ def test_the_model_arguments_that_lm_eval_passes_along_are_ignored():
     assert len(table["test"]) == 10
 
 
+@pytest.mark.parametrize("key", ["sourc", "Source", "datadir", "data_dirs"])
+def test_a_key_of_the_metadata_that_is_nearly_ours_is_an_error(key):
+    with pytest.raises(DataError, match=f"--metadata: unknown key '{key}'. Did you mean '(source|data_dir)'"):
+        loader.load(fb_dataset="fpb", **{key: "sample"})
+
+
 # --- bad rows: file, line, column
 
 
@@ -156,7 +162,8 @@ def test_the_model_arguments_that_lm_eval_passes_along_are_ignored():
     ("change", "message"),
     [
         ({"label": "great"}, "test.jsonl, line 3: column 'label'"),
-        ({"sentence": ""}, "test.jsonl, line 3: column 'sentence'"),
+        ({"sentence": ""}, "test.jsonl, line 3: column 'sentence': is empty"),
+        ({"sentence": "\u200b \ufeff"}, "test.jsonl, line 3: column 'sentence': is empty"),
         ({"sentence": 7}, "test.jsonl, line 3: column 'sentence'"),
         ({"id": 0}, "test.jsonl, line 1 and line 3: item_id '0' occurs twice"),
     ],
@@ -227,6 +234,29 @@ def test_an_item_id_twice_in_one_record_names_it(tmp_path):
     (tmp_path / "t.json").write_text(json.dumps([context]))
     with pytest.raises(DataError, match="t.json, record 1 and record 1: item_id 'q' occurs twice"):
         loader.rows_of([(tmp_path / "t.json", "t.json", "tatqa", "test")])
+
+
+def test_a_number_longer_than_python_reads_is_one_line(raw, tmp_path):
+    with (raw / "fpb" / "test.jsonl").open("a") as file:
+        file.write('{"id": ' + "9" * 5000 + "}")
+    with pytest.raises(DataError, match=r"test.jsonl, line 7: not a row \(a number with too many digits\)$"):
+        adopt(raw, tmp_path / "m")
+
+
+@pytest.mark.parametrize("column", ["conv_answers", "executed_answers"])
+def test_convfinqa_the_list_that_is_too_short_is_the_one_named(tmp_path, column):
+    lists = {"conv_questions": ["a?", "b?"], "conv_answers": ["1", "2"], "executed_answers": [1, 2]}
+    lists[column] = lists[column][:1]
+    row = {"id": "x", "doc": {"pre_text": "", "post_text": "", "table": {}}, "dialogue": lists}
+    write(tmp_path / "c.jsonl", [row])
+    with pytest.raises(DataError, match=f"'dialogue.{column}': 1 answers for 2 questions"):
+        loader.rows_of([(tmp_path / "c.jsonl", "c.jsonl", "convfinqa", "test")])
+
+
+def test_headline_a_column_that_the_header_lacks_is_said_to_be_missing(tmp_path):
+    (tmp_path / "h.csv").write_text("News,Price Direction Up\nGold rose,1\n")
+    with pytest.raises(DataError, match="'Price Direction Constant': missing: not in the header"):
+        loader.rows_of([(tmp_path / "h.csv", "h.csv", "headline_columns", "test")])
 
 
 def test_a_row_nested_too_deeply_is_one_line(raw, tmp_path):

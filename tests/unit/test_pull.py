@@ -778,6 +778,14 @@ def test_replace_takes_what_upstream_has_now(site, place, monkeypatch):
     assert code == 0 and out.startswith("d: pulled from main")
 
 
+def test_status_takes_names_as_pull_does(site, place, monkeypatch):
+    inject(monkeypatch, *known(entry("d", [at(site)]), entry("e", [at(site, "b.json")])))
+    code, out, _err = command("status", "e", "--mirror", place.folder)
+    assert code == 0 and [line.split()[0] for line in out.splitlines()[2:]] == ["e"]
+    code, out, err = command("status", "f", "--mirror", place.folder)
+    assert (code, out) == (1, "") and err.startswith("Error: unknown dataset 'f'")
+
+
 def test_pull_goes_on_after_a_failure_and_ends_with_a_summary(site, place, monkeypatch):
     inject(
         monkeypatch,

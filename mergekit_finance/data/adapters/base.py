@@ -10,8 +10,9 @@ from mergekit_finance.data.records import Record
 from mergekit_finance.errors import DataError
 
 Row = dict[str, Any]
-# At least one character that is not white space: an empty gold answer would equal an empty output.
-Text = Annotated[str, Field(pattern=r"\S")]
+# At least one character that can be seen: an empty gold answer would equal an empty output.
+_VISIBLE = "[^\\s\u00ad\u200b-\u200f\u2060\ufeff]"
+Text = Annotated[str, Field(pattern=_VISIBLE)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 # Records by split in, rows of the test split out (with a `subset` where one file holds several).
 Adapter = Callable[[dict[str, list[Record]]], list[Row]]
@@ -31,7 +32,9 @@ def check(model: type[M], record: Record) -> M:
     except ValidationError as fault:
         error = fault.errors(include_url=False)[0]
         column = ".".join(str(part) for part in error["loc"] if _names_a_place(part)) or "row"
-        raise DataError(f"{record.place}: column {column!r}: {error['msg'].lower()}") from fault
+        empty = error.get("ctx", {}).get("pattern") == _VISIBLE
+        reason = "is empty" if empty else error["msg"].lower()
+        raise DataError(f"{record.place}: column {column!r}: {reason}") from fault
 
 
 def _names_a_place(part: int | str) -> bool:

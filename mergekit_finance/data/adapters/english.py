@@ -223,6 +223,8 @@ def _headline_rows(record: Record) -> list[Row]:
         raise wrong(record, "News", "field required")
     for number, (column, question) in enumerate(HEADLINE_QUESTIONS.items()):
         value = record.data.get(column)
+        if value is None:
+            raise wrong(record, column, "missing: not in the header, or the line is too short")
         if value not in ("0", "1"):
             raise wrong(record, column, f"expected 0 or 1, found {value!r}")
         answer = {"answer": "Yes" if value == "1" else "No"}
@@ -307,8 +309,9 @@ def _turns(record: Record) -> list[Row]:
     questions, answers, executed = (
         raw.dialogue.conv_questions, raw.dialogue.conv_answers, raw.dialogue.executed_answers,
     )  # fmt: skip
-    if not len(questions) == len(answers) == len(executed):
-        raise wrong(record, "dialogue.conv_answers", f"{len(answers)} answers for {len(questions)} questions")
+    for column, found in (("conv_answers", answers), ("executed_answers", executed)):
+        if len(found) != len(questions):
+            raise wrong(record, f"dialogue.{column}", f"{len(found)} answers for {len(questions)} questions")
     page = raw.id.split("_", 1)[-1].rsplit("-", 1)[0]
     document = {
         "before": raw.doc.pre_text,

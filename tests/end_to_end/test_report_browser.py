@@ -1,0 +1,161 @@
+"""report.html in a real browser: nothing untrusted runs, nothing is asked of the network, it can be used."""
+
+import json
+import shutil
+
+import pytest
+from reporting_helpers import default_tasks, study
+
+from mergekit_finance.reporting.writing import build
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER),
+    reason="no chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)",
+)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+NASTY = (
+    "</script><script>window.hit=1</script></textarea></style></title><img src=x onerror=window.hit=1>"
+    "<svg onload=window.hit=1><iframe srcdoc='<script>parent.hit=1</script>'></iframe>{{ 7*7 }}${window.hit=1}"
+    "<a href='javascript:window.hit=1'>x</a>\" onmouseover=\"window.hit=1\" '-->]]>\u2028"
+)
+
+
+@pytest.fixture
+def browser(tmp_path):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def show(browser, page, width=1440, dark=False):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    theme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # a click waits for no scrolling
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
+    browser.get(page.as_uri())
+
+
+def find(browser, selector):
+    from selenium.webdriver.common.by import By
+
+    return browser.find_elements(By.CSS_SELECTOR, selector)
+
+
+def requests(browser):
+    """Addresses that the page asked for; the browser's own empty tab is not ours."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The report of a harmless study."""
+    return page_of(study(tmp_path_factory.mktemp("plain") / "out"))
+
+
+def page_of(out, **how):
+    build(out, **how)
+    return (out / "report.html").resolve()
+
+
+def test_nothing_untrusted_runs(browser, tmp_path):
+    out = study(tmp_path / "out", names={"math": f"math{NASTY}"}, text=NASTY, reply=NASTY, item=NASTY)
+    summary = json.loads((out / "summary.json").read_text())
+    summary["study"]["name"] = NASTY
+    summary["verdict"].append({"about": NASTY, "text": NASTY})
+    (out / "summary.json").write_text(json.dumps(summary))
+    for recipe in out.glob("points/*/recipe.yml"):
+        recipe.write_text(NASTY)
+    show(browser, page_of(out))
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    browser.execute_script("document.querySelectorAll('.pick, button.sort').forEach((b) => b.click())")
+    assert browser.execute_script("return window.hit") is None
+    assert len(find(browser, "script")) == 2 and not find(
+        browser, "iframe, svg, textarea, [onerror], [onmouseover]"
+    )
+    shown = [element.get_attribute("textContent") for element in find(browser, ".detail pre, .answer span")]
+    assert any(NASTY in text for text in shown)  # there, as text
+    assert not browser.get_log("browser")
+
+
+def test_the_policy_would_stop_what_escaping_missed(browser, plain):
+    show(browser, plain)
+    browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.hit = 1'; document.body.append(s);"
+        "const i = document.createElement('img'); i.setAttribute('onerror', 'window.hit = 2'); i.src = 'https://example.org/x';"
+        "document.body.append(i);"
+    )
+    assert browser.execute_script("return window.hit") is None
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_fits_the_screen_in_both_themes_and_says_nothing(browser, plain, width, dark):
+    show(browser, plain, width, dark)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert not browser.get_log("browser")
+    assert set(requests(browser)) == {plain.as_uri()}
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(13, 17, 23)") is dark
+    pictures = "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
+    assert browser.execute_script(pictures) and len(find(browser, "img")) == 7
+
+
+def test_tables_sort_and_filter(browser, plain):
+    show(browser, plain)
+    column = (
+        "return [...document.querySelectorAll('#table-points tbody tr')].map((r) => r.cells[5].textContent)"
+    )
+    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    find(browser, "#table-points button.sort")[5].click()
+    values = [float(text.split()[0]) for text in browser.execute_script(column)]
+    assert values == sorted(values, reverse=True)
+    assert find(browser, "#table-points th")[5].get_attribute("aria-sort") == "descending"
+    find(browser, "#table-points button.sort")[5].click()
+    assert find(browser, "#table-points th")[5].get_attribute("aria-sort") == "ascending"
+    find(browser, "[data-for=table-points] input")[0].send_keys("ties 0.6")
+    shown = [row for row in find(browser, "#table-points tbody tr") if row.is_displayed()]
+    assert len(shown) == 4 and all("TIES" in row.text for row in shown)
+
+
+def test_the_item_browser_works_by_keyboard(browser, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    tasks = default_tasks()
+    tasks["finance_bench_fpb"]["text_may_be_shared"] = False
+    show(browser, page_of(study(tmp_path / "out", tasks=tasks, text="THE PROMPT")))
+    first = find(browser, ".pick")[0]
+    first.send_keys(Keys.ENTER)
+    assert first.get_attribute("aria-expanded") == "true"
+    assert "THE PROMPT" not in browser.page_source.split('id="data"')[0]
+    assert find(browser, "#hidden-text")[0].is_displayed()
+    find(browser, "#task")[0].send_keys(Keys.ARROW_DOWN)
+    assert not find(browser, ".detail") and not find(browser, "#hidden-text")[0].is_displayed()
+    find(browser, ".pick")[1].send_keys(Keys.SPACE)
+    assert (
+        "THE PROMPT 1" in find(browser, ".detail")[0].text and "a reply 1" in find(browser, ".detail")[0].text
+    )
+    find(browser, "#which")[0].send_keys("right by nobody")
+    assert find(browser, "#count")[0].text.endswith("of 6 items")
+
+
+def test_with_text_carries_its_banner(browser, tmp_path):
+    show(browser, page_of(study(tmp_path / "out"), with_text=True), 360)
+    banner = find(browser, ".banner")[0]
+    assert banner.is_displayed() and banner.text == "contains dataset text: do not share"

@@ -1,0 +1,87 @@
+"""The figures of a report: for one point and for many, Japanese drawn, no global state."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from reporting_helpers import study
+
+from mergekit_finance.reporting import figures, labels
+from mergekit_finance.reporting.figures import sheets, style
+from mergekit_finance.reporting.stored import load
+
+
+def made(out):
+    return {d.name: (d.png(), d.svg()) for d in figures.drawn(load(out))}
+
+
+@pytest.mark.parametrize(
+    "combinations, operators",
+    [
+        ({1: [("finance",)]}, {"task_arithmetic": [0.5]}),
+        (None, {"task_arithmetic": [i / 10 for i in range(1, 11)]}),
+    ],
+    ids=["one point", "40 points"],
+)
+def test_every_figure_is_drawn(tmp_path, combinations, operators):
+    found = made(study(tmp_path / "out", combinations=combinations, operators=operators))
+    assert tuple(found) == figures.NAMES
+    for png, svg in found.values():
+        assert png.startswith(b"\x89PNG") and b"<svg" in svg and 2000 < len(png) < 1_000_000
+
+
+def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
+    import json
+
+    out = study(tmp_path / "out")
+    (out / "similarity.json").unlink()
+    summary = json.loads((out / "summary.json").read_text())
+    for model in [*summary["models"].values(), *summary["points"].values()]:
+        del model["retention"]
+    summary["similarity"] = {}
+    (out / "summary.json").write_text(json.dumps(summary))
+    assert [d.name[0] for d in figures.drawn(load(out))] == ["1", "2", "3", "4"]
+
+
+def test_japanese_names_have_glyphs(tmp_path):
+    assert style.japanese() is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
+        made(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
+
+
+def test_the_callers_settings_of_matplotlib_stay(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    made(study(tmp_path / "out"))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_report_imports_neither_torch_nor_pyplot(tmp_path):
+    out = study(tmp_path / "out")
+    code = (
+        "import sys; from pathlib import Path; from mergekit_finance.reporting.writing import build; "
+        f"build(Path({str(out)!r})); "
+        "print([m for m in ('torch', 'transformers', 'lm_eval', 'mergekit', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_columns_of_an_answer_sheet_form_blocks_by_expert():
+    singles = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0]])  # base and two experts
+    merges = np.array([[1, 0, 1, 0]])
+    order = sheets.column_order(singles, merges).tolist()
+    assert order == [1, 3, 0, 2]  # by the first expert, then the second, then the base
+    assert order[-1] == 2  # what nobody gets right stands last
+
+
+def test_labels_are_short_and_without_the_prefix():
+    point = {"combination": ["finance"], "operator": "ties", "values": {"lambda": 1.0, "density": 0.2}}
+    assert labels.point(point) == "base + finance · TIES d 0.2, λ 1"
+    assert labels.task("finance_bench_fpb") == "fpb"
+    assert labels.initials(["math", "mono"]) == {"math": "math", "mono": "mono"}
+    assert labels.points(-0.0001, sign=True) == "0.0"

@@ -1,0 +1,198 @@
+"""report.html: escaping, size, what text is in it, and what is refused."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+from reporting_helpers import default_tasks, study
+
+from mergekit_finance.cli import main
+from mergekit_finance.hookspecs import hookimpl
+from mergekit_finance.plugins import manager
+from mergekit_finance.report import Section
+from mergekit_finance.reporting import html, items
+from mergekit_finance.reporting.stored import load
+from mergekit_finance.reporting.writing import build, contents
+
+NASTY = "</script><script>alert(1)</script>{{ 7*7 }}{% raw %}</textarea><img src=x onerror=alert(1)>\u2028"
+
+
+def page_of(out, with_text=False):
+    """The page alone: figures take a second each."""
+    return html.page(load(out, with_text), [])
+
+
+def data_of(page):
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found.group(1))
+
+
+def report(*arguments):
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def test_the_report_is_written_whole_and_twice_the_same(tmp_path):
+    out = study(tmp_path / "out")
+    done = report(out)
+    assert done.exit_code == 0 and "report.html" in done.output
+    again = contents(load(out))
+    assert again == {name: (out / name).read_bytes() for name in again}
+    names = sorted(path.name for path in (out / "figures").iterdir())
+    assert len(names) == 14 and names[:2] == ["1-stages.png", "1-stages.svg"]
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+
+
+def test_the_verdict_comes_first_and_nothing_is_loaded_from_elsewhere(tmp_path):
+    page = page_of(study(tmp_path / "out"))
+    assert page.index('id="verdict"') < page.index('id="figures"') < page.index('id="tables"')
+    assert "it came back" in page and "few items" in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert "default-src 'none'" in page and "unsafe" not in page
+    assert not re.search(r"<[^>]+\son\w+=", page) and not re.search(r'<[^>]+\sstyle="', page)
+
+
+def test_untrusted_text_is_escaped_everywhere(tmp_path):
+    out = study(tmp_path / "out", names={"math": NASTY}, text=NASTY, reply=NASTY, item=NASTY)
+    page = page_of(out)
+    assert page.count("<script") == 2 and page.count("</script>") == 2
+    assert (
+        "<img src=x" not in page and "</textarea>" not in page and "\u2028" not in page.split('id="data">')[1]
+    )
+    task = data_of(page)["tasks"][0]
+    assert task["texts"][0]["prompt"] == f"{NASTY} 0" and task["items"][0] == f"{NASTY}-0"
+    assert NASTY in task["texts"][0]["answers"][0]
+
+
+def test_text_appears_only_where_it_may_be_shared(tmp_path):
+    tasks = default_tasks()
+    tasks["finance_bench_fpb"]["text_may_be_shared"] = False
+    out = study(tmp_path / "out", tasks=tasks, text="SECRET", reply="SAID")
+    shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
+    assert (
+        shown["fpb"]["texts"] == []
+        and shown["fpb"]["may"] is False
+        and shown["fpb"]["hashes"][0] == "abc" * 4
+    )
+    assert len(shown["docmath_cs"]["texts"]) == 6
+    page = page_of(out, with_text=True)
+    assert "contains dataset text: do not share" in page
+    assert all(task["texts"] for task in data_of(page)["tasks"])
+
+
+def test_nothing_is_shared_when_nobody_says_that_it_may_be(tmp_path):
+    tasks = default_tasks()
+    tasks["finance_bench_fpb"]["text_may_be_shared"] = "yes"
+    del tasks["finance_bench_docmath_cs"]["text_may_be_shared"]
+    stored = load(study(tmp_path / "out", tasks=tasks))
+    assert not stored.text_allowed("finance_bench_fpb")
+    assert not stored.text_allowed("finance_bench_docmath_cs") and not stored.text_allowed("unheard of")
+
+
+def test_a_page_of_long_texts_stays_under_5_mb(tmp_path):
+    out = study(tmp_path / "out", items=240, text="問い" * 900, reply="答え" * 400)
+    page = page_of(out)
+    assert 3_000_000 < len(page.encode()) < 5_000_000
+    counts = [len(task["texts"]) for task in data_of(page)["tasks"]]
+    assert min(counts) > 20 and max(counts) - min(counts) <= 1
+
+
+def test_the_policy_names_the_very_script_and_style(tmp_path):
+    page = page_of(study(tmp_path / "out"))
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)[0]
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)[0]
+    assert html.policy(style, script).replace("'", "'") in page
+
+
+def damage(out, path, change):
+    content = json.loads((out / path).read_text())
+    change(content)
+    (out / path).write_text(json.dumps(content))
+
+
+BAD = {
+    "no such folder": (lambda out: out.rename(out.with_name("gone")), "no study here"),
+    "unfinished": (lambda out: (out / "summary.json").unlink(), "not finished"),
+    "half a file": (lambda out: (out / "summary.json").write_text('{"format": 1, "mod'), "cannot be read"),
+    "a list": (lambda out: (out / "summary.json").write_text("[]"), "not what a study writes"),
+    "another format": (lambda out: damage(out, "summary.json", lambda s: s.update(format=9)), "format 9"),
+    "no points": (lambda out: damage(out, "summary.json", lambda s: s.pop("points")), "points"),
+    "a broken point": (lambda out: damage(out, "summary.json", lambda s: next(iter(s["points"].values())).pop("macro")), "macro"),
+    "an unknown point": (lambda out: damage(out, "summary.json", lambda s: s["combinations"]["finance"].update(selected="x")), "'x'"),
+    "no tasks.json": (lambda out: (out / "tasks.json").unlink(), "tasks.json"),
+    "results gone": (lambda out: next(out.glob("points/m0-*/scores.json")).unlink(), "results are missing"),
+    "half a scores.json": (lambda out: next(out.glob("points/m0-*/scores.json")).write_text("{}"), "no task"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, how):
+    out = study(tmp_path / "out")
+    spoil, message = BAD[how]
+    spoil(out)
+    done = report(out)
+    assert done.exit_code == 1 and message in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("report.html")) and not list(tmp_path.rglob("figures"))
+
+
+def test_results_of_run_are_refused_by_name(tmp_path):
+    (tmp_path / "gain.json").write_text("{}")
+    assert "mergekit-finance run" in report(tmp_path).output
+
+
+def test_half_a_line_of_samples_costs_texts_not_the_report(tmp_path):
+    out = study(tmp_path / "out")
+    path = next(out.glob("points/m0-*/samples_finance_bench_fpb.jsonl"))
+    path.write_text(path.read_text()[:-40])
+    shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
+    assert shown["fpb"]["texts"] == [] and shown["docmath_cs"]["texts"]
+
+
+def test_old_figures_go_when_the_study_has_no_results_for_them(tmp_path):
+    out = study(tmp_path / "out")
+    build(out)
+    (out / "figures" / "mine.png").write_bytes(b"")
+    (out / "similarity.json").unlink()
+    build(out)
+    left = {path.name for path in (out / "figures").iterdir()}
+    assert "7-layers.png" not in left and {"mine.png", "1-stages.svg"} <= left
+
+
+def test_replies_are_found_in_lines_that_try_to_hide_them(tmp_path):
+    rows = [
+        {"doc": {"x": '"filtered_resps": ["no"]'}, "doc_id": 1, "filtered_resps": ['say "filtered_resps": [1]'], "score": 1},
+        {"doc_id": 0, "filtered_resps": [["-1.5", "True"], ["-0.5", "False"]]},
+    ]  # fmt: skip
+    (tmp_path / "samples_t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert items.replies_of(tmp_path, "t") == [row["filtered_resps"] for row in reversed(rows)]
+
+
+def test_a_choice_is_shown_by_its_option():
+    row = {
+        "arguments": {"a": {"0": "Q", "1": " yes"}, "b": {"0": "Q", "1": " no"}},
+        "doc": {"gold_index": 0},
+        "target": "0",
+    }
+    assert items.answer(row, [["-1.5", "True"], ["-0.5", "False"]]).strip() == "no"
+    assert items.target(row) == "yes"
+    assert items.answer(row, []) == ""
+
+
+def test_sections_of_plugins_stand_at_the_end_escaped(tmp_path):
+    class Plugin:
+        @hookimpl
+        def finance_report_sections(self):
+            broken = Section("b", "Broken", lambda gain: "", lambda summary: 1 / 0)
+            return [
+                Section("a", "<b>Mine", lambda gain: "", lambda summary: f"<i>{summary['format']}"),
+                broken,
+            ]
+
+    plugin = Plugin()
+    manager().register(plugin, "sections")
+    try:
+        page = page_of(study(tmp_path / "out"))
+    finally:
+        manager().unregister(plugin)
+    assert "&lt;b&gt;Mine" in page and "&lt;i&gt;1" in page and "ZeroDivisionError" in page
