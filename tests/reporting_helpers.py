@@ -1,0 +1,198 @@
+"""A tiny finished study, written without a model: what `report` reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+GRID = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
+EXPERTS = ("finance", "math", "japanese")
+COMBINATIONS = {1: [("finance",), ("math",)], 2: [("finance", "math")], 3: [EXPERTS]}
+
+
+def study(
+    out: Path,
+    tasks: dict[str, dict[str, Any]] | None = None,
+    combinations: dict[int, list[tuple[str, ...]]] | None = None,
+    operators: dict[str, list[float]] | None = None,
+    items: int = 6,
+    names: dict[str, str] | None = None,
+    text: str = "what is it?",
+    reply: str = "a reply",
+    item: str = "item",
+) -> Path:
+    """names: what the experts are called instead. text, reply, item: what samples say."""
+    called = {name: (names or {}).get(name, name) for name in EXPERTS}
+    tasks = tasks or default_tasks()
+    operators = operators or {"task_arithmetic": [0.4, 0.8], "ties": [0.2, 0.6]}
+    models = {
+        name: _model(name, f"./lab/{name}", tasks, i) for i, name in enumerate(["base", *called.values()])
+    }
+    points = _points(combinations or COMBINATIONS, operators, called, tasks)
+    for name, known in {**models, **points}.items():
+        _results(out / "points" / known["folder"], name, tasks, items, text, reply, item)
+    _json(out / "summary.json", _summary(models, points, called, tasks, items))
+    _json(out / "tasks.json", {name: {**known, "licence": "MIT"} for name, known in tasks.items()})
+    _json(out / "study.json", {"format": 1, "study": {}})
+    _json(out / "similarity.json", _similarity([m["reference"] for m in models.values()]))
+    return out
+
+
+def default_tasks() -> dict[str, dict[str, Any]]:
+    known = {"kind": "tasks", "text_may_be_shared": True, "dataset": "d", "aggregation": "mean"}
+    return {
+        "finance_bench_fpb": {**known, "skills": ["finance"]},
+        "finance_bench_docmath_cs": {**known, "skills": ["finance", "math"]},
+        "finance_bench_retention_arc": {**known, "skills": [], "kind": "retention"},
+    }
+
+
+def _json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, ensure_ascii=False, sort_keys=True), encoding="utf-8")
+
+
+def _triple(value: float) -> list[float]:
+    return [value, value - 0.05, value + 0.05]
+
+
+def _model(name: str, reference: str, tasks: dict[str, Any], i: int) -> dict[str, Any]:
+    scores = {task: 0.3 + 0.1 * i + 0.02 * n for n, task in enumerate(tasks)}
+    measured = {"scores": scores, "macro": _triple(0.4 + 0.03 * i), "retention": _triple(0.6 - 0.05 * i)}
+    return {"folder": f"m{i}-0123456789ab", "fingerprint": "f" * 16, "reference": reference, **measured}
+
+
+def _points(
+    combinations: dict[int, list[tuple[str, ...]]],
+    operators: dict[str, list[float]],
+    called: dict[str, str],
+    tasks: dict[str, Any],
+) -> dict[str, Any]:
+    found = {}
+    for stage, groups in combinations.items():
+        for group in groups:
+            experts = [called[name] for name in group]
+            for operator, grid in operators.items():
+                for value in grid:
+                    key = "lambda" if operator == "task_arithmetic" else "density"
+                    values = {key: value} | ({} if key == "lambda" else {"lambda": 1.0})
+                    name = f"stage{stage}-{'-'.join(group)}-{GRID[operator]}-{key}{value}"
+                    found[name] = _point(name, stage, experts, operator, values, tasks, value)
+    return found
+
+
+def _point(
+    name: str, stage: int, experts: list[str], operator: str, values: Any, tasks: dict[str, Any], value: float
+) -> dict[str, Any]:
+    score = 0.5 - (value - 0.5) ** 2
+    return {
+        "stage": stage, "combination": experts, "operator": operator, "values": values, "folder": f"{name}-ba9876543210",
+        "parents": ["base", *experts] if stage == 1 else experts, "constituents": [], "recipe": {"merge_method": operator},
+        "macro": _triple(score), "macro_on_selection": score, "retention": _triple(0.5), "scores": dict.fromkeys(tasks, score),
+        "macro_gain": 0.01, "macro_og": -0.02,
+    }  # fmt: skip
+
+
+def _summary(
+    models: dict[str, Any], points: dict[str, Any], called: dict[str, str], tasks: dict[str, Any], items: int
+) -> dict[str, Any]:
+    combinations: dict[str, Any] = {}
+    for name, point in points.items():
+        known = combinations.setdefault(
+            "+".join(point["combination"]),
+            {"stage": point["stage"], "selected": name, "by_operator": {}, "named_tasks": list(tasks)[:1]},
+        )
+        known["by_operator"].setdefault(point["operator"], name)
+    chosen = {name for known in combinations.values() for name in known["by_operator"].values()}
+    best = next(iter(combinations.values()))["selected"]
+    return {
+        "format": 1,
+        "study": _study(models, called),
+        "limit": None,
+        "selection": {"same_items": False, "optimism_of_choosing_and_reporting_on_the_same_items": {"mean": 0.01}},
+        "models": models,
+        "points": points,
+        "tasks": {name: {**known, "items": items, "report_items": items} for name, known in tasks.items()},
+        "selected": {name: _selected(points[name], tasks, items) for name in chosen},
+        "combinations": combinations,
+        "ship": {"model": best, "is_merge": True, "best_merge": best, "best_single": "base", "macro": _triple(0.5), "merge_over_single": _triple(0.03)},
+        "similarity": {"combinations": _rows(combinations), "correlations": [{"over": "all", "predictor": "l2", "outcome": "macro_gain", "rho": 0.5, "p": 0.2, "n": 4}]},
+        "verdict": [{"about": "recovery", "text": "it came back"}, {"about": "ship", "text": f"Ship {best}."}, {"about": "caution", "text": "few items"}],
+    }  # fmt: skip
+
+
+def _study(models: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
+    experts = {own: {"model": f"./lab/{own}", "skills": [name]} for name, own in called.items()}
+    selection = {"share": 0.3, "seed": 0, "same_items": False}
+    operators = {"task_arithmetic": {"lambda": [0.4, 0.8], "start": {}}}
+    return {
+        "name": "tiny",
+        "base": "./lab/base",
+        "experts": experts,
+        "operators": operators,
+        "selection": selection,
+    }
+
+
+def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[str, Any]:
+    effects = {"score": _triple(0.5), "gain": _triple(0.06), "og": _triple(-0.02)}
+    whole = {
+        **effects,
+        "over_best_parent": _triple(0.0),
+        "best_parent": point["parents"][0],
+        "tasks": list(tasks),
+    }
+    parents = dict.fromkeys(point["parents"], 0.45)
+    one = {**effects, "items": items, "clusters": items, "parents": parents, "p_og": 0.3, "verdict": "gains"}
+    return {
+        "parents": point["parents"],
+        "sets": {"macro": whole, "named": whole},
+        "tasks": dict.fromkeys(tasks, one),
+    }
+
+
+def _rows(combinations: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "combination": name,
+            "stage": known["stage"],
+            "point": known["selected"],
+            "l2": 40.0 + i,
+            "cosine": 0.9 - 0.01 * i,
+        }
+        for i, (name, known) in enumerate(combinations.items())
+    ]
+
+
+def _similarity(references: list[str]) -> dict[str, Any]:
+    base, *experts = references
+    layer = {
+        "pairs": [{"a": base, "b": e, "l2": 5.0, "cosine": 0.9} for e in experts],
+        "task_vector_pairs": [
+            {"a": experts[0], "b": e, "cosine": 0.1, "sign_conflicts": 0.48} for e in experts[1:]
+        ],
+        "task_vectors": {e: {"relative_norm": 0.2} for e in experts},
+    }
+    return {"base": base, "models": experts, "layers": {str(i): layer for i in range(3)}}
+
+
+def _results(
+    folder: Path, name: str, tasks: dict[str, Any], items: int, text: str, reply: str, item: str
+) -> None:
+    folder.mkdir(parents=True)
+    ids = [f"{item}-{i}" for i in range(items)]
+    right = [float((len(name) + i) % 3 > 0) for i in range(items)]
+    columns = {"items": ids, "clusters": ids, "correct": right, "score": right, "options": [0] * items}
+    _json(folder / "scores.json", dict.fromkeys(tasks, columns))
+    _json(folder / "results.json", {"task_hashes": {}, "truncated_prompts": {}})
+    (folder / "recipe.yml").write_text(f"merge_method: cpt\n# {name}\n", encoding="utf-8")
+    for task in tasks:
+        rows = [_sample(i, ids[i], task, text, f"{reply} {i}") for i in range(items)]
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"samples_{task}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _sample(i: int, item: str, task: str, text: str, reply: str) -> dict[str, Any]:
+    return {
+        "doc_id": i, "doc": {"item_id": item}, "target": f"gold of {task}", "doc_hash": "abc" * 20,
+        "arguments": {"gen_args_0": {"arg_0": f"{text} {i}", "arg_1": {}}}, "resps": [[reply]], "filtered_resps": [reply],
+    }  # fmt: skip
