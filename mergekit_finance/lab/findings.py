@@ -51,6 +51,8 @@ def _row(studies: Sequence[Summary], combination: str, first: Mapping[str, Any],
         "score": first["score"][0],
         "best_parent": first["best_parent"],
         "parent_score": first["parents"][first["best_parent"]][0],
+        "base": first["base"][0],
+        "over_base": first["over_base"],
         "difference": first["over_best_parent"],
         "gain": first["gain"],
         "p": first["p_over_all_parents"],
@@ -94,8 +96,8 @@ def markdown(studies: Sequence[Summary]) -> str:
 def _findings_table(studies: Sequence[Summary]) -> str:
     lines = [
         "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
-        "other seeds | finding |",
-        "|---|---|---:|---:|---|---|---:|---|---|",
+        "other seeds | finding | base | merge less base |",
+        "|---|---|---:|---:|---|---|---:|---|---|---:|---|",
     ]
     for row in findings(studies):
         value, low, high = (100 * v for v in row["difference"])
@@ -106,9 +108,14 @@ def _findings_table(studies: Sequence[Summary]) -> str:
             f"| {'base + ' if row['stage'] == 1 else ''}{name} | {point} | {row['tasks']} | "
             f"{100 * row['score']:.1f} | {row['best_parent']} {100 * row['parent_score']:.1f} | "
             f"{value:+.1f} [{low:+.1f}, {high:+.1f}] | {row['p']:.4f} ({row['holm']:.4f}) | {others} | "
-            f"**{row['finding']}** |"
+            f"**{row['finding']}** | {100 * row['base']:.1f} | {_signed(row['over_base'])} |"
         )
     return "\n".join(lines)
+
+
+def _signed(numbers: Sequence[float]) -> str:
+    value, low, high = (100 * n for n in numbers)
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _experts(studies: Sequence[Summary]) -> str:

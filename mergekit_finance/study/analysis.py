@@ -35,7 +35,7 @@ def summary(out: Path) -> dict[str, Any]:
         "study": identity(loaded.study),
         "limit": loaded.limit,
         "selection": _selection(loaded),
-        "models": _models(loaded, found),
+        "models": _models(loaded, found, macro),
         "tasks": _tasks(loaded),
         "points": {name: _point(loaded, found, name, macro, choice) for name in loaded.points},
         "selected": rows,
@@ -74,8 +74,11 @@ def _tasks(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _models(loaded: Loaded, found: Replicates) -> dict[str, Any]:
-    return {name: known | _measured(loaded, found, name) for name, known in loaded.models.items()}
+def _models(loaded: Loaded, found: Replicates, macro: select.Macro) -> dict[str, Any]:
+    return {
+        name: known | {"macro_on_selection": round(macro(name), 6)} | _measured(loaded, found, name)
+        for name, known in loaded.models.items()
+    }
 
 
 def _measured(loaded: Loaded, found: Replicates, name: str) -> dict[str, Any]:

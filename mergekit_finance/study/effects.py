@@ -90,6 +90,8 @@ def compared(
         "over_best_parent": shown(difference(found, tasks, point, best)),
         "p_over_best_parent": round(p_two_sided(over_best), 6),
         "p_over_all_parents": round(_p_over_all(scores, point, parents), 6),
+        "base": shown(score(found, tasks, "base")),
+        "over_base": shown(difference(found, tasks, point, "base")),
         "gain_raw": shown(outperform.gain(found, tasks, point, raw)),
         "og_raw": shown(outperform.outperform_gap(found, tasks, point, raw)),
         "mde": round(minimum_detectable_effect(standard_error(over_best)), 6),

@@ -93,7 +93,8 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {word}: over the "
             f"{len(tested['tasks'])} tasks of their skills {interval(gap)} against the best constituent, "
-            f"{tested['best_parent']}; Macro-Gain {interval(tested['gain'])}; Macro-OG, against the best "
+            f"{tested['best_parent']}, and {interval(tested['over_base'])} against the base; Macro-Gain "
+            f"{interval(tested['gain'])}; Macro-OG, against the best "
             f"constituent of each task, {interval(tested['og'])}; "
             f"{_listed('outperforms all of them on', better)}.",
         )
@@ -203,7 +204,8 @@ def text(found: Summary) -> str:
     from mergekit_finance.report import _markdown
 
     header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]
-    rows = [_line(found, name, known) for name, known in found["combinations"].items()]
+    ordered = sorted(found["combinations"].items(), key=lambda item: item[1]["stage"])
+    rows = [_line(found, name, known) for name, known in ordered]
     lines = [_markdown([header, *rows]), ""]
     for about in dict.fromkeys(s["about"] for s in found["verdict"]):
         lines.append(about.capitalize())
