@@ -108,6 +108,8 @@ def _made(
     found = found.model_copy(update={k: v for k, v in given.items() if v})
     device = device or found.evaluation.device
     _check_device(device)
+    if device == "meta":
+        raise click.ClickException("--device meta: holds no numbers; give cpu or cuda")
     return StudyRun(
         found, out, device or default_device(), limit or found.limit, str(file), trust_remote_code
     )

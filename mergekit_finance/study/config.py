@@ -1,6 +1,5 @@
 """study.yml: one file describes the experiment. Checked as a whole before anything is read or run."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +32,7 @@ class Part(BaseModel):
 class Expert(Part):
     """A continually pre-trained model and what it is an expert in."""
 
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     skills: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
     licence: str | None = Field(None, description="SPDX id or name of the model's licence, for the card")
 
@@ -87,6 +86,14 @@ class Operators(Part):
     ties: Ties | None = None
     dare_ties: DareTies | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        """`ties:` with nothing behind it is an operator with its defaults, not one left out."""
+        if not isinstance(data, Mapping):
+            return data
+        return {name: {} if value is None else value for name, value in data.items()}
+
     @model_validator(mode="after")
     def _some(self) -> "Operators":
         if not self.present():
@@ -120,7 +127,7 @@ class Study(Part):
     """The whole file."""
 
     name: str = "study"
-    base: str
+    base: Annotated[str, Field(min_length=1)]
     base_licence: str | None = None
     experts: dict[str, Expert]
     operators: Operators
@@ -166,6 +173,8 @@ def _check_experts(study: Study) -> None:
     for name in study.experts:
         if not name.replace("_", "").isalnum():
             raise ValueError(f"experts: {name!r} must be letters, digits and _: it names files")
+        if name == "base":
+            raise ValueError("experts: 'base' names the base itself; give the expert another name")
     places = [study.base, *(e.model for e in study.experts.values())]
     if len(set(places)) < len(places):
         raise ValueError("base and experts must be different models")
@@ -174,6 +183,10 @@ def _check_experts(study: Study) -> None:
 def _check_stages(study: Study) -> None:
     if not study.stages:
         raise ValueError("stages: name at least one of 1, 2, 3")
+    if not study.tasks:
+        raise ValueError("tasks: name at least one")
+    if len(set(study.stages)) < len(study.stages):
+        raise ValueError(f"stages: name each once (given: {list(study.stages)})")
     most = max(study.stages)
     if most > len(study.experts):
         raise ValueError(f"stages: stage {most} needs {most} experts, there are {len(study.experts)}")
@@ -196,6 +209,9 @@ def _check_named(study: Study) -> None:
     known = ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)]
     for name in study.named:
         if name not in known:
+            same = [k for k in known if sorted(k.split("+")) == sorted(name.split("+"))]
+            if same:
+                raise ValueError(f"named: {name!r}: write it {same[0]!r}, in the order of `experts`")
             raise ValueError(f"named: {name!r} is no combination; {did_you_mean(name, known)}")
 
 
@@ -235,6 +251,8 @@ def _first(fault: ValidationError) -> str:
         *parents, last = error["loc"]
         return f"unknown key {place!r}. {did_you_mean(str(last), _keys(parents))}"
     message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] in ("dict_type", "model_type"):
+        message = "must be a mapping of keys"
     given = error.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | type(None)) else ""
     return f"{place}: {message}{shown}" if place else message
@@ -260,5 +278,6 @@ def dump(study: Study) -> dict[str, Any]:
     return study.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def finite(value: float) -> bool:
-    return math.isfinite(value)
+def identity(study: Study) -> dict[str, Any]:
+    """What a study asks, less how many processes answer it and where: they change no number."""
+    return {key: value for key, value in dump(study).items() if key not in ("executor", "workers")}

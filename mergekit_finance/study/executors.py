@@ -1,12 +1,13 @@
 """Where jobs run: here, in one process a device, or on a Ray cluster. Files and numbers are the same."""
 
 import os
+import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mergekit_finance.study.work import Job, Worker
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
 
 SMALL = 2 << 30  # bytes of a model of which every core's worker may hold one
 TICK = 0.5  # seconds between looks at what is finished
@@ -29,6 +31,8 @@ def devices(worker: Worker, asked: int | None, size: int) -> list[str]:
         named = ":" in worker.device
         found = [worker.device] if named else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         return found * asked if named and asked else found[:asked]
+    if worker.device != "cpu":
+        return [worker.device] * (asked or 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ["cpu"] * (asked or (cores if size < SMALL else 1))
 
@@ -52,9 +56,11 @@ def _in_processes(
     waiting: Queue[str] = context.Queue()
     for place in places:
         waiting.put(place)
-    pool = ProcessPoolExecutor(len(places), context, _begin, (worker, waiting, os.getpid()))
+    stop = context.Event()
+    pool = ProcessPoolExecutor(len(places), context, _begin, (worker, waiting, os.getpid(), stop))
     try:
-        left = {pool.submit(_do, job) for job in jobs}
+        with _deaf():
+            left = {pool.submit(_do, job) for job in jobs}
         while left:
             finished, left = wait(left, TICK, FIRST_COMPLETED)
             for future in finished:
@@ -65,23 +71,39 @@ def _in_processes(
             "a worker process died (out of memory?); what is finished is kept: run the same command again, "
             "with fewer `workers:`"
         ) from fault
+    except BaseException:
+        stop.set()  # at once: the models at work may take hours
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin in here do not hear Ctrl-C, which reaches all of a terminal: one answers it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _WORKER: Worker | None = None
 
 
-def _begin(worker: Worker, waiting: "Queue[str]", parent: int) -> None:
-    """A process begins: it takes a device, and ends when the study's process does."""
+def _begin(worker: Worker, waiting: "Queue[str]", parent: int, stop: "Event") -> None:
+    """A process begins: it takes a device, and ends when the study's process does, or says so."""
     global _WORKER
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
     _WORKER = replace(worker, device=waiting.get())
 
 
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(TICK)
+def _follow(parent: int, stop: "Event") -> None:
+    while os.getppid() == parent and not stop.wait(TICK):
+        pass
     os._exit(1)
 
 
@@ -104,7 +126,7 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], tick: Callable[[], None]) ->
         gpus = 1 if worker.device.startswith("cuda") else 0
         remote = ray.remote(num_cpus=worker.study.evaluation.threads, num_gpus=gpus, max_retries=-1)(_on_node)
         shared = ray.put(replace(worker, done=work.nothing))
-        left = [remote.remote(shared, job) for job in jobs]
+        left = [remote.remote(shared, job, os.getcwd(), _settings()) for job in jobs]
         while left:
             finished, left = ray.wait(left, timeout=TICK)
             for reference in finished:
@@ -115,9 +137,17 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], tick: Callable[[], None]) ->
             ray.shutdown()
 
 
-def _on_node(worker: Worker, job: Job) -> None:
-    """One job in a Ray worker; the worker process keeps its tasks and requests for the next."""
+def _settings() -> dict[str, str]:
+    """Where rows come from: a node that read others would store them under these rows' names."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("FINANCE_BENCH_", "HF_"))}
+
+
+def _on_node(worker: Worker, job: Job, folder: str, settings: Mapping[str, str]) -> None:
+    """One job in a Ray worker, in the study's own folder, so that paths mean the same; the worker process
+    keeps its tasks and requests for the next."""
     global _WORKER
+    os.chdir(folder)
+    os.environ.update(settings)
     if _WORKER is None or replace(_WORKER, done=work.nothing) != worker:
         _WORKER = worker
     _WORKER(job)

@@ -64,32 +64,36 @@ def fit(run: StudyRun, budget: float) -> Plan:
 
     A folder that has a plan for the same study and budget keeps it: a resumed run has the same items.
     """
-    kept = _kept(run, budget)
-    if kept:
+    asked = run.limit
+    if kept := _kept(run, budget):
         run.limit = kept["limit"]
         run.say(f"budget {budget:g} h: first {run.limit} items of every task, as planned before")
     else:
         found = plan(run, budget)
         run.say(text(found))
         run.limit = found.limit
-        _keep(run, budget)
+        _keep(run, budget, asked)
     run.__dict__.pop("worker", None)  # it was made for another limit
     return plan(run, sample=False)
 
 
-def _keep(run: StudyRun, budget: float) -> None:
-    from mergekit_finance.study.config import dump
+def _keep(run: StudyRun, budget: float, asked: int | None) -> None:
     from mergekit_finance.study.store import write_json
 
-    write_json(run.out / "plan.json", {"study": dump(run.study), "budget": budget, "limit": run.limit})
+    write_json(run.out / "plan.json", {**_asked(run, budget, asked), "limit": run.limit})
+
+
+def _asked(run: StudyRun, budget: float, limit: int | None) -> dict[str, Any]:
+    from mergekit_finance.study.config import identity
+
+    return {"study": identity(run.study), "budget": budget, "asked_limit": limit}
 
 
 def _kept(run: StudyRun, budget: float) -> Mapping[str, Any]:
-    from mergekit_finance.study.config import dump
     from mergekit_finance.study.run import _read
 
     found = _read(run.out / "plan.json")
-    same = found.get("study") == dump(run.study) and found.get("budget") == budget
+    same = all(found.get(key) == value for key, value in _asked(run, budget, run.limit).items())
     return found if same else {}
 
 
@@ -170,12 +174,12 @@ def _fitted(found: Plan, budget: float) -> Plan:
     """The largest limit whose hours are within the budget."""
     assert found.all_items is not None
     most = found.limit or max(found.all_items.values())
-    fitting = [n for n in range(LEAST, most + 1) if found.hours(_items(found, n)) <= budget]
+    fitting = [n for n in range(min(LEAST, most), most + 1) if found.hours(_items(found, n)) <= budget]
     if not fitting:
         least = found.hours(_items(found, min(LEAST, most)))
         raise RecipeError(
             f"--budget {budget:g}: {found.models - found.stored} models need {least:.2g} hours even at "
-            f"{LEAST} items a task; give more hours, coarser grids or fewer tasks"
+            f"{min(LEAST, most)} items a task; give more hours, coarser grids or fewer tasks"
         )
     limit = max(fitting)
     items = {task: min(limit, count) for task, count in found.all_items.items()}

@@ -76,6 +76,8 @@ class StudyRun:
         if not self.worker.harness.leaves:
             raise RecipeError(f"{self.where}: no tasks to evaluate")
         self.worker.harness.check_scores()
+        tasks.check_named(self.worker.harness, self.study, self.where)
+        tasks.check_split(self.worker.harness, self.study, self.limit, self.where)
         self._refuse_other()
 
     def _refuse_other(self) -> None:
@@ -137,10 +139,13 @@ class StudyRun:
             def tick() -> None:
                 bar.update(total - missing + sum(executors.finished(self.worker, jobs)) - bar.n)
 
-            if self.study.executor == "ray":
-                executors.run_on_ray(worker, jobs, tick)
-            else:
-                executors.run(worker, jobs, executors.devices(worker, self.study.workers, size), tick)
+            try:
+                if self.study.executor == "ray":
+                    executors.run_on_ray(worker, jobs, tick)
+                else:
+                    executors.run(worker, jobs, executors.devices(worker, self.study.workers, size), tick)
+            finally:
+                self.store.clean()  # what processes that were stopped left half-written
             tick()
 
     def _index(self, plans: Sequence[Point]) -> dict[str, Any]:
@@ -171,9 +176,10 @@ class StudyRun:
     def _written(self, point: Point) -> Source:
         """Merge a point to disk, once: OUT/selected/<name>-<hash>."""
         place = self.out / "selected" / self.index[point.name]
-        if not (place / "config.json").is_file():
-            self.say(f"write {place}, which the next stage merges")
-            _materialize(point, place, self.trust_remote_code)
+        with self.store.lock(f"selected-{place.name}"):  # another process may be at it
+            if not (place / "config.json").is_file():
+                self.say(f"write {place}, which the next stage merges")
+                _materialize(point, place, self.trust_remote_code)
         reference = f"./{place}" if not place.is_absolute() else str(place)
         self.prints[reference] = models.fingerprint(reference, self.quiet)
         return Source("-".join(point.combination), reference)

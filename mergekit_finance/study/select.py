@@ -101,12 +101,14 @@ def _gap(loaded: Loaded, seed: int, flip: bool) -> float:
     mine, other = {}, {}
     for task in loaded.macro:
         scores = loaded.full[task]
-        first = np.array([_half(seed, name) for name in scores.names])[scores.clusters] != flip
+        first = _half(seed, scores.names)[scores.clusters] != flip
         mine[task], other[task] = scores.take(first), scores.take(~first)
     here, there = macro_on(mine, loaded.macro), macro_on(other, loaded.macro)
     chosen = choose(loaded.points, here).by_operator.values()
     return float(np.mean([here(name) - there(name) for name in chosen]))
 
 
-def _half(seed: int, cluster: str) -> bool:
-    return hashlib.sha256(f"optimism {seed} {cluster}".encode()).digest()[0] < 128
+def _half(seed: int, clusters: Sequence[str]) -> np.ndarray:
+    """Which clusters are in the first half; tasks of the same clusters agree about it."""
+    ranks = [hashlib.sha256(f"optimism {seed} {cluster}".encode()).digest() for cluster in clusters]
+    return np.argsort(np.argsort(ranks)) < len(ranks) / 2

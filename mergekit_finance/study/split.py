@@ -19,7 +19,7 @@ def sides(
     for dataset in set(datasets.values()):
         ids = {c for task, own in datasets.items() if own == dataset for c in tasks[task]["clusters"]}
         ranked = sorted(ids, key=lambda cluster: _rank(seed, dataset, cluster))
-        chosen[dataset] = set(ranked[: max(1, round(share * len(ranked)))])
+        chosen[dataset] = set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
     return {
         task: np.array([cluster in chosen[datasets[task]] for cluster in rows["clusters"]])
         for task, rows in tasks.items()

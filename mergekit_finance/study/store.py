@@ -20,9 +20,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mergekit_finance.evaluation import _write as write_host_files
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 
@@ -42,13 +45,11 @@ class Store:
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
         """Whether this process may make `place` now. The lock dies with its holder, kill -9 included."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        locks = self.folder / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{place.name}.lock", timeout=-1 if wait else 0)
+        lock = self.lock(place.name)
         try:
-            lock.acquire()
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             yield False
             return
@@ -56,6 +57,14 @@ class Store:
             yield not self.done(place)
         finally:
             lock.release()
+
+    def lock(self, name: str) -> "FileLock":
+        """The lock of this name in the folder."""
+        from filelock import FileLock
+
+        locks = self.folder / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{name}.lock")
 
     def write(
         self,
@@ -82,6 +91,9 @@ class Store:
             with self.claim(self.folder / "points" / name) as mine:
                 if mine or self.done(self.folder / "points" / name):
                     shutil.rmtree(scratch, ignore_errors=True)
+        for path in self.folder.glob(".*.json.*"):
+            if not _alive(path.suffix[1:]):
+                path.unlink(missing_ok=True)
 
     def scores(self, place: Path) -> dict[str, Any]:
         return json.loads((place / "scores.json").read_text(encoding="utf-8"))
@@ -114,6 +126,17 @@ def _fill(
 
 def _json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _alive(pid: str) -> bool:
+    """Whether the process that writes a temporary file is still there."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.evaluation import Harness
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.split import sides
 
 GENERATED = ("lab", "sample")  # rows that this project wrote or makes
 KINDS = ("tasks", "retention", "probes")
@@ -43,6 +45,45 @@ def _one(name: str, task: Any, kind: str, study: Study) -> dict[str, Any]:
         "generates": task.get_config("output_type") == "generate_until",
         **_sharing(dataset, study),
     }
+
+
+def check_named(harness: Harness, study: Study, where: str) -> None:
+    """`named` lists tasks of the study: a slip would leave a combination without its tests."""
+    for combination, names in study.named.items():
+        for name in names:
+            if name not in harness.leaves:
+                hint = did_you_mean(name, harness.leaves)
+                raise RecipeError(f"{where}: named.{combination}: no task {name!r} in this study; {hint}")
+
+
+def check_split(harness: Harness, study: Study, limit: int | None, where: str) -> None:
+    """Every task needs items on both sides of the selection split."""
+    if study.selection.same_items:
+        return
+    rows = {name: {"clusters": _clusters(task, limit)} for name, task in _loaded(harness).items()}
+    datasets = {name: _dataset(name, task) for name, task in _loaded(harness).items()}
+    chosen = sides(rows, datasets, study.selection.share, study.selection.seed)
+    for name, side in sorted(chosen.items()):
+        if side.all() or not side.any():
+            kind = "report on" if side.all() else "select on"
+            raise RecipeError(
+                f"{where}: task {name} has {len(side)} items ({len(set(rows[name]['clusters']))} clusters), "
+                f"none of them to {kind}; raise `limit`, try another selection.seed, or set "
+                "selection.same_items: true"
+            )
+
+
+def _clusters(task: Any, limit: int | None) -> list[str]:
+    """The cluster of each row that is evaluated; rows of a task that knows none are their own."""
+    docs = task.eval_docs
+    count = min(limit or len(docs), len(docs))
+    if "cluster_id" not in getattr(docs, "column_names", ()):
+        return [str(k) for k in range(count)]
+    return [str(cluster) for cluster in docs.select(range(count))["cluster_id"]]
+
+
+def _dataset(name: str, task: Any) -> str:
+    return (task.config.dataset_kwargs or {}).get("fb_dataset") or name
 
 
 def _aggregation(function: Any) -> str:

@@ -1,0 +1,74 @@
+"""`kill -9` at moments spread over a lab study, each time resumed; prints a table and exits 1 on any difference.
+
+    python tests/benchmarks/kill_study.py                   20 moments, one worker
+    python tests/benchmarks/kill_study.py --moments 4 --workers 2
+
+The study has 12 points on the lab's trained models. A moment is a share of the measured duration of an
+undisturbed run, start-up of the hosts included. After each resume all files but timings must have the
+undisturbed run's bytes, and what was stored at the kill must have kept its timings: none was made twice.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import study_helpers as helpers
+
+GRID = {"task_arithmetic": {"lambda": [0.4, 0.6]}, "ties": {"density": [0.2, 0.6]}}  # 4 of 3 combinations: 12
+MODELS = 15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=32)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = prepared(folder, asked.limit)
+        started = time.monotonic()
+        helpers.finish(path, folder / "whole", folder / "log", "--workers", asked.workers)
+        duration = time.monotonic() - started
+        print(
+            f"undisturbed: {duration:.1f} s\nkilled at   stored then   workers died   same bytes   made twice"
+        )
+        moments = [(k + 0.5) / asked.moments for k in range(asked.moments)]
+        good = [one(folder, path, duration * moment, asked.workers) for moment in moments]
+    print(f"{sum(good)} of {len(good)} as undisturbed")
+    sys.exit(0 if all(good) else 1)
+
+
+def prepared(folder: Path, limit: int) -> Path:
+    """The lab's models and the study of them."""
+    from mergekit_finance.lab.export import export
+
+    export(folder / "lab")
+    evaluation = {"batch_size": 32, "max_gen_toks": 32}
+    return helpers.write(
+        folder / "study.yml", folder / "lab", operators=GRID, limit=limit, evaluation=evaluation
+    )
+
+
+def one(folder: Path, path: Path, moment: float, workers: int) -> bool:
+    """Kill at a moment, resume, compare, print a row."""
+    out, log = folder / f"killed {moment:.2f}", folder / "log"
+    process = helpers.start(path, out, log, "--workers", workers)
+    time.sleep(moment)
+    died = helpers.kill(process)
+    before = helpers.stamps(out)
+    helpers.finish(path, out, log, "--workers", workers)
+    after = helpers.stamps(out)
+    twice = sum(after.get(name) != stamp for name, stamp in before.items())
+    same = helpers.normal(out) == helpers.normal(folder / "whole") and len(after) == MODELS
+    row = (f"{moment:.1f} s", f"{len(before)} of {MODELS}", f"{died:.2f} s", "yes" if same else "NO", twice)
+    print("{:<11} {:<13} {:<14} {:<12} {}".format(*row), flush=True)
+    return same and not twice
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,563 @@
+"""`mergekit-finance study`, whole: real merges, real lm-eval, and nothing evaluated twice."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import study_helpers as helpers
+import yaml
+
+from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
+from mergekit_finance.study import config, loading, measure, planning
+from mergekit_finance.study.run import StudyRun
+
+MODELS = ["base", "finance", "math"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    """A finished study of three models and three points, to look at or copy."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    helpers.go(tiny, out)
+    return out
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Names of what is evaluated in this process, as it happens."""
+    names, real = [], measure.Meter.measure
+
+    def measured(self, host, name):
+        names.append(name.rsplit("/", 1)[-1])
+        return real(self, host, name)
+
+    monkeypatch.setattr(measure.Meter, "measure", measured)
+    return names
+
+
+@pytest.fixture
+def own(tiny, tmp_path):
+    """Models that a test may change."""
+    shutil.copytree(tiny, tmp_path / "own")
+    return tmp_path / "own"
+
+
+# ---- what is there in the end
+
+
+def test_a_study_leaves_one_whole_folder_a_model(finished):
+    index = json.loads((finished / "index.json").read_text())
+    assert list(index["models"]) == MODELS and len(index["points"]) == 3
+    folders = {m["folder"] for m in index["models"].values()} | {p["folder"] for p in index["points"]}
+    assert {p.name for p in (finished / "points").iterdir()} == folders
+    for folder in folders:
+        files = {p.name for p in (finished / "points" / folder).iterdir()}
+        wanted = {"results.json", "scores.json", "key.json", "timings.json"}
+        wanted |= {f"samples_{task}.jsonl" for task in helpers.TASKS}
+        assert files == wanted | ({"recipe.yml"} if folder.startswith("stage") else set())
+    assert not helpers.leftovers(finished)
+
+
+def test_results_have_no_times_and_timings_have(finished):
+    for place in (finished / "points").iterdir():
+        results = json.loads((place / "results.json").read_text())
+        assert not {"date", "start_time", "total_evaluation_time_seconds"} & set(results)
+        assert json.loads((place / "timings.json").read_text())["evaluate"] > 0
+
+
+def test_the_summary_has_every_answer(finished):
+    found = helpers.summary_of(finished)
+    assert set(found["models"]) == set(MODELS) and len(found["points"]) == 3
+    assert set(found["combinations"]) == {"finance", "math", "finance+math"}
+    assert found["verdict"] and found["ship"]["model"]
+    assert "workers" not in found["study"] and "executor" not in found["study"]
+    text = (finished / "summary.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+
+
+def test_generation_is_cut_at_max_gen_toks(finished):
+    results = json.loads(next((finished / "points").glob("base-*/results.json")).read_text())
+    assert results["configs"]["finance_bench_docmath_ss"]["generation_kwargs"]["max_gen_toks"] == 4
+
+
+# ---- nothing twice, nothing stale
+
+
+def test_a_second_run_evaluates_nothing(tiny, copy, evaluated):
+    before, stamps = helpers.normal(copy), helpers.stamps(copy)
+    _, said = helpers.go(tiny, copy)
+    assert evaluated == [] and said == ["6 of 6 models are stored, 0 to do"]
+    assert helpers.normal(copy) == before and helpers.stamps(copy) == stamps
+
+
+def test_an_edited_grid_evaluates_only_new_points(tiny, copy, evaluated):
+    grid = {"task_arithmetic": {"lambda": [0.25, 0.5]}}
+    found, _ = helpers.go(tiny, copy, operators=grid)
+    assert sorted(evaluated) == [f"stage{s}-lambda0.25".replace("-", f"-{c}-ta-") for s, c in [(1, "finance"), (1, "math"), (2, "finance-math")]]  # fmt: skip
+    assert len(found["points"]) == 6
+    del evaluated[:]
+    found, _ = helpers.go(tiny, copy)
+    assert evaluated == [] and len(found["points"]) == 3  # those of another grid stay, unread
+
+
+def test_an_order_of_experts_is_no_reason_to_evaluate_them_again(tiny, copy, evaluated):
+    helpers.go(tiny, copy, experts=("math", "finance"), stages=[1])
+    assert evaluated == []
+
+
+def test_a_changed_model_is_evaluated_again_and_so_is_what_it_is_merged_into(own, tmp_path, evaluated):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path / "out"
+    helpers.go(own, out)
+    del evaluated[:]
+    weights = own / "math" / "model.safetensors"
+    tensors = {k: v + torch.ones_like(v) for k, v in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    helpers.go(own, out)
+    assert sorted(evaluated) == ["math", "stage1-math-ta-lambda0.5", "stage2-finance-math-ta-lambda0.5"]
+
+
+CHANGES = {
+    "limit": {"limit": 5},
+    "batch size": {"evaluation": {"batch_size": 16, "max_gen_toks": 4}},
+    "length of answers": {"evaluation": {"batch_size": 32, "max_gen_toks": 5}},
+    "dtype": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "dtype": "float32"}},
+    "threads": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "threads": 2}},
+    "rows": {"source": "sample"},
+    "tasks": {"tasks": ["finance_bench_fpb"]},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_changes_a_score_changes_every_key(tiny, finished, what):
+    assert not keys(tiny, finished, **CHANGES[what]) & set(helpers.stamps(finished))
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"semantics": "mergekit"}, 3),
+        ({"out_dtype": "float32"}, 3),
+        ({"workers": 2}, 6),
+        ({"resamples": 300}, 6),
+        ({"executor": "ray"}, 6),
+    ],
+)
+def test_a_merge_has_its_recipe_in_its_key(tiny, finished, changes, same):
+    assert len(keys(tiny, finished, **changes) & set(helpers.stamps(finished))) == same
+
+
+def test_a_changed_task_file_changes_every_key(tiny, finished, monkeypatch):
+    from mergekit_finance import evaluation
+
+    assert keys(tiny, finished) == set(helpers.stamps(finished))
+    monkeypatch.setattr(evaluation, "_code", lambda: "another")
+    assert not keys(tiny, finished) & set(helpers.stamps(finished))
+
+
+def keys(models, out, **changes):
+    """The folders that a study would take its results from."""
+    from mergekit_finance.study import points, work
+
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True)
+    plans = [p for stage in study.stages for p in points.points(study, stage)]
+    return set(work.places(run.worker, run.references, plans).values())
+
+
+def test_a_worker_without_its_stamp_names_no_folder(tiny, tmp_path):
+    from mergekit_finance.study.work import Worker
+
+    study = config.parse(helpers.content(tiny), "study.yml")
+    with pytest.raises(RuntimeError, match="without its stamp"):
+        Worker(study, tmp_path, {study.base: "x"}).model_place(study.base)
+
+
+# ---- the same by any number of processes
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_bytes(tiny, finished, tmp_path):
+    helpers.go(tiny, tmp_path / "out", workers=2)
+    assert helpers.normal(tmp_path / "out") == helpers.normal(finished)
+    assert not helpers.leftovers(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_folder_share_the_work(tiny, finished, tmp_path):
+    path = helpers.write(tmp_path / "study.yml", tiny)
+    command = [helpers.COMMAND, "study", str(path), "-o", str(tmp_path / "out")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate(timeout=200)[1] for process in both]
+    assert [p.returncode for p in both] == [0, 0], errors
+    assert helpers.normal(tmp_path / "out") == helpers.normal(finished)
+
+
+def test_a_point_that_another_is_at_work_on_is_waited_for(tiny, copy, evaluated):
+    """The other one holds the lock, stores the point and lets go: this run takes what it stored."""
+    import fcntl
+    from threading import Timer
+
+    place = next((copy / "points").glob("stage2-*"))
+    stored = place.rename(copy / "aside")
+    lock = (copy / ".locks" / f"{place.name}.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def finish():
+        stored.rename(place)
+        lock.close()
+
+    Timer(1.0, finish).start()
+    helpers.go(tiny, copy)
+    assert evaluated == [] and place.is_dir()
+
+
+# ---- numbers
+
+
+@pytest.mark.slow
+def test_a_point_scores_what_mergekit_yaml_and_lm_eval_give(tiny, finished, tmp_path):
+    import sys
+    from pathlib import Path
+
+    place = next((finished / "points").glob("stage2-*"))
+    tools = Path(sys.executable).parent
+    subprocess.run(
+        [tools / "mergekit-yaml", place / "recipe.yml", tmp_path / "merged"], check=True, capture_output=True
+    )
+    command = [
+        tools / "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={tmp_path / 'merged'},dtype=bfloat16",
+        "--tasks", ",".join(helpers.TASKS), "--limit", "4", "--batch_size", "32", "--device", "cpu",
+        "--gen_kwargs", "max_gen_toks=4", "--metadata", '{"source": "lab"}', "--output_path", tmp_path / "host",
+        "--log_samples",
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    theirs = json.loads(next((tmp_path / "host").rglob("results_*.json")).read_text())["results"]
+    ours = json.loads((place / "results.json").read_text())["results"]
+    for task in helpers.TASKS:
+        scores = {k: v for k, v in theirs[task].items() if not k.endswith("_stderr,none")}
+        assert scores == {k: ours[task][k] for k in scores}
+        assert _answers(next((tmp_path / "host").rglob(f"samples_{task}_*"))) == _answers(place / f"samples_{task}.jsonl")  # fmt: skip
+
+
+def _answers(path):
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row["doc_id"]: (row["resps"], row["score"]) for row in rows}
+
+
+# ---- chain: best
+
+
+@pytest.fixture(scope="module")
+def chained(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("chained") / "out"
+    grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
+    helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
+    return out
+
+
+def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
+    found = helpers.summary_of(chained)
+    selected = {c: row["selected"] for c, row in found["combinations"].items()}
+    pair = found["points"][selected["finance+math"]]
+    assert pair["parents"] == [selected["finance"], selected["math"]]
+    triple = found["points"][selected["finance+math+japanese"]]
+    assert triple["parents"] == [
+        selected["finance+math"],
+        selected["finance+japanese"],
+        selected["math+japanese"],
+    ]
+    raw = found["selected"][selected["finance+math+japanese"]]["against_base_and_experts"]
+    assert raw == ["base", "finance", "math", "japanese"]
+    assert len(list((chained / "selected").glob("*/config.json"))) == 6
+    assert not helpers.leftovers(chained)
+
+
+def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
+    """Its constituents are checkpoints in OUT/selected, and mergekit-yaml merges them."""
+    from mergekit_finance import recipe
+
+    place = next((chained / "points").glob("stage3-*"))
+    checked = recipe.load(place / "recipe.yml")
+    assert all(str(chained / "selected") in expert for expert in checked.experts)
+
+
+def test_a_selected_checkpoint_has_the_points_own_bytes(chained, tiny, tmp_path):
+    from safetensors.torch import load_file
+
+    from mergekit_finance.engine.session import MergeSession
+
+    folder = next((chained / "selected").glob("stage2-*"))
+    text = yaml.safe_load((chained / "points" / folder.name / "recipe.yml").read_text())
+    with MergeSession.open(text) as session:
+        merged = dict(session.model.named_parameters())
+        stored = load_file(folder / "model.safetensors")
+        assert set(stored) <= set(merged) and all(
+            tensor.equal(merged[name]) for name, tensor in stored.items()
+        )
+
+
+def test_a_resumed_chain_evaluates_and_writes_nothing(chained, tiny, tmp_path, evaluated):
+    before = {p: p.stat().st_mtime_ns for p in (chained / "selected").rglob("*")}
+    grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
+    helpers.go(tiny, chained, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
+    assert evaluated == [] and {p: p.stat().st_mtime_ns for p in (chained / "selected").rglob("*")} == before
+
+
+# ---- refusals: one line, before anything is evaluated, and nothing left
+
+
+def refused(models, out, kind, message, device="cpu", **changes):
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    with pytest.raises(kind, match=message) as caught:
+        StudyRun(study, out, device, study.limit, quiet=True, say=lambda text: None)()
+    assert isinstance(caught.value, MergekitFinanceError) and "\n" not in caught.value.message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "changes"),
+    [
+        (ModelError, "no-such", {"base": "./no-such/model"}),
+        (DataError, "unknown task 'finance_bench_fpd'. did you mean 'finance_bench_fpb'", {"tasks": ["finance_bench_fpd"]}),
+        (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
+        (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
+        (RecipeError, "1 items .*none of them to .*on; raise `limit`", {"limit": 1}),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
+    refused(tiny, tmp_path / "out", kind, message, **changes)
+
+
+def test_twins_and_truncated_files_are_refused(tiny, own, tmp_path):
+    experts = {"finance": {"model": f"{tiny}/math/../finance"}, "again": {"model": f"{tiny}/finance"}}
+    refused(tiny, tmp_path / "out", RecipeError, "are the same model", experts=experts)
+    weights = own / "math" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refused(own, tmp_path / "out", ModelError, "truncated or broken")
+
+
+def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
+    """lm-eval's own tasks report acc: Gain needs `score`."""
+    from mergekit_finance.evaluation import Harness
+
+    class Foreign:
+        VERSION, config, eval_docs = 1, type("Config", (), {"dataset_kwargs": None}), []
+
+        def aggregation(self):
+            return {"acc": sum}
+
+    monkeypatch.setattr(Harness, "loaded", {"tasks": {"sciq": Foreign()}})
+    refused(tiny, tmp_path / "out", DataError, "task 'sciq' reports no `score`, so Gain is not defined")
+
+
+def test_the_folder_of_a_run_is_refused(tiny, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gain.json").write_text("{}")
+    study = config.parse(helpers.content(tiny), "study.yml")
+    with pytest.raises(RecipeError, match="holds the results of `mergekit-finance run`; name another"):
+        StudyRun(study, tmp_path / "out", quiet=True)()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["gain.json"]
+
+
+def test_an_output_that_is_a_file_is_refused(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    study = config.parse(helpers.content(tiny), "study.yml")
+    with pytest.raises(RecipeError, match="is not a folder; name another output folder"):
+        StudyRun(study, tmp_path / "file" / "out", quiet=True)()
+
+
+def test_there_is_no_summary_where_no_study_is(tmp_path):
+    with pytest.raises(DataError, match="no finished study here; run `mergekit-finance study"):
+        loading.load(tmp_path)
+
+
+# ---- the command
+
+
+@pytest.fixture
+def command(tiny, tmp_path):
+    """The command in this process, as click's own runner gives it."""
+    from click.testing import CliRunner
+
+    from mergekit_finance.cli import main
+
+    def call(*args, **changes):
+        path = helpers.write(tmp_path / "study.yml", tiny, **changes)
+        where = [] if "--help" in args else [str(path)]
+        return CliRunner().invoke(main, ["study", *args[:1], *where, *args[1:]] if args[:1] == ("plan",) else ["study", *where, *args])  # fmt: skip
+
+    return call
+
+
+def test_the_command_prints_a_table_and_a_verdict(command, finished, tmp_path, copy):
+    done = command("-o", str(copy))
+    assert done.exit_code == 0, done.output
+    assert (
+        "Macro-Gain" in done.output
+        and "Ship" in done.output
+        and f"Written to {copy}/summary.json" in done.output
+    )
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "meta"])
+def test_a_device_that_is_none_is_one_line(command, tmp_path, device):
+    done = command("-o", str(tmp_path / "out"), "--device", device)
+    assert done.exit_code == 1 and done.output.startswith("Error: --device ") and done.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_of_the_file_is_checked_too(command, tmp_path):
+    done = command("-o", str(tmp_path / "out"), evaluation={"device": "banana"})
+    assert done.exit_code == 1 and done.output.count("\n") == 1 and "banana" in done.output
+
+
+def test_a_missing_study_is_one_line(tmp_path):
+    from click.testing import CliRunner
+
+    from mergekit_finance.cli import main
+
+    done = CliRunner().invoke(main, ["study", str(tmp_path / "no.yml"), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "no such study" in done.output and done.output.count("\n") == 1
+
+
+# ---- plan and budget
+
+
+def test_plan_counts_before_anything_runs(command, tmp_path):
+    done = command("plan", "--no-sample", "-o", str(tmp_path / "out"), workers=2)
+    assert done.exit_code == 0, done.output
+    assert "points      3 (stage 1: 2, stage 2: 1), and 3 models as they are; 0 stored" in done.output
+    assert "items       8 a model, 2 tasks, the first 4 of each" in done.output
+    assert "workers     2" in done.output and "time " not in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_knows_what_is_stored_and_times_a_sample(command, finished):
+    done = command("plan", "-o", str(finished))
+    assert done.exit_code == 0, done.output
+    assert (
+        "6 stored already" in done.output
+        and "s of evaluation and" in done.output
+        and "by a timed sample" in done.output
+    )
+
+
+def test_plan_counts_the_checkpoints_of_a_chain(tiny, tmp_path):
+    plans = []
+    for chain in ("experts", "best"):
+        study = config.parse(helpers.content(tiny, chain=chain), "study.yml")
+        plans.append(planning.plan(StudyRun(study, tmp_path, quiet=True), sample=False))
+    size = (tiny / "base" / "model.safetensors").stat().st_size
+    assert plans[1].disk - plans[0].disk == pytest.approx(2 * size, rel=0.05)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """A machine on which an item takes ten seconds and nothing else takes time."""
+    from dataclasses import replace
+
+    calls = []
+
+    def time_it(run, found):
+        calls.append(run.limit)
+        return replace(found, per_item=10.0, per_model=0.0, merge=0.0)
+
+    monkeypatch.setattr(planning, "_timed", time_it)
+    return calls
+
+
+def budgeted(models, out, hours, **changes):
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None)
+    return planning.fit(run, hours), run
+
+
+def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
+    """6 models x 2 tasks x 10 s an item: 120 s an item of the limit."""
+    found, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
+    assert run.limit == 20 and found.items == dict.fromkeys(sorted(helpers.TASKS), 20)
+    assert run.worker.limit == run.worker.harness.limit == 20
+
+
+def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):
+    assert budgeted(tiny, tmp_path, 100, limit=4)[1].limit == 4
+
+
+def test_a_budget_says_what_it_costs(tiny, tmp_path, timed):
+    study = config.parse(helpers.content(tiny, limit=None), "study.yml")
+    run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
+    text = planning.text(planning.plan(run, 20 * 120 / 3600))
+    assert "20 of " in text and "half width of a paired difference" in text
+
+
+def test_a_budget_too_small_is_one_line_and_leaves_nothing(tiny, tmp_path, timed):
+    with pytest.raises(
+        RecipeError, match="--budget 0.01: 6 models need 0.27 hours even at 8 items"
+    ) as caught:
+        budgeted(tiny, tmp_path / "out", 0.01, limit=None)
+    assert "\n" not in caught.value.message and not (tmp_path / "out").exists()
+
+
+def test_a_resumed_budget_keeps_its_limit(tiny, tmp_path, timed, monkeypatch):
+    """Even on a machine that is slower by now, and with other workers: else stored results would be lost."""
+    _, first = budgeted(tiny, tmp_path, 1, limit=None)
+    _, again = budgeted(tiny, tmp_path, 1, limit=None, workers=2)
+    assert again.limit == first.limit and len(timed) == 1
+    _, other = budgeted(tiny, tmp_path, 0.5, limit=None)
+    assert other.limit < first.limit and len(timed) == 2
+
+
+def test_a_budget_runs(command, tmp_path):
+    done = command("-o", str(tmp_path / "out"), "--budget", "5", "--limit", "4")
+    assert done.exit_code == 0, done.output
+    assert helpers.summary_of(tmp_path / "out")["limit"] == 4
+
+
+# ---- Ctrl-C
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "main process alone"])
+def test_ctrl_c_ends_everything_and_keeps_what_is_finished(tiny, tmp_path, everyone):
+    """A terminal sends it to all processes of the group; `kill -INT` to one."""
+    import os
+
+    out = tmp_path / "out"
+    grid = {"task_arithmetic": {"lambda": [k / 20 for k in range(1, 21)]}}
+    path = helpers.write(tmp_path / "study.yml", tiny, workers=2, operators=grid, limit=60)
+    process = subprocess.Popen(
+        [helpers.COMMAND, "study", str(path), "-o", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    _wait_for(lambda: len(helpers.stamps(out)) >= 1, process)
+    family = helpers.children(process.pid)
+    assert len(family) >= 2
+    (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - started < 15
+    assert f"Interrupted. What is finished is kept in {out}; the same command goes on." in errors
+    assert "Traceback" not in errors, errors
+    assert not helpers.leftovers(out) and not (out / "summary.json").exists()
+    _wait_for(lambda: not any(map(helpers.alive, family)))
+
+
+def _wait_for(condition, process=None, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,86 @@
+"""`executor: ray` on a local cluster of two nodes, one of them killed in mid-study: same files, same numbers."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import study_helpers as helpers
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+GRID = {"task_arithmetic": {"lambda": [0.4, 0.5, 0.6]}, "ties": {"density": [0.2, 0.6]}}
+
+# In a process of its own, as an operator would have it: Ray's threads and warnings stay out of pytest.
+CLUSTER = """
+import sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+folder = Path(sys.argv[1])
+small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+node = cluster.add_node(**small)
+(folder / "address.part").write_text(cluster.address)
+(folder / "address.part").rename(folder / "address")
+while not (folder / "kill").exists() and not (folder / "end").exists():
+    time.sleep(0.02)
+cluster.remove_node(node, allow_graceful=False)
+(folder / "killed").touch()
+while not (folder / "end").exists():
+    time.sleep(0.02)
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A folder to talk to the cluster by; in the end nothing of it is alive."""
+    command = [sys.executable, "-c", CLUSTER, str(tmp_path)]
+    with (tmp_path / "cluster.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    family = set()
+    try:
+        wait_for((tmp_path / "address").exists, process, tmp_path / "cluster.log")
+        family = helpers.children(process.pid)
+        yield process
+    finally:
+        family |= helpers.children(process.pid)
+        (tmp_path / "end").touch()
+        process.wait(60)
+    wait_for(lambda: not any(map(helpers.alive, family)), seconds=30)
+
+
+def wait_for(condition, process=None, log=None, seconds=80):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < until, log.read_text()[-3000:] if log else "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
+    out, log = tmp_path / "out", tmp_path / "log"
+    path = helpers.write(tmp_path / "study.yml", tiny, operators=GRID, limit=20, executor="ray")
+    os.environ["RAY_ADDRESS"] = (tmp_path / "address").read_text()
+    try:
+        study = helpers.start(path, out, log)
+    finally:
+        del os.environ["RAY_ADDRESS"]
+    wait_for(lambda: len(helpers.stamps(out)) >= 3, study, log)
+    quiet = log.read_text()
+    (tmp_path / "kill").touch()
+    wait_for((tmp_path / "killed").exists, cluster, tmp_path / "cluster.log")
+    known = helpers.stamps(out)
+    assert len(known) < 18  # in mid-study
+    assert study.wait(120) == 0, log.read_text()[-3000:]
+    final = helpers.stamps(out)
+    assert known == {name: final[name] for name in known} and len(final) == 18
+    assert not helpers.leftovers(out)
+    assert not any(noise in quiet for noise in ("raylet", "INFO", "Warning")), quiet
+    assert (
+        "Traceback" not in log.read_text()
+    )  # Ray itself reports the node's death, by no setting to be hushed
+    helpers.go(tiny, tmp_path / "local", operators=GRID, limit=20)
+    assert helpers.normal(out) == helpers.normal(tmp_path / "local")

@@ -1,0 +1,179 @@
+"""What the study's tests share: a tiny study on the tiny models, and folders of made-up results."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from mergekit_finance.study import config
+from mergekit_finance.study.points import points
+from mergekit_finance.study.run import StudyRun, _described
+from mergekit_finance.study.store import write_json
+
+EXPERTS = ("finance", "math", "japanese")
+TASKS = ["finance_bench_fpb", "finance_bench_docmath_ss"]
+COMMAND = str(Path(sys.executable).parent / "mergekit-finance")
+
+
+def content(models, experts=("finance", "math"), **changes):
+    """A study.yml as a mapping: two tasks of few rows, one lambda, one worker in this process."""
+    return {
+        "name": "tiny",
+        "base": f"{models}/base",
+        "experts": experts
+        if isinstance(experts, dict)
+        else {name: {"model": f"{models}/{name}", "skills": [name]} for name in experts},
+        "operators": {"task_arithmetic": {"lambda": [0.5]}},
+        "stages": [1, 2],
+        "tasks": TASKS,
+        "source": "lab",
+        "limit": 4,
+        "workers": 1,
+        "resamples": 200,
+        "evaluation": {"batch_size": 32, "max_gen_toks": 4},
+    } | changes
+
+
+def write(path, models, **changes):
+    path.write_text(yaml.safe_dump(content(models, **changes), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def go(models, out, **changes):
+    """Run in this process. Returns the summary and the run."""
+    study = config.parse(content(models, **changes), "study.yml")
+    said = []
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=said.append)
+    found = run()
+    return found, said
+
+
+def stamps(out):
+    """Of every stored model the file of its times, which no two evaluations share."""
+    return {p.parent.name: p.read_bytes() for p in sorted((out / "points").glob("[!.]*/timings.json"))}
+
+
+def normal(out):
+    """All bytes that must not depend on when, where or by how many processes a study ran."""
+    files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file() and ".locks" not in p.parts}
+    left_out = ("timings.json", "study.json", "plan.json")
+    return {str(name): p.read_bytes() for name, p in files.items() if name.name not in left_out}
+
+
+def leftovers(out):
+    """What a stopped process left half-written."""
+    return [str(p) for p in out.rglob(".*") if p.name != ".locks"]
+
+
+def processes(text):
+    """Ids of living processes whose command line or parent's has this text."""
+    listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(pid) for pid, state, args in rows if text in args and not state.startswith("Z")]
+
+
+def children(pid):
+    """Ids of all living descendants of a process."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
+    parents = dict(map(int, line.split()) for line in listed.splitlines())
+    found, more = set(), {pid}
+    while more:
+        more = {own for own, parent in parents.items() if parent in more}
+        found |= more
+    return found
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def synthetic(out, study, tables, tasks=None):
+    """A finished study's folder from arrays, without a model.
+
+    Args:
+        study: a mapping for `config.parse`.
+        tables: task -> model or point -> each item's score; `base`, experts and points by name.
+        tasks: task -> what differs from a right-or-wrong task of the macro, `clusters` among it.
+    """
+    made = config.parse(study, "study.yml")
+    plans = [p for stage in made.stages for p in points(made, stage)]
+    models = {"base": made.base} | {name: e.model for name, e in made.experts.items()}
+    write_json(out / "study.json", {"format": 1, "study": config.dump(made), "limit": made.limit})
+    known = {task: _known(task, (tasks or {}).get(task, {})) for task in tables}
+    write_json(out / "tasks.json", known)
+    rows = {m: {"reference": r, "fingerprint": m, "folder": m} for m, r in models.items()}
+    index = {"format": 1, "models": rows, "points": [_described(p, p.name) for p in plans]}
+    write_json(out / "index.json", index)
+    for name in [*models, *(p.name for p in plans)]:
+        scores = {t: _columns(t, of[name], (tasks or {}).get(t, {})) for t, of in tables.items()}
+        write_json(out / "points" / name / "scores.json", scores)
+    write_json(out / "similarity.json", _similarity([models["base"], *models.values()][1:]))
+    return plans
+
+
+def _known(task, changes):
+    row = {
+        "kind": "tasks", "skills": ["finance"], "dataset": task, "aggregation": "mean", "version": "1",
+        "generates": False, "licence": "Apache-2.0", "text_may_be_shared": True,
+    }  # fmt: skip
+    return row | {k: v for k, v in changes.items() if k not in ("clusters", "options")}
+
+
+def _columns(task, scores, changes):
+    items = [f"{task} {k:04}" for k in range(len(scores))]
+    return {
+        "items": items,
+        "clusters": changes.get("clusters", items),
+        "score": [float(s) for s in scores],
+        "correct": [float(s >= 1) for s in scores],
+        "options": [changes.get("options", 0)] * len(scores),
+    }
+
+
+def _similarity(references):
+    pairs = [
+        {"a": a, "b": b, "l2": 1.0 + k, "cosine": 1 - 0.1 * k, "sign_conflicts": 0.1}
+        for k, (a, b) in enumerate((a, b) for a in references for b in references if a < b)
+    ]
+    return {"key": {}, "total": {"pairs": pairs, "task_vector_pairs": pairs[2:]}}
+
+
+def summary_of(out):
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+# ---- killing
+
+
+def start(path, out, log, *options):
+    """The command in a process group of its own; what it says goes to a file."""
+    command = [COMMAND, "study", str(path), "-o", str(out), *map(str, options)]
+    with log.open("a") as said:
+        return subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+
+
+def kill(process):
+    """kill -9 of the main process alone. Returns how long the last of its workers lived on."""
+    family = children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = time.monotonic()
+    while any(map(alive, family)):
+        assert time.monotonic() - killed < 10, "workers outlive their study"
+        time.sleep(0.02)
+    return time.monotonic() - killed
+
+
+def finish(path, out, log, *options):
+    """Run to the end."""
+    process = start(path, out, log, *options)
+    assert process.wait(300) == 0, log.read_text()[-2000:]
+    assert not leftovers(out)

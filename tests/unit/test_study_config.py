@@ -1,0 +1,163 @@
+"""study.yml: every mistake is one line that names place, value and choices; defaults; there and back again."""
+
+import pytest
+import yaml
+
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.study import config
+
+GOOD = {
+    "base": "./base",
+    "experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}, "japanese": {"model": "./j"}},
+    "operators": {"task_arithmetic": {"lambda": 0.5}},
+}
+
+
+def parse(**changes):
+    return config.parse(GOOD | changes, "study.yml")
+
+
+def one(operator, **values):
+    return {"operators": {operator: values}}
+
+
+TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # unknown keys, at every level
+        ({"opperators": {}}, "unknown key 'opperators'. did you mean 'operators'? Known: base, "),
+        ({"experts": {"f": {"modle": "x", "model": "y"}}}, "unknown key 'experts.f.modle'. did you mean 'model'? Known: licence, model, skills"),
+        ({"operators": {"tise": {}, "ties": {}}}, "unknown key 'operators.tise'. did you mean 'ties'? Known: dare_ties, task_arithmetic, ties"),
+        (one("task_arithmetic", lambdas=[1], lamda=[1]), "unknown key 'operators.task_arithmetic.lamda'. did you mean 'lambda'?"),
+        (one("ties", densty=1), "unknown key 'operators.ties.densty'. did you mean 'density'? Known: density, lambda, start"),
+        (one("dare_ties", seed=1), "unknown key 'operators.dare_ties.seed'. did you mean 'seeds'?"),
+        ({"selection": {"shar": 0.3}}, "unknown key 'selection.shar'. did you mean 'share'? Known: same_items, seed, share"),
+        ({"evaluation": {"batchsize": 3}}, "unknown key 'evaluation.batchsize'. did you mean 'batch_size'?"),
+        (one("ties", start={"densty": 0.5}), "operators.ties.start: unknown 'densty'; did you mean 'density'? Known: density, lambda"),
+        # stages and chains
+        (TWO, "stages: stage 3 needs 3 experts, there are 2"),
+        ({"stages": 4}, "stages.0: Input should be 1, 2 or 3 (given: 4)"),
+        ({"stages": []}, "stages: name at least one of 1, 2, 3"),
+        ({"stages": [1, 1]}, "stages: name each once (given: [1, 1])"),
+        ({"chain": "best", "stages": [1, 3]}, "chain: best takes each stage's selected models to the next; name all stages from 1"),
+        ({"chain": "best", "stages": [2]}, "chain: best takes each stage's selected models to the next; name all stages from 1"),
+        ({"chain": "bst"}, "chain: Input should be 'experts' or 'best' (given: 'bst')"),
+        # models
+        ({"experts": {}, "stages": 1}, "experts: name at least one"),
+        ({"experts": {"a": {"model": "./base"}}, "stages": 1}, "base and experts must be different models"),
+        ({"experts": {"a": {"model": "x/y"}, "b": {"model": "x/y"}}, "stages": 1}, "base and experts must be different models"),
+        ({"experts": {"a-b": {"model": "x"}}, "stages": 1}, "experts: 'a-b' must be letters, digits and _"),
+        ({"experts": {"base": {"model": "x"}}, "stages": 1}, "experts: 'base' names the base itself; give the expert another name"),
+        ({"experts": {"a": "./x"}}, "experts.a: must be a mapping of keys (given: './x')"),
+        ({"experts": ["a"]}, "experts: must be a mapping of keys"),
+        ({"experts": {"a": {"model": ""}}}, "experts.a.model: String should have at least 1 character (given: '')"),
+        ({"base": ""}, "base: String should have at least 1 character (given: '')"),
+        # combinations that are named
+        ({"named": {"math+finance": "t"}}, "named: 'math+finance': write it 'finance+math', in the order of `experts`"),
+        ({"named": {"finance+math": "t"}, "stages": 1}, "named: 'finance+math' is no combination"),
+        # operators and grids
+        ({"operators": {}}, "operators: name at least one of task_arithmetic, ties, dare_ties"),
+        ({"operators": ["ties"]}, "operators: must be a mapping of keys"),
+        (one("task_arithmetic", **{"lambda": [float("inf")]}), "operators.task_arithmetic.lambda.0: Input should be a finite number (given: inf)"),
+        (one("task_arithmetic", **{"lambda": [0.1, "x"]}), "operators.task_arithmetic.lambda.1: Input should be a valid number, unable to parse string as a number (given: 'x')"),
+        (one("task_arithmetic", **{"lambda": 11}), "operators.task_arithmetic.lambda.0: Input should be less than or equal to 10 (given: 11)"),
+        (one("task_arithmetic", **{"lambda": []}), "operators.task_arithmetic.lambda: Tuple should have at least 1 item after validation, not 0"),
+        (one("ties", density=0), "operators.ties.density.0: Input should be greater than 0 (given: 0)"),
+        (one("dare_ties", density=[0.5, 1.5]), "operators.dare_ties.density.1: Input should be less than or equal to 1 (given: 1.5)"),
+        (one("dare_ties", seeds=-1), "operators.dare_ties.seeds.0: Input should be greater than or equal to 0 (given: -1)"),
+        # the rest
+        ({"tasks": []}, "tasks: name at least one"),
+        ({"limit": 0}, "limit: Input should be greater than or equal to 1 (given: 0)"),
+        ({"selection": {"share": 1}}, "selection.share: Input should be less than 1 (given: 1)"),
+        ({"semantics": "papr"}, "semantics: Input should be 'paper' or 'mergekit' (given: 'papr')"),
+        ({"executor": "slurm"}, "executor: Input should be 'local' or 'ray' (given: 'slurm')"),
+        ({"evaluation": {"dtype": "int8"}}, "evaluation.dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16' (given: 'int8')"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(changes, message):
+    with pytest.raises(RecipeError) as caught:
+        parse(**changes)
+    assert caught.value.message.startswith(f"study.yml: {message}") and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("missing", ["base", "experts", "operators"])
+def test_what_must_be_there_is_named(missing):
+    with pytest.raises(RecipeError, match=f"^study.yml: {missing}: Field required"):
+        config.parse({k: v for k, v in GOOD.items() if k != missing}, "study.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "a study is a mapping of keys, this is list"),
+        ("", "a study is a mapping of keys, this is NoneType"),
+        ("base: x\nexperts: {a\n", ", line 3: not YAML ("),
+        ("base: x\n\tb: 1\n", ", line 2: not YAML (found character '\\t'"),
+        ("base: \x00", "not YAML ("),
+    ],
+)
+def test_what_is_no_study_is_one_line(tmp_path, text, message):
+    path = tmp_path / "study.yml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        config.load(path)
+    assert caught.value.message.startswith(str(path)) and message in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\xfa")
+    for name, message in (
+        ("none.yml", "no such study"),
+        ("bytes.yml", "cannot be read as text"),
+        (".", "cannot be read"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            config.load(tmp_path / name)
+
+
+def test_defaults():
+    study = config.parse(GOOD, "study.yml")
+    assert study.stages == (1, 2, 3) and study.chain == "experts" and study.tasks == ("finance_bench",)
+    assert study.semantics == "paper" and study.selection.share == 0.3 and not study.selection.same_items
+    assert study.workers is None and study.executor == "local" and study.evaluation.threads == 1
+    assert study.skills == {name: frozenset({name}) for name in GOOD["experts"]}
+
+
+def test_an_operator_with_nothing_behind_it_has_its_defaults():
+    """`ties:` alone is null in YAML: it must not be taken for one that was left out."""
+    study = config.parse(GOOD | yaml.safe_load("operators:\n  task_arithmetic:\n  ties:\n"), "study.yml")
+    assert list(study.operators.present()) == ["task_arithmetic", "ties"]
+    assert len(study.operators.ties.grid()) == 10
+
+
+def test_grids_are_rising_without_repeats_and_one_value_is_a_grid():
+    study = parse(
+        operators={
+            "task_arithmetic": {"lambda": [1, 0.5, 1.0]},
+            "dare_ties": {"density": 0.2, "seeds": [3, 1]},
+        }
+    )
+    assert study.operators.task_arithmetic.grid() == [{"lambda": 0.5}, {"lambda": 1.0}]
+    assert study.operators.dare_ties.grid() == [
+        {"density": 0.2, "lambda": 1.0, "seed": seed} for seed in (1, 3)
+    ]
+
+
+def test_a_dump_is_read_back():
+    study = parse(
+        operators={"task_arithmetic": None, "ties": {"density": [0.2, 0.4], "start": {"density": 0.2}}},
+        named={"finance+math": "a task"}, limit=7, workers=3, selection={"same_items": True},
+    )  # fmt: skip
+    text = yaml.safe_dump(config.dump(study))
+    assert config.parse(yaml.safe_load(text), "again") == study
+    assert config.dump(config.parse(config.dump(study), "again")) == config.dump(study)
+
+
+def test_who_does_the_work_is_no_part_of_what_is_asked():
+    identity = config.identity(parse())
+    assert identity == config.identity(parse(workers=7, executor="ray"))
+    assert identity != config.identity(parse(seed=1))

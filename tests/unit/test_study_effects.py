@@ -1,0 +1,215 @@
+"""From arrays to summary.json: every number is computed by hand here too."""
+
+import numpy as np
+import pytest
+import study_helpers as helpers
+
+from mergekit_finance.study import analysis, effects, loading, predictors
+from mergekit_finance.study.statistics.bootstrap import bootstrap
+
+MODELS = ("base", "finance", "math")
+POINTS = ("stage1-finance-ta-lambda0.5", "stage1-math-ta-lambda0.5", "stage2-finance-math-ta-lambda0.5")
+PAIR = POINTS[2]
+
+
+def build(tmp_path, tables, tasks=None, **changes):
+    study = helpers.content(".", tasks=list(tables), limit=None, **changes)
+    helpers.synthetic(tmp_path, study, tables, tasks)
+    return loading.load(tmp_path)
+
+
+def shares(items, **right):
+    """task -> scores of which the first are right: `right` per model, in items."""
+    given = {name.replace("_", "-"): count for name, count in right.items()}
+    chosen = {"base": 0, "finance": 0, "math": 0, "s1f": 0, "s1m": 0, "pair": 0} | given
+    names = dict(zip((*MODELS, *POINTS), ("base", "finance", "math", "s1f", "s1m", "pair"), strict=True))
+    return {full: np.arange(items) < chosen[short] for full, short in names.items()}
+
+
+SAME = {"same_items": True}
+NONE = {"skills": ["finance"]}
+
+
+def test_gain_and_og_are_what_they_are_by_hand(tmp_path):
+    tables = {"t": shares(200, base=40, finance=100, math=60, s1f=80, s1m=20, pair=120)}
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    points = found["points"]
+    assert points[PAIR]["gain_and_og"]["t"] == pytest.approx([0.6 - 0.4, 0.6 - 0.5])
+    assert points[POINTS[0]]["gain_and_og"]["t"] == pytest.approx([0.4 - 0.35, 0.4 - 0.5])  # base is a parent
+    row = found["selected"][PAIR]
+    task = row["tasks"]["t"]
+    assert task["gain"][0] == pytest.approx(0.2) and task["og"][0] == pytest.approx(0.1)
+    assert task["parents"] == {"finance": 0.5, "math": 0.3}
+    macro = row["sets"]["macro"]
+    assert macro["best_parent"] == "finance" and macro["over_best_parent"][0] == pytest.approx(0.1)
+    assert macro["gain_raw"][0] == pytest.approx(0.6 - (0.2 + 0.5 + 0.3) / 3, abs=1e-6)
+    assert macro["og_raw"][0] == pytest.approx(0.1)
+    assert macro["gain"][1] <= 0.2 <= macro["gain"][2]
+
+
+def test_macros_are_means_over_tasks_of_the_macro_alone(tmp_path):
+    tables = {
+        "a": shares(150, finance=75, math=30, pair=90),
+        "b": shares(300, finance=60, math=90, pair=150),
+        "kept": shares(150, base=150, pair=15),
+    }
+    tasks = {"kept": {"kind": "retention", "skills": []}}
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    point = found["points"][PAIR]
+    assert point["macro"][0] == pytest.approx((0.6 + 0.5) / 2) and point["retention"][0] == pytest.approx(0.1)
+    gains = [0.6 - (0.5 + 0.2) / 2, 0.5 - (0.2 + 0.3) / 2]
+    assert point["macro_gain"] == pytest.approx(np.mean(gains), abs=1e-6)
+    sets = found["selected"][PAIR]["sets"]
+    assert sets["macro"]["tasks"] == ["a", "b"] and sets["retention"]["tasks"] == ["kept"]
+    # Macro-OG is the mean of the tasks' OG, each against its own best parent
+    assert sets["macro"]["og"][0] == pytest.approx(np.mean([0.6 - 0.5, 0.5 - 0.3]))
+    assert sets["macro"]["over_best_parent"][0] == pytest.approx(0.55 - 0.35)
+
+
+# ---- tests, and how many
+
+
+def rows_of(tmp_path, tables, tasks=None, **changes):
+    loaded = build(tmp_path, tables, tasks, selection=SAME, **changes)
+    found = bootstrap(list(loaded.report.values()), 200, 0)
+    rows = {name: effects.of_point(loaded, found, name) for name in POINTS}
+    effects.adjust(rows, loaded)
+    return rows
+
+
+def test_benjamini_hochberg_is_within_a_stage_over_named_tasks_of_enough_clusters(tmp_path):
+    tables = {
+        "fin": shares(200, finance=80, math=80, pair=110),
+        "both": shares(200, finance=80, math=80, pair=88),
+        "small": shares(99, finance=0, math=0, pair=99),
+        "japan": shares(200, finance=80, math=80, pair=110),
+    }
+    skills = {"fin": ["finance"], "both": ["finance", "math"], "small": ["finance"], "japan": ["japanese"]}
+    rows = rows_of(tmp_path, tables, {t: {"skills": s} for t, s in skills.items()})
+    pair = rows[PAIR]["tasks"]
+    assert {t for t in pair if "q_og" in pair[t]} == {"fin", "both"}  # small is small, japan is not named
+    p = {t: pair[t]["p_og"] for t in ("fin", "both")}
+    assert pair["fin"]["q_og"] == pytest.approx(min(2 * p["fin"], p["both"]), abs=2e-6)
+    assert pair["both"]["q_og"] == pytest.approx(p["both"], abs=2e-6)
+    first = rows[POINTS[0]]["tasks"]  # of stage 1: fin alone is named for finance, and nothing for math
+    assert [t for t in first if "q_og" in first[t]] == ["fin"]
+    assert first["fin"]["q_og"] == pytest.approx(first["fin"]["p_og"], abs=2e-6)
+
+
+def test_p_of_og_is_the_largest_one_sided_mcnemar_over_parents(tmp_path):
+    from scipy.stats import binomtest
+
+    pair = rows_of(tmp_path, {"t": shares(200, finance=80, math=60, pair=88)})[PAIR]["tasks"]["t"]
+    assert pair["p_og"] == pytest.approx(binomtest(8, 8, alternative="greater").pvalue, abs=1e-6)
+
+
+def test_what_is_named_comes_from_the_file_first(tmp_path):
+    loaded = build(tmp_path, {"a": shares(100), "b": shares(100)}, named={"finance+math": "b"})
+    assert effects.named(loaded, "finance+math") == ["b"] and effects.named(loaded, "finance") == ["a", "b"]
+
+
+def test_one_experts_tests_are_about_retention_too(tmp_path):
+    tasks = {"r": {"kind": "retention", "skills": []}}
+    loaded = build(tmp_path, {"a": shares(100), "r": shares(100)}, tasks)
+    assert effects.named(loaded, "finance") == ["a", "r"] and effects.named(loaded, "finance+math") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "word"),
+    [
+        ({"finance": 60, "math": 60, "pair": 140}, "outperforms"),
+        ({"finance": 140, "math": 20, "pair": 110}, "below the best"),
+        ({"finance": 140, "math": 140, "pair": 60}, "interferes"),
+        ({"finance": 100, "math": 40, "pair": 100}, "gains"),
+        ({"finance": 80, "math": 80, "pair": 81}, "no clear difference"),
+    ],
+)
+def test_a_verdict_is_a_word_for_the_numbers(tmp_path, counts, word):
+    assert rows_of(tmp_path, {"t": shares(200, **counts)})[PAIR]["tasks"]["t"]["verdict"] == word
+
+
+@pytest.mark.parametrize(("clusters", "word"), [(100, "outperforms"), (99, "too few items")])
+def test_below_100_clusters_there_is_no_verdict(tmp_path, clusters, word):
+    """Clusters, not items: 198 items of 99 headlines are 99."""
+    tasks = {"t": {"clusters": [f"c{k // 2:03}" for k in range(2 * clusters)]}}
+    rows = rows_of(tmp_path, {"t": shares(2 * clusters, finance=20, math=20, pair=180)}, tasks)
+    assert rows[PAIR]["tasks"]["t"]["verdict"] == word and rows[PAIR]["tasks"]["t"]["clusters"] == clusters
+
+
+# ---- predictors
+
+
+def test_headroom_by_hand(tmp_path):
+    """Of 8 items finance has 4 right, math 2 more where finance is wrong: 2/8, less chance."""
+    right = {name: np.zeros(8) for name in (*MODELS, *POINTS)}
+    right["finance"][:4] = 1
+    right["math"][3:6] = 1
+    free = build(tmp_path / "written", {"t": right}, selection=SAME)
+    assert predictors.headroom(free, ["finance", "math"]) == pytest.approx(2 / 8)
+    four = build(tmp_path / "choice", {"t": right}, {"t": {"options": 4}}, selection=SAME)
+    assert predictors.guess(four, "t") == 0.25
+    assert predictors.headroom(four, ["finance", "math"]) == pytest.approx(2 / 8 - 0.25 * 4 / 8)
+    lucky = 1 - 0.75**2
+    assert predictors.headroom(four, ["finance", "math", "base"]) == pytest.approx(2 / 8 - lucky * 4 / 8)
+
+
+def test_seven_combinations_describe_and_say_what_would_be_needed():
+    rows = [
+        {"stage": 2, "l2": float(k), "cosine": -float(k), "headroom": 0.0, "macro_gain": k**3, "macro_og": -k}
+        for k in range(7)
+    ]
+    found = {(r["over"], r["predictor"], r["outcome"]): r for r in predictors.correlations(rows)}
+    row = found["all", "l2", "macro_gain"]
+    assert row["rho"] == 1 and row["n"] == 7 and row["exact"]
+    assert row["needed"] == pytest.approx(0.786, abs=5e-4)
+    assert row["p"] == pytest.approx(2 / 5040, abs=1e-6)  # two-sided, over all permutations
+    assert found["all", "headroom", "macro_gain"]["rho"] is None  # a constant says nothing
+
+
+def test_pairs_are_shown_alone_too():
+    rows = [
+        {"stage": s, "l2": k, "cosine": k, "headroom": k, "macro_gain": k, "macro_og": k}
+        for k, s in enumerate((1, 2, 2, 2, 3))
+    ]
+    assert {r["over"]: r["n"] for r in predictors.correlations(rows)} == {"all": 5, "pairs": 3}
+
+
+def test_one_expert_alone_is_a_study(tmp_path):
+    study = helpers.content(".", ("finance",), stages=[1], tasks=["t"], limit=None)
+    right = {name: np.arange(200) < n for name, n in (("base", 50), ("finance", 80), (POINTS[0], 70))}
+    helpers.synthetic(tmp_path, study, {"t": right})
+    found = analysis.summary(tmp_path)
+    assert list(found["combinations"]) == ["finance"] and found["verdict"]
+
+
+# ---- the file
+
+
+def noisy(tmp_path, seed=0):
+    rng = np.random.default_rng(seed)
+    tables = {t: {name: rng.random(150) < 0.5 for name in (*MODELS, *POINTS)} for t in ("a", "b")}
+    return build(tmp_path, tables)
+
+
+def test_a_summary_has_the_same_bytes_twice(tmp_path):
+    from mergekit_finance.study.store import write_json
+
+    out = noisy(tmp_path / "out").out
+    for name in ("1.json", "2.json"):
+        write_json(tmp_path / name, analysis.summary(out))
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+def test_what_ships_is_chosen_on_the_selection_items(tmp_path):
+    """A merge that is best on the report items alone is not chosen."""
+    loaded = noisy(tmp_path)
+    macro = {name: np.mean([loaded.selection[t].score(name) for t in "ab"]) for name in (*MODELS, *POINTS)}
+    assert analysis.summary(tmp_path)["ship"]["model"] == max(macro, key=macro.get)
+
+
+def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
+    tables = {"t": shares(200, finance=160, math=60, s1f=40, s1m=40, pair=50)}
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    assert found["ship"]["model"] == "finance" and not found["ship"]["is_merge"]
+    texts = [s["text"] for s in found["verdict"] if s["about"] == "ship"]
+    assert texts[0].startswith("Ship no merge: finance is best") and "clearly worse than" in texts[0]
