@@ -216,20 +216,30 @@ def pack(out: Path, roles: Sequence[str], file: Path) -> None:
                 archive.add(out / name, arcname=name)
 
 
+SHOWN = " (default: %(default)s)"
+
+
+def _both(text: str, name: str) -> str:
+    """Help of an option whose default differs between the base and its experts."""
+    return f"{text} (default: {getattr(plan(ROLES[0]), name)} base, {EXPERT[name]} an expert)"
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mergekit_finance.lab.train", description=__doc__)
-    parser.add_argument("--role", choices=["all", *ROLES], default="all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--steps", type=int, help="steps of every role (default: 3000 base, 1200 an expert)")
-    parser.add_argument("--documents", type=int, help="size of every corpus")
-    parser.add_argument("--batch", type=int, help="rows a step")
-    parser.add_argument("--rate", type=float, help="highest learning rate of every role")
+    parser.add_argument("--role", choices=["all", *ROLES], default="all", help=f"what to train{SHOWN}")
+    parser.add_argument("--seed", type=int, default=0, help=f"of first weights and batches{SHOWN}")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of the models")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"where{SHOWN}")
+    parser.add_argument("--steps", type=int, help=_both("steps of every role", "steps"))
+    parser.add_argument("--documents", type=int, help=_both("size of every corpus", "documents"))
+    parser.add_argument("--batch", type=int, help=f"rows a step (default: {Plan.batch})")
+    parser.add_argument("--rate", type=float, help=_both("highest learning rate of every role", "rate"))
     parser.add_argument("--expert-steps", type=int, help="steps of an expert, before --steps")
     parser.add_argument("--expert-rate", type=float, help="highest learning rate of an expert, before --rate")
-    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1))
-    parser.add_argument("--probe", type=int, default=96, metavar="N", help="items a task to probe; 0: none")
+    cores = min(8, os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=cores, help=f"that make documents{SHOWN}")
+    probed = f"items a task to probe, written to OUT/probe.json; 0: none{SHOWN}"
+    parser.add_argument("--probe", type=int, default=96, metavar="N", help=probed)
     parser.add_argument("--pack", type=Path, metavar="FILE", help="also write the models as one .tar.gz")
     return parser.parse_args(argv)
 

@@ -88,11 +88,11 @@ def results(stored: Stored) -> Mapping[str, Any]:
 
 def chosen(stored: Stored) -> list[tuple[str, Pairs]]:
     """What people chose, what the selection items chose, what was measured."""
-    study, split = stored.study, stored.summary["selection"]
+    split = stored.summary["selection"]
     return [
-        ("Chosen by the study file", _given(study)),
+        ("Chosen by the study file", _given(stored)),
         (
-            "Chosen by the selection items",
+            f"What {stored.picked}",
             [
                 (
                     labels.combination(name.split("+")),
@@ -101,19 +101,14 @@ def chosen(stored: Stored) -> list[tuple[str, Pairs]]:
                 for name, known in stored.combinations.items()
             ],
         ),
-        ("Measured on the report items", _measured(stored, split)),
+        (f"Measured on {'the report' if stored.splits else 'all'} items", _measured(stored, split)),
     ]
 
 
-def _given(study: Mapping[str, Any]) -> Pairs:
+def _given(stored: Stored) -> Pairs:
+    study = stored.study
     experts = [f"{n}: {e['model']} ({', '.join(e.get('skills', ()))})" for n, e in study["experts"].items()]
     grids = [f"{labels.operator(o)} {_grid(g)}" for o, g in study["operators"].items() if g]
-    selection = study.get("selection", {})
-    how = (
-        "the reported items themselves"
-        if selection.get("same_items")
-        else f"{selection.get('share')} of clusters"
-    )
     return [
         ("base", str(study["base"])),
         ("experts and their skills", "; ".join(experts)),
@@ -121,12 +116,27 @@ def _given(study: Mapping[str, Any]) -> Pairs:
         ("semantics", str(study.get("semantics", "paper"))),
         ("chain", f"{study.get('chain', 'experts')} (what stages 2 and 3 merge)"),
         ("tasks", ", ".join(map(str, study.get("tasks", ())))),
-        ("selection items", f"{how}, seed {selection.get('seed')}"),
+        ("selection items", _selection(stored)),
         (
             "named tasks",
             "as the study file says" if study.get("named") else "those of its skills",
         ),
     ]
+
+
+def _selection(stored: Stored) -> str:
+    known = stored.study.get("selection", {})
+    if stored.splits:
+        return f"{known.get('share')} of clusters, seed {known.get('seed')}"
+    same = stored.summary["selection"].get("same_items")
+    return "the reported items themselves" if same else "none: nothing was swept"
+
+
+def numbers(stored: Stored) -> str:
+    """Which items the numbers are of, for the note under what to ship."""
+    if stored.splits:
+        return "the best on the items that choose; numbers are of the other items, with 95% intervals."
+    return "the best on all items, and numbers are of the same items, with 95% intervals."
 
 
 def _grid(grid: Mapping[str, Any]) -> str:
@@ -136,14 +146,12 @@ def _grid(grid: Mapping[str, Any]) -> str:
 
 def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
     optimism = split.get("optimism_of_choosing_and_reporting_on_the_same_items") or {}
+    items = "items that chose nothing" if stored.splits else "all items"
     found = [
-        (
-            "scores, Gain, OG, retention",
-            "items that chose nothing; bootstrap over clusters of items",
-        ),
+        ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
         ("resamples", str(stored.study.get("resamples", ""))),
     ]
-    if "mean" in optimism:
+    if "mean" in optimism and (stored.splits or split.get("same_items")):
         gap = f"{labels.points(optimism['mean'], sign=True)} points"
         found.append(("what choosing and reporting on the same items would have flattered", gap))
     return found

@@ -77,6 +77,7 @@ def _words(stored: Stored) -> dict[str, Any]:
     return {
         "title": facts.title(stored),
         "ship": facts.ship(stored),
+        "numbers": facts.numbers(stored),
         "counts": facts.counts(stored),
         "findings": _findings(stored.summary["verdict"]),
         "cautions": facts.cautions(stored),

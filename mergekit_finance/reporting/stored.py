@@ -1,13 +1,14 @@
 """A study's folder as the report reads it: summary.json, tasks.json, similarity.json, points/."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.plain import parse, require_folders
 from mergekit_finance.reporting.schema import fault
 
 FORMAT = 1
@@ -113,9 +114,23 @@ class Stored:
         datasets = {task: str(known.get("dataset", task)) for task, known in self.summary["tasks"].items()}
         return sides(self.scores(self.singles[0]), datasets, chosen["share"], chosen["seed"])
 
+    @property
+    def splits(self) -> bool:
+        """Whether some items chose hyperparameters and are not reported: not where nothing was swept."""
+        known = self.summary["selection"]
+        return bool(known.get("split", not known.get("same_items")))
+
+    @property
+    def picked(self) -> str:
+        """Who gave the hyperparameters that are shown."""
+        if self.splits:
+            return "the selection items chose"
+        same = self.summary["selection"].get("same_items")
+        return "the reported items themselves chose" if same else "the study file gives"
+
     def chooses(self, task: str) -> list[bool]:
         """Of every item, whether it chose hyperparameters and is therefore not reported."""
-        if self.summary["selection"].get("same_items") or "share" not in self.study.get("selection", {}):
+        if not self.splits or "share" not in self.study.get("selection", {}):
             return [False] * len(self.items(task))
         return [bool(side) for side in self._sides[task]]
 
@@ -137,15 +152,19 @@ def load(out: Path, with_text: bool = False) -> Stored:
     """The finished study in a folder. Raises DataError where there is none."""
     _require(out)
     summary = _summary(out / "summary.json")
+    models = [*summary["models"].values(), *summary["points"].values()]
+    require_folders(out / "summary.json", (model["folder"] for model in models))
     tasks = read(out / "tasks.json")
-    shareable = {
-        name: isinstance(known, Mapping) and known.get("text_may_be_shared") is True
-        for name, known in tasks.items()
-    }
+    said = [{name: _shareable(known) for name, known in x.items()} for x in (tasks, summary["tasks"])]
+    shareable = {name: may and said[1].get(name, False) for name, may in said[0].items()}
     path = out / "similarity.json"
     stored = Stored(out, summary, shareable, read(path) if path.is_file() else {}, with_text)
     _require_results(stored)
     return stored
+
+
+def _shareable(known: Any) -> bool:
+    return isinstance(known, Mapping) and known.get("text_may_be_shared") is True
 
 
 def _samples(path: Path) -> list[Mapping[str, Any]]:
@@ -169,10 +188,10 @@ def _require(out: Path) -> None:
     raise DataError(f"{out}: no study here; run `mergekit-finance study study.yml -o {out}`")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, parser: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """A JSON object, or one line on why not."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parser(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as wrong:
         raise DataError(f"{path}: cannot be read ({wrong}); run the study again") from wrong
     if not isinstance(found, dict):
@@ -181,7 +200,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    found = read(path)
+    found = read(path, parse)
     if found.get("format") != FORMAT:
         raise DataError(
             f"{path}: format {found.get('format')!r}, and this version reads {FORMAT}; run the study again"

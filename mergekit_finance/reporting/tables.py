@@ -111,7 +111,7 @@ def _selected(stored: Stored) -> Table:
         *("over best single parent", "best parent", "p", "detectable"),
     ]
     note = (
-        "Every combination at the hyperparameters that the selection items chose, one row a set of tasks. "
+        f"Every combination at the hyperparameters that {stored.picked}, one row a set of tasks. "
         "OG compares with the best parent of every task; the next column with the one best parent over the "
         "set, p two-sided by sign flips. Detectable: the smallest difference that this many items would "
         "show four times in five."
@@ -161,9 +161,11 @@ def _all(stored: Stored) -> Table:
     rows += [_point(stored, name, point) for name, point in stored.points.items()]
     columns = [
         *("stage", "merge", "operator", "hyperparameters", "selected"),
-        *("macro", "on selection items", "Macro-Gain", "Macro-OG", "retention", "probes", "name"),
+        *("macro", f"on {'selection' if stored.splits else 'all'} items"),
+        *("Macro-Gain", "Macro-OG", "retention", "probes", "name"),
     ]
-    note = "Every model that was evaluated; scores on the report items unless said otherwise."
+    items = "the report" if stored.splits else "all"
+    note = f"Every model that was evaluated; scores on {items} items unless said otherwise."
     return Table("points", "All points", note, columns, rows, (0, 1, 2, 4))
 
 

@@ -13,10 +13,18 @@ PAGE = "report.html"
 
 def build(out: Path, with_text: bool = False) -> list[Path]:
     """Read OUT, write OUT/report.html and OUT/figures/; returns what was written."""
-    made = contents(load(out, with_text))
+    stored = load(out, with_text)
+    _refuse(out / "figures")
+    made = contents(stored)
     _write(out, made)
     _remove_stale(out, made)
     return [out / name for name in made]
+
+
+def _refuse(folder: Path) -> None:
+    """Nothing is written through a link, nor where a file is in the way."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise DataError(f"{folder}: is a link or no folder; remove it, the report writes its figures there")
 
 
 def contents(stored: Stored) -> dict[str, bytes]:

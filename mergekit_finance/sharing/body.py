@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mergekit_finance.plain import line
 from mergekit_finance.report import _markdown
 from mergekit_finance.sharing import parents as of_parents
 from mergekit_finance.sharing.choice import Choice
@@ -103,6 +104,8 @@ def _scores(choice: Choice, facts: Facts) -> Iterator[str]:
 
 
 def _items(choice: Choice) -> str:
+    if not choice.splits and not choice.loaded.study.selection.same_items:
+        return "Nothing was swept: these are all items."
     if choice.loaded.study.selection.same_items:
         return "Hyperparameters were chosen on these same items: the scores are optimistic."
     return "Hyperparameters were chosen on other items of the same datasets."
@@ -234,7 +237,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
 def _again(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## How to reproduce"
     yield ""
-    pins = " ".join(f"{name}=={number.split('+')[0]}" for name, number in facts.versions.items())
+    pins = " ".join(line(f"{name}=={number.split('+')[0]}") for name, number in facts.versions.items())
     yield "```sh"
     yield f"pip install {pins}"
     yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
@@ -274,5 +277,11 @@ def _citation(choice: Choice, facts: Facts) -> Iterator[str]:
     )
 
 
+def _cell(text: str) -> str:
+    """One line, and no markup but our own code marks."""
+    shown = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
+    return shown.replace("|", "\\|")
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return _markdown([list(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)])
+    return _markdown([list(header), *([_cell(cell) for cell in row] for row in rows)])

@@ -60,7 +60,9 @@ def _scratch(folder: Path) -> Path:
 
 
 def _refuse(folder: Path, out: Path) -> None:
-    """Only a new folder, an empty one, or a card of ours is written to."""
+    """Only a new folder, an empty one, or a card of ours is written to, and nothing through a link."""
+    if link := next((p for p in folder.rglob("*") if p.is_symlink() and p.is_dir()), None):
+        raise DataError(f"-o {folder}: {link} is a link to a folder; remove it")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder; name another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -133,13 +135,21 @@ def _study(chosen: Choice) -> str:
 
 def _results(chosen: Choice, folder: Path, samples: bool) -> None:
     folder.mkdir()
-    shutil.copyfile(chosen.out / "summary.json", folder / "summary.json")
+    _copy(chosen.out / "summary.json", folder / "summary.json")
     for name in ("scores.json", "key.json"):
-        shutil.copyfile(chosen.place / name, folder / name)
+        _copy(chosen.place / name, folder / name)
     parents = {"format": 1, "point": chosen.point, "parents": [p.as_json() for p in chosen.parents]}
+    parents["text_may_be_shared"] = chosen.text_may_be_shared
     _json(folder / "parents.json", parents)
     for path in chosen.place.glob("samples_*.jsonl") if samples else ():
-        shutil.copyfile(path, folder / path.name)
+        _copy(path, folder / path.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A study's own file; links may lead to what is nobody else's business."""
+    if source.is_symlink():
+        raise DataError(f"{source}: is a link, and links are not followed; run the study again")
+    shutil.copyfile(source, target)
 
 
 def _json(path: Path, content: Any) -> None:
@@ -164,7 +174,8 @@ def _copy_texts(parent: Parent, folder: Path) -> None:
 
 def _figures(out: Path, folder: Path) -> dict[str, str]:
     """The heatmap and the curves over a hyperparameter, by file name with their captions."""
-    there = {path.name: path.read_bytes() for path in sorted((out / "figures").glob("*.png"))}
+    ready = [] if (out / "figures").is_symlink() else sorted((out / "figures").glob("*.png"))
+    there = {path.name: path.read_bytes() for path in ready if not path.is_symlink()}
     made = there or _drawn(out)
     found = {}
     for caption, words in FIGURES.items():

@@ -1,6 +1,5 @@
 """Which point a card is about, and all that the study knows of it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.sharing.parents import Parent, begins, parents
+from mergekit_finance.sharing.stored import check, read_summary
 from mergekit_finance.study import effects
 from mergekit_finance.study.loading import Loaded, load
 
@@ -65,13 +65,22 @@ class Choice:
 
     @property
     def text_may_be_shared(self) -> bool:
-        return all(task["text_may_be_shared"] for task in self.loaded.tasks.values())
+        """Only where tasks.json and summary.json both say true, of every task."""
+        said = [*self.loaded.tasks.values(), *self.summary["tasks"].values()]
+        return bool(self.summary["tasks"]) and all(x.get("text_may_be_shared") is True for x in said)
+
+    @property
+    def splits(self) -> bool:
+        """Whether other items than the reported ones chose hyperparameters."""
+        known = self.summary.get("selection") or {}
+        return bool(known.get("split", not self.loaded.study.selection.same_items))
 
 
 def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
     """The named point, else the one to ship, else the best merge."""
+    check(out)
     loaded = load(out)
-    summary = _summary(out)
+    summary = read_summary(out)
     ship = summary["ship"]
     name = point or (ship["model"] if ship["is_merge"] else ship["best_merge"])
     if name not in loaded.points:
@@ -82,13 +91,3 @@ def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
 def _points(name: str, known: list[str]) -> str:
     hint = did_you_mean(name, known).split("Known:")[0].strip()
     return f"{hint} `ls OUT/points` has all {len(known)}" if hint else f"known, among others: {known[0]}"
-
-
-def _summary(out: Path) -> Mapping[str, Any]:
-    path = out / "summary.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(
-            f"{path}: cannot be read ({fault}); run the study again, it only adds this"
-        ) from fault

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.plain import require_names, strings
 from mergekit_finance.sharing.parents import Parent
 
 PARENTS = "results/parents.json"
@@ -91,6 +92,8 @@ def _reason(path: Path, name: str, weights: bool, shared: bool) -> str:
 def _text_may_be_shared(folder: Path) -> bool:
     """Whether every task of the study allows that its text is shared."""
     tasks = read(folder / "results" / "summary.json").get("tasks", {})
+    if read(folder / PARENTS).get("text_may_be_shared", True) is not True:
+        return False  # what the study's tasks.json said
     return bool(tasks) and all(task.get("text_may_be_shared") is True for task in tasks.values())
 
 
@@ -108,6 +111,10 @@ def read(path: Path) -> dict[str, Any]:
 def stored_parents(folder: Path) -> list[Parent]:
     """The parents as the card was made with."""
     try:
-        return [Parent(**parent) for parent in read(folder / PARENTS)["parents"]]
+        found = [Parent(**parent) for parent in read(folder / PARENTS)["parents"]]
     except (KeyError, TypeError) as fault:
         raise DataError(f"{folder / PARENTS}: not a list of parents; make the card again") from fault
+    if not found:
+        raise DataError(f"{folder / PARENTS}: no parents, so licences are unknown; make the card again")
+    require_names(folder / PARENTS, (text for parent in found for text in strings(parent.as_json())))
+    return found

@@ -53,12 +53,18 @@ def obstacles(found: Plan, repo: str) -> list[str]:
     if not found.weights:
         return stops
     begins = parents.begins(models)
-    name = re.sub(r"[\W_]", "", repo.split("/")[1].lower())
-    if begins and not name.startswith(begins.replace("-", "").lower()):
+    if not _begins(repo.split("/")[1], begins):
         stops.append(
             f"the licence wants a name that begins with {begins}, as in {repo.split('/')[0]}/{begins}-…"
         )
     return stops + _missing_texts(found, models)
+
+
+def _begins(name: str, wanted: str) -> bool:
+    """`Llama-3` to the letter, and no further digit after it; `Llama` in any spelling."""
+    if wanted == "Llama-3":
+        return bool(re.match(r"Llama[- ]3\D", name))
+    return name.lower().startswith(wanted.lower())
 
 
 def _missing_texts(found: Plan, models: Sequence[parents.Parent]) -> list[str]:

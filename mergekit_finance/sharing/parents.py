@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import ModelError, did_you_mean
+from mergekit_finance.plain import line
 from mergekit_finance.sharing import licences
 from mergekit_finance.sharing.licences import Licence
 from mergekit_finance.study.loading import Loaded
@@ -50,7 +51,7 @@ def _parent(loaded: Loaded, name: str, hub_id: str | None) -> Parent:
     in_study = study.base_licence if name == "base" else study.experts[name].licence
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     claims = {"study.yml": in_study, "its card": _on_card(reference), "our list": _in_families(hub_id)}
-    return Parent(name, reference, known["fingerprint"], hub_id, {k: v for k, v in claims.items() if v})
+    return Parent(name, reference, known["fingerprint"], hub_id, {k: line(v) for k, v in claims.items() if v})
 
 
 def is_hub_id(reference: str) -> bool:

@@ -245,3 +245,64 @@ def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> Non
     ]
     wrong = mkf("card", folder, "-o", "card", "--hub-id", "finance", cwd=tmp_path)
     assert wrong.returncode == 1 and "give NAME=OWNER/MODEL" in wrong.stderr
+
+
+def first(content: dict) -> dict:
+    return content["points"][0]
+
+
+TRAPS = {
+    "no ship": ("summary.json", lambda c: c.pop("ship"), "no ship"),
+    "ship null": ("summary.json", lambda c: c.update(ship=None), "no ship"),
+    "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "no finite number"),
+    "no points": ("index.json", lambda c: c.pop("points"), "no points"),
+    "points of another kind": ("index.json", lambda c: c.update(points={}), "no points"),
+    "no base": ("index.json", lambda c: c["models"].pop("base"), "no base"),
+    "no recipe": ("index.json", lambda c: first(c).pop("recipe"), "no recipe"),
+    "a folder elsewhere": ("index.json", lambda c: first(c).update(folder="../../secret"), "no folder under points/"),
+    "a model elsewhere": ("index.json", lambda c: c["models"]["base"].update(folder=".."), "no folder under points/"),
+    "a name of two lines": ("index.json", lambda c: first(c).update(name="a\n# b"), "no folder|no name"),
+    "markup in a reference": ("index.json", lambda c: c["models"]["base"].update(reference="<img>"), "no name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_spoilt_study_is_one_line(out: Path, tmp_path: Path, trap: str) -> None:
+    name, change, message = TRAPS[trap]
+    spoilt = changed(out, tmp_path / "out", name, change)
+    with pytest.raises(MergekitFinanceError, match=message) as caught:
+        make(spoilt, tmp_path / "card")
+    assert "\n" not in caught.value.message and not (tmp_path / "card").exists()
+
+
+def test_links_are_not_followed(out: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(out, tmp_path / "out")
+    (tmp_path / "secret").write_text("secret")
+    (folder / "figures").mkdir()
+    for name in ("2-gain-and-og.png", "4-hyperparameters.png"):
+        (folder / "figures" / name).symlink_to(tmp_path / "secret")
+    make(folder, tmp_path / "card", PAIR)
+    assert not any(b"secret" == p.read_bytes() for p in (tmp_path / "card").rglob("*") if p.is_file())
+    shutil.rmtree(tmp_path / "card" / "figures")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "card" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MergekitFinanceError, match="link to a folder"):
+        make(folder, tmp_path / "card", PAIR)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_where_nothing_was_swept_the_card_says_so(out: Path, tmp_path: Path) -> None:
+    folder = changed(out, tmp_path / "out", "summary.json", lambda c: c["selection"].update(split=False))
+    make(folder, tmp_path / "card", PAIR)
+    assert "Nothing was swept" in body(tmp_path / "card") and "on other items" not in body(tmp_path / "card")
+
+
+def test_samples_want_the_word_true_in_both_files(out: Path, tmp_path: Path) -> None:
+    for i, (name, said) in enumerate([("tasks.json", "yes"), ("summary.json", False)]):
+
+        def change(content: dict, said: object = said) -> None:
+            content.get("tasks", content)["finance_bench_fpb"]["text_may_be_shared"] = said
+
+        folder = changed(out, tmp_path / f"out{i}", name, change)
+        with pytest.raises(MergekitFinanceError, match="do not allow"):
+            make(folder, tmp_path / "card", PAIR, samples=True)

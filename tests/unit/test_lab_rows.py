@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mergekit_finance.data.loader import load_rows
-from mergekit_finance.lab import corpora, probe, rows, tokenizer
+from mergekit_finance.lab import corpora, packing, probe, rows, tokenizer, train
 from mergekit_finance.lab.prompts import PROMPTS, prompt
 from mergekit_finance.tasks import scoring
 
@@ -83,6 +83,13 @@ def test_no_test_row_is_in_a_corpus():
         for text, completion in corpora.documents(role, 20_000):
             assert text not in prompts
             assert not text or (text, completion) not in tests
+
+
+def test_no_test_row_is_in_any_part_of_a_corpus():
+    tests = {prompt(i.task, i.row) for task in PROMPTS for i in rows.items(task)}
+    for role in corpora.MIXES:
+        for part in range(-(-train.plan(role).documents // packing.PART)):
+            assert not tests & {text for text, _ in corpora.documents(role, 200, part)}, (role, part)
 
 
 def test_sums_of_test_rows_are_in_no_corpus():

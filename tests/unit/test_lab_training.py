@@ -120,3 +120,11 @@ def test_the_corpus_does_not_depend_on_the_number_of_processes(monkeypatch):
     one = packing.corpus("math", 40)
     parts = [packing._part("math", 20, part) for part in range(2)]
     assert np.array_equal(one.ids, np.concatenate([p.ids for p in parts]))
+
+
+def test_help_shows_defaults_and_what_the_probe_writes(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "OUT/probe.json" in said and "default: 480000 base, 240000 an expert" in said
+    assert "default: 96" in said and "default: 256" in said and "default: auto" in said

@@ -9,7 +9,7 @@ import pytest
 from reporting_helpers import study
 
 from mergekit_finance.reporting import figures, labels
-from mergekit_finance.reporting.figures import sheets, style
+from mergekit_finance.reporting.figures import curves, sheets, style
 from mergekit_finance.reporting.stored import load
 
 
@@ -85,3 +85,9 @@ def test_labels_are_short_and_without_the_prefix():
     assert labels.task("finance_bench_fpb") == "fpb"
     assert labels.initials(["math", "mono"]) == {"math": "math", "mono": "mono"}
     assert labels.points(-0.0001, sign=True) == "0.0"
+
+
+def test_of_a_single_value_there_are_dots_on_one_scale(tmp_path):
+    drawn = curves.draw(load(study(tmp_path / "out", operators={"task_arithmetic": [0.4]})))
+    assert len(drawn.figure.axes) == 1 and "no curve" in drawn.caption
+    assert curves.swept(load(study(tmp_path / "more")))

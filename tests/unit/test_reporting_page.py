@@ -119,6 +119,9 @@ BAD = {
     "no points": (lambda out: damage(out, "summary.json", lambda s: s.pop("points")), "points"),
     "a broken point": (lambda out: damage(out, "summary.json", lambda s: next(iter(s["points"].values())).pop("macro")), "macro"),
     "an unknown point": (lambda out: damage(out, "summary.json", lambda s: s["combinations"]["finance"].update(selected="x")), "'x'"),
+    "a folder elsewhere": (lambda out: damage(out, "summary.json", lambda s: s["models"]["base"].update(folder="../../secret")), "no folder under points/"),
+    "no number": (lambda out: damage(out, "summary.json", lambda s: s["ship"].update(extra=float("nan"))), "no finite number"),
+    "too large a number": (lambda out: (out / "summary.json").write_text((out / "summary.json").read_text().replace("0.5", "1e999", 1)), "no finite number"),
     "no tasks.json": (lambda out: (out / "tasks.json").unlink(), "tasks.json"),
     "results gone": (lambda out: next(out.glob("points/m0-*/scores.json")).unlink(), "results are missing"),
     "half a scores.json": (lambda out: next(out.glob("points/m0-*/scores.json")).write_text("{}"), "no task"),
@@ -196,3 +199,49 @@ def test_sections_of_plugins_stand_at_the_end_escaped(tmp_path):
     finally:
         manager().unregister(plugin)
     assert "&lt;b&gt;Mine" in page and "&lt;i&gt;1" in page and "ZeroDivisionError" in page
+
+
+def test_where_nothing_was_swept_all_items_are_reported(tmp_path):
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.4]})
+    damage(out, "summary.json", lambda s: s["selection"].update(split=False, share=None))
+    page = page_of(out)
+    assert all(set(task["chooses"]) == {"0"} for task in data_of(page)["tasks"])
+    for words in (
+        "other items",
+        "selection items chose",
+        "chose hyperparameters and",
+        "items that chose",
+        "of clusters, ",
+    ):
+        assert words not in page
+    assert "nothing was swept" in page
+
+
+def test_an_older_summary_without_split_still_splits(tmp_path):
+    out = study(tmp_path / "out")
+    assert load(out).splits and "numbers are of the other items" in page_of(out)
+    damage(out, "summary.json", lambda s: s["selection"].update(same_items=True))
+    assert not load(out).splits and "reported items themselves" in page_of(out)
+
+
+def test_gain_and_og_are_explained_under_the_verdict(tmp_path):
+    wanted = "Gain: merged less the mean of its constituents; OG: less the best of them."
+    assert wanted in page_of(study(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_figures_are_written_into_a_folder_only(tmp_path, kind):
+    out, place = study(tmp_path / "out"), tmp_path / "elsewhere"
+    place.mkdir()
+    (out / "figures").symlink_to(place) if kind == "link" else (out / "figures").write_text("mine")
+    done = report(out)
+    assert done.exit_code == 1 and "link or no folder" in done.output
+    assert len(done.output.strip().splitlines()) == 1 and not list(place.iterdir())
+
+
+def test_text_is_shown_only_if_both_files_say_so(tmp_path):
+    out = study(tmp_path / "out")
+    damage(out, "summary.json", lambda s: s["tasks"]["finance_bench_fpb"].update(text_may_be_shared=False))
+    assert not load(out).text_allowed("finance_bench_fpb") and load(out).text_allowed(
+        "finance_bench_docmath_cs"
+    )

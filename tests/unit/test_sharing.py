@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
-from mergekit_finance.sharing import files, parents
+from mergekit_finance.plain import is_folder, is_name, line
+from mergekit_finance.sharing import files, hub, parents
 from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
 from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
 
@@ -133,3 +134,40 @@ def test_a_spoilt_card_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["card", "share"])
 def test_help_has_examples(command: str) -> None:
     assert "Examples:" in CliRunner().invoke(main, [command, "--help"]).output
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\x1bb", "<b>", "a`b", "", "a\u2028b", 3])
+def test_what_is_no_name(text: object) -> None:
+    assert not is_name(text) and is_name("日本語 a-b_0.5")
+
+
+@pytest.mark.parametrize("text", ["../x", ".", "..", "", "a/b", "a\\b", None])
+def test_what_is_no_folder(text: object) -> None:
+    assert not is_folder(text) and is_folder("stage1-a-0.5")
+
+
+def test_a_parents_own_words_are_one_line_without_markup(tmp_path: Path) -> None:
+    assert line("my\nown`[x](y)<img>|\x00") == "my own'(x)(y)&lt;img&gt;/"
+    assert len(line("x" * 1000)) == 100
+
+
+@pytest.mark.parametrize("text", ['{"parents": []}', "{}"])
+def test_a_card_without_parents_is_refused(tmp_path: Path, text: str) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / files.PARENTS).write_text(text)
+    with pytest.raises(DataError, match="make the card again"):
+        hub.Share(folder, "me/x")(dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [("Llama-3-x", True), ("Llama 3 x", True), ("Llama-38-x", False), ("llama-3-x", False), ("Llama3-x", False), ("Llama-3", False)],
+)  # fmt: skip
+def test_a_name_of_llama_3_is_to_the_letter(name: str, good: bool) -> None:
+    assert hub._begins(name, "Llama-3") is good
+
+
+def test_samples_stay_where_the_studys_tasks_said_no(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / files.PARENTS).write_text('{"parents": [], "text_may_be_shared": false}')
+    assert "results/samples_a.jsonl" in files.plan(folder, weights=True).left

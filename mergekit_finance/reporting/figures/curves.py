@@ -26,6 +26,52 @@ Group = dict[tuple[Any, ...], dict[float, list[Any]]]
 
 
 def draw(stored: Stored) -> Drawn:
+    return _curves(stored) if swept(stored) else _dots(stored)
+
+
+def swept(stored: Stored) -> bool:
+    """Whether any curve has more than one value on its axis."""
+    groups = [grouped(stored, c, o) for c in stored.combinations for o in present(stored)]
+    return any(len(curve) > 1 for group in groups for curve in group.values())
+
+
+def _dots(stored: Stored) -> Drawn:
+    """Of one value there is no curve: a line a combination, on one scale."""
+    figure = canvas(7.8, 1.1 + 0.34 * len(stored.combinations))
+    axes = figure.subplots()
+    axes.grid(axis="x")
+    for row, combination in enumerate(stored.combinations):
+        _dots_of(axes, stored, combination, -row)
+    names = [labels.clipped(labels.combination(c.split("+")), 30) for c in stored.combinations]
+    axes.set_yticks([-row for row in range(len(names))], names, fontsize=8.2)
+    axes.set_xlabel("macro score, points")
+    _legend(figure, stored, marks=True)
+    return Drawn(
+        NAME,
+        "Score of every combination",
+        "Every grid has a single value, so there is no curve: macro score in points with its 95% interval; "
+        f"ringed: the point that {stored.picked}. Strokes are the models that were merged.",
+        "Dots of macro score with intervals, one row a combination",
+        figure,
+    )
+
+
+def _dots_of(axes: Axes, stored: Stored, combination: str, row: float) -> None:
+    known, colours = stored.combinations[combination], expert_colours(stored.singles)
+    for parent in stored.points[known["selected"]]["parents"]:
+        x = 100 * stored.measured(parent)["macro"][0]
+        axes.plot(x, row, "|", ms=13, mew=2.4, color=colours.get(parent, QUIET))
+    own = [p for p in stored.points.values() if "+".join(p["combination"]) == combination]
+    for place, point in enumerate(own):
+        value, low, high = (100 * number for number in point["macro"])
+        y, colour = row + 0.5 * ((place + 0.5) / len(own) - 0.5), OPERATOR.get(point["operator"], INK)
+        axes.plot([low, high], [y, y], color=colour, lw=1.3, alpha=0.65)
+        axes.plot(value, y, "o", ms=5, color=colour)
+        if point is stored.points[known["selected"]]:
+            axes.plot(value, y, "o", ms=10, mfc="none", mec=INK, mew=1.4)
+
+
+def _curves(stored: Stored) -> Drawn:
     combinations, operators = list(stored.combinations), present(stored)
     figure = canvas(3.9 * max(2, len(operators)), 0.7 + 1.65 * len(combinations))
     grid = figure.subplots(len(combinations), len(operators), squeeze=False, sharey=True, sharex="col")
@@ -42,7 +88,7 @@ def draw(stored: Stored) -> Drawn:
     return Drawn(
         NAME,
         "Score against hyperparameter",
-        "Macro score in points with its 95% band; ringed: the point that the selection items chose. "
+        f"Macro score in points with its 95% band; ringed: the point that {stored.picked}. "
         "Horizontal lines are the models that were merged. Several seeds are shown by their mean.",
         "Curves of macro score over the grid of every operator, by combination",
         figure,
@@ -105,11 +151,19 @@ def _ring(axes: Axes, stored: Stored, combination: str, operator: str) -> None:
         axes.plot(*place, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
-def _legend(figure: Figure, stored: Stored) -> None:
+def _legend(figure: Figure, stored: Stored, marks: bool = False) -> None:
     colours, lines = expert_colours(stored.singles), expert_lines(stored.singles)
     handles = [
-        Line2D([], [], color=colours[name], ls=lines[name], lw=1.5, label=labels.clipped(name, 24))
+        Line2D([], [], color=colours[name], label=labels.clipped(name, 24), **style)
         for name in stored.singles
+        for style in [
+            {"ls": "", "marker": "|", "ms": 11, "mew": 2.4} if marks else {"ls": lines[name], "lw": 1.5}
+        ]
     ]
+    if marks:
+        handles += [
+            Line2D([], [], ls="", marker="o", ms=5, color=OPERATOR.get(o, INK), label=labels.operator(o))
+            for o in present(stored)
+        ]
     handles.append(Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec=INK, label="selected"))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)))

@@ -38,7 +38,7 @@ def draw(stored: Stored) -> Drawn:
         NAME,
         "Gain and Outperform Gap, task by task",
         "Points of a hundred; blue: the merge is better, red: worse. A frame marks a cell whose 95% interval "
-        "lies on one side of 0. Every combination at the hyperparameters that the selection items chose, "
+        f"lies on one side of 0. Every combination at the hyperparameters that {stored.picked}, "
         "operator by operator.",
         "Two heatmaps of Gain and Outperform Gap, selected merges by tasks",
         figure,

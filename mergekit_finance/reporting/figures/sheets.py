@@ -29,7 +29,7 @@ def draw(stored: Stored) -> Drawn:
     return Drawn(
         NAME,
         "Answer sheets",
-        "One column an item of the report split, one row a model: blue right, white wrong. Columns are "
+        "One column a reported item, one row a model: blue right, white wrong. Columns are "
         "sorted by who of base and experts is right; the orange row is their union, what at least one gets "
         "right. Blue below a white stretch of the orange row is an item that only a merge gets right.",
         "Grids of right and wrong answers, items by models, one grid a task",

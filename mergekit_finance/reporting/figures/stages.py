@@ -37,7 +37,7 @@ def draw(stored: Stored) -> Drawn:
         NAME,
         "The three stages and their winners",
         "Macro score (mean over the study's tasks, report items) with its 95% interval. ★ marks the best "
-        "merge of a stage, as the selection items chose it; the dashed line is the best single model. Gain "
+        f"merge of a stage, as {stored.picked} it; the dashed line is the best single model. Gain "
         "compares with the mean of the merged models, OG (Outperform Gap) with the best of them.",
         "Macro scores of base, experts and the selected merge of every combination, by stage",
         figure,

@@ -1,0 +1,62 @@
+"""What others' files say, made safe to show and to open: names, folders, numbers, one line of text."""
+
+import html
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance.errors import DataError
+
+HARMLESS = str.maketrans({"`": "'", "[": "(", "]": ")", "|": "/"})
+
+
+def is_name(text: Any) -> bool:
+    """Printable, in one line, and nothing that Markdown or HTML would take for markup."""
+    return isinstance(text, str) and text.strip() != "" and text.isprintable() and not set("<>`") & set(text)
+
+
+def is_folder(text: Any) -> bool:
+    """A plain name of a folder: nothing that leads elsewhere."""
+    return isinstance(text, str) and text not in ("", ".", "..") and not set("/\\\0\n\r") & set(text)
+
+
+def require_folders(path: Path, folders: Iterable[Any]) -> None:
+    for folder in folders:
+        if not is_folder(folder):
+            raise DataError(f"{path}: {folder!r} is no folder under points/; run the study again")
+
+
+def require_names(path: Path, names: Iterable[Any]) -> None:
+    for name in names:
+        if not is_name(name):
+            raise DataError(f"{path}: {name!r} is no name: one line of printable characters without < > `")
+
+
+def strings(content: Any) -> Iterable[str]:
+    """All strings in JSON, keys too."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for part in content:
+            yield from strings(part)
+        for part in content.values() if isinstance(content, dict) else ():
+            yield from strings(part)
+
+
+def line(text: str, most: int = 100) -> str:
+    """Somebody's text as one line of printable characters, without markup."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return html.escape(" ".join(shown.split())[:most], quote=False).translate(HARMLESS)
+
+
+def parse(text: str) -> Any:
+    """JSON of finite numbers only. Raises ValueError."""
+    return json.loads(text, parse_constant=_number, parse_float=_number)
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return found
