@@ -118,10 +118,19 @@ def _fill(
     path = folder / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     when = {name: found.pop(name) for name in VOLATILE if name in found}
+    _name_task_files(found)
     _json(path, found)
     _json(folder / "timings.json", {**timings, **when})
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _name_task_files(found: dict[str, Any]) -> None:
+    """Task files by folder and name: where a machine keeps them says nothing of the results."""
+    for config in found.get("configs", {}).values():
+        metadata = config.get("metadata") or {}
+        if source := metadata.get("config_source"):
+            metadata["config_source"] = "/".join(Path(source).parts[-2:])
 
 
 def _json(path: Path, content: Any) -> None:
