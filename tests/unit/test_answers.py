@@ -165,7 +165,7 @@ def test_hostile_text_takes_linear_time(text):
     answers.final_number(hostile)
     answers.direct_number(hostile)
     answers.final_choice(hostile, list("ABCD"))
-    assert time.perf_counter() - started < 5.0
+    assert time.perf_counter() - started < 15.0
 
 
 @pytest.mark.parametrize("filler", [" ", "\t", "\n", "a ", "5 ", "1 234 ", "=", "-", "\nHow ", "\n表"])
@@ -189,7 +189,7 @@ def test_a_long_tail_after_what_a_pattern_begins_with_takes_linear_time(start, f
     answers.final_number(hostile)
     answers.direct_number(hostile)
     answers.final_choice(hostile, list("1234"))
-    assert time.perf_counter() - started < 5.0
+    assert time.perf_counter() - started < 15.0
 
 
 def test_no_labels_no_choice():

@@ -300,7 +300,7 @@ def test_hostile_text_takes_linear_time(text):
     parse_number("1" + hostile)
     numbers.convfinqa_adaptllm(hostile, "1")
     numbers.jfinqa_match(numbers.jfinqa_answer(hostile), "1")
-    assert time.perf_counter() - started < 2.0
+    assert time.perf_counter() - started < 10.0  # linear: under 1 s; quadratic would take minutes
 
 
 # DocMath
