@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations
 from math import prod
 
 import numpy as np
@@ -23,8 +23,10 @@ LOG = logging.getLogger(__name__)
 Source = Callable[[int, int], torch.Tensor]  # elements start..stop of one flat tensor, in any dtype
 
 BINS = 1 << 15  # of the upper 16 bits of |x| as float32: 8 of exponent, 7 of mantissa
-BLOCK = 1 << 15  # elements; its float64 rows stay in a core's second-level cache
-SPAN = 1 << 18  # elements that one thread takes at a time
+# Elements; its float64 rows (1 MB each) stay in the last cache. Blocks of second-level cache size are faster
+# on one thread and slower on two, which then wait for the interpreter's lock more than they compute.
+BLOCK = 1 << 17
+SPAN = 1 << 19  # elements that one thread takes at a time
 GPU_SPAN = 1 << 22  # below 2**24, up to which float32 counts exactly
 
 
@@ -58,38 +60,36 @@ class Sums:
 
 
 class Workspace:
-    """The buffers of one thread, and the sums of the blocks that went through them."""
+    """The buffers of one thread, and the sums of the blocks that went through them.
+
+    A block's rows, in float64: the m models, then the differences of every pair of them, those from the
+    base (the task vectors) first. Squared norms of these rows are all that distances and cosines need:
+
+        2 x.y = |x|^2 + |y|^2 - |x - y|^2,
+
+    for weights and for task vectors alike, since tau_i - tau_j = theta_i - theta_j. Nothing cancels but
+    where the cosine itself is near 0, and equal models have a cosine of exactly 1.
+    """
 
     def __init__(self, models: int, span: int, block: int, device: str, everything: bool) -> None:
         self.models, self.block, self.everything = models, min(block, span), everything
-        real = {"dtype": torch.float64, "device": device}
-        self.rows = torch.empty(models, self.block, **real)
-        self.delta = torch.empty(self.block, **real)
-        vectors = models - 1 if everything else 0
-        self.single = torch.empty(vectors, self.block, device=device)
-        self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, device=device)
+        self.pairs = list(combinations(range(models), 2))
+        on = {"device": device}
+        self.rows = torch.empty(models + len(self.pairs), self.block, dtype=torch.float64, **on)
+        vectors, counted = (models - 1, len(self.pairs)) if everything else (0, 0)
+        self.single = torch.empty(counted, self.block, **on)
+        self.bits = torch.empty(vectors, self.block, dtype=torch.int32, **on)
+        self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, **on)
         self.histograms = np.zeros((vectors, BINS), dtype=np.int64)
-        self._name_the_sums(models - 1)
-        self.total = torch.zeros(len(self.names), **real)
-        self.fresh = torch.zeros_like(self.total)
-        self.slots = dict(zip(self.names, self.fresh.unbind(), strict=True))
-
-    def _name_the_sums(self, vectors: int) -> None:
-        """The order of the sums in `total`: (kind, i, j), i <= j."""
-        self.experts = list(combinations(range(1, vectors + 1), 2))
-        self.weight_pairs = list(combinations_with_replacement(range(vectors + 1), 2))
-        self.vector_pairs = list(combinations_with_replacement(range(vectors), 2))
-        self.names = [("weights", *p) for p in self.weight_pairs]
-        self.names += [("vectors", *p) for p in self.vector_pairs]
-        self.names += [("squares", *p) for p in self.experts]
-        if self.everything:
-            self.names += [("unequal", *p) for p in self.experts]
-            self.names += [("signs", *p) for p in combinations(range(vectors), 2)]
-            self.names += [("moved", *p) for p in self.vector_pairs]
+        self.expert_pairs = list(combinations(range(vectors), 2))
+        self.squares = torch.zeros(len(self.rows), dtype=torch.float64, **on)
+        self.unequal = torch.zeros(counted, dtype=torch.float64, **on)
+        self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, **on)  # s_i s_j, |s_i s_j|
 
     def span(self, sources: Sequence[Source], start: int, stop: int) -> Sums:
         """The sums of elements start..stop of one tensor, but for its histogram."""
-        self.total.zero_()
+        for total in (self.squares, self.unequal, self.signs):
+            total.zero_()
         for low in range(start, stop, self.block):
             high = min(low + self.block, stop)
             self._block([source(low, high) for source in sources], low - start, high - low)
@@ -104,54 +104,58 @@ class Workspace:
 
     def _block(self, tensors: Sequence[torch.Tensor], offset: int, size: int) -> None:
         """Add one block's sums. float64 holds every difference of two bfloat16 or float16 exactly."""
-        rows = [row[:size] for row in self.rows]
-        for row, tensor in zip(rows, tensors, strict=True):
-            row.copy_(tensor)
-        for i, j in self.weight_pairs:
-            torch.dot(rows[i], rows[j], out=self.slots["weights", i, j])
-        self._differences(rows, self.delta[:size])
-        for row in rows[1:]:
-            row.sub_(rows[0])
-        for i, j in self.vector_pairs:
-            torch.dot(rows[i + 1], rows[j + 1], out=self.slots["vectors", i, j])
+        rows = self.rows[:, :size]
+        for i, tensor in enumerate(tensors):
+            rows[i].copy_(tensor)
+        first = self.models
+        for i in range(self.models - 1):
+            others = rows[i + 1 : self.models]
+            torch.sub(others, rows[i], out=rows[first : first + len(others)])
+            first += len(others)
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        self.squares.addcmul_(norms, norms)
         if self.everything:
-            self._count(rows[1:], offset, size)
-        self.total.add_(self.fresh)
+            self._count(rows[self.models :], offset, size)
 
-    def _differences(self, rows: Sequence[torch.Tensor], delta: torch.Tensor) -> None:
-        """Between two experts; the base's are the task vectors."""
-        for i, j in self.experts:
-            torch.sub(rows[i], rows[j], out=delta)
-            torch.dot(delta, delta, out=self.slots["squares", i, j])
-            if self.everything:
-                torch.sign(delta, out=delta)
-                torch.dot(delta, delta, out=self.slots["unequal", i, j])
-
-    def _count(self, vectors: Sequence[torch.Tensor], offset: int, size: int) -> None:
+    def _count(self, differences: torch.Tensor, offset: int, size: int) -> None:
         """Signs as -1, 0, 1: their dot products are counts, exact in float32 below 2**24 elements."""
-        signs = [row[:size] for row in self.single]
-        for sign, vector, bits in zip(signs, vectors, self.magnitudes, strict=True):
-            sign.copy_(vector)
-            upper = sign.view(torch.int16)[1::2]  # little-endian
-            torch.bitwise_and(upper, 0x7FFF, out=bits[offset : offset + size])
-            torch.sign(sign, out=sign)
-        for i, j in combinations(range(len(signs)), 2):
-            self.slots["signs", i, j].copy_(torch.dot(signs[i], signs[j]))
-        for sign in signs:
-            sign.abs_()
-        for i, j in self.vector_pairs:
-            self.slots["moved", i, j].copy_(torch.dot(signs[i], signs[j]))
+        single, bits = self.single[:, :size], self.bits[:, :size]
+        single.copy_(differences)
+        vectors = single[: len(bits)]
+        torch.bitwise_right_shift(vectors.view(torch.int32), 16, out=bits)
+        torch.bitwise_and(bits, 0x7FFF, out=bits)
+        self.magnitudes[:, offset : offset + size].copy_(bits)
+        torch.sign(single, out=single)
+        self.unequal += torch.stack([torch.dot(signs, signs) for signs in single])
+        for total in self.signs if self.expert_pairs else ():  # of the signs, then of their magnitudes
+            total += torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in self.expert_pairs])
+            vectors.abs_()
 
     def _sums(self, size: int) -> Sums:
-        sums = Sums.zero(self.models)
+        sums, models = Sums.zero(self.models), self.models
         sums.count = size
-        for (kind, i, j), value in zip(self.names, self.total.tolist(), strict=True):
-            matrix = getattr(sums, kind)
-            matrix[i, j] = matrix[j, i] = value
-        own = range(self.models - 1)
-        sums.squares[0, 1:] = sums.squares[1:, 0] = sums.vectors[own, own]
-        sums.unequal[0, 1:] = sums.unequal[1:, 0] = sums.moved[own, own]
+        squares = self.squares.tolist()
+        norms = np.array(squares[:models])
+        _fill(sums.squares, self.pairs, squares[models:])
+        sums.weights = _products(norms, sums.squares)
+        sums.vectors = _products(sums.squares[0, 1:], sums.squares[1:, 1:])
+        if self.everything:
+            _fill(sums.unequal, self.pairs, self.unequal.tolist())
+            _fill(sums.signs, self.expert_pairs, self.signs[0].tolist())
+            _fill(sums.moved, self.expert_pairs, self.signs[1].tolist())
+            np.fill_diagonal(sums.moved, sums.unequal[0, 1:])
         return sums
+
+
+def _fill(matrix: np.ndarray, pairs: Sequence[tuple[int, int]], values: Sequence[float]) -> None:
+    """One value a pair, on both sides of the diagonal."""
+    for (i, j), value in zip(pairs, values, strict=True):
+        matrix[i, j] = matrix[j, i] = value
+
+
+def _products(norms: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Inner products [n, n] from squared norms [n] and squared distances [n, n] (polarization)."""
+    return (norms[:, None] + norms[None, :] - distances) / 2
 
 
 @contextmanager
