@@ -118,12 +118,12 @@ def _names(choice: Choice) -> list[str]:
 def _set(choice: Choice, row: Mapping[str, Any], title: str) -> list[str]:
     parents = [f"{100 * row['parents'][name][0]:.1f}" for name in _names(choice)]
     label = f"{title} ({len(row['tasks'])})"
-    return [label, _score(row["score"]), *parents, interval(row["gain"], False), interval(row["og"], False)]
+    return [label, _score(row["score"]), *parents, interval(row["gain"], ""), interval(row["og"], "")]
 
 
 def _task(choice: Choice, name: str, row: Mapping[str, Any]) -> list[str]:
     parents = [f"{100 * row['parents'][parent]:.1f}" for parent in _names(choice)]
-    effects = [interval(row["gain"], False), interval(row["og"], False), row["verdict"]]
+    effects = [interval(row["gain"], ""), interval(row["og"], ""), row["verdict"]]
     short = name.removeprefix("finance_bench_")
     return [short, str(row["items"]), _score(row["score"]), *parents, *effects]
 

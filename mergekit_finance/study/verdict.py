@@ -22,11 +22,10 @@ def sentences(found: Summary) -> list[dict[str, str]]:
     return [{"about": about, "text": text} for about, text in made]
 
 
-def interval(numbers: Sequence[float], points: bool = True) -> str:
+def interval(numbers: Sequence[float], unit: str = "points") -> str:
     """`+3.1 points [+1.0, +5.2]`."""
     value, low, high = (100 * number for number in numbers)
-    unit = " points" if points else ""
-    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"
+    return f"{value:+.1f}{unit and ' '}{unit} [{low:+.1f}, {high:+.1f}]"
 
 
 def sign(numbers: Sequence[float]) -> str:
@@ -86,18 +85,23 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
     """Complementarity and emergence: the merge against its best constituent, as a whole and task by task."""
     for name, known, row in _of_stage(found, stage):
         tested = row["sets"].get("own") or row["sets"]["macro"]
-        gap = tested["over_best_parent"]
-        word = {"above": _WORDS[about], "below": "interference", "unclear": "no clear verdict"}[sign(gap)]
         better = [t for t, v in row["tasks"].items() if v["verdict"] == "outperforms"]
+        more = f"; {_listed('outperforms all of its constituents on', better)}" if better else ""
         yield (
             about,
-            f"{title(name)} ({_how(found, known['selected'])}): {word}: over the "
-            f"{len(tested['tasks'])} tasks of their skills {interval(gap)} against the best constituent, "
-            f"{tested['best_parent']}, and {interval(tested['over_base'])} against the base; Macro-Gain "
-            f"{interval(tested['gain'])}; Macro-OG, against the best "
-            f"constituent of each task, {interval(tested['og'])}; "
-            f"{_listed('outperforms all of them on', better)}.",
+            f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
+            f"{interval(tested['over_best_parent'])} over its best constituent, {tested['best_parent']}, and "
+            f"{interval(tested['over_base'])} over the base, on the {len(tested['tasks'])} tasks of their "
+            f"skills{more}.",
         )
+
+
+def _effect(tested: Mapping[str, Any], about: str) -> str:
+    """What is above the experts only is not called by the stage's name: the base could do it already."""
+    gap = sign(tested["over_best_parent"])
+    if gap == "above" and sign(tested["over_base"]) != "above":
+        return "above its constituents, but not clearly above the base"
+    return {"above": _WORDS[about], "below": "they interfere", "unclear": "no clear effect"}[gap]
 
 
 _WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
@@ -124,11 +128,13 @@ def _listed(words: str, tasks: Sequence[str], most: int = 6) -> str:
 
 def _how(found: Summary, point: str) -> str:
     known = found["points"][point]
-    operator = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
     values = ", ".join(
         f"{'λ' if k == 'lambda' else k} {v:g}" for k, v in known["values"].items() if k != "seed"
     )
-    return f"{operator[known['operator']]}, {values}"
+    return f"{_NAMES[known['operator']]}, {values}"
+
+
+_NAMES = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
 
 
 def _operators(found: Summary) -> Iterator[tuple[str, str]]:
@@ -137,11 +143,13 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         first, second = pair.split(" - ")
         if first != "task_arithmetic":
             continue
+        best = {"above": "better", "below": "worse", "unclear": "not clearly different"}[sign(row["best"])]
+        spread = {"above": "more", "below": "less", "unclear": "not clearly more or less"}[sign(row["spread"])]
         yield (
             "operators",
-            f"{first} less {second}: best macro {interval(row['best'])}, spread over the grid "
-            f"{interval(row['spread'])}, share of the grid within a point of the best "
-            f"{interval(row['near'])}.",
+            f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])}), {spread} "
+            f"sensitive (its score spreads {interval(row['spread'])} further over its grid; grid points within "
+            f"a point of the best: {interval(row['near'], 'in a hundred')}).",
         )
 
 
@@ -151,12 +159,15 @@ def _similarity(found: Summary) -> Iterator[tuple[str, str]]:
         if row["outcome"] != "macro_gain":
             continue
         n, needed = row["n"], row["needed"]
-        enough = "" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed at n = {n}"
+        enough = "" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed"
         yield (
             "similarity",
-            f"{row['predictor']} against Macro-Gain: ρ = {row['rho']:+.2f} "
-            f"(p = {row['p']:.3f}, n = {n}{enough}): a description of these merges, not a law.",
+            f"{_PREDICTORS[row['predictor']]} against Macro-Gain: ρ = {row['rho']:+.2f} "
+            f"(p = {row['p']:.3f}, {n} combinations{enough}): a description of these merges, not a law.",
         )
+
+
+_PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
 
 
 def _ship(found: Summary) -> Iterator[tuple[str, str]]:
@@ -221,7 +232,7 @@ def _line(found: Summary, name: str, known: Mapping[str, Any]) -> list[str]:
         title(name),
         _how(found, known["selected"]),
         f"{100 * macro['score'][0]:.1f}",
-        interval(macro["gain"], points=False),
-        interval(macro["og"], points=False),
+        interval(macro["gain"], unit=""),
+        interval(macro["og"], unit=""),
         f"{100 * kept[0]:.1f}" if kept else "",
     ]

@@ -213,3 +213,37 @@ def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
     assert found["ship"]["model"] == "finance" and not found["ship"]["is_merge"]
     texts = [s["text"] for s in found["verdict"] if s["about"] == "ship"]
     assert texts[0].startswith("Ship no merge: finance is best") and "clearly worse than" in texts[0]
+
+
+@pytest.mark.parametrize(
+    "right, words",
+    [
+        ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "they complement each other: +30.0 points"),
+        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above its constituents, but not clearly above the base: +30.0"),
+        ({"base": 20, "finance": 120, "math": 40, "pair": 60}, "they interfere: -30.0 points"),
+        ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect: +0.5 points"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_a_pair_is_against_its_constituents_and_the_base(tmp_path, right, words):
+    found = analysis.summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).out)
+    (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
+    assert words in said and "over its best constituent, finance" in said
+
+
+def test_the_verdict_names_what_outperforms_only_where_something_does(tmp_path):
+    tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
+    assert said.endswith("; outperforms all of its constituents on t.")
+
+
+def test_the_verdict_compares_operators_in_words(tmp_path):
+    operators = {"task_arithmetic": {"lambda": [0.2, 0.8]}, "ties": {"density": [0.2, 0.8]}}
+    names = [f"{group}-{tail}" for group in ("stage1-finance", "stage1-math", "stage2-finance-math") for tail in
+             ("ta-lambda0.2", "ta-lambda0.8", "ties-density0.2-lambda1.0", "ties-density0.8-lambda1.0")]  # fmt: skip
+    right = {name: 100 for name in MODELS} | {n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names}
+    table = {name: np.arange(200) < count for name, count in right.items()}
+    found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
+    (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
+    assert said.startswith("Task Arithmetic against TIES: better at its best (+50.0 points [")
+    assert "more sensitive (its score spreads +85.0 points [" in said
