@@ -57,12 +57,13 @@ def _options(command: Any) -> Any:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a GPU, or one a core]")
 @click.option("--executor", type=click.Choice(["local", "ray"]), help="Before the file's.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Hours; fewer items if needed.")
-def run(file: Path, out: Path, budget: float | None, workers: int | None, **asked: Any) -> None:
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
     from mergekit_finance.study import verdict
     from mergekit_finance.study.planning import fit
 
-    made = _made(file, out, workers=workers, **asked)
+    made = _made(file, out, **asked)
     try:
         if budget:
             fit(made, budget)
@@ -98,6 +99,7 @@ def _made(
     trust_remote_code: bool = False,
     workers: int | None = None,
     executor: str | None = None,
+    quiet: bool = False,
 ) -> Any:
     from mergekit_finance.cli.run import _check_device, default_device
     from mergekit_finance.study import config
@@ -111,5 +113,5 @@ def _made(
     if device == "meta":
         raise click.ClickException("--device meta: holds no numbers; give cpu or cuda")
     return StudyRun(
-        found, out, device or default_device(), limit or found.limit, str(file), trust_remote_code
+        found, out, device or default_device(), limit or found.limit, str(file), trust_remote_code, quiet
     )

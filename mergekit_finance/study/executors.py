@@ -41,10 +41,13 @@ def run(worker: Worker, jobs: Sequence[Job], places: Sequence[str], tick: Callab
     """Do all jobs, one process a device; with one device, in this process."""
     if len(places) == 1 or len(jobs) == 1:
         alone = replace(worker, device=places[0], done=lambda name: tick())
-        for job in jobs:
-            alone(job)
+        try:
+            for job in jobs:
+                alone(job)
+        finally:
+            alone.close()
         return
-    _in_processes(worker, jobs, list(places)[: len(jobs)], tick)
+    _in_processes(replace(worker, quiet=True), jobs, list(places)[: len(jobs)], tick)
 
 
 def _in_processes(
@@ -99,6 +102,9 @@ def _begin(worker: Worker, waiting: "Queue[str]", parent: int, stop: "Event") ->
     global _WORKER
     threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
     _WORKER = replace(worker, device=waiting.get())
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _follow(parent: int, stop: "Event") -> None:
@@ -125,7 +131,7 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], tick: Callable[[], None]) ->
     try:
         gpus = 1 if worker.device.startswith("cuda") else 0
         remote = ray.remote(num_cpus=worker.study.evaluation.threads, num_gpus=gpus, max_retries=-1)(_on_node)
-        shared = ray.put(replace(worker, done=work.nothing))
+        shared = ray.put(replace(worker, done=work.nothing, quiet=True))
         left = [remote.remote(shared, job, os.getcwd(), _settings()) for job in jobs]
         while left:
             finished, left = ray.wait(left, timeout=TICK)

@@ -1,8 +1,10 @@
 """Live models in, scores out: tasks, requests and the host's objects are made once for a whole study."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mergekit_finance.evaluation import Harness, quiet_hosts
@@ -22,6 +24,7 @@ class Meter:
 
     harness: Harness
     max_gen_toks: int | None = None
+    quiet: bool = False  # without the hosts' progress bars
     _cut: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -35,7 +38,11 @@ class Meter:
         from lm_eval.models.huggingface import HFLM
 
         batch, device = self.harness.batch_size, self.harness.device
-        return HFLM(pretrained=model.to(device), tokenizer=tokenizer, batch_size=batch)
+        host = HFLM(pretrained=model.to(device), tokenizer=tokenizer, batch_size=batch)
+        if self.quiet:
+            for name in ("loglikelihood", "generate_until"):
+                setattr(host, name, partial(getattr(host, name), disable_tqdm=True))
+        return host
 
     def measure(self, host: "HFLM", name: str) -> tuple[Results, float]:
         """lm-eval's results and samples, and the seconds that its evaluation took."""
@@ -43,7 +50,8 @@ class Meter:
 
         started = time.monotonic()
         tasks = {"tasks": self.harness.loaded["tasks"], "groups": {}}
-        results = evaluate(lm=host, task_dict=tasks, limit=self.harness.limit, bootstrap_iters=0)
+        with _no_bars() if self.quiet else nullcontext():
+            results = evaluate(lm=host, task_dict=tasks, limit=self.harness.limit, bootstrap_iters=0)
         seconds = time.monotonic() - started
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = self._truncated(results["samples"], host)
@@ -69,6 +77,19 @@ class _Once:
             self.asked = asked
         for instance in self.task.instances:
             instance.resps, instance.filtered_resps = [], {}
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """lm-eval has no switch for the bar of a task's requests."""
+    from lm_eval.api import task
+
+    before = task.tqdm
+    task.tqdm = partial(before, disable=True)
+    try:
+        yield
+    finally:
+        task.tqdm = before
 
 
 def _settle(task: Any, max_gen_toks: int | None) -> None:

@@ -6,6 +6,7 @@ and seconds an item; a merge is timed as it is. Both on this machine, with this 
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -147,7 +148,8 @@ def _timed(run: StudyRun, found: Plan) -> Plan:
     )
     first = points(run.study, min(run.study.stages))[0]
     run.say("time a sample: one merge, evaluated on a few items of every task")
-    with work.Sweep(worker, [first]) as sweep:
+    with closing(work.Sweep(worker)) as sweep:
+        sweep.prepare([first])
         sweep.at(first)  # opens the models
         started = time.monotonic()
         host = sweep.at(first)

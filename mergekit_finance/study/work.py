@@ -61,8 +61,10 @@ class Worker:
     limit: int | None = None
     trust_remote_code: bool = False
     done: Callable[[str], None] = nothing
+    quiet: bool = False  # no bars of the hosts: those of several workers would overwrite each other
     # What keys share: settled once a run, so that all its workers name folders alike.
     stamp: Mapping[str, Any] = field(default_factory=dict)
+    _kept: "Sweep | None" = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
@@ -77,7 +79,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(self.study.evaluation.threads)
-        return measure.Meter(self.harness, self.study.evaluation.max_gen_toks)
+        return measure.Meter(self.harness, self.study.evaluation.max_gen_toks, self.quiet)
 
     def stamped(self) -> "Worker":
         """This worker, with the part of the keys that all models of this study share."""
@@ -118,6 +120,7 @@ class Worker:
     def __call__(self, job: Job) -> None:
         """Do what is not done yet; what another process is at work on comes last."""
         if job.reference:
+            self.close()  # a device may not hold a model beside the constituents of a merge
             place = self.model_place(job.reference)
             self._claimed(place, lambda: self._model(job.reference, place))
             self.done(place.name)
@@ -125,12 +128,26 @@ class Worker:
         todo = [p for p in job.points if not self.store.done(self.point_place(p))]
         later: list[Point] = []
         if todo:
-            with self._session(todo) as sweep:
-                for point in todo:
-                    if not self._point(sweep, point, wait=False):
-                        later.append(point)
-                for point in later:
-                    self._point(sweep, point, wait=True)
+            sweep = self._sweep(todo)
+            for point in todo:
+                if not self._point(sweep, point, wait=False):
+                    later.append(point)
+            for point in later:
+                self._point(sweep, point, wait=True)
+
+    def close(self) -> None:
+        """Let go of the constituents."""
+        if self._kept:
+            self._kept.close()
+            self._kept = None
+
+    def _sweep(self, points: Sequence[Point]) -> "Sweep":
+        """The last job's, if these points are of the same combination and operator."""
+        if self._kept is None or not self._kept.takes(points):
+            self.close()
+            self._kept = Sweep(self)
+        self._kept.prepare(points)
+        return self._kept
 
     def _claimed(self, place: Path, make: Callable[[], None], wait: bool = True) -> bool:
         """Make a place under its lock; whether it is there now."""
@@ -180,54 +197,62 @@ class Worker:
         keep = self.study.evaluation.samples == "all"
         self.store.write(place, results, texts, {**timings, "evaluate": seconds}, keep)
 
-    def _session(self, points: Sequence[Point]) -> "Sweep":
-        return Sweep(self, points)
-
 
 class Sweep:
     """A MergeSession over points of one combination and operator, opened at the first that is merged."""
 
-    def __init__(self, worker: Worker, points: Sequence[Point]) -> None:
-        self.worker, self.points = worker, points
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._group: tuple[Any, ...] = ()
+        self._densities: list[float] = []
         self._open: tuple[MergeSession, Any] | None = None
 
-    def __enter__(self) -> "Sweep":
-        return self
+    def takes(self, points: Sequence[Point]) -> bool:
+        """Whether the same constituents serve these points too."""
+        return self._group == _group(points[0])
 
-    def __exit__(self, *_: object) -> None:
+    def prepare(self, points: Sequence[Point]) -> None:
+        """These points come next."""
+        self._group = _group(points[0])
+        self._densities = sorted({p.values["density"] for p in points if "density" in p.values})
+        if self._open and self._densities:
+            self._open[0].prepare(density=self._densities)
+
+    def close(self) -> None:
         if self._open:
             self._open[0].close()
+            self._open = None
 
     def at(self, point: Point) -> Any:
         """The live model of a point, in lm-eval's wrapper."""
         from mergekit_finance import merging
 
-        session, host = self._opened()
+        session, host = self._open or self._opened(point)
         values = {"lambda_" if k == "lambda" else k: v for k, v in point.values.items()}
         for name, tensor in session.apply(**values).named_parameters():
             merging.finite(name, tensor)
         return host
 
-    def _opened(self) -> "tuple[MergeSession, Any]":
-        if self._open is None:
-            import torch
+    def _opened(self, point: Point) -> "tuple[MergeSession, Any]":
+        import torch
 
-            from mergekit_finance import merging
-            from mergekit_finance.engine.session import MergeSession
+        from mergekit_finance import merging
+        from mergekit_finance.engine.session import MergeSession
 
-            worker = self.worker
-            session = MergeSession.open(
-                self.points[0].recipe(),
-                device=worker.device,
-                trust_remote_code=worker.trust_remote_code,
-                merged=False,
-            )
-            if densities := sorted({p.values["density"] for p in self.points if "density" in p.values}):
-                session.prepare(density=densities)
-            wanted = worker.study.evaluation.dtype
-            model = merging.cast(session.model, None if wanted == "auto" else getattr(torch, wanted))
-            self._open = session, worker.meter.host(model, session.tokenizer)
+        worker = self.worker
+        session = MergeSession.open(
+            point.recipe(), device=worker.device, trust_remote_code=worker.trust_remote_code, merged=False
+        )
+        if self._densities:
+            session.prepare(density=self._densities)
+        wanted = worker.study.evaluation.dtype
+        model = merging.cast(session.model, None if wanted == "auto" else getattr(torch, wanted))
+        self._open = session, worker.meter.host(model, session.tokenizer)
         return self._open
+
+
+def _group(point: Point) -> tuple[Any, ...]:
+    return point.group, point.base, point.constituents
 
 
 def _json(content: Any, indent: int | None = None) -> str:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/kill_study.py                   20 moments, one worker
     python tests/benchmarks/kill_study.py --moments 4 --workers 2
+    python tests/benchmarks/kill_study.py --jobs 5          five kills side by side, on a machine with cores to spare
 
 The study has 12 points on the lab's trained models. A moment is a share of the measured duration of an
 undisturbed run, start-up of the hosts included. After each resume all files but timings must have the
@@ -12,6 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--limit", type=int, default=32)
+    parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -38,7 +41,8 @@ def main() -> None:
             f"undisturbed: {duration:.1f} s\nkilled at   stored then   workers died   same bytes   made twice"
         )
         moments = [(k + 0.5) / asked.moments for k in range(asked.moments)]
-        good = [one(folder, path, duration * moment, asked.workers) for moment in moments]
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            good = list(pool.map(lambda m: one(folder, path, duration * m, asked.workers), moments))
     print(f"{sum(good)} of {len(good)} as undisturbed")
     sys.exit(0 if all(good) else 1)
 
@@ -56,7 +60,7 @@ def prepared(folder: Path, limit: int) -> Path:
 
 def one(folder: Path, path: Path, moment: float, workers: int) -> bool:
     """Kill at a moment, resume, compare, print a row."""
-    out, log = folder / f"killed {moment:.2f}", folder / "log"
+    out, log = folder / f"killed {moment:.2f}", folder / f"log {moment:.2f}"
     process = helpers.start(path, out, log, "--workers", workers)
     time.sleep(moment)
     died = helpers.kill(process)
