@@ -143,14 +143,17 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         first, second = pair.split(" - ")
         if first != "task_arithmetic":
             continue
-        best = {"above": "better", "below": "worse", "unclear": "not clearly different"}[sign(row["best"])]
-        spread = {"above": "more", "below": "less", "unclear": "not clearly more or less"}[sign(row["spread"])]
+        best, spread = _AT_BEST[sign(row["best"])], _SENSITIVE[sign(row["spread"])]
         yield (
             "operators",
-            f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])}), {spread} "
-            f"sensitive (its score spreads {interval(row['spread'])} further over its grid; grid points within "
-            f"a point of the best: {interval(row['near'], 'in a hundred')}).",
+            f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])}), "
+            f"{spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
+            f"grid points within a point of the best: {interval(row['near'], 'in a hundred')}).",
         )
+
+
+_AT_BEST = {"above": "better", "below": "worse", "unclear": "not clearly different"}
+_SENSITIVE = {"above": "more", "below": "less", "unclear": "not clearly more or less"}
 
 
 def _similarity(found: Summary) -> Iterator[tuple[str, str]]:

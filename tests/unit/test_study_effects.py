@@ -241,7 +241,9 @@ def test_the_verdict_compares_operators_in_words(tmp_path):
     operators = {"task_arithmetic": {"lambda": [0.2, 0.8]}, "ties": {"density": [0.2, 0.8]}}
     names = [f"{group}-{tail}" for group in ("stage1-finance", "stage1-math", "stage2-finance-math") for tail in
              ("ta-lambda0.2", "ta-lambda0.8", "ties-density0.2-lambda1.0", "ties-density0.8-lambda1.0")]  # fmt: skip
-    right = {name: 100 for name in MODELS} | {n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names}
+    right = {name: 100 for name in MODELS} | {
+        n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names
+    }
     table = {name: np.arange(200) < count for name, count in right.items()}
     found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
