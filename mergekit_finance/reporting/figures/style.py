@@ -56,7 +56,9 @@ class Drawn:
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         stream = io.BytesIO()
-        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(stream, format="png", dpi=(DPI, DPI))
+        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            stream, format="png", dpi=(DPI, DPI)
+        )
         return stream.getvalue()
 
     def svg(self) -> bytes:
