@@ -181,7 +181,8 @@ def _ship(found: Summary) -> Iterator[tuple[str, str]]:
         "below": "clearly worse than",
         "unclear": "not clearly different from",
     }
-    compared = f"{clear[sign(gap)]} the best single model, {ship['best_single']}: {interval(gap)}"
+    chosen = " on the items that choose" if found["selection"]["split"] else ""
+    compared = f"{clear[sign(gap)]} the best single model{chosen}, {ship['best_single']}: {interval(gap)}"
     if ship["is_merge"]:
         yield "ship", f"Ship {ship['model']}: its macro is {compared}."
         return

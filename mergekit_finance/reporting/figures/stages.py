@@ -37,7 +37,7 @@ def draw(stored: Stored) -> Drawn:
         NAME,
         "The three stages and their winners",
         "Macro score (mean over the study's tasks, report items) with its 95% interval. ★ marks the best "
-        f"merge of a stage, as {stored.picked} it; the dashed line is the best single model. Gain "
+        f"merge of a stage and the dashed line the best single model, as {stored.picked} them. Gain "
         "compares with the mean of the merged models, OG (Outperform Gap) with the best of them.",
         "Macro scores of base, experts and the selected merge of every combination, by stage",
         figure,
@@ -99,4 +99,4 @@ def _frame(axes: Axes, stored: Stored, rows: int) -> None:
     axes.set_axisbelow(True)
     axes.set_ylim(-rows + 0.4, 0.6)
     axes.set_yticks([])
-    axes.set_xlabel(f"macro score, points (dashed: {labels.clipped(single, 30)}, the best single model)")
+    axes.set_xlabel(f"macro score, points (dashed: {labels.clipped(single, 30)})")
