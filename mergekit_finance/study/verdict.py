@@ -90,7 +90,7 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
         yield (
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
-            f"{interval(tested['over_best_parent'])} over its best constituent, {tested['best_parent']}, and "
+            f"{interval(tested['over_best_parent'])} over the best constituent, {tested['best_parent']}, and "
             f"{interval(tested['over_base'])} over the base, on the {len(tested['tasks'])} tasks of their "
             f"skills{more}.",
         )
@@ -98,9 +98,11 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
 
 def _effect(tested: Mapping[str, Any], about: str) -> str:
     """What is above the experts only is not called by the stage's name: the base could do it already."""
-    gap = sign(tested["over_best_parent"])
-    if gap == "above" and sign(tested["over_base"]) != "above":
+    gap, over_base = sign(tested["over_best_parent"]), sign(tested["over_base"])
+    if gap == "above" and over_base != "above":
         return "above its constituents, but not clearly above the base"
+    if gap == "unclear" and over_base == "below":
+        return "no clear effect on what the best constituent has, and below the base"
     return {"above": _WORDS[about], "below": "they interfere", "unclear": "no clear effect"}[gap]
 
 

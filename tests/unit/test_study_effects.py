@@ -222,12 +222,13 @@ def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
         ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above its constituents, but not clearly above the base: +30.0"),
         ({"base": 20, "finance": 120, "math": 40, "pair": 60}, "they interfere: -30.0 points"),
         ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect: +0.5 points"),
+        ({"base": 190, "finance": 119, "math": 40, "pair": 120}, "no clear effect on what the best constituent has, and below the base: +0.5"),
     ],
 )  # fmt: skip
 def test_the_verdict_on_a_pair_is_against_its_constituents_and_the_base(tmp_path, right, words):
     found = analysis.summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).out)
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
-    assert words in said and "over its best constituent, finance" in said
+    assert words in said and "over the best constituent, finance" in said
 
 
 def test_the_verdict_names_what_outperforms_only_where_something_does(tmp_path):
