@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from mergekit_finance.cli import main
 
 BIN = Path(sys.executable).parent
 SAMPLE = ("--metadata", '{"source": "sample"}')
@@ -155,10 +158,21 @@ def test_plugins_are_listed(mkf):
         (None, ("--batch-size", "many"), "--batch-size 'many'"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_leaves_nothing(recipe, mkf, tmp_path, change, options, message):
-    done = mkf("run", recipe(*([change] if change else [])), "-o", "out", *options, cwd=tmp_path)
-    assert message in one_line(done)
+def test_a_users_mistake_is_one_line_and_leaves_nothing(
+    recipe, tmp_path, monkeypatch, change, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(
+        main, ["run", str(recipe(*([change] if change else []))), "-o", "out", *options]
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.exit_code == 1 and len(errors) == 1 and message in errors[0], done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_ends_the_process_without_a_traceback(recipe, mkf, tmp_path):
+    done = mkf("run", recipe(("lambda: 0.5", "densty: 0.5")), "-o", "out", cwd=tmp_path)
+    assert "unknown parameter 'densty'" in one_line(done)
 
 
 @pytest.mark.slow

@@ -437,7 +437,7 @@ def test_a_gated_dataset_without_a_token_is_one_line_in_the_plain_command(gate, 
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert done.returncode == 1 and "Traceback" not in done.stderr and len(errors) == 1, done.stderr
     assert "https://huggingface.co/datasets/yale-nlp/DocMath-Eval" in errors[0]
-    assert "gated" in errors[0] and "`hf auth login`" in errors[0]
+    assert "gated" in errors[0] and "accept the terms" in errors[0] and "`hf auth login`" in errors[0]
     assert done.stderr.splitlines()[-1] == errors[0]
 
 

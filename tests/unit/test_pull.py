@@ -723,25 +723,6 @@ def test_wrong_bytes_from_the_hub_are_asked_for_once_more_then_named(site, tmp_p
     assert not (tmp_path / "m" / "MANIFEST.json").exists() and not list((tmp_path / "m").rglob("*.json"))
 
 
-@pytest.mark.slow
-def test_the_plain_lm_eval_command_says_how_to_open_the_gate(site, tmp_path):
-    site.refused = {"/datasets/yale-nlp/DocMath-Eval": GATED}
-    env = {k: v for k, v in os.environ.items() if k not in ("HF_TOKEN", mirror.VARIABLE)}
-    env |= {"HF_ENDPOINT": site.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
-    command = [
-        Path(sys.executable).parent / "lm_eval",
-        "--model",
-        "dummy",
-        "--tasks",
-        "finance_bench_docmath_cs_cot",
-    ]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    page = "https://huggingface.co/datasets/yale-nlp/DocMath-Eval"
-    assert done.returncode == 1 and f"accept the terms at {page}, run `hf auth login`" in error_of(
-        done.stderr
-    )
-
-
 # --- commands
 
 
