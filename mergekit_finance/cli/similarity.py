@@ -32,6 +32,7 @@ def similarity(
     from mergekit_finance.similarity import similarity as measure
     from mergekit_finance.similarity import table
 
+    table.check_target(out)
     found = measure(base, models, device, everything=not distances, quiet=quiet)
     table.write(found, out)
     click.echo(f"{table.render(found)}\n\nWritten to {out}")

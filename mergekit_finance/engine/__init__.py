@@ -6,7 +6,10 @@
     blocks      the arithmetic of the operators, fused over blocks of flat tensors (CPU)
     ranking     histograms and cuts of task vectors that are never held whole
     fused       the same arithmetic as one GPU kernel (Triton), or in plain torch where there is none
+    sweep       cuts ranked once for every density of a sweep
     session     MergeSession: constituents opened once, any number of points written into one live model
+    opening     a recipe, planned and checked by mergekit, and its inputs as mapped tensors
+    overriding  the values of a point that differ from the recipe's
 
-Nothing but `session` imports mergekit or transformers: the kernels run wherever torch does.
+Nothing but the last three imports mergekit or transformers: the kernels run wherever torch does.
 """

@@ -15,7 +15,7 @@ from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 
 from mergekit_finance import integration, merging
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.merge_methods import measuring, planning
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned import bound_parameters
@@ -49,8 +49,18 @@ def configuration(recipe: Any) -> MergeConfiguration:
     return recipe.model_copy(deep=True)
 
 
-def read(config: MergeConfiguration, trust_remote_code: bool) -> Opened:
-    """Plan as `mergekit-yaml` does, check everything, map every tensor."""
+def read(recipe: Any, trust_remote_code: bool) -> Opened:
+    """Plan as `mergekit-yaml` does, check everything, map every tensor. The host's faults in one line."""
+    try:
+        return _read(configuration(recipe), trust_remote_code)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (RuntimeError, ValueError, KeyError, OSError, AttributeError, TypeError) as fault:
+        text = " ".join(str(fault).split())
+        raise ModelError(f"this recipe cannot be opened: {type(fault).__name__}: {text}") from fault
+
+
+def _read(config: MergeConfiguration, trust_remote_code: bool) -> Opened:
     _register()
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
     LoaderCache().setup(options=options)

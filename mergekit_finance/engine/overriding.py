@@ -18,7 +18,9 @@ def checked(overrides: Mapping[str, Any], method: Any, mask_ids: Mapping[Hashabl
     specs = {spec.name: spec for spec in method.spec.parameters if spec.name in SWEPT}
     changes: Changes = {}
     for written, value in overrides.items():
-        name = written.removesuffix("_")
+        name = "lambda" if written == "lambda_" else written
+        if name in changes:
+            raise RecipeError(f"{name}: given twice")
         if name not in specs:
             raise RecipeError(f"{name}: cannot be swept for {method.spec.name}; {did_you_mean(name, specs)}")
         if specs[name].scope == ParameterScope.SHARED:

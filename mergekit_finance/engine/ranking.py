@@ -27,7 +27,7 @@ def _pass(base: torch.Tensor, expert: torch.Tensor, work: Bits) -> list[Any]:
     """`work` on the magnitude bits of tau, int32, and work space of the same size, a block at a time."""
     base, expert = base.reshape(-1), expert.reshape(-1)
     if base.device.type != "cpu":
-        bits = select.magnitude_bits(expert.float() - base.float())
+        bits = select.magnitude_bits(expert.to(torch.float32, copy=True).sub_(base))
         return [work(bits, torch.empty_like(bits))]
 
     def on_block(start: int, stop: int) -> Any:
@@ -61,7 +61,7 @@ def low_counts(base: torch.Tensor, expert: torch.Tensor, bins: Iterable[int]) ->
     """For each of `bins`: the histogram of the lower 16 bits of what lies in it, int64 [LOW_BINS]."""
     wanted = sorted(bins)
     parts = _pass(base, expert, _inside(wanted))
-    keys = torch.from_numpy(np.concatenate(parts))
+    keys = torch.from_numpy(np.concatenate([*parts, np.zeros(0, np.int32)]))  # an empty tensor has no parts
     total = torch.bincount(keys, minlength=len(wanted) * select.LOW_BINS)
     return dict(zip(wanted, total.view(len(wanted), select.LOW_BINS), strict=True))
 

@@ -16,7 +16,7 @@ runs out of memory is named, and what it cannot hold is streamed.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +64,10 @@ class Held:
 
 
 class MergeSession:
-    """See the module. Made by `open`; use as a context manager, or call `close`."""
+    """See the module. Made by `open`; use as a context manager, or call `close`.
+
+    Raises RecipeError for values that cannot be, ModelError for models, files and devices that do not serve.
+    """
 
     def __init__(self, method: Any, held: list[Held], buffers: dict[str, torch.Tensor]) -> None:
         self._method, self._held, self._buffers = method, held, buffers
@@ -98,13 +101,15 @@ class MergeSession:
         """
         from mergekit_finance.engine import opening
 
-        places = [torch.device(d) for d in ([device] if isinstance(device, str | torch.device) else device)]
-        opened = opening.read(opening.configuration(recipe), trust_remote_code)
+        places = [_device(d) for d in ([device] if isinstance(device, str | torch.device) else device)]
+        if not places:
+            raise ModelError("device: name at least one, such as cpu or cuda")
+        opened = opening.read(recipe, trust_remote_code)
         held = [Held(*parts) for parts in opened.tensors]
-        place(held, places, memory_limit)
         session = cls(opened.method, held, opened.buffers)
         session.model, session.tokenizer = opened.live(session._bases())
-        session._aim(places[0])
+        session._aim(places[0])  # before the constituents: they can be streamed, the model cannot
+        place(held, places, memory_limit)
         if merged:
             session.apply()
         return session
@@ -117,7 +122,10 @@ class MergeSession:
     def _aim(self, device: torch.device) -> None:
         """Find each tensor's parameter in the live model."""
         if device.type != "cpu":
-            self.model.to(device)
+            try:
+                self.model.to(device)
+            except torch.OutOfMemoryError as fault:
+                raise ModelError(f"{device} cannot hold the merged model itself ({_first(fault)})") from fault
         found = dict(self.model.named_parameters(remove_duplicate=False))
         taken: set[int] = set()
         for held in self._held:
@@ -134,9 +142,10 @@ class MergeSession:
 
     def prepare(self, **grid: Any) -> None:
         """Do at once, for all values of a sweep, what each would do alone: `density=[0.1, 0.2]`."""
-        wanted = list(grid.pop("density", ()))
-        if grid:
-            raise RecipeError(f"prepare takes density=[...]; unknown: {', '.join(grid)}")
+        wanted = grid.pop("density", ())
+        if grid or isinstance(wanted, str) or not isinstance(wanted, Iterable):
+            raise RecipeError("prepare takes density=[...], a list of numbers")
+        self._refuse_closed()
         settings = [self._settings({"density": value}) for value in wanted]  # all checked before any counting
         if not self._method.ranks_whole_vector:
             return
@@ -166,14 +175,20 @@ class MergeSession:
         return self.model
 
     def _fitting(self, work: Callable[[], None]) -> None:
-        """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU."""
+        """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU.
+        Where none does, the live model is left with some tensors merged and some not."""
         while True:
             try:
                 return work()
-            except torch.OutOfMemoryError as fault:
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
+                if not _short_of_memory(fault):
+                    raise
                 if not (plan := smaller(self._held)):
-                    raise ModelError(f"out of memory on the CPU: {fault}") from fault
-                LOG.warning("a device ran out of memory (%s): %s", str(fault).splitlines()[0], plan)
+                    raise ModelError(
+                        f"out of memory on the CPU ({_first(fault)}); the live model is not whole until the "
+                        "next point is applied"
+                    ) from fault
+                LOG.warning("a device ran out of memory (%s): %s", _first(fault), plan)
 
     def close(self) -> None:
         """Let go of the constituents; the model stays."""
@@ -195,14 +210,17 @@ class MergeSession:
         """A tensor's parameters under the overrides, which are checked first."""
         from mergekit_finance.engine import overriding
 
-        if not self._held:
-            raise RecipeError("this session is closed; open another")
+        self._refuse_closed()
         mask_ids = self._held[0].values["mask_id"]
         changes = overriding.checked(overrides, self._method, {m: mask_ids[m] for m in self._experts})
         for model, density in changes.get("density", {}).items() if self._paper else ():
             if self._count(density) == 0:
                 raise RecipeError(f"{model}: density {density} keeps none of the {self._size} elements")
         return lambda held: overriding.applied(held.values, changes)
+
+    def _refuse_closed(self) -> None:
+        if not self._held:
+            raise RecipeError("this session is closed; open another")
 
     def _count(self, density: float) -> int:
         return select.exact_count(density, self._size)
@@ -236,7 +254,8 @@ class MergeSession:
                 with self._destination(held) as out:
                     self._method.merge_into(out, self._call(held, values(held)))
             return
-        key = repr((sorted(map(repr, self._densities.items())), dict(values(self._held[0])["weight"])))
+        weights = [dict(values(held)["weight"]) for held in self._held]  # a filter gives tensors their own
+        key = repr((sorted(map(repr, self._densities.items())), weights))
         known = self._balance.get(key)
         guess, balance = self._guess if known is None else _sign(known), 0
         for held in self._filled():
@@ -274,6 +293,26 @@ class MergeSession:
         yield out
         if goal is not None:
             goal.copy_(out)
+
+
+def _device(name: "str | torch.device") -> torch.device:
+    """One that is there and takes tensors."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as fault:
+        raise ModelError(f"device {str(name)!r} cannot be used ({_first(fault)})") from fault
+    return device
+
+
+def _short_of_memory(fault: BaseException) -> bool:
+    """The CPU's allocator raises a plain RuntimeError."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(fault, kinds) or "can't allocate memory" in str(fault)
+
+
+def _first(fault: BaseException) -> str:
+    return next(iter(str(fault).splitlines()), type(fault).__name__)
 
 
 def _sign(number: int) -> int:

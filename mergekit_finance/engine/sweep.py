@@ -102,7 +102,7 @@ class Ranks:
             for k, ties in left.items():
                 bits, end = cuts[k].bits, 0
                 if ties:
-                    end = ranking.ties_end(*pair, bits, ties, equal[bits])
-                    left[k] = max(0, ties - sum(equal[bits]))
+                    end = ranking.ties_end(*pair, bits, ties, equal.get(bits, []))
+                    left[k] = max(0, ties - sum(equal.get(bits, [])))
                 found[k][name] = Cut(bits, end)
         return found

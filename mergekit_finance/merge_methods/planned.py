@@ -185,6 +185,8 @@ def broken_files(model: ModelReference) -> Iterator[None]:
         raise ModelError(
             f"{model}: a weights file is truncated or broken ({fault}); fetch or copy it again"
         ) from fault
+    except FileNotFoundError as fault:
+        raise ModelError(f"{model}: a weights file is missing ({fault}); fetch or copy it again") from fault
 
 
 def _load(load: LoadTensor) -> Any:

@@ -67,8 +67,9 @@ class Workspace:
 
         2 x.y = |x|^2 + |y|^2 - |x - y|^2,
 
-    for weights and for task vectors alike, since tau_i - tau_j = theta_i - theta_j. Nothing cancels but
-    where the cosine itself is near 0, and equal models have a cosine of exactly 1.
+    and equal models have a cosine of exactly 1. Where norms differ by a factor r, a cosine so made is off by
+    some 1e-14 r: nothing for weights of one family. Task vectors may differ by more: theirs are
+    products, but where two are near each other.
     """
 
     def __init__(self, models: int, span: int, block: int, device: str, everything: bool) -> None:
@@ -81,14 +82,16 @@ class Workspace:
         self.bits = torch.empty(vectors, self.block, dtype=torch.int32, **on)
         self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, **on)
         self.histograms = np.zeros((vectors, BINS), dtype=np.int64)
-        self.expert_pairs = list(combinations(range(vectors), 2))
+        self.expert_pairs = list(combinations(range(vectors), 2))  # whose signs are counted
+        self.vector_pairs = list(combinations(range(models - 1), 2))
         self.squares = torch.zeros(len(self.rows), dtype=torch.float64, **on)
+        self.products = torch.zeros(len(self.vector_pairs), dtype=torch.float64, **on)  # tau_i tau_j
         self.unequal = torch.zeros(counted, dtype=torch.float64, **on)
         self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, **on)  # s_i s_j, |s_i s_j|
 
     def span(self, sources: Sequence[Source], start: int, stop: int) -> Sums:
         """The sums of elements start..stop of one tensor, but for its histogram."""
-        for total in (self.squares, self.unequal, self.signs):
+        for total in (self.squares, self.products, self.unequal, self.signs):
             total.zero_()
         for low in range(start, stop, self.block):
             high = min(low + self.block, stop)
@@ -114,6 +117,9 @@ class Workspace:
             first += len(others)
         norms = torch.linalg.vector_norm(rows, dim=1)
         self.squares.addcmul_(norms, norms)
+        if self.vector_pairs:
+            vectors = rows[self.models :]
+            self.products += torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in self.vector_pairs])
         if self.everything:
             self._count(rows[self.models :], offset, size)
 
@@ -138,7 +144,10 @@ class Workspace:
         norms = np.array(squares[:models])
         _fill(sums.squares, self.pairs, squares[models:])
         sums.weights = _products(norms, sums.squares)
-        sums.vectors = _products(sums.squares[0, 1:], sums.squares[1:, 1:])
+        _fill(sums.vectors, self.vector_pairs, self.products.tolist())
+        norms, between = sums.squares[0, 1:], sums.squares[1:, 1:]
+        near = between <= np.minimum.outer(norms, norms)  # on the diagonal, and where two are equal
+        sums.vectors = np.where(near, _products(norms, between), sums.vectors)
         if self.everything:
             _fill(sums.unequal, self.pairs, self.unequal.tolist())
             _fill(sums.signs, self.expert_pairs, self.signs[0].tolist())

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from mergekit_finance import models
+from mergekit_finance.errors import ModelError
 from mergekit_finance.similarity.measures import BINS, Accumulator, Sums
 
 FORMAT = 1
+LARGEST = 0x7F7F  # the last bin below infinity
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 LAYER = re.compile(r"\.(\d+)\.")
 KINDS = {
@@ -139,23 +141,43 @@ def _share(part: int, whole: int) -> float | None:
 def quantile(histogram: np.ndarray, q: float) -> float | None:
     """The smallest magnitude that at least a share q does not exceed, rounded down to 8 significant bits.
 
-    Below 2**-133 it is 0.
+    Below 2**-133 it is 0; what float32 cannot hold counts as its largest bin.
     """
     count = int(histogram.sum())
     if not count:
         return None
     rank = max(1, ceil(Fraction(str(q)) * count))  # 0.1 * 30 is 3, not 3.0000000000000004
-    bin_ = int(np.searchsorted(np.cumsum(histogram), rank))
+    bin_ = min(int(np.searchsorted(np.cumsum(histogram), rank)), LARGEST)
     return float(np.array(bin_ << 16, dtype=np.uint32).view(np.float32))
 
 
+def check_target(path: Path) -> None:
+    """What can be known before weights are read of whether `write` will do."""
+    nearest = next(p for p in path.absolute().parents if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        kind = "cannot be written to" if nearest.is_dir() else "is not a folder"
+        raise ModelError(f"-o {path}: {nearest} {kind}; name another file")
+
+
 def write(found: dict[str, Any], path: Path) -> None:
-    """As JSON; the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """As JSON; a file is whole or not there. A pipe or a device is written into, not replaced."""
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+    except OSError as fault:
+        raise ModelError(
+            f"{path}: cannot be written ({fault.strerror or fault}); name another file"
+        ) from fault
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

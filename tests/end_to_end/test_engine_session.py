@@ -212,7 +212,7 @@ def test_out_of_memory_later_takes_smaller_plans(
         def never() -> None:
             raise torch.OutOfMemoryError("not enough")
 
-        with pytest.raises(ModelError, match="out of memory on the CPU: not enough"):
+        with pytest.raises(ModelError, match=r"out of memory on the CPU \(not enough\); the live model"):
             session._fitting(never)
     with pytest.raises(RecipeError, match="this session is closed"):
         session.apply()
@@ -268,3 +268,105 @@ def test_other_methods_are_refused(tmp_path: Path) -> None:
     folder = models(tmp_path / "m")
     with pytest.raises(RecipeError, match="merge_method ties: a session sweeps"):
         MergeSession.open(recipe(folder, "ties", ("finance",)))
+
+
+def test_a_majority_is_remembered_for_the_weights_of_every_tensor(tmp_path: Path) -> None:
+    """A filter weighs the MLP by -1: its sums decide another majority than equal weights do."""
+    folder = models(tmp_path / "m")
+    edit(folder / "base", lambda ws: {n: torch.zeros_like(w) for n, w in ws.items()})
+    for model, sign in (("finance", 0.5), ("math", -0.5)):
+        edit(
+            folder / model,
+            lambda ws, sign=sign: {
+                n: torch.full_like(w, 0.25)
+                if "mlp" in n
+                else sign * (torch.arange(w.numel()).view(w.shape) % 2 * 2 - 1).to(w.dtype)
+                for n, w in ws.items()
+            },
+        )
+    settings = at(settings_of(folder, "cpt_ties", "paper"), {"density": 1.0})
+    filtered = [{"filter": "mlp", "value": -1.0}, {"value": 1.0}]
+    with MergeSession.open(at(settings, {"weight": filtered})) as session:
+        assert_is_written(session, at(settings, {"weight": filtered}), tmp_path / "filtered")
+        session.apply(weight=1.0)
+        assert_is_written(session, at(settings, {"weight": 1.0}), tmp_path / "equal")
+
+
+def test_the_live_model_has_its_place_before_the_constituents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that constituents have filled could not take it; one too small for it is named."""
+    order: list[str] = []
+    monkeypatch.setattr(session_module, "_device", torch.device)
+    monkeypatch.setattr(session_module, "_moved", lambda group, device: order.append("input") or group)
+    monkeypatch.setattr("transformers.PreTrainedModel.to", lambda self, *_: order.append("model") or self)
+    folder = models(tmp_path / "m")
+    settings = settings_of(folder, "cpt_ties", "paper")
+    MergeSession.open(settings, device="cuda:5", merged=False)
+    assert order[0] == "model" and "input" in order
+
+    def full(self: Any, *_: Any) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 9 GB")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.to", full)
+    with pytest.raises(
+        ModelError, match=r"cuda:5 cannot hold the merged model itself \(Tried to allocate 9 GB"
+    ):
+        MergeSession.open(settings, device="cuda:5", merged=False)
+
+
+def test_the_cpus_own_allocator_is_heard_too(tmp_path: Path) -> None:
+    with MergeSession.open(settings_of(models(tmp_path / "m"), "cpt_ties", "paper")) as session:
+
+        def never() -> None:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+            )
+
+        with pytest.raises(ModelError, match="out of memory on the CPU"):
+            session._fitting(never)
+
+        def fault() -> None:
+            raise RuntimeError("a fault of ours")
+
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            session._fitting(fault)
+
+
+@pytest.mark.parametrize("grid", [{"density": 0.5}, {"density": None}, {"density": "0.5"}])
+def test_prepare_takes_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
+    with MergeSession.open(settings_of(models(tmp_path / "m"), "cpt_ties", "paper")) as session:
+        with pytest.raises(RecipeError, match="a list of numbers"):
+            session.prepare(**grid)
+        with pytest.raises(RecipeError, match="lambda: given twice"):
+            session.apply(**{"lambda": 0.1, "lambda_": 0.9})
+    with pytest.raises(RecipeError, match="this session is closed"):
+        session.prepare()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
+        ({"device": "cud"}, "device 'cud' cannot be used"),
+        ({"device": []}, "name at least one"),
+        ({"recipe": {}}, "this recipe cannot be opened: ValidationError"),
+        ({"recipe": None}, "this recipe cannot be opened"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    settings = change.pop("recipe", settings_of(models(tmp_path / "m"), "cpt_ties", "paper"))
+    with pytest.raises(ModelError, match=message) as caught:
+        MergeSession.open(settings, **change)
+    assert "\n" not in caught.value.format_message()
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m")
+    split(folder / "math", 3)
+    sorted((folder / "math").glob("*.safetensors"))[-1].unlink()
+    settings = settings_of(folder, "cpt_ties", "mergekit")
+    for go in (MergeSession.open, lambda s: run(s, tmp_path / "out")):
+        with pytest.raises(ModelError, match="math: a weights file is missing"):
+            go(settings)
+    assert not (tmp_path / "out").exists()

@@ -1,10 +1,14 @@
 """`mergekit-finance similarity`, as a process."""
 
+import errno
 import json
+import os
+import stat
 
 import pytest
 
-from mergekit_finance.similarity import similarity
+from mergekit_finance.errors import ModelError
+from mergekit_finance.similarity import similarity, table
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,29 @@ def test_mistakes_are_one_line_and_leave_no_file(mkf, named, tmp_path, arguments
     done = mkf("similarity", "--base", base, model, "-o", tmp_path / "sim.json", *rest)
     assert done.returncode == 1 and list(tmp_path.iterdir()) == []
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_target_that_cannot_be_written_is_said_before_anything_is_read(mkf, named, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = mkf("similarity", "--base", *named[:2], "-o", tmp_path / "file" / "sim.json")
+    assert done.returncode == 1 and f"{tmp_path / 'file'} is not a folder" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    table.write({"l2": 1.5}, pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and json.loads(os.read(reader, 1000)) == {"l2": 1.5}
+    os.close(reader)
+
+
+def test_a_disk_that_fills_up_is_one_line(named, tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(ModelError, match="sim.json: cannot be written \\(No space left on device\\)"):
+        table.write({}, tmp_path / "sim.json")
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mergekit_finance.engine.sweep import Ranks
 from mergekit_finance.merge_methods import select
 from mergekit_finance.merge_methods.whole_vector import first_come
 
@@ -105,3 +106,22 @@ def test_non_contiguous_tensors() -> None:
 
 def test_ties_are_dealt_in_sorted_name_order() -> None:
     assert first_come({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}
+
+
+def test_an_empty_tensor_takes_part_in_ranking():
+    """Between others, and with ties that end before it and after it."""
+    pairs = {
+        "a": (torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.5])),
+        "b": (torch.zeros(0), torch.zeros(0)),
+        "c": (torch.zeros(3), torch.tensor([1.0, 3.0, 1.0])),
+    }
+    ranks = Ranks(list(pairs), ["m"], lambda name, model: pairs[name])
+    kept = {}
+    for name in pairs:
+        cut = ranks.whole(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
+        tau = pairs[name][1]
+        bits = tau.abs().view(torch.int32)
+        kept[name] = [
+            i for i, b in enumerate(bits.tolist()) if b > cut.bits or (b == cut.bits and i < cut.until)
+        ]
+    assert kept == {"a": [0, 1, 2], "b": [], "c": [0, 1]}

@@ -447,3 +447,18 @@ def test_the_table_has_a_row_a_pair(family):
     text = table.render(similarity(folders["base"], [folders["a"], folders["b"]]))
     pairs = [" - ".join(p) for p in combinations(("base", "a", "b"), 2)]
     assert [line.split("  ")[0] for line in text.splitlines()[2:]] == pairs
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4, 1e-6])
+def test_the_cosine_of_task_vectors_of_any_lengths(scale):
+    generator = torch.Generator().manual_seed(0)
+    base, x, noise = (torch.randn(5000, generator=generator).double() for _ in range(3))
+    y = scale * (0.5 * x + noise)
+    (pair,) = measured(base, base + x, base + y)["task_vector_pairs"]
+    a, b = ((base + v - base).numpy() for v in (x, y))
+    assert pair["cosine"] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-14)
+
+
+def test_a_task_vector_past_float32_has_quantiles():
+    row = measured([3e38, 1.0], [-3e38, 1.0])["task_vectors"]["m0"]
+    assert row["quantiles"]["1.0"] == pytest.approx(3.39e38, rel=1e-2) and row["quantiles"]["0.5"] == 0
