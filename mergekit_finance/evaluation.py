@@ -91,7 +91,14 @@ class Harness:
     def loaded(self) -> Any:
         """The tasks as objects, their data read: every data error comes here, before any model."""
         quiet_hosts()
-        return self.manager.load(list(self.tasks))
+        try:
+            return self.manager.load(list(self.tasks))
+        except ValueError as fault:
+            if "uplicate task" not in str(fault):
+                raise
+            raise DataError(
+                f"tasks: {str(fault).splitlines()[0]}; name a task or its group, not both"
+            ) from fault
 
     def check_scores(self) -> None:
         """Every task must report `score`: without it Gain is not defined, and hours would be lost."""

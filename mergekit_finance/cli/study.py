@@ -1,6 +1,7 @@
 """`study`: the three-stage study."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -87,8 +88,9 @@ def plan(file: Path, out: Path | None, budget: float | None, no_sample: bool, **
     """Points, disk, and hours by a timed sample, before anything runs."""
     from mergekit_finance.study import planning
 
-    made = _made(file, out or Path("out"), **asked)
-    click.echo(planning.text(planning.plan(made, budget, sample=not no_sample)))
+    with TemporaryDirectory() as nothing:
+        made = _made(file, out or Path(nothing), **asked)
+        click.echo(planning.text(planning.plan(made, budget, sample=not no_sample)))
 
 
 def _made(

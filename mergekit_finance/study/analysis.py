@@ -1,6 +1,7 @@
 """From stored results to summary.json: choose, measure, test, and say it in words. Reads no model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from mergekit_finance.study.statistics.contrasts import difference, score
 FORMAT = 1
 
 
-def chosen_points(out: Path) -> dict[str, str]:
-    """Combination -> its selected point, of what is stored so far."""
-    loaded = load(out)
+def chosen_points(out: Path, index: Mapping[str, Any]) -> dict[str, str]:
+    """Combination -> its selected point, of what `index` has."""
+    loaded = load(out, index)
     return select.choose(loaded.points, select.macro_on(loaded.selection, loaded.macro)).by_combination
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 
+LONGEST = 40  # bytes of an expert's name: a triple's names, its values and a hash make one folder's name
 SKILLS = ("finance", "math", "japanese")
 SHORT = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
 
@@ -173,6 +174,8 @@ def _check_experts(study: Study) -> None:
     for name in study.experts:
         if not name.replace("_", "").isalnum():
             raise ValueError(f"experts: {name!r} must be letters, digits and _: it names files")
+        if len(name.encode()) > LONGEST:
+            raise ValueError(f"experts: {name[:20]!r}... is longer than {LONGEST} bytes: it names files")
         if name == "base":
             raise ValueError("experts: 'base' names the base itself; give the expert another name")
     places = [study.base, *(e.model for e in study.experts.values())]
@@ -215,11 +218,30 @@ def _check_named(study: Study) -> None:
             raise ValueError(f"named: {name!r} is no combination; {did_you_mean(name, known)}")
 
 
+class _Unique(yaml.SafeLoader):
+    """YAML in which a key that stands twice is a mistake: the first would be dropped in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if (
+                isinstance(key, yaml.ScalarNode)
+                and key.value in seen
+                and key.tag != "tag:yaml.org,2002:merge"
+            ):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} stands twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path | str) -> Study:
     """Read and check a study. Raises RecipeError in one line."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Unique)
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such study; recipes/lab/study.yml is one to copy") from None
     except (OSError, UnicodeDecodeError) as fault:

@@ -37,6 +37,7 @@ def of_point(loaded: Loaded, found: Replicates, point: str) -> dict[str, Any]:
             name: compared(loaded, found, tasks, point, parents, raw)
             for name, tasks in sets(loaded, combination).items()
         },
+        **recovery(loaded, found, point, raw),
     }
 
 
@@ -76,7 +77,9 @@ def compared(
 ) -> dict[str, Any]:
     """Macro score, Gain and OG over a set of tasks, with the sign-flip p of each."""
     scores = [loaded.report[task] for task in tasks]
-    best = max(parents, key=lambda parent: (score(found, tasks, parent).value, parent))
+    best, strongest = (
+        max(names, key=lambda name: (score(found, tasks, name).value, name)) for names in (parents, raw)
+    )
     parts = contributions(scores, gain_weights(point, parents))
     over_best = contributions(scores, difference_weights(point, best))
     return {
@@ -94,8 +97,21 @@ def compared(
         "over_base": shown(difference(found, tasks, point, "base")),
         "gain_raw": shown(outperform.gain(found, tasks, point, raw)),
         "og_raw": shown(outperform.outperform_gap(found, tasks, point, raw)),
+        "best_raw": strongest,
+        "over_best_raw": shown(difference(found, tasks, point, strongest)),
+        "clusters": sum(s.count for s in scores),
         "mde": round(minimum_detectable_effect(standard_error(over_best)), 6),
     }
+
+
+def recovery(loaded: Loaded, found: Replicates, point: str, raw: Sequence[str]) -> dict[str, Any]:
+    """Of one expert and the base, on retention: what CPT lost, what came back, what the merge has less than
+    the base."""
+    tasks, expert = loaded.of_kind("retention"), raw[-1]
+    if len(raw) != 2 or not tasks:
+        return {}
+    pairs = {"lost": ("base", expert), "back": (point, expert), "over_base": (point, "base")}
+    return {"recovery": {name: shown(difference(found, tasks, a, b)) for name, (a, b) in pairs.items()}}
 
 
 def _p_over_all(scores: Sequence[TaskScores], point: str, parents: Sequence[str]) -> float:

@@ -41,6 +41,8 @@ def run(worker: Worker, jobs: Sequence[Job], places: Sequence[str], tick: Callab
     """Do all jobs, one process a device; with one device, in this process."""
     if len(places) == 1 or len(jobs) == 1:
         alone = replace(worker, device=places[0], done=lambda name: tick())
+        if worker.quiet:
+            _no_loading_bars()
         try:
             for job in jobs:
                 alone(job)
@@ -102,6 +104,10 @@ def _begin(worker: Worker, waiting: "Queue[str]", parent: int, stop: "Event") ->
     global _WORKER
     threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
     _WORKER = replace(worker, device=waiting.get())
+    _no_loading_bars()
+
+
+def _no_loading_bars() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,6 +1,7 @@
 """A study's folder as the statistics want it: tasks with every model's items, selection and report sides."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +61,10 @@ class Loaded:
     def splits(self) -> bool:
         """Whether items are split: not where nothing is swept, nor where study.yml says not to."""
         chosen = {(tuple(p["combination"]), p["operator"]) for p in self.points.values()}
-        swept = len(chosen) < len(self.points) or len(self.study.operators.present()) > 1
+        swept = (
+            len(chosen) < len({_cell(p) for p in self.points.values()})
+            or len(self.study.operators.present()) > 1
+        )
         return swept and not self.study.selection.same_items
 
     @cached_property
@@ -102,12 +106,20 @@ class Loaded:
         return ["base", *self.points[point]["combination"]]
 
 
-def load(out: Path) -> Loaded:
-    """The study in a folder. Raises DataError where there is none."""
+def _cell(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What was chosen of a point: seeds are not."""
+    values = tuple((k, v) for k, v in point["values"].items() if k != "seed")
+    return tuple(point["combination"]), point["operator"], values
+
+
+def load(out: Path, index: Mapping[str, Any] | None = None) -> Loaded:
+    """The study in a folder, or as much of it as `index` has. Raises DataError where there is none."""
     from mergekit_finance.study.run import require
 
-    require(out)
-    study, tasks, index = (_read(out / name) for name in ("study.json", "tasks.json", "index.json"))
+    if index is None:
+        require(out)
+        index = _read(out / "index.json")
+    study, tasks = (_read(out / name) for name in ("study.json", "tasks.json"))
     points = {point["name"]: point for point in index["points"]}
     return Loaded(
         out, parse(study["study"], str(out / "study.json")), study["limit"], tasks, index["models"], points

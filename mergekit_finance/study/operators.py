@@ -7,7 +7,7 @@ import numpy as np
 
 from mergekit_finance.study.effects import shown
 from mergekit_finance.study.loading import Loaded
-from mergekit_finance.study.select import grids
+from mergekit_finance.study.select import grids, seeds_of
 from mergekit_finance.study.statistics.bootstrap import Replicates
 from mergekit_finance.study.statistics.intervals import widest
 
@@ -29,11 +29,11 @@ def claim(loaded: Loaded, found: Replicates) -> dict[str, Any]:
     operators = list(loaded.study.operators.present())
     observed, draws = {}, {}
     for operator in operators:
-        pairs = [_measures(loaded, found, names) for names in _grids(loaded, operator)]
+        pairs = [_measures(loaded, found, cells) for cells in _cells(loaded, operator)]
         observed[operator] = np.mean([seen for seen, _ in pairs], axis=0)
         draws[operator] = np.mean([drawn for _, drawn in pairs], axis=0)
     return {
-        "operators": {o: _row(observed[o], draws[o]) | {"points": _points(loaded, o)} for o in operators},
+        "operators": {o: _row(observed[o], draws[o]) | _size(loaded, o) for o in operators},
         "differences": {
             f"{a} - {b}": _row(observed[a] - observed[b], draws[a] - draws[b])
             for i, a in enumerate(operators)
@@ -46,8 +46,18 @@ def _grids(loaded: Loaded, operator: str) -> list[list[str]]:
     return [names for (_, own), names in grids(loaded.points).items() if own == operator]
 
 
-def _points(loaded: Loaded, operator: str) -> int:
-    return sum(len(names) for names in _grids(loaded, operator))
+def _cells(loaded: Loaded, operator: str) -> list[list[list[str]]]:
+    """Per combination the cells of the grid, each with the points of its seeds: seeds are no grid."""
+    return [
+        [*map(list, dict.fromkeys(tuple(seeds_of(name, loaded.points)) for name in names))]
+        for names in _grids(loaded, operator)
+    ]
+
+
+def _size(loaded: Loaded, operator: str) -> dict[str, Any]:
+    """How many points there are, and whether there is a grid to be sensitive on."""
+    swept = any(len(cells) > 1 for cells in _cells(loaded, operator))
+    return {"points": sum(len(names) for names in _grids(loaded, operator)), "swept": swept}
 
 
 def _row(observed: np.ndarray, draws: np.ndarray) -> dict[str, list[float]]:
@@ -55,10 +65,14 @@ def _row(observed: np.ndarray, draws: np.ndarray) -> dict[str, list[float]]:
     return {name: shown((value, *widest(drawn, value, TAILS))) for name, value, drawn in rows}
 
 
-def _measures(loaded: Loaded, found: Replicates, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(3,) observed and (3, B): best, spread, near."""
-    seen = np.array([np.mean([found.observed[t][name] for t in loaded.macro]) for name in names])
-    drawn = np.stack([np.mean([found.scores[t][name] for t in loaded.macro], axis=0) for name in names])
+def _measures(
+    loaded: Loaded, found: Replicates, cells: Sequence[Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) observed and (3, B): best, spread, near. A cell's score is the mean over its seeds."""
+    seen = np.array([np.mean([found.observed[t][n] for t in loaded.macro for n in cell]) for cell in cells])
+    drawn = np.stack(
+        [np.mean([found.scores[t][n] for t in loaded.macro for n in cell], axis=0) for cell in cells]
+    )
     return _summary(seen[:, None])[:, 0], _summary(drawn)
 
 
@@ -67,13 +81,6 @@ def _summary(macros: np.ndarray) -> np.ndarray:
     best = macros.max(axis=0)
     near = (macros >= best - NEAR).mean(axis=0)
     return np.stack([best, best - macros.min(axis=0), near])
-
-
-def curve(loaded: Loaded, found: Replicates, point: str) -> dict[str, Any]:
-    """A point's macro on the report items: one mark of score against hyperparameter."""
-    from mergekit_finance.study.statistics.contrasts import score
-
-    return {"macro": shown(score(found, loaded.macro, point))}
 
 
 def scores(found: Replicates, tasks: Mapping[str, Any], model: str) -> dict[str, float]:

@@ -176,7 +176,12 @@ def _fitted(found: Plan, budget: float) -> Plan:
     """The largest limit whose hours are within the budget."""
     assert found.all_items is not None
     most = found.limit or max(found.all_items.values())
-    fitting = [n for n in range(min(LEAST, most), most + 1) if found.hours(_items(found, n)) <= budget]
+    other = replace(found, stored=0)  # what is stored is of the limit that was asked for, and of no other
+    fitting = [
+        n
+        for n in range(min(LEAST, most), most + 1)
+        if (found if n == most else other).hours(_items(found, n)) <= budget
+    ]
     if not fitting:
         least = found.hours(_items(found, min(LEAST, most)))
         raise RecipeError(
@@ -186,7 +191,9 @@ def _fitted(found: Plan, budget: float) -> Plan:
     limit = max(fitting)
     items = {task: min(limit, count) for task, count in found.all_items.items()}
     disk = found.disk * sum(items.values()) // max(1, sum(found.items.values()))
-    return replace(found, limit=limit, items=items, disk=disk, budget=budget)
+    asked = {task: min(most, count) for task, count in found.all_items.items()}
+    kept = found if limit == most else other
+    return replace(kept, limit=limit, items=items, disk=disk, budget=budget, all_items=asked)
 
 
 # ---- words

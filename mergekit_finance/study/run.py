@@ -77,6 +77,7 @@ class StudyRun:
             raise RecipeError(f"{self.where}: no tasks to evaluate")
         self.worker.harness.check_scores()
         tasks.check_named(self.worker.harness, self.study, self.where)
+        tasks.check_skills(self.worker.harness, self.study, self.where)
         tasks.check_split(self.worker.harness, self.study, self.limit, self.where)
         self._refuse_other()
 
@@ -119,6 +120,9 @@ class StudyRun:
         """Evaluate models and points, and remember their folders."""
         names = work.places(self.worker, references, found)
         self.index |= names
+        for folder in names.values():
+            if fault := self.store.discard_damaged(self.store.folder / "points" / folder):
+                self.say(f"{fault}: evaluated again")
         missing = {
             n for n, folder in names.items() if not self.store.done(self.store.folder / "points" / folder)
         }
@@ -166,8 +170,7 @@ class StudyRun:
         """The selected model of each combination, written as a checkpoint that the next stage merges."""
         from mergekit_finance.study.analysis import chosen_points
 
-        write_json(self.out / "index.json", self._index(found))
-        best = chosen_points(self.out)
+        best = chosen_points(self.out, self._index(found))
         by_name = {p.name: p for p in found}
         return {
             tuple(combination.split("+")): self._written(by_name[name]) for combination, name in best.items()

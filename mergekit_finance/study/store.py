@@ -42,6 +42,15 @@ class Store:
     def done(self, place: Path) -> bool:
         return (place / "scores.json").is_file()
 
+    def discard_damaged(self, place: Path) -> str:
+        """Remove a folder whose files were altered or lost since; says what is wrong with it."""
+        if not place.exists():
+            return ""
+        with self.claim(place):
+            if fault := _damage(place):
+                place.unlink() if place.is_symlink() else shutil.rmtree(place)
+            return fault
+
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
         """Whether this process may make `place` now. The lock dies with its holder, kill -9 included."""
@@ -100,6 +109,25 @@ class Store:
 
     def results(self, place: Path) -> dict[str, Any]:
         return json.loads((place / "results.json").read_text(encoding="utf-8"))
+
+
+def _damage(place: Path) -> str:
+    """What is wrong with a stored folder; nothing if it can be trusted."""
+    try:
+        key, scores, _, _ = (
+            json.loads((place / f"{name}.json").read_text(encoding="utf-8"), parse_constant=_refuse)
+            for name in ("key", "scores", "timings", "results")
+        )
+    except (OSError, ValueError) as fault:
+        return f"{place.name} is damaged ({fault})"
+    if not place.name.endswith(f"-{digest(key)}"):
+        return f"{place.name} is damaged (key.json is of other results)"
+    columns = [{len(column) for column in table.values()} for table in scores.values()]
+    return "" if columns and all(len(c) == 1 for c in columns) else f"{place.name} is damaged (scores.json)"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} among its numbers")
 
 
 def digest(key: Mapping[str, Any]) -> str:

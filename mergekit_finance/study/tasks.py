@@ -5,7 +5,7 @@ from typing import Any
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.evaluation import Harness
-from mergekit_finance.study.config import Study
+from mergekit_finance.study.config import SKILLS, Study
 from mergekit_finance.study.split import sides
 
 GENERATED = ("lab", "sample")  # rows that this project wrote or makes
@@ -54,6 +54,20 @@ def check_named(harness: Harness, study: Study, where: str) -> None:
             if name not in harness.leaves:
                 hint = did_you_mean(name, harness.leaves)
                 raise RecipeError(f"{where}: named.{combination}: no task {name!r} in this study; {hint}")
+
+
+def check_skills(harness: Harness, study: Study, where: str) -> None:
+    """A misspelt skill would leave its expert without tasks of its own."""
+    known = {
+        skill
+        for task in _loaded(harness).values()
+        for skill in (task.config.metadata or {}).get("skills") or ()
+    }
+    for name, expert in study.experts.items():
+        for skill in expert.skills or ():
+            if skill not in known | set(SKILLS):
+                hint = did_you_mean(skill, sorted(known | set(SKILLS)))
+                raise RecipeError(f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}")
 
 
 def check_split(harness: Harness, study: Study, limit: int | None, where: str) -> None:

@@ -48,20 +48,21 @@ def _stage_one(found: Summary) -> Iterator[tuple[str, str]]:
     """Recovery: what of the base's general knowledge the merge has again, and what of the skill it kept."""
     for name, known, row in _of_stage(found, 1):
         parts = []
-        if "retention" in row["sets"]:
-            parts.append(_recovered(found, known["selected"], name))
+        if "recovery" in row:
+            parts.append(_recovered(row["recovery"]))
         if "own" in row["sets"]:
             parts.append(_kept(found, known["selected"], name))
         if parts:
             yield "recovery", f"base + {name} ({_how(found, known['selected'])}): {'; '.join(parts)}."
 
 
-def _recovered(found: Summary, point: str, expert: str) -> str:
-    lost = _macro(found, "retention", "base") - _macro(found, "retention", expert)
-    back = _macro_of_point(found, "retention", point) - _macro(found, "retention", expert)
-    if lost <= 0:
-        return "the expert had lost no retention"
-    return f"{100 * back:+.1f} of the {100 * lost:.1f} points of retention that CPT had lost came back"
+def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
+    """A share of a loss only where there clearly was one."""
+    beside = f"against the base {interval(numbers['over_base'])}"
+    if sign(numbers["lost"]) != "above":
+        return f"CPT had lost no retention that shows ({interval(numbers['lost'])}); the merge has {beside}"
+    lost = f"{100 * numbers['lost'][0]:.1f} points of retention that CPT had lost"
+    return f"{interval(numbers['back'])} of the {lost} came back ({beside})"
 
 
 def _kept(found: Summary, point: str, expert: str) -> str:
@@ -73,39 +74,53 @@ def _kept(found: Summary, point: str, expert: str) -> str:
     )
 
 
-def _macro(found: Summary, kind: str, model: str) -> float:
-    return float(found["models"][model][kind][0])
-
-
-def _macro_of_point(found: Summary, kind: str, point: str) -> float:
-    return float(found["points"][point][kind][0])
-
-
 def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
     """Complementarity and emergence: the merge against its best constituent, as a whole and task by task."""
     for name, known, row in _of_stage(found, stage):
-        tested = row["sets"].get("own") or row["sets"]["macro"]
+        own = row["sets"].get("own")
+        tested = own or row["sets"]["macro"]
         better = [t for t, v in row["tasks"].items() if v["verdict"] == "outperforms"]
         more = f"; {_listed('outperforms all of its constituents on', better)}" if better else ""
         yield (
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
             f"{interval(tested['over_best_parent'])} over the best constituent, {tested['best_parent']}, and "
-            f"{interval(tested['over_base'])} over the base, on the {len(tested['tasks'])} tasks of their "
-            f"skills{more}.",
+            f"{interval(tested['over_base'])} over the base{_over_raw(row, tested)}, on the "
+            f"{_counted(tested['tasks'])} {'of their skills' if own else 'of the macro'}{more}.",
         )
 
 
+def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
+    """With `chain: best` the constituents are merges: the experts as they are may be better."""
+    if set(row["parents"]) <= set(row["against_base_and_experts"]):
+        return ""
+    return (
+        f", {interval(tested['over_best_raw'])} over {tested['best_raw']}, the best of base and raw experts"
+    )
+
+
+def _counted(tasks: Sequence[str]) -> str:
+    return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+
+
 def _effect(tested: Mapping[str, Any], about: str) -> str:
-    """What is above the experts only is not called by the stage's name: the base could do it already."""
+    """What is above the constituents only is not called by the stage's name: base or a raw expert could do
+    it already. What is below the best of them, but not below their mean, does not interfere."""
+    if tested["clusters"] < LEAST:
+        return "too few items for a verdict"
     gap, over_base = sign(tested["over_best_parent"]), sign(tested["over_base"])
     if gap == "above" and over_base != "above":
         return "above its constituents, but not clearly above the base"
+    if gap == "above" and sign(tested["over_best_raw"]) != "above":
+        return "above its constituents, but not clearly above the experts as they are"
     if gap == "unclear" and over_base == "below":
         return "no clear effect on what the best constituent has, and below the base"
-    return {"above": _WORDS[about], "below": "they interfere", "unclear": "no clear effect"}[gap]
+    if gap == "below":
+        return "they interfere" if sign(tested["gain"]) == "below" else "below the best constituent"
+    return _WORDS[about] if gap == "above" else "no clear effect"
 
 
+LEAST = 100  # clusters over all tasks of a set
 _WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
 
 
@@ -146,12 +161,13 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         if first != "task_arithmetic":
             continue
         best, spread = _AT_BEST[sign(row["best"])], _SENSITIVE[sign(row["spread"])]
-        yield (
-            "operators",
-            f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])}), "
-            f"{spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
-            f"grid points within a point of the best: {interval(row['near'], 'in a hundred')}).",
-        )
+        text = f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])})"
+        if all(found["operators"]["operators"][operator]["swept"] for operator in (first, second)):
+            text += (
+                f", {spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
+                f"grid points within a point of the best: {interval(row['near'], 'in a hundred')})"
+            )
+        yield "operators", f"{text}."
 
 
 _AT_BEST = {"above": "better", "below": "worse", "unclear": "not clearly different"}
@@ -164,7 +180,7 @@ def _similarity(found: Summary) -> Iterator[tuple[str, str]]:
         if row["outcome"] != "macro_gain":
             continue
         n, needed = row["n"], row["needed"]
-        enough = "" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed"
+        enough = "; too few for any ρ" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed"
         yield (
             "similarity",
             f"{_PREDICTORS[row['predictor']]} against Macro-Gain: ρ = {row['rho']:+.2f} "
