@@ -99,6 +99,24 @@ def test_a_second_run_evaluates_nothing(tiny, copy, evaluated):
     assert helpers.normal(copy) == before and helpers.stamps(copy) == stamps
 
 
+DAMAGE = {
+    "scores.json": ["", "{}", '{"t": {"score": [NaN], "items": ["a"]}}', None],
+    "key.json": ["{}", None],
+    "timings.json": [None],
+    "results.json": ["[", None],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in DAMAGE.items() for t in texts])
+def test_damaged_results_are_made_again(tiny, copy, evaluated, name, text):
+    before = helpers.normal(copy)
+    (place,) = (copy / "points").glob("math-*")
+    (place / name).unlink() if text is None else (place / name).write_text(text)
+    _, said = helpers.go(tiny, copy)
+    assert evaluated == ["math"] and helpers.normal(copy) == before
+    assert said[0].startswith(f"{place.name} is damaged (") and said[0].endswith("evaluated again")
+
+
 def test_an_edited_grid_evaluates_only_new_points(tiny, copy, evaluated):
     grid = {"task_arithmetic": {"lambda": [0.25, 0.5]}}
     found, _ = helpers.go(tiny, copy, operators=grid)
@@ -334,10 +352,14 @@ def refused(models, out, kind, message, device="cpu", **changes):
         (DataError, "unknown task 'finance_bench_fpd'. did you mean 'finance_bench_fpb'", {"tasks": ["finance_bench_fpd"]}),
         (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
+        (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
+        (DataError, "uplicate task .*finance_bench_fpb.*name a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
         (RecipeError, "1 items .*none of them to .*on; raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
+    for expert in changes.get("experts", {}).values():
+        expert["model"] = expert["model"].replace("./tiny", str(tiny))
     refused(tiny, tmp_path / "out", kind, message, **changes)
 
 
@@ -490,6 +512,14 @@ def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
     found, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
     assert run.limit == 20 and found.items == dict.fromkeys(sorted(helpers.TASKS), 20)
     assert run.worker.limit == run.worker.harness.limit == 20
+
+
+def test_what_is_stored_counts_for_a_budget_at_its_own_limit_only(tiny, copy, timed):
+    """6 models x 2 tasks x 10 s an item; all are stored at 4 items, which costs nothing; no other limit does."""
+    _, run = budgeted(tiny, copy, 0.001, limit=4)
+    assert run.limit == 4
+    with pytest.raises(RecipeError, match="6 models need"):
+        budgeted(tiny, copy, 0.001, limit=20)
 
 
 def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):

@@ -55,6 +55,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"experts": ["a"]}, "experts: must be a mapping of keys"),
         ({"experts": {"a": {"model": ""}}}, "experts.a.model: String should have at least 1 character (given: '')"),
         ({"base": ""}, "base: String should have at least 1 character (given: '')"),
+        ({"experts": {"x" * 41: {"model": "./x"}}}, "experts: 'xxxxxxxxxxxxxxxxxxxx'... is longer than 40 bytes: it names files"),
         # combinations that are named
         ({"named": {"math+finance": "t"}}, "named: 'math+finance': write it 'finance+math', in the order of `experts`"),
         ({"named": {"finance+math": "t"}, "stages": 1}, "named: 'finance+math' is no combination"),
@@ -97,6 +98,11 @@ def test_what_must_be_there_is_named(missing):
         ("base: x\nexperts: {a\n", ", line 3: not YAML ("),
         ("base: x\n\tb: 1\n", ", line 2: not YAML (found character '\\t'"),
         ("base: \x00", "not YAML ("),
+        (
+            "base: x\nlimit: 8\nexperts: {a: {model: y}}\nlimit: 4\n",
+            ", line 4: not YAML (key 'limit' stands twice)",
+        ),
+        ("experts: {a: {model: y}, a: {model: z}}\n", "key 'a' stands twice"),
     ],
 )
 def test_what_is_no_study_is_one_line(tmp_path, text, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import study_helpers as helpers
 
-from mergekit_finance.study import analysis, effects, loading, predictors
+from mergekit_finance.study import analysis, effects, loading, predictors, verdict
 from mergekit_finance.study.statistics.bootstrap import bootstrap
 
 MODELS = ("base", "finance", "math")
@@ -250,3 +250,65 @@ def test_the_verdict_compares_operators_in_words(tmp_path):
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
     assert said.startswith("Task Arithmetic against TIES: better at its best (+50.0 points [")
     assert "more sensitive (its score spreads +85.0 points [" in said
+
+
+def test_seeds_are_no_grid(tmp_path):
+    """One cell of each operator, DARE with four seeds: nothing to be sensitive on, and its best is a mean."""
+    operators = {"task_arithmetic": {"lambda": [0.5]}, "dare_ties": {"density": [0.5], "seeds": [0, 1, 2, 3]}}
+    names = [
+        p.name
+        for p in helpers.points(helpers.config.parse(helpers.content(".", operators=operators), "x"), 1)
+    ]
+    names += [
+        p.name
+        for p in helpers.points(helpers.config.parse(helpers.content(".", operators=operators), "x"), 2)
+    ]
+    right = {name: 100 for name in MODELS} | {n: 60 + 20 * int(n[-1]) if "seed" in n else 90 for n in names}
+    table = {name: np.arange(200) < count for name, count in right.items()}
+    found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
+    claim = found["operators"]
+    assert not claim["operators"]["dare_ties"]["swept"] and claim["operators"]["dare_ties"]["points"] == 12
+    assert claim["operators"]["dare_ties"]["best"][0] == pytest.approx(0.45)
+    assert claim["differences"]["task_arithmetic - dare_ties"]["best"][0] == pytest.approx(0)
+    (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
+    assert "sensitive" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "they complement each other"),
+        ({"over_best_raw": [-0.2, -0.3, -0.1]}, "not clearly above the experts as they are"),
+        ({"over_best_parent": [-0.2, -0.3, -0.1]}, "below the best constituent"),
+        ({"over_best_parent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05]}, "they interfere"),
+        ({"clusters": 99}, "too few items for a verdict"),
+    ],
+)
+def test_the_word_for_an_effect(changes, words):
+    up = [0.2, 0.1, 0.3]
+    tested = {
+        "over_best_parent": up,
+        "over_base": up,
+        "over_best_raw": up,
+        "gain": up,
+        "clusters": 100,
+    } | changes
+    assert words in verdict._effect(tested, "complementarity")
+
+
+def test_recovery_is_said_with_intervals_and_only_where_something_was_lost(tmp_path):
+    tables = {
+        "t": shares(200, finance=100, math=60, s1f=80, s1m=20),
+        "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
+    }
+    tasks = {"kept": {"kind": "retention", "skills": []}}
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    numbers = found["selected"][POINTS[0]]["recovery"]
+    assert [numbers[k][0] for k in ("lost", "back", "over_base")] == pytest.approx([0.5, 0.35, -0.15])
+    said = {s["text"].split(" (")[0]: s["text"] for s in found["verdict"] if s["about"] == "recovery"}
+    assert (
+        "+35.0 points [" in said["base + finance"]
+        and "of the 50.0 points of retention that CPT had lost" in said["base + finance"]
+    )
+    assert "CPT had lost no retention that shows (+0.0 points [" in said["base + math"]
+    assert "against the base -60.0 points [" in said["base + math"]
