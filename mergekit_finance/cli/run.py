@@ -91,7 +91,7 @@ def run(
     epilog="""\b
 Examples:
   mergekit-finance demo                      two minutes on two cores
-  mergekit-finance demo --full               every point: about half an hour
+  mergekit-finance demo --full               every point: 15 to 25 minutes
 """
 )
 @click.option(
@@ -102,8 +102,8 @@ Examples:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """The three-stage study on four tiny trained models: merge, evaluate, decide, and draw. Offline."""
+    from mergekit_finance.cli.study import told
     from mergekit_finance.demo import demo as make
-    from mergekit_finance.study import verdict
 
     try:
         found = make(out, full, limit, workers, lambda text: click.echo(text, err=True))
@@ -111,9 +111,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
         click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
         raise SystemExit(130) from None
     where = out / ("full" if full else "study")
-    click.echo(
-        f"\n{verdict.text(found)}\n\nLook at {where / 'report.html'}; numbers in {where / 'summary.json'}"
-    )
+    click.echo(f"\n{told(found)}\n\nLook at {where / 'report.html'}; numbers in {where / 'summary.json'}")
 
 
 def default_device() -> str:

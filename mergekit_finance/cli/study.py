@@ -1,10 +1,14 @@
 """`study`: the three-stage study."""
 
+import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+
+WIDEST = 120  # columns: longer lines are hard to read
 
 
 class _Default(click.Group):
@@ -61,7 +65,6 @@ def _options(command: Any) -> Any:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
-    from mergekit_finance.study import verdict
     from mergekit_finance.study.planning import fit
 
     made = _made(file, out, **asked)
@@ -72,7 +75,17 @@ def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
         raise SystemExit(130) from None
-    click.echo(f"\n{verdict.text(found)}\n\nWritten to {out / 'summary.json'}")
+    click.echo(
+        f"\n{told(found)}\n\nWritten to {out / 'summary.json'}; `mergekit-finance report {out}` draws it"
+    )
+
+
+def told(found: Any) -> str:
+    """The verdict, wrapped where a person reads it and in whole sentences where a program does."""
+    from mergekit_finance.study import verdict
+
+    columns = shutil.get_terminal_size().columns
+    return verdict.text(found, max(60, min(columns, WIDEST)) if sys.stdout.isatty() else None)
 
 
 @study.command()

@@ -196,6 +196,7 @@ class MergeSession:
 
         self._held.clear()
         self._by_name.clear()
+        self._ranks = Ranks([], [], None)  # the old ones refer to this session: a cycle would keep its model
         LoaderCache.loaders.clear()
 
     def __enter__(self) -> "MergeSession":

@@ -1,5 +1,6 @@
 """The answer in words: what came back, what complements, what emerged, what interfered, what to ship."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +25,13 @@ def sentences(found: Summary) -> list[dict[str, str]]:
 
 def interval(numbers: Sequence[float], unit: str = "points") -> str:
     """`+3.1 points [+1.0, +5.2]`."""
-    value, low, high = (100 * number for number in numbers)
-    return f"{value:+.1f}{unit and ' '}{unit} [{low:+.1f}, {high:+.1f}]"
+    value, low, high = (signed(100 * number) for number in numbers)
+    return f"{value}{unit and ' '}{unit} [{low}, {high}]"
+
+
+def signed(number: float, digits: int = 1) -> str:
+    """With its sign; what rounds to nothing is +0.0."""
+    return f"{round(number, digits) + 0.0:+.{digits}f}"
 
 
 def sign(numbers: Sequence[float]) -> str:
@@ -183,7 +189,7 @@ def _similarity(found: Summary) -> Iterator[tuple[str, str]]:
         enough = "; too few for any ρ" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed"
         yield (
             "similarity",
-            f"{_PREDICTORS[row['predictor']]} against Macro-Gain: ρ = {row['rho']:+.2f} "
+            f"{_PREDICTORS[row['predictor']]} against Macro-Gain: ρ = {signed(row['rho'], 2)} "
             f"(p = {row['p']:.3f}, {n} combinations{enough}): a description of these merges, not a law.",
         )
 
@@ -232,8 +238,8 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
         )
 
 
-def text(found: Summary) -> str:
-    """What the command prints: a table of the combinations, then the sentences."""
+def text(found: Summary, width: int | None = None) -> str:
+    """What the command prints: a table of the combinations, then the sentences, wrapped at `width`."""
     from mergekit_finance.report import _markdown
 
     header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]
@@ -242,8 +248,16 @@ def text(found: Summary) -> str:
     lines = [_markdown([header, *rows]), ""]
     for about in dict.fromkeys(s["about"] for s in found["verdict"]):
         lines.append(about.capitalize())
-        lines += [f"  - {s['text']}" for s in found["verdict"] if s["about"] == about]
+        lines += [_wrapped(s["text"], width) for s in found["verdict"] if s["about"] == about]
     return "\n".join(lines)
+
+
+def _wrapped(sentence: str, width: int | None) -> str:
+    if width is None:
+        return f"  - {sentence}"
+    return textwrap.fill(
+        sentence, width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _line(found: Summary, name: str, known: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,8 @@
 """MergeSession: its points are what mergekit's run_merge writes, bit for bit, in a live model."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,6 +264,23 @@ def test_a_wrong_point_is_named_and_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="prepare takes density"):
             session.prepare(seed=[1])
         assert {n: raw(p.data) for n, p in session.model.named_parameters()} == before
+
+
+def test_a_closed_session_lets_go_of_its_model_at_once(tmp_path: Path) -> None:
+    """The next model may need its memory; the garbage collector comes when it likes."""
+    settings = settings_of(models(tmp_path / "m"), "cpt_ties", "paper")
+    MergeSession.open(settings).close()  # imports, whose tracebacks may hold what called them
+    gc.collect()
+    gc.disable()
+    try:
+        with MergeSession.open(settings) as session:
+            session.prepare(density=[0.2])
+            session.apply(density=0.2)
+            held = [weakref.ref(session), weakref.ref(session.model)]
+        del session
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_other_methods_are_refused(tmp_path: Path) -> None:

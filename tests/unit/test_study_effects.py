@@ -312,3 +312,16 @@ def test_recovery_is_said_with_intervals_and_only_where_something_was_lost(tmp_p
     )
     assert "CPT had lost no retention that shows (+0.0 points [" in said["base + math"]
     assert "against the base -60.0 points [" in said["base + math"]
+
+
+def test_what_rounds_to_nothing_has_no_minus():
+    assert verdict.interval([-0.0004, -0.031, 0.0002]) == "+0.0 points [-3.1, +0.0]"
+    assert verdict.signed(-0.004, 2) == "+0.00"
+
+
+def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
+    found = analysis.summary(noisy(tmp_path).out)
+    whole, wrapped = verdict.text(found), verdict.text(found, 72)
+    table = len(whole.split("\n\n")[0])
+    assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))
+    assert wrapped[table:].split() == whole[table:].split()

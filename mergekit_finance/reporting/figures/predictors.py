@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from mergekit_finance.reporting import labels
 from mergekit_finance.reporting.figures.style import FAINT, QUIET, STAGE, Drawn, beside, canvas
 from mergekit_finance.reporting.stored import Stored
+from mergekit_finance.study.verdict import signed
 
 NAME = "5-similarity-and-gain"
 PREDICTORS = {
@@ -86,7 +87,7 @@ def _title(found: Sequence[Mapping[str, Any]], predictor: str, outcome: str) -> 
         if row["predictor"] == predictor and row["outcome"] == outcome and row.get("rho") is not None:
             p = "p n/a" if row.get("p") is None else f"p = {row['p']:.3f}"
             over = "all" if row["over"] == "all" else row["over"]
-            lines.append(f"{over}: ρ = {row['rho']:+.2f}, {p}, n = {row['n']}")
+            lines.append(f"{over}: ρ = {signed(row['rho'], 2)}, {p}, n = {row['n']}")
     return "\n".join(lines) or "too few merges for a correlation"
 
 
