@@ -40,9 +40,9 @@ def devices(worker: Worker, asked: int | None, size: int) -> list[str]:
 def run(worker: Worker, jobs: Sequence[Job], places: Sequence[str], tick: Callable[[], None]) -> None:
     """Do all jobs, one process a device; with one device, in this process."""
     if len(places) == 1 or len(jobs) == 1:
-        alone = replace(worker, device=places[0], done=lambda name: tick())
-        if worker.quiet:
-            _no_loading_bars()
+        quiet = worker.quiet or not sys.stderr.isatty()  # a bar under the study's needs a terminal
+        alone = replace(worker, device=places[0], done=lambda name: tick(), quiet=quiet)
+        _no_loading_bars()
         try:
             for job in jobs:
                 alone(job)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ class Meter:
 
     harness: Harness
     max_gen_toks: int | None = None
-    quiet: bool = False  # without the hosts' progress bars
+    quiet: bool = False  # without the bars of lm-eval's requests
     _cut: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Meter:
 
         started = time.monotonic()
         tasks = {"tasks": self.harness.loaded["tasks"], "groups": {}}
-        with _no_bars() if self.quiet else nullcontext():
+        with _bars():
             results = evaluate(lm=host, task_dict=tasks, limit=self.harness.limit, bootstrap_iters=0)
         seconds = time.monotonic() - started
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
@@ -80,16 +80,22 @@ class _Once:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
-    """lm-eval has no switch for the bar of a task's requests."""
-    from lm_eval.api import task
+def _bars() -> Iterator[None]:
+    """lm-eval's bars beside a study's: none for a task's requests (there is no switch for it), and those of a
+    model, where they are wanted, on the line below the study's; they go when they are done."""
+    from lm_eval.api import model, task
+    from lm_eval.models import huggingface
 
-    before = task.tqdm
-    task.tqdm = partial(before, disable=True)
+    below = {"position": 1, "leave": False}
+    changes = {task: {"disable": True}, model: below, huggingface: below}
+    before = {module: module.tqdm for module in changes}
+    for module, settings in changes.items():
+        module.tqdm = partial(before[module], **settings)
     try:
         yield
     finally:
-        task.tqdm = before
+        for module, bar in before.items():
+            module.tqdm = bar
 
 
 def _settle(task: Any, max_gen_toks: int | None) -> None:

@@ -143,9 +143,8 @@ def _stored(run: StudyRun) -> int:
 
 def _timed(run: StudyRun, found: Plan) -> Plan:
     """Merge the first point and evaluate it on two nested samples."""
-    worker = replace(
-        run.worker, device=executors.devices(run.worker, run.study.workers, _size(run))[0], limit=SMALL
-    )
+    device = executors.devices(run.worker, run.study.workers, _size(run))[0]
+    worker = replace(run.worker, device=device, limit=SMALL, quiet=True)
     first = points(run.study, min(run.study.stages))[0]
     run.say("time a sample: one merge, evaluated on a few items of every task")
     with closing(work.Sweep(worker)) as sweep:
