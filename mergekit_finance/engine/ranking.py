@@ -150,7 +150,8 @@ def ties_end(
 
 def _position(base: torch.Tensor, expert: torch.Tensor, first: int, last: int, bits: int, nth: int) -> int:
     """Of the nth magnitude (from 1 on) that equals `bits` among the elements first..last, from first on."""
-    tau = expert.reshape(-1)[first:last].float().sub_(base.reshape(-1)[first:last].float())
+    # Not in place: a float32 slice is a view of the model's own weights.
+    tau = expert.reshape(-1)[first:last].float() - base.reshape(-1)[first:last].float()
     found = select.magnitude_bits(tau) == bits
     if found.device.type == "cpu":
         return int(np.flatnonzero(found.numpy())[nth - 1])

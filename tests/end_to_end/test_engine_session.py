@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,26 @@ def test_mixed_dtypes(method: str, out_dtype: str | None, tmp_path: Path) -> Non
         for i, point in enumerate(POINTS[method]):
             session.apply(**point)
             assert_is_written(session, at(settings, point), tmp_path / str(i))
+
+
+@pytest.mark.parametrize("semantics", ["paper", "mergekit"])
+@pytest.mark.parametrize("method", OPERATORS)
+def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_path: Path) -> None:
+    """Cuts split ties here, and float32 inputs are views of the files: neither may be written to."""
+    shape = {"hidden_size": 256, "intermediate_size": 512, "vocab_size": 1024}
+    narrow = models(tmp_path / "bf16", dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4, **shape)
+    wide = shutil.copytree(narrow, tmp_path / "float32")
+    for name in NAMES:
+        edit(wide / name, lambda weights: {n: t.float() for n, t in weights.items()})
+    found = []
+    for folder in (narrow, wide):
+        settings = {**settings_of(folder, method, semantics), "out_dtype": "float32"}
+        with MergeSession.open(settings, merged=False) as session:
+            for point in POINTS[method]:  # each after the others: what one leaves behind, the next would meet
+                session.apply(**point)
+            found.append({n: raw(p.data) for n, p in session.model.named_parameters()})
+            assert_is_written(session, at(settings, POINTS[method][-1]), tmp_path / f"out {folder.name}")
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])

@@ -177,11 +177,13 @@ def kept(tau: torch.Tensor, cut: Cut) -> list[bool]:
 
 def assert_selects(base: torch.Tensor, expert: torch.Tensor, counts: list[int]) -> None:
     tau = expert.float() - base.float()
+    before = raw(base), raw(expert)
     for k, cut in zip(counts, ranking.cuts(base, expert, counts), strict=True):
         if cut.bits:
             assert kept(tau, cut) == by_sorting(tau, k)
         else:  # zeros are zeros, kept or not
             assert int((tau != 0).sum()) <= k
+    assert (raw(base), raw(expert)) == before  # nobody's weights are written to
 
 
 @quick
@@ -202,6 +204,7 @@ def bf16_with_zeros(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 EDGES = {
     "all equal": (torch.zeros(1000), torch.full((1000,), -0.5)),
+    "halves over a base": (torch.arange(1000.0), torch.arange(1000.0) + torch.arange(1000) % 7 / 2.0),
     "all zero": (torch.ones(1000), torch.ones(1000)),
     "many zeros": (torch.zeros(1000), (torch.arange(1000) % 10 == 0).float() * torch.arange(1000)),
     "subnormals": (torch.zeros(1000), torch.arange(1000) * 1e-45),
@@ -216,6 +219,12 @@ def test_edges_against_a_sort(edge: str) -> None:
     base, expert = EDGES[edge]
     n = base.numel()
     assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "SAMPLE", 64)  # not all at once: by histograms, and by a sample
+        shrink(patch, 128)
+        assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
+        for k in (2, n // 3, n // 2):
+            assert_selects(base, expert, [k])
 
 
 def test_cuts_do_not_depend_on_blocks_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +244,10 @@ SAMPLED = {
     "normal": lambda g, n: (torch.zeros(n), torch.randn(n, generator=g)),
     "bf16": lambda g, n: bf16_with_zeros(n),
     "halves": lambda g, n: (torch.zeros(n), torch.randint(-9, 9, (n,), generator=g) / 2.0),
+    "halves over a base": lambda g, n: (
+        torch.arange(n) / 4,
+        torch.arange(n) / 4 + torch.randint(-9, 9, (n,), generator=g) / 2.0,
+    ),
     "periodic": lambda g, n: (torch.zeros(n), (torch.arange(n) % 64).float()),
     "sorted": lambda g, n: (torch.zeros(n), torch.linspace(-1, 2, n)),
 }
@@ -246,13 +259,14 @@ def test_sampled_cuts_are_the_exact_ones(kind: str, monkeypatch: pytest.MonkeyPa
     shrink(monkeypatch, 1 << 10)
     n = 20_011
     base, expert = SAMPLED[kind](torch.Generator().manual_seed(0), n)
-    found = 0
+    found, before = 0, (raw(base), raw(expert))
     for k in (1, 7, n // 5, n // 2, n - 9, n):
         (exact,) = ranking.cuts(base, expert, [k], ranking.high_counts(base, expert))
         sampled = ranking.sampled_cut(base, expert, k)
         assert sampled is None or sampled == exact
         found += sampled is not None
-    assert found >= 3 or kind in ("halves", "bf16", "periodic")
+    assert found >= 3 or kind in ("halves", "halves over a base", "bf16", "periodic")
+    assert (raw(base), raw(expert)) == before
 
 
 # ---- workers
