@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PREFIX = "set."
+TOKENIZERS: "dict[str, PreTrainedTokenizerBase]" = {}  # of the merges made, by label: the tasks' loader asks
 ON_DISK = "write the merge with mergekit-yaml and evaluate that folder with --model hf"
 REFUSED = {
     "pretrained": "the recipe names the models",
@@ -72,6 +73,7 @@ class MergekitLM(HFLM):
             merging.load_tokenizer(options["tokenizer"], trust)  # a wrong one is said before the merge
         self.merge = changed.merge
         model, tokenizer = _merge(configuration, device, trust)
+        TOKENIZERS[label({"recipe": recipe, **arguments})] = tokenizer
         self._live(merging.cast(model, dtype).to(device), tokenizer, options)
 
     def _live(

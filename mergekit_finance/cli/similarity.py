@@ -35,4 +35,9 @@ def similarity(
     table.check_target(out)
     found = measure(base, models, device, everything=not distances, quiet=quiet)
     table.write(found, out)
+    if found["skipped"]:
+        names = ", ".join(found["skipped"][:3])
+        click.echo(
+            f"left out, not floating point in every model: {names} ({len(found['skipped'])} in all)", err=True
+        )
     click.echo(f"{table.render(found)}\n\nWritten to {out}")

@@ -8,17 +8,16 @@ import difflib
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from mergekit_finance.data.adapters import Row, adapter
 from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
 from mergekit_finance.data.records import Record, read
 from mergekit_finance.data.registry import Dataset, dataset
-from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.errors import DataError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
@@ -49,9 +48,8 @@ def load(
 
     _refuse_misspelt(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
-    name = tokenizer or pretrained or _base_of(recipe)
-    if fb_option_tokens and isinstance(name, str):
-        rows = _with_option_tokens(rows, name)
+    if fb_option_tokens and (found := tokenizer or pretrained or _merged(recipe, others)):
+        rows = _with_option_tokens(rows, found)
     return {"test": Table.from_list(rows)}
 
 
@@ -62,24 +60,22 @@ def _refuse_misspelt(others: Iterable[str]) -> None:
             raise DataError(f"--metadata: unknown key {key!r}. Did you mean {near[0]!r}?")
 
 
-def _base_of(recipe: str | None) -> str | None:
-    """The base of the recipe that `--model mergekit` was given; a broken one is the model's to report."""
-    try:
-        data = yaml.safe_load(Path(recipe).read_text(encoding="utf-8")) if recipe else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    base = data.get("base_model") if isinstance(data, dict) else None
-    return base if isinstance(base, str) else None
+def _merged(recipe: str | None, others: Mapping[str, Any]) -> Any:
+    """The tokenizer of the merge that `--model mergekit` made of these arguments; None before it is made."""
+    live = sys.modules.get("mergekit_finance.lm_eval_model")  # where it was made; not imported for less
+    return live.TOKENIZERS.get(live.label({"recipe": recipe, **others})) if live and recipe else None
 
 
-def _with_option_tokens(rows: list[Row], name: str) -> list[Row]:
-    """Each row with the number of tokens of its options, as they follow the prompt's last word."""
-    from transformers import AutoTokenizer
+def _with_option_tokens(rows: list[Row], tokenizer: Any) -> list[Row]:
+    """Each row with the number of tokens of its options, as they follow the prompt's last word. `tokenizer`
+    may be a model's name: where that cannot be loaded, the model will say so, and acc_token is left out."""
+    if isinstance(tokenizer, str):
+        from mergekit_finance.merging import load_tokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError):
-        return rows  # the model will say what is wrong with it; acc_token is left out
+        try:
+            tokenizer = load_tokenizer(tokenizer)
+        except ModelError:
+            return rows
     before = "Answer:"
     start = len(tokenizer(before)["input_ids"])
     texts = {text for row in rows for text in row["options"]}

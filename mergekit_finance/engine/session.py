@@ -27,6 +27,7 @@ import torch
 from mergekit_finance.engine import fused, select
 from mergekit_finance.engine.sweep import Ranks
 from mergekit_finance.errors import ModelError, RecipeError
+from mergekit_finance.merging import finite
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
@@ -135,8 +136,22 @@ class MergeSession:
                     f"{type(self.model).__name__} has no parameter {held.name} of the merged shape: this "
                     "architecture cannot be swept in place; merge its points with mergekit-yaml"
                 )
-            held.target = None if id(parameter) in taken else parameter  # tied: the first one fills it
+            if id(parameter) in taken:  # tied: the first one fills it
+                self._refuse_untied(held, parameter)
+            else:
+                held.target = parameter
             taken.add(id(parameter))
+
+    def _refuse_untied(self, held: Held, parameter: torch.nn.Parameter) -> None:
+        """One parameter cannot hold two merged tensors: the files may hold what the config says is tied."""
+        first = next(h for h in self._held if h.target is parameter)
+        pairs = zip(first.group.tensors, held.group.tensors, strict=True)
+        if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
+            raise ModelError(
+                f"{held.name} and {first.name} are one in {type(self.model).__name__}, whose config ties them, "
+                "and two in the models' files; say tie_word_embeddings: false in config.json, or merge "
+                "the points with mergekit-yaml"
+            )
 
     # ---- points
 
@@ -172,7 +187,13 @@ class MergeSession:
         model reference or mask_id), `seed`; what is not given is as in the recipe."""
         settings = self._settings(overrides)
         self._fitting(lambda: self._merge_all(settings))
+        self._refuse_overflow(settings)
         return self.model
+
+    def _refuse_overflow(self, settings: Callable[[Held], Values]) -> None:
+        for held in self._filled():
+            if held.target is not None and self._call(held, settings(held)).may_overflow(held.dtype):
+                finite(held.name, held.target.data)
 
     def _fitting(self, work: Callable[[], None]) -> None:
         """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU.

@@ -20,6 +20,7 @@ from mergekit.merge_methods.base import (
 from mergekit_finance.engine import blocks, fused
 from mergekit_finance.merge_methods import kernels
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, specs
+from mergekit_finance.merging import finite
 
 LARGE = 1 << 15  # elements; below, a block costs more than it saves
 SEQUENTIAL = 4  # rows that torch.sum(dim=0) adds from first to last in every column; more in other orders
@@ -50,8 +51,9 @@ class CptMethod(GroupMergeMethod):
         if call.stored.numel() >= LARGE and call.stored.device.type == "cpu":
             out = torch.empty(call.stored.shape, dtype=dtype, device="cpu")
             self.merge_into(out, call)
-            return out
-        return self.merge_whole(call).to(dtype)
+        else:
+            out = self.merge_whole(call).to(dtype)
+        return finite(call.name, out) if call.may_overflow(dtype) else out
 
     def merge_whole(self, call: Call) -> torch.Tensor:
         """The merged tensor in float32, by operations on whole tensors, on any device."""

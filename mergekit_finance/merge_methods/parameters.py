@@ -105,6 +105,12 @@ class Call:
     def weights(self) -> list[float]:
         return [expert.weight for expert in self.experts]
 
+    def may_overflow(self, dtype: torch.dtype) -> bool:
+        """Whether the merge is to be searched for Inf: bfloat16 and float32 reach 3e38, which weights of a
+        model, finite as they are, come near only by such factors; float16 ends at 65504."""
+        reach = abs(self.scale) * sum(abs(e.weight) / e.density for e in self.experts)
+        return dtype == torch.float16 or not reach < 1e6
+
     def vector(self, expert: Expert) -> torch.Tensor:
         """tau_t = theta_t - theta_0 in float32, shape of the output."""
         return expert.tensor.float() - self.base

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import tqdm
@@ -29,6 +30,7 @@ from safetensors import SafetensorError
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.merge_methods.input_checks import Tensors, refuse_shapes
+from mergekit_finance.models import check_files
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ def broken_files(model: ModelReference) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, EOFError) as fault:
+        if Path(model.model.path).is_dir():
+            check_files(model.model.path)  # names the file
         raise ModelError(
             f"{model}: a weights file is truncated or broken ({fault}); fetch or copy it again"
         ) from fault

@@ -35,6 +35,7 @@ input's. Which measures predict what a merge gains is asked in arXiv 2511.02451,
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import ModelError
@@ -77,10 +78,12 @@ def similarity(
 def _check(base: str, models: Sequence[str], device: str) -> None:
     if not models:
         raise ModelError("similarity: name at least one model beside the base")
-    names = [base, *models]
-    for name in names:
-        if names.count(name) > 1:
-            raise ModelError(f"similarity: {name!r} is named twice")
+    places: dict[str, str] = {}
+    for name in (base, *models):
+        place = str(Path(name).resolve()) if Path(name).exists() else name
+        if place in places:
+            raise ModelError(f"similarity: {name!r} is named twice{_also(name, places[place])}")
+        places[place] = name
     import torch
 
     try:
@@ -89,3 +92,7 @@ def _check(base: str, models: Sequence[str], device: str) -> None:
         raise ModelError(
             f"similarity: device {device!r} cannot be used ({str(fault).splitlines()[0]})"
         ) from fault
+
+
+def _also(name: str, other: str) -> str:
+    return "" if name == other else f" ({other!r} is the same folder)"

@@ -164,7 +164,8 @@ def _fill(matrix: np.ndarray, pairs: Sequence[tuple[int, int]], values: Sequence
 
 def _products(norms: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Inner products [n, n] from squared norms [n] and squared distances [n, n] (polarization)."""
-    return (norms[:, None] + norms[None, :] - distances) / 2
+    with np.errstate(invalid="ignore"):  # Inf less Inf of a broken checkpoint, which is refused by name
+        return (norms[:, None] + norms[None, :] - distances) / 2
 
 
 @contextmanager
@@ -266,7 +267,7 @@ class Accumulator:
     def _refuse_broken(self, name: str, sums: Sums) -> None:
         for model, norm in zip(self.names, np.diag(sums.weights), strict=True):
             if not np.isfinite(norm):
-                raise ModelError(f"{model}: tensor {name} holds NaN or Inf; the checkpoint is broken")
+                raise ModelError(f"{model}: tensor {name} holds NaN or Inf, or numbers too large to square")
 
 
 def different_shapes(

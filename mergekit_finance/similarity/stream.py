@@ -54,7 +54,7 @@ class Checkpoint:
     def __init__(self, reference: str) -> None:
         self.reference, folder = reference, _folder(reference)
         self.tensors: dict[str, Stored] = {}
-        self.ties = json.loads((folder / "config.json").read_text("utf-8")).get("tie_word_embeddings")
+        self.ties = _ties(folder, reference)
         self._open: dict[Path, int] = {}
         for file in _files(folder, reference):
             self.tensors |= _header(file, reference)
@@ -157,6 +157,14 @@ def _folder(reference: str) -> Path:
     return path if path.is_dir() else models.local_folder(reference)
 
 
+def _ties(folder: Path, reference: str) -> bool | None:
+    """What config.json says of the output embeddings."""
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8")).get("tie_word_embeddings")
+    except (OSError, ValueError, AttributeError) as fault:
+        raise ModelError(f"{reference}: config.json is broken ({fault}); fetch or copy it again") from fault
+
+
 def _files(folder: Path, reference: str) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -167,9 +175,9 @@ def _files(folder: Path, reference: str) -> list[Path]:
         )
     try:
         shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as fault:
-        raise ModelError(f"{reference}: {INDEX} is broken ({fault})") from fault
-    return [folder / shard for shard in shards]
+        return [folder / shard for shard in shards]
+    except (ValueError, KeyError, AttributeError, TypeError) as fault:
+        raise ModelError(f"{reference}: {INDEX} is broken ({fault}); fetch or copy it again") from fault
 
 
 def _header(file: Path, reference: str) -> dict[str, Stored]:

@@ -258,11 +258,33 @@ def test_a_truncated_file_is_named(tmp_path: Path, shards: int) -> None:
     file = sorted((folder / "math").glob("*.safetensors"))[-1]
     file.write_bytes(file.read_bytes()[:-100])
     settings = settings_of(folder, "cpt_ties", "mergekit")
-    with pytest.raises(ModelError, match="math: a weights file is truncated or broken"):
+    named = f"math': {file.name} is truncated or broken"
+    with pytest.raises(ModelError, match=named):
         MergeSession.open(settings)
-    with pytest.raises(ModelError, match="math: a weights file is truncated or broken"):
+    with pytest.raises(ModelError, match=named):
         run(settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", OPERATORS)
+def test_a_merge_that_overflows_is_named(method: str, tmp_path: Path) -> None:
+    settings = settings_of(models(tmp_path / "m"), method, "paper")
+    with (
+        MergeSession.open(settings) as session,
+        pytest.raises(ModelError, match="holds NaN or Inf; lower lambda"),
+    ):
+        session.apply(weight=1e30, lambda_=1e30)
+    with pytest.raises(ModelError, match="holds NaN or Inf; lower lambda"):
+        run(at(settings, {"weight": 1e30, "lambda_": 1e30}), tmp_path / "out")
+
+
+def test_two_tensors_that_the_config_says_are_one(tmp_path: Path) -> None:
+    folder = models(tmp_path / "m", tie_word_embeddings=True)
+    edit(folder / "math", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
+    with pytest.raises(
+        ModelError, match="lm_head.weight.*are one in LlamaForCausalLM.*tie_word_embeddings: false"
+    ):
+        MergeSession.open(settings_of(folder, "cpt_ties", "paper"))
 
 
 MISTAKES = [

@@ -424,6 +424,17 @@ def test_other_mistakes(tmp_path, family):
     (old / "model.safetensors").unlink()
     (old / "pytorch_model.bin").touch()
     refused("safetensors only", base, str(old))
+    place = write(tmp_path / "garbled", tensors["a"])
+    whole = (place / "config.json").read_text()
+    for text in ("{", "[]"):
+        (place / "config.json").write_text(text)
+        refused("config.json is broken", base, str(place))
+    (place / "config.json").write_text(whole)
+    (place / "model.safetensors").unlink()
+    for text in ("[]", '{"weight_map": {"a": 5}}', "{"):
+        (place / "model.safetensors.index.json").write_text(text)
+        refused("index.json is broken", base, str(place))
+    refused("is the same folder", base, folders["a"], folders["a"] + "/")
     broken = tensors["a"] | {NORM: tensors["a"][NORM] * float("nan")}
     refused(f"tensor {NORM} holds NaN or Inf", base, str(write(tmp_path / "nan", broken)))
     (old / "model.safetensors.index.json").write_text("{}")
