@@ -74,7 +74,7 @@ class Rule:
 class Elected:
     """What a pass with rule `mean` found out: where sums cancelled, and the majority."""
 
-    balance: int = 0  # sum_p sgn(sum_t v_tp)
+    balance: int | torch.Tensor = 0  # sum_p sgn(sum_t v_tp); of a GPU that nobody waited for, a tensor
     contested: torch.Tensor | None = None  # flat indices, sorted, where the sum is 0 and a vector is not
 
     @property

@@ -37,8 +37,30 @@ def merge(
     if _kernel_takes(base, terms, rule):
         from mergekit_finance.engine import triton_kernels
 
-        return triton_kernels.merge(out, base, terms, rule, majority, settled)
-    return plain_merge(out, base, terms, rule, majority, settled)
+        return triton_kernels.merge(out, base, terms, rule, majority, settled, where)
+    return plain_merge(out, base, terms, rule, majority, settled, where)
+
+
+def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
+    """blocks.sign_balance on the device of `base`: what `merge` with rule `mean` finds, nothing written."""
+    if base.device.type == "cpu":
+        return blocks.sign_balance(base, terms)
+    rule = Rule("mean")
+    if _kernel_takes(base, terms, rule):
+        from mergekit_finance.engine import triton_kernels
+
+        return triton_kernels.merge(base, base, terms, rule, where=False, write=False).balance
+    return _plain_balance(base, terms)
+
+
+def total(balances: Sequence[int | torch.Tensor]) -> int:
+    """Their sum; each GPU is waited for once."""
+    by_device: dict[Any, list[torch.Tensor]] = {}
+    for balance in balances:
+        if isinstance(balance, torch.Tensor):
+            by_device.setdefault(balance.device, []).append(balance)
+    known = sum(balance for balance in balances if not isinstance(balance, torch.Tensor))
+    return known + sum(int(torch.stack(found).sum()) for found in by_device.values())
 
 
 def keep_norm(base: torch.Tensor, term: Term) -> Term:
@@ -76,6 +98,7 @@ def plain_merge(
     rule: Rule,
     majority: int = 1,
     settled: bool = False,
+    where: bool = True,
 ) -> Elected:
     """The same in plain torch, on any device, a chunk at a time."""
     flat_out, flat_base = out.view(-1), base.reshape(-1)
@@ -90,9 +113,21 @@ def plain_merge(
         delta, elected = _delta(vectors, terms, rule, majority)
         flat_out[part].copy_(delta.mul_(rule.scale).add_(b))
         if elected.contested is not None:
-            elected = replace(elected, contested=elected.contested + start)
+            elected = replace(elected, contested=elected.contested + start if where else None)
         found.append(elected)
     return Elected() if settled else Elected.joined(found)
+
+
+def _plain_balance(base: torch.Tensor, terms: Sequence[Term]) -> int:
+    flat_base, flat, found = base.reshape(-1), [term.tensor.reshape(-1) for term in terms], 0
+    for start in range(0, flat_base.numel(), CHUNK):
+        part = slice(start, min(start + CHUNK, flat_base.numel()))
+        b = flat_base[part].float()
+        summed = torch.zeros_like(b)
+        for tensor, term in zip(flat, terms, strict=True):
+            summed += _vector(tensor[part].float() - b, term, start)
+        found += int(summed.sign().sum(dtype=torch.float64))
+    return found
 
 
 def _vector(v: torch.Tensor, term: Term, start: int) -> torch.Tensor:

@@ -148,8 +148,8 @@ class MergeSession:
         pairs = zip(first.group.tensors, held.group.tensors, strict=True)
         if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
             raise ModelError(
-                f"{held.name} and {first.name} are one in {type(self.model).__name__}, whose config ties them, "
-                "and two in the models' files; say tie_word_embeddings: false in config.json, or merge "
+                f"{held.name} and {first.name} are one in {type(self.model).__name__}, whose config ties "
+                "them, and two in the models' files; say tie_word_embeddings: false in config.json, or merge "
                 "the points with mergekit-yaml"
             )
 
@@ -166,6 +166,8 @@ class MergeSession:
             return
         for model in self._experts:
             self._fitting(lambda model=model: self._rank(model, settings))
+        for values in settings if self._paper else ():
+            self._fitting(lambda values=values: self._elect(values))
 
     def _rank(self, model: Any, settings: list[Callable[[Held], Values]]) -> None:
         if self._paper:
@@ -276,21 +278,37 @@ class MergeSession:
                 with self._destination(held) as out:
                     self._method.merge_into(out, self._call(held, values(held)))
             return
-        weights = [dict(values(held)["weight"]) for held in self._held]  # a filter gives tensors their own
-        key = repr((sorted(map(repr, self._densities.items())), weights))
-        known = self._balance.get(key)
-        guess, balance = self._guess if known is None else _sign(known), 0
+        key = self._election(values)
+        known = self._balance.get(key, 1 if len(self._experts) == 1 else None)  # one alone has its majority
+        guess, balances = self._guess if known is None else _sign(known), []
         for held in self._filled():
             call = self._call(held, values(held))
             terms, rule = self._method.terms(call)
             with self._destination(held) as out:
                 elected = fused.merge(out, call.stored, terms, rule, guess, known is not None, where=False)
-            balance += 0 if held.tied_to else elected.balance
+            if not held.tied_to:
+                balances.append(elected.balance)
         if known is None:
-            self._balance[key] = balance
+            balance = self._balance[key] = fused.total(balances)
             self._guess = _sign(balance) or 1  # densities near each other mostly agree on it
             if _sign(balance) != guess:
                 self._merge_all(values)
+
+    def _election(self, values: Callable[[Held], Values]) -> str:
+        """What the whole vector's majority depends on: points that agree in it share it."""
+        weights = [dict(values(held)["weight"]) for held in self._held]  # a filter gives tensors their own
+        return repr((sorted(map(repr, self._densities.items())), weights))
+
+    def _elect(self, values: Callable[[Held], Values]) -> None:
+        """Count a density's majority beforehand. Worth a pass where merging again costs more than waiting:
+        on GPUs; a streamed tensor would travel once more for it."""
+        if len(self._experts) == 1 or any(h.streamed or h.device.type == "cpu" for h in self._held):
+            return
+        self._densities = dict(values(self._held[0])["density"])
+        if (key := self._election(values)) not in self._balance:
+            calls = [self._call(held, values(held)) for held in self._held if not held.tied_to]
+            found = [fused.sign_balance(call.stored, self._method.terms(call)[0]) for call in calls]
+            self._balance[key] = fused.total(found)
 
     def _filled(self) -> Iterator[Held]:
         """All but the repeats of a tied tensor, whose parameter is the tensor's own."""

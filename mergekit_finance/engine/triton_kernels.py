@@ -73,7 +73,8 @@ def _merge(
     E: tl.constexpr, KIND: tl.constexpr, HOST: tl.constexpr, NORMALIZE: tl.constexpr,
     TRIM0: tl.constexpr, TRIM1: tl.constexpr, TRIM2: tl.constexpr, TRIM3: tl.constexpr,
     DROP0: tl.constexpr, DROP1: tl.constexpr, DROP2: tl.constexpr, DROP3: tl.constexpr,
-    DIVIDE: tl.constexpr, COUNT: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    DIVIDE: tl.constexpr, COUNT: tl.constexpr, WHERE: tl.constexpr, WRITE: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     # 64-bit positions cost a fifth of the time; most tensors have fewer than 2^31 elements.
@@ -117,7 +118,7 @@ def _merge(
             summed, count = _add(summed, count, v2, sign)
         if E > 3:
             summed, count = _add(summed, count, v3, sign)
-        if COUNT:
+        if WHERE:
             tl.store(contested + index, ((total == 0.0) & (count > 0.0)).to(tl.int8), mask=inside)
         delta = summed
         if DIVIDE:
@@ -125,8 +126,9 @@ def _merge(
                 delta = tl.div_rn(summed, tl.where(count == 0.0, 1.0, count))
             else:  # by 1 or 2: a product with 1 or 0.5 has the same bits, and costs a tenth
                 delta = summed * tl.where(count > 1.0, 0.5, 1.0)
-    merged = b + delta * scale
-    tl.store(out + index, merged.to(out.dtype.element_ty), mask=inside)
+    if WRITE:
+        merged = b + delta * scale
+        tl.store(out + index, merged.to(out.dtype.element_ty), mask=inside)
 
 
 def merge(
@@ -136,11 +138,14 @@ def merge(
     rule: Rule,
     majority: int = 1,
     settled: bool = False,
+    where: bool = True,
+    write: bool = True,
 ) -> Elected:
     """fused.merge for contiguous CUDA tensors and at most four experts.
 
-    With `settled=True` the host waits for nothing: what the election finds is counted only where it can
-    matter, in a mean of several models.
+    What the election finds is counted only where it can matter, in a mean of several models. The host waits
+    for the places where sums cancelled, so with `where=False` for nothing: the balance stays on the GPU.
+    With `write=False` the election is all there is, and `out` is not touched.
     """
     count = rule.kind == "mean" and len(terms) > 1 and majority != 0 and not settled
     n = base.numel()
@@ -148,7 +153,8 @@ def merge(
         return Elected()
     programs = triton.cdiv(n, BLOCK)
     found = torch.empty(programs, dtype=torch.int32, device=base.device) if count else out  # out: unused
-    contested = torch.empty(n, dtype=torch.int8, device=base.device) if count else out
+    where = where and count
+    contested = torch.empty(n, dtype=torch.int8, device=base.device) if where else out
     padded = [*terms, *[terms[0]] * (4 - len(terms))]
     numbers = [number for term in padded for number in _numbers(term)]
     flags = [bool(term.cut) for term in padded] + [bool(term.mask) for term in padded]
@@ -157,13 +163,15 @@ def merge(
             out, base, *[term.tensor for term in padded], found, contested, n,
             float(rule.scale), int(majority),
             *numbers, len(terms), _KINDS[rule.kind], rule.host, rule.normalize, *flags,
-            rule.kind == "mean" or rule.normalize, count, n > _NARROW, BLOCK,
+            rule.kind == "mean" or rule.normalize, count, where, write, n > _NARROW, BLOCK,
             num_warps=WARPS, enable_fp_fusion=False,
         )  # fmt: skip
     if not count:
         return Elected()
-    where = contested.nonzero().view(-1)
-    return Elected(int(found.sum()), where if len(where) else None)
+    if not where:
+        return Elected(found.sum())
+    places = contested.nonzero().view(-1)
+    return Elected(int(found.sum()), places if len(places) else None)
 
 
 def _numbers(term: Term) -> list[float | int]:

@@ -5,8 +5,8 @@ python tests/benchmarks/session.py [--runs 3] [--models FOLDER]
 The models are those of merge_vs_mergekit.py. The points: ten lambda of Task Arithmetic and ten densities
 of TIES, paper semantics, one session each. The session is measured whole: opening, checking, the live
 model, ranking and all points (with and without the interpreter's imports). Twenty runs of mergekit-yaml
-are NOT made: `--runs` of each operator are, with our methods and with mergekit's own, and their median
-times ten is what is compared with.
+are NOT made: in each of `--runs` rounds one session and one run of each operator are, with our methods and
+with mergekit's own; medians are compared, those of runs times ten.
 """
 
 import argparse
@@ -41,32 +41,48 @@ def sweep() -> None:
         print(opened - start, prepared - opened, done - prepared, flush=True)
 
 
-def measure(folder: Path, runs: int) -> None:
+def child(folder: Path) -> tuple[float, float]:
+    """Seconds of both sweeps, and of the process that made them, imports included."""
     start = time.perf_counter()
-    child = subprocess.run(
+    done = subprocess.run(
         [sys.executable, __file__, "--child"], cwd=folder, capture_output=True, text=True, check=True
     )
-    whole = time.perf_counter() - start
-    inside = 0.0
-    for method, line in zip(OPERATORS, child.stdout.splitlines(), strict=True):
+    whole, inside = time.perf_counter() - start, 0.0
+    for method, line in zip(OPERATORS, done.stdout.splitlines(), strict=True):
         opened, prepared, points = map(float, line.split())
         inside += opened + prepared + points
-        print(f"{method}: open {opened:.1f} s, prepare {prepared:.1f} s, ten points {points:.1f} s")
-    print(f"the session {inside:.1f} s, its process with imports {whole:.1f} s")
-    print(
-        f"{'mergekit-yaml':18}{'TA':>8}{'TIES':>8}{'twenty':>9}{'/ session':>16}{'/ its process':>16}{'bar':>6}"
-    )
-    for label, methods in (("our methods", OPERATORS), ("mergekit's own", OPERATORS.values())):
-        medians = []
-        for method in methods:
-            extra = {"semantics": "paper"} if method.startswith("cpt_") else {}
-            medians.append(statistics.median(run(folder, recipe(method, **extra))[0] for _ in range(runs)))
-        total, bar = 10 * sum(medians), "20" if methods is not OPERATORS else "-"
         print(
-            f"{label:18}{medians[0]:>8.1f}{medians[1]:>8.1f}{total:>9.0f}{total / inside:>16.1f}"
-            f"{total / whole:>16.1f}{bar:>6}",
-            flush=True,
+            f"{method}: open {opened:.1f} s, prepare {prepared:.1f} s, ten points {points:.1f} s", flush=True
         )
+    return inside, whole
+
+
+def one_each(folder: Path) -> dict[str, float]:
+    """A round: the session, and one mergekit-yaml of each operator, our method and mergekit's."""
+    inside, whole = child(folder)
+    times = {"session": inside, "process": whole}
+    for ours, theirs in OPERATORS.items():
+        times[ours] = run(folder, recipe(ours, semantics="paper"))[0]
+        times[theirs] = run(folder, recipe(theirs))[0]
+    return times
+
+
+def measure(folder: Path, runs: int) -> None:
+    rounds = [one_each(folder) for _ in range(runs)]
+    median = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    print(f"medians of {runs} interleaved rounds: the session {median['session']:.1f} s, its process with "
+          f"imports {median['process']:.1f} s")  # fmt: skip
+    print(
+        f"{'mergekit-yaml':18}{'TA':>8}{'TIES':>8}{'twenty':>9}{'/ session':>12}{'/ process':>12}{'bar':>6}"
+    )
+    for label, methods, bar in (
+        ("our methods", OPERATORS, "-"),
+        ("mergekit's own", OPERATORS.values(), "20"),
+    ):
+        each = [median[method] for method in methods]
+        total = 10 * sum(each)
+        ratios = f"{total / median['session']:>12.1f}{total / median['process']:>12.1f}"
+        print(f"{label:18}{each[0]:>8.1f}{each[1]:>8.1f}{total:>9.0f}{ratios}{bar:>6}", flush=True)
 
 
 def main() -> None:

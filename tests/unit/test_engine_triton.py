@@ -50,6 +50,12 @@ def compare(merge: Any, experts: int, rule: Rule, option: str, majority: int) ->
         assert found(ours) == found(theirs)
 
 
+def compare_balance(balance: Any, experts: int, option: str) -> None:
+    base, tensors = models(experts)
+    terms = [Term(t, 1.0 - 0.3 * i, **OPTIONS[option]) for i, t in enumerate(tensors)]
+    assert int(balance(base, terms)) == blocks.sign_balance(base, terms)
+
+
 each = pytest.mark.parametrize("experts", [1, 2, 3, 4])
 options = pytest.mark.parametrize("option", OPTIONS)
 rules = pytest.mark.parametrize("rule", RULES, ids=str)
@@ -62,6 +68,17 @@ def test_plain_torch(experts: int, option: str, rule: Rule, monkeypatch: pytest.
     monkeypatch.setattr(fused, "CHUNK", 1 << 11)
     for majority in (-1, 0, 1):
         compare(fused.plain_merge, experts, rule, option, majority)
+
+
+@each
+@options
+def test_plain_election(experts: int, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "CHUNK", 1 << 11)
+    compare_balance(fused._plain_balance, experts, option)
+
+
+def test_a_total_of_counts_here_and_there() -> None:
+    assert fused.total([3, torch.tensor(-5), 0, torch.tensor(7)]) == 5
 
 
 @pytest.fixture
@@ -80,3 +97,28 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_kernel(kernels: Any, experts: int, option: str, rule: Rule) -> None:
     for majority in (-1, 0, 1):
         compare(kernels.merge, experts, rule, option, majority)
+
+
+@each
+@options
+def test_the_kernels_election(kernels: Any, experts: int, option: str) -> None:
+    """Alone, and beside a merge that waits for nothing; what is not asked for is not written."""
+    if experts == 1:
+        return  # a lone vector's majority decides nothing, and is not counted
+    rule = Rule("mean", 0.7)
+
+    def alone(base: torch.Tensor, terms: list[Term]) -> Any:
+        before = raw(base)
+        elected = kernels.merge(base, base, terms, rule, where=False, write=False)
+        assert raw(base) == before and elected.contested is None
+        return elected.balance
+
+    def beside(base: torch.Tensor, terms: list[Term]) -> Any:
+        out, expected = torch.empty(N), torch.empty(N)
+        blocks.merge(expected, base, terms, rule)
+        elected = kernels.merge(out, base, terms, rule, where=False)
+        assert raw(out) == raw(expected) and elected.contested is None
+        return elected.balance
+
+    for balance in (alone, beside):
+        compare_balance(balance, experts, option)
