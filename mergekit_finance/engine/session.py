@@ -102,7 +102,8 @@ class MergeSession:
         """
         from mergekit_finance.engine import opening
 
-        places = [_device(d) for d in ([device] if isinstance(device, str | torch.device) else device)]
+        named = device if isinstance(device, Sequence) and not isinstance(device, str) else [device]
+        places = [_device(d) for d in named]
         if not places:
             raise ModelError("device: name at least one, such as cpu or cuda")
         opened = opening.read(recipe, trust_remote_code)
@@ -339,8 +340,8 @@ def _device(name: "str | torch.device") -> torch.device:
     """One that is there and takes tensors."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as fault:
+        torch.zeros(1, device=device).item()  # "meta" holds no numbers
+    except (RuntimeError, AssertionError, TypeError) as fault:
         raise ModelError(f"device {str(name)!r} cannot be used ({_first(fault)})") from fault
     return device
 

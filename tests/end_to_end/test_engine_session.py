@@ -412,6 +412,8 @@ def test_prepare_takes_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
         ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
         ({"device": "cud"}, "device 'cud' cannot be used"),
         ({"device": []}, "name at least one"),
+        ({"device": None}, "device 'None' cannot be used"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"recipe": {}}, "this recipe cannot be opened: ValidationError"),
         ({"recipe": None}, "this recipe cannot be opened"),
     ],
