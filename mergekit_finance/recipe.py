@@ -115,7 +115,8 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(
-            f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` copies one"
+            f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
+            "copies one"
         ) from None
     except (OSError, UnicodeDecodeError) as fault:
         raise RecipeError(f"{path}: cannot be read as text ({fault})") from fault
