@@ -47,6 +47,7 @@ def ship(stored: Stored) -> dict[str, Any]:
         "single": found["best_single"],
         "merge": found["best_merge"],
         "sure": sure,
+        "kicker": "What to ship" if sure == "yes" or not point else "Best where we chose, not clearly better",
         "words": {"yes": "clearly better than", "no": "clearly worse than"}.get(
             sure, "not clearly different from"
         ),

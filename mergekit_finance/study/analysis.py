@@ -14,22 +14,24 @@ from mergekit_finance.study.statistics.contrasts import difference, score
 FORMAT = 1
 
 
-def chosen_points(out: Path, index: Mapping[str, Any]) -> dict[str, str]:
-    """Combination -> its selected point, of what `index` has."""
-    loaded = load(out, index)
+def chosen_points(loaded: Loaded) -> dict[str, str]:
+    """Combination -> its selected point."""
     return select.choose(loaded.points, select.macro_on(loaded.selection, loaded.macro)).by_combination
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """The whole answer of a study; the same bytes from the same stored results."""
-    loaded = load(out)
+    """The whole answer of the study in a folder."""
+    return answer(load(out), json.loads((out / "similarity.json").read_text(encoding="utf-8")))
+
+
+def answer(loaded: Loaded, similarity: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole answer; the same bytes from the same stored results."""
     macro = select.macro_on(loaded.selection, loaded.macro)
     choice = select.choose(loaded.points, macro)
     found = bootstrap(list(loaded.report.values()), loaded.study.resamples, loaded.study.seed)
     rows = {name: effects.of_point(loaded, found, name) for name in choice.by_operator.values()}
     effects.adjust(rows, loaded)
     best = {combination: rows[name] for combination, name in choice.by_combination.items()}
-    similarity = json.loads((out / "similarity.json").read_text(encoding="utf-8"))
     figure = predictors.table(loaded, similarity, best)
     content = {
         "format": FORMAT,
@@ -139,10 +141,13 @@ def _combinations(loaded: Loaded, choice: select.Choice) -> dict[str, Any]:
 
 def _ship(loaded: Loaded, found: Replicates, macro: select.Macro, choice: select.Choice) -> dict[str, Any]:
     """What to ship: the best on the selection items, a merge or a model as it is, and how sure that is."""
+
+    def rank(name: str) -> float:
+        return select.mean_over_seeds(name, loaded.points, macro) if name in loaded.points else macro(name)
+
     names = [*loaded.models, *choice.by_combination.values()]
-    winner = max(names, key=macro)
-    single = max(loaded.models, key=macro)
-    merge = max(choice.by_combination.values(), key=macro)
+    winner, single = max(names, key=rank), max(loaded.models, key=rank)
+    merge = max(choice.by_combination.values(), key=rank)
     return {
         "model": winner,
         "is_merge": winner in loaded.points,
@@ -150,4 +155,11 @@ def _ship(loaded: Loaded, found: Replicates, macro: select.Macro, choice: select
         "best_single": single,
         "macro": effects.shown(score(found, loaded.macro, winner)),
         "merge_over_single": effects.shown(difference(found, loaded.macro, merge, single)),
+        **_kept(loaded, found, merge),
     }
+
+
+def _kept(loaded: Loaded, found: Replicates, merge: str) -> dict[str, Any]:
+    """The retention of the best merge against the base: shipping it costs that."""
+    tasks = loaded.of_kind("retention")
+    return {"retention_over_base": effects.shown(difference(found, tasks, merge, "base"))} if tasks else {}

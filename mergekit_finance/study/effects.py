@@ -99,7 +99,7 @@ def compared(
         "og_raw": shown(outperform.outperform_gap(found, tasks, point, raw)),
         "best_raw": strongest,
         "over_best_raw": shown(difference(found, tasks, point, strongest)),
-        "clusters": sum(s.count for s in scores),
+        "clusters": sum({s.stratum: s.count for s in scores}.values()),  # twins share theirs
         "mde": round(minimum_detectable_effect(standard_error(over_best)), 6),
     }
 
@@ -139,33 +139,43 @@ def _task(
 
 
 def adjust(rows: Mapping[str, dict[str, Any]], loaded: Loaded) -> None:
-    """Give every row's tasks their q (Benjamini-Hochberg within the stage, over points and named tasks of
-    enough clusters) and their verdict."""
+    """Give every row's tasks their q of OG and of Gain (Benjamini-Hochberg within the stage, over points and
+    named tasks of enough clusters) and their verdict."""
     for stage in sorted({loaded.points[name]["stage"] for name in rows}):
         own = {name: row for name, row in rows.items() if loaded.points[name]["stage"] == stage}
-        p_values = {
-            (name, task): row["tasks"][task]["p_og"]
+        tested = {
+            (name, task): row["tasks"][task]
             for name, row in own.items()
             for task in row["sets"].get("named", {}).get("tasks", ())
             if enough(row["tasks"][task]["clusters"])
         }
-        for (name, task), q in benjamini_hochberg(p_values).items() if p_values else ():
-            own[name]["tasks"][task]["q_og"] = round(q, 6)
+        for (name, task), numbers in tested.items():
+            numbers["p_gain"] = round(_p_gain(loaded.report[task], name, rows[name]["parents"]), 6)
+        for what in ("og", "gain") if tested else ():
+            p_values = {place: numbers[f"p_{what}"] for place, numbers in tested.items()}
+            for place, q in benjamini_hochberg(p_values).items():
+                tested[place][f"q_{what}"] = round(q, 6)
     for row in rows.values():
         for task in row["tasks"].values():
             task["verdict"] = verdict(task)
 
 
+def _p_gain(scores: TaskScores, point: str, parents: Sequence[str]) -> float:
+    """Two-sided: a merge may be above or below the mean of its constituents."""
+    return p_two_sided(contributions([scores], gain_weights(point, parents)))
+
+
 def verdict(task: Mapping[str, Any]) -> str:
-    """In a word, what the numbers of a task allow to say."""
+    """In a word, what the numbers of a task allow to say. A claim of a gain, a loss or the best needs its q,
+    which only named tasks have; "below the best" is common, claims nothing, and goes by the interval."""
     if not enough(task["clusters"]):
         return "too few items"
     if task.get("q_og", 1.0) < LEVEL and task["og"][1] > 0:
         return "outperforms"
-    if task["gain"][2] < 0:
+    if task.get("q_gain", 1.0) < LEVEL and task["gain"][2] < 0:
         return "interferes"
     if task["og"][2] < 0:
         return "below the best"
-    if task["gain"][1] > 0:
+    if task.get("q_gain", 1.0) < LEVEL and task["gain"][1] > 0:
         return "gains"
     return "no clear difference"

@@ -12,7 +12,7 @@ from mergekit_finance.study.config import Study, parse
 from mergekit_finance.study.split import same_rows, sides
 from mergekit_finance.study.statistics.data import TaskScores, task_scores
 from mergekit_finance.study.store import Store
-from mergekit_finance.study.tasks import aggregation
+from mergekit_finance.study.tasks import aggregation, splits
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,7 @@ class Loaded:
     @property
     def splits(self) -> bool:
         """Whether items are split: not where nothing is swept, nor where study.yml says not to."""
-        chosen = {(tuple(p["combination"]), p["operator"]) for p in self.points.values()}
-        swept = (
-            len(chosen) < len({_cell(p) for p in self.points.values()})
-            or len(self.study.operators.present()) > 1
-        )
-        return swept and not self.study.selection.same_items
+        return splits(self.study)
 
     @cached_property
     def selection(self) -> dict[str, TaskScores]:
@@ -106,24 +101,21 @@ class Loaded:
         return ["base", *self.points[point]["combination"]]
 
 
-def _cell(point: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What was chosen of a point: seeds are not."""
-    values = tuple((k, v) for k, v in point["values"].items() if k != "seed")
-    return tuple(point["combination"]), point["operator"], values
-
-
-def load(out: Path, index: Mapping[str, Any] | None = None) -> Loaded:
-    """The study in a folder, or as much of it as `index` has. Raises DataError where there is none."""
+def load(out: Path) -> Loaded:
+    """The finished study in a folder. Raises DataError where there is none."""
     from mergekit_finance.study.run import require
 
-    if index is None:
-        require(out)
-        index = _read(out / "index.json")
-    study, tasks = (_read(out / name) for name in ("study.json", "tasks.json"))
+    require(out)
+    study, tasks, index = (_read(out / name) for name in ("study.json", "tasks.json", "index.json"))
+    return of(out, parse(study["study"], str(out / "study.json")), study["limit"], tasks, index)
+
+
+def of(
+    out: Path, study: Study, limit: int | None, tasks: dict[str, dict[str, Any]], index: Mapping[str, Any]
+) -> Loaded:
+    """A study's results in a folder, which may hold others' too: as much of them as `index` names."""
     points = {point["name"]: point for point in index["points"]}
-    return Loaded(
-        out, parse(study["study"], str(out / "study.json")), study["limit"], tasks, index["models"], points
-    )
+    return Loaded(out, study, limit, tasks, index["models"], points)
 
 
 def _read(path: Path) -> Any:

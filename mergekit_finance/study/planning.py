@@ -16,6 +16,7 @@ from mergekit_finance.study.measure import Meter
 from mergekit_finance.study.points import combinations_of, points
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.statistics.power import expected_half_width, planning_error
+from mergekit_finance.study.tasks import clusters_of, splits
 
 SMALL, LARGE = 4, 12  # items a task of the two timed samples
 BYTES_A_SAMPLE = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
@@ -38,6 +39,7 @@ class Plan:
     merge: float | None = None
     budget: float | None = None
     all_items: dict[str, int] | None = None
+    reported: tuple[int, int] | None = None  # clusters of the largest task: as asked for, and as kept
 
     def hours(self, items: int | None = None) -> float:
         """Hours for all models that are not stored, `items` in all a model."""
@@ -57,7 +59,10 @@ def plan(run: StudyRun, budget: float | None = None, sample: bool = True) -> Pla
     if not (sample or budget):
         return found
     timed = _timed(run, found)
-    return timed if budget is None else _fitted(timed, budget)
+    if budget is None:
+        return timed
+    fitted = _fitted(timed, budget)
+    return replace(fitted, reported=_reported(run, timed.limit, fitted))
 
 
 def fit(run: StudyRun, budget: float) -> Plan:
@@ -195,6 +200,16 @@ def _fitted(found: Plan, budget: float) -> Plan:
     return replace(kept, limit=limit, items=items, disk=disk, budget=budget, all_items=asked)
 
 
+def _reported(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]:
+    """Intervals are of clusters, and of those that choose nothing."""
+    share = 1 - run.study.selection.share if splits(run.study) else 1.0
+    before, after = (
+        round(share * clusters_of(run.worker.harness, limit)[_largest(fitted)])
+        for limit in (asked, fitted.limit)
+    )
+    return before, after
+
+
 # ---- words
 
 
@@ -224,14 +239,19 @@ def _shown(hours: float) -> str:
     return f"{60 * hours:.2g} minutes" if hours < 1 else f"{hours:.2g} hours"
 
 
-def _cost(found: Plan) -> list[str]:
-    """What the budget costs in interval width, for the largest task and for the macro's usual size."""
+def _largest(found: Plan) -> str:
     assert found.all_items is not None
-    task, everything = max(found.all_items.items(), key=lambda item: item[1])
-    kept = found.items[task]
-    error = planning_error(everything)
-    before, after = (100 * expected_half_width(error, everything, n) for n in (everything, kept))
+    return max(found.all_items, key=found.all_items.__getitem__)
+
+
+def _cost(found: Plan) -> list[str]:
+    """What the budget costs in interval width, on the largest task."""
+    assert found.all_items is not None and found.reported is not None
+    task, (asked, kept) = _largest(found), found.reported
+    error = planning_error(asked)
+    before, after = (100 * expected_half_width(error, asked, n) for n in (asked, kept))
     return [
-        f"budget      {found.budget:g} hours: {kept} of {everything} items of {task}, nested; the expected "
-        f"half width of a paired difference there is ±{after:.1f} points in place of ±{before:.1f}"
+        f"budget      {found.budget:g} hours: {found.items[task]} of {found.all_items[task]} items of "
+        f"{task}, nested; the expected half width of a paired difference there is ±{after:.1f} points on "
+        f"{kept} clusters to report, in place of ±{before:.1f} on {asked}"
     ]

@@ -11,8 +11,9 @@ from typing import Any
 
 from mergekit_finance import merging, models
 from mergekit_finance.errors import DataError, RecipeError
-from mergekit_finance.study import executors, tasks, work
+from mergekit_finance.study import executors, loading, tasks, work
 from mergekit_finance.study.config import Study, dump
+from mergekit_finance.study.loading import Loaded
 from mergekit_finance.study.points import Combination, Point, Source, groups, points
 from mergekit_finance.study.store import Store, write_json
 
@@ -33,16 +34,25 @@ class StudyRun:
 
     def __call__(self) -> dict[str, Any]:
         """Run what is not stored, decide, write summary.json, return it."""
-        from mergekit_finance.study.analysis import summary
+        from mergekit_finance.study.analysis import answer
 
         self.prepare()
         started = time.monotonic()
         plans = self.stages()
-        write_json(self.out / "index.json", self._index(plans))
-        write_json(self.out / "similarity.json", self._similarities(plans))
-        found = summary(self.out)
-        write_json(self.out / "summary.json", found)
-        self._write_timings(time.monotonic() - started)
+        similarity = self._similarities(plans)
+        loaded = self._loaded(plans)
+        found = answer(loaded, similarity)
+        files = {
+            "study.json": {"format": 1, "study": dump(self.study), "limit": self.limit},
+            "tasks.json": loaded.tasks,
+            "index.json": self._index(plans),
+            "similarity.json": similarity,
+            "summary.json": found,
+            "timings.json": self._timings(time.monotonic() - started),
+        }
+        with self.store.lock("publish"):  # what is in the folder is always of one study
+            for name, content in files.items():
+                write_json(self.out / name, content)
         return found
 
     # ---- before
@@ -52,12 +62,11 @@ class StudyRun:
         return [self.study.base, *(e.model for e in self.study.experts.values())]
 
     def prepare(self) -> None:
-        """Check all that can be wrong and be known before weights are read; then begin the folder."""
+        """Check all that can be wrong and be known before weights are read; then begin the folder. An older
+        study's summary stays until this one's is there."""
         self.check()
         self.store.folder.mkdir(parents=True, exist_ok=True)
         self.store.clean()
-        write_json(self.out / "study.json", {"format": 1, "study": dump(self.study), "limit": self.limit})
-        write_json(self.out / "tasks.json", tasks.describe(self.worker.harness, self.study))
 
     def check(self) -> None:
         """Models, files, tokenizers, device, tasks, output folder: one line for what is wrong."""
@@ -79,10 +88,23 @@ class StudyRun:
         tasks.check_named(self.worker.harness, self.study, self.where)
         tasks.check_skills(self.worker.harness, self.study, self.where)
         tasks.check_split(self.worker.harness, self.study, self.limit, self.where)
+        self._refuse_twins()
         self._refuse_other()
+
+    def _refuse_twins(self) -> None:
+        """Two names for the same bytes would be two experts that agree in everything."""
+        seen: dict[str, str] = {}
+        for reference, print_ in self.prints.items():
+            if print_ in seen:
+                twins = f"{seen[print_]} and {reference}"
+                raise RecipeError(f"{self.where}: {twins} are the same model, byte by byte; name one of them")
+            seen[print_] = reference
 
     def _refuse_other(self) -> None:
         """A folder that holds another kind of results is not written into."""
+        for name in ("points", ".locks", "selected"):
+            if (self.out / name).exists() and not (self.out / name).is_dir():
+                raise RecipeError(f"-o {self.out}: {name} in it is no folder; name another")
         if (self.out / "gain.json").is_file():
             raise RecipeError(f"-o {self.out}: holds the results of `mergekit-finance run`; name another")
 
@@ -121,7 +143,8 @@ class StudyRun:
         names = work.places(self.worker, references, found)
         self.index |= names
         for folder in names.values():
-            if fault := self.store.discard_damaged(self.store.folder / "points" / folder):
+            place = self.store.folder / "points" / folder
+            if fault := self.store.discard_damaged(place, self.study.evaluation.samples == "all"):
                 self.say(f"{fault}: evaluated again")
         missing = {
             n for n, folder in names.items() if not self.store.done(self.store.folder / "points" / folder)
@@ -164,13 +187,17 @@ class StudyRun:
             "points": [_described(p, self.index[p.name]) for p in plans],
         }
 
+    def _loaded(self, plans: Sequence[Point]) -> Loaded:
+        known = tasks.describe(self.worker.harness, self.study)
+        return loading.of(self.out, self.study, self.limit, known, self._index(plans))
+
     # ---- chain: best
 
     def _select(self, found: Sequence[Point]) -> dict[Combination, Source]:
         """The selected model of each combination, written as a checkpoint that the next stage merges."""
         from mergekit_finance.study.analysis import chosen_points
 
-        best = chosen_points(self.out, self._index(found))
+        best = chosen_points(self._loaded(found))
         by_name = {p.name: p for p in found}
         return {
             tuple(combination.split("+")): self._written(by_name[name]) for combination, name in best.items()
@@ -180,8 +207,9 @@ class StudyRun:
         """Merge a point to disk, once: OUT/selected/<name>-<hash>."""
         place = self.out / "selected" / self.index[point.name]
         with self.store.lock(f"selected-{place.name}"):  # another process may be at it
-            if not (place / "config.json").is_file():
+            if not _whole(place):
                 self.say(f"write {place}, which the next stage merges")
+                shutil.rmtree(place, ignore_errors=True)
                 _materialize(point, place, self.trust_remote_code)
         reference = f"./{place}" if not place.is_absolute() else str(place)
         self.prints[reference] = models.fingerprint(reference, self.quiet)
@@ -203,9 +231,8 @@ class StudyRun:
         device = self.device if self.device.startswith("cuda") else "cpu"
         return {"key": key, **similarity(self.study.base, names, device, quiet=self.quiet)}
 
-    def _write_timings(self, wall: float) -> None:
-        spent = work.seconds(self.store, iter(self.index.values()))
-        write_json(self.out / "timings.json", {"wall_of_last_run": wall, **spent})
+    def _timings(self, wall: float) -> dict[str, float]:
+        return {"wall_of_last_run": wall, **work.seconds(self.store, iter(self.index.values()))}
 
 
 def _described(point: Point, folder: str) -> dict[str, Any]:
@@ -232,7 +259,25 @@ def _materialize(point: Point, place: Path, trust_remote_code: bool) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     model.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
+    _noted(place).write_text(_print_of(scratch), encoding="utf-8")
     scratch.replace(place)
+
+
+def _noted(place: Path) -> Path:
+    """Where the fingerprint of a selected merge is kept, as it was written."""
+    return place.with_name(f"{place.name}.fingerprint")
+
+
+def _print_of(place: Path) -> str:
+    return models.fingerprint(str(place.absolute()), quiet=True)
+
+
+def _whole(place: Path) -> bool:
+    """Whether a selected merge is there, and has the bytes that were written."""
+    try:
+        return _noted(place).read_text(encoding="utf-8") == _print_of(place)
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> Mapping[str, Any]:

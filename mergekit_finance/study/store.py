@@ -42,13 +42,13 @@ class Store:
     def done(self, place: Path) -> bool:
         return (place / "scores.json").is_file()
 
-    def discard_damaged(self, place: Path) -> str:
+    def discard_damaged(self, place: Path, samples: bool) -> str:
         """Remove a folder whose files were altered or lost since; says what is wrong with it."""
-        if not place.exists():
+        if not (place.exists() or place.is_symlink()):
             return ""
         with self.claim(place):
-            if fault := _damage(place):
-                place.unlink() if place.is_symlink() else shutil.rmtree(place)
+            if fault := _damage(place, samples):
+                shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
             return fault
 
     @contextmanager
@@ -111,19 +111,30 @@ class Store:
         return json.loads((place / "results.json").read_text(encoding="utf-8"))
 
 
-def _damage(place: Path) -> str:
+def _damage(place: Path, samples: bool) -> str:
     """What is wrong with a stored folder; nothing if it can be trusted."""
     try:
-        key, scores, _, _ = (
-            json.loads((place / f"{name}.json").read_text(encoding="utf-8"), parse_constant=_refuse)
-            for name in ("key", "scores", "timings", "results")
-        )
-    except (OSError, ValueError) as fault:
+        key, scores, _, results = (_mapping(place / f"{name}.json") for name in PARTS)
+        columns = [{len(column) for column in table.values()} for table in scores.values()]
+        wanted = set(results["results"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
         return f"{place.name} is damaged ({fault})"
     if not place.name.endswith(f"-{digest(key)}"):
         return f"{place.name} is damaged (key.json is of other results)"
-    columns = [{len(column) for column in table.values()} for table in scores.values()]
-    return "" if columns and all(len(c) == 1 for c in columns) else f"{place.name} is damaged (scores.json)"
+    if not columns or any(len(c) != 1 for c in columns) or set(scores) != wanted:
+        return f"{place.name} is damaged (scores.json)"
+    lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
+    return f"{place.name} is damaged (samples of {lost[0]} are gone)" if lost else ""
+
+
+PARTS = ("key", "scores", "timings", "results")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is no mapping")
+    return found
 
 
 def _refuse(constant: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.evaluation import Harness
 from mergekit_finance.study.config import SKILLS, Study
@@ -71,20 +73,36 @@ def check_skills(harness: Harness, study: Study, where: str) -> None:
 
 
 def check_split(harness: Harness, study: Study, limit: int | None, where: str) -> None:
-    """Every task needs items on both sides of the selection split."""
-    if study.selection.same_items:
-        return
-    rows = {name: {"clusters": _clusters(task, limit)} for name, task in _loaded(harness).items()}
-    datasets = {name: _dataset(name, task) for name, task in _loaded(harness).items()}
-    chosen = sides(rows, datasets, study.selection.share, study.selection.seed)
-    for name, side in sorted(chosen.items()):
-        if side.all() or not side.any():
-            kind = "report on" if side.all() else "select on"
+    """Every task needs clusters to select on, where something is selected, and two to report on: of one there
+    is no interval."""
+    rows = {name: {"clusters": _clusters(task, limit)} for name, task in sorted(_loaded(harness).items())}
+    if splits(study):
+        datasets = {name: _dataset(name, _loaded(harness)[name]) for name in rows}
+        chosen = sides(rows, datasets, study.selection.share, study.selection.seed)
+    else:
+        chosen = {name: None for name in rows}
+    for name, side in chosen.items():
+        clusters = rows[name]["clusters"]
+        reported = len(set(clusters if side is None else np.array(clusters)[~side]))
+        if reported < 2 or (side is not None and not side.any()):
+            more = "" if side is None else ", try another selection.seed, or set selection.same_items: true"
             raise RecipeError(
-                f"{where}: task {name} has {len(side)} items ({len(set(rows[name]['clusters']))} clusters), "
-                f"none of them to {kind}; raise `limit`, try another selection.seed, or set "
-                "selection.same_items: true"
+                f"{where}: task {name} has {len(clusters)} items in {len(set(clusters))} clusters, "
+                f"{reported} of them to report on (an interval needs two); raise `limit`{more}"
             )
+
+
+def splits(study: Study) -> bool:
+    """Whether some items choose and others are reported: not where nothing is swept, nor where the file says
+    not to."""
+    grids = study.operators.present().values()
+    cells = [{tuple((k, v) for k, v in values.items() if k != "seed") for values in g.grid()} for g in grids]
+    return (len(cells) > 1 or len(cells[0]) > 1) and not study.selection.same_items
+
+
+def clusters_of(harness: Harness, limit: int | None) -> dict[str, int]:
+    """How many clusters of each task are evaluated."""
+    return {name: len(set(_clusters(task, limit))) for name, task in _loaded(harness).items()}
 
 
 def _clusters(task: Any, limit: int | None) -> list[str]:

@@ -90,10 +90,18 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
         yield (
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
-            f"{interval(tested['over_best_parent'])} over the best constituent, {tested['best_parent']}, and "
-            f"{interval(tested['over_base'])} over the base{_over_raw(row, tested)}, on the "
-            f"{_counted(tested['tasks'])} {'of their skills' if own else 'of the macro'}{more}.",
+            f"{_against_mean(tested, about)}{interval(tested['over_best_parent'])} over the best "
+            f"constituent, {tested['best_parent']}, and {interval(tested['over_base'])} over the base"
+            f"{_over_raw(row, tested)}, on the {_counted(tested['tasks'])} "
+            f"{'of their skills' if own else 'of the macro'}{more}.",
         )
+
+
+def _against_mean(tested: Mapping[str, Any], about: str) -> str:
+    """The number that "they interfere" goes by."""
+    if _effect(tested, about) != INTERFERE:
+        return ""
+    return f"{interval(tested['gain'])} against the mean of the constituents (Gain), "
 
 
 def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
@@ -122,11 +130,12 @@ def _effect(tested: Mapping[str, Any], about: str) -> str:
     if gap == "unclear" and over_base == "below":
         return "no clear effect on what the best constituent has, and below the base"
     if gap == "below":
-        return "they interfere" if sign(tested["gain"]) == "below" else "below the best constituent"
+        return INTERFERE if sign(tested["gain"]) == "below" else "below the best constituent"
     return _WORDS[about] if gap == "above" else "no clear effect"
 
 
 LEAST = 100  # clusters over all tasks of a set
+INTERFERE = "they interfere"
 _WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
 
 
@@ -171,7 +180,7 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         if all(found["operators"]["operators"][operator]["swept"] for operator in (first, second)):
             text += (
                 f", {spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
-                f"grid points within a point of the best: {interval(row['near'], 'in a hundred')})"
+                f"the share of it within a point of the best differs by {interval(row['near'], '%')})"
             )
         yield "operators", f"{text}."
 
@@ -198,22 +207,32 @@ _PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementa
 
 
 def _ship(found: Summary) -> Iterator[tuple[str, str]]:
+    """The choice is made on the items that choose; it is advice only where the other items bear it out."""
     ship = found["ship"]
-    gap = ship["merge_over_single"]
-    clear = {
-        "above": "clearly better than",
-        "below": "clearly worse than",
-        "unclear": "not clearly different from",
-    }
-    chosen = " on the items that choose" if found["selection"]["split"] else ""
-    compared = f"{clear[sign(gap)]} the best single model{chosen}, {ship['best_single']}: {interval(gap)}"
-    if ship["is_merge"]:
-        yield "ship", f"Ship {ship['model']}: its macro is {compared}."
-        return
-    yield (
-        "ship",
-        f"Ship no merge: {ship['model']} is best; the best merge, {ship['best_merge']}, is {compared}.",
-    )
+    gap, single = ship["merge_over_single"], ship["best_single"]
+    split = found["selection"]["split"]
+    chosen, other = (" on the items that choose", "on the other items ") if split else ("", "")
+    compared = f"{other}{_CLEAR[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}"
+    name, macro = ship["model"], f"its macro is {compared}{_cost(ship)}."
+    if not ship["is_merge"]:
+        yield "ship", f"Ship no merge: {name} is best{chosen}; the best merge, {ship['best_merge']}: {macro}"
+    elif sign(gap) == "above":
+        yield "ship", f"Ship {name}: {macro}"
+    else:
+        yield "ship", f"No merge is clearly worth shipping: {name} is best{chosen}, but {macro}"
+
+
+def _cost(ship: Mapping[str, Any]) -> str:
+    if "retention_over_base" not in ship:
+        return ""
+    return f"; its retention against the base: {interval(ship['retention_over_base'])}"
+
+
+_CLEAR = {
+    "above": "clearly better than",
+    "below": "clearly worse than",
+    "unclear": "not clearly different from",
+}
 
 
 def _cautions(found: Summary) -> Iterator[tuple[str, str]]:

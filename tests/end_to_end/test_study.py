@@ -100,10 +100,20 @@ def test_a_second_run_evaluates_nothing(tiny, copy, evaluated):
 
 
 DAMAGE = {
-    "scores.json": ["", "{}", '{"t": {"score": [NaN], "items": ["a"]}}', None],
+    "scores.json": [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"a": 1}',
+        '{"other": {"score": [1], "items": ["a"]}}',
+        '{"t": {"score": [NaN], "items": ["a"]}}',
+        None,
+    ],
     "key.json": ["{}", None],
-    "timings.json": [None],
-    "results.json": ["[", None],
+    "timings.json": [None, "null"],
+    "results.json": ["[", "null", None],
+    "samples_finance_bench_fpb.jsonl": [None],
 }
 
 
@@ -115,6 +125,60 @@ def test_damaged_results_are_made_again(tiny, copy, evaluated, name, text):
     _, said = helpers.go(tiny, copy)
     assert evaluated == ["math"] and helpers.normal(copy) == before
     assert said[0].startswith(f"{place.name} is damaged (") and said[0].endswith("evaluated again")
+
+
+def test_a_file_in_a_results_place_is_no_result(tiny, copy, evaluated):
+    before = helpers.normal(copy)
+    (place,) = (copy / "points").glob("math-*")
+    shutil.rmtree(place)
+    place.touch()
+    helpers.go(tiny, copy)
+    assert evaluated == ["math"] and helpers.normal(copy) == before
+
+
+@pytest.mark.parametrize("name", ["points", ".locks"])
+def test_a_file_in_the_way_of_a_folder_is_one_line(tiny, tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(RecipeError, match=f"{name} in it is no folder; name another"):
+        helpers.go(tiny, tmp_path)
+
+
+def test_another_study_at_the_same_time_in_the_same_folder(tiny, copy, monkeypatch):
+    """Each answers for itself, and what is in the folder is of one of them."""
+    alone = helpers.summary_of(copy)
+    stages = StudyRun.stages
+    other = {"tasks": ["finance_bench_fpb"], "limit": 8, "name": "other"}
+
+    def meanwhile(run):
+        monkeypatch.setattr(StudyRun, "stages", stages)
+        helpers.go(tiny, copy, **other)
+        assert loading.load(copy).study.name == "other" and set(loading.load(copy).tasks) == {
+            other["tasks"][0]
+        }
+        return stages(run)
+
+    monkeypatch.setattr(StudyRun, "stages", meanwhile)
+    found, _ = helpers.go(tiny, copy)
+    assert found == alone == helpers.summary_of(copy)
+    assert loading.load(copy).study.name == "tiny" and loading.load(copy).limit == 4
+
+
+def test_an_edited_study_that_is_interrupted_leaves_the_last_answer_whole(tiny, copy, monkeypatch):
+    before = helpers.normal(copy)
+
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyRun, "stages", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.go(tiny, copy, tasks=["finance_bench_fpb"])
+    assert helpers.normal(copy) == before and set(loading.load(copy).tasks) == set(helpers.TASKS)
+
+
+def test_two_names_for_the_same_bytes_are_refused(own, tmp_path):
+    shutil.copytree(own / "math", own / "twin")
+    with pytest.raises(RecipeError, match="math and .*twin are the same model, byte by byte"):
+        helpers.go(own, tmp_path / "out", experts={n: {"model": f"{own}/{n}"} for n in ("math", "twin")})
 
 
 def test_an_edited_grid_evaluates_only_new_points(tiny, copy, evaluated):
@@ -286,6 +350,17 @@ def chained(tiny, tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("how", ["altered", "lost"])
+def test_a_selected_merge_that_changed_is_written_again(tiny, chained, tmp_path, how):
+    out = shutil.copytree(chained, tmp_path / "out")
+    first, second = sorted((out / "selected").glob("stage1-*/model.safetensors"))[:2]
+    second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
+    grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
+    _, said = helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
+    assert sum(text.startswith("write ") for text in said) == 1
+    assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
+
+
 def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
     found = helpers.summary_of(chained)
     selected = {c: row["selected"] for c, row in found["combinations"].items()}
@@ -317,7 +392,7 @@ def test_a_selected_checkpoint_has_the_points_own_bytes(chained, tiny, tmp_path)
 
     from mergekit_finance.engine.session import MergeSession
 
-    folder = next((chained / "selected").glob("stage2-*"))
+    folder = next((chained / "selected").glob("stage2-*/config.json")).parent
     text = yaml.safe_load((chained / "points" / folder.name / "recipe.yml").read_text())
     with MergeSession.open(text) as session:
         merged = dict(session.model.named_parameters())
@@ -354,7 +429,7 @@ def refused(models, out, kind, message, device="cpu", **changes):
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
         (DataError, "uplicate task .*finance_bench_fpb.*name a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
-        (RecipeError, "1 items .*none of them to .*on; raise `limit`", {"limit": 1}),
+        (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.; raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):

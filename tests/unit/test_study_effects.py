@@ -220,7 +220,7 @@ def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
     [
         ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "they complement each other: +30.0 points"),
         ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above its constituents, but not clearly above the base: +30.0"),
-        ({"base": 20, "finance": 120, "math": 40, "pair": 60}, "they interfere: -30.0 points"),
+        ({"base": 20, "finance": 120, "math": 40, "pair": 60}, "they interfere: -10.0 points [-13.3, -5.5] against the mean of the constituents (Gain), -30.0 points"),
         ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect: +0.5 points"),
         ({"base": 190, "finance": 119, "math": 40, "pair": 120}, "no clear effect on what the best constituent has, and below the base: +0.5"),
     ],
@@ -312,6 +312,38 @@ def test_recovery_is_said_with_intervals_and_only_where_something_was_lost(tmp_p
     )
     assert "CPT had lost no retention that shows (+0.0 points [" in said["base + math"]
     assert "against the base -60.0 points [" in said["base + math"]
+
+
+def test_what_was_not_named_is_not_said_to_interfere_or_gain(tmp_path):
+    """Its interval is one of many: no claim without a q."""
+    tables = {
+        "j": shares(200, finance=140, math=140, pair=60),
+        "k": shares(200, finance=100, math=40, pair=100),
+    }
+    rows = rows_of(tmp_path, tables, {t: {"skills": ["japanese"]} for t in tables})[PAIR]["tasks"]
+    assert rows["j"]["gain"][2] < 0 and rows["j"]["verdict"] == "below the best"
+    assert rows["k"]["gain"][1] > 0 and rows["k"]["verdict"] == "no clear difference"
+
+
+def test_clusters_that_tasks_share_count_once(tmp_path):
+    same = {"clusters": [f"c{k}" for k in range(60)]}
+    tables = {"direct": shares(60, pair=9), "cot": shares(60, pair=9), "other": shares(70, pair=9)}
+    rows = rows_of(tmp_path, tables, {"direct": same, "cot": same})
+    assert rows[PAIR]["sets"]["macro"]["clusters"] == 130
+
+
+@pytest.mark.parametrize(
+    "gap, words",
+    [
+        ([0.06, 0.02, 0.1], "Ship x: its macro is on the other items clearly better than"),
+        ([-0.12, -0.3, 0.06], "No merge is clearly worth shipping: x is best on the items that choose, but its macro"),
+        ([-0.12, -0.3, -0.06], "No merge is clearly worth shipping: x is best on the items that choose, but its macro"),
+    ],
+)  # fmt: skip
+def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, words):
+    ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "retention_over_base": [-0.1, -0.2, 0.0]}  # fmt: skip
+    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    assert said.startswith(words) and "its retention against the base: -10.0 points [-20.0, +0.0]" in said
 
 
 def test_what_rounds_to_nothing_has_no_minus():
