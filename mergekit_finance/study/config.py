@@ -203,6 +203,10 @@ def _check_starts(study: Study) -> None:
         for key in operator.start:
             if key not in keys:
                 raise ValueError(f"operators.{name}.start: unknown {key!r}; {did_you_mean(key, keys)}")
+        if not any(operator.start.items() <= values.items() for values in operator.grid()):
+            raise ValueError(
+                f"operators.{name}.start: {operator.start} is no point of the grid; name one of it"
+            )
 
 
 def _check_named(study: Study) -> None:

@@ -37,6 +37,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"selection": {"shar": 0.3}}, "unknown key 'selection.shar'. did you mean 'share'? Known: same_items, seed, share"),
         ({"evaluation": {"batchsize": 3}}, "unknown key 'evaluation.batchsize'. did you mean 'batch_size'?"),
         (one("ties", start={"densty": 0.5}), "operators.ties.start: unknown 'densty'; did you mean 'density'? Known: density, lambda"),
+        (one("ties", density=[0.2, 0.4], start={"density": 0.3}), "operators.ties.start: {'density': 0.3} is no point of the grid"),
         # stages and chains
         (TWO, "stages: stage 3 needs 3 experts, there are 2"),
         ({"stages": 4}, "stages.0: Input should be 1, 2 or 3 (given: 4)"),
