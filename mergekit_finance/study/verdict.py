@@ -212,8 +212,8 @@ def _ship(found: Summary) -> Iterator[tuple[str, str]]:
     gap, single = ship["merge_over_single"], ship["best_single"]
     split = found["selection"]["split"]
     chosen, other = (" on the items that choose", "on the other items ") if split else ("", "")
-    compared = f"{other}{_CLEAR[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}"
-    name, macro = ship["model"], f"its macro is {compared}{_cost(ship)}."
+    compared = f"{_CLEAR[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}"
+    name, macro = ship["model"], f"{other}its macro is {compared}{_cost(ship)}."
     if not ship["is_merge"]:
         yield "ship", f"Ship no merge: {name} is best{chosen}; the best merge, {ship['best_merge']}: {macro}"
     elif sign(gap) == "above":

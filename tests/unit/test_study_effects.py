@@ -335,9 +335,9 @@ def test_clusters_that_tasks_share_count_once(tmp_path):
 @pytest.mark.parametrize(
     "gap, words",
     [
-        ([0.06, 0.02, 0.1], "Ship x: its macro is on the other items clearly better than"),
-        ([-0.12, -0.3, 0.06], "No merge is clearly worth shipping: x is best on the items that choose, but its macro"),
-        ([-0.12, -0.3, -0.06], "No merge is clearly worth shipping: x is best on the items that choose, but its macro"),
+        ([0.06, 0.02, 0.1], "Ship x: on the other items its macro is clearly better than"),
+        ([-0.12, -0.3, 0.06], "No merge is clearly worth shipping: x is best on the items that choose, but on the other items its macro"),
+        ([-0.12, -0.3, -0.06], "No merge is clearly worth shipping: x is best on the items that choose, but on the other items its macro"),
     ],
 )  # fmt: skip
 def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, words):
