@@ -1,13 +1,12 @@
 """What the page says in words: what to ship, cautions, choices, versions, hashes."""
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mergekit_finance import __version__
-from mergekit_finance.reporting import labels
+from mergekit_finance.reporting import files, labels
 from mergekit_finance.reporting.stored import Stored
 
 PACKAGES = ("matplotlib", "jinja2")
@@ -79,11 +78,7 @@ def cautions(stored: Stored) -> list[str]:
 
 def results(stored: Stored) -> Mapping[str, Any]:
     """lm-eval's results of the base; nothing where they are gone."""
-    try:
-        found = json.loads((stored.folder("base") / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return files.extra(stored.folder("base") / "results.json")
 
 
 def chosen(stored: Stored) -> list[tuple[str, Pairs]]:
@@ -166,18 +161,19 @@ def recipes(stored: Stored) -> list[dict[str, str]]:
 
 
 def _recipe(stored: Stored, name: str) -> str:
-    path = stored.folder(name) / "recipe.yml"
-    if path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace")
-    import yaml
+    """As the study wrote it, else from the summary."""
+    try:
+        return files.text(stored.folder(name) / "recipe.yml", "replace")
+    except OSError:
+        import yaml
 
-    return yaml.safe_dump(stored.points[name]["recipe"], sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(stored.points[name]["recipe"], sort_keys=False, allow_unicode=True)
 
 
 def versions(stored: Stored) -> Pairs:
     """What the stored results were made with, and what made this page. The page's own machine says nothing of
     the results, so that the same results give the same page anywhere but for these last lines."""
-    key = _stored_json(stored, "key.json")
+    key = files.extra(stored.folder("base") / "key.json")
     of_results = [
         (f"{name}, of the results", str(v)) for name, v in sorted(_mapping(key, "versions").items())
     ]
@@ -200,15 +196,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _stored_json(stored: Stored, name: str) -> Mapping[str, Any]:
-    """A file beside the base's results; nothing where it cannot be read."""
-    try:
-        found = json.loads((stored.folder("base") / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def hashes(stored: Stored) -> list[tuple[str, Pairs]]:

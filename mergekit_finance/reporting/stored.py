@@ -1,7 +1,6 @@
 """A study's folder as the report reads it: summary.json, tasks.json, similarity.json, points/."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import parse, require_folders
+from mergekit_finance.reporting.files import lines, parsed, read, require_own
 from mergekit_finance.reporting.schema import fault
 
 FORMAT = 1
@@ -151,6 +151,7 @@ class Stored:
 def load(out: Path, with_text: bool = False) -> Stored:
     """The finished study in a folder. Raises DataError where there is none."""
     _require(out)
+    require_own(out)
     summary = _summary(out / "summary.json")
     models = [*summary["models"].values(), *summary["points"].values()]
     require_folders(out / "summary.json", (model["folder"] for model in models))
@@ -169,9 +170,9 @@ def _shareable(known: Any) -> bool:
 
 def _samples(path: Path) -> list[Mapping[str, Any]]:
     found: dict[int, Mapping[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else ():
+    for line in lines(path):
         try:
-            row = json.loads(line)
+            row = parsed(line)
             found.setdefault(int(row["doc_id"]), row)
         except (ValueError, TypeError, KeyError):
             continue  # text is an extra: half a line costs texts, not the report
@@ -186,17 +187,6 @@ def _require(out: Path) -> None:
     if (out / "study.json").is_file() or (out / "points").is_dir():
         raise DataError(f"{out}: this study is not finished; run `mergekit-finance study` again, it goes on")
     raise DataError(f"{out}: no study here; run `mergekit-finance study study.yml -o {out}`")
-
-
-def read(path: Path, parser: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """A JSON object, or one line on why not."""
-    try:
-        found = parser(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as wrong:
-        raise DataError(f"{path}: cannot be read ({wrong}); run the study again") from wrong
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not what a study writes; run the study again")
-    return found
 
 
 def _summary(path: Path) -> dict[str, Any]:

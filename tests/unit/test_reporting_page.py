@@ -139,6 +139,33 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, how):
     assert not list(tmp_path.rglob("report.html")) and not list(tmp_path.rglob("figures"))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "points",
+        "points/m1-*",
+        "points/m0-*/scores.json",
+        "points/m0-*/results.json",
+        "points/m0-*/key.json",
+        "points/m2-*/samples_finance_bench_fpb.jsonl",
+        "points/stage1-finance-ta-lambda0.4-*/recipe.yml",
+        "similarity.json",
+        "summary.json",
+        "tasks.json",
+    ],
+)
+def test_links_are_not_followed_into_the_page(tmp_path, path):
+    """Else the page that is shown to others holds a file from elsewhere."""
+    out, elsewhere = study(tmp_path / "out"), tmp_path / "elsewhere"
+    (next(out.glob("points/m0-*")) / "key.json").write_text("{}")
+    place = next(out.glob(path))
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    done = report(out)
+    assert done.exit_code == 1 and f"{place}: is a link" in done.output
+    assert len(done.output.strip().splitlines()) == 1 and not (out / "report.html").exists()
+
+
 def test_results_of_run_are_refused_by_name(tmp_path):
     (tmp_path / "gain.json").write_text("{}")
     assert "mergekit-finance run" in report(tmp_path).output
