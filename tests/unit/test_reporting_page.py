@@ -266,6 +266,16 @@ def test_figures_are_written_into_a_folder_only(tmp_path, kind):
     assert len(done.output.strip().splitlines()) == 1 and not list(place.iterdir())
 
 
+@pytest.mark.parametrize("name", ["report.html", "figures/1-stages.png", "figures/7-layers.svg"])
+def test_a_folder_in_the_way_is_named_before_anything_is_written(tmp_path, name):
+    out = study(tmp_path / "out")
+    (out / name).mkdir(parents=True)
+    before = sorted(out.rglob("*"))
+    done = report(out)
+    assert done.exit_code == 1 and f"{out / name}: is a folder" in done.output
+    assert len(done.output.strip().splitlines()) == 1 and sorted(out.rglob("*")) == before
+
+
 def test_text_is_shown_only_if_both_files_say_so(tmp_path):
     out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["tasks"]["finance_bench_fpb"].update(text_may_be_shared=False))
