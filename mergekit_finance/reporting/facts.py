@@ -7,6 +7,7 @@ from typing import Any
 
 from mergekit_finance import __version__
 from mergekit_finance.reporting import files, labels
+from mergekit_finance.reporting.schema import MOST
 from mergekit_finance.reporting.stored import Stored
 
 PACKAGES = ("matplotlib", "jinja2")
@@ -60,8 +61,7 @@ def cautions(stored: Stored) -> list[str]:
         found.append(
             f"Only the first {stored.summary['limit']} items of every task were asked (a random sample)."
         )
-    cut = results(stored).get("truncated_prompts") or {}
-    for task, number in sorted(cut.items()):
+    for task, number in sorted(_mapping(results(stored), "truncated_prompts").items()):
         if number:
             found.append(f"{labels.task(task)}: {number} prompts did not fit the context and were cut.")
     if stored.study.get("source") in ("lab", "sample"):
@@ -135,8 +135,12 @@ def numbers(stored: Stored) -> str:
 
 
 def _grid(grid: Mapping[str, Any]) -> str:
-    named = [f"{k} {', '.join(f'{v:g}' for v in vs)}" for k, vs in grid.items() if isinstance(vs, list)]
+    named = [f"{k} {', '.join(map(_value, vs))}" for k, vs in grid.items() if isinstance(vs, list)]
     return "; ".join(name.replace("lambda", "λ") for name in named)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and abs(value) <= MOST else str(value)
 
 
 def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
@@ -146,7 +150,7 @@ def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
         ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
         ("resamples", str(stored.study.get("resamples", ""))),
     ]
-    if "mean" in optimism and (stored.splits or split.get("same_items")):
+    if optimism.get("mean") is not None and (stored.splits or split.get("same_items")):
         gap = f"{labels.points(optimism['mean'], sign=True)} points"
         found.append(("what choosing and reporting on the same items would have flattered", gap))
     return found
@@ -200,8 +204,7 @@ def _version(name: str) -> str:
 
 def hashes(stored: Stored) -> list[tuple[str, Pairs]]:
     """What was merged, which tasks, which results: each by its hash."""
-    known, models = results(stored), stored.summary["models"].items()
-    tasks = known.get("task_hashes") or {}
+    tasks, models = _mapping(results(stored), "task_hashes"), stored.summary["models"].items()
     of_models = [(name, f"{model['reference']}  {model.get('fingerprint', '')}") for name, model in models]
     of_tasks = [(labels.task(task), _of_task(stored, task, tasks)) for task in stored.tasks]
     of_points = [(name, str(stored.points[name]["folder"])) for name in stored.selected]

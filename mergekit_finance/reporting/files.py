@@ -7,6 +7,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError
 
+DEEPEST = 100  # a study's own files nest less than ten deep
 Parser = Callable[[str], Any]
 
 
@@ -38,11 +39,24 @@ def lines(path: Path) -> list[str]:
 
 
 def parsed(content: str, parser: Parser = json.loads) -> Any:
-    """JSON. Raises ValueError, also where it nests too deep for Python."""
+    """JSON. Raises ValueError, also where it nests so deep that Python cannot read it, or not show it."""
     try:
-        return parser(content)
+        found = parser(content)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    if _deep(found):
+        raise ValueError("nested too deep")
+    return found
+
+
+def _deep(content: Any) -> bool:
+    level = [content] if isinstance(content, dict | list) else []
+    for _ in range(DEEPEST):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [child for part in parts for child in part if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def read(path: Path, parser: Parser = json.loads) -> dict[str, Any]:

@@ -83,7 +83,10 @@ def _texts(stored: Stored, task: str) -> list[Text]:
     replies = [replies_of(stored.folder(name), task) for name in shown(stored)]
     if not first or any(len(column) != len(first) for column in replies):
         return []
-    return [_text(row, of_item) for row, of_item in zip(first, zip(*replies, strict=True), strict=True)]
+    try:
+        return [_text(row, of_item) for row, of_item in zip(first, zip(*replies, strict=True), strict=True)]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return []  # not what lm-eval writes: no texts, and the page all the same
 
 
 def _text(row: Mapping[str, Any], replies: Sequence[Any]) -> Text:
@@ -115,7 +118,7 @@ def replies_of(folder: Path, task: str) -> list[Any]:
         try:
             place = int(decoder.raw_decode(line, _past(line, number, NUMBER))[0])
             found.setdefault(place, decoder.raw_decode(line, _past(line, value, KEY))[0])
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue  # text is an extra: half a line costs texts, not the report
     return [found[place] for place in sorted(found)]
 
