@@ -170,6 +170,30 @@ def test_a_column_of_names_is_sorted_from_a_first(browser, plain):
     assert sorted_by(browser, "operator", 1) == sorted(found, key=str.lower, reverse=True)
 
 
+TURN = "\u202e"  # right-to-left override
+ORDERED = """
+const after = (bdi) => {
+  const range = document.createRange(), text = bdi.nextSibling;
+  const left = (i) => { range.setStart(text, i); range.setEnd(text, i + 1); return range.getBoundingClientRect().left; };
+  return text.textContent.slice(0, 6) + (text.length < 5 || left(1) < left(4) ? "" : " is turned");
+};
+return [...document.querySelectorAll("h1 bdi, .ship dt bdi, .ship .note bdi")].map(after);
+"""
+
+
+def test_a_name_that_turns_the_text_turns_only_itself(browser, tmp_path):
+    out = study(tmp_path / "out", names={"math": f"ma{TURN}th"})
+    summary = json.loads((out / "summary.json").read_text())
+    summary["study"]["name"] = f"ti{TURN}ny"
+    summary["ship"] |= {"model": f"ma{TURN}th", "best_single": f"ma{TURN}th"}
+    (out / "summary.json").write_text(json.dumps(summary))
+    show(browser, page_of(out))
+    assert browser.execute_script(ORDERED) == [": what", ")", ": the "]
+    assert browser.title.startswith("\u2068ti\u202eny\u2069: what")
+    how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
+    assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
+
+
 def test_the_item_browser_works_by_keyboard(browser, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
