@@ -1,13 +1,13 @@
 """What the page says in words: what to ship, cautions, choices, versions, hashes."""
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mergekit_finance import __version__
-from mergekit_finance.reporting import labels
+from mergekit_finance.reporting import files, labels
+from mergekit_finance.reporting.schema import MOST
 from mergekit_finance.reporting.stored import Stored
 
 PACKAGES = ("matplotlib", "jinja2")
@@ -62,8 +62,7 @@ def cautions(stored: Stored) -> list[str]:
         found.append(
             f"Only the first {stored.summary['limit']} items of every task were asked (a random sample)."
         )
-    cut = results(stored).get("truncated_prompts") or {}
-    for task, number in sorted(cut.items()):
+    for task, number in sorted(_mapping(results(stored), "truncated_prompts").items()):
         if number:
             found.append(f"{labels.task(task)}: {number} prompts did not fit the context and were cut.")
     if stored.study.get("source") in ("lab", "sample"):
@@ -80,11 +79,7 @@ def cautions(stored: Stored) -> list[str]:
 
 def results(stored: Stored) -> Mapping[str, Any]:
     """lm-eval's results of the base; nothing where they are gone."""
-    try:
-        found = json.loads((stored.folder("base") / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return files.extra(stored.folder("base") / "results.json")
 
 
 def chosen(stored: Stored) -> list[tuple[str, Pairs]]:
@@ -141,8 +136,12 @@ def numbers(stored: Stored) -> str:
 
 
 def _grid(grid: Mapping[str, Any]) -> str:
-    named = [f"{k} {', '.join(f'{v:g}' for v in vs)}" for k, vs in grid.items() if isinstance(vs, list)]
+    named = [f"{k} {', '.join(map(_value, vs))}" for k, vs in grid.items() if isinstance(vs, list)]
     return "; ".join(name.replace("lambda", "λ") for name in named)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and abs(value) <= MOST else str(value)
 
 
 def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
@@ -152,7 +151,7 @@ def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
         ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
         ("resamples", str(stored.study.get("resamples", ""))),
     ]
-    if "mean" in optimism and (stored.splits or split.get("same_items")):
+    if optimism.get("mean") is not None and (stored.splits or split.get("same_items")):
         gap = f"{labels.points(optimism['mean'], sign=True)} points"
         found.append(("what choosing and reporting on the same items would have flattered", gap))
     return found
@@ -167,18 +166,19 @@ def recipes(stored: Stored) -> list[dict[str, str]]:
 
 
 def _recipe(stored: Stored, name: str) -> str:
-    path = stored.folder(name) / "recipe.yml"
-    if path.is_file():
-        return path.read_text(encoding="utf-8", errors="replace")
-    import yaml
+    """As the study wrote it, else from the summary."""
+    try:
+        return files.text(stored.folder(name) / "recipe.yml", "replace")
+    except OSError:
+        import yaml
 
-    return yaml.safe_dump(stored.points[name]["recipe"], sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(stored.points[name]["recipe"], sort_keys=False, allow_unicode=True)
 
 
 def versions(stored: Stored) -> Pairs:
     """What the stored results were made with, and what made this page. The page's own machine says nothing of
     the results, so that the same results give the same page anywhere but for these last lines."""
-    key = _stored_json(stored, "key.json")
+    key = files.extra(stored.folder("base") / "key.json")
     of_results = [
         (f"{name}, of the results", str(v)) for name, v in sorted(_mapping(key, "versions").items())
     ]
@@ -203,19 +203,9 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _stored_json(stored: Stored, name: str) -> Mapping[str, Any]:
-    """A file beside the base's results; nothing where it cannot be read."""
-    try:
-        found = json.loads((stored.folder("base") / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def hashes(stored: Stored) -> list[tuple[str, Pairs]]:
     """What was merged, which tasks, which results: each by its hash."""
-    known, models = results(stored), stored.summary["models"].items()
-    tasks = known.get("task_hashes") or {}
+    tasks, models = _mapping(results(stored), "task_hashes"), stored.summary["models"].items()
     of_models = [(name, f"{model['reference']}  {model.get('fingerprint', '')}") for name, model in models]
     of_tasks = [(labels.task(task), _of_task(stored, task, tasks)) for task in stored.tasks]
     of_points = [(name, str(stored.points[name]["folder"])) for name in stored.selected]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance.reporting import labels
+from mergekit_finance.reporting import files, labels
 from mergekit_finance.reporting.stored import Stored
 
 LONGEST_PROMPT, LONGEST_ANSWER = 2400, 700
@@ -83,7 +83,10 @@ def _texts(stored: Stored, task: str) -> list[Text]:
     replies = [replies_of(stored.folder(name), task) for name in shown(stored)]
     if not first or any(len(column) != len(first) for column in replies):
         return []
-    return [_text(row, of_item) for row, of_item in zip(first, zip(*replies, strict=True), strict=True)]
+    try:
+        return [_text(row, of_item) for row, of_item in zip(first, zip(*replies, strict=True), strict=True)]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return []  # not what lm-eval writes: no texts, and the page all the same
 
 
 def _text(row: Mapping[str, Any], replies: Sequence[Any]) -> Text:
@@ -108,17 +111,14 @@ KEY, NUMBER = '"filtered_resps":', '"doc_id":'
 def replies_of(folder: Path, task: str) -> list[Any]:
     """`filtered_resps` of every item, in the rows' order. A quote inside a JSON string has a backslash
     before it, so these keys are found without parsing the rest of a line, which would take long."""
-    path = folder / f"samples_{task}.jsonl"
-    if not path.is_file():
-        return []
     found: dict[int, Any] = {}
     decoder = json.JSONDecoder()
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in files.lines(folder / f"samples_{task}.jsonl"):
         value, number = line.rfind(KEY), line.find(NUMBER)
         try:
             place = int(decoder.raw_decode(line, _past(line, number, NUMBER))[0])
             found.setdefault(place, decoder.raw_decode(line, _past(line, value, KEY))[0])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue  # text is an extra: half a line costs texts, not the report
     return [found[place] for place in sorted(found)]
 

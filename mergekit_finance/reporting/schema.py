@@ -1,10 +1,14 @@
-"""What the report reads of summary.json; more may be there."""
+"""What the report reads of a study's files; more may be there."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Triple = tuple[float, float, float]  # value, low, high
+MOST = 10**12  # beyond it there is no number of ours, and figures overflow
+Number = Annotated[float, Field(strict=True, ge=-MOST, le=MOST)]  # which no infinity and no NaN is
+Whole = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]  # value, low, high
 
 
 class _Part(BaseModel):
@@ -15,22 +19,26 @@ class Model(_Part):
     reference: str
     folder: str
     macro: Triple
-    scores: dict[str, float]
+    scores: dict[str, Number]
     retention: Triple | None = None
+    probes: Triple | None = None
 
 
 class Point(_Part):
-    stage: int
+    stage: Whole
     combination: list[str] = Field(min_length=1)
     operator: str
-    values: dict[str, float] = Field(min_length=1)
+    values: dict[str, Number] = Field(min_length=1)
     parents: list[str]
     folder: str
     recipe: dict[str, Any]
     macro: Triple
-    macro_on_selection: float
-    scores: dict[str, float]
+    macro_on_selection: Number
+    macro_gain: Number | None = None
+    macro_og: Number | None = None
+    scores: dict[str, Number]
     retention: Triple | None = None
+    probes: Triple | None = None
 
 
 class TaskSet(_Part):
@@ -40,15 +48,20 @@ class TaskSet(_Part):
     og: Triple
     over_best_parent: Triple
     best_parent: str
+    p_over_best_parent: Number | None = None
+    mde: Number | None = None
 
 
 class TaskEffect(_Part):
-    items: int
-    clusters: int
+    items: Whole
+    clusters: Whole
     score: Triple
-    parents: dict[str, float]
+    parents: dict[str, Number]
     gain: Triple
     og: Triple
+    p_og: Number | None = None
+    q_og: Number | None = None
+    verdict: str = ""
 
 
 class Selected(_Part):
@@ -58,14 +71,16 @@ class Selected(_Part):
 
 
 class Combination(_Part):
-    stage: int
+    stage: Whole
     selected: str
     by_operator: dict[str, str]
+    named_tasks: list[str] | None = None
 
 
 class Task(_Part):
     kind: str
-    items: int
+    items: Whole
+    skills: list[str] | None = None
 
 
 class Ship(_Part):
@@ -87,10 +102,55 @@ class Expert(_Part):
     skills: list[str] = []
 
 
+class Share(_Part):
+    """Of study.selection: which items choose hyperparameters."""
+
+    share: Number | None = None
+    seed: Annotated[int, Field(strict=True)] | None = None
+
+
 class Study(_Part):
     base: str
     experts: dict[str, Expert]
-    operators: dict[str, Any]
+    operators: dict[str, dict[str, Any] | None]
+    name: str | None = None
+    tasks: list[str] = []
+    selection: Share = Share()
+
+
+class Optimism(_Part):
+    mean: Number | None = None
+
+
+class Selection(_Part):
+    split: bool | None = None
+    same_items: bool | None = None
+    optimism_of_choosing_and_reporting_on_the_same_items: Optimism | None = None
+
+
+class Before(_Part):
+    """A combination's similarity before the merge."""
+
+    combination: str
+    stage: Whole
+    point: str
+    l2: Number | None = None
+    cosine: Number | None = None
+    headroom: Number | None = None
+
+
+class Correlation(_Part):
+    over: str
+    predictor: str
+    outcome: str
+    n: Whole
+    rho: Number | None = None
+    p: Number | None = None
+
+
+class Predictors(_Part):
+    combinations: list[Before] | None = None
+    correlations: list[Correlation] | None = None
 
 
 class Summary(_Part):
@@ -99,20 +159,70 @@ class Summary(_Part):
     selected: dict[str, Selected]
     combinations: dict[str, Combination] = Field(min_length=1)
     tasks: dict[str, Task] = Field(min_length=1)
-    selection: dict[str, Any]
+    selection: Selection
     ship: Ship
     study: Study
     verdict: list[Sentence]
+    limit: Number | None = None
+    similarity: Predictors | None = None
+
+
+class Pair(_Part):
+    a: str
+    b: str
+    l2: Number | None = None
+    cosine: Number | None = None
+    sign_conflicts: Number | None = None
+
+
+class Vector(_Part):
+    relative_norm: Number | None = None
+
+
+class Layer(_Part):
+    pairs: list[Pair] = []
+    task_vector_pairs: list[Pair] = []
+    task_vectors: dict[str, Vector | None] = {}
+
+
+class Similarity(_Part):
+    """similarity.json"""
+
+    base: str | None = None
+    models: list[str] = []
+    layers: dict[str, Layer] | None = None
+
+
+class Rows(_Part):
+    """A task in scores.json."""
+
+    items: list[str | int] = Field(min_length=1)
+    clusters: list[str | int]
+    correct: list[Number | bool]
 
 
 def fault(content: Any) -> str | None:
     """The first thing that is wrong with a summary, in a few words."""
+    return misfit(Summary, content) or _unknown(Summary.model_validate(content))
+
+
+def misfit(kind: type[BaseModel], content: Any) -> str | None:
+    """The first thing that is not of its type, in one line."""
     try:
-        found = Summary.model_validate(content)
+        kind.model_validate(content)
     except ValidationError as wrong:
         first = wrong.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
-    return _unknown(found)
+        place = ".".join(map(str, first["loc"]))[:100] or "content"
+        return " ".join(f"{place}: {first['msg']}".split())
+    return None
+
+
+def fault_of_rows(content: Any) -> str | None:
+    """The first thing that is wrong with a task's columns."""
+    if wrong := misfit(Rows, content):
+        return wrong
+    long = {len(content[key]) for key in ("items", "clusters", "correct")}
+    return None if len(long) == 1 else "columns of different lengths"
 
 
 def _unknown(found: Summary) -> str | None:
@@ -126,7 +236,17 @@ def _unknown(found: Summary) -> str | None:
     for name, row in found.selected.items():
         if "macro" not in row.sets or found.tasks.keys() - row.tasks.keys():
             return f"selected.{name}: tasks are missing"
-    return _of_models(found)
+    return next(_of_others(found), None) or _of_models(found)
+
+
+def _of_others(found: Summary) -> Iterator[str]:
+    """Tasks and points that the figures look up."""
+    for name, known in found.combinations.items():
+        for task in sorted(set(known.named_tasks or ()) - found.tasks.keys()):
+            yield f"combinations.{name}: {task!r} is no task of the study"
+    for row in (found.similarity.combinations if found.similarity else None) or ():
+        if row.point not in found.selected:
+            yield f"similarity: {row.point!r} is no selected point"
 
 
 def _of_models(found: Summary) -> str | None:

@@ -1,7 +1,6 @@
 """A study's folder as the report reads it: summary.json, tasks.json, similarity.json, points/."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import parse, require_folders
-from mergekit_finance.reporting.schema import fault
+from mergekit_finance.reporting.files import lines, parsed, read, refuse_link, require_own
+from mergekit_finance.reporting.schema import Similarity, fault, fault_of_rows, misfit
 
 FORMAT = 1
 KINDS = ("tasks", "probes", "retention")
@@ -90,29 +90,25 @@ class Stored:
     def scores(self, name: str) -> Mapping[str, Columns]:
         """A model's columns by task: items, clusters, correct."""
         if name not in self._scores:
-            self._scores[name] = read(self.folder(name) / "scores.json")
+            path = self.folder(name) / "scores.json"
+            self._scores[name] = _columns(path, read(path, parse), self.tasks)
         return self._scores[name]
 
     def right(self, name: str, task: str) -> list[bool]:
         """Of every item, whether the model is right."""
-        return [float(value) > 0.5 for value in self._columns(name, task)["correct"]]
+        return [float(value) > 0.5 for value in self.scores(name)[task]["correct"]]
 
     def items(self, task: str) -> list[str]:
-        return [str(item) for item in self._columns(self.singles[0], task)["items"]]
-
-    def _columns(self, name: str, task: str) -> Columns:
-        columns = self.scores(name).get(task)
-        if not isinstance(columns, dict) or not {"items", "clusters", "correct"} <= columns.keys():
-            raise DataError(f"{self.folder(name)}/scores.json: no task {task!r}; run the study again")
-        return columns
+        return [str(item) for item in self.scores(self.singles[0])[task]["items"]]
 
     @cached_property
     def _sides(self) -> dict[str, Sequence[bool]]:
         from mergekit_finance.study.split import sides
 
         chosen = self.study["selection"]
-        datasets = {task: str(known.get("dataset", task)) for task, known in self.summary["tasks"].items()}
-        return sides(self.scores(self.singles[0]), datasets, chosen["share"], chosen["seed"])
+        known = self.summary["tasks"]
+        datasets = {task: str(known[task].get("dataset", task)) for task in self.tasks}
+        return sides(self.scores(self.singles[0]), datasets, chosen["share"], chosen.get("seed") or 0)
 
     @property
     def splits(self) -> bool:
@@ -130,7 +126,7 @@ class Stored:
 
     def chooses(self, task: str) -> list[bool]:
         """Of every item, whether it chose hyperparameters and is therefore not reported."""
-        if not self.splits or "share" not in self.study.get("selection", {}):
+        if not self.splits or self.study.get("selection", {}).get("share") is None:
             return [False] * len(self.items(task))
         return [bool(side) for side in self._sides[task]]
 
@@ -151,14 +147,14 @@ class Stored:
 def load(out: Path, with_text: bool = False) -> Stored:
     """The finished study in a folder. Raises DataError where there is none."""
     _require(out)
+    require_own(out)
     summary = _summary(out / "summary.json")
     models = [*summary["models"].values(), *summary["points"].values()]
     require_folders(out / "summary.json", (model["folder"] for model in models))
     tasks = read(out / "tasks.json")
     said = [{name: _shareable(known) for name, known in x.items()} for x in (tasks, summary["tasks"])]
     shareable = {name: may and said[1].get(name, False) for name, may in said[0].items()}
-    path = out / "similarity.json"
-    stored = Stored(out, summary, shareable, read(path) if path.is_file() else {}, with_text)
+    stored = Stored(out, summary, shareable, _similarity(out / "similarity.json"), with_text)
     _require_results(stored)
     return stored
 
@@ -169,11 +165,11 @@ def _shareable(known: Any) -> bool:
 
 def _samples(path: Path) -> list[Mapping[str, Any]]:
     found: dict[int, Mapping[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else ():
+    for line in lines(path):
         try:
-            row = json.loads(line)
+            row = parsed(line)
             found.setdefault(int(row["doc_id"]), row)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue  # text is an extra: half a line costs texts, not the report
     return [found[place] for place in sorted(found)]
 
@@ -188,17 +184,6 @@ def _require(out: Path) -> None:
     raise DataError(f"{out}: no study here; run `mergekit-finance study study.yml -o {out}`")
 
 
-def read(path: Path, parser: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """A JSON object, or one line on why not."""
-    try:
-        found = parser(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as wrong:
-        raise DataError(f"{path}: cannot be read ({wrong}); run the study again") from wrong
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not what a study writes; run the study again")
-    return found
-
-
 def _summary(path: Path) -> dict[str, Any]:
     found = read(path, parse)
     if found.get("format") != FORMAT:
@@ -208,6 +193,25 @@ def _summary(path: Path) -> dict[str, Any]:
     if wrong := fault(found):
         raise DataError(f"{path}: not what this version writes ({wrong}); run the study again")
     return found
+
+
+def _similarity(path: Path) -> dict[str, Any]:
+    """Nothing where it was not measured."""
+    refuse_link(path)
+    found = read(path, parse) if path.is_file() else {}
+    if wrong := misfit(Similarity, found):
+        raise DataError(f"{path}: not what this version writes ({wrong}); run the study again")
+    return found
+
+
+def _columns(path: Path, found: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Columns]:
+    """The study's tasks in scores.json."""
+    for task in tasks:
+        if task not in found:
+            raise DataError(f"{path}: no task {task!r}; run the study again")
+        if wrong := fault_of_rows(found[task]):
+            raise DataError(f"{path}: {task}: not what a study writes ({wrong}); run the study again")
+    return {task: found[task] for task in tasks}
 
 
 def _require_results(stored: Stored) -> None:

@@ -15,7 +15,7 @@ class Cell:
     """What a cell says, what it sorts by, how it looks: plain, number, good or bad."""
 
     text: str
-    order: str | float
+    order: str | float | None  # a number sorts as one; of None the text, and an empty cell stands last
     look: str = ""
 
 
@@ -37,14 +37,14 @@ def plain(text: Any) -> Cell:
 
 def number(value: float | None, digits: int = 1, scale: float = 1) -> Cell:
     if value is None:
-        return Cell("", float("-inf"), "number")
+        return Cell("", None, "number")
     return Cell(f"{scale * value:.{digits}f}", value, "number")
 
 
 def ranged(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
     """Value and interval; of a difference, good or bad where the interval is on one side of nothing."""
     if not numbers:
-        return Cell("", float("-inf"), "number")
+        return Cell("", None, "number")
     look = "good" if numbers[1] > LEVEL else "bad" if numbers[2] < LEVEL else ""
     return Cell(labels.interval(numbers, sign), numbers[0], f"number {look if sign else ''}".strip())
 

@@ -14,17 +14,26 @@ PAGE = "report.html"
 def build(out: Path, with_text: bool = False) -> list[Path]:
     """Read OUT, write OUT/report.html and OUT/figures/; returns what was written."""
     stored = load(out, with_text)
-    _refuse(out / "figures")
+    _refuse(out)
     made = contents(stored)
     _write(out, made)
     _remove_stale(out, made)
     return [out / name for name in made]
 
 
-def _refuse(folder: Path) -> None:
-    """Nothing is written through a link, nor where a file is in the way."""
+def _refuse(out: Path) -> None:
+    """Nothing is written through a link, nor where something is in the way: looked at before any of it is."""
+    folder = out / "figures"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise DataError(f"{folder}: is a link or no folder; remove it, the report writes its figures there")
+    for place in (out / PAGE, *(out / name for name in _pictures())):
+        if place.is_dir() and not place.is_symlink():
+            raise DataError(f"{place}: is a folder; remove it, the report writes a file there")
+
+
+def _pictures() -> list[str]:
+    """Every figure that a report may have, as a path in OUT."""
+    return [f"figures/{name}.{ending}" for name in figures.NAMES for ending in ("png", "svg")]
 
 
 def contents(stored: Stored) -> dict[str, bytes]:
@@ -60,7 +69,6 @@ def _beside(place: Path) -> Path:
 
 def _remove_stale(out: Path, made: Mapping[str, bytes]) -> None:
     """A figure of ours that the study has no results for any more."""
-    for name in figures.NAMES:
-        for ending in ("png", "svg"):
-            if f"figures/{name}.{ending}" not in made:
-                (out / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
+    for name in _pictures():
+        if name not in made:
+            (out / name).unlink(missing_ok=True)

@@ -134,6 +134,66 @@ def test_tables_sort_and_filter(browser, plain):
     assert len(shown) == 4 and all("TIES" in row.text for row in shown)
 
 
+def sorted_by(browser, title, clicks):
+    """The texts of a column of "All points" after so many clicks on its head."""
+    heads = [head.get_attribute("textContent") for head in find(browser, "#table-points th")]
+    place = heads.index(title)
+    for _ in range(clicks):
+        find(browser, "#table-points button.sort")[place].click()
+    cells = (
+        f"[...document.querySelectorAll('#table-points tbody tr')].map((r) => r.cells[{place}].textContent)"
+    )
+    return browser.execute_script(f"return {cells}")
+
+
+@pytest.mark.parametrize("clicks", [1, 2])
+@pytest.mark.parametrize("title", ["on selection items", "Macro-Gain", "Macro-OG"])
+def test_empty_cells_stand_last_whichever_way_a_column_is_sorted(browser, tmp_path, title, clicks):
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.1, 0.5, 0.3, 0.9]})
+    summary = json.loads((out / "summary.json").read_text())
+    for i, point in enumerate(summary["points"].values()):
+        point |= {key: (7 * i % 16 - 8) / 100 for key in ("macro_on_selection", "macro_gain", "macro_og")}
+    (out / "summary.json").write_text(json.dumps(summary))
+    show(browser, page_of(out))
+    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    found = sorted_by(browser, title, clicks)
+    assert found[-4:] == [""] * 4 and "" not in found[:-4]  # the base and three experts have no Gain
+    values = [float(text) for text in found[:-4]]
+    assert len(set(values)) == 16 and values == sorted(values, reverse=clicks == 1)
+
+
+def test_a_column_of_names_is_sorted_from_a_first(browser, plain):
+    show(browser, plain)
+    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    found = sorted_by(browser, "operator", 1)
+    assert found == sorted(found, key=str.lower) and {"TIES", "none"} <= set(found)
+    assert sorted_by(browser, "operator", 1) == sorted(found, key=str.lower, reverse=True)
+
+
+TURN = "\u202e"  # right-to-left override
+ORDERED = """
+const after = (bdi) => {
+  const range = document.createRange(), text = bdi.nextSibling;
+  const left = (i) => { range.setStart(text, i); range.setEnd(text, i + 1); return range.getBoundingClientRect().left; };
+  return text.textContent.slice(0, 6) + (text.length < 5 || left(1) < left(4) ? "" : " is turned");
+};
+return [...document.querySelectorAll("h1 bdi, .ship dt bdi, .ship .note bdi")].map(after);
+"""
+
+
+def test_a_name_that_turns_the_text_turns_only_itself(browser, tmp_path):
+    out = study(tmp_path / "out", names={"math": f"ma{TURN}th"})
+    summary = json.loads((out / "summary.json").read_text())
+    summary["study"]["name"] = f"ti{TURN}ny"
+    summary["ship"] |= {"model": f"ma{TURN}th", "best_single": f"ma{TURN}th"}
+    (out / "summary.json").write_text(json.dumps(summary))
+    show(browser, page_of(out))
+    assert browser.execute_script(ORDERED) == [": what", ")", ": the "]
+    assert browser.title.startswith("\u2068ti\u202eny\u2069: what")
+    how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
+    assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
+
+
 def test_the_item_browser_works_by_keyboard(browser, tmp_path):
     from selenium.webdriver.common.keys import Keys
 

@@ -9,7 +9,7 @@ import pytest
 from reporting_helpers import study
 
 from mergekit_finance.reporting import figures, labels
-from mergekit_finance.reporting.figures import curves, sheets, style
+from mergekit_finance.reporting.figures import curves, layers, retention, sheets, style
 from mergekit_finance.reporting.stored import load
 
 
@@ -43,6 +43,27 @@ def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
     summary["similarity"] = {}
     (out / "summary.json").write_text(json.dumps(summary))
     assert [d.name[0] for d in figures.drawn(load(out))] == ["1", "2", "3", "4"]
+
+
+def test_a_layer_whose_name_only_looks_like_a_number_stands_last(tmp_path):
+    import json
+
+    out = study(tmp_path / "out")
+    found = json.loads((out / "similarity.json").read_text())
+    found["layers"] = {name: found["layers"]["0"] for name in ("²", "10", "2")}
+    (out / "similarity.json").write_text(json.dumps(found))
+    axes = layers.draw(load(out)).figure.axes[0]
+    assert [str(x) for x in axes.lines[0].get_xdata(orig=True)] == ["2", "10", "²"]
+
+
+def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
+    import json
+
+    out = study(tmp_path / "out")
+    summary = json.loads((out / "summary.json").read_text())
+    next(iter(summary["points"].values()))["retention"] = None
+    (out / "summary.json").write_text(json.dumps(summary))
+    assert retention.draw(load(out)) is None
 
 
 def test_japanese_names_have_glyphs(tmp_path):

@@ -139,6 +139,162 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, how):
     assert not list(tmp_path.rglob("report.html")) and not list(tmp_path.rglob("figures"))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "points",
+        "points/m1-*",
+        "points/m0-*/scores.json",
+        "points/m0-*/results.json",
+        "points/m0-*/key.json",
+        "points/m2-*/samples_finance_bench_fpb.jsonl",
+        "points/stage1-finance-ta-lambda0.4-*/recipe.yml",
+        "similarity.json",
+        "summary.json",
+        "tasks.json",
+    ],
+)
+def test_links_are_not_followed_into_the_page(tmp_path, path):
+    """Else the page that is shown to others holds a file from elsewhere."""
+    out, elsewhere = study(tmp_path / "out"), tmp_path / "elsewhere"
+    (next(out.glob("points/m0-*")) / "key.json").write_text("{}")
+    place = next(out.glob(path))
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    done = report(out)
+    assert done.exit_code == 1 and f"{place}: is a link" in done.output
+    assert len(done.output.strip().splitlines()) == 1 and not (out / "report.html").exists()
+
+
+DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+FPB = "finance_bench_fpb"
+
+
+def first(found):
+    return next(iter(found.values()))
+
+
+def expert(summary):
+    return first(summary["study"]["experts"])
+
+
+def effects(summary):
+    return first(first(summary["selected"])["tasks"])
+
+
+OF_SCORES = {
+    "a word": lambda rows: rows.update(correct=["x"] * 6),
+    "null": lambda rows: rows.update(correct=[None] * 6),
+    "a huge number": lambda rows: rows.update(correct=[10**400] * 6),
+    "one number": lambda rows: rows.update(correct=1.0),
+    "NaN": lambda rows: rows.update(correct=[float("nan")] * 6),
+    "no items": lambda rows: rows.update(items=None),
+    "nothing asked": lambda rows: rows.update(items=[], clusters=[], correct=[]),
+    "lists as clusters": lambda rows: rows.update(clusters=[[1]] * 6),
+    "too few clusters": lambda rows: rows["clusters"].pop(),
+}
+OF_SIMILARITY = {
+    "a list": lambda s: s.update(layers=[1]),
+    "a number": lambda s: s["layers"].update({"0": 5}),
+    "no models": lambda s: s.update(models=None),
+    "a word": lambda s: s["layers"]["0"]["pairs"][0].update(l2="far"),
+}
+OF_SUMMARY = {
+    "similarity a list": lambda s: s.update(similarity=[1]),
+    "rho a word": lambda s: s["similarity"]["correlations"][0].update(rho="high"),
+    "an unknown point": lambda s: s["similarity"]["combinations"][0].update(point="x"),
+    "l2 a word": lambda s: s["similarity"]["combinations"][0].update(l2="far"),
+    "stage a list": lambda s: s["similarity"]["combinations"][0].update(stage=[1]),
+    "stage a list of a combination": lambda s: first(s["combinations"]).update(stage=[1]),
+    "share a word": lambda s: s["study"].update(selection={"share": "some", "seed": "0"}),
+    "selection of words": lambda s: s["study"].update(selection="some"),
+    "skills a number": lambda s: s["tasks"][FPB].update(skills=7),
+    "skills mixed": lambda s: s["tasks"][FPB].update(skills=["math", 7]),
+    "skills of an expert": lambda s: expert(s).update(skills=7),
+    "tasks a number": lambda s: s["study"].update(tasks=5),
+    "operators a list": lambda s: s["study"].update(operators=["ties"]),
+    "an operator a list": lambda s: s["study"]["operators"].update(ties=[0.1]),
+    "probes a word": lambda s: first(s["models"]).update(probes="many"),
+    "macro_gain a word": lambda s: first(s["points"]).update(macro_gain="some"),
+    "p a word": lambda s: effects(s).update(p_og="small"),
+    "q a word": lambda s: effects(s).update(q_og="small"),
+    "p of a set a word": lambda s: first(s["selected"])["sets"]["macro"].update(p_over_best_parent="small"),
+    "optimism a number": lambda s: s["selection"].update(
+        optimism_of_choosing_and_reporting_on_the_same_items=5
+    ),
+    "an unknown named task": lambda s: first(s["combinations"]).update(named_tasks=["x"]),
+    "a huge number": lambda s: s["ship"].update(macro=[10**400, 0.1, 0.2]),
+}
+
+
+def is_one_line(out, place):
+    done = report(out)
+    assert done.exit_code == 1 and place in done.output and isinstance(done.exception, SystemExit)
+    assert len(done.output.strip().splitlines()) == 1 and "run the study again" in done.output
+    assert not (out / "report.html").exists() and not (out / "figures").exists()
+
+
+@pytest.mark.parametrize("how", OF_SCORES)
+@pytest.mark.parametrize("model", ["m0", "m2"])
+def test_damaged_scores_are_one_line(tmp_path, model, how):
+    out = study(tmp_path / "out")
+    path = next(out.glob(f"points/{model}-*/scores.json"))
+    damage(out, path.relative_to(out), lambda scores: OF_SCORES[how](scores[FPB]))
+    is_one_line(out, str(path))
+
+
+@pytest.mark.parametrize("how", OF_SIMILARITY)
+def test_a_damaged_similarity_is_one_line(tmp_path, how):
+    out = study(tmp_path / "out")
+    damage(out, "similarity.json", OF_SIMILARITY[how])
+    is_one_line(out, "similarity.json")
+
+
+@pytest.mark.parametrize("how", OF_SUMMARY)
+def test_a_damaged_summary_is_one_line(tmp_path, how):
+    out = study(tmp_path / "out")
+    damage(out, "summary.json", OF_SUMMARY[how])
+    is_one_line(out, "summary.json")
+
+
+@pytest.mark.parametrize("path", ["summary.json", "tasks.json", "similarity.json", "points/m0-*/scores.json"])
+def test_endless_nesting_is_one_line(tmp_path, path):
+    out = study(tmp_path / "out")
+    next(out.glob(path)).write_text(DEEP)
+    is_one_line(out, "nested too deep")
+
+
+@pytest.mark.parametrize(
+    "damaged", [DEEP, "[1]", '{"truncated_prompts": [1], "task_hashes": [1], "versions": [1]}']
+)
+def test_what_the_page_can_do_without_is_left_out_where_it_is_damaged(tmp_path, damaged):
+    out = study(tmp_path / "out")
+    folder = next(out.glob("points/m0-*"))
+    for name in ("results.json", "key.json"):
+        (folder / name).write_text(damaged)
+    page = page_of(out)
+    assert "did not fit" not in page and ", of the results" not in page
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        DEEP,
+        '{"doc_id": 1e999, "filtered_resps": ["a"]}',
+        '{"doc_id": 0, "filtered_resps": ' + "[" * 100_000,
+        '{"doc_id": 0, "arguments": 5, "filtered_resps": ["a"]}',
+        '{"doc_id": 0, "arguments": [5], "filtered_resps": ["a"]}',
+    ],
+    ids=["deep", "infinite", "deep replies", "no arguments", "odd arguments"],
+)
+def test_damaged_samples_cost_texts_not_the_report(tmp_path, line):
+    out = study(tmp_path / "out")
+    for path in out.glob(f"points/*/samples_{FPB}.jsonl"):
+        path.write_text(line + "\n")
+    shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
+    assert shown["fpb"]["texts"] == [] and shown["docmath_cs"]["texts"]
+
+
 def test_results_of_run_are_refused_by_name(tmp_path):
     (tmp_path / "gain.json").write_text("{}")
     assert "mergekit-finance run" in report(tmp_path).output
@@ -237,6 +393,16 @@ def test_figures_are_written_into_a_folder_only(tmp_path, kind):
     done = report(out)
     assert done.exit_code == 1 and "link or no folder" in done.output
     assert len(done.output.strip().splitlines()) == 1 and not list(place.iterdir())
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/1-stages.png", "figures/7-layers.svg"])
+def test_a_folder_in_the_way_is_named_before_anything_is_written(tmp_path, name):
+    out = study(tmp_path / "out")
+    (out / name).mkdir(parents=True)
+    before = sorted(out.rglob("*"))
+    done = report(out)
+    assert done.exit_code == 1 and f"{out / name}: is a folder" in done.output
+    assert len(done.output.strip().splitlines()) == 1 and sorted(out.rglob("*")) == before
 
 
 def test_text_is_shown_only_if_both_files_say_so(tmp_path):

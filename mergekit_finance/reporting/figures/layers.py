@@ -29,7 +29,7 @@ def draw(stored: Stored) -> Drawn | None:
     layers = stored.similarity.get("layers") or {}
     if not layers:
         return None
-    order = sorted(layers, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else 0, key))
+    order = sorted(layers, key=_depth)
     figure = canvas(11, 6.6)
     panels = figure.subplots(2, 2).flat
     wanted = (
@@ -53,6 +53,12 @@ def draw(stored: Stored) -> Drawn | None:
         "Line plots over layers of task-vector size, L2, cosine and sign conflicts",
         figure,
     )
+
+
+def _depth(key: str) -> tuple[bool, int, str]:
+    """Layers by number, then what has none; `²` is a digit to Python and no number."""
+    known = key.isdecimal() and len(key) < 10
+    return (not known, int(key) if known else 0, key)
 
 
 def names(stored: Stored) -> dict[str, str]:

@@ -19,7 +19,8 @@ ACROSS = 4
 
 def draw(stored: Stored) -> Drawn | None:
     kept = [c for c, known in stored.combinations.items() if known.get("named_tasks")]
-    if not kept or "retention" not in stored.measured("base"):
+    measured = [*stored.summary["models"].values(), *stored.points.values()]
+    if not kept or not all(model.get("retention") for model in measured):
         return None
     down = math.ceil(len(kept) / ACROSS)
     figure = canvas(3.15 * min(ACROSS, max(2, len(kept))), 0.7 + 3.0 * down)

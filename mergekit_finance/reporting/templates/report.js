@@ -16,13 +16,19 @@
     if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
     return typeof a === "number" ? -1 : 1;
   };
+  const directed = (up) => (a, b) => { // an empty cell is no value: last, whichever way
+    if (a === "" || b === "") return (a === "") - (b === "");
+    return up ? compare(a, b) : compare(b, a);
+  };
   const sortBy = (table, column) => {
     const heads = [...table.tHead.rows[0].cells];
-    const up = heads[column].getAttribute("aria-sort") === "descending";
+    const rows = [...table.tBodies[0].rows].map((row) => [order(row.cells[column]), row]);
+    const before = heads[column].getAttribute("aria-sort"); // at first: names from A, numbers from the best
+    const up = before ? before === "descending" : rows.every((pair) => typeof pair[0] === "string");
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
-    const rows = [...table.tBodies[0].rows].map((row) => [order(row.cells[column]), row]);
-    rows.sort((a, b) => (up ? compare(a[0], b[0]) : compare(b[0], a[0])));
+    const inOrder = directed(up);
+    rows.sort((a, b) => inOrder(a[0], b[0]));
     table.tBodies[0].append(...rows.map((pair) => pair[1]));
     say(`sorted by ${heads[column].textContent}, ${up ? "rising" : "falling"}`);
   };
