@@ -9,6 +9,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError
 
+DEEPEST = 100  # levels of JSON: more is a trap for whoever walks through it
 HARMLESS = str.maketrans({"`": "'", "[": "(", "]": ")", "|": "/"})
 
 
@@ -52,8 +53,28 @@ def line(text: str, most: int = 100) -> str:
 
 
 def parse(text: str) -> Any:
-    """JSON of finite numbers only. Raises ValueError."""
-    return json.loads(text, parse_constant=_number, parse_float=_number)
+    """JSON of finite numbers only, and not too deep. Raises ValueError."""
+    try:
+        found = json.loads(text, parse_constant=_number, parse_float=_number)
+    except RecursionError as fault:
+        raise ValueError("too deep") from fault
+    _require_shallow(found)
+    return found
+
+
+def _require_shallow(content: Any) -> None:
+    """Level by level: what C can parse may be too deep for functions that call themselves."""
+    level = [content]
+    for _ in range(DEEPEST):
+        level = [part for x in level for part in _parts(x)]
+    if level:
+        raise ValueError("too deep")
+
+
+def _parts(content: Any) -> Iterable[Any]:
+    if isinstance(content, dict):
+        return content.values()
+    return content if isinstance(content, list) else ()
 
 
 def _number(text: str) -> float:

@@ -38,6 +38,7 @@ def card(
 ) -> None:
     """Write a model card, recipe and results of one point of the study in OUT, ready for the Hub."""
     from mergekit_finance.sharing import card as cards
+    from mergekit_finance.sharing.files import told_paths
     from mergekit_finance.sharing.parents import obstacles
 
     made = cards.make(out, folder, point, _pairs(hub_ids), weights, samples, trust_remote_code)
@@ -45,6 +46,8 @@ def card(
         click.echo(f"The study advises to ship no merge: {made.summary['ship']['model']} is best.", err=True)
     for line in obstacles(made.parents):
         click.echo(f"Not to be shared as it is: {line}", err=True)
+    if told := told_paths(folder):
+        click.echo(told, err=True)
     click.echo(f"{made.point}: {folder / 'README.md'}")
 
 

@@ -56,8 +56,16 @@ def _head(choice: Choice, facts: Facts) -> Iterator[str]:
     yield _standing(choice)
     yield ""
     yield _table(["parent", "model", "on the Hub", "fingerprint"], map(_parent, choice.parents))
-    if not all(parent.hub_id for parent in choice.parents):
+    yield from _not_on_the_hub(choice)
+
+
+def _not_on_the_hub(choice: Choice) -> Iterator[str]:
+    there = [parent for parent in choice.parents if parent.hub_id]
+    if len(there) < len(choice.parents):
         yield ""
+    if not there:
+        yield "No parent is on the Hub, so there is no `base_model`; `--hub-id` gives one."
+    elif len(there) < len(choice.parents):
         yield "`base_model` above names parents that are on the Hub, and only those: it takes no folders."
 
 
@@ -71,14 +79,18 @@ def _standing(choice: Choice) -> str:
     gap, single = ship["merge_over_single"], ship["best_single"]
     clear = {"above": "clearly better than", "below": "clearly worse than"}
     compared = f"{clear.get(sign(gap), 'not clearly different from')} the best single model, {single}"
-    if choice.shipped:
+    if choice.shipped and sign(gap) == "above":
         return f"The study advises to ship this point: it is {compared} ({interval(gap)})."
+    if choice.shipped:
+        where = "the other items" if choice.splits else "these items"
+        return f"The study chose this point; on {where} it is {compared} ({interval(gap)})."
     if choice.point == ship["best_merge"]:
         return (
             f"**The study advises to ship no merge**: {ship['model']} is best. This is the best merge; it is "
             f"{compared} ({interval(gap)})."
         )
-    return f"**The study advises to ship {ship['model']}**, not this point, which was chosen by hand."
+    verb = "chose" if ship["is_merge"] and sign(gap) != "above" else "advises to ship"
+    return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
 
 
 def _values(values: Mapping[str, float]) -> str:

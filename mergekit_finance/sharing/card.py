@@ -1,6 +1,5 @@
 """The Hub-ready folder of a chosen point: card, recipe, results, figures, and on request the weights."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -15,13 +14,14 @@ from mergekit_finance.errors import DataError, ModelError, RecipeError
 from mergekit_finance.recipes_export import STAGES, block, render
 from mergekit_finance.sharing import body, choice, files, front_matter
 from mergekit_finance.sharing.choice import Choice
-from mergekit_finance.sharing.parents import Parent, required, texts
+from mergekit_finance.sharing.parents import Parent, is_hub_id, required, texts
+from mergekit_finance.sharing.stored import read
 from mergekit_finance.study.config import dump
 
 KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
-FIGURES = {  # caption -> words of the report's names for it
-    "Gain and OG of every point on every task": ("gain-and-og", "heatmap"),
-    "Score against λ or density, parents as lines": ("hyperparameters", "curves"),
+FIGURES = {  # the report's names for them -> caption
+    "2-gain-and-og": "Gain and OG of the selected points on every task",
+    "4-hyperparameters": "Score against λ or density, parents as lines",
 }
 
 
@@ -61,12 +61,13 @@ def _scratch(folder: Path) -> Path:
 
 def _refuse(folder: Path, out: Path) -> None:
     """Only a new folder, an empty one, or a card of ours is written to, and nothing through a link."""
-    if link := next((p for p in folder.rglob("*") if p.is_symlink() and p.is_dir()), None):
-        raise DataError(f"-o {folder}: {link} is a link to a folder; remove it")
+    links = [folder] if folder.is_symlink() else folder.rglob("*")
+    if link := next((p for p in links if p.is_symlink() and (p == folder or p.is_dir())), None):
+        raise DataError(f"-o {folder}: {link} is a link to a folder, and not followed; remove it")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder; name another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / files.PARENTS).is_file():
+        if not (folder / files.MANIFEST).is_file():
             raise DataError(f"-o {folder}: is there, and is no card; name another folder")
 
 
@@ -100,15 +101,26 @@ def _fill(chosen: Choice, folder: Path, weights: bool, samples: bool, trust_remo
     card = f"---\n{front_matter.text(chosen)}\n---\n\n{body.text(chosen, facts)}"
     front_matter.check(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    _json(folder / files.MANIFEST, {"format": 1, "files": files.written(folder)})
 
 
 def recipe_text(chosen: Choice) -> str:
     """The point as a plain mergekit recipe with its `finance:` block."""
     known = chosen.known
-    finance = block(known["stage"], known["constituents"], chosen.loaded.study.tasks, known["operator"])
-    return render(
-        ordered(known["recipe"]), finance, [STAGES[known["stage"]], f"The point {chosen.point} of a study."]
-    )
+    finance = block(known["stage"], known["constituents"], chosen.loaded.macro, known["operator"])
+    comments = [STAGES[known["stage"]], f"The point {chosen.point} of a study."]
+    names = {p.reference: p.hub_id for p in chosen.parents if p.hub_id and not is_hub_id(p.reference)}
+    lines = render(ordered(known["recipe"]), finance, comments).splitlines()
+    return "".join(f"{line}{_on_the_hub(line, names)}\n" for line in lines)
+
+
+def _on_the_hub(line: str, names: Mapping[str, str]) -> str:
+    """A comment beside a local model: what the Hub calls it."""
+    key, _, value = line.strip().removeprefix("- ").partition(": ")
+    if key not in ("base_model", "model"):
+        return ""
+    name = names.get(str(yaml.safe_load(value)))
+    return f"  # on the Hub: {name}" if name else ""
 
 
 def ordered(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,29 +185,24 @@ def _copy_texts(parent: Parent, folder: Path) -> None:
 
 
 def _figures(out: Path, folder: Path) -> dict[str, str]:
-    """The heatmap and the curves over a hyperparameter, by file name with their captions."""
-    ready = [] if (out / "figures").is_symlink() else sorted((out / "figures").glob("*.png"))
-    there = {path.name: path.read_bytes() for path in ready if not path.is_symlink()}
-    made = there or _drawn(out)
-    found = {}
-    for caption, words in FIGURES.items():
-        name = next((n for n in made if any(word in n.lower() for word in words)), None)
-        if name:
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(made[name])
-            found[name] = caption
-    return found
+    """The heatmap and the curves over a hyperparameter, by file name with their captions.
+
+    Drawn now: what lies in OUT/figures may be of older results, or somebody's own.
+    """
+    made = _drawn(out)
+    for name, data in made.items():
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.png").write_bytes(data)
+    return {f"{name}.png": caption for name, caption in FIGURES.items() if name in made}
 
 
 def _drawn(out: Path) -> dict[str, bytes]:
-    """Drawn now, where the report has drawn nothing; nothing without matplotlib."""
+    """By the report's names; nothing without matplotlib."""
     try:
         from mergekit_finance.reporting import figures, stored
     except ImportError:
         return {}
-    wanted = [word for words in FIGURES.values() for word in words]
-    pictures = figures.drawn(stored.load(out, False))
-    return {f"{p.name}.png": p.png() for p in pictures if any(word in p.name for word in wanted)}
+    return {p.name: p.png() for p in figures.drawn(stored.load(out, False)) if p.name in FIGURES}
 
 
 def versions(chosen: Choice) -> dict[str, str]:
@@ -204,8 +211,12 @@ def versions(chosen: Choice) -> dict[str, str]:
 
     from mergekit_finance.evaluation import VERSIONS
 
-    stored = json.loads((chosen.place / "key.json").read_text(encoding="utf-8")).get("versions")
-    return dict(stored) if stored else {name: version(name) for name in VERSIONS}
+    stored = read(chosen.place / "key.json").get("versions")
+    return (
+        {str(k): str(v) for k, v in stored.items()}
+        if isinstance(stored, dict) and stored
+        else {name: version(name) for name in VERSIONS}
+    )
 
 
 def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:
@@ -215,16 +226,8 @@ def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:
         "results/scores.json",
         *sorted(path.name for path in folder.glob("*.safetensors")),
     ]
-    found = {f"sha256 of {name}": sha256(folder / name) for name in shown}
+    found = {f"sha256 of {name}": files.sha256(folder / name) for name in shown}
     return {"stored point": chosen.known["folder"], **found}
-
-
-def sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 22):
-            total.update(part)
-    return total.hexdigest()
 
 
 def write_weights(recipe: Path, folder: Path, trust_remote_code: bool = False) -> list[Path]:
@@ -251,16 +254,52 @@ def write_weights(recipe: Path, folder: Path, trust_remote_code: bool = False) -
 
 
 def _replace(made: Path, folder: Path) -> None:
-    """Put a finished card in place: of an old one, what a card is made of goes, what a person added stays."""
-    for path in sorted(folder.rglob("*"), reverse=True) if folder.exists() else ():
-        name = path.relative_to(folder).as_posix()
-        ours = files.matches(name, (*files.CARD, *files.WEIGHTS, *files.SAMPLES))
-        if path.is_file() and ours and not files.matches(name, ("LICENSE*", "LICENCE*", "USE_POLICY*")):
-            path.unlink()
+    """Put a finished card in place, file by file; then what only the old card had goes.
+
+    What a person added stays: the manifest says what is ours.
+    """
+    old = files.manifest(folder) if (folder / files.MANIFEST).is_file() else {}
+    new = files.manifest(made)
+    _require_no_clash(made, folder, old)
     try:
-        shutil.copytree(made, folder, dirs_exist_ok=True, copy_function=shutil.move)
+        folder.mkdir(exist_ok=True)  # not the scratch folder itself: that one is private
+        for name in [*(n for n in new if n != "README.md"), "README.md", files.MANIFEST]:
+            _move(made / name, folder / name)
+        for name in old.keys() - new.keys():
+            _remove(folder, name, old[name])
     except OSError as fault:
         raise RecipeError(f"-o {folder}: cannot be written ({fault})") from fault
-    folder.chmod(0o755)  # mkdtemp makes it private
     for path in folder.glob("*.safetensors"):
-        path.chmod(0o644)  # so does mergekit
+        if path.name in new:  # mergekit makes them private
+            path.chmod((folder / "README.md").stat().st_mode)
+
+
+def _require_no_clash(made: Path, folder: Path, old: Mapping[str, str]) -> None:
+    """What a person put there is not overwritten, nor are somebody's weights left beside another card."""
+    for name, value in files.manifest(made).items():
+        path = folder / name
+        mine = path.exists() and name not in old and not files.matches(name, files.WEIGHTS)
+        if mine and files.sha256(path) != value:
+            raise DataError(f"-o {folder}: {name} is there, and not of this card; move it away")
+    recipe = "mergekit_config.yml"
+    changed = old.get(recipe, "") != files.manifest(made)[recipe]
+    for path in sorted(folder.glob("*.safetensors")) if changed else ():
+        if path.name not in {**old, **files.manifest(made)}:
+            raise DataError(f"-o {folder}: {path.name} is of another card's recipe; move it away")
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def _remove(folder: Path, name: str, value: str) -> None:
+    """A file of the old card, if it is still what we wrote; its folder, too, where nothing else is in it."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file() or path.is_symlink():
+        return
+    if not files.matches(name, files.WEIGHTS) and files.sha256(path) != value:
+        return  # a person's by now
+    path.unlink()
+    if path.parent != folder and not any(path.parent.iterdir()):
+        path.parent.rmdir()

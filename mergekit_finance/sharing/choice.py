@@ -8,7 +8,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.sharing.parents import Parent, begins, parents
-from mergekit_finance.sharing.stored import check, read_summary
+from mergekit_finance.sharing.stored import check, check_point, check_scores, read_summary
 from mergekit_finance.study import effects
 from mergekit_finance.study.loading import Loaded, load
 
@@ -48,6 +48,8 @@ class Choice:
         from mergekit_finance.study.statistics.bootstrap import bootstrap
 
         study = self.loaded.study
+        for known in {**self.loaded.models, **self.loaded.points}.values():  # all are compared
+            check_scores(self.out / "points" / known["folder"] / "scores.json", list(self.loaded.tasks))
         replicates = bootstrap(list(self.loaded.report.values()), study.resamples, study.seed)
         row = effects.of_point(self.loaded, replicates, self.point)
         for task in row["tasks"].values():
@@ -85,6 +87,7 @@ def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
     name = point or (ship["model"] if ship["is_merge"] else ship["best_merge"])
     if name not in loaded.points:
         raise DataError(f"{out}: no point {name!r}; {_points(name, list(loaded.points))}")
+    check_point(out / "points" / loaded.points[name]["folder"], list(loaded.tasks))
     return Choice(out, loaded, summary, name, parents(loaded, name, hub_ids))
 
 

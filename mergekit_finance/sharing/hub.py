@@ -26,13 +26,17 @@ class Share:
 
     def __call__(self, dry_run: bool = False) -> str:
         """Send, or with `dry_run` only list; the repository's address."""
-        if not REPO.fullmatch(self.repo):
-            raise DataError(f"--repo {self.repo!r}: give owner/name")
+        _require_repo(self.repo)
         found = files.plan(self.folder, self.weights)
         if dry_run:
             self.say(listing(found, self.repo))
+            self._tell_paths()
         self._refuse(found)
         return "" if dry_run else send(found, self.repo, self.private)
+
+    def _tell_paths(self) -> None:
+        if told := files.told_paths(self.folder):
+            self.say(told)
 
     def _refuse(self, found: Plan) -> None:
         """Licences, then what they want of weights, unless a person vouches for it."""
@@ -44,6 +48,19 @@ class Share:
         stops = obstacles(found, self.repo) if not self.checked else []
         if stops:
             raise ModelError(f"not shared: {'; '.join(stops)}. If you have checked that you may: {CHECKED}")
+
+
+def _require_repo(repo: str) -> None:
+    """owner/name, as the Hub takes it."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if not REPO.fullmatch(repo):
+        raise DataError(f"--repo {_line(repr(repo))}: give owner/name")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as fault:
+        raise DataError(f"--repo: the Hub takes no such name: {_line(fault)}") from fault
 
 
 def obstacles(found: Plan, repo: str) -> list[str]:

@@ -13,7 +13,11 @@ from mergekit_finance.sharing.licences import Licence
 from mergekit_finance.study.loading import Loaded
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+# Names that licence texts have; LICENSE-SERVER-KEY.pem is none of them.
+TEXTS = re.compile(
+    r"(LICEN[SC]E|NOTICE|USE_POLICY)([-_](APACHE|BSD|MIT|LLAMA|CODE|MODEL|DATA))?(\.(txt|md|rst))?", re.I
+)
+FRONT = re.compile(rb"(\xef\xbb\xbf)?\s*---\s.*?^\s*[\"']?license", re.S | re.M)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def _parent(loaded: Loaded, name: str, hub_id: str | None) -> Parent:
     reference = str(known["reference"])
     in_study = study.base_licence if name == "base" else study.experts[name].licence
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
-    claims = {"study.yml": in_study, "its card": _on_card(reference), "our list": _in_families(hub_id)}
+    own = {f"its card ({i})" if i > 1 else "its card": x for i, x in enumerate(_on_card(reference), 1)}
+    claims = {"study.yml": in_study, **own, "our list": _in_families(hub_id)}
     return Parent(name, reference, known["fingerprint"], hub_id, {k: line(v) for k, v in claims.items() if v})
 
 
@@ -71,20 +76,35 @@ def place(reference: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _on_card(reference: str) -> str | None:
-    """The licence in the front matter of the model's own README.md."""
-    from huggingface_hub import metadata_load
-
+def _on_card(reference: str) -> list[str]:
+    """The licences in the front matter of the model's own README.md; what cannot be read there is unknown."""
     folder = place(reference)
     if folder is None or not (folder / "README.md").is_file():
-        return None
-    try:
-        data = metadata_load(folder / "README.md") or {}
-    except Exception:  # somebody else's front matter, wrong in ways of its own: it claims nothing
-        return None
+        return []
+    data = _front_matter(folder / "README.md")
+    if data is None:
+        return [licences.UNKNOWN]
     found = data.get("license")
-    found = data.get("license_name", found) if found == "other" else found
-    return found if isinstance(found, str) else None
+    entries = found if isinstance(found, list) else [found]
+    return [_named(entry, data) for entry in entries if entry not in (None, "")]
+
+
+def _front_matter(path: Path) -> Mapping[str, Any] | None:
+    """Of a model's card; empty where it has none, None where it has one that nobody can read."""
+    from huggingface_hub import metadata_load
+
+    try:
+        text = path.read_bytes()
+        found = metadata_load(path)
+    except Exception:  # somebody else's front matter, wrong in ways of its own
+        return None
+    return None if found is None and FRONT.match(text) else found or {}
+
+
+def _named(entry: Any, data: Mapping[str, Any]) -> str:
+    """One licence of a model's card, by its own name where the Hub has none."""
+    found = data.get("license_name", entry) if entry == "other" else entry
+    return found if isinstance(found, str) and found.strip() else licences.UNKNOWN
 
 
 def _in_families(hub_id: str | None) -> str | None:
@@ -100,10 +120,23 @@ def _in_families(hub_id: str | None) -> str | None:
 
 
 def texts(parent: Parent) -> list[Path]:
-    """Licence texts that lie beside a parent's weights."""
+    """Licence texts that lie beside a parent's weights, and not behind a link to somewhere else."""
     folder = place(parent.reference)
-    found = {path for pattern in TEXTS for path in folder.glob(pattern)} if folder else set()
-    return sorted(path for path in found if path.is_file() and path.stat().st_size < 1_000_000)
+    found = [path for path in folder.iterdir() if TEXTS.fullmatch(path.name)] if folder else []
+    bounds = _bounds(folder) if folder else Path()
+    return sorted(p for p in found if p.resolve().is_relative_to(bounds) and _is_small(p))
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < 1_000_000
+
+
+def _bounds(folder: Path) -> Path:
+    """Where a model's own files end: its folder; in the Hub's cache, whose snapshots link to blobs, one up."""
+    folder = folder.resolve()
+    whole = folder.parent.parent
+    cached = folder.parent.name == "snapshots" and whole.name.startswith("models--")
+    return whole if cached and (whole / "blobs").is_dir() else folder
 
 
 def obstacles(found: Sequence[Parent]) -> list[str]:

@@ -16,6 +16,7 @@ POINT = {
 }  # fmt: skip
 SHIP = {"model": str, "is_merge": bool, "best_merge": str, "best_single": str, "merge_over_single": list}
 SUMMARY = {"ship": dict, "selected": dict, "tasks": dict}
+COLUMNS = {"clusters": list, "score": list, "correct": list}
 
 
 def check(out: Path) -> None:
@@ -66,12 +67,34 @@ def read_summary(out: Path) -> Mapping[str, Any]:
     found = read(path)
     _has(path, found, SUMMARY)
     _has(path, found["ship"], SHIP)
+    _require_interval(path, found["ship"]["merge_over_single"])
     for task in found["tasks"].values():
         _has(path, task, {})
     ship = found["ship"]
     plain.require_names(path, [ship["model"], ship["best_merge"], ship["best_single"], *found["tasks"]])
     plain.require_names(path, plain.strings(found["selected"]))
     return found
+
+
+def _require_interval(path: Path, found: list[Any]) -> None:
+    if len(found) != 3 or not all(isinstance(x, int | float) for x in found):
+        raise DataError(f"{path}: ship.merge_over_single is no value with its interval; run the study again")
+
+
+def check_point(folder: Path, tasks: list[str]) -> None:
+    """The point's own files are whole."""
+    read(folder / "key.json")
+    check_scores(folder / "scores.json", tasks)
+
+
+def check_scores(path: Path, tasks: list[str]) -> None:
+    """Every task's columns, of one length."""
+    found = read(path)
+    for task in tasks:
+        columns = found.get(task)
+        _has(path, columns, COLUMNS)
+        if len({len(columns[name]) for name in COLUMNS}) != 1:
+            raise DataError(f"{path}: {task}: columns of different lengths; run the study again")
 
 
 def read(path: Path) -> dict[str, Any]:

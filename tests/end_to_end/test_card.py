@@ -61,7 +61,9 @@ def test_the_front_matter_is_what_the_hub_reads(out: Path, tmp_path: Path) -> No
 def test_local_parents_are_no_base_model(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR)
     assert "base_model" not in metadata_load(tmp_path / "card" / "README.md")
-    assert "takes no folders" in body(tmp_path / "card")
+    assert "No parent is on the Hub, so there is no `base_model`" in body(tmp_path / "card")
+    make(out, tmp_path / "other", PAIR, {"base": "a/b"})
+    assert "takes no folders" in body(tmp_path / "other")
 
 
 def test_the_recipe_in_the_folder_gives_the_weights_in_the_folder(out: Path, tmp_path: Path) -> None:
@@ -89,11 +91,17 @@ def test_the_recipe_in_the_folder_gives_the_weights_in_the_folder(out: Path, tmp
     assert AutoModelForCausalLM.from_pretrained(card).num_parameters() > 1e6
 
 
+def study_tasks(out: Path) -> list[str]:
+    tasks = json.loads((out / "tasks.json").read_text())
+    return [task for task, known in tasks.items() if known["kind"] == "tasks"]
+
+
 def test_recipe_and_study_are_whole(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR)
     recipe = load(tmp_path / "card" / "mergekit_config.yml")
     assert recipe.finance.stage == 2 and len(recipe.constituents) == 2 and recipe.finance.citation
     stored = json.loads((out / "index.json").read_text())["points"]
+    assert set(recipe.finance.tasks) == set(study_tasks(out))
     assert recipe.merge == next(p["recipe"] for p in stored if p["name"] == PAIR)
     study = load_study(tmp_path / "card" / "study.yml")
     assert study.limit == 8 and set(study.experts) == {"finance", "math"}
@@ -102,7 +110,13 @@ def test_recipe_and_study_are_whole(out: Path, tmp_path: Path) -> None:
 def test_results_are_the_studys_own_bytes_and_hold_no_text(out: Path, tmp_path: Path) -> None:
     made = make(out, tmp_path / "card", PAIR)
     results = tmp_path / "card" / "results"
-    assert {p.name for p in results.iterdir()} == {"summary.json", "scores.json", "key.json", "parents.json"}
+    assert {p.name for p in results.iterdir()} == {
+        "summary.json",
+        "scores.json",
+        "key.json",
+        "parents.json",
+        "files.json",
+    }
     assert (results / "summary.json").read_bytes() == (out / "summary.json").read_bytes()
     assert (results / "scores.json").read_bytes() == (made.place / "scores.json").read_bytes()
     samples = (made.place / "samples_finance_bench_fpb.jsonl").read_text("utf-8").splitlines()
@@ -117,11 +131,28 @@ def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
     ship = json.loads((out / "summary.json").read_text())["ship"]
 
     def merge(content: dict) -> None:
-        content["ship"] |= {"model": ship["best_merge"], "is_merge": True}
+        content["ship"] |= {
+            "model": ship["best_merge"],
+            "is_merge": True,
+            "merge_over_single": [0.2, 0.1, 0.3],
+        }
 
     def none(content: dict) -> None:
         content["ship"] |= {"model": "base", "is_merge": False}
 
+    def unclear(content: dict) -> None:
+        content["ship"] |= {
+            "model": ship["best_merge"],
+            "is_merge": True,
+            "merge_over_single": [0.1, -0.1, 0.3],
+        }
+
+    unsure = changed(out, tmp_path / "unsure", "summary.json", unclear)
+    make(unsure, tmp_path / "d")
+    assert "advises to ship" not in body(tmp_path / "d") and "The study chose this point" in body(
+        tmp_path / "d"
+    )
+    assert "not clearly different from the best single model" in body(tmp_path / "d")
     one = changed(out, tmp_path / "one", "summary.json", merge)
     assert make(one, tmp_path / "a").point == ship["best_merge"]
     assert "advises to ship this point" in body(tmp_path / "a")
@@ -165,15 +196,18 @@ def test_claims_that_differ_are_all_kept(out: Path, tmp_path: Path) -> None:
     assert "Not everyone names the same licence for base" in body(tmp_path / "card")
 
 
-def test_the_reports_two_figures_are_taken(out: Path, tmp_path: Path) -> None:
+def test_figures_are_of_these_results_and_not_what_lies_in_out(out: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the figures need matplotlib")
     folder = shutil.copytree(out, tmp_path / "out")
     (folder / "figures").mkdir()
-    for name in ("1-stages.png", "2-gain-and-og.png", "4-hyperparameters.png"):
+    for name in ("2-gain-and-og.png", "4-hyperparameters.png", "a-heatmap-of-customers.png"):
         (folder / "figures" / name).write_bytes(name.encode())
     make(folder, tmp_path / "card", PAIR)
     found = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
-    assert found == {n: n.encode() for n in ("2-gain-and-og.png", "4-hyperparameters.png")}
+    assert set(found) == {"2-gain-and-og.png", "4-hyperparameters.png"}
+    assert all(data.startswith(b"\x89PNG") for data in found.values())
     assert all(f"(figures/{name})" in body(tmp_path / "card") for name in found)
+    assert "every point" not in body(tmp_path / "card")  # the heatmap shows the selected ones
 
 
 def test_without_a_report_the_two_figures_are_drawn_now(out: Path, tmp_path: Path) -> None:
@@ -204,6 +238,99 @@ def test_a_licence_that_a_person_put_there_stays_when_the_card_is_made_again(
     make(out, tmp_path / "card", "stage1-math-ta-lambda0.4")
     assert (tmp_path / "card" / "LICENSE").read_text() == "mine"
     assert not (tmp_path / "card" / "model.safetensors").exists()  # of another point
+
+
+def test_what_a_person_added_stays_when_the_card_is_made_again(out: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    make(licensed(out, tmp_path / "out", "llama3"), card, PAIR)
+    mine = ("figures/mine.png", "licences/me/terms.txt", "LICENSE")
+    for name in mine:
+        (card / name).parent.mkdir(parents=True, exist_ok=True)
+        (card / name).write_text("mine")
+    make(out, card, PAIR)
+    assert all((card / name).read_text() == "mine" for name in mine)
+    assert not (card / "NOTICE").exists()  # ours, and no licence wants it any more
+    (card / "NOTICE").write_text("mine")
+    make(out, card, PAIR)
+    assert (card / "NOTICE").read_text() == "mine"
+    with pytest.raises(MergekitFinanceError, match="NOTICE is there, and not of this card"):
+        make(tmp_path / "out", card, PAIR)
+    assert (card / "NOTICE").read_text() == "mine"
+
+
+def test_weights_of_a_person_are_not_left_beside_another_recipe(out: Path, tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    make(out, card, PAIR)
+    (card / "model.safetensors").write_text("mine")
+    make(out, card, PAIR)
+    before = (card / "README.md").read_bytes()
+    with pytest.raises(MergekitFinanceError, match=r"model.safetensors is of another card's recipe"):
+        make(out, card, "stage1-math-ta-lambda0.4")
+    assert (card / "README.md").read_bytes() == before and (card / "model.safetensors").exists()
+
+
+def test_the_old_card_goes_only_when_the_new_one_is_there(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(out, tmp_path / "card", PAIR)
+    before = {p: p.read_bytes() for p in (tmp_path / "card").rglob("*") if p.is_file()}
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(MergekitFinanceError, match="no space left"):
+        make(out, tmp_path / "card", "stage1-math-ta-lambda0.4")
+    assert {p: p.read_bytes() for p in (tmp_path / "card").rglob("*") if p.is_file()} == before
+
+
+def test_a_link_is_not_written_through_and_a_private_folder_stays_so(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(MergekitFinanceError, match="link to a folder"):
+        make(out, tmp_path / "link", PAIR)
+    assert not list((tmp_path / "target").iterdir())
+    (tmp_path / "target").chmod(0o700)
+    make(out, tmp_path / "target", PAIR)
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["key.json", "scores.json"])
+@pytest.mark.parametrize(
+    "text", [None, "{", "[]", '{"finance_bench_fpb": 1}', '{"a": ' * 3000 + "1" + "}" * 3000]
+)
+def test_a_spoilt_point_is_one_line(out: Path, tmp_path: Path, name: str, text: str | None) -> None:
+    if (name, text) == ("key.json", '{"finance_bench_fpb": 1}'):
+        pytest.skip("a key may hold anything")
+    folder = shutil.copytree(out, tmp_path / "out")
+    (path,) = folder.glob(f"points/{PAIR}-*/{name}")
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(MergekitFinanceError, match="run the study again") as caught:
+        make(folder, tmp_path / "card", PAIR)
+    assert "\n" not in caught.value.message and not (tmp_path / "card").exists()
+
+
+def test_without_points_it_is_one_line(out: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(out, tmp_path / "out")
+    shutil.rmtree(folder / "points")
+    with pytest.raises(MergekitFinanceError, match="cannot be read"):
+        make(folder, tmp_path / "card", PAIR)
+    folder = shutil.copytree(out, tmp_path / "other")
+    shutil.rmtree(next(folder.glob("points/base-*")))
+    summary = json.loads((folder / "summary.json").read_text())
+    by_hand = next(point for point in summary["points"] if point not in summary["selected"])
+    with pytest.raises(MergekitFinanceError, match="cannot be read"):
+        make(folder, tmp_path / "card", by_hand)
+
+
+def test_the_recipe_names_local_models_as_the_hub_does(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR, {"finance": "me/finance"})
+    lines = (tmp_path / "card" / "mergekit_config.yml").read_text().splitlines()
+    assert [x for x in lines if "on the Hub" in x] == [
+        f"  - model: {out.parent / 'lab' / 'finance'}  # on the Hub: me/finance"
+    ]
 
 
 def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
@@ -240,6 +367,7 @@ def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> Non
     done = mkf("card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{PAIR}: card/README.md" in done.stdout and "Not to be shared as it is" in done.stderr
+    assert "The files hold 3 local paths (references of models, as " in done.stderr
     assert yaml.safe_load((tmp_path / "card" / "README.md").read_text().split("---\n")[1])["base_model"] == [
         "me/finance"
     ]

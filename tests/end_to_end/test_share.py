@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 from hub_server import Hub, HubServer
-from sharing_helpers import finished_study, licensed
+from sharing_helpers import changed, finished_study, licensed
 
 from mergekit_finance.sharing.card import make
 
 PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
 CARD = {
     "README.md", "mergekit_config.yml", "study.yml", "results/summary.json", "results/scores.json",
-    "results/key.json", "results/parents.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
+    "results/key.json", "results/parents.json", "results/files.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
 }  # fmt: skip
+PRIVATE = (
+    "licences/base/.env", "licences/x/id_rsa", "figures/customers.png", "figures/.secret.png",
+    "LICENSE-SERVER-PRIVATE-KEY.pem", "model-private.safetensors", "tokenizer.secret.json",
+)  # fmt: skip
 WEIGHTS = {
     "model.safetensors",
     "config.json",
@@ -89,6 +93,7 @@ def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: H
     assert done.returncode == 0, done.stderr
     sent, left = done.stdout.split("Left out:")
     listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in sent.splitlines()[1:-1]}
+    assert "The files hold 3 local paths (references of models, as " in left
     assert listed == {name: (card / name).stat().st_size for name in CARD}
     assert all(name in left for name in (*WEIGHTS, ".env")) and "nothing was sent" in left
     assert not server.hub.asked
@@ -105,13 +110,35 @@ def test_other_files_links_and_samples_stay(share, card: Path, server: HubServer
     ):
         (card / name).parent.mkdir(exist_ok=True)
         (card / name).write_text("secret")
+    for name in PRIVATE:
+        (card / name).parent.mkdir(parents=True, exist_ok=True)
+        (card / name).write_text("secret")
+    (card / "figures" / "2-gain-and-og.png").write_text("another picture")
     (card / "LICENSE").symlink_to(tmp_path / "secret")
-    (card / "licences").symlink_to(tmp_path)
+    (card / "more").symlink_to(tmp_path)
     summary = json.loads((card / "results" / "summary.json").read_text())
     summary["tasks"]["finance_bench_fpb"]["text_may_be_shared"] = False
     (card / "results" / "summary.json").write_text(json.dumps(summary))
-    assert share(card).returncode == 0
-    assert set(server.hub.committed) == CARD
+    assert share(card, "--weights").returncode == 0
+    assert set(server.hub.committed) == (CARD | WEIGHTS) - {"figures/2-gain-and-og.png"}
+
+
+def test_samples_that_card_did_not_write_stay(share, card: Path, server: HubServer) -> None:
+    (card / "results" / "samples_x.jsonl").write_text("secret")
+    assert share(card).returncode == 0 and set(server.hub.committed) == CARD
+
+
+def test_a_restrictive_licence_in_a_list_stops_it(
+    share, out: Path, tmp_path: Path, server: HubServer
+) -> None:
+    lab = shutil.copytree(out.parent / "lab", tmp_path / "lab")
+    (lab / "finance" / "README.md").write_text("---\nlicense: [apache-2.0, cc-by-nd-4.0]\n---\n")
+
+    def moved(content: dict) -> None:
+        content["models"]["finance"]["reference"] = str(lab / "finance")
+
+    make(changed(out, tmp_path / "out", "index.json", moved), tmp_path / "card", PAIR)
+    refused(share(tmp_path / "card"), server.hub, "cc-by-nd-4.0, the licence of finance")
 
 
 def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Path, server: HubServer) -> None:
@@ -180,6 +207,8 @@ def test_a_card_that_the_hub_refuses_is_one_line(share, card: Path, server: HubS
 
 def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer, tmp_path: Path) -> None:
     refused(share(card, repo="merge"), server.hub, "give owner/name")
+    for repo in ("a/b..c", "a/b--c", "a/b.git", "a/" + "b" * 200):
+        refused(share(card, "--dry-run", repo=repo), server.hub, "the Hub takes no such name")
     refused(share(tmp_path), server.hub, "no card here")
     (card / "model.safetensors").unlink()
     refused(share(card, "--weights"), server.hub, "--weights: there are none")

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
-from mergekit_finance.plain import is_folder, is_name, line
+from mergekit_finance.plain import is_folder, is_name, line, parse
 from mergekit_finance.sharing import files, hub, parents
 from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
 from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
@@ -68,9 +68,7 @@ def test_a_parent_that_nobody_names_a_licence_for_stops_sharing() -> None:
 
 def test_a_licence_comes_from_the_study_the_models_card_and_our_families(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: my-own\n---\n")
-    assert parents._on_card(str(tmp_path)) == "my-own"
-    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
-    assert parents._on_card(str(tmp_path)) is None
+    assert parents._on_card(str(tmp_path)) == ["my-own"]
     assert parents._in_families("MathGenie/MathCoder2-Llama-3-8B") == "apache-2.0"
     assert parents._in_families("gair-prox/Llama-2-7B-ProXMath") is None
     assert parents._in_families(None) is None
@@ -85,15 +83,104 @@ def test_what_is_an_id_of_the_hub(reference: str, hub: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "goes"),
+    ("name", "reason"),
     [
-        ("README.md", True), ("LICENSE.txt", True), ("licences/base/LICENSE", True), ("figures/a.png", True),
-        ("README.md.bak", False), ("sub/README.md", False), ("figures/deep/a.png", False), ("results/other.json", False),
-        ("licences/base/deep/LICENSE", False), (".README.md", False), ("report.html", False),
+        ("README.md", ""), ("LICENSE.txt", ""), ("NOTICE", ""), ("licences/base/LICENSE", ""), ("figures/a.png", ""),
+        ("model-00001-of-00002.safetensors", ""), ("tokenizer_config.json", ""), (".README.md", "hidden"),
+        ("licences/.git/LICENSE", "hidden"), ("README.md.bak", "not a"), ("sub/README.md", "not a"),
+        ("figures/deep/a.png", "not a"), ("results/other.json", "not a"), ("licences/base/deep/LICENSE", "not a"),
+        ("report.html", "not a"), ("LICENSE-KEY.pem", "not a"), ("model-private.safetensors", "not a"),
     ],
 )  # fmt: skip
-def test_which_files_are_the_cards(name: str, goes: bool) -> None:
-    assert files.matches(name, files.CARD) is goes
+def test_which_files_go_though_the_manifest_names_all(tmp_path: Path, name: str, reason: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    found = files._reason(path, name, True, True, {name: files.sha256(path)})
+    assert found.startswith(reason) if reason else found == ""
+
+
+@pytest.mark.parametrize("name", ["figures/a.png", "licences/base/LICENSE", "results/samples_a.jsonl"])
+def test_what_card_did_not_write_so_stays(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    assert files._reason(path, name, True, True, {}) == "not a file of the card"
+    assert files._reason(path, name, True, True, {name: "0"}) == "changed since the card was made"
+
+
+def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(parents, "place", lambda reference: folder)
+    return [path.name for path in parents.texts(Parent("x", "a/b", "0"))]
+
+
+def test_licence_texts_behind_a_link_to_elsewhere_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "LICENSE.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "LICENSE-SERVER-PRIVATE-KEY.pem").write_text("secret")
+    (folder / "NOTICE").write_text("notice")
+    (folder / "LICENSE").symlink_to("NOTICE")
+    assert place(folder, monkeypatch) == ["LICENSE", "NOTICE"]
+
+
+def test_in_the_hubs_cache_links_lead_into_its_blobs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models--a--b" / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    (tmp_path / "models--a--b" / "blobs" / "0").write_text("text")
+    (tmp_path / "secret").write_text("secret")
+    (folder / "LICENSE").symlink_to("../../blobs/0")
+    (folder / "USE_POLICY.md").symlink_to(tmp_path / "secret")
+    assert place(folder, monkeypatch) == ["LICENSE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("---\nlicense: [apache-2.0, cc-by-nd-4.0]\n---\n", ["apache-2.0", "cc-by-nd-4.0"]),
+        ("---\nlicense: [\n---\n", ["unknown"]), ("---\nlicense: cc-by-nd-4.0\n# no end", ["unknown"]),
+        ("---\nlicense: {a: b}\n---\n", ["unknown"]), ("---\n- a\n---\n", ["unknown"]),
+        ("---\nlicense: other\nlicense_name: [a]\n---\n", ["unknown"]), ("---\ntags: [a]\n---\n", []),
+        ("# A model\n\nlicense: mine", []), ("---\n\nlines\n", []), ("", []),
+    ],
+)  # fmt: skip
+def test_what_a_models_card_claims_is_never_dropped(tmp_path: Path, text: str, claims: list[str]) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert parents._on_card(str(tmp_path)) == claims
+
+
+DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
+
+
+@pytest.mark.parametrize("text", [DEEP, "[" * 200_000, "NaN"])
+def test_json_that_is_a_trap_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("summary.json", '{"tasks": 5}'), ("summary.json", '{"tasks": [1]}'), ("summary.json", '{"tasks": {"a": 1}}'),
+        ("summary.json", DEEP), ("summary.json", '{"tasks": {"a": {"x": NaN}}}'), ("files.json", "{}"),
+        ("files.json", '{"files": {"a": 1}}'), ("parents.json", DEEP),
+        ("parents.json", '{"parents": [{"name": "a", "reference": "b", "fingerprint": "0", "claims": {"x": 1}}]}'),
+        ("parents.json", '{"parents": [{"name": "a", "reference": "b", "fingerprint": "0", "claims": ["mit"]}]}'),
+        ("parents.json", '{"parents": [{"name": "a", "reference": 1, "fingerprint": "0"}]}'),
+    ],
+)  # fmt: skip
+def test_a_cards_file_of_another_kind_is_one_line(tmp_path: Path, name: str, text: str) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / "results" / name).write_text(text)
+    with pytest.raises(DataError, match="make the card again") as caught:
+        hub.Share(folder, "me/x")(dry_run=True)
+    assert "\n" not in caught.value.message
 
 
 def card(folder: Path, **tasks: object) -> Path:
@@ -103,6 +190,7 @@ def card(folder: Path, **tasks: object) -> Path:
     summary = {"tasks": {name: {"text_may_be_shared": value} for name, value in tasks.items()}}
     (folder / "results" / "summary.json").write_text(json.dumps(summary))
     (folder / "results" / "samples_a.jsonl").write_text("text")
+    (folder / files.MANIFEST).write_text(json.dumps({"files": files.written(folder)}))
     return folder
 
 
