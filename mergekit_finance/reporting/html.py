@@ -16,9 +16,9 @@ from mergekit_finance.reporting.figures.style import Drawn
 from mergekit_finance.reporting.stored import Stored
 
 ORDER = {
-    "recovery": "What came back (stage 1)",
-    "complementarity": "What complements (stage 2)",
-    "emergence": "What emerged (stage 3)",
+    "recovery": "Base and expert: what came back, what did not (stage 1)",
+    "complementarity": "Pairs: what complements, what interferes (stage 2)",
+    "emergence": "Three experts: what emerged, what did not (stage 3)",
     "interference": "What interfered",
     "operators": "Operators",
     "similarity": "Does similarity predict it?",

@@ -117,6 +117,50 @@ def test_it_fits_the_screen_in_both_themes_and_says_nothing(browser, plain, widt
     assert browser.execute_script(pictures) and len(find(browser, "img")) == 7
 
 
+CONTRAST = """
+const light = (colour) => {
+  const part = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const [r, g, b] = colour.match(/\\d+/g).slice(0, 3).map((c) => part(Number(c)));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const style = getComputedStyle(document.querySelector("td.right"));
+const both = [light(style.color), light(style.backgroundColor)].sort((a, b) => b - a);
+return (both[0] + 0.05) / (both[1] + 0.05);
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_mark_of_a_right_answer_can_be_read(browser, plain, dark):
+    show(browser, plain, dark=dark)
+    assert browser.execute_script(CONTRAST) >= 4.5
+
+
+def shades(browser, selector, along):
+    """How dark the right and left edge of a box are, scrolled to one of its ends: grey levels."""
+    import io
+
+    from PIL import Image
+
+    box = find(browser, selector)[0]
+    browser.execute_script(
+        "arguments[0].scrollIntoView(); arguments[0].scrollLeft = arguments[1]", box, along
+    )
+    picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("L")
+    place = browser.execute_script(
+        "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width]", box
+    )
+    x, y, width = map(int, place)
+    return [picture.getpixel((at, y + 4)) for at in (x + 3, x + width - 4)]
+
+
+def test_a_shadow_hints_at_what_a_small_screen_hides(browser, plain):
+    show(browser, plain, 360)
+    left, right = shades(browser, ".paper", 0)
+    assert right < left - 15
+    left, right = shades(browser, ".paper", 9999)
+    assert left < right - 15
+
+
 def test_tables_sort_and_filter(browser, plain):
     show(browser, plain)
     column = (

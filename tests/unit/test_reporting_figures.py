@@ -66,6 +66,29 @@ def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
     assert retention.draw(load(out)) is None
 
 
+def test_pairs_of_models_have_no_experts_colour(tmp_path):
+    stored = load(study(tmp_path / "out"))
+    moved, *others = layers.draw(stored).figure.axes
+    of_experts = set(style.EXPERTS)
+    assert {line.get_color() for line in moved.lines} <= of_experts
+    assert others[0].lines and not of_experts & {line.get_color() for axes in others for line in axes.lines}
+
+
+def test_the_legend_of_retention_draws_what_the_panels_draw(tmp_path):
+    import json
+
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.4, 0.8], "dare_ties": [0.2, 0.6]})
+    summary = json.loads((out / "summary.json").read_text())
+    for point in summary["points"].values():
+        point["values"] |= {"seed": 0} if point["operator"] == "dare_ties" else {}
+    (out / "summary.json").write_text(json.dumps(summary))
+    figure = retention.draw(load(out)).figure
+    for name, colour in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
+        drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == colour}
+        shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator(name)]
+        assert drawn == {shown[0].get_linestyle()} == {"-" if name == "task_arithmetic" else "None"}
+
+
 def test_japanese_names_have_glyphs(tmp_path):
     assert style.japanese() is not None
     with warnings.catch_warnings():

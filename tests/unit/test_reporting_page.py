@@ -52,6 +52,16 @@ def test_the_verdict_comes_first_and_nothing_is_loaded_from_elsewhere(tmp_path):
     assert not re.search(r"<[^>]+\son\w+=", page) and not re.search(r'<[^>]+\sstyle="', page)
 
 
+def test_headings_of_the_verdict_promise_no_outcome(tmp_path):
+    out = study(tmp_path / "out")
+    found = [
+        {"about": a, "text": f"{a}: they interfere"} for a in ("recovery", "complementarity", "emergence")
+    ]
+    damage(out, "summary.json", lambda s: s["verdict"].extend(found))
+    headings = re.findall(r"<h3>(.*?stage \d\))</h3>", page_of(out))
+    assert len(headings) == 3 and all("did not" in h or "interferes" in h for h in headings)
+
+
 def test_untrusted_text_is_escaped_everywhere(tmp_path):
     out = study(tmp_path / "out", names={"math": NASTY}, text=NASTY, reply=NASTY, item=NASTY)
     page = page_of(out)

@@ -7,21 +7,13 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from mergekit_finance.reporting import labels
-from mergekit_finance.reporting.figures.style import (
-    BLUE,
-    EXPERTS,
-    GREEN,
-    LINES,
-    QUIET,
-    RED,
-    Drawn,
-    canvas,
-    expert_colours,
-)
+from mergekit_finance.reporting.figures.style import BLUE, INK, LINES, Drawn, canvas, expert_colours
 from mergekit_finance.reporting.stored import Stored
 
 NAME = "7-layers"
 MOST = 12  # pairs that a panel can show
+PAIRS = (BLUE, "#7a0f1f", "#5a2d91", "#00656b", "#6b6a00", INK)  # of no expert: in the first panel those are
+MARKS = "os^Dv*"
 Series = dict[str, list[float | None]]
 
 
@@ -93,13 +85,13 @@ def _panel(
 ) -> None:
     axes.set_title(title)
     axes.grid(axis="y")
-    palette = [BLUE, RED, GREEN, *EXPERTS[:2], QUIET, "#8c510a"]
     for i, (name, values) in enumerate(series.items()):
         y = [float("nan") if v is None else v for v in values]
-        colour = colours.get(name, palette[i % len(palette)])
-        style = ("-", *LINES)[(i // len(palette)) % 4]
+        known, turn = name in colours, i % len(PAIRS)
+        colour, mark = (colours[name], "o") if known else (PAIRS[turn], MARKS[turn])
+        style = "-" if known else ("-", *LINES)[(i // len(PAIRS)) % 4]
         axes.plot(
-            order, y, marker="o", ms=3.6, lw=1.5, ls=style, color=colour, label=labels.clipped(name, 30)
+            order, y, marker=mark, ms=3.6, lw=1.5, ls=style, color=colour, label=labels.clipped(name, 30)
         )
     axes.set_xlabel("layer")
     axes.set_ylabel(unit)

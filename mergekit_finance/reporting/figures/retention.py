@@ -74,9 +74,14 @@ def _line(axes: Axes, stored: Stored, combination: str, operator: str, tasks: li
     names.sort(key=lambda name: [(k != "seed", v) for k, v in sorted(stored.points[name]["values"].items())])
     x = [in_domain(stored, name, tasks) for name in names]
     y = [100 * stored.points[name]["retention"][0] for name in names]
-    joined = all("seed" not in stored.points[name]["values"] for name in names)
-    colour = OPERATOR.get(operator, INK)
-    axes.plot(x, y, marker="o", ms=3.4, lw=0.9 if joined else 0, color=colour, alpha=0.75)
+    style = "-" if joined(stored, operator) else ""
+    axes.plot(x, y, marker="o", ms=3.4, lw=0.9, ls=style, color=OPERATOR.get(operator, INK), alpha=0.75)
+
+
+def joined(stored: Stored, operator: str) -> bool:
+    """Whether its points form a line: those of several seeds do not."""
+    own = [point["values"] for point in stored.points.values() if point["operator"] == operator]
+    return all("seed" not in values for values in own)
 
 
 def _selected(axes: Axes, stored: Stored, name: str, tasks: list[str]) -> None:
@@ -109,8 +114,9 @@ def _models(axes: Axes, stored: Stored, names: list[str], tasks: list[str]) -> N
 def _legend(figure: Figure, stored: Stored) -> None:
     colours = expert_colours(stored.singles)
     handles: list[Any] = [
-        Line2D([], [], marker="o", ms=4, color=OPERATOR.get(o, INK), label=labels.operator(o))
+        Line2D([], [], marker="o", ms=4, ls=ls, color=OPERATOR.get(o, INK), label=labels.operator(o))
         for o in present(stored)
+        for ls in ["-" if joined(stored, o) else ""]
     ]
     handles += [
         Line2D([], [], ls="", marker="o", ms=9, color=colours[name], label=labels.clipped(name, 24))
