@@ -212,11 +212,9 @@ def versions(chosen: Choice) -> dict[str, str]:
     from mergekit_finance.evaluation import VERSIONS
 
     stored = read(chosen.place / "key.json").get("versions")
-    return (
-        {str(k): str(v) for k, v in stored.items()}
-        if isinstance(stored, dict) and stored
-        else {name: version(name) for name in VERSIONS}
-    )
+    if isinstance(stored, dict) and stored:
+        return {str(name): str(number) for name, number in stored.items()}
+    return {name: version(name) for name in VERSIONS}
 
 
 def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:

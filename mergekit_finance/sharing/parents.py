@@ -132,7 +132,7 @@ def _is_small(path: Path) -> bool:
 
 
 def _bounds(folder: Path) -> Path:
-    """Where a model's own files end: its folder; in the Hub's cache, whose snapshots link to blobs, one up."""
+    """Where a model's own files end: its folder; in the Hub's cache, which links to blobs, one up."""
     folder = folder.resolve()
     whole = folder.parent.parent
     cached = folder.parent.name == "snapshots" and whole.name.startswith("models--")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import is_folder, is_name, line, parse
+from mergekit_finance.sharing import card as cards
 from mergekit_finance.sharing import files, hub, parents
 from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
 from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
@@ -153,6 +154,24 @@ def test_in_the_hubs_cache_links_lead_into_its_blobs_only(
 def test_what_a_models_card_claims_is_never_dropped(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert parents._on_card(str(tmp_path)) == claims
+
+
+def test_a_manifest_takes_nothing_away_outside_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    for name in ("../mine", str(tmp_path / "mine")):
+        cards._remove(tmp_path / "card", name, files.sha256(tmp_path / "mine"))
+    assert (tmp_path / "mine").exists()
+
+
+def test_local_paths_are_told_and_the_hubs_names_are_none(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    known = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
+    (folder / files.PARENTS).write_text(json.dumps({"parents": known}))
+    assert files.told_paths(folder) == ""
+    known.append({"name": "b", "reference": "/home/me/b", "fingerprint": "0"})
+    (folder / files.PARENTS).write_text(json.dumps({"parents": known}))
+    assert "1 local path " in files.told_paths(folder) and "/home/me/b" in files.told_paths(folder)
 
 
 DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
