@@ -57,7 +57,7 @@ def parse(text: str) -> Any:
     try:
         found = json.loads(text, parse_constant=_number, parse_float=_number)
     except RecursionError as fault:
-        raise ValueError("too deep") from fault
+        raise ValueError("nested too deep") from fault
     _require_shallow(found)
     return found
 
@@ -68,7 +68,7 @@ def _require_shallow(content: Any) -> None:
     for _ in range(DEEPEST):
         level = [part for x in level for part in _parts(x)]
     if level:
-        raise ValueError("too deep")
+        raise ValueError("nested too deep")
 
 
 def _parts(content: Any) -> Iterable[Any]:
