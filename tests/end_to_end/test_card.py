@@ -107,6 +107,17 @@ def test_recipe_and_study_are_whole(out: Path, tmp_path: Path) -> None:
     assert study.limit == 8 and set(study.experts) == {"finance", "math"}
 
 
+def test_the_recipe_names_all_tasks_of_a_group(out: Path, tmp_path: Path) -> None:
+    one = changed(out, tmp_path / "one", "study.json", lambda c: c["study"].update(tasks=["finance_bench"]))
+    more = {"kind": "tasks"}
+    folder = changed(
+        one, tmp_path / "out", "tasks.json", lambda c: [known.update(more) for known in c.values()]
+    )
+    make(folder, tmp_path / "card", PAIR)
+    recipe = load(tmp_path / "card" / "mergekit_config.yml")
+    assert set(recipe.finance.tasks) == set(study_tasks(folder)) and len(recipe.finance.tasks) == 4
+
+
 def test_results_are_the_studys_own_bytes_and_hold_no_text(out: Path, tmp_path: Path) -> None:
     made = make(out, tmp_path / "card", PAIR)
     results = tmp_path / "card" / "results"
