@@ -194,8 +194,13 @@ class MergeSession:
         return self.model
 
     def _refuse_overflow(self, settings: Callable[[Held], Values]) -> None:
+        from mergekit_finance.merge_methods.parameters import Call
+
         for held in self._filled():
-            if held.target is not None and self._call(held, settings(held)).may_overflow(held.dtype):
+            call = Call.of(
+                held.group, settings(held)
+            )  # where it lies: a streamed tensor need not travel again
+            if held.target is not None and call.may_overflow(held.dtype):
                 finite(held.name, held.target.data)
 
     def _fitting(self, work: Callable[[], None]) -> None:

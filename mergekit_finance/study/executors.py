@@ -187,10 +187,13 @@ def _ray() -> Any:
 # ---- the bar
 
 
-def bar(total: int, quiet: bool) -> Any:
+def bar(total: int, stored: int, quiet: bool) -> Any:
+    """The study's; what was stored before it began is no speed of this run."""
     from tqdm import tqdm
 
-    return tqdm(total=total, unit="model", desc="study", disable=quiet, file=sys.stderr, smoothing=0.1)
+    return tqdm(
+        total=total, initial=stored, unit="model", desc="study", disable=quiet, file=sys.stderr, smoothing=0.1
+    )
 
 
 def finished(worker: Worker, jobs: Sequence[Job]) -> Iterator[bool]:

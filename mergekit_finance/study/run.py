@@ -159,9 +159,7 @@ class StudyRun:
     def _execute(self, jobs: Sequence[work.Job], total: int, missing: int) -> None:
         size = models.size(self.study.base)
         worker = replace(self.worker, done=work.nothing, quiet=self.quiet)
-        with executors.bar(total, self.quiet) as bar:
-            bar.update(total - missing)
-            bar.unpause()
+        with executors.bar(total, total - missing, self.quiet) as bar:
 
             def tick() -> None:
                 bar.update(total - missing + sum(executors.finished(self.worker, jobs)) - bar.n)

@@ -278,6 +278,20 @@ def test_a_merge_that_overflows_is_named(method: str, tmp_path: Path) -> None:
         run(at(settings, {"weight": 1e30, "lambda_": 1e30}), tmp_path / "out")
 
 
+def test_looking_for_an_overflow_moves_no_streamed_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point of tensors that are streamed moves each of them once."""
+    settings = {**settings_of(models(tmp_path / "m"), "cpt_task_arithmetic", "paper"), "out_dtype": "float16"}
+    with MergeSession.open(settings, merged=False) as session:
+        moved: list[Any] = []
+        for held in session._held:
+            held.streamed = True
+        monkeypatch.setattr(session_module, "_moved", lambda group, device: moved.append(group) or group)
+        session.apply(lambda_=0.5)
+        assert len(moved) == len(list(session._filled()))
+
+
 def test_two_tensors_that_the_config_says_are_one(tmp_path: Path) -> None:
     folder = models(tmp_path / "m", tie_word_embeddings=True)
     edit(folder / "math", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
