@@ -130,6 +130,41 @@ def test_nearly_tied_parents_are_covered_too_often_and_never_too_seldom():
     assert 0.97 <= found["macro og"]
 
 
+@functools.cache
+def missed_over_best(right, icc, measure=outperform.over_best, groups=3):
+    """Shares of data sets whose interval of "over the best constituent" is too high, and too low."""
+    names, missed = range(1, len(right[0])), np.zeros(2)
+    truth = min(np.mean([row[0] - row[p] for row in right]) for p in names)
+    for group in range(groups):
+        rng = np.random.default_rng([6, group])
+        tasks = [task(rng, f"t{t}", row, CLUSTERS[t], icc, SIMS) for t, row in enumerate(right)]
+        found = bootstrap(tasks, draws=DRAWS, seed=group)
+        for s in range(SIMS):
+            missed += misses(measure(found, found.tasks, f"{s}:0", [f"{s}:{p}" for p in names]), truth)
+    return missed / (groups * SIMS)
+
+
+@pytest.mark.parametrize(
+    ("right", "icc"), [(TIED_3, 0.3), (TIED_2, 0.0), (CLEAR_2, 0.3), (MIXED_3, 0.3)], ids=str
+)
+def test_over_the_best_constituent_is_covered(right, icc):
+    """Whichever constituents tie over all tasks; neither end misses more than its half (error 0.6 points)."""
+    high, low = missed_over_best(frozen(right), icc)
+    assert 0.93 <= 1 - high - low <= 0.985
+    assert max(high, low) <= 0.025 + 0.012
+
+
+def test_the_constituent_observed_best_would_fail():
+    """Its own contrast calls a merge that is as good as three tied constituents "below" far too often."""
+
+    def observed_best(found, tasks, merged, parents):
+        best = max(parents, key=lambda p: contrasts.score(found, tasks, p).value)
+        return contrasts.difference(found, tasks, merged, best)
+
+    _, low = missed_over_best.__wrapped__(frozen(TIED_3), 0.3, observed_best, groups=2)
+    assert low > 0.05
+
+
 def test_intervals_by_item_would_fail():
     """The simulation can fail: with correlated items taken for independent ones coverage is 89 %."""
     found = coverage(frozen([[0.6, 0.6]] * 3), 0.3, change=single_items, measures=("gain",), groups=2)

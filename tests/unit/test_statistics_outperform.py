@@ -99,3 +99,23 @@ def test_a_narrower_level_is_a_narrower_interval():
         for measure in (outperform.gain, outperform.outperform_gap):
             wide, narrow = (measure(found, names, "m", PARENTS, level) for level in (0.95, 0.8))
             assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_over_the_best_constituent_is_the_og_of_the_macro():
+    """p is best in a, q in b: Macro-OG compares with both, "over best" with q, the best of the two means."""
+    found = replicates({"a": {"m": 0.6, "p": 0.5, "q": 0.4}, "b": {"m": 0.6, "p": 0.5, "q": 0.7}})
+    assert outperform.over_best(found, ["a", "b"], "m", ["p", "q"]).value == pytest.approx(0.05)
+    assert outperform.outperform_gap(found, ["a", "b"], "m", ["p", "q"]).value == pytest.approx(0.0)
+    one = replicates({"a": {"m": 0.6, "p": 0.5, "q": 0.4}}, noise=0.05, clusters=90)
+    og = outperform.outperform_gap(one, ["a"], "m", ["p", "q"])
+    assert outperform.over_best(one, ["a"], "m", ["p", "q"]) == pytest.approx(og)
+
+
+@given(st.integers(0, 1000), st.integers(1, 3), st.integers(1, 3))
+@settings(deadline=None, max_examples=25)
+def test_over_the_best_constituent_is_never_below_macro_og(seed, tasks, parents):
+    made = random_tasks(seed, tasks)
+    found = bootstrap(made, draws=20)
+    best = outperform.over_best(found, found.tasks, "m", PARENTS[:parents])
+    assert best.value >= outperform.outperform_gap(found, found.tasks, "m", PARENTS[:parents]).value - 1e-12
+    assert best.low <= best.value <= best.high

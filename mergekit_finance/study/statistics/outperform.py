@@ -45,7 +45,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mergekit_finance.study.statistics.bootstrap import Replicates
-from mergekit_finance.study.statistics.contrasts import by_stratum, contrast, gain_weights
+from mergekit_finance.study.statistics.contrasts import by_stratum, contrast, difference, gain_weights
 from mergekit_finance.study.statistics.intervals import LEVEL, Estimate, freedom, quantiles, tail_area
 
 
@@ -63,6 +63,16 @@ def outperform_gap(
     if len(tasks) == 1:
         return _task_gap(found, tasks[0], merged, parents, level)
     return _macro_gap(found, tasks, merged, parents, level)
+
+
+def over_best(
+    found: Replicates, tasks: Sequence[str], merged: str, parents: Sequence[str], level: float = LEVEL
+) -> Estimate:
+    """Macro of the merged model less that of the best constituent: never below Macro-OG."""
+    own = [difference(found, tasks, merged, parent, level) for parent in parents]
+    joint = 1 - (1 - level) / len(parents)
+    highs = [difference(found, tasks, merged, parent, joint).high for parent in parents]
+    return Estimate(min(e.value for e in own), min(e.low for e in own), min(highs))
 
 
 def per_task(
