@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 
@@ -19,9 +27,27 @@ def _list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10)]
-Density = Annotated[float, Field(gt=0, le=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+def _number(value: Any) -> Any:
+    """YAML's yes and true are no numbers, though Python counts with them."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not yes or no")
+    return value
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What stands twice is a slip: the second changes nothing, or was meant to be another."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} stands twice")
+    return values
+
+
+IsNumber, Once = BeforeValidator(_number), AfterValidator(_once)
+Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
+Density = Annotated[float, Field(gt=0, le=1), IsNumber]
+Seed = Annotated[int, Field(ge=0), IsNumber]
+Count = Annotated[int, Field(ge=1), IsNumber]
+Names = Annotated[tuple[str, ...], BeforeValidator(_list), Once]
 
 
 class Part(BaseModel):
@@ -72,9 +98,7 @@ class Ties(Part):
 class DareTies(Ties):
     """DARE-TIES over every density, lambda and seed of its masks."""
 
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_list)] = Field(
-        (0,), min_length=1
-    )
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_list)] = Field((0,), min_length=1)
 
     def grid(self) -> list[dict[str, float]]:
         return [values | {"seed": seed} for values in super().grid() for seed in _rising(self.seeds)]
@@ -108,8 +132,8 @@ class Operators(Part):
 class Selection(Part):
     """How one hyperparameter per combination and operator is chosen."""
 
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    seed: Annotated[int, Field(ge=0)] = 0
+    share: Annotated[float, Field(gt=0, lt=1), IsNumber] = 0.3
+    seed: Seed = 0
     same_items: bool = Field(False, description="select and report on the same items: optimistic, labelled")
 
 
@@ -118,9 +142,9 @@ class Evaluation(Part):
 
     device: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    max_gen_toks: Annotated[int, Field(ge=1)] | None = None
-    threads: Annotated[int, Field(ge=1)] = Field(1, description="CPU threads of one worker")
+    batch_size: Count = 8
+    max_gen_toks: Count | None = None
+    threads: Count = Field(1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"
 
 
@@ -141,19 +165,20 @@ class Study(Part):
     named: dict[str, Names] = Field({}, description="combination: the tasks its tests are about")
     source: str | None = None
     data_dir: str | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Count | None = None
     selection: Selection = Selection()
     evaluation: Evaluation = Evaluation()
     executor: Literal["local", "ray"] = "local"
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Count | None = None
     out_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    resamples: Annotated[int, Field(ge=200)] = 2000
-    seed: Annotated[int, Field(ge=0)] = 0
+    resamples: Annotated[int, Field(ge=200), IsNumber] = 2000
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":
         _check_experts(self)
         _check_stages(self)
+        _check_tasks(self)
         _check_starts(self)
         _check_named(self)
         return self
@@ -178,23 +203,38 @@ def _check_experts(study: Study) -> None:
             raise ValueError(f"experts: {name[:20]!r}... is longer than {LONGEST} bytes: it names files")
         if name == "base":
             raise ValueError("experts: 'base' names the base itself; give the expert another name")
-    places = [study.base, *(e.model for e in study.experts.values())]
-    if len(set(places)) < len(places):
-        raise ValueError("base and experts must be different models")
+    seen = {study.base: "base"}
+    for name, expert in study.experts.items():
+        if other := seen.get(expert.model):
+            raise ValueError(f"experts: {other} and {name} are both {expert.model}; name different models")
+        seen[expert.model] = name
 
 
 def _check_stages(study: Study) -> None:
     if not study.stages:
         raise ValueError("stages: name at least one of 1, 2, 3")
-    if not study.tasks:
-        raise ValueError("tasks: name at least one")
     if len(set(study.stages)) < len(study.stages):
         raise ValueError(f"stages: name each once (given: {list(study.stages)})")
     most = max(study.stages)
     if most > len(study.experts):
-        raise ValueError(f"stages: stage {most} needs {most} experts, there are {len(study.experts)}")
+        fitting = [stage for stage in study.stages if stage <= len(study.experts)] or [1]
+        raise ValueError(
+            f"stages: stage {most} needs {most} experts, there are {len(study.experts)}; "
+            f"add experts, or write `stages: {fitting}`"
+        )
     if study.chain == "best" and sorted(study.stages) != list(range(1, most + 1)):
         raise ValueError("chain: best takes each stage's selected models to the next; name all stages from 1")
+
+
+def _check_tasks(study: Study) -> None:
+    if not study.tasks:
+        raise ValueError("tasks: name at least one")
+    seen: dict[str, str] = {}
+    for kind in ("tasks", "retention", "probes"):
+        for name in getattr(study, kind):
+            if name in seen:
+                raise ValueError(f"{kind}: {name!r} is under {seen[name]} too; it is one or the other")
+            seen[name] = kind
 
 
 def _check_starts(study: Study) -> None:
@@ -214,7 +254,9 @@ def _check_named(study: Study) -> None:
     from mergekit_finance.study.points import combinations_of
 
     known = ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)]
-    for name in study.named:
+    for name, tasks in study.named.items():
+        if not tasks:
+            raise ValueError(f"named.{name}: name at least one task, or leave it out: then it is the default")
         if name not in known:
             same = [k for k in known if sorted(k.split("+")) == sorted(name.split("+"))]
             if same:

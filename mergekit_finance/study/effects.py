@@ -101,7 +101,7 @@ def compared(
         "best_raw": strongest,
         "over_best_raw": shown(outperform.over_best(found, tasks, point, raw)),
         "clusters": sum({s.stratum: s.count for s in scores}.values()),  # twins share theirs
-        "mde": round(minimum_detectable_effect(standard_error(over_best)), 6),
+        "mde": _mde(standard_error(over_best)),
     }
 
 
@@ -141,8 +141,13 @@ def _task(
         "og": shown(outperform.outperform_gap(found, [task], point, parents)),
         "og_raw": shown(outperform.outperform_gap(found, [task], point, raw)),
         "p_og": round(p_outperform(scores, point, parents), 6),
-        "mde": round(minimum_detectable_effect(max(errors)), 6),
+        "mde": _mde(max(errors)),
     }
+
+
+def _mde(error: float) -> float | None:
+    """Unknown where the models never differed: the error is then no estimate, and 0.0 would promise power."""
+    return round(minimum_detectable_effect(error), 6) if error > 0 else None
 
 
 def adjust(rows: Mapping[str, dict[str, Any]], loaded: Loaded) -> None:

@@ -221,7 +221,7 @@ def text(found: Plan) -> str:
         f"{found.models - sum(found.points.values())} models as they are; {found.stored} stored already",
         f"items       {sum(found.items.values())} a model, {len(found.items)} tasks"
         + (f", the first {found.limit} of each" if found.limit else ""),
-        f"disk        about {found.disk / 1e9:.2f} GB",
+        f"disk        about {_size_in_words(found.disk)}",
         f"workers     {found.workers}",
     ]
     if found.per_item is not None and found.per_model is not None and found.merge is not None:
@@ -236,7 +236,13 @@ def text(found: Plan) -> str:
 
 
 def _shown(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{3600 * hours:.2g} seconds"
     return f"{60 * hours:.2g} minutes" if hours < 1 else f"{hours:.2g} hours"
+
+
+def _size_in_words(size: float) -> str:
+    return f"{size / 1e6:.2g} MB" if size < 1e8 else f"{size / 1e9:.2g} GB"
 
 
 def _largest(found: Plan) -> str:

@@ -54,8 +54,14 @@ def check_named(harness: Harness, study: Study, where: str) -> None:
     for combination, names in study.named.items():
         for name in names:
             if name not in harness.leaves:
-                hint = did_you_mean(name, harness.leaves)
-                raise RecipeError(f"{where}: named.{combination}: no task {name!r} in this study; {hint}")
+                raise RecipeError(f"{where}: named.{combination}: {_no_task(harness, name)}")
+
+
+def _no_task(harness: Harness, name: str) -> str:
+    """A group is fine under `tasks:`, but tests are about tasks that somebody chose one by one."""
+    if name in harness.manager.all_groups:
+        return f"{name!r} is a group; name tasks of this study: {', '.join(sorted(harness.leaves))}"
+    return f"no task {name!r} in this study; {did_you_mean(name, harness.leaves)}"
 
 
 def check_skills(harness: Harness, study: Study, where: str) -> None:

@@ -24,8 +24,11 @@ def sentences(found: Summary) -> list[dict[str, str]]:
 
 
 def interval(numbers: Sequence[float], unit: str = "points") -> str:
-    """`+3.1 points [+1.0, +5.2]`."""
+    """`+3.1 points [+1.0, +5.2]`. A difference that is the same in every cluster resamples to itself: that is
+    no interval, and [+0.0, +0.0] would look like certainty about other items."""
     value, low, high = (signed(100 * number) for number in numbers)
+    if numbers[1] == numbers[2]:
+        return f"{value}{unit and ' '}{unit} [the same on every item]"
     return f"{value}{unit and ' '}{unit} [{low}, {high}]"
 
 
@@ -55,9 +58,9 @@ def _stage_one(found: Summary) -> Iterator[tuple[str, str]]:
     for name, known, row in _of_stage(found, 1):
         parts = []
         if "recovery" in row:
-            parts.append(_recovered(row["recovery"]))
+            parts.append(_recovered(row["recovery"]) + _few(row["sets"]["retention"]))
         if "own" in row["sets"]:
-            parts.append(_kept(found, known["selected"], name))
+            parts.append(_kept(row["sets"]["own"], name))
         if parts:
             yield "recovery", f"base + {name} ({_how(found, known['selected'])}): {'; '.join(parts)}."
 
@@ -71,30 +74,50 @@ def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
     return f"{interval(numbers['back'])} of the {lost} came back ({beside})"
 
 
-def _kept(found: Summary, point: str, expert: str) -> str:
-    row = found["selected"][point]["sets"]["own"]
+def _few(tested: Mapping[str, Any]) -> str:
+    """Numbers of a set that is too small to be judged by."""
+    return f" ({tested['clusters']} clusters: too few for a verdict)" if tested["clusters"] < LEAST else ""
+
+
+def _kept(row: Mapping[str, Any], expert: str) -> str:
     own = row["parents"][expert][0]
     return (
         f"on its own skill's tasks {100 * row['score'][0]:.1f} where the expert has {100 * own:.1f} "
-        f"(OG {interval(row['og'])})"
+        f"(OG {interval(row['og'])}){_few(row)}"
     )
 
 
 def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
-    """Complementarity and emergence: the merge against its best constituent, as a whole and task by task."""
+    """Complementarity and emergence: the merge against its best constituent, as a whole and task by task.
+    What study.yml named in advance is what the sentence is about."""
     for name, known, row in _of_stage(found, stage):
-        own = row["sets"].get("own")
-        tested = own or row["sets"]["macro"]
-        better = [t for t, v in row["tasks"].items() if v["verdict"] == "outperforms"]
-        more = f"; {_listed('outperforms all of its constituents on', better)}" if better else ""
+        tested, which = _tested(found, name, row)
         yield (
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
             f"{_against_mean(tested, about)}{interval(tested['over_best_parent'])} over the best "
             f"constituent, {tested['best_parent']}, and {interval(tested['over_base'])} over the base"
-            f"{_over_raw(row, tested)}, on the {_counted(tested['tasks'])} "
-            f"{'of their skills' if own else 'of the macro'}{more}.",
+            f"{_over_raw(row, tested)}, on the {_counted(tested['tasks'])} {which}"
+            f"{_task_by_task(row, tested)}.",
         )
+
+
+def _tested(found: Summary, name: str, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The set that a pair's or triple's sentence is about, and what it is."""
+    if name in found["study"].get("named", {}):
+        return row["sets"]["named"], "named in study.yml"
+    own = row["sets"].get("own")
+    return (own, "of their skills") if own else (row["sets"]["macro"], "of the macro")
+
+
+def _task_by_task(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
+    """No one constituent is the best in every task: over the best of each the merge has less (Macro-OG)."""
+    parts = []
+    if len(tested["tasks"]) > 1:
+        parts.append(f"; against the best of each task, {interval(tested['og'])} (OG)")
+    if better := [t for t in row["tasks"] if row["tasks"][t]["verdict"] == "outperforms"]:
+        parts.append(f"; {_listed('outperforms all of its constituents on', better)}")
+    return "".join(parts)
 
 
 def _against_mean(tested: Mapping[str, Any], about: str) -> str:
@@ -176,13 +199,25 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         if first != "task_arithmetic":
             continue
         best, spread = _AT_BEST[sign(row["best"])], _SENSITIVE[sign(row["spread"])]
-        text = f"{_NAMES[first]} against {_NAMES[second]}: {best} at its best ({interval(row['best'])})"
+        names = " against ".join(f"{_NAMES[o]} ({_grid(found, o)})" for o in (first, second))
+        text = f"{names}: {best} at its best ({interval(row['best'])})"
         if all(found["operators"]["operators"][operator]["swept"] for operator in (first, second)):
             text += (
                 f", {spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
                 f"the share of it within a point of the best differs by {interval(row['near'], '%')})"
             )
         yield "operators", f"{text}."
+
+
+def _grid(found: Summary, operator: str) -> str:
+    """What was tried: `density 0.1 to 1, λ 1`. Another grid may give another answer."""
+    tried = [p["values"] for p in found["points"].values() if p["operator"] == operator]
+    return ", ".join(_range(key, {values[key] for values in tried}) for key in tried[0] if key != "seed")
+
+
+def _range(key: str, values: set[float]) -> str:
+    ends = dict.fromkeys((min(values), max(values)))
+    return f"{'λ' if key == 'lambda' else key} {' to '.join(f'{v:g}' for v in ends)}"
 
 
 _AT_BEST = {"above": "better", "below": "worse", "unclear": "not clearly different"}
@@ -212,9 +247,13 @@ def _ship(found: Summary) -> Iterator[tuple[str, str]]:
     gap, single = ship["merge_over_single"], ship["best_single"]
     split = found["selection"]["split"]
     chosen, other = (" on the items that choose", "on the other items ") if split else ("", "")
-    compared = f"{_CLEAR[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}"
+    words, which = (_CLEAR, "") if split else (_SAME_ITEMS, " (chosen and measured on the same items)")
+    compared = f"{words[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}{which}"
     name, macro = ship["model"], f"{other}its macro is {compared}{_cost(ship)}."
-    if not ship["is_merge"]:
+    if not ship["is_merge"] and split and sign(gap) == "above":
+        best = f"the best merge is {ship['best_merge']}: {macro}"
+        yield "ship", f"No clear advice: {name} is best{chosen}, but {best}"
+    elif not ship["is_merge"]:
         yield "ship", f"Ship no merge: {name} is best{chosen}; the best merge, {ship['best_merge']}: {macro}"
     elif sign(gap) == "above":
         yield "ship", f"Ship {name}: {macro}"
@@ -233,6 +272,8 @@ _CLEAR = {
     "below": "clearly worse than",
     "unclear": "not clearly different from",
 }
+# The best of several on the items that chose it is flattered: nothing is clear about it.
+_SAME_ITEMS = {"above": "better than", "below": "worse than", "unclear": "not clearly different from"}
 
 
 def _cautions(found: Summary) -> Iterator[tuple[str, str]]:

@@ -39,7 +39,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         (one("ties", start={"densty": 0.5}), "operators.ties.start: unknown 'densty'; did you mean 'density'? Known: density, lambda"),
         (one("ties", density=[0.2, 0.4], start={"density": 0.3}), "operators.ties.start: {'density': 0.3} is no point of the grid"),
         # stages and chains
-        (TWO, "stages: stage 3 needs 3 experts, there are 2"),
+        (TWO, "stages: stage 3 needs 3 experts, there are 2; add experts, or write `stages: [1, 2]`"),
         ({"stages": 4}, "stages.0: Input should be 1, 2 or 3 (given: 4)"),
         ({"stages": []}, "stages: name at least one of 1, 2, 3"),
         ({"stages": [1, 1]}, "stages: name each once (given: [1, 1])"),
@@ -48,8 +48,8 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"chain": "bst"}, "chain: Input should be 'experts' or 'best' (given: 'bst')"),
         # models
         ({"experts": {}, "stages": 1}, "experts: name at least one"),
-        ({"experts": {"a": {"model": "./base"}}, "stages": 1}, "base and experts must be different models"),
-        ({"experts": {"a": {"model": "x/y"}, "b": {"model": "x/y"}}, "stages": 1}, "base and experts must be different models"),
+        ({"experts": {"a": {"model": "./base"}}, "stages": 1}, "experts: base and a are both ./base; name different models"),
+        ({"experts": {"a": {"model": "x/y"}, "b": {"model": "x/y"}}, "stages": 1}, "experts: a and b are both x/y; name different models"),
         ({"experts": {"a-b": {"model": "x"}}, "stages": 1}, "experts: 'a-b' must be letters, digits and _"),
         ({"experts": {"base": {"model": "x"}}, "stages": 1}, "experts: 'base' names the base itself; give the expert another name"),
         ({"experts": {"a": "./x"}}, "experts.a: must be a mapping of keys (given: './x')"),
@@ -60,6 +60,16 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         # combinations that are named
         ({"named": {"math+finance": "t"}}, "named: 'math+finance': write it 'finance+math', in the order of `experts`"),
         ({"named": {"finance+math": "t"}, "stages": 1}, "named: 'finance+math' is no combination"),
+        ({"named": {"finance+math": []}}, "named.finance+math: name at least one task, or leave it out"),
+        # tasks
+        ({"tasks": ["a", "a"]}, "tasks: 'a' stands twice"),
+        ({"tasks": ["a"], "retention": ["r", "a"]}, "retention: 'a' is under tasks too; it is one or the other"),
+        # numbers
+        ({"limit": True}, "limit: must be a number, not yes or no (given: True)"),
+        (one("ties", density=[True]), "operators.ties.density.0: must be a number, not yes or no (given: True)"),
+        (one("task_arithmetic", **{"lambda": [True]}), "operators.task_arithmetic.lambda.0: must be a number"),
+        (one("dare_ties", seeds=[False]), "operators.dare_ties.seeds.0: must be a number"),
+        ({"evaluation": {"batch_size": True}}, "evaluation.batch_size: must be a number"),
         # operators and grids
         ({"operators": {}}, "operators: name at least one of task_arithmetic, ties, dare_ties"),
         ({"operators": ["ties"]}, "operators: must be a mapping of keys"),

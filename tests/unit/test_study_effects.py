@@ -212,7 +212,9 @@ def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
     found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
     assert found["ship"]["model"] == "finance" and not found["ship"]["is_merge"]
     texts = [s["text"] for s in found["verdict"] if s["about"] == "ship"]
-    assert texts[0].startswith("Ship no merge: finance is best") and "clearly worse than" in texts[0]
+    assert texts[0].startswith("Ship no merge: finance is best")
+    assert " worse than the best single model, finance" in texts[0] and "clearly" not in texts[0]
+    assert "(chosen and measured on the same items)" in texts[0]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,9 @@ def test_the_verdict_compares_operators_in_words(tmp_path):
     table = {name: np.arange(200) < count for name, count in right.items()}
     found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
-    assert said.startswith("Task Arithmetic against TIES: better at its best (+50.0 points [")
+    assert said.startswith(
+        "Task Arithmetic (λ 0.2 to 0.8) against TIES (density 0.2 to 0.8, λ 1): better at its best (+50.0 points"
+    )
     assert "more sensitive (its score spreads +85.0 points [" in said
 
 
@@ -344,6 +348,56 @@ def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, word
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "retention_over_base": [-0.1, -0.2, 0.0]}  # fmt: skip
     ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
     assert said.startswith(words) and "its retention against the base: -10.0 points [-20.0, +0.0]" in said
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [([-0.1, -0.2, 0.1], "Ship no merge: finance is best on the items that choose; the best merge, x: on the"),
+     ([0.1, 0.05, 0.2], "No clear advice: finance is best on the items that choose, but the best merge is x: on the")],
+)  # fmt: skip
+def test_ship_no_merge_is_no_advice_where_the_other_items_say_otherwise(gap, words):
+    ship = {"model": "finance", "is_merge": False, "best_merge": "x", "best_single": "finance", "merge_over_single": gap}  # fmt: skip
+    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    assert said.startswith(words)
+
+
+def test_what_study_yml_names_is_what_the_sentence_is_about(tmp_path):
+    """a is of the pair's skills and better, b is not and worse."""
+    tables = {
+        "a": shares(200, finance=60, math=40, pair=120),
+        "b": shares(200, base=90, finance=160, math=40, pair=100),
+    }
+    tasks = {"a": {"skills": ["finance"]}, "b": {"skills": ["japanese"]}}
+    for named, words in (({}, "+30.0 points ["), ({"finance+math": "b"}, "-30.0 points [")):
+        found = analysis.summary(
+            build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).out
+        )
+        (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
+        assert f"{words}" in said.split(" over the best constituent")[0]
+        assert ("1 task named in study.yml" if named else "1 task of their skills") in said
+
+
+def test_a_pairs_sentence_says_og_too(tmp_path):
+    """Better over both tasks together than either expert, worse in each than the expert of it."""
+    tables = {"a": shares(200, finance=180, math=10, pair=150), "b": shares(200, finance=10, math=180, pair=150)}  # fmt: skip
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
+    assert "they complement each other: +27.5 points [" in said and "; against the best of each task, -15.0 points [" in said  # fmt: skip
+
+
+def test_a_difference_that_is_the_same_everywhere_has_no_interval_and_promises_no_power(tmp_path):
+    assert verdict.interval([0.0, 0.0, 0.0]) == "+0.0 points [the same on every item]"
+    pair = rows_of(tmp_path, {"t": shares(200, finance=80, math=80, pair=80)})[PAIR]
+    assert pair["tasks"]["t"]["mde"] is None and pair["sets"]["macro"]["mde"] is None
+
+
+@pytest.mark.parametrize(("clusters", "few"), [(99, True), (100, False)])
+def test_recovery_on_few_clusters_says_so(tmp_path, clusters, few):
+    tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
+    tasks = {"kept": {"kind": "retention", "skills": []}}
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    said = next(s["text"] for s in found["verdict"] if s["about"] == "recovery")
+    assert ("(99 clusters: too few for a verdict)" in said) is few
 
 
 def test_what_rounds_to_nothing_has_no_minus():
