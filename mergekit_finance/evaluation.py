@@ -1,5 +1,6 @@
 """Evaluating live models with lm-eval: tasks built once, results stored in lm-eval's own formats."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -98,6 +99,11 @@ class Harness:
                 raise
             raise DataError(
                 f"tasks: {str(fault).splitlines()[0]}; name a task or its group, not both"
+            ) from fault
+        except OSError as fault:  # of lm-eval's own tasks; ours say it themselves
+            raise DataError(
+                f"tasks: the rows of one of {', '.join(self.tasks)} cannot be fetched "
+                f"({str(fault).splitlines()[0]}); go online once to fill the cache, or leave it out"
             ) from fault
 
     def check_scores(self) -> None:
@@ -234,6 +240,26 @@ def _write(folder: Path, results: dict[str, Any]) -> None:
         tracker.save_results_samples(task_name=task, samples=samples[task])
     for path in (folder / "lm_eval").rglob("*.json*"):
         path.replace(folder / f"{path.name.rsplit('_', 1)[0]}{path.suffix}")
-    shutil.rmtree(folder / "lm_eval")
-    if not (folder / "results.json").is_file():
-        raise RuntimeError("lm-eval's tracker wrote no results")  # it only logs its own failures
+    shutil.rmtree(folder / "lm_eval", ignore_errors=True)
+    _check_written(folder, {task: len(rows) for task, rows in samples.items()})
+
+
+def _check_written(folder: Path, counts: dict[str, int]) -> None:
+    """lm-eval's tracker only logs its own failures; on a full disk files are short or not there."""
+    try:
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        whole = all(_lines(folder / f"samples_{task}.jsonl") == count for task, count in counts.items())
+    except (OSError, ValueError):
+        whole = False
+    if not whole and shutil.disk_usage(folder).free < LEAST_FREE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not whole:
+        raise RuntimeError("lm-eval's tracker did not write all results")
+
+
+LEAST_FREE = 1 << 20  # bytes: with less the disk is as good as full
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

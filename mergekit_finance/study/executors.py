@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
 SMALL = 2 << 30  # bytes of a model of which every core's worker may hold one
+RETRIES = 5  # of a job whose worker or node died; one that kills every worker must end some day
 TICK = 0.5  # seconds between looks at what is finished
 
 
@@ -136,7 +137,8 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], tick: Callable[[], None]) ->
         ray.init(log_to_driver=False, logging_level="error", ignore_reinit_error=True)
     try:
         gpus = 1 if worker.device.startswith("cuda") else 0
-        remote = ray.remote(num_cpus=worker.study.evaluation.threads, num_gpus=gpus, max_retries=-1)(_on_node)
+        threads = worker.study.evaluation.threads
+        remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_on_node)
         shared = ray.put(replace(worker, done=work.nothing, quiet=True))
         left = [remote.remote(shared, job, os.getcwd(), _settings()) for job in jobs]
         while left:
@@ -172,6 +174,11 @@ def _result(ray: Any, reference: Any) -> None:
         if isinstance(fault.cause, MergekitFinanceError):
             raise fault.cause from fault
         raise
+    except ray.exceptions.RayError as fault:  # the worker or its node died, again and again
+        raise ModelError(
+            f"Ray lost the same job {RETRIES + 1} times ({type(fault).__name__}: out of memory?); what is "
+            "finished is kept: run the same command again, on nodes with more memory"
+        ) from fault
 
 
 def _ray() -> Any:

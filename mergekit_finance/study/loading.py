@@ -9,7 +9,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.study.config import Study, parse
-from mergekit_finance.study.split import same_rows, sides
+from mergekit_finance.study.split import other_rows, sides
 from mergekit_finance.study.statistics.data import TaskScores, task_scores
 from mergekit_finance.study.store import Store
 from mergekit_finance.study.tasks import aggregation, splits
@@ -36,9 +36,12 @@ class Loaded:
     @cached_property
     def full(self) -> dict[str, TaskScores]:
         """Every task on all its items."""
-        tables = self.tables
-        if not same_rows(list(tables.values())):
-            raise DataError(f"{self.out}: stored results are of different rows; remove points/ and run again")
+        if other := other_rows(self.tables):
+            folder = (self.models | self.points)[other[0]]["folder"]
+            raise DataError(
+                f"{self.out}: results of {other[0]} are of other rows than the rest; remove points/{folder} "
+                "and run the study again"
+            )
         return {task: self._scores(task) for task in self.tasks}
 
     def _scores(self, task: str) -> TaskScores:

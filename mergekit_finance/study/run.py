@@ -15,7 +15,7 @@ from mergekit_finance.study import executors, loading, tasks, work
 from mergekit_finance.study.config import Study, dump
 from mergekit_finance.study.loading import Loaded
 from mergekit_finance.study.points import Combination, Point, Source, groups, points
-from mergekit_finance.study.store import Store, write_json
+from mergekit_finance.study.store import Store, digest, write_json
 
 
 @dataclass
@@ -208,7 +208,7 @@ class StudyRun:
             if not _whole(place):
                 self.say(f"write {place}, which the next stage merges")
                 shutil.rmtree(place, ignore_errors=True)
-                _materialize(point, place, self.trust_remote_code)
+                _materialize(point, place, self.trust_remote_code, self.quiet)
         reference = f"./{place}" if not place.is_absolute() else str(place)
         self.prints[reference] = models.fingerprint(reference, self.quiet)
         return Source("-".join(point.combination), reference)
@@ -223,11 +223,11 @@ class StudyRun:
         wanted = [r for r in (*self.references[1:], *merged) if r != self.study.base]
         path, names = self.out / "similarity.json", [*dict.fromkeys(wanted)]
         key = {r: self.prints[r] for r in (self.study.base, *names)}
-        stored = _read(path)
-        if stored.get("key") == key:
-            return stored
-        device = self.device if self.device.startswith("cuda") else "cpu"
-        return {"key": key, **similarity(self.study.base, names, device, quiet=self.quiet)}
+        stored = {name: value for name, value in _read(path).items() if name != "digest"}
+        if stored.get("key") != key or _read(path).get("digest") != digest(stored):
+            device = self.device if self.device.startswith("cuda") else "cpu"
+            stored = {"key": key, **similarity(self.study.base, names, device, quiet=self.quiet)}
+        return {"digest": digest(stored), **stored}
 
     def _timings(self, wall: float) -> dict[str, float]:
         return {"wall_of_last_run": wall, **work.seconds(self.store, iter(self.index.values()))}
@@ -246,13 +246,14 @@ def _described(point: Point, folder: str) -> dict[str, Any]:
     }
 
 
-def _materialize(point: Point, place: Path, trust_remote_code: bool) -> None:
+def _materialize(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
     from mergekit.options import MergeOptions
 
     from mergekit_finance.lm_eval_model import check_mapping
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
-    model, tokenizer = merging.merge(configuration, MergeOptions(trust_remote_code=trust_remote_code))
+    options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)
+    model, tokenizer = merging.merge(configuration, options)
     scratch = place.with_name(f".{place.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     model.save_pretrained(scratch)

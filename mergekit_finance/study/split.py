@@ -1,7 +1,8 @@
 """The selection split: a seeded share of a dataset's clusters chooses hyperparameters, the rest reports."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def _rank(seed: int, dataset: str, cluster: str) -> bytes:
     return hashlib.sha256(f"{seed}/{dataset}/{cluster}".encode()).digest()
 
 
-def same_rows(tables: Sequence[Mapping[str, Mapping[str, Any]]]) -> bool:
-    """Whether all models answered the same items in the same order."""
-    first = {task: rows["items"] for task, rows in tables[0].items()}
-    return all({task: rows["items"] for task, rows in table.items()} == first for table in tables)
+def other_rows(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """The models that did not answer the same items in the same order as most."""
+    asked = {name: repr({t: rows["items"] for t, rows in table.items()}) for name, table in tables.items()}
+    (usual, _), *_ = Counter(asked.values()).most_common(1)
+    return [name for name, items in asked.items() if items != usual]

@@ -6,11 +6,14 @@
                              recipe.yml              of a merge: the plain recipe
                              key.json                what the hash is of
                              timings.json            how long it took, and when
+                             files.json              sha256 of each of these but timings.json
     OUT/.locks/                                      who is at work on what; the system frees a dead one's
 
-A folder is written under a temporary name and renamed: under its own name it is whole.
+A folder is written under a temporary name and renamed: under its own name it is whole. What was altered since
+is made again; times may be edited, nothing depends on them.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation import _write as write_host_files
 
 if TYPE_CHECKING:
@@ -43,27 +47,35 @@ class Store:
         return (place / "scores.json").is_file()
 
     def discard_damaged(self, place: Path, samples: bool) -> str:
-        """Remove a folder whose files were altered or lost since; says what is wrong with it."""
+        """Remove a folder whose files were altered or lost since; says what is wrong with it. One that
+        another process is at work on is left to that process."""
         if not (place.exists() or place.is_symlink()):
             return ""
-        with self.claim(place):
-            if fault := _damage(place, samples):
+        with self._held(place.name) as mine:
+            fault = _damage(place, samples) if mine else ""
+            if fault:
                 shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
             return fault
 
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
         """Whether this process may make `place` now. The lock dies with its holder, kill -9 included."""
+        with self._held(place.name, wait) as mine:
+            yield mine and not self.done(place)
+
+    @contextmanager
+    def _held(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """The lock of this name, if it is free or once it is."""
         from filelock import Timeout
 
-        lock = self.lock(place.name)
+        lock = self.lock(name)
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             yield False
             return
         try:
-            yield not self.done(place)
+            yield True
         finally:
             lock.release()
 
@@ -84,14 +96,16 @@ class Store:
         samples: bool,
     ) -> None:
         """Write all of a folder, then give it its name."""
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-        try:
-            _fill(scratch, results, files, timings, samples)
-            os.chmod(scratch, 0o755)  # mkdtemp makes it private
-            scratch.replace(place)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with room(self.folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+            try:
+                _fill(scratch, results, files, timings, samples)
+                _json(scratch / SUMS, sums(scratch))
+                os.chmod(scratch, 0o755)  # mkdtemp makes it private
+                scratch.replace(place)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def clean(self) -> None:
         """Remove what a killed process left half-written, if nobody is at work on it."""
@@ -114,7 +128,7 @@ class Store:
 def _damage(place: Path, samples: bool) -> str:
     """What is wrong with a stored folder; nothing if it can be trusted."""
     try:
-        key, scores, _, results = (_mapping(place / f"{name}.json") for name in PARTS)
+        key, scores, _, results, noted = (_mapping(place / f"{name}.json") for name in PARTS)
         columns = [{len(column) for column in table.values()} for table in scores.values()]
         wanted = set(results["results"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
@@ -124,10 +138,28 @@ def _damage(place: Path, samples: bool) -> str:
     if not columns or any(len(c) != 1 for c in columns) or set(scores) != wanted:
         return f"{place.name} is damaged (scores.json)"
     lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
-    return f"{place.name} is damaged (samples of {lost[0]} are gone)" if lost else ""
+    if lost:
+        return f"{place.name} is damaged (samples of {lost[0]} are gone)"
+    if not {f"{name}.json" for name in ("key", "scores", "results")} <= set(noted):
+        return f"{place.name} is damaged ({SUMS})"
+    found = sums(place)
+    altered = [name for name, sum_ in noted.items() if found.get(name) != sum_]
+    return f"{place.name} is damaged ({altered[0]} is not as it was written)" if altered else ""
 
 
-PARTS = ("key", "scores", "timings", "results")
+PARTS = ("key", "scores", "timings", "results", "files")
+SUMS = "files.json"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 by name of the files that say what a model scored."""
+    named = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SUMS, "timings.json"))
+    return {path.name: _sha256(path) for path in named}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -189,7 +221,26 @@ def _alive(pid: str) -> bool:
 
 def write_json(path: Path, content: Any) -> None:
     """Written beside and renamed: never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    _json(temporary, content)
-    temporary.replace(path)
+    with room(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _json(temporary, content)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """A full or closed disk is no fault of ours: one line, and what is finished stays."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise DataError(
+            f"{folder}: cannot be written ({fault.strerror}); what is finished is kept: make room, then run "
+            "the same command again"
+        ) from fault

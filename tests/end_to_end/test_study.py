@@ -1,10 +1,13 @@
 """`mergekit-finance study`, whole: real merges, real lm-eval, and nothing evaluated twice."""
 
+import errno
 import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import study_helpers as helpers
@@ -61,7 +64,7 @@ def test_a_study_leaves_one_whole_folder_a_model(finished):
     assert {p.name for p in (finished / "points").iterdir()} == folders
     for folder in folders:
         files = {p.name for p in (finished / "points" / folder).iterdir()}
-        wanted = {"results.json", "scores.json", "key.json", "timings.json"}
+        wanted = {"results.json", "scores.json", "key.json", "timings.json", "files.json"}
         wanted |= {f"samples_{task}.jsonl" for task in helpers.TASKS}
         assert files == wanted | ({"recipe.yml"} if folder.startswith("stage") else set())
     assert not helpers.leftovers(finished)
@@ -113,6 +116,7 @@ DAMAGE = {
     "key.json": ["{}", None],
     "timings.json": [None, "null"],
     "results.json": ["[", "null", None],
+    "files.json": ["{}", "null", None],
     "samples_finance_bench_fpb.jsonl": [None],
 }
 
@@ -125,6 +129,113 @@ def test_damaged_results_are_made_again(tiny, copy, evaluated, name, text):
     _, said = helpers.go(tiny, copy)
     assert evaluated == ["math"] and helpers.normal(copy) == before
     assert said[0].startswith(f"{place.name} is damaged (") and said[0].endswith("evaluated again")
+
+
+@pytest.mark.parametrize(
+    "name", ["scores.json", "results.json", "recipe.yml", "samples_finance_bench_fpb.jsonl"]
+)
+def test_results_that_were_altered_into_valid_ones_are_made_again(tiny, copy, evaluated, name):
+    """Nothing in them is wrong but that they are not what was measured."""
+    before = helpers.normal(copy)
+    (place,) = (copy / "points").glob("stage1-math-*")
+    text = (place / name).read_text()
+    (place / name).write_text(text.replace("0.0", "1.0") if "0.0" in text else text + "\n")
+    helpers.go(tiny, copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(copy) == before
+
+
+def test_a_lost_recipe_is_written_again_and_a_stray_file_is_nothing(tiny, copy, evaluated):
+    before = helpers.normal(copy)
+    (place,) = (copy / "points").glob("stage1-math-*")
+    (place / "notes.txt").write_text("mine")
+    helpers.go(tiny, copy)
+    assert evaluated == []
+    (place / "notes.txt").unlink()
+    (place / "recipe.yml").unlink()
+    helpers.go(tiny, copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(copy) == before
+
+
+def test_times_may_be_edited(tiny, copy, evaluated):
+    for path in (copy / "points").glob("*/timings.json"):
+        path.write_text('{"evaluate": 1.0}')
+    helpers.go(tiny, copy)
+    assert evaluated == []
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s.pop("total"), lambda s: s["total"]["pairs"][0].update(l2=9.0)]
+)
+def test_similarity_that_was_altered_is_measured_again(tiny, copy, change):
+    before = helpers.normal(copy)
+    found = json.loads((copy / "similarity.json").read_text())
+    change(found)
+    (copy / "similarity.json").write_text(json.dumps(found))
+    helpers.go(tiny, copy)
+    assert helpers.normal(copy) == before
+
+
+def test_another_process_at_work_on_a_place_is_not_disturbed(tiny, copy):
+    """Its folder may look damaged in the moment that it is renamed away."""
+    store = StudyRun(config.parse(helpers.content(tiny), "x"), copy).store
+    (place,) = (copy / "points").glob("math-*")
+    (place / "scores.json").write_text("{}")
+    with store.claim(place), subprocess_sees(store, place) as fault:
+        assert fault == "" and place.is_dir()
+
+
+@contextmanager
+def subprocess_sees(store, place):
+    """What another process would say: file locks are per process."""
+    code = (
+        "import sys; from pathlib import Path; from mergekit_finance.study.store import Store;"
+        "print(Store(Path(sys.argv[1])).discard_damaged(Path(sys.argv[2]), True))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, store.folder, place], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    yield done.stdout.strip()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
+    from mergekit_finance.study import store
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "_fill", full)
+    with pytest.raises(
+        DataError, match="cannot be written .No space left on device.; what is finished is kept"
+    ):
+        helpers.go(tiny, tmp_path / "out")
+    assert not helpers.leftovers(tmp_path / "out")
+
+
+def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch):
+    """Its tracker logs the failure, and goes on."""
+    from mergekit_finance import evaluation
+
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "samples_t.jsonl").write_text("{}\n{}\n")
+    evaluation._check_written(tmp_path, {"t": 2})
+    with pytest.raises(RuntimeError, match="did not write all"):
+        evaluation._check_written(tmp_path, {"t": 3})
+    monkeypatch.setattr(evaluation, "LEAST_FREE", 1 << 62)
+    with pytest.raises(OSError) as caught:
+        evaluation._check_written(tmp_path, {"t": 2, "lost": 1})
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_rows_that_cannot_be_fetched_are_one_line(tiny, tmp_path, monkeypatch):
+    """As datasets says it, offline, of a task of lm-eval's own."""
+    from lm_eval.tasks import TaskManager
+
+    def unreachable(self, names):
+        raise ConnectionError("Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)")
+
+    monkeypatch.setattr(TaskManager, "load", unreachable)
+    refused(
+        tiny, tmp_path / "out", DataError, "cannot be fetched .Couldn't reach 'allenai/ai2_arc' on the Hub"
+    )
 
 
 def test_a_file_in_a_results_place_is_no_result(tiny, copy, evaluated):
@@ -351,13 +462,14 @@ def chained(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", ["altered", "lost"])
-def test_a_selected_merge_that_changed_is_written_again(tiny, chained, tmp_path, how):
+def test_a_selected_merge_that_changed_is_written_again(tiny, chained, tmp_path, how, capfd):
     out = shutil.copytree(chained, tmp_path / "out")
     first, second = sorted((out / "selected").glob("stage1-*/model.safetensors"))[:2]
     second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
     grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
     _, said = helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
     assert sum(text.startswith("write ") for text in said) == 1
+    assert "merge:" not in capfd.readouterr().err  # quiet: no bar of mergekit's either
     assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
 
 

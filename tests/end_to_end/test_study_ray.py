@@ -84,3 +84,30 @@ def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
     )  # Ray itself reports the node's death, by no setting to be hushed
     helpers.go(tiny, tmp_path / "local", operators=GRID, limit=20)
     assert helpers.normal(out) == helpers.normal(tmp_path / "local")
+
+
+LETHAL = """
+import os, sys
+from types import SimpleNamespace
+import ray
+from mergekit_finance.errors import ModelError
+from mergekit_finance.study import executors, work
+
+def lethal(*args):
+    os._exit(1)
+
+ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
+executors._on_node, executors.RETRIES = lethal, 1
+study = SimpleNamespace(evaluation=SimpleNamespace(threads=1))
+worker = work.Worker(study, None, {})
+try:
+    executors.run_on_ray(worker, [work.Job(reference="x")], lambda: None)
+except ModelError as fault:
+    print("refused:", fault.message)
+"""
+
+
+def test_a_job_that_kills_every_worker_ends_in_one_line():
+    """Retried as often as we say, not for ever."""
+    done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=120)
+    assert "refused: Ray lost the same job 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]

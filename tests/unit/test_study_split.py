@@ -162,5 +162,7 @@ def test_results_of_other_rows_are_refused(tmp_path):
     columns = json.loads(path.read_text())
     columns["t"]["items"][0] = "another row"
     path.write_text(json.dumps(columns))
-    with pytest.raises(DataError, match="stored results are of different rows; remove points/ and run again"):
+    with pytest.raises(
+        DataError, match="results of finance are of other rows than the rest; remove points/finance and"
+    ):
         analysis.summary(out)
