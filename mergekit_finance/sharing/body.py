@@ -19,7 +19,7 @@ SEMANTICS = {
     "mergekit": "the operators are as mergekit defines them (ranked and normalised tensor by tensor)",
 }
 SPOKEN = {"en": "English", "ja": "Japanese"}
-SETS = {"macro": "all tasks", "named": "tasks of its skills", "retention": "retention", "probes": "probes"}
+SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
 
 
 @dataclass(frozen=True)

@@ -435,6 +435,11 @@ def test_links_are_not_followed(out: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_the_tasks_of_its_skills_hold_no_retention(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", "stage1-finance-ta-lambda0.4")
+    assert "tasks of its skills (1)" in body(tmp_path / "card")  # fpb; the named set has retention, too
+
+
 def test_where_nothing_was_swept_the_card_says_so(out: Path, tmp_path: Path) -> None:
     folder = changed(out, tmp_path / "out", "summary.json", lambda c: c["selection"].update(split=False))
     make(folder, tmp_path / "card", PAIR)

@@ -66,6 +66,22 @@ def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
     assert retention.draw(load(out)) is None
 
 
+def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_path):
+    import json
+
+    out = study(tmp_path / "out")
+    damage = json.loads((out / "summary.json").read_text())
+    for name, known in damage["combinations"].items():  # of one expert, `named` holds retention
+        damage["selected"][known["selected"]]["sets"]["named"]["tasks"] = ["finance_bench_retention_arc"]
+    damage["points"][damage["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
+    (out / "summary.json").write_text(json.dumps(damage))
+    figure = retention.draw(load(out)).figure
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels)[:2] == ["base + finance", "base + math (macro)"]
+    (ring,) = [line for line in panels["base + finance"].lines if line.get_markersize() == 10]
+    assert ring.get_xdata()[0] == pytest.approx(45)  # 0.75 of fpb, the base has 0.3
+
+
 def test_pairs_of_models_have_no_experts_colour(tmp_path):
     stored = load(study(tmp_path / "out"))
     moved, *others = layers.draw(stored).figure.axes

@@ -11,7 +11,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.hookspecs import hookimpl
 from mergekit_finance.plugins import manager
 from mergekit_finance.report import Section
-from mergekit_finance.reporting import html, items
+from mergekit_finance.reporting import html, items, tables
 from mergekit_finance.reporting.stored import load
 from mergekit_finance.reporting.writing import build, contents
 
@@ -232,7 +232,8 @@ OF_SUMMARY = {
     "optimism a number": lambda s: s["selection"].update(
         optimism_of_choosing_and_reporting_on_the_same_items=5
     ),
-    "an unknown named task": lambda s: first(s["combinations"]).update(named_tasks=["x"]),
+    "an unknown task of its skills": lambda s: first(s["selected"])["sets"]["own"].update(tasks=["x"]),
+    "a set of no task": lambda s: first(s["selected"])["sets"]["own"].update(tasks=[]),
     "a huge number": lambda s: s["ship"].update(macro=[10**400, 0.1, 0.2]),
 }
 
@@ -421,3 +422,12 @@ def test_text_is_shown_only_if_both_files_say_so(tmp_path):
     assert not load(out).text_allowed("finance_bench_fpb") and load(out).text_allowed(
         "finance_bench_docmath_cs"
     )
+
+
+def test_og_on_its_skills_is_of_the_set_own_or_says_macro(tmp_path):
+    """`named` holds retention, too, of one expert."""
+    table = tables.overview(load(study(tmp_path / "out")))
+    column = table.columns.index("OG on its skills")
+    shown = {row[1].text: row[column].text for row in table.rows}
+    assert shown["base + finance"] == "+30.0 [+25.0, +35.0]"
+    assert shown["base + math"] == "-2.0 [-7.0, +3.0] (macro)"  # no task needs math alone
