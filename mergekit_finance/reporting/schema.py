@@ -240,7 +240,7 @@ def _unknown(found: Summary) -> str | None:
 
 def _of_others(found: Summary) -> Iterator[str]:
     """Tasks and points that the figures look up."""
-    for name, known in found.combinations.items():
+    for known in found.combinations.values():
         sets = found.selected[known.selected].sets
         for task in sorted({t for own in sets.values() for t in own.tasks} - found.tasks.keys()):
             yield f"selected.{known.selected}: {task!r} is no task of the study"

@@ -1,15 +1,17 @@
 """The figures of a report: for one point and for many, Japanese drawn, no global state."""
 
+import io
 import subprocess
 import sys
 import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 from reporting_helpers import study
 
 from mergekit_finance.reporting import figures, labels
-from mergekit_finance.reporting.figures import curves, layers, retention, sheets, style
+from mergekit_finance.reporting.figures import curves, heatmaps, layers, retention, sheets, style
 from mergekit_finance.reporting.stored import load
 
 
@@ -71,7 +73,7 @@ def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_p
 
     out = study(tmp_path / "out")
     damage = json.loads((out / "summary.json").read_text())
-    for name, known in damage["combinations"].items():  # of one expert, `named` holds retention
+    for known in damage["combinations"].values():  # of one expert, `named` holds retention
         damage["selected"][known["selected"]]["sets"]["named"]["tasks"] = ["finance_bench_retention_arc"]
     damage["points"][damage["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
     (out / "summary.json").write_text(json.dumps(damage))
@@ -103,6 +105,41 @@ def test_the_legend_of_retention_draws_what_the_panels_draw(tmp_path):
         drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == colour}
         shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator(name)]
         assert drawn == {shown[0].get_linestyle()} == {"-" if name == "task_arithmetic" else "None"}
+
+
+def coloured(data, axes, places):
+    """What the PNG shows at places of a panel."""
+    image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    return [image[len(image) - 1 - int(y), int(x)] for x, y in axes.transData.transform(places)]
+
+
+def test_colours_of_the_heatmaps_are_the_colour_maps_own(tmp_path):
+    """A palette of 256 for the whole picture moved them: a larger Gain could look like a smaller one."""
+    import json
+
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.4], "ties": [0.2], "dare_ties": [0.5]})
+    summary = json.loads((out / "summary.json").read_text())
+    cells = [task for row in summary["selected"].values() for task in row["tasks"].values()]
+    for place, cell in enumerate(cells):
+        value = -0.6 + 1.2 * place / len(cells)
+        cell["gain"] = cell["og"] = [value, value - 1, value + 1]
+    (out / "summary.json").write_text(json.dumps(summary))
+    drawn = heatmaps.draw(load(out))
+    axes, data = drawn.figure.axes[0], drawn.png()
+    shown = axes.images[0]
+    rows, columns = shown.get_array().shape
+    places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # beside the number
+    wanted = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(coloured(data, axes, places)) - wanted).max() <= 1
+
+
+def test_answers_keep_their_two_colours(tmp_path):
+    drawn = sheets.draw(load(study(tmp_path / "out")))
+    axes, data = drawn.figure.axes[0], drawn.png()
+    cells = axes.images[0].get_array()
+    found = coloured(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
+    wanted = 255 * axes.images[0].to_rgba(cells)[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(found) - wanted).max() <= 3
 
 
 def test_japanese_names_have_glyphs(tmp_path):

@@ -1,6 +1,7 @@
 """report.html: escaping, size, what text is in it, and what is refused."""
 
 import json
+import random
 import re
 
 import pytest
@@ -105,6 +106,40 @@ def test_a_page_of_long_texts_stays_under_5_mb(tmp_path):
     assert 3_000_000 < len(page.encode()) < 5_000_000
     counts = [len(task["texts"]) for task in data_of(page)["tasks"]]
     assert min(counts) > 20 and max(counts) - min(counts) <= 1
+
+
+def test_a_page_of_210_merges_stays_under_5_mb(tmp_path):
+    """As many points, tasks and items as the lab's study, with its figures."""
+    rng = random.Random(0)
+    kinds = [["finance"], ["finance", "math"], ["finance", "japanese"], ["math"]]
+    tasks = {
+        f"finance_bench_task_{i}": {**default_tasks()["finance_bench_fpb"], "skills": kinds[i % 4]}
+        for i in range(22)
+    } | {"finance_bench_retention_arc": default_tasks()["finance_bench_retention_arc"]}
+    pairs = [("finance", "math"), ("finance", "japanese"), ("math", "japanese")]
+    combinations = {
+        1: [("finance",), ("math",), ("japanese",)],
+        2: pairs,
+        3: [("finance", "math", "japanese")],
+    }
+    grid = [i / 10 for i in range(1, 11)]
+    operators = {"task_arithmetic": grid, "ties": grid, "dare_ties": grid}
+    out = study(tmp_path / "out", tasks, combinations, operators, items=64, text="問い" * 200)
+    damage(
+        out,
+        "summary.json",
+        lambda s: [_vary(rng, task) for x in s["selected"].values() for task in x["tasks"].values()],
+    )
+    made = contents(load(out))
+    assert len(load(out).points) == 210 and len(made["report.html"]) < 5_000_000
+    assert len(made["figures/2-gain-and-og.png"]) < 1_500_000
+
+
+def _vary(rng, task):
+    """Cells of a heatmap that differ are what makes its picture large."""
+    for key in ("gain", "og"):
+        value = rng.gauss(0, 0.2)
+        task[key] = [value, value - 0.1, value + 0.1]
 
 
 def test_the_policy_names_the_very_script_and_style(tmp_path):

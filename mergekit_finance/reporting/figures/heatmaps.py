@@ -42,6 +42,7 @@ def draw(stored: Stored) -> Drawn:
         "operator by operator.",
         "Two heatmaps of Gain and Outperform Gap, selected merges by tasks",
         figure,
+        shaded=True,
     )
 
 

@@ -49,16 +49,18 @@ class Drawn:
     caption: str
     alt: str
     figure: Figure
+    shaded: bool = False  # its colours are numbers, and must stay apart
 
     def png(self) -> bytes:
-        """In 256 colours, chosen to be near every one there is: a quarter of the size, and no eye sees it."""
+        """In 256 colours, chosen to be near every one there is: lines and letters, a quarter of the size, and
+        no eye sees it. A colour map has more of them than that, and would be read off wrongly."""
         canvas = FigureCanvasAgg(laid_out(self.figure))
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        if not self.shaded:
+            image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         stream = io.BytesIO()
-        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            stream, format="png", dpi=(DPI, DPI)
-        )
+        image.save(stream, format="png", optimize=self.shaded, dpi=(DPI, DPI))
         return stream.getvalue()
 
     def svg(self) -> bytes:
