@@ -211,17 +211,16 @@ def _differing(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
 
 
 def _texts(choice: Choice, facts: Facts) -> Iterator[str]:
-    wanting = [one.title for one in of_parents.required(choice.parents) if one.copy]
     if facts.licence_texts:
+        names = ", ".join(f"`{name}`" for name in facts.licence_texts)
+        yield ""
+        yield f"Licence texts that came with the parents: {names}."
+    if missing := of_parents.missing_texts(choice.parents, facts.licence_texts):
         yield ""
         yield (
-            "Licence texts that came with the parents: "
-            + ", ".join(f"`{n}`" for n in facts.licence_texts)
-            + "."
+            f"**Left to whoever shares the weights**: put the text of {' and '.join(missing)} here as "
+            "`LICENSE`; no such file lay beside these parents."
         )
-    elif wanting:
-        yield ""
-        yield f"Before weights are shared, put a copy of {' and '.join(wanting)} here as `LICENSE`."
 
 
 def _limits(choice: Choice, facts: Facts) -> Iterator[str]:

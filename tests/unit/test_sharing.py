@@ -39,15 +39,53 @@ def test_every_known_licence_but_cc0_has_duties_and_a_link() -> None:
 @pytest.mark.parametrize(
     ("of", "wanted"),
     [
-        (["apache-2.0", "mit"], {"license": "apache-2.0"}),
         (["mit"], {"license": "mit"}),
-        (["apache-2.0", "llama3", "llama3"], {"license": "llama3"}),
+        (["llama3", "llama3"], {"license": "llama3"}),
+        (["mit", "cc0-1.0"], {"license": "mit"}),
+        (["cc-by-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-4.0"}),
+        (["cc-by-sa-4.0", "apache-2.0"], {"license": "cc-by-sa-4.0"}),
+        ([], {"license": "unknown"}),
+        (["apache-2.0", "mit"], {"license": "other", "license_name": "apache-2.0-and-mit", "license_link": "README.md#licences-and-duties"}),
+        (["cc-by-4.0", "apache-2.0"], {"license": "other", "license_name": "apache-2.0-and-cc-by-4.0", "license_link": "README.md#licences-and-duties"}),
+        (["apache-2.0", "llama3"], {"license": "other", "license_name": "apache-2.0-and-llama3", "license_link": "README.md#licences-and-duties"}),
+        (["my-own", "yours"], {"license": "other", "license_name": "my-own-and-yours", "license_link": "README.md#licences-and-duties"}),
         (["llama3", "gemma"], {"license": "other", "license_name": "gemma-and-llama3", "license_link": "README.md#licences-and-duties"}),
-        (["apache-2.0", "My Own!"], {"license": "other", "license_name": "my-own", "license_link": "README.md#licences-and-duties"}),
+        (["apache-2.0", "My Own!"], {"license": "other", "license_name": "apache-2.0-and-my-own", "license_link": "README.md#licences-and-duties"}),
     ],
 )  # fmt: skip
 def test_the_licence_of_a_merge_is_the_union(of: list[str], wanted: dict[str, str]) -> None:
     assert of_merge(map(licence, of)) == wanted
+
+
+def test_a_licence_that_carries_all_others_names_each_of_their_duties() -> None:
+    """No two known licences have the same duties, or each would give way to the other."""
+    assert len({one.duties for one in KNOWN.values()}) == len(KNOWN)
+    for one in KNOWN.values():
+        for other in (x for x in KNOWN.values() if one.carries(x)):
+            assert of_merge([one, other]) == {"license": one.id} and set(other.duties) < set(one.duties)
+
+
+BASE = Parent("base", "a/b", "0", claims={"x": "apache-2.0"})
+MATH = Parent("math", "a/c", "0", claims={"x": "apache-2.0"})
+MIT = [Parent(name, "a/d", "0", claims={"x": "mit"}) for name in ("x", "y")]
+
+
+@pytest.mark.parametrize(
+    ("found", "there", "missing"),
+    [
+        ([BASE], [], ["Apache License 2.0 (base)"]),
+        ([BASE], ["licences/base/NOTICE", "README.md"], ["Apache License 2.0 (base)"]),
+        ([BASE, MATH], ["licences/math/COPYING"], []),  # one text for all
+        (MIT, ["licences/x/LICENSE.txt"], ["MIT License (y)"]),  # it names its holders
+        ([BASE, *MIT], ["licences/x/LICENCE"], ["Apache License 2.0 (base)", "MIT License (y)"]),
+        ([BASE, *MIT], ["LICENSE"], []),
+        ([Parent("x", "a/b", "0", claims={"x": "cc-by-4.0"})], [], []),  # a link will do
+    ],
+)  # fmt: skip
+def test_which_licence_texts_weights_still_want(
+    found: list[Parent], there: list[str], missing: list[str]
+) -> None:
+    assert parents.missing_texts(found, there) == missing
 
 
 def test_share_alike_does_not_go_with_other_terms() -> None:
