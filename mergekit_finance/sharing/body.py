@@ -1,10 +1,11 @@
 """The card's text: what was merged, how good that is and how sure, duties, limits, how to do it again."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
-from mergekit_finance.plain import line
 from mergekit_finance.report import _markdown
 from mergekit_finance.sharing import parents as of_parents
 from mergekit_finance.sharing.choice import Choice
@@ -20,6 +21,9 @@ SEMANTICS = {
 }
 SPOKEN = {"en": "English", "ja": "Japanese"}
 SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
+
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+VERSION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.+!-]*")
 
 
 @dataclass(frozen=True)
@@ -245,15 +249,22 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "- Not measured: safety, bias, whether the model had seen the benchmarks. No advice on investments."
 
 
+def _packages(versions: Mapping[str, str]) -> Iterator[str]:
+    """With their pins, for a shell: whoever wrote key.json writes no command that people paste."""
+    for name, number in versions.items():
+        if PACKAGE.fullmatch(name):
+            yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
+
+
 def _again(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## How to reproduce"
     yield ""
-    pins = " ".join(line(f"{name}=={number.split('+')[0]}") for name, number in facts.versions.items())
+    packages = " ".join(_packages(facts.versions)) or "mergekit-finance"
     yield "```sh"
-    yield f"pip install {pins}"
+    yield f"pip install {packages}"
     yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
     yield "mergekit-finance study study.yml -o out           # the study that chose them"
-    yield f"mergekit-finance card out --point {choice.point} -o card --weights"
+    yield f"mergekit-finance card out --point {quote(choice.point)} -o card --weights"
     yield "```"
     yield ""
     recipe = choice.known["recipe"]

@@ -1,8 +1,10 @@
 """report.html: escaping, size, what text is in it, and what is refused."""
 
+import errno
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -439,6 +441,20 @@ def test_figures_are_written_into_a_folder_only(tmp_path, kind):
     done = report(out)
     assert done.exit_code == 1 and "link or no folder" in done.output
     assert len(done.output.strip().splitlines()) == 1 and not list(place.iterdir())
+
+
+def test_a_folder_that_may_only_be_read_is_one_line(tmp_path, monkeypatch):
+    """As a read-only mount does: nothing can be written, and taking away what is not there fails, too."""
+    out = study(tmp_path / "out")
+
+    def refuse(self, *args, **how):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkdir", "write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    done = report(out)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+    assert "cannot be written" in done.output and len(done.output.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["report.html", "figures/1-stages.png", "figures/7-layers.svg"])

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import is_folder, is_name, line, parse
+from mergekit_finance.sharing import body, files, hub, parents
 from mergekit_finance.sharing import card as cards
-from mergekit_finance.sharing import files, hub, parents
 from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
 from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
 
@@ -274,6 +274,25 @@ def test_a_spoilt_card_is_one_line(tmp_path: Path) -> None:
         (folder / files.PARENTS).write_text(text)
         with pytest.raises(DataError, match="make the card again"):
             files.stored_parents(folder)
+
+
+def test_versions_of_a_key_are_no_command() -> None:
+    versions = {
+        "torch": "2.6.0+cu124",
+        "numpy": "1!2.0-rc1",
+        "a": "1; rm -rf ~",
+        "b": "1\n```",
+        "c": "$(x)",
+        "--d": "1",
+    }
+    assert list(body._packages(versions)) == ["torch==2.6.0", "numpy==1!2.0-rc1", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
+def test_no_card_among_the_studys_own_files(tmp_path: Path, inside: str) -> None:
+    with pytest.raises(DataError, match="a folder of the study's own"):
+        cards._refuse(tmp_path / "out" / inside, tmp_path / "out")
+    cards._refuse(tmp_path / "out" / "card", tmp_path / "out")
 
 
 @pytest.mark.parametrize("command", ["card", "share"])
