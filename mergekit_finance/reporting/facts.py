@@ -34,6 +34,7 @@ def ship(stored: Stored) -> dict[str, Any]:
     found = stored.summary["ship"]
     name, gap = found["model"], found["merge_over_single"]
     point = stored.points.get(name)
+    same = "" if stored.splits else "chosen and measured on the same items"
     sure = "yes" if gap[1] > 0 else "no" if gap[2] < 0 else "unclear"
     return {
         "name": name,
@@ -47,12 +48,20 @@ def ship(stored: Stored) -> dict[str, Any]:
         "single": found["best_single"],
         "merge": found["best_merge"],
         "sure": sure,
-        "kicker": "What to ship" if sure == "yes" or not point else "Best where we chose, not clearly better",
-        "words": {"yes": "clearly better than", "no": "clearly worse than"}.get(
-            sure, "not clearly different from"
-        ),
+        "look": "unclear" if sure == "yes" and (same or not point) else sure,
+        "kicker": _kicker(sure, bool(point), same),
+        "which": same,
         "sentences": [s["text"] for s in stored.summary["verdict"] if s["about"] == "ship"],
     }
+
+
+def _kicker(sure: str, is_merge: bool, same: str) -> str:
+    """As the verdict's sentence: the best of several on the items that chose it is flattered, never clear."""
+    if sure == "yes" and is_merge:
+        return f"What to ship, {same}" if same else "What to ship"
+    if is_merge:
+        return "Best where we chose, not clearly better"
+    return "No clear advice" if sure == "yes" and not same else "What to ship"
 
 
 def cautions(stored: Stored) -> list[str]:

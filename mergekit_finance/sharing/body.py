@@ -79,22 +79,37 @@ def _parent(parent: of_parents.Parent) -> list[str]:
 
 def _standing(choice: Choice) -> str:
     """What the study advises about this point."""
-    ship = choice.summary["ship"]
-    gap, single = ship["merge_over_single"], ship["best_single"]
-    clear = {"above": "clearly better than", "below": "clearly worse than"}
-    compared = f"{clear.get(sign(gap), 'not clearly different from')} the best single model, {single}"
-    if choice.shipped and sign(gap) == "above":
-        return f"The study advises to ship this point: it is {compared} ({interval(gap)})."
+    ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
+    unsure = (
+        not ship["is_merge"] and choice.splits and gap == "above"
+    )  # one half of the items against the other
+    if choice.shipped and gap == "above":
+        return f"The study advises to ship this point: it is {_compared(choice)}."
     if choice.shipped:
         where = "the other items" if choice.splits else "these items"
-        return f"The study chose this point; on {where} it is {compared} ({interval(gap)})."
+        return f"The study chose this point; on {where} it is {_compared(choice)}."
+    if choice.point == ship["best_merge"] and unsure:
+        return (
+            f"**The study gives no clear advice**: {ship['model']} is best on the items that choose; on the "
+            f"other items this, the best merge, is {_compared(choice)}."
+        )
     if choice.point == ship["best_merge"]:
         return (
             f"**The study advises to ship no merge**: {ship['model']} is best. This is the best merge; it is "
-            f"{compared} ({interval(gap)})."
+            f"{_compared(choice)}."
         )
-    verb = "chose" if ship["is_merge"] and sign(gap) != "above" else "advises to ship"
+    verb = "chose" if unsure or ship["is_merge"] and gap != "above" else "advises to ship"
     return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
+
+
+def _compared(choice: Choice) -> str:
+    """The best merge against the best single model; on the items that chose it, nothing is clear."""
+    ship = choice.summary["ship"]
+    gap, single = ship["merge_over_single"], ship["best_single"]
+    clearly, which = ("clearly ", "") if choice.splits else ("", ", chosen and measured on the same items")
+    words = {"above": f"{clearly}better than", "below": f"{clearly}worse than"}
+    shown = words.get(sign(gap), "not clearly different from")
+    return f"{shown} the best single model, {single} ({interval(gap)}{which})"
 
 
 def _values(values: Mapping[str, float]) -> str:

@@ -179,6 +179,31 @@ def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
 
 
 @pytest.mark.parametrize(
+    ("split", "is_merge", "said"),
+    [
+        (True, True, "advises to ship this point: it is clearly better than the best single model"),
+        (False, True, "advises to ship this point: it is better than the best single model"),
+        (False, False, "This is the best merge; it is better than the best single model"),
+        (True, False, "**The study gives no clear advice**: base is best on the items that choose"),
+    ],
+)
+def test_nothing_is_clear_on_the_items_that_chose(
+    out: Path, tmp_path: Path, split: bool, is_merge: bool, said: str
+) -> None:
+    best = json.loads((out / "summary.json").read_text())["ship"]["best_merge"]
+
+    def change(content: dict) -> None:
+        content["selection"]["split"] = split
+        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3]}
+        content["ship"] |= ship | {"is_merge": is_merge}
+
+    make(changed(out, tmp_path / "out", "summary.json", change), tmp_path / "card")
+    assert said in body(tmp_path / "card")
+    same = "+20.0 points [+10.0, +30.0], chosen and measured on the same items)"
+    assert (same in body(tmp_path / "card")) is not split
+
+
+@pytest.mark.parametrize(
     ("base", "finance", "license_of_merge", "said"),
     [
         ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),

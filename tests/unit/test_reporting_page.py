@@ -428,6 +428,26 @@ def test_an_older_summary_without_split_still_splits(tmp_path):
     assert not load(out).splits and "reported items themselves" in page_of(out)
 
 
+@pytest.mark.parametrize(
+    ("split", "is_merge", "kicker", "look"),
+    [
+        (True, True, "What to ship", "yes"),
+        (False, True, "What to ship, chosen and measured on the same items", "unclear"),
+        (False, False, "What to ship", "unclear"),
+        (True, False, "No clear advice", "unclear"),
+    ],
+)
+def test_nothing_is_clear_on_the_items_that_chose(tmp_path, split, is_merge, kicker, look):
+    out = study(tmp_path / "out")
+    ship = {"merge_over_single": [0.03, 0.01, 0.05]} | (
+        {} if is_merge else {"model": "base", "is_merge": False}
+    )
+    damage(out, "summary.json", lambda s: (s["selection"].update(split=split), s["ship"].update(ship)))
+    page = page_of(out).split("</section>")[0]
+    assert f'<div class="ship {look}">\n<p class="kicker">{kicker}</p>' in page and "clearly" not in page
+    assert ("(<bdi>base</bdi>), chosen and measured on the same items</dt>" in page) is not split
+
+
 def test_gain_and_og_are_explained_under_the_verdict(tmp_path):
     wanted = "Gain: merged less the mean of its constituents; OG: less the best of them."
     assert wanted in page_of(study(tmp_path / "out"))

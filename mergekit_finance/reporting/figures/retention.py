@@ -38,8 +38,8 @@ def draw(stored: Stored) -> Drawn | None:
         NAME,
         "Retention against in-domain gain",
         f"Across: mean score over the tasks of a combination's skills{_fallback(stored)}, less the base's. "
-        f"Up: score on the general tasks. A line is an operator's grid, the ringed mark what {stored.picked}, "
-        "with its 95% interval of retention; letters are base and experts. Up and right is better.",
+        f"Up: score on the general tasks. A line is an operator's grid, the ringed mark what {stored.picked},"
+        " with its 95% interval of retention; letters are base and experts. Up and right is better.",
         "Scatter plots of retention against in-domain gain, one a combination",
         figure,
     )
