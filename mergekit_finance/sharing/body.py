@@ -53,14 +53,18 @@ def _head(choice: Choice, facts: Facts) -> Iterator[str]:
     what = f"base + {names}" if known["stage"] == 1 else names
     yield (
         f"A merge ({what}; {OPERATORS[known['operator']]}, {_values(known['values'])}) made with "
-        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, one of the "
-        f"{len(choice.loaded.points)} merges of a study in stages."
+        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, "
+        f"{_of_how_many(len(choice.loaded.points))} of a study in stages."
     )
     yield ""
     yield _standing(choice)
     yield ""
     yield _table(["parent", "model", "on the Hub", "fingerprint"], map(_parent, choice.parents))
     yield from _not_on_the_hub(choice)
+
+
+def _of_how_many(merges: int) -> str:
+    return "the only merge" if merges == 1 else f"one of the {merges} merges"
 
 
 def _not_on_the_hub(choice: Choice) -> Iterator[str]:
@@ -251,11 +255,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## Limits"
     yield ""
     yield f"- Semantics `{loaded.study.semantics}`: {SEMANTICS[loaded.study.semantics]}."
-    items = [row["items"] for row in rows]
-    yield (
-        f"- {min(items)} to {max(items)} items a task; on {few} of {len(items)} tasks fewer than 100 "
-        "independent clusters: they get numbers, but no verdict."
-    )
+    yield f"- {_ranged([row['items'] for row in rows])} a task{_too_few(few, len(rows))}."
     yield "- Intervals cover which items were drawn, not how parents were trained: one training run of each."
     yield f"- Languages: merged for {made}, measured in {measured}, and in no other."
     if loaded.study.source in GENERATED:
@@ -269,6 +269,24 @@ def _packages(versions: Mapping[str, str]) -> Iterator[str]:
     for name, number in versions.items():
         if PACKAGE.fullmatch(name):
             yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
+
+
+def _ranged(items: Sequence[int]) -> str:
+    low, high = min(items), max(items)
+    most = "1 item" if high == 1 else f"{high} items"
+    return most if low == high else f"{low} to {most}"
+
+
+def _too_few(few: int, tasks: int) -> str:
+    """Which tasks are too small for a verdict of their own, if any."""
+    if not few:
+        return ""
+    if tasks == 1:
+        return "; the one task has fewer than 100 independent clusters: it gets numbers, but no verdict"
+    has, they = ("has", "it gets") if few == 1 else ("have", "they get")
+    return (
+        f"; {few} of {tasks} tasks {has} fewer than 100 independent clusters: {they} numbers, but no verdict"
+    )
 
 
 def _again(choice: Choice, facts: Facts) -> Iterator[str]:
