@@ -502,3 +502,36 @@ def test_og_on_its_skills_is_of_the_set_own_or_says_macro(tmp_path):
     shown = {row[1].text: row[column].text for row in table.rows}
     assert shown["base + finance"] == "+30.0 [+25.0, +35.0]"
     assert shown["base + math"] == "-2.0 [-7.0, +3.0] (macro)"  # no task needs math alone
+
+
+TURN = "\u202e"  # right-to-left override
+
+
+def test_a_name_that_turns_the_text_scrambles_not_even_its_own_cell(tmp_path):
+    """Text of items stays as it is, and so does a recipe, which is copied."""
+    out = study(tmp_path / "out", names={"math": f"ma{TURN}th"}, text=f"sai{TURN}d")
+    (recipe,) = {next((out / "points").glob("stage1-finance-ta-lambda0.4-*")) / "recipe.yml"}
+    recipe.write_text(f"merge_method: cpt # {TURN}")
+    page = page_of(out)
+    before, _, data = page.partition('id="data">')
+    assert before.count(TURN) == 1 and f"merge_method: cpt # {TURN}</code>" in before
+    found = data_of(page)
+    assert TURN not in "".join(model["label"] + model["short"] for model in found["models"])
+    assert "math" in [model["short"] for model in found["models"]] and "base + math" in before
+    assert TURN in found["tasks"][0]["texts"][0]["prompt"] and data
+
+
+def test_one_row_one_prompt_one_item(tmp_path):
+    out = study(tmp_path / "out", combinations={1: [("finance",)]}, operators={"task_arithmetic": [0.4]})
+    damage(out, "summary.json", lambda s: s.update(limit=1))
+    damage(out, "points/m0-0123456789ab/results.json", lambda r: r["truncated_prompts"].update(a=1, b=2))
+    page = page_of(out)
+    assert "Only the first item of every task was asked" in page
+    assert "a: 1 prompt did not fit the context and was cut" in page and "b: 2 prompts did" in page
+    assert "3 rows<" in page and not re.search(r"\b1 (rows|items|prompts)\b", page)
+
+
+def test_paper_shows_the_tables(tmp_path):
+    page = page_of(study(tmp_path / "out"))
+    printed = page.split("@media print")[1].split("</style>")[0]
+    assert "#tables" not in printed and "beforeprint" in page
