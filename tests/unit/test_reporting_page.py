@@ -534,4 +534,5 @@ def test_one_row_one_prompt_one_item(tmp_path):
 def test_paper_shows_the_tables(tmp_path):
     page = page_of(study(tmp_path / "out"))
     printed = page.split("@media print")[1].split("</style>")[0]
-    assert "#tables" not in printed and "beforeprint" in page
+    hidden = [line for line in printed.splitlines() if "display: none" in line]
+    assert hidden and "#tables" not in "".join(hidden) and "beforeprint" in page
