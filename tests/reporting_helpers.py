@@ -145,9 +145,19 @@ def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[
     one = {**effects, "items": items, "clusters": items, "parents": parents, "p_og": 0.3, "verdict": "gains"}
     return {
         "parents": point["parents"],
-        "sets": {"macro": whole, "named": whole},
+        "sets": {"macro": whole, "named": whole, **_own(point, tasks, whole)},
         "tasks": dict.fromkeys(tasks, one),
     }
+
+
+def _own(point: dict[str, Any], tasks: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """As a study does it: no set where no task needs these skills alone, so none of math or under new names."""
+    own = [
+        t
+        for t, known in tasks.items()
+        if known["skills"] and set(known["skills"]) <= set(point["combination"])
+    ]
+    return {"own": {**whole, "tasks": own, "og": _triple(0.3)}} if own else {}
 
 
 def _rows(combinations: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,8 +22,8 @@ Examples:
 def share(folder: Path, repo: str, dry_run: bool, weights: bool, private: bool, checked: bool) -> None:
     """Send DIR, made by `mergekit-finance card`, to the Hub: recipe, card and results.
 
-    Weights go only with --weights. Refused where a parent's licence forbids sharing or is unknown. Text of
-    datasets never goes out unless every dataset allows it.
+    Weights go only with --weights, and with the licence texts that they must carry. Refused where a parent's
+    licence forbids sharing or is unknown. Text of datasets never goes out unless every dataset allows it.
     """
     from mergekit_finance.sharing.hub import Share
 

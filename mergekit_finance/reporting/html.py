@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mergekit_finance.reporting import facts, items, tables
+from mergekit_finance.reporting import facts, items, labels, tables
 from mergekit_finance.reporting.figures.style import Drawn
 from mergekit_finance.reporting.stored import Stored
 
@@ -116,4 +116,11 @@ def _part(name: str) -> str:
 
 
 def _environment() -> Environment:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+
+
+def _shown(value: Any) -> Any:
+    """What a study calls things; escaped before, as recipes are, it is copied as it is."""
+    return labels.straight(value) if isinstance(value, str) and not isinstance(value, Markup) else value

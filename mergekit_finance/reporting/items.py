@@ -30,8 +30,8 @@ def _model(stored: Stored, name: str) -> dict[str, Any]:
     point = stored.points.get(name)
     return {
         "name": name,
-        "label": labels.point(point) if point else name,
-        "short": labels.combination(point["combination"]) if point else name,
+        "label": labels.straight(labels.point(point) if point else name),
+        "short": labels.straight(labels.combination(point["combination"]) if point else name),
         "merge": bool(point),
     }
 
@@ -41,7 +41,7 @@ def _task(stored: Stored, task: str, names: Sequence[str]) -> dict[str, Any]:
     return {
         "name": task,
         "label": labels.task(task),
-        "about": labels.skills(known),
+        "about": labels.straight(labels.skills(known)),
         "items": stored.items(task),
         "chooses": _bits(stored.chooses(task)),
         "right": [_bits(stored.right(name, task)) for name in names],

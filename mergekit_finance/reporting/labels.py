@@ -11,7 +11,13 @@ STAGES = {
     2: "Stage 2: two experts",
     3: "Stage 3: three experts",
 }
+TURNING = dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 KINDS = {"tasks": "", "probes": "probes", "retention": "retention"}
+
+
+def straight(text: str) -> str:
+    """Without characters that turn the direction of text: they would scramble what stands beside a name."""
+    return text.translate(TURNING)
 
 
 def task(name: str) -> str:

@@ -42,7 +42,7 @@ class Point(_Part):
 
 
 class TaskSet(_Part):
-    tasks: list[str]
+    tasks: list[str] = Field(min_length=1)
     score: Triple
     gain: Triple
     og: Triple
@@ -74,7 +74,6 @@ class Combination(_Part):
     stage: Whole
     selected: str
     by_operator: dict[str, str]
-    named_tasks: list[str] | None = None
 
 
 class Task(_Part):
@@ -241,9 +240,10 @@ def _unknown(found: Summary) -> str | None:
 
 def _of_others(found: Summary) -> Iterator[str]:
     """Tasks and points that the figures look up."""
-    for name, known in found.combinations.items():
-        for task in sorted(set(known.named_tasks or ()) - found.tasks.keys()):
-            yield f"combinations.{name}: {task!r} is no task of the study"
+    for known in found.combinations.values():
+        sets = found.selected[known.selected].sets
+        for task in sorted({t for own in sets.values() for t in own.tasks} - found.tasks.keys()):
+            yield f"selected.{known.selected}: {task!r} is no task of the study"
     for row in (found.similarity.combinations if found.similarity else None) or ():
         if row.point not in found.selected:
             yield f"similarity: {row.point!r} is no selected point"

@@ -110,6 +110,15 @@ class Stored:
         datasets = {task: str(known[task].get("dataset", task)) for task in self.tasks}
         return sides(self.scores(self.singles[0]), datasets, chosen["share"], chosen.get("seed") or 0)
 
+    def tested(self, combination: str) -> tuple[str, Mapping[str, Any]]:
+        """What a combination's skills are judged by: `own`, the tasks of its skills, else the whole `macro`.
+
+        Not `named`: of one expert that holds retention tasks too, which are no gain in its domain.
+        """
+        sets = self.summary["selected"][self.combinations[combination]["selected"]]["sets"]
+        name = "own" if "own" in sets else "macro"
+        return name, sets[name]
+
     @property
     def splits(self) -> bool:
         """Whether some items chose hyperparameters and are not reported: not where nothing was swept."""

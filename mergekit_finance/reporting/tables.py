@@ -1,7 +1,7 @@
 """Rows of the page's tables, as text with a number to sort by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mergekit_finance.reporting import labels
@@ -58,7 +58,6 @@ def overview(stored: Stored) -> Table:
     rows = []
     for name, known in stored.combinations.items():
         point, sets = stored.points[known["selected"]], stored.summary["selected"][known["selected"]]["sets"]
-        tested = sets.get("named") or sets["macro"]
         rows.append(
             [
                 Cell(str(known["stage"]), known["stage"]),
@@ -67,7 +66,7 @@ def overview(stored: Stored) -> Table:
                 ranged(sets["macro"]["score"]),
                 ranged(sets["macro"]["gain"], sign=True),
                 ranged(sets["macro"]["og"], sign=True),
-                ranged(tested["og"], sign=True),
+                _on_its_skills(*stored.tested(name)),
                 ranged(point.get("retention")),
             ]
         )
@@ -83,6 +82,12 @@ def overview(stored: Stored) -> Table:
     ]
     note = "In points of a hundred, with 95% intervals. Green: above 0 with its whole interval; red: below."
     return Table("overview", "At a glance", note, columns, rows)
+
+
+def _on_its_skills(name: str, tested: Mapping[str, Any]) -> Cell:
+    """OG over the tasks of a combination's skills; of the macro, and saying so, where it has no such task."""
+    cell = ranged(tested["og"], sign=True)
+    return replace(cell, text=f"{cell.text} (macro)") if name == "macro" else cell
 
 
 def _selected(stored: Stored) -> Table:

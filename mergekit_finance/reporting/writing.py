@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mergekit_finance.errors import DataError
@@ -60,7 +61,8 @@ def _write(out: Path, made: Mapping[str, bytes]) -> None:
         raise DataError(f"{out}: the report cannot be written ({fault})") from fault
     finally:
         for temporary in scratch.values():
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that may only be read: the fault above says it
+                temporary.unlink(missing_ok=True)
 
 
 def _beside(place: Path) -> Path:
@@ -70,5 +72,5 @@ def _beside(place: Path) -> Path:
 def _remove_stale(out: Path, made: Mapping[str, bytes]) -> None:
     """A figure of ours that the study has no results for any more."""
     for name in _pictures():
-        if name not in made:
-            (out / name).unlink(missing_ok=True)
+        if name not in made and (out / name).exists():
+            (out / name).unlink()

@@ -1,10 +1,11 @@
 """The card's text: what was merged, how good that is and how sure, duties, limits, how to do it again."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
-from mergekit_finance.plain import line
 from mergekit_finance.report import _markdown
 from mergekit_finance.sharing import parents as of_parents
 from mergekit_finance.sharing.choice import Choice
@@ -19,7 +20,10 @@ SEMANTICS = {
     "mergekit": "the operators are as mergekit defines them (ranked and normalised tensor by tensor)",
 }
 SPOKEN = {"en": "English", "ja": "Japanese"}
-SETS = {"macro": "all tasks", "named": "tasks of its skills", "retention": "retention", "probes": "probes"}
+SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
+
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+VERSION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.+!-]*")
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,18 @@ def _head(choice: Choice, facts: Facts) -> Iterator[str]:
     what = f"base + {names}" if known["stage"] == 1 else names
     yield (
         f"A merge ({what}; {OPERATORS[known['operator']]}, {_values(known['values'])}) made with "
-        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, one of the "
-        f"{len(choice.loaded.points)} merges of a study in stages."
+        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, "
+        f"{_of_how_many(len(choice.loaded.points))} of a study in stages."
     )
     yield ""
     yield _standing(choice)
     yield ""
     yield _table(["parent", "model", "on the Hub", "fingerprint"], map(_parent, choice.parents))
     yield from _not_on_the_hub(choice)
+
+
+def _of_how_many(merges: int) -> str:
+    return "the only merge" if merges == 1 else f"one of the {merges} merges"
 
 
 def _not_on_the_hub(choice: Choice) -> Iterator[str]:
@@ -75,22 +83,37 @@ def _parent(parent: of_parents.Parent) -> list[str]:
 
 def _standing(choice: Choice) -> str:
     """What the study advises about this point."""
-    ship = choice.summary["ship"]
-    gap, single = ship["merge_over_single"], ship["best_single"]
-    clear = {"above": "clearly better than", "below": "clearly worse than"}
-    compared = f"{clear.get(sign(gap), 'not clearly different from')} the best single model, {single}"
-    if choice.shipped and sign(gap) == "above":
-        return f"The study advises to ship this point: it is {compared} ({interval(gap)})."
+    ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
+    unsure = (
+        not ship["is_merge"] and choice.splits and gap == "above"
+    )  # one half of the items against the other
+    if choice.shipped and gap == "above":
+        return f"The study advises to ship this point: it is {_compared(choice)}."
     if choice.shipped:
         where = "the other items" if choice.splits else "these items"
-        return f"The study chose this point; on {where} it is {compared} ({interval(gap)})."
+        return f"The study chose this point; on {where} it is {_compared(choice)}."
+    if choice.point == ship["best_merge"] and unsure:
+        return (
+            f"**The study gives no clear advice**: {ship['model']} is best on the items that choose; on the "
+            f"other items this, the best merge, is {_compared(choice)}."
+        )
     if choice.point == ship["best_merge"]:
         return (
             f"**The study advises to ship no merge**: {ship['model']} is best. This is the best merge; it is "
-            f"{compared} ({interval(gap)})."
+            f"{_compared(choice)}."
         )
-    verb = "chose" if ship["is_merge"] and sign(gap) != "above" else "advises to ship"
+    verb = "chose" if unsure or ship["is_merge"] and gap != "above" else "advises to ship"
     return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
+
+
+def _compared(choice: Choice) -> str:
+    """The best merge against the best single model; on the items that chose it, nothing is clear."""
+    ship = choice.summary["ship"]
+    gap, single = ship["merge_over_single"], ship["best_single"]
+    clearly, which = ("clearly ", "") if choice.splits else ("", ", chosen and measured on the same items")
+    words = {"above": f"{clearly}better than", "below": f"{clearly}worse than"}
+    shown = words.get(sign(gap), "not clearly different from")
+    return f"{shown} the best single model, {single} ({interval(gap)}{which})"
 
 
 def _values(values: Mapping[str, float]) -> str:
@@ -211,17 +234,16 @@ def _differing(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
 
 
 def _texts(choice: Choice, facts: Facts) -> Iterator[str]:
-    wanting = [one.title for one in of_parents.required(choice.parents) if one.copy]
     if facts.licence_texts:
+        names = ", ".join(f"`{name}`" for name in facts.licence_texts)
+        yield ""
+        yield f"Licence texts that came with the parents: {names}."
+    if missing := of_parents.missing_texts(choice.parents, facts.licence_texts):
         yield ""
         yield (
-            "Licence texts that came with the parents: "
-            + ", ".join(f"`{n}`" for n in facts.licence_texts)
-            + "."
+            f"**Left to whoever shares the weights**: put the text of {' and '.join(missing)} here as "
+            "`LICENSE`; no such file lay beside these parents."
         )
-    elif wanting:
-        yield ""
-        yield f"Before weights are shared, put a copy of {' and '.join(wanting)} here as `LICENSE`."
 
 
 def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
@@ -233,11 +255,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## Limits"
     yield ""
     yield f"- Semantics `{loaded.study.semantics}`: {SEMANTICS[loaded.study.semantics]}."
-    items = [row["items"] for row in rows]
-    yield (
-        f"- {min(items)} to {max(items)} items a task; on {few} of {len(items)} tasks fewer than 100 "
-        "independent clusters: they get numbers, but no verdict."
-    )
+    yield f"- {_ranged([row['items'] for row in rows])} a task{_too_few(few, len(rows))}."
     yield "- Intervals cover which items were drawn, not how parents were trained: one training run of each."
     yield f"- Languages: merged for {made}, measured in {measured}, and in no other."
     if loaded.study.source in GENERATED:
@@ -246,15 +264,40 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "- Not measured: safety, bias, whether the model had seen the benchmarks. No advice on investments."
 
 
+def _packages(versions: Mapping[str, str]) -> Iterator[str]:
+    """With their pins, for a shell: whoever wrote key.json writes no command that people paste."""
+    for name, number in versions.items():
+        if PACKAGE.fullmatch(name):
+            yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
+
+
+def _ranged(items: Sequence[int]) -> str:
+    low, high = min(items), max(items)
+    most = "1 item" if high == 1 else f"{high} items"
+    return most if low == high else f"{low} to {most}"
+
+
+def _too_few(few: int, tasks: int) -> str:
+    """Which tasks are too small for a verdict of their own, if any."""
+    if not few:
+        return ""
+    if tasks == 1:
+        return "; the one task has fewer than 100 independent clusters: it gets numbers, but no verdict"
+    has, they = ("has", "it gets") if few == 1 else ("have", "they get")
+    return (
+        f"; {few} of {tasks} tasks {has} fewer than 100 independent clusters: {they} numbers, but no verdict"
+    )
+
+
 def _again(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## How to reproduce"
     yield ""
-    pins = " ".join(line(f"{name}=={number.split('+')[0]}") for name, number in facts.versions.items())
+    packages = " ".join(_packages(facts.versions)) or "mergekit-finance"
     yield "```sh"
-    yield f"pip install {pins}"
+    yield f"pip install {packages}"
     yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
     yield "mergekit-finance study study.yml -o out           # the study that chose them"
-    yield f"mergekit-finance card out --point {choice.point} -o card --weights"
+    yield f"mergekit-finance card out --point {quote(choice.point)} -o card --weights"
     yield "```"
     yield ""
     recipe = choice.known["recipe"]

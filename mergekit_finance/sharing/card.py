@@ -19,6 +19,7 @@ from mergekit_finance.sharing.stored import read
 from mergekit_finance.study.config import dump
 
 KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
+OF_STUDY = ("points", "selected", ".locks", "figures")
 FIGURES = {  # the report's names for them -> caption
     "2-gain-and-og": "Gain and OG of the selected points on every task",
     "4-hyperparameters": "Score against λ or density, parents as lines",
@@ -66,6 +67,8 @@ def _refuse(folder: Path, out: Path) -> None:
         raise DataError(f"-o {folder}: {link} is a link to a folder, and not followed; remove it")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder; name another")
+    if any(folder.resolve().is_relative_to((out / name).resolve()) for name in OF_STUDY):
+        raise DataError(f"-o {folder}: is in a folder of the study's own; name another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not (folder / files.MANIFEST).is_file():
             raise DataError(f"-o {folder}: is there, and is no card; name another folder")

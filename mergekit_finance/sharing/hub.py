@@ -1,7 +1,7 @@
 """Sending a card's folder to the Hub, and every reason not to, in one line each."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +32,17 @@ class Share:
             self.say(listing(found, self.repo))
             self._tell_paths()
         self._refuse(found)
+        self._remind(found)
         return "" if dry_run else send(found, self.repo, self.private)
 
     def _tell_paths(self) -> None:
         if told := files.told_paths(self.folder):
             self.say(told)
+
+    def _remind(self, found: Plan) -> None:
+        """What weights will want; recipe and scores go without it."""
+        for duty in () if found.weights else _missing_texts(found):
+            self.say(f"Before its weights are shared: {duty}")
 
     def _refuse(self, found: Plan) -> None:
         """Licences, then what they want of weights, unless a person vouches for it."""
@@ -74,7 +80,7 @@ def obstacles(found: Plan, repo: str) -> list[str]:
         stops.append(
             f"the licence wants a name that begins with {begins}, as in {repo.split('/')[0]}/{begins}-…"
         )
-    return stops + _missing_texts(found, models)
+    return stops + _missing_texts(found)
 
 
 def _begins(name: str, wanted: str) -> bool:
@@ -84,13 +90,12 @@ def _begins(name: str, wanted: str) -> bool:
     return name.lower().startswith(wanted.lower())
 
 
-def _missing_texts(found: Plan, models: Sequence[parents.Parent]) -> list[str]:
-    """Licences that want their text along with weights; any LICENSE file in the folder counts."""
-    wanted = [one.title for one in parents.required(models) if one.copy]
-    there = [n for n in found.send if re.match(r"(licences/[^/]+/)?LICEN[SC]E", n)]
-    return [f"{' and '.join(wanted)} must go along with weights, put it into DIR/LICENSE"] * bool(
-        wanted and not there
-    )
+def _missing_texts(found: Plan) -> list[str]:
+    """Licences that want their text along with weights."""
+    wanted = parents.missing_texts(files.stored_parents(found.folder), found.send)
+    if not wanted:
+        return []
+    return [f"the text of {' and '.join(wanted)} must go along with weights: put it into DIR/LICENSE"]
 
 
 def listing(found: Plan, repo: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["permissive", "own terms", "non-commercial", "share-alike", "no derivatives", "unknown"]
+Copy = Literal["", "once", "each"]  # each: it names the holders, so every parent's own text
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,18 @@ class Licence:
     built_with: str = ""
     begins: str = ""
     notice: str = ""
-    copy: bool = False  # its text must go along with weights
+    copy: Copy = ""  # whether its text must go along with weights
     commercial: bool = True
     alike: bool = False  # a derivative must be under the same licence
 
     @property
     def shareable(self) -> bool:
         return self.kind not in ("unknown", "no derivatives")
+
+    def carries(self, other: "Licence") -> bool:
+        """Whether who keeps its duties keeps the other's, too."""
+        known = "unknown" not in (self.kind, other.kind)
+        return known and set(other.duties) < set(self.duties)
 
 
 def _llama(version: str, year: str, begins: str, built: str, link: str) -> Licence:
@@ -52,7 +58,7 @@ def _llama(version: str, year: str, begins: str, built: str, link: str) -> Licen
         built,
         begins,
         f"{who} is licensed under the {terms}, Copyright © Meta Platforms, Inc. All Rights Reserved.",
-        copy=True,
+        copy="once",
     )
 
 
@@ -61,7 +67,7 @@ def _cc(code: str, title: str, *, nc: bool = False, sa: bool = False, nd: bool =
     if nc:
         duties.append("No commercial use, of the merge either.")
     if sa:
-        duties.append("Share the merge under the same licence.")
+        duties.append(f"Share the merge under the same licence, {title}.")
     if nd:
         duties.append("No changed version may be shared: a merge is one.")
     kind: Kind = "no derivatives" if nd else "share-alike" if sa else "non-commercial" if nc else "permissive"
@@ -77,15 +83,18 @@ KNOWN = {
             "apache-2.0", "Apache License 2.0", "permissive",
             ("Give a copy of the Apache License 2.0, keep its notices, and say that files were changed.",),
             "https://www.apache.org/licenses/LICENSE-2.0",
+            copy="once",
         ),
         Licence(
             "mit", "MIT License", "permissive", ("Keep the copyright notice and the MIT licence's text.",),
             "https://opensource.org/license/mit",
+            copy="each",
         ),
         Licence(
             "bsd-3-clause", "BSD 3-Clause License", "permissive",
             ("Keep the copyright notice and the licence's text.",),
             "https://opensource.org/license/bsd-3-clause",
+            copy="each",
         ),
         Licence("cc0-1.0", "CC0 1.0", "permissive", (), "https://creativecommons.org/publicdomain/zero/1.0/"),
         _llama("2", "July 2023", "", "", "https://ai.meta.com/llama/license/"),
@@ -103,7 +112,7 @@ KNOWN = {
             "https://ai.google.dev/gemma/terms",
             notice="Gemma is provided under and subject to the Gemma Terms of Use found at "
             "ai.google.dev/gemma/terms",
-            copy=True,
+            copy="once",
         ),
         _cc("cc-by-4.0", "CC BY 4.0"),
         _cc("cc-by-sa-4.0", "CC BY-SA 4.0", sa=True),
@@ -133,17 +142,22 @@ def licence(name: str | None) -> Licence:
 
 
 def of_merge(found: Iterable[Licence]) -> dict[str, str]:
-    """`license`, and where needed `license_name` and `license_link`, of a merge: the union of duties.
+    """`license`, and where needed `license_name` and `license_link`, of a merge: all duties, and no fewer.
 
-    Permissive licences give way to the one with terms of its own; of several such, no one id says it all.
+    A parent's licence is the merge's only where it carries the duties of all others; two permissive ones do
+    not carry each other's, for each wants its own text kept. Share-alike wants the merge under itself.
     """
-    distinct = {licence.id: licence for licence in found}
-    strict = sorted((x for x in distinct.values() if x.kind != "permissive"), key=lambda x: x.id)
-    if not strict:
-        return {"license": "apache-2.0" if "apache-2.0" in distinct else min(distinct, default=UNKNOWN)}
-    if len(strict) == 1 and strict[0].kind != "unknown":
-        return {"license": strict[0].id}
-    named = re.sub(r"[^a-z0-9.-]+", "-", "-and-".join(x.id for x in strict).lower()).strip("-")
+    distinct = sorted({licence.id: licence for licence in found}.values(), key=lambda x: x.id)
+    left = [x for x in distinct if not any(other.carries(x) for other in distinct)]
+    if (alike := [x for x in left if x.alike]) and all(x.kind == "permissive" or x.alike for x in left):
+        left = alike
+    if not left:
+        return {"license": UNKNOWN}
+    if len(left) == 1 and left[0].kind != "unknown":
+        return {"license": left[0].id}
+    named = "-and-".join(
+        sorted(re.sub(r"[^a-z0-9.-]+", "-", x.id.lower()).strip("-") or UNKNOWN for x in left)
+    )
     return {"license": "other", "license_name": named, "license_link": "README.md#licences-and-duties"}
 
 

@@ -1,7 +1,7 @@
 """The models that a point is made of: where they are, whose bytes they have, who says what licence."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from mergekit_finance.study.loading import Loaded
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 # Names that licence texts have; LICENSE-SERVER-KEY.pem is none of them.
 TEXTS = re.compile(
-    r"(LICEN[SC]E|NOTICE|USE_POLICY)([-_](APACHE|BSD|MIT|LLAMA|CODE|MODEL|DATA))?(\.(txt|md|rst))?", re.I
+    r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([-_](APACHE|BSD|MIT|LLAMA|CODE|MODEL|DATA))?(\.(txt|md|rst))?",
+    re.I,
 )
+KEPT = re.compile(r"(licences/([^/]+)/)?(LICEN[SC]E|COPYING)[^/]*", re.I)  # in a card
 FRONT = re.compile(rb"(\xef\xbb\xbf)?\s*---\s.*?^\s*[\"']?license", re.S | re.M)
 
 
@@ -154,6 +156,23 @@ def obstacles(found: Sequence[Parent]) -> list[str]:
 
 def _unknown(one: Licence) -> str:
     return "unknown" if one.id == licences.UNKNOWN else f"{one.id!r}, which we do not know"
+
+
+def missing_texts(found: Sequence[Parent], there: Iterable[str]) -> list[str]:
+    """Licences whose text must go along with weights and is not there: `MIT License (finance, math)`.
+
+    there: files of the card; a LICENSE of the card's own may hold the texts of all.
+    """
+    kept = {match[2] for name in there if (match := KEPT.fullmatch(name))}
+    if None in kept:
+        return []
+    lines = []
+    for one in (x for x in required(found) if x.copy):
+        under = [parent.name for parent in found if one.id in {x.id for x in parent.licences}]
+        without = [name for name in under if name not in kept]
+        if without and (one.copy == "each" or without == under):
+            lines.append(f"{one.title} ({', '.join(without)})")
+    return lines
 
 
 def required(found: Sequence[Parent]) -> list[Licence]:

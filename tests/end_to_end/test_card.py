@@ -42,8 +42,9 @@ def test_the_front_matter_is_what_the_hub_reads(out: Path, tmp_path: Path) -> No
     assert (data["base_model_relation"], data["library_name"], data["license"]) == (
         "merge",
         "transformers",
-        "llama3",
+        "other",
     )
+    assert data["license_name"] == "apache-2.0-and-llama3"  # our list of the base; the lab's own cards
     assert {"mergekit", "merge"} <= set(data["tags"]) and data["language"] == ["en"]
     name, results = model_index_to_eval_results(data["model-index"])
     assert name == f"Llama-3-{PAIR}"
@@ -178,16 +179,42 @@ def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
 
 
 @pytest.mark.parametrize(
+    ("split", "is_merge", "said"),
+    [
+        (True, True, "advises to ship this point: it is clearly better than the best single model"),
+        (False, True, "advises to ship this point: it is better than the best single model"),
+        (False, False, "This is the best merge; it is better than the best single model"),
+        (True, False, "**The study gives no clear advice**: base is best on the items that choose"),
+    ],
+)
+def test_nothing_is_clear_on_the_items_that_chose(
+    out: Path, tmp_path: Path, split: bool, is_merge: bool, said: str
+) -> None:
+    best = json.loads((out / "summary.json").read_text())["ship"]["best_merge"]
+
+    def change(content: dict) -> None:
+        content["selection"]["split"] = split
+        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3]}
+        content["ship"] |= ship | {"is_merge": is_merge}
+
+    make(changed(out, tmp_path / "out", "summary.json", change), tmp_path / "card")
+    assert said in body(tmp_path / "card")
+    same = "+20.0 points [+10.0, +30.0], chosen and measured on the same items)"
+    assert (same in body(tmp_path / "card")) is not split
+
+
+@pytest.mark.parametrize(
     ("base", "finance", "license_of_merge", "said"),
     [
-        ("apache-2.0", "mit", "apache-2.0", ["MIT licence's text"]),
-        ("llama3", "apache-2.0", "llama3", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
-        ("llama2", "llama2", "llama2", ["Llama 2 Community License along", "notice"]),
-        ("apache-2.0", "cc-by-nc-4.0", "cc-by-nc-4.0", ["No commercial use"]),
-        ("gemma", "gemma", "gemma", ["Gemma Terms of Use"]),
+        ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),
+        ("apache-2.0", "mit", "other", ["MIT licence's text"]),
+        ("llama3", "apache-2.0", "other", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
+        ("llama2", "llama2", "other", ["Llama 2 Community License along", "notice"]),
+        ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use"]),
+        ("gemma", "gemma", "other", ["Gemma Terms of Use"]),
         ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
         ("apache-2.0", "my-own", "other", ["**Sharing the weights of this merge is refused**", "which we do not know"]),
-        ("apache-2.0", "cc-by-nd-4.0", "cc-by-nd-4.0", ["refused", "forbids it"]),
+        ("apache-2.0", "cc-by-nd-4.0", "other", ["refused", "forbids it"]),
     ],
 )  # fmt: skip
 def test_parents_licences_bring_their_duties(
@@ -199,6 +226,20 @@ def test_parents_licences_bring_their_duties(
     assert all(text in body(tmp_path / "card") for text in said), body(tmp_path / "card")
     notice = tmp_path / "card" / "NOTICE"
     assert notice.exists() == (base in ("llama3", "llama2", "gemma"))
+
+
+def test_licence_texts_beside_a_parent_come_along(out: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(out.parent / "lab" / "base", tmp_path / "base")
+    (base / "LICENSE").write_text("the text")
+    moved = changed(
+        out, tmp_path / "out", "index.json", lambda c: c["models"]["base"].update(reference=str(base))
+    )
+    make(moved, tmp_path / "card", PAIR)
+    assert (tmp_path / "card" / "licences" / "base" / "LICENSE").read_text() == "the text"
+    assert "`licences/base/LICENSE`" in body(tmp_path / "card")
+    assert "Left to whoever" not in body(tmp_path / "card")  # one text of Apache's serves all three
+    make(licensed(moved, tmp_path / "more", None, math="mit"), tmp_path / "other", PAIR)
+    assert "put the text of MIT License (math) here" in body(tmp_path / "other")
 
 
 def test_claims_that_differ_are_all_kept(out: Path, tmp_path: Path) -> None:
@@ -433,6 +474,11 @@ def test_links_are_not_followed(out: Path, tmp_path: Path) -> None:
     with pytest.raises(MergekitFinanceError, match="link to a folder"):
         make(folder, tmp_path / "card", PAIR)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_tasks_of_its_skills_hold_no_retention(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", "stage1-finance-ta-lambda0.4")
+    assert "tasks of its skills (1)" in body(tmp_path / "card")  # fpb; the named set has retention, too
 
 
 def test_where_nothing_was_swept_the_card_says_so(out: Path, tmp_path: Path) -> None:

@@ -233,9 +233,21 @@ def test_a_name_that_turns_the_text_turns_only_itself(browser, tmp_path):
     (out / "summary.json").write_text(json.dumps(summary))
     show(browser, page_of(out))
     assert browser.execute_script(ORDERED) == [": what", ")", ": the "]
-    assert browser.title.startswith("\u2068ti\u202eny\u2069: what")
+    assert browser.title.startswith("\u2068tiny\u2069: what")
     how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
     assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
+
+
+def test_paper_shows_every_table_and_the_screen_what_it_showed(browser, plain):
+    show(browser, plain)
+    rows = "return [...document.querySelectorAll('#tables table')].map((t) => t.getBoundingClientRect().height > 9)"
+    opened = "return [...document.querySelectorAll('.tabled')].map((d) => d.open)"
+    assert browser.execute_script(opened) == [True, False, False]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script(rows) == [True] * 3 and not find(browser, "#items")[0].is_displayed()
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(opened) == [True, False, False]
 
 
 def test_the_item_browser_works_by_keyboard(browser, tmp_path):

@@ -80,11 +80,25 @@ def test_without_weights_exactly_card_recipe_and_results_arrive(share, card: Pat
 
 
 def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server: HubServer) -> None:
+    (card / "LICENSE").write_text("the text of Apache License 2.0")
     done = share(card, "--weights", "--private")
     assert done.returncode == 0, done.stderr
-    assert server.hub.committed == {name: (card / name).read_bytes() for name in CARD | WEIGHTS}
+    sent = CARD | WEIGHTS | {"LICENSE"}
+    assert server.hub.committed == {name: (card / name).read_bytes() for name in sent}
     assert server.hub.lfs == {"model.safetensors"}
     assert server.hub.repos["me/merge"]["visibility"] == "private"
+
+
+def test_weights_under_apache_want_its_text_and_scores_only_say_so(
+    share, card: Path, server: HubServer
+) -> None:
+    wanted = "the text of Apache License 2.0 (base, finance, math) must go along with weights"
+    refused(share(card, "--weights"), server.hub, wanted, "DIR/LICENSE")
+    assert not server.hub.asked
+    done = share(card)
+    assert done.returncode == 0 and f"Before its weights are shared: {wanted}" in done.stdout
+    (card / "LICENSE").write_text("the text of Apache License 2.0")
+    assert "Before its weights" not in share(card, "--dry-run").stdout
 
 
 def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: HubServer) -> None:
@@ -115,12 +129,13 @@ def test_other_files_links_and_samples_stay(share, card: Path, server: HubServer
         (card / name).write_text("secret")
     (card / "figures" / "2-gain-and-og.png").write_text("another picture")
     (card / "LICENSE").symlink_to(tmp_path / "secret")
+    (card / "LICENSE.txt").write_text("the text of Apache License 2.0")
     (card / "more").symlink_to(tmp_path)
     summary = json.loads((card / "results" / "summary.json").read_text())
     summary["tasks"]["finance_bench_fpb"]["text_may_be_shared"] = False
     (card / "results" / "summary.json").write_text(json.dumps(summary))
     assert share(card, "--weights").returncode == 0
-    assert set(server.hub.committed) == (CARD | WEIGHTS) - {"figures/2-gain-and-og.png"}
+    assert set(server.hub.committed) == (CARD | WEIGHTS | {"LICENSE.txt"}) - {"figures/2-gain-and-og.png"}
 
 
 def test_samples_that_card_did_not_write_stay(share, card: Path, server: HubServer) -> None:

@@ -1,7 +1,10 @@
 """report.html: escaping, size, what text is in it, and what is refused."""
 
+import errno
 import json
+import random
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +14,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.hookspecs import hookimpl
 from mergekit_finance.plugins import manager
 from mergekit_finance.report import Section
-from mergekit_finance.reporting import html, items
+from mergekit_finance.reporting import html, items, tables
 from mergekit_finance.reporting.stored import load
 from mergekit_finance.reporting.writing import build, contents
 
@@ -105,6 +108,40 @@ def test_a_page_of_long_texts_stays_under_5_mb(tmp_path):
     assert 3_000_000 < len(page.encode()) < 5_000_000
     counts = [len(task["texts"]) for task in data_of(page)["tasks"]]
     assert min(counts) > 20 and max(counts) - min(counts) <= 1
+
+
+def test_a_page_of_210_merges_stays_under_5_mb(tmp_path):
+    """As many points, tasks and items as the lab's study, with its figures."""
+    rng = random.Random(0)
+    kinds = [["finance"], ["finance", "math"], ["finance", "japanese"], ["math"]]
+    tasks = {
+        f"finance_bench_task_{i}": {**default_tasks()["finance_bench_fpb"], "skills": kinds[i % 4]}
+        for i in range(22)
+    } | {"finance_bench_retention_arc": default_tasks()["finance_bench_retention_arc"]}
+    pairs = [("finance", "math"), ("finance", "japanese"), ("math", "japanese")]
+    combinations = {
+        1: [("finance",), ("math",), ("japanese",)],
+        2: pairs,
+        3: [("finance", "math", "japanese")],
+    }
+    grid = [i / 10 for i in range(1, 11)]
+    operators = {"task_arithmetic": grid, "ties": grid, "dare_ties": grid}
+    out = study(tmp_path / "out", tasks, combinations, operators, items=64, text="問い" * 200)
+    damage(
+        out,
+        "summary.json",
+        lambda s: [_vary(rng, task) for x in s["selected"].values() for task in x["tasks"].values()],
+    )
+    made = contents(load(out))
+    assert len(load(out).points) == 210 and len(made["report.html"]) < 5_000_000
+    assert len(made["figures/2-gain-and-og.png"]) < 1_500_000
+
+
+def _vary(rng, task):
+    """Cells of a heatmap that differ are what makes its picture large."""
+    for key in ("gain", "og"):
+        value = rng.gauss(0, 0.2)
+        task[key] = [value, value - 0.1, value + 0.1]
 
 
 def test_the_policy_names_the_very_script_and_style(tmp_path):
@@ -232,7 +269,8 @@ OF_SUMMARY = {
     "optimism a number": lambda s: s["selection"].update(
         optimism_of_choosing_and_reporting_on_the_same_items=5
     ),
-    "an unknown named task": lambda s: first(s["combinations"]).update(named_tasks=["x"]),
+    "an unknown task of its skills": lambda s: first(s["selected"])["sets"]["own"].update(tasks=["x"]),
+    "a set of no task": lambda s: first(s["selected"])["sets"]["own"].update(tasks=[]),
     "a huge number": lambda s: s["ship"].update(macro=[10**400, 0.1, 0.2]),
 }
 
@@ -390,6 +428,26 @@ def test_an_older_summary_without_split_still_splits(tmp_path):
     assert not load(out).splits and "reported items themselves" in page_of(out)
 
 
+@pytest.mark.parametrize(
+    ("split", "is_merge", "kicker", "look"),
+    [
+        (True, True, "What to ship", "yes"),
+        (False, True, "What to ship, chosen and measured on the same items", "unclear"),
+        (False, False, "What to ship", "unclear"),
+        (True, False, "No clear advice", "unclear"),
+    ],
+)
+def test_nothing_is_clear_on_the_items_that_chose(tmp_path, split, is_merge, kicker, look):
+    out = study(tmp_path / "out")
+    ship = {"merge_over_single": [0.03, 0.01, 0.05]} | (
+        {} if is_merge else {"model": "base", "is_merge": False}
+    )
+    damage(out, "summary.json", lambda s: (s["selection"].update(split=split), s["ship"].update(ship)))
+    page = page_of(out).split("</section>")[0]
+    assert f'<div class="ship {look}">\n<p class="kicker">{kicker}</p>' in page and "clearly" not in page
+    assert ("(<bdi>base</bdi>), chosen and measured on the same items</dt>" in page) is not split
+
+
 def test_gain_and_og_are_explained_under_the_verdict(tmp_path):
     wanted = "Gain: merged less the mean of its constituents; OG: less the best of them."
     assert wanted in page_of(study(tmp_path / "out"))
@@ -403,6 +461,20 @@ def test_figures_are_written_into_a_folder_only(tmp_path, kind):
     done = report(out)
     assert done.exit_code == 1 and "link or no folder" in done.output
     assert len(done.output.strip().splitlines()) == 1 and not list(place.iterdir())
+
+
+def test_a_folder_that_may_only_be_read_is_one_line(tmp_path, monkeypatch):
+    """As a read-only mount does: nothing can be written, and taking away what is not there fails, too."""
+    out = study(tmp_path / "out")
+
+    def refuse(self, *args, **how):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkdir", "write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    done = report(out)
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+    assert "cannot be written" in done.output and len(done.output.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["report.html", "figures/1-stages.png", "figures/7-layers.svg"])
@@ -421,3 +493,46 @@ def test_text_is_shown_only_if_both_files_say_so(tmp_path):
     assert not load(out).text_allowed("finance_bench_fpb") and load(out).text_allowed(
         "finance_bench_docmath_cs"
     )
+
+
+def test_og_on_its_skills_is_of_the_set_own_or_says_macro(tmp_path):
+    """`named` holds retention, too, of one expert."""
+    table = tables.overview(load(study(tmp_path / "out")))
+    column = table.columns.index("OG on its skills")
+    shown = {row[1].text: row[column].text for row in table.rows}
+    assert shown["base + finance"] == "+30.0 [+25.0, +35.0]"
+    assert shown["base + math"] == "-2.0 [-7.0, +3.0] (macro)"  # no task needs math alone
+
+
+TURN = "\u202e"  # right-to-left override
+
+
+def test_a_name_that_turns_the_text_scrambles_not_even_its_own_cell(tmp_path):
+    """Text of items stays as it is, and so does a recipe, which is copied."""
+    out = study(tmp_path / "out", names={"math": f"ma{TURN}th"}, text=f"sai{TURN}d")
+    (recipe,) = {next((out / "points").glob("stage1-finance-ta-lambda0.4-*")) / "recipe.yml"}
+    recipe.write_text(f"merge_method: cpt # {TURN}")
+    page = page_of(out)
+    before, _, data = page.partition('id="data">')
+    assert before.count(TURN) == 1 and f"merge_method: cpt # {TURN}</code>" in before
+    found = data_of(page)
+    assert TURN not in "".join(model["label"] + model["short"] for model in found["models"])
+    assert "math" in [model["short"] for model in found["models"]] and "base + math" in before
+    assert TURN in found["tasks"][0]["texts"][0]["prompt"] and data
+
+
+def test_one_row_one_prompt_one_item(tmp_path):
+    out = study(tmp_path / "out", combinations={1: [("finance",)]}, operators={"task_arithmetic": [0.4]})
+    damage(out, "summary.json", lambda s: s.update(limit=1))
+    damage(out, "points/m0-0123456789ab/results.json", lambda r: r["truncated_prompts"].update(a=1, b=2))
+    page = page_of(out)
+    assert "Only the first item of every task was asked" in page
+    assert "a: 1 prompt did not fit the context and was cut" in page and "b: 2 prompts did" in page
+    assert "3 rows<" in page and not re.search(r"\b1 (rows|items|prompts)\b", page)
+
+
+def test_paper_shows_the_tables(tmp_path):
+    page = page_of(study(tmp_path / "out"))
+    printed = page.split("@media print")[1].split("</style>")[0]
+    hidden = [line for line in printed.splitlines() if "display: none" in line]
+    assert hidden and "#tables" not in "".join(hidden) and "beforeprint" in page

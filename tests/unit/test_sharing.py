@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import is_folder, is_name, line, parse
+from mergekit_finance.sharing import body, files, hub, parents
 from mergekit_finance.sharing import card as cards
-from mergekit_finance.sharing import files, hub, parents
 from mergekit_finance.sharing.licences import KNOWN, conflict, licence, of_merge
 from mergekit_finance.sharing.parents import Parent, is_hub_id, obstacles
 
@@ -39,15 +39,53 @@ def test_every_known_licence_but_cc0_has_duties_and_a_link() -> None:
 @pytest.mark.parametrize(
     ("of", "wanted"),
     [
-        (["apache-2.0", "mit"], {"license": "apache-2.0"}),
         (["mit"], {"license": "mit"}),
-        (["apache-2.0", "llama3", "llama3"], {"license": "llama3"}),
+        (["llama3", "llama3"], {"license": "llama3"}),
+        (["mit", "cc0-1.0"], {"license": "mit"}),
+        (["cc-by-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-4.0"}),
+        (["cc-by-sa-4.0", "apache-2.0"], {"license": "cc-by-sa-4.0"}),
+        ([], {"license": "unknown"}),
+        (["apache-2.0", "mit"], {"license": "other", "license_name": "apache-2.0-and-mit", "license_link": "README.md#licences-and-duties"}),
+        (["cc-by-4.0", "apache-2.0"], {"license": "other", "license_name": "apache-2.0-and-cc-by-4.0", "license_link": "README.md#licences-and-duties"}),
+        (["apache-2.0", "llama3"], {"license": "other", "license_name": "apache-2.0-and-llama3", "license_link": "README.md#licences-and-duties"}),
+        (["my-own", "yours"], {"license": "other", "license_name": "my-own-and-yours", "license_link": "README.md#licences-and-duties"}),
         (["llama3", "gemma"], {"license": "other", "license_name": "gemma-and-llama3", "license_link": "README.md#licences-and-duties"}),
-        (["apache-2.0", "My Own!"], {"license": "other", "license_name": "my-own", "license_link": "README.md#licences-and-duties"}),
+        (["apache-2.0", "My Own!"], {"license": "other", "license_name": "apache-2.0-and-my-own", "license_link": "README.md#licences-and-duties"}),
     ],
 )  # fmt: skip
 def test_the_licence_of_a_merge_is_the_union(of: list[str], wanted: dict[str, str]) -> None:
     assert of_merge(map(licence, of)) == wanted
+
+
+def test_a_licence_that_carries_all_others_names_each_of_their_duties() -> None:
+    """No two known licences have the same duties, or each would give way to the other."""
+    assert len({one.duties for one in KNOWN.values()}) == len(KNOWN)
+    for one in KNOWN.values():
+        for other in (x for x in KNOWN.values() if one.carries(x)):
+            assert of_merge([one, other]) == {"license": one.id} and set(other.duties) < set(one.duties)
+
+
+BASE = Parent("base", "a/b", "0", claims={"x": "apache-2.0"})
+MATH = Parent("math", "a/c", "0", claims={"x": "apache-2.0"})
+MIT = [Parent(name, "a/d", "0", claims={"x": "mit"}) for name in ("x", "y")]
+
+
+@pytest.mark.parametrize(
+    ("found", "there", "missing"),
+    [
+        ([BASE], [], ["Apache License 2.0 (base)"]),
+        ([BASE], ["licences/base/NOTICE", "README.md"], ["Apache License 2.0 (base)"]),
+        ([BASE, MATH], ["licences/math/COPYING"], []),  # one text for all
+        (MIT, ["licences/x/LICENSE.txt"], ["MIT License (y)"]),  # it names its holders
+        ([BASE, *MIT], ["licences/x/LICENCE"], ["Apache License 2.0 (base)", "MIT License (y)"]),
+        ([BASE, *MIT], ["LICENSE"], []),
+        ([Parent("x", "a/b", "0", claims={"x": "cc-by-4.0"})], [], []),  # a link will do
+    ],
+)  # fmt: skip
+def test_which_licence_texts_weights_still_want(
+    found: list[Parent], there: list[str], missing: list[str]
+) -> None:
+    assert parents.missing_texts(found, there) == missing
 
 
 def test_share_alike_does_not_go_with_other_terms() -> None:
@@ -236,6 +274,41 @@ def test_a_spoilt_card_is_one_line(tmp_path: Path) -> None:
         (folder / files.PARENTS).write_text(text)
         with pytest.raises(DataError, match="make the card again"):
             files.stored_parents(folder)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [([6, 6], "6 items"), ([1], "1 item"), ([1, 3], "1 to 3 items"), ([0, 1], "0 to 1 item")],
+)
+def test_equal_ends_are_one_number(items: list[int], said: str) -> None:
+    assert body._ranged(items) == said
+
+
+def test_one_task_and_one_merge_are_singular() -> None:
+    assert body._too_few(0, 3) == ""
+    assert "; the one task has fewer" in body._too_few(1, 1)
+    assert "; 1 of 3 tasks has fewer" in body._too_few(1, 3)
+    assert "; 2 of 3 tasks have fewer" in body._too_few(2, 3)
+    assert body._of_how_many(1) == "the only merge" and body._of_how_many(2) == "one of the 2 merges"
+
+
+def test_versions_of_a_key_are_no_command() -> None:
+    versions = {
+        "torch": "2.6.0+cu124",
+        "numpy": "1!2.0-rc1",
+        "a": "1; rm -rf ~",
+        "b": "1\n```",
+        "c": "$(x)",
+        "--d": "1",
+    }
+    assert list(body._packages(versions)) == ["torch==2.6.0", "numpy==1!2.0-rc1", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
+def test_no_card_among_the_studys_own_files(tmp_path: Path, inside: str) -> None:
+    with pytest.raises(DataError, match="a folder of the study's own"):
+        cards._refuse(tmp_path / "out" / inside, tmp_path / "out")
+    cards._refuse(tmp_path / "out" / "card", tmp_path / "out")
 
 
 @pytest.mark.parametrize("command", ["card", "share"])

@@ -1,8 +1,10 @@
 """Figure 2: Gain and OG, selected points by tasks, diverging around nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PatchCollection
@@ -17,6 +19,7 @@ from mergekit_finance.reporting.stored import Stored
 NAME = "2-gain-and-og"
 MEASURES = {"gain": "Gain: against the mean of the merged models", "og": "OG: against the best of them"}
 MACRO = "macro"
+SHADES = "RdBu"
 
 
 def draw(stored: Stored) -> Drawn:
@@ -39,9 +42,10 @@ def draw(stored: Stored) -> Drawn:
         "Gain and Outperform Gap, task by task",
         "Points of a hundred; blue: the merge is better, red: worse. A frame marks a cell whose 95% interval "
         f"lies on one side of 0. Every combination at the hyperparameters that {stored.picked}, "
-        "operator by operator.",
+        f"operator by operator.{_letters(stored)}",
         "Two heatmaps of Gain and Outperform Gap, selected merges by tasks",
         figure,
+        shaded=True,
     )
 
 
@@ -63,7 +67,7 @@ def _norm(found: dict[str, np.ndarray]) -> Normalize:
 
 def _panel(axes: Axes, stored: Stored, columns: list[str], cells: np.ndarray, norm: Normalize) -> None:
     bare(axes)
-    axes.imshow(100 * cells[..., 0], cmap="RdBu", norm=norm, aspect="auto")
+    axes.imshow(100 * cells[..., 0], cmap=SHADES, norm=norm, aspect="auto")
     names = [labels.clipped(labels.point(stored.points[name]), 64) for name in stored.selected]
     axes.set_yticks(range(len(names)), names, fontsize=7.8)
     axes.set_xticks(range(len(columns)), [labels.clipped(labels.task(c), 22) for c in columns])
@@ -74,11 +78,18 @@ def _panel(axes: Axes, stored: Stored, columns: list[str], cells: np.ndarray, no
 def _numbers(axes: Axes, cells: np.ndarray, norm: Normalize) -> None:
     """What is in the cells, and a frame where the interval is on one side of nothing."""
     for (y, x), value in np.ndenumerate(100 * cells[..., 0]):
-        colour = "white" if abs(value) > 0.62 * float(norm.vmax or 1) else INK
-        axes.text(x, y, _signed(value), ha="center", va="center", fontsize=6.8, color=colour)
-    clear = (cells[..., 1] > 0) | (cells[..., 2] < 0)
-    frames = [Rectangle((x - 0.44, y - 0.42), 0.88, 0.84) for y, x in np.argwhere(clear)]
-    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor="black", lw=1.1, zorder=3))
+        axes.text(x, y, _signed(value), ha="center", va="center", fontsize=6.8, color=_readable(value, norm))
+    clear = np.argwhere((cells[..., 1] > 0) | (cells[..., 2] < 0))
+    frames = [Rectangle((x - 0.38, y - 0.36), 0.76, 0.72) for y, x in clear]
+    colours = [_readable(100 * cells[y, x, 0], norm) for y, x in clear]
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=colours, lw=1.1, zorder=3))
+
+
+def _readable(value: float, norm: Normalize) -> str:
+    """White or ink on a cell, whichever stands out more: by the cell's luminance, as WCAG counts it."""
+    channels = np.array(colormaps[SHADES](norm(value))[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.18 else INK
 
 
 def _signed(value: float) -> str:
@@ -106,11 +117,25 @@ def _spans(stored: Stored, columns: list[str]) -> list[tuple[int, int, str]]:
 def _short(stored: Stored, task: str) -> str:
     """`finance`, `F+M`: names in full only where there is room."""
     known = stored.summary["tasks"][task]
-    skills = known.get("skills") or []
-    if known["kind"] == "tasks" and len(skills) > 1:
-        letters = labels.initials(skills)
-        return "+".join(letters[skill] for skill in skills)
+    if _shortened(known):
+        return "+".join(_initials(stored)[skill] for skill in known["skills"])
     return labels.skills(known)
+
+
+def _shortened(known: Mapping[str, Any]) -> bool:
+    return known["kind"] == "tasks" and len(known.get("skills") or []) > 1
+
+
+def _initials(stored: Stored) -> dict[str, str]:
+    """Of every skill that stands in a short name: the same letter wherever it does."""
+    found = {s for known in stored.summary["tasks"].values() if _shortened(known) for s in known["skills"]}
+    return labels.initials(sorted(found))
+
+
+def _letters(stored: Stored) -> str:
+    """What the short names over the cells stand for."""
+    pairs = [f"{letter} is {name}" for name, letter in _initials(stored).items() if letter != name]
+    return f" Over the cells: {', '.join(pairs)}." if pairs else ""
 
 
 def _groups(axes: Axes, stored: Stored, columns: list[str]) -> None:
@@ -123,7 +148,7 @@ def _groups(axes: Axes, stored: Stored, columns: list[str]) -> None:
 
 def _bar(figure: Figure, panels: Any, norm: Normalize) -> None:
     bar = figure.colorbar(
-        ScalarMappable(norm, "RdBu"),
+        ScalarMappable(norm, SHADES),
         ax=panels,
         orientation="horizontal",
         shrink=0.3,

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from mergekit_finance.reporting import labels
-from mergekit_finance.reporting.figures.style import FAINT, QUIET, STAGE, Drawn, beside, canvas
+from mergekit_finance.reporting.figures.style import FAINT, QUIET, STAGE, Drawn, Mark, beside, canvas
 from mergekit_finance.reporting.stored import Stored
 from mergekit_finance.study.verdict import signed
 
@@ -68,16 +68,14 @@ def _merged(row: Mapping[str, Any]) -> list[str]:
     return ["base", *names] if len(names) == 1 else names
 
 
-def _mark(
-    axes: Axes, stored: Stored, row: Mapping[str, Any], predictor: str, outcome: str
-) -> tuple[float, float]:
+def _mark(axes: Axes, stored: Stored, row: Mapping[str, Any], predictor: str, outcome: str) -> Mark:
     """Draws one combination; returns where."""
     colour, x = STAGE.get(row["stage"], QUIET), row[predictor]
     numbers = stored.summary["selected"][row["point"]]["sets"]["macro"][OUTCOMES[outcome][1]]
     value, low, high = (100 * number for number in numbers)
     axes.plot([x, x], [low, high], color=colour, lw=1.3, alpha=0.65)
     axes.plot(x, value, "o", color=colour, ms=6.5, mec="white")
-    return x, value
+    return x, value, low, high
 
 
 def _title(found: Sequence[Mapping[str, Any]], predictor: str, outcome: str) -> str:

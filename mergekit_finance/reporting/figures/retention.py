@@ -18,9 +18,9 @@ ACROSS = 4
 
 
 def draw(stored: Stored) -> Drawn | None:
-    kept = [c for c, known in stored.combinations.items() if known.get("named_tasks")]
+    kept = list(stored.combinations)
     measured = [*stored.summary["models"].values(), *stored.points.values()]
-    if not kept or not all(model.get("retention") for model in measured):
+    if not all(model.get("retention") for model in measured):
         return None
     down = math.ceil(len(kept) / ACROSS)
     figure = canvas(3.15 * min(ACROSS, max(2, len(kept))), 0.7 + 3.0 * down)
@@ -37,12 +37,18 @@ def draw(stored: Stored) -> Drawn | None:
     return Drawn(
         NAME,
         "Retention against in-domain gain",
-        "Across: mean score over the tasks of a combination's skills, less the base's. Up: score on the "
-        f"general tasks. A line is an operator's grid, the ringed mark what {stored.picked}, "
-        "with its 95% interval of retention; letters are the base and the experts. Up and right is better.",
+        f"Across: mean score over the tasks of a combination's skills{_fallback(stored)}, less the base's. "
+        f"Up: score on the general tasks. A line is an operator's grid, the ringed mark what {stored.picked},"
+        " with its 95% interval of retention; letters are base and experts. Up and right is better.",
         "Scatter plots of retention against in-domain gain, one a combination",
         figure,
     )
+
+
+def _fallback(stored: Stored) -> str:
+    """A study may have no task of a skill: its panel says `macro`."""
+    without = any(stored.tested(c)[0] == "macro" for c in stored.combinations)
+    return " (of all tasks where a panel says macro, for it has none of its skills)" if without else ""
 
 
 def in_domain(stored: Stored, name: str, tasks: list[str]) -> float:
@@ -52,16 +58,17 @@ def in_domain(stored: Stored, name: str, tasks: list[str]) -> float:
 
 
 def _panel(axes: Axes, stored: Stored, combination: str) -> None:
-    known = stored.combinations[combination]
-    tasks = known["named_tasks"]
+    name, tested = stored.tested(combination)
+    tasks = tested["tasks"]
     axes.grid()
     axes.set_axisbelow(True)
     axes.margins(0.12)
     axes.axvline(0, color=QUIET, lw=0.8)
-    axes.set_title(f"{labels.clipped(labels.combination(combination.split('+')), 30)}", fontsize=8.8)
+    title = labels.clipped(labels.combination(combination.split("+")), 30)
+    axes.set_title(f"{title} (macro)" if name == "macro" else title, fontsize=8.8)
     for operator in present(stored):
         _line(axes, stored, combination, operator, tasks)
-    _selected(axes, stored, known["selected"], tasks)
+    _selected(axes, stored, stored.combinations[combination]["selected"], tasks)
     _models(axes, stored, ["base", *combination.split("+")], tasks)
 
 

@@ -1,6 +1,8 @@
 """Figure 1: the three stages with their winners, on one scale with the models that went in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +12,8 @@ from mergekit_finance.reporting.figures.style import QUIET, RED, STAGE, Drawn, b
 from mergekit_finance.reporting.stored import Stored
 
 NAME = "1-stages"
-COLUMNS = (("selected merge", 0.0), ("Macro-Gain", 0.36), ("Macro-OG", 0.69))
+COLUMNS = ("selected merge", "Macro-Gain", "Macro-OG")
+LETTER = 0.079  # inches that a bold one takes
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,15 @@ class Row:
 
 def draw(stored: Stored) -> Drawn:
     rows = _rows(stored)
-    figure = canvas(11, 0.9 + 0.29 * len(rows))
-    axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.92))
+    *places, wide = _places(rows)
+    figure = canvas(7.2 + wide * LETTER, 0.9 + 0.29 * len(rows))
+    axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=(4.5, wide * LETTER))
+    beside.set_xlim(0, wide)
     for y, row in enumerate(rows):
         _line(axes, -y, row)
-        _words(beside, -y, row)
+        _words(beside, places, -y, row)
     _frame(axes, stored, len(rows))
-    _headings(beside)
+    _headings(beside, places)
     return Drawn(
         NAME,
         "The three stages and their winners",
@@ -79,15 +84,20 @@ def _line(axes: Axes, y: int, row: Row) -> None:
     axes.text(-0.015, y, name, transform=across, ha="right", va="center", weight=weight, fontsize=9)
 
 
-def _words(axes: Axes, y: int, row: Row) -> None:
-    for (_, x), text in zip(COLUMNS, row.cells, strict=False):
+def _places(rows: Sequence[Row]) -> list[int]:
+    """Where each column of words begins, and where the last one ends, in letters: of the longest."""
+    cells = [COLUMNS, *(row.cells for row in rows if row.cells)]
+    return [0, *accumulate(3 + max(map(len, column)) for column in zip(*cells, strict=True))]
+
+
+def _words(axes: Axes, places: Sequence[int], y: int, row: Row) -> None:
+    for x, text in zip(places, row.cells, strict=False):
         axes.text(x, y, text, va="center", fontsize=8.2, weight="bold" if row.wins else "normal")
 
 
-def _headings(axes: Axes) -> None:
+def _headings(axes: Axes, places: Sequence[int]) -> None:
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    for title, x in COLUMNS:
+    for title, x in zip(COLUMNS, places, strict=True):
         axes.text(x, 0, title, va="center", color=QUIET, fontsize=8.5)
 
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -23,7 +24,7 @@ INK, QUIET, FAINT = "#1b1f24", "#5b636e", "#d5d9de"
 STAGE = {1: SKY, 2: BLUE, 3: "#11365c"}
 OPERATOR = {"task_arithmetic": BLUE, "ties": RED, "dare_ties": GREEN}
 EXPERTS = (ORANGE, PURPLE, "#8c510a", SKY, GREEN, RED)
-LINES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+LINES = ("--", "-.", (0, (9, 2)), (0, (5, 1, 1, 1, 1, 1)))  # none of dots alone: that is the base's
 DPI = 150
 JAPANESE = (
     "Noto Sans CJK JP",
@@ -49,16 +50,18 @@ class Drawn:
     caption: str
     alt: str
     figure: Figure
+    shaded: bool = False  # its colours are numbers, and must stay apart
 
     def png(self) -> bytes:
-        """In 256 colours, chosen to be near every one there is: a quarter of the size, and no eye sees it."""
+        """In 256 colours, chosen to be near every one there is: lines and letters, a quarter of the size, and
+        no eye sees it. A colour map has more of them than that, and would be read off wrongly."""
         canvas = FigureCanvasAgg(laid_out(self.figure))
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        if not self.shaded:
+            image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         stream = io.BytesIO()
-        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            stream, format="png", dpi=(DPI, DPI)
-        )
+        image.save(stream, format="png", optimize=self.shaded, dpi=(DPI, DPI))
         return stream.getvalue()
 
     def svg(self) -> bytes:
@@ -158,21 +161,41 @@ def bare(axes: Axes) -> None:
     axes.tick_params(length=0)
 
 
-def beside(axes: Axes, marks: Sequence[tuple[float, float]], names: Sequence[str], size: float = 7.5) -> None:
-    """A name beside every mark, where it covers no mark and no other name if there is such a place."""
-    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    width, height = 250.0, 200.0  # points of a panel, roughly
-    spots = [((x - left) / (right - left) * width, (y - low) / (high - low) * height) for x, y in marks]
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
-    for (x, y), mark, name in zip(spots, marks, names, strict=True):
+Mark = tuple[float, float, float, float]  # x, y, and the interval's ends
+PANEL = (250.0, 200.0)  # points of a panel, roughly
+TRIES = [(dx, dy) for dy in (3, -9, 12, -18, 24, -30, 36, -42) for dx in (6, -6)]
+HALO = withStroke(
+    linewidth=1.8, foreground="white"
+)  # where there is no free place, a line can be read through
+
+
+def beside(axes: Axes, marks: Sequence[Mark], names: Sequence[str], size: float = 7.5) -> None:
+    """A name beside every mark, where it covers no mark, interval or other name if there is such a place."""
+    spots = [_in_points(axes, *mark) for mark in marks]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y, _, _ in spots]
+    taken += [(x - 1.5, low, x + 1.5, high) for x, _, low, high in spots]
+    for (x, y, _, _), mark, name in zip(spots, marks, names, strict=True):
         long = 0.62 * size * len(name)
-        tries = [(dx, dy, dx > 0) for dy in (3, -9, 12, -18) for dx in (6, -6)]
-        boxes = [_box(x + dx, y + dy, long if right_side else -long, size) for dx, dy, right_side in tries]
-        free = [i for i, box in enumerate(boxes) if not any(_meet(box, other) for other in taken)]
-        dx, dy, right_side = tries[free[0] if free else 0]
-        taken.append(boxes[free[0] if free else 0])
-        how = {"textcoords": "offset points", "fontsize": size, "ha": "left" if right_side else "right"}
-        axes.annotate(name, mark, (dx, dy), **how)
+        boxes = [_box(x + dx, y + dy, long if dx > 0 else -long, size) for dx, dy in TRIES]
+        met = [sum(_meet(box, other) for other in taken) + 9 * (not _within(box)) for box in boxes]
+        best = met.index(min(met))
+        taken.append(boxes[best])
+        how = {
+            "textcoords": "offset points",
+            "fontsize": size,
+            "ha": "left" if TRIES[best][0] > 0 else "right",
+        }
+        axes.annotate(name, mark[:2], TRIES[best], zorder=5, path_effects=[HALO], **how)
+
+
+def _in_points(axes: Axes, x: float, *heights: float) -> Mark:
+    (left, right), (low, high), (width, height) = axes.get_xlim(), axes.get_ylim(), PANEL
+    y, first, last = ((value - low) / (high - low) * height for value in heights)
+    return (x - left) / (right - left) * width, y, first, last
+
+
+def _within(box: Sequence[float]) -> bool:
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= PANEL[0] and box[3] <= PANEL[1]
 
 
 def _box(x: float, y: float, long: float, high: float) -> tuple[float, float, float, float]:

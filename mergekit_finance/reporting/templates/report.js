@@ -69,6 +69,16 @@
     filter();
   }
 
+  // ---- paper shows every table, and the screen what it showed before
+
+  const folded = [...document.querySelectorAll("details.tabled")];
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = folded.filter((details) => !details.open);
+    closed.forEach((details) => { details.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((details) => { details.open = false; }));
+
   // ---- recipes: copy
 
   const copied = async (text, area) => {
