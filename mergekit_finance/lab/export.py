@@ -18,4 +18,6 @@ def export(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
         if place.exists() and not (place / "config.json").is_file():
             raise ModelError(f"{place}: in the way, and no model; choose another folder")
         shutil.copytree(weights / role, place, dirs_exist_ok=True)
+        if (weights / "LICENSE").is_file():  # one copy serves all four here; each needs its own to be shared
+            shutil.copyfile(weights / "LICENSE", place / "LICENSE")
     return [folder / role for role in ROLES]

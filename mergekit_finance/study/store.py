@@ -154,12 +154,7 @@ SUMS = "files.json"
 def sums(folder: Path) -> dict[str, str]:
     """sha256 by name of the files that say what a model scored."""
     named = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SUMS, "timings.json"))
-    return {path.name: _sha256(path) for path in named}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in named}
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The answer in words: what came back, what complements, what emerged, what interfered, what to ship."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 Summary = Mapping[str, Any]
@@ -136,7 +136,7 @@ def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     )
 
 
-def _counted(tasks: Sequence[str]) -> str:
+def _counted(tasks: Collection[str]) -> str:
     return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
 
 
@@ -281,8 +281,8 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
     if small:
         yield (
             "caution",
-            f"{len(small)} of {len(found['tasks'])} tasks have fewer than 100 clusters to report on: "
-            "they get numbers, but no verdict of their own.",
+            f"{len(small)} of {_counted(found['tasks'])} {'has' if len(small) == 1 else 'have'} fewer than "
+            "100 clusters to report on: numbers, but no verdict of a task's own.",
         )
     if not found["selection"]["split"] and not found["selection"]["same_items"]:
         yield (
