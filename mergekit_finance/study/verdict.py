@@ -76,7 +76,7 @@ def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
 
 def _few(tested: Mapping[str, Any]) -> str:
     """Numbers of a set that is too small to be judged by."""
-    return f" ({tested['clusters']} clusters: too few for a verdict)" if tested["clusters"] < LEAST else ""
+    return f", on {tested['clusters']} clusters, too few for a verdict" if tested["clusters"] < LEAST else ""
 
 
 def _kept(row: Mapping[str, Any], expert: str) -> str:

@@ -397,7 +397,7 @@ def test_recovery_on_few_clusters_says_so(tmp_path, clusters, few):
     tasks = {"kept": {"kind": "retention", "skills": []}}
     found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
     said = next(s["text"] for s in found["verdict"] if s["about"] == "recovery")
-    assert ("(99 clusters: too few for a verdict)" in said) is few
+    assert (", on 99 clusters, too few for a verdict" in said) is few
 
 
 def test_what_rounds_to_nothing_has_no_minus():
