@@ -58,6 +58,7 @@ def _row(studies: Sequence[Summary], combination: str, first: Mapping[str, Any],
         "p": first["p_over_all_parents"],
         "holm": p,
         "seeds": values,
+        "over_base_by_seed": [_named(study, combination)["over_base"][0] for study in studies],
         "finding": word(stage, first["over_best_parent"], p, values),
     }
 
@@ -96,21 +97,26 @@ def markdown(studies: Sequence[Summary]) -> str:
 def _findings_table(studies: Sequence[Summary]) -> str:
     lines = [
         "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
-        "other seeds | finding | base | merge less base |",
-        "|---|---|---:|---:|---|---|---:|---|---|---:|---|",
+        "other seeds | finding | base | merge less base | other seeds |",
+        "|---|---|---:|---:|---|---|---:|---|---|---:|---|---|",
     ]
     for row in findings(studies):
         value, low, high = (100 * v for v in row["difference"])
-        others = ", ".join(f"{100 * v:+.1f}" for v in row["seeds"][1:])
+        others, over_base = (_others(row[key]) for key in ("seeds", "over_base_by_seed"))
         point = row["point"].split("-", 1)[1].removeprefix(row["combination"].replace("+", "-") + "-")
         name = row["combination"].replace("+", " + ")
         lines.append(
             f"| {'base + ' if row['stage'] == 1 else ''}{name} | {point} | {row['tasks']} | "
             f"{100 * row['score']:.1f} | {row['best_parent']} {100 * row['parent_score']:.1f} | "
             f"{value:+.1f} [{low:+.1f}, {high:+.1f}] | {row['p']:.4f} ({row['holm']:.4f}) | {others} | "
-            f"**{row['finding']}** | {100 * row['base']:.1f} | {_signed(row['over_base'])} |"
+            f"**{row['finding']}** | {100 * row['base']:.1f} | {_signed(row['over_base'])} | {over_base} |"
         )
     return "\n".join(lines)
+
+
+def _others(by_seed: Sequence[float]) -> str:
+    """Of the seeds after the first."""
+    return ", ".join(f"{round(100 * value, 1) + 0.0:+.1f}" for value in by_seed[1:])
 
 
 def _signed(numbers: Sequence[float]) -> str:

@@ -37,7 +37,9 @@ def test_export_writes_four_models(tmp_path):
         for p in places
     )
     assert export(tmp_path / "lab") == places
-    assert all("Apache License" in (p / "LICENSE").read_text() for p in places)  # whoever shares them needs it
+    assert all(
+        "Apache License" in (p / "LICENSE").read_text() for p in places
+    )  # whoever shares them needs it
 
 
 def test_export_does_not_write_into_what_is_no_model(tmp_path):
