@@ -142,33 +142,3 @@ def test_a_model_less_itself_is_nothing():
     found = bootstrap([make()], draws=30)
     assert contrasts.difference(found, ["t"], "m", "m") == (0, 0, 0)
     assert contrasts.gain_weights("m", ["p", "q", "q"]) == pytest.approx({"m": 1, "p": -1 / 3, "q": -2 / 3})
-
-
-def test_a_bias_of_the_replicates_is_taken_back():
-    """Replicates N(observed + b, s) give observed - b -+ 1.96 s: by hand from the definition."""
-    draws = 0.3 + 0.02 + 0.05 * stats.norm.ppf((np.arange(20000) + 0.5) / 20000)
-    low, high = intervals.bias_corrected(draws, 0.3, [0.025, 0.975])
-    assert (low, high) == pytest.approx((0.3 - 0.02 - 0.098, 0.3 - 0.02 + 0.098), abs=1e-3)
-
-
-def test_without_bias_it_is_the_percentile_interval():
-    draws = np.random.default_rng(0).normal(size=999)
-    found = intervals.bias_corrected(draws, float(np.median(draws)), [0.025, 0.975])
-    assert found == pytest.approx(intervals.quantiles(draws, [0.025, 0.975]), abs=0.02)
-
-
-@pytest.mark.parametrize("observed", [-1.0, 0.0, 0.5, 1.0, 2.0])
-def test_the_widest_interval_holds_what_was_observed_and_the_percentiles(observed):
-    low, high = intervals.widest(np.linspace(0, 1, 200), observed, [0.025, 0.975])
-    assert low <= min(observed, 0.03) and high >= max(observed, 0.97)
-
-
-def test_the_best_of_tied_points_is_covered():
-    """Ten points of the same true score: plain percentiles cover it in 84 %."""
-    rng, held = np.random.default_rng(1), []
-    for _ in range(150):
-        scores = rng.normal(0, 0.3, (1, 150)) + rng.normal(0, 0.15, (10, 150))
-        draws = (scores @ rng.multinomial(150, np.full(150, 1 / 150), 400).T / 150).max(axis=0)
-        low, high = intervals.bias_corrected(draws, scores.mean(axis=1).max(), [0.025, 0.975])
-        held.append(low <= 0 <= high)
-    assert np.mean(held) >= 0.9

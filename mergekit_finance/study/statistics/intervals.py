@@ -51,26 +51,3 @@ def quantiles(draws: np.ndarray, areas: Sequence[float]) -> np.ndarray:
     if np.isnan(areas).any():
         return np.full((len(areas), *draws.shape[:-1]), np.nan)
     return np.quantile(draws, areas, axis=-1, method="weibull")
-
-
-def bias_corrected(draws: np.ndarray, observed: float, areas: Sequence[float]) -> np.ndarray:
-    """Efron's (1981) bias-corrected percentile interval of replicates (B,), for a statistic like a maximum,
-    whose replicates lie to one side of it:
-
-        z0 = Phi^-1(share of replicates below what was observed),   areas a' = Phi(2 z0 + Phi^-1(a))
-
-    A tie counts half.
-    """
-    from scipy.special import ndtr, ndtri
-
-    half = 0.5 / len(draws)
-    share = np.mean(draws < observed) + 0.5 * np.mean(draws == observed)
-    shift = 2 * ndtri(np.clip(share, half, 1 - half))
-    return quantiles(draws, ndtr(shift + ndtri(np.asarray(areas))))
-
-
-def widest(draws: np.ndarray, observed: float, areas: Sequence[float]) -> np.ndarray:
-    """The percentile interval and the bias-corrected one, joined, with what was observed in it: for a
-    statistic that jumps (a share of a grid) neither is right alone."""
-    ends = [quantiles(draws, areas), bias_corrected(draws, observed, areas), [observed, observed]]
-    return np.array([min(low for low, _ in ends), max(high for _, high in ends)])
