@@ -8,7 +8,7 @@ from mergekit_finance.study.statistics import outperform
 from mergekit_finance.study.statistics.bootstrap import Replicates
 from mergekit_finance.study.statistics.contrasts import difference, difference_weights, gain_weights, score
 from mergekit_finance.study.statistics.data import TaskScores
-from mergekit_finance.study.statistics.influence import contributions, standard_error
+from mergekit_finance.study.statistics.influence import clusters_of, contributions, standard_error
 from mergekit_finance.study.statistics.intervals import Estimate
 from mergekit_finance.study.statistics.mcnemar import p_outperform
 from mergekit_finance.study.statistics.multiplicity import benjamini_hochberg
@@ -100,7 +100,7 @@ def compared(
         "og_raw": shown(outperform.outperform_gap(found, tasks, point, raw)),
         "best_raw": strongest,
         "over_best_raw": shown(outperform.over_best(found, tasks, point, raw)),
-        "clusters": sum({s.stratum: s.count for s in scores}.values()),  # twins share theirs
+        "clusters": clusters_of(scores),  # twins share theirs
         "mde": _mde(standard_error(over_best)),
     }
 

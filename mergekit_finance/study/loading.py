@@ -10,7 +10,7 @@ from typing import Any
 from mergekit_finance.errors import DataError
 from mergekit_finance.study.config import Study, parse
 from mergekit_finance.study.split import other_rows, sides
-from mergekit_finance.study.statistics.data import TaskScores, task_scores
+from mergekit_finance.study.statistics.data import TaskScores, aligned, task_scores
 from mergekit_finance.study.store import Store
 from mergekit_finance.study.tasks import aggregation, splits
 
@@ -42,13 +42,14 @@ class Loaded:
                 f"{self.out}: results of {other[0]} are of other rows than the rest; remove points/{folder} "
                 "and run the study again"
             )
-        return {task: self._scores(task) for task in self.tasks}
+        return aligned({task: self._scores(task) for task in self.tasks})
 
     def _scores(self, task: str) -> TaskScores:
         clusters = next(iter(self.tables.values()))[task]["clusters"]
+        dataset = self.tasks[task]["dataset"]  # of two datasets `12` and `12` are no one cluster
         return task_scores(
             task,
-            clusters,
+            [f"{dataset}/{cluster}" for cluster in clusters],
             {name: table[task]["score"] for name, table in self.tables.items()},
             aggregation(self.tasks[task]["aggregation"]),
             {name: table[task]["correct"] for name, table in self.tables.items()},
@@ -70,14 +71,14 @@ class Loaded:
         """Every task on the items that choose hyperparameters."""
         if not self.splits:
             return self.full
-        return {task: scores.take(self._sides[task]) for task, scores in self.full.items()}
+        return aligned({task: scores.take(self._sides[task]) for task, scores in self.full.items()})
 
     @cached_property
     def report(self) -> dict[str, TaskScores]:
         """Every task on the items that are reported."""
         if not self.splits:
             return self.full
-        return {task: scores.take(~self._sides[task]) for task, scores in self.full.items()}
+        return aligned({task: scores.take(~self._sides[task]) for task, scores in self.full.items()})
 
     def of_kind(self, kind: str) -> list[str]:
         return [task for task, known in self.tasks.items() if known["kind"] == kind]

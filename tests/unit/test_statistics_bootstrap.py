@@ -7,7 +7,13 @@ from scipy import stats
 from mergekit_finance.errors import DataError
 from mergekit_finance.study.statistics import contrasts, intervals
 from mergekit_finance.study.statistics.bootstrap import bootstrap, stable_number, weights
-from mergekit_finance.study.statistics.data import task_scores
+from mergekit_finance.study.statistics.data import aligned, task_scores
+from mergekit_finance.study.statistics.influence import (
+    clusters_of,
+    contributions,
+    pseudo_values,
+    standard_error,
+)
 
 
 def make(name="t", items=60, clusters=20, models=("m", "p", "q"), seed=0, prefix="c"):
@@ -142,3 +148,49 @@ def test_a_model_less_itself_is_nothing():
     found = bootstrap([make()], draws=30)
     assert contrasts.difference(found, ["t"], "m", "m") == (0, 0, 0)
     assert contrasts.gain_weights("m", ["p", "q", "q"]) == pytest.approx({"m": 1, "p": -1 / 3, "q": -2 / 3})
+
+
+def test_tasks_that_share_some_clusters_are_drawn_together():
+    """a has reports 0 to 79, b 40 to 119, c its own; a and b agree about the 40 they share."""
+    rng = np.random.default_rng(2)
+    hard = rng.random(120) < 0.5
+
+    def over(name, numbers, right):
+        return task_scores(
+            name, [f"r{k:03}" for k in numbers], {"m": right.tolist(), "p": [0] * len(right)}, "mean"
+        )
+
+    apart = {
+        "a": over("a", range(80), hard[:80]),
+        "b": over("b", range(40, 120), hard[40:]),
+        "c": over("c", range(900, 980), rng.random(80) < 0.5),
+    }
+    made = aligned(apart)
+    assert made["a"].stratum == made["b"].stratum != made["c"].stratum
+    assert made["c"] is apart["c"] and len(made["a"].names) == 120
+    assert [made[t].count for t in "abc"] == [80, 80, 80] and clusters_of([made["a"], made["b"]]) == 120
+    for name, task in made.items():
+        assert task.score("m") == apart[name].score("m")
+        assert np.delete(pseudo_values(task, "m"), ~task.present) == pytest.approx(
+            pseudo_values(apart[name], "m")
+        )
+        assert standard_error(contributions([task], {"m": 1})) == pytest.approx(
+            standard_error(contributions([apart[name]], {"m": 1}))
+        )
+    found, other = (bootstrap(list(t.values()), draws=4000) for t in (made, apart))
+    assert np.corrcoef(found.scores["a"]["m"], found.scores["b"]["m"])[0, 1] == pytest.approx(0.5, abs=0.06)
+    assert abs(np.corrcoef(other.scores["a"]["m"], other.scores["b"]["m"])[0, 1]) < 0.06
+    for name in "ab":  # alone a task has the interval that it had
+        one, two = (contrasts.score(f, [name], "m") for f in (found, other))
+        assert (one.low, one.high) == pytest.approx((two.low, two.high), abs=0.015)
+    joint, split = (contrasts.score(f, ["a", "b"], "m") for f in (found, other))
+    assert joint.high - joint.low > 1.15 * (split.high - split.low)
+
+
+def test_sharing_goes_through_others():
+    """a and c share nothing, but each something with b."""
+    tasks = {
+        name: task_scores(name, ids, {"m": [1, 0]}, "mean")
+        for name, ids in {"a": ["1", "2"], "c": ["3", "4"], "b": ["2", "3"]}.items()
+    }
+    assert len({task.stratum for task in aligned(tasks).values()}) == 1

@@ -36,7 +36,7 @@ class Replicates:
 
     observed: dict[str, dict[str, float]]  # task -> model -> score
     scores: dict[str, dict[str, np.ndarray]]  # task -> model -> (B,)
-    clusters: dict[str, int]  # task -> number of clusters
+    clusters: dict[str, int]  # task -> number of clusters that it has items of
     strata: dict[str, str]  # task -> stratum: tasks of equal stratum were drawn together
 
     @property
@@ -76,7 +76,7 @@ def stable_number(name: str) -> int:
 def _replicate(task: TaskScores, models: Sequence[str], draws: int, seed: int) -> dict[str, np.ndarray]:
     out = {model: np.empty(draws) for model in models}
     groups, start = _groups(task, models), 0
-    for block in weights(task.stratum, task.count, draws, seed):
+    for block in weights(task.stratum, len(task.names), draws, seed):
         for total, names, sums in groups:
             for model, scores in zip(names, _scores(total, block, sums), strict=True):
                 out[model][start : start + len(block)] = scores

@@ -59,8 +59,10 @@ def added(terms: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def by_stratum(found: Replicates, tasks: Sequence[str], draws: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Tasks' replicates (T, B) -> each stratum's share of their mean (S, B), and its clusters."""
+    """Tasks' replicates (T, B) -> each stratum's share of their mean (S, B), and the clusters of its largest
+    task."""
     strata = list(dict.fromkeys(found.strata[task] for task in tasks))
     place = np.array([strata.index(found.strata[task]) for task in tasks])
     parts = np.stack([draws[place == k].sum(0) for k in range(len(strata))]) / len(tasks)
-    return parts, [found.clusters[tasks[int(np.argmax(place == k))]] for k in range(len(strata))]
+    counts = np.array([found.clusters[task] for task in tasks])
+    return parts, [int(counts[place == k].max()) for k in range(len(strata))]

@@ -17,12 +17,13 @@ from mergekit_finance.study.statistics.totals import Aggregation, Total, suffici
 class TaskScores:
     """A task's items (rows, the same for every model) and what each model made of them.
 
-    Tasks over the same set of clusters (a direct task and its chain-of-thought twin) have the same `stratum`
-    and number their clusters alike, so that resampling draws the same clusters for both.
+    Tasks that share clusters (a direct task and its chain-of-thought twin, questions of several kinds about
+    the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so that
+    resampling draws the same clusters for all. A task may have no items of some of them.
     """
 
     task: str
-    names: tuple[str, ...]  # cluster ids, sorted: what the numbers in `clusters` mean
+    names: tuple[str, ...]  # cluster ids of the stratum, sorted: what the numbers in `clusters` mean
     clusters: np.ndarray  # (n,) int: each item's cluster
     statistics: Mapping[str, np.ndarray]  # model -> (n, s) float64
     totals: Mapping[str, Total]  # model -> the function of summed statistics that is its score
@@ -35,20 +36,25 @@ class TaskScores:
 
     @property
     def count(self) -> int:
-        """How many clusters there are: the n of every statement about this task."""
-        return len(self.names)
+        """How many clusters have items: the n of every statement about this task."""
+        return int(self.present.sum())
+
+    @property
+    def present(self) -> np.ndarray:
+        """(len(names),) bool: the clusters of the stratum that this task has items of."""
+        return np.bincount(self.clusters, minlength=len(self.names)) > 0
 
     @property
     def models(self) -> list[str]:
         return list(self.statistics)
 
     def sums(self, model: str) -> np.ndarray:
-        """(clusters, s): the model's statistics summed within each cluster."""
+        """(len(names), s): the model's statistics summed within each cluster."""
         return self.by_cluster(self.statistics[model])
 
     def by_cluster(self, values: np.ndarray) -> np.ndarray:
-        """Items' values (n, ...) summed within clusters (clusters, ...)."""
-        out = np.zeros((self.count, *values.shape[1:]))
+        """Items' values (n, ...) summed within clusters (len(names), ...)."""
+        out = np.zeros((len(self.names), *values.shape[1:]))
         np.add.at(out, self.clusters, values)
         return out
 
@@ -66,6 +72,27 @@ class TaskScores:
             statistics={model: values[rows] for model, values in self.statistics.items()},
             correct={model: right[rows] for model, right in self.correct.items()},
         )
+
+
+def aligned(tasks: Mapping[str, TaskScores]) -> dict[str, TaskScores]:
+    """The same tasks, with those that share a cluster (directly, or through others) in one stratum."""
+    groups: list[tuple[set[str], list[str]]] = []  # clusters of a stratum, its tasks
+    for name, task in tasks.items():
+        own, members = set(task.names), [name]
+        for clusters, others in [g for g in groups if g[0] & own]:
+            groups.remove((clusters, others))
+            own, members = own | clusters, others + members
+        groups.append((own, members))
+    strata = {name: tuple(sorted(clusters)) for clusters, members in groups for name in members}
+    return {name: _renumbered(task, strata[name]) for name, task in tasks.items()}
+
+
+def _renumbered(task: TaskScores, names: tuple[str, ...]) -> TaskScores:
+    if names == task.names:
+        return task
+    place = {name: k for k, name in enumerate(names)}
+    moved = np.array([place[name] for name in task.names], dtype=np.int64)
+    return replace(task, names=names, clusters=moved[task.clusters])
 
 
 def task_scores(

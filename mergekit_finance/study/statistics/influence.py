@@ -20,23 +20,34 @@ from mergekit_finance.study.statistics.data import TaskScores
 
 
 def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
-    """(clusters,) contributions to the model's score on the task; they add up to it."""
+    """(len(names),) contributions to the model's score on the task; they add up to it. Clusters of the
+    stratum that the task has no items of contribute nothing."""
     sums, total = task.sums(model), task.totals[model]
     whole = sums.sum(0)
     without = total(whole - sums)
-    return total(whole) - (task.count - 1) / task.count * without
+    return np.where(task.present, total(whole) - (task.count - 1) / task.count * without, 0.0)
 
 
 def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
     """Per stratum, its clusters' contributions to mean_t sum_m w_m s_t(m); together they add up to it.
 
-    Tasks over the same clusters are one stratum: their contributions are added cluster by cluster.
+    Tasks that share clusters are one stratum: their contributions are added cluster by cluster. Clusters that
+    none of these tasks has items of are left out.
     """
     strata: dict[str, np.ndarray] = {}
     for task in tasks:
         share = sum(weight * pseudo_values(task, model) for model, weight in weights.items()) / len(tasks)
         strata[task.stratum] = strata.get(task.stratum, 0.0) + share
-    return list(strata.values())
+    return [values[_present(tasks, stratum)] for stratum, values in strata.items()]
+
+
+def _present(tasks: Sequence[TaskScores], stratum: str) -> np.ndarray:
+    return np.any([task.present for task in tasks if task.stratum == stratum], axis=0)
+
+
+def clusters_of(tasks: Sequence[TaskScores]) -> int:
+    """How many clusters these tasks have items of; those that several share count once."""
+    return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
 
 
 def standard_error(parts: Sequence[np.ndarray]) -> float:
