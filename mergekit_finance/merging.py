@@ -138,8 +138,17 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
         return AutoModelForCausalLM.from_pretrained(
             path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
         ).eval()
-    except (OSError, ValueError) as fault:
-        raise ModelError(f"model {reference!r}: cannot be loaded ({str(fault).splitlines()[0]})") from fault
+    except UNLOADABLE as fault:
+        raise ModelError(f"model {reference!r}: cannot be loaded ({_first_line(fault)})") from fault
+
+
+# What transformers raises for files that are cut off, of other shapes or dtypes, or for a config that
+# contradicts itself.
+UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
+
+
+def _first_line(fault: Exception) -> str:
+    return next((text for text in str(fault).splitlines() if text.strip()), type(fault).__name__)
 
 
 def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":

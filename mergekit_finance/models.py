@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +64,12 @@ def check_reference(reference: str, where: str) -> None:
 
 def config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
     """The model's config, with a broken or unreachable one reported in a line."""
+    from huggingface_hub.errors import StrictDataclassError
     from mergekit.common import ModelReference
 
     try:
         return ModelReference.model_validate(reference).config(trust_remote_code)
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, StrictDataclassError) as fault:
         raise ModelError(
             f"model {reference!r}: its config cannot be loaded ({str(fault).splitlines()[0]})"
         ) from fault
@@ -103,9 +104,13 @@ def local_folder(reference: str) -> Path:
 
 def fingerprint(reference: str, quiet: bool = False) -> str:
     """sha256 over the bytes of every file that can change what the model does, names included."""
+    return folder_fingerprint(local_folder(reference), quiet)
+
+
+def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
+    """That of a model in this folder, whatever its path looks like."""
     from tqdm import tqdm
 
-    folder = local_folder(reference)
     files = sorted(p for p in folder.iterdir() if p.is_file() and not _beside_the_point(p))
     total = hashlib.sha256()
     with tqdm(
@@ -150,6 +155,61 @@ def check_files(reference: str) -> None:
                 pass
         except (SafetensorError, OSError) as fault:
             raise ModelError(f"model {reference!r}: {path.name} is truncated or broken ({fault})") from fault
+
+
+FLOATS = ("BF16", "F16", "F32", "F64")
+
+
+def check_tensors(references: Sequence[str], where: str) -> None:
+    """From the files' headers: tensors are of floats, and of the shape that they have in the first model."""
+    first: dict[str, list[int]] = {}
+    for reference in references:
+        for name, shape, dtype in _tensors(local_folder(reference)):
+            if dtype not in FLOATS:
+                raise ModelError(
+                    f"{where}: {reference!r} holds {name} as {dtype}, not as floats (is it quantized?); name "
+                    "the model in bfloat16, float16 or float32"
+                )
+            if first.setdefault(name, shape) != shape:
+                raise ModelError(
+                    f"{where}: {reference!r} has {name} of shape {shape}, {references[0]!r} of "
+                    f"{first[name]}: they cannot be merged element by element"
+                )
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                part = file.get_slice(name)
+                yield name, list(part.get_shape()), str(part.get_dtype())
+
+
+def unlike(references: Sequence[str], trust_remote_code: bool = False) -> list[str]:
+    """What lets models be merged, but hardly as meant, in a line each: other positions, other token ids."""
+    from mergekit_finance.merging import load_tokenizer
+
+    base, *others = references
+    rope = {r: _rope(config(r, trust_remote_code)) for r in references}
+    ids = {r: load_tokenizer(r, trust_remote_code).get_vocab() for r in references}
+    found = []
+    for other in others:
+        if rope[other] != rope[base]:
+            found.append(f"{other} has rope {rope[other]}, {base} {rope[base]}: the merge keeps the base's")
+        moved = [token for token, k in ids[other].items() if ids[base].get(token, k) != k]
+        if moved:
+            shown = ", ".join(map(repr, moved[:2]))
+            found.append(
+                f"{other} gives {len(moved)} tokens other ids than {base} ({shown}): their rows are merged "
+                "with those of other tokens"
+            )
+    return found
+
+
+def _rope(config: "PretrainedConfig") -> object:
+    return getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
 
 
 def _shards(folder: Path) -> list[str]:

@@ -56,6 +56,8 @@ class Run:
         )
         for reference in self.merged_models:
             models.check_files(reference)
+        if not aligned:
+            models.check_tensors(self.merged_models, where)
         for reference in self.recipe.constituents:
             merging.load_tokenizer(reference, self.trust_remote_code)
         if not self.harness.leaves:

@@ -100,7 +100,8 @@ def _kept(run: StudyRun, budget: float) -> Mapping[str, Any]:
 
     found = _read(run.out / "plan.json")
     same = all(found.get(key) == value for key, value in _asked(run, budget, run.limit).items())
-    return found if same else {}
+    sound = type(found.get("limit")) is int and found["limit"] > 0  # may have been edited
+    return found if same and sound else {}
 
 
 def _counted(run: StudyRun) -> Plan:
@@ -259,5 +260,5 @@ def _cost(found: Plan) -> list[str]:
     return [
         f"budget      {found.budget:g} hours: {found.items[task]} of {found.all_items[task]} items of "
         f"{task}, nested; the expected half width of a paired difference there is ±{after:.1f} points on "
-        f"{kept} clusters to report, in place of ±{before:.1f} on {asked}"
+        f"{kept} clusters to report" + (f", in place of ±{before:.1f} on {asked}" if kept < asked else "")
     ]

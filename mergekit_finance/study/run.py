@@ -1,5 +1,6 @@
 """`mergekit-finance study`: from study.yml to summary.json. What is stored is never made again."""
 
+import os
 import shutil
 import sys
 import time
@@ -15,7 +16,9 @@ from mergekit_finance.study import executors, loading, tasks, work
 from mergekit_finance.study.config import Study, dump
 from mergekit_finance.study.loading import Loaded
 from mergekit_finance.study.points import Combination, Point, Source, groups, points
-from mergekit_finance.study.store import Store, digest, write_json
+from mergekit_finance.study.store import Store, digest, room, write_json
+
+FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
 
 
 @dataclass
@@ -82,6 +85,9 @@ class StudyRun:
         for reference in self.references:
             models.check_files(reference)
             merging.load_tokenizer(reference, self.trust_remote_code)
+        models.check_tensors(self.references, self.where)
+        for warning in models.unlike(self.references, self.trust_remote_code):
+            self.say(f"warning: {warning}")
         if not self.worker.harness.leaves:
             raise RecipeError(f"{self.where}: no tasks to evaluate")
         self.worker.harness.check_scores()
@@ -103,8 +109,18 @@ class StudyRun:
     def _refuse_other(self) -> None:
         """A folder that holds another kind of results is not written into."""
         for name in ("points", ".locks", "selected"):
-            if (self.out / name).exists() and not (self.out / name).is_dir():
+            place = self.out / name
+            if place.exists() and not place.is_dir():
                 raise RecipeError(f"-o {self.out}: {name} in it is no folder; name another")
+            if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+                raise RecipeError(f"-o {self.out}: {name} in it cannot be written to; name another")
+        if name := next((name for name in FILES if (self.out / name).is_dir()), ""):
+            raise RecipeError(f"-o {self.out}: {name} in it is a folder; name another")
+        if self.study.chain == "best" and (odd := set("@+") & set(_reference(self.out))):
+            raise RecipeError(
+                f"-o {self.out}: with `chain: best` no {' or '.join(sorted(odd))} in it: mergekit reads a "
+                "revision or an adapter there; name another"
+            )
         if (self.out / "gain.json").is_file():
             raise RecipeError(f"-o {self.out}: holds the results of `mergekit-finance run`; name another")
 
@@ -207,10 +223,11 @@ class StudyRun:
         with self.store.lock(f"selected-{place.name}"):  # another process may be at it
             if not _whole(place):
                 self.say(f"write {place}, which the next stage merges")
-                shutil.rmtree(place, ignore_errors=True)
-                _materialize(point, place, self.trust_remote_code, self.quiet)
-        reference = f"./{place}" if not place.is_absolute() else str(place)
-        self.prints[reference] = models.fingerprint(reference, self.quiet)
+                with room(self.out):
+                    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+                    _materialize(point, place, self.trust_remote_code, self.quiet)
+        reference = _reference(place)
+        self.prints[reference] = models.folder_fingerprint(place, self.quiet)
         return Source("-".join(point.combination), reference)
 
     # ---- after
@@ -246,6 +263,11 @@ def _described(point: Point, folder: str) -> dict[str, Any]:
     }
 
 
+def _reference(place: Path) -> str:
+    """A folder as mergekit takes it for one."""
+    return f"./{place}" if not place.is_absolute() else str(place)
+
+
 def _materialize(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
     from mergekit.options import MergeOptions
 
@@ -268,7 +290,7 @@ def _noted(place: Path) -> Path:
 
 
 def _print_of(place: Path) -> str:
-    return models.fingerprint(str(place.absolute()), quiet=True)
+    return models.folder_fingerprint(place, quiet=True)
 
 
 def _whole(place: Path) -> bool:

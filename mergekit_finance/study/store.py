@@ -84,7 +84,8 @@ class Store:
         from filelock import FileLock
 
         locks = self.folder / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        with room(self.folder):
+            locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{name}.lock")
 
     def write(
@@ -130,17 +131,18 @@ def _damage(place: Path, samples: bool) -> str:
     try:
         key, scores, _, results, noted = (_mapping(place / f"{name}.json") for name in PARTS)
         columns = [{len(column) for column in table.values()} for table in scores.values()]
-        wanted = set(results["results"])
+        tasks = set(results["results"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
         return f"{place.name} is damaged ({fault})"
     if not place.name.endswith(f"-{digest(key)}"):
         return f"{place.name} is damaged (key.json is of other results)"
-    if not columns or any(len(c) != 1 for c in columns) or set(scores) != wanted:
+    if not columns or any(len(c) != 1 for c in columns) or set(scores) != tasks:
         return f"{place.name} is damaged (scores.json)"
     lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
     if lost:
         return f"{place.name} is damaged (samples of {lost[0]} are gone)"
-    if not {f"{name}.json" for name in ("key", "scores", "results")} <= set(noted):
+    wanted = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if "merge" in key else set())
+    if not wanted <= set(noted):
         return f"{place.name} is damaged ({SUMS})"
     found = sums(place)
     altered = [name for name, sum_ in noted.items() if found.get(name) != sum_]
@@ -235,7 +237,8 @@ def room(folder: Path) -> Iterator[None]:
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
+        remedy = "make room" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise DataError(
-            f"{folder}: cannot be written ({fault.strerror}); what is finished is kept: make room, then run "
+            f"{folder}: cannot be written ({fault.strerror}); what is finished is kept: {remedy}, then run "
             "the same command again"
         ) from fault

@@ -277,7 +277,8 @@ def seconds(store: Store, folders: Iterator[str]) -> dict[str, float]:
     for name in folders:
         timings = json.loads((store.folder / "points" / name / "timings.json").read_text("utf-8"))
         for what in ("merge", "evaluate"):
-            total[what] = total.get(what, 0.0) + timings.get(what, 0.0)
+            seconds = timings.get(what, 0.0)  # may have been edited: nothing depends on it
+            total[what] = total.get(what, 0.0) + (seconds if isinstance(seconds, int | float) else 0.0)
     return total
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import study_helpers as helpers
@@ -144,6 +145,16 @@ def test_results_that_were_altered_into_valid_ones_are_made_again(tiny, copy, ev
     assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(copy) == before
 
 
+def test_a_merge_without_its_recipe_is_none_whatever_its_sums_say(tiny, copy, evaluated):
+    (place,) = (copy / "points").glob("stage1-math-*")
+    noted = json.loads((place / "files.json").read_text())
+    del noted["recipe.yml"]
+    (place / "files.json").write_text(json.dumps(noted))
+    (place / "recipe.yml").unlink()
+    helpers.go(tiny, copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"]
+
+
 def test_a_lost_recipe_is_written_again_and_a_stray_file_is_nothing(tiny, copy, evaluated):
     before = helpers.normal(copy)
     (place,) = (copy / "points").glob("stage1-math-*")
@@ -156,9 +167,10 @@ def test_a_lost_recipe_is_written_again_and_a_stray_file_is_nothing(tiny, copy, 
     assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(copy) == before
 
 
-def test_times_may_be_edited(tiny, copy, evaluated):
+@pytest.mark.parametrize("text", ['{"evaluate": 1.0}', '{"evaluate": "long"}'])
+def test_times_may_be_edited(tiny, copy, evaluated, text):
     for path in (copy / "points").glob("*/timings.json"):
-        path.write_text('{"evaluate": 1.0}')
+        path.write_text(text)
     helpers.go(tiny, copy)
     assert evaluated == []
 
@@ -245,6 +257,12 @@ def test_a_file_in_a_results_place_is_no_result(tiny, copy, evaluated):
     place.touch()
     helpers.go(tiny, copy)
     assert evaluated == ["math"] and helpers.normal(copy) == before
+
+
+def test_a_folder_in_the_way_of_a_file_is_one_line(tiny, tmp_path):
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(RecipeError, match="summary.json in it is a folder; name another"):
+        helpers.go(tiny, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["points", ".locks"])
@@ -461,11 +479,16 @@ def chained(tiny, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("how", ["altered", "lost"])
+@pytest.mark.parametrize("how", ["altered", "lost", "folder lost", "a file"])
 def test_a_selected_merge_that_changed_is_written_again(tiny, chained, tmp_path, how, capfd):
+    """`folder lost` is also what a kill between noting its fingerprint and renaming it leaves."""
     out = shutil.copytree(chained, tmp_path / "out")
     first, second = sorted((out / "selected").glob("stage1-*/model.safetensors"))[:2]
-    second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
+    if how in ("folder lost", "a file"):
+        shutil.rmtree(second.parent)
+        (second.parent.touch if how == "a file" else tuple)()
+    else:
+        second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
     grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
     _, said = helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
     assert sum(text.startswith("write ") for text in said) == 1
@@ -548,6 +571,55 @@ def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
     for expert in changes.get("experts", {}).values():
         expert["model"] = expert["model"].replace("./tiny", str(tiny))
     refused(tiny, tmp_path / "out", kind, message, **changes)
+
+
+@pytest.mark.parametrize("name", ["fin+math", "out@1"])
+def test_chain_best_refuses_a_folder_that_mergekit_would_read_otherwise(tiny, tmp_path, name):
+    refused(tiny, tmp_path / name, RecipeError, "with `chain: best` no [@+] in it", chain="best")
+
+
+def test_chain_best_runs_below_a_folder_of_any_name(tiny, tmp_path, monkeypatch):
+    (tmp_path / "we@x +1").mkdir()
+    monkeypatch.chdir(tmp_path / "we@x +1")
+    found, _ = helpers.go(tiny, Path("out"), chain="best")
+    assert "finance+math" in found["combinations"]
+
+
+def test_tensors_of_other_shapes_or_of_whole_numbers_are_refused(tiny, own, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = own / "math" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in tensors if "q_proj" in name)
+    save_file(tensors | {name: tensors[name][:-1].clone()}, path)
+    refused(own, tmp_path / "out", ModelError, f"has {name} of shape .* they cannot be merged")
+    save_file({n: t.char() for n, t in tensors.items()}, path)
+    refused(own, tmp_path / "out", ModelError, "as I8, not as floats .is it quantized")
+
+
+def test_a_config_that_contradicts_itself_is_one_line(tiny, own, tmp_path):
+    path = own / "math" / "config.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"hidden_size": found["hidden_size"] + 1}))
+    refused(own, tmp_path / "out", ModelError, "math")
+
+
+def test_models_that_hardly_mean_the_same_are_warned_about(tiny, own, tmp_path):
+    config_, tokens = own / "math" / "config.json", own / "finance" / "tokenizer.json"
+    found = json.loads(config_.read_text())
+    rope = found.get("rope_parameters") or {}
+    config_.write_text(
+        json.dumps(found | {"rope_parameters": rope | {"rope_type": "default", "rope_theta": 5e5}})
+    )
+    table = json.loads(tokens.read_text())
+    vocab = table["model"]["vocab"]
+    one, two = list(vocab)[-2:]
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    tokens.write_text(json.dumps(table))
+    _, said = helpers.go(own, tmp_path / "out", tasks=["finance_bench_fpb"])
+    warned = [text for text in said if text.startswith("warning: ")]
+    assert len(warned) == 2
+    assert "finance gives 2 tokens other ids than" in warned[0] and "math has rope" in warned[1]
 
 
 def test_twins_and_truncated_files_are_refused(tiny, own, tmp_path):

@@ -18,8 +18,8 @@ class TaskScores:
     """A task's items (rows, the same for every model) and what each model made of them.
 
     Tasks that share clusters (a direct task and its chain-of-thought twin, questions of several kinds about
-    the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so that
-    resampling draws the same clusters for all. A task may have no items of some of them.
+    the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so
+    that resampling draws the same clusters for all. A task may have no items of some of them.
     """
 
     task: str
