@@ -10,6 +10,7 @@ from mergekit_finance.study.config import identity
 from mergekit_finance.study.loading import Loaded, load
 from mergekit_finance.study.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.study.statistics.contrasts import difference, score
+from mergekit_finance.study.statistics.influence import clusters_of
 
 FORMAT = 1
 
@@ -32,6 +33,7 @@ def answer(loaded: Loaded, similarity: Mapping[str, Any]) -> dict[str, Any]:
     rows = {name: effects.of_point(loaded, found, name) for name in choice.by_operator.values()}
     effects.adjust(rows, loaded)
     best = {combination: rows[name] for combination, name in choice.by_combination.items()}
+    effects.adjust_words(best, loaded)
     figure = predictors.table(loaded, similarity, best)
     content = {
         "format": FORMAT,
@@ -155,6 +157,7 @@ def _ship(loaded: Loaded, found: Replicates, macro: select.Macro, choice: select
         "best_single": single,
         "macro": effects.shown(score(found, loaded.macro, winner)),
         "merge_over_single": effects.shown(difference(found, loaded.macro, merge, single)),
+        "clusters": clusters_of([loaded.report[task] for task in loaded.macro]),
         **_kept(loaded, found, merge),
     }
 

@@ -11,7 +11,7 @@ from mergekit_finance.study.statistics.data import TaskScores
 from mergekit_finance.study.statistics.influence import clusters_of, contributions, standard_error
 from mergekit_finance.study.statistics.intervals import Estimate
 from mergekit_finance.study.statistics.mcnemar import p_outperform
-from mergekit_finance.study.statistics.multiplicity import benjamini_hochberg
+from mergekit_finance.study.statistics.multiplicity import benjamini_hochberg, holm
 from mergekit_finance.study.statistics.power import enough, minimum_detectable_effect
 from mergekit_finance.study.statistics.signflip import p_greater, p_two_sided
 
@@ -83,6 +83,9 @@ def compared(
     parts = contributions(scores, gain_weights(point, parents))
     over_best = contributions(scores, difference_weights(point, best))
     p_above, p_below = _p_over_all(scores, point, parents), _p_below_best(scores, point, parents)
+    everyone = [
+        *dict.fromkeys((*parents, *raw))
+    ]  # base and experts too: with `chain: best` parents are merges
     return {
         "tasks": list(tasks),
         "score": shown(score(found, tasks, point)),
@@ -94,6 +97,8 @@ def compared(
         "over_best_parent": shown(outperform.over_best(found, tasks, point, parents)),
         "p_over_best_parent": round(min(1.0, 2 * min(p_above, p_below)), 6),
         "p_over_all_parents": round(p_above, 6),
+        "p_over_everyone": round(_p_over_all(scores, point, everyone), 6),
+        "p_below_mean": round(p_greater(contributions(scores, _negative(gain_weights(point, parents)))), 6),
         "base": shown(score(found, tasks, "base")),
         "over_base": shown(difference(found, tasks, point, "base")),
         "gain_raw": shown(outperform.gain(found, tasks, point, raw)),
@@ -119,6 +124,10 @@ def _p_over_all(scores: Sequence[TaskScores], point: str, parents: Sequence[str]
     """One-sided p of "the macro is above that of every constituent": the largest over them, an
     intersection-union test (Berger 1982, Technometrics 24:295), so no correction is needed."""
     return max(p_greater(contributions(scores, difference_weights(point, p))) for p in parents)
+
+
+def _negative(weights: Mapping[str, float]) -> dict[str, float]:
+    return {model: -weight for model, weight in weights.items()}
 
 
 def _p_below_best(scores: Sequence[TaskScores], point: str, parents: Sequence[str]) -> float:
@@ -175,6 +184,18 @@ def adjust(rows: Mapping[str, dict[str, Any]], loaded: Loaded) -> None:
 def _p_gain(scores: TaskScores, point: str, parents: Sequence[str]) -> float:
     """Two-sided: a merge may be above or below the mean of its constituents."""
     return p_two_sided(contributions([scores], gain_weights(point, parents)))
+
+
+def adjust_words(rows: Mapping[str, dict[str, Any]], loaded: Loaded) -> None:
+    """Holm over the combinations of a stage (rows: combination -> its selected point), for the two claims
+    that a verdict makes of a set of tasks: above everyone, and below the mean of the constituents."""
+    for stage in sorted({loaded.points[row["point"]]["stage"] for row in rows.values()}):
+        own = [row["sets"] for row in rows.values() if loaded.points[row["point"]]["stage"] == stage]
+        for name in {name for sets_ in own for name in sets_}:
+            for what in ("p_over_everyone", "p_below_mean"):
+                found = {k: sets_[name][what] for k, sets_ in enumerate(own) if name in sets_}
+                for k, p in holm(found).items():
+                    own[k][name][what.replace("p_", "holm_", 1)] = round(p, 6)
 
 
 def verdict(task: Mapping[str, Any]) -> str:

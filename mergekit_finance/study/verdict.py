@@ -69,7 +69,7 @@ def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
     """A share of a loss only where there clearly was one."""
     beside = f"against the base {interval(numbers['over_base'])}"
     if sign(numbers["lost"]) != "above":
-        return f"CPT had lost no retention that shows ({interval(numbers['lost'])}); the merge has {beside}"
+        return f"no loss of retention by CPT is clear ({interval(numbers['lost'])}); the merge: {beside}"
     lost = f"{100 * numbers['lost'][0]:.1f} points of retention that CPT had lost"
     return f"{interval(numbers['back'])} of the {lost} came back ({beside})"
 
@@ -97,7 +97,7 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
             f"{_against_mean(tested, about)}{interval(tested['over_best_parent'])} over the best "
             f"constituent, {tested['best_parent']}, and {interval(tested['over_base'])} over the base"
-            f"{_over_raw(row, tested)}, on the {_counted(tested['tasks'])} {which}"
+            f"{_over_raw(row, tested)}, {_mean_of(tested['tasks'])} {which}"
             f"{_task_by_task(row, tested)}.",
         )
 
@@ -136,6 +136,10 @@ def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     )
 
 
+def _mean_of(tasks: Sequence[str]) -> str:
+    return "on the 1 task" if len(tasks) == 1 else f"on average over the {len(tasks)} tasks"
+
+
 def _counted(tasks: Collection[str]) -> str:
     return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
 
@@ -153,10 +157,17 @@ def _effect(tested: Mapping[str, Any], about: str) -> str:
     if gap == "unclear" and over_base == "below":
         return "no clear effect on what the best constituent has, and below the base"
     if gap == "below":
-        return INTERFERE if sign(tested["gain"]) == "below" else "below the best constituent"
+        return INTERFERE if _interferes(tested) else "below the best constituent"
+    if gap == "above" and tested["holm_over_everyone"] >= ALPHA:
+        return "above its constituents, but not clearly once the other combinations are allowed for"
     return _WORDS[about] if gap == "above" else "no clear effect"
 
 
+def _interferes(tested: Mapping[str, Any]) -> bool:
+    return sign(tested["gain"]) == "below" and bool(tested["holm_below_mean"] < ALPHA)
+
+
+ALPHA = 0.05  # of Holm's p over the combinations of a stage
 LEAST = 100  # clusters over all tasks of a set
 INTERFERE = "they interfere"
 _WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
@@ -186,7 +197,19 @@ def _how(found: Summary, point: str) -> str:
     values = ", ".join(
         f"{'λ' if k == 'lambda' else k} {v:g}" for k, v in known["values"].items() if k != "seed"
     )
-    return f"{_NAMES[known['operator']]}, {values}"
+    return f"{_NAMES[known['operator']]}, {values}{_masks(found, point)}"
+
+
+def _masks(found: Summary, point: str) -> str:
+    """Of a cell with several mask seeds, which was chosen as their mean, one is reported."""
+    own = found["points"][point]
+    same = [p for p in found["points"].values() if _cell(p) == _cell(own)]
+    return f", mask seed {own['values']['seed']:g}, the first of {len(same)}" if len(same) > 1 else ""
+
+
+def _cell(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    values = {key: value for key, value in point["values"].items() if key != "seed"}
+    return point["combination"], point["operator"], values
 
 
 _NAMES = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
@@ -199,6 +222,9 @@ def _operators(found: Summary) -> Iterator[tuple[str, str]]:
         if first != "task_arithmetic":
             continue
         best, spread = _AT_BEST[sign(row["best"])], _SENSITIVE[sign(row["spread"])]
+        if found["ship"]["clusters"] < LEAST:
+            yield "operators", f"{_NAMES[first]} against {_NAMES[second]}: too few items for a verdict."
+            continue
         names = " against ".join(f"{_NAMES[o]} ({_grid(found, o)})" for o in (first, second))
         text = f"{names}: {best} at its best ({interval(row['best'])})"
         if all(found["operators"]["operators"][operator]["swept"] for operator in (first, second)):
@@ -250,7 +276,10 @@ def _ship(found: Summary) -> Iterator[tuple[str, str]]:
     words, which = (_CLEAR, "") if split else (_SAME_ITEMS, " (chosen and measured on the same items)")
     compared = f"{words[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}{which}"
     name, macro = ship["model"], f"{other}its macro is {compared}{_cost(ship)}."
-    if not ship["is_merge"] and split and sign(gap) == "above":
+    if ship["clusters"] < LEAST:
+        few = f"Too few items to advise ({ship['clusters']} clusters)"
+        yield "ship", f"{few}: {name} is best{chosen}; of the best merge, {ship['best_merge']}, {macro}"
+    elif not ship["is_merge"] and split and sign(gap) == "above":
         best = f"the best merge is {ship['best_merge']}: {macro}"
         yield "ship", f"No clear advice: {name} is best{chosen}, but {best}"
     elif not ship["is_merge"]:

@@ -285,6 +285,14 @@ def test_seeds_are_no_grid(tmp_path):
         ({"over_best_raw": [-0.2, -0.3, -0.1]}, "not clearly above the experts as they are"),
         ({"over_best_parent": [-0.2, -0.3, -0.1]}, "below the best constituent"),
         ({"over_best_parent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05]}, "they interfere"),
+        (
+            {"over_best_parent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05], "holm_below_mean": 0.05},
+            "below the best constituent",
+        ),
+        (
+            {"holm_over_everyone": 0.05},
+            "above its constituents, but not clearly once the other combinations are allowed for",
+        ),
         ({"clusters": 99}, "too few items for a verdict"),
     ],
 )
@@ -296,6 +304,8 @@ def test_the_word_for_an_effect(changes, words):
         "over_best_raw": up,
         "gain": up,
         "clusters": 100,
+        "holm_over_everyone": 0.01,
+        "holm_below_mean": 0.01,
     } | changes
     assert words in verdict._effect(tested, "complementarity")
 
@@ -314,8 +324,8 @@ def test_recovery_is_said_with_intervals_and_only_where_something_was_lost(tmp_p
         "+35.0 points [" in said["base + finance"]
         and "of the 50.0 points of retention that CPT had lost" in said["base + finance"]
     )
-    assert "CPT had lost no retention that shows (+0.0 points [" in said["base + math"]
-    assert "against the base -60.0 points [" in said["base + math"]
+    assert "no loss of retention by CPT is clear (+0.0 points [" in said["base + math"]
+    assert "the merge: against the base -60.0 points [" in said["base + math"]
 
 
 def test_what_was_not_named_is_not_said_to_interfere_or_gain(tmp_path):
@@ -353,7 +363,7 @@ def test_clusters_of_two_datasets_are_never_the_same(tmp_path):
     ],
 )  # fmt: skip
 def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, words):
-    ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "retention_over_base": [-0.1, -0.2, 0.0]}  # fmt: skip
+    ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "clusters": 100, "retention_over_base": [-0.1, -0.2, 0.0]}  # fmt: skip
     ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
     assert said.startswith(words) and "its retention against the base: -10.0 points [-20.0, +0.0]" in said
 
@@ -364,9 +374,40 @@ def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, word
      ([0.1, 0.05, 0.2], "No clear advice: finance is best on the items that choose, but the best merge is x: on the")],
 )  # fmt: skip
 def test_ship_no_merge_is_no_advice_where_the_other_items_say_otherwise(gap, words):
-    ship = {"model": "finance", "is_merge": False, "best_merge": "x", "best_single": "finance", "merge_over_single": gap}  # fmt: skip
+    ship = {"model": "finance", "is_merge": False, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "clusters": 100}  # fmt: skip
     ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
     assert said.startswith(words)
+
+
+def test_few_items_advise_nothing():
+    ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": [0.06, 0.02, 0.1], "clusters": 99}  # fmt: skip
+    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    assert said.startswith(
+        "Too few items to advise (99 clusters): x is best on the items that choose; of the best"
+    )
+
+
+def test_holm_is_over_the_combinations_of_a_stage(tmp_path):
+    """Stage 1 has two combinations, stage 2 one; every claim of a set is corrected among its own."""
+    tables = {"t": shares(200, base=40, finance=60, math=40, s1f=90, s1m=60, pair=120)}
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    sets = [found["selected"][p]["sets"]["macro"] for p in POINTS]
+    low, high = sorted(s["p_over_everyone"] for s in sets[:2])
+    assert sorted(s["holm_over_everyone"] for s in sets[:2]) == pytest.approx(
+        sorted([min(1, 2 * low), max(min(1, 2 * low), high)])
+    )
+    assert sets[2]["holm_over_everyone"] == sets[2]["p_over_everyone"] < 0.01 < sets[2]["holm_below_mean"]
+
+
+def test_a_cell_of_several_masks_says_which_is_reported():
+    values = [{"density": 0.5, "lambda": 1.0, "seed": seed} for seed in (0, 1, 2)]
+    points = {
+        f"p{k}": {"combination": ["a"], "operator": "dare_ties", "values": v} for k, v in enumerate(values)
+    }
+    assert (
+        verdict._how({"points": points}, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
+    )
+    assert verdict._how({"points": {"p0": points["p0"]}}, "p0") == "DARE-TIES, density 0.5, λ 1"
 
 
 def test_what_study_yml_names_is_what_the_sentence_is_about(tmp_path):
