@@ -80,9 +80,9 @@ def _few(tested: Mapping[str, Any]) -> str:
 
 
 def _kept(row: Mapping[str, Any], expert: str) -> str:
-    own = row["parents"][expert][0]
+    score, base, own = (100 * n[0] for n in (row["score"], row["base"], row["parents"][expert]))
     return (
-        f"on its own skill's tasks {100 * row['score'][0]:.1f} where the expert has {100 * own:.1f} "
+        f"on its own skill's tasks {score:.1f} where the expert has {own:.1f} and the base {base:.1f} "
         f"(OG {interval(row['og'])}){_few(row)}"
     )
 
