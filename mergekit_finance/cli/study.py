@@ -1,5 +1,6 @@
 """`study`: the three-stage study."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -75,9 +76,8 @@ def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     except KeyboardInterrupt:
         click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
         raise SystemExit(130) from None
-    click.echo(
-        f"\n{told(found)}\n\nWritten to {out / 'summary.json'}; `mergekit-finance report {out}` draws it"
-    )
+    draw = f"mergekit-finance report {shlex.quote(str(out))}"
+    click.echo(f"\n{told(found)}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it")
 
 
 def told(found: Any) -> str:

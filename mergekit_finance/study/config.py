@@ -144,7 +144,7 @@ class Evaluation(Part):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: Count = 8
     max_gen_toks: Count | None = None
-    threads: Count = Field(1, description="CPU threads of one worker")
+    threads: Annotated[Count, Field(le=1024)] = Field(1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"
 
 

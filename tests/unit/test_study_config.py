@@ -70,6 +70,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         (one("task_arithmetic", **{"lambda": [True]}), "operators.task_arithmetic.lambda.0: must be a number"),
         (one("dare_ties", seeds=[False]), "operators.dare_ties.seeds.0: must be a number"),
         ({"evaluation": {"batch_size": True}}, "evaluation.batch_size: must be a number"),
+        ({"evaluation": {"threads": 100000}}, "evaluation.threads: Input should be less than or equal to 1024"),
         # operators and grids
         ({"operators": {}}, "operators: name at least one of task_arithmetic, ties, dare_ties"),
         ({"operators": ["ties"]}, "operators: must be a mapping of keys"),
