@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mergekit_finance import models
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import is_folder, is_name, line, parse
@@ -192,6 +193,17 @@ def test_in_the_hubs_cache_links_lead_into_its_blobs_only(
 def test_what_a_models_card_claims_is_never_dropped(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert parents._on_card(str(tmp_path)) == claims
+
+
+def test_licence_texts_are_no_part_of_a_models_fingerprint(tmp_path: Path) -> None:
+    """Or whoever adds the text that a licence wants would lose the study of the model."""
+    (tmp_path / "config.json").write_text("{}")
+    before = models.folder_fingerprint(tmp_path)
+    for name in ("LICENSE", "Licence.txt", "COPYING", "NOTICE", "USE_POLICY.html", "LICENSE-APACHE-2.0"):
+        (tmp_path / name).write_text("the text")
+        assert models.folder_fingerprint(tmp_path) == before
+    (tmp_path / "license_head.safetensors").write_text("weights")
+    assert models.folder_fingerprint(tmp_path) != before
 
 
 def test_a_manifest_takes_nothing_away_outside_the_folder(tmp_path: Path) -> None:
