@@ -162,8 +162,9 @@ def _results(chosen: Choice, folder: Path, samples: bool) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """A study's own file; links may lead to what is nobody else's business."""
-    if source.is_symlink():
-        raise DataError(f"{source}: is a link, and links are not followed; run the study again")
+    if source.is_symlink() or not source.is_file():
+        what = "a link, and links are not followed" if source.is_symlink() else "no file"
+        raise DataError(f"{source}: is {what}; run the study again")
     shutil.copyfile(source, target)
 
 

@@ -142,7 +142,11 @@ def _mapping(path: Path, key: str) -> Mapping[str, Mapping[str, Any]]:
 
 def read(path: Path) -> dict[str, Any]:
     """A JSON file of the card."""
+    if path.is_symlink() or path.parent.is_symlink():
+        raise DataError(f"{path}: is behind a link, and links are not followed; make the card again")
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("is no file")  # a pipe would be waited for, forever
         found = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); make the card again") from fault

@@ -97,10 +97,19 @@ def check_scores(path: Path, tasks: list[str]) -> None:
             raise DataError(f"{path}: {task}: columns of different lengths; run the study again")
 
 
+def text(path: Path) -> str:
+    """What a file of the study says. A link may lead to what is nobody's business; a pipe is waited for."""
+    if path.is_symlink():
+        raise DataError(f"{path}: is a link, and links are not followed; run the study again")
+    if path.exists() and not path.is_file():
+        raise OSError("is no file")
+    return path.read_text(encoding="utf-8")
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON object of finite numbers, or one line on why not."""
     try:
-        found = plain.parse(path.read_text(encoding="utf-8"))
+        found = plain.parse(text(path))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); run the study again") from fault
     _has(path, found, {})

@@ -28,7 +28,19 @@ HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_study(tmp_path_factory.mktemp("study"))
+    found = finished_study(tmp_path_factory.mktemp("study"))
+    for path in found.parent.glob("lab/*/LICENSE"):
+        path.unlink()  # no part of a fingerprint: a parent without its licence's text is the harder case
+    return found
+
+
+def elsewhere(out: Path, to: Path, reference: str, now: str) -> Path:
+    """A copy of a study that was run again after a model had moved: its bytes, and so its results, stay."""
+
+    def change(content: dict) -> None:
+        content.update(json.loads(json.dumps(content).replace(f'"{reference}"', f'"{now}"')))
+
+    return changed(out, to, "index.json", change)
 
 
 def body(folder: Path) -> str:
@@ -231,9 +243,7 @@ def test_parents_licences_bring_their_duties(
 def test_licence_texts_beside_a_parent_come_along(out: Path, tmp_path: Path) -> None:
     base = shutil.copytree(out.parent / "lab" / "base", tmp_path / "base")
     (base / "LICENSE").write_text("the text")
-    moved = changed(
-        out, tmp_path / "out", "index.json", lambda c: c["models"]["base"].update(reference=str(base))
-    )
+    moved = elsewhere(out, tmp_path / "out", str(out.parent / "lab" / "base"), str(base))
     make(moved, tmp_path / "card", PAIR)
     assert (tmp_path / "card" / "licences" / "base" / "LICENSE").read_text() == "the text"
     assert "`licences/base/LICENSE`" in body(tmp_path / "card")
@@ -399,9 +409,9 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
         "tasks.json",
         lambda c: c["finance_bench_fpb"].update(text_may_be_shared=False),
     )
-    edited = changed(
-        out, tmp_path / "edited", "index.json", lambda c: c["models"]["base"].update(fingerprint="0")
-    )
+    lab = shutil.copytree(out.parent / "lab" / "base", tmp_path / "edited-base")
+    (lab / "config.json").write_text((lab / "config.json").read_text() + " ")
+    edited = elsewhere(out, tmp_path / "edited", str(out.parent / "lab" / "base"), str(lab))
     card = tmp_path / "card"
     for call, message in [
         (lambda: make(out, card, "stage9"), "no point 'stage9'"),
@@ -416,7 +426,12 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
         with pytest.raises(MergekitFinanceError, match=message) as caught:
             call()
         assert "\n" not in caught.value.message and not card.exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["edited", "full", "spoilt"]  # nothing half-made
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "edited",
+        "edited-base",
+        "full",
+        "spoilt",
+    ]  # nothing half-made
 
 
 def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> None:
@@ -496,3 +511,73 @@ def test_samples_want_the_word_true_in_both_files(out: Path, tmp_path: Path) -> 
         folder = changed(out, tmp_path / f"out{i}", name, change)
         with pytest.raises(MergekitFinanceError, match="do not allow"):
             make(folder, tmp_path / "card", PAIR, samples=True)
+
+
+def of_pair(content: dict) -> dict:
+    return next(point for point in content["points"] if point["name"] == PAIR)
+
+
+def swapped(content: dict) -> None:
+    mine, other = of_pair(content), first(content)
+    mine["folder"], other["folder"] = other["folder"], mine["folder"]
+
+
+OTHERS = {
+    "lambda": lambda c: of_pair(c)["recipe"]["parameters"].update({"lambda": 0.9}),
+    "values": lambda c: of_pair(c)["values"].update({"lambda": 0.9}),
+    "weight": lambda c: of_pair(c)["recipe"]["models"][0]["parameters"].update(weight=0.5),
+    "semantics": lambda c: of_pair(c)["recipe"]["parameters"].update(semantics="mergekit"),
+    "a key too many": lambda c: of_pair(c)["recipe"].update(slices=[1]),
+    "a tokenizer": lambda c: of_pair(c)["recipe"].update(tokenizer_source="evil/repo"),
+    "a model": lambda c: of_pair(c)["recipe"]["models"][0].update(model="evil/repo"),
+    "bytes": lambda c: c["models"]["base"].update(fingerprint="0"),
+    "constituents": lambda c: of_pair(c).update(constituents=of_pair(c)["constituents"][:1]),
+    "results": swapped,
+}
+
+
+@pytest.mark.parametrize("told", OTHERS)
+def test_scores_and_recipe_are_of_one_merge(out: Path, tmp_path: Path, told: str) -> None:
+    folder = changed(out, tmp_path / "out", "index.json", OTHERS[told])
+    for older in (False, True):
+        for path in folder.glob("points/*/files.json") if older else ():
+            path.unlink()
+        with pytest.raises(MergekitFinanceError, match="run the study again") as caught:
+            make(folder, tmp_path / "card", PAIR)
+        assert "\n" not in caught.value.message and not (tmp_path / "card").exists()
+
+
+def test_a_recipe_changed_with_its_name_is_still_not_the_measured_one(out: Path, tmp_path: Path) -> None:
+    name = PAIR.replace("lambda1.0", "lambda0.9")
+
+    def change(content: dict) -> None:
+        point = of_pair(content)
+        point["recipe"]["parameters"]["lambda"] = point["values"]["lambda"] = 0.9
+        folder = point["folder"].replace(PAIR, name)
+        (tmp_path / "out" / "points" / point["folder"]).rename(tmp_path / "out" / "points" / folder)
+        point |= {"name": name, "folder": folder}
+
+    folder = changed(out, tmp_path / "out", "index.json", change)
+    with pytest.raises(MergekitFinanceError, match="is not the one that was measured"):
+        make(folder, tmp_path / "card", name)
+
+
+def test_scores_that_were_edited_are_no_scores(out: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(out, tmp_path / "out")
+    (path,) = folder.glob(f"points/{PAIR}-*/scores.json")
+    path.write_text(path.read_text().replace("0.0", "1.0"))
+    with pytest.raises(MergekitFinanceError, match=r"scores.json: is not as the study wrote it"):
+        make(folder, tmp_path / "card", PAIR)
+    (path.parent / "files.json").unlink()  # of a study before there were such sums
+    make(folder, tmp_path / "card", PAIR)
+
+
+@pytest.mark.parametrize("name", ["study.json", "tasks.json", "summary.json", "key.json", "files.json"])
+def test_links_and_pipes_are_one_line(out: Path, tmp_path: Path, name: str) -> None:
+    for kind in ("link", "pipe"):
+        folder = shutil.copytree(out, tmp_path / kind)
+        (path,) = folder.glob(name) if (folder / name).exists() else folder.glob(f"points/{PAIR}-*/{name}")
+        moved = path.rename(tmp_path / f"{kind}.json")
+        path.symlink_to(moved) if kind == "link" else os.mkfifo(path)
+        with pytest.raises(MergekitFinanceError, match="links are not followed|is no file"):
+            make(folder, tmp_path / "card", PAIR)
