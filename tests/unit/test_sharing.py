@@ -140,10 +140,13 @@ def test_which_files_go_though_the_manifest_names_all(tmp_path: Path, name: str,
     assert found.startswith(reason) if reason else found == ""
 
 
-@pytest.mark.parametrize("name", ["figures/a.png", "licences/base/LICENSE", "results/samples_a.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["figures/a.png", "licences/base/LICENSE", "results/samples_a.jsonl", "model.safetensors", "config.json"],
+)
 def test_what_card_did_not_write_so_stays(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
     assert files._reason(path, name, True, True, {}) == "not a file of the card"
     assert files._reason(path, name, True, True, {name: "0"}) == "changed since the card was made"
