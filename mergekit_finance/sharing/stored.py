@@ -73,7 +73,17 @@ def read_summary(out: Path) -> Mapping[str, Any]:
     ship = found["ship"]
     plain.require_names(path, [ship["model"], ship["best_merge"], ship["best_single"], *found["tasks"]])
     plain.require_names(path, plain.strings(found["selected"]))
+    if not all(isinstance(x, int | float) for x in scores_of_base(found).values()):
+        raise DataError(f"{path}: scores of the base are no numbers; run the study again")
     return found
+
+
+def scores_of_base(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """By task; nothing where there are none."""
+    found: Any = summary
+    for key in ("models", "base", "scores"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _require_interval(path: Path, found: list[Any]) -> None:

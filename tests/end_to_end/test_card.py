@@ -219,13 +219,13 @@ def test_nothing_is_clear_on_the_items_that_chose(
     ("base", "finance", "license_of_merge", "said"),
     [
         ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),
-        ("apache-2.0", "mit", "other", ["MIT licence's text"]),
+        ("apache-2.0", "mit", "other", ["MIT licence's text", "[MIT License](https://opensource.org/license/mit)"]),
         ("llama3", "apache-2.0", "other", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
         ("llama2", "llama2", "other", ["Llama 2 Community License along", "notice"]),
-        ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use"]),
+        ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use", "Name the authors of finance: those of `", "https://creativecommons.org/licenses/by-nc/4.0/"]),
         ("gemma", "gemma", "other", ["Gemma Terms of Use"]),
         ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
-        ("apache-2.0", "my-own", "other", ["**Sharing the weights of this merge is refused**", "which we do not know"]),
+        ("apache-2.0", "my-own", "other", ["**Sharing is refused, with weights or without,**", "which we do not know"]),
         ("apache-2.0", "cc-by-nd-4.0", "other", ["refused", "forbids it"]),
     ],
 )  # fmt: skip
@@ -454,6 +454,7 @@ def first(content: dict) -> dict:
 TRAPS = {
     "no ship": ("summary.json", lambda c: c.pop("ship"), "no ship"),
     "ship null": ("summary.json", lambda c: c.update(ship=None), "no ship"),
+    "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "scores of the base"),
     "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "no finite number"),
     "no points": ("index.json", lambda c: c.pop("points"), "no points"),
     "points of another kind": ("index.json", lambda c: c.update(points={}), "no points"),
@@ -581,3 +582,38 @@ def test_links_and_pipes_are_one_line(out: Path, tmp_path: Path, name: str) -> N
         path.symlink_to(moved) if kind == "link" else os.mkfifo(path)
         with pytest.raises(MergekitFinanceError, match="links are not followed|is no file"):
             make(folder, tmp_path / "card", PAIR)
+
+
+def test_the_base_stands_beside_where_it_is_no_parent(out: Path, tmp_path: Path) -> None:
+    """What is better than both experts may have less than the base had."""
+    make(out, tmp_path / "card", PAIR)
+    row = json.loads((out / "summary.json").read_text())["models"]["base"]["scores"]
+    for task in ("fpb", "retention_arc"):
+        (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith(f"| {task} ")]
+        assert line.split("|")[-3].strip() == f"{100 * row[f'finance_bench_{task}']:.1f}"
+    (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| retention (1)")]
+    assert line.split("|")[-3].strip() == f"{100 * row['finance_bench_retention_arc']:.1f}"
+    assert "over base" in body(tmp_path / "card") and "The base is no parent here" in body(tmp_path / "card")
+    make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
+    assert "over base" not in body(tmp_path / "one")
+
+
+def test_a_grid_of_one_value_has_no_curve(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = pytest.importorskip("mergekit_finance.reporting.figures.curves")
+    make(out, tmp_path / "card", PAIR)
+    assert "![Score against λ or density" in body(tmp_path / "card")
+    monkeypatch.setattr(curves, "swept", lambda stored: False)
+    make(out, tmp_path / "card", PAIR)
+    assert "![Score of every combination" in body(tmp_path / "card")
+
+
+def test_a_merge_that_fails_names_the_recipe(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(configuration: object, folder: str, options: object) -> None:
+        raise RuntimeError(f"{folder}/mergekit_config.yml is of no use")
+
+    monkeypatch.setattr("mergekit.merge.run_merge", fail)
+    with pytest.raises(MergekitFinanceError, match=f"the recipe of {PAIR} is of no use") as caught:
+        make(out, tmp_path / "card", PAIR, weights=True)
+    assert ".card." not in caught.value.message

@@ -1,6 +1,7 @@
 """What licences want of a merge, and which files may leave the house."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def test_every_known_licence_but_cc0_has_duties_and_a_link() -> None:
         (["mit", "cc0-1.0"], {"license": "mit"}),
         (["cc-by-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-4.0"}),
         (["cc-by-sa-4.0", "apache-2.0"], {"license": "cc-by-sa-4.0"}),
+        (["cc-by-nc-sa-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-sa-4.0"}),
+        (["cc-by-sa-4.0", "cc-by-4.0"], {"license": "cc-by-sa-4.0"}),
         ([], {"license": "unknown"}),
         (["apache-2.0", "mit"], {"license": "other", "license_name": "apache-2.0-and-mit", "license_link": "README.md#licences-and-duties"}),
         (["cc-by-4.0", "apache-2.0"], {"license": "other", "license_name": "apache-2.0-and-cc-by-4.0", "license_link": "README.md#licences-and-duties"}),
@@ -94,11 +97,20 @@ def test_share_alike_does_not_go_with_other_terms() -> None:
     assert "cc-by-sa-4.0 wants the merge under itself" in str(
         conflict(map(licence, ["cc-by-sa-4.0", "llama3"]))
     )
+    for fits in (["cc-by-nc-sa-4.0", "cc-by-nc-4.0"], ["cc-by-sa-4.0", "cc-by-4.0"]):
+        assert conflict(map(licence, fits)) is None
+    for apart in (["cc-by-sa-4.0", "cc-by-nc-4.0"], ["cc-by-nc-sa-4.0", "cc-by-sa-4.0"]):
+        assert conflict(map(licence, apart))
     pair = [
         Parent("base", "a/b", "0", claims={"x": "cc-by-sa-4.0"}),
         Parent("x", "a/c", "0", claims={"x": "llama3"}),
     ]
     assert len(obstacles(pair)) == 1
+
+
+def test_no_one_licence_is_named_where_none_satisfies_all() -> None:
+    for found in combinations(KNOWN.values(), 3):
+        assert not conflict(found) or of_merge(found)["license"] == "other", found
 
 
 def test_a_parent_that_nobody_names_a_licence_for_stops_sharing() -> None:
@@ -310,13 +322,16 @@ def test_one_task_and_one_merge_are_singular() -> None:
 def test_versions_of_a_key_are_no_command() -> None:
     versions = {
         "torch": "2.6.0+cu124",
-        "numpy": "1!2.0-rc1",
-        "a": "1; rm -rf ~",
-        "b": "1\n```",
-        "c": "$(x)",
+        "mergekit": "1!2.0-rc1",
+        "lm-eval": "1; rm -rf ~",
+        "datasets": "1\n```",
+        "tokenizers": "$(x)",
         "--d": "1",
+        "evil": "1.0",
     }
-    assert list(body._packages(versions)) == ["torch==2.6.0", "numpy==1!2.0-rc1", "a", "b", "c"]
+    assert list(body._packages(versions)) == [
+        "torch==2.6.0", "mergekit==1!2.0-rc1", "lm-eval", "datasets", "tokenizers",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
