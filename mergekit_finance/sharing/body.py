@@ -14,7 +14,7 @@ from mergekit_finance.sharing.front_matter import languages, spoken
 from mergekit_finance.sharing.licences import Licence
 from mergekit_finance.sharing.stored import scores_of_base
 from mergekit_finance.study.tasks import GENERATED
-from mergekit_finance.study.verdict import interval, sign
+from mergekit_finance.study.verdict import LEAST, interval, sign
 
 OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
 SEMANTICS = {
@@ -84,6 +84,8 @@ def _parent(parent: of_parents.Parent) -> list[str]:
 
 def _standing(choice: Choice) -> str:
     """What the study advises about this point."""
+    if (clusters := choice.summary["ship"].get("clusters", LEAST)) < LEAST:
+        return f"**Too few items to advise** ({clusters} clusters): {_chosen(choice)}."
     ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
     unsure = (
         not ship["is_merge"] and choice.splits and gap == "above"
@@ -105,6 +107,16 @@ def _standing(choice: Choice) -> str:
         )
     verb = "chose" if unsure or ship["is_merge"] and gap != "above" else "advises to ship"
     return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
+
+
+def _chosen(choice: Choice) -> str:
+    """Which model did best, where that is no advice."""
+    best = choice.summary["ship"]["model"]
+    if choice.shipped:
+        return f"the study chose this point; on these items it is {_compared(choice)}"
+    if choice.point == choice.summary["ship"]["best_merge"]:
+        return f"the study chose {best}. This is the best merge; it is {_compared(choice)}"
+    return f"the study chose {best}, not this point, which was chosen by hand"
 
 
 def _compared(choice: Choice) -> str:

@@ -68,6 +68,8 @@ def read_summary(out: Path) -> Mapping[str, Any]:
     _has(path, found, SUMMARY)
     _has(path, found["ship"], SHIP)
     _require_interval(path, found["ship"]["merge_over_single"])
+    if not isinstance(found["ship"].get("clusters", 0), int | float):
+        raise DataError(f"{path}: ship.clusters is no number; run the study again")
     for task in found["tasks"].values():
         _has(path, task, {})
     ship = found["ship"]

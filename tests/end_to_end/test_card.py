@@ -159,16 +159,18 @@ def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
             "model": ship["best_merge"],
             "is_merge": True,
             "merge_over_single": [0.2, 0.1, 0.3],
+            "clusters": 500,
         }
 
     def none(content: dict) -> None:
-        content["ship"] |= {"model": "base", "is_merge": False}
+        content["ship"] |= {"model": "base", "is_merge": False, "clusters": 500}
 
     def unclear(content: dict) -> None:
         content["ship"] |= {
             "model": ship["best_merge"],
             "is_merge": True,
             "merge_over_single": [0.1, -0.1, 0.3],
+            "clusters": 500,
         }
 
     unsure = changed(out, tmp_path / "unsure", "summary.json", unclear)
@@ -206,7 +208,7 @@ def test_nothing_is_clear_on_the_items_that_chose(
 
     def change(content: dict) -> None:
         content["selection"]["split"] = split
-        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3]}
+        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3], "clusters": 500}
         content["ship"] |= ship | {"is_merge": is_merge}
 
     make(changed(out, tmp_path / "out", "summary.json", change), tmp_path / "card")
@@ -617,3 +619,13 @@ def test_a_merge_that_fails_names_the_recipe(
     with pytest.raises(MergekitFinanceError, match=f"the recipe of {PAIR} is of no use") as caught:
         make(out, tmp_path / "card", PAIR, weights=True)
     assert ".card." not in caught.value.message
+
+
+def test_few_items_advise_nothing(out: Path, tmp_path: Path) -> None:
+    ship = json.loads((out / "summary.json").read_text())["ship"]
+    for model in (ship["best_merge"], "base"):
+        change = {"model": model, "is_merge": model != "base", "clusters": 99}
+        folder = changed(out, tmp_path / model, "summary.json", lambda c, new=change: c["ship"].update(new))
+        make(folder, tmp_path / "card")
+        assert "**Too few items to advise** (99 clusters)" in body(tmp_path / "card")
+        assert "advises" not in body(tmp_path / "card")
