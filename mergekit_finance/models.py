@@ -21,6 +21,8 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
+LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # under any name
 # What two checkpoints must have in common for an element of one to mean what it means in the other.
 SHAPE = (
     "architectures",
@@ -129,7 +131,10 @@ def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
 
 
 def _beside_the_point(path: Path) -> bool:
-    return path.name.startswith(".") or path.suffix.lower() in (".md", ".png", ".jpg", ".svg")
+    """What no loader reads: hidden files, cards, pictures, and licences, which people add to old models."""
+    suffix, name = path.suffix.lower(), path.name.upper()
+    text = name.startswith(LEGAL) and suffix not in LOADED
+    return name.startswith(".") or text or suffix in (".md", ".png", ".jpg", ".svg")
 
 
 def tokenizer_fingerprint(reference: str) -> str:

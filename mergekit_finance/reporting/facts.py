@@ -9,6 +9,7 @@ from mergekit_finance import __version__
 from mergekit_finance.reporting import files, labels
 from mergekit_finance.reporting.schema import MOST
 from mergekit_finance.reporting.stored import Stored
+from mergekit_finance.study.verdict import LEAST
 
 PACKAGES = ("matplotlib", "jinja2")
 Pairs = list[tuple[str, str]]
@@ -35,7 +36,8 @@ def ship(stored: Stored) -> dict[str, Any]:
     name, gap = found["model"], found["merge_over_single"]
     point = stored.points.get(name)
     same = "" if stored.splits else "chosen and measured on the same items"
-    sure = "yes" if gap[1] > 0 else "no" if gap[2] < 0 else "unclear"
+    few = found.get("clusters", LEAST) < LEAST  # an older summary has no number
+    sure = "no" if gap[2] < 0 else "unclear" if gap[1] <= 0 or few else "yes"
     return {
         "name": name,
         "label": labels.combination(point["combination"]) if point else name,
@@ -49,7 +51,7 @@ def ship(stored: Stored) -> dict[str, Any]:
         "merge": found["best_merge"],
         "sure": sure,
         "look": "unclear" if sure == "yes" and (same or not point) else sure,
-        "kicker": _kicker(sure, bool(point), same),
+        "kicker": "Too few items to advise" if few else _kicker(sure, bool(point), same),
         "which": same,
         "sentences": [s["text"] for s in stored.summary["verdict"] if s["about"] == "ship"],
     }

@@ -89,6 +89,7 @@ class Ship(_Part):
     best_single: str
     macro: Triple
     merge_over_single: Triple
+    clusters: Number = 100
 
 
 class Sentence(_Part):

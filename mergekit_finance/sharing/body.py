@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
+from mergekit_finance.evaluation import VERSIONS
 from mergekit_finance.report import _markdown
 from mergekit_finance.sharing import parents as of_parents
 from mergekit_finance.sharing.choice import Choice
 from mergekit_finance.sharing.front_matter import languages, spoken
 from mergekit_finance.sharing.licences import Licence
+from mergekit_finance.sharing.stored import scores_of_base
 from mergekit_finance.study.tasks import GENERATED
-from mergekit_finance.study.verdict import interval, sign
+from mergekit_finance.study.verdict import LEAST, interval, sign
 
 OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
 SEMANTICS = {
@@ -22,7 +24,6 @@ SEMANTICS = {
 SPOKEN = {"en": "English", "ja": "Japanese"}
 SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
 
-PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 VERSION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.+!-]*")
 
 
@@ -83,6 +84,8 @@ def _parent(parent: of_parents.Parent) -> list[str]:
 
 def _standing(choice: Choice) -> str:
     """What the study advises about this point."""
+    if (clusters := choice.summary["ship"].get("clusters", LEAST)) < LEAST:
+        return f"**Too few items to advise** ({clusters} clusters): {_chosen(choice)}."
     ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
     unsure = (
         not ship["is_merge"] and choice.splits and gap == "above"
@@ -106,6 +109,16 @@ def _standing(choice: Choice) -> str:
     return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
 
 
+def _chosen(choice: Choice) -> str:
+    """Which model did best, where that is no advice."""
+    best = choice.summary["ship"]["model"]
+    if choice.shipped:
+        return f"the study chose this point; on these items it is {_compared(choice)}"
+    if choice.point == choice.summary["ship"]["best_merge"]:
+        return f"the study chose {best}. This is the best merge; it is {_compared(choice)}"
+    return f"the study chose {best}, not this point, which was chosen by hand"
+
+
 def _compared(choice: Choice) -> str:
     """The best merge against the best single model; on the items that chose it, nothing is clear."""
     ship = choice.summary["ship"]
@@ -127,12 +140,15 @@ def _scores(choice: Choice, facts: Facts) -> Iterator[str]:
         "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the parents; "
         f"OG: over the best of them. {_items(choice)}"
     )
+    if _base(choice):
+        yield ""
+        yield "The base is no parent here: Gain and OG do not compare with it, its own columns do."
     yield ""
-    header = ["over", "score", *_names(choice), "Gain", "OG"]
+    header = ["over", "score", *_names(choice), "Gain", "OG", *_base(choice)]
     sets = choice.row["sets"]
     yield _table(header, [_set(choice, sets[k], title) for k, title in SETS.items() if k in sets])
     yield ""
-    header = ["task", "items", "score", *_names(choice), "Gain", "OG", "verdict"]
+    header = ["task", "items", "score", *_names(choice), "Gain", "OG", "verdict", *_base(choice)]
     yield _table(header, [_task(choice, name, row) for name, row in choice.row["tasks"].items()])
     yield ""
     yield "What each score is: " + "; ".join(_aggregations(choice)) + "."
@@ -150,17 +166,39 @@ def _names(choice: Choice) -> list[str]:
     return list(choice.row["parents"])
 
 
+def _base(choice: Choice) -> list[str]:
+    """Columns of the base where it is no parent: what beats two experts may have less than it had."""
+    return [] if "base" in choice.row["parents"] else ["base", "over base"]
+
+
 def _set(choice: Choice, row: Mapping[str, Any], title: str) -> list[str]:
     parents = [f"{100 * row['parents'][name][0]:.1f}" for name in _names(choice)]
     label = f"{title} ({len(row['tasks'])})"
-    return [label, _score(row["score"]), *parents, interval(row["gain"], ""), interval(row["og"], "")]
+    effects = [interval(row["gain"], ""), interval(row["og"], "")]
+    return [label, _score(row["score"]), *parents, *effects, *_of_base(choice, row)]
+
+
+def _of_base(choice: Choice, row: Mapping[str, Any]) -> list[str]:
+    """A set's score of the base, and the merge over it; an older summary has none."""
+    if not _base(choice):
+        return []
+    return [f"{100 * row['base'][0]:.1f}", interval(row["over_base"], "")] if "base" in row else ["", ""]
+
+
+def _base_on(choice: Choice, task: str, score: float) -> list[str]:
+    """A task's: the difference of two numbers, for which no interval is stored."""
+    if not _base(choice):
+        return []
+    base = scores_of_base(choice.summary).get(task)
+    return ["", ""] if base is None else [f"{100 * base:.1f}", f"{100 * (score - base):+.1f}"]
 
 
 def _task(choice: Choice, name: str, row: Mapping[str, Any]) -> list[str]:
     parents = [f"{100 * row['parents'][parent]:.1f}" for parent in _names(choice)]
     effects = [interval(row["gain"], ""), interval(row["og"], ""), row["verdict"]]
     short = name.removeprefix("finance_bench_")
-    return [short, str(row["items"]), _score(row["score"]), *parents, *effects]
+    shown = [short, str(row["items"]), _score(row["score"]), *parents, *effects]
+    return [*shown, *_base_on(choice, name, row["score"][0])]
 
 
 def _score(numbers: Sequence[float]) -> str:
@@ -196,7 +234,7 @@ def _licences(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## Licences and duties"
     yield ""
     rows = [
-        [p.name, f"`{p.hub_id or p.reference}`", one.title, ", ".join(_claimed(p, one)) or "nobody"]
+        [p.name, f"`{p.hub_id or p.reference}`", _linked(one), ", ".join(_claimed(p, one)) or "nobody"]
         for p in choice.parents
         for one in p.licences
     ]
@@ -207,16 +245,29 @@ def _licences(choice: Choice, facts: Facts) -> Iterator[str]:
     yield from dict.fromkeys(
         f"- {duty}" for one in of_parents.required(choice.parents) for duty in one.duties
     )
+    yield from _authors(choice.parents)
     stops = of_parents.obstacles(choice.parents)
     if stops:
         yield ""
         yield (
-            "**Sharing the weights of this merge is refused** until a person has checked: "
+            "**Sharing is refused, with weights or without,** until a person has checked: "
             + "; ".join(stops)
             + "."
         )
     yield from _differing(choice.parents)
     yield from _texts(choice, facts)
+
+
+def _linked(one: Licence) -> str:
+    return f"[{one.title}]({one.link})" if one.link else one.title
+
+
+def _authors(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
+    """Whom Creative Commons wants named; no file says who they are."""
+    for parent in parents:
+        if any(one.id.startswith("cc-by") for one in parent.licences):
+            shown = f"`{parent.hub_id or parent.reference}`"
+            yield f"- Name the authors of {parent.name}: those of {shown}, as far as we know."
 
 
 def _claimed(parent: of_parents.Parent, one: Licence) -> list[str]:
@@ -265,9 +316,9 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
 
 
 def _packages(versions: Mapping[str, str]) -> Iterator[str]:
-    """With their pins, for a shell: whoever wrote key.json writes no command that people paste."""
+    """Ours with their pins, for a shell: whoever wrote key.json names no package that people install."""
     for name, number in versions.items():
-        if PACKAGE.fullmatch(name):
+        if name in VERSIONS:
             yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
 
 

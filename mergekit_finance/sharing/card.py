@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mergekit_finance import models
-from mergekit_finance.errors import DataError, ModelError, RecipeError
+from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
 from mergekit_finance.recipes_export import STAGES, block, render
 from mergekit_finance.sharing import body, choice, files, front_matter
 from mergekit_finance.sharing.choice import Choice
@@ -24,6 +24,7 @@ FIGURES = {  # the report's names for them -> caption
     "2-gain-and-og": "Gain and OG of the selected points on every task",
     "4-hyperparameters": "Score against λ or density, parents as lines",
 }
+UNSWEPT = {**FIGURES, "4-hyperparameters": "Score of every combination, parents as strokes"}
 
 
 def make(
@@ -92,7 +93,7 @@ def _fill(chosen: Choice, folder: Path, weights: bool, samples: bool, trust_remo
     _results(chosen, folder / "results", samples)
     _notices(chosen, folder)
     if weights:
-        write_weights(folder / "mergekit_config.yml", folder, trust_remote_code)
+        _weights(chosen, folder, trust_remote_code)
     facts = body.Facts(
         recipe,
         _figures(chosen.out, folder / "figures"),
@@ -105,6 +106,16 @@ def _fill(chosen: Choice, folder: Path, weights: bool, samples: bool, trust_remo
     front_matter.check(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
     _json(folder / files.MANIFEST, {"format": 1, "files": files.written(folder)})
+
+
+def _weights(chosen: Choice, folder: Path, trust_remote_code: bool) -> None:
+    """What fails is the point's recipe: its file in the scratch folder is gone when people read of it."""
+    recipe = folder / "mergekit_config.yml"
+    try:
+        write_weights(recipe, folder, trust_remote_code)
+    except MergekitFinanceError as fault:
+        told = fault.message.replace(str(recipe), f"the recipe of {chosen.point}")
+        raise type(fault)(told.replace(str(folder), "the card's folder")) from fault
 
 
 def recipe_text(chosen: Choice) -> str:
@@ -162,8 +173,9 @@ def _results(chosen: Choice, folder: Path, samples: bool) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """A study's own file; links may lead to what is nobody else's business."""
-    if source.is_symlink():
-        raise DataError(f"{source}: is a link, and links are not followed; run the study again")
+    if source.is_symlink() or not source.is_file():
+        what = "a link, and links are not followed" if source.is_symlink() else "no file"
+        raise DataError(f"{source}: is {what}; run the study again")
     shutil.copyfile(source, target)
 
 
@@ -192,20 +204,23 @@ def _figures(out: Path, folder: Path) -> dict[str, str]:
 
     Drawn now: what lies in OUT/figures may be of older results, or somebody's own.
     """
-    made = _drawn(out)
+    made, captions = _drawn(out)
     for name, data in made.items():
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.png").write_bytes(data)
-    return {f"{name}.png": caption for name, caption in FIGURES.items() if name in made}
+    return {f"{name}.png": caption for name, caption in captions.items() if name in made}
 
 
-def _drawn(out: Path) -> dict[str, bytes]:
-    """By the report's names; nothing without matplotlib."""
+def _drawn(out: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Pictures and captions by the report's names; nothing without matplotlib."""
     try:
         from mergekit_finance.reporting import figures, stored
+        from mergekit_finance.reporting.figures.curves import swept
     except ImportError:
-        return {}
-    return {p.name: p.png() for p in figures.drawn(stored.load(out, False)) if p.name in FIGURES}
+        return {}, {}
+    loaded = stored.load(out, False)
+    made = {p.name: p.png() for p in figures.drawn(loaded) if p.name in FIGURES}
+    return made, FIGURES if swept(loaded) else UNSWEPT
 
 
 def versions(chosen: Choice) -> dict[str, str]:
@@ -280,7 +295,7 @@ def _require_no_clash(made: Path, folder: Path, old: Mapping[str, str]) -> None:
     for name, value in files.manifest(made).items():
         path = folder / name
         mine = path.exists() and name not in old and not files.matches(name, files.WEIGHTS)
-        if mine and files.sha256(path) != value:
+        if mine and (not path.is_file() or files.sha256(path) != value):
             raise DataError(f"-o {folder}: {name} is there, and not of this card; move it away")
     recipe = "mergekit_config.yml"
     changed = old.get(recipe, "") != files.manifest(made)[recipe]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.sharing import measured
 from mergekit_finance.sharing.parents import Parent, begins, parents
 from mergekit_finance.sharing.stored import check, check_point, check_scores, read_summary
 from mergekit_finance.study import effects
@@ -88,6 +89,7 @@ def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
     if name not in loaded.points:
         raise DataError(f"{out}: no point {name!r}; {_points(name, list(loaded.points))}")
     check_point(out / "points" / loaded.points[name]["folder"], list(loaded.tasks))
+    measured.require(out, loaded.points[name], loaded.models, summary)
     return Choice(out, loaded, summary, name, parents(loaded, name, hub_ids))
 
 

@@ -17,6 +17,7 @@ TEXTS = ("README.md", "mergekit_config.yml", "study.yml")  # of the card, and pe
 ADDED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY", "USE_POLICY.md", "NOTICE")  # people may add
 RESULTS = ("results/summary.json", "results/scores.json", "results/key.json", PARENTS)
 WHOLE = ("licences/*/*", "figures/*.png", "figures/*.svg")  # only as `card` wrote them
+CHANGED = "changed since the card was made"
 SAMPLES = ("results/samples_*.jsonl",)
 SHARD = "model-NNNNN-of-NNNNN.safetensors".replace("N", "[0-9]")
 WEIGHTS = (  # as mergekit names them
@@ -37,6 +38,11 @@ class Plan:
     @property
     def weights(self) -> bool:
         return any(name.endswith(".safetensors") for name in self.send)
+
+    @property
+    def lost(self) -> list[str]:
+        """Weights that the card tells of and that are not sent: without them the rest is another model."""
+        return [name for name in manifest(self.folder) if matches(name, WEIGHTS) and name not in self.send]
 
     @property
     def size(self) -> int:
@@ -106,17 +112,17 @@ def _reason(path: Path, name: str, weights: bool, shared: bool, wrote: Mapping[s
         return "hidden"
     if name in (*ADDED, MANIFEST):
         return ""
-    if matches(name, WEIGHTS):  # mergekit-yaml may have written them
-        return "" if weights else "weights: --weights sends them"
+    if matches(name, WEIGHTS) and not weights:
+        return "weights: --weights sends them"
     return _not_written(path, name, wrote) or _text(name, shared)
 
 
 def _not_written(path: Path, name: str, wrote: Mapping[str, str]) -> str:
-    """Why a file is none that `card` wrote; of a picture or a licence a name alone says too little."""
-    if name not in wrote or not matches(name, (*TEXTS, *RESULTS, *WHOLE, *SAMPLES)):
+    """Why a file is none that `card` wrote; of weights or a licence a name alone says too little."""
+    if name not in wrote or not matches(name, (*TEXTS, *RESULTS, *WHOLE, *SAMPLES, *WEIGHTS)):
         return "not a file of the card"
-    if matches(name, (*WHOLE, *SAMPLES)) and sha256(path) != wrote[name]:
-        return "changed since the card was made"
+    if matches(name, (*WHOLE, *SAMPLES, *WEIGHTS)) and sha256(path) != wrote[name]:
+        return CHANGED
     return ""
 
 
@@ -142,7 +148,11 @@ def _mapping(path: Path, key: str) -> Mapping[str, Mapping[str, Any]]:
 
 def read(path: Path) -> dict[str, Any]:
     """A JSON file of the card."""
+    if path.is_symlink() or path.parent.is_symlink():
+        raise DataError(f"{path}: is behind a link, and links are not followed; make the card again")
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("is no file")  # a pipe would be waited for, forever
         found = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); make the card again") from fault

@@ -46,14 +46,20 @@ class Share:
 
     def _refuse(self, found: Plan) -> None:
         """Licences, then what they want of weights, unless a person vouches for it."""
-        if self.weights and not found.weights:
-            raise DataError(
-                f"{self.folder}: --weights: there are none here; "
-                f"`mergekit-finance card OUT -o {self.folder} --weights` writes them"
-            )
+        if self.weights:
+            self._require_weights(found)
         stops = obstacles(found, self.repo) if not self.checked else []
         if stops:
             raise ModelError(f"not shared: {'; '.join(stops)}. If you have checked that you may: {CHECKED}")
+
+    def _require_weights(self, found: Plan) -> None:
+        """All that the card tells of, and as it tells: scores beside other weights would be false."""
+        again = f"`mergekit-finance card OUT -o {self.folder} --weights` writes them"
+        if found.lost:
+            why = found.left.get(found.lost[0], "gone")
+            raise DataError(f"{self.folder}: --weights: {found.lost[0]} is {why}; {again}")
+        if not found.weights:
+            raise DataError(f"{self.folder}: --weights: there are none of this card here; {again}")
 
 
 def _require_repo(repo: str) -> None:

@@ -162,10 +162,15 @@ def of_merge(found: Iterable[Licence]) -> dict[str, str]:
 
 
 def conflict(found: Iterable[Licence]) -> str | None:
-    """Why no licence satisfies all of these, if so: share-alike beside other terms."""
+    """Why no licence satisfies all of these, if so: share-alike beside terms that it does not carry.
+
+    Creative Commons lets BY-NC be adapted under BY-NC-SA, and BY under BY-SA.
+    """
     strict = {x.id: x for x in found if x.kind not in ("permissive", "unknown")}
-    alike = [x for x in strict.values() if x.alike]
-    if alike and len(strict) > 1:
-        others = ", ".join(sorted(set(strict) - {alike[0].id}))
-        return f"{alike[0].id} wants the merge under itself, which the terms of {others} do not allow"
+    for one in (x for x in strict.values() if x.alike):
+        others = sorted(x.id for x in strict.values() if x.id != one.id and not one.carries(x))
+        if others:
+            return (
+                f"{one.id} wants the merge under itself, which the terms of {', '.join(others)} do not allow"
+            )
     return None

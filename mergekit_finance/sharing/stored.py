@@ -68,12 +68,24 @@ def read_summary(out: Path) -> Mapping[str, Any]:
     _has(path, found, SUMMARY)
     _has(path, found["ship"], SHIP)
     _require_interval(path, found["ship"]["merge_over_single"])
+    if not isinstance(found["ship"].get("clusters", 0), int | float):
+        raise DataError(f"{path}: ship.clusters is no number; run the study again")
     for task in found["tasks"].values():
         _has(path, task, {})
     ship = found["ship"]
     plain.require_names(path, [ship["model"], ship["best_merge"], ship["best_single"], *found["tasks"]])
     plain.require_names(path, plain.strings(found["selected"]))
+    if not all(isinstance(x, int | float) for x in scores_of_base(found).values()):
+        raise DataError(f"{path}: scores of the base are no numbers; run the study again")
     return found
+
+
+def scores_of_base(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """By task; nothing where there are none."""
+    found: Any = summary
+    for key in ("models", "base", "scores"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _require_interval(path: Path, found: list[Any]) -> None:
@@ -97,10 +109,19 @@ def check_scores(path: Path, tasks: list[str]) -> None:
             raise DataError(f"{path}: {task}: columns of different lengths; run the study again")
 
 
+def text(path: Path) -> str:
+    """What a file of the study says. A link may lead to what is nobody's business; a pipe is waited for."""
+    if path.is_symlink():
+        raise DataError(f"{path}: is a link, and links are not followed; run the study again")
+    if path.exists() and not path.is_file():
+        raise OSError("is no file")
+    return path.read_text(encoding="utf-8")
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON object of finite numbers, or one line on why not."""
     try:
-        found = plain.parse(path.read_text(encoding="utf-8"))
+        found = plain.parse(text(path))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); run the study again") from fault
     _has(path, found, {})

@@ -28,7 +28,19 @@ HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_study(tmp_path_factory.mktemp("study"))
+    found = finished_study(tmp_path_factory.mktemp("study"))
+    for path in found.parent.glob("lab/*/LICENSE"):
+        path.unlink()  # no part of a fingerprint: a parent without its licence's text is the harder case
+    return found
+
+
+def elsewhere(out: Path, to: Path, reference: str, now: str) -> Path:
+    """A copy of a study that was run again after a model had moved: its bytes, and so its results, stay."""
+
+    def change(content: dict) -> None:
+        content.update(json.loads(json.dumps(content).replace(f'"{reference}"', f'"{now}"')))
+
+    return changed(out, to, "index.json", change)
 
 
 def body(folder: Path) -> str:
@@ -147,16 +159,18 @@ def test_without_a_point_it_is_the_one_to_ship_or_the_best_merge_with_a_word(
             "model": ship["best_merge"],
             "is_merge": True,
             "merge_over_single": [0.2, 0.1, 0.3],
+            "clusters": 500,
         }
 
     def none(content: dict) -> None:
-        content["ship"] |= {"model": "base", "is_merge": False}
+        content["ship"] |= {"model": "base", "is_merge": False, "clusters": 500}
 
     def unclear(content: dict) -> None:
         content["ship"] |= {
             "model": ship["best_merge"],
             "is_merge": True,
             "merge_over_single": [0.1, -0.1, 0.3],
+            "clusters": 500,
         }
 
     unsure = changed(out, tmp_path / "unsure", "summary.json", unclear)
@@ -194,7 +208,7 @@ def test_nothing_is_clear_on_the_items_that_chose(
 
     def change(content: dict) -> None:
         content["selection"]["split"] = split
-        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3]}
+        ship = {"model": best if is_merge else "base", "merge_over_single": [0.2, 0.1, 0.3], "clusters": 500}
         content["ship"] |= ship | {"is_merge": is_merge}
 
     make(changed(out, tmp_path / "out", "summary.json", change), tmp_path / "card")
@@ -207,13 +221,13 @@ def test_nothing_is_clear_on_the_items_that_chose(
     ("base", "finance", "license_of_merge", "said"),
     [
         ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),
-        ("apache-2.0", "mit", "other", ["MIT licence's text"]),
+        ("apache-2.0", "mit", "other", ["MIT licence's text", "[MIT License](https://opensource.org/license/mit)"]),
         ("llama3", "apache-2.0", "other", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
         ("llama2", "llama2", "other", ["Llama 2 Community License along", "notice"]),
-        ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use"]),
+        ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use", "Name the authors of finance: those of `", "https://creativecommons.org/licenses/by-nc/4.0/"]),
         ("gemma", "gemma", "other", ["Gemma Terms of Use"]),
         ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
-        ("apache-2.0", "my-own", "other", ["**Sharing the weights of this merge is refused**", "which we do not know"]),
+        ("apache-2.0", "my-own", "other", ["**Sharing is refused, with weights or without,**", "which we do not know"]),
         ("apache-2.0", "cc-by-nd-4.0", "other", ["refused", "forbids it"]),
     ],
 )  # fmt: skip
@@ -231,9 +245,7 @@ def test_parents_licences_bring_their_duties(
 def test_licence_texts_beside_a_parent_come_along(out: Path, tmp_path: Path) -> None:
     base = shutil.copytree(out.parent / "lab" / "base", tmp_path / "base")
     (base / "LICENSE").write_text("the text")
-    moved = changed(
-        out, tmp_path / "out", "index.json", lambda c: c["models"]["base"].update(reference=str(base))
-    )
+    moved = elsewhere(out, tmp_path / "out", str(out.parent / "lab" / "base"), str(base))
     make(moved, tmp_path / "card", PAIR)
     assert (tmp_path / "card" / "licences" / "base" / "LICENSE").read_text() == "the text"
     assert "`licences/base/LICENSE`" in body(tmp_path / "card")
@@ -399,9 +411,9 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
         "tasks.json",
         lambda c: c["finance_bench_fpb"].update(text_may_be_shared=False),
     )
-    edited = changed(
-        out, tmp_path / "edited", "index.json", lambda c: c["models"]["base"].update(fingerprint="0")
-    )
+    lab = shutil.copytree(out.parent / "lab" / "base", tmp_path / "edited-base")
+    (lab / "config.json").write_text((lab / "config.json").read_text() + " ")
+    edited = elsewhere(out, tmp_path / "edited", str(out.parent / "lab" / "base"), str(lab))
     card = tmp_path / "card"
     for call, message in [
         (lambda: make(out, card, "stage9"), "no point 'stage9'"),
@@ -416,7 +428,12 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
         with pytest.raises(MergekitFinanceError, match=message) as caught:
             call()
         assert "\n" not in caught.value.message and not card.exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["edited", "full", "spoilt"]  # nothing half-made
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "edited",
+        "edited-base",
+        "full",
+        "spoilt",
+    ]  # nothing half-made
 
 
 def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> None:
@@ -439,6 +456,7 @@ def first(content: dict) -> dict:
 TRAPS = {
     "no ship": ("summary.json", lambda c: c.pop("ship"), "no ship"),
     "ship null": ("summary.json", lambda c: c.update(ship=None), "no ship"),
+    "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "scores of the base"),
     "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "no finite number"),
     "no points": ("index.json", lambda c: c.pop("points"), "no points"),
     "points of another kind": ("index.json", lambda c: c.update(points={}), "no points"),
@@ -496,3 +514,118 @@ def test_samples_want_the_word_true_in_both_files(out: Path, tmp_path: Path) -> 
         folder = changed(out, tmp_path / f"out{i}", name, change)
         with pytest.raises(MergekitFinanceError, match="do not allow"):
             make(folder, tmp_path / "card", PAIR, samples=True)
+
+
+def of_pair(content: dict) -> dict:
+    return next(point for point in content["points"] if point["name"] == PAIR)
+
+
+def swapped(content: dict) -> None:
+    mine, other = of_pair(content), first(content)
+    mine["folder"], other["folder"] = other["folder"], mine["folder"]
+
+
+OTHERS = {
+    "lambda": lambda c: of_pair(c)["recipe"]["parameters"].update({"lambda": 0.9}),
+    "values": lambda c: of_pair(c)["values"].update({"lambda": 0.9}),
+    "weight": lambda c: of_pair(c)["recipe"]["models"][0]["parameters"].update(weight=0.5),
+    "semantics": lambda c: of_pair(c)["recipe"]["parameters"].update(semantics="mergekit"),
+    "a key too many": lambda c: of_pair(c)["recipe"].update(slices=[1]),
+    "a tokenizer": lambda c: of_pair(c)["recipe"].update(tokenizer_source="evil/repo"),
+    "a model": lambda c: of_pair(c)["recipe"]["models"][0].update(model="evil/repo"),
+    "bytes": lambda c: c["models"]["base"].update(fingerprint="0"),
+    "constituents": lambda c: of_pair(c).update(constituents=of_pair(c)["constituents"][:1]),
+    "results": swapped,
+}
+
+
+@pytest.mark.parametrize("told", OTHERS)
+def test_scores_and_recipe_are_of_one_merge(out: Path, tmp_path: Path, told: str) -> None:
+    folder = changed(out, tmp_path / "out", "index.json", OTHERS[told])
+    for older in (False, True):
+        for path in folder.glob("points/*/files.json") if older else ():
+            path.unlink()
+        with pytest.raises(MergekitFinanceError, match="run the study again") as caught:
+            make(folder, tmp_path / "card", PAIR)
+        assert "\n" not in caught.value.message and not (tmp_path / "card").exists()
+
+
+def test_a_recipe_changed_with_its_name_is_still_not_the_measured_one(out: Path, tmp_path: Path) -> None:
+    name = PAIR.replace("lambda1.0", "lambda0.9")
+
+    def change(content: dict) -> None:
+        point = of_pair(content)
+        point["recipe"]["parameters"]["lambda"] = point["values"]["lambda"] = 0.9
+        folder = point["folder"].replace(PAIR, name)
+        (tmp_path / "out" / "points" / point["folder"]).rename(tmp_path / "out" / "points" / folder)
+        point |= {"name": name, "folder": folder}
+
+    folder = changed(out, tmp_path / "out", "index.json", change)
+    with pytest.raises(MergekitFinanceError, match="is not the one that was measured"):
+        make(folder, tmp_path / "card", name)
+
+
+def test_scores_that_were_edited_are_no_scores(out: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(out, tmp_path / "out")
+    (path,) = folder.glob(f"points/{PAIR}-*/scores.json")
+    path.write_text(path.read_text().replace("0.0", "1.0"))
+    with pytest.raises(MergekitFinanceError, match=r"scores.json: is not as the study wrote it"):
+        make(folder, tmp_path / "card", PAIR)
+    (path.parent / "files.json").unlink()  # of a study before there were such sums
+    make(folder, tmp_path / "card", PAIR)
+
+
+@pytest.mark.parametrize("name", ["study.json", "tasks.json", "summary.json", "key.json", "files.json"])
+def test_links_and_pipes_are_one_line(out: Path, tmp_path: Path, name: str) -> None:
+    for kind in ("link", "pipe"):
+        folder = shutil.copytree(out, tmp_path / kind)
+        (path,) = folder.glob(name) if (folder / name).exists() else folder.glob(f"points/{PAIR}-*/{name}")
+        moved = path.rename(tmp_path / f"{kind}.json")
+        path.symlink_to(moved) if kind == "link" else os.mkfifo(path)
+        with pytest.raises(MergekitFinanceError, match="links are not followed|is no file"):
+            make(folder, tmp_path / "card", PAIR)
+
+
+def test_the_base_stands_beside_where_it_is_no_parent(out: Path, tmp_path: Path) -> None:
+    """What is better than both experts may have less than the base had."""
+    make(out, tmp_path / "card", PAIR)
+    row = json.loads((out / "summary.json").read_text())["models"]["base"]["scores"]
+    for task in ("fpb", "retention_arc"):
+        (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith(f"| {task} ")]
+        assert line.split("|")[-3].strip() == f"{100 * row[f'finance_bench_{task}']:.1f}"
+    (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| retention (1)")]
+    assert line.split("|")[-3].strip() == f"{100 * row['finance_bench_retention_arc']:.1f}"
+    assert "over base" in body(tmp_path / "card") and "The base is no parent here" in body(tmp_path / "card")
+    make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
+    assert "over base" not in body(tmp_path / "one")
+
+
+def test_a_grid_of_one_value_has_no_curve(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = pytest.importorskip("mergekit_finance.reporting.figures.curves")
+    make(out, tmp_path / "card", PAIR)
+    assert "![Score against λ or density" in body(tmp_path / "card")
+    monkeypatch.setattr(curves, "swept", lambda stored: False)
+    make(out, tmp_path / "card", PAIR)
+    assert "![Score of every combination" in body(tmp_path / "card")
+
+
+def test_a_merge_that_fails_names_the_recipe(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(configuration: object, folder: str, options: object) -> None:
+        raise RuntimeError(f"{folder}/mergekit_config.yml is of no use")
+
+    monkeypatch.setattr("mergekit.merge.run_merge", fail)
+    with pytest.raises(MergekitFinanceError, match=f"the recipe of {PAIR} is of no use") as caught:
+        make(out, tmp_path / "card", PAIR, weights=True)
+    assert ".card." not in caught.value.message
+
+
+def test_few_items_advise_nothing(out: Path, tmp_path: Path) -> None:
+    ship = json.loads((out / "summary.json").read_text())["ship"]
+    for model in (ship["best_merge"], "base"):
+        change = {"model": model, "is_merge": model != "base", "clusters": 99}
+        folder = changed(out, tmp_path / model, "summary.json", lambda c, new=change: c["ship"].update(new))
+        make(folder, tmp_path / "card")
+        assert "**Too few items to advise** (99 clusters)" in body(tmp_path / "card")
+        assert "advises" not in body(tmp_path / "card")

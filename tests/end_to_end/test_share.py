@@ -32,7 +32,10 @@ WEIGHTS = {
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_study(tmp_path_factory.mktemp("study"))
+    found = finished_study(tmp_path_factory.mktemp("study"))
+    for path in found.parent.glob("lab/*/LICENSE"):
+        path.unlink()  # no part of a fingerprint: a parent without its licence's text is the harder case
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,38 @@ def test_weights_under_apache_want_its_text_and_scores_only_say_so(
     assert "Before its weights" not in share(card, "--dry-run").stdout
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_weights_that_are_not_the_cards_stay(share, card: Path, server: HubServer, name: str) -> None:
+    (card / "LICENSE").write_text("the text of Apache License 2.0")
+    (card / name).write_bytes(b"other weights")
+    refused(share(card, "--weights"), server.hub, f"{name} is changed since the card was made")
+    assert not server.hub.asked
+    done = share(card)
+    assert done.returncode == 0, done.stderr
+    assert set(server.hub.committed) == CARD | {"LICENSE"}
+
+
+def test_shards_of_another_model_stay(share, card: Path, server: HubServer) -> None:
+    (card / "LICENSE").write_text("the text of Apache License 2.0")
+    (card / "model-00001-of-00009.safetensors").write_bytes(b"other weights")
+    assert share(card, "--weights").returncode == 0
+    assert set(server.hub.committed) == CARD | WEIGHTS | {"LICENSE"}
+
+
+@pytest.mark.parametrize("name", ["summary.json", "parents.json", "files.json"])
+def test_pipes_and_links_of_a_card_are_one_line(
+    share, card: Path, server: HubServer, tmp_path: Path, name: str
+) -> None:
+    moved = shutil.move(card / "results", tmp_path / "results")
+    (card / "results").symlink_to(moved)
+    refused(share(card), server.hub, "links are not followed")
+    (card / "results").unlink()
+    shutil.copytree(moved, card / "results")
+    (card / "results" / name).unlink()
+    os.mkfifo(card / "results" / name)
+    refused(share(card), server.hub, "no card here" if name == "files.json" else "is no file")
+
+
 def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: HubServer) -> None:
     (card / ".env").write_text("SECRET=1")
     done = share(card, "--dry-run", HF_TOKEN="")
@@ -150,7 +185,8 @@ def test_a_restrictive_licence_in_a_list_stops_it(
     (lab / "finance" / "README.md").write_text("---\nlicense: [apache-2.0, cc-by-nd-4.0]\n---\n")
 
     def moved(content: dict) -> None:
-        content["models"]["finance"]["reference"] = str(lab / "finance")
+        old, new = (f'"{folder / "finance"}"' for folder in (out.parent / "lab", lab))
+        content.update(json.loads(json.dumps(content).replace(old, new)))
 
     make(changed(out, tmp_path / "out", "index.json", moved), tmp_path / "card", PAIR)
     refused(share(tmp_path / "card"), server.hub, "cc-by-nd-4.0, the licence of finance")
@@ -226,7 +262,7 @@ def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer,
         refused(share(card, "--dry-run", repo=repo), server.hub, "the Hub takes no such name")
     refused(share(tmp_path), server.hub, "no card here")
     (card / "model.safetensors").unlink()
-    refused(share(card, "--weights"), server.hub, "--weights: there are none")
+    refused(share(card, "--weights"), server.hub, "--weights: model.safetensors is gone")
     (card / "results" / "parents.json").write_text("[]")
     refused(share(card), server.hub, "make the card again")
     assert not server.hub.asked and "HF_HUB_OFFLINE" in os.environ

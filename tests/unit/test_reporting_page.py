@@ -428,6 +428,27 @@ def test_an_older_summary_without_split_still_splits(tmp_path):
     assert not load(out).splits and "reported items themselves" in page_of(out)
 
 
+def test_few_items_advise_nothing(tmp_path):
+    out = study(tmp_path / "out")
+    ship = {"merge_over_single": [0.03, 0.01, 0.05]}
+    for clusters, kicker in ((99, "Too few items to advise"), (100, "What to ship")):
+        damage(out, "summary.json", lambda s, n=clusters: s["ship"].update(ship, clusters=n))
+        page = page_of(out)
+        assert f'<p class="kicker">{kicker}</p>' in page
+        assert ("<strong>(ship)</strong>" in page) is (clusters == 100)
+    damage(out, "summary.json", lambda s: s["ship"].update(clusters="many"))
+    assert report(out).exit_code == 1
+
+
+def test_names_of_any_length_are_broken_where_they_are_shown(tmp_path):
+    style = page_of(study(tmp_path / "out")).split("<style>")[1].split("</style>")[0]
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL))
+    broken = {
+        s.strip() for names, rule in rules if "overflow-wrap: anywhere" in rule for s in names.split(",")
+    }
+    assert {"h1", "h2", "h3", "h4", "p", "li", "dt", "dd", "figcaption", "label"} <= broken
+
+
 @pytest.mark.parametrize(
     ("split", "is_merge", "kicker", "look"),
     [

@@ -1,11 +1,13 @@
 """What licences want of a merge, and which files may leave the house."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from mergekit_finance import models
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.plain import is_folder, is_name, line, parse
@@ -44,6 +46,8 @@ def test_every_known_licence_but_cc0_has_duties_and_a_link() -> None:
         (["mit", "cc0-1.0"], {"license": "mit"}),
         (["cc-by-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-4.0"}),
         (["cc-by-sa-4.0", "apache-2.0"], {"license": "cc-by-sa-4.0"}),
+        (["cc-by-nc-sa-4.0", "cc-by-nc-4.0"], {"license": "cc-by-nc-sa-4.0"}),
+        (["cc-by-sa-4.0", "cc-by-4.0"], {"license": "cc-by-sa-4.0"}),
         ([], {"license": "unknown"}),
         (["apache-2.0", "mit"], {"license": "other", "license_name": "apache-2.0-and-mit", "license_link": "README.md#licences-and-duties"}),
         (["cc-by-4.0", "apache-2.0"], {"license": "other", "license_name": "apache-2.0-and-cc-by-4.0", "license_link": "README.md#licences-and-duties"}),
@@ -93,11 +97,20 @@ def test_share_alike_does_not_go_with_other_terms() -> None:
     assert "cc-by-sa-4.0 wants the merge under itself" in str(
         conflict(map(licence, ["cc-by-sa-4.0", "llama3"]))
     )
+    for fits in (["cc-by-nc-sa-4.0", "cc-by-nc-4.0"], ["cc-by-sa-4.0", "cc-by-4.0"]):
+        assert conflict(map(licence, fits)) is None
+    for apart in (["cc-by-sa-4.0", "cc-by-nc-4.0"], ["cc-by-nc-sa-4.0", "cc-by-sa-4.0"]):
+        assert conflict(map(licence, apart))
     pair = [
         Parent("base", "a/b", "0", claims={"x": "cc-by-sa-4.0"}),
         Parent("x", "a/c", "0", claims={"x": "llama3"}),
     ]
     assert len(obstacles(pair)) == 1
+
+
+def test_no_one_licence_is_named_where_none_satisfies_all() -> None:
+    for found in combinations(KNOWN.values(), 3):
+        assert not conflict(found) or of_merge(found)["license"] == "other", found
 
 
 def test_a_parent_that_nobody_names_a_licence_for_stops_sharing() -> None:
@@ -139,10 +152,13 @@ def test_which_files_go_though_the_manifest_names_all(tmp_path: Path, name: str,
     assert found.startswith(reason) if reason else found == ""
 
 
-@pytest.mark.parametrize("name", ["figures/a.png", "licences/base/LICENSE", "results/samples_a.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["figures/a.png", "licences/base/LICENSE", "results/samples_a.jsonl", "model.safetensors", "config.json"],
+)
 def test_what_card_did_not_write_so_stays(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
     assert files._reason(path, name, True, True, {}) == "not a file of the card"
     assert files._reason(path, name, True, True, {name: "0"}) == "changed since the card was made"
@@ -192,6 +208,17 @@ def test_in_the_hubs_cache_links_lead_into_its_blobs_only(
 def test_what_a_models_card_claims_is_never_dropped(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert parents._on_card(str(tmp_path)) == claims
+
+
+def test_licence_texts_are_no_part_of_a_models_fingerprint(tmp_path: Path) -> None:
+    """Or whoever adds the text that a licence wants would lose the study of the model."""
+    (tmp_path / "config.json").write_text("{}")
+    before = models.folder_fingerprint(tmp_path)
+    for name in ("LICENSE", "Licence.txt", "COPYING", "NOTICE", "USE_POLICY.html", "LICENSE-APACHE-2.0"):
+        (tmp_path / name).write_text("the text")
+        assert models.folder_fingerprint(tmp_path) == before
+    (tmp_path / "license_head.safetensors").write_text("weights")
+    assert models.folder_fingerprint(tmp_path) != before
 
 
 def test_a_manifest_takes_nothing_away_outside_the_folder(tmp_path: Path) -> None:
@@ -295,13 +322,16 @@ def test_one_task_and_one_merge_are_singular() -> None:
 def test_versions_of_a_key_are_no_command() -> None:
     versions = {
         "torch": "2.6.0+cu124",
-        "numpy": "1!2.0-rc1",
-        "a": "1; rm -rf ~",
-        "b": "1\n```",
-        "c": "$(x)",
+        "mergekit": "1!2.0-rc1",
+        "lm-eval": "1; rm -rf ~",
+        "datasets": "1\n```",
+        "tokenizers": "$(x)",
         "--d": "1",
+        "evil": "1.0",
     }
-    assert list(body._packages(versions)) == ["torch==2.6.0", "numpy==1!2.0-rc1", "a", "b", "c"]
+    assert list(body._packages(versions)) == [
+        "torch==2.6.0", "mergekit==1!2.0-rc1", "lm-eval", "datasets", "tokenizers",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
