@@ -42,8 +42,9 @@ def card(
     from mergekit_finance.sharing.parents import obstacles
 
     made = cards.make(out, folder, point, _pairs(hub_ids), weights, samples, trust_remote_code)
-    if not made.summary["ship"]["is_merge"]:
-        click.echo(f"The study advises to ship no merge: {made.summary['ship']['model']} is best.", err=True)
+    ship = made.summary["ship"]
+    if not ship["is_merge"] and ship.get("clusters", 100) >= 100:
+        click.echo(f"The study advises to ship no merge: {ship['model']} is best.", err=True)
     for line in obstacles(made.parents):
         click.echo(f"Not to be shared as it is: {line}", err=True)
     if told := told_paths(folder):
