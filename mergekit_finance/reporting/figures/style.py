@@ -61,7 +61,7 @@ class Drawn:
         if not self.shaded:
             image = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         stream = io.BytesIO()
-        image.save(stream, format="png", optimize=self.shaded, dpi=(DPI, DPI))
+        image.save(stream, format="png", dpi=(DPI, DPI))
         return stream.getvalue()
 
     def svg(self) -> bytes:
