@@ -137,7 +137,8 @@ def test_what_is_written_on_a_dark_cell_is_white():
     from matplotlib.colors import Normalize
 
     norm = Normalize(-50, 50)
-    found = {value: heatmaps._readable(value, norm) for value in (-55, -40, -10, 0, 10, 45)}
+    values = (-55, -40, -10, 0, 10, 45)
+    found = dict(zip(values, heatmaps._readable(np.array(values, dtype=float), norm), strict=True))
     assert [value for value, colour in found.items() if colour == "white"] == [-55, -40, 45]
 
 

@@ -77,19 +77,20 @@ def _panel(axes: Axes, stored: Stored, columns: list[str], cells: np.ndarray, no
 
 def _numbers(axes: Axes, cells: np.ndarray, norm: Normalize) -> None:
     """What is in the cells, and a frame where the interval is on one side of nothing."""
+    inks = _readable(100 * cells[..., 0], norm)
     for (y, x), value in np.ndenumerate(100 * cells[..., 0]):
-        axes.text(x, y, _signed(value), ha="center", va="center", fontsize=6.8, color=_readable(value, norm))
+        axes.text(x, y, _signed(value), ha="center", va="center", fontsize=6.8, color=inks[y, x])
     clear = np.argwhere((cells[..., 1] > 0) | (cells[..., 2] < 0))
     frames = [Rectangle((x - 0.38, y - 0.36), 0.76, 0.72) for y, x in clear]
-    colours = [_readable(100 * cells[y, x, 0], norm) for y, x in clear]
+    colours = [inks[y, x] for y, x in clear]
     axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=colours, lw=1.1, zorder=3))
 
 
-def _readable(value: float, norm: Normalize) -> str:
-    """White or ink on a cell, whichever stands out more: by the cell's luminance, as WCAG counts it."""
-    channels = np.array(colormaps[SHADES](norm(value))[:3])
+def _readable(values: np.ndarray, norm: Normalize) -> np.ndarray:
+    """White or ink on each cell, whichever stands out more: by the cell's luminance, as WCAG counts it."""
+    channels = colormaps[SHADES](norm(values))[..., :3]
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.18 else INK
+    return np.where(linear @ np.array([0.2126, 0.7152, 0.0722]) < 0.18, "white", INK)
 
 
 def _signed(value: float) -> str:
