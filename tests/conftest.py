@@ -13,6 +13,8 @@ REAL_ROWS = ROOT.parent / "shared" / "datasets"
 # Offline always: a test that reaches for the Hub must fail at once, not hang.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core: more threads wait for each other in a loop
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("FINANCE_BENCH_DATA", None)
 
 

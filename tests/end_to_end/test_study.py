@@ -559,7 +559,6 @@ def refused(models, out, kind, message, device="cpu", **changes):
     ("kind", "message", "changes"),
     [
         (ModelError, "no-such", {"base": "./no-such/model"}),
-        (DataError, "unknown task 'finance_bench_fpd'. did you mean 'finance_bench_fpb'", {"tasks": ["finance_bench_fpd"]}),
         (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
