@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -192,13 +192,13 @@ def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
                 yield name, list(part.get_shape()), str(part.get_dtype())
 
 
-def unlike(references: Sequence[str], trust_remote_code: bool = False) -> list[str]:
-    """What lets models be merged, but hardly as meant, in a line each: other positions, other token ids."""
-    from mergekit_finance.merging import load_tokenizer
+def unlike(ids: Mapping[str, Mapping[str, int]], trust_remote_code: bool = False) -> list[str]:
+    """What lets models be merged, but hardly as meant, in a line each: other positions, other token ids.
 
-    base, *others = references
-    rope = {r: _rope(config(r, trust_remote_code)) for r in references}
-    ids = {r: load_tokenizer(r, trust_remote_code).get_vocab() for r in references}
+    ids: each model's tokens and their ids, the base first.
+    """
+    base, *others = ids
+    rope = {r: _rope(config(r, trust_remote_code)) for r in ids}
     found = []
     for other in others:
         if rope[other] != rope[base]:

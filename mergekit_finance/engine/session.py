@@ -197,9 +197,8 @@ class MergeSession:
         from mergekit_finance.merge_methods.parameters import Call
 
         for held in self._filled():
-            call = Call.of(
-                held.group, settings(held)
-            )  # where it lies: a streamed tensor need not travel again
+            # Where it lies: a streamed tensor need not travel again.
+            call = Call.of(held.group, settings(held))
             if held.target is not None and call.may_overflow(held.dtype):
                 finite(held.name, held.target.data)
 

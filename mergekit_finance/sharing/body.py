@@ -87,9 +87,8 @@ def _standing(choice: Choice) -> str:
     if (clusters := choice.summary["ship"].get("clusters", LEAST)) < LEAST:
         return f"**Too few items to advise** ({clusters} clusters): {_chosen(choice)}."
     ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
-    unsure = (
-        not ship["is_merge"] and choice.splits and gap == "above"
-    )  # one half of the items against the other
+    # One half of the items against the other.
+    unsure = not ship["is_merge"] and choice.splits and gap == "above"
     if choice.shipped and gap == "above":
         return f"The study advises to ship this point: it is {_compared(choice)}."
     if choice.shipped:

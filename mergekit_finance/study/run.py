@@ -82,11 +82,12 @@ class StudyRun:
         models.check_fit(
             self.references, self.where, vocabulary=True, trust_remote_code=self.trust_remote_code
         )
+        ids = {}
         for reference in self.references:
             models.check_files(reference)
-            merging.load_tokenizer(reference, self.trust_remote_code)
+            ids[reference] = merging.load_tokenizer(reference, self.trust_remote_code).get_vocab()
         models.check_tensors(self.references, self.where)
-        for warning in models.unlike(self.references, self.trust_remote_code):
+        for warning in models.unlike(ids, self.trust_remote_code):
             self.say(f"warning: {warning}")
         if not self.worker.harness.leaves:
             raise RecipeError(f"{self.where}: no tasks to evaluate")
