@@ -14,6 +14,7 @@ def main() -> None:
     \b
     mergekit-finance demo                      the whole path on tiny models, offline
     mergekit-finance run recipe.yml -o out     merge, evaluate, print Gain and Outperform Gap
+    mergekit-finance study study.yml -o out    the three-stage study: sweep, select, decide
     mergekit-finance report out                figures and one page from a study's results
     mergekit-finance card out -o card          a point as a model card, ready for the Hub
     mergekit-finance share card --repo me/it   send it there; --dry-run lists what would go
