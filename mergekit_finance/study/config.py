@@ -289,7 +289,8 @@ def load(path: Path | str) -> Study:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Unique)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such study; `mergekit-finance recipes copy lab/study.yml .` gives one") from None
+        copy = "`mergekit-finance recipes copy lab/study.yml .` gives one"
+        raise RecipeError(f"{path}: no such study; {copy}") from None
     except (OSError, UnicodeDecodeError) as fault:
         raise RecipeError(f"{path}: cannot be read as text ({fault})") from fault
     except yaml.YAMLError as fault:
