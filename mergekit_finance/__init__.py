@@ -16,8 +16,8 @@ __all__ = ["MergekitFinanceError", "__version__", "hookimpl", "register"]
 
 _HOME = {
     "MergekitFinanceError": "mergekit_finance.errors",
-    "hookimpl": "mergekit_finance.hookspecs",
-    "register": "mergekit_finance.integration",
+    "hookimpl": "mergekit_finance.plugins.hookspecs",
+    "register": "mergekit_finance.registration",
 }
 
 

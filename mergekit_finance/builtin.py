@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergekit_finance.hookspecs import hookimpl
-from mergekit_finance.paths import bundled
+from mergekit_finance.files import bundled
+from mergekit_finance.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from mergekit.merge_methods import MergeMethod
 
     from mergekit_finance.data.registry import Dataset
-    from mergekit_finance.families import Family
-    from mergekit_finance.report import Section
+    from mergekit_finance.recipe.families import Family
+    from mergekit_finance.report.console import Section
 
 
 @hookimpl
@@ -36,13 +36,13 @@ def finance_datasets() -> "Sequence[Dataset]":
 
 @hookimpl
 def finance_families() -> "Sequence[Family]":
-    from mergekit_finance.families import builtin_families
+    from mergekit_finance.recipe.families import builtin_families
 
     return builtin_families()
 
 
 @hookimpl
 def finance_report_sections() -> "Sequence[Section]":
-    from mergekit_finance.report import builtin_sections
+    from mergekit_finance.report.console import builtin_sections
 
     return builtin_sections()

@@ -37,9 +37,9 @@ def card(
     trust_remote_code: bool,
 ) -> None:
     """Write a model card, recipe and results of one point of the study in OUT, ready for the Hub."""
-    from mergekit_finance.sharing import card as cards
-    from mergekit_finance.sharing.files import told_paths
-    from mergekit_finance.sharing.parents import obstacles
+    from mergekit_finance.share import card as cards
+    from mergekit_finance.share.manifest import told_paths
+    from mergekit_finance.share.parents import obstacles
 
     made = cards.make(out, folder, point, _pairs(hub_ids), weights, samples, trust_remote_code)
     ship = made.summary["ship"]
@@ -53,7 +53,7 @@ def card(
 
 
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    from mergekit_finance.sharing.parents import is_hub_id
+    from mergekit_finance.share.parents import is_hub_id
 
     found = {}
     for text in given:

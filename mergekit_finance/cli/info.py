@@ -11,7 +11,7 @@ import click
 )
 def tasks(path: bool) -> None:
     """The lm-eval tasks of this package, or the folder they are in."""
-    from mergekit_finance.paths import bundled
+    from mergekit_finance.files import bundled
 
     folder = bundled("lm_eval_tasks")
     if path:
@@ -26,7 +26,7 @@ def plugins() -> None:
     """Plugins that were found, the hooks each uses, and what went wrong with those left out."""
     import warnings
 
-    from mergekit_finance.plugins import manager
+    from mergekit_finance.plugins.manager import manager
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fault is in the list below

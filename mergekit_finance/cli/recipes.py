@@ -34,7 +34,7 @@ Examples:
 @click.option("--family", help="Only the recipes of one family of models.")
 def listed(family: str | None = None) -> None:
     """Names of the bundled recipes and what each merges."""
-    from mergekit_finance import recipes_bundled
+    from mergekit_finance.recipe import library as recipes_bundled
 
     for name in recipes_bundled.names(family):
         click.echo(f"{name:52} {recipes_bundled.described(name)}")
@@ -50,7 +50,7 @@ Examples:
 @click.argument("name")
 def show(name: str) -> None:
     """Print a recipe (or the names in a family)."""
-    from mergekit_finance import recipes_bundled
+    from mergekit_finance.recipe import library as recipes_bundled
 
     path = recipes_bundled.find(name)
     if path.is_dir():
@@ -72,7 +72,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy a recipe, or a whole family with its study.yml, to DEST (default: here)."""
-    from mergekit_finance import recipes_bundled
+    from mergekit_finance.recipe import library as recipes_bundled
 
     for place in recipes_bundled.copy(name, dest, force):
         click.echo(place)
@@ -97,7 +97,7 @@ def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
 
     The comments at the top of STUDY.YML go into every recipe.
     """
-    from mergekit_finance import recipes_export
+    from mergekit_finance.study import export as recipes_export
 
     made = recipes_export.write(recipes_export.export(study, start), out or study.parent, force)
     click.echo(f"{len(made)} recipes in {out or study.parent}")

@@ -25,7 +25,7 @@ def report(out: Path, with_text: bool, show: bool) -> None:
     The page is one file that opens offline. Prompts and answers are in it only where the dataset's licence
     lets them be shared; elsewhere it says which items were right.
     """
-    from mergekit_finance.reporting.writing import PAGE, build
+    from mergekit_finance.report.writing import PAGE, build
 
     written = build(out, with_text)
     page = out / PAGE

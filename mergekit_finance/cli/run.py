@@ -66,9 +66,9 @@ def run(
 
     What is stored in the output folder already is not evaluated again.
     """
-    from mergekit_finance import recipe as recipes
-    from mergekit_finance.evaluation import Harness
-    from mergekit_finance.run import DEFAULT_TASKS, Run
+    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.recipe import load as recipes
+    from mergekit_finance.study.single import DEFAULT_TASKS, Run
 
     _check_device(device)
     checked = recipes.load(recipe)
@@ -102,8 +102,8 @@ Examples:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """The three-stage study on four tiny trained models: merge, evaluate, decide, and draw. Offline."""
+    from mergekit_finance.cli.demo import demo as make
     from mergekit_finance.cli.study import told
-    from mergekit_finance.demo import demo as make
 
     try:
         found = make(out, full, limit, workers, lambda text: click.echo(text, err=True))
@@ -140,7 +140,7 @@ def _batch(text: str) -> int | str:
 
 
 def _show(result: dict[str, Any], out: Path) -> None:
-    from mergekit_finance.report import render
+    from mergekit_finance.report.console import render
 
     click.echo(
         f"\n{render(result)}\n\n"

@@ -25,7 +25,7 @@ def share(folder: Path, repo: str, dry_run: bool, weights: bool, private: bool, 
     Weights go only with --weights, and with the licence texts that they must carry. Refused where a parent's
     licence forbids sharing or is unknown. Text of datasets never goes out unless every dataset allows it.
     """
-    from mergekit_finance.sharing.hub import Share
+    from mergekit_finance.share.hub import Share
 
     address = Share(folder, repo, weights, private, checked, click.echo)(dry_run)
     click.echo(f"Shared: {address}" if address else "Dry run: nothing was sent.")

@@ -66,7 +66,7 @@ def _options(command: Any) -> Any:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
-    from mergekit_finance.study.planning import fit
+    from mergekit_finance.study.cost import fit
 
     made = _made(file, out, **asked)
     try:
@@ -82,7 +82,7 @@ def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
 
 def told(found: Any) -> str:
     """The verdict, wrapped where a person reads it and in whole sentences where a program does."""
-    from mergekit_finance.study import verdict
+    from mergekit_finance.study.analysis import verdict
 
     columns = shutil.get_terminal_size().columns
     return verdict.text(found, max(60, min(columns, WIDEST)) if sys.stdout.isatty() else None)
@@ -99,7 +99,7 @@ def told(found: Any) -> str:
 @click.option("--no-sample", is_flag=True, help="Points and disk only: no timed sample, no hours.")
 def plan(file: Path, out: Path | None, budget: float | None, no_sample: bool, **asked: Any) -> None:
     """Points, disk, and hours by a timed sample, before anything runs."""
-    from mergekit_finance.study import planning
+    from mergekit_finance.study import cost as planning
 
     with TemporaryDirectory() as nothing:
         made = _made(file, out or Path(nothing), **asked)

@@ -62,7 +62,9 @@ def _refuse_misspelt(others: Iterable[str]) -> None:
 
 def _merged(recipe: str | None, others: Mapping[str, Any]) -> Any:
     """The tokenizer of the merge that `--model mergekit` made of these arguments; None before it is made."""
-    live = sys.modules.get("mergekit_finance.lm_eval_model")  # where it was made; not imported for less
+    live = sys.modules.get(
+        "mergekit_finance.evaluation.mergekit_lm"
+    )  # not imported here
     return live.TOKENIZERS.get(live.label({"recipe": recipe, **others})) if live and recipe else None
 
 
@@ -70,7 +72,7 @@ def _with_option_tokens(rows: list[Row], tokenizer: Any) -> list[Row]:
     """Each row with the number of tokens of its options, as they follow the prompt's last word. `tokenizer`
     may be a model's name: where that cannot be loaded, the model will say so, and acc_token is left out."""
     if isinstance(tokenizer, str):
-        from mergekit_finance.merging import load_tokenizer
+        from mergekit_finance.merging.in_memory import load_tokenizer
 
         try:
             tokenizer = load_tokenizer(tokenizer)

@@ -92,7 +92,7 @@ def builtin_datasets() -> tuple[Dataset, ...]:
 
 def datasets() -> dict[str, Dataset]:
     """Every plugin's datasets by name; the first of a name wins."""
-    from mergekit_finance.plugins import manager
+    from mergekit_finance.plugins.manager import manager
 
     found: dict[str, Dataset] = {}
     for dataset in manager().collect("finance_datasets"):

@@ -27,7 +27,7 @@ def needed(seeds: int) -> int:
 
 def findings(studies: Sequence[Summary]) -> list[dict[str, Any]]:
     """One row per combination; the first study is the one that is tested."""
-    from mergekit_finance.study.statistics.multiplicity import holm
+    from mergekit_finance.statistics.multiplicity import holm
 
     first = {name: _named(studies[0], name) for name in studies[0]["combinations"]}
     adjusted = holm({name: row["p_over_all_parents"] for name, row in first.items()})
@@ -75,8 +75,8 @@ def word(stage: int, difference: Sequence[float], p: float, seeds: Sequence[floa
 def pooled(studies: Sequence[Summary]) -> list[dict[str, Any]]:
     """Each predictor with each outcome over all combinations of all seeds: n grows, but the rows of one seed
     share their models, so p describes."""
-    from mergekit_finance.study.predictors import OUTCOMES, PREDICTORS
-    from mergekit_finance.study.statistics.correlation import spearman
+    from mergekit_finance.statistics.correlation import spearman
+    from mergekit_finance.study.analysis.predictors import OUTCOMES, PREDICTORS
 
     rows = [row for study in studies for row in study["similarity"]["combinations"]]
     found = []

@@ -12,7 +12,8 @@ from mergekit_finance.lab import ROLES, rows
 from mergekit_finance.lab.draw import Item
 from mergekit_finance.lab.prompts import PROMPTS, prompt
 from mergekit_finance.lab.world import number_of
-from mergekit_finance.tasks import aggregate, scoring
+from mergekit_finance.scoring import aggregate
+from mergekit_finance.scoring import metrics as scoring
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast

@@ -28,7 +28,7 @@ def profile(
     folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES, tasks: Sequence[str] = tuple(PROMPTS)
 ) -> Table:
     """Per task and role: score, and its share of the range above chance with a 95 % interval."""
-    from mergekit_finance.evaluation import Harness
+    from mergekit_finance.evaluation.harness import Harness
 
     metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
     harness = Harness([PREFIX + task for task in tasks], limit, batch_size=32, metadata=metadata)

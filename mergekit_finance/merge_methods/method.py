@@ -18,9 +18,9 @@ from mergekit.merge_methods.base import (
 )
 
 from mergekit_finance.engine import blocks, fused
-from mergekit_finance.merge_methods import kernels
+from mergekit_finance.engine import reference as kernels
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, specs
-from mergekit_finance.merging import finite
+from mergekit_finance.merging.in_memory import finite
 
 LARGE = 1 << 15  # elements; below, a block costs more than it saves
 SEQUENTIAL = 4  # rows that torch.sum(dim=0) adds from first to last in every column; more in other orders

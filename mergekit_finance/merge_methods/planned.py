@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.merge_methods.input_checks import Tensors, refuse_shapes
-from mergekit_finance.models import check_files
+from mergekit_finance.models.checks import check_files
 
 
 @dataclass(frozen=True)

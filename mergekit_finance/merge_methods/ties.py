@@ -19,10 +19,10 @@ first, where mergekit's own choice is arbitrary.
 
 import torch
 
-from mergekit_finance.engine import ranking
+from mergekit_finance.engine import ranking, select
+from mergekit_finance.engine import reference as kernels
 from mergekit_finance.engine.blocks import Cut, Elected, Rule, Term
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.merge_methods import kernels, select
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, sign, stacked
 from mergekit_finance.merge_methods.parameters import Call, Expert
 

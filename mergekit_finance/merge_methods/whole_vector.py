@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from mergekit_finance.engine import blocks, ranking
+from mergekit_finance.engine import blocks, ranking, select
+from mergekit_finance.engine import reference as kernels
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.merge_methods import kernels, select
 from mergekit_finance.merge_methods.parameters import Call
 from mergekit_finance.merge_methods.planned import Gathered, PlannedInputs
 

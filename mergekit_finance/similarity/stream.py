@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mergekit_finance import models
 from mergekit_finance.errors import ModelError
+from mergekit_finance.models import checks as models
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

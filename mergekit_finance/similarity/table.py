@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mergekit_finance import models
 from mergekit_finance.errors import ModelError
+from mergekit_finance.models import checks as models
 from mergekit_finance.similarity.measures import BINS, Accumulator, Sums
 
 FORMAT = 1

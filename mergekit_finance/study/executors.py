@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError
-from mergekit_finance.study import work
-from mergekit_finance.study.work import Job, Worker
+from mergekit_finance.study import worker as work
+from mergekit_finance.study.worker import Job, Worker
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

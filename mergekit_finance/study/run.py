@@ -10,12 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance import merging, models
 from mergekit_finance.errors import DataError, RecipeError
-from mergekit_finance.study import executors, loading, tasks, work
+from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.models import checks as models
+from mergekit_finance.study import executors, tasks
+from mergekit_finance.study import results as loading
+from mergekit_finance.study import worker as work
 from mergekit_finance.study.config import Study, dump
-from mergekit_finance.study.loading import Loaded
 from mergekit_finance.study.points import Combination, Point, Source, groups, points
+from mergekit_finance.study.results import Loaded
 from mergekit_finance.study.store import Store, digest, room, write_json
 
 FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
@@ -37,7 +40,7 @@ class StudyRun:
 
     def __call__(self) -> dict[str, Any]:
         """Run what is not stored, decide, write summary.json, return it."""
-        from mergekit_finance.study.analysis import answer
+        from mergekit_finance.study.analysis.summary import answer
 
         self.prepare()
         started = time.monotonic()
@@ -73,7 +76,7 @@ class StudyRun:
 
     def check(self) -> None:
         """Models, files, tokenizers, device, tasks, output folder: one line for what is wrong."""
-        from mergekit_finance.run import _refuse_twins, _refuse_unwritable
+        from mergekit_finance.study.single import _refuse_twins, _refuse_unwritable
 
         for reference in self.references:
             models.check_reference(reference, self.where)
@@ -210,7 +213,7 @@ class StudyRun:
 
     def _select(self, found: Sequence[Point]) -> dict[Combination, Source]:
         """The selected model of each combination, written as a checkpoint that the next stage merges."""
-        from mergekit_finance.study.analysis import chosen_points
+        from mergekit_finance.study.analysis.summary import chosen_points
 
         best = chosen_points(self._loaded(found))
         by_name = {p.name: p for p in found}
@@ -272,7 +275,7 @@ def _reference(place: Path) -> str:
 def _materialize(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
     from mergekit.options import MergeOptions
 
-    from mergekit_finance.lm_eval_model import check_mapping
+    from mergekit_finance.evaluation.mergekit_lm import check_mapping
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
     options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation import _write as write_host_files
+from mergekit_finance.evaluation.harness import _write as write_host_files
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.evaluation import Harness
+from mergekit_finance.evaluation.harness import Harness
 from mergekit_finance.study.config import SKILLS, Study
 from mergekit_finance.study.split import sides
 
@@ -126,7 +126,7 @@ def _dataset(name: str, task: Any) -> str:
 
 def _aggregation(function: Any) -> str:
     """By its name: `statistics.totals` finds it again without the task."""
-    from mergekit_finance.study.statistics.totals import known_name
+    from mergekit_finance.statistics.totals import known_name
 
     return known_name(function) or f"{function.__module__}:{function.__qualname__}"
 

@@ -41,7 +41,7 @@ if importlib.util.find_spec("click") is None:  # errors.py derives from it, for 
 from mergekit_finance.engine import blocks, fused, ranking, select  # noqa: E402
 from mergekit_finance.engine.blocks import Cut, Elected, Mask, Rule, Term  # noqa: E402
 from mergekit_finance.engine.masks import keep_mask, mask_key  # noqa: E402
-from mergekit_finance.engine.session import Held, place  # noqa: E402
+from mergekit_finance.merging.session import Held, place  # noqa: E402
 from mergekit_finance.similarity import table  # noqa: E402
 from mergekit_finance.similarity.measures import Accumulator  # noqa: E402
 

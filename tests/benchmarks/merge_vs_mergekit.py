@@ -31,7 +31,7 @@ def make_models(folder: Path) -> None:
     """base, a and b: the experts differ from the base by noise of a fortieth of its size."""
     import torch
 
-    from mergekit_finance.merge_methods.compare import llama_config, llama_shapes, write_model
+    from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
     from mergekit_finance.tiny import corpus, make_tokenizer
 
     if all((folder / name / "model.safetensors").is_file() for name in MODELS):

@@ -26,7 +26,8 @@ OPERATORS = {"cpt_task_arithmetic": "task_arithmetic", "cpt_ties": "ties"}
 def sweep() -> None:
     """In a process of its own, in the models' folder: prints seconds of opening and of the points."""
     import mergekit_finance.engine.opening  # noqa: F401  everything imported before the clock starts
-    from mergekit_finance.engine.session import MergeSession
+
+    from mergekit_finance.merging.session import MergeSession
 
     for method in OPERATORS:
         start = time.perf_counter()

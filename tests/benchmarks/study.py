@@ -22,7 +22,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import study_helpers as helpers
+from helpers import study as helpers
 
 SMALL = {"task_arithmetic": {"lambda": [0.4, 0.6, 0.8]}, "ties": {"density": [0.2, 0.4, 0.6]}}
 BAR = 0.05
@@ -43,7 +43,7 @@ def main() -> None:
 
 def prepared(folder: Path, asked: argparse.Namespace) -> tuple[list[str], Path]:
     """The lab, a study of it, and the command that runs it."""
-    from mergekit_finance.demo import study_of
+    from mergekit_finance.cli.demo import study_of
     from mergekit_finance.lab.export import export
     from mergekit_finance.study.config import dump
 

@@ -9,7 +9,7 @@ import time
 
 from lm_eval.tasks import TaskManager
 
-from mergekit_finance import integration
+from mergekit_finance import registration as integration
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 BAR = 150

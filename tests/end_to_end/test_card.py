@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.share import changed, finished_study, licensed
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from sharing_helpers import changed, finished_study, licensed
 
-from mergekit_finance import integration
+from mergekit_finance import registration as integration
 from mergekit_finance.errors import MergekitFinanceError
-from mergekit_finance.recipe import load
-from mergekit_finance.sharing.card import make
+from mergekit_finance.recipe.load import load
+from mergekit_finance.share.card import make
 from mergekit_finance.study.config import load as load_study
 
 integration.register()
@@ -285,9 +285,9 @@ def test_without_a_report_the_two_figures_are_drawn_now(out: Path, tmp_path: Pat
 def test_without_matplotlib_the_card_says_so(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [n for n in sys.modules if n.startswith("mergekit_finance.reporting")]:
+    for name in [n for n in sys.modules if n.startswith("mergekit_finance.report")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "mergekit_finance.reporting", None)
+    monkeypatch.setitem(sys.modules, "mergekit_finance.report", None)
     make(out, tmp_path / "card", PAIR)
     assert not list((tmp_path / "card").rglob("*.png")) and "matplotlib was missing" in body(
         tmp_path / "card"
@@ -601,7 +601,7 @@ def test_the_base_stands_beside_where_it_is_no_parent(out: Path, tmp_path: Path)
 
 
 def test_a_grid_of_one_value_has_no_curve(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    curves = pytest.importorskip("mergekit_finance.reporting.figures.curves")
+    curves = pytest.importorskip("mergekit_finance.report.figures.curves")
     make(out, tmp_path / "card", PAIR)
     assert "![Score against λ or density" in body(tmp_path / "card")
     monkeypatch.setattr(curves, "swept", lambda stored: False)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from methods_helpers import WORDS, random_models, raw, recipe, write_tokenizer
+from helpers.merging import WORDS, random_models, raw, recipe, write_tokenizer
 
-from mergekit_finance.engine.session import MergeSession
 from mergekit_finance.errors import ModelError
+from mergekit_finance.merging.session import MergeSession
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 NAMES = ("base", "finance", "math")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from methods_helpers import WORDS, edit, permuted, random_models, raw, recipe, run, split, write_tokenizer
+from helpers.merging import WORDS, edit, permuted, random_models, raw, recipe, run, split, write_tokenizer
 
-from mergekit_finance.engine import session as session_module
-from mergekit_finance.engine.session import MergeSession
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.merge_methods.compare import OPERATORS
+from mergekit_finance.merging import session as session_module
+from mergekit_finance.merging.compare import OPERATORS
+from mergekit_finance.merging.session import MergeSession
 
 BF16 = torch.bfloat16
 NAMES = ("base", "finance", "math")

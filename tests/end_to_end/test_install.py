@@ -10,7 +10,7 @@ import textwrap
 import zipfile
 
 import pytest
-from environments import ROOT, Environment, build_wheel, run
+from helpers.environments import ROOT, Environment, build_wheel, run
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def test_the_wheel_carries_tasks_recipes_and_data_inside_the_package(wheel):
     assert any(n.startswith("mergekit_finance/recipes/") and n.endswith(".yml") for n in names)
     assert "mergekit_finance/data/registry.yml" in names
     assert "mergekit_finance/data/samples/fpb-default.phrasebank.jsonl" in names
-    assert not [n for n in names if n.startswith("mergekit_finance/startup")]
+    assert not [n for n in names if n.startswith("mergekit_finance/autoload")]
 
 
 def test_both_hosts_see_us_from_another_directory(installed, tmp_path):
@@ -76,7 +76,7 @@ def test_both_hosts_see_us_from_another_directory(installed, tmp_path):
 
 
 def test_the_bundled_folders_are_found_in_the_wheel(installed, tmp_path):
-    code = "from mergekit_finance.paths import bundled as b; print(b('lm_eval_tasks')); print(b('recipes'))"
+    code = "from mergekit_finance.files import bundled as b; print(b('lm_eval_tasks')); print(b('recipes'))"
     folders = installed.run("-c", code, cwd=tmp_path).stdout.splitlines()
     assert [f.startswith(str(installed.site / "mergekit_finance")) for f in folders] == [True, True]
 
@@ -85,7 +85,7 @@ def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(tmp_path):
     made = Environment.make(tmp_path / "editable")
     before = made.listing()
     made.install("-e", ROOT)
-    code = PROBE + "from mergekit_finance.paths import bundled; print(bundled('recipes'))"
+    code = PROBE + "from mergekit_finance.files import bundled; print(bundled('recipes'))"
     assert made.run("-c", code, cwd=tmp_path).stdout.splitlines() == ["True", "True", str(ROOT / "recipes")]
     made.pip("uninstall", "-q", "-y", "mergekit-finance")
     assert made.listing() == before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mergekit_finance.lm_eval_model import load
+from mergekit_finance.evaluation.mergekit_lm import load
 
 CHOICE, FREE = "finance_bench_fpb", "finance_bench_docmath_cs_cot"
 
@@ -17,7 +17,7 @@ CHOICE, FREE = "finance_bench_fpb", "finance_bench_docmath_cs_cot"
 def tasks():
     from lm_eval.tasks import TaskManager
 
-    from mergekit_finance.integration import register
+    from mergekit_finance.registration import register
 
     register()
     return TaskManager(include_defaults=False, metadata={"source": "sample"})

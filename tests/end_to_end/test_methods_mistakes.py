@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from methods_helpers import EXPERTS, SMALL, Weights, edit, permuted, random_models, recipe, run
+from helpers.merging import EXPERTS, SMALL, Weights, edit, permuted, random_models, recipe, run
 from safetensors.torch import load_file
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError, RecipeError
-from mergekit_finance.merge_methods.compare import OPERATORS, llama_config, write_model
+from mergekit_finance.merging.compare import OPERATORS, llama_config, write_model
 
 NORM = "model.layers.1.input_layernorm.weight"
 HEAD = "lm_head.weight"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from methods_helpers import EXPERTS, WORDS, random_models, run, stored, write_tokenizer
+from helpers.merging import EXPERTS, WORDS, random_models, run, stored, write_tokenizer
 
-from mergekit_finance.merge_methods.compare import OPERATORS
-from mergekit_finance.paths import bundled
-from mergekit_finance.recipes_export import export
+from mergekit_finance.files import bundled
+from mergekit_finance.merging.compare import OPERATORS
+from mergekit_finance.study.export import export
 
 RECIPES = bundled("recipes")
 FAMILIES = {
@@ -100,7 +100,7 @@ def test_the_recipes_of_a_family_are_what_its_study_exports(family: str) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_family_that_plugins_see_names_the_same_models(family: str) -> None:
-    from mergekit_finance.families import builtin_families
+    from mergekit_finance.recipe.families import builtin_families
 
     found = next(f for f in builtin_families() if f.name == family)
     assert {"base": found.base} | {s: e.model for s, e in found.experts.items()} == FAMILIES[family]
@@ -133,7 +133,7 @@ def test_the_plain_command_runs_it(checkpoints: Path, operator: str, tmp_path: P
 def test_the_readme_names_every_recipe_and_its_table_is_what_the_command_prints() -> None:
     from click.testing import CliRunner
 
-    from mergekit_finance.merge_methods import compare
+    from mergekit_finance.merging import compare
 
     readme = (RECIPES / "README.md").read_text(encoding="utf-8")
     stems = {

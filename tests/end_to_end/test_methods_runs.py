@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from methods_helpers import (
+from helpers.merging import (
     EXPERTS,
     SMALL,
     WORDS,
@@ -27,7 +27,7 @@ from methods_helpers import (
     write_tokenizer,
 )
 
-from mergekit_finance.merge_methods.compare import OPERATORS, llama_config
+from mergekit_finance.merging.compare import OPERATORS, llama_config
 
 METHODS = list(OPERATORS)
 paper_and_mergekit = pytest.mark.parametrize("semantics", ["paper", "mergekit"])

@@ -15,7 +15,7 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from mergekit_finance import integration
+from mergekit_finance import registration as integration
 from mergekit_finance.data import loader
 from mergekit_finance.data.mirror import MANIFEST
 from mergekit_finance.errors import DataError
@@ -333,7 +333,7 @@ def test_choice_f1_equals_scikit_learn(where, task):
 
 def changed_tags(tokens, tags, number):
     """Predicted tags: whole mentions dropped, retyped or invented, by the item's number."""
-    from mergekit_finance.tasks.entities import tag_spans
+    from mergekit_finance.scoring.entities import tag_spans
 
     changed = list(tags)
     for place, (kind, first, last) in enumerate(tag_spans(tags)):
@@ -354,7 +354,7 @@ def test_entity_f1_equals_seqeval(where):
     seqeval = pytest.importorskip("seqeval.metrics")
     from mergekit_finance.data.records import read
     from mergekit_finance.data.registry import dataset
-    from mergekit_finance.tasks.entities import entities_from_tags, format_entities
+    from mergekit_finance.scoring.entities import entities_from_tags, format_entities
 
     places, _ = loader.locate(dataset("fin_ner"), "default", where.get("source"), where.get("data_dir"))
     path, shown, *_ = next(place for place in places if place[3] == "test")

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from reporting_helpers import default_tasks, study
+from helpers.report import default_tasks, study
 
-from mergekit_finance.reporting.writing import build
+from mergekit_finance.report.writing import build
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from mergekit_finance import merging, models
 from mergekit_finance.errors import DataError, ModelError
-from mergekit_finance.evaluation import Harness
-from mergekit_finance.recipe import load
-from mergekit_finance.run import Run
+from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.models import checks as models
+from mergekit_finance.recipe.load import load
+from mergekit_finance.study.single import Run
 
 TASK = "finance_bench_fpb"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import Hub, HubServer
-from sharing_helpers import changed, finished_study, licensed
+from helpers.hub_server import Hub, HubServer
+from helpers.share import changed, finished_study, licensed
 
-from mergekit_finance.sharing.card import make
+from mergekit_finance.share.card import make
 
 PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
 CARD = {

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from methods_helpers import WORDS, edit, permuted, random_models, recipe, run, write_tokenizer
+from helpers.merging import WORDS, edit, permuted, random_models, recipe, run, write_tokenizer
 
-from mergekit_finance.merge_methods.compare import OPERATORS
+from mergekit_finance.merging.compare import OPERATORS
 from mergekit_finance.similarity import similarity, table
 
 NAMES = ("base", "finance", "math")
@@ -126,8 +126,8 @@ def test_in_memory_nothing_is_measured_and_one_line_says_so(
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
 
-    from mergekit_finance import merging
-    from mergekit_finance.engine.session import MergeSession
+    from mergekit_finance.merging import in_memory as merging
+    from mergekit_finance.merging.session import MergeSession
     from mergekit_finance.similarity.measures import Accumulator
 
     def never(*_: Any, **__: Any) -> None:

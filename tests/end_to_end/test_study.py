@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import study_helpers as helpers
 import yaml
+from helpers import study as helpers
 
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
-from mergekit_finance.study import config, loading, measure, planning
+from mergekit_finance.evaluation import engine as measure
+from mergekit_finance.study import config
+from mergekit_finance.study import cost as planning
+from mergekit_finance.study import results as loading
 from mergekit_finance.study.run import StudyRun
 
 MODELS = ["base", "finance", "math"]
@@ -224,7 +227,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path,
 
 def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch):
     """Its tracker logs the failure, and goes on."""
-    from mergekit_finance import evaluation
+    from mergekit_finance.evaluation import harness as evaluation
 
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "samples_t.jsonl").write_text("{}\n{}\n")
@@ -370,7 +373,7 @@ def test_a_merge_has_its_recipe_in_its_key(tiny, finished, changes, same):
 
 
 def test_a_changed_task_file_changes_every_key(tiny, finished, monkeypatch):
-    from mergekit_finance import evaluation
+    from mergekit_finance.evaluation import harness as evaluation
 
     assert keys(tiny, finished) == set(helpers.stamps(finished))
     monkeypatch.setattr(evaluation, "_code", lambda: "another")
@@ -379,7 +382,8 @@ def test_a_changed_task_file_changes_every_key(tiny, finished, monkeypatch):
 
 def keys(models, out, **changes):
     """The folders that a study would take its results from."""
-    from mergekit_finance.study import points, work
+    from mergekit_finance.study import points
+    from mergekit_finance.study import worker as work
 
     study = config.parse(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True)
@@ -388,7 +392,7 @@ def keys(models, out, **changes):
 
 
 def test_a_worker_without_its_stamp_names_no_folder(tiny, tmp_path):
-    from mergekit_finance.study.work import Worker
+    from mergekit_finance.study.worker import Worker
 
     study = config.parse(helpers.content(tiny), "study.yml")
     with pytest.raises(RuntimeError, match="without its stamp"):
@@ -515,7 +519,7 @@ def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
 
 def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
     """Its constituents are checkpoints in OUT/selected, and mergekit-yaml merges them."""
-    from mergekit_finance import recipe
+    from mergekit_finance.recipe import load as recipe
 
     place = next((chained / "points").glob("stage3-*"))
     checked = recipe.load(place / "recipe.yml")
@@ -525,7 +529,7 @@ def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
 def test_a_selected_checkpoint_has_the_points_own_bytes(chained, tiny, tmp_path):
     from safetensors.torch import load_file
 
-    from mergekit_finance.engine.session import MergeSession
+    from mergekit_finance.merging.session import MergeSession
 
     folder = next((chained / "selected").glob("stage2-*/config.json")).parent
     text = yaml.safe_load((chained / "points" / folder.name / "recipe.yml").read_text())
@@ -631,7 +635,7 @@ def test_twins_and_truncated_files_are_refused(tiny, own, tmp_path):
 
 def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
     """lm-eval's own tasks report acc: Gain needs `score`."""
-    from mergekit_finance.evaluation import Harness
+    from mergekit_finance.evaluation.harness import Harness
 
     class Foreign:
         VERSION, config, eval_docs = 1, type("Config", (), {"dataset_kwargs": None}), []

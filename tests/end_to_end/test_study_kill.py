@@ -6,7 +6,7 @@ tests/benchmarks/kill_study.py does the same at twenty moments of the lab study 
 import time
 
 import pytest
-import study_helpers as helpers
+from helpers import study as helpers
 
 pytestmark = pytest.mark.slow
 GRID = {"task_arithmetic": {"lambda": [0.4, 0.6]}, "ties": {"density": [0.2, 0.6]}}  # 4 of 3 combinations: 12

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-import study_helpers as helpers
+from helpers import study as helpers
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

@@ -241,7 +241,7 @@ def _headline_rows(record: Record) -> list[Row]:
 
 def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
     """AdaptLLM/finance-tasks NER: the gold entities are a text, "Entity (TYPE), …"."""
-    from mergekit_finance.tasks.entities import parse_entities
+    from mergekit_finance.scoring.entities import parse_entities
 
     rows = []
     for record in records["test"]:
@@ -266,7 +266,7 @@ def _entity_shot(row: Row) -> Row:
 
 
 def _tagged(record: Record) -> Row:
-    from mergekit_finance.tasks.entities import entities_from_tags, format_entities
+    from mergekit_finance.scoring.entities import entities_from_tags, format_entities
 
     raw = check(_Tagged, record)
     if len(raw.tokens) != len(raw.ner_tags):

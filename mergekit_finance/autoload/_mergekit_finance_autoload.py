@@ -1,0 +1,92 @@
+"""Lets the plain `mergekit-yaml` and `lm_eval` commands see mergekit-finance.
+
+This module stands alone at the root of site-packages and is run at Python's start by
+`mergekit_finance_autoload.pth` (and `.start`, PEP 829). It puts one finder on `sys.meta_path`
+and imports nothing else. When a host module named in `HOSTS` has been executed, the function
+beside it in `mergekit_finance.registration` is called with that module.
+
+A fault of the plugin never reaches Python's start or the host: it becomes one warning line.
+
+    MERGEKIT_FINANCE_AUTOLOAD=0        nothing is installed (off, no and false mean the same)
+    MERGEKIT_FINANCE_AUTOLOAD=strict   faults are raised at the host's import
+"""
+
+import os
+import sys
+
+SWITCH = "MERGEKIT_FINANCE_AUTOLOAD"
+HOSTS = {
+    "mergekit.merge_methods": "on_merge_methods",
+    "mergekit.plan": "on_plan",
+    "lm_eval.tasks.manager": "on_task_manager",
+    "lm_eval.models": "on_models",
+}
+
+
+class _Finder:
+    """Finds what the other finders find, and for the hosts wraps the loader."""
+
+    def __init__(self):
+        self.searching = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in HOSTS or name in self.searching:
+            return None
+        self.searching.add(name)  # another such hook would otherwise ask us again, without end
+        try:
+            spec = _find_elsewhere(name, path, target, self)
+        finally:
+            self.searching.discard(name)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+def _find_elsewhere(name, path, target, this):
+    for finder in sys.meta_path:
+        if finder is this or not hasattr(finder, "find_spec"):
+            continue
+        spec = finder.find_spec(name, path, target)
+        if spec is not None:
+            return spec
+    return None
+
+
+class _Loader:
+    """Stands in for the host module's loader until the module has been executed."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__loader__ = module.__spec__.loader = self.loader  # inspect and reload see the real one
+        self.loader.exec_module(module)
+        _call(HOSTS[module.__name__], module)
+
+
+def _call(function, module):
+    try:
+        from mergekit_finance import registration as integration
+
+        getattr(integration, function)(module)
+    except BaseException as fault:  # SystemExit too: a plugin must not end the host
+        if isinstance(fault, KeyboardInterrupt) or os.environ.get(SWITCH) == "strict":
+            raise
+        import warnings
+
+        text = f"mergekit-finance is not available in {module.__name__}: {type(fault).__name__}: {fault}"
+        warnings.warn(text.splitlines()[0], RuntimeWarning, stacklevel=2)
+
+
+def install():
+    """Put the finder first on sys.meta_path, once, unless the switch is off."""
+    if os.environ.get(SWITCH, "").lower() in ("0", "off", "no", "false"):
+        return
+    if not any(type(finder).__module__ == __name__ for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,1 @@
+"""Merge checkpoints into a live model, without writing one to disk."""

@@ -1,0 +1,138 @@
+"""One task as the statistics see it: clusters of rows, and every model's sums and right or wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mergekit_finance.errors import DataError
+from mergekit_finance.statistics.totals import Aggregation, Total, sufficient
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """A task's items (rows, the same for every model) and what each model made of them.
+
+    Tasks that share clusters (a direct task and its chain-of-thought twin, questions of several kinds about
+    the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so
+    that resampling draws the same clusters for all. A task may have no items of some of them.
+    """
+
+    task: str
+    names: tuple[str, ...]  # cluster ids of the stratum, sorted: what the numbers in `clusters` mean
+    clusters: np.ndarray  # (n,) int: each item's cluster
+    statistics: Mapping[str, np.ndarray]  # model -> (n, s) float64
+    totals: Mapping[str, Total]  # model -> the function of summed statistics that is its score
+    correct: Mapping[str, np.ndarray]  # model -> (n,) bool; empty where the task has no `correct`
+
+    @property
+    def stratum(self) -> str:
+        """A name for the set of clusters."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+
+    @property
+    def count(self) -> int:
+        """How many clusters have items: the n of every statement about this task."""
+        return int(self.present.sum())
+
+    @property
+    def present(self) -> np.ndarray:
+        """(len(names),) bool: the clusters of the stratum that this task has items of."""
+        return np.bincount(self.clusters, minlength=len(self.names)) > 0
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.statistics)
+
+    def sums(self, model: str) -> np.ndarray:
+        """(len(names), s): the model's statistics summed within each cluster."""
+        return self.by_cluster(self.statistics[model])
+
+    def by_cluster(self, values: np.ndarray) -> np.ndarray:
+        """Items' values (n, ...) summed within clusters (len(names), ...)."""
+        out = np.zeros((len(self.names), *values.shape[1:]))
+        np.add.at(out, self.clusters, values)
+        return out
+
+    def score(self, model: str) -> float:
+        """The task's score of a model on all its items."""
+        return float(self.totals[model](self.statistics[model].sum(0)))
+
+    def take(self, rows: np.ndarray) -> TaskScores:
+        """The same task on some of its items (a mask or indices): a split, or a budget."""
+        names, clusters = _numbered([self.names[k] for k in self.clusters[rows]])
+        return replace(
+            self,
+            names=names,
+            clusters=clusters,
+            statistics={model: values[rows] for model, values in self.statistics.items()},
+            correct={model: right[rows] for model, right in self.correct.items()},
+        )
+
+
+def aligned(tasks: Mapping[str, TaskScores]) -> dict[str, TaskScores]:
+    """The same tasks, with those that share a cluster (directly, or through others) in one stratum."""
+    groups: list[tuple[set[str], list[str]]] = []  # clusters of a stratum, its tasks
+    for name, task in tasks.items():
+        own, members = set(task.names), [name]
+        for clusters, others in [g for g in groups if g[0] & own]:
+            groups.remove((clusters, others))
+            own, members = own | clusters, others + members
+        groups.append((own, members))
+    strata = {name: tuple(sorted(clusters)) for clusters, members in groups for name in members}
+    return {name: _renumbered(task, strata[name]) for name, task in tasks.items()}
+
+
+def _renumbered(task: TaskScores, names: tuple[str, ...]) -> TaskScores:
+    if names == task.names:
+        return task
+    place = {name: k for k, name in enumerate(names)}
+    moved = np.array([place[name] for name in task.names], dtype=np.int64)
+    return replace(task, names=names, clusters=moved[task.clusters])
+
+
+def task_scores(
+    task: str,
+    cluster_ids: Sequence[Any],
+    scores: Mapping[str, Sequence[Any]],
+    aggregation: Aggregation,
+    correct: Mapping[str, Sequence[float]] | None = None,
+) -> TaskScores:
+    """A task out of its samples.
+
+    Args:
+        task: its name.
+        cluster_ids: each item's `cluster_id`.
+        scores: model -> each item's `score` (the metric's value in lm-eval's sample), in the same order.
+        aggregation: what turns them into the task's score; see `totals.sufficient`.
+        correct: model -> each item's `correct`, 1.0 or 0.0.
+    """
+    correct = correct or {}
+    for kind in (scores, correct):
+        for model, values in kind.items():
+            _same_length(task, model, len(values), len(cluster_ids))
+    names, clusters = _numbered(cluster_ids)
+    made = {model: sufficient(aggregation, values) for model, values in scores.items()}
+    right = {model: np.asarray(values, dtype=float) > 0.5 for model, values in correct.items()}
+    statistics, totals = ({model: pair[k] for model, pair in made.items()} for k in (0, 1))
+    return TaskScores(task, names, clusters, statistics, totals, right)
+
+
+def _numbered(cluster_ids: Sequence[Any]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The sorted cluster ids, and each item's position among them."""
+    texts = [str(cluster) for cluster in cluster_ids]
+    names = tuple(sorted(set(texts)))
+    place = {name: k for k, name in enumerate(names)}
+    return names, np.array([place[text] for text in texts], dtype=np.int64)
+
+
+def _same_length(task: str, model: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise DataError(
+            f"task {task!r}: model {model!r} has {found} items where there are {wanted} cluster ids; "
+            "compare models on the same rows only"
+        )

@@ -1,0 +1,56 @@
+"""What each cluster contributes to a contrast of scores, and the standard error that follows.
+
+The contribution of cluster c to a score is its jackknife pseudo-value divided by C:
+
+    v_c = (C s - (C - 1) s_(-c)) / C        s_(-c): the score without cluster c
+
+For a mean over equally large clusters v_c is the cluster's share of it. The contributions add up to the
+score (for F1, to its bias-corrected form), so that those of a difference are like the differences of matched
+pairs, for any aggregation and any cluster sizes. Efron and Tibshirani (1993), An Introduction to the
+Bootstrap, chapter 11; by cluster: MacKinnon, Nielsen and Webb (2023), Journal of Econometrics 232:272.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mergekit_finance.statistics.data import TaskScores
+
+
+def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
+    """(len(names),) contributions to the model's score on the task; they add up to it. Clusters of the
+    stratum that the task has no items of contribute nothing."""
+    sums, total = task.sums(model), task.totals[model]
+    whole = sums.sum(0)
+    without = total(whole - sums)
+    return np.where(task.present, total(whole) - (task.count - 1) / task.count * without, 0.0)
+
+
+def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
+    """Per stratum, its clusters' contributions to mean_t sum_m w_m s_t(m); together they add up to it.
+
+    Tasks that share clusters are one stratum: their contributions are added cluster by cluster. Clusters that
+    none of these tasks has items of are left out.
+    """
+    strata: dict[str, np.ndarray] = {}
+    for task in tasks:
+        share = sum(weight * pseudo_values(task, model) for model, weight in weights.items()) / len(tasks)
+        strata[task.stratum] = strata.get(task.stratum, 0.0) + share
+    return [values[_present(tasks, stratum)] for stratum, values in strata.items()]
+
+
+def _present(tasks: Sequence[TaskScores], stratum: str) -> np.ndarray:
+    return np.any([task.present for task in tasks if task.stratum == stratum], axis=0)
+
+
+def clusters_of(tasks: Sequence[TaskScores]) -> int:
+    """How many clusters these tasks have items of; those that several share count once."""
+    return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
+
+
+def standard_error(parts: Sequence[np.ndarray]) -> float:
+    """Standard error of the sum of all contributions: sqrt(sum_s C/(C-1) sum_c (v_c - mean v)^2)."""
+    spread = [len(part) / max(len(part) - 1, 1) * ((part - part.mean()) ** 2).sum() for part in parts]
+    return float(np.sqrt(sum(spread)))

@@ -1,0 +1,218 @@
+"""A task's aggregation as a function of sums over items, so that a cluster bootstrap is a matrix product.
+
+`sufficient` turns per-item values, as lm-eval writes them in a sample (lists where there were tuples), into
+an array (n items, s) and a `total`. `total(rows summed over any multiset of items)` is the aggregation of
+that multiset. All of `tasks/aggregate.py` are such functions, equal to 1e-12; an aggregation that is not
+known here is called on the items themselves, which is a good deal slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mergekit_finance.errors import DataError
+
+Total = Callable[[np.ndarray], np.ndarray]  # (..., s) sums -> (...) scores
+Sufficient = tuple[np.ndarray, Total]
+Aggregation = str | Callable[[Sequence[Any]], float]
+
+OURS = "mergekit_finance.scoring.aggregate"
+HOST_MEAN = "lm_eval.api.metrics.mean"
+
+
+def sufficient(aggregation: Aggregation, values: Sequence[Any]) -> Sufficient:
+    """Per-item statistics (n, s) and the function of their sums that equals the aggregation.
+
+    Args:
+        aggregation: a name ("mean", "weighted_f1", with or without its module) or the callable itself.
+        values: each item's value of the metric, in any order.
+    """
+    builder = BUILDERS.get(known_name(aggregation))
+    return builder(values) if builder else by_item(_resolve(aggregation), values)
+
+
+def known_name(aggregation: Aggregation) -> str:
+    """The key in `BUILDERS`, or "" where only the items themselves will do.
+
+    A callable counts as known by where it lives: a third party's `mean` may be anything.
+    """
+    named = aggregation if isinstance(aggregation, str) else _where(aggregation)
+    if named in (HOST_MEAN, "acc"):
+        return "mean"
+    short = named.removeprefix(f"{OURS}.")
+    return short if short in BUILDERS else ""
+
+
+def _where(aggregation: Callable[..., Any]) -> str:
+    return f"{getattr(aggregation, '__module__', '')}.{getattr(aggregation, '__qualname__', '')}"
+
+
+def _resolve(aggregation: Aggregation) -> Callable[[Sequence[Any]], float]:
+    """A name that is not ours is one of lm-eval's registry."""
+    if callable(aggregation):
+        return aggregation
+    from lm_eval.api.registry import get_aggregation
+
+    found = get_aggregation(aggregation)
+    if found is None:
+        raise DataError(
+            f"aggregation {aggregation!r} is neither ours nor lm-eval's; pass the function itself"
+        )
+    return found
+
+
+def _ratio(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """upper / lower, and 0 where lower is 0: no items score 0.0, as in `tasks/aggregate.py`."""
+    upper, lower = np.broadcast_arrays(np.asarray(upper, float), np.asarray(lower, float))
+    return np.divide(upper, lower, out=np.zeros(upper.shape), where=lower != 0)
+
+
+# Mean: (value, 1).
+
+
+def mean(values: Sequence[float]) -> Sufficient:
+    """Accuracy and every other mean: sum of values over number of items."""
+    numbers = np.asarray(values, dtype=float).reshape(-1)
+    return np.column_stack([numbers, np.ones_like(numbers)]), mean_total
+
+
+def mean_total(sums: np.ndarray) -> np.ndarray:
+    return _ratio(sums[..., 0], sums[..., 1])
+
+
+# Confusion counts per class: (gold, predicted, right).
+
+
+def _counts(pairs: Iterable[Sequence[Hashable]], labels: Sequence[Hashable]) -> np.ndarray:
+    """(n, classes, 3) of (gold, pred) pairs: is gold, is predicted, is both."""
+    index = {label: k for k, label in enumerate(labels)}
+    pairs = list(pairs)
+    counts = np.zeros((len(pairs), len(labels), 3))
+    for row, (gold, pred) in enumerate(pairs):
+        for column, label in ((0, gold), (1, pred)) + (((2, gold),) if gold == pred else ()):
+            if label in index:
+                counts[row, index[label], column] = 1
+    return counts
+
+
+def _labels(pairs: Iterable[Sequence[Hashable]]) -> list[Hashable]:
+    """The classes met, in an order that does not depend on that of the items."""
+    return sorted({label for pair in pairs for label in pair}, key=repr)
+
+
+def _class_f1(counts: np.ndarray) -> np.ndarray:
+    """(..., classes, 3) -> (..., classes): 2 right / (gold + predicted)."""
+    return _ratio(2 * counts[..., 2], counts[..., 0] + counts[..., 1])
+
+
+def _weighted(counts: np.ndarray) -> np.ndarray:
+    """(..., classes, 3) -> (...): the classes' F1 weighted by their gold counts."""
+    gold = counts[..., 0]
+    return _ratio((gold * _class_f1(counts)).sum(-1), gold.sum(-1))
+
+
+def weighted_f1(values: Sequence[Sequence[Hashable]]) -> Sufficient:
+    """F1 per class of (gold, pred), weighted by gold counts (FPB, FiQA-SA, FOMC)."""
+    counts = _counts(values, _labels(values))
+    return counts.reshape(len(values), -1), weighted_f1_total
+
+
+def weighted_f1_total(sums: np.ndarray) -> np.ndarray:
+    return _weighted(_split(sums, 3))
+
+
+def macro_f1_two_class(values: Sequence[Sequence[Hashable]]) -> Sufficient:
+    """chABSA: the mean F1 of classes 0 and 1; a neutral gold (-1) only adds to what is predicted."""
+    return _counts(values, (0, 1)).reshape(len(values), -1), macro_f1_two_class_total
+
+
+def macro_f1_two_class_total(sums: np.ndarray) -> np.ndarray:
+    return _class_f1(_split(sums, 3)).mean(-1)
+
+
+def headline_mean_f1(values: Sequence[Sequence[Hashable]]) -> Sufficient:
+    """Headline: weighted F1 of the (class_id, gold, pred) of each question, mean over questions present."""
+    pairs = [(gold, pred) for _, gold, pred in values]
+    labels, asked = _labels(pairs), [question for question, _, _ in values]
+    questions = sorted(set(asked), key=repr)
+    place = np.array([questions.index(question) for question in asked], dtype=int)
+    rows = np.zeros((len(values), len(questions), len(labels), 3))
+    rows[np.arange(len(values)), place] = _counts(pairs, labels)
+    return rows.reshape(len(values), -1), HeadlineTotal(len(labels))
+
+
+@dataclass(frozen=True)
+class HeadlineTotal:
+    """Sums (..., questions x classes x 3) -> (...)."""
+
+    classes: int
+
+    def __call__(self, sums: np.ndarray) -> np.ndarray:
+        counts = _split(sums, self.classes, 3)
+        present = (counts[..., 0].sum(-1) > 0).sum(-1)
+        return _ratio(_weighted(counts).sum(-1), present)
+
+
+def _split(sums: np.ndarray, *last: int) -> np.ndarray:
+    """The last axis cut into (k, *last); k may be 0."""
+    size = int(np.prod(last))
+    return sums.reshape(*sums.shape[:-1], sums.shape[-1] // size if size else 0, *last)
+
+
+# Entities: (right, predicted, gold) mentions.
+
+
+def corpus_entity_f1(values: Sequence[Sequence[int]]) -> Sufficient:
+    """Micro F1 over the corpus: 2 right / (predicted + gold)."""
+    return np.asarray(values, dtype=float).reshape(len(values), 3), corpus_entity_f1_total
+
+
+def corpus_entity_f1_total(sums: np.ndarray) -> np.ndarray:
+    return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+# Anything else: how often each distinct value occurs.
+
+
+def by_item(aggregation: Callable[[Sequence[Any]], float], values: Sequence[Any]) -> Sufficient:
+    """For a third party's aggregation: the statistic of an item is which of the distinct values it has.
+
+    Exact for every aggregation that does not depend on the order of the items. Memory is n x distinct values.
+    """
+    place: dict[str, int] = {}
+    kept: list[Any] = []
+    index = []
+    for value in values:
+        if repr(value) not in place:
+            kept.append(value)
+        index.append(place.setdefault(repr(value), len(place)))
+    return np.eye(len(kept))[np.array(index, dtype=int)], ItemTotal(aggregation, tuple(kept))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTotal:
+    """Counts (..., distinct values) -> (...): the aggregation of the values, each as often as counted."""
+
+    aggregation: Callable[[Sequence[Any]], float]
+    values: tuple[Any, ...]
+
+    def __call__(self, sums: np.ndarray) -> np.ndarray:
+        flat = np.rint(sums.reshape(-1, sums.shape[-1])).astype(int)
+        return np.array([self._one(counts) for counts in flat]).reshape(sums.shape[:-1])
+
+    def _one(self, counts: np.ndarray) -> float:
+        items = [self.values[k] for k in np.repeat(np.arange(len(counts)), counts)]
+        return float(self.aggregation(items)) if items else 0.0
+
+
+BUILDERS: dict[str, Callable[[Sequence[Any]], Sufficient]] = {
+    "mean": mean,
+    "weighted_f1": weighted_f1,
+    "macro_f1_two_class": macro_f1_two_class,
+    "headline_mean_f1": headline_mean_f1,
+    "corpus_entity_f1": corpus_entity_f1,
+}

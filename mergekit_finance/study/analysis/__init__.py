@@ -1,0 +1,1 @@
+"""From stored scores to conclusions: selection, effects, operators, predictors, verdict."""

@@ -1,0 +1,83 @@
+"""Virtual environments for the packaging tests: ours laid over the running one, with --no-deps."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPENDENCIES = Path(sysconfig.get_paths()["purelib"])
+
+
+def run(*command, cwd=None, env=None, check=True):
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment at `folder`."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Environment":
+        """An environment that has the running one's dependencies and nothing of ours."""
+        run(sys.executable, "-m", "venv", "--without-pip", folder)
+        made = cls(folder)
+        view = folder / "dependencies"
+        view.mkdir()
+        for entry in DEPENDENCIES.iterdir():
+            if "mergekit_finance" not in entry.name and entry.suffix != ".pth":
+                (view / entry.name).symlink_to(entry)
+        (made.site / "dependencies.pth").write_text(f"{view}\n", encoding="utf-8")
+        return made
+
+    @cached_property
+    def site(self) -> Path:
+        return next((self.folder / "lib").glob("python3*")) / "site-packages"
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def listing(self) -> set[str]:
+        names = (str(p.relative_to(self.site)) for p in self.site.rglob("*"))
+        return {name for name in names if "__pycache__" not in name}
+
+    def pip(self, *args):
+        """pip of the running environment, working on this one."""
+        return run(
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            self.python,
+            *args,
+            env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        )
+
+    def install(self, *what):
+        return self.pip("install", "-q", "--no-deps", "--no-build-isolation", "--force-reinstall", *what)
+
+    def run(self, *args, **options):
+        """This environment's Python."""
+        return run(self.python, *args, **options)
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", source, "-w", folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel

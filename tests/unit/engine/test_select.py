@@ -1,0 +1,127 @@
+"""Exact selection by magnitude against sorting."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mergekit_finance.engine import select
+from mergekit_finance.engine.sweep import Ranks
+from mergekit_finance.merge_methods.whole_vector import first_come
+
+# Few distinct values, so that ties are common; subnormals, both zeros, neighbours in the last bit.
+VALUES = [
+    0.0,
+    -0.0,
+    1e-45,
+    -1e-45,
+    1e-39,
+    1e-4,
+    -1e-4,
+    float(np.nextafter(np.float32(1e-4), np.float32(1))),
+    1.0,
+    -3e38,
+]
+vectors = st.lists(st.sampled_from(VALUES) | st.floats(-8, 8, width=32), min_size=1, max_size=60)
+
+
+def first_k(values: np.ndarray, k: int) -> np.ndarray:
+    keep = np.zeros(values.size, dtype=bool)
+    keep[np.argsort(-np.abs(values), kind="stable")[:k]] = True
+    return keep
+
+
+@settings(max_examples=200, deadline=None)
+@given(vectors, st.data())
+def test_keeps_exactly_the_k_largest_lowest_index_first(values: list[float], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(values)))
+    tensor = torch.tensor(values, dtype=torch.float32)
+    bits = select.magnitude_bits(tensor)
+    cut = select.cut_of(bits, k)
+    assert select.kept(bits, cut.bits, cut.ties).tolist() == first_k(tensor.numpy(), k).tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(vectors, min_size=1, max_size=4), st.data())
+def test_histograms_add_up_over_tensors(parts: list[list[float]], data: st.DataObject) -> None:
+    bits = [select.magnitude_bits(torch.tensor(p, dtype=torch.float32)) for p in parts]
+    k = data.draw(st.integers(1, sum(map(len, parts))))
+    high, rest = select.kth_bin(sum(map(select.high_counts, bits)), k)
+    low = sum(select.low_counts(b, high) for b in bits)
+    assert select.cut_at(high, low, rest) == select.cut_of(torch.cat(bits), k)
+
+
+def test_bf16_differences_with_many_equal_magnitudes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = (torch.randn(50_000, generator=generator) * 0.02).bfloat16()
+    delta = (base.float() + torch.randn(50_000, generator=generator) * 1e-4).bfloat16().float() - base.float()
+    assert float((delta == 0).float().mean()) > 0.2  # the case that this is about
+    bits = select.magnitude_bits(delta)
+    cut = select.cut_of(bits, 10_000)
+    assert cut.splits_ties
+    assert select.kept(bits, cut.bits, cut.ties).numpy().tolist() == first_k(delta.numpy(), 10_000).tolist()
+
+
+@pytest.mark.parametrize(
+    ("density", "n", "expected"),
+    [
+        (0.29, 100, 29),
+        (0.57, 100, 57),
+        (0.575, 100, 58),  # 57.49999999999999 in floats
+        (0.5, 5, 2),
+        (0.5, 3, 2),
+        (0.5, 1, 0),
+        (0.2, 8_030_261_248, 1_606_052_250),
+        (1e-3, 1500, 2),
+        (1.0, 7, 7),
+        (0.1, 2**53 + 1, 900719925474099),
+    ],
+)
+def test_counts_round_half_to_even_without_float_loss(density: float, n: int, expected: int) -> None:
+    assert select.exact_count(density, n) == expected
+
+
+def test_float_arithmetic_would_miscount() -> None:
+    assert int(0.29 * 100) == 28  # why exact_count exists, and what mergekit semantics keeps
+
+
+def test_trim_keeps_values_and_writes_zeros_elsewhere() -> None:
+    tensor = torch.tensor([[1.0, -4.0], [4.0, 4.0]])
+    bits = select.magnitude_bits(tensor)
+    cut = select.cut_of(bits, 2)
+    assert (cut.ties, cut.tied) == (2, 3)
+    assert select.trim(tensor, cut.bits, cut.ties).tolist() == [[0.0, -4.0], [4.0, 0.0]]
+    assert select.trim(tensor, cut.bits, None).tolist() == [[0.0, -4.0], [4.0, 4.0]]
+
+
+def test_equal_zeros_need_no_dealing_out() -> None:
+    assert not select.cut_of(select.magnitude_bits(torch.tensor([0.0, -0.0, 0.0, 1.0])), 2).splits_ties
+
+
+def test_non_contiguous_tensors() -> None:
+    tensor = torch.arange(6.0).view(2, 3).t()
+    assert torch.equal(select.magnitude_bits(tensor), select.magnitude_bits(tensor.contiguous()))
+
+
+def test_ties_are_dealt_in_sorted_name_order() -> None:
+    assert first_come({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}
+
+
+def test_an_empty_tensor_takes_part_in_ranking():
+    """Between others, and with ties that end before it and after it."""
+    pairs = {
+        "a": (torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.5])),
+        "b": (torch.zeros(0), torch.zeros(0)),
+        "c": (torch.zeros(3), torch.tensor([1.0, 3.0, 1.0])),
+    }
+    ranks = Ranks(list(pairs), ["m"], lambda name, model: pairs[name])
+    kept = {}
+    for name in pairs:
+        cut = ranks.whole(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
+        tau = pairs[name][1]
+        bits = tau.abs().view(torch.int32)
+        kept[name] = [
+            i for i, b in enumerate(bits.tolist()) if b > cut.bits or (b == cut.bits and i < cut.until)
+        ]
+    assert kept == {"a": [0, 1, 2], "b": [], "c": [0, 1]}

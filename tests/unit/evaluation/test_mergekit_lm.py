@@ -1,0 +1,237 @@
+"""`--model mergekit`: what is set in a recipe, what is refused, and who else stays registered."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.evaluation import mergekit_lm as lm_eval_model
+from mergekit_finance.registration import register
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    register()
+
+
+@pytest.fixture
+def ties(recipe):
+    """With a density for each model."""
+    return str(
+        recipe(
+            ("cpt_task_arithmetic", "cpt_ties"),
+            ("/finance\n  - model", "/finance\n    parameters: {density: 0.5}\n  - model"),
+            ("/math\nparameters", "/math\n    parameters: {density: 0.5, weight: 2.0}\nparameters"),
+        )
+    )
+
+
+def merged(path, **overrides):
+    return lm_eval_model.load(path, overrides).merge
+
+
+def test_a_parameter_of_the_method(ties):
+    assert merged(ties, **{"lambda": 0.4})["parameters"] == {"lambda": 0.4}
+
+
+def test_a_parameter_that_models_have_one_by_one(ties):
+    found = [m["parameters"] for m in merged(ties, density=0.3)["models"]]
+    assert found == [{"density": 0.3}, {"density": 0.3, "weight": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("place", "where"),
+    [
+        ("models[0].weight", lambda m: m["models"][0]["parameters"]["weight"]),
+        ("models[1].parameters.weight", lambda m: m["models"][1]["parameters"]["weight"]),
+        ("parameters.lambda", lambda m: m["parameters"]["lambda"]),
+    ],
+)
+def test_a_path(ties, place, where):
+    assert where(merged(ties, **{place: 0.25})) == 0.25
+
+
+def test_a_key_of_the_recipe_and_a_model(ties, tiny):
+    assert merged(ties, out_dtype="float32")["out_dtype"] == "float32"
+    changed = merged(ties, **{"models[0].model": f"{tiny}/japanese"})
+    assert changed["models"][0]["model"] == f"{tiny}/japanese"
+
+
+def test_slices_and_the_base(tiny, tmp_path):
+    """What stands nearer to a slice would win; the base has no density; with `linear` all have a weight."""
+    sources = [
+        {"model": f"{tiny}/{m}", "layer_range": [0, 2], "parameters": {"density": 1}}
+        for m in ("base", "math")
+    ]
+    data = {"merge_method": "ties", "base_model": f"{tiny}/base", "dtype": "float32",
+            "slices": [{"sources": sources, "parameters": {"lambda": 0.9}}]}  # fmt: skip
+    path = tmp_path / "slices.yml"
+    path.write_text(yaml.safe_dump(data))
+    changed = merged(str(path), density=0.3, **{"lambda": 0.4})
+    assert [s["parameters"]["density"] for s in changed["slices"][0]["sources"]] == [1, 0.3]
+    assert changed["parameters"]["lambda"] == 0.4 and changed["slices"][0]["parameters"] == {}
+    models = [{"model": f"{tiny}/{m}", "parameters": {"weight": 1}} for m in ("base", "math")]
+    path.write_text(yaml.safe_dump({"merge_method": "linear", "models": models}))
+    assert [m["parameters"]["weight"] for m in merged(str(path), weight=0.5)["models"]] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("lambada", 1, "set.lambada: unknown parameter 'lambada'. did you mean 'lambda'"),
+        ("dtyp", "x", "set.dtyp: unknown parameter 'dtyp'. did you mean 'dtype'"),
+        ("models[7].weight", 1, r"set.models\[7\].weight: \[7\] is not there; it has 2 entries"),
+        ("model[0].weight", 1, "no 'model' there. did you mean 'models'"),
+        ("models[0].wieght", 1, r"recipe.yml,models\[0\].wieght=1: models\[0\]: unknown key 'wieght'"),
+        (
+            "parameters.lambdo",
+            1,
+            "recipe.yml,parameters.lambdo=1: parameters: unknown .* did you mean 'lambda'",
+        ),
+        ("merge_method", "cpt_tise", "merge_method 'cpt_tise' is not known. did you mean 'cpt_ties'"),
+        ("models..weight", 1, "not a path; write it like"),
+        ("dtype.x", 1, "nothing has a part 'x' there"),
+        ("dtype.x.y", 1, "nothing has a part 'x' there"),
+    ],
+)
+def test_unknown_paths_are_one_line_with_the_nearest(ties, place, value, message):
+    with pytest.raises(MergekitFinanceError, match=message) as caught:
+        merged(ties, **{place: value})
+    assert "\n" not in caught.value.format_message() and "/tmp" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give a recipe: --model_args recipe=FILE.yml"),
+        ({"recipe": "nowhere.yml"}, "nowhere.yml: no such recipe"),
+        ({"recipe": "r", "pretrained": "gpt2"}, "pretrained= does not apply to a merge; the recipe names"),
+        ({"recipe": "r", "revision": "v2"}, "revision= .*; pin a model in the recipe: owner/name@revision"),
+        ({"recipe": "r", "peft": "x"}, "write the adapter into the recipe: model\\+adapter"),
+        ({"recipe": "r", "delta": "x"}, "delta= does not apply"),
+        ({"recipe": "r", "parallelize": True}, "parallelize= .*; write the merge with mergekit-yaml"),
+        ({"recipe": "r", "tp_plan": "auto"}, "tp_plan= .*mergekit-yaml"),
+        ({"recipe": "r", "gptqmodel": True}, "gptqmodel= .*mergekit-yaml"),
+        ({"recipe": "r", "batchsize": 3}, "unknown argument 'batchsize'. did you mean 'batch_size'"),
+        ({"recipe": "r", "dtype": "float31"}, "dtype 'float31' is not known. did you mean 'float32'"),
+        ({"recipe": "r", "dtype": "int8"}, "dtype 'int8' is not known"),
+        ({"recipe": "r", "device": "cpuu"}, "device 'cpuu' cannot be used"),
+        ({"recipe": "r", "enable_thinking": True}, "enable_thinking needs think_end_token="),
+    ],
+)  # fmt: skip
+def test_arguments_that_make_no_sense_say_what_to_do_instead(arguments, message):
+    with pytest.raises(MergekitFinanceError, match=message) as caught:
+        lm_eval_model.MergekitLM(**arguments)
+    assert "\n" not in caught.value.format_message()
+
+
+def test_hfs_own_defaults_may_be_written_out(recipe):
+    with pytest.raises(MergekitFinanceError, match="no such recipe"):
+        lm_eval_model.MergekitLM(recipe="nowhere.yml", parallelize=False, revision="main", peft=None)
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MergekitFinanceError, match="runs in one process"):
+        lm_eval_model.MergekitLM(recipe="r.yml")
+
+
+def test_a_wrong_tokenizer_and_a_missing_model_are_said_before_the_merge(recipe, monkeypatch, tiny):
+    monkeypatch.setattr(lm_eval_model, "_merge", lambda *_: pytest.fail("merged"))
+    with pytest.raises(MergekitFinanceError, match="no usable tokenizer"):
+        lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu", tokenizer=f"{tiny}/nowhere")
+    path = str(recipe((f"model: {tiny}/math", f"model: {tiny}/nowhere"), (f', "{tiny}/math"', "")))
+    with pytest.raises(MergekitFinanceError, match="nowhere': no such folder"):
+        lm_eval_model.MergekitLM(recipe=path, device="cpu")
+
+
+def test_the_usual_arguments_are_honoured(recipe, tiny):
+    lm = lm_eval_model.MergekitLM(
+        recipe=str(recipe()), device="cpu", dtype="float32", batch_size=3, max_batch_size=5, max_length=99,
+        truncation=True, add_bos_token=True, prefix_token_id=7, softmax_dtype="float32",
+        mixed_precision_dtype="bfloat16", trust_remote_code=False, tokenizer=f"{tiny}/math",
+        think_end_token="</think>", enable_thinking=True, chat_template_args={"a": 1}, logits_cache=False,
+    )  # fmt: skip
+    assert {p.dtype for p in lm.model.parameters()} == {torch.float32}
+    assert (lm.batch_size, lm.max_batch_size, lm.max_length) == (3, 5, 99)
+    assert lm.truncation and lm.add_bos_token and not lm.logits_cache
+    assert (lm.prefix_token_id, lm.think_end_token) == (7, "</think>")
+    assert (lm.softmax_dtype, lm.mixed_precision_dtype) == (torch.float32, torch.bfloat16)
+    assert lm.chat_template_args == {"a": 1, "enable_thinking": True}
+    assert lm.tokenizer.name_or_path == f"{tiny}/math" and str(lm.device) == "cpu"
+
+
+def test_dtype_changes_what_a_checkpoint_holds_and_nothing_else(recipe):
+    lm = lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu", dtype="float16")
+    assert lm.model.dtype == lm.model.config.dtype == torch.float16
+    assert lm.model.model.rotary_emb.inv_freq.dtype == torch.float32
+
+
+def test_no_warning_about_a_live_model(recipe, caplog):
+    lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu")
+    assert "already-initialized" not in caplog.text and "`pretrained` model kwarg" not in caplog.text
+
+
+def test_results_are_named_after_the_recipe_and_the_changes(recipe):
+    path = str(recipe())
+    arguments = {"recipe": path, "set.lambda": 0.25}
+    for _ in range(2):  # the second time with what the first has added
+        lm = lm_eval_model.MergekitLM.create_from_arg_obj(arguments, {"device": "cpu", "batch_size": None})
+        assert arguments == {"recipe": path, "set.lambda": 0.25, "model": f"{path},lambda=0.25"}
+    assert lm.get_model_info()["merge"]["parameters"] == {"lambda": 0.25}
+    with pytest.raises(MergekitFinanceError, match="unknown argument 'model'"):
+        lm_eval_model.MergekitLM.create_from_arg_obj(arguments | {"model": "other"})
+
+
+# --- the registry
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("switch", "before"), [("strict", ""), ("0", "import mergekit_finance; mergekit_finance.register()")]
+)
+def test_every_other_model_stays_known_and_ours_is_lazy(switch, before):
+    code = f"""
+{before}
+import sys
+from lm_eval.api.registry import model_registry, get_model
+try:
+    get_model("nothing")
+except ValueError:
+    pass
+from lm_eval.models import MODEL_MAPPING
+print(sorted(set(model_registry) - set(MODEL_MAPPING)), sorted(set(MODEL_MAPPING) - set(model_registry)))
+print("mergekit_finance.evaluation.mergekit_lm" in sys.modules)
+print(get_model("hf").__name__, get_model("mergekit").__name__, get_model("dummy").__name__)
+import mergekit_finance
+mergekit_finance.register()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MERGEKIT_FINANCE_AUTOLOAD": switch},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["['mergekit'] []", "False", "HFLM MergekitLM DummyLM"], done.stderr
+
+
+def test_options_are_counted_with_the_tokenizer_of_the_live_merge(tiny):
+    """For any recipe: one without a base, with `set.`, a revision or a tokenizer block."""
+    from mergekit_finance.data.loader import load as rows
+    from mergekit_finance.evaluation import mergekit_lm as lm_eval_model
+    from mergekit_finance.merging.in_memory import load_tokenizer
+
+    asked = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
+    try:
+        lm_eval_model.TOKENIZERS["no base.yml,lambda=0.4"] = load_tokenizer(f"{tiny}/base")
+        assert all(
+            len(row["option_tokens"]) == len(row["options"])
+            for row in rows(**asked, **{"set.lambda": 0.4})["test"]
+        )
+        assert "option_tokens" not in rows(**asked, **{"set.lambda": 0.5})["test"][0]
+    finally:
+        lm_eval_model.TOKENIZERS.clear()

@@ -1,0 +1,57 @@
+"""Prompts longer than the context."""
+
+import pytest
+
+from mergekit_finance.evaluation.truncation import truncated
+
+
+def samples(*arguments):
+    return {"task": [{"arguments": [a]} for a in arguments]}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny):
+    from mergekit_finance.merging.in_memory import load_tokenizer
+
+    return load_tokenizer(str(tiny / "base"))
+
+
+def test_a_generation_needs_room_for_what_it_writes(tokenizer):
+    prompt = "Question: how much? " * 20
+    size = len(tokenizer(prompt)["input_ids"])
+    request = (prompt, {"max_gen_toks": 10})
+    assert truncated(samples(request, ("short", {"max_gen_toks": 10})), tokenizer, size + 9) == {"task": 1}
+    assert truncated(samples(request), tokenizer, size + 10) == {}
+
+
+def test_a_choice_needs_room_for_its_option_less_one(tokenizer):
+    size = len(tokenizer("Sales rose . positive")["input_ids"])
+    assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 2) == {"task": 1}
+    assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 1) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["finance_bench_docmath_cs_cot", "finance_bench_fpb", "finance_bench_jfinqa_numerical"]
+)
+def test_what_the_host_keeps_of_a_long_prompt_ends_with_the_question(tiny, tokenizer, name):
+    """The model itself is asked: what reaches it, on a context too short for the prompt."""
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from mergekit_finance.merging.in_memory import load_model
+
+    task = TaskManager(include_defaults=False, metadata={"source": "sample"}).load([name])["tasks"][name]
+    doc = task.test_docs()[0]
+    task.config.generation_kwargs = {"until": ["\n"], "max_gen_toks": 4}
+    task.build_all_requests(limit=1)
+    model = load_model(str(tiny / "base"), "float32")
+    seen = []
+    model.register_forward_pre_hook(
+        lambda m, args, kwargs: seen.append(kwargs.get("input_ids", *args[:1])), with_kwargs=True
+    )
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=48)
+    getattr(lm, task.instances[0].request_type)(task.instances[:1])
+    kept = tokenizer.decode(seen[0][0])
+    question = (doc.get("question") or doc["text"])[-20:]
+    assert question in kept and task.doc_to_text(doc)[-7:] in kept
+    assert len(tokenizer(task.doc_to_text(doc))["input_ids"]) > seen[0].shape[1]

@@ -1,0 +1,139 @@
+"""The lab's rows: through the adapters, in the tasks' own prompts, in no corpus, always the same."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mergekit_finance.data.loader import load_rows
+from mergekit_finance.lab import corpora, packing, probe, rows, tokenizer, train
+from mergekit_finance.lab.prompts import PROMPTS, prompt
+from mergekit_finance.scoring import metrics as scoring
+
+SCRIPT = """
+import hashlib, json
+from mergekit_finance.lab import ROLES, corpora, rows
+made = {f"{d} {s}": rows.records(d, s) for d, s in rows.SOURCES}
+made |= {role: list(corpora.documents(role, 500)) for role in ROLES}
+print(hashlib.sha256(json.dumps(made, ensure_ascii=False).encode()).hexdigest())
+"""
+# World, corpora and rows are frozen: weights were trained on these, and scores are of these.
+FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    """The host's task objects, on lab rows."""
+    from mergekit_finance.evaluation.harness import Harness
+
+    names = [f"finance_bench_{task}" for task in PROMPTS]
+    loaded = Harness(names, metadata={"source": "lab"}).loaded["tasks"]
+    return {name.removeprefix("finance_bench_"): task for name, task in loaded.items()}
+
+
+@pytest.fixture(scope="module")
+def lab_tokenizer():
+    return tokenizer.load()
+
+
+def test_corpora_and_rows_are_the_same_bytes_in_every_process():
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env={"PYTHONHASHSEED": seed}
+        ).stdout.strip()
+        for seed in ("1", "2")
+    ]
+    assert outputs == [FROZEN, FROZEN]
+
+
+@pytest.mark.parametrize(("dataset", "subset"), list(rows.SOURCES))
+def test_every_row_passes_its_adapter(dataset, subset):
+    found = load_rows(dataset, subset, source="lab")
+    assert len({row["item_id"] for row in found}) == len(found) >= 96
+    assert sum(len(case.items) for case in rows.cases(dataset, subset)) in (len(found), 2 * len(found))
+
+
+@pytest.mark.parametrize("task", PROMPTS)
+def test_prompts_are_those_of_the_yaml_and_the_completion_scores_full_marks(tasks, task):
+    host = tasks[task]
+    docs = {host.doc_to_text(doc): doc for doc in host.test_docs()}
+    items = rows.items(task)
+    assert {prompt(task, item.row) for item in items} == set(docs)
+    for item in items:
+        _check_gold(host, task, docs[prompt(task, item.row)], item)
+
+
+def _check_gold(host, task, doc, item):
+    score = probe.SCORING.get(task, scoring.choice_acc)
+    assert host.config.process_results is score
+    if host.OUTPUT_TYPE == "generate_until":
+        assert score(doc, [item.completion])["correct"] == score(item.row, [item.completion])["correct"] == 1
+        return
+    delimiter = host.config.target_delimiter
+    assert probe.delimiter(task) == delimiter
+    assert item.row["options"] == doc["options"] and item.row["gold_index"] == doc["gold_index"]
+    assert item.completion == delimiter + item.row["options"][item.row["gold_index"]]
+
+
+def test_no_test_row_is_in_a_corpus():
+    tests = {(prompt(i.task, i.row), i.completion) for task in PROMPTS for i in rows.items(task)}
+    prompts = {text for text, _ in tests}
+    for role in corpora.MIXES:
+        for text, completion in corpora.documents(role, 20_000):
+            assert text not in prompts
+            assert not text or (text, completion) not in tests
+
+
+def test_no_test_row_is_in_any_part_of_a_corpus():
+    tests = {prompt(i.task, i.row) for task in PROMPTS for i in rows.items(task)}
+    for role in corpora.MIXES:
+        for part in range(-(-train.plan(role).documents // packing.PART)):
+            assert not tests & {text for text, _ in corpora.documents(role, 200, part)}, (role, part)
+
+
+def test_sums_of_test_rows_are_in_no_corpus():
+    from mergekit_finance.lab.draw import sums
+
+    tested = {str(s) for sign in ("plus", "minus") for hard in (False, True) for s in sums(sign, hard, True)}
+    for text, completion in corpora.documents("math", 5_000):
+        said = completion.replace(".", " ").split()
+        assert not tested & set(said), text
+
+
+def test_a_base_question_asks_for_core_knowledge_only():
+    from mergekit_finance.lab.world import world
+
+    beyond = {f" {v.past} " for verbs in world().verbs.values() for v in verbs[1::2]}
+    for text, completion in corpora.documents("base", 5_000):
+        assert not any(word in text + completion for word in beyond)
+
+
+def test_prompts_and_answers_are_short(lab_tokenizer):
+    items = [item for task in PROMPTS for item in rows.items(task)]
+    prompts = lab_tokenizer([prompt(i.task, i.row) for i in items])["input_ids"]
+    answers = lab_tokenizer([i.completion for i in items])["input_ids"]
+    assert sum(map(len, prompts)) / len(items) <= 100
+    assert sum(map(len, answers)) / len(items) <= 20
+
+
+def test_the_tokenizer_round_trips_japanese_and_keeps_digits_apart(lab_tokenizer):
+    for text in (
+        "粗利益は４７－２３ではなく47-23=24。最終回答：24",
+        "positive か negative で答えよ。\n\n文：🙂 x",
+    ):
+        assert lab_tokenizer.decode(lab_tokenizer(text)["input_ids"]) == text
+    assert len(lab_tokenizer.tokenize("1234")) == 4
+
+
+def test_a_prompt_and_its_completion_tokenise_as_they_do_together(lab_tokenizer):
+    for task in PROMPTS:
+        item = rows.items(task)[0]
+        text = prompt(task, item.row)
+        apart = lab_tokenizer(text)["input_ids"] + lab_tokenizer(item.completion)["input_ids"]
+        assert lab_tokenizer(text + item.completion)["input_ids"] == apart
+
+
+def test_the_shipped_tokenizer_is_what_the_corpora_teach():
+    shipped = json.loads(tokenizer.FILE.read_text(encoding="utf-8"))
+    assert json.loads(tokenizer.build().to_str())["model"] == shipped["model"]

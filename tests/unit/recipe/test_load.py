@@ -1,0 +1,92 @@
+"""Recipes: what is worked out, and what is refused by file, key and remedy."""
+
+import pytest
+
+from mergekit_finance import registration as integration
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.files import bundled
+from mergekit_finance.recipe.load import load
+
+integration.register()
+
+ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.yml")
+
+
+def test_a_recipe_knows_its_stage_constituents_and_semantics(recipe, tiny):
+    found = load(recipe())
+    assert found.experts == found.constituents == (f"{tiny}/finance", f"{tiny}/math")
+    assert (found.base, found.stage, found.semantics) == (f"{tiny}/base", 2, "paper")
+
+
+def test_without_a_finance_block_stage_and_constituents_follow_from_the_merge(tmp_path):
+    path = tmp_path / "r.yml"
+    path.write_text(
+        "merge_method: ties\nbase_model: ./b\nmodels:\n  - model: ./e\n    parameters: {weight: 1}\n"
+    )
+    found = load(path)
+    assert (found.stage, found.constituents, found.semantics) == (1, ("./b", "./e"), "mergekit")
+
+
+def test_slices_name_their_models(tmp_path):
+    path = tmp_path / "r.yml"
+    path.write_text(
+        "merge_method: passthrough\nslices:\n  - sources: [{model: ./a, layer_range: [0, 1]}]\n"
+        "  - sources: [{model: ./b, layer_range: [0, 1]}]\n"
+    )
+    assert load(path).experts == ("./a", "./b")
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_bundled_recipe_is_valid(path):
+    found = load(path)
+    assert found.finance.stage and found.finance.citation and found.finance.tasks
+
+
+def test_there_are_bundled_recipes():
+    assert ALL
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lambda: 0.5", "lamda: 0.5", r"parameters: unknown parameter 'lamda'\. did you mean 'lambda'"),
+        ("  - model: {}/math", "  - model: {}/math\n    parameters: {{densty: 0.5}}", r"models\[1\]\.parameters: unknown parameter 'densty'"),
+        ("dtype: float32\n", "dtpye: float32\n", "unknown key 'dtpye'. did you mean 'dtype'"),
+        ("  - model: {}/math", "  - model: {}/math\n    paramaters: {{}}", r"models\[1\]: unknown key 'paramaters'"),
+        ("cpt_task_arithmetic", "cpt_task_arithmetc", "merge_method 'cpt_task_arithmetc' is not known. did you mean 'cpt_task_arithmetic'"),
+        ("merge_method: cpt_task_arithmetic\n", "", "merge_method is missing"),
+        ("stage: 2", "stage: 4", "finance.stage: Input should be 1, 2 or 3"),
+        ("stage: 2", "stage: 3", "stage: 3 means three experts or more, the recipe merges 2"),
+        ("stage: 2", "stages: 2", "finance: unknown key 'stages'. did you mean 'stage'"),
+        ('"{}/finance", ', '"./finace", ', r"finance.constituents: './finace' is not merged here"),
+        ("models:", "modules:", "modules"),
+        ("lambda: 0.5", "lambda: half", "recipe.yml: parameters.*lambda.*is not a number"),
+        ("lambda: 0.5", "semantics: papper", "recipe.yml: .*semantics.*did you mean 'paper'"),
+        ("parameters:\n", "parameters: {{\n", "line .*: not YAML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, message):
+    path = recipe((old.format(tiny), new.format(tiny)))
+    with pytest.raises(RecipeError, match=message) as caught:
+        load(path)
+    assert str(path) in caught.value.message and "\n" not in caught.value.message
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(RecipeError, match="none.yml: no such recipe"):
+        load(tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize("text", ["- a list", "just text", "", "merge_method: [linear]"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
+    path = tmp_path / "r.yml"
+    path.write_text(text)
+    with pytest.raises(RecipeError):
+        load(path)
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "r.yml"
+    path.write_text("merge_method: !!python/object/apply:os.system ['echo owned']")
+    with pytest.raises(RecipeError, match="not YAML"):
+        load(path)

@@ -1,0 +1,34 @@
+"""The printed report."""
+
+from mergekit_finance.report import console as report
+
+RESULT = {
+    "semantics": "paper", "method": "cpt_ties", "stage": 2, "random_weights": ["./tiny/base"], "source": None,
+    "tasks": {"t": {"n": 7, "merged": 0.5, "gain": 0.1, "og": -0.05, "constituents": {"./a/x": 0.4, "./b/y": 0.55}}},
+    "macro": {"merged": 0.5, "gain": 0.1, "og": -0.05, "constituents": {"./a/x": 0.4, "./b/y": 0.55}},
+}  # fmt: skip
+
+
+def test_the_table_has_a_column_a_model_and_signed_differences():
+    lines = report.gain_table(RESULT).splitlines()
+    assert [c.strip() for c in lines[0].split("|")[1:-1]] == ["task", "n", "x", "y", "merged", "Gain", "OG"]
+    assert [c.strip() for c in lines[2].split("|")[1:-1]] == [
+        "t",
+        "7",
+        "0.400",
+        "0.550",
+        "0.500",
+        "+0.100",
+        "-0.050",
+    ]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_random_weights_and_small_samples_are_said_plainly():
+    text = report.notes(RESULT)
+    assert "RANDOM" in text and "base" in text and "7 items" in text
+    assert "RANDOM" not in report.notes(RESULT | {"random_weights": []})
+
+
+def test_the_report_is_made_of_the_plugins_sections():
+    assert report.render(RESULT).startswith("Gain and Outperform Gap")

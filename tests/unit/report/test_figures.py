@@ -1,0 +1,240 @@
+"""The figures of a report: for one point and for many, Japanese drawn, no global state."""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from helpers.report import study
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from mergekit_finance.report import figures, labels
+from mergekit_finance.report.figures import curves, heatmaps, layers, retention, sheets, stages, style
+from mergekit_finance.report.stored import load
+
+
+def made(out):
+    return {d.name: (d.png(), d.svg()) for d in figures.drawn(load(out))}
+
+
+@pytest.mark.parametrize(
+    "combinations, operators",
+    [
+        ({1: [("finance",)]}, {"task_arithmetic": [0.5]}),
+        (None, {"task_arithmetic": [i / 10 for i in range(1, 11)]}),
+    ],
+    ids=["one point", "40 points"],
+)
+def test_every_figure_is_drawn(tmp_path, combinations, operators):
+    found = made(study(tmp_path / "out", combinations=combinations, operators=operators))
+    assert tuple(found) == figures.NAMES
+    for png, svg in found.values():
+        assert png.startswith(b"\x89PNG") and b"<svg" in svg and 2000 < len(png) < 1_000_000
+
+
+def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
+    out = study(tmp_path / "out")
+    (out / "similarity.json").unlink()
+    summary = json.loads((out / "summary.json").read_text())
+    for model in [*summary["models"].values(), *summary["points"].values()]:
+        del model["retention"]
+    summary["similarity"] = {}
+    (out / "summary.json").write_text(json.dumps(summary))
+    assert [d.name[0] for d in figures.drawn(load(out))] == ["1", "2", "3", "4"]
+
+
+def test_a_layer_whose_name_only_looks_like_a_number_stands_last(tmp_path):
+    out = study(tmp_path / "out")
+    found = json.loads((out / "similarity.json").read_text())
+    found["layers"] = {name: found["layers"]["0"] for name in ("²", "10", "2")}
+    (out / "similarity.json").write_text(json.dumps(found))
+    axes = layers.draw(load(out)).figure.axes[0]
+    assert [str(x) for x in axes.lines[0].get_xdata(orig=True)] == ["2", "10", "²"]
+
+
+def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
+    out = study(tmp_path / "out")
+    summary = json.loads((out / "summary.json").read_text())
+    next(iter(summary["points"].values()))["retention"] = None
+    (out / "summary.json").write_text(json.dumps(summary))
+    assert retention.draw(load(out)) is None
+
+
+def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_path):
+    out = study(tmp_path / "out")
+    damage = json.loads((out / "summary.json").read_text())
+    for known in damage["combinations"].values():  # of one expert, `named` holds retention
+        damage["selected"][known["selected"]]["sets"]["named"]["tasks"] = ["finance_bench_retention_arc"]
+    damage["points"][damage["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
+    (out / "summary.json").write_text(json.dumps(damage))
+    figure = retention.draw(load(out)).figure
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert list(panels)[:2] == ["base + finance", "base + math (macro)"]
+    (ring,) = [line for line in panels["base + finance"].lines if line.get_markersize() == 10]
+    assert ring.get_xdata()[0] == pytest.approx(45)  # 0.75 of fpb, the base has 0.3
+
+
+def test_pairs_of_models_have_no_experts_colour(tmp_path):
+    stored = load(study(tmp_path / "out"))
+    moved, *others = layers.draw(stored).figure.axes
+    of_experts = set(style.EXPERTS)
+    assert {line.get_color() for line in moved.lines} <= of_experts
+    assert others[0].lines and not of_experts & {line.get_color() for axes in others for line in axes.lines}
+
+
+def test_the_legend_of_retention_draws_what_the_panels_draw(tmp_path):
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.4, 0.8], "dare_ties": [0.2, 0.6]})
+    summary = json.loads((out / "summary.json").read_text())
+    for point in summary["points"].values():
+        point["values"] |= {"seed": 0} if point["operator"] == "dare_ties" else {}
+    (out / "summary.json").write_text(json.dumps(summary))
+    figure = retention.draw(load(out)).figure
+    for name, colour in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
+        drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == colour}
+        shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator(name)]
+        assert drawn == {shown[0].get_linestyle()} == {"-" if name == "task_arithmetic" else "None"}
+
+
+def coloured(data, axes, places):
+    """What the PNG shows at places of a panel."""
+    image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    return [image[len(image) - 1 - int(y), int(x)] for x, y in axes.transData.transform(places)]
+
+
+def test_colours_of_the_heatmaps_are_the_colour_maps_own(tmp_path):
+    """A palette of 256 for the whole picture moved them: a larger Gain could look like a smaller one."""
+    out = study(tmp_path / "out", operators={"task_arithmetic": [0.4], "ties": [0.2], "dare_ties": [0.5]})
+    summary = json.loads((out / "summary.json").read_text())
+    cells = [task for row in summary["selected"].values() for task in row["tasks"].values()]
+    for place, cell in enumerate(cells):
+        value = -0.6 + 1.2 * place / len(cells)
+        cell["gain"] = cell["og"] = [value, value - 1, value + 1]
+    (out / "summary.json").write_text(json.dumps(summary))
+    drawn = heatmaps.draw(load(out))
+    axes, data = drawn.figure.axes[0], drawn.png()
+    shown = axes.images[0]
+    rows, columns = shown.get_array().shape
+    places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # beside the number
+    wanted = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(coloured(data, axes, places)) - wanted).max() <= 1
+
+
+def test_answers_keep_their_two_colours(tmp_path):
+    drawn = sheets.draw(load(study(tmp_path / "out")))
+    axes, data = drawn.figure.axes[0], drawn.png()
+    cells = axes.images[0].get_array()
+    found = coloured(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
+    wanted = 255 * axes.images[0].to_rgba(cells)[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(found) - wanted).max() <= 3
+
+
+def test_what_is_written_on_a_dark_cell_is_white():
+    from matplotlib.colors import Normalize
+
+    norm = Normalize(-50, 50)
+    values = (-55, -40, -10, 0, 10, 45)
+    found = dict(zip(values, heatmaps._readable(np.array(values, dtype=float), norm), strict=True))
+    assert [value for value, colour in found.items() if colour == "white"] == [-55, -40, 45]
+
+
+def test_frames_stand_out_and_short_names_are_explained(tmp_path):
+    out = study(tmp_path / "out")
+    summary = json.loads((out / "summary.json").read_text())
+    dark = [summary["selected"][name]["tasks"]["finance_bench_fpb"] for name in summary["selected"]]
+    for cell in dark:
+        cell["gain"] = cell["og"] = [-0.5, -0.6, -0.4]
+    (out / "summary.json").write_text(json.dumps(summary))
+    drawn = heatmaps.draw(load(out))
+    frames = drawn.figure.axes[0].collections[0].get_edgecolors()
+    assert {tuple(colour[:3]) for colour in frames} == {(1, 1, 1), to_rgb(style.INK)}
+    assert drawn.caption.endswith("Over the cells: F is finance, M is math.")
+
+
+def test_words_beside_wide_intervals_do_not_touch(tmp_path):
+    out = study(tmp_path / "out", operators={"dare_ties": [0.25]})
+    summary = json.loads((out / "summary.json").read_text())
+    for row in summary["selected"].values():
+        row["sets"]["macro"] |= {"gain": [-0.1234, -1.0, -0.1], "og": [-0.1234, -1.0, -0.1]}
+    (out / "summary.json").write_text(json.dumps(summary))
+    with style.settings():
+        figure = style.laid_out(stages.draw(load(out)).figure)
+        boxes = [text.get_window_extent() for text in figure.axes[1].texts]
+    rows = [[b for b in boxes if abs(b.y0 - first.y0) < 3] for first in boxes]
+    assert max(map(len, rows)) == 3 and max(box.x1 for box in boxes) <= figure.bbox.x1
+    for row in (sorted(row, key=lambda box: box.x0) for row in rows):
+        assert all(left.x1 + 8 < right.x0 for left, right in itertools.pairwise(row))
+
+
+def test_only_the_bases_line_is_of_dots():
+    names = ["base", *"abcdef"]
+    dots = [name for name, line in style.expert_lines(names).items() if line == ":" or is_dotted(line)]
+    assert dots == ["base"]
+
+
+def is_dotted(line):
+    return not isinstance(line, str) and max(line[1][::2]) <= 1
+
+
+def test_a_name_is_written_where_no_interval_goes_through_it():
+    with style.settings():
+        figure = style.canvas(5.2, 4.2)
+        axes = figure.subplots()
+        axes.set(xlim=(0, 10), ylim=(0, 10))
+        style.beside(axes, [(5, 5, 4, 6), (5.6, 8, 1, 9)], ["F+M", "F+J"])
+        style.laid_out(figure)
+        box = axes.texts[0].get_window_extent()
+    line = axes.transData.transform([(5.6, 5)])[0][0]
+    assert not box.x0 < line < box.x1
+
+
+def test_japanese_names_have_glyphs(tmp_path):
+    assert style.japanese() is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
+        made(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
+
+
+def test_the_callers_settings_of_matplotlib_stay(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    made(study(tmp_path / "out"))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_report_imports_neither_torch_nor_pyplot(tmp_path):
+    out = study(tmp_path / "out")
+    code = (
+        "import sys; from pathlib import Path; from mergekit_finance.report.writing import build; "
+        f"build(Path({str(out)!r})); "
+        "print([m for m in ('torch', 'transformers', 'lm_eval', 'mergekit', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_columns_of_an_answer_sheet_form_blocks_by_expert():
+    singles = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0]])  # base and two experts
+    merges = np.array([[1, 0, 1, 0]])
+    order = sheets.column_order(singles, merges).tolist()
+    assert order == [1, 3, 0, 2]  # by the first expert, then the second, then the base
+    assert order[-1] == 2  # what nobody gets right stands last
+
+
+def test_labels_are_short_and_without_the_prefix():
+    point = {"combination": ["finance"], "operator": "ties", "values": {"lambda": 1.0, "density": 0.2}}
+    assert labels.point(point) == "base + finance · TIES d 0.2, λ 1"
+    assert labels.task("finance_bench_fpb") == "fpb"
+    assert labels.initials(["math", "mono"]) == {"math": "math", "mono": "mono"}
+    assert labels.points(-0.0001, sign=True) == "0.0"
+
+
+def test_of_a_single_value_there_are_dots_on_one_scale(tmp_path):
+    drawn = curves.draw(load(study(tmp_path / "out", operators={"task_arithmetic": [0.4]})))
+    assert len(drawn.figure.axes) == 1 and "no curve" in drawn.caption
+    assert curves.swept(load(study(tmp_path / "more")))

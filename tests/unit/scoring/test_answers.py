@@ -1,0 +1,257 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mergekit_finance.scoring import answers
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "extractions.json").read_text(encoding="utf-8"))
+MARKERS = [
+    "The answer is {}.",
+    "Answer: {}",
+    "#### {}",
+    "\\boxed{{{}}}",
+    "最終回答：{}",
+    "答えは{}です。",
+    "**Answer:** **{}**",
+]
+
+
+def check_number(number, case):
+    if case["expected"] is None:
+        assert number is None
+        return
+    assert number is not None
+    assert number.written == pytest.approx(case["expected"], rel=1e-12)
+    assert number.value == pytest.approx(case.get("value", case["expected"]), rel=1e-12)
+    assert number.percent == case.get("percent", False)
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['kind']}-{case['why']}")
+def test_golden_extraction(case):
+    if case["kind"] == "final_choice":
+        assert answers.final_choice(case["text"], case["labels"]) == case["expected"]
+    elif case["kind"] == "direct_text":
+        assert answers.direct_text(case["text"]) == case["expected"]
+    else:
+        check_number(getattr(answers, case["kind"])(case["text"], case.get("question", "")), case)
+
+
+def test_golden_file_is_large_and_has_rejections_of_every_kind():
+    assert len(GOLDEN) >= 150
+    for kind in ("final_number", "final_choice", "direct_number", "direct_text"):
+        assert any(case["expected"] is None for case in GOLDEN if case["kind"] == kind)
+        assert any(case["expected"] is not None for case in GOLDEN if case["kind"] == kind)
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+@given(value=st.integers(-(10**9), 10**9))
+@settings(max_examples=40, deadline=None)
+def test_final_number_finds_what_a_marker_marks(marker, value):
+    text = f"Step 1: 17 plus 4.\n{marker.format(f'{value:,}')}\n\nQuestion: 3 + 4?\nAnswer: 7"
+    assert answers.final_number(text).written == value
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+@pytest.mark.parametrize("label", "ABCD")
+def test_final_choice_finds_what_a_marker_marks(marker, label):
+    assert answers.final_choice("A or B? C, D?\n" + marker.format(label), list("ABCD")) == label
+
+
+@given(st.text(alphabet="0123456789 .,%$-+=()\nabcXYZ売上高約円", max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_no_marker_gives_nothing(text):
+    assert answers.final_number(text) is None
+    assert answers.final_choice(text, list("1234")) is None
+
+
+@given(st.text())
+@settings(max_examples=200, deadline=None)
+def test_never_raises_and_cutting_is_idempotent(text):
+    for prefix in ("", "The answer is ", "最終回答：", "\\boxed{"):
+        answers.final_number(prefix + text)
+        answers.direct_number(prefix + text)
+        answers.final_choice(prefix + text, ["１", "A", "(", "[", ".*"])
+    once = answers.cut_at_new_question(text)
+    assert answers.cut_at_new_question(once) == once
+    assert text.startswith(once)
+
+
+@given(st.text(alphabet="Answer:the is 42.#\\boxed{}\n答え最終回答：は３", max_size=80))
+@settings(max_examples=300, deadline=None)
+def test_a_recited_shot_never_changes_the_answer(text):
+    shot = "\nQuestion: What is 5 + 5?\nThe answer is 10."
+    assert answers.final_number(text + shot) == answers.final_number(text + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answer is ",
+        "Answer:",
+        "#### ",
+        "\\boxed{",
+        "{",
+        "答えは",
+        "【",
+        "### x\n",
+        "* ",
+        "\n",
+        " ",
+        "Q1:",
+        "1,",
+        "(",
+        "the ",
+        "問題",
+        "<|",
+        "\u0300\u0316",
+        "A",
+        "a ",
+        "is 1 ",
+        "answer",
+        "約",
+        "Question ",
+        "最終",
+        "\\text{",
+        "\\frac{1}{",
+        "<1",
+        "answer, ",
+        "answer in ",
+        "now ",
+        ". next ",
+        "次の",
+        "第2",
+        "問二",
+        "not 5 ",
+        "ではなく",
+        "答えはではなく",
+        "x = ",
+        "=",
+        "1 (",
+        "3と",
+        "３は誤り、",
+        "最終回答：３は誤り、",
+        "正しいのは",
+        "$",
+        "1 234 ",
+        "以下の通り",
+        "\n\n",
+        "\n-\n",
+        "\n\na ",
+        "What ",
+        "\nWhat ",
+        "if the ",
+        "not the ",
+        "the answer is 5\n",
+        "最終回答：1\n",
+        ", ",
+        "1. ",
+        "\n- ",
+        "最終回答 3",
+        "①",
+        "3が正解",
+        "第1",
+        "decrease of ",
+        "<b>",
+        "rounded to 2 decimals",
+    ],
+)
+def test_hostile_text_takes_linear_time(text):
+    hostile = (text * 100_000)[:100_000]
+    started = time.perf_counter()
+    answers.final_number(hostile)
+    answers.direct_number(hostile)
+    answers.final_choice(hostile, list("ABCD"))
+    assert time.perf_counter() - started < 15.0
+
+
+@pytest.mark.parametrize("filler", [" ", "\t", "\n", "a ", "5 ", "1 234 ", "=", "-", "\nHow ", "\n表"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        "Question",
+        "Problem 1",
+        "問題",
+        "第2",
+        "Now",
+        "The answer is",
+        "\n\\boxed{",
+        "Answer: 5\n\n",
+        "答え：5\n以下",
+    ],
+)
+def test_a_long_tail_after_what_a_pattern_begins_with_takes_linear_time(start, filler):
+    hostile = (start + filler * 100_000)[:100_000]
+    started = time.perf_counter()
+    answers.final_number(hostile)
+    answers.direct_number(hostile)
+    answers.final_choice(hostile, list("1234"))
+    assert time.perf_counter() - started < 15.0
+
+
+def test_no_labels_no_choice():
+    assert answers.final_choice("The answer is A.", []) is None
+    assert answers.final_choice("The answer is A.", [""]) is None
+
+
+def test_marked_statements_lists_them_in_order():
+    texts = [statement.text for statement in answers.marked_statements("Answer: 1\n#### 2\n答えは3です。")]
+    assert texts == ["1", "2", "3です。"]
+
+
+@pytest.mark.parametrize(
+    "text, rest",
+    [
+        ("x\nQuestion: y", "x\n"),
+        ("x\n### Instruction\ny", "x\n"),
+        ("x\n### Step 2\ny", "x\n### Step 2\ny"),
+        ("### Growth\ny", "### Growth\ny"),
+        ("the question: y", "the question: y"),
+        ("x\n問題1: y", "x\n"),
+    ],
+)
+def test_cut_at_new_question(text, rest):
+    assert answers.cut_at_new_question(text) == rest
+
+
+@pytest.mark.parametrize(
+    "text", ["次の問題について考えます。\n最終回答：３", "\n以下の問題を解く。最終回答：３"]
+)
+def test_an_answer_may_open_by_naming_the_question(text):
+    assert answers.final_choice(text, ["３"]) == "３"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("Profit did not change.\nThe answer is 42.", 42),
+        ("If the tax is 10, the answer is 42.", 42),
+        ("The answer is 41.\n\nWait, is that right? No. The answer is 42.", 42),
+        ("Answer: Let's see.\n\nWhat do we know? Sales are 5.\n\nThe answer is 42.", 42),
+        ("The final answer is 42.\n\nThis means that sales rose. Is this right? Yes.", 42),
+        ("The answer is 42%. No further steps.", 42),
+        ("最終回答：42億円（前年比5.2%減）", 42),
+        ("The answer is 0.125 (or 12.5%).", 0.125),
+    ],
+)
+def test_doubt_elsewhere_takes_no_number_back(text, number):
+    assert answers.final_number(text).written == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "最終回答：3\n\n1. 誤り\n2. 誤り",
+        "最終回答：3。1が正解ではない理由は次の通り",
+        "もし2なら矛盾する。したがって正解は3である。",
+        "正解は3だと思います。",
+        "最終回答：3が不適切です。1、2、4は適切。",
+        "最終回答：3である。問題文では「最も適切なものはどれか」とある。",
+        "1. 適切\n2. 適切\n3. 不適切\n4. 適切\nしたがって最終回答：3",
+    ],
+)
+def test_doubt_elsewhere_takes_no_choice_back(text):
+    assert answers.final_choice(text, list("1234")) == "3"

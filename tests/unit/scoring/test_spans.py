@@ -1,0 +1,106 @@
+"""TAT-QA's answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mergekit_finance.scoring import metrics as scoring
+from mergekit_finance.scoring.spans import normal, tatqa_match
+
+
+def doc(answer, kind="arithmetic", scale=""):
+    return {"answer": answer if isinstance(answer, list) else [answer], "answer_type": kind, "scale": scale}
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "right"),
+    [
+        ("73", doc("73", scale="thousand"), True),
+        ("73 thousand", doc("73", scale="thousand"), True),
+        ("73,000", doc("73", scale="thousand"), True),
+        ("73 million", doc("73", scale="thousand"), False),
+        ("-12.6", doc("-12.6", scale="million"), True),
+        ("(12.6)", doc("-12.6", scale="million"), True),
+        ("12.6", doc("-12.6", scale="million"), False),
+        ("17.7%", doc("17.7", scale="percent"), True),
+        ("17.7", doc("17.7", scale="percent"), True),
+        ("0.177", doc("17.7", scale="percent"), True),
+        ("1.77", doc("17.7", scale="percent"), False),
+        ("17.704", doc("17.7", scale="percent"), True),
+        ("17.71", doc("17.7", scale="percent"), False),
+        ("3", doc("3", "count"), True),
+        ("three", doc("3", "count"), False),
+        ("$592", doc("592", "span", "thousand"), True),
+        ("the Americas.", doc("Americas", "span"), True),
+        ("Europe", doc("Americas", "span"), False),
+        ("2019; 2018", doc(["2018", "2019"], "multi-span"), True),
+        ("2019", doc(["2018", "2019"], "multi-span"), False),
+        ("", doc("5"), False),
+        ("5 and 6", doc("5", "count"), False),
+        ("2019 or 2018", doc("2019", "span"), False),
+        ("2019", doc("2019", "span"), True),
+        ("5%", doc("5", scale="million"), False),
+        ("5%", doc("5", scale="percent"), True),
+        ("5 thousand", doc("5", scale="percent"), False),
+        ("sales and rent", doc(["rent", "sales"], "multi-span"), True),
+        ("sales, rent", doc(["rent", "sales"], "multi-span"), True),
+        ("sales and rent", doc(["rent", "costs"], "multi-span"), False),
+        ("sales and rent; costs", doc(["sales and rent", "costs"], "multi-span"), True),
+        ("1202; 5", doc(["$1,202", "$5"], "multi-span"), True),
+        ("1202; 5%", doc(["$1,202", "$5"], "multi-span"), False),
+    ],
+)
+def test_a_case_worked_out_by_hand(said, gold, right):
+    assert tatqa_match(said, gold) is right
+
+
+@pytest.mark.parametrize("scale", ["", "percent"])
+@pytest.mark.parametrize(
+    "said", ["5 million", "5 or 6", "between 5 and 10", "not 5", "5 + 3", "from 5 to 10"]
+)
+def test_a_number_is_right_only_where_the_output_commits_to_it(said, scale):
+    gold = doc("5", scale=scale)
+    assert scoring.tatqa(gold, [f" {said}\n"])["score"] == 0
+    assert scoring.tatqa_cot(gold, [f"The final answer is {said}."])["score"] == 0
+
+
+def test_a_fall_is_negative_unless_the_question_asks_for_its_size():
+    gold = doc("-10", scale="percent")
+    assert scoring.tatqa({**gold, "question": "What is the change?"}, [" a decrease of 10%"])["score"] == 1
+    gold = doc("10", scale="percent") | {"question": "By how much did costs decrease?"}
+    assert scoring.tatqa_cot(gold, ["The final answer is a decrease of 10%."])["score"] == 1
+
+
+def test_a_bulleted_list_is_a_list():
+    gold = doc(["sales", "rent"], "multi-span")
+    assert scoring.tatqa(gold, ["\n- sales\n- rent\n"])["score"] == 1
+    assert scoring.tatqa_cot(gold, ["The final answer is\n- sales\n- rent\n\nDone."])["score"] == 1
+    assert scoring.tatqa_cot(gold, ["The final answer is\n- sales\n- costs"])["score"] == 0
+
+
+def test_what_is_taken_back_is_no_span():
+    gold = doc("sales", "span")
+    said = ["The final answer is sales.", "The final answer is sales. Wait, no.", "If the answer is sales"]
+    assert [scoring.tatqa_cot(gold, [text])["score"] for text in said] == [1, 0, 0]
+
+
+def test_reasoning_is_read_from_its_marker_only():
+    gold = doc("73", scale="thousand")
+    assert scoring.tatqa_cot(gold, ["592 - 519 = 73. The final answer is 73."])["score"] == 1
+    assert scoring.tatqa_cot(gold, ["so 73 it is"]) == {"score": 0.0, "correct": 0.0, "no_answer": 1.0}
+
+
+def test_gsm8k_wants_the_exact_number():
+    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["9 + 9. The final answer is 18."])["score"] == 1
+    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["The final answer is 18.5."])["score"] == 0
+    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["18"])["no_answer"] == 1
+
+
+@given(st.text(max_size=200), st.sampled_from(["arithmetic", "count", "span", "multi-span"]))
+def test_no_text_breaks_it(said, kind):
+    assert tatqa_match(said, doc(["5", "x"] if kind == "multi-span" else "5", kind)) in (True, False)
+
+
+@given(st.text(max_size=50))
+def test_normal_text_is_normal(text):
+    assert normal(normal(text)) == normal(text) or len(normal(text)) < len(text)

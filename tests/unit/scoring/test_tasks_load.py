@@ -1,0 +1,138 @@
+"""Every task and group loads by name: lm-eval hides a broken YAML, so only this shows one."""
+
+import pytest
+import yaml
+from lm_eval.tasks import TaskManager
+
+from mergekit_finance import registration as integration
+from mergekit_finance.data.registry import datasets
+from mergekit_finance.files import bundled
+
+integration.register()
+
+SKILLS = {
+    "f": ("fpb", "fiqa_sa", "headline", "fin_ner"),
+    "fm": ("convfinqa", "docmath_ss", "docmath_ss_cot", "docmath_cs", "docmath_cs_cot"),
+    "fj": ("chabsa", "cma_basics", "cpa_audit", "fp2", "fp2_cot", "security_sales_1"),
+    "fmj": ("jfinqa_numerical", "jfinqa_consistency", "jfinqa_temporal"),
+}
+NAMES = {"f": "finance", "m": "math", "j": "japanese"}
+EIGHTEEN = [f"finance_bench_{task}" for tasks in SKILLS.values() for task in tasks]
+EXTRA = [f"finance_bench_{t}" for t in ("tatqa", "tatqa_cot", "fomc", "financemath")]
+PROBE = [f"finance_bench_probe_{t}" for t in ("m", "j", "mj")]
+RETENTION = [f"finance_bench_retention_{t}" for t in ("arc", "hellaswag")]
+ALL = EIGHTEEN + EXTRA + PROBE + RETENTION
+GROUPS = {
+    "finance_bench": EIGHTEEN,
+    "finance_bench_open": [t for t in EIGHTEEN if "docmath" not in t],
+    "finance_bench_extra": EXTRA,
+    "finance_bench_probe": PROBE,
+    "finance_bench_retention": RETENTION,
+    **{f"finance_bench_{k}": [f"finance_bench_{t}" for t in v] for k, v in SKILLS.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def manager(tiny):
+    # as `lm_eval --model_args pretrained=…` passes it: the tokenizer tells how long options are
+    return TaskManager(
+        include_defaults=False, metadata={"source": "sample", "pretrained": str(tiny / "base")}
+    )
+
+
+def test_there_are_18_tasks_from_8_datasets(manager):
+    assert len(EIGHTEEN) == len(set(EIGHTEEN)) == 18
+    loaded = manager.load(EIGHTEEN)["tasks"]
+    exams = {"chabsa", "cma_basics", "cpa_audit", "fp2", "security_sales_1"}  # one dataset: the pfnet harness
+    assert len({t.config.dataset_kwargs["fb_dataset"] for t in loaded.values()} - exams) + 1 == 8
+
+
+def test_no_yaml_is_left_out_of_the_index(manager):
+    files = [p for p in bundled("lm_eval_tasks").rglob("*.yaml")]
+    assert len(files) == len(ALL) + len(GROUPS)
+    assert sorted(manager.all_subtasks) == sorted(ALL) and sorted(manager.all_groups) == sorted(GROUPS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_task_builds_a_prompt_and_a_target_for_every_sample_row(manager, name):
+    task = manager.load([name])["tasks"][name]
+    docs = list(task.test_docs())
+    assert docs and task.VERSION == 1.0 and task.config.num_fewshot == 0
+    for doc in docs:
+        prompt = task.doc_to_text(doc)
+        assert prompt == prompt.rstrip() and "{{" not in prompt and "{%" not in prompt
+        assert task.doc_to_target(doc) != ""
+        assert {"item_id", "cluster_id"} <= doc.keys()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_metric_that_scoring_returns_is_declared(manager, name):
+    """lm-eval takes the mean of a metric it does not know, which breaks on tuples."""
+    task = manager.load([name])["tasks"][name]
+    doc = next(iter(task.test_docs()))
+    results = [(-1.0, False)] * len(doc["options"]) if task.OUTPUT_TYPE == "multiple_choice" else ["x"]
+    found = task.process_results(doc, results)
+    assert {"score", "correct"} <= found.keys() and set(found) == set(task.aggregation())
+    assert 0 <= task.aggregation()["score"]([found["score"]]) <= 1
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_has_its_tasks(manager, name):
+    assert sorted(manager.load([name])["tasks"]) == sorted(GROUPS[name])
+
+
+@pytest.mark.parametrize("group", SKILLS)
+def test_a_task_states_the_skills_of_its_group(manager, group):
+    for name in GROUPS[f"finance_bench_{group}"]:
+        task = manager.load([name])["tasks"][name]
+        assert task.config.metadata["skills"] == [NAMES[letter] for letter in group]
+
+
+def test_direct_and_cot_twins_share_their_items(manager):
+    for direct in ("docmath_ss", "docmath_cs", "fp2"):
+        pair = [f"finance_bench_{direct}", f"finance_bench_{direct}_cot"]
+        loaded = manager.load(pair)["tasks"]
+        ids = [[d["item_id"] for d in loaded[name].test_docs()] for name in pair]
+        assert ids[0] == ids[1]
+
+
+def test_every_task_names_a_dataset_of_the_registry(manager):
+    for task in manager.load(ALL)["tasks"].values():
+        assert task.config.dataset_kwargs["fb_dataset"] in datasets()
+
+
+def test_option_tokens_follow_the_models_tokenizer(manager, tiny):
+    from mergekit_finance.merging.in_memory import load_tokenizer
+
+    tokenizer = load_tokenizer(str(tiny / "base"))
+    doc = manager.load(["finance_bench_fpb"])["tasks"]["finance_bench_fpb"].test_docs()[0]
+    expected = [
+        len(tokenizer(f"Answer: {t}")["input_ids"]) - len(tokenizer("Answer:")["input_ids"])
+        for t in doc["options"]
+    ]
+    assert doc["option_tokens"] == expected and min(expected) > 0
+
+
+def test_yamls_name_only_functions_of_the_package():
+    class Loader(yaml.SafeLoader): ...
+
+    seen = []
+    Loader.add_constructor("!function", lambda loader, node: seen.append(loader.construct_scalar(node)))
+    for path in bundled("lm_eval_tasks").rglob("*yaml"):
+        yaml.load(path.read_text(encoding="utf-8"), Loader)
+    assert seen and all(name.startswith("mergekit_finance.") for name in seen)
+
+
+def test_the_jfinqa_prompt_is_that_of_lm_evals_builtin_task(manager):
+    from lm_eval.tasks.jfinqa.utils import doc_to_text
+
+    for name in SKILLS["fmj"]:
+        task = manager.load([f"finance_bench_{name}"])["tasks"][f"finance_bench_{name}"]
+        for doc in task.test_docs():
+            assert task.doc_to_text(doc) == doc_to_text(doc)
+
+
+def test_exam_comments_never_reach_a_row(manager):
+    for name in ("cma_basics", "fp2", "security_sales_1"):
+        task = manager.load([f"finance_bench_{name}"])["tasks"][f"finance_bench_{name}"]
+        assert "comment" not in task.test_docs()[0]

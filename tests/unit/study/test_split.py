@@ -1,0 +1,170 @@
+"""The selection split, the choice it makes, and how optimistic a choice on the same items is."""
+
+import numpy as np
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.errors import DataError
+from mergekit_finance.study import results as loading
+from mergekit_finance.study.analysis import select
+from mergekit_finance.study.analysis import summary as analysis
+from mergekit_finance.study.split import sides
+
+
+def rows(count, size=1, prefix="c"):
+    return {"clusters": [f"{prefix}{k // size}" for k in range(count)]}
+
+
+# ---- the split
+
+
+@pytest.mark.parametrize(
+    ("clusters", "share", "wanted"), [(100, 0.3, 30), (10, 0.3, 3), (2, 0.3, 1), (4, 0.01, 1), (4, 0.99, 3)]
+)
+def test_a_share_of_the_clusters_selects_and_both_sides_have_some(clusters, share, wanted):
+    chosen = sides({"t": rows(clusters * 3, 3)}, {"t": "d"}, share, 0)["t"]
+    assert chosen.sum() == 3 * wanted
+    assert all(len(set(chosen[3 * k : 3 * k + 3])) == 1 for k in range(clusters))  # a cluster is on one side
+
+
+def test_twins_share_their_sides():
+    table = {"t": rows(50), "t_cot": {"clusters": rows(50)["clusters"][::-1]}, "other": rows(50)}
+    chosen = sides(table, {"t": "d", "t_cot": "d", "other": "e"}, 0.3, 0)
+    assert (chosen["t"] == chosen["t_cot"][::-1]).all()
+    assert (chosen["t"] != chosen["other"]).any()  # another dataset has its own
+
+
+def test_the_split_is_seeded_and_does_not_depend_on_order():
+    table, owner = {"t": rows(200)}, {"t": "d"}
+    first = sides(table, owner, 0.3, 0)["t"]
+    assert (first == sides(table, owner, 0.3, 0)["t"]).all() and (
+        first != sides(table, owner, 0.3, 1)["t"]
+    ).any()
+    turned = sides({"t": {"clusters": table["t"]["clusters"][::-1]}}, owner, 0.3, 0)["t"]
+    assert (first == turned[::-1]).all()
+
+
+def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
+    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.study.tasks import _dataset
+
+    loaded = Harness(
+        ["finance_bench_docmath_ss", "finance_bench_docmath_ss_cot"], metadata={"source": "lab"}
+    ).loaded
+    assert len({_dataset(name, task) for name, task in loaded["tasks"].items()}) == 1
+    ids = [list(task.eval_docs["cluster_id"]) for task in loaded["tasks"].values()]
+    assert ids[0] == ids[1]
+
+
+def test_limits_are_nested():
+    """The first n rows of a task are among its first m > n, and cluster ids do not depend on either."""
+    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.study.tasks import _clusters
+
+    task = Harness(["finance_bench_fpb"], metadata={"source": "lab"}).loaded["tasks"]["finance_bench_fpb"]
+    few, more = _clusters(task, 8), _clusters(task, 20)
+    assert len(more) == 20 and more[:8] == few
+
+
+# ---- the choice
+
+
+def point(operator="task_arithmetic", combination=("a",), **values):
+    return {"combination": list(combination), "operator": operator, "values": values}
+
+
+def chosen(points, scores):
+    return select.choose(points, lambda name: scores[name])
+
+
+def test_ties_go_to_the_smaller_value_whatever_the_order():
+    for order in (("b", "a"), ("a", "b")):
+        points = {name: point(**{"lambda": {"a": 0.2, "b": 0.4}[name]}) for name in order}
+        assert chosen(points, {"a": 0.5, "b": 0.5}).by_combination == {"a": "a"}
+    assert chosen(points, {"a": 0.5, "b": 0.51}).by_combination == {"a": "b"}
+
+
+def test_density_goes_before_lambda_and_task_arithmetic_before_ties():
+    points = {
+        "t1": point("ties", density=0.2, **{"lambda": 1.0}),
+        "t2": point("ties", density=0.6, **{"lambda": 0.5}),
+        "ta": point(**{"lambda": 0.9}),
+    }
+    found = chosen(points, dict.fromkeys(points, 0.5))
+    assert found.by_operator == {("a", "ties"): "t1", ("a", "task_arithmetic"): "ta"}
+    assert found.by_combination == {"a": "ta"}
+
+
+def test_dare_is_chosen_by_its_mean_over_seeds():
+    """The lucky seed of a worse cell does not win; the first seed stands for the cell."""
+    values = {"x0": (0.2, 0), "x1": (0.2, 1), "y0": (0.4, 0), "y1": (0.4, 1)}
+    points = {n: point("dare_ties", density=d, **{"lambda": 1.0}, seed=s) for n, (d, s) in values.items()}
+    scores = {"x0": 0.9, "x1": 0.1, "y0": 0.5, "y1": 0.7}
+    assert chosen(points, scores).by_operator == {("a", "dare_ties"): "y0"}
+
+
+# ---- optimism
+
+
+LAMBDAS = [k / 10 for k in range(1, 11)]
+
+
+def folder(tmp_path, better=0.0, same_items=False, items=400, seed=0):
+    """One expert, ten points: all equal in truth, or the third better by `better`."""
+    rng = np.random.default_rng(seed)
+    study = helpers.content(
+        ".", ("finance",), stages=[1], operators={"task_arithmetic": {"lambda": LAMBDAS}}, tasks=["t"],
+        selection={"same_items": same_items}, limit=None,
+    )  # fmt: skip
+    names = ["base", "finance", *(f"stage1-finance-ta-lambda{v}" for v in LAMBDAS)]
+    chances = {name: 0.5 + better * name.endswith("lambda0.3") for name in names}
+    helpers.synthetic(tmp_path, study, {"t": {n: rng.random(items) < p for n, p in chances.items()}})
+    return loading.load(tmp_path)
+
+
+def test_choosing_among_equals_is_optimistic(tmp_path):
+    """Ten equal points on halves of 200 items: E[max of 10 normals] x the half's standard error."""
+    expected = 1.54 * np.sqrt(0.25 / 200 + 0.25 / 200)
+    means = [select.optimism(folder(tmp_path / str(s), seed=s))["mean"] for s in range(6)]
+    assert 0.3 * expected < np.mean(means) < 1.5 * expected
+    assert min(means) > 0
+
+
+def test_where_one_point_dominates_there_is_nothing_to_be_optimistic_about(tmp_path):
+    assert abs(select.optimism(folder(tmp_path, better=0.45))["mean"]) < 0.005
+
+
+def test_optimism_needs_no_luck_with_few_clusters(tmp_path):
+    found = select.optimism(folder(tmp_path, items=2))
+    assert np.isfinite(found["mean"])
+
+
+def test_same_items_are_labelled_and_their_optimism_said(tmp_path):
+    found = analysis.summary(folder(tmp_path, same_items=True).out)
+    assert found["selection"]["same_items"] and found["selection"]["share"] is None
+    assert found["selection"]["optimism_of_choosing_and_reporting_on_the_same_items"]["mean"] > 0
+    assert any("scores are optimistic" in s["text"] for s in found["verdict"])
+    assert found["tasks"]["t"]["report_items"] == found["tasks"]["t"]["items"] == 400
+
+
+def test_apart_they_are_not(tmp_path):
+    loaded = folder(tmp_path)
+    found = analysis.summary(loaded.out)
+    assert not found["selection"]["same_items"] and found["selection"]["share"] == 0.3
+    assert not any("scores are optimistic" in s["text"] for s in found["verdict"])
+    assert found["tasks"]["t"]["report_items"] == 280
+    assert not set(loaded.selection["t"].names) & set(loaded.report["t"].names)
+
+
+def test_results_of_other_rows_are_refused(tmp_path):
+    import json
+
+    out = folder(tmp_path, items=10).out
+    path = out / "points" / "finance" / "scores.json"
+    columns = json.loads(path.read_text())
+    columns["t"]["items"][0] = "another row"
+    path.write_text(json.dumps(columns))
+    with pytest.raises(
+        DataError, match="results of finance are of other rows than the rest; remove points/finance and"
+    ):
+        analysis.summary(out)

@@ -1,0 +1,86 @@
+"""Registration with the hosts, inside one process."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mergekit_finance import registration as integration
+from mergekit_finance.files import bundled
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    integration.register()
+
+
+def names(**options):
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=False, **options).all_tasks
+
+
+def test_tasks_are_known_without_any_option():
+    assert "finance_bench_fpb" in names()
+
+
+def test_a_folder_given_by_include_path_too_is_indexed_once(caplog):
+    folder = bundled("lm_eval_tasks")
+    with caplog.at_level("WARNING"):
+        assert "finance_bench_fpb" in names(include_path=str(folder))
+    assert "overrides" not in caplog.text and "Duplicate" not in caplog.text
+
+
+def test_the_hook_stands_down_where_the_host_found_the_folder_itself():
+    """As an lm-eval that honours the `lm_eval.tasks` entry point would: ours is in the list already."""
+    ours = bundled("lm_eval_tasks")
+    assert integration._with_ours([ours], [ours], ours / "none") == [ours]
+
+
+def test_a_users_task_of_the_same_name_wins(tmp_path):
+    from lm_eval.tasks import TaskManager
+
+    own = tmp_path / "own.yaml"
+    own.write_text("task: finance_bench_fpb\ndataset_path: json\ndoc_to_text: q\ndoc_to_target: a\n")
+    index = TaskManager(include_defaults=False, include_path=str(tmp_path)).task_index
+    assert index["finance_bench_fpb"].yaml_path == own
+
+
+def test_ours_come_after_lm_evals_own():
+    ours, theirs, users = bundled("lm_eval_tasks"), bundled("recipes"), bundled("recipes") / "x"
+    assert integration._with_ours([theirs, users], [ours], theirs) == [theirs, ours, users]
+
+
+def test_registering_twice_changes_nothing():
+    from mergekit.merge_methods import registered_methods
+
+    before = [m.spec.name for m in registered_methods()]
+    integration.register()
+    assert [m.spec.name for m in registered_methods()] == before
+    assert len(set(before)) == len(before)
+
+
+def test_the_host_keeps_its_own_method_of_a_name_that_a_plugin_takes(monkeypatch):
+    import mergekit.merge_methods as host
+    import torch
+    from mergekit.merge_methods import TensorGroup, merge_method
+
+    def other(group: TensorGroup) -> torch.Tensor:
+        return group.tensors[0]
+
+    taken = merge_method(name="linear")(other)
+    monkeypatch.setattr(integration.manager(), "collect", lambda hook: [taken])
+    with pytest.warns(RuntimeWarning, match="'linear' exists already"):
+        integration.on_merge_methods(host)
+
+
+def test_importing_a_method_module_first_registers_it_all_the_same():
+    """The import that starts inside our own package must not find it half made."""
+    code = (
+        "import warnings; warnings.simplefilter('error', RuntimeWarning)\n"
+        "import mergekit_finance.merge_methods.catalog\n"
+        "import mergekit.merge_methods as m\n"
+        "print(any(x.spec.name == 'cpt_task_arithmetic' for x in m.registered_methods()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
