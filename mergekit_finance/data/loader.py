@@ -62,9 +62,7 @@ def _refuse_misspelt(others: Iterable[str]) -> None:
 
 def _merged(recipe: str | None, others: Mapping[str, Any]) -> Any:
     """The tokenizer of the merge that `--model mergekit` made of these arguments; None before it is made."""
-    live = sys.modules.get(
-        "mergekit_finance.evaluation.mergekit_lm"
-    )  # not imported here
+    live = sys.modules.get("mergekit_finance.evaluation.mergekit_lm")  # not imported here
     return live.TOKENIZERS.get(live.label({"recipe": recipe, **others})) if live and recipe else None
 
 

@@ -70,7 +70,8 @@ def _warn(name: str, fault: BaseException) -> None:
 
 
 def _third_parties() -> list[EntryPoint]:
-    return sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
+    entries = (entry for entry in entry_points(group=hookspecs.PROJECT) if entry.name != "builtin")
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 @cache

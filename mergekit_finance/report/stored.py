@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import parse, require_folders
+from mergekit_finance.files import parse_json, require_folders
 from mergekit_finance.report.files import lines, parsed, read, refuse_link, require_own
 from mergekit_finance.study.schema import Similarity, fault, fault_of_rows, misfit
 
@@ -91,7 +91,7 @@ class Stored:
         """A model's columns by task: items, clusters, correct."""
         if name not in self._scores:
             path = self.folder(name) / "scores.json"
-            self._scores[name] = _columns(path, read(path, parse), self.tasks)
+            self._scores[name] = _columns(path, read(path, parse_json), self.tasks)
         return self._scores[name]
 
     def right(self, name: str, task: str) -> list[bool]:
@@ -194,7 +194,7 @@ def _require(out: Path) -> None:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    found = read(path, parse)
+    found = read(path, parse_json)
     if found.get("format") != FORMAT:
         raise DataError(
             f"{path}: format {found.get('format')!r}, and this version reads {FORMAT}; run the study again"
@@ -207,7 +207,7 @@ def _summary(path: Path) -> dict[str, Any]:
 def _similarity(path: Path) -> dict[str, Any]:
     """Nothing where it was not measured."""
     refuse_link(path)
-    found = read(path, parse) if path.is_file() else {}
+    found = read(path, parse_json) if path.is_file() else {}
     if wrong := misfit(Similarity, found):
         raise DataError(f"{path}: not what this version writes ({wrong}); run the study again")
     return found

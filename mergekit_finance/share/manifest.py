@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import parse, require_names, strings
+from mergekit_finance.files import parse_json, require_names, strings
 from mergekit_finance.share.parents import Parent, is_hub_id
 
 PARENTS = "results/parents.json"
@@ -153,7 +153,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():
             raise OSError("is no file")  # a pipe would be waited for, forever
-        found = parse(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); make the card again") from fault
     if not isinstance(found, dict):

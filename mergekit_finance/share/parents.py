@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_finance.errors import ModelError, did_you_mean
-from mergekit_finance.files import line
+from mergekit_finance.files import one_line
 from mergekit_finance.share import licenses as licences
 from mergekit_finance.share.licenses import Licence
 from mergekit_finance.study.results import Loaded
@@ -58,7 +58,9 @@ def _parent(loaded: Loaded, name: str, hub_id: str | None) -> Parent:
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     own = {f"its card ({i})" if i > 1 else "its card": x for i, x in enumerate(_on_card(reference), 1)}
     claims = {"study.yml": in_study, **own, "our list": _in_families(hub_id)}
-    return Parent(name, reference, known["fingerprint"], hub_id, {k: line(v) for k, v in claims.items() if v})
+    return Parent(
+        name, reference, known["fingerprint"], hub_id, {k: one_line(v) for k, v in claims.items() if v}
+    )
 
 
 def is_hub_id(reference: str) -> bool:

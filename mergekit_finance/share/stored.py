@@ -121,7 +121,7 @@ def text(path: Path) -> str:
 def read(path: Path) -> dict[str, Any]:
     """A JSON object of finite numbers, or one line on why not."""
     try:
-        found = plain.parse(text(path))
+        found = plain.parse_json(text(path))
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read ({fault}); run the study again") from fault
     _has(path, found, {})

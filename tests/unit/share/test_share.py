@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import is_folder, is_name, line, parse
+from mergekit_finance.files import is_folder, is_name, one_line, parse_json
 from mergekit_finance.models import checks as models
 from mergekit_finance.share import body, hub, parents
 from mergekit_finance.share import card as cards
@@ -246,7 +246,7 @@ DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
 @pytest.mark.parametrize("text", [DEEP, "[" * 200_000, "NaN"])
 def test_json_that_is_a_trap_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
-        parse(text)
+        parse_json(text)
 
 
 @pytest.mark.parametrize(
@@ -358,8 +358,8 @@ def test_what_is_no_folder(text: object) -> None:
 
 
 def test_a_parents_own_words_are_one_line_without_markup(tmp_path: Path) -> None:
-    assert line("my\nown`[x](y)<img>|\x00") == "my own'(x)(y)&lt;img&gt;/"
-    assert len(line("x" * 1000)) == 100
+    assert one_line("my\nown`[x](y)<img>|\x00") == "my own'(x)(y)&lt;img&gt;/"
+    assert len(one_line("x" * 1000)) == 100
 
 
 @pytest.mark.parametrize("text", ['{"parents": []}', "{}"])
