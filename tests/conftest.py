@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL_ROWS = ROOT.parent / "shared" / "datasets"
+REAL_ROWS = "FINANCE_BENCH_TEST_DATA"
 
 # Offline always: a test that reaches for the Hub must fail at once, not hang.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,10 +30,13 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_rows():
-    """The folder of real raw rows; they may not be part of this repository."""
-    if not REAL_ROWS.is_dir():
-        pytest.skip(f"real dataset rows are not at {REAL_ROWS.relative_to(ROOT.parent)} beside the checkout")
-    return REAL_ROWS
+    """The folder of real raw rows, whose licenses keep them out of this repository."""
+    named = os.environ.get(REAL_ROWS)
+    if not named:
+        pytest.skip(f"{REAL_ROWS} names no folder of real dataset rows")
+    folder = Path(named).resolve()
+    assert folder.is_dir(), f"{REAL_ROWS} is not a folder: {named}"
+    return folder
 
 
 @pytest.fixture(scope="session")

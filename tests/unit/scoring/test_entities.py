@@ -1,7 +1,6 @@
 import json
 import re
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 from mergekit_finance.scoring import entities
 from mergekit_finance.scoring.aggregate import corpus_entity_f1
 from mergekit_finance.scoring.entities import Entity
-
-DATASETS = Path(__file__).resolve().parents[3].parent / "shared" / "datasets"
 
 io_tags = st.lists(st.sampled_from(["O", "O", "I-PER", "I-ORG", "I-LOC"]), min_size=1, max_size=12)
 iob_tags = st.lists(st.sampled_from(["O", "I-PER", "I-ORG", "B-PER", "B-ORG"]), min_size=1, max_size=12)
@@ -156,11 +153,9 @@ def test_hostile_text_takes_linear_time(text):
     assert time.perf_counter() - started < 2.0
 
 
-def test_real_sentences_give_what_seqeval_gives():
+def test_real_sentences_give_what_seqeval_gives(real_rows):
     seqeval = pytest.importorskip("seqeval.metrics")
-    path = DATASETS / "fin_ner" / "test.jsonl"
-    if not path.exists():
-        pytest.skip("no FIN NER rows beside the checkout (shared/datasets/fin_ner)")
+    path = real_rows / "fin_ner" / "test.jsonl"
     golds = [json.loads(line)["ner_tags"] for line in path.read_text(encoding="utf-8").splitlines()]
     preds = [["O" if index % 3 == 0 else tag for index, tag in enumerate(tags)] for tags in golds]
     counts = [

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from mergekit_finance.scoring import aggregate
 from mergekit_finance.scoring import metrics as scoring
 
-DATASETS = Path(__file__).resolve().parents[3].parent / "shared" / "datasets"
-
 CHOICE_DOC = {"options": ["positive", "neutral", "negative"], "gold_index": 2, "class_id": 4}
 LABELS = {"options": ["１", "２", "３", "４"], "gold_index": 2}
 GENERATION = {
@@ -194,10 +192,9 @@ def test_scores_feed_their_aggregations():
     assert aggregate.corpus_entity_f1(counts) == pytest.approx(6 / 7)
 
 
-def test_real_docmath_golds_score_themselves():
-    paths = sorted((DATASETS / "docmath_schema").glob("*.jsonl"))
-    if not paths:
-        pytest.skip("no rows in the DocMath schema beside the checkout (shared/datasets/docmath_schema)")
+def test_real_docmath_golds_score_themselves(real_rows):
+    paths = sorted((real_rows / "docmath_schema").glob("*.jsonl"))
+    assert paths
     for path in paths:
         for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
             gold = row["ground_truth"]

@@ -1,7 +1,6 @@
 import json
 import math
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +8,6 @@ from hypothesis import strategies as st
 
 from mergekit_finance.scoring import numbers
 from mergekit_finance.scoring.numbers import Number, parse_number
-
-DATASETS = Path(__file__).resolve().parents[3].parent / "shared" / "datasets"
 
 
 @pytest.mark.parametrize(
@@ -543,17 +540,17 @@ def test_convfinqa_adaptllm(pred, gold, match):
     assert numbers.convfinqa_adaptllm(pred, gold) is match
 
 
-def convfinqa_rows():
-    path = DATASETS / "convfinqa" / "dev.jsonl"
-    if not path.exists():
-        pytest.skip("no ConvFinQA rows beside the checkout (shared/datasets/convfinqa)")
+def convfinqa_rows(folder):
+    path = folder / "convfinqa" / "dev.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
         dialogue = json.loads(line)["dialogue"]
         yield from zip(dialogue["conv_answers"], dialogue["executed_answers"], strict=True)
 
 
-def test_convfinqa_written_answers_match_their_executed_values():
-    pairs = [(answer, executed) for answer, executed in convfinqa_rows() if isinstance(executed, float)]
+def test_convfinqa_written_answers_match_their_executed_values(real_rows):
+    pairs = [
+        (answer, executed) for answer, executed in convfinqa_rows(real_rows) if isinstance(executed, float)
+    ]
     refused = [
         (answer, executed)
         for answer, executed in pairs
@@ -572,10 +569,9 @@ def test_convfinqa_written_answers_match_their_executed_values():
 # jfinqa: equal to the host's built-in scoring
 
 
-def jfinqa_answers():
-    paths = sorted((DATASETS / "jfinqa").glob("*/test.jsonl"))
-    if not paths:
-        pytest.skip("no jfinqa rows beside the checkout (shared/datasets/jfinqa)")
+def jfinqa_answers(folder):
+    paths = sorted((folder / "jfinqa").glob("*/test.jsonl"))
+    assert paths
     return [
         json.loads(line)["answer"] for path in paths for line in path.read_text(encoding="utf-8").splitlines()
     ]
@@ -633,10 +629,10 @@ def test_jfinqa_reads_scales_as_the_built_in_tasks_do(pred, gold, match):
     assert builtin.process_results({"answer": gold}, [pred])["numerical_match"] == float(match)
 
 
-def test_jfinqa_equals_the_built_in_scoring_on_real_answers():
+def test_jfinqa_equals_the_built_in_scoring_on_real_answers(real_rows):
     builtin = pytest.importorskip("lm_eval.tasks.jfinqa.utils")
     checked, hits = 0, 0
-    golds = jfinqa_answers()
+    golds = jfinqa_answers(real_rows)
     for index, gold in enumerate(golds):
         other = golds[(index * 7 + 1) % len(golds)]
         for pattern in PERTURBED:
