@@ -11,7 +11,8 @@ Data flows one way, one module an arrow:
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+from mergekit_finance._version import __version__
+
 __all__ = ["MergekitFinanceError", "__version__", "hookimpl", "register"]
 
 _HOME = {

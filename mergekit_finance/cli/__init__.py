@@ -2,11 +2,14 @@
 
 import click
 
-from mergekit_finance import __version__
-from mergekit_finance.cli import card, data, info, lab, recipes, report, run, share, similarity, study
+from mergekit_finance._version import __version__
+from mergekit_finance.cli import card, data, demo, info, lab, recipes, report, run, share, similarity, study
+from mergekit_finance.cli.common import OneLineErrors
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="mergekit-finance")
 def main() -> None:
     """Merge continually pre-trained LLMs and measure what merging did.
@@ -30,7 +33,7 @@ def main() -> None:
 
 for command in (
     run.run,
-    run.demo,
+    demo.demo,
     study.study,
     report.report,
     similarity.similarity,

@@ -1,43 +1,74 @@
-"""`mergekit-finance demo`: the three-stage study on the lab's four trained models, anywhere, offline."""
+"""`mergekit-finance demo`: the three-stage study on the lab's four trained models, offline."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mergekit_finance.files import bundled
-from mergekit_finance.lab.export import export
-from mergekit_finance.study.config import Study, load, parse
-from mergekit_finance.study.run import StudyRun
+import click
 
-LAMBDA = 0.4  # of the short demo: between the two ends of what a sweep would try
+from mergekit_finance.cli.common import print_width, resumable
+
+if TYPE_CHECKING:
+    from mergekit_finance.study.config import Study
+
+LAMBDA = 0.4  # of the short demo: the middle of the values that a sweep would try
 
 
-def demo(
-    out: Path, full: bool, limit: int | None, workers: int | None, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Export the lab, run the study (one λ, or with `full` every point), build its report."""
+@click.command(
+    epilog="""\b
+Examples:
+  mergekit-finance demo                      one value of lambda; two minutes on two cores
+  mergekit-finance demo --full               the full grids: 15 to 25 minutes
+"""
+)
+@click.option(
+    "-o",
+    "--out",
+    default="demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the models, the results and the report.",
+)
+@click.option("--full", is_flag=True, help="Sweep all three operators and select their hyperparameters.")
+@click.option("--limit", type=click.IntRange(min=1), help="First N items of every task.  [default: 32]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
+    """Run the three-stage study on four tiny trained models: merge, evaluate, decide, draw. Offline."""
+    # Imported here: these load torch, transformers and both hosts, which --help should not pay for.
+    from mergekit_finance.lab.export import export
     from mergekit_finance.report.writing import build
+    from mergekit_finance.study.analysis import verdict
+    from mergekit_finance.study.run import StudyRun
 
-    out.mkdir(parents=True, exist_ok=True)
-    say(f"the lab's four trained models go to {out / 'lab'}")
-    export(out / "lab")
-    study = study_of(out / "lab", full, workers)
-    where = out / ("full" if full else "study")
-    say(f"{len(study.experts)} experts, {'all points of recipes/lab/study.yml' if full else f'λ {LAMBDA}'}")
-    found = StudyRun(study, where, "cpu", limit or study.limit, "the demo's study", say=say)()
-    build(where)
-    return found
+    folder = out / ("full" if full else "study")
+    with resumable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        _say(f"Writing the lab's four trained models to {out / 'lab'}")
+        export(out / "lab")
+        study = lab_study(out / "lab", full, workers)
+        grids = "the full grids of recipes/lab/study.yml" if full else f"λ {LAMBDA}"
+        _say(f"Studying {len(study.experts)} experts at {grids}")
+        summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say)()
+        build(folder)
+    click.echo(f"\n{verdict.text(summary, print_width())}")
+    click.echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")
 
 
-def study_of(lab: Path, full: bool, workers: int | None = None) -> Study:
-    """The bundled study of the lab, its models in `lab`."""
-    found = load(bundled("recipes") / "lab" / "study.yml").model_dump(by_alias=True, exclude_none=True)
-    place = str(lab) if lab.is_absolute() else f"./{lab}"
-    found["base"] = f"{place}/base"
-    for name, expert in found["experts"].items():
-        expert["model"] = f"{place}/{name}"
+def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
+    """Return the bundled study of the lab, with the models that lie in the folder `lab`."""
+    from mergekit_finance.files import bundled
+    from mergekit_finance.study.config import load, parse
+
+    content = load(bundled("recipes") / "lab" / "study.yml").model_dump(by_alias=True, exclude_none=True)
+    prefix = str(lab) if lab.is_absolute() else f"./{lab}"
+    content["base"] = f"{prefix}/base"
+    for name, expert in content["experts"].items():
+        expert["model"] = f"{prefix}/{name}"
     if not full:
-        found["operators"] = {"task_arithmetic": {"lambda": LAMBDA}}
+        content["operators"] = {"task_arithmetic": {"lambda": LAMBDA}}
     if workers:
-        found["workers"] = workers
-    return parse(found, "the demo's study")
+        content["workers"] = workers
+    return parse(content, "the demo's study")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,9 +1,11 @@
-"""`run` and `demo`."""
+"""`mergekit-finance run`: one recipe, merged in memory and compared with its constituents."""
 
 from pathlib import Path
 from typing import Any
 
 import click
+
+from mergekit_finance.cli.common import check_device, default_device, resumable
 
 
 @click.command(
@@ -70,65 +72,15 @@ def run(
     from mergekit_finance.recipe import load as recipes
     from mergekit_finance.study.single import DEFAULT_TASKS, Run
 
-    _check_device(device)
+    check_device(device)
     checked = recipes.load(recipe)
     names = recipes.names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     metadata = {k: str(v) for k, v in (("data_dir", data_dir), ("source", source)) if v}
     metadata["tokenizer"] = checked.base or checked.experts[0]  # for acc_token
     harness = Harness(names, limit, _batch(batch_size), device or default_device(), dtype, metadata)
-    try:
+    with resumable(out / "models"):
         result = Run(checked, harness, out, trust_remote_code)()
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nInterrupted. What is finished is kept in {out / 'models'}; the same command goes on.",
-            err=True,
-        )
-        raise SystemExit(130) from None
     _show(result, out)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  mergekit-finance demo                      two minutes on two cores
-  mergekit-finance demo --full               every point: 15 to 25 minutes
-"""
-)
-@click.option(
-    "-o", "--out", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path)
-)
-@click.option("--full", is_flag=True, help="Sweep all three operators, select, and report.")
-@click.option("--limit", type=click.IntRange(min=1), help="First N items of every task.  [default: 32]")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
-def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
-    """The three-stage study on four tiny trained models: merge, evaluate, decide, and draw. Offline."""
-    from mergekit_finance.cli.demo import demo as make
-    from mergekit_finance.cli.study import told
-
-    try:
-        found = make(out, full, limit, workers, lambda text: click.echo(text, err=True))
-    except KeyboardInterrupt:
-        click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
-        raise SystemExit(130) from None
-    where = out / ("full" if full else "study")
-    click.echo(f"\n{told(found)}\n\nLook at {where / 'report.html'}; numbers in {where / 'summary.json'}")
-
-
-def default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _check_device(device: str | None) -> None:
-    if device is None:
-        return
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as fault:
-        raise click.ClickException(f"--device {device}: {str(fault).splitlines()[0]}") from fault
 
 
 def _batch(text: str) -> int | str:

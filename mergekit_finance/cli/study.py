@@ -1,15 +1,13 @@
 """`study`: the three-stage study."""
 
 import shlex
-import shutil
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
-WIDEST = 120  # columns: longer lines are hard to read
+from mergekit_finance.cli.common import check_device, default_device, print_width, resumable
 
 
 class _Default(click.Group):
@@ -66,26 +64,18 @@ def _options(command: Any) -> Any:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
+    from mergekit_finance.study.analysis import verdict
     from mergekit_finance.study.cost import fit
 
     made = _made(file, out, **asked)
-    try:
+    with resumable(out):
         if budget:
             fit(made, budget)
         found = made()
-    except KeyboardInterrupt:
-        click.echo(f"\nInterrupted. What is finished is kept in {out}; the same command goes on.", err=True)
-        raise SystemExit(130) from None
     draw = f"mergekit-finance report {shlex.quote(str(out))}"
-    click.echo(f"\n{told(found)}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it")
-
-
-def told(found: Any) -> str:
-    """The verdict, wrapped where a person reads it and in whole sentences where a program does."""
-    from mergekit_finance.study.analysis import verdict
-
-    columns = shutil.get_terminal_size().columns
-    return verdict.text(found, max(60, min(columns, WIDEST)) if sys.stdout.isatty() else None)
+    click.echo(
+        f"\n{verdict.text(found, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
+    )
 
 
 @study.command()
@@ -116,7 +106,6 @@ def _made(
     executor: str | None = None,
     quiet: bool = False,
 ) -> Any:
-    from mergekit_finance.cli.run import _check_device, default_device
     from mergekit_finance.study import config
     from mergekit_finance.study.run import StudyRun
 
@@ -124,9 +113,7 @@ def _made(
     given = {"workers": workers, "executor": executor}
     found = found.model_copy(update={k: v for k, v in given.items() if v})
     device = device or found.evaluation.device
-    _check_device(device)
-    if device == "meta":
-        raise click.ClickException("--device meta: holds no numbers; give cpu or cuda")
+    check_device(device)
     return StudyRun(
         found, out, device or default_device(), limit or found.limit, str(file), trust_remote_code, quiet
     )

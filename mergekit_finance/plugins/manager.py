@@ -77,7 +77,8 @@ def _third_parties() -> list[EntryPoint]:
 @cache
 def manager() -> Manager:
     """The one manager of this process, with every installed plugin registered."""
-    from mergekit_finance import __version__, builtin
+    from mergekit_finance import builtin
+    from mergekit_finance._version import __version__
 
     pm = Manager()
     pm.add("builtin", f"mergekit-finance {__version__}", lambda: builtin)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from mergekit_finance import __version__
+from mergekit_finance._version import __version__
 from mergekit_finance.report import files, labels
 from mergekit_finance.report.stored import Stored
 from mergekit_finance.study.analysis.verdict import LEAST

@@ -43,12 +43,12 @@ def main() -> None:
 
 def prepared(folder: Path, asked: argparse.Namespace) -> tuple[list[str], Path]:
     """The lab, a study of it, and the command that runs it."""
-    from mergekit_finance.cli.demo import study_of
+    from mergekit_finance.cli.demo import lab_study
     from mergekit_finance.lab.export import export
     from mergekit_finance.study.config import dump
 
     export(folder / "lab")
-    made = dump(study_of(folder / "lab", True, asked.workers))
+    made = dump(lab_study(folder / "lab", True, asked.workers))
     if not asked.full:
         made |= {"operators": SMALL, "limit": 60}
     if asked.limit:

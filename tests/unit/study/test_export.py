@@ -13,7 +13,7 @@ HEAVY = {"torch", "transformers", "mergekit", "lm_eval", "datasets", "numpy", "m
 MODULES = [
     m.name
     for m in pkgutil.walk_packages(mergekit_finance.__path__, "mergekit_finance.")
-    if ".autoload" not in m.name
+    if not m.name.endswith(".__main__") and ".autoload" not in m.name
 ]
 
 
