@@ -21,7 +21,7 @@ os.environ.pop("FINANCE_BENCH_DATA", None)
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A folder with base, finance, math and japanese: 2-layer Llamas with random weights, bf16."""
-    from mergekit_finance.tiny import make_family
+    from helpers.tiny_models import make_family
 
     folder = tmp_path_factory.mktemp("tiny models")
     make_family(folder, hidden=32)

@@ -24,16 +24,16 @@ class Family:
 
 
 def builtin_families() -> Sequence[Family]:
-    local = _local("tiny", "random weights"), _local("lab", "trained on the lab's world")
-    return (*local, _llama3(), _llama2())
+    return (_lab(), _llama3(), _llama2())
 
 
-def _local(name: str, note: str) -> Family:
-    """Models that this project makes, written ./NAME/base and so on."""
+def _lab() -> Family:
+    """The lab's models, as `mergekit-finance lab export` writes them."""
+    note = "trained on the lab's world"
     experts = {
-        skill: Expert(f"./{name}/{skill}", "Apache-2.0", note) for skill in ("finance", "math", "japanese")
+        skill: Expert(f"./lab/{skill}", "Apache-2.0", note) for skill in ("finance", "math", "japanese")
     }
-    return Family(name, f"./{name}/base", "Apache-2.0", experts)
+    return Family("lab", "./lab/base", "Apache-2.0", experts)
 
 
 def _llama3() -> Family:

@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for helpers
+
 BARS = {"ties": 0.35, "dare_ties": 0.60, "task_arithmetic": 1.10}
 MODELS = ("base", "a", "b")
 SHAPE = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "vocab_size": 32000}
@@ -30,14 +32,14 @@ HEADS = {"num_attention_heads": 16, "num_key_value_heads": 16}
 def make_models(folder: Path) -> None:
     """base, a and b: the experts differ from the base by noise of a fortieth of its size."""
     import torch
+    from helpers.tiny_models import make_tokenizer
 
     from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
-    from mergekit_finance.tiny import corpus, make_tokenizer
 
     if all((folder / name / "model.safetensors").is_file() for name in MODELS):
         return
     config = llama_config(**SHAPE, **HEADS, dtype="bfloat16")
-    generator, tokenizer = torch.Generator().manual_seed(0), make_tokenizer(list(corpus()))
+    generator, tokenizer = torch.Generator().manual_seed(0), make_tokenizer()
     base = {n: torch.randn(s, generator=generator) * 0.02 for n, s in llama_shapes(config).items()}
     for name in MODELS:
         change = 5e-4 if name != "base" else 0.0

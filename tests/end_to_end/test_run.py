@@ -130,7 +130,7 @@ def test_real_rows_run_through(recipe, mirror, tmp_path):
 
 
 def test_models_that_do_not_fit_are_named(recipe, tiny, tmp_path):
-    from mergekit_finance.tiny import make_family
+    from helpers.tiny_models import make_family
 
     make_family(tmp_path / "wide", roles=("base",), hidden=64)
     path = recipe(

@@ -33,11 +33,11 @@ def wrong(*args: object) -> str:
 
 def test_list_has_every_file_and_says_what_it_is() -> None:
     lines = call("list").output.splitlines()
-    assert len(lines) == 4 * 22 and lines == call().output.splitlines()
+    assert len(lines) == 3 * 22 and lines == call().output.splitlines()
     found = dict(line.split(maxsplit=1) for line in lines)
     assert set(found) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yml")}
     assert found["lab/stage2-math-japanese-dare-ties"] == "stage 2: math + japanese, DARE-TIES"
-    assert found["tiny/stage1-finance-ta"] == "stage 1: finance, Task Arithmetic"
+    assert found["llama3-8b/stage1-finance-ta"] == "stage 1: finance, Task Arithmetic"
 
 
 def test_list_of_a_family() -> None:
@@ -57,7 +57,7 @@ def test_show_prints_the_file(name: str) -> None:
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
     assert "did you mean 'lab/stage2-finance-math-ties'" in wrong("show", "lab/stage2-finance-mth-ties")
-    assert "is in 4 families; say which: lab/" in wrong("show", "stage2-finance-math-ties")
+    assert "is in 3 families; say which: lab/" in wrong("show", "stage2-finance-math-ties")
 
 
 def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_copy_a_family_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "lab" / "stage1-math-ta.yml").unlink()
     assert "is there already" in wrong("copy", "lab", tmp_path)
     assert not (tmp_path / "lab" / "stage1-math-ta.yml").exists()
-    assert call("copy", "tiny", tmp_path / "other").exit_code == 0
+    assert call("copy", "llama3-8b", tmp_path / "other").exit_code == 0
     assert len(list((tmp_path / "other").glob("*.yml"))) == 22
 
 
@@ -120,7 +120,7 @@ def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
 
 
 def test_export_never_overwrites_what_says_something_else(tmp_path: Path) -> None:
-    call("copy", "tiny/study", tmp_path)
+    call("copy", "lab/study", tmp_path)
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0  # the same again
     mine = tmp_path / "stage2-finance-math-ta.yml"
@@ -128,7 +128,7 @@ def test_export_never_overwrites_what_says_something_else(tmp_path: Path) -> Non
     assert "says something else; --force" in wrong("export", tmp_path / "study.yml", "--start")
     assert mine.read_text() == "mine"
     assert call("export", tmp_path / "study.yml", "--start", "--force").exit_code == 0
-    assert mine.read_bytes() == (RECIPES / "tiny" / mine.name).read_bytes()
+    assert mine.read_bytes() == (RECIPES / "lab" / mine.name).read_bytes()
 
 
 def test_export_of_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:

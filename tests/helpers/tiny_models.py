@@ -1,30 +1,25 @@
-"""Tiny Llama checkpoints with random weights: the path from checkpoints to a table, without a download.
+"""Writes tiny Llama checkpoints with random weights, so that tests need no download.
 
-They know nothing, and their config.json says so (`mergekit_finance_weights: random`).
+Their config.json says so (`mergekit_finance_weights: random`), which reports repeat.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import mergekit_finance.data
 
 ROLES = ("base", "finance", "math", "japanese")
 VOCABULARY = 1024
 
 
-def corpus() -> Iterator[str]:
-    """Text to learn a tokenizer from: the sample rows that this project wrote."""
-    for path in sorted((Path(__file__).parent / "data" / "samples").glob("*.jsonl")):
-        yield from path.read_text(encoding="utf-8").splitlines()
-
-
-def make_tokenizer(texts: Sequence[str], size: int = VOCABULARY) -> "PreTrainedTokenizerFast":
-    """A byte-level BPE that can write any text, learned from `texts`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
+def make_tokenizer(size: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE of at most `size` tokens, trained on the sample rows of the package."""
+    samples = sorted((Path(mergekit_finance.data.__file__).parent / "samples").glob("*.jsonl"))
+    texts = [line for path in samples for line in path.read_text(encoding="utf-8").splitlines()]
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -43,11 +38,8 @@ def make_tokenizer(texts: Sequence[str], size: int = VOCABULARY) -> "PreTrainedT
 
 def make_llama(
     vocabulary: int, seed: int, *, layers: int = 2, hidden: int = 64, tied: bool = False, context: int = 4096
-) -> "LlamaForCausalLM":
-    """A Llama of random weights, the same for a seed; `vocabulary` is its number of tokens."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+) -> LlamaForCausalLM:
+    """Return a Llama with random weights; the same seed and shape give the same weights."""
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
@@ -67,10 +59,8 @@ def make_llama(
         return LlamaForCausalLM(config)
 
 
-def perturb(model: "LlamaForCausalLM", seed: int, scale: float = 0.01) -> None:
+def perturb(model: LlamaForCausalLM, seed: int, scale: float = 0.01) -> None:
     """Add a random task vector of standard deviation `scale` to every weight."""
-    import torch
-
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -87,16 +77,13 @@ def make_family(
     hidden: int = 64,
     scale: float = 0.01,
 ) -> list[Path]:
-    """Write a base and its experts, one folder each; the first role is the base."""
-    import torch
-
-    tokenizer = make_tokenizer(list(corpus()))
-    made = []
-    for seed, role in enumerate(roles):
+    """Write a base and its experts, one folder each, and return the folders; the first role is the base."""
+    tokenizer = make_tokenizer()
+    folders = [folder / role for role in roles]
+    for seed, place in enumerate(folders):
         model = make_llama(len(tokenizer), 0, tied=tied, layers=layers, hidden=hidden)
         if seed:
             perturb(model, seed, scale)
-        model.to(getattr(torch, dtype)).save_pretrained(folder / role)
-        tokenizer.save_pretrained(folder / role)
-        made.append(folder / role)
-    return made
+        model.to(getattr(torch, dtype)).save_pretrained(place)
+        tokenizer.save_pretrained(place)
+    return folders
