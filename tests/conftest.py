@@ -43,7 +43,7 @@ def real_rows():
 def mirror(real_rows, tmp_path_factory):
     """A mirror adopted from the real rows."""
     from mergekit_finance.data.mirror import Mirror, adopt
-    from mergekit_finance.data.registry import datasets
+    from mergekit_finance.plugins.manager import datasets
 
     folder = tmp_path_factory.mktemp("mirror")
     adopt(real_rows, Mirror(folder), datasets().values(), lambda text: None)

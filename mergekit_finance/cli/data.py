@@ -7,8 +7,8 @@ import click
 
 if TYPE_CHECKING:
     from mergekit_finance.data.mirror import Mirror
-    from mergekit_finance.data.registry import Dataset
     from mergekit_finance.data.sources import Pulled
+    from mergekit_finance.plugins.api import Dataset
 
 MIRROR = click.option(
     "--mirror",
@@ -116,8 +116,8 @@ def adopt(folder: Path, mirror: Path | None) -> None:
 
     from mergekit_finance.data.mirror import Mirror, default_folder
     from mergekit_finance.data.mirror import adopt as make
-    from mergekit_finance.data.registry import datasets
     from mergekit_finance.errors import DataError
+    from mergekit_finance.plugins.manager import datasets
 
     target = Mirror(mirror or default_folder())
     with tqdm(desc="check rows", unit=" subsets", delay=2) as bar:
@@ -242,4 +242,4 @@ def list_() -> None:
     from mergekit_finance.data.registry import as_table
 
     for row in as_table():
-        click.echo(f"{row['dataset']:16} {row['licence']:60} {row['sources'] or '-':12} {row['title']}")
+        click.echo(f"{row['dataset']:16} {row['license']:60} {row['sources'] or '-':12} {row['title']}")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from mergekit_finance.data.adapters import Row, adapter
 from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
 from mergekit_finance.data.records import Record, read
-from mergekit_finance.data.registry import Dataset, dataset
+from mergekit_finance.data.registry import dataset
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
+from mergekit_finance.plugins.api import Dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table

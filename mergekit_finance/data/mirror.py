@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mergekit_finance.data.registry import Dataset, File
 from mergekit_finance.errors import DataError
+from mergekit_finance.plugins.api import Dataset, File
 
 MANIFEST = "MANIFEST.json"
 VARIABLE = "FINANCE_BENCH_DATA"

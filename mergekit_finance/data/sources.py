@@ -20,8 +20,8 @@ from typing import Any
 
 from mergekit_finance.data.download import QUIET, Broken, discard, download, finish, transient
 from mergekit_finance.data.mirror import MANIFEST, VARIABLE, Entry, Mirror, sha256
-from mergekit_finance.data.registry import Dataset, File, Source
 from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.plugins.api import Dataset, File, Source
 
 INCOMING = ".incoming"
 UNKNOWN = "unverified"  # the registry's word for a checksum that was not known

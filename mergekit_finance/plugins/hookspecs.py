@@ -1,7 +1,8 @@
-"""The plugin API: five hooks. Our own parts come through them like anybody else's.
+"""The plugin API: five hooks. The package registers its own methods, tasks and so on through them, too.
 
 A third party declares a module under the entry-point group `mergekit_finance` and marks functions of
-these names with `mergekit_finance.hookimpl`.
+these names with `mergekit_finance.hookimpl`. The types that they return are in
+`mergekit_finance.plugins.api`. Specifications are never called: their bodies only satisfy the type checker.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from mergekit.merge_methods import MergeMethod
 
-    from mergekit_finance.data.registry import Dataset
-    from mergekit_finance.recipe.families import Family
-    from mergekit_finance.report.console import Section
+    from mergekit_finance.plugins.api import Dataset, Family, Section
 
 PROJECT = "mergekit_finance"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -24,25 +23,32 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def finance_merge_methods() -> "Sequence[MergeMethod]":
-    """Merge methods for mergekit's registry, made with `mergekit.merge_methods.merge_method`."""
+    """Return merge methods for mergekit's registry, made with `mergekit.merge_methods.merge_method`."""
+    return []
 
 
 @hookspec
 def finance_task_folders() -> Sequence[Path]:
-    """Folders of lm-eval task YAMLs, each as `lm_eval --include_path` would take it."""
+    """Return folders of lm-eval task YAMLs, each as `lm_eval --include_path` takes it."""
+    return []
 
 
 @hookspec
 def finance_datasets() -> "Sequence[Dataset]":
-    """Datasets with their sources, licence and citation, for tasks to name by `fb_dataset`."""
+    """Return datasets with their sources, license and citation; tasks refer to them by `fb_dataset`."""
+    return []
 
 
 @hookspec
 def finance_families() -> "Sequence[Family]":
-    """Families of checkpoints: a base and the experts continually pre-trained from it."""
+    """Return families of models: a base and the experts continually pre-trained from it."""
+    return []
 
 
 @hookspec
 def finance_report_sections() -> "Sequence[Section]":
-    """Sections of the report that `mergekit-finance run` prints, in this order; those with `render_study`
-    also stand at the end of a study's report.html."""
+    """Return sections of the report that `mergekit-finance run` prints, in this order.
+
+    Those with `render_study` are also added to the end of a study's report.html.
+    """
+    return []

@@ -1,19 +1,36 @@
-"""The plugin manager: built-ins first, then third parties, each isolated from the others' faults."""
+"""The plugin manager and typed lookups of what all plugins provide.
+
+Our own plugin is loaded first, by its entry point like any other. A fault of a third party's plugin becomes
+one warning, and the other plugins still work; a fault of our own is raised.
+"""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from mergekit_finance._version import __version__
+from mergekit_finance.errors import first_line
 from mergekit_finance.plugins import hookspecs
+
+if TYPE_CHECKING:
+    from mergekit.merge_methods import MergeMethod
+
+    from mergekit_finance.plugins.api import Dataset, Family, Section
+
+BUILTIN = "builtin"
+BUILTIN_MODULE = "mergekit_finance.builtin"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One plugin as `mergekit-finance plugins` lists it."""
+    """A plugin as `mergekit-finance plugins` lists it; `fault` is empty unless it was left out."""
 
     name: str
     distribution: str
@@ -22,7 +39,7 @@ class Loaded:
 
 
 class Manager(pluggy.PluginManager):
-    """pluggy's manager, and what became of each plugin."""
+    """A pluggy manager that records in `loaded` which plugins were found and which of them failed."""
 
     def __init__(self) -> None:
         super().__init__(hookspecs.PROJECT)
@@ -30,59 +47,97 @@ class Manager(pluggy.PluginManager):
         self.loaded: list[Loaded] = []
 
     def collect(self, hook: str) -> list[Any]:
-        """What the plugins return for one hook, in order of registration, flattened.
+        """Return what all plugins return for one hook, in order of registration, as one list.
 
-        A plugin that raises is left out with one warning; the others still count.
+        A third party's plugin that raises is left out with a RuntimeWarning; a fault of our own is raised.
         """
-        found: list[Any] = []
-        for impl in getattr(self.hook, hook).get_hookimpls():
+        items: list[Any] = []
+        for implementation in getattr(self.hook, hook).get_hookimpls():
             try:
-                found.extend(impl.function())
-            except Exception as fault:
-                if impl.plugin_name == "builtin":
+                items.extend(implementation.function())
+            except Exception as error:
+                if implementation.plugin_name == BUILTIN:
                     raise
-                _warn(impl.plugin_name, fault)
-        return found
+                _warn(implementation.plugin_name, error)
+        return items
 
-    def add(self, name: str, distribution: str, load: Any) -> None:
-        """Load and register one plugin; a fault becomes one warning and a line in `loaded`."""
+    def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
+        """Load and register a plugin. A third party's fault becomes a warning and a line in `loaded`."""
         try:
             self.register(load(), name)
             self.check_pending()
-        except (Exception, SystemExit) as fault:  # SystemExit: a module that exits at import
+        except (Exception, SystemExit) as error:  # SystemExit: a module that exits at import
+            if name == BUILTIN:
+                raise
             if self.has_plugin(name):
                 self.unregister(name=name)
-            _warn(name, fault)
-            self.loaded.append(Loaded(name, distribution, (), _one_line(fault)))
+            _warn(name, error)
+            self.loaded.append(Loaded(name, distribution, (), _described(error)))
             return
-        hooks = tuple(h.name for h in self.get_hookcallers(self.get_plugin(name)) or ())
+        hooks = tuple(caller.name for caller in self.get_hookcallers(self.get_plugin(name)) or ())
         self.loaded.append(Loaded(name, distribution, hooks))
 
 
-def _one_line(fault: BaseException) -> str:
-    return f"{type(fault).__name__}: {fault}".splitlines()[0]
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
-def _warn(name: str, fault: BaseException) -> None:
-    warnings.warn(
-        f"mergekit-finance plugin {name!r} is left out: {_one_line(fault)}", RuntimeWarning, stacklevel=3
-    )
+def _warn(name: str, error: BaseException) -> None:
+    text = f"mergekit-finance plugin {name!r} is left out: {_described(error)}"
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-def _third_parties() -> list[EntryPoint]:
-    entries = (entry for entry in entry_points(group=hookspecs.PROJECT) if entry.name != "builtin")
-    return sorted(entries, key=lambda entry: entry.name)
+def _is_builtin(entry: EntryPoint) -> bool:
+    return entry.value == BUILTIN_MODULE
+
+
+def _label(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
 
 
 @cache
 def manager() -> Manager:
-    """The one manager of this process, with every installed plugin registered."""
-    from mergekit_finance import builtin
-    from mergekit_finance._version import __version__
+    """Return the manager of this process, with every installed plugin registered."""
+    plugins = Manager()
+    entries = entry_points(group=hookspecs.PROJECT)
+    builtin = next(filter(_is_builtin, entries), None)
+    if builtin:
+        plugins.add(BUILTIN, _label(builtin), builtin.load)
+    else:  # no metadata: the package is found through PYTHONPATH
+        plugins.add(BUILTIN, f"mergekit-finance {__version__}", lambda: import_module(BUILTIN_MODULE))
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if not _is_builtin(entry):
+            name = entry.name if entry.name != BUILTIN else f"{BUILTIN} of {_label(entry)}"
+            plugins.add(name, _label(entry), entry.load)
+    return plugins
 
-    pm = Manager()
-    pm.add("builtin", f"mergekit-finance {__version__}", lambda: builtin)
-    for entry in _third_parties():
-        dist = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
-        pm.add(entry.name, dist, entry.load)
-    return pm
+
+# ---- what all plugins provide
+
+
+def merge_methods() -> "list[MergeMethod]":
+    """Return every plugin's merge methods; ours first."""
+    return manager().collect("finance_merge_methods")
+
+
+def task_folders() -> list[Path]:
+    """Return every plugin's folders of lm-eval tasks; ours first."""
+    return [Path(folder) for folder in manager().collect("finance_task_folders")]
+
+
+def datasets() -> "dict[str, Dataset]":
+    """Return every plugin's datasets by name. The first of a name is taken; ours come first."""
+    by_name: dict[str, Dataset] = {}
+    for dataset in manager().collect("finance_datasets"):
+        by_name.setdefault(dataset.name, dataset)
+    return by_name
+
+
+def families() -> "list[Family]":
+    """Return every plugin's families of models; ours first."""
+    return manager().collect("finance_families")
+
+
+def report_sections() -> "list[Section]":
+    """Return every plugin's report sections, in the order in which they are printed."""
+    return manager().collect("finance_report_sections")

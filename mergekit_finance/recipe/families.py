@@ -1,35 +1,21 @@
-"""Families of checkpoints: a base and the experts that were continually pre-trained from it."""
+"""Our families of models: a base and the experts that were continually pre-trained from it.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Which experts the paper used is not known: these are our choice.
+"""
 
+from collections.abc import Sequence
 
-@dataclass(frozen=True)
-class Expert:
-    """A continually pre-trained model and what its use asks for."""
-
-    model: str
-    licence: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Family:
-    """A base and its experts by skill. Which experts the paper used is not known: ours are our choice."""
-
-    name: str
-    base: str
-    licence: str
-    experts: Mapping[str, Expert]
+from mergekit_finance.plugins.api import Expert, Family
 
 
 def builtin_families() -> Sequence[Family]:
+    """Return the families that the bundled recipes use."""
     return (_lab(), _llama3(), _llama2())
 
 
 def _lab() -> Family:
-    """The lab's models, as `mergekit-finance lab export` writes them."""
-    note = "trained on the lab's world"
+    """Return the lab's models, as `mergekit-finance lab export` writes them."""
+    note = "trained on the lab's generated corpora"
     experts = {
         skill: Expert(f"./lab/{skill}", "Apache-2.0", note) for skill in ("finance", "math", "japanese")
     }
@@ -50,7 +36,7 @@ def _llama3() -> Family:
             "math": Expert(
                 "MathGenie/MathCoder2-Llama-3-8B",
                 "apache-2.0",
-                "its card's licence conflicts with its base's",
+                "its card's license conflicts with its base's",
             ),
             "japanese": Expert("tokyotech-llm/Llama-3-Swallow-8B-v0.1", "llama3"),
         },
@@ -66,11 +52,13 @@ def _llama2() -> Family:
             "finance": Expert(
                 "./finance-cpt-of-Llama-2-7b",
                 "unknown",
-                "to be replaced: we know of no finance continual pre-training of Llama-2-7B that fits",
+                "placeholder: we know of no published finance expert of Llama-2-7B that fits",
             ),
             "math": Expert("gair-prox/Llama-2-7B-ProXMath", "unknown", "float32 checkpoint"),
             "japanese": Expert(
-                "elyza/ELYZA-japanese-Llama-2-7b", "llama2", "rms_norm_eps 1e-6; a merge takes the base's"
+                "elyza/ELYZA-japanese-Llama-2-7b",
+                "llama2",
+                "rms_norm_eps 1e-6; a merge uses the base's",
             ),
         },
     )

@@ -1,23 +1,11 @@
 """What `mergekit-finance run` prints: sections, each a title and a function from gain.json to text."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mergekit_finance.models.checks import short_name
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the report. `render` gets the content of gain.json; empty text leaves it out.
-
-    `render_study` gets a study's summary.json; its text stands at the end of report.html.
-    """
-
-    name: str
-    title: str
-    render: Callable[[Mapping[str, Any]], str]
-    render_study: Callable[[Mapping[str, Any]], str] | None = None
+from mergekit_finance.plugins.api import Section
+from mergekit_finance.plugins.manager import report_sections
 
 
 def builtin_sections() -> Sequence[Section]:
@@ -78,10 +66,8 @@ def notes(result: Mapping[str, Any]) -> str:
 
 def render(result: Mapping[str, Any]) -> str:
     """Every plugin's sections, in order."""
-    from mergekit_finance.plugins.manager import manager
-
     parts = []
-    for section in manager().collect("finance_report_sections"):
+    for section in report_sections():
         text = section.render(result)
         if text:
             parts.append(f"{section.title}\n\n{text}")

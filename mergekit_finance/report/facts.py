@@ -234,10 +234,10 @@ def _of_task(stored: Stored, task: str, found: Mapping[str, Any]) -> str:
 
 def sections(stored: Stored) -> list[tuple[str, str]]:
     """What plugins have to say about a study: (title, text). One that fails says so and stops nothing."""
-    from mergekit_finance.plugins.manager import manager
+    from mergekit_finance.plugins.manager import report_sections
 
     found = []
-    for section in manager().collect("finance_report_sections"):
+    for section in report_sections():
         render = getattr(section, "render_study", None)
         if render is None:
             continue

@@ -93,7 +93,7 @@ def _generated(task: str) -> str:
 
 
 def _registered(name: str, source: str | None) -> tuple[str, str]:
-    from mergekit_finance.data.registry import datasets
+    from mergekit_finance.plugins.manager import datasets
 
     known = datasets().get(name)
     if known is None:

@@ -113,10 +113,10 @@ def _named(entry: Any, data: Mapping[str, Any]) -> str:
 
 def _in_families(hub_id: str | None) -> str | None:
     """The licence that a family of ours or of a plugin notes for a model of the Hub."""
-    from mergekit_finance.plugins.manager import manager
+    from mergekit_finance.plugins.manager import families
 
-    for family in manager().collect("finance_families"):
-        pairs = [(family.base, family.licence), *((e.model, e.licence) for e in family.experts.values())]
+    for family in families():
+        pairs = [(family.base, family.license), *((e.model, e.license) for e in family.experts.values())]
         for model, noted in pairs:
             if hub_id and model == hub_id and noted != licences.UNKNOWN:
                 return noted

@@ -66,7 +66,7 @@ def test_an_unknown_dataset_names_the_nearest():
 
 
 def test_a_wrong_registry_entry_is_named():
-    with pytest.raises(DataError, match="extra.yml: dataset 'x': licence"):
+    with pytest.raises(DataError, match="extra.yml: dataset 'x': license"):
         registry.parse("x: {title: X, homepage: h, citation: c, text_may_be_shared: true}", "extra.yml")
 
 

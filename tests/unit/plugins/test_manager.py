@@ -1,5 +1,7 @@
 """The plugin manager; and two tests that keep the API honest: every hook is documented and used."""
 
+import subprocess
+import sys
 import types
 
 import pytest
@@ -66,3 +68,66 @@ def test_plugins_answer_in_order_of_registration(manager):
     for name in "cab":
         manager.add(name, name, lambda name=name: plugin(finance_task_folders=lambda: [name]))
     assert manager.collect("finance_task_folders") == ["c", "a", "b"]
+
+
+def test_our_own_plugin_is_declared_as_an_entry_point():
+    from conftest import ROOT
+
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["mergekit_finance"] == {plugins.BUILTIN: plugins.BUILTIN_MODULE}
+
+
+def test_our_own_plugin_is_loaded_first_by_its_entry_point(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    values = {"a_third_party": "json", plugins.BUILTIN: plugins.BUILTIN_MODULE}
+    entries = [EntryPoint(name, value, "mergekit_finance") for name, value in values.items()]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
+    found = plugins.manager.__wrapped__()
+    assert [(p.name, p.distribution) for p in found.loaded] == [
+        ("builtin", "unknown"),  # an entry point made by hand has no distribution
+        ("a_third_party", "unknown"),
+    ]
+
+
+def test_our_own_plugin_is_loaded_without_metadata(monkeypatch):
+    """As with PYTHONPATH, where no entry point is installed."""
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    found = plugins.manager.__wrapped__()
+    assert [p.name for p in found.loaded] == ["builtin"]
+    assert found.collect("finance_task_folders")
+
+
+def test_a_third_party_may_name_its_plugin_like_ours(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    other = EntryPoint("builtin", "json", "mergekit_finance")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [other])
+    found = plugins.manager.__wrapped__()
+    assert [p.name for p in found.loaded] == ["builtin", "builtin of unknown"]
+    assert found.collect("finance_task_folders")
+
+
+def test_a_fault_of_our_own_plugin_is_raised(manager):
+    def broken():
+        raise ImportError("no module named quux")
+
+    with pytest.raises(ImportError, match="quux"):
+        manager.add("builtin", "mergekit-finance 0.1", broken)
+
+    def fails():
+        raise KeyError("oops")
+
+    manager.add("builtin", "mergekit-finance 0.1", lambda: plugin(finance_task_folders=fails))
+    with pytest.raises(KeyError, match="oops"):
+        manager.collect("finance_task_folders")
+
+
+def test_the_plugin_manager_imports_neither_torch_nor_a_host():
+    code = (
+        "import sys, mergekit_finance.plugins.manager as m; m.manager(); m.task_folders()\n"
+        "print(*[n for n in ('torch', 'mergekit', 'lm_eval', 'transformers') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")

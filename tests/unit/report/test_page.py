@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from helpers.report import default_tasks, study
 
 from mergekit_finance.cli import main
+from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.hookspecs import hookimpl
 from mergekit_finance.plugins.manager import manager
 from mergekit_finance.report import items, tables
 from mergekit_finance.report import page as html
-from mergekit_finance.report.console import Section
 from mergekit_finance.report.stored import load
 from mergekit_finance.report.writing import build, contents
 

@@ -9,8 +9,9 @@ from lm_eval.tasks import TaskManager
 
 from mergekit_finance import registration as integration
 from mergekit_finance.data.adapters.english import SHOTS_CHOICE, SHOTS_ENTITIES
-from mergekit_finance.data.registry import dataset, datasets
+from mergekit_finance.data.registry import dataset
 from mergekit_finance.files import bundled
+from mergekit_finance.plugins.manager import datasets
 
 integration.register()
 

@@ -5,8 +5,8 @@ import yaml
 from lm_eval.tasks import TaskManager
 
 from mergekit_finance import registration as integration
-from mergekit_finance.data.registry import datasets
 from mergekit_finance.files import bundled
+from mergekit_finance.plugins.manager import datasets
 
 integration.register()
 
