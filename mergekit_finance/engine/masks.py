@@ -9,8 +9,8 @@ Element i of a tensor is kept iff u_i < round(density * 2^32), where
     u_i =  x ^ x >> 16
 
 so P(keep) is exact to 2^-33. There is no state: nothing depends on the order of models or tensors,
-on threads, blocks or device. The constants are those of C. Wellons' `lowbias32`; the two words mixed in
-between its rounds keep two tensors' masks from being shuffles of each other.
+on threads, blocks or device. The constants are those of C. Wellons' `lowbias32`; without the words k1 and k2,
+mixed in between its rounds, the masks of two tensors would be permutations of each other.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from functools import lru_cache
 
 import torch
 
+from mergekit_finance.engine.terms import Key
+
 BLOCK_CPU = 1 << 17  # two int32 work buffers of this size stay in a core's L2 cache
 BLOCK_GPU = 1 << 24
 _HIGH_WORD = 0x9E3779B9
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
-Key = tuple[int, int, int]
-
 
 def mask_key(seed: int, mask_id: str, name: str) -> Key:
-    """Three 32-bit words for one tensor of one model; JSON keeps the three parts apart."""
+    """Return the key of one tensor's mask for one model. As JSON, no two triples give the same text."""
     text = json.dumps([int(seed), mask_id, name]).encode()
     digest = hashlib.blake2b(text, digest_size=12, person=b"cpt-dare-mask-1").digest()
     first, second, third = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8))
@@ -37,22 +37,22 @@ def mask_key(seed: int, mask_id: str, name: str) -> Key:
 
 
 def threshold(density: float) -> int:
-    """round(density * 2^32), half to even, from the decimal that the user wrote."""
+    """Return density * 2^32, rounded half to even, without float loss."""
     return round(Fraction(repr(float(density))) * 2**32)
 
 
 def signed_threshold(density: float) -> int:
-    """What the words of `hash_into` are compared with: kept are those below it. Needs a threshold < 2^32."""
-    return _signed(threshold(density) ^ 2**31)  # unsigned order, once both sides have the top bit flipped
+    """Return the int32 below which a word of `hash_into` means "keep". Not for densities that keep all."""
+    return to_int32(threshold(density) ^ 2**31)  # with the top bit flipped, signed order is unsigned order
 
 
 def keeps_all(density: float) -> bool:
-    """Whether the mask of this density drops nothing."""
+    """Return whether the mask of this density drops nothing."""
     return threshold(density) >= 2**32
 
 
 def keep_mask(shape: torch.Size, density: float, key: Key, device: torch.device) -> torch.Tensor:
-    """Bool tensor of `shape`, True where the element is kept."""
+    """Return a bool tensor of `shape` on `device`, True where the element is kept."""
     keep = torch.empty(shape, dtype=torch.bool, device=device)
     if keeps_all(density):
         return keep.fill_(True)
@@ -60,12 +60,12 @@ def keep_mask(shape: torch.Size, density: float, key: Key, device: torch.device)
     block = BLOCK_CPU if device.type == "cpu" else BLOCK_GPU
     for start in range(0, flat.numel(), block):
         part = flat[start : start + block]
-        torch.lt(_hash(start, part.numel(), key, block, device), limit, out=part)
+        torch.lt(hash_words(start, part.numel(), key, block, device), limit, out=part)
     return keep
 
 
 def keep_at(index: torch.Tensor, density: float, key: Key) -> torch.Tensor:
-    """The mask at some flat indices (int64), bool."""
+    """Return the mask at the flat indices `index` (int64), bool."""
     if keeps_all(density):
         return torch.ones_like(index, dtype=torch.bool)
     x = (index & 0xFFFFFFFF) ^ key[0] ^ ((index >> 32) * _HIGH_WORD & 0xFFFFFFFF)
@@ -74,8 +74,8 @@ def keep_at(index: torch.Tensor, density: float, key: Key) -> torch.Tensor:
     return (x ^ x >> 16) < threshold(density)
 
 
-def _hash(start: int, count: int, key: Key, block: int, device: torch.device) -> torch.Tensor:
-    """u_i with its top bit flipped, as int32, for `count` elements from `start`, a multiple of `block`."""
+def hash_words(start: int, count: int, key: Key, block: int, device: torch.device) -> torch.Tensor:
+    """Return u_i with its top bit flipped, int32, of `count` elements from `start`, a multiple of `block`."""
     x, shifted = torch.empty(2, count, dtype=torch.int32, device=device)
     return hash_into(x, shifted, start, key, block)
 
@@ -83,17 +83,17 @@ def _hash(start: int, count: int, key: Key, block: int, device: torch.device) ->
 def hash_into(
     x: torch.Tensor, shifted: torch.Tensor, start: int, key: Key, block: int = BLOCK_CPU
 ) -> torch.Tensor:
-    """The same, into int32 `x`; `shifted` is work space. `block` is a power of two, at least len(x)."""
+    """Do the same into int32 `x`; `shifted` is scratch. `block` is a power of two, at least len(x)."""
     # `start` and the lanes share no bits, so that their XOR is their sum.
     offset = (start & 0xFFFFFFFF) ^ key[0] ^ ((start >> 32) * _HIGH_WORD & 0xFFFFFFFF)
-    torch.bitwise_xor(_lanes(block, x.device)[: x.numel()], _signed(offset), out=x)
-    _fold(x, 16, shifted).mul_(_signed(_FIRST)).bitwise_xor_(_signed(key[1]))
-    _fold(x, 15, shifted).mul_(_signed(_SECOND)).bitwise_xor_(_signed(key[2]))
-    return _fold(x, 16, shifted).bitwise_xor_(_signed(2**31))
+    torch.bitwise_xor(_lanes(block, x.device)[: x.numel()], to_int32(offset), out=x)
+    _fold(x, 16, shifted).mul_(to_int32(_FIRST)).bitwise_xor_(to_int32(key[1]))
+    _fold(x, 15, shifted).mul_(to_int32(_SECOND)).bitwise_xor_(to_int32(key[2]))
+    return _fold(x, 16, shifted).bitwise_xor_(to_int32(2**31))
 
 
 def _fold(x: torch.Tensor, bits: int, shifted: torch.Tensor) -> torch.Tensor:
-    """x ^= x >> bits in place. torch shifts int32 arithmetically, so the sign's copies are cut off."""
+    """Do x ^= x >> bits in place. torch shifts int32 arithmetically, so copied sign bits are masked out."""
     torch.bitwise_right_shift(x, bits, out=shifted)
     return x.bitwise_xor_(shifted.bitwise_and_((1 << (32 - bits)) - 1))
 
@@ -103,6 +103,6 @@ def _lanes(block: int, device: torch.device) -> torch.Tensor:
     return torch.arange(block, dtype=torch.int32, device=device)
 
 
-def _signed(word: int) -> int:
-    """The int32 with the bits of a 32-bit word."""
+def to_int32(word: int) -> int:
+    """Return the int32 with the bits of a 32-bit word."""
     return word - 2**32 if word >= 2**31 else word

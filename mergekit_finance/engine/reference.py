@@ -1,19 +1,18 @@
-"""The arithmetic of the three operators on single tensors, float32 in and out, no names, no I/O.
+"""The three operators on whole tensors: the definition that every other implementation is tested against.
 
-All tensors have one shape. Products and sums are separate operations in a fixed order: a fused
-multiply-add would round once where two roundings are meant, and differ between CPU and GPU.
+float32 in and out, no names, no I/O; all tensors have one shape. Products and sums are separate operations
+in a fixed order: a fused multiply-add rounds once instead of twice, and would make CPU and GPU differ.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from mergekit.sparsify import RescaleNorm, rescaled_masked_tensor
 
 # ---- semantics: paper
 
 
 def running_sum(vectors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """sum_t v_t, from left to right."""
+    """Return sum_t v_t, added from left to right."""
     remaining = iter(vectors)
     total = next(remaining).clone()
     for vector in remaining:
@@ -22,20 +21,23 @@ def running_sum(vectors: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def weighted_sum(vectors: Iterable[torch.Tensor], weights: Iterable[float]) -> torch.Tensor:
-    """sum_t w_t tau_t, from left to right."""
+    """Return sum_t w_t tau_t, added from left to right (Task Arithmetic, arXiv 2212.04089, section 4)."""
     return running_sum(vector * weight for vector, weight in zip(vectors, weights, strict=True))
 
 
 def sign_balance(total: torch.Tensor) -> int:
-    """sum_p sgn(total_p), exactly."""
+    """Return sum_p sgn(total_p), exactly."""
     return int((total > 0).sum()) - int((total < 0).sum())
 
 
-def elect(vectors: Sequence[torch.Tensor], majority: Callable[[], int]) -> torch.Tensor:
-    """gamma_p = sgn(sum_t v_tp); where that sum is exactly 0, the sign of `majority()`.
+def elect(vectors: Sequence[torch.Tensor], balance: Callable[[], int]) -> torch.Tensor:
+    """Return the elected signs gamma_p = sgn(sum_t v_tp), -1, 0 or 1 (TIES, arXiv 2306.01708, Algorithm 1).
 
-    `majority` is asked only if some sum is 0 although some vector is not. A majority of 0 elects no
-    sign: nothing is merged there.
+    Args:
+        vectors: the trimmed task vectors.
+        balance: gives sum_q sgn(sum_t v_tq) of all elements that vote together. Its sign is elected where a
+            sum is exactly 0 although a vector is not (the rule of the authors' code); a balance of 0 elects
+            0: nothing is merged there. Called only if such an element exists.
     """
     total = running_sum(vectors)
     cancelled = torch.zeros_like(total, dtype=torch.bool)
@@ -44,13 +46,16 @@ def elect(vectors: Sequence[torch.Tensor], majority: Callable[[], int]) -> torch
     cancelled &= total == 0
     sign = total.sign()
     if bool(cancelled.any()):
-        balance = majority()
-        sign.masked_fill_(cancelled, float((balance > 0) - (balance < 0)))
+        counted = balance()
+        sign.masked_fill_(cancelled, float((counted > 0) - (counted < 0)))
     return sign
 
 
 def disjoint_mean(vectors: Sequence[torch.Tensor], sign: torch.Tensor) -> torch.Tensor:
-    """Mean over the vectors that are non-zero and have the elected sign; 0 where there is none."""
+    """Return the mean over the vectors that are non-zero and have the elected sign; 0 where there are none.
+
+    TIES, arXiv 2306.01708, Algorithm 1, last step.
+    """
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for vector in vectors:
         agrees = vector.sign() == sign  # a zero agrees only where no sign is elected, and adds nothing
@@ -60,22 +65,30 @@ def disjoint_mean(vectors: Sequence[torch.Tensor], sign: torch.Tensor) -> torch.
 
 
 def drop_and_rescale(vector: torch.Tensor, keep: torch.Tensor, density: float) -> torch.Tensor:
-    """DARE: (keep * tau) / density. As a product, since a GPU divides by scalars as a product, too."""
+    """Return (keep * tau) / density (DARE, arXiv 2311.03099, section 3, with p = 1 - density).
+
+    Computed as a product with 1 / density, because GPUs divide by a scalar that way, too.
+    """
     return vector.masked_fill(~keep, 0.0) * (1.0 / density)
 
 
-# ---- semantics: mergekit (0.1.5); the order of operations is what makes the bits equal
+# ---- semantics: mergekit (0.1.5); the bits are equal because the order of operations is
 
 
 def drop_and_keep_norm(vector: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-    """Drop, then rescale so that the L1 norm stays (left alone where either norm is under 1e-7)."""
-    return rescaled_masked_tensor(vector, keep, RescaleNorm.l1)
+    """Return keep * tau, rescaled to the L1 norm of tau unless one of the two norms is below 1e-7.
+
+    Does what mergekit's `sparsify.rescaled_masked_tensor` does with RescaleNorm.l1.
+    """
+    masked = vector * keep
+    before, after = vector.abs().sum(), masked.abs().sum()
+    return masked if before < 1e-7 or after < 1e-7 else masked * (before / after)
 
 
 def weighted_stack(
     vectors: Sequence[torch.Tensor], weights: Sequence[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """w_t tau_t as [models, *shape], and w as [models, 1, ...]."""
+    """Return w_t tau_t as [models, *shape] and w as [models, 1, ...]."""
     stack = torch.stack(list(vectors))
     column = torch.tensor(list(weights), dtype=stack.dtype, device=stack.device)
     column = column.view(-1, *[1] * (stack.dim() - 1))
@@ -83,7 +96,7 @@ def weighted_stack(
 
 
 def plain_sum(stack: torch.Tensor, weights: torch.Tensor, normalize: bool) -> torch.Tensor:
-    """sum_t w_t tau_t, divided by sum_t w_t if `normalize` and that is not (nearly) 0."""
+    """Return sum_t w_t tau_t; with `normalize`, divided by sum_t w_t unless that is below 1e-8."""
     total, divisor = stack.sum(dim=0), weights.sum(dim=0)
     if not normalize:
         return total
@@ -91,12 +104,12 @@ def plain_sum(stack: torch.Tensor, weights: torch.Tensor, normalize: bool) -> to
 
 
 def consensus_sum(stack: torch.Tensor, weights: torch.Tensor, normalize: bool) -> torch.Tensor:
-    """Sum over the models whose sign is that of the weighted sum (0 counts as +).
+    """Return the sum over the models whose sign is that of the weighted sum, where 0 counts as positive.
 
-    With `normalize` divided by the agreeing weights. A zero entry has no sign and never agrees.
+    With `normalize` it is divided by the weights of those models. A zero has no sign and never agrees.
     """
-    majority = torch.where(stack.sum(dim=0) >= 0, 1.0, -1.0)
-    agrees = stack.sign() == majority
+    elected = torch.where(stack.sum(dim=0) >= 0, 1.0, -1.0)
+    agrees = stack.sign() == elected
     total = (stack * agrees).sum(dim=0)
     if not normalize:
         return total

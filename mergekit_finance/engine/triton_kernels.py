@@ -1,14 +1,17 @@
-"""The operators as one Triton kernel: see fused.py, which is the only importer of this module.
+# Triton reads the parameters of a kernel itself and gives them no types that a checker could use.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+"""The merge operators as one Triton kernel. Import it through dispatch.py: it needs Triton.
 
-Per element, with E experts and everything in float32:
+Per element, with E experts and everything in float32 (symbols of terms.py):
 
     v_t   = theta_t - theta_0
     trim  keep where bits(|v_t|) > cut, or equal to it at a flat index below `until`
     drop  keep where hash(index) < threshold (masks.py, bit for bit)
     v_t  *= factor_t, then weight_t
-    sum, mean or consensus as in blocks.py;  out = theta_0 + delta * scale
+    delta = the rule's combination;  out = theta_0 + delta * scale
 
-`enable_fp_fusion=False` keeps products and sums apart; div_rn divides as the CPU does.
+Base and experts are read once, in their own dtypes. `enable_fp_fusion=False` keeps products and sums apart
+and div_rn divides with correct rounding, so that the bits are those of blocks.py.
 """
 
 from collections.abc import Sequence
@@ -17,8 +20,8 @@ import torch
 import triton
 import triton.language as tl
 
-from mergekit_finance.engine.blocks import Elected, Rule, Term
-from mergekit_finance.engine.masks import _signed, signed_threshold
+from mergekit_finance.engine.masks import signed_threshold, to_int32
+from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
 
 BLOCK, WARPS = 2048, 8  # 8 bf16 a thread: loads of 16 bytes
 _KINDS = {"sum": 0, "mean": 1, "consensus": 2}
@@ -63,9 +66,9 @@ def _add(summed, count, vector, sign):
     return summed + tl.where(agrees, vector, 0.0), count + tl.where(agrees, 1.0, 0.0)
 
 
-@triton.jit(do_not_specialize=["scale", "majority", *_NUMBERS])
+@triton.jit(do_not_specialize=["scale", "zero_sign", *_NUMBERS])
 def _merge(
-    out, base, e0, e1, e2, e3, found, contested, n, scale, majority,
+    out, base, e0, e1, e2, e3, balances, contested, n, scale, zero_sign,
     w0, f0, cut0, until0, ka0, kb0, kc0, limit0,
     w1, f1, cut1, until1, ka1, kb1, kc1, limit1,
     w2, f2, cut2, until2, ka2, kb2, kc2, limit2,
@@ -105,8 +108,8 @@ def _merge(
             sign = positive - negative
             if COUNT:
                 balance = tl.sum(tl.where(inside, sign, 0.0).to(tl.int32), axis=0)
-                tl.store(found + program, balance)
-            sign = tl.where(total == 0.0, majority.to(tl.float32), sign)
+                tl.store(balances + program, balance)
+            sign = tl.where(total == 0.0, zero_sign.to(tl.float32), sign)
         else:
             sign = tl.where(total >= 0.0, 1.0, -1.0)
         summed = tl.zeros([BLOCK], tl.float32)
@@ -131,57 +134,73 @@ def _merge(
         tl.store(out + index, merged.to(out.dtype.element_ty), mask=inside)
 
 
+_DEFAULT = PassOptions()
+_FAR = 1 << 33
+_NARROW = (1 << 31) - 2 * BLOCK  # elements up to which the last block's positions fit an int32
+
+
 def merge(
     out: torch.Tensor,
     base: torch.Tensor,
     terms: Sequence[Term],
     rule: Rule,
-    majority: int = 1,
-    settled: bool = False,
-    where: bool = True,
-    write: bool = True,
-) -> Elected:
-    """fused.merge for contiguous CUDA tensors and at most four experts.
+    options: PassOptions = _DEFAULT,
+) -> PassResult:
+    """Do what `blocks.merge` does, for contiguous CUDA tensors and at most four experts.
 
-    What the election finds is counted only where it can matter, in a mean of several models. The host waits
-    for the places where sums cancelled, so with `where=False` for nothing: the balance stays on the GPU.
-    With `write=False` the election is all there is, and `out` is not touched.
+    Signs are counted only in a mean of several experts. The host waits for the GPU only to report
+    `contested`: with "balance", the sign balance stays on the GPU.
     """
-    count = rule.kind == "mean" and len(terms) > 1 and majority != 0 and not settled
+    return _launch(out, base, terms, rule, options, write=True)
+
+
+def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
+    """Return sum_p sgn(sum_t v_tp) as a tensor that stays on the GPU, without merging."""
+    return _launch(base, base, terms, Rule("mean"), PassOptions(report="balance"), write=False).balance
+
+
+def _launch(
+    out: torch.Tensor,
+    base: torch.Tensor,
+    terms: Sequence[Term],
+    rule: Rule,
+    options: PassOptions,
+    write: bool,
+) -> PassResult:
+    """Run the kernel. Without `write`, `out` is not touched."""
+    count = rule.kind == "mean" and len(terms) > 1 and options.zero_sign != 0 and options.report != "nothing"
+    locate = count and options.report == "contested"
     n = base.numel()
     if n == 0:
-        return Elected()
+        return PassResult()
     programs = triton.cdiv(n, BLOCK)
-    found = torch.empty(programs, dtype=torch.int32, device=base.device) if count else out  # out: unused
-    where = where and count
-    contested = torch.empty(n, dtype=torch.int8, device=base.device) if where else out
+    # Where nothing is counted or located, the kernel gets `out` as a pointer that it does not use.
+    balances = torch.empty(programs, dtype=torch.int32, device=base.device) if count else out
+    contested = torch.empty(n, dtype=torch.int8, device=base.device) if locate else out
     padded = [*terms, *[terms[0]] * (4 - len(terms))]
     numbers = [number for term in padded for number in _numbers(term)]
     flags = [bool(term.cut) for term in padded] + [bool(term.mask) for term in padded]
     with torch.cuda.device(base.device):
         _merge[(programs,)](
-            out, base, *[term.tensor for term in padded], found, contested, n,
-            float(rule.scale), int(majority),
+            out, base, *[term.tensor for term in padded], balances, contested, n,
+            float(rule.scale), int(options.zero_sign),
             *numbers, len(terms), _KINDS[rule.kind], rule.host, rule.normalize, *flags,
-            rule.kind == "mean" or rule.normalize, count, where, write, n > _NARROW, BLOCK,
+            rule.kind == "mean" or rule.normalize, count, locate, write, n > _NARROW, BLOCK,
             num_warps=WARPS, enable_fp_fusion=False,
         )  # fmt: skip
     if not count:
-        return Elected()
-    if not where:
-        return Elected(found.sum())
-    places = contested.nonzero().view(-1)
-    return Elected(int(found.sum()), places if len(places) else None)
+        return PassResult()
+    if not locate:
+        return PassResult(balances.sum())
+    indices = contested.nonzero().view(-1)
+    return PassResult(int(balances.sum()), indices if len(indices) else None)
 
 
 def _numbers(term: Term) -> list[float | int]:
+    """Return the scalars of one expert, in the order of _NUMBERS."""
     cut, mask = term.cut, term.mask
-    key = [_signed(word) for word in mask.key] if mask else [0, 0, 0]
+    key = [to_int32(word) for word in mask.key] if mask else [0, 0, 0]
     limit = signed_threshold(mask.density) if mask else 0
     # At least 2^32, so that it is a 64-bit argument whatever the tensor: no second compilation.
     until = min(cut.until if cut else 0, term.tensor.numel()) + _FAR
     return [float(term.weight), float(term.factor), cut.bits if cut else 0, until, *key, limit]
-
-
-_FAR = 1 << 33
-_NARROW = (1 << 31) - 2 * BLOCK  # the last block's positions still fit an int32

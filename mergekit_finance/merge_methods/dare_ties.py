@@ -13,9 +13,9 @@ place of the trim. The masks are those of masks.py. Nothing is ranked, so there 
 import torch
 
 from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine.blocks import Mask, Rule, Term
-from mergekit_finance.engine.fused import keep_norm
+from mergekit_finance.engine.dispatch import keep_norm
 from mergekit_finance.engine.masks import keep_mask, keeps_all, mask_key
+from mergekit_finance.engine.terms import Mask, Rule, Term
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, stacked
 from mergekit_finance.merge_methods.parameters import Call, Expert
 

@@ -7,7 +7,7 @@ from mergekit.common import ModelReference
 from mergekit.io.tasks import LoaderCache, LoadTensor
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
-from mergekit_finance.engine import blocks
+from mergekit_finance.engine.finite import all_finite
 from mergekit_finance.errors import ModelError
 
 Tensors = Mapping[ModelReference, torch.Tensor]
@@ -42,7 +42,7 @@ def _without(shape: torch.Size, axis: int | None) -> list[int]:
 def refuse_values(names: Mapping[ModelReference, str], tensors: Tensors) -> None:
     """NaN and Inf, and what is too large for float32."""
     for model, tensor in tensors.items():
-        if not tensor.is_floating_point() or (tensor.device.type == "cpu" and blocks.all_finite(tensor)):
+        if not tensor.is_floating_point() or (tensor.device.type == "cpu" and all_finite(tensor)):
             continue
         broken = ~torch.isfinite(tensor.float())
         if bool(broken.any()):

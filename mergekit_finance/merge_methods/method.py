@@ -17,10 +17,11 @@ from mergekit.merge_methods.base import (
     TensorGroup,
 )
 
-from mergekit_finance.engine import blocks, fused
+from mergekit_finance.engine import dispatch, plain_torch
 from mergekit_finance.engine import reference as kernels
+from mergekit_finance.engine.finite import require_finite
+from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, specs
-from mergekit_finance.merging.in_memory import finite
 
 LARGE = 1 << 15  # elements; below, a block costs more than it saves
 SEQUENTIAL = 4  # rows that torch.sum(dim=0) adds from first to last in every column; more in other orders
@@ -53,32 +54,32 @@ class CptMethod(GroupMergeMethod):
             self.merge_into(out, call)
         else:
             out = self.merge_whole(call).to(dtype)
-        return finite(call.name, out) if call.may_overflow(dtype) else out
+        return require_finite(call.name, out) if call.may_overflow(dtype) else out
 
     def merge_whole(self, call: Call) -> torch.Tensor:
         """The merged tensor in float32, by operations on whole tensors, on any device."""
         delta = self.paper(call) if call.semantics == "paper" else self.mergekit(call)
         return call.base + delta * call.scale
 
-    def merge_into(self, out: torch.Tensor, call: Call) -> blocks.Elected:
+    def merge_into(self, out: torch.Tensor, call: Call) -> PassResult:
         """The same by the engine's kernels, rounded into `out`."""
         if call.stored.device.type == "cpu" and not in_blocks(call):
             out.copy_(self.merge_whole(call))
-            return blocks.Elected()
+            return PassResult()
         terms, rule = self.terms(call)
         known = getattr(call.whole, "majority", None)  # of a whole vector whose signs were counted already
         if known is not None:
-            return fused.merge(out, call.stored, terms, rule, known, settled=True)
-        elected = fused.merge(out, call.stored, terms, rule)
+            return dispatch.merge(out, call.stored, terms, rule, PassOptions(known, "nothing"))
+        elected = dispatch.merge(out, call.stored, terms, rule)
         if elected.contested is not None and (majority := self.majority(call, elected)) != 1:
-            blocks.settle(out, call.stored, terms, rule, majority, elected.contested)
+            plain_torch.merge_contested(out, call.stored, terms, rule, majority, elected.contested)
         return elected
 
     @abstractmethod
-    def terms(self, call: Call) -> tuple[list[blocks.Term], blocks.Rule]:
+    def terms(self, call: Call) -> tuple[list[Term], Rule]:
         """What the engine's blocks are to compute."""
 
-    def majority(self, call: Call, elected: blocks.Elected) -> int:
+    def majority(self, call: Call, elected: PassResult) -> int:
         """The sign that sums of exactly 0 take; by default that of the tensor itself."""
         return sign(elected.balance)
 
@@ -109,9 +110,9 @@ def _output_dtype(inputs: torch.dtype, context: Any) -> torch.dtype:
     return torch.float32 if context and context.rounds_later else inputs
 
 
-def host_rule(call: Call, kind: Any, normalize: bool) -> blocks.Rule:
+def host_rule(call: Call, kind: Any, normalize: bool) -> Rule:
     """mergekit semantics: sums as torch.sum makes them, divided by the weights if `normalize`."""
-    return blocks.Rule(kind, call.scale, host=True, normalize=normalize)
+    return Rule(kind, call.scale, host=True, normalize=normalize)
 
 
 def stacked(call: Call, vectors: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

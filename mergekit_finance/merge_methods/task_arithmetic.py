@@ -9,7 +9,7 @@ w_t = 1 and one lambda scales the sum. No element is dropped, so there is no tie
 import torch
 
 from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine.blocks import Rule, Term
+from mergekit_finance.engine.terms import Rule, Term
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, stacked
 from mergekit_finance.merge_methods.parameters import Call
 

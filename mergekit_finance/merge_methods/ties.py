@@ -19,9 +19,9 @@ first, where mergekit's own choice is arbitrary.
 
 import torch
 
-from mergekit_finance.engine import ranking, select
+from mergekit_finance.engine import cuts, top_k
 from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine.blocks import Cut, Elected, Rule, Term
+from mergekit_finance.engine.terms import Cut, PassResult, Rule, Term
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, sign, stacked
 from mergekit_finance.merge_methods.parameters import Call, Expert
@@ -51,7 +51,7 @@ class CptTies(CptMethod):
         _need_whole(call)
         return whole_terms(call), Rule("mean", call.scale)
 
-    def majority(self, call: Call, elected: Elected) -> int:
+    def majority(self, call: Call, elected: PassResult) -> int:
         """That of the whole vector."""
         return sign(call.whole.sign_balance())
 
@@ -81,8 +81,8 @@ def trimmed(call: Call) -> list[torch.Tensor]:
 def _trim_alone(vector: torch.Tensor, density: float) -> torch.Tensor:
     if density >= 1 or vector.numel() == 0:
         return vector
-    cut = select.cut_of(select.magnitude_bits(vector), host_count(density, vector.numel()))
-    return select.trim(vector, cut.bits, cut.ties)
+    cut = top_k.kth_largest(top_k.magnitude_bits(vector), host_count(density, vector.numel()))
+    return top_k.trim(vector, cut.bits, cut.ties)
 
 
 def host_count(density: float, n: int) -> int:
@@ -95,7 +95,7 @@ def _cut_alone(call: Call, expert: Expert) -> Cut | None:
         return None
     if call.whole is not None:  # a session, which has ranked already
         return call.whole.cut_alone(call, expert)
-    (cut,) = ranking.cuts(call.stored, expert.tensor, [host_count(expert.density, call.stored.numel())])
+    (cut,) = cuts.exact_cuts(call.stored, expert.tensor, [host_count(expert.density, call.stored.numel())])
     return cut
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from mergekit_finance.engine import blocks, ranking, select
+from mergekit_finance.engine import blocks, cuts, top_k
 from mergekit_finance.engine import reference as kernels
+from mergekit_finance.engine.terms import Cut, Term
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods.parameters import Call
 from mergekit_finance.merge_methods.planned import Gathered, PlannedInputs
@@ -44,11 +45,11 @@ class Census:
         for expert in call.experts:
             self.density[expert.id] = max(expert.density, self.density.get(expert.id, 0.0))
             if self._ranks and expert.density < 1:
-                counts = ranking.high_counts(call.stored, expert.tensor)
+                counts = cuts.high_counts(call.stored, expert.tensor)
                 self.counts[expert.id] = self.counts.get(expert.id, 0) + counts
 
     def kept(self, model: Any) -> int:
-        return select.exact_count(self.density[model], self.size)
+        return top_k.exact_count(self.density[model], self.size)
 
     def refuse_empty(self) -> None:
         """A density that keeps nothing of the whole vector is a mistake."""
@@ -76,16 +77,16 @@ class WholeVector:
             return vector
         name = self._census.tied.get(name, name)
         ties = self._ties[model].get(name, 0) if model in self._ties else None
-        return select.trim(vector, self._cuts[model].bits, ties)
+        return top_k.trim(vector, self._cuts[model].bits, ties)
 
-    def cut(self, name: str, model: Any, base: torch.Tensor, expert: torch.Tensor) -> blocks.Cut | None:
+    def cut(self, name: str, model: Any, base: torch.Tensor, expert: torch.Tensor) -> Cut | None:
         """Where the named tensor of a model is cut; None: nowhere."""
         if model not in self._cuts:
             return None
         name = self._census.tied.get(name, name)
         bits = self._cuts[model].bits
         ties = self._ties[model].get(name, 0) if model in self._ties else None
-        return blocks.Cut(bits, ranking.ties_end(base, expert, bits, ties))
+        return Cut(bits, cuts.ties_end(base, expert, bits, ties))
 
     @property
     def majority(self) -> int | None:
@@ -109,7 +110,7 @@ class WholeVector:
     def _balance_of(self, call: Call) -> int:
         if call.stored.device.type == "cpu":
             terms = [
-                blocks.Term(e.tensor, e.weight, self.cut(call.name, e.id, call.stored, e.tensor))
+                Term(e.tensor, e.weight, self.cut(call.name, e.id, call.stored, e.tensor))
                 for e in call.experts
             ]
             return blocks.sign_balance(call.stored, terms)
@@ -123,30 +124,30 @@ def _calls(inputs: PlannedInputs, census: Census, purpose: str) -> Any:
             yield census.bind(gathered)
 
 
-def _find_cuts(inputs: PlannedInputs, census: Census) -> dict[Any, select.Cut]:
+def _find_cuts(inputs: PlannedInputs, census: Census) -> dict[Any, top_k.Threshold]:
     """Pass 2; a model with density 1 has no cut."""
-    bins = {model: select.kth_bin(counts, census.kept(model)) for model, counts in census.counts.items()}
-    low = {model: torch.zeros(select.LOW_BINS, dtype=torch.int64, device="cpu") for model in bins}
+    bins = {model: top_k.kth_bin(counts, census.kept(model)) for model, counts in census.counts.items()}
+    low = {model: torch.zeros(top_k.LOW_BINS, dtype=torch.int64, device="cpu") for model in bins}
     for call in _calls(inputs, census, "Ranking magnitudes") if bins else ():
         for expert in call.experts:
             if expert.id in bins:
                 bin_ = bins[expert.id][0]
-                low[expert.id] += ranking.low_counts(call.stored, expert.tensor, [bin_])[bin_]
-    return {model: select.cut_at(high, low[model], rest) for model, (high, rest) in bins.items()}
+                low[expert.id] += cuts.low_counts(call.stored, expert.tensor, [bin_])[bin_]
+    return {model: top_k.threshold_in_bin(high, low[model], rest) for model, (high, rest) in bins.items()}
 
 
 def _share_ties(
-    inputs: PlannedInputs, census: Census, cuts: Mapping[Any, select.Cut]
+    inputs: PlannedInputs, census: Census, thresholds: Mapping[Any, top_k.Threshold]
 ) -> dict[Any, dict[str, int | None]]:
     """Pass 3: per model and tensor, how many of the elements equal to the cut are kept."""
-    tied: dict[Any, dict[str, int]] = {model: {} for model, cut in cuts.items() if cut.splits_ties}
+    tied: dict[Any, dict[str, int]] = {model: {} for model, t in thresholds.items() if t.splits_ties}
     for call in _calls(inputs, census, "Counting ties") if tied else ():
         for expert in call.experts:
             if expert.id in tied:
-                bits = cuts[expert.id].bits
-                equal = ranking.equal_counts(call.stored, expert.tensor, [bits])
+                bits = thresholds[expert.id].bits
+                equal = cuts.equal_counts(call.stored, expert.tensor, [bits])
                 tied[expert.id][call.name] = sum(equal.get(bits, ()))
-    return {model: _shares(counts, cuts[model].ties) for model, counts in tied.items()}
+    return {model: _shares(counts, thresholds[model].ties) for model, counts in tied.items()}
 
 
 def _shares(counts: Mapping[str, int], total: int) -> dict[str, int | None]:

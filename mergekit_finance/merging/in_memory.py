@@ -59,6 +59,8 @@ def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Te
     from mergekit.common import dtype_from_name
     from mergekit.graph import Executor
 
+    from mergekit_finance.engine.finite import require_finite
+
     weights = {task: weight for weight, task in planner._tensors}
     targets = [*weights] + ([planner._tokenizer_task] if planner._tokenizer_task else [])
     executor = Executor(targets, math_device=options.device, storage_device="cpu")
@@ -69,18 +71,8 @@ def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Te
         elif value is not None:
             dtype = dtype_from_name(weights[task].force_dtype or planner.config.out_dtype)
             name = weights[task].name
-            tensors[name] = finite(name, value.to(dtype) if dtype else value)
+            tensors[name] = require_finite(name, value.to(dtype) if dtype else value)
     return tensors, tokenizer
-
-
-def finite(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
-    """The tensor; a merge that overflowed, or was fed a NaN, would get a score all the same."""
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        raise ModelError(
-            f"the merge's tensor {name} holds NaN or Inf; lower lambda or the weights, or look for NaN in "
-            "the models"
-        )
-    return tensor
 
 
 def _live(config: Any, tensors: "dict[str, torch.Tensor]") -> "PreTrainedModel":

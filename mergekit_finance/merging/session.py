@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mergekit_finance.engine import fused, select
-from mergekit_finance.engine.sweep import Ranks
+from mergekit_finance.engine import dispatch, top_k
+from mergekit_finance.engine.finite import require_finite
+from mergekit_finance.engine.sweep_cuts import SweepCuts
+from mergekit_finance.engine.terms import PassOptions
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.merging.in_memory import finite
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
@@ -78,7 +79,7 @@ class MergeSession:
         self._paper = first.values["semantics"] == "paper"
         counted = [h.name for h in held if not h.tied_to]
         self._size = sum(self._by_name[n].group.tensors[0].numel() for n in counted)
-        self._ranks = Ranks(counted, self._experts, self._pair)
+        self._ranks = SweepCuts(counted, self._experts, self._pair)
         self._balance: dict[Any, int] = {}
         self._guess = 1
         self.model: PreTrainedModel
@@ -173,7 +174,7 @@ class MergeSession:
     def _rank(self, model: Any, settings: list[Callable[[Held], Values]]) -> None:
         if self._paper:
             densities = [values(self._held[0])["density"][model] for values in settings]
-            self._ranks.rank_whole(model, [self._count(d) for d in densities if d < 1])
+            self._ranks.rank_model(model, [self._count(d) for d in densities if d < 1])
             return
         for held in self._held:
             self._rank_alone(held, model, [values(held)["density"][model] for values in settings])
@@ -183,7 +184,7 @@ class MergeSession:
 
         n = held.group.tensors[0].numel()
         if n:
-            self._ranks.rank_alone(held.name, model, [host_count(d, n) for d in densities if d < 1])
+            self._ranks.rank_tensor(held.name, model, [host_count(d, n) for d in densities if d < 1])
 
     def apply(self, **overrides: Any) -> "PreTrainedModel":
         """Write a point into the live model: `lambda_`, `density` and `weight` (one value, or a mapping by
@@ -200,7 +201,7 @@ class MergeSession:
             # Where it lies: a streamed tensor need not travel again.
             call = Call.of(held.group, settings(held))
             if held.target is not None and call.may_overflow(held.dtype):
-                finite(held.name, held.target.data)
+                require_finite(held.name, held.target.data)
 
     def _fitting(self, work: Callable[[], None]) -> None:
         """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU.
@@ -224,7 +225,7 @@ class MergeSession:
 
         self._held.clear()
         self._by_name.clear()
-        self._ranks = Ranks([], [], None)  # the old ones refer to this session: a cycle would keep its model
+        self._ranks = SweepCuts([], [], _no_inputs)  # those before refer to this session
         LoaderCache.loaders.clear()
 
     def __enter__(self) -> "MergeSession":
@@ -252,7 +253,7 @@ class MergeSession:
             raise RecipeError("this session is closed; open another")
 
     def _count(self, density: float) -> int:
-        return select.exact_count(density, self._size)
+        return top_k.exact_count(density, self._size)
 
     # ---- what a method asks of `call.whole`
 
@@ -260,13 +261,15 @@ class MergeSession:
         """Paper TIES: where a tensor is cut."""
         density = self._densities[model]
         held = self._by_name[name]
-        return None if density >= 1 else self._ranks.whole(held.tied_to or name, model, self._count(density))
+        return (
+            None if density >= 1 else self._ranks.model_cut(held.tied_to or name, model, self._count(density))
+        )
 
     def cut_alone(self, call: Any, expert: Any) -> Any:
         """mergekit TIES: where a tensor is cut by its own magnitudes."""
         from mergekit_finance.merge_methods.ties import host_count
 
-        return self._ranks.alone(call.name, expert.id, host_count(expert.density, call.stored.numel()))
+        return self._ranks.tensor_cut(call.name, expert.id, host_count(expert.density, call.stored.numel()))
 
     def _pair(self, name: str, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
         group = self._by_name[name].inputs()
@@ -290,11 +293,12 @@ class MergeSession:
             call = self._call(held, values(held))
             terms, rule = self._method.terms(call)
             with self._destination(held) as out:
-                elected = fused.merge(out, call.stored, terms, rule, guess, known is not None, where=False)
+                options = PassOptions(guess, "balance" if known is None else "nothing")
+                elected = dispatch.merge(out, call.stored, terms, rule, options)
             if not held.tied_to:
                 balances.append(elected.balance)
         if known is None:
-            balance = self._balance[key] = fused.total(balances)
+            balance = self._balance[key] = dispatch.total_balance(balances)
             self._guess = _sign(balance) or 1  # densities near each other mostly agree on it
             if _sign(balance) != guess:
                 self._merge_all(values)
@@ -312,8 +316,8 @@ class MergeSession:
         self._densities = dict(values(self._held[0])["density"])
         if (key := self._election(values)) not in self._balance:
             calls = [self._call(held, values(held)) for held in self._held if not held.tied_to]
-            found = [fused.sign_balance(call.stored, self._method.terms(call)[0]) for call in calls]
-            self._balance[key] = fused.total(found)
+            found = [dispatch.sign_balance(call.stored, self._method.terms(call)[0]) for call in calls]
+            self._balance[key] = dispatch.total_balance(found)
 
     def _filled(self) -> Iterator[Held]:
         """All but the repeats of a tied tensor, whose parameter is the tensor's own."""
@@ -338,6 +342,10 @@ class MergeSession:
         yield out
         if goal is not None:
             goal.copy_(out)
+
+
+def _no_inputs(name: str, model: object) -> tuple[torch.Tensor, torch.Tensor]:
+    raise RecipeError("this session is closed; open another")
 
 
 def _device(name: "str | torch.device") -> torch.device:

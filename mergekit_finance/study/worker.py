@@ -225,12 +225,12 @@ class Sweep:
 
     def at(self, point: Point) -> Any:
         """The live model of a point, in lm-eval's wrapper."""
-        from mergekit_finance.merging import in_memory as merging
+        from mergekit_finance.engine.finite import require_finite
 
         session, host = self._open or self._opened(point)
         values = {"lambda_" if k == "lambda" else k: v for k, v in point.values.items()}
         for name, tensor in session.apply(**values).named_parameters():
-            merging.finite(name, tensor)
+            require_finite(name, tensor)
         return host
 
     def _opened(self, point: Point) -> "tuple[MergeSession, Any]":

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import torch
 
-from mergekit_finance.engine import blocks, ranking
-from mergekit_finance.engine.blocks import Cut, Mask, Rule, Term
+from mergekit_finance.engine import blocks, cuts
+from mergekit_finance.engine.finite import all_finite
 from mergekit_finance.engine.masks import keep_mask, mask_key
+from mergekit_finance.engine.terms import Cut, Mask, Rule, Term
 
 BARS = {"mask, one model": "6"}
 
@@ -40,16 +41,18 @@ def main() -> None:
     n, generator = options.elements, torch.Generator().manual_seed(0)
     base = (torch.randn(n, generator=generator) * 0.02).bfloat16()
     a, b = ((base.float() + torch.randn(n, generator=generator) * 5e-4).bfloat16() for _ in range(2))
-    out, cut = torch.empty_like(base), ranking.cuts(base, a, [n // 2])[0]
+    out, cut = torch.empty_like(base), cuts.exact_cuts(base, a, [n // 2])[0]
     trimmed = [Term(a, cut=cut), Term(b, cut=Cut(cut.bits, n // 2))]
     keys = [mask_key(0, m, "w") for m in "ab"]
     dropped = [Term(e, mask=Mask(k, 0.5), factor=2.0) for e, k in zip((a, b), keys, strict=True)]
     parts: dict[str, Callable[[], object]] = {
         "floor: base + a + b": lambda: base + a + b,
-        "input check, one model": lambda: blocks.all_finite(a),
+        "input check, one model": lambda: all_finite(a),
         "mask, one model": lambda: keep_mask(base.shape, 0.5, keys[0], base.device),
-        "one exact cut, one model": lambda: ranking.cuts(base, a, [n // 2]),
-        "ten exact cuts, one model": lambda: ranking.cuts(base, a, [n * i // 10 for i in range(1, 10)] + [n]),
+        "one exact cut, one model": lambda: cuts.exact_cuts(base, a, [n // 2]),
+        "ten exact cuts, one model": lambda: cuts.exact_cuts(
+            base, a, [n * i // 10 for i in range(1, 10)] + [n]
+        ),
         "TA": lambda: blocks.merge(out, base, [Term(a), Term(b)], Rule("sum", 0.5)),
         "TIES, paper, cuts given": lambda: blocks.merge(out, base, trimmed, Rule("mean")),
         "TIES, mergekit, cuts given": lambda: blocks.merge(

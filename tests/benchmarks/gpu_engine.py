@@ -38,9 +38,9 @@ if importlib.util.find_spec("click") is None:  # errors.py derives from it, for 
     sys.modules["click"] = types.ModuleType("click")
     sys.modules["click"].ClickException = type("ClickException", (Exception,), {})  # type: ignore
 
-from mergekit_finance.engine import blocks, fused, ranking, select  # noqa: E402
-from mergekit_finance.engine.blocks import Cut, Elected, Mask, Rule, Term  # noqa: E402
+from mergekit_finance.engine import blocks, cuts, dispatch, plain_torch, top_k  # noqa: E402
 from mergekit_finance.engine.masks import keep_mask, mask_key  # noqa: E402
+from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term  # noqa: E402
 from mergekit_finance.merging.session import Held, place  # noqa: E402
 from mergekit_finance.similarity import table  # noqa: E402
 from mergekit_finance.similarity.measures import Accumulator  # noqa: E402
@@ -73,13 +73,13 @@ def make(shape: tuple[int, ...], generator: torch.Generator, device: str) -> Mod
     return base, (base + draw(5e-4)).bfloat16(), (base + draw(5e-4)).bfloat16()
 
 
-def terms_of(models: Models, name: str, operator: str, cuts: list[Cut | None]) -> tuple[list[Term], Rule]:
+def terms_of(models: Models, name: str, operator: str, limits: list[Cut | None]) -> tuple[list[Term], Rule]:
     _, *experts = models
     if operator == "TA":
         return [Term(e) for e in experts], Rule("sum", 0.4)
     if operator in ("TIES", "TIES (mergekit)"):
         rule = Rule("mean", 0.7) if operator == "TIES" else Rule("consensus", 0.7, True, True)
-        return [Term(e, cut=c) for e, c in zip(experts, cuts, strict=True)], rule
+        return [Term(e, cut=c) for e, c in zip(experts, limits, strict=True)], rule
     masks = [Mask(mask_key(0, m, name), 0.3) for m in ("a", "b")]
     pairs = zip(experts, masks, strict=True)
     return [Term(e, mask=m, factor=1.0 / 0.3) for e, m in pairs], Rule("mean", 0.7)
@@ -100,19 +100,19 @@ def check(data: dict[str, Models], least: int, merge: Callable[..., object], lab
             break
         host: Models = tuple(m.cpu() for m in models)  # type: ignore[assignment]
         n = host[0].numel()
-        cuts = [ranking.cuts(host[0], e, [max(1, n // 3)])[0] for e in host[1:]]
+        limits = [cuts.exact_cuts(host[0], e, [max(1, n // 3)])[0] for e in host[1:]]
         for operator in OPERATORS:
             out = torch.full_like(models[0], float("nan"))
             expected = torch.full_like(host[0], float("nan"))
-            merge(out, models[0], *terms_of(models, name, operator, cuts))
-            blocks.merge(expected, host[0], *terms_of(host, name, operator, cuts))
+            merge(out, models[0], *terms_of(models, name, operator, limits))
+            blocks.merge(expected, host[0], *terms_of(host, name, operator, limits))
             different[operator] += int((bits(out) != bits(expected)).sum())
         elements += n
     shown = ", ".join(f"{operator} {count}" for operator, count in different.items())
     print(f"{label}: elements of {elements / 1e6:.0f} M that differ from the CPU: {shown} (bar: 0)")
 
 
-def _same(one: Elected, other: Elected) -> bool:
+def _same(one: PassResult, other: PassResult) -> bool:
     where = [e.contested if e.contested is not None else torch.zeros(0) for e in (one, other)]
     return one.balance == other.balance and where[0].tolist() == where[1].tolist()
 
@@ -122,13 +122,13 @@ def check_ranking(data: dict[str, Models], device: str) -> None:
     name = min((n for n in data if data[n][0].numel() > 1 << 20), key=lambda n: data[n][0].numel())
     base, first, second = data[name]
     k = base.numel() // 5
-    ours, theirs = (ranking.cuts(b, e, [k, 2 * k]) for b, e in ((base, first), (base.cpu(), first.cpu())))
+    ours, theirs = (cuts.exact_cuts(b, e, [k, 2 * k]) for b, e in ((base, first), (base.cpu(), first.cpu())))
     key = mask_key(1, "a", name)
     masks = [keep_mask(base.shape, 0.3, key, torch.device(d)).cpu() for d in (device, "cpu")]
     found = []
     for models in ((base, first, second), (base.cpu(), first.cpu(), second.cpu())):
         out = torch.empty_like(models[0])
-        found.append(fused.merge(out, models[0], *terms_of(models, name, "TIES", ours)))
+        found.append(dispatch.merge(out, models[0], *terms_of(models, name, "TIES", ours)))
     print(f"{name}: cuts equal {ours == theirs}, masks equal {torch.equal(*masks)}, "
           f"election equal {_same(*found)} (balance {found[0].balance})")  # fmt: skip
 
@@ -155,36 +155,38 @@ def whole_cuts(data: dict[str, Models], density: float) -> list[Cut]:
     n = sum(m[0].numel() for m in data.values())
     found = []
     for i in (1, 2):
-        high = sum(ranking.high_counts(m[0], m[i]) for m in data.values())
-        bin_, rest = select.kth_bin(high, int(density * n))
-        low = sum(ranking.low_counts(m[0], m[i], [bin_])[bin_] for m in data.values())
-        found.append(Cut(select.cut_at(bin_, low, rest).bits, ranking.ALL_TIES))
+        high = sum(cuts.high_counts(m[0], m[i]) for m in data.values())
+        bin_, rest = top_k.kth_bin(high, int(density * n))
+        low = sum(cuts.low_counts(m[0], m[i], [bin_])[bin_] for m in data.values())
+        found.append(Cut(top_k.threshold_in_bin(bin_, low, rest).bits, cuts.ALL_TIES))
     return found
 
 
 def point(
-    data: dict[str, Models], operator: str, cuts: list[Cut], merge: Callable[..., object]
+    data: dict[str, Models], operator: str, limits: list[Cut], merge: Callable[..., object]
 ) -> Callable[[], None]:
     """A prepared point: every output tensor through the kernel, one launch each."""
     calls = [
-        (OUT[: models[0].numel()], models[0], *terms_of(models, name, operator, cuts))
+        (OUT[: models[0].numel()], models[0], *terms_of(models, name, operator, limits))
         for name, models in data.items()
     ]
 
     def run() -> None:
-        fused.total([0 if found is None else found.balance for found in [merge(*call) for call in calls]])
+        dispatch.total_balance(
+            [0 if found is None else found.balance for found in [merge(*call) for call in calls]]
+        )
 
     return run
 
 
 def counted_merge(*arguments: object) -> object:
     """The kernel at a density that was not prepared."""
-    return fused.merge(*arguments, where=False)  # type: ignore[arg-type]
+    return dispatch.merge(*arguments, PassOptions(report="balance"))  # type: ignore[arg-type]
 
 
-def election(out: torch.Tensor, base: torch.Tensor, terms: list[Term], rule: Rule) -> Elected:
+def election(out: torch.Tensor, base: torch.Tensor, terms: list[Term], rule: Rule) -> PassResult:
     """The kernel as `prepare` runs it."""
-    return Elected(fused.sign_balance(base, terms))
+    return PassResult(dispatch.sign_balance(base, terms))
 
 
 def replayed(run: Callable[[], None], device: str) -> str:
@@ -206,19 +208,19 @@ OUT = torch.empty(0)
 def benchmark(data: dict[str, Models], device: str, merge: Callable[..., object], label: str) -> None:
     n = sum(m[0].numel() for m in data.values())
     start = time.perf_counter()
-    cuts = whole_cuts(data, 0.2)
+    limits = whole_cuts(data, 0.2)
     print(f"{label}: whole-vector cuts of {n / 1e9:.2f} B elements, both experts: "
           f"{time.perf_counter() - start:.2f} s")  # fmt: skip
     print(f"{label:22}{'ms a point':>12}{'spread':>9}{'GB/s':>9}{'bar':>7}{'as a graph':>12}")
     for operator, bar in (("TA", "12"), ("TIES", "15"), ("TIES (mergekit)", "15"), ("DARE-TIES", "-")):
-        run = point(data, operator, cuts, merge)
+        run = point(data, operator, limits, merge)
         middle, spread = timed(run, device)
         rate = 8 * n / middle / 1e6
         graph = replayed(run, device)
         print(f"  {operator:20}{middle:>12.2f}{spread:>9.2f}{rate:>9.0f}{bar:>7}{graph:>12}", flush=True)
     if merge is quick_merge:
         for name, other in (("TIES counted", counted_merge), ("TIES election", election)):
-            middle, spread = timed(point(data, "TIES", cuts, other), device)
+            middle, spread = timed(point(data, "TIES", limits, other), device)
             print(f"  {name:20}{middle:>12.2f}{spread:>9.2f}", flush=True)
 
 
@@ -354,7 +356,7 @@ def waited(work: Callable[[], object], devices: list[torch.device], repeats: int
 
 def quick_merge(*arguments: object) -> object:
     """The kernel as a prepared point runs it: the majority is known, nothing is counted or waited for."""
-    return fused.merge(*arguments, settled=True)  # type: ignore[arg-type]
+    return dispatch.merge(*arguments, PassOptions(report="nothing"))  # type: ignore[arg-type]
 
 
 def section(name: str, work: Callable[[], None]) -> None:
@@ -376,16 +378,16 @@ def main() -> None:
     options = parser.parse_args()
     device, start = options.device, time.perf_counter()
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else device
-    print(f"{name}, torch {torch.__version__}, engine: {fused.describe(device)}")
+    print(f"{name}, torch {torch.__version__}, engine: {dispatch.implementation(device)}")
     generator = torch.Generator(device).manual_seed(0)
     wanted = shapes(1, 64) if options.small else shapes(16)
     data = {n: make(shape, generator, device) for n, shape in wanted.items()}
     OUT = torch.empty(max(m[0].numel() for m in data.values()), dtype=torch.bfloat16, device=device)
     least = 67_000_000 if not options.small else 1
-    section("bits", lambda: check(data, least, fused.merge, "kernel"))
-    section("bits of the plain path", lambda: check(data, least // 8, fused.plain_merge, "plain torch"))
+    section("bits", lambda: check(data, least, dispatch.merge, "kernel"))
+    section("bits of the plain path", lambda: check(data, least // 8, plain_torch.merge, "plain torch"))
     section("ranking", lambda: check_ranking(data, device))
-    section("time", lambda: benchmark(data, device, quick_merge, f"{fused.describe(device)} kernel"))
+    section("time", lambda: benchmark(data, device, quick_merge, f"{dispatch.implementation(device)} kernel"))
     section("similarity", lambda: similarity(data, device, least))
     if options.devices:
         section("several devices", lambda: sharded(data, options.devices.split(",")))

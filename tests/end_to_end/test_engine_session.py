@@ -124,7 +124,7 @@ def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_pat
 def test_one_pass_prepares_all_densities(
     semantics: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mergekit_finance.engine import ranking
+    from mergekit_finance.engine import cuts
 
     folder = models(tmp_path / "m", dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4)
     settings = settings_of(folder, "cpt_ties", semantics)
@@ -134,8 +134,8 @@ def test_one_pass_prepares_all_densities(
         def never(*_: Any) -> None:
             raise AssertionError("counted again")
 
-        monkeypatch.setattr(ranking, "high_counts", never)
-        monkeypatch.setattr(ranking, "low_counts", never)
+        monkeypatch.setattr(cuts, "high_counts", never)
+        monkeypatch.setattr(cuts, "low_counts", never)
         for density in (0.9, 0.1, 0.5):
             session.apply(density=density)
         monkeypatch.undo()
@@ -271,10 +271,10 @@ def test_a_merge_that_overflows_is_named(method: str, tmp_path: Path) -> None:
     settings = settings_of(models(tmp_path / "m"), method, "paper")
     with (
         MergeSession.open(settings) as session,
-        pytest.raises(ModelError, match="holds NaN or Inf; lower lambda"),
+        pytest.raises(ModelError, match="holds NaN or Inf. Lower lambda"),
     ):
         session.apply(weight=1e30, lambda_=1e30)
-    with pytest.raises(ModelError, match="holds NaN or Inf; lower lambda"):
+    with pytest.raises(ModelError, match="holds NaN or Inf. Lower lambda"):
         run(at(settings, {"weight": 1e30, "lambda_": 1e30}), tmp_path / "out")
 
 

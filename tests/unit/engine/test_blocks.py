@@ -10,10 +10,11 @@ from helpers.merging import raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mergekit_finance.engine import blocks, parallel, ranking, select
+from mergekit_finance.engine import blocks, cuts, parallel, plain_torch, top_k
 from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine.blocks import Cut, Mask, Rule, Term
+from mergekit_finance.engine.finite import all_finite
 from mergekit_finance.engine.masks import keep_mask, mask_key
+from mergekit_finance.engine.terms import Cut, Mask, PassOptions, Rule, Term
 
 CPU = torch.device("cpu")
 quick = settings(max_examples=80, deadline=None)
@@ -40,7 +41,7 @@ def vectors(base: torch.Tensor, terms: list[Term]) -> list[torch.Tensor]:
     for term in terms:
         v = term.tensor.float() - base.float()
         if term.cut is not None:
-            bits = select.magnitude_bits(v)
+            bits = top_k.magnitude_bits(v)
             index = torch.arange(v.numel())
             keep = (bits > term.cut.bits) | ((bits == term.cut.bits) & (index < term.cut.until))
             v = v.masked_fill(~keep, 0.0)
@@ -73,7 +74,7 @@ def cases(draw: st.DrawFn) -> tuple[torch.Tensor, list[Term], Rule, int]:
         cut = None
         if draw(st.booleans()):
             magnitude = abs(draw(st.sampled_from(VALUES)))
-            bits = int(select.magnitude_bits(torch.tensor([magnitude])))
+            bits = int(top_k.magnitude_bits(torch.tensor([magnitude])))
             cut = Cut(bits, draw(st.sampled_from([0, 7, 16, 39, 10**9])))
         mask = Mask(mask_key(0, str(i), "w"), 0.5) if draw(st.booleans()) else None
         factor = draw(st.sampled_from([1.0, 2.0, 1 / 0.3]))
@@ -92,18 +93,18 @@ def test_blocks_compute_what_whole_tensors_do(case: Any) -> None:
     out = torch.full((40,), float("nan"))
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch, 16)
-        elected = blocks.merge(out, base, terms, rule, majority)
+        elected = blocks.merge(out, base, terms, rule, PassOptions(majority))
     assert raw(out) == raw(expected(base, terms, rule, majority))
     if rule.kind == "mean" and len(terms) > 1:
         total = kernels.running_sum(vectors(base, terms))
         assert elected.balance == kernels.sign_balance(total)
         if majority:
             contested = torch.stack(vectors(base, terms)).ne(0).any(0) & (total == 0)
-            assert elected.cancelled == bool(contested.any())
+            assert (elected.contested is not None) == bool(contested.any())
             if elected.contested is not None:
                 assert elected.contested.tolist() == contested.nonzero().view(-1).tolist()
                 for other in (-majority, 0, majority):
-                    blocks.settle(out, base, terms, rule, other, elected.contested)
+                    plain_torch.merge_contested(out, base, terms, rule, other, elected.contested)
                     assert raw(out) == raw(expected(base, terms, rule, other))
 
 
@@ -114,7 +115,7 @@ def test_block_size_and_threads_change_nothing(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     base, *experts = torch.randn(4, 70_001, generator=generator).to(dtype)
-    cut = Cut(int(select.magnitude_bits(torch.tensor([0.7]))), 900)
+    cut = Cut(int(top_k.magnitude_bits(torch.tensor([0.7]))), 900)
     masks = [Mask(mask_key(0, str(i), "w"), 0.6) for i in range(3)]
     terms = [Term(e, 0.3 + i, cut if i else None, masks[i], 1.1) for i, e in enumerate(experts)]
     threads, seen = torch.get_num_threads(), set()
@@ -154,11 +155,11 @@ def test_keeping_the_norm(density: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_all_finite(value: float, dtype: torch.dtype) -> None:
     tensor = torch.full((10, 10), torch.finfo(dtype).max / 2, dtype=dtype)
-    assert blocks.all_finite(tensor) == (dtype != torch.float64)  # float32 cannot hold the latter
+    assert all_finite(tensor) == (dtype != torch.float64)  # float32 cannot hold the latter
     tensor = torch.zeros(10, 10, dtype=dtype)
-    assert blocks.all_finite(tensor)
+    assert all_finite(tensor)
     tensor[9, 9] = value
-    assert not blocks.all_finite(tensor)
+    assert not all_finite(tensor)
 
 
 # ---- selection
@@ -171,14 +172,14 @@ def by_sorting(tau: torch.Tensor, k: int) -> list[bool]:
 
 
 def kept(tau: torch.Tensor, cut: Cut) -> list[bool]:
-    bits, index = select.magnitude_bits(tau), torch.arange(tau.numel())
+    bits, index = top_k.magnitude_bits(tau), torch.arange(tau.numel())
     return ((bits > cut.bits) | ((bits == cut.bits) & (index < cut.until))).tolist()
 
 
 def assert_selects(base: torch.Tensor, expert: torch.Tensor, counts: list[int]) -> None:
     tau = expert.float() - base.float()
     before = raw(base), raw(expert)
-    for k, cut in zip(counts, ranking.cuts(base, expert, counts), strict=True):
+    for k, cut in zip(counts, cuts.exact_cuts(base, expert, counts), strict=True):
         if cut.bits:
             assert kept(tau, cut) == by_sorting(tau, k)
         else:  # zeros are zeros, kept or not
@@ -220,7 +221,7 @@ def test_edges_against_a_sort(edge: str) -> None:
     n = base.numel()
     assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "SAMPLE", 64)  # not all at once: by histograms, and by a sample
+        patch.setattr(cuts, "SAMPLE", 64)  # not all at once: by histograms, and by a sample
         shrink(patch, 128)
         assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
         for k in (2, n // 3, n // 2):
@@ -234,7 +235,7 @@ def test_cuts_do_not_depend_on_blocks_or_threads(monkeypatch: pytest.MonkeyPatch
         for block, count in ((1 << 10, 1), (1 << 12, 3), (1 << 20, 2)):
             shrink(monkeypatch, block)
             torch.set_num_threads(count)
-            seen.append(ranking.cuts(base, expert, [70, 7000, 35_000]))
+            seen.append(cuts.exact_cuts(base, expert, [70, 7000, 35_000]))
     finally:
         torch.set_num_threads(threads)
     assert seen[0] == seen[1] == seen[2]
@@ -255,14 +256,14 @@ SAMPLED = {
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_sampled_cuts_are_the_exact_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "SAMPLE", 1 << 9)
+    monkeypatch.setattr(cuts, "SAMPLE", 1 << 9)
     shrink(monkeypatch, 1 << 10)
     n = 20_011
     base, expert = SAMPLED[kind](torch.Generator().manual_seed(0), n)
     found, before = 0, (raw(base), raw(expert))
     for k in (1, 7, n // 5, n // 2, n - 9, n):
-        (exact,) = ranking.cuts(base, expert, [k], ranking.high_counts(base, expert))
-        sampled = ranking.sampled_cut(base, expert, k)
+        (exact,) = cuts.exact_cuts(base, expert, [k], cuts.high_counts(base, expert))
+        sampled = cuts.sampled_cut(base, expert, k)
         assert sampled is None or sampled == exact
         found += sampled is not None
     assert found >= 3 or kind in ("halves", "halves over a base", "bf16", "periodic")

@@ -40,8 +40,8 @@ def test_the_mask_is_the_documented_function(density: float) -> None:
 @pytest.mark.parametrize("start", [2**31, 2**32, 3 * 2**32 + 2**20])
 def test_indices_beyond_32_bits(start: int) -> None:
     key = mask_key(0, "m", "w")
-    found = masks._hash(start, 64, key, masks.BLOCK_CPU, CPU).tolist()
-    assert found == [masks._signed(by_the_docstring(start + i, key) ^ 2**31) for i in range(64)]
+    found = masks.hash_words(start, 64, key, masks.BLOCK_CPU, CPU).tolist()
+    assert found == [masks.to_int32(by_the_docstring(start + i, key) ^ 2**31) for i in range(64)]
 
 
 def test_the_key_is_the_documented_hash() -> None:
@@ -78,8 +78,8 @@ def test_block_size_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_mask_that_depends_on_its_blocks_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = engine._hash
-    monkeypatch.setattr(engine, "_hash", lambda start, *rest: original(0, *rest))
+    original = engine.hash_words
+    monkeypatch.setattr(engine, "hash_words", lambda start, *rest: original(0, *rest))
     first, *others = in_blocks(monkeypatch)
     assert [torch.equal(first, other) for other in others] == [False, False, True]  # one block, as the first
 
@@ -133,7 +133,7 @@ def test_no_serial_correlation(lag: int) -> None:
 
 
 def test_hash_values_are_uniform() -> None:
-    words = masks._hash(0, masks.BLOCK_CPU, mask_key(0, "m", "w"), masks.BLOCK_CPU, CPU)
+    words = masks.hash_words(0, masks.BLOCK_CPU, mask_key(0, "m", "w"), masks.BLOCK_CPU, CPU)
     for bits in (words >> 24, words & 0xFF):
         counts = torch.bincount((bits & 0xFF).to(torch.int64), minlength=256).double()
         mean = masks.BLOCK_CPU / 256

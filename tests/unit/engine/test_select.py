@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mergekit_finance.engine import select
-from mergekit_finance.engine.sweep import Ranks
+from mergekit_finance.engine import top_k
+from mergekit_finance.engine.sweep_cuts import SweepCuts
 from mergekit_finance.merge_methods.whole_vector import first_come
 
 # Few distinct values, so that ties are common; subnormals, both zeros, neighbours in the last bit.
@@ -37,19 +37,19 @@ def first_k(values: np.ndarray, k: int) -> np.ndarray:
 def test_keeps_exactly_the_k_largest_lowest_index_first(values: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
     tensor = torch.tensor(values, dtype=torch.float32)
-    bits = select.magnitude_bits(tensor)
-    cut = select.cut_of(bits, k)
-    assert select.kept(bits, cut.bits, cut.ties).tolist() == first_k(tensor.numpy(), k).tolist()
+    bits = top_k.magnitude_bits(tensor)
+    cut = top_k.kth_largest(bits, k)
+    assert top_k.kept(bits, cut.bits, cut.ties).tolist() == first_k(tensor.numpy(), k).tolist()
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(vectors, min_size=1, max_size=4), st.data())
 def test_histograms_add_up_over_tensors(parts: list[list[float]], data: st.DataObject) -> None:
-    bits = [select.magnitude_bits(torch.tensor(p, dtype=torch.float32)) for p in parts]
+    bits = [top_k.magnitude_bits(torch.tensor(p, dtype=torch.float32)) for p in parts]
     k = data.draw(st.integers(1, sum(map(len, parts))))
-    high, rest = select.kth_bin(sum(map(select.high_counts, bits)), k)
-    low = sum(select.low_counts(b, high) for b in bits)
-    assert select.cut_at(high, low, rest) == select.cut_of(torch.cat(bits), k)
+    high, rest = top_k.kth_bin(sum(map(top_k.high_counts, bits)), k)
+    low = sum(top_k.low_counts(b, high) for b in bits)
+    assert top_k.threshold_in_bin(high, low, rest) == top_k.kth_largest(torch.cat(bits), k)
 
 
 def test_bf16_differences_with_many_equal_magnitudes() -> None:
@@ -57,10 +57,10 @@ def test_bf16_differences_with_many_equal_magnitudes() -> None:
     base = (torch.randn(50_000, generator=generator) * 0.02).bfloat16()
     delta = (base.float() + torch.randn(50_000, generator=generator) * 1e-4).bfloat16().float() - base.float()
     assert float((delta == 0).float().mean()) > 0.2  # the case that this is about
-    bits = select.magnitude_bits(delta)
-    cut = select.cut_of(bits, 10_000)
+    bits = top_k.magnitude_bits(delta)
+    cut = top_k.kth_largest(bits, 10_000)
     assert cut.splits_ties
-    assert select.kept(bits, cut.bits, cut.ties).numpy().tolist() == first_k(delta.numpy(), 10_000).tolist()
+    assert top_k.kept(bits, cut.bits, cut.ties).numpy().tolist() == first_k(delta.numpy(), 10_000).tolist()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_bf16_differences_with_many_equal_magnitudes() -> None:
     ],
 )
 def test_counts_round_half_to_even_without_float_loss(density: float, n: int, expected: int) -> None:
-    assert select.exact_count(density, n) == expected
+    assert top_k.exact_count(density, n) == expected
 
 
 def test_float_arithmetic_would_miscount() -> None:
@@ -88,20 +88,20 @@ def test_float_arithmetic_would_miscount() -> None:
 
 def test_trim_keeps_values_and_writes_zeros_elsewhere() -> None:
     tensor = torch.tensor([[1.0, -4.0], [4.0, 4.0]])
-    bits = select.magnitude_bits(tensor)
-    cut = select.cut_of(bits, 2)
+    bits = top_k.magnitude_bits(tensor)
+    cut = top_k.kth_largest(bits, 2)
     assert (cut.ties, cut.tied) == (2, 3)
-    assert select.trim(tensor, cut.bits, cut.ties).tolist() == [[0.0, -4.0], [4.0, 0.0]]
-    assert select.trim(tensor, cut.bits, None).tolist() == [[0.0, -4.0], [4.0, 4.0]]
+    assert top_k.trim(tensor, cut.bits, cut.ties).tolist() == [[0.0, -4.0], [4.0, 0.0]]
+    assert top_k.trim(tensor, cut.bits, None).tolist() == [[0.0, -4.0], [4.0, 4.0]]
 
 
 def test_equal_zeros_need_no_dealing_out() -> None:
-    assert not select.cut_of(select.magnitude_bits(torch.tensor([0.0, -0.0, 0.0, 1.0])), 2).splits_ties
+    assert not top_k.kth_largest(top_k.magnitude_bits(torch.tensor([0.0, -0.0, 0.0, 1.0])), 2).splits_ties
 
 
 def test_non_contiguous_tensors() -> None:
     tensor = torch.arange(6.0).view(2, 3).t()
-    assert torch.equal(select.magnitude_bits(tensor), select.magnitude_bits(tensor.contiguous()))
+    assert torch.equal(top_k.magnitude_bits(tensor), top_k.magnitude_bits(tensor.contiguous()))
 
 
 def test_ties_are_dealt_in_sorted_name_order() -> None:
@@ -115,10 +115,10 @@ def test_an_empty_tensor_takes_part_in_ranking():
         "b": (torch.zeros(0), torch.zeros(0)),
         "c": (torch.zeros(3), torch.tensor([1.0, 3.0, 1.0])),
     }
-    ranks = Ranks(list(pairs), ["m"], lambda name, model: pairs[name])
+    ranks = SweepCuts(list(pairs), ["m"], lambda name, model: pairs[name])
     kept = {}
     for name in pairs:
-        cut = ranks.whole(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
+        cut = ranks.model_cut(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
         tau = pairs[name][1]
         bits = tau.abs().view(torch.int32)
         kept[name] = [

@@ -15,8 +15,8 @@ import pytest
 import torch
 from helpers.merging import raw
 
-from mergekit_finance.engine import blocks, fused
-from mergekit_finance.engine.blocks import Cut, Elected, Mask, Rule, Term
+from mergekit_finance.engine import blocks, dispatch, plain_torch
+from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term
 
 N = 5001
 RULES = [Rule("sum", 0.7), Rule("sum", 0.7, True, True), Rule("mean", 0.7), Rule("consensus", -0.7, True)]
@@ -34,7 +34,7 @@ def models(count: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return base, [(base.float() + row).bfloat16() for row in noise]
 
 
-def found(elected: Elected) -> tuple[int, list[int]]:
+def found(elected: PassResult) -> tuple[int, list[int]]:
     return elected.balance, [] if elected.contested is None else elected.contested.tolist()
 
 
@@ -43,8 +43,8 @@ def compare(merge: Any, experts: int, rule: Rule, option: str, majority: int) ->
     weights = [1.0 if rule.normalize else 1.0 - 0.3 * i for i in range(experts)]
     terms = [Term(t, w, **OPTIONS[option]) for t, w in zip(tensors, weights, strict=True)]
     out, expected = torch.empty(N), torch.empty(N)
-    theirs = blocks.merge(expected, base, terms, rule, majority)
-    ours = merge(out, base, terms, rule, majority)
+    theirs = blocks.merge(expected, base, terms, rule, PassOptions(majority))
+    ours = merge(out, base, terms, rule, PassOptions(majority))
     assert raw(out) == raw(expected)
     if rule.kind == "mean" and experts > 1 and majority:
         assert found(ours) == found(theirs)
@@ -65,20 +65,20 @@ rules = pytest.mark.parametrize("rule", RULES, ids=str)
 @options
 @rules
 def test_plain_torch(experts: int, option: str, rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "CHUNK", 1 << 11)
+    monkeypatch.setattr(plain_torch, "CHUNK", 1 << 11)
     for majority in (-1, 0, 1):
-        compare(fused.plain_merge, experts, rule, option, majority)
+        compare(plain_torch.merge, experts, rule, option, majority)
 
 
 @each
 @options
 def test_plain_election(experts: int, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "CHUNK", 1 << 11)
-    compare_balance(fused._plain_balance, experts, option)
+    monkeypatch.setattr(plain_torch, "CHUNK", 1 << 11)
+    compare_balance(plain_torch.sign_balance, experts, option)
 
 
 def test_a_total_of_counts_here_and_there() -> None:
-    assert fused.total([3, torch.tensor(-5), 0, torch.tensor(7)]) == 5
+    assert dispatch.total_balance([3, torch.tensor(-5), 0, torch.tensor(7)]) == 5
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def test_the_kernels_election(kernels: Any, experts: int, option: str) -> None:
 
     def alone(base: torch.Tensor, terms: list[Term]) -> Any:
         before = raw(base)
-        elected = kernels.merge(base, base, terms, rule, where=False, write=False)
-        assert raw(base) == before and elected.contested is None
-        return elected.balance
+        balance = kernels.sign_balance(base, terms)
+        assert raw(base) == before
+        return balance
 
     def beside(base: torch.Tensor, terms: list[Term]) -> Any:
         out, expected = torch.empty(N), torch.empty(N)
         blocks.merge(expected, base, terms, rule)
-        elected = kernels.merge(out, base, terms, rule, where=False)
+        elected = kernels.merge(out, base, terms, rule, PassOptions(report="balance"))
         assert raw(out) == raw(expected) and elected.contested is None
         return elected.balance
 

@@ -8,7 +8,7 @@ import torch
 from helpers.merging import call, group
 
 from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine import select
+from mergekit_finance.engine import top_k
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods import dare_ties
 from mergekit_finance.merge_methods.catalog import METHODS
@@ -20,8 +20,8 @@ from mergekit_finance.merge_methods.ties import cpt_ties
 
 def whole(cut: float = 0.0, balance: int = 0) -> Context:
     """A whole vector whose cut keeps every magnitude from `cut` on, and whose signs sum to `balance`."""
-    bits = int(select.magnitude_bits(torch.tensor([cut])))
-    trim = lambda name, model, vector: select.trim(vector, bits, None)  # noqa: E731
+    bits = int(top_k.magnitude_bits(torch.tensor([cut])))
+    trim = lambda name, model, vector: top_k.trim(vector, bits, None)  # noqa: E731
     return Context(SimpleNamespace(trim=trim, sign_balance=lambda: balance), rounds_later=False)
 
 

@@ -1,0 +1,108 @@
+"""The entry to the engine: merges one output tensor with the implementation for its device.
+
+    CPU              blocks.py
+    CUDA             triton_kernels.py, where Triton is installed and takes the call
+    anything else    plain_torch.py
+
+The bits of the result do not depend on the choice: no implementation fuses products with sums, and all divide
+with correct rounding.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from mergekit_finance.engine import blocks, plain_torch
+from mergekit_finance.engine.masks import keep_mask
+from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
+
+MAX_KERNEL_EXPERTS = 4
+_DEFAULT = PassOptions()
+
+
+def merge(
+    out: torch.Tensor,
+    base: torch.Tensor,
+    terms: Sequence[Term],
+    rule: Rule,
+    options: PassOptions = _DEFAULT,
+) -> PassResult:
+    """Write the merged tensor into `out`. All tensors are on the device of `base`.
+
+    Args:
+        out: contiguous, any floating dtype.
+        base: theta_0, with as many elements as `out`, any floating dtype.
+        terms: the experts, in the order in which they are summed.
+        rule: how their vectors are combined.
+        options: how sums of exactly 0 are treated and what is reported (rule `mean` only).
+    """
+    if base.device.type == "cpu":
+        return blocks.merge(out, base, terms, rule, options)
+    if _kernel_takes(base, terms, rule):
+        # Imported here: Triton is not installed on every machine.
+        from mergekit_finance.engine import triton_kernels
+
+        return triton_kernels.merge(out, base, terms, rule, options)
+    return plain_torch.merge(out, base, terms, rule, options)
+
+
+def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
+    """Return sum_p sgn(sum_t v_tp), as `merge` with rule `mean` reports it, without merging.
+
+    On a GPU the result is a tensor that may still be being computed; `total_balance` waits for it.
+    """
+    if base.device.type == "cpu":
+        return blocks.sign_balance(base, terms)
+    if _kernel_takes(base, terms, Rule("mean")):
+        from mergekit_finance.engine import triton_kernels
+
+        return triton_kernels.sign_balance(base, terms)
+    return plain_torch.sign_balance(base, terms)
+
+
+def total_balance(balances: Sequence[int | torch.Tensor]) -> int:
+    """Return the sum of the tensors' sign balances, waiting for each GPU once."""
+    by_device: dict[torch.device, list[torch.Tensor]] = {}
+    for balance in balances:
+        if isinstance(balance, torch.Tensor):
+            by_device.setdefault(balance.device, []).append(balance)
+    counted = sum(balance for balance in balances if not isinstance(balance, torch.Tensor))
+    return counted + sum(int(torch.stack(pending).sum()) for pending in by_device.values())
+
+
+def keep_norm(base: torch.Tensor, term: Term) -> Term:
+    """Do what `blocks.keep_norm` does, on the device of `base`; the norms are that device's sums."""
+    if base.device.type == "cpu":
+        return blocks.keep_norm(base, term, torch.empty(base.numel(), device="cpu"))
+    assert term.mask is not None
+    tau = term.tensor.to(torch.float32, copy=True).sub_(base).abs_().view(-1)  # one float32 copy, not two
+    keep = keep_mask(tau.shape, term.mask.density, term.mask.key, tau.device)
+    before, after = tau.sum(), tau.mul_(keep).sum()
+    return term if before < 1e-7 or after < 1e-7 else replace(term, factor=float(before / after))
+
+
+def implementation(device: str | torch.device) -> str:
+    """Return the name of the implementation that runs on a device: blocks, triton or torch."""
+    if torch.device(device).type == "cpu":
+        return "blocks"
+    return "triton" if torch.device(device).type == "cuda" and has_triton() else "torch"
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _kernel_takes(base: torch.Tensor, terms: Sequence[Term], rule: Rule) -> bool:
+    """Whether the Triton kernel can run this merge. It does not divide by sums of weights other than 1."""
+    return (
+        base.device.type == "cuda"
+        and has_triton()
+        and len(terms) <= MAX_KERNEL_EXPERTS
+        and not (rule.normalize and any(term.weight != 1 for term in terms))
+        and all(term.tensor.is_contiguous() for term in terms)
+        and base.is_contiguous()
+    )

@@ -1,0 +1,95 @@
+"""Arguments and results of one merge of one output tensor, shared by all implementations.
+
+v_t   = weight_t * factor_t * trim_or_drop(theta_t - theta_0)      per expert t, float32
+delta = combine(v_1 ... v_T)                                       see `Rule`
+out   = theta_0 + scale * delta                                    rounded once, to out's dtype
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Key = tuple[int, int, int]  # three 32-bit words that seed the mask of one tensor of one model
+Report = Literal["nothing", "balance", "contested"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Trim: keep elements whose magnitude bits exceed `bits`, and those equal to it before index `until`.
+
+    The flat index settles ties, so that an element can be trimmed without looking at any other.
+    """
+
+    bits: int  # int32 bits of a float32 magnitude
+    until: int  # flat index; 0 drops all ties, anything past the end keeps them all
+
+
+@dataclass(frozen=True)
+class Mask:
+    """DARE's mask of one tensor of one model."""
+
+    key: Key
+    density: float  # share of elements kept, in (0, 1)
+    drawn: torch.Tensor | None = None  # the mask itself (int8, flat) if it was computed before
+
+
+@dataclass(frozen=True)
+class Term:
+    """One expert's part in one output tensor."""
+
+    tensor: torch.Tensor  # theta_t: the base's number of elements, any floating dtype
+    weight: float = 1.0
+    cut: Cut | None = None  # None: not trimmed
+    mask: Mask | None = None  # None: nothing dropped
+    factor: float = 1.0  # DARE's rescaling, applied before the weight
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the vectors v_t of all experts are combined into delta.
+
+    sum        delta = sum_t v_t                                 Task Arithmetic, arXiv 2212.04089, section 4
+    mean       delta = mean of {v_t : v_t != 0, sgn(v_t) = g}    TIES, arXiv 2306.01708, Algorithm 1;
+               g = sgn(sum_t v_t); where that sum is 0: PassOptions.zero_sign
+    consensus  delta = sum of {v_t : sgn(v_t) = g}               TIES as mergekit computes it;
+               g = sgn(sum_t v_t), a sum of 0 counts as positive
+    """
+
+    kind: Literal["sum", "mean", "consensus"]
+    scale: float = 1.0  # lambda
+    host: bool = False  # mergekit's sums start from 0 instead of from v_1, so they never result in -0
+    normalize: bool = False  # divide by the sum of the weights (consensus: of those that agree)
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How rule `mean` treats sums of exactly 0, and what a pass reports. Other rules ignore the options.
+
+    zero_sign: sign elected where sum_t v_t is exactly 0: -1, 0 or 1. With 0, delta is 0 there.
+    report: what the pass returns.
+        "nothing"    an empty PassResult; for a zero_sign that is known to be right
+        "balance"    the sign balance only; on a GPU the host does not wait for it
+        "contested"  also the indices that zero_sign decided. Should it turn out to be wrong, pass them to
+                     `dispatch.merge_contested`.
+    """
+
+    zero_sign: int = 1
+    report: Report = "contested"
+
+
+@dataclass(frozen=True, eq=False)
+class PassResult:
+    """What one pass with rule `mean` counted. Empty for the other rules."""
+
+    balance: int | torch.Tensor = 0  # sum_p sgn(sum_t v_tp); a tensor if it is still being computed on a GPU
+    contested: torch.Tensor | None = (
+        None  # int64, sorted flat indices where sum_t v_t is 0 and some v_t is not
+    )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[PassResult]") -> "PassResult":
+        """Join the results of consecutive blocks of one tensor."""
+        contested = [part.contested for part in parts if part.contested is not None]
+        return cls(sum(part.balance for part in parts), torch.cat(contested) if contested else None)
