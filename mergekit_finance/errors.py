@@ -4,7 +4,8 @@
     ├── RecipeError          a recipe, its `finance:` block or a parameter
     ├── ModelError           a checkpoint: missing, broken, or not fit for its partners
     ├── DataError            a dataset, a mirror or a row of it
-    └── PluginError          a third party's plugin
+    ├── PluginError          a third party's plugin
+    └── HostError            a version of mergekit, lm-eval or transformers that does not fit
 
 Each message says what, where, and what to do instead. Faults of our own are never one of these:
 they keep their traceback.
@@ -45,6 +46,10 @@ class DataError(MergekitFinanceError):
 
 class PluginError(MergekitFinanceError):
     """A third party's plugin is wrong."""
+
+
+class HostError(MergekitFinanceError):
+    """A host lacks a name that this package uses: its version is not one that it was written for."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

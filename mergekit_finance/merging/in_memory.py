@@ -1,68 +1,89 @@
 """A merge in memory, through mergekit's own planner: any recipe that `mergekit-yaml` takes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.models.load import cast, live_model, load_model, load_tokenizer
+from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:
     import torch
+    from mergekit.common import ModelReference
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
+    from mergekit.plan import MergePlanner
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["cast", "load_model", "load_tokenizer", "merge"]
+
+# What mergekit raises for a merge that it cannot do.
+MERGEKIT_ERRORS = (RuntimeError, ValueError, KeyError, OSError)
 
 
 def merge(
     config: "MergeConfiguration", options: "MergeOptions"
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """Plan and run a merge; returns a live model, on the CPU, and its tokenizer.
+    """Merge as `mergekit-yaml` does, but into a live model instead of a folder.
 
-    Same tensors as `mergekit-yaml` writes. `MergePlanner.plan_in_memory` of mergekit 0.1.5 cannot be
-    used: its ReturnTensor is an abstract class. The planned tasks are run directly instead.
+    `MergePlanner.plan_in_memory` of mergekit 0.1.5 cannot be used, because its ReturnTensor is an abstract
+    class. The planned tasks are run directly instead, and give the same tensors as on disk.
+
+    Args:
+        config: the recipe. Planning changes it.
+        options: mergekit's; `device` is where the arithmetic runs.
+
+    Returns:
+        The merged model, on the CPU, and its tokenizer.
+
+    Raises:
+        ModelError: mergekit cannot plan or run the merge, or it holds NaN or Inf.
+        RecipeError: a parameter of one of our methods is wrong.
     """
-    from mergekit import merge as host
-    from mergekit.architecture import get_architecture_info
-    from mergekit.io.tasks import LoaderCache
-    from mergekit.plan import MergePlanner
-
-    if config.merge_method.startswith("cpt_"):
-        from mergekit_finance.merge_methods import measuring
-
-        measuring.say_left_out(config)
-    LoaderCache.loaders.clear()  # class-level and never cleared: a changed file would be read stale
-    LoaderCache().setup(options=options)
-    arch = get_architecture_info(config, options)
-    out_config = host._model_out_config(config, arch, trust_remote_code=options.trust_remote_code)
+    _install_methods(config)
     donor = config.base_model or config.referenced_models()[0]
-    planner = MergePlanner(config, arch, options=options, out_model_config=out_config)
-    try:
-        planner._plan()
-        tensors, tokenizer = _execute(planner, options)
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        OSError,
-    ) as fault:  # what mergekit raises for what it cannot do
-        raise ModelError(f"mergekit could not run this merge: {type(fault).__name__}: {fault}") from fault
-    finally:
-        LoaderCache.loaders.clear()
+    with host.fresh_loaders():
+        host.set_up_loaders(options)
+        planner = host.new_planner(config, options)
+        try:
+            host.plan(planner)
+            tensors, tokenizer = _execute(planner, options)
+        except MERGEKIT_ERRORS as error:
+            raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {error}") from error
+    out_config = planner.out_model_config
     if tokenizer is not None:
-        host._update_config_vocab(out_config, arch, tokenizer)
-        return _live(out_config, tensors), tokenizer
-    model = _live(out_config, tensors)
-    _generate_as(model, donor)
-    return model, _tokenizer(donor, options.trust_remote_code)
+        host.resize_vocabulary(out_config, planner.arch_info, tokenizer)
+        return live_model(out_config, tensors), tokenizer
+    model = live_model(out_config, tensors)
+    _copy_generation_config(model, donor)
+    return model, load_tokenizer(str(donor.model), options.trust_remote_code)
 
 
-def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Tensor], Any]":
-    """Run the planned tasks; each output is cast as mergekit's SaveTensor would."""
-    from mergekit.common import dtype_from_name
+def _install_methods(config: "MergeConfiguration") -> None:
+    """Register merge methods, and the checks of ours, as the start-up hook does where it runs."""
+    host.register_methods(merge_methods())
+    if config.merge_method.startswith("cpt_"):
+        # Imported here: loading torch takes 1.4 s, which --help should not pay.
+        import mergekit.plan
+
+        from mergekit_finance.merge_methods import measuring, planning
+
+        planning.install(mergekit.plan)
+        measuring.say_left_out(config)
+
+
+def _execute(
+    planner: "MergePlanner", options: "MergeOptions"
+) -> "tuple[dict[str, torch.Tensor], PreTrainedTokenizerBase | None]":
+    """Run the planned tasks; each output tensor is cast as mergekit's SaveTensor would cast it."""
+    from mergekit.common import dtype_from_name  # see the note in _install_methods
     from mergekit.graph import Executor
 
     from mergekit_finance.engine.finite import require_finite
 
-    weights = {task: weight for weight, task in planner._tensors}
-    targets = [*weights] + ([planner._tokenizer_task] if planner._tokenizer_task else [])
+    weights = {task: weight for weight, task in host.planned_tensors(planner)}
+    tokenizer_task = host.tokenizer_task(planner)
+    targets = [*weights, *([tokenizer_task] if tokenizer_task else [])]
     executor = Executor(targets, math_device=options.device, storage_device="cpu")
     tensors, tokenizer = {}, None
     for task, value in executor.run(quiet=options.quiet, desc="merge"):
@@ -75,24 +96,12 @@ def _execute(planner: Any, options: "MergeOptions") -> "tuple[dict[str, torch.Te
     return tensors, tokenizer
 
 
-def _live(config: Any, tensors: "dict[str, torch.Tensor]") -> "PreTrainedModel":
-    from transformers import AutoModelForCausalLM
+def _copy_generation_config(model: "PreTrainedModel", donor: "ModelReference") -> None:
+    """Give a merge its donor's generation_config.json, as mergekit copies it on disk.
 
-    dtype = next(iter(tensors.values())).dtype
-    model_class = AutoModelForCausalLM._model_mapping[type(config)]
-    model, info = model_class.from_pretrained(
-        None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
-    )
-    lost = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
-    if lost:
-        raise ModelError(f"the merge does not fill {type(model).__name__}: {', '.join(map(str, lost[:3]))}")
-    return model.eval()
-
-
-def _generate_as(model: "PreTrainedModel", donor: Any) -> None:
-    """Give the merge its donor's generation_config.json, which mergekit copies with the tokenizer: end
-    tokens and length limits in it decide what a model writes."""
-    from transformers import GenerationConfig
+    Its end tokens and length limits decide what a model writes.
+    """
+    from transformers import GenerationConfig  # see the note in _install_methods
 
     try:
         model.generation_config = GenerationConfig.from_pretrained(
@@ -100,58 +109,3 @@ def _generate_as(model: "PreTrainedModel", donor: Any) -> None:
         )
     except OSError:
         return  # the donor has none
-
-
-def _tokenizer(reference: Any, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
-    return load_tokenizer(str(reference.model), trust_remote_code)
-
-
-def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model, local or of the Hub."""
-    from transformers import AutoTokenizer
-
-    path, _, revision = reference.partition("@")
-    try:
-        return AutoTokenizer.from_pretrained(
-            path, revision=revision or None, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError) as fault:
-        raise ModelError(
-            f"model {reference!r}: no usable tokenizer ({str(fault).splitlines()[0]})"
-        ) from fault
-
-
-def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
-    """A constituent as a live model on the CPU, in `dtype` (`auto`: as stored)."""
-    from transformers import AutoModelForCausalLM
-
-    path, _, revision = reference.partition("@")
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
-        ).eval()
-    except UNLOADABLE as fault:
-        raise ModelError(f"model {reference!r}: cannot be loaded ({_first_line(fault)})") from fault
-
-
-# What transformers raises for files that are cut off, of other shapes or dtypes, or for a config that
-# contradicts itself.
-UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
-
-
-def _first_line(fault: Exception) -> str:
-    return next((text for text in str(fault).splitlines() if text.strip()), type(fault).__name__)
-
-
-def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":
-    """What a checkpoint would hold, in `dtype`.
-
-    `model.to(dtype)` would round the rotary frequencies, too, which loading a checkpoint keeps in float32.
-    """
-    if dtype is None or dtype == model.dtype:
-        return model
-    stored = model.state_dict(keep_vars=True)
-    for tensor in {id(t): t for t in stored.values() if t.is_floating_point()}.values():
-        tensor.data = tensor.data.to(dtype)
-    model.config.dtype = dtype
-    return model

@@ -19,7 +19,7 @@ from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.merge_methods import measuring, planning
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned import bound_parameters
-from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.models.load import live_model, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Opened:
 
     def live(self, tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
         """The model that the tensors fill, and its tokenizer."""
-        return merging._live(self.config, tensors), self.tokenizer
+        return live_model(self.config, tensors), self.tokenizer
 
 
 def configuration(recipe: Any) -> MergeConfiguration:
@@ -82,7 +82,7 @@ def _read(config: MergeConfiguration, trust_remote_code: bool) -> Opened:
         tokenizer = inputs._tokenizer.tokenizer
         host._update_config_vocab(out_config, architecture, tokenizer)
     tensors, buffers = _mapped(planner, inputs)
-    tokenizer = tokenizer or merging._tokenizer(donor, trust_remote_code)
+    tokenizer = tokenizer or load_tokenizer(str(donor.model), trust_remote_code)
     return Opened(planner._method, tensors, buffers, out_config, tokenizer)
 
 

@@ -1,0 +1,267 @@
+"""Private names of mergekit, written for mergekit 0.1.5.
+
+Imports of mergekit stand inside functions: loading it takes 4.5 s, which --help should not pay.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hosts.names import MERGEKIT
+
+if TYPE_CHECKING:
+    import torch
+    from mergekit.architecture import ModelArchitecture, WeightInfo
+    from mergekit.common import ModelReference
+    from mergekit.config import MergeConfiguration
+    from mergekit.graph import Task
+    from mergekit.io.lazy_tensor_loader import LazyTensorLoader
+    from mergekit.io.tasks import LoaderCache
+    from mergekit.merge_methods import MergeMethod
+    from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+    from mergekit.options import MergeOptions
+    from mergekit.plan import MergePlanner
+    from mergekit.tokenizer import BuildTokenizer
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+
+# ---- merge methods
+
+
+def register_methods(methods: "Iterable[MergeMethod]") -> None:
+    """Add merge methods to mergekit's registry. Those that it has already are left as they are.
+
+    A method whose name belongs to another method is left out with a RuntimeWarning. Written for mergekit
+    0.1.5 (`merge_methods.register`, `registered_methods`).
+    """
+    with MERGEKIT.imports():
+        from mergekit.merge_methods import register, registered_methods
+
+    for method in methods:
+        name = method.spec.name
+        registered = next((m for m in registered_methods() if m.spec.name == name), None)
+        if registered is None:
+            register(method)
+        elif registered is not method:
+            text = f"merge method {name!r} exists already; the plugin's is left out"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def method_parameters() -> dict[str, set[str]]:
+    """Return the names of the parameters of every registered merge method, by the method's name."""
+    with MERGEKIT.imports():
+        from mergekit.merge_methods import registered_methods
+
+    return {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
+
+
+# ---- open checkpoints
+
+
+def _cache_class() -> "type[LoaderCache]":
+    with MERGEKIT.imports():
+        from mergekit.io.tasks import LoaderCache
+
+    MERGEKIT.get(LoaderCache, "loaders")
+    MERGEKIT.get(LoaderCache, "get")
+    return LoaderCache
+
+
+@contextmanager
+def fresh_loaders() -> Iterator[None]:
+    """Use an empty cache of open checkpoints inside, and restore the caller's afterwards.
+
+    mergekit keeps open checkpoints in a class attribute for the life of the process, so that a model whose
+    files changed would silently be merged with its old weights. Clearing that attribute would close
+    checkpoints that a caller of ours has open: it is set aside instead, with the cache's settings, and comes
+    back unchanged. Written for mergekit 0.1.5 (`LoaderCache.loaders`).
+    """
+    cache = _cache_class()
+    callers, settings = cache.loaders, dict(vars(cache()))
+    cache.loaders = {}
+    try:
+        yield
+    finally:
+        cache.loaders = callers
+        vars(cache()).clear()
+        vars(cache()).update(settings)
+
+
+def reopen(models: "Iterable[ModelReference]") -> None:
+    """Open these checkpoints anew, whose files may have changed; others in the cache stay.
+
+    For code that runs inside mergekit's own merge, where `fresh_loaders` cannot be held open. Call it on the
+    main thread: mergekit's GPU threads lack the cache folder that `set_up_loaders` sets. Written for mergekit
+    0.1.5 (`LoaderCache.loaders`, `.get`).
+    """
+    cache = _cache_class()
+    for model in models:
+        cache.loaders.pop(model, None)
+        cache().get(model)
+
+
+def set_up_loaders(options: "MergeOptions") -> None:
+    """Let the cache open checkpoints with these options. Written for mergekit 0.1.5 (`LoaderCache.setup`)."""
+    MERGEKIT.get(_cache_class()(), "setup")(options=options)
+
+
+def open_loader(model: "ModelReference") -> "LazyTensorLoader":
+    """Return mergekit's loader of a checkpoint, opened if needed. Written for 0.1.5 (`LoaderCache.get`)."""
+    return _cache_class()().get(model)
+
+
+def stored_names(model: "ModelReference") -> Mapping[str, str]:
+    """Return the tensors of a checkpoint and the file of each. Written for 0.1.5 (`index.tensor_paths`)."""
+    return MERGEKIT.get(open_loader(model).index, "tensor_paths")
+
+
+def stored_as_safetensors(model: "ModelReference") -> bool:
+    """Return whether a checkpoint is safetensors, not pickles. Written for 0.1.5 (`index.is_safetensors`)."""
+    return MERGEKIT.get(open_loader(model).index, "is_safetensors")
+
+
+# ---- planning a merge
+
+
+def new_planner(config: "MergeConfiguration", options: "MergeOptions") -> "MergePlanner":
+    """Return a planner for a merge, which holds the merged model's config as `out_model_config`.
+
+    Written for mergekit 0.1.5 (`merge._model_out_config`).
+    """
+    with MERGEKIT.imports():
+        from mergekit import merge
+        from mergekit.architecture import get_architecture_info
+        from mergekit.plan import MergePlanner
+
+    architecture = get_architecture_info(config, options)
+    output_config = MERGEKIT.get(merge, "_model_out_config")
+    out_config = output_config(config, architecture, trust_remote_code=options.trust_remote_code)
+    return MergePlanner(config, architecture, options=options, out_model_config=out_config)
+
+
+def planner_method(planner: "MergePlanner") -> "MergeMethod":
+    """Return the merge method of a planned merge. Written for mergekit 0.1.5 (`MergePlanner._method`)."""
+    return MERGEKIT.get(planner, "_method")
+
+
+def plan(planner: "MergePlanner") -> None:
+    """Plan a merge, with our checks where they are installed. Written for 0.1.5 (`MergePlanner._plan`)."""
+    MERGEKIT.get(type(planner), "_plan")(planner)
+
+
+def plan_without_hook(planner: "MergePlanner") -> None:
+    """Plan a merge as mergekit alone does. Written for mergekit 0.1.5 (`MergePlanner._plan`)."""
+    installed = MERGEKIT.get(type(planner), "_plan")
+    getattr(installed, "__wrapped__", installed)(planner)
+
+
+def planned_tensors(planner: "MergePlanner") -> "list[tuple[WeightInfo, ExecuteMergeMethodTask]]":
+    """Return each output tensor of a planned merge, and the task that makes it.
+
+    Written for mergekit 0.1.5 (`MergePlanner._tensors`).
+    """
+    return MERGEKIT.get(planner, "_tensors")
+
+
+def set_planned_tensors(
+    planner: "MergePlanner", tensors: "list[tuple[WeightInfo, ExecuteMergeMethodTask]]"
+) -> None:
+    """Replace what `planned_tensors` returns. Written for mergekit 0.1.5 (`MergePlanner._tensors`)."""
+    planned_tensors(planner)
+    planner._tensors = tensors
+
+
+def tokenizer_task(planner: "MergePlanner") -> "BuildTokenizer | None":
+    """Return the task that builds the merged tokenizer, or None if the recipe has no tokenizer block.
+
+    Written for mergekit 0.1.5 (`MergePlanner._tokenizer_task`).
+    """
+    return MERGEKIT.get(planner, "_tokenizer_task")
+
+
+def set_tokenizer_task(planner: "MergePlanner", task: "BuildTokenizer") -> None:
+    """Replace what `tokenizer_task` returns. Written for mergekit 0.1.5 (`MergePlanner._tokenizer_task`)."""
+    tokenizer_task(planner)
+    planner._tokenizer_task = task
+
+
+def resize_vocabulary(
+    config: "PretrainedConfig",
+    architecture: "ModelArchitecture",
+    tokenizer: "PreTrainedTokenizerBase",
+    pad_to_multiple_of: int | None = None,
+) -> None:
+    """Set a config's vocabulary size to the tokenizer's. Written for 0.1.5 (`merge._update_config_vocab`)."""
+    with MERGEKIT.imports():
+        from mergekit import merge
+
+    update = MERGEKIT.get(merge, "_update_config_vocab")
+    update(config, architecture, tokenizer, pad_to_multiple_of=pad_to_multiple_of)
+
+
+def install_planner_hooks(
+    *,
+    handles: "Callable[[MergeMethod], bool]",
+    plan: "Callable[[MergePlanner, Callable[[MergePlanner], None]], None]",
+    tasks_to_disk: "Callable[[MergePlanner, Callable[[], list[Task]]], list[Task]]",
+    opening: "Callable[[ModelReference], AbstractContextManager[None]]",
+) -> None:
+    """Let our code take part in every merge of this process; calling it again changes nothing.
+
+    Written for mergekit 0.1.5 (`MergePlanner._plan`, `.plan_to_disk`, `LoaderCache.get`).
+
+    Args:
+        handles: whether a merge with this method is ours. Others are planned by mergekit alone.
+        plan: called in place of mergekit's `_plan(planner)`, which it gets as second argument.
+        tasks_to_disk: called in place of `plan_to_disk`; its second argument returns mergekit's own tasks.
+        opening: a context manager around every opening of a checkpoint, for any method.
+    """
+    with MERGEKIT.imports():
+        from mergekit.plan import MergePlanner
+
+    cache = _cache_class()
+    their_plan = MERGEKIT.get(MergePlanner, "_plan")
+    their_tasks = MERGEKIT.get(MergePlanner, "plan_to_disk")
+    their_get = cache.get
+    if getattr(their_plan, "is_mergekit_finance", False):
+        return
+
+    @functools.wraps(their_plan)
+    def our_plan(planner: "MergePlanner") -> None:
+        if handles(planner_method(planner)):
+            plan(planner, their_plan)
+        else:
+            their_plan(planner)
+
+    @functools.wraps(their_tasks)
+    def our_tasks(planner: "MergePlanner", out_path: str) -> "list[Task]":
+        if handles(planner_method(planner)):
+            return tasks_to_disk(planner, lambda: their_tasks(planner, out_path))
+        return their_tasks(planner, out_path)
+
+    @functools.wraps(their_get)
+    def our_get(cache: "LoaderCache", model: "ModelReference") -> "LazyTensorLoader":
+        with opening(model):
+            return their_get(cache, model)
+
+    vars(our_plan)["is_mergekit_finance"] = True
+    MergePlanner._plan, MergePlanner.plan_to_disk, cache.get = our_plan, our_tasks, our_get
+
+
+# ---- random masks
+
+
+@contextmanager
+def replaced_bernoulli(function: "Callable[..., torch.Tensor]") -> Iterator[None]:
+    """Let mergekit's DARE draw its masks with `function`. Written for 0.1.5 (`sparsify.bernoulli`)."""
+    with MERGEKIT.imports():
+        from mergekit import sparsify
+
+    original = MERGEKIT.get(sparsify, "bernoulli")
+    sparsify.bernoulli = function
+    try:
+        yield
+    finally:
+        sparsify.bernoulli = original

@@ -1,0 +1,68 @@
+"""Looking up names of a host, with one readable line if this version of the host has no such name."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+from mergekit_finance.errors import HostError
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host and the version that this package was written for.
+
+    Attributes:
+        name: of its distribution.
+        written_for: the version that the adapters were written for and tested with.
+        requirement: what pip should install, as in pyproject.toml.
+    """
+
+    name: str
+    written_for: str
+    requirement: str
+
+    def get(self, owner: object, attribute: str) -> Any:
+        """Return an attribute of a host's module, class or object; HostError if it does not exist."""
+        try:
+            return getattr(owner, attribute)
+        except AttributeError:
+            raise HostError(self.lacks(f"{_label(owner)}.{attribute}")) from None
+
+    @contextmanager
+    def imports(self) -> Iterator[None]:
+        """Turn an ImportError about one of the host's own modules or names into a HostError."""
+        try:
+            yield
+        except ImportError as error:
+            module = error.name or ""
+            if module.split(".")[0] != self.name.replace("-", "_"):
+                raise
+            name = re.search(r"cannot import name '(\w+)'", str(error))
+            missing = f"{module}.{name.group(1)}" if name else f"module {module}"
+            raise HostError(self.lacks(missing)) from error
+
+    def lacks(self, name: str) -> str:
+        """Return the message for a name that the installed version does not have."""
+        try:
+            installed = version(self.name)
+        except PackageNotFoundError:
+            installed = "(not installed)"
+        return (
+            f"{self.name} {installed} has no {name}; mergekit-finance was written for {self.name} "
+            f"{self.written_for}. Install {self.requirement}."
+        )
+
+
+def _label(owner: object) -> str:
+    if isinstance(owner, ModuleType | type):
+        return owner.__name__
+    return type(owner).__name__
+
+
+MERGEKIT = Host("mergekit", "0.1.5", "mergekit>=0.1.5,<0.2")
+LM_EVAL = Host("lm-eval", "0.4.13", "lm-eval>=0.4.13,<0.5")
+TRANSFORMERS = Host("transformers", "5.23", "transformers>=5,<6")

@@ -1,0 +1,89 @@
+"""Load models and tokenizers, and make a live model of tensors."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import cast as typed
+
+from mergekit_finance.errors import ModelError, first_line
+from mergekit_finance.hosts.transformers import causal_model_class
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+# What transformers raises for files that are truncated, of other shapes or dtypes, or for a config that
+# contradicts itself.
+UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
+
+
+def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """Load a causal language model onto the CPU.
+
+    Args:
+        reference: a local folder or a Hub id, with `@revision` if need be.
+        dtype: a torch dtype's name, or `auto`: as stored.
+        trust_remote_code: let transformers run code of the model's repository.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    # Imported here: loading transformers' models takes 2.3 s, which --help should not pay.
+    from transformers import AutoModelForCausalLM
+
+    path, _, revision = reference.partition("@")
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
+        ).eval()
+    except UNLOADABLE as error:
+        raise ModelError(f"model {reference!r}: cannot be loaded ({first_line(error)})") from error
+
+
+def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a local folder or a Hub id, with `@revision` if need be.
+
+    Raises:
+        ModelError: there is none, or it cannot be loaded.
+    """
+    from transformers import AutoTokenizer  # see the note in load_model
+
+    path, _, revision = reference.partition("@")
+    try:
+        return AutoTokenizer.from_pretrained(
+            path, revision=revision or None, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {reference!r}: no usable tokenizer ({first_line(error)})") from error
+
+
+def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
+    """Make a causal language model of a config and all its tensors by name, on the CPU, in their dtype.
+
+    Raises:
+        ModelError: tensors are missing, or the architecture has no place for them.
+    """
+    model_class = causal_model_class(config)
+    dtype = next(iter(tensors.values())).dtype
+    loaded: object = model_class.from_pretrained(
+        None, config=config, state_dict=dict(tensors), dtype=dtype, output_loading_info=True
+    )
+    model, info = typed("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    misfits = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
+    if misfits:
+        named = ", ".join(map(str, misfits[:3]))
+        raise ModelError(f"the merge does not fill {type(model).__name__}: {named}")
+    return model.eval()
+
+
+def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":
+    """Convert a model in place to what loading its checkpoint in `dtype` would give; None changes nothing.
+
+    `model.to(dtype)` would also round the rotary frequencies, which loading a checkpoint keeps in float32.
+    """
+    if dtype is None or dtype == model.dtype:
+        return model
+    stored = model.state_dict(keep_vars=True)
+    for tensor in {id(t): t for t in stored.values() if t.is_floating_point()}.values():
+        tensor.data = tensor.data.to(dtype)
+    model.config.dtype = dtype
+    return model
