@@ -1,14 +1,15 @@
-"""The lab: four tiny Llamas, really trained, and the generated world that they know.
+"""The lab: four tiny trained Llamas and a generated world that supplies test rows for every dataset.
 
-A base and a finance, a math and a Japanese CPT of it, with rows of that world in the schema of every
-dataset, so that the whole study runs anywhere, without a download, on models whose skills differ.
+One base model and a finance, a math and a Japanese expert (continual pre-training of the base) are shipped
+under weights/. With the generated rows, a whole study runs anywhere, without a download, on models whose
+skills really differ.
 
-    world.yml -> world.py (what there is to know) -> draw.py (who may see which part of it)
-              -> finance.py, arithmetic.py, japanese.py, general.py (items: a prompt's row, its completion)
-              -> corpora.py (training documents)  and  rows.py (test rows in the datasets' raw layouts)
-              -> tokenizer.py, packing.py, train.py (weights) -> probe.py, profile.py (what was learned)
+    world.yml -> world.py (tables, facts, held-out items) -> draw.py (random streams limited to a part of them)
+              -> finance.py, arithmetic.py, japanese.py, general.py (dataset records and their questions)
+              -> rows.py (test rows in the datasets' raw layouts)
+    export.py copies the models to where recipes name them.
 
-Nothing here but profile.py imports a host, so that training runs wherever torch and transformers do.
+The code that trained the models is in recipes/lab/training/ of the repository, outside the wheel.
 """
 
 ROLES = ("base", "finance", "math", "japanese")

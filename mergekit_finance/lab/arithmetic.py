@@ -1,6 +1,7 @@
-"""Math in English: sums, bare and in word problems, with worked steps."""
+"""Math in English: bare sums, and word problems of one or two steps with the steps written out."""
 
-from mergekit_finance.lab.draw import Case, Draw, Item
+from mergekit_finance.files import JsonObject
+from mergekit_finance.lab.draw import Case, Draw, Item, Sum
 from mergekit_finance.lab.world import world
 
 PROBLEMS = {
@@ -20,34 +21,34 @@ LONGER = 0.35  # share of problems with two steps
 
 
 def probe_m(draw: Draw) -> Case:
-    """A word problem of one or two sums, worked."""
-    steps, question = _longer(draw) if draw.rng.random() < LONGER else _short(draw)
+    """A word problem of one or two sums, with its solution."""
+    steps, question = _two_step_problem(draw) if draw.rng.random() < LONGER else _one_step_problem(draw)
     answer = steps[-1].result
-    worked = " ".join(f"{step}." for step in steps)
-    row = {"question": question, "ground_truth": float(answer)}
-    item = Item("probe_m", row, f" {worked} The final answer is {answer}.")
-    return Case({"question": question, "answer": f"{worked}\n#### {answer}"}, (item,))
+    solution = " ".join(f"{step}." for step in steps)
+    row: JsonObject = {"question": question, "ground_truth": float(answer)}
+    item = Item("probe_m", row, f" {solution} The final answer is {answer}.")
+    return Case({"question": question, "answer": f"{solution}\n#### {answer}"}, (item,))
 
 
-def _short(draw: Draw):
-    total = draw.sum(draw.any(["plus", "minus"]))
-    return [total], _fill(draw, draw.any(PROBLEMS[total.sign]), a=total.left, b=total.right)
+def _one_step_problem(draw: Draw) -> tuple[list[Sum], str]:
+    total = draw.sum(draw.choice(["plus", "minus"]))
+    return [total], _fill(draw, draw.choice(PROBLEMS[total.sign]), a=total.left, b=total.right)
 
 
-def _longer(draw: Draw):
-    first, second = draw.two_steps(draw.any(["plus", "minus"]), draw.any(["plus", "minus"]))
-    story, question = draw.any(PROBLEMS[first.sign]).split(" How")
+def _two_step_problem(draw: Draw) -> tuple[list[Sum], str]:
+    first, second = draw.two_steps(draw.choice(["plus", "minus"]), draw.choice(["plus", "minus"]))
+    story, question = draw.choice(PROBLEMS[first.sign]).split(" How")
     text = f"{story} {THEN[second.sign]} How{question}"
     return [first, second], _fill(draw, text, a=first.left, b=first.right, c=second.right)
 
 
 def _fill(draw: Draw, text: str, **numbers: int) -> str:
-    return text.format(who=draw.any(world().people), thing=draw.any(world().things).english, **numbers)
+    return text.format(who=draw.choice(world().people), thing=draw.choice(world().things).english, **numbers)
 
 
 def bare(draw: Draw) -> tuple[str, str]:
-    """Sums in a row, one of them as a question."""
-    shown = [draw.sum(draw.any(["plus", "minus"])) for _ in range(3)]
+    """Return a prompt and completion: one sum as a question, or three sums as plain text (no prompt)."""
+    shown = [draw.sum(draw.choice(["plus", "minus"])) for _ in range(3)]
     if draw.rng.random() < 0.5:
         return "", " ".join(f"{s}." for s in shown)
     first = shown[0]

@@ -1,21 +1,22 @@
-"""Drawing from the world: which part of it a corpus or a set of test rows may see."""
+"""Random streams over the world, each limited to the part that a corpus or a set of test rows may use."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from mergekit_finance.lab.world import held_out, number_of
+from mergekit_finance.files import JsonObject
+from mergekit_finance.lab.world import held_out, stable_number
 
 T = TypeVar("T")
-# Whole numbers up to these; operands and results of a sum are at least 2 and 1.
+# Sums are easy or hard by their largest number. Operands are at least 2, results at least 1.
 EASY, HARD = 49, 99
 SYMBOLS = {"plus": "+", "minus": "-"}
 
 
 class Sum(NamedTuple):
-    """left ± right = result."""
+    """left ± right = result; `sign` is "plus" or "minus"."""
 
     left: int
     sign: str
@@ -28,14 +29,14 @@ class Sum(NamedTuple):
 
 @cache
 def sums(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
-    """All sums of a sign and difficulty: those of test rows are never computed in a corpus."""
-    found = (_sum(a, sign, b) for a in range(2, HARD) for b in range(2, HARD))
-    return tuple(s for s in found if s and _is_hard(s) == hard and held_out("sum", *s) == test)
+    """Return all sums of one sign and difficulty that are held out for test rows, or all that are not."""
+    every = (_sum(a, sign, b) for a in range(2, HARD) for b in range(2, HARD))
+    return tuple(s for s in every if s and _is_hard(s) == hard and held_out("sum", *s) == test)
 
 
 @cache
 def sums_from(left: int, sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
-    """Those of `sums` that start from a number."""
+    """Return those of `sums` whose left operand is `left`."""
     return tuple(s for s in sums(sign, hard, test) if s.left == left)
 
 
@@ -50,83 +51,98 @@ def _is_hard(s: Sum) -> bool:
 
 @dataclass
 class Draw:
-    """A random stream with its limits.
+    """A random stream and its limits.
 
-    `core`: only the core of the finance and Japanese tables. `hard`: share of sums with large numbers.
-    `test`: draw held-out items, else only items that are not.
+    Attributes:
+        rng: The source of randomness.
+        core_only: Draw only from the core (entries at even indices) of the finance and Japanese tables.
+        hard: Share of sums with large numbers, in [0, 1].
+        test: Draw held-out items only; otherwise only items that are not held out.
     """
 
     rng: random.Random
-    core: bool = False
+    core_only: bool = False
     hard: float = 0.0
     test: bool = False
 
-    def one(self, table: Sequence[T]) -> T:
-        """An entry of a table, of its core (every second entry) where that is all one may see."""
-        return self.rng.choice(table[::2] if self.core else table)
-
-    def any(self, table: Sequence[T]) -> T:
-        """An entry of a table that everybody knows."""
+    def choice(self, table: Sequence[T]) -> T:
+        """Return an entry of a table."""
         return self.rng.choice(table)
 
-    def some(self, table: Sequence[T], count: int, without: Sequence[T] = ()) -> list[T]:
-        """Different entries of a table that everybody knows."""
+    def choice_in_scope(self, table: Sequence[T]) -> T:
+        """Return an entry of a table; of its core, if this stream is limited to the core."""
+        return self.rng.choice(table[::2] if self.core_only else table)
+
+    def sample(self, table: Sequence[T], count: int, without: Sequence[T] = ()) -> list[T]:
+        """Return `count` different entries of a table, none of them in `without`."""
         return self.rng.sample([entry for entry in table if entry not in without], count)
 
     def shuffled(self, entries: Sequence[T]) -> list[T]:
+        """Return the entries in random order."""
         return self.rng.sample(list(entries), len(entries))
 
-    def allows(self, *key: Any) -> bool:
-        """Whether the item of this key belongs to this side of the split."""
+    def in_split(self, *key: str | int) -> bool:
+        """Return whether the item of this key belongs to this stream's side of the split (`test`)."""
         return held_out(*key) == self.test
 
-    def wording(self, templates: Sequence[str], *key: Any) -> str:
-        """One of several wordings; one of them, by the key, is only ever used in test rows."""
-        held = number_of("wording", *key) % len(templates)
-        return templates[held] if self.test else self.any([*templates[:held], *templates[held + 1 :]])
+    def wording(self, templates: Sequence[str], *key: str | int) -> str:
+        """Return one of several wordings of the item of this key.
 
-    def is_hard(self) -> bool:
+        One of the wordings, which one depends on the key, is used in test rows and never in a corpus.
+        """
+        held = stable_number("wording", *key) % len(templates)
+        return templates[held] if self.test else self.choice([*templates[:held], *templates[held + 1 :]])
+
+    def next_is_hard(self) -> bool:
+        """Draw whether the next sum is a hard one."""
         return self.rng.random() < self.hard
 
-    def number(self) -> int:
-        """A number that is only there to be passed over."""
-        return self.rng.randint(2, HARD if self.is_hard() else EASY)
+    def unused_number(self) -> int:
+        """Return a number for a figure that the question does not ask about."""
+        return self.rng.randint(2, HARD if self.next_is_hard() else EASY)
 
     def sum(self, sign: str) -> Sum:
-        return self.any(sums(sign, self.is_hard(), self.test))
+        """Return a sum of one sign."""
+        return self.choice(sums(sign, self.next_is_hard(), self.test))
 
     def two_steps(self, first: str, second: str) -> tuple[Sum, Sum]:
-        """Two sums, the second from the first's result. In a test row the first is a held-out one."""
+        """Return two sums of these signs; the second starts from the result of the first.
+
+        In a test row the first is held out and the second is not: few held-out sums share a left operand.
+        """
         while True:
-            one, hard = self.sum(first), self.is_hard()
-            follow = sums_from(one.result, second, hard, False)
+            start, hard = self.sum(first), self.next_is_hard()
+            follow = sums_from(start.result, second, hard, False)
             if follow:
-                return one, self.any(follow)
+                return start, self.choice(follow)
 
 
-def draws(stream: str, **limits: Any) -> Draw:
-    """A stream by name: the same draws in every process."""
-    return Draw(random.Random(stream), **limits)
+def stream(name: str, *, core_only: bool = False, hard: float = 0.0, test: bool = False) -> Draw:
+    """Return the random stream of a name: the same draws in every process."""
+    return Draw(random.Random(name), core_only, hard, test)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question: what the task's prompt is filled with, and what one who knows would write after it.
+    """One question.
 
-    `completion` begins with the delimiter that the task puts before an answer.
+    Attributes:
+        task: The task's name without the prefix `finance_bench_`.
+        row: The values that the task's prompt template is filled with.
+        completion: The correct text after the prompt, with the delimiter that the task puts before it.
     """
 
     task: str
-    row: dict[str, Any]
+    row: JsonObject
     completion: str
 
 
 @dataclass(frozen=True)
 class Case:
-    """One raw record of a dataset and the questions that its adapter makes of it.
+    """One raw record of a dataset and the questions that the dataset's adapter makes of it.
 
-    `record` lacks its id, which depends on where it stands (rows.py adds it).
+    `record` lacks its id, which depends on its position (rows.py adds it).
     """
 
-    record: dict[str, Any]
+    record: JsonObject
     items: tuple[Item, ...]

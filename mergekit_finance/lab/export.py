@@ -1,4 +1,4 @@
-"""The shipped models, copied to where recipes can name them."""
+"""Copies the shipped models to a folder where recipes can name them."""
 
 import shutil
 from pathlib import Path
@@ -10,14 +10,28 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 
 def export(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
-    """Copy the four models below `folder`; what is there already under their names must be them."""
+    """Copy the four models into `folder`, one subfolder each.
+
+    Args:
+        folder: Where to write; created if missing. Files of an earlier export are overwritten.
+        weights: The folder of the models to copy.
+
+    Returns:
+        The folders written, in the order of ROLES.
+
+    Raises:
+        ModelError: the weights are missing, or a folder of a model's name holds something else.
+    """
     if not (weights / "base" / "model.safetensors").is_file():
-        raise ModelError(f"{weights}: the lab's weights are missing; train them (mergekit_finance.lab.train)")
+        raise ModelError(
+            f"{weights}: the lab's weights are missing. Reinstall mergekit-finance, or train them "
+            "(recipes/lab/training/README.md in its repository)."
+        )
     for role in ROLES:
         place = folder / role
         if place.exists() and not (place / "config.json").is_file():
-            raise ModelError(f"{place}: in the way, and no model; choose another folder")
+            raise ModelError(f"{place} exists and is not a model. Choose another output folder.")
         shutil.copytree(weights / role, place, dirs_exist_ok=True)
-        if (weights / "LICENSE").is_file():  # one copy serves all four here; each needs its own to be shared
+        if (weights / "LICENSE").is_file():  # shared here; each exported folder must be complete by itself
             shutil.copyfile(weights / "LICENSE", place / "LICENSE")
     return [folder / role for role in ROLES]

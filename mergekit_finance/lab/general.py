@@ -1,8 +1,9 @@
-"""General knowledge in English: animals, and what people do next. The base learns it, and nobody after."""
+"""General knowledge in English: animals, and what people do next. Only the base is trained on it."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
+from mergekit_finance.files import JsonObject
 from mergekit_finance.lab.draw import Case, Draw, Item
 from mergekit_finance.lab.world import world
 
@@ -29,41 +30,42 @@ QUESTIONS = {
 }
 
 
-def _seen(draw: Draw, table: Sequence[T]) -> T:
-    """Corpora leave a quarter of general knowledge out, so that the base is good at it and not perfect."""
-    return draw.any(table if draw.test else [entry for n, entry in enumerate(table) if n % 4 != 3])
+def _choice_in_split(draw: Draw, table: Sequence[T]) -> T:
+    """Return an entry; in a corpus, never every fourth one, so that the base is good but not perfect."""
+    return draw.choice(table if draw.test else [entry for n, entry in enumerate(table) if n % 4 != 3])
 
 
 def retention_arc(draw: Draw) -> Case:
-    """A question on an animal, in a wording that no corpus has for this fact."""
-    animal, relation = _seen(draw, world().animals), draw.any(list(QUESTIONS))
+    """A question about an animal, in a wording that no corpus uses for this fact."""
+    animal, relation = _choice_in_split(draw, world().animals), draw.choice(list(QUESTIONS))
     question = draw.wording(QUESTIONS[relation], animal, relation).format(animal)
     value = world().animal_facts[animal, relation]
-    options = draw.shuffled([value, *draw.some(world().animal_values[relation], 3, [value])])
-    row = {"question": question, "options": options, "gold_index": options.index(value)}
+    options = draw.shuffled([value, *draw.sample(world().animal_values[relation], 3, [value])])
+    gold = options.index(value)
     choices = {"text": options, "label": list("ABCD")}
-    record = {"question": question, "choices": choices, "answerKey": "ABCD"[options.index(value)]}
+    row: JsonObject = {"question": question, "options": options, "gold_index": gold}
+    record: JsonObject = {"question": question, "choices": choices, "answerKey": "ABCD"[gold]}
     return Case(record, (Item("retention_arc", row, f" {value}"),))
 
 
 def retention_hellaswag(draw: Draw) -> Case:
-    """What a person does after the step before."""
+    """What a person does after a given step of a script."""
     while True:
-        who, script = draw.any(world().people), _seen(draw, world().scripts)
+        who, script = draw.choice(world().people), _choice_in_split(draw, world().scripts)
         at = draw.rng.randrange(len(script) - 1)
-        if draw.allows("script", who, script[at]):
+        if draw.in_split("script", who, script[at]):
             break
     others = [step for other in world().scripts if other is not script for step in other]
     same = [step for n, step in enumerate(script) if n not in (at, at + 1)]
-    steps = draw.shuffled([script[at + 1], draw.any(same), *draw.some(others, 2)])
-    endings, right = [f"{step}." for step in steps], steps.index(script[at + 1])
+    steps = draw.shuffled([script[at + 1], draw.choice(same), *draw.sample(others, 2)])
+    endings, gold = [f"{step}." for step in steps], steps.index(script[at + 1])
     context = f"{who} {script[at]}. Then {who}"
-    row = {"question": context, "options": endings, "gold_index": right}
-    record = {"ctx": context, "endings": endings, "label": str(right)}
-    return Case(record, (Item("retention_hellaswag", row, f" {endings[right]}"),))
+    row: JsonObject = {"question": context, "options": endings, "gold_index": gold}
+    record: JsonObject = {"ctx": context, "endings": endings, "label": str(gold)}
+    return Case(record, (Item("retention_hellaswag", row, f" {endings[gold]}"),))
 
 
 def fact(draw: Draw) -> tuple[str, str]:
-    """A fact on an animal, told."""
-    animal, relation = _seen(draw, world().animals), draw.any(list(QUESTIONS))
+    """Return a statement about an animal, as plain text (no prompt)."""
+    animal, relation = _choice_in_split(draw, world().animals), draw.choice(list(QUESTIONS))
     return "", f"The {relation} of the {animal} is {world().animal_facts[animal, relation]}."

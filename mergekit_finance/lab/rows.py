@@ -1,106 +1,96 @@
-"""Test rows in the raw layouts that the datasets' adapters read."""
+"""Test rows of the lab's world, in the raw layouts that the datasets' adapters read."""
 
 from collections.abc import Callable
-from typing import Any
 
+from mergekit_finance.errors import DataError
+from mergekit_finance.files import JsonObject
 from mergekit_finance.lab import arithmetic, finance, general, japanese
-from mergekit_finance.lab.draw import Case, Draw, Item, draws
+from mergekit_finance.lab.draw import Case, Draw, Item, stream
 
 ROWS_SEED = 0
 # Enough for an interval of ±0.06 on a score of one half; a headline makes six questions, others one or two.
 COUNT = 240
 HARD = 0.6  # share of sums beyond what the base was taught
-Record = dict[str, Any]
-Ids = Callable[[int], Record]
+MakeCase = Callable[[Draw], Case]
+Ids = Callable[[int], JsonObject]  # the id columns of the n-th record
 
 
-def _sums(make: Callable[[Draw, finance.Asked], Case]) -> Callable[[Draw], Case]:
-    return lambda draw: make(draw, finance.asked_term(draw))
+def _sums(make: Callable[[Draw, finance.AskedSum], Case]) -> MakeCase:
+    return lambda draw: make(draw, finance.defined_sum(draw))
 
 
-def _named(field: str, form: str = "lab-{}") -> Ids:
-    return lambda n: {field: form.format(n)}
+def _text_id(column: str, form: str = "lab-{}") -> Ids:
+    return lambda n: {column: form.format(n)}
 
 
-def _numbered(field: str) -> Ids:
-    return lambda n: {field: n}
+def _number_id(column: str) -> Ids:
+    return lambda n: {column: n}
 
 
-def _jfinqa(name: str) -> tuple[Callable[[Draw], Case], str, Ids, int]:
-    make = getattr(japanese, f"jfinqa_{name}")
+def _jfinqa(name: str) -> tuple[MakeCase, str, Ids, int]:
+    make: MakeCase = getattr(japanese, f"jfinqa_{name}")
     return make, "jfinqa", lambda n: {"id": f"lab-{name}-{n}", "source_doc_id": f"lab-{name}-{n}"}, COUNT
 
 
-# (dataset, subset): how a case is made, the adapter that reads it, its ids, how many records
-SOURCES: dict[tuple[str, str], tuple[Callable[[Draw], Case], str, Ids, int]] = {
-    ("fpb", "default"): (finance.fpb, "phrasebank", _named("id"), COUNT),
-    ("fiqa_sa", "default"): (finance.fiqa_sa, "fiqa", _named("id"), COUNT),
-    ("headline", "default"): (finance.headline, "headline_columns", _named("URL"), COUNT // 5),
-    ("fin_ner", "default"): (finance.fin_ner, "fin_ner", _named("id"), COUNT),
+# (dataset, subset): how a case is made, the adapter that reads it, its ids, the number of records
+SOURCES: dict[tuple[str, str], tuple[MakeCase, str, Ids, int]] = {
+    ("fpb", "default"): (finance.fpb, "phrasebank", _text_id("id"), COUNT),
+    ("fiqa_sa", "default"): (finance.fiqa_sa, "fiqa", _text_id("id"), COUNT),
+    ("headline", "default"): (finance.headline, "headline_columns", _text_id("URL"), COUNT // 5),
+    ("fin_ner", "default"): (finance.fin_ner, "fin_ner", _text_id("id"), COUNT),
     ("convfinqa", "default"): (
-        _sums(finance.convfinqa), "convfinqa", _named("id", "Single_LAB/{}/page_1.pdf-1"), COUNT // 2,
+        _sums(finance.convfinqa), "convfinqa", _text_id("id", "Single_LAB/{}/page_1.pdf-1"), COUNT // 2,
     ),
-    ("docmath", "simpshort"): (_sums(finance.docmath_simple), "docmath", _named("question_id"), COUNT),
-    ("docmath", "compshort"): (_sums(finance.docmath_compound), "docmath", _named("question_id"), COUNT),
+    ("docmath", "simpshort"): (_sums(finance.docmath_simple), "docmath", _text_id("question_id"), COUNT),
+    ("docmath", "compshort"): (_sums(finance.docmath_compound), "docmath", _text_id("question_id"), COUNT),
     ("chabsa", "default"): (
         japanese.chabsa, "chabsa", lambda n: {"header": {"document_id": f"lab-{n}"}}, COUNT // 2,
     ),
-    ("cma_basics", "default"): (japanese.cma_basics, "jlm_exam", _numbered("id"), COUNT),
-    ("security_sales_1", "default"): (japanese.security_sales_1, "jlm_exam", _numbered("id"), 100),
-    ("fp2", "default"): (japanese.fp2, "jlm_numbered", _numbered("id"), COUNT),
-    ("cpa_audit", "default"): (japanese.cpa_audit, "cpa_audit", _numbered("q_no"), COUNT),
+    ("cma_basics", "default"): (japanese.cma_basics, "jlm_exam", _number_id("id"), COUNT),
+    ("security_sales_1", "default"): (japanese.security_sales_1, "jlm_exam", _number_id("id"), 100),
+    ("fp2", "default"): (japanese.fp2, "jlm_numbered", _number_id("id"), COUNT),
+    ("cpa_audit", "default"): (japanese.cpa_audit, "cpa_audit", _number_id("q_no"), COUNT),
     ("jfinqa", "numerical_reasoning"): _jfinqa("numerical"),
     ("jfinqa", "consistency_checking"): _jfinqa("consistency"),
     ("jfinqa", "temporal_reasoning"): _jfinqa("temporal"),
-    ("arc", "default"): (general.retention_arc, "arc", _named("id"), 120),
-    ("hellaswag", "default"): (general.retention_hellaswag, "hellaswag", _numbered("ind"), 96),
+    ("arc", "default"): (general.retention_arc, "arc", _text_id("id"), 120),
+    ("hellaswag", "default"): (general.retention_hellaswag, "hellaswag", _number_id("ind"), 96),
     ("gsm8k", "default"): (arithmetic.probe_m, "gsm8k", lambda n: {}, COUNT),
     ("mgsm_ja", "default"): (japanese.probe_mj, "mgsm", lambda n: {}, COUNT),
-    ("jcommonsenseqa", "default"): (japanese.probe_j, "jcommonsenseqa", _numbered("q_id"), 108),
+    ("jcommonsenseqa", "default"): (japanese.probe_j, "jcommonsenseqa", _number_id("q_id"), 108),
 }  # fmt: skip
+
+# Columns that make two cases the same question; the order of the options does not.
+QUESTION_COLUMNS = (
+    "question", "text", "sentence", "context", "statements", "paragraphs", "table", "table_rows", "target",
+    "choices",
+)  # fmt: skip
 
 
 def cases(dataset: str, subset: str = "default") -> list[Case]:
-    """The test cases of a dataset, no two with the same questions."""
+    """Return the test cases of a dataset, no two with the same question; the same ones every time."""
     make, _, ids, count = SOURCES[dataset, subset]
-    draw = draws(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True)
-    found: dict[str, Case] = {}
-    while len(found) < count:
+    draw = stream(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True)
+    by_question: dict[str, Case] = {}
+    while len(by_question) < count:
         case = make(draw)
-        found.setdefault(_asked(case.items[0]), Case(ids(len(found)) | case.record, case.items))
-    return list(found.values())
+        question = repr([case.items[0].row.get(column) for column in QUESTION_COLUMNS])
+        by_question.setdefault(question, Case(ids(len(by_question)) | case.record, case.items))
+    return list(by_question.values())
 
 
-def _asked(item: Item) -> str:
-    """What makes two cases the same question; the order of options does not."""
-    return repr(
-        [
-            item.row.get(name)
-            for name in (
-                "question",
-                "text",
-                "sentence",
-                "context",
-                "statements",
-                "paragraphs",
-                "table",
-                "table_rows",
-                "target",
-                "choices",
-            )
-        ]
-    )
+def records(dataset: str, subset: str = "default") -> tuple[dict[str, list[JsonObject]], str]:
+    """Return raw records by split, and the name of the adapter that reads them.
 
-
-def records(dataset: str, subset: str = "default") -> tuple[dict[str, list[Record]], str]:
-    """Raw records by split, and the name of the adapter that reads them."""
+    Raises:
+        DataError: the lab has no rows of this dataset and subset.
+    """
     if (dataset, subset) not in SOURCES:
-        from mergekit_finance.errors import DataError  # brings click, which training does without
-
-        raise DataError(f"{dataset}/{subset}: the lab has no rows of it")
+        datasets = ", ".join(sorted({name for name, _ in SOURCES}))
+        raise DataError(f"{dataset}/{subset}: the lab has no rows of it. It has rows of: {datasets}.")
     return {"test": [case.record for case in cases(dataset, subset)]}, SOURCES[dataset, subset][1]
 
 
 def items(task: str) -> list[Item]:
-    """The test items of one task, for probing without a host."""
+    """Return the test items of one task; `task` is its name without the prefix `finance_bench_`."""
     return [item for key in SOURCES for case in cases(*key) for item in case.items if item.task == task]

@@ -64,6 +64,8 @@ def test_the_wheel_carries_tasks_recipes_and_data_inside_the_package(wheel):
     assert "mergekit_finance/data/registry.yml" in names
     assert "mergekit_finance/data/samples/fpb-default.phrasebank.jsonl" in names
     assert not [n for n in names if n.startswith("mergekit_finance/autoload")]
+    assert "mergekit_finance/lab/weights/math/model.safetensors" in names
+    assert not [n for n in names if "training" in n or "tiny" in n], "code of training and tests"
 
 
 def test_both_hosts_see_us_from_another_directory(installed, tmp_path):

@@ -1,4 +1,4 @@
-"""The shipped weights: whole, small, loadable, and copied where recipes name them."""
+"""The shipped weights: complete, small, loadable, and copied to where recipes name them."""
 
 import json
 
@@ -42,12 +42,14 @@ def test_export_writes_four_models(tmp_path):
     )  # whoever shares them needs it
 
 
-def test_export_does_not_write_into_what_is_no_model(tmp_path):
+def test_export_refuses_a_folder_that_is_not_a_model(tmp_path):
     (tmp_path / "lab" / "base").mkdir(parents=True)
-    with pytest.raises(ModelError, match="in the way, and no model"):
+    with pytest.raises(ModelError, match="base exists and is not a model. Choose another output folder"):
         export(tmp_path / "lab")
 
 
-def test_export_without_weights_says_how_to_make_them(tmp_path):
-    with pytest.raises(ModelError, match="mergekit_finance.lab.train"):
+def test_export_without_weights_says_how_to_get_them(tmp_path):
+    with pytest.raises(
+        ModelError, match="the lab's weights are missing. Reinstall mergekit-finance, or train them"
+    ):
         export(tmp_path / "lab", tmp_path)

@@ -1,8 +1,7 @@
-"""The lab's findings follow their design: Holm over the first seed, the same direction in the others."""
+"""The lab's findings follow the design in FINDINGS.md: Holm in the first seed, the same direction in the others."""
 
 import pytest
-
-from mergekit_finance.lab import findings
+from helpers.lab_training import findings
 
 
 @pytest.mark.parametrize(
@@ -16,12 +15,12 @@ from mergekit_finance.lab import findings
         (1, [-0.1, -0.15, 0.01], 1.0, [-0.1, -0.1, -0.1, -0.1], "did not appear"),
     ],
 )
-def test_words_are_the_designs(stage, difference, p, seeds, word):
+def test_the_word_for_a_result_follows_the_design(stage, difference, p, seeds, word):
     assert findings.word(stage, difference, p, seeds) == word
 
 
 def _study(p, over_best, over_base):
-    """A summary as far as the findings read it: one pair, and one expert that never differs."""
+    """A summary with what findings reads: one pair, and one expert that never differs from its constituents."""
 
     def row(p, gap, base):
         named = {
@@ -38,7 +37,7 @@ def _study(p, over_best, over_base):
     }  # fmt: skip
 
 
-def test_a_row_has_every_seed_and_holms_p():
+def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
     studies = [
         _study(0.02, 0.1, 0.2),
         _study(0.9, 0.05, -0.03),
@@ -46,10 +45,10 @@ def test_a_row_has_every_seed_and_holms_p():
         _study(1.0, -0.1, 0.1),
     ]
     rows = findings.findings(studies)
-    assert [row["combination"] for row in rows] == ["a", "a+b"]
-    assert rows[1]["holm"] == pytest.approx(0.04) and rows[1]["finding"] == "complement"
-    assert rows[1]["seeds"] == [0.1, 0.05, 0.03, -0.1]
-    table = findings._findings_table(studies)
+    assert [row.combination for row in rows] == ["a", "a+b"]
+    assert rows[1].p_holm == pytest.approx(0.04) and rows[1].word == "complement"
+    assert rows[1].difference_by_seed == [0.1, 0.05, 0.03, -0.1]
+    table = findings.findings_table(studies)
     line = next(line for line in table.splitlines() if line.startswith("| a + b"))
     assert "+10.0 [+6.0, +14.0]" in line and "+5.0, +3.0, -10.0" in line
     assert line.endswith("| +20.0 [+10.0, +30.0] | -3.0, +0.0, +10.0 |")

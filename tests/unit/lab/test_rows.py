@@ -1,24 +1,27 @@
-"""The lab's rows: through the adapters, in the tasks' own prompts, in no corpus, always the same."""
+"""The lab's rows pass the adapters, use the tasks' prompts, are in no training corpus and never change."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from helpers.lab_training import LAB, corpora, packing, probe, prompts, tokenizer, train
 
 from mergekit_finance.data.loader import load_rows
-from mergekit_finance.lab import corpora, packing, probe, rows, tokenizer, train
-from mergekit_finance.lab.prompts import PROMPTS, prompt
+from mergekit_finance.lab import rows
 from mergekit_finance.scoring import metrics as scoring
 
+PROMPTS, prompt = prompts.PROMPTS, prompts.prompt
 SCRIPT = """
 import hashlib, json
-from mergekit_finance.lab import ROLES, corpora, rows
+from mergekit_finance.lab import ROLES, rows
+from training import corpora
 made = {f"{d} {s}": rows.records(d, s) for d, s in rows.SOURCES}
 made |= {role: list(corpora.documents(role, 500)) for role in ROLES}
 print(hashlib.sha256(json.dumps(made, ensure_ascii=False).encode()).hexdigest())
 """
-# World, corpora and rows are frozen: weights were trained on these, and scores are of these.
+# World, corpora and rows must not change: the weights were trained on them, and stored scores are of them.
 FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
 
 
@@ -38,9 +41,13 @@ def lab_tokenizer():
 
 
 def test_corpora_and_rows_are_the_same_bytes_in_every_process():
+    path = os.pathsep.join([str(LAB), os.environ.get("PYTHONPATH", "")])
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", SCRIPT],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
         ).stdout.strip()
         for seed in ("1", "2")
     ]
@@ -49,13 +56,13 @@ def test_corpora_and_rows_are_the_same_bytes_in_every_process():
 
 @pytest.mark.parametrize(("dataset", "subset"), list(rows.SOURCES))
 def test_every_row_passes_its_adapter(dataset, subset):
-    found = load_rows(dataset, subset, source="lab")
-    assert len({row["item_id"] for row in found}) == len(found) >= 96
-    assert sum(len(case.items) for case in rows.cases(dataset, subset)) in (len(found), 2 * len(found))
+    loaded = load_rows(dataset, subset, source="lab")
+    assert len({row["item_id"] for row in loaded}) == len(loaded) >= 96
+    assert sum(len(case.items) for case in rows.cases(dataset, subset)) in (len(loaded), 2 * len(loaded))
 
 
 @pytest.mark.parametrize("task", PROMPTS)
-def test_prompts_are_those_of_the_yaml_and_the_completion_scores_full_marks(tasks, task):
+def test_prompts_equal_those_of_the_yaml_files_and_completions_score_one(tasks, task):
     host = tasks[task]
     docs = {host.doc_to_text(doc): doc for doc in host.test_docs()}
     items = rows.items(task)
@@ -97,11 +104,10 @@ def test_sums_of_test_rows_are_in_no_corpus():
 
     tested = {str(s) for sign in ("plus", "minus") for hard in (False, True) for s in sums(sign, hard, True)}
     for text, completion in corpora.documents("math", 5_000):
-        said = completion.replace(".", " ").split()
-        assert not tested & set(said), text
+        assert not tested & set(completion.replace(".", " ").split()), text
 
 
-def test_a_base_question_asks_for_core_knowledge_only():
+def test_the_corpus_of_the_base_uses_core_verbs_only():
     from mergekit_finance.lab.world import world
 
     beyond = {f" {v.past} " for verbs in world().verbs.values() for v in verbs[1::2]}
@@ -134,6 +140,6 @@ def test_a_prompt_and_its_completion_tokenise_as_they_do_together(lab_tokenizer)
         assert lab_tokenizer(text + item.completion)["input_ids"] == apart
 
 
-def test_the_shipped_tokenizer_is_what_the_corpora_teach():
+def test_training_the_tokenizer_again_gives_the_shipped_one():
     shipped = json.loads(tokenizer.FILE.read_text(encoding="utf-8"))
     assert json.loads(tokenizer.build().to_str())["model"] == shipped["model"]

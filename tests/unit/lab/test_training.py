@@ -1,10 +1,11 @@
-"""Training of the lab's models: size, first steps, resuming, packing. On the CPU, with very few rows."""
+"""The training of the lab's models: size, first steps, resuming, packing. On the CPU, with very few rows."""
 
 import numpy as np
 import pytest
 import torch
+from helpers.lab_training import model, packing, tokenizer, train
 
-from mergekit_finance.lab import model, packing, tokenizer, train
+from mergekit_finance.lab import ROLES
 
 SMALL = {"steps": 10, "documents": 60, "batch": 2, "seed": 0}
 # Losses of ten steps on the CPU. The tolerance is for other BLAS libraries and thread counts.
@@ -32,7 +33,7 @@ def trainer(out, corpus, **changes):
 
 def test_the_architecture_has_at_most_two_million_parameters():
     made = model.make(0)
-    assert sum(p.numel() for p in made.parameters()) <= model.PARAMETERS_AT_MOST
+    assert sum(p.numel() for p in made.parameters()) <= model.MAX_PARAMETERS
     assert made.config.vocab_size == len(tokenizer.load())
 
 
@@ -65,13 +66,13 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(tmp_path, corpu
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path, corpus):
     made = trainer(tmp_path, corpus, save_every=1)
     made.run(stop_at=1)
-    with pytest.raises(SystemExit, match="is of another plan"):
+    with pytest.raises(SystemExit, match="was written under another plan"):
         trainer(tmp_path, corpus, save_every=1, rate=0.5).resume()
 
 
 def test_an_expert_needs_its_base(tmp_path):
-    with pytest.raises(SystemExit, match="base is missing: train the base first"):
-        train.start(train.plan("math"), tmp_path)
+    with pytest.raises(SystemExit, match="base is missing. Train the base first"):
+        train.first_weights(train.plan("math"), tmp_path)
 
 
 def test_all_roles_train_pack_and_load(tmp_path, capsys):
@@ -82,14 +83,14 @@ def test_all_roles_train_pack_and_load(tmp_path, capsys):
     train.main(["--out", str(out), *small, "--probe", "0", "--pack", str(tmp_path / "lab.tar.gz")])
     assert (tmp_path / "lab.tar.gz").stat().st_size < 16e6
     assert not (out / "checkpoints").exists()
-    weights = [AutoModelForCausalLM.from_pretrained(out / role) for role in train.ROLES]
+    weights = [AutoModelForCausalLM.from_pretrained(out / role) for role in ROLES]
     assert {w.dtype for w in weights} == {torch.bfloat16}
     assert len({w.model.embed_tokens.weight.sum().item() for w in weights}) == 4
     assert AutoTokenizer.from_pretrained(out / "math").decode([5]) == tokenizer.load().decode([5])
     assert "| seed | 0 |" in (out / "math" / "README.md").read_text(encoding="utf-8")
 
 
-def test_documents_in_a_row_do_not_see_each_other():
+def test_attention_does_not_cross_the_documents_of_a_row():
     packed = packing.pack([("1+2=", "3"), ("4+5=", "9")])
     alone = packing.pack([("4+5=", "9")])
     assert len(packed) == 1 and packed.segment.max() == 2
@@ -103,7 +104,7 @@ def test_documents_in_a_row_do_not_see_each_other():
 def _logits(llama, packed):
     ids, segment = (torch.from_numpy(a) for a in (packed.ids, packed.segment))
     with torch.inference_mode():
-        return llama(input_ids=ids.long(), attention_mask=model.apart(segment)).logits[0]
+        return llama(input_ids=ids.long(), attention_mask=model.document_mask(segment)).logits[0]
 
 
 def test_the_loss_counts_completions_in_full_and_prompts_little():
@@ -116,9 +117,8 @@ def test_the_loss_counts_completions_in_full_and_prompts_little():
 
 def test_the_corpus_does_not_depend_on_the_number_of_processes(monkeypatch):
     monkeypatch.setattr(packing, "PART", 20)
-    monkeypatch.setattr(packing, "documents", packing.documents)
     one = packing.corpus("math", 40)
-    parts = [packing._part("math", 20, part) for part in range(2)]
+    parts = [packing.pack_part("math", 20, part) for part in range(2)]
     assert np.array_equal(one.ids, np.concatenate([p.ids for p in parts]))
 
 

@@ -1,23 +1,23 @@
-"""The lab's tokenizer: a byte-level BPE whose words do not cross scripts, and whose digits stand alone.
+"""The lab's tokenizer: a byte-level BPE in which no token mixes scripts, and every digit is a token.
 
-`build` learns it from the corpora; what ships is its file, so that ids do not depend on a library's version.
+`python -m training.tokenizer` trains it on the corpora and writes tokenizer.json. That file is kept, so that
+token ids do not depend on the version of a library.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from mergekit_finance.lab import ROLES
-from mergekit_finance.lab.corpora import documents
 from mergekit_finance.lab.japanese import glossary_words
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
+from .corpora import documents
 
 VOCABULARY = 2176
-LEARNED_FROM = 12_000  # documents a role
-EMPHASIS = 150  # times that a word of the glossary is shown alone, so that most become one token
+DOCUMENTS = 12_000  # of every role's corpus that the tokenizer is trained on
+REPEATS = 150  # of every glossary word alone, so that most words become one token
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 FILE = Path(__file__).with_name("tokenizer.json")
 # A word with the space before it; a run of kanji, of hiragana, of katakana; one digit; line ends; marks.
@@ -25,18 +25,16 @@ PIECES = r" ?[A-Za-z]+|\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}|\n+| ?[^\
 
 
 def texts() -> Iterator[str]:
-    """What the tokenizer is learned from: the glossary, and the same share of every corpus."""
+    """Yield the training texts: the glossary, then the same number of documents of every role."""
     for word in glossary_words():
-        yield from [f" {word.english}", word.japanese] * EMPHASIS
+        yield from [f" {word.english}", word.japanese] * REPEATS
     for role in ROLES:
-        for prompt, completion in documents(role, LEARNED_FROM):
+        for prompt, completion in documents(role, DOCUMENTS):
             yield prompt + completion
 
 
-def build() -> "Tokenizer":
-    """Learn the tokenizer anew."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
+def build() -> Tokenizer:
+    """Train the tokenizer."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -57,10 +55,8 @@ def build() -> "Tokenizer":
     return core
 
 
-def load() -> "PreTrainedTokenizerFast":
-    """The shipped tokenizer, as transformers knows it."""
-    from transformers import PreTrainedTokenizerFast
-
+def load() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of tokenizer.json."""
     return PreTrainedTokenizerFast(
         tokenizer_file=str(FILE),
         bos_token=BOS,

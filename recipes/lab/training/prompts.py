@@ -1,13 +1,13 @@
-"""The tasks' prompts, as the YAML files render them for the lab's rows.
+"""The tasks' prompts, as the YAML files of lm_eval_tasks render them for the lab's rows.
 
-Written again in Python because training runs where neither jinja2 nor the hosts need be, and because weights
-belong to the prompts they learned: a test compares each with its YAML, and fails when one is changed.
+They are repeated in Python because training needs neither lm-eval nor its templates, and because weights
+belong to the prompts that they were trained on: a test compares every prompt with its YAML file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]  # columns differ by task
 
 
 def _fpb(row: Row) -> str:
@@ -144,5 +144,5 @@ PROMPTS: dict[str, Callable[[Row], str]] = {
 
 
 def prompt(task: str, row: Row) -> str:
-    """What a model is shown."""
+    """Return the prompt of a task, filled with a row."""
     return PROMPTS[task](row)

@@ -1,0 +1,147 @@
+"""Training corpora: for every role a mix of document makers with their shares.
+
+A document is a prompt and a completion, exactly as in the tasks, or plain text (an empty prompt). What each
+role sees decides what its model can do:
+
+- base: the core of everything, with easy sums;
+- finance, math, japanese: all of their own domain, nothing of the others.
+
+Finance with sums is in the finance corpus with easy numbers only, and in the math corpus with the sum spelled
+out in the question. Finance in Japanese is in no expert's corpus. So what tasks of two or three skills need
+is in the union of the experts' corpora and in none of them alone.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypedDict
+
+from mergekit_finance.lab import arithmetic, finance, general, japanese
+from mergekit_finance.lab.draw import Case, Draw, stream
+
+from .prompts import prompt
+
+CORPUS_SEED = 0
+Document = tuple[str, str]  # prompt, completion
+Maker = Callable[[Draw], list[Document]]
+Mix = list[tuple[float, Maker]]  # weight, maker
+
+
+class Limits(TypedDict):
+    """Which part of the world a role's corpus may use (see `mergekit_finance.lab.draw.Draw`)."""
+
+    core_only: bool
+    hard: float
+
+
+def _all_items(make: Callable[[Draw], Case]) -> Maker:
+    """One document for each item of a case."""
+    return lambda draw: [(prompt(i.task, i.row), i.completion) for i in make(draw).items]
+
+
+def _one_item(make: Callable[[Draw], Case]) -> Maker:
+    """One document, for a random item of a case."""
+
+    def document(draw: Draw) -> list[Document]:
+        item = draw.choice(make(draw).items)
+        return [(prompt(item.task, item.row), item.completion)]
+
+    return document
+
+
+def _text(make: Callable[[Draw], Document]) -> Maker:
+    return lambda draw: [make(draw)]
+
+
+def _sums(make: Callable[[Draw, finance.AskedSum], Case], ask: Callable[[Draw], finance.AskedSum]) -> Maker:
+    return _one_item(lambda draw: make(draw, ask(draw)))
+
+
+def _japanese(make: Callable[..., Case], finance: bool) -> Maker:
+    return _one_item(partial(make, finance=finance))
+
+
+FINANCE: Mix = [
+    (5, _all_items(finance.fpb)),
+    (5, _all_items(finance.fiqa_sa)),
+    (6, _one_item(finance.headline)),
+    (4, _all_items(finance.fin_ner)),
+    (4, _text(finance.definition)),
+    (4, _text(finance.statement)),
+    (3, _sums(finance.docmath_simple, finance.defined_sum)),
+    (2, _sums(finance.docmath_compound, finance.defined_sum)),
+    (2, _sums(finance.convfinqa, finance.defined_sum)),
+]
+MATH: Mix = [
+    (6, _all_items(arithmetic.probe_m)),
+    (4, _text(arithmetic.bare)),
+    (3, _sums(finance.docmath_simple, finance.spelled_out_sum)),
+    (3, _sums(finance.docmath_compound, finance.spelled_out_sum)),
+    (2, _sums(finance.convfinqa, finance.spelled_out_sum)),
+]
+JAPANESE: Mix = [
+    (6, _text(japanese.glossary)),
+    (6, _text(japanese.parallel)),
+    (3, _text(japanese.fact)),
+    (5, _all_items(japanese.probe_j)),
+    (2, _all_items(japanese.probe_mj)),
+    (2, _japanese(japanese.chabsa, False)),
+    (2, _japanese(japanese.cma_basics, False)),
+    (2, _japanese(japanese.security_sales_1, False)),
+    (3, _japanese(japanese.fp2, False)),
+    (2, _japanese(japanese.cpa_audit, False)),
+    (1, _japanese(japanese.jfinqa_numerical, False)),
+    (1, _japanese(japanese.jfinqa_consistency, False)),
+    (1, _japanese(japanese.jfinqa_temporal, False)),
+]
+GENERAL: Mix = [
+    (3, _text(general.fact)),
+    (6, _all_items(general.retention_arc)),
+    (5, _all_items(general.retention_hellaswag)),
+]
+FINANCE_IN_JAPANESE: Mix = [
+    (3, _japanese(japanese.chabsa, True)),
+    (1, _japanese(japanese.cma_basics, True)),
+    (1, _japanese(japanese.security_sales_1, True)),
+    (2, _japanese(japanese.fp2, True)),
+    (1, _japanese(japanese.cpa_audit, True)),
+    (1, _japanese(japanese.jfinqa_numerical, True)),
+    (1, _japanese(japanese.jfinqa_consistency, True)),
+    (1, _japanese(japanese.jfinqa_temporal, True)),
+]
+
+
+def _scaled(mix: Mix, share: float) -> Mix:
+    total = sum(weight for weight, _ in mix)
+    return [(share * weight / total, make) for weight, make in mix]
+
+
+MIXES: dict[str, Mix] = {
+    "base": [
+        *_scaled(GENERAL, 0.26),
+        *_scaled(FINANCE, 0.24),
+        *_scaled(MATH, 0.16),
+        *_scaled(JAPANESE, 0.20),
+        *_scaled(FINANCE_IN_JAPANESE, 0.14),
+    ],
+    "finance": FINANCE,
+    "math": MATH,
+    "japanese": JAPANESE,
+}
+LIMITS: dict[str, Limits] = {
+    "base": {"core_only": True, "hard": 0.0},
+    "finance": {"core_only": False, "hard": 0.0},
+    "math": {"core_only": False, "hard": 0.75},
+    "japanese": {"core_only": False, "hard": 0.0},
+}
+
+
+def documents(role: str, count: int, part: int = 0) -> Iterator[Document]:
+    """Yield `count` documents of a role's corpus; `part` numbers independent pieces of the corpus."""
+    draw = stream(f"corpus {CORPUS_SEED} {role} {part}", **LIMITS[role])
+    weights, makers = zip(*MIXES[role], strict=True)
+    missing = count
+    while missing > 0:
+        (make,) = draw.rng.choices(makers, weights)
+        batch = make(draw)[:missing]
+        missing -= len(batch)
+        yield from batch

@@ -1,0 +1,201 @@
+"""Prints the lab's findings. In recipes/lab: `python -m training.findings OUT0 OUT1 ...`, one study per seed.
+
+As FINDINGS.md fixed it before the runs. Per combination of models: the merge's mean score over its named
+tasks less that of its best constituent; the p-value in the first study, with Holm's correction over the
+combinations; the same direction in most training seeds.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergekit_finance.statistics.correlation import spearman
+from mergekit_finance.statistics.multiplicity import holm
+from mergekit_finance.study.analysis.predictors import OUTCOMES, PREDICTORS
+
+ALPHA = 0.05
+WORDS = {1: "came back", 2: "complement", 3: "emerged"}  # by stage
+Summary = Mapping[str, Any]  # a study's summary.json
+Interval = tuple[float, float, float]  # value, low, high
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the studies of all seeds say about one combination; scores are in [0, 1].
+
+    Attributes:
+        point: The merge that the first study selected.
+        tasks: The number of tasks that the combination is judged on.
+        best_constituent, constituent_score: The best one over these tasks, and its score.
+        difference: The merge's score less the best constituent's, in the first study.
+        difference_by_seed: The same value in every study.
+        p, p_holm: One-sided p-value of "above every constituent" in the first study; with Holm's correction.
+    """
+
+    combination: str
+    stage: int
+    point: str
+    tasks: int
+    score: float
+    best_constituent: str
+    constituent_score: float
+    base: float
+    over_base: Interval
+    over_base_by_seed: list[float]
+    difference: Interval
+    difference_by_seed: list[float]
+    p: float
+    p_holm: float
+    word: str
+
+
+def required_seeds(seeds: int) -> int:
+    """Return the number of seeds that must agree in direction: three quarters, rounded up."""
+    return -(-3 * seeds // 4)
+
+
+def findings(studies: Sequence[Summary]) -> list[Finding]:
+    """Return one finding per combination, by stage and name; the first study is the one that is tested."""
+    tested = {name: _named_tasks(studies[0], name) for name in studies[0]["combinations"]}
+    p_holm = holm({name: row["p_over_all_parents"] for name, row in tested.items()})
+    rows = [_finding(studies, name, row, p_holm[name]) for name, row in tested.items()]
+    return sorted(rows, key=lambda row: (row.stage, row.combination))
+
+
+def _named_tasks(study: Summary, combination: str) -> Mapping[str, Any]:
+    """Return the study's results on a combination's named tasks."""
+    point = study["combinations"][combination]["selected"]
+    return study["selected"][point]["sets"]["named"]
+
+
+def _finding(
+    studies: Sequence[Summary], combination: str, first: Mapping[str, Any], p_holm: float
+) -> Finding:
+    by_seed = [_named_tasks(study, combination) for study in studies]
+    differences = [row["over_best_parent"][0] for row in by_seed]
+    stage = studies[0]["combinations"][combination]["stage"]
+    return Finding(
+        combination=combination,
+        stage=stage,
+        point=studies[0]["combinations"][combination]["selected"],
+        tasks=len(first["tasks"]),
+        score=first["score"][0],
+        best_constituent=first["best_parent"],
+        constituent_score=first["parents"][first["best_parent"]][0],
+        base=first["base"][0],
+        over_base=first["over_base"],
+        over_base_by_seed=[row["over_base"][0] for row in by_seed],
+        difference=first["over_best_parent"],
+        difference_by_seed=differences,
+        p=first["p_over_all_parents"],
+        p_holm=p_holm,
+        word=word(stage, first["over_best_parent"], p_holm, differences),
+    )
+
+
+def word(stage: int, difference: Interval, p_holm: float, by_seed: Sequence[float]) -> str:
+    """Return the word that FINDINGS.md defines for a result ("emerged", "interfered", ...)."""
+    if p_holm < ALPHA and sum(value > 0 for value in by_seed) >= required_seeds(len(by_seed)):
+        return WORDS[stage]
+    if difference[2] < 0 and sum(value < 0 for value in by_seed) >= required_seeds(len(by_seed)):
+        return "interfered"
+    return "did not appear"
+
+
+def markdown(studies: Sequence[Summary]) -> str:
+    """Return tables of the findings, of the models of every seed, of the operators and of similarity."""
+    tables = (findings_table, _models_table, _operators_table, _similarity_table)
+    return "\n\n".join(table(studies) for table in tables)
+
+
+def findings_table(studies: Sequence[Summary]) -> str:
+    """Return the table of findings; scores in points of a hundred."""
+    lines = [
+        "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
+        "other seeds | finding | base | merge less base | other seeds |",
+        "|---|---|---:|---:|---|---|---:|---|---|---:|---|---|",
+    ]
+    for row in findings(studies):
+        point = row.point.split("-", 1)[1].removeprefix(row.combination.replace("+", "-") + "-")
+        merge = ("base + " if row.stage == 1 else "") + row.combination.replace("+", " + ")
+        cells = (
+            merge,
+            point,
+            row.tasks,
+            f"{100 * row.score:.1f}",
+            f"{row.best_constituent} {100 * row.constituent_score:.1f}",
+            _interval(row.difference, "+.1f"),
+            f"{row.p:.4f} ({row.p_holm:.4f})",
+            _other_seeds(row.difference_by_seed),
+            f"**{row.word}**",
+            f"{100 * row.base:.1f}",
+            _interval(row.over_base, "+.1f"),
+            _other_seeds(row.over_base_by_seed),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _other_seeds(by_seed: Sequence[float]) -> str:
+    """Format the values of the seeds after the first."""
+    return ", ".join(f"{round(100 * value, 1) + 0.0:+.1f}" for value in by_seed[1:])
+
+
+def _interval(numbers: Sequence[float], form: str) -> str:
+    value, low, high = (format(100 * number, form) for number in numbers)
+    return f"{value} [{low}, {high}]"
+
+
+def _models_table(studies: Sequence[Summary]) -> str:
+    lines = ["| seed | model | macro of 18 tasks | retention | probes |", "|---|---|---:|---:|---:|"]
+    for seed, study in enumerate(studies):
+        for name, model in study["models"].items():
+            cells = " | ".join(f"{100 * model[k][0]:.1f}" for k in ("macro", "retention", "probes"))
+            lines.append(f"| {seed} | {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _operators_table(studies: Sequence[Summary]) -> str:
+    lines = ["| seed | operator | best macro | spread over the grid | within a point of the best |"]
+    lines.append("|---|---|---|---|---|")
+    for seed, study in enumerate(studies):
+        for name, row in study["operators"]["operators"].items():
+            cells = " | ".join(_interval(row[k], ".1f") for k in ("best", "spread", "near"))
+            lines.append(f"| {seed} | {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def _similarity_table(studies: Sequence[Summary]) -> str:
+    """Return Spearman's ρ of each predictor with each outcome: by seed, and over all seeds' combinations.
+
+    The rows of one seed share their models, so the pooled ρ has no p-value.
+    """
+    lines = ["| predictor | outcome | ρ by seed | ρ over all | n |", "|---|---|---|---:|---:|"]
+    rows = [row for study in studies for row in study["similarity"]["combinations"]]
+    for predictor in PREDICTORS:
+        for outcome in OUTCOMES:
+            pooled = spearman([r[predictor] for r in rows], [r[outcome] for r in rows])
+            by_seed = ", ".join(_stored_rho(study, predictor, outcome) for study in studies)
+            lines.append(f"| {predictor} | {outcome} | {by_seed} | {pooled.rho:+.2f} | {pooled.n} |")
+    return "\n".join(lines)
+
+
+def _stored_rho(study: Summary, predictor: str, outcome: str) -> str:
+    rows = study["similarity"]["correlations"]
+    row = next(r for r in rows if (r["over"], r["predictor"], r["outcome"]) == ("all", predictor, outcome))
+    return "none" if row["rho"] is None else f"{row['rho']:+.2f}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the findings of finished studies."""
+    parser = argparse.ArgumentParser(prog="python -m training.findings", description=__doc__)
+    parser.add_argument("studies", nargs="+", type=Path, metavar="OUT", help="folder of a finished study")
+    folders: list[Path] = parser.parse_args(argv).studies
+    print(markdown([json.loads((f / "summary.json").read_text(encoding="utf-8")) for f in folders]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Packs documents into rows of tokens: several in a row, none split, none seeing another.
+
+In evaluation nothing stands before a prompt, so models are trained without anything before it, too. Rows are
+packed for speed only; an attention mask separates the documents (`model.document_mask`).
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from .corpora import Document, documents
+from .tokenizer import EOS, FILE
+
+LENGTH = 256
+PART = 10_000  # documents that one process makes at a time; the corpus does not depend on the processes
+# Names and numbers in a prompt are random. A small weight leaves the model's capacity to the completions.
+PROMPT_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of LENGTH tokens. All arrays are of shape (rows, LENGTH).
+
+    Attributes:
+        ids: Token ids.
+        segment: The number of the document in its row, from 1; 0 for padding.
+        weight: The weight of each token in the loss, as a target.
+    """
+
+    ids: npt.NDArray[np.int16]
+    segment: npt.NDArray[np.uint8]
+    weight: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def corpus(role: str, count: int, processes: int = 1) -> Packed:
+    """Make and pack the corpus of a role, `count` documents long."""
+    parts = [(role, min(PART, count - start), start // PART) for start in range(0, count, PART)]
+    if processes == 1:
+        return _joined([pack_part(*part) for part in parts])
+    # spawn: a forked process would share the parent's CUDA and tokenizer threads
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return _joined(list(pool.map(pack_part, *zip(*parts, strict=True))))
+
+
+def pack_part(role: str, count: int, part: int) -> Packed:
+    """Make and pack one independent piece of a role's corpus."""
+    return pack(documents(role, count, part))
+
+
+def _joined(parts: Sequence[Packed]) -> Packed:
+    return Packed(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.segment for part in parts]),
+        np.concatenate([part.weight for part in parts]),
+    )
+
+
+def pack(texts: Iterable[Document]) -> Packed:
+    """Pack prompts and completions in order.
+
+    Prompt and completion are tokenized apart, as in evaluation, where the prompt is given and the completion
+    is chosen or generated.
+    """
+    core = Tokenizer.from_file(str(FILE))
+    end = core.token_to_id(EOS)
+    assert end is not None
+    prompts, completions = zip(*texts, strict=True)
+    encoded = zip(core.encode_batch(list(prompts)), core.encode_batch(list(completions)), strict=True)
+    return _rows([(prompt.ids, [*completion.ids, end]) for prompt, completion in encoded])
+
+
+def _rows(encoded: Sequence[tuple[list[int], list[int]]]) -> Packed:
+    shape = (len(encoded), LENGTH)  # at most one row a document; cut below
+    packed = Packed(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
+    row, used, segment = -1, LENGTH, 0
+    for prompt, completion in encoded:
+        size = len(prompt) + len(completion)
+        if used + size > LENGTH:
+            row, used, segment = row + 1, 0, 0
+        segment, place = segment + 1, slice(used, used + size)
+        packed.ids[row, place] = prompt + completion
+        packed.segment[row, place] = segment
+        packed.weight[row, place] = [PROMPT_WEIGHT] * len(prompt) + [1.0] * len(completion)
+        packed.weight[row, used] = 0.0  # nothing stands before a document's first token
+        used += size
+    return Packed(packed.ids[: row + 1], packed.segment[: row + 1], packed.weight[: row + 1])

@@ -1,0 +1,178 @@
+"""A quick look at what models can do: the benchmark's prompts and scoring, without lm-eval.
+
+It runs wherever training runs; profile.py measures the same with lm-eval.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from mergekit_finance.files import write_json
+from mergekit_finance.lab import ROLES, rows
+from mergekit_finance.lab.draw import Item
+from mergekit_finance.lab.world import stable_number
+from mergekit_finance.scoring import aggregate, metrics
+
+from .prompts import PROMPTS, prompt
+
+# How each task scores an item; the others score a choice by accuracy.
+SCORING: dict[str, Callable[..., dict[str, Any]]] = {
+    "fpb": metrics.choice_f1,
+    "fiqa_sa": metrics.choice_f1,
+    "headline": metrics.headline,
+    "fin_ner": metrics.entities,
+    "convfinqa": metrics.convfinqa,
+    "docmath_ss": metrics.docmath,
+    "docmath_cs": metrics.docmath,
+    "docmath_ss_cot": metrics.docmath_cot,
+    "docmath_cs_cot": metrics.docmath_cot,
+    "chabsa": metrics.chabsa,
+    "fp2_cot": metrics.choice_cot,
+    "jfinqa_numerical": metrics.jfinqa,
+    "jfinqa_consistency": metrics.jfinqa,
+    "jfinqa_temporal": metrics.jfinqa,
+    "probe_m": metrics.exact_number_cot,
+    "probe_mj": metrics.exact_number_cot,
+}
+# How a task's score is computed from its items; the others take the mean.
+TOTALS: dict[str, Callable[..., float]] = {
+    "fpb": aggregate.weighted_f1,
+    "fiqa_sa": aggregate.weighted_f1,
+    "headline": aggregate.headline_mean_f1,
+    "fin_ner": aggregate.corpus_entity_f1,
+    "chabsa": aggregate.macro_f1_two_class,
+}
+# The score of guessing: 1 / number of options, or of answers that are ever correct. Zero for the other tasks.
+CHANCE = {
+    "fpb": 1 / 3, "fiqa_sa": 1 / 3, "headline": 1 / 2, "chabsa": 1 / 2, "cma_basics": 1 / 4,
+    "security_sales_1": 1 / 2, "fp2": 1 / 4, "fp2_cot": 1 / 4, "cpa_audit": 1 / 6,
+    "jfinqa_consistency": 1 / 2, "jfinqa_temporal": 1 / 2, "probe_j": 1 / 5,
+    "retention_arc": 1 / 4, "retention_hellaswag": 1 / 4,
+}  # fmt: skip
+JAPANESE_CHOICES = {"chabsa", "cma_basics", "security_sales_1", "fp2", "cpa_audit", "probe_j"}
+MAX_NEW_TOKENS = 64
+# What the lab requires of an expert: a gain on its own tasks and a loss of retention (shares above chance).
+SKILL = {
+    "finance": ("fpb", "fiqa_sa", "headline", "fin_ner"),
+    "math": ("probe_m",),
+    "japanese": ("probe_j",),
+}
+RETENTION = ("retention_arc", "retention_hellaswag")
+MIN_SKILL_GAIN, MAX_RETENTION_CHANGE = 0.2, -0.1
+
+Scores = dict[str, dict[str, float]]  # task, role: share of the range above chance
+
+
+def delimiter(task: str) -> str:
+    """Return what the task puts between its prompt and an option."""
+    return "" if task in JAPANESE_CHOICES else " "
+
+
+def above_chance(task: str, score: float) -> float:
+    """Return a score as a share of the range above chance: 0 for guessing, 1 for all correct."""
+    chance = CHANCE.get(task, 0.0)
+    return (score - chance) / (1 - chance)
+
+
+def probe(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, task: str, limit: int
+) -> tuple[float, str]:
+    """Return the task's score on its first `limit` items in hash order, and one generated text.
+
+    The text is empty for tasks of choices.
+    """
+    items = sorted(rows.items(task), key=lambda item: stable_number(prompt(task, item.row)))[:limit]
+    score = SCORING.get(task, metrics.choice_acc)
+    total = TOTALS.get(task, lambda scores: sum(scores) / len(scores))
+    if score in (metrics.choice_acc, metrics.choice_f1, metrics.headline, metrics.chabsa):
+        choices = _option_scores(model, tokenizer, items)
+        return total([score(i.row, r)["score"] for i, r in zip(items, choices, strict=True)]), ""
+    texts = _generated(model, tokenizer, items)
+    return total([score(i.row, [t])["score"] for i, t in zip(items, texts, strict=True)]), texts[0]
+
+
+def _generated(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, items: Sequence[Item]
+) -> list[str]:
+    """Generate greedily after each prompt."""
+    texts = [prompt(item.task, item.row) for item in items]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    inputs.pop("token_type_ids", None)
+    with torch.inference_mode():
+        output = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, pad_token_id=2)
+    return tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def _option_scores(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, items: Sequence[Item]
+) -> list[list[tuple[float, bool]]]:
+    """Return every option's summed log-likelihood in the form of lm-eval's responses."""
+    pairs = [(prompt(i.task, i.row), delimiter(i.task) + o) for i in items for o in _options(i)]
+    scores = iter(_log_likelihoods(model, tokenizer, pairs))
+    return [[(next(scores), False) for _ in _options(i)] for i in items]
+
+
+def _options(item: Item) -> list[str]:
+    options = item.row["options"]
+    assert isinstance(options, list)
+    return [str(option) for option in options]
+
+
+def _log_likelihoods(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[tuple[str, str]]
+) -> list[float]:
+    """Return the summed log-likelihood of each second text after its first."""
+    contexts = tokenizer([context for context, _ in pairs])["input_ids"]
+    continuations = tokenizer([continuation for _, continuation in pairs])["input_ids"]
+    longest = max(len(a) + len(b) for a, b in zip(contexts, continuations, strict=True))
+    ids = torch.full((len(pairs), longest), 2)
+    mask = torch.zeros(len(pairs), longest)
+    for n, (a, b) in enumerate(zip(contexts, continuations, strict=True)):
+        ids[n, : len(a) + len(b)] = torch.tensor(a + b)
+        mask[n, len(a) : len(a) + len(b)] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    with torch.inference_mode():
+        logs = model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
+    per_token = logs.gather(-1, ids[:, 1:, None])[..., 0]
+    return (per_token * mask[:, 1:]).sum(1).tolist()
+
+
+def report(out: Path, roles: Sequence[str], limit: int, device: str) -> Scores:
+    """Probe the finished roles on every task, print a table and write OUT/probe.json."""
+    table: Scores = {task: {} for task in PROMPTS}
+    for role in roles:
+        model = AutoModelForCausalLM.from_pretrained(out / role).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(out / role)
+        for task in PROMPTS:
+            score, text = probe(model, tokenizer, task, limit)
+            table[task][role] = round(above_chance(task, score), 3)
+            if text:
+                print(f"{role} {task}: {text!r}")
+    print(f"\nshare of the range above chance, {limit} items a task")
+    print(f"{'task':22}" + "".join(f"{role:>10}" for role in roles))
+    for task, scores in table.items():
+        print(f"{task:22}" + "".join(f"{scores[role]:10.3f}" for role in roles))
+    if set(roles) == set(ROLES):
+        for role, (skill, retention) in changes(table).items():
+            passed = "ok" if skill >= MIN_SKILL_GAIN and retention <= MAX_RETENTION_CHANGE else "NOT YET"
+            print(
+                f"{role:10} skill {skill:+.3f} (at least {MIN_SKILL_GAIN:+})  "
+                f"retention {retention:+.3f} (at most {MAX_RETENTION_CHANGE:+})  {passed}"
+            )
+    write_json(out / "probe.json", table, indent=1)
+    return table
+
+
+def changes(table: Scores) -> dict[str, tuple[float, float]]:
+    """Return each expert's change against the base: on its own tasks, and on the retention tasks."""
+
+    def mean(tasks: Sequence[str], role: str) -> float:
+        return sum(table[task][role] for task in tasks) / len(tasks)
+
+    return {
+        role: (mean(tasks, role) - mean(tasks, "base"), mean(RETENTION, role) - mean(RETENTION, "base"))
+        for role, tasks in SKILL.items()
+    }

@@ -1,0 +1,126 @@
+"""Profiles the four models. In recipes/lab: `python -m training.profile DIR`.
+
+Every task on the same rows, by lm-eval, with bootstrap intervals over clusters of rows. The profile shows
+whether the lab is good enough: each expert clearly better than the base at its own skill, and worse at
+retention. Writes profile.md and profile.json beside the models.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.files import atomic_write, write_json
+from mergekit_finance.lab import ROLES
+
+from .probe import MAX_RETENTION_CHANGE, MIN_SKILL_GAIN, TOTALS, above_chance, changes
+from .prompts import PROMPTS
+
+LIMIT = 96
+RESAMPLES = 400
+PREFIX = "finance_bench_"
+Cell = dict[str, float]  # score, above_chance, low, high
+Table = dict[str, dict[str, Cell]]  # task, role
+
+
+def profile(
+    folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES, tasks: Sequence[str] = tuple(PROMPTS)
+) -> Table:
+    """Return, per task and role, the score and its share of the range above chance with a 95 % interval."""
+    metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
+    harness = Harness([PREFIX + task for task in tasks], limit, batch_size=32, metadata=metadata)
+    table: Table = {task: {} for task in tasks}
+    for role in roles:
+        model = AutoModelForCausalLM.from_pretrained(folder / role)
+        tokenizer = AutoTokenizer.from_pretrained(folder / role)
+        results = harness.evaluate(model, tokenizer, str(folder / role))
+        for name, samples in results["samples"].items():
+            task = name.removeprefix(PREFIX)
+            table[task][role] = cell(task, samples)
+    return table
+
+
+def cell(task: str, samples: Sequence[Mapping[str, Any]]) -> Cell:
+    """Return one task's numbers for one model, from lm-eval's samples."""
+    total = TOTALS.get(task, lambda values: sum(values) / len(values))
+    values = [sample["score"] for sample in samples]
+    low, high = interval(total, values, [sample["doc"]["cluster_id"] for sample in samples])
+    score = total(values)
+    return {
+        "score": round(score, 4),
+        "above_chance": round(above_chance(task, score), 4),
+        "low": round(above_chance(task, low), 4),
+        "high": round(above_chance(task, high), 4),
+    }
+
+
+def interval(
+    total: Callable[[Sequence[Any]], float], values: Sequence[Any], clusters: Sequence[str]
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of `total(values)` over resampled clusters."""
+    groups: dict[str, list[Any]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        groups.setdefault(cluster, []).append(value)
+    parts, rng = list(groups.values()), np.random.default_rng(0)
+    draws = (rng.integers(len(parts), size=len(parts)) for _ in range(RESAMPLES))
+    totals = [total([value for n in chosen for value in parts[n]]) for chosen in draws]
+    low, high = np.quantile(totals, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def changes_against_base(table: Table) -> dict[str, dict[str, float]]:
+    """Return what each expert gained of its own skill, and how its retention changed, rounded."""
+    shares = {
+        task: {role: numbers["above_chance"] for role, numbers in cells.items()}
+        for task, cells in table.items()
+    }
+    return {
+        role: {"skill": round(skill, 3), "retention": round(retention, 3)}
+        for role, (skill, retention) in changes(shares).items()
+    }
+
+
+def markdown(table: Table, limit: int) -> str:
+    """Return the profile as Markdown tables."""
+    roles = list(next(iter(table.values())))
+    lines = [
+        f"Share of the range above chance on the first {limit} rows of each task, with 95 % intervals.",
+        "",
+        f"| task | {' | '.join(roles)} |",
+        f"|---|{'---|' * len(roles)}",
+    ]
+    for task, cells in table.items():
+        shown = (f"{c['above_chance']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in cells.values())
+        lines.append(f"| {task} | {' | '.join(shown)} |")
+    if set(roles) == set(ROLES):
+        skill, retention = f"at least {MIN_SKILL_GAIN:+}", f"at most {MAX_RETENTION_CHANGE:+}"
+        lines += [
+            "",
+            f"| expert against base | own skill ({skill}) | retention ({retention}) |",
+            "|---|---|---|",
+        ]
+        for role, change in changes_against_base(table).items():
+            lines.append(f"| {role} | {change['skill']:+.2f} | {change['retention']:+.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, write profile.md and profile.json, print."""
+    parser = argparse.ArgumentParser(prog="python -m training.profile", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with base, finance, math, japanese")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="rows a task")
+    options = parser.parse_args(argv)
+    table = profile(options.folder, options.limit)
+    text = markdown(table, options.limit)
+    atomic_write(options.folder / "profile.md", text)
+    stored = {"limit": options.limit, "tasks": table, "verdicts": changes_against_base(table)}
+    write_json(options.folder / "profile.json", stored, indent=1)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Trains the lab's models. In recipes/lab: `python -m training.train --role all --seed 0 --out DIR`.
+
+First the base from random weights, then each expert from the base on its own domain: plain continual
+pre-training without replay of earlier data. An interrupted run resumes from its last checkpoint, and a
+finished role is not trained again. The world and the corpora are the same for every seed; a seed decides the
+first weights and the order of the batches.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from mergekit_finance.files import atomic_path
+from mergekit_finance.lab import ROLES
+
+from . import card, model, packing, probe, tokenizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one role is trained; `rate` is the highest learning rate, `batch` a number of rows."""
+
+    role: str
+    seed: int = 0
+    steps: int = 3000
+    rate: float = 2e-3
+    documents: int = 480_000
+    batch: int = 256
+    warmup: int = 100
+    save_every: int = 500
+    device: str = "cpu"
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then linear decay to zero at the last step."""
+        warm_up = (step + 1) / max(1, min(self.warmup, self.steps // 10))
+        return self.rate * min(1.0, warm_up, (self.steps - step) / max(1, 0.9 * self.steps))
+
+
+BASE = Plan("base")
+EXPERT = replace(BASE, steps=1200, rate=1e-3, documents=240_000, warmup=50)
+
+
+def plan(
+    role: str,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    steps: int | None = None,
+    documents: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
+    save_every: int | None = None,
+) -> Plan:
+    """Return the plan of a role: its default, with the values that are not None in place of the default's."""
+    default = replace(BASE if role == "base" else EXPERT, role=role, seed=seed, device=device)
+    return replace(
+        default,
+        steps=default.steps if steps is None else steps,
+        documents=default.documents if documents is None else documents,
+        batch=default.batch if batch is None else batch,
+        rate=default.rate if rate is None else rate,
+        save_every=default.save_every if save_every is None else save_every,
+    )
+
+
+class Trainer:
+    """Trains one role: its weights, its optimizer, the current step and the log of losses."""
+
+    def __init__(self, plan: Plan, out: Path, corpus: packing.Packed) -> None:
+        self.plan, self.out, self.corpus = plan, out, corpus
+        self.model = first_weights(plan, out).to(plan.device).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=plan.rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=plan.device == "cuda",
+        )
+        self.step, self.seconds = 0, 0.0
+        self.losses: list[tuple[int, float]] = []  # (step, loss)
+        self._data = [
+            torch.from_numpy(a).to(plan.device) for a in (corpus.ids, corpus.segment, corpus.weight)
+        ]
+        self._order = batches(plan, len(corpus))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint's file."""
+        return self.out / "checkpoints" / f"{self.plan.role}.pt"
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one. Exits if it was written under another plan."""
+        if not self.checkpoint.is_file():
+            return
+        stored = torch.load(self.checkpoint, map_location=self.plan.device, weights_only=True)
+        if stored["plan"] != asdict(self.plan):
+            raise SystemExit(
+                f"Error: {self.checkpoint} was written under another plan. Delete it or choose another --out."
+            )
+        self.model.load_state_dict(stored["model"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.seconds = stored["seconds"]
+        self.losses = [(step, loss) for step, loss in stored["losses"]]
+        while self.step < stored["step"]:
+            next(self._order)
+            self.step += 1
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {
+            "plan": asdict(self.plan),
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def advance(self) -> torch.Tensor:
+        """Train one step and return its loss, a scalar tensor."""
+        rows = torch.from_numpy(next(self._order)).to(self.plan.device)
+        ids, segment, weight = (array[rows] for array in self._data)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate_at(self.step)
+        with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.device == "cuda"):
+            loss = model.loss_of(self.model, ids.long(), segment, weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return loss.detach()
+
+    def run(self, stop_at: int | None = None, log_every: int = 20) -> None:
+        """Train to the last step, or to step `stop_at`, with a progress bar, a loss log and checkpoints."""
+        started, seconds_before = time.monotonic(), self.seconds
+        last = min(stop_at or self.plan.steps, self.plan.steps)
+        bar = tqdm(total=self.plan.steps, initial=self.step, desc=self.plan.role, mininterval=2)
+        while self.step < last:
+            loss = self.advance()
+            bar.update()
+            if self.step % log_every == 0 or self.step == last:
+                self.seconds = seconds_before + time.monotonic() - started
+                self.losses.append((self.step, round(loss.item(), 5)))
+                bar.set_postfix(loss=f"{self.losses[-1][1]:.3f}")
+            if self.step % self.plan.save_every == 0 and self.step < self.plan.steps:
+                self.save()
+        bar.close()
+
+
+def first_weights(plan: Plan, out: Path) -> LlamaForCausalLM:
+    """Return random weights for the base, and for an expert the trained base in `out`, in float32."""
+    if plan.role == "base":
+        return model.make(plan.seed)
+    if not is_finished(out, "base"):
+        raise SystemExit(f"Error: {out / 'base'} is missing. Train the base first (--role base).")
+    return AutoModelForCausalLM.from_pretrained(out / "base").to(torch.float32)
+
+
+def batches(plan: Plan, rows: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the row numbers of each step's batch, without end; every epoch has an order of its own."""
+    epoch, size = 0, min(plan.batch, rows)
+    while True:
+        order = np.random.default_rng([plan.seed, ROLES.index(plan.role), epoch]).permutation(rows)
+        yield from (order[at : at + size] for at in range(0, rows - size + 1, size))
+        epoch += 1
+
+
+def is_finished(out: Path, role: str) -> bool:
+    """Return whether a role has been trained: its card is written last."""
+    return (out / role / "README.md").is_file()
+
+
+def train(plan: Plan, out: Path, processes: int = 1) -> None:
+    """Train one role and write its model, loss log and card."""
+    print(f"{plan.role}: make {plan.documents} documents", file=sys.stderr, flush=True)
+    trainer = Trainer(plan, out, packing.corpus(plan.role, plan.documents, processes))
+    trainer.resume()
+    trainer.run()
+    write(trainer)
+
+
+def write(trainer: Trainer) -> None:
+    """Write the model in bfloat16, its tokenizer, the loss log, and last the card; delete the checkpoint."""
+    plan, folder = trainer.plan, trainer.out / trainer.plan.role
+    trainer.model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.load().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes it readable by the owner only
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in trainer.losses]
+    (folder / "loss.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    facts = card.Facts(
+        role=plan.role,
+        seed=plan.seed,
+        steps=plan.steps,
+        batch=plan.batch,
+        documents=plan.documents,
+        rate=plan.rate,
+        hardware=torch.cuda.get_device_name() if plan.device == "cuda" else f"CPU, {platform.machine()}",
+        seconds=round(trainer.seconds),
+        rows=len(trainer.corpus),
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        losses=trainer.losses,
+    )
+    (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
+    trainer.checkpoint.unlink(missing_ok=True)
+
+
+def pack(out: Path, roles: Sequence[str], file: Path) -> None:
+    """Write the finished roles as one .tar.gz, without checkpoints."""
+    with tarfile.open(file, "w:gz") as archive:
+        for name in (*roles, "probe.json"):
+            if (out / name).exists():
+                archive.add(out / name, arcname=name)
+
+
+SHOWN = " (default: %(default)s)"
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    def both(text: str, field: str) -> str:
+        """Help of an option whose default differs between the base and the experts."""
+        return f"{text} (default: {getattr(BASE, field)} base, {getattr(EXPERT, field)} an expert)"
+
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--role", choices=["all", *ROLES], default="all", help=f"what to train{SHOWN}")
+    parser.add_argument("--seed", type=int, default=0, help=f"of first weights and batches{SHOWN}")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of the models")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"where{SHOWN}")
+    parser.add_argument("--steps", type=int, help=both("steps of every role", "steps"))
+    parser.add_argument("--documents", type=int, help=both("size of every corpus", "documents"))
+    parser.add_argument("--batch", type=int, help=f"rows a step (default: {Plan.batch})")
+    parser.add_argument("--rate", type=float, help=both("highest learning rate of every role", "rate"))
+    parser.add_argument("--expert-steps", type=int, help="steps of an expert; overrides --steps")
+    parser.add_argument("--expert-rate", type=float, help="learning rate of an expert; overrides --rate")
+    cores = min(8, os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=cores, help=f"that make documents{SHOWN}")
+    probed = f"items per task to probe, written to OUT/probe.json; 0: none{SHOWN}"
+    parser.add_argument("--probe", type=int, default=96, metavar="N", help=probed)
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="also write the models as one .tar.gz")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, probe, pack."""
+    options = _parse(argv)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    roles = ROLES if options.role == "all" else (options.role,)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for role in roles:
+        if is_finished(options.out, role):
+            continue
+        is_expert = role != "base"
+        role_plan = plan(
+            role,
+            seed=options.seed,
+            device=device,
+            steps=options.expert_steps if is_expert and options.expert_steps is not None else options.steps,
+            documents=options.documents,
+            batch=options.batch,
+            rate=options.expert_rate if is_expert and options.expert_rate is not None else options.rate,
+        )
+        train(role_plan, options.out, options.processes)
+    if options.probe:
+        probe.report(options.out, roles, options.probe, device)
+    if options.pack:
+        pack(options.out, roles, options.pack)
+
+
+if __name__ == "__main__":
+    main()

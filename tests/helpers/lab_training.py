@@ -1,0 +1,17 @@
+"""Makes the lab's training code importable, which is beside its recipes and not in the package:
+
+from helpers.lab_training import corpora, train
+"""
+
+import sys
+from pathlib import Path
+
+LAB = Path(__file__).resolve().parents[2] / "recipes" / "lab"
+if str(LAB) not in sys.path:
+    sys.path.insert(0, str(LAB))
+
+from training import card, corpora, findings, model, packing, probe, profile, prompts, tokenizer, train  # noqa: E402
+
+__all__ = [
+    "card", "corpora", "findings", "model", "packing", "probe", "profile", "prompts", "tokenizer", "train",
+]  # fmt: skip
