@@ -1,5 +1,6 @@
 """`card`: the Hub-ready folder of a point."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,8 +16,15 @@ Examples:
 """
 )
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--point", help="A point of the study.  [default: the one to ship, else the best merge]")
-@click.option("-o", "--output", "folder", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--point", help="A point of the study.  [default: the recommended one, else the best merge]")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write.",
+)
 @click.option("--weights", is_flag=True, help="Merge, and write the weights beside the card.")
 @click.option("--samples", is_flag=True, help="Add prompts and answers, if every dataset allows it.")
 @click.option(
@@ -24,7 +32,7 @@ Examples:
     "hub_ids",
     multiple=True,
     metavar="NAME=OWNER/MODEL",
-    help="The Hub's name of a parent that is a local folder (base, or an expert's name).",
+    help="The Hub's name of a local model (NAME is base, or an expert's name).",
 )
 @click.option("--trust-remote-code", is_flag=True, help="Let models run code of their own (danger).")
 def card(
@@ -37,28 +45,30 @@ def card(
     trust_remote_code: bool,
 ) -> None:
     """Write a model card, recipe and results of one point of the study in OUT, ready for the Hub."""
-    from mergekit_finance.share import card as cards
-    from mergekit_finance.share.manifest import told_paths
-    from mergekit_finance.share.parents import obstacles
+    # Imported here: the modules behind it take seconds to load, which --help should not pay.
+    from mergekit_finance.share.card import make
+    from mergekit_finance.share.manifest import local_paths_note
+    from mergekit_finance.share.source_models import obstacles
 
-    made = cards.make(out, folder, point, _pairs(hub_ids), weights, samples, trust_remote_code)
-    ship = made.summary["ship"]
+    choice = make(out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code)
+    ship = choice.summary["ship"]
     if not ship["is_merge"] and ship.get("clusters", 100) >= 100:
         click.echo(f"The study advises to ship no merge: {ship['model']} is best.", err=True)
-    for line in obstacles(made.parents):
+    for line in obstacles(choice.models):
         click.echo(f"Not to be shared as it is: {line}", err=True)
-    if told := told_paths(folder):
-        click.echo(told, err=True)
-    click.echo(f"{made.point}: {folder / 'README.md'}")
+    if note := local_paths_note(folder):
+        click.echo(note, err=True)
+    click.echo(f"{choice.point}: {folder / 'README.md'}")
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    from mergekit_finance.share.parents import is_hub_id
+def _hub_ids(options: Sequence[str]) -> dict[str, str]:
+    """Parse NAME=OWNER/MODEL options into name -> Hub identifier."""
+    from mergekit_finance.share.source_models import is_hub_id
 
-    found = {}
-    for text in given:
-        name, _, model = text.partition("=")
+    by_name = {}
+    for option in options:
+        name, _, model = option.partition("=")
         if not is_hub_id(model):
-            raise click.ClickException(f"--hub-id {text!r}: give NAME=OWNER/MODEL")
-        found[name] = model
-    return found
+            raise click.ClickException(f"--hub-id {option!r}: not a Hub identifier. Use NAME=OWNER/MODEL.")
+        by_name[name] = model
+    return by_name

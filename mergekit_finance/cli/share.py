@@ -15,17 +15,29 @@ Examples:
 )
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--repo", required=True, metavar="OWNER/NAME", help="The model repository on the Hub.")
-@click.option("--dry-run", is_flag=True, help="List every file with its size, send nothing.")
-@click.option("--weights", is_flag=True, help="Send the weights, too.")
-@click.option("--private", is_flag=True, help="Where the repository is new: for your eyes only.")
-@click.option("--i-have-checked-the-licences", "checked", is_flag=True, help="You vouch for it.")
-def share(folder: Path, repo: str, dry_run: bool, weights: bool, private: bool, checked: bool) -> None:
-    """Send DIR, made by `mergekit-finance card`, to the Hub: recipe, card and results.
+@click.option("--dry-run", is_flag=True, help="List every file with its size; send nothing.")
+@click.option("--weights", is_flag=True, help="Send the weights as well.")
+@click.option("--private", is_flag=True, help="Create the repository as private.")
+@click.option("--i-have-checked-the-licenses", "checked", is_flag=True, help="Skip the check of licenses.")
+@click.option("--i-have-checked-the-licences", "checked_old_spelling", is_flag=True, hidden=True)
+def share(
+    folder: Path,
+    repo: str,
+    dry_run: bool,
+    weights: bool,
+    private: bool,
+    checked: bool,
+    checked_old_spelling: bool,
+) -> None:
+    """Send DIR, written by `mergekit-finance card`, to the Hub: recipe, card and results.
 
-    Weights go only with --weights, and with the licence texts that they must carry. Refused where a parent's
-    licence forbids sharing or is unknown. Text of datasets never goes out unless every dataset allows it.
+    Weights are sent only with --weights, and only together with the license texts that must accompany them.
+    Sharing is refused if the license of a merged model forbids it or is unknown. Text of datasets is sent
+    only if every dataset allows it.
     """
+    # Imported here: the modules behind it take a second to load, which --help should not pay.
     from mergekit_finance.share.hub import Share
 
-    address = Share(folder, repo, weights, private, checked, click.echo)(dry_run)
+    job = Share(folder, repo, weights, private, checked or checked_old_spelling, click.echo)
+    address = job.send(dry_run)
     click.echo(f"Shared: {address}" if address else "Dry run: nothing was sent.")

@@ -7,11 +7,17 @@ from shlex import quote
 from typing import Any
 
 from mergekit_finance.evaluation.harness import VERSIONS
-from mergekit_finance.report.console import _markdown
-from mergekit_finance.share import parents as of_parents
+from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.front_matter import languages, spoken
-from mergekit_finance.share.licenses import Licence
+from mergekit_finance.share.licenses import License, find_license
+from mergekit_finance.share.source_models import (
+    SourceModel,
+    is_hub_id,
+    missing_texts,
+    obstacles,
+    required_licenses,
+)
 from mergekit_finance.share.stored import scores_of_base
 from mergekit_finance.study.analysis.verdict import LEAST, interval, sign
 from mergekit_finance.study.tasks import GENERATED
@@ -36,12 +42,12 @@ class Facts:
     hashes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     samples: bool = False
-    licence_texts: Sequence[str] = ()
+    license_texts: Sequence[str] = ()
 
 
 def text(choice: Choice, facts: Facts) -> str:
     """All sections below the front matter."""
-    sections = (_head, _scores, _figures, _recipe, _licences, _limits, _again, _citation)
+    sections = (_head, _scores, _figures, _recipe, _licenses, _limits, _again, _citation)
     return "\n\n".join("\n".join(section(choice, facts)) for section in sections) + "\n"
 
 
@@ -50,7 +56,7 @@ def _head(choice: Choice, facts: Facts) -> Iterator[str]:
     names = " + ".join(known["combination"])
     yield f"# {choice.title}"
     yield ""
-    yield from (f"**{x.built_with}**\n" for x in of_parents.required(choice.parents) if x.built_with)
+    yield from (f"**{x.built_with}**\n" for x in required_licenses(choice.models) if x.built_with)
     what = f"base + {names}" if known["stage"] == 1 else names
     yield (
         f"A merge ({what}; {OPERATORS[known['operator']]}, {_values(known['values'])}) made with "
@@ -60,7 +66,7 @@ def _head(choice: Choice, facts: Facts) -> Iterator[str]:
     yield ""
     yield _standing(choice)
     yield ""
-    yield _table(["parent", "model", "on the Hub", "fingerprint"], map(_parent, choice.parents))
+    yield _table(["name", "model", "on the Hub", "fingerprint"], map(_parent, choice.models))
     yield from _not_on_the_hub(choice)
 
 
@@ -69,16 +75,16 @@ def _of_how_many(merges: int) -> str:
 
 
 def _not_on_the_hub(choice: Choice) -> Iterator[str]:
-    there = [parent for parent in choice.parents if parent.hub_id]
-    if len(there) < len(choice.parents):
+    there = [parent for parent in choice.models if parent.hub_id]
+    if len(there) < len(choice.models):
         yield ""
     if not there:
-        yield "No parent is on the Hub, so there is no `base_model`; `--hub-id` gives one."
-    elif len(there) < len(choice.parents):
-        yield "`base_model` above names parents that are on the Hub, and only those: it takes no folders."
+        yield "No source model is on the Hub, so there is no `base_model`; `--hub-id` gives one."
+    elif len(there) < len(choice.models):
+        yield "`base_model` above names only models that are on the Hub: it takes no folders."
 
 
-def _parent(parent: of_parents.Parent) -> list[str]:
+def _parent(parent: SourceModel) -> list[str]:
     return [parent.name, f"`{parent.reference}`", parent.hub_id or "no", f"`{parent.fingerprint}`"]
 
 
@@ -136,12 +142,12 @@ def _scores(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## Scores"
     yield ""
     yield (
-        "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the parents; "
-        f"OG: over the best of them. {_items(choice)}"
+        "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the constituents; "
+        f"OG: over the best constituent of each task. {_items(choice)}"
     )
     if _base(choice):
         yield ""
-        yield "The base is no parent here: Gain and OG do not compare with it, its own columns do."
+        yield "The base is not a constituent here: Gain and OG do not compare with it, its own columns do."
     yield ""
     header = ["over", "score", *_names(choice), "Gain", "OG", *_base(choice)]
     sets = choice.row["sets"]
@@ -229,23 +235,21 @@ def _recipe(choice: Choice, facts: Facts) -> Iterator[str]:
     yield f"```yaml\n{facts.recipe.rstrip()}\n```"
 
 
-def _licences(choice: Choice, facts: Facts) -> Iterator[str]:
-    yield "## Licences and duties"
+def _licenses(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## Licenses and duties"
     yield ""
     rows = [
         [p.name, f"`{p.hub_id or p.reference}`", _linked(one), ", ".join(_claimed(p, one)) or "nobody"]
-        for p in choice.parents
-        for one in p.licences
+        for p in choice.models
+        for one in p.licenses
     ]
-    yield _table(["parent", "model", "licence", "said by"], rows)
+    yield _table(["name", "model", "license", "said by"], rows)
     yield ""
-    yield "A merge carries the duties of all its parents:"
+    yield "A merge carries the duties of all its source models:"
     yield ""
-    yield from dict.fromkeys(
-        f"- {duty}" for one in of_parents.required(choice.parents) for duty in one.duties
-    )
-    yield from _authors(choice.parents)
-    stops = of_parents.obstacles(choice.parents)
+    yield from dict.fromkeys(f"- {duty}" for one in required_licenses(choice.models) for duty in one.duties)
+    yield from _authors(choice.models)
+    stops = obstacles(choice.models)
     if stops:
         yield ""
         yield (
@@ -253,46 +257,44 @@ def _licences(choice: Choice, facts: Facts) -> Iterator[str]:
             + "; ".join(stops)
             + "."
         )
-    yield from _differing(choice.parents)
+    yield from _differing(choice.models)
     yield from _texts(choice, facts)
 
 
-def _linked(one: Licence) -> str:
+def _linked(one: License) -> str:
     return f"[{one.title}]({one.link})" if one.link else one.title
 
 
-def _authors(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
+def _authors(parents: Iterable[SourceModel]) -> Iterator[str]:
     """Whom Creative Commons wants named; no file says who they are."""
     for parent in parents:
-        if any(one.id.startswith("cc-by") for one in parent.licences):
+        if any(one.id.startswith("cc-by") for one in parent.licenses):
             shown = f"`{parent.hub_id or parent.reference}`"
             yield f"- Name the authors of {parent.name}: those of {shown}, as far as we know."
 
 
-def _claimed(parent: of_parents.Parent, one: Licence) -> list[str]:
-    from mergekit_finance.share.licenses import licence
-
-    return [where for where, name in parent.claims.items() if licence(name).id == one.id]
+def _claimed(parent: SourceModel, one: License) -> list[str]:
+    return [where for where, name in parent.claims.items() if find_license(name).id == one.id]
 
 
-def _differing(parents: Iterable[of_parents.Parent]) -> Iterator[str]:
+def _differing(parents: Iterable[SourceModel]) -> Iterator[str]:
     for parent in parents:
-        if len(parent.licences) > 1:
+        if len(parent.licenses) > 1:
             yield ""
             said = ", ".join(f"{where}: {name}" for where, name in parent.claims.items())
-            yield f"Not everyone names the same licence for {parent.name} ({said}): keep the duties of all."
+            yield f"Not everyone names the same license for {parent.name} ({said}): keep the duties of all."
 
 
 def _texts(choice: Choice, facts: Facts) -> Iterator[str]:
-    if facts.licence_texts:
-        names = ", ".join(f"`{name}`" for name in facts.licence_texts)
+    if facts.license_texts:
+        names = ", ".join(f"`{name}`" for name in facts.license_texts)
         yield ""
-        yield f"Licence texts that came with the parents: {names}."
-    if missing := of_parents.missing_texts(choice.parents, facts.licence_texts):
+        yield f"License texts that came with the source models: {names}."
+    if missing := missing_texts(choice.models, facts.license_texts):
         yield ""
         yield (
             f"**Left to whoever shares the weights**: put the text of {' and '.join(missing)} here as "
-            "`LICENSE`; no such file lay beside these parents."
+            "`LICENSE`; no such file lay beside these models."
         )
 
 
@@ -306,7 +308,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     yield ""
     yield f"- Semantics `{loaded.study.semantics}`: {SEMANTICS[loaded.study.semantics]}."
     yield f"- {_ranged([row['items'] for row in rows])} a task{_too_few(few, len(rows))}."
-    yield "- Intervals cover which items were drawn, not how parents were trained: one training run of each."
+    yield "- Intervals cover the choice of items, not training: there is one training run of each model."
     yield f"- Languages: merged for {made}, measured in {measured}, and in no other."
     if loaded.study.source in GENERATED:
         source = loaded.study.source
@@ -352,7 +354,7 @@ def _again(choice: Choice, facts: Facts) -> Iterator[str]:
     yield ""
     recipe = choice.known["recipe"]
     merged = [recipe["base_model"], *(entry["model"] for entry in recipe["models"])]
-    local = [reference for reference in merged if not of_parents.is_hub_id(reference)]
+    local = [reference for reference in merged if not is_hub_id(reference)]
     if local:
         yield f"Models that are folders must lie where the recipe says: {', '.join(f'`{x}`' for x in local)}."
         yield ""
@@ -389,4 +391,4 @@ def _cell(text: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return _markdown([list(header), *([_cell(cell) for cell in row] for row in rows)])
+    return markdown_table([list(header), *([_cell(cell) for cell in row] for row in rows)])

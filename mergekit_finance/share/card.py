@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
+from mergekit_finance.files import sha256_file
 from mergekit_finance.models import checks as models
-from mergekit_finance.share import body, choice, front_matter
-from mergekit_finance.share import manifest as files
+from mergekit_finance.share import body, choice, front_matter, manifest
 from mergekit_finance.share.choice import Choice
-from mergekit_finance.share.parents import Parent, is_hub_id, required, texts
+from mergekit_finance.share.source_models import SourceModel, is_hub_id, license_files, required_licenses
 from mergekit_finance.share.stored import read
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render
@@ -23,9 +23,9 @@ KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtyp
 OF_STUDY = ("points", "selected", ".locks", "figures")
 FIGURES = {  # the report's names for them -> caption
     "2-gain-and-og": "Gain and OG of the selected points on every task",
-    "4-hyperparameters": "Score against λ or density, parents as lines",
+    "4-hyperparameters": "Score against λ or density, constituents as lines",
 }
-UNSWEPT = {**FIGURES, "4-hyperparameters": "Score of every combination, parents as strokes"}
+UNSWEPT = {**FIGURES, "4-hyperparameters": "Score of every combination, constituents as strokes"}
 
 
 def make(
@@ -66,23 +66,23 @@ def _refuse(folder: Path, out: Path) -> None:
     """Only a new folder, an empty one, or a card of ours is written to, and nothing through a link."""
     links = [folder] if folder.is_symlink() else folder.rglob("*")
     if link := next((p for p in links if p.is_symlink() and (p == folder or p.is_dir())), None):
-        raise DataError(f"-o {folder}: {link} is a link to a folder, and not followed; remove it")
+        raise DataError(f"-o {folder}: {link} is a link to a folder, which is not followed. Remove it.")
     if folder.resolve() == out.resolve():
-        raise DataError(f"-o {folder}: is the study's own folder; name another")
+        raise DataError(f"-o {folder}: is the study's own folder. Choose another one.")
     if any(folder.resolve().is_relative_to((out / name).resolve()) for name in OF_STUDY):
-        raise DataError(f"-o {folder}: is in a folder of the study's own; name another")
+        raise DataError(f"-o {folder}: belongs to the study. Choose another folder.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / files.MANIFEST).is_file():
-            raise DataError(f"-o {folder}: is there, and is no card; name another folder")
+        if not (folder / manifest.MANIFEST).is_file():
+            raise DataError(f"-o {folder}: exists and is not a card. Choose another folder.")
 
 
 def _same_models(chosen: Choice) -> None:
     """The weights must be made of the models that were measured."""
-    for parent in chosen.parents:
-        models.check_reference(parent.reference, str(chosen.out))
-        if models.fingerprint(parent.reference) != parent.fingerprint:
+    for model in chosen.models:
+        models.check_reference(model.reference, str(chosen.out))
+        if models.fingerprint(model.reference) != model.fingerprint:
             raise ModelError(
-                f"{parent.reference}: is not the model that the study measured (its files have changed since)"
+                f"{model.reference}: is not the model that the study measured (its files have changed since)"
             )
 
 
@@ -101,12 +101,12 @@ def _fill(chosen: Choice, folder: Path, weights: bool, samples: bool, trust_remo
         _hashes(chosen, folder),
         versions(chosen),
         samples,
-        [p.relative_to(folder).as_posix() for p in sorted(folder.glob("licences/*/*"))],
+        [p.relative_to(folder).as_posix() for p in sorted(folder.glob("licenses/*/*"))],
     )
     card = f"---\n{front_matter.text(chosen)}\n---\n\n{body.text(chosen, facts)}"
     front_matter.check(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    _json(folder / files.MANIFEST, {"format": 1, "files": files.written(folder)})
+    _json(folder / manifest.MANIFEST, {"format": 1, "files": manifest.hashes_of(folder)})
 
 
 def _weights(chosen: Choice, folder: Path, trust_remote_code: bool) -> None:
@@ -124,7 +124,7 @@ def recipe_text(chosen: Choice) -> str:
     known = chosen.known
     finance = block(known["stage"], known["constituents"], chosen.loaded.macro, known["operator"])
     comments = [STAGES[known["stage"]], f"The point {chosen.point} of a study."]
-    names = {p.reference: p.hub_id for p in chosen.parents if p.hub_id and not is_hub_id(p.reference)}
+    names = {p.reference: p.hub_id for p in chosen.models if p.hub_id and not is_hub_id(p.reference)}
     lines = render(ordered(known["recipe"]), finance, comments).splitlines()
     return "".join(f"{line}{_on_the_hub(line, names)}\n" for line in lines)
 
@@ -165,9 +165,9 @@ def _results(chosen: Choice, folder: Path, samples: bool) -> None:
     _copy(chosen.out / "summary.json", folder / "summary.json")
     for name in ("scores.json", "key.json"):
         _copy(chosen.place / name, folder / name)
-    parents = {"format": 1, "point": chosen.point, "parents": [p.as_json() for p in chosen.parents]}
-    parents["text_may_be_shared"] = chosen.text_may_be_shared
-    _json(folder / "parents.json", parents)
+    models = {"format": 1, "point": chosen.point, "models": [m.as_json() for m in chosen.models]}
+    models["text_may_be_shared"] = chosen.text_may_be_shared
+    _json(folder / "models.json", models)
     for path in chosen.place.glob("samples_*.jsonl") if samples else ():
         _copy(path, folder / path.name)
 
@@ -185,17 +185,17 @@ def _json(path: Path, content: Any) -> None:
 
 
 def _notices(chosen: Choice, folder: Path) -> None:
-    """NOTICE with what licences want said, and the licence texts that lie beside the parents."""
-    notices = [one.notice for one in required(chosen.parents) if one.notice]
+    """NOTICE with what licenses require, and the license texts beside the source models."""
+    notices = [one.notice for one in required_licenses(chosen.models) if one.notice]
     if notices:
-        changed = "This model is a merge: the weights of its parents were changed."
+        changed = "This model is a merge: the weights of its source models were changed."
         (folder / "NOTICE").write_text("\n\n".join([*notices, changed]) + "\n", encoding="utf-8")
-    for parent in chosen.parents:
-        _copy_texts(parent, folder / "licences" / parent.name)
+    for model in chosen.models:
+        _copy_texts(model, folder / "licenses" / model.name)
 
 
-def _copy_texts(parent: Parent, folder: Path) -> None:
-    for path in texts(parent):
+def _copy_texts(model: SourceModel, folder: Path) -> None:
+    for path in license_files(model):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path.name)
 
@@ -243,7 +243,7 @@ def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:
         "results/scores.json",
         *sorted(path.name for path in folder.glob("*.safetensors")),
     ]
-    found = {f"sha256 of {name}": files.sha256(folder / name) for name in shown}
+    found = {f"sha256 of {name}": sha256_file(folder / name) for name in shown}
     return {"stored point": chosen.known["folder"], **found}
 
 
@@ -275,12 +275,12 @@ def _replace(made: Path, folder: Path) -> None:
 
     What a person added stays: the manifest says what is ours.
     """
-    old = files.manifest(folder) if (folder / files.MANIFEST).is_file() else {}
-    new = files.manifest(made)
+    old = manifest.manifest(folder) if (folder / manifest.MANIFEST).is_file() else {}
+    new = manifest.manifest(made)
     _require_no_clash(made, folder, old)
     try:
         folder.mkdir(exist_ok=True)  # not the scratch folder itself: that one is private
-        for name in [*(n for n in new if n != "README.md"), "README.md", files.MANIFEST]:
+        for name in [*(n for n in new if n != "README.md"), "README.md", manifest.MANIFEST]:
             _move(made / name, folder / name)
         for name in old.keys() - new.keys():
             _remove(folder, name, old[name])
@@ -293,15 +293,15 @@ def _replace(made: Path, folder: Path) -> None:
 
 def _require_no_clash(made: Path, folder: Path, old: Mapping[str, str]) -> None:
     """What a person put there is not overwritten, nor are somebody's weights left beside another card."""
-    for name, value in files.manifest(made).items():
+    for name, value in manifest.manifest(made).items():
         path = folder / name
-        mine = path.exists() and name not in old and not files.matches(name, files.WEIGHTS)
-        if mine and (not path.is_file() or files.sha256(path) != value):
+        mine = path.exists() and name not in old and not manifest.matches(name, manifest.WEIGHTS)
+        if mine and (not path.is_file() or sha256_file(path) != value):
             raise DataError(f"-o {folder}: {name} is there, and not of this card; move it away")
     recipe = "mergekit_config.yml"
-    changed = old.get(recipe, "") != files.manifest(made)[recipe]
+    changed = old.get(recipe, "") != manifest.manifest(made)[recipe]
     for path in sorted(folder.glob("*.safetensors")) if changed else ():
-        if path.name not in {**old, **files.manifest(made)}:
+        if path.name not in {**old, **manifest.manifest(made)}:
             raise DataError(f"-o {folder}: {path.name} is of another card's recipe; move it away")
 
 
@@ -315,7 +315,7 @@ def _remove(folder: Path, name: str, value: str) -> None:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file() or path.is_symlink():
         return
-    if not files.matches(name, files.WEIGHTS) and files.sha256(path) != value:
+    if not manifest.matches(name, manifest.WEIGHTS) and sha256_file(path) != value:
         return  # a person's by now
     path.unlink()
     if path.parent != folder and not any(path.parent.iterdir()):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.share import provenance as measured
-from mergekit_finance.share.parents import Parent, begins, parents
+from mergekit_finance.share.source_models import SourceModel, required_prefix, source_models
 from mergekit_finance.share.stored import check, check_point, check_scores, read_summary
 from mergekit_finance.study.analysis import effects
 from mergekit_finance.study.results import Loaded, load
@@ -22,7 +22,7 @@ class Choice:
     loaded: Loaded
     summary: Mapping[str, Any]
     point: str
-    parents: list[Parent]
+    models: list[SourceModel]
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -36,7 +36,7 @@ class Choice:
     @property
     def title(self) -> str:
         """The model's name on the card; a licence may say how it begins."""
-        prefix = begins(self.parents)
+        prefix = required_prefix(self.models)
         return f"{prefix}-{self.point}" if prefix else self.point
 
     @cached_property
@@ -90,7 +90,7 @@ def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
         raise DataError(f"{out}: no point {name!r}; {_points(name, list(loaded.points))}")
     check_point(out / "points" / loaded.points[name]["folder"], list(loaded.tasks))
     measured.require(out, loaded.points[name], loaded.models, summary)
-    return Choice(out, loaded, summary, name, parents(loaded, name, hub_ids))
+    return Choice(out, loaded, summary, name, source_models(loaded, name, hub_ids))
 
 
 def _points(name: str, known: list[str]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mergekit_finance.share import licenses as licences
 from mergekit_finance.share.choice import Choice
-from mergekit_finance.share.parents import required
+from mergekit_finance.share.licenses import license_of_merge
+from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.tasks import GENERATED
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def text(choice: Choice) -> str:
     """The YAML between the lines of dashes."""
     from huggingface_hub import ModelCardData
 
+    of_merge = license_of_merge(required_licenses(choice.models))
     data = ModelCardData(
         base_model=base_models(choice) or None,
         base_model_relation="merge",
@@ -34,14 +35,16 @@ def text(choice: Choice) -> str:
         language=languages(choice),
         model_name=choice.title,
         eval_results=list(results(choice)),
-        **licences.of_merge(required(choice.parents)),
+        license=of_merge.license,
+        license_name=of_merge.license_name,
+        license_link=of_merge.license_link,
     )
     return data.to_yaml().strip()
 
 
 def base_models(choice: Choice) -> list[str]:
-    """Parents that the Hub has; it refuses a card that names a local folder here."""
-    return [parent.hub_id for parent in choice.parents if parent.hub_id]
+    """Source models that are on the Hub; it refuses a card that names a local folder here."""
+    return [model.hub_id for model in choice.models if model.hub_id]
 
 
 def languages(choice: Choice) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sending a card's folder to the Hub, and every reason not to, in one line each."""
+"""Send a card's folder to the Hub. Each reason to refuse is one line."""
 
 import re
 from collections.abc import Callable
@@ -6,17 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergekit_finance.errors import DataError, ModelError
-from mergekit_finance.share import manifest as files
-from mergekit_finance.share import parents
+from mergekit_finance.share import manifest
 from mergekit_finance.share.manifest import Plan
+from mergekit_finance.share.source_models import missing_texts, obstacles, required_prefix
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-CHECKED = "--i-have-checked-the-licences"
+CHECKED = "--i-have-checked-the-licenses"
 
 
 @dataclass(frozen=True)
 class Share:
-    """What is to be sent where."""
+    """A card's folder and the repository that it goes to.
+
+    Attributes:
+        folder: written by `mergekit-finance card`.
+        repo: owner/name on the Hub.
+        weights: send the weights as well.
+        private: create the repository as private.
+        checked: skip the check of licenses.
+        say: called with each line for the user.
+    """
 
     folder: Path
     repo: str
@@ -25,143 +34,143 @@ class Share:
     checked: bool = False
     say: Callable[[str], None] = print
 
-    def __call__(self, dry_run: bool = False) -> str:
-        """Send, or with `dry_run` only list; the repository's address."""
+    def send(self, dry_run: bool = False) -> str:
+        """Send the folder, or with `dry_run` only list it. Returns the repository's address, or empty text.
+
+        Raises:
+            DataError: the folder or the repository's name is not usable, or the Hub refuses.
+            ModelError: a license forbids sharing.
+        """
         _require_repo(self.repo)
-        found = files.plan(self.folder, self.weights)
+        plan = manifest.plan(self.folder, self.weights)
         if dry_run:
-            self.say(listing(found, self.repo))
-            self._tell_paths()
-        self._refuse(found)
-        self._remind(found)
-        return "" if dry_run else send(found, self.repo, self.private)
-
-    def _tell_paths(self) -> None:
-        if told := files.told_paths(self.folder):
-            self.say(told)
-
-    def _remind(self, found: Plan) -> None:
-        """What weights will want; recipe and scores go without it."""
-        for duty in () if found.weights else _missing_texts(found):
-            self.say(f"Before its weights are shared: {duty}")
-
-    def _refuse(self, found: Plan) -> None:
-        """Licences, then what they want of weights, unless a person vouches for it."""
+            self.say(listing(plan, self.repo))
+            if note := manifest.local_paths_note(self.folder):
+                self.say(note)
         if self.weights:
-            self._require_weights(found)
-        stops = obstacles(found, self.repo) if not self.checked else []
-        if stops:
-            raise ModelError(f"not shared: {'; '.join(stops)}. If you have checked that you may: {CHECKED}")
+            self._require_weights(plan)
+        reasons = [] if self.checked else reasons_to_refuse(plan, self.repo)
+        if reasons:
+            raise ModelError(
+                f"not shared: {'; '.join(reasons)}. If you have checked that you may share it, add {CHECKED}."
+            )
+        if not plan.has_weights:
+            for text in _required_texts(plan):
+                self.say(f"Before its weights are shared: {text}")
+        return "" if dry_run else upload(plan, self.repo, self.private)
 
-    def _require_weights(self, found: Plan) -> None:
-        """All that the card tells of, and as it tells: scores beside other weights would be false."""
-        again = f"`mergekit-finance card OUT -o {self.folder} --weights` writes them"
-        if found.lost:
-            why = found.left.get(found.lost[0], "gone")
-            raise DataError(f"{self.folder}: --weights: {found.lost[0]} is {why}; {again}")
-        if not found.weights:
-            raise DataError(f"{self.folder}: --weights: there are none of this card here; {again}")
+    def _require_weights(self, plan: Plan) -> None:
+        """Raise unless all weights that the card lists are there unchanged: its scores are of those."""
+        remedy = f"`mergekit-finance card OUT -o {self.folder} --weights` writes them."
+        if plan.missing_weights:
+            name = plan.missing_weights[0]
+            reason = plan.left_out.get(name, "gone")
+            raise DataError(f"{self.folder}: --weights: {name} is {reason}. {remedy}")
+        if not plan.has_weights:
+            raise DataError(f"{self.folder}: --weights: the folder has no weights of this card. {remedy}")
 
 
 def _require_repo(repo: str) -> None:
-    """owner/name, as the Hub takes it."""
+    """Raise DataError unless the Hub accepts this owner/name."""
+    # Imported here: loading the Hub's client takes 0.5 s, which --help should not pay.
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     if not REPO.fullmatch(repo):
-        raise DataError(f"--repo {_line(repr(repo))}: give owner/name")
+        raise DataError(f"--repo {_one_line(repr(repo))}: not a repository's name. Use owner/name.")
     try:
         validate_repo_id(repo)
-    except HFValidationError as fault:
-        raise DataError(f"--repo: the Hub takes no such name: {_line(fault)}") from fault
+    except HFValidationError as error:
+        raise DataError(f"--repo: the Hub does not accept this name ({_one_line(error)})") from error
 
 
-def obstacles(found: Plan, repo: str) -> list[str]:
-    """Why this must not go out: licences that forbid it, and duties of weights that are not met."""
-    models = files.stored_parents(found.folder)
-    stops = parents.obstacles(models)
-    if not found.weights:
-        return stops
-    begins = parents.begins(models)
-    if not _begins(repo.split("/")[1], begins):
-        stops.append(
-            f"the licence wants a name that begins with {begins}, as in {repo.split('/')[0]}/{begins}-…"
-        )
-    return stops + _missing_texts(found)
+def reasons_to_refuse(plan: Plan, repo: str) -> list[str]:
+    """Return why this must not be shared: licenses that forbid it, and duties of weights that are not met."""
+    models = manifest.stored_source_models(plan.folder)
+    reasons = obstacles(models)
+    if not plan.has_weights:
+        return reasons
+    prefix = required_prefix(models)
+    owner, name = repo.split("/")
+    if not has_prefix(name, prefix):
+        reasons.append(f"the license requires a name that begins with {prefix}, such as {owner}/{prefix}-…")
+    return reasons + _required_texts(plan)
 
 
-def _begins(name: str, wanted: str) -> bool:
-    """`Llama-3` to the letter, and no further digit after it; `Llama` in any spelling."""
-    if wanted == "Llama-3":
+def has_prefix(name: str, prefix: str) -> bool:
+    """Return whether a repository's name begins as a license requires.
+
+    `Llama-3` must be spelled exactly and not be followed by another digit; other prefixes ignore case.
+    """
+    if prefix == "Llama-3":
         return bool(re.match(r"Llama[- ]3\D", name))
-    return name.lower().startswith(wanted.lower())
+    return name.lower().startswith(prefix.lower())
 
 
-def _missing_texts(found: Plan) -> list[str]:
-    """Licences that want their text along with weights."""
-    wanted = parents.missing_texts(files.stored_parents(found.folder), found.send)
-    if not wanted:
+def _required_texts(plan: Plan) -> list[str]:
+    """Return one line if license texts must accompany weights and are missing."""
+    missing = missing_texts(manifest.stored_source_models(plan.folder), plan.send)
+    if not missing:
         return []
-    return [f"the text of {' and '.join(wanted)} must go along with weights: put it into DIR/LICENSE"]
+    return [f"the text of {' and '.join(missing)} must accompany the weights; put it into DIR/LICENSE"]
 
 
-def listing(found: Plan, repo: str) -> str:
-    """Every file with its size, and what stays."""
+def listing(plan: Plan, repo: str) -> str:
+    """Return a table of every file with its size, and of what is left out."""
     lines = [f"To {repo}:"]
-    lines += [f"  {path.stat().st_size:>13,}  {name}" for name, path in found.send.items()]
-    lines.append(f"  {found.size:>13,}  bytes in {len(found.send)} files")
-    if found.left:
+    lines += [f"  {path.stat().st_size:>13,}  {name}" for name, path in plan.send.items()]
+    lines.append(f"  {plan.size:>13,}  bytes in {len(plan.send)} files")
+    if plan.left_out:
         lines.append("Left out:")
-        lines += [f"  {name}  ({reason})" for name, reason in found.left.items()]
+        lines += [f"  {name}  ({reason})" for name, reason in plan.left_out.items()]
     return "\n".join(lines)
 
 
-def send(found: Plan, repo: str, private: bool) -> str:
-    """Create the repository where there is none, and add all files in one commit."""
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+def upload(plan: Plan, repo: str, private: bool) -> str:
+    """Create the repository if it does not exist, and add all files in one commit. Returns its address."""
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token  # see the note in _require_repo
 
     if not get_token():
-        raise DataError("not logged in to the Hub: `hf auth login`, or set HF_TOKEN")
-    operations = [CommitOperationAdd(name, str(path)) for name, path in found.send.items()]
+        raise DataError("not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
+    operations = [CommitOperationAdd(name, str(path)) for name, path in plan.send.items()]
+    message = "Model card, recipe and results (mergekit-finance)"
     try:
         api = HfApi(library_name="mergekit-finance")
         address = str(api.create_repo(repo, private=private or None, exist_ok=True))
-        api.create_commit(
-            repo, operations, commit_message="Model card, recipe and results (mergekit-finance)"
-        )
-    except Exception as fault:  # every kind of them; what is not one of the Hub's or the network's goes on
-        raise _explained(fault, repo) from fault
+        api.create_commit(repo, operations, commit_message=message)
+    except Exception as error:  # of any kind; those that are not of the Hub or the network are re-raised
+        raise _as_one_line(error, repo) from error
     return address
 
 
-def _explained(fault: Exception, repo: str) -> Exception:
-    """The Hub's refusals and the network's failures in one line each; other faults as they are."""
+def _as_one_line(error: Exception, repo: str) -> Exception:
+    """Return a DataError for refusals of the Hub and failures of the network; other errors unchanged."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    cause = fault.__cause__ if isinstance(fault, RuntimeError) and fault.__cause__ else fault
+    cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
     if isinstance(cause, OfflineModeIsEnabled):
-        return DataError("the Hub is switched off here (HF_HUB_OFFLINE); unset it to share")
+        return DataError("the Hub is switched off by HF_HUB_OFFLINE. Unset it to share.")
     if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-        return DataError(_status(cause.response.status_code, str(cause), repo))
+        return DataError(_http_status(cause.response.status_code, str(cause), repo))
     if isinstance(cause, HfHubHTTPError.__bases__[0] | ConnectionError | TimeoutError):
-        return DataError(f"the Hub cannot be reached ({_line(cause)}); nothing was committed")
-    if isinstance(cause, ValueError) and "metadata" in str(cause):  # huggingface_hub has no kind for it
-        return DataError(f"the Hub does not take this card: {_line(cause)}")
+        return DataError(f"the Hub cannot be reached ({_one_line(cause)}). Nothing was committed.")
+    if isinstance(cause, ValueError) and "metadata" in str(cause):  # huggingface_hub has no class for it
+        return DataError(f"the Hub does not accept this card: {_one_line(cause)}")
     if isinstance(cause, ValueError):
-        return DataError(f"the Hub's answer is not understood: {_line(cause)}")
-    return fault
+        return DataError(f"the Hub's answer cannot be parsed: {_one_line(cause)}")
+    return error
 
 
-def _status(status: int, text: str, repo: str) -> str:
+def _http_status(status: int, text: str, repo: str) -> str:
     if status == 401:
-        return "the Hub does not accept your token: `hf auth login` again, with a token that may write"
+        return "the Hub does not accept your token. Run `hf auth login` with a token that may write."
     if status == 403:
-        return f"{repo} is not yours to write to (403): name one of yours, or use a token that may write"
+        return f"{repo}: you may not write there (403). Choose another repository or another token."
     if status == 404:
-        return f"{repo}: the Hub knows no such owner, or does not let you see it (404)"
-    return f"the Hub answered {status}: {_line(text)}; nothing was committed"
+        return f"{repo}: the owner does not exist, or you may not see it (404)"
+    return f"the Hub answered {status}: {_one_line(text)}. Nothing was committed."
 
 
-def _line(fault: object) -> str:
-    """A fault's text in one line."""
-    return " ".join(str(fault).split())[:300] or type(fault).__name__
+def _one_line(error: object) -> str:
+    """Return an error's text as one line of at most 300 characters, or its type's name if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

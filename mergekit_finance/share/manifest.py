@@ -1,23 +1,29 @@
-"""Which files of a card's folder may go out. What is not named here stays, and is listed as left out."""
+"""Which files of a card's folder may be shared. Everything that is not listed here stays on this machine."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import parse_json, require_names, strings
-from mergekit_finance.share.parents import Parent, is_hub_id
+from mergekit_finance.files import (
+    Json,
+    JsonObject,
+    parse_json,
+    read_text,
+    require_names,
+    sha256_file,
+    strings,
+)
+from mergekit_finance.share.source_models import SourceModel, is_hub_id
 
-PARENTS = "results/parents.json"
-MANIFEST = "results/files.json"  # what `card` wrote: name -> sha256
-TEXTS = ("README.md", "mergekit_config.yml", "study.yml")  # of the card, and people may edit them
+MODELS = "results/models.json"  # the source models, as the card was made with
+MODELS_BEFORE = "results/parents.json"  # the same, with the key `parents`, in older cards
+MANIFEST = "results/files.json"  # the files that `card` wrote: name -> sha256
+TEXTS = ("README.md", "mergekit_config.yml", "study.yml")  # of the card; people may edit them
 ADDED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY", "USE_POLICY.md", "NOTICE")  # people may add
-RESULTS = ("results/summary.json", "results/scores.json", "results/key.json", PARENTS)
-WHOLE = ("licences/*/*", "figures/*.png", "figures/*.svg")  # only as `card` wrote them
-CHANGED = "changed since the card was made"
+RESULTS = ("results/summary.json", "results/scores.json", "results/key.json", MODELS, MODELS_BEFORE)
+UNCHANGED = ("licenses/*/*", "licences/*/*", "figures/*.png", "figures/*.svg")  # only as `card` wrote them
 SAMPLES = ("results/samples_*.jsonl",)
 SHARD = "model-NNNNN-of-NNNNN.safetensors".replace("N", "[0-9]")
 WEIGHTS = (  # as mergekit names them
@@ -29,74 +35,80 @@ WEIGHTS = (  # as mergekit names them
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be sent, by its path in the repository, and what stays, with the reason."""
+    """What would be sent.
+
+    Attributes:
+        folder: the card's folder.
+        send: path in the repository -> file.
+        left_out: path in the folder -> why the file is not sent.
+    """
 
     folder: Path
     send: dict[str, Path]
-    left: dict[str, str]
+    left_out: dict[str, str]
 
     @property
-    def weights(self) -> bool:
+    def has_weights(self) -> bool:
         return any(name.endswith(".safetensors") for name in self.send)
 
     @property
-    def lost(self) -> list[str]:
-        """Weights that the card tells of and that are not sent: without them the rest is another model."""
+    def missing_weights(self) -> list[str]:
+        """Weight files that the card lists but that would not be sent: the rest would be another model."""
         return [name for name in manifest(self.folder) if matches(name, WEIGHTS) and name not in self.send]
 
     @property
     def size(self) -> int:
+        """Bytes of all files that would be sent."""
         return sum(path.stat().st_size for path in self.send.values())
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Like a shell: a star does not cross a slash."""
+    """Return whether a path fits a shell pattern; as in a shell, a star does not match a slash."""
     parts = name.split("/")
     return any(
-        len(wanted := pattern.split("/")) == len(parts) and all(map(fnmatchcase, parts, wanted))
+        len(pattern_parts := pattern.split("/")) == len(parts) and all(map(fnmatchcase, parts, pattern_parts))
         for pattern in patterns
     )
 
 
 def plan(folder: Path, weights: bool) -> Plan:
-    """Sort every file of the folder into what goes and what stays."""
+    """Sort every file of a card's folder into what is sent and what is left out.
+
+    Raises:
+        DataError: the folder holds no card, or its files are damaged.
+    """
     if not (folder / "README.md").is_file() or not (folder / MANIFEST).is_file():
-        raise DataError(f"{folder}: no card here; make one with `mergekit-finance card OUT -o {folder}`")
-    send, left = {}, {}
-    shared, wrote = _text_may_be_shared(folder), manifest(folder)
+        raise DataError(f"{folder}: no card here. Make one with `mergekit-finance card OUT -o {folder}`.")
+    send, left_out = {}, {}
+    text_allowed, recorded = _text_may_be_shared(folder), manifest(folder)
     for path in sorted(_walk(folder)):
         name = path.relative_to(folder).as_posix()
-        reason = _reason(path, name, weights, shared, wrote)
+        reason = reason_to_leave_out(path, name, weights, text_allowed, recorded)
         if reason:
-            left[name] = reason
+            left_out[name] = reason
         else:
             send[name] = path
-    return Plan(folder, send, left)
+    return Plan(folder, send, left_out)
 
 
 def manifest(folder: Path) -> dict[str, str]:
-    """What `card` wrote into this folder: name -> sha256."""
-    found = read(folder / MANIFEST).get("files")
-    if not isinstance(found, dict) or not all(isinstance(x, str) for x in found.values()):
-        raise DataError(f"{folder / MANIFEST}: no files; make the card again")
-    return found
+    """Return the files that `card` wrote into this folder: name -> sha256."""
+    recorded = read_object(folder / MANIFEST).get("files")
+    if not isinstance(recorded, dict):
+        raise DataError(f"{folder / MANIFEST}: lists no files. Make the card again.")
+    hashes = {name: value for name, value in recorded.items() if isinstance(value, str)}
+    if len(hashes) != len(recorded):
+        raise DataError(f"{folder / MANIFEST}: a hash is not text. Make the card again.")
+    return hashes
 
 
-def written(folder: Path) -> dict[str, str]:
-    """A manifest of all that is in a folder that is just made."""
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(_walk(folder))}
-
-
-def sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 22):
-            total.update(part)
-    return total.hexdigest()
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Return name -> sha256 of every file in a folder."""
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(_walk(folder))}
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files and links below a folder; links to folders are not followed."""
+    """Yield files and links below a folder, without entering linked folders."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             yield from _walk(path)
@@ -104,94 +116,99 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _reason(path: Path, name: str, weights: bool, shared: bool, wrote: Mapping[str, str]) -> str:
-    """Why a file stays; empty if it goes."""
+def reason_to_leave_out(
+    path: Path, name: str, weights: bool, text_allowed: bool, recorded: Mapping[str, str]
+) -> str:
+    """Return why a file is not sent, or empty text if it is.
+
+    Args:
+        weights: whether weights are sent.
+        text_allowed: whether text of the datasets may be shared.
+        recorded: the card's manifest. Of weights, figures, samples and license texts the hash must match,
+            because a name alone does not show that `card` wrote them.
+    """
     if path.is_symlink() or not path.is_file():
-        return "a link, or no plain file"
+        return "a link, or not a regular file"
     if any(part.startswith(".") for part in name.split("/")):
         return "hidden"
     if name in (*ADDED, MANIFEST):
         return ""
     if matches(name, WEIGHTS) and not weights:
-        return "weights: --weights sends them"
-    return _not_written(path, name, wrote) or _text(name, shared)
-
-
-def _not_written(path: Path, name: str, wrote: Mapping[str, str]) -> str:
-    """Why a file is none that `card` wrote; of weights or a licence a name alone says too little."""
-    if name not in wrote or not matches(name, (*TEXTS, *RESULTS, *WHOLE, *SAMPLES, *WEIGHTS)):
+        return "weights: sent only with --weights"
+    if name not in recorded or not matches(name, (*TEXTS, *RESULTS, *UNCHANGED, *SAMPLES, *WEIGHTS)):
         return "not a file of the card"
-    if matches(name, (*WHOLE, *SAMPLES, *WEIGHTS)) and sha256(path) != wrote[name]:
-        return CHANGED
+    if matches(name, (*UNCHANGED, *SAMPLES, *WEIGHTS)) and sha256_file(path) != recorded[name]:
+        return "changed since the card was made"
+    if matches(name, SAMPLES) and not text_allowed:
+        return "text of datasets that may not be shared"
     return ""
 
 
-def _text(name: str, shared: bool) -> str:
-    return "text of datasets that may not be shared" if matches(name, SAMPLES) and not shared else ""
-
-
 def _text_may_be_shared(folder: Path) -> bool:
-    """Whether every task of the study allows that its text is shared."""
-    tasks = _mapping(folder / "results" / "summary.json", "tasks")
-    if read(folder / PARENTS).get("text_may_be_shared", True) is not True:
-        return False  # what the study's tasks.json said
+    """Return whether every task of the study allows sharing its text."""
+    if _models_file(folder).get("text_may_be_shared", True) is not True:  # from the study's tasks.json
+        return False
+    tasks = _objects(folder / "results" / "summary.json", "tasks")
     return bool(tasks) and all(task.get("text_may_be_shared") is True for task in tasks.values())
 
 
-def _mapping(path: Path, key: str) -> Mapping[str, Mapping[str, Any]]:
-    """A mapping of mappings in a JSON file of the card."""
-    found = read(path).get(key, {})
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-        raise DataError(f"{path}: {key} are not what a study writes; make the card again")
-    return found
+def _objects(path: Path, key: str) -> dict[str, JsonObject]:
+    """Return an object of objects from a JSON file of the card."""
+    content = read_object(path).get(key, {})
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: {key} is not an object. Make the card again.")
+    parts = {name: part for name, part in content.items() if isinstance(part, dict)}
+    if len(parts) != len(content):
+        raise DataError(f"{path}: {key} holds something else than objects. Make the card again.")
+    return parts
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file of the card."""
+def read_object(path: Path) -> JsonObject:
+    """Read a JSON object of the card. Raises DataError for links, damaged JSON and other kinds of content."""
     if path.is_symlink() or path.parent.is_symlink():
-        raise DataError(f"{path}: is behind a link, and links are not followed; make the card again")
+        raise DataError(f"{path}: is behind a symbolic link, which is not followed. Make the card again.")
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("is no file")  # a pipe would be waited for, forever
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(f"{path}: cannot be read ({fault}); make the card again") from fault
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not a card's file; make the card again")
-    return found
+        content: Json = parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Make the card again.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a JSON object. Make the card again.")
+    return content
 
 
-def stored_parents(folder: Path) -> list[Parent]:
-    """The parents as the card was made with."""
+def _models_file(folder: Path) -> JsonObject:
+    """Read the source models' file; an older card has it under its old name."""
+    new, old = folder / MODELS, folder / MODELS_BEFORE
+    return read_object(old if not new.exists() and old.exists() else new)
+
+
+def stored_source_models(folder: Path) -> list[SourceModel]:
+    """Return the source models as the card was made with. Raises DataError if they are damaged."""
+    path = folder / MODELS
+    content = _models_file(folder)
+    entries = content.get("models", content.get("parents"))
     try:
-        found = [Parent(**parent) for parent in read(folder / PARENTS)["parents"]]
-    except (KeyError, TypeError) as fault:
-        raise DataError(f"{folder / PARENTS}: not a list of parents; make the card again") from fault
-    if not all(map(_is_parent, found)):
-        raise DataError(f"{folder / PARENTS}: not parents as a card has them; make the card again")
-    if not found:
-        raise DataError(f"{folder / PARENTS}: no parents, so licences are unknown; make the card again")
-    require_names(folder / PARENTS, (text for parent in found for text in strings(parent.as_json())))
-    return found
+        models = [SourceModel.from_json(entry) for entry in entries] if isinstance(entries, list) else []
+    except TypeError as error:
+        raise DataError(f"{path}: not a list of models ({error}). Make the card again.") from error
+    if not models:
+        raise DataError(f"{path}: lists no models, so licenses are unknown. Make the card again.")
+    require_names(path, (text for model in models for text in strings(model.as_json())))
+    return models
 
 
-def _is_parent(parent: Parent) -> bool:
-    texts = [parent.name, parent.reference, parent.fingerprint, parent.hub_id or ""]
-    claims = parent.claims.values() if isinstance(parent.claims, dict) else [None]
-    return all(isinstance(text, str) for text in (*texts, *claims))
-
-
-def told_paths(folder: Path) -> str:
-    """One line on what of this machine the card tells, if anything."""
-    found = local_paths(folder)
-    if not found:
+def local_paths_note(folder: Path) -> str:
+    """Return one line on local paths that the card would publish, or empty text if there are none."""
+    paths = local_paths(folder)
+    if not paths:
         return ""
-    paths = "1 local path" if len(found) == 1 else f"{len(found)} local paths"
-    return f"The files hold {paths} (references of models, as {found[0]}), which whoever gets them can read."
+    count = "1 local path" if len(paths) == 1 else f"{len(paths)} local paths"
+    return f"The files contain {count} (references of models, for example {paths[0]}), which will be public."
 
 
 def local_paths(folder: Path) -> list[str]:
-    """References of models that are paths on somebody's machine, in the results and so in the card."""
-    known = [*_mapping(folder / "results" / "summary.json", "models").values()]
-    found = [*(model.get("reference") for model in known), *(p.reference for p in stored_parents(folder))]
-    return sorted({x for x in found if isinstance(x, str) and not is_hub_id(x)})
+    """Return references of models in the card's files that are paths on this machine."""
+    in_summary = _objects(folder / "results" / "summary.json", "models").values()
+    references = [model.get("reference") for model in in_summary]
+    references += [model.reference for model in stored_source_models(folder)]
+    return sorted({ref for ref in references if isinstance(ref, str) and not is_hub_id(ref)})

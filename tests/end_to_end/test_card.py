@@ -30,7 +30,7 @@ HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = finished_study(tmp_path_factory.mktemp("study"))
     for path in found.parent.glob("lab/*/LICENSE"):
-        path.unlink()  # no part of a fingerprint: a parent without its licence's text is the harder case
+        path.unlink()  # not part of a fingerprint; a model without the text of its license is the harder case
     return found
 
 
@@ -71,10 +71,10 @@ def test_the_front_matter_is_what_the_hub_reads(out: Path, tmp_path: Path) -> No
     assert ModelCard.load(tmp_path / "card" / "README.md").data.eval_results == results
 
 
-def test_local_parents_are_no_base_model(out: Path, tmp_path: Path) -> None:
+def test_local_models_are_not_listed_as_base_model(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR)
     assert "base_model" not in metadata_load(tmp_path / "card" / "README.md")
-    assert "No parent is on the Hub, so there is no `base_model`" in body(tmp_path / "card")
+    assert "No source model is on the Hub, so there is no `base_model`" in body(tmp_path / "card")
     make(out, tmp_path / "other", PAIR, {"base": "a/b"})
     assert "takes no folders" in body(tmp_path / "other")
 
@@ -138,7 +138,7 @@ def test_results_are_the_studys_own_bytes_and_hold_no_text(out: Path, tmp_path: 
         "summary.json",
         "scores.json",
         "key.json",
-        "parents.json",
+        "models.json",
         "files.json",
     }
     assert (results / "summary.json").read_bytes() == (out / "summary.json").read_bytes()
@@ -221,17 +221,17 @@ def test_nothing_is_clear_on_the_items_that_chose(
     ("base", "finance", "license_of_merge", "said"),
     [
         ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),
-        ("apache-2.0", "mit", "other", ["MIT licence's text", "[MIT License](https://opensource.org/license/mit)"]),
+        ("apache-2.0", "mit", "other", ["text of the MIT license", "[MIT License](https://opensource.org/license/mit)"]),
         ("llama3", "apache-2.0", "other", ["**Built with Meta Llama 3**", 'begin with "Llama 3"', "copy of the Llama 3 Community License", "# Llama-3-stage"]),
         ("llama2", "llama2", "other", ["Llama 2 Community License along", "notice"]),
         ("apache-2.0", "cc-by-nc-4.0", "other", ["No commercial use", "Name the authors of finance: those of `", "https://creativecommons.org/licenses/by-nc/4.0/"]),
         ("gemma", "gemma", "other", ["Gemma Terms of Use"]),
         ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
-        ("apache-2.0", "my-own", "other", ["**Sharing is refused, with weights or without,**", "which we do not know"]),
+        ("apache-2.0", "my-own", "other", ["**Sharing is refused, with weights or without,**", "which is not in our list"]),
         ("apache-2.0", "cc-by-nd-4.0", "other", ["refused", "forbids it"]),
     ],
 )  # fmt: skip
-def test_parents_licences_bring_their_duties(
+def test_the_card_lists_the_duties_of_every_license(
     out: Path, tmp_path: Path, base: str, finance: str, license_of_merge: str, said: list[str]
 ) -> None:
     folder = licensed(out, tmp_path / "out", base, finance=finance)
@@ -242,13 +242,13 @@ def test_parents_licences_bring_their_duties(
     assert notice.exists() == (base in ("llama3", "llama2", "gemma"))
 
 
-def test_licence_texts_beside_a_parent_come_along(out: Path, tmp_path: Path) -> None:
+def test_license_texts_beside_a_model_are_copied(out: Path, tmp_path: Path) -> None:
     base = shutil.copytree(out.parent / "lab" / "base", tmp_path / "base")
     (base / "LICENSE").write_text("the text")
     moved = elsewhere(out, tmp_path / "out", str(out.parent / "lab" / "base"), str(base))
     make(moved, tmp_path / "card", PAIR)
-    assert (tmp_path / "card" / "licences" / "base" / "LICENSE").read_text() == "the text"
-    assert "`licences/base/LICENSE`" in body(tmp_path / "card")
+    assert (tmp_path / "card" / "licenses" / "base" / "LICENSE").read_text() == "the text"
+    assert "`licenses/base/LICENSE`" in body(tmp_path / "card")
     assert "Left to whoever" not in body(tmp_path / "card")  # one text of Apache's serves all three
     make(licensed(moved, tmp_path / "more", None, math="mit"), tmp_path / "other", PAIR)
     assert "put the text of MIT License (math) here" in body(tmp_path / "other")
@@ -257,7 +257,7 @@ def test_licence_texts_beside_a_parent_come_along(out: Path, tmp_path: Path) -> 
 def test_claims_that_differ_are_all_kept(out: Path, tmp_path: Path) -> None:
     """study.yml says llama3, the lab's own card apache-2.0."""
     make(licensed(out, tmp_path / "out", "llama3"), tmp_path / "card", PAIR)
-    assert "Not everyone names the same licence for base" in body(tmp_path / "card")
+    assert "Not everyone names the same license for base" in body(tmp_path / "card")
 
 
 def test_figures_are_of_these_results_and_not_what_lies_in_out(out: Path, tmp_path: Path) -> None:
@@ -294,9 +294,7 @@ def test_without_matplotlib_the_card_says_so(
     )
 
 
-def test_a_licence_that_a_person_put_there_stays_when_the_card_is_made_again(
-    out: Path, tmp_path: Path
-) -> None:
+def test_a_license_that_a_person_added_stays_when_the_card_is_made_again(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR, weights=True)
     (tmp_path / "card" / "LICENSE").write_text("mine")
     make(out, tmp_path / "card", "stage1-math-ta-lambda0.4")
@@ -307,13 +305,13 @@ def test_a_licence_that_a_person_put_there_stays_when_the_card_is_made_again(
 def test_what_a_person_added_stays_when_the_card_is_made_again(out: Path, tmp_path: Path) -> None:
     card = tmp_path / "card"
     make(licensed(out, tmp_path / "out", "llama3"), card, PAIR)
-    mine = ("figures/mine.png", "licences/me/terms.txt", "LICENSE")
+    mine = ("figures/mine.png", "licenses/me/terms.txt", "LICENSE")
     for name in mine:
         (card / name).parent.mkdir(parents=True, exist_ok=True)
         (card / name).write_text("mine")
     make(out, card, PAIR)
     assert all((card / name).read_text() == "mine" for name in mine)
-    assert not (card / "NOTICE").exists()  # ours, and no licence wants it any more
+    assert not (card / "NOTICE").exists()  # written by `card`, and no longer required
     (card / "NOTICE").write_text("mine")
     make(out, card, PAIR)
     assert (card / "NOTICE").read_text() == "mine"
@@ -419,9 +417,9 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
         (lambda: make(out, card, "stage9"), "no point 'stage9'"),
         (lambda: make(out, card, PAIR.replace("ties", "tie")), f"did you mean '{PAIR}'"),
         (lambda: make(tmp_path, card), "no finished study here"),
-        (lambda: make(out, tmp_path / "full"), "is there, and is no card"),
+        (lambda: make(out, tmp_path / "full"), "exists and is not a card"),
         (lambda: make(out, out), "the study's own folder"),
-        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "no parent of .* did you mean 'base'"),
+        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* did you mean 'base'"),
         (lambda: make(spoilt, card, PAIR, samples=True), "do not allow that their text is shared"),
         (lambda: make(edited, card, PAIR, weights=True), "is not the model that the study measured"),
     ]:
@@ -441,12 +439,12 @@ def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> Non
     done = mkf("card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{PAIR}: card/README.md" in done.stdout and "Not to be shared as it is" in done.stderr
-    assert "The files hold 3 local paths (references of models, as " in done.stderr
+    assert "The files contain 3 local paths (references of models, for example " in done.stderr
     assert yaml.safe_load((tmp_path / "card" / "README.md").read_text().split("---\n")[1])["base_model"] == [
         "me/finance"
     ]
     wrong = mkf("card", folder, "-o", "card", "--hub-id", "finance", cwd=tmp_path)
-    assert wrong.returncode == 1 and "give NAME=OWNER/MODEL" in wrong.stderr
+    assert wrong.returncode == 1 and "Use NAME=OWNER/MODEL" in wrong.stderr
 
 
 def first(content: dict) -> dict:
@@ -457,15 +455,15 @@ TRAPS = {
     "no ship": ("summary.json", lambda c: c.pop("ship"), "no ship"),
     "ship null": ("summary.json", lambda c: c.update(ship=None), "no ship"),
     "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "scores of the base"),
-    "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "no finite number"),
+    "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "is not a finite number"),
     "no points": ("index.json", lambda c: c.pop("points"), "no points"),
     "points of another kind": ("index.json", lambda c: c.update(points={}), "no points"),
     "no base": ("index.json", lambda c: c["models"].pop("base"), "no base"),
     "no recipe": ("index.json", lambda c: first(c).pop("recipe"), "no recipe"),
-    "a folder elsewhere": ("index.json", lambda c: first(c).update(folder="../../secret"), "no folder under points/"),
-    "a model elsewhere": ("index.json", lambda c: c["models"]["base"].update(folder=".."), "no folder under points/"),
-    "a name of two lines": ("index.json", lambda c: first(c).update(name="a\n# b"), "no folder|no name"),
-    "markup in a reference": ("index.json", lambda c: c["models"]["base"].update(reference="<img>"), "no name"),
+    "a folder elsewhere": ("index.json", lambda c: first(c).update(folder="../../secret"), "is not a folder under points/"),
+    "a model elsewhere": ("index.json", lambda c: c["models"]["base"].update(folder=".."), "is not a folder under points/"),
+    "a name of two lines": ("index.json", lambda c: first(c).update(name="a\n# b"), "is not a folder|is not a valid name"),
+    "markup in a reference": ("index.json", lambda c: c["models"]["base"].update(reference="<img>"), "is not a valid name"),
 }  # fmt: skip
 
 
@@ -586,7 +584,7 @@ def test_links_and_pipes_are_one_line(out: Path, tmp_path: Path, name: str) -> N
             make(folder, tmp_path / "card", PAIR)
 
 
-def test_the_base_stands_beside_where_it_is_no_parent(out: Path, tmp_path: Path) -> None:
+def test_the_base_has_columns_of_its_own_where_it_is_not_a_constituent(out: Path, tmp_path: Path) -> None:
     """What is better than both experts may have less than the base had."""
     make(out, tmp_path / "card", PAIR)
     row = json.loads((out / "summary.json").read_text())["models"]["base"]["scores"]
@@ -595,7 +593,9 @@ def test_the_base_stands_beside_where_it_is_no_parent(out: Path, tmp_path: Path)
         assert line.split("|")[-3].strip() == f"{100 * row[f'finance_bench_{task}']:.1f}"
     (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| retention (1)")]
     assert line.split("|")[-3].strip() == f"{100 * row['finance_bench_retention_arc']:.1f}"
-    assert "over base" in body(tmp_path / "card") and "The base is no parent here" in body(tmp_path / "card")
+    assert "over base" in body(tmp_path / "card") and "The base is not a constituent here" in body(
+        tmp_path / "card"
+    )
     make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
     assert "over base" not in body(tmp_path / "one")
 

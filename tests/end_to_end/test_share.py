@@ -15,10 +15,10 @@ from mergekit_finance.share.card import make
 PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
 CARD = {
     "README.md", "mergekit_config.yml", "study.yml", "results/summary.json", "results/scores.json",
-    "results/key.json", "results/parents.json", "results/files.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
+    "results/key.json", "results/models.json", "results/files.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
 }  # fmt: skip
 PRIVATE = (
-    "licences/base/.env", "licences/x/id_rsa", "figures/customers.png", "figures/.secret.png",
+    "licenses/base/.env", "licenses/x/id_rsa", "figures/customers.png", "figures/.secret.png",
     "LICENSE-SERVER-PRIVATE-KEY.pem", "model-private.safetensors", "tokenizer.secret.json",
 )  # fmt: skip
 WEIGHTS = {
@@ -34,7 +34,7 @@ WEIGHTS = {
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = finished_study(tmp_path_factory.mktemp("study"))
     for path in found.parent.glob("lab/*/LICENSE"):
-        path.unlink()  # no part of a fingerprint: a parent without its licence's text is the harder case
+        path.unlink()  # not part of a fingerprint; a model without the text of its license is the harder case
     return found
 
 
@@ -95,7 +95,7 @@ def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server
 def test_weights_under_apache_want_its_text_and_scores_only_say_so(
     share, card: Path, server: HubServer
 ) -> None:
-    wanted = "the text of Apache License 2.0 (base, finance, math) must go along with weights"
+    wanted = "the text of Apache License 2.0 (base, finance, math) must accompany the weights"
     refused(share(card, "--weights"), server.hub, wanted, "DIR/LICENSE")
     assert not server.hub.asked
     done = share(card)
@@ -122,18 +122,18 @@ def test_shards_of_another_model_stay(share, card: Path, server: HubServer) -> N
     assert set(server.hub.committed) == CARD | WEIGHTS | {"LICENSE"}
 
 
-@pytest.mark.parametrize("name", ["summary.json", "parents.json", "files.json"])
+@pytest.mark.parametrize("name", ["summary.json", "models.json", "files.json"])
 def test_pipes_and_links_of_a_card_are_one_line(
     share, card: Path, server: HubServer, tmp_path: Path, name: str
 ) -> None:
     moved = shutil.move(card / "results", tmp_path / "results")
     (card / "results").symlink_to(moved)
-    refused(share(card), server.hub, "links are not followed")
+    refused(share(card), server.hub, "symbolic link, which is not followed")
     (card / "results").unlink()
     shutil.copytree(moved, card / "results")
     (card / "results" / name).unlink()
     os.mkfifo(card / "results" / name)
-    refused(share(card), server.hub, "no card here" if name == "files.json" else "is no file")
+    refused(share(card), server.hub, "no card here" if name == "files.json" else "not a regular file")
 
 
 def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: HubServer) -> None:
@@ -142,7 +142,7 @@ def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: H
     assert done.returncode == 0, done.stderr
     sent, left = done.stdout.split("Left out:")
     listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in sent.splitlines()[1:-1]}
-    assert "The files hold 3 local paths (references of models, as " in left
+    assert "The files contain 3 local paths (references of models, for example " in left
     assert listed == {name: (card / name).stat().st_size for name in CARD}
     assert all(name in left for name in (*WEIGHTS, ".env")) and "nothing was sent" in left
     assert not server.hub.asked
@@ -178,7 +178,7 @@ def test_samples_that_card_did_not_write_stay(share, card: Path, server: HubServ
     assert share(card).returncode == 0 and set(server.hub.committed) == CARD
 
 
-def test_a_restrictive_licence_in_a_list_stops_it(
+def test_a_restrictive_license_in_a_list_stops_sharing(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
     lab = shutil.copytree(out.parent / "lab", tmp_path / "lab")
@@ -189,7 +189,7 @@ def test_a_restrictive_licence_in_a_list_stops_it(
         content.update(json.loads(json.dumps(content).replace(old, new)))
 
     make(changed(out, tmp_path / "out", "index.json", moved), tmp_path / "card", PAIR)
-    refused(share(tmp_path / "card"), server.hub, "cc-by-nd-4.0, the licence of finance")
+    refused(share(tmp_path / "card"), server.hub, "cc-by-nd-4.0, the license of finance")
 
 
 def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Path, server: HubServer) -> None:
@@ -199,29 +199,31 @@ def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Pat
     assert len(samples) == 4 and set(server.hub.committed) == CARD | samples
 
 
-def test_a_licence_that_forbids_or_is_unknown_stops_it(
+def test_a_license_that_forbids_it_or_is_unknown_stops_sharing(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
     for i, (licence, said) in enumerate(
-        {"my-own": "which we do not know", "cc-by-nd-4.0": "forbids it"}.items()
+        {"my-own": "which is not in our list", "cc-by-nd-4.0": "forbids it"}.items()
     ):
         card = tmp_path / f"card{i}"
         make(licensed(out, tmp_path / f"out{i}", licence), card, PAIR)
-        refused(share(card), server.hub, "not shared", said, "--i-have-checked-the-licences")
+        refused(share(card), server.hub, "not shared", said, "--i-have-checked-the-licenses")
         refused(share(card, "--dry-run"), server.hub, said)
         assert not server.hub.asked
-    assert share(card, "--i-have-checked-the-licences").returncode == 0
-    assert set(server.hub.committed) == CARD
+    for spelling in ("--i-have-checked-the-licenses", "--i-have-checked-the-licences"):
+        server.hub.committed.clear()
+        assert share(card, spelling).returncode == 0
+        assert set(server.hub.committed) == CARD
 
 
-def test_weights_of_llama_3_want_its_name_and_its_licence(
+def test_weights_of_llama_3_require_its_name_and_license_text(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
     card = tmp_path / "card"
     make(licensed(out, tmp_path / "out", "llama3"), card, PAIR, weights=True)
-    refused(share(card, "--weights"), server.hub, "begins with Llama-3", "must go along", "LICENSE")
-    refused(share(card, "--weights", repo="me/Llama-3-merge"), server.hub, "must go along")
-    (card / "LICENSE").write_text("the text of the licence")
+    refused(share(card, "--weights"), server.hub, "begins with Llama-3", "must accompany", "LICENSE")
+    refused(share(card, "--weights", repo="me/Llama-3-merge"), server.hub, "must accompany")
+    (card / "LICENSE").write_text("the text of the license")
     assert share(card, "--weights", repo="me/Llama-3-merge").returncode == 0
     assert set(server.hub.committed) == CARD | WEIGHTS | {"NOTICE", "LICENSE"}
 
@@ -235,10 +237,10 @@ def test_refusals_of_the_hub_are_one_line_each(share, card: Path, server: HubSer
     )
     assert not server.hub.asked
     refused(share(card, HF_TOKEN="hf_wrong"), server.hub, "does not accept your token")
-    refused(share(card, repo="other/merge"), server.hub, "other/merge is not yours to write to (403)")
+    refused(share(card, repo="other/merge"), server.hub, "other/merge: you may not write there (403)")
     server.hub.repos["other/merge"] = {}  # there, and readable
     server.hub.fails["/preupload/"] = 403
-    refused(share(card, repo="other/merge"), server.hub, "other/merge is not yours to write to (403)")
+    refused(share(card, repo="other/merge"), server.hub, "other/merge: you may not write there (403)")
     refused(share(card, HF_HUB_OFFLINE="1"), server.hub, "switched off")
     server.hub.fails = {"/commit/": 500}
     refused(share(card), server.hub, "answered 500")
@@ -253,18 +255,18 @@ def test_a_card_that_the_hub_refuses_is_one_line(share, card: Path, server: HubS
     readme.write_text(
         readme.read_text().replace("base_model_relation", "base_model: [./lab]\nbase_model_relation")
     )
-    refused(share(card), server.hub, "does not take this card", "./lab")
+    refused(share(card), server.hub, "does not accept this card", "./lab")
 
 
 def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer, tmp_path: Path) -> None:
-    refused(share(card, repo="merge"), server.hub, "give owner/name")
+    refused(share(card, repo="merge"), server.hub, "Use owner/name")
     for repo in ("a/b..c", "a/b--c", "a/b.git", "a/" + "b" * 200):
-        refused(share(card, "--dry-run", repo=repo), server.hub, "the Hub takes no such name")
+        refused(share(card, "--dry-run", repo=repo), server.hub, "the Hub does not accept this name")
     refused(share(tmp_path), server.hub, "no card here")
     (card / "model.safetensors").unlink()
     refused(share(card, "--weights"), server.hub, "--weights: model.safetensors is gone")
-    (card / "results" / "parents.json").write_text("[]")
-    refused(share(card), server.hub, "make the card again")
+    (card / "results" / "models.json").write_text("[]")
+    refused(share(card), server.hub, "Make the card again")
     assert not server.hub.asked and "HF_HUB_OFFLINE" in os.environ
 
 

@@ -1,0 +1,229 @@
+"""The models that a point merges: where they are, which bytes were measured, who names which license.
+
+The source models of a point are the base and its experts. The base is part of every merge, so its license
+counts even where it is not a constituent that Gain and OG compare with.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mergekit_finance.errors import ModelError, did_you_mean
+from mergekit_finance.files import Json, JsonObject, one_line
+from mergekit_finance.plugins.manager import families
+from mergekit_finance.share.licenses import UNKNOWN, License, conflict, find_license
+from mergekit_finance.study.results import Loaded
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+# Names of files with license texts; LICENSE-SERVER-KEY.pem is not one.
+LICENSE_FILE = re.compile(
+    r"(LICEN[SC]E|COPYING|NOTICE|USE_POLICY)([-_](APACHE|BSD|MIT|LLAMA|CODE|MODEL|DATA))?(\.(txt|md|rst))?",
+    re.I,
+)
+# The same in a card's folder; older cards spelled the folder `licences`.
+LICENSE_FILE_IN_CARD = re.compile(r"(licen[sc]es/([^/]+)/)?(LICEN[SC]E|COPYING)[^/]*", re.I)
+FRONT_MATTER_WITH_LICENSE = re.compile(rb"(\xef\xbb\xbf)?\s*---\s.*?^\s*[\"']?license", re.S | re.M)
+LARGEST_TEXT = 1_000_000  # bytes of a license text
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model whose weights go into a merge.
+
+    Attributes:
+        name: `base`, or the expert's name in the study.
+        reference: the path or Hub identifier that the study was given.
+        fingerprint: the hash of the files that were measured.
+        hub_id: the model on the Hub, if it is there.
+        claims: who names a license -> the license as named there.
+    """
+
+    name: str
+    reference: str
+    fingerprint: str
+    hub_id: str | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def licenses(self) -> list[License]:
+        """All licenses that are claimed. Where they differ, the duties of all of them apply."""
+        by_id = {one.id: one for one in map(find_license, self.claims.values())}
+        return list(by_id.values()) or [find_license(None)]
+
+    @property
+    def shown(self) -> str:
+        """The Hub identifier, or the reference if the model is not on the Hub."""
+        return self.hub_id or self.reference
+
+    def as_json(self) -> JsonObject:
+        return {**vars(self), "claims": dict(self.claims)}
+
+    @classmethod
+    def from_json(cls, content: Json) -> "SourceModel":
+        """Build one from `as_json`. Raises TypeError if a field is missing, unknown or not text."""
+        if not isinstance(content, dict):
+            raise TypeError("not an object")
+        model = cls(**content)
+        texts = [model.name, model.reference, model.fingerprint, model.hub_id or ""]
+        claims = model.claims.values() if isinstance(model.claims, dict) else [None]
+        if not all(isinstance(text, str) for text in (*texts, *claims)):
+            raise TypeError("a field is not text")
+        return model
+
+
+def source_models(loaded: Loaded, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:
+    """Return the base and the experts of a point.
+
+    Args:
+        hub_ids: Hub identifiers for models that are local folders, by name in the study.
+
+    Raises:
+        ModelError: `hub_ids` names a model that is not part of the point.
+    """
+    names = loaded.raw(point)
+    for name in hub_ids:
+        if name not in names:
+            raise ModelError(f"--hub-id: {name!r} is not merged in {point}. {did_you_mean(name, names)}")
+    return [_source_model(loaded, name, hub_ids.get(name)) for name in names]
+
+
+def _source_model(loaded: Loaded, name: str, hub_id: str | None) -> SourceModel:
+    model, study = loaded.models[name], loaded.study
+    reference = str(model["reference"])
+    in_study = study.base_licence if name == "base" else study.experts[name].licence
+    hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
+    claims = {"study.yml": in_study}
+    for number, license_name in enumerate(_licenses_on_card(reference), 1):
+        claims[f"its card ({number})" if number > 1 else "its card"] = license_name
+    claims["our list"] = _license_in_families(hub_id)
+    named = {source: one_line(license_name) for source, license_name in claims.items() if license_name}
+    return SourceModel(name, reference, str(model["fingerprint"]), hub_id, named)
+
+
+def is_hub_id(reference: str) -> bool:
+    """Return whether a reference has the form owner/name; local models are ./folder or an absolute path."""
+    return bool(HUB_ID.fullmatch(reference))
+
+
+def local_folder(reference: str) -> Path | None:
+    """Return the folder of a model if it is on this machine, else None. Nothing is downloaded."""
+    if not is_hub_id(reference):
+        folder = Path(reference.split("@")[0]).expanduser()
+        return folder if folder.is_dir() else None
+    # Imported here: `share --help` and reading a card need no Hub client.
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = reference.partition("@")
+    config = try_to_load_from_cache(name, "config.json", revision=revision or None)
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _licenses_on_card(reference: str) -> list[str]:
+    """Return the licenses in the front matter of the model's README.md; `unknown` if it is unreadable."""
+    folder = local_folder(reference)
+    if folder is None or not (folder / "README.md").is_file():
+        return []
+    front_matter = _front_matter(folder / "README.md")
+    if front_matter is None:
+        return [UNKNOWN]
+    value = front_matter.get("license")
+    entries = value if isinstance(value, list) else [value]
+    return [_license_name(entry, front_matter) for entry in entries if entry not in (None, "")]
+
+
+def _front_matter(path: Path) -> Mapping[str, Json] | None:
+    """Return a model card's front matter: empty if it has none, None if it cannot be parsed."""
+    from huggingface_hub import metadata_load  # see the note in local_folder
+
+    try:
+        text = path.read_bytes()
+        content = metadata_load(path)
+    except Exception:  # third-party front matter can fail to parse in any way
+        return None
+    if content is None and FRONT_MATTER_WITH_LICENSE.match(text):
+        return None
+    return content or {}
+
+
+def _license_name(entry: Json, front_matter: Mapping[str, Json]) -> str:
+    """Return one license of a model card; `other` stands for the card's `license_name`."""
+    name = front_matter.get("license_name", entry) if entry == "other" else entry
+    return name if isinstance(name, str) and name.strip() else UNKNOWN
+
+
+def _license_in_families(hub_id: str | None) -> str | None:
+    """Return the license that a family of experts (ours or a plugin's) records for a model on the Hub."""
+    for family in families():
+        recorded = [(family.base, family.license), *((e.model, e.license) for e in family.experts.values())]
+        for model, license_name in recorded:
+            if hub_id and model == hub_id and license_name != UNKNOWN:
+                return license_name
+    return None
+
+
+def license_files(model: SourceModel) -> list[Path]:
+    """Return the license texts beside a model's weights, without links that leave the model's folder."""
+    folder = local_folder(model.reference)
+    if folder is None:
+        return []
+    bounds = _bounds(folder)
+    named = [path for path in folder.iterdir() if LICENSE_FILE.fullmatch(path.name)]
+    return sorted(p for p in named if p.resolve().is_relative_to(bounds) and _is_small(p))
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < LARGEST_TEXT
+
+
+def _bounds(folder: Path) -> Path:
+    """Return the folder that a model's links may point into.
+
+    It is the model's own folder, or in the Hub's cache, where snapshots link to blobs, the repository's.
+    """
+    folder = folder.resolve()
+    repository = folder.parent.parent
+    cached = folder.parent.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached and (repository / "blobs").is_dir() else folder
+
+
+def obstacles(models: Sequence[SourceModel]) -> list[str]:
+    """Return why a merge of these models must not be shared without a person's check, one line each."""
+    lines = []
+    for model in models:
+        for one in model.licenses:
+            if one.kind == "unknown":
+                which = "unknown" if one.id == UNKNOWN else f"{one.id!r}, which is not in our list"
+                lines.append(f"the license of {model.name} ({model.reference}) is {which}")
+            elif not one.shareable:
+                lines.append(f"{one.id}, the license of {model.name} ({model.reference}), forbids it")
+    clash = conflict(one for model in models for one in model.licenses)
+    return [*lines, clash] if clash else lines
+
+
+def missing_texts(models: Sequence[SourceModel], files_in_card: Iterable[str]) -> list[str]:
+    """Return the license texts that must accompany weights and are missing: `MIT License (finance, math)`.
+
+    Args:
+        files_in_card: names of the card's files. A LICENSE at the top may hold the texts of all models.
+    """
+    models_with_text = {match[2] for name in files_in_card if (match := LICENSE_FILE_IN_CARD.fullmatch(name))}
+    if None in models_with_text:
+        return []
+    missing = []
+    for one in (x for x in required_licenses(models) if x.text_copies):
+        under_it = [model.name for model in models if one.id in {x.id for x in model.licenses}]
+        without = [name for name in under_it if name not in models_with_text]
+        if without and (one.text_copies == "each" or without == under_it):
+            missing.append(f"{one.title} ({', '.join(without)})")
+    return missing
+
+
+def required_licenses(models: Sequence[SourceModel]) -> list[License]:
+    """Return the distinct licenses of all models."""
+    return list({one.id: one for model in models for one in model.licenses}.values())
+
+
+def required_prefix(models: Sequence[SourceModel]) -> str:
+    """Return what the name of a shared merge must begin with: `Llama-3`, `Llama` or nothing."""
+    return max((one.name_prefix for one in required_licenses(models)), key=len, default="")

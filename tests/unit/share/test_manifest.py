@@ -1,0 +1,143 @@
+"""Which files of a card's folder are sent, and what happens if its files are damaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mergekit_finance.errors import DataError
+from mergekit_finance.files import sha256_file
+from mergekit_finance.share import hub, manifest
+from mergekit_finance.share.source_models import missing_texts
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("README.md", ""), ("LICENSE.txt", ""), ("NOTICE", ""), ("licenses/base/LICENSE", ""), ("figures/a.png", ""),
+        ("model-00001-of-00002.safetensors", ""), ("tokenizer_config.json", ""), (".README.md", "hidden"),
+        ("licenses/.git/LICENSE", "hidden"), ("README.md.bak", "not a"), ("sub/README.md", "not a"),
+        ("figures/deep/a.png", "not a"), ("results/other.json", "not a"), ("licenses/base/deep/LICENSE", "not a"),
+        ("report.html", "not a"), ("LICENSE-KEY.pem", "not a"), ("model-private.safetensors", "not a"),
+    ],
+)  # fmt: skip
+def test_which_files_are_sent_although_the_manifest_lists_all(tmp_path: Path, name: str, reason: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    found = manifest.reason_to_leave_out(path, name, True, True, {name: sha256_file(path)})
+    assert found.startswith(reason) if reason else found == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["figures/a.png", "licenses/base/LICENSE", "results/samples_a.jsonl", "model.safetensors", "config.json"],
+)
+def test_files_that_card_did_not_write_are_not_sent(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    assert manifest.reason_to_leave_out(path, name, True, True, {}) == "not a file of the card"
+    assert (
+        manifest.reason_to_leave_out(path, name, True, True, {name: "0"}) == "changed since the card was made"
+    )
+
+
+def card(folder: Path, **tasks: object) -> Path:
+    (folder / "results").mkdir(parents=True)
+    (folder / "README.md").write_text("x")
+    (folder / manifest.MODELS).write_text('{"models": []}')
+    summary = {"tasks": {name: {"text_may_be_shared": value} for name, value in tasks.items()}}
+    (folder / "results" / "summary.json").write_text(json.dumps(summary))
+    (folder / "results" / "samples_a.jsonl").write_text("text")
+    (folder / manifest.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    return folder
+
+
+def test_local_paths_are_reported_and_hub_ids_are_not(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    known = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
+    (folder / manifest.MODELS).write_text(json.dumps({"models": known}))
+    assert manifest.local_paths_note(folder) == ""
+    known.append({"name": "b", "reference": "/home/me/b", "fingerprint": "0"})
+    (folder / manifest.MODELS).write_text(json.dumps({"models": known}))
+    assert "1 local path " in manifest.local_paths_note(folder) and "/home/me/b" in manifest.local_paths_note(
+        folder
+    )
+
+
+DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("summary.json", '{"tasks": 5}'), ("summary.json", '{"tasks": [1]}'), ("summary.json", '{"tasks": {"a": 1}}'),
+        ("summary.json", DEEP), ("summary.json", '{"tasks": {"a": {"x": NaN}}}'), ("files.json", "{}"),
+        ("files.json", '{"files": {"a": 1}}'), ("models.json", DEEP),
+        ("models.json", '{"models": [{"name": "a", "reference": "b", "fingerprint": "0", "claims": {"x": 1}}]}'),
+        ("models.json", '{"models": [{"name": "a", "reference": "b", "fingerprint": "0", "claims": ["mit"]}]}'),
+        ("models.json", '{"models": [{"name": "a", "reference": 1, "fingerprint": "0"}]}'),
+    ],
+)  # fmt: skip
+def test_a_malformed_file_of_a_card_is_a_one_line_error(tmp_path: Path, name: str, text: str) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / "results" / name).write_text(text)
+    with pytest.raises(DataError, match="Make the card again") as caught:
+        hub.Share(folder, "me/x").send(dry_run=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "goes"),
+    [
+        ({"a": True}, True),
+        ({"a": True, "b": False}, False),
+        ({"a": "yes"}, False),
+        ({"a": None}, False),
+        ({}, False),
+    ],
+)
+def test_samples_are_sent_only_if_every_task_allows_it(
+    tmp_path: Path, tasks: dict[str, object], goes: bool
+) -> None:
+    found = manifest.plan(card(tmp_path / "card", **tasks), weights=True)
+    assert ("results/samples_a.jsonl" in found.send) is goes
+
+
+def test_malformed_source_models_are_a_one_line_error(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    for text in ("{", "[]", '{"models": 1}', '{"models": [{"x": 1}]}'):
+        (folder / manifest.MODELS).write_text(text)
+        with pytest.raises(DataError, match="Make the card again"):
+            manifest.stored_source_models(folder)
+
+
+@pytest.mark.parametrize("text", ['{"models": []}', "{}"])
+def test_a_card_without_source_models_is_refused(tmp_path: Path, text: str) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / manifest.MODELS).write_text(text)
+    with pytest.raises(DataError, match="Make the card again"):
+        hub.Share(folder, "me/x").send(dry_run=True)
+
+
+def test_samples_are_not_sent_if_tasks_json_forbade_it(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / manifest.MODELS).write_text('{"models": [], "text_may_be_shared": false}')
+    assert "results/samples_a.jsonl" in manifest.plan(folder, weights=True).left_out
+
+
+def test_an_older_card_can_still_be_shared(tmp_path: Path) -> None:
+    """Before, the models were in results/parents.json and license texts in licences/."""
+    folder = card(tmp_path / "card", a=True)
+    source_model = {"name": "a", "reference": "me/a", "fingerprint": "0", "claims": {"x": "mit"}}
+    (folder / manifest.MODELS).unlink()
+    (folder / "results" / "parents.json").write_text(json.dumps({"parents": [source_model]}))
+    (folder / "licences" / "a").mkdir(parents=True)
+    (folder / "licences" / "a" / "LICENSE").write_text("the text")
+    (folder / manifest.MANIFEST).unlink()
+    (folder / manifest.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    plan = manifest.plan(folder, weights=False)
+    assert {"results/parents.json", "licences/a/LICENSE"} <= set(plan.send)
+    assert [model.name for model in manifest.stored_source_models(folder)] == ["a"]
+    assert missing_texts(manifest.stored_source_models(folder), plan.send) == []
