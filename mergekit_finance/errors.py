@@ -1,35 +1,23 @@
-"""What a user did wrong, in one line.
+"""Exceptions for what a user did wrong, each with a message of one line.
 
-    MergekitFinanceError     every mistake that is the user's, not ours
+    MergekitFinanceError     base class: a mistake in the user's input, not a fault of ours
     ├── RecipeError          a recipe, its `finance:` block or a parameter
     ├── ModelError           a checkpoint: missing, broken, or not fit for its partners
     ├── DataError            a dataset, a mirror or a row of it
     ├── PluginError          a third party's plugin
     └── HostError            a version of mergekit, lm-eval or transformers that does not fit
 
-Each message says what, where, and what to do instead. Faults of our own are never one of these:
-they keep their traceback.
+A message says what is wrong, where, and what to do. They are plain exceptions, so that a library user can
+catch them like any other. Programs print them as `Error: ...` and exit with 1: our commands by cli/common.py,
+plain `mergekit-yaml` and `lm_eval` by hosts/programs.py. Faults of our own keep their traceback.
 """
 
 import difflib
 from collections.abc import Iterable
 
-import click
 
-
-class MergekitFinanceError(click.ClickException, SystemExit):
-    """A user's mistake.
-
-    It is a ClickException, so that our commands and `mergekit-yaml` (a click command) print one line
-    and exit with 1; and a SystemExit, so that `lm_eval`, which knows nothing of us, does the same.
-    It is still an Exception: library users catch it as any other.
-    """
-
-    exit_code = 1
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code = f"Error: {message}"  # what the interpreter prints when SystemExit reaches the top
+class MergekitFinanceError(Exception):
+    """A mistake in the user's input. `str(error)` is one line: what is wrong, where, what to do."""
 
 
 class RecipeError(MergekitFinanceError):

@@ -3,14 +3,15 @@
 Called by the start-up hook when a host module has been executed, and by `register()`.
 """
 
-import warnings
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mergekit_finance.plugins.manager import manager
+from mergekit_finance.hosts.mergekit import register_methods
+from mergekit_finance.hosts.programs import report_mistakes
+from mergekit_finance.plugins.manager import merge_methods, task_folders
 
 
 def register() -> None:
@@ -27,15 +28,8 @@ def register() -> None:
 
 def on_merge_methods(host: ModuleType) -> None:
     """Register every plugin's merge methods with mergekit's own registry."""
-    for method in manager().collect("finance_merge_methods"):
-        known = {m.spec.name: m for m in host.registered_methods()}
-        if known.get(method.spec.name) is method:
-            continue
-        if method.spec.name in known:
-            text = f"merge method {method.spec.name!r} exists already; the plugin's is left out"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
-            continue
-        host.register(method)
+    report_mistakes()
+    register_methods(merge_methods())
 
 
 def on_plan(host: ModuleType) -> None:
@@ -52,6 +46,7 @@ def on_task_manager(host: ModuleType) -> None:
     of the same name wins. A folder that is in the list already (an lm-eval that honours the
     `lm_eval.tasks` entry point, or `--include_path "$(mergekit-finance tasks --path)"`) is not added.
     """
+    report_mistakes()
     index = host.TaskIndex
     original = index.build
     if getattr(original, "adds_finance_tasks", False):
@@ -82,8 +77,3 @@ def _with_ours(paths: list[Path], ours: list[Path], builtin_tasks: Path) -> list
     missing = [folder for folder in ours if folder.resolve() not in present]
     position = 1 if paths and Path(paths[0]).resolve() == builtin_tasks else 0
     return paths[:position] + missing + paths[position:]
-
-
-def task_folders() -> list[Path]:
-    """Every plugin's task folders; ours first."""
-    return [Path(folder) for folder in manager().collect("finance_task_folders")]

@@ -55,7 +55,7 @@ def pull(datasets: tuple[str, ...], mirror: Path | None, source: str | None, rep
             if len(chosen) == 1:
                 raise
             failed.append(known.name)
-            click.echo(f"Failed: {fault.message}", err=True)
+            click.echo(f"Failed: {fault}", err=True)
     if failed:
         raise DataError(f"{len(failed)} of {len(chosen)} datasets could not be pulled: {', '.join(failed)}")
     if mirror:
@@ -217,7 +217,7 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
             try:
                 target.verify(name, bar.update)
             except DataError as fault:
-                faults.append(fault.message)
+                faults.append(str(fault))
     for fault in faults:
         click.echo(fault, err=True)
     if faults:

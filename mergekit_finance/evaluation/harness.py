@@ -182,7 +182,7 @@ def merge_code() -> str:
 
 def _code() -> str:
     """A hash of the task files and of the code that reads and scores rows."""
-    from mergekit_finance.registration import task_folders
+    from mergekit_finance.plugins.manager import task_folders
 
     package = Path(__file__).resolve().parents[1]
     return _hash_files(*task_folders(), package / "tasks", package / "data")

@@ -134,7 +134,7 @@ def check_mapping(merge: dict[str, Any], name: str) -> recipes.Recipe:
         try:
             return recipes.load(file)
         except MergekitFinanceError as fault:
-            raise RecipeError(fault.format_message().replace(str(file), name)) from fault
+            raise RecipeError(str(fault).replace(str(file), name)) from fault
 
 
 def _set(merge: dict[str, Any], place: str, value: Any, path: str) -> None:

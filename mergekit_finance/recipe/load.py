@@ -244,7 +244,7 @@ def _check_parameters(recipe: Recipe) -> None:
         try:
             check_recipe(config, method, MergeOptions())
         except RecipeError as fault:
-            raise RecipeError(f"{recipe.path}: {fault.message}") from fault
+            raise RecipeError(f"{recipe.path}: {fault}") from fault
 
 
 def _reference(value: Any) -> str:

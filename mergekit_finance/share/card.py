@@ -115,7 +115,7 @@ def _weights(chosen: Choice, folder: Path, trust_remote_code: bool) -> None:
     try:
         write_weights(recipe, folder, trust_remote_code)
     except MergekitFinanceError as fault:
-        told = fault.message.replace(str(recipe), f"the recipe of {chosen.point}")
+        told = str(fault).replace(str(recipe), f"the recipe of {chosen.point}")
         raise type(fault)(told.replace(str(folder), "the card's folder")) from fault
 
 

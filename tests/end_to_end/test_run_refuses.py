@@ -32,7 +32,7 @@ def refused(path, out, kind, message, *tasks):
     """The run ends with one line before anything is evaluated, and leaves nothing."""
     with pytest.raises(kind, match=message) as caught:
         run(path, out, *tasks)
-    assert "\n" not in caught.value.message
+    assert "\n" not in str(caught.value)
     assert not out.exists()
 
 

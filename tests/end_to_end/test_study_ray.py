@@ -103,7 +103,7 @@ worker = work.Worker(study, None, {})
 try:
     executors.run_on_ray(worker, [work.Job(reference="x")], lambda: None)
 except ModelError as fault:
-    print("refused:", fault.message)
+    print("refused:", fault)
 """
 
 

@@ -1,38 +1,49 @@
-"""One line, exit code 1, and still an ordinary exception for library users."""
+"""Errors are plain exceptions; programs turn them into one line and exit code 1."""
 
+import asyncio
 import subprocess
 import sys
 
-import click
 import pytest
-from click.testing import CliRunner
 
 from mergekit_finance import errors
 
+KINDS = [errors.RecipeError, errors.ModelError, errors.DataError, errors.PluginError, errors.HostError]
 
-def test_uncaught_it_ends_a_plain_program_with_one_line_and_code_1():
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_library_users_catch_it_as_any_exception(kind):
+    with pytest.raises(Exception, match="^text$") as caught:
+        raise kind("text")
+    assert isinstance(caught.value, errors.MergekitFinanceError)
+    assert not isinstance(caught.value, SystemExit)
+
+
+def test_raised_in_one_asyncio_task_it_leaves_the_loop_alive():
+    async def fails():
+        raise errors.DataError("x: missing")
+
+    async def works():
+        await asyncio.sleep(0.01)
+        return "done"
+
+    async def both():
+        return await asyncio.gather(fails(), works(), return_exceptions=True)
+
+    failed, worked = asyncio.run(both())
+    assert isinstance(failed, errors.DataError) and worked == "done"
+
+
+def test_uncaught_in_a_users_program_it_has_a_traceback_as_any_exception():
     code = "from mergekit_finance.errors import DataError; raise DataError('x: missing; do y')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "Error: x: missing; do y\n")
+    assert done.returncode == 1 and done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("mergekit_finance.errors.DataError: x: missing; do y\n")
 
 
-def test_in_a_click_command_it_ends_with_one_line_and_code_1():
-    @click.command()
-    def command():
-        raise errors.RecipeError("r.yml: wrong")
-
-    result = CliRunner().invoke(command)
-    assert (result.exit_code, result.output) == (1, "Error: r.yml: wrong\n")
-
-
-@pytest.mark.parametrize(
-    "kind", [errors.RecipeError, errors.ModelError, errors.DataError, errors.PluginError]
-)
-def test_library_users_catch_it_as_any_exception(kind):
-    try:
-        raise kind("text")
-    except Exception as fault:
-        assert isinstance(fault, errors.MergekitFinanceError) and fault.message == "text"
+def test_errors_are_imported_without_click():
+    code = "import sys, mergekit_finance.errors; print('click' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_did_you_mean_gives_the_nearest_and_all():

@@ -69,7 +69,7 @@ def test_the_host_keeps_its_own_method_of_a_name_that_a_plugin_takes(monkeypatch
         return group.tensors[0]
 
     taken = merge_method(name="linear")(other)
-    monkeypatch.setattr(integration.manager(), "collect", lambda hook: [taken])
+    monkeypatch.setattr(integration, "merge_methods", lambda: [taken])
     with pytest.warns(RuntimeWarning, match="'linear' exists already"):
         integration.on_merge_methods(host)
 

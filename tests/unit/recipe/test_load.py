@@ -69,7 +69,7 @@ def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, me
     path = recipe((old.format(tiny), new.format(tiny)))
     with pytest.raises(RecipeError, match=message) as caught:
         load(path)
-    assert str(path) in caught.value.message and "\n" not in caught.value.message
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_missing_recipe_is_named(tmp_path):

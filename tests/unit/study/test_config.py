@@ -93,7 +93,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
 def test_a_mistake_is_one_line(changes, message):
     with pytest.raises(RecipeError) as caught:
         parse(**changes)
-    assert caught.value.message.startswith(f"study.yml: {message}") and "\n" not in caught.value.message
+    assert str(caught.value).startswith(f"study.yml: {message}") and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["base", "experts", "operators"])
@@ -122,8 +122,8 @@ def test_what_is_no_study_is_one_line(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(RecipeError) as caught:
         config.load(path)
-    assert caught.value.message.startswith(str(path)) and message in caught.value.message
-    assert "\n" not in caught.value.message
+    assert str(caught.value).startswith(str(path)) and message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path):

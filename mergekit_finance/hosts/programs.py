@@ -1,0 +1,67 @@
+"""A user's mistake as one line, exit code 1 and no traceback in plain `mergekit-yaml` and `lm_eval`.
+
+Our errors are plain exceptions. Our own commands turn them into one line in their click group; the hosts'
+programs do not catch them, and Python prints a traceback. `report_mistakes` therefore replaces
+`sys.excepthook`, which Python calls for an exception that nobody caught, just before it exits with code 1.
+The start-up hook calls it when a host module is imported.
+
+The hook is restricted to the hosts' own programs: a console script that mergekit or lm-eval declares, or
+`python -m mergekit...` and `python -m lm_eval`. A user's own program that calls `mergekit.merge.run_merge` or
+`lm_eval.simple_evaluate` gets the plain exception, to catch or not, and its traceback is left alone.
+
+Wrapping the hosts' entry points instead would miss `python -m`, which does not import what it runs.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import PurePath
+from types import TracebackType
+
+from mergekit_finance.errors import MergekitFinanceError
+
+HOSTS = {"mergekit": "mergekit", "lm_eval": "lm-eval"}  # package: distribution
+
+
+def report_mistakes() -> None:
+    """Print an uncaught MergekitFinanceError as one line if this is a host's program. May be called twice."""
+    # While Python looks for the module of `python -m`, it is not yet known which program this will be.
+    may_be_host = _argument_zero() == "-m" or is_host_program()
+    if not may_be_host or getattr(sys.excepthook, "is_mergekit_finance", False):
+        return
+    previous = sys.excepthook
+
+    def print_one_line(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, MergekitFinanceError) and is_host_program():
+            print(f"Error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
+
+    vars(print_one_line)["is_mergekit_finance"] = True
+    sys.excepthook = print_one_line
+
+
+def is_host_program() -> bool:
+    """Return whether this process runs a command of mergekit or lm-eval, not a program that imports them."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:  # python -m
+        return spec.name.split(".")[0] in HOSTS
+    script = PurePath(_argument_zero())
+    name = script.stem if script.suffix in (".exe", ".py", ".pyw") else script.name
+    return name.removesuffix("-script") in _console_scripts()
+
+
+def _argument_zero() -> str:
+    return sys.argv[0] if getattr(sys, "argv", None) else ""
+
+
+def _console_scripts() -> set[str]:
+    """Return the names of the commands that the hosts install."""
+    names: set[str] = set()
+    for name in HOSTS.values():
+        try:
+            names |= distribution(name).entry_points.select(group="console_scripts").names
+        except PackageNotFoundError:
+            continue
+    return names

@@ -1,0 +1,76 @@
+"""One line and exit code 1 in the hosts' own programs; plain exceptions in everybody else's."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mergekit_finance.errors import DataError
+from mergekit_finance.hosts import programs
+
+FAILS = """
+import sys
+from mergekit_finance.hosts.programs import report_mistakes
+from mergekit_finance.errors import DataError
+report_mistakes()
+report_mistakes()
+raise {error}("rows.jsonl: broken. Copy it again.")
+"""
+
+
+def run_program(folder, name, error="DataError"):
+    (folder / name).write_text(FAILS.format(error=error))
+    return subprocess.run([sys.executable, str(folder / name)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["lm_eval", "lm-eval", "mergekit-yaml", "mergekit-multi", "lm_eval-script.py"]
+)
+def test_in_a_hosts_program_a_mistake_is_one_line_with_exit_code_1(tmp_path, name):
+    done = run_program(tmp_path, name)
+    assert (done.returncode, done.stderr) == (1, "Error: rows.jsonl: broken. Copy it again.\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("mine.py", "DataError"), ("lm_eval_all.py", "DataError"), ("lm_eval", "ValueError")]
+)
+def test_other_programs_and_other_exceptions_keep_their_traceback(tmp_path, name, error):
+    done = run_program(tmp_path, name, error)
+    assert done.returncode == 1 and done.stderr.startswith("Traceback")
+    assert done.stderr.endswith(f"{error}: rows.jsonl: broken. Copy it again.\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("lm_eval.__main__", True),
+        ("mergekit.scripts.run_yaml", True),
+        ("mergekit_finance.merging.compare", False),
+        ("mine", False),
+    ],
+)
+def test_python_m_is_told_by_the_modules_name(monkeypatch, module, expected):
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name=module)))
+    assert programs.is_host_program() == expected
+
+
+def test_python_m_is_recognized_although_the_hook_is_installed_before_python_knows_the_module(
+    monkeypatch, capsys
+):
+    """The start-up hook runs while Python looks for `lm_eval.__main__`, when sys.argv[0] is still `-m`."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
+    programs.report_mistakes()
+    spec = SimpleNamespace(name="lm_eval.__main__")
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    sys.excepthook(DataError, DataError("x: missing"), None)
+    assert capsys.readouterr().err == "Error: x: missing\n"
+
+
+def test_the_hook_of_a_users_program_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mine.py"])
+    before = sys.excepthook
+    programs.report_mistakes()
+    assert sys.excepthook is before
