@@ -1,6 +1,6 @@
-"""Aggregations named in the YAMLs: the per-item values of one metric in, one float out.
+"""Aggregations named in the task YAMLs: the items' values of one metric in, one float in [0, 1] out.
 
-Own implementations, equal to scikit-learn's and seqeval's where those define the number. No items give 0.0.
+They equal scikit-learn's and seqeval's where those define the number. Without items they return 0.0.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ CHABSA_CLASSES = (0, 1)
 
 
 def f1(right: int, predicted: int, gold: int) -> float:
-    """Harmonic mean of precision and recall from counts; 0.0 where nothing is right."""
+    """Return the harmonic mean of precision and recall from counts: f1(1, 1, 2) -> 2/3.
+
+    It is 0.0 if nothing is right.
+    """
     return 2 * right / (predicted + gold) if right else 0.0
 
 
 def class_f1(items: Iterable[Sequence[Hashable]]) -> dict[Hashable, tuple[float, int]]:
-    """Per class met in (gold, pred) pairs: its F1 and how many gold items it has."""
+    """Return F1 and number of gold items of each class in (gold, prediction) pairs."""
     pairs = [(gold, pred) for gold, pred in items]
     golds, preds = Counter(gold for gold, _ in pairs), Counter(pred for _, pred in pairs)
     right = Counter(gold for gold, pred in pairs if gold == pred)
@@ -25,9 +28,10 @@ def class_f1(items: Iterable[Sequence[Hashable]]) -> dict[Hashable, tuple[float,
 
 
 def weighted_f1(items: Iterable[Sequence[Hashable]]) -> float:
-    """F1 per class of (gold, pred), weighted by gold counts: scikit-learn's `average="weighted"`.
+    """Return the F1 of (gold, prediction) pairs per class, weighted by gold counts.
 
-    The metric of FPB and FiQA-SA in BloombergGPT and AdaptLLM.
+    It is scikit-learn's `f1_score(average="weighted")`, and the metric of FPB and FiQA-SA in BloombergGPT and
+    AdaptLLM.
     """
     scores = class_f1(items).values()
     total = sum(count for _, count in scores)
@@ -35,17 +39,18 @@ def weighted_f1(items: Iterable[Sequence[Hashable]]) -> float:
 
 
 def macro_f1_two_class(items: Iterable[Sequence[Hashable]]) -> float:
-    """chABSA: mean F1 of positive (0) and negative (1); a neutral gold (-1) makes any prediction an error.
+    """Return chABSA's score: the mean F1 of positive (0) and negative (1) over (gold, prediction) pairs.
 
-    pfnet-research/japanese-lm-fin-harness takes the macro F1 of three classes, of which neutral can never be
-    predicted, times 1.5: the same number. Whichever classes are present, the mean is over two.
+    A neutral gold (-1) makes any prediction an error. pfnet-research/japanese-lm-fin-harness takes the
+    macro F1 of three classes, of which neutral is never predicted, times 1.5, which is the same number. The
+    mean is over two classes even if one does not occur.
     """
     scores = class_f1(items)
     return sum(scores.get(label, (0.0, 0))[0] for label in CHABSA_CLASSES) / len(CHABSA_CLASSES)
 
 
 def headline_f1_by_question(items: Iterable[Sequence[Hashable]]) -> dict[Hashable, float]:
-    """Weighted F1 for each question of (class_id, gold, pred) items: the mean hides the easy ones."""
+    """Return the weighted F1 of each question in (class_id, gold, prediction) items, keyed by class_id."""
     questions: defaultdict[Hashable, list[tuple[Hashable, Hashable]]] = defaultdict(list)
     for class_id, gold, pred in items:
         questions[class_id].append((gold, pred))
@@ -53,13 +58,21 @@ def headline_f1_by_question(items: Iterable[Sequence[Hashable]]) -> dict[Hashabl
 
 
 def headline_mean_f1(items: Iterable[Sequence[Hashable]]) -> float:
-    """Mean over the questions present of their weighted F1 (BloombergGPT, AdaptLLM), nine or six of them."""
+    """Return the mean over the questions present, nine or six, of their weighted F1 (BloombergGPT, AdaptLLM).
+
+    Args:
+        items: (class_id, gold, prediction) of each item.
+    """
     scores = headline_f1_by_question(items).values()
     return sum(scores) / len(scores) if scores else 0.0
 
 
 def corpus_entity_f1(items: Iterable[Sequence[int]]) -> float:
-    """Micro F1 over the corpus from sentences' (right, predicted, gold) counts, as seqeval's `f1_score`."""
+    """Return the micro F1 over the corpus, which is seqeval's `f1_score`.
+
+    Args:
+        items: (right, predicted, gold) counts of each sentence.
+    """
     right = predicted = gold = 0
     for item_right, item_predicted, item_gold in items:
         right, predicted, gold = right + item_right, predicted + item_predicted, gold + item_gold

@@ -1,14 +1,14 @@
-"""The label of the option that a chain of thought closes with."""
+"""Read which option a chain of thought chooses: "So the answer is (B)." -> "B", "最終回答：３" -> "３"."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mergekit_finance.scoring.numbers import nfkc
-from mergekit_finance.scoring.statements import Statement, answering_part, first_sentence, located_statements
+from mergekit_finance.scoring.markers import Statement, answering_part, located_statements
+from mergekit_finance.scoring.text import first_sentence, nfkc
 
-# The model takes its answer back, or says that it has none.
+# The model has no answer or takes it back: "cannot be determined", "not enough", 不明, "3ではない".
 NO_ANSWER = re.compile(
     r"^not\b|\b(?:cannot|can't|can not|could not|unable|unknown|undetermined|indeterminate|insufficient"
     r"|unclear|not (?:given|enough|possible|provided|available|clear|determinable))\b"
@@ -16,80 +16,102 @@ NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-_WORD = (
+# What may introduce a label: the "option " of "option B", the "選択肢" of 選択肢3, the "(" of "(B)".
+_INTRODUCTION = (
     r"(?:(?:the )?(?:option|choice|letter|number|statement)|選択肢[のは]?|番号|肢|第(?=.肢|.番))?"
     r"[\s\"'「『(\[【{<]*"
 )
-_CHOICE_WORD = re.compile(_WORD, re.IGNORECASE)
+_INTRODUCED = re.compile(_INTRODUCTION, re.IGNORECASE)
+# A Japanese counter after a label, where the label stays a label: the 番 of "3番です", the 肢 of
+# "2肢が正しい". Not the 番 of "3番目の企業".
 _COUNTER = (
     r"^(?:\s?(?:番目?|肢)"
     r"(?=$|[\s.,、。)」』\]】*:(と・やかまも/~-]|です|でした|である|だ|が|に|を|のみ|とな|の(?:選択肢|記述|肢)))?"
 )
-_CHOICE_AFTER = re.compile(
+# What may follow a label: an end ("B.", "3です"), a predicate ("3が正しい", "3と考える"), a reason ("B
+# because"). Not a noun ("A company") or a unit.
+_AFTER_LABEL = re.compile(
     r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|が(?:正|適|最|該当|不適|誤っている)|とな|にな|と考|と思|と判断"
     r"|を(?:選|正解と|正答と)|に該当|のみ"
     r"|の?(?:選択肢|「)|の記述|[-–—](?=\s)|(?:because|since|as|for|which|due|is)\b)"
     r"|\s+(?:最も)?(?:不適切|適切|不適当|適当|正しい|誤っている)"
 )
-_CLOSED = r"[\s\"'」』)\]】}]*"
-_JOINED = (
-    rf"{_CLOSED}[、,(]?\s?(?:and/or|or(?: else| maybe| possibly)?|and|または|又は|もしくは"
+_CLOSERS = r"[\s\"'」』)\]】}]*"
+# What joins two labels, which then are no choice: the " or " of "B or C", the と of 2と3, the "/" of "A/B".
+_JOINER = (
+    rf"{_CLOSERS}[、,(]?\s?(?:and/or|or(?: else| maybe| possibly)?|and|または|又は|もしくは"
     r"|あるいは|ないし|それとも|および|及び|[かとや/,、・~〜&-])[\s\"'「『(\[【{]*"
 )
-# What a rejected option is called; "不適切" and "誤っているもの" are what some questions ask for.
+# After a label, words that reject the option: "2は誤り、", "B is incorrect,", "(×)". Not "不適切" and
+# "誤っているもの", which is what some questions ask for.
 _REJECTED = re.compile(
-    rf"{_CLOSED}[\s.:]*(?:は|が|も)?\s?[(\[]?\s?"
+    rf"{_CLOSERS}[\s.:]*(?:は|が|も)?\s?[(\[]?\s?"
     r"(?:誤り(?![のをは]|がある|である?もの)|誤答|間違い|不正解|正しくな[いく](?!もの)|[×✗✕]"
     r"|(?:is )?(?:incorrect|wrong|false|not correct))"
     r"[^、,。;\n]{0,20}[、,。;\s)]*",
     re.IGNORECASE,
 )
-# The clause after a label takes it back, asks or only supposes.
+# A clause after a label that denies, doubts, asks or supposes: "2と思われがちだが", "3とは限らない",
+# "3ならば".
 _DOUBT = re.compile(
     r"がち|かもしれ|限ら|とは言え|とはいえ|考えにく|思え?な|誤りで(?:す|あ)|のは誤り|間違いで|では?な[いくか]|じゃな"
     r"|ありませ|なら|とす[るれ]|としたら|仮定|矛盾|でしょうか|だろうか|ですか|(?:です|ます|だ|である|た)(?:が|けど|けれど)"
 )
 _CLAUSE = re.compile(r"[^。.、,:;(\n]{0,40}")
 _SUPPOSED = re.compile(r"(?:もし|仮に|たとえ)[^。\n]{0,12}$")
-_STRAY_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
-_KANJI = dict(zip("123456789", "一二三四五六七八九", strict=True))
+# A single letter or digit that looks like a label but is not one of the given: "G.", "9です".
+_UNKNOWN_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
+_KANJI_DIGITS = dict(zip("123456789", "一二三四五六七八九", strict=True))
 
 
 def final_choice(text: str, labels: Sequence[str]) -> str | None:
-    """The label (as given in `labels`) of the last marked answer, or None.
+    """Return the label of the last marked answer, or None.
 
-    Full and half width are one, circled digits and 三 too. The statement must open with the label as a label:
-    "A company that" is no A, 3.5% and 3つ are no 3. "B or C" and "3 is wrong" are no choice, and final. Also
-    read: ３が正解, "B is correct".
+    The statement must open with the label, used as a label: "A company that ..." is not A, 3.5% and 3つ are
+    not 3. Full-width, half-width and circled digits and kanji numerals are the same. Labels before their
+    verdict count too: "３が正解", "(B) is correct".
+
+    "B or C", "3 is wrong" and a label outside `labels` choose nothing, and no earlier answer is used instead.
+
+    Args:
+        text: the model's output.
+        labels: the labels of the options as the prompt shows them, for example ["１", "２", "３", "４"].
+
+    Returns:
+        The label as it is given in `labels`: "最終回答：3" -> "３".
     """
-    forms = _forms(labels)
+    forms = _label_forms(labels)
     if not forms:
         return None
     body = answering_part(text)
-    statements = sorted([*located_statements(body), *_verdicts(body, forms)], key=lambda found: found[0])
+    statements = sorted([*located_statements(body), *_labels_before_verdict(body, forms)], key=lambda s: s[0])
     for _, statement in reversed(statements):
         if statement.denied:
             return None
-        verdict = _choice(statement, forms)
-        if verdict is not None:
-            return forms.get(verdict)
+        form = _chosen_form(statement, forms)
+        if form is not None:
+            return forms.get(form)
         if NO_ANSWER.search(first_sentence(statement.text)):
             return None
     return None
 
 
-def _forms(labels: Sequence[str]) -> dict[str, str]:
-    """Each way to write a label, folded, with the label as it was given."""
+def _label_forms(labels: Sequence[str]) -> dict[str, str]:
+    """Map each way to write a label, in NFKC and upper case, to the label: {"3": "３", "三": "３"}."""
     forms = {nfkc(label).strip().upper(): label for label in labels if label.strip()}
-    return {_KANJI[form]: label for form, label in forms.items() if form in _KANJI} | forms
+    return {_KANJI_DIGITS[form]: label for form, label in forms.items() if form in _KANJI_DIGITS} | forms
 
 
 def _any_of(forms: Iterable[str]) -> str:
+    """Return a regular expression that matches any of the forms, longer ones first."""
     return "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
 
 
-def _verdicts(body: str, forms: Iterable[str]) -> Iterator[tuple[int, Statement]]:
-    """Labels that come before their verdict: ３が正解です, "(B) is the correct answer"; 2と3が正解 is two."""
+def _labels_before_verdict(body: str, forms: Iterable[str]) -> Iterator[tuple[int, Statement]]:
+    """Yield position and statement of labels before their verdict: ３が正解です, "(B) is the correct answer".
+
+    For two labels ("2と3が正解") the statement has both, so that it is no choice.
+    """
     label = _any_of(forms)
     pattern = re.compile(
         rf"(?<![0-9A-Za-zァ-ヶ一二三四五六七八九十第.])(?:[(「]?(?P<other>{label})[)」]?(?:\s?番)?\s?(?:と|や|か|・|/|、|,|または|or|and)"
@@ -97,66 +119,66 @@ def _verdicts(body: str, forms: Iterable[str]) -> Iterator[tuple[int, Statement]
         r"(?:\s?が(?:正解|正答|答え)(?!で(?:は|も)な|ではあり|とは)|\s+is (?:the )?(?:correct|right|best)\b)"
     )
     for match in pattern.finditer(body):
-        if _doubted(body, match.end()) or _SUPPOSED.search(body, max(0, match.start() - 16), match.start()):
+        is_supposed = _SUPPOSED.search(body, max(0, match.start() - 16), match.start())
+        if is_supposed or _is_doubted(body, match.end()):
             continue
         both = f"{match['other']}と{match['label']}" if match["other"] else match["label"]
         yield match.start(), Statement(both)
 
 
-def _choice(statement: Statement, forms: Iterable[str]) -> str | None:
-    """The label that a statement opens with; "" where that is rejected, not alone or no option; or None."""
-    text, rejected = statement.text, False
+def _chosen_form(statement: Statement, forms: Mapping[str, str]) -> str | None:
+    """Return the form of the label that a statement opens with, after any options that it rejects.
+
+    Returns:
+        The form; "" if the label is rejected, joined to another or none of the given; None without a label.
+    """
+    text, is_rejected = statement.text, False
+    label_pattern = re.compile(rf"({_any_of(forms)})(?![0-9A-Za-zァ-ヶ]|[.,][0-9]|%)", re.IGNORECASE)
     while True:
-        opening = _CHOICE_WORD.match(text)
-        rest = text[opening.end() :]
-        match = re.match(rf"({_any_of(forms)})(?![0-9A-Za-zァ-ヶ]|[.,][0-9]|%)", rest, re.IGNORECASE)
+        introduction = _INTRODUCED.match(text)
+        introduced_by = introduction.group() if introduction else ""
+        rest = text[len(introduced_by) :]
+        match = label_pattern.match(rest)
         if not match:
-            return "" if rejected or _STRAY_LABEL.match(rest) else None
+            return "" if is_rejected or _UNKNOWN_LABEL.match(rest) else None
         rejection = _REJECTED.match(rest, match.end())
         if not rejection:
             break
-        text, rejected = rest[rejection.end() :], True
+        text, is_rejected = rest[rejection.end() :], True
+    label, form = match[1], match[1].upper()
     after = re.sub(_COUNTER, "", rest[match.end() :], count=1)
-    if (
-        _joined(after, forms)
-        or _doubted(after, 0)
-        or _opens_a_list(statement, after, match[1].upper(), forms)
-    ):
+    if _is_joined(after, forms) or _is_doubted(after, 0) or _opens_a_list(statement, after, form, forms):
         return ""
-    is_label = _is_whole(after) if statement.whole else _is_label(match[1], after, bool(opening.group()))
-    return match[1].upper() if is_label else None
+    if statement.whole:
+        return None if re.search(r"\w", after) else form
+    # A bare lower-case letter is an article or a variable ("a company") unless it stands alone.
+    if label.islower() and not introduced_by and re.search(r"\w", after):
+        return None
+    return form if _AFTER_LABEL.match(after) else None
 
 
-def _joined(after: str, forms: Iterable[str]) -> bool:
-    """Whether another label, which is not rejected, is joined to the first: 2番か3番."""
-    other = re.match(rf"{_JOINED}{_WORD}(?:{_any_of(forms)})(?![A-Za-z])", after, re.IGNORECASE)
+def _is_joined(after: str, forms: Iterable[str]) -> bool:
+    """Return whether another label, which is not rejected, is joined to the first: 2番か3番, "B or C"."""
+    other = re.match(rf"{_JOINER}{_INTRODUCTION}(?:{_any_of(forms)})(?![A-Za-z])", after, re.IGNORECASE)
     return bool(other and not _REJECTED.match(after, other.end()))
 
 
-def _doubted(text: str, position: int) -> bool:
-    """Whether the clause there denies, doubts or supposes: 2と思われがちだが, 3であるとは限らない."""
-    return bool(_DOUBT.search(_CLAUSE.match(text, position).group()))
+def _is_doubted(text: str, position: int) -> bool:
+    """Return whether the clause at a position denies or doubts: 2と思われがちだが, 3とは限らない."""
+    clause = _CLAUSE.match(text, position)
+    return bool(clause and _DOUBT.search(clause.group()))
 
 
-def _opens_a_list(statement: Statement, after: str, label: str, forms: dict[str, str]) -> bool:
-    """Whether the next label follows as a label, in the line or below it: 1. 適切, 2. 不適切 is no choice."""
+def _opens_a_list(statement: Statement, after: str, form: str, forms: Mapping[str, str]) -> bool:
+    """Return whether the next label follows as the next item: "1. 適切, 2. 不適切" is a list, no choice."""
     labels = list(dict.fromkeys(forms.values()))
-    position = labels.index(forms[label]) + 1
+    position = labels.index(forms[form]) + 1
     if position == len(labels):
         return False
-    following = _any_of(form for form, given in forms.items() if given == labels[position])
-    inline = re.search(rf"(?:[\s、,。.;)]|(?=\())\(?(?:{following})\s?[:.)]", after, re.IGNORECASE)
-    mark = r"(?:\s?[:.)、]|\s?$|\s(?:[-○×✓✗]|不?適切|正し|誤))"
-    below = re.match(rf"\s*[-・*]?\s?\(?(?:{following}){mark}", statement.below, re.IGNORECASE | re.MULTILINE)
-    return bool(inline or below)
-
-
-def _is_whole(after: str) -> bool:
-    return not re.search(r"\w", after)
-
-
-def _is_label(label: str, after: str, introduced: bool) -> bool:
-    """Followed by an end and not by a noun or a counter; a bare small letter ("a company") stands alone."""
-    if label.islower() and not introduced and re.search(r"\w", after):
-        return False
-    return bool(_CHOICE_AFTER.match(after))
+    following = _any_of(other for other, label in forms.items() if label == labels[position])
+    in_line = re.search(rf"(?:[\s、,。.;)]|(?=\())\(?(?:{following})\s?[:.)]", after, re.IGNORECASE)
+    item_mark = r"(?:\s?[:.)、]|\s?$|\s(?:[-○×✓✗]|不?適切|正し|誤))"
+    below = re.match(
+        rf"\s*[-・*]?\s?\(?(?:{following}){item_mark}", statement.below, re.IGNORECASE | re.MULTILINE
+    )
+    return bool(in_line or below)

@@ -1,4 +1,4 @@
-"""Named entities: read from model text or from tags, and compared mention by mention.
+"""Named entities: read them from model text or from tags, format them, and count matches.
 
 FIN NER (Salinas Alvarado et al., ALTA 2015) is tagged IO: two adjacent entities of one type are one. Models
 write "Entity text (TYPE), Entity text (TYPE)", the form of BloombergGPT's and AdaptLLM's prompts.
@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from mergekit_finance.scoring.answers import direct_text
-from mergekit_finance.scoring.numbers import nfkc
+from mergekit_finance.scoring.text import nfkc
 
 
 class Entity(NamedTuple):
@@ -32,15 +32,16 @@ _TYPED = re.compile(rf"\(\s?({'|'.join(sorted(_TYPES, key=len, reverse=True))})\
 
 
 def entity_type(name: str) -> str:
-    """PER, ORG, LOC or MISC for the names in use (person, Organisation, I-LOC); others in upper case."""
+    """Return PER, ORG, LOC or MISC for a known name ("person", "I-LOC"), or the name in upper case."""
     return _TYPES.get(name.strip().lower(), name.strip().upper())
 
 
 def parse_entities(text: str) -> list[Entity]:
-    """Mentions on the first line of a model's output, repeats kept, in order.
+    """Return the mentions on the first line of an output, in order, with repeats.
 
-    A mention is all the text between the previous "(TYPE)" and its own, so names may hold commas and
-    parentheses: "Acme (Holdings), Inc (ORG)" is one. Text without a known type is none.
+    "Acme Bank (ORG), Paris (location)" -> [("Acme Bank", "ORG"), ("Paris", "LOC")]. A mention is all text
+    between the previous "(TYPE)" and its own, so a name may contain commas and parentheses: "Acme
+    (Holdings), Inc (ORG)" is one. Text without a known type is none.
     """
     entities, position = [], 0
     line = direct_text(text) or ""
@@ -52,8 +53,16 @@ def parse_entities(text: str) -> list[Entity]:
     return entities
 
 
+def format_entities(entities: Iterable[Sequence[str]]) -> str:
+    """Return (text, type) pairs in the form that the prompts show: "Acme (ORG), Paris (LOC)"."""
+    return ", ".join(f"{text} ({name})" for text, name in entities)
+
+
 def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Spans (type, first token, last token) of IO or IOB tags, as seqeval reads them."""
+    """Return the (type, first token, last token) of each entity in IO or IOB tags, as seqeval reads them.
+
+    ["I-PER", "I-PER", "O", "I-LOC"] -> [("PER", 0, 1), ("LOC", 3, 3)].
+    """
     spans: list[tuple[str, int, int]] = []
     previous = "O"
     for index, tag in enumerate(tags):
@@ -68,51 +77,56 @@ def tag_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def entities_from_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Entity]:
-    """The mentions of a tagged sentence, tokens joined by spaces."""
+    """Return the mentions of a tagged sentence, their tokens joined by spaces."""
     return [Entity(" ".join(tokens[start : end + 1]), name) for name, start, end in tag_spans(tags)]
 
 
 def mention_key(entity: Sequence[str]) -> tuple[str, str]:
-    """What two mentions must share: type and text, without white space, which tokenising moves about."""
+    """Return what two mentions must share: text without white space, and type.
+
+    White space does not count, because tokenization moves it: ("ACME , INC", "org") -> ("ACME,INC", "ORG").
+    """
     text, name = entity
     return re.sub(r"\s+", "", nfkc(str(text))), entity_type(str(name))
 
 
 def match_counts(gold: Iterable[Hashable], pred: Iterable[Hashable]) -> tuple[int, int, int]:
-    """(right, predicted, gold) mentions; a mention given twice is right as often as gold has it."""
+    """Return the numbers of right, predicted and gold mentions of a sentence.
+
+    A repeated mention is right as often as the gold has it: gold [a], prediction [a, a] -> (1, 2, 1).
+    """
     golds, preds = Counter(gold), Counter(pred)
     return (golds & preds).total(), preds.total(), golds.total()
 
 
 def adaptllm_entities(text: str) -> list[Entity]:
-    """AdaptLLM's parser, quirk included: only the last token before "(TYPE)", repeats dropped.
+    r"""Return the entities that AdaptLLM's parser finds (microsoft/LMOps, adaptllm, `parse_ner`).
 
-    The same as every match of `([^\\s]+\\s+)(\\([^\\s]+\\))` (microsoft/LMOps, adaptllm, `parse_ner`), which
-    on a long word is quadratic; this walks over the words once.
+    It keeps only the last token before "(TYPE)" and drops repeats: "Acme Trust Bank (ORG)" -> [("Bank",
+    "ORG")]. The result is that of all matches of `([^\s]+\s+)(\([^\s]+\))`, which is quadratic on a long
+    word; this function walks over the words once.
     """
     entities: list[Entity] = []
     name, name_end = "", -1
     for word in re.finditer(r"\S+", text):
-        typed = _last_parenthesis(word.group()) if name else 0
-        if typed:
-            # Of the white space that ends the pattern's first group, the parser cuts one character.
-            found = Entity(name + text[name_end : word.start() - 1], word.group()[1 : typed - 1])
-            entities += [found] if found not in entities else []
-        name, name_end = word.group()[typed:], word.end()
+        # Where "(...)" at the front of the word ends, at its last ")"; 0 if there is none.
+        type_end = word.group().rfind(")") + 1 if name and word.group().startswith("(") else 0
+        type_end = type_end if type_end > 2 else 0
+        if type_end:
+            # Of the white space that ends the first group of the pattern, the parser cuts one character.
+            entity = Entity(name + text[name_end : word.start() - 1], word.group()[1 : type_end - 1])
+            if entity not in entities:
+                entities.append(entity)
+        name, name_end = word.group()[type_end:], word.end()
     return entities
 
 
-def _last_parenthesis(word: str) -> int:
-    """Where "(...)" at the front of a word ends, at its last ")"; 0 when it is none."""
-    end = word.rfind(")") + 1
-    return end if word.startswith("(") and end > 2 else 0
-
-
 def adaptllm_f1(gold: str, pred: str) -> float:
-    """AdaptLLM's F1 of one sentence, averaged over sentences there; not comparable with corpus F1.
+    """Return AdaptLLM's F1 of one sentence. AdaptLLM averages it over sentences; it is no corpus F1.
 
-    nereval's two-axis score with every entity at position 0: each gold entity takes the first prediction that
-    shares its text or its type, and text and type count one point each.
+    It is the two-axis score of nereval with every entity at position 0: each gold entity takes the first
+    prediction that shares its text or its type, and text and type count one point each. "Acme (LOC)" has
+    0.5 against gold "Acme (ORG)".
     """
     golds, preds = adaptllm_entities(gold), adaptllm_entities(pred)
     points = 0
@@ -120,8 +134,3 @@ def adaptllm_f1(gold: str, pred: str) -> float:
         shared = ((other.text == entity.text) + (other.type == entity.type) for other in preds)
         points += next(filter(None, shared), 0)
     return points / (len(golds) + len(preds)) if points else 0.0
-
-
-def format_entities(entities: Iterable[Sequence[str]]) -> str:
-    """Entities in the form that the prompts show: "Acme (ORG), Paris (LOC)"."""
-    return ", ".join(f"{text} ({name})" for text, name in entities)

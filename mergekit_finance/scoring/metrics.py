@@ -1,193 +1,241 @@
-"""`process_results` of every task: one document and the model's results in, its metrics out.
+"""`process_results` of every task: a document and the model's results in, the item's metrics out.
 
 Named in the YAMLs as `!function mergekit_finance.scoring.metrics.<name>`. Every function returns
 
-* `score`, the task's primary metric: a float, or the tuple that the task's aggregation turns into one float
-  (`weighted_f1`, `headline_mean_f1`, `corpus_entity_f1`, `macro_f1_two_class` in `aggregate`);
-* `correct`, 1.0 or 0.0 for this item alone, which answer sheets are made of;
-* for generation, `no_answer`, 1.0 where nothing could be extracted; such an item is wrong.
+* `score`, the task's primary metric: a float, or the tuple of which the task's aggregation (in `aggregate`)
+  makes one float;
+* `correct`: 1.0 or 0.0 for this item, which answer sheets show;
+* for generation, `no_answer`: 1.0 if no answer could be extracted. Such an item is wrong.
 
-A gold index of -1 (no option is right) is an error whatever the model says.
+A gold index of -1 (no option is right) makes every choice an error.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
-from mergekit_finance.scoring import answers, numbers, spans
-from mergekit_finance.scoring import entities as ner
+from mergekit_finance.scoring.answers import direct_items, direct_number, direct_yes_no, final_number
+from mergekit_finance.scoring.choices import final_choice
+from mergekit_finance.scoring.documents import (
+    ChoiceDocument,
+    ConvFinQADocument,
+    EntitiesDocument,
+    HeadlineDocument,
+    JfinqaDocument,
+    NumberDocument,
+    TatqaDocument,
+)
+from mergekit_finance.scoring.entities import (
+    adaptllm_f1,
+    format_entities,
+    match_counts,
+    mention_key,
+    parse_entities,
+)
+from mergekit_finance.scoring.markers import marked_statements
+from mergekit_finance.scoring.matching import (
+    convfinqa_adaptllm,
+    convfinqa_match,
+    docmath_match,
+    docmath_official,
+    jfinqa_answer,
+    jfinqa_exact,
+    jfinqa_match,
+    tatqa_is_computed,
+    tatqa_match,
+)
+from mergekit_finance.scoring.numbers import Number, asks_percent, parse_number
 
-Document = dict[str, Any]
-Metrics = dict[str, Any]
-_YES_NO = {"yes", "no"}
-_QUESTION = 300
+Metrics: TypeAlias = dict[str, "float | tuple[int, ...]"]
+# Of each option: its summed log-likelihood, and whether greedy decoding would write it.
+Likelihoods: TypeAlias = Sequence[tuple[float, bool]]
+# The generated text, or a list of it where the task asks for repeats.
+Generations: TypeAlias = Sequence["str | list[str]"]
+
+# A prompt that comes whole has its question within so many characters of its end.
+_QUESTION_LENGTH = 300
 
 
-def choice_f1(doc: Document, results: Sequence[tuple[float, bool]]) -> Metrics:
-    """fpb, fiqa_sa: `score` is (gold, choice), for `weighted_f1`. Choices as in `_choice_metrics`."""
+# ---- choices
+
+
+def choice_f1(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
+    """Score fpb, fiqa_sa and fomc: `score` is (gold, choice), for `weighted_f1`."""
     metrics, choice = _choice_metrics(doc, results)
     return {"score": (doc["gold_index"], choice), **metrics}
 
 
-def headline(doc: Document, results: Sequence[tuple[float, bool]]) -> Metrics:
-    """headline: `score` is (class_id, gold, choice), for `headline_mean_f1`."""
+def headline(doc: HeadlineDocument, results: Likelihoods) -> Metrics:
+    """Score headline: `score` is (class_id, gold, choice), for `headline_mean_f1`."""
     metrics, choice = _choice_metrics(doc, results)
     return {"score": (doc["class_id"], doc["gold_index"], choice), **metrics}
 
 
-def chabsa(doc: Document, results: Sequence[tuple[float, bool]]) -> Metrics:
-    """chabsa: `score` is (gold, choice), for `macro_f1_two_class`; gold -1 is a neutral row, always wrong."""
+def chabsa(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
+    """Score chabsa: `score` is (gold, choice), for `macro_f1_two_class`.
+
+    A neutral row (gold -1) is always wrong.
+    """
     return choice_f1(doc, results)
 
 
-def choice_acc(doc: Document, results: Sequence[tuple[float, bool]]) -> Metrics:
-    """cma_basics, cpa_audit, fp2, security_sales_1: `score` is accuracy by option likelihood."""
+def choice_acc(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
+    """Score the examinations and general multiple-choice tasks: `score` is accuracy."""
     metrics, _ = _choice_metrics(doc, results)
     return {"score": metrics["acc"], **metrics}
 
 
-def choice_cot(doc: Document, results: Sequence[str]) -> Metrics:
-    """fp2_cot: accuracy of the label that the reasoning closes with (`answers.final_choice`)."""
-    labels = doc["options"]
-    label = answers.final_choice(_text(results), labels)
-    gold = doc["gold_index"]
-    right = label is not None and 0 <= gold < len(labels) and label == labels[gold]
-    return _generation_metrics(right, label is None)
+def _choice_metrics(doc: ChoiceDocument, results: Likelihoods) -> tuple[Metrics, int]:
+    """Return `acc`, `acc_norm`, `correct` and perhaps `acc_token`, and the index of the chosen option.
 
-
-def convfinqa(doc: Document, results: Sequence[str]) -> Metrics:
-    """convfinqa: `score` by `numbers.convfinqa_match` against the executed value; yes and no literally.
-
-    The written `answer` stands in where a row has no executed value. `convfinqa_adaptllm` is AdaptLLM's rule.
-    Optional in the document: `percent`, or `question`, which tells whether a percentage is asked for.
-    """
-    text, answer = _text(results), str(doc["answer"]).strip()
-    if answer.lower() in _YES_NO:
-        said = answers.direct_yes_no(text)
-        right, missing = said == answer.lower(), said is None
-    else:
-        number = answers.direct_number(text, _question(doc))
-        right, missing = _convfinqa_right(doc, answer, number), number is None
-    loose = float(numbers.convfinqa_adaptllm(text, answer))
-    return {**_generation_metrics(right, missing), "convfinqa_adaptllm": loose}
-
-
-def docmath(doc: Document, results: Sequence[str]) -> Metrics:
-    """docmath_ss, docmath_cs: the number on the first line; `docmath_official` is the repository's rule."""
-    return _docmath_metrics(doc, answers.direct_number(_text(results), _question(doc)))
-
-
-def docmath_cot(doc: Document, results: Sequence[str]) -> Metrics:
-    """docmath_ss_cot, docmath_cs_cot: the last marked answer ("Therefore, the answer is ...")."""
-    return _docmath_metrics(doc, answers.final_number(_text(results), _question(doc)))
-
-
-def jfinqa(doc: Document, results: Sequence[str]) -> Metrics:
-    """jfinqa_*: `score` is `numerical_match`; both numbers equal those of lm-eval's built-in jfinqa tasks."""
-    answer, gold = numbers.jfinqa_answer(_text(results)), str(doc["answer"])
-    right = numbers.jfinqa_match(answer, gold)
-    exact = float(numbers.jfinqa_exact(answer, gold))
-    metrics = _generation_metrics(right, missing=not answer)
-    return {**metrics, "numerical_match": float(right), "exact_match": exact}
-
-
-def entities(doc: Document, results: Sequence[str]) -> Metrics:
-    """fin_ner: `score` is (right, predicted, gold) mentions, for `corpus_entity_f1`.
-
-    `correct` where the mentions are exactly the gold ones. `adaptllm_f1` is AdaptLLM's number for the
-    sentence, against its own `label` text where the document has one.
-    """
-    text = _text(results)
-    found = ner.parse_entities(text)
-    counts = ner.match_counts(map(ner.mention_key, doc["entities"]), map(ner.mention_key, found))
-    label = doc.get("label") or ner.format_entities(doc["entities"])
-    metrics = _generation_metrics(counts[0] == counts[1] == counts[2], missing=not found)
-    return {**metrics, "score": counts, "adaptllm_f1": ner.adaptllm_f1(label, text)}
-
-
-def _choice_metrics(doc: Document, results: Sequence[tuple[float, bool]]) -> tuple[Metrics, int]:
-    """`acc`, `acc_norm` and `correct`, and the choice: the option with the highest summed log-likelihood.
-
-    `acc_norm` divides by the option's characters, as lm-eval. AdaptLLM's own choice is by mean log-likelihood
-    per *token*; the host passes no token counts and they depend on the model, so `acc_token` is there only
-    for documents that carry `option_tokens`. The first of equals wins, as in the host.
+    The choice is the option with the highest summed log-likelihood, the first of equals, as in lm-eval.
+    `acc_norm` divides by the option's characters. `acc_token` divides by its tokens, which is how AdaptLLM
+    chooses; lm-eval passes no token counts, so it exists only for documents with `option_tokens`.
     """
     options, gold = doc["options"], doc["gold_index"]
     likelihoods = [likelihood for likelihood, _ in results[: len(options)]]
-    choice = _best(likelihoods, [1] * len(options))
-    right = float(choice == gold)
-    metrics = {"acc": right, "acc_norm": float(_best(likelihoods, [len(text) for text in options]) == gold)}
-    if doc.get("option_tokens"):
-        metrics["acc_token"] = float(_best(likelihoods, doc["option_tokens"]) == gold)
-    return {**metrics, "correct": right}, choice
+    choice = _most_likely(likelihoods, [1] * len(options))
+    acc = float(choice == gold)
+    acc_norm = float(_most_likely(likelihoods, [len(text) for text in options]) == gold)
+    metrics: Metrics = {"acc": acc, "acc_norm": acc_norm}
+    option_tokens = doc.get("option_tokens")
+    if option_tokens:
+        metrics["acc_token"] = float(_most_likely(likelihoods, option_tokens) == gold)
+    return {**metrics, "correct": acc}, choice
 
 
-def _best(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:
-    """Index of the highest likelihood per unit of length; NaN is the lowest."""
+def _most_likely(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:
+    """Return the index of the highest likelihood per unit of length. NaN counts as the lowest."""
     rates = [likelihood / max(length, 1) for likelihood, length in zip(likelihoods, lengths, strict=True)]
     rates = [-math.inf if math.isnan(rate) else rate for rate in rates]
     return max(range(len(rates)), key=rates.__getitem__)
 
 
-def _question(doc: Document) -> str:
-    """The question, or the end of a prompt that comes whole, which tells the sign of a fall (`answers`)."""
-    before, _, asked = str(doc.get("input") or "")[-_QUESTION:].rpartition("?")[0].rpartition("?")
-    return str(doc.get("question") or "") or asked or before
+# ---- generation
 
 
-def _text(results: Sequence[Any]) -> str:
-    """The generated text; repeats, if any, come as a list of which the first counts."""
-    first = results[0] if results else ""
-    return str(first[0] if isinstance(first, list) and first else first or "")
+def choice_cot(doc: ChoiceDocument, results: Generations) -> Metrics:
+    """Score fp2_cot: whether the label of the last marked answer (`choices.final_choice`) is the gold one."""
+    labels, gold = doc["options"], doc["gold_index"]
+    label = final_choice(_text(results), labels)
+    right = label is not None and 0 <= gold < len(labels) and label == labels[gold]
+    return _generation_metrics(right, label is None)
+
+
+def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:
+    """Score convfinqa: the first line's number by `matching.convfinqa_match`; yes and no as words.
+
+    The written `answer` is the gold number if a document has no executed value. `convfinqa_adaptllm` is
+    AdaptLLM's rule. If the document has neither `percent` nor `question`, no percentage is asked for.
+    """
+    text, answer = _text(results), str(doc["answer"]).strip()
+    if answer.lower() in ("yes", "no"):
+        said = direct_yes_no(text)
+        right, missing = said == answer.lower(), said is None
+    else:
+        number = direct_number(text, _question(doc))
+        right, missing = _convfinqa_right(doc, answer, number), number is None
+    loose = float(convfinqa_adaptllm(text, answer))
+    return {**_generation_metrics(right, missing), "convfinqa_adaptllm": loose}
+
+
+def _convfinqa_right(doc: ConvFinQADocument, answer: str, number: Number | None) -> bool:
+    executed = doc.get("executed_answer")
+    written = parse_number(answer)
+    if executed is None and written:
+        executed = written.written
+    if number is None or not isinstance(executed, int | float):
+        return False
+    percent = bool(doc.get("percent")) or asks_percent(str(doc.get("question", "")))
+    return convfinqa_match(number, float(executed), answer, percent=percent)
+
+
+def docmath(doc: NumberDocument, results: Generations) -> Metrics:
+    """Score docmath_ss and docmath_cs: the number on the first line.
+
+    `score` is `matching.docmath_match`; `docmath_official` is the rule of the dataset's repository.
+    """
+    return _docmath_metrics(doc, direct_number(_text(results), _question(doc)))
+
+
+def docmath_cot(doc: NumberDocument, results: Generations) -> Metrics:
+    """Score docmath_ss_cot, docmath_cs_cot and financemath: the number of the last marked answer."""
+    return _docmath_metrics(doc, final_number(_text(results), _question(doc)))
+
+
+def _docmath_metrics(doc: NumberDocument, number: Number | None) -> Metrics:
+    gold = float(doc["ground_truth"])
+    percent_ok = bool(doc.get("percent")) or asks_percent(str(doc["question"]))
+    right = number is not None and docmath_match(number, gold, percent_ok=percent_ok)
+    official = number is not None and docmath_official(number, gold)
+    return {**_generation_metrics(right, number is None), "docmath_official": float(official)}
+
+
+def exact_number_cot(doc: NumberDocument, results: Generations) -> Metrics:
+    """Score GSM8K and MGSM: whether the number of the last marked answer is the gold number (within 1e-6)."""
+    number = final_number(_text(results), _question(doc))
+    right = number is not None and math.isclose(number.value, doc["ground_truth"], abs_tol=1e-6)
+    return _generation_metrics(right, number is None)
+
+
+def jfinqa(doc: JfinqaDocument, results: Generations) -> Metrics:
+    """Score jfinqa: `numerical_match` (also `score`) and `exact_match` of lm-eval's built-in jfinqa tasks."""
+    answer, gold = jfinqa_answer(_text(results)), str(doc["answer"])
+    right = jfinqa_match(answer, gold)
+    exact = float(jfinqa_exact(answer, gold))
+    metrics = _generation_metrics(right, missing=not answer)
+    return {**metrics, "numerical_match": float(right), "exact_match": exact}
+
+
+def entities(doc: EntitiesDocument, results: Generations) -> Metrics:
+    """Score fin_ner: `score` is the counts of right, predicted and gold mentions, for `corpus_entity_f1`.
+
+    `correct` is 1.0 if the mentions are exactly the gold ones. `adaptllm_f1` is AdaptLLM's F1 of the
+    sentence, against its own `label` text if the document has one.
+    """
+    text = _text(results)
+    predicted = parse_entities(text)
+    counts = match_counts(map(mention_key, doc["entities"]), map(mention_key, predicted))
+    label = doc.get("label") or format_entities(doc["entities"])
+    metrics = _generation_metrics(counts[0] == counts[1] == counts[2], missing=not predicted)
+    return {**metrics, "score": counts, "adaptllm_f1": adaptllm_f1(label, text)}
+
+
+def tatqa(doc: TatqaDocument, results: Generations) -> Metrics:
+    """Score tatqa: the first line, or the bulleted list that begins there, by `matching.tatqa_match`."""
+    text = _text(results)
+    return _tatqa_metrics(doc, "; ".join(direct_items(text)), direct_number(text, _question(doc)))
+
+
+def tatqa_cot(doc: TatqaDocument, results: Generations) -> Metrics:
+    """Score tatqa_cot: the last marked statement, by `matching.tatqa_match`."""
+    text = _text(results)
+    statement = next(reversed(marked_statements(text)), None)
+    said = "" if statement is None or statement.denied else "; ".join(statement.items)
+    return _tatqa_metrics(doc, said, final_number(text, _question(doc)))
+
+
+def _tatqa_metrics(doc: TatqaDocument, said: str, number: Number | None) -> Metrics:
+    missing = number is None if tatqa_is_computed(doc) else not said
+    return _generation_metrics(bool(said) and tatqa_match(said, number, doc), missing)
 
 
 def _generation_metrics(right: bool, missing: bool) -> Metrics:
     return {"score": float(right), "correct": float(right), "no_answer": float(missing)}
 
 
-def _convfinqa_right(doc: Document, answer: str, number: numbers.Number | None) -> bool:
-    executed = doc.get("executed_answer")
-    gold = numbers.parse_number(answer)
-    if executed is None and gold:
-        executed = gold.written
-    if number is None or not isinstance(executed, int | float):
-        return False
-    percent = bool(doc.get("percent")) or numbers.asks_percent(str(doc.get("question", "")))
-    return numbers.convfinqa_match(number, float(executed), answer, percent=percent)
+def _text(results: Generations) -> str:
+    """Return the generated text; of repeats, the first."""
+    first = results[0] if results else ""
+    return str(first[0] if isinstance(first, list) and first else first or "")
 
 
-def _docmath_metrics(doc: Document, number: numbers.Number | None) -> Metrics:
-    gold = float(doc["ground_truth"])
-    percent_ok = bool(doc.get("percent")) or numbers.asks_percent(str(doc["question"]))
-    right = number is not None and numbers.docmath_match(number, gold, percent_ok=percent_ok)
-    official = number is not None and numbers.docmath_official(number, gold)
-    return {**_generation_metrics(right, number is None), "docmath_official": float(official)}
+def _question(doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> str:
+    """Return the question, or the last question in `input`.
 
-
-def exact_number_cot(doc: Document, results: Sequence[str]) -> Metrics:
-    """GSM8K, MGSM: the last marked answer equals the gold number."""
-    number = answers.final_number(_text(results), _question(doc))
-    right = number is not None and math.isclose(number.value, doc["ground_truth"], abs_tol=1e-6)
-    return _generation_metrics(right, number is None)
-
-
-def tatqa(doc: Document, results: Sequence[str]) -> Metrics:
-    """TAT-QA: the first line, or the list that begins there, by `spans.tatqa_match`."""
-    text = _text(results)
-    said = "; ".join(answers.direct_items(text))
-    return _tatqa_metrics(doc, said, answers.direct_number(text, _question(doc)))
-
-
-def tatqa_cot(doc: Document, results: Sequence[str]) -> Metrics:
-    """TAT-QA with reasoning: the last marked statement, by `spans.tatqa_match`."""
-    text = _text(results)
-    statement = next(reversed(answers.marked_statements(text)), None)
-    said = "" if statement is None or statement.denied else "; ".join(statement.items)
-    return _tatqa_metrics(doc, said, answers.final_number(text, _question(doc)))
-
-
-def _tatqa_metrics(doc: Document, said: str, number: numbers.Number | None) -> Metrics:
-    missing = number is None if spans.is_computed(doc) else not said
-    return _generation_metrics(bool(said) and spans.tatqa_right(said, number, doc), missing)
+    It decides the sign of a fall or a loss (`stated_number.signed`).
+    """
+    before, _, asked = str(doc.get("input") or "")[-_QUESTION_LENGTH:].rpartition("?")[0].rpartition("?")
+    return str(doc.get("question") or "") or asked or before

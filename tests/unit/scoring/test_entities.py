@@ -1,8 +1,8 @@
-import json
 import re
 import time
 
 import pytest
+from helpers.tasks import jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +130,7 @@ def test_adaptllm_f1(gold, pred, f1):
     )
 )
 @settings(deadline=None)
-def test_formatted_entities_come_back(pairs):
+def test_formatted_entities_are_read_back(pairs):
     text = entities.format_entities(pairs)
     assume_no_label = not text.startswith(("Answer", "A "))
     if assume_no_label:
@@ -139,7 +139,7 @@ def test_formatted_entities_come_back(pairs):
 
 @given(st.text())
 @settings(deadline=None)
-def test_parsing_never_raises(text):
+def test_no_text_makes_entity_parsing_raise(text):
     entities.parse_entities(text)
     entities.adaptllm_f1(text, text)
 
@@ -147,16 +147,15 @@ def test_parsing_never_raises(text):
 @pytest.mark.parametrize("text", ["a", "(", ")", "()", "a (", "a (b)", "(PER)", "\n", "a (PER), "])
 def test_hostile_text_takes_linear_time(text):
     hostile = (text * 100_000)[:100_000]
-    started = time.perf_counter()
+    started = time.process_time()
     entities.parse_entities(hostile)
     entities.adaptllm_entities(hostile)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_real_sentences_give_what_seqeval_gives(real_rows):
     seqeval = pytest.importorskip("seqeval.metrics")
-    path = real_rows / "fin_ner" / "test.jsonl"
-    golds = [json.loads(line)["ner_tags"] for line in path.read_text(encoding="utf-8").splitlines()]
+    golds = [record["ner_tags"] for record in jsonl(real_rows / "fin_ner" / "test.jsonl")]
     preds = [["O" if index % 3 == 0 else tag for index, tag in enumerate(tags)] for tags in golds]
     counts = [
         entities.match_counts(entities.tag_spans(gold), entities.tag_spans(pred))

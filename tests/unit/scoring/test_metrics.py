@@ -1,4 +1,3 @@
-import json
 import math
 import subprocess
 import sys
@@ -6,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tasks import jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ def test_generation_scores(name, output, score, no_answer):
 
 @pytest.mark.parametrize("name", GENERATION)
 @pytest.mark.parametrize("results", [[""], [], [[]], [["x"]], ["\n\n"], ["\x00" * 9]])
-def test_generation_survives_odd_results(name, results):
+def test_generation_metrics_accept_empty_and_odd_results(name, results):
     metrics = getattr(scoring, name)(GENERATION[name], results)
     assert metrics["correct"] == 0.0 and {"score", "no_answer"} <= metrics.keys()
 
@@ -153,7 +153,7 @@ def test_convfinqa(doc, output, score, loose):
     assert (metrics["score"], metrics["convfinqa_adaptllm"]) == (score, loose)
 
 
-def test_convfinqa_yes_no_questions_know_what_no_answer_is():
+def test_convfinqa_yes_no_questions_report_no_answer():
     doc = {"answer": "yes", "executed_answer": None}
     assert [scoring.convfinqa(doc, [text])["no_answer"] for text in ("yes", "No.", "42", "")] == [0, 0, 1, 1]
 
@@ -196,7 +196,7 @@ def test_real_docmath_golds_score_themselves(real_rows):
     paths = sorted((real_rows / "docmath_schema").glob("*.jsonl"))
     assert paths
     for path in paths:
-        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        for row in jsonl(path):
             gold = row["ground_truth"]
             assert scoring.docmath(row, [f" {gold:,}"])["score"] == 1.0
             assert scoring.docmath_cot(row, [f"Therefore, the answer is {gold}."])["score"] == 1.0

@@ -1,0 +1,65 @@
+"""The columns of a row ("document" in lm-eval's terms) that each task's metrics read."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class _Tokenized(TypedDict, total=False):
+    option_tokens: list[int] | None  # tokens of each option, where the loader was told the tokenizer
+
+
+class ChoiceDocument(_Tokenized):
+    """A multiple-choice item. A `gold_index` of -1 means that no option is right."""
+
+    options: list[str]
+    gold_index: int
+
+
+class HeadlineDocument(ChoiceDocument):
+    """A question on a headline; `class_id` says which of the six or nine questions it is."""
+
+    class_id: int
+
+
+class _Asked(TypedDict, total=False):
+    question: str | None
+    input: str | None  # a prompt that comes whole, the question at its end
+    percent: bool  # the question asks for a percentage
+
+
+class ConvFinQADocument(_Asked):
+    """A turn of a ConvFinQA conversation: the written answer, and the executed value where there is one."""
+
+    answer: str
+    executed_answer: float | str | None
+
+
+class NumberDocument(_Asked):
+    """A question whose answer is one number: DocMath-Eval, FinanceMath, GSM8K, MGSM."""
+
+    ground_truth: float
+
+
+class TatqaDocument(_Asked):
+    """A TAT-QA question. `answer` holds one text, or several for a list of spans."""
+
+    answer: list[str]
+    answer_type: str  # "span", "multi-span", "arithmetic" or "count"
+    scale: str  # "", "thousand", "million", "billion" or "percent"
+
+
+class JfinqaDocument(TypedDict):
+    """A jfinqa question and its answer, a number with its unit or a word."""
+
+    answer: str
+
+
+class _Labeled(TypedDict, total=False):
+    label: str | None  # the gold entities as the dataset writes them
+
+
+class EntitiesDocument(_Labeled):
+    """A sentence and its gold entities as (text, type) pairs."""
+
+    entities: list[tuple[str, str]]

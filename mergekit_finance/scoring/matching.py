@@ -1,0 +1,318 @@
+"""Decide whether an answer equals the gold answer, by the rule of each dataset.
+
+    docmath_match, docmath_official       DocMath-Eval, FinanceMath: ours, and the repository's
+    convfinqa_match, convfinqa_adaptllm   ConvFinQA: ours, and AdaptLLM's
+    jfinqa_match, jfinqa_exact            jfinqa: both as lm-eval's built-in tasks
+    tatqa_match                           TAT-QA: spans, lists of spans, counts and numbers with a scale
+
+Numbers are read by `numbers`, entities compared in `entities`, options in `choices`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from mergekit_finance.scoring.documents import TatqaDocument
+from mergekit_finance.scoring.numbers import Number, parse_number
+from mergekit_finance.scoring.text import clean_markup, nfkc
+
+DOCMATH_TOLERANCE = 0.0015
+JFINQA_TOLERANCE = 0.01
+TATQA_SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "percent": 0.01}
+
+
+def numbers_match(pred: Number | float, gold: Number | float, *, rel_tol: float, percent_ok: bool) -> bool:
+    """Return whether a prediction is within `rel_tol` of the gold number, sign included.
+
+    A scaled prediction ("$5.2 million") counts as 5.2 or as 5,200,000, because a gold number is in the unit
+    of its table. A gold of 0 needs exactly 0.
+
+    Args:
+        pred: the prediction.
+        gold: the gold number.
+        rel_tol: tolerance as a share of the gold number.
+        percent_ok: whether x and x/100 are the same. 0.1407, 14.07 and 14.07% then match a gold of 14.07;
+            0.1407% does not, because a number with a percent sign is never read as a fraction.
+    """
+    pred, gold = _as_number(pred), _as_number(gold)
+    factors: tuple[float, ...] = (1.0,)
+    if percent_ok and pred.percent and not gold.percent:
+        factors = (1.0, 0.01)
+    elif percent_ok and gold.percent and not pred.percent:
+        factors = (1.0, 100.0)
+    elif percent_ok and not pred.percent:
+        factors = (1.0, 0.01, 100.0)
+    # 1e-12 allows for binary rounding at the edge of the tolerance.
+    return any(
+        abs(reading * factor - target) <= abs(target) * (rel_tol + 1e-12)
+        for target in {gold.written, gold.value}
+        for reading in {pred.written, pred.value}
+        for factor in factors
+    )
+
+
+def _as_number(number: Number | float) -> Number:
+    return number if isinstance(number, Number) else Number(float(number))
+
+
+# ---- DocMath-Eval
+
+
+def docmath_match(pred: Number, gold: float, *, percent_ok: bool) -> bool:
+    """Return DocMath's `score`: signed and within 0.15 % of gold.
+
+    Gold 3.97: 3.975 is right; -3.97, 39.7 and 397 are wrong. The tolerance is that of the repository,
+    without the generosity of its rule (`docmath_official`).
+
+    Args:
+        pred: the prediction.
+        gold: the gold number.
+        percent_ok: whether question or gold say percent; only then x and x/100 are the same. Otherwise a
+            percent sign is ignored, as in the repository: 7% is right for 7 and wrong for 0.07.
+    """
+    return numbers_match(pred, gold, rel_tol=DOCMATH_TOLERANCE, percent_ok=percent_ok)
+
+
+def docmath_official(pred: Number, gold: float) -> bool:
+    """Return the match of yale-nlp/DocMath-Eval, `utils/evaluation_utils.py`, for an extracted number.
+
+    True if any holds: the larger over the smaller absolute value is an exact power of ten; the smaller
+    times 100, 1,000 or 100,000 is within 0.15 % of the larger; both round up to the same third decimal; the
+    signed prediction is within 0.15 %. So for 3.97 it accepts -3.97, 39.7, 0.397 and 397. As there, percent
+    signs and scales are dropped.
+    """
+    larger, smaller = max(abs(gold), abs(pred.written)), min(abs(gold), abs(pred.written))
+    if smaller and math.log10(larger / smaller).is_integer():
+        return True
+    for factor in (100, 1_000, 100_000):
+        if smaller <= larger / (factor / 2) and _within_docmath_tolerance(smaller * factor, larger):
+            return True
+    # From 1e15 on, doubles have no third decimal, and near the top of their range the product would overflow.
+    if larger < 1e15 and math.ceil(larger * 1000) == math.ceil(smaller * 1000):
+        return True
+    return _within_docmath_tolerance(pred.written, gold)
+
+
+def _within_docmath_tolerance(pred: float, gold: float) -> bool:
+    margin = abs(gold) * DOCMATH_TOLERANCE
+    return gold - margin <= pred <= gold + margin
+
+
+# ---- ConvFinQA
+
+# Executed values are stored with five decimals.
+_EXECUTED_ROUNDING = 0.5e-5
+# A number as AdaptLLM's code finds it: "-1,234.5", ".5", "1e3", "5%%".
+_ADAPTLLM_NUMERAL = re.compile(r"[-+]?\.?\d+(?:,\d\d\d)*\.?\d*(?:[eE][-+]?\d+)?%*")
+
+
+def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent: bool = False) -> bool:
+    """Return ConvFinQA's `score`: the executed value, rounded like the prediction, is the prediction.
+
+    For 1.42403, 142% and 142.4% are right. 0 is wrong for 0.0097, and 10% is wrong for -0.09709 even if the
+    written gold answer says 10%. The tolerance is half of the last digit that the prediction wrote, if it
+    has two significant digits or is as fine as the written answer, else only the rounding of the executed
+    value. A relative tolerance would be wrong: 0.5 % makes 2008 equal 2007 and refuses 1.7% for 0.01748.
+
+    x and x/100 are the same if a percentage is asked for or written. Whether an executed 80.0 is a
+    percentage already is decided by the written answer "80%" if there is one.
+
+    Args:
+        pred: the prediction.
+        executed: the value that the gold program computes.
+        answer: the gold answer as annotators wrote it, or "".
+        percent: whether the question asks for a percentage.
+    """
+    gold = parse_number(answer)
+    gold_step = gold.step if gold else 0.0
+    is_percentage = percent or pred.percent or bool(gold and gold.percent)
+    # What the executed value may be, with the place value of the written answer's last digit.
+    targets = [(executed, gold_step)]
+    if gold and gold.percent:
+        is_times_100 = abs(abs(gold.written) - abs(executed)) <= gold.step
+        targets = [(executed / 100 if is_times_100 else executed, gold.step / 100)]
+    elif is_percentage:
+        targets = [(executed, gold_step), (executed / 100, gold_step / 100)]
+    factors: tuple[float, ...] = (1.0,)
+    if is_percentage:
+        factors = (0.01,) if pred.percent else (1.0, 0.01)
+    return any(
+        _rounds_to(pred, multiplier * factor, target, step)
+        for multiplier in {1.0, pred.multiplier}
+        for factor in factors
+        for target, step in targets
+    )
+
+
+def _rounds_to(pred: Number, scale: float, target: float, gold_step: float) -> bool:
+    """Return whether `target`, rounded to the last digit of the scaled prediction, is the prediction."""
+    if pred.written == 0:
+        return target == 0
+    step = pred.step * scale
+    is_fine_enough = pred.significant >= 2 or step <= gold_step * (1 + 1e-9)
+    tolerance = max(_EXECUTED_ROUNDING, step / 2 if is_fine_enough else 0.0)
+    return abs(pred.written * scale - target) <= tolerance * (1 + 1e-9)
+
+
+def convfinqa_adaptllm(pred: str, gold: str) -> bool:
+    """Return AdaptLLM's match (microsoft/LMOps, adaptllm, `compute_ConvFinQA`), which is looser than `score`.
+
+    True if any number on the first line of the output is within 0.01, absolute, of the first number on the
+    first line of the gold answer. Each percent sign divides by 100. So 0 is right for 0.0097.
+    """
+    golds = _adaptllm_numbers(gold)[:1]
+    return any(math.isclose(number, golds[0], abs_tol=0.01) for number in _adaptllm_numbers(pred) if golds)
+
+
+def _adaptllm_numbers(text: str) -> list[float]:
+    """Return the finite numbers on the first line. Numerals that Python's float() refuses are left out."""
+    numbers = []
+    for match in _ADAPTLLM_NUMERAL.finditer(text.split("\n")[0].strip()):
+        digits = match.group().rstrip("%")
+        try:
+            number = float(digits.replace(",", ""))
+        except ValueError:
+            continue
+        for _ in range(min(len(match.group()) - len(digits), 400)):
+            number /= 100
+        if math.isfinite(number):
+            numbers.append(number)
+    return numbers
+
+
+# ---- jfinqa
+
+_JFINQA_LABEL = re.compile(r"(?:Answer|answer|A|回答)\s*[:：]\s*(.+)")
+_JFINQA_UNITS = ("百万円", "千円", "億円", "兆円", "円", "ドル", "ポイント", "pt", "bps")
+_JFINQA_SCALES = {"千": 1e3, "百万": 1e6, "億": 1e8, "兆": 1e12}
+
+
+def jfinqa_answer(text: str) -> str:
+    """Return what lm-eval's jfinqa tasks take as the answer.
+
+    It is the text after the first "Answer:" or 回答: in its line, or the last line that is not empty.
+    """
+    match = _JFINQA_LABEL.search(text)
+    if match:
+        return match[1].strip()
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def jfinqa_exact(pred: str, gold: str) -> bool:
+    """Return jfinqa's `exact_match`, equal to that of lm-eval 0.4.13's built-in tasks.
+
+    Width, case, thousands separators, a leading △ for "-" and a final した do not count.
+    """
+    return _jfinqa_normal(pred) == _jfinqa_normal(gold)
+
+
+def jfinqa_match(pred: str, gold: str) -> bool:
+    """Return jfinqa's `numerical_match`, equal to that of lm-eval 0.4.13's built-in tasks.
+
+    Within 1 % of gold: "10.1%" is right for "10.07%", "△3.5" for "-3.5%". Signed; percent signs are
+    ignored; a gold of 0 needs exactly 0. Unless both are numbers, `jfinqa_exact` decides.
+    """
+    predicted, target = _jfinqa_number(pred), _jfinqa_number(gold)
+    if predicted is None or target is None:
+        return jfinqa_exact(pred, gold)
+    if target == 0:
+        return predicted == 0
+    return abs(predicted - target) / abs(target) <= JFINQA_TOLERANCE
+
+
+def _jfinqa_normal(text: str) -> str:
+    """Return text as jfinqa compares it: "△１,234" -> "-1234", "増加しました" -> "増加"."""
+    text = re.sub("^[△▲]", "-", nfkc(text.strip()))
+    text = re.sub(r"(?<=\d),(?=\d)", "", text)
+    ending = next((ending for ending in ("しました", "した") if text.endswith(ending)), "")
+    return text.removesuffix(ending).lower().strip()
+
+
+def _jfinqa_number(text: str) -> float | None:
+    """Return the number that the built-in tasks read, with their faults, which README and tests list.
+
+    "12.34億円" -> 12.34 and "12.34億" -> 1234000000.0. Other characters are deleted: "売上は12、利益は3" ->
+    123.0.
+    """
+    text = _jfinqa_normal(text)
+    for unit in _JFINQA_UNITS:
+        text = text.removesuffix(unit)
+    scale = next((scale for scale in _JFINQA_SCALES if scale in text), "")
+    digits = re.sub(r"[^\d.\-+]", "", text)
+    try:
+        return float(digits) * _JFINQA_SCALES.get(scale, 1.0)
+    except ValueError:
+        return None
+
+
+# ---- TAT-QA
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+# What separates the items of a list, the strictest first. A split counts only if all of its items are gold
+# items.
+_LIST_SEPARATORS = (re.compile(r";|\n"), re.compile(r";|\n|,\s|,?\s\band\b\s"))
+_PLAIN_NUMBER = re.compile(r"[\s$€£()\-\d.,%]*\d[\s$€£()\-\d.,%]*")
+
+
+def tatqa_is_computed(doc: TatqaDocument) -> bool:
+    """Return whether the gold answer of a TAT-QA question is a number that is computed or counted."""
+    return doc["answer_type"] in ("arithmetic", "count")
+
+
+def tatqa_match(said: str, number: Number | None, doc: TatqaDocument) -> bool:
+    """Return TAT-QA's `score`: the gold span, the gold list in any order, or the gold number with its scale.
+
+    It follows the exact match of the dataset's authors (Zhu et al., ACL 2021): a list is a set, a number is
+    compared after rounding to two decimals, and its scale is part of it. Ours is what happens to free text:
+    articles, case, dollar signs and closing punctuation do not count.
+
+    Args:
+        said: the answer as text, the items of a list separated by ";".
+        number: the one number that the answer commits to, or None.
+        doc: the question with its gold answer.
+    """
+    golds = [str(text) for text in doc["answer"]]
+    if tatqa_is_computed(doc):
+        return _tatqa_number_match(number, golds[0], doc["scale"])
+    if len(golds) == 1:
+        is_number = _PLAIN_NUMBER.fullmatch(golds[0])
+        if is_number and _tatqa_number_match(number, golds[0], doc["scale"]):
+            return True
+        return tatqa_normal(said) == tatqa_normal(golds[0])
+    gold_items = sorted(map(_tatqa_item, golds))
+    splits = ([part for part in separator.split(said) if part.strip()] for separator in _LIST_SEPARATORS)
+    return any(sorted(map(_tatqa_item, items)) == gold_items for items in splits)
+
+
+def tatqa_normal(text: str) -> str:
+    """Return text as TAT-QA answers are compared: "The “Notes” ($80)." -> "notes” (80)".
+
+    Lower case, no articles, single spaces, no dollar signs, no quotes or punctuation at the ends. Markup is
+    removed, as it was from the model's answer; else "–" and a leading "$" in the gold answer would differ.
+    """
+    words = _ARTICLES.sub(" ", clean_markup(text).lower().replace("$", "")).split()
+    return " ".join(words).strip(" .,:;\"'“”‘’")
+
+
+def _tatqa_item(text: str) -> str:
+    """Return what the items of two lists are compared by: "$1,202" -> "1202", "The rent" -> "rent"."""
+    number = parse_number(text) if _PLAIN_NUMBER.fullmatch(text) else None
+    return f"{number.written:.12g}{'%' * number.percent}" if number else tatqa_normal(text)
+
+
+def _tatqa_number_match(said: Number | None, gold: str, scale: str) -> bool:
+    """Return whether two numbers are equal as written, or once both are scaled (percentages as fractions).
+
+    A scale or a percent sign that contradicts the gold scale is wrong: for 5 million, neither "5 thousand"
+    nor "5%".
+    """
+    expected = parse_number(gold)
+    if said is None or expected is None or (said.percent and scale != "percent" and not expected.percent):
+        return False
+    if round(said.written, 2) == round(expected.written, 2):
+        return said.multiplier == 1.0 or (scale != "percent" and said.multiplier == TATQA_SCALES[scale])
+    target = expected.written * TATQA_SCALES[scale]
+    value = said.value / 100 if said.percent else said.value
+    return abs(value - target) <= max(abs(target) * 1e-9, 0.005 * TATQA_SCALES[scale])

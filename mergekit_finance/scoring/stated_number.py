@@ -1,0 +1,231 @@
+"""Decide which one number a statement commits to: "about 42 (= 40 + 2)" -> 42, "between 5 and 10" -> none.
+
+`stated_number` returns the number of a statement, `signed` makes falls and losses negative.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mergekit_finance.scoring.numbers import DATE_UNITS, YEAR, Number, Span
+
+# Words that may stand before the number of an answer: "approximately ", "therefore, ", "EUR ", "a decrease
+# of ", "約", ", in millions, ".
+_LEAD_IN = re.compile(
+    r"(?:[\s*_\"'「『【~≈:=({\[]|approximately|approx\.?|about|around|roughly|nearly|exactly|simply"
+    r"|therefore|thus|then|hence|equal to|,\s?[^,.0-9\n]{1,40},\s"
+    r"|just|only|(?:calculated|computed|estimated) (?:as|at|to be)"
+    r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|an? (?:net |operating )?loss of\s"
+    r"|(?:an? )?(?:increase|decrease|change|total|decline|drop|fall|reduction) of|an? )*",
+    re.IGNORECASE,
+)
+
+# Words that make a number negative: before it, after it, and in a question that asks for its size.
+# Losses: "a loss of 5", "5 net loss", 5の損失; "What was the loss?".
+_LOSS = (
+    r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
+    r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
+    r"\bloss(?:es)?\b|損失|赤字",
+)
+# Falls: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
+# impairment); "By how much did costs decrease?".
+_FALL = (
+    r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down)"
+    r"(?: of| by)?\s(?:about |approximately |around )?$",
+    r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)",
+    r"\b(?:decreas|declin|drop|fall|fell|reduc|lower)|減(?![価損])|低下|下落",
+)
+_NEGATIVE_WORDS = [tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL)]
+_RISES = re.compile(r"\b(?:increas|ris(?:e|en|ing)\b|rose\b|grow|grew)|増|上昇", re.IGNORECASE)
+
+# A verb or noun that links the only number of a statement to its subject: "was " of "Net income was 5",
+# "margin of ", "は" of 売上は5億円, "利益".
+_LINKED = re.compile(
+    r"(?:\b(?:is|was|are|were|be|by|equals|equal to|gives|approximately|about|around"
+    r"|(?:income|revenue|sales|profit|loss|earnings|value|rate|ratio|margin|change|difference|increase|decrease"
+    r"|decline|growth)s? of)|[=≈:はが約]"
+    r"|(?:売上高?|(?:前年|前期|前年同期)比|利益|増加率|減少率|成長率|比率|割合|合計))"
+    r"[\s\"'「({]*$",
+    re.IGNORECASE,
+)
+# What may follow that number up to the end of the statement: ".", "です", "」でした。", "増加".
+_TAIL = re.compile(
+    r"[\s.,*_\"'」』】)}\]$。、]*(?:です|でした|である|だ|となります|となる|になります|になる|増|減|増加|減少)?"
+    r"[\s.,*_\"'」』】)}\]$。、]*"
+)
+# After a first number, the start of a range or an alternative: "-10" of "5-10", " or 6", " to 120", から10.
+_RANGE = re.compile(
+    r"\s?(?:or|to|and|out of|または|もしくは|あるいは|から|か|[-~〜])\s?[-+$]?[0-9]", re.IGNORECASE
+)
+# After a number, an operator that makes it an operand, even if no second number follows: " + x", "/y", "!",
+# " squared", を足す. Not the "/" of "5/share".
+_OPERATION = re.compile(
+    r"\s?(?:[+×÷]|[*/](?!(?<=/)(?:share|unit|year|month|day|ton|barrel|ounce|oz|kg|lb|hour)\b)(?=\s?\S)|!|[a-z]\s?\^"
+    r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power)\b|(?:を|に)(?:足|引|掛|割|乗))",
+    re.IGNORECASE,
+)
+# From this word on, a statement explains the number that it gave: "5, because 10 - 5", "42, up from 40",
+# 5で、.
+_EXPLAINS = re.compile(
+    r"\b(?:because|since|as|which|where|rounded|compared|versus|vs|not|rather|from|given|based|calculated|using"
+    r"|with|i\.?e|that is|up|down)\b|で[、,]|であり|です|となり|になり|なぜなら|理由",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r"(?<![,;*/+×÷-])(?<![,;*/+×÷-]\s)\((?!\s?(?:or\b|または|あるいは))[^()]*(?:\)|$)")
+# A month's name: "Mar", "March", "Sept".
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+# Before the number of a year: "in ", "fiscal year ", "since the ", "December 31, ".
+_BEFORE_YEAR = re.compile(
+    r"(?:\b(?:in|for|during|of|from|to|since|by|and|between|through|until|over|than|fiscal|years?|end|ended|fy)"
+    rf"|\b{_MONTH}\.?|\b{_MONTH}\.? [0-9]{{1,2}},)(?: the)?\s$",
+    re.IGNORECASE,
+)
+_BEFORE_DAY = re.compile(rf"\b{_MONTH}\.?\s$", re.IGNORECASE)
+_DURATION = re.compile(r"[\s-]?(?:years?|months?|quarters?|weeks?|days?|か月|ヶ月)\b", re.IGNORECASE)
+# A sign after which a result follows, and a second unknown after a first: the ", y" of "x = 5, y = 6".
+_RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
+_UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
+# Before a number that only names or bounds something: "note 5", "table 2", "more than 5", "up to $5", 表3.
+_NAMES = re.compile(
+    r"(?:\b(?:note|page|row|no\.?|line|table|item|column|section|figure|step|case|than|over|under|above|below"
+    r"|least|most|plus|minus|up to|half of|out of)|(?:[×÷*]|注|頁|表|行|図))\s?[$€£¥]?$",
+    re.IGNORECASE,
+)
+
+
+def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
+    """Return the numbers of a sentence, negative where a word beside them names a fall or a loss.
+
+    "a decrease of 10%" -> -10, "5.2%減少" -> -5.2. A number keeps its sign if the question asks for the
+    size of just that ("By how much did costs decrease?") and names no rise.
+    """
+    return [
+        replace(span, number=replace(span.number, written=-abs(span.number.written)))
+        if any(_is_negated(sentence, span, words, question) for words in _NEGATIVE_WORDS)
+        else span
+        for span in spans
+    ]
+
+
+def _is_negated(sentence: str, span: Span, words: Sequence[re.Pattern[str]], question: str) -> bool:
+    before, after, asked = words
+    if asked.search(question) and not _RISES.search(question):
+        return False
+    start = max(0, span.start - 40)
+    return bool(before.search(sentence, start, span.start) or after.match(sentence, span.end))
+
+
+def only_number(sentence: str, spans: Sequence[Span]) -> Number | None:
+    """Return the number of a sentence that has just one, unless it is an operand, a name or a bound.
+
+    "42 units" -> 42, "net income 42" -> 42; "100 + x", "see note 5" and "more than 5" -> None.
+    """
+    if len(spans) > 1 or _OPERATION.match(sentence, spans[0].end):
+        return None
+    return None if _NAMES.search(sentence, max(0, spans[0].start - 24), spans[0].start) else spans[0].number
+
+
+def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Number | None:
+    """Return the one number that a statement commits to, or None.
+
+    It is the result of an equation ("20 + 15 = 35" and "35 = 20 + 15" -> 35), the number that the statement
+    opens with ("about 42, up from 40" -> 42), or the only number beside dates if a verb or particle
+    links it ("2024年の売上は42億円" -> 42). Ranges, lists, expressions and equations with two unknowns give
+    None.
+
+    Args:
+        sentence: one sentence of normalized text.
+        spans: its numbers, at least one.
+        whole: the number must stand alone, as after "####" and in "\\boxed{}": "#### Step 3" is a heading.
+    """
+    # The working in "7 (= 3 + 4)" is no second answer: parentheses after the first number are blanked out.
+    end = spans[0].end
+    sentence = sentence[:end] + _ASIDE.sub(lambda aside: " " * len(aside.group()), sentence[end:])
+    spans = [span for span in spans if sentence[span.start : span.end].strip()]
+    signs = [sign for sign in _RESULT.finditer(sentence) if sign.start()]
+    if not signs:
+        return _number_of_side(sentence, spans, 0, whole)
+    if _has_two_unknowns(sentence, signs) or _is_change(sentence, signs[0]):
+        return None
+    right = _number_of_side(sentence, spans, signs[-1].end(), whole)
+    if right:
+        return right
+    left = [span for span in spans if span.start < signs[0].start()]
+    if len(left) != 1 or len(left) == len(spans):
+        return None
+    return _number_of_side(sentence[: signs[0].start()], left, 0, whole)
+
+
+def _has_two_unknowns(sentence: str, signs: Sequence[re.Match[str]]) -> bool:
+    """Return whether equations are about two unknowns: x = 5, y = 6."""
+    return any(_UNKNOWN.search(sentence[: sign.start()]) for sign in signs[1:])
+
+
+def _is_change(sentence: str, sign: re.Match[str]) -> bool:
+    """Return whether the first sign is an arrow from one number to another: "100 → 120" has no result."""
+    left = re.fullmatch(r"[^-+*/×÷=^]*", sentence[: sign.start()])
+    return bool(left and sign.group() in ("→", "->", "⇒", "=>") and re.search("[0-9]", left.group()))
+
+
+def _number_of_side(sentence: str, spans: Sequence[Span], start: int, whole: bool) -> Number | None:
+    """Return the number of a statement without equation (`start` 0), or of the side from `start` on."""
+    spans = [span for span in spans if span.start >= start]
+    leading = _leading_number(sentence, spans, start)
+    if whole:
+        return leading if leading and not re.search("[^\\W_]", sentence[spans[0].end :]) else None
+    return leading if leading or start else _linked_number(sentence, spans)
+
+
+def _leading_number(sentence: str, spans: Sequence[Span], start: int) -> Number | None:
+    """Return the number at the front of a statement, unless it opens a range, a list or an expression."""
+    if not spans or _RANGE.match(sentence, spans[0].end):
+        return None
+    if spans[0].number.unit in DATE_UNITS and len(spans) > 1:
+        return None
+    lead_in = _LEAD_IN.match(sentence, start)
+    if spans[0].start > (lead_in.end() if lead_in else start) or _is_contested(sentence, spans):
+        return None
+    return spans[0].number
+
+
+def _is_contested(sentence: str, spans: Sequence[Span]) -> bool:
+    """Return whether an operation or a competing number stands beside the first number."""
+    first = spans[0]
+    if _OPERATION.match(sentence, first.end):
+        return True
+    explanation = _EXPLAINS.search(sentence, first.end)
+    end = explanation.start() if explanation else len(sentence)
+    others = [span for span in spans[1:] if span.start < end]
+    return any(not _is_date(sentence, span) and not _restates(first, span) for span in others)
+
+
+def _is_date(sentence: str, span: Span) -> bool:
+    """Return whether a number is a date or a duration: 2024年, in 2019, December 31, 12 months."""
+    if span.number.unit in DATE_UNITS or _DURATION.match(sentence, span.end):
+        return True
+    before = sentence[max(0, span.start - 16) : span.start]
+    digits = sentence[span.start : span.end]
+    is_year = YEAR.fullmatch(digits) and _BEFORE_YEAR.search(before)
+    return bool(is_year or (re.fullmatch("[0-9]{1,2}", digits) and _BEFORE_DAY.search(before)))
+
+
+def _restates(first: Span, other: Span) -> bool:
+    """Return whether two numbers are the same: 0.125 and 12.5%; 5 million and 5,000,000."""
+    a, b = (s.number.value / (100 if s.number.percent else 1) for s in (first, other))
+    is_percentage = first.number.percent != other.number.percent and abs(a - b) <= 0.005 * abs(a)
+    return is_percentage or a == b
+
+
+def _linked_number(sentence: str, spans: Sequence[Span]) -> Number | None:
+    """Return the only number beside dates, if a verb or particle links it and the statement ends with it."""
+    candidates = [span for span in spans if span.number.unit not in DATE_UNITS]
+    if len(candidates) != 1:
+        return None
+    span = candidates[0]
+    is_linked = _LINKED.search(sentence, max(0, span.start - 24), span.start)
+    return span.number if is_linked and _TAIL.fullmatch(sentence, span.end) else None

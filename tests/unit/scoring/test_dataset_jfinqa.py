@@ -1,0 +1,62 @@
+"""jfinqa: traps of its answers and versions."""
+
+import pytest
+from helpers.tasks import rows
+
+from mergekit_finance.data import loader, registry
+from mergekit_finance.scoring import matching
+from mergekit_finance.scoring import metrics as scoring
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "right"),
+    [
+        ("11.36%", "11.36", True), ("11.36", "11.36%", True),  # % is ignored on both sides
+        ("-3.5%", "△3.5%", True), ("-3.5%", "▲3.5", True), ("-3.5%", "3.5%", False),
+        ("-3.5%", "約△3.5%", False),  # triangles are signs at the start only, as in the built-in task
+        ("120百万円", "120百万円", True), ("120百万円", "120", True), ("1,200百万円", "１２００百万円", True),
+        ("2.5ポイント", "2.5", True), ("100", "100.9", True), ("100", "101.1", False),
+        ("0", "0", True), ("0", "0.001", False), ("0%", "0.0", True),  # 1 % of 0 is 0
+        ("増収", "増収", True), ("増収", "増加", False), ("改善", "改善した", True), ("はい", "はい", True),
+    ],
+)  # fmt: skip
+def test_jfinqa_answers(gold, said, right):
+    assert matching.jfinqa_match(said, gold) is right
+    assert scoring.jfinqa({"answer": gold}, [f" {said}\n"])["score"] == right
+
+
+def report(answer, number=1, company="E1"):
+    return {
+        "id": f"n{number}", "subtask": "temporal_reasoning", "edinet_code": company,
+        "source_doc_id": f"S{company}", "pre_text": ["抜粋。"], "post_text": [],
+        "table_headers": ["", "当期"], "table_rows": [["売上", "△5"]], "question": "増収か。",
+        "answer": answer,
+        "program": ["x"], "gold_evidence": [1],
+    }  # fmt: skip
+
+
+def test_jfinqa_rows_name_their_company_and_neither_program_nor_evidence(prompt):
+    """Two data versions differ in their number of companies: the rows say which one this is."""
+    (row,) = rows("jfinqa", report("増収"))
+    assert (
+        row["edinet_code"] == "E1"
+        and row["cluster_id"] == "SE1"
+        and not {"program", "gold_evidence"} & row.keys()
+    )
+    assert "△5" in prompt("jfinqa_temporal", row) and "増収\n" not in prompt("jfinqa_temporal", row)
+
+
+def test_jfinqa_pins_the_version_after_the_audit(mirror):
+    (source,) = registry.dataset("jfinqa").sources.values()
+    assert len(source.revision) == 40 and source.files[0].path.endswith("jfinqa_v1.json")
+    found = [r for s in ("numerical_reasoning", "consistency_checking", "temporal_reasoning")
+             for r in loader.load_rows("jfinqa", s, data_dir=str(mirror))]  # fmt: skip
+    assert len({row["edinet_code"] for row in found}) > 40 and all(row["edinet_code"] for row in found)
+    assert all(scoring.jfinqa(row, [f" {row['answer']}"])["score"] for row in found)
+
+
+def test_jfinqa_stops_and_length_are_the_builtin_tasks(manager):
+    for name in ("numerical", "consistency", "temporal"):
+        task = manager.load([f"finance_bench_jfinqa_{name}"])["tasks"][f"finance_bench_jfinqa_{name}"]
+        options = task.config.generation_kwargs
+        assert options["until"] == ["\n\n", "Question:"] and options["max_gen_toks"] == 256
