@@ -1,11 +1,10 @@
 """Shared fixtures: tiny real models once a session, the sample source, real rows where they are."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_ROWS = "FINANCE_BENCH_TEST_DATA"
@@ -82,12 +81,23 @@ finance:
 
 @pytest.fixture
 def mkf():
-    """Run the installed `mergekit-finance` in a process; returns the finished process."""
+    """Run `mergekit-finance` in a forked process; returns the finished process."""
 
     def call(*args, cwd=None, env=None):
-        command = [str(Path(sys.executable).parent / "mergekit-finance"), *map(str, args)]
-        return subprocess.run(
-            command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=240
-        )
+        return commands.run("mergekit-finance", *args, cwd=cwd, env=env)
 
     return call
+
+
+@pytest.fixture
+def installed_mkf():
+    """Run the installed `mergekit-finance` in a fresh interpreter: one test a command does."""
+
+    def call(*args, cwd=None, env=None):
+        return commands.run_installed("mergekit-finance", *args, cwd=cwd, env=env)
+
+    return call
+
+
+def pytest_unconfigure():
+    commands.SERVER.stop()

@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import commands
 from helpers.share import changed, finished_study, licensed
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -82,15 +82,7 @@ def test_local_models_are_not_listed_as_base_model(out: Path, tmp_path: Path) ->
 def test_the_recipe_in_the_folder_gives_the_weights_in_the_folder(out: Path, tmp_path: Path) -> None:
     card = tmp_path / "card"
     make(out, card, PAIR, weights=True)
-    command = [str(Path(sys.executable).parent / "mergekit-yaml"), "card/mergekit_config.yml", "merged"]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = commands.run("mergekit-yaml", "card/mergekit_config.yml", "merged", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     hashes = [
         hashlib.sha256((tmp_path / f / "model.safetensors").read_bytes()).hexdigest()
@@ -434,9 +426,11 @@ def test_what_cannot_be_done_is_one_line(out: Path, tmp_path: Path) -> None:
     ]  # nothing half-made
 
 
-def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, mkf) -> None:
+def test_the_command_says_where_and_warns(out: Path, tmp_path: Path, installed_mkf, mkf) -> None:
     folder = licensed(out, tmp_path / "out", "my-own")
-    done = mkf("card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path)
+    done = installed_mkf(
+        "card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert f"{PAIR}: card/README.md" in done.stdout and "Not to be shared as it is" in done.stderr
     assert "The files contain 3 local paths (references of models, for example " in done.stderr

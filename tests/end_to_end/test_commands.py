@@ -1,29 +1,18 @@
 """The commands as a user types them: `mergekit-yaml`, `lm_eval`, `mergekit-finance`."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.commands import error_line, run, run_installed
 
 from mergekit_finance.cli import main
 
-BIN = Path(sys.executable).parent
 SAMPLE = ("--metadata", '{"source": "sample"}')
 
 
-def call(command, *args, cwd, env=None):
-    return subprocess.run(
-        [str(BIN / command), *map(str, args)], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True,
-        text=True, timeout=300,
-    )  # fmt: skip
-
-
-def lm_eval(tiny, *args, cwd, env=None):
-    model = (
+def model(tiny):
+    return (
         "--model",
         "hf",
         "--model_args",
@@ -33,18 +22,11 @@ def lm_eval(tiny, *args, cwd, env=None):
         "--batch_size",
         "4",
     )
-    return call("lm_eval", *model, *args, cwd=cwd, env=env)
-
-
-def one_line(done):
-    """The error that ended a command: one line, exit code 1, no traceback."""
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    return next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
 
 
 @pytest.mark.slow
 def test_plain_mergekit_yaml_runs_our_recipe(recipe, tmp_path):
-    done = call("mergekit-yaml", recipe(), "merged", "--no-write-model-card", cwd=tmp_path)
+    done = run_installed("mergekit-yaml", recipe(), "merged", "--no-write-model-card", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "merged" / "model.safetensors").is_file()
 
@@ -52,8 +34,9 @@ def test_plain_mergekit_yaml_runs_our_recipe(recipe, tmp_path):
 @pytest.mark.slow
 def test_plain_lm_eval_runs_our_three_tasks(tiny, tmp_path):
     tasks = "finance_bench_fpb,finance_bench_docmath_cs_cot,finance_bench_jfinqa_numerical"
-    done = lm_eval(
-        tiny, "--tasks", tasks, "--limit", 2, *SAMPLE, "--output_path", "out", "--log_samples", cwd=tmp_path
+    output = ("--output_path", "out", "--log_samples")
+    done = run_installed(
+        "lm_eval", *model(tiny), "--tasks", tasks, "--limit", 2, *SAMPLE, *output, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").rglob("results_*.json")
@@ -64,44 +47,26 @@ def test_plain_lm_eval_runs_our_three_tasks(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_plain_lm_eval_lists_and_validates_our_tasks(tmp_path):
-    listed = call("lm_eval", "ls", "tasks", cwd=tmp_path)
+    listed = run("lm_eval", "ls", "tasks", cwd=tmp_path)
     assert "finance_bench_fpb" in listed.stdout, listed.stderr
-    assert (
-        "All tasks found" in call("lm_eval", "validate", "--tasks", "finance_bench_fpb", cwd=tmp_path).stdout
-    )
+    validated = run("lm_eval", "validate", "--tasks", "finance_bench_fpb", cwd=tmp_path)
+    assert "All tasks found" in validated.stdout, validated.stderr
 
 
 @pytest.mark.slow
-def test_with_the_hook_off_include_path_brings_the_tasks(tiny, mkf, tmp_path):
-    folder = mkf("tasks", "--path").stdout.strip()
+def test_with_the_hook_off_include_path_brings_the_tasks(tiny, installed_mkf, tmp_path):
+    folder = installed_mkf("tasks", "--path").stdout.strip()
+    tasks = ("--tasks", "finance_bench_fpb", "--include_path", folder)
     off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}
-    done = lm_eval(
-        tiny,
-        "--tasks",
-        "finance_bench_fpb",
-        "--include_path",
-        folder,
-        "--limit",
-        2,
-        *SAMPLE,
-        cwd=tmp_path,
-        env=off,
-    )
+    done = run_installed("lm_eval", *model(tiny), *tasks, "--limit", 2, *SAMPLE, cwd=tmp_path, env=off)
     assert done.returncode == 0 and "finance_bench_fpb" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
 def test_plain_lm_eval_without_data_ends_with_one_line(tiny, tmp_path):
-    done = lm_eval(
-        tiny,
-        "--tasks",
-        "finance_bench_fpb",
-        "--limit",
-        2,
-        cwd=tmp_path,
-        env={"FINANCE_BENCH_DATA": "nowhere"},
-    )
-    assert "nowhere: no MANIFEST.json" in one_line(done) and "data adopt" in one_line(done)
+    tasks = ("--tasks", "finance_bench_fpb", "--limit", 2)
+    done = run("lm_eval", *model(tiny), *tasks, cwd=tmp_path, env={"FINANCE_BENCH_DATA": "nowhere"})
+    assert "nowhere: no MANIFEST.json" in error_line(done) and "data adopt" in error_line(done)
 
 
 @pytest.mark.slow
@@ -110,7 +75,7 @@ def test_simple_evaluate_knows_our_tasks_with_its_own_task_manager(tiny):
         "import lm_eval; r = lm_eval.simple_evaluate(model='hf', model_args={'pretrained': %r}, device='cpu', limit=2,"
         " tasks=['finance_bench_fpb'], metadata={'source': 'sample'}); print(r['results']['finance_bench_fpb']['score,none'])"
     )
-    done = subprocess.run([sys.executable, "-c", code % str(tiny / "base")], capture_output=True, text=True)
+    done = run("python", "-c", code % str(tiny / "base"))
     assert 0 <= float(done.stdout.split()[-1]) <= 1, done.stderr
 
 
@@ -119,11 +84,11 @@ def test_the_help_shows_examples(mkf):
     assert "Examples:" in mkf("run", "--help").stdout
 
 
-def test_adopt_then_list(mkf, tmp_path):
+def test_adopt_then_list(installed_mkf, mkf, tmp_path):
     (tmp_path / "raw" / "fpb").mkdir(parents=True)
     row = {"id": 1, "sentence": "Sales rose .", "label": "positive"}
     (tmp_path / "raw" / "fpb" / "test.jsonl").write_text(json.dumps(row))
-    done = mkf("data", "adopt", "raw", "--mirror", "m", cwd=tmp_path)
+    done = installed_mkf("data", "adopt", "raw", "--mirror", "m", cwd=tmp_path)
     assert (
         done.returncode == 0
         and "adopted fpb/fpb/test.jsonl" in done.stdout
@@ -133,12 +98,12 @@ def test_adopt_then_list(mkf, tmp_path):
 
 
 def test_adopting_a_folder_with_nothing_known_says_what_was_looked_for(mkf, tmp_path):
-    assert "Looked for: " in one_line(mkf("data", "adopt", tmp_path, "--mirror", tmp_path / "m"))
+    assert "Looked for: " in error_line(mkf("data", "adopt", tmp_path, "--mirror", tmp_path / "m"))
     assert not (tmp_path / "m").exists()
 
 
-def test_plugins_are_listed(mkf):
-    assert mkf("plugins").stdout.startswith("builtin")
+def test_plugins_are_listed(installed_mkf):
+    assert installed_mkf("plugins").stdout.startswith("builtin")
 
 
 @pytest.mark.parametrize(
@@ -170,14 +135,14 @@ def test_a_users_mistake_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_ends_the_process_without_a_traceback(recipe, mkf, tmp_path):
-    done = mkf("run", recipe(("lambda: 0.5", "densty: 0.5")), "-o", "out", cwd=tmp_path)
-    assert "unknown parameter 'densty'" in one_line(done)
+def test_a_mistake_ends_the_process_without_a_traceback(recipe, installed_mkf, tmp_path):
+    done = installed_mkf("run", recipe(("lambda: 0.5", "densty: 0.5")), "-o", "out", cwd=tmp_path)
+    assert "unknown parameter 'densty'" in error_line(done)
 
 
 @pytest.mark.slow
-def test_the_demo_runs_the_study_on_the_lab_and_draws_it(mkf, tmp_path):
-    done = mkf("demo", "--limit", 4, cwd=tmp_path)
+def test_the_demo_runs_the_study_on_the_lab_and_draws_it(installed_mkf, tmp_path):
+    done = installed_mkf("demo", "--limit", 4, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finance + math + japanese" in done.stdout and "Ship" in done.stdout
     assert "nothing was swept" in done.stdout

@@ -1,12 +1,9 @@
 """`lm_eval --model mergekit`: the same scores as a checkpoint on disk and `--model hf`."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from helpers import commands
 
 from mergekit_finance.evaluation.mergekit_lm import load
 
@@ -70,22 +67,15 @@ def test_scores_equal_those_of_the_merge_on_disk(variant, recipe, tmp_path, task
 def test_the_plain_command(recipe, tmp_path):
     """No checkpoint is written; results are named after the recipe; a mistake is one line."""
     path = recipe()
-    command = [str(Path(sys.executable).parent / "lm_eval"), "--model", "mergekit", "--tasks", CHOICE]
-    command += ["--limit", "2", "--output_path", "out", "--device", "cpu"]
-    command += ["--metadata", '{"source": "sample"}']
+    options = ["--model", "mergekit", "--tasks", CHOICE, "--limit", "2", "--output_path", "out"]
+    options += ["--device", "cpu", "--metadata", '{"source": "sample"}']
 
     def outside():
         return {p for p in tmp_path.rglob("*") if "out" not in p.relative_to(tmp_path).parts}
 
     def run(arguments):
         before = outside()
-        done = subprocess.run(
-            [*command, "--model_args", arguments],
-            cwd=tmp_path,
-            env=os.environ,
-            capture_output=True,
-            text=True,
-        )
+        done = commands.run("lm_eval", *options, "--model_args", arguments, cwd=tmp_path)
         assert outside() == before
         return done
 

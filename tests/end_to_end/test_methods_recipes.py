@@ -1,8 +1,5 @@
 """Every bundled recipe is complete and runs; tiny local models of the same name stand in for the Hub's."""
 
-import os
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from helpers import commands
 from helpers.merging import EXPERTS, WORDS, random_models, run, stored, write_tokenizer
 
 from mergekit_finance.files import bundled
@@ -118,11 +116,7 @@ def test_a_recipe_runs(checkpoints: Path, name: str, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("operator", SHORT)
 def test_the_plain_command_runs_it(checkpoints: Path, operator: str, tmp_path: Path) -> None:
     file = RECIPES / "lab" / f"stage2-finance-math-{operator}.yml"
-    command = [str(Path(sys.executable).parent / "mergekit-yaml"), str(file), str(tmp_path / "out")]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, cwd=checkpoints, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = commands.run("mergekit-yaml", file, tmp_path / "out", cwd=checkpoints)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}

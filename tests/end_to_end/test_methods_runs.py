@@ -1,16 +1,15 @@
 """Whole merges through mergekit's run_merge: what may change the bytes that are written, and what may not."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from helpers import commands
 from helpers.merging import (
     EXPERTS,
     SMALL,
@@ -161,15 +160,7 @@ def test_a_union_tokenizer_is_free_of_the_order_of_models(tmp_path: Path) -> Non
 
 def mergekit_yaml(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "recipe.yml").write_text(yaml.safe_dump(settings))
-    command = [
-        str(Path(sys.executable).parent / "mergekit-yaml"),
-        "recipe.yml",
-        "out",
-        "--no-copy-tokenizer",
-        *options,
-    ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return commands.run("mergekit-yaml", "recipe.yml", "out", "--no-copy-tokenizer", *options, cwd=folder)
 
 
 def test_the_plain_command_writes_what_run_merge_writes(models: Path, tmp_path: Path) -> None:

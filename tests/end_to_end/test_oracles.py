@@ -3,14 +3,12 @@
 import hashlib
 import http.server
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from helpers import commands
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
@@ -22,7 +20,6 @@ from mergekit_finance.errors import DataError
 
 integration.register()
 
-BIN = Path(sys.executable).parent
 JFINQA = ("numerical", "consistency", "temporal")
 EXAMS = ("cma_basics", "cpa_audit", "fp2", "security_sales_1")
 
@@ -380,16 +377,10 @@ def test_entity_f1_equals_seqeval(where):
 # --- the plain command
 
 
-def lm_eval(*args, cwd, env):
-    command = [str(BIN / "lm_eval"), *map(str, args)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.slow
 def test_the_plain_command_runs_all_tasks_on_the_real_rows_offline(tiny, mirror, tmp_path):
-    done = lm_eval(
-        "--model", "hf", "--model_args", f"pretrained={tiny}/base", "--device", "cpu", "--batch_size", 4,
+    done = commands.run(
+        "lm_eval", "--model", "hf", "--model_args", f"pretrained={tiny}/base", "--device", "cpu", "--batch_size", 4,
         "--tasks", "finance_bench,finance_bench_extra", "--limit", 2, "--output_path", "out",
         "--gen_kwargs", "max_gen_toks=8", cwd=tmp_path,
         env={"FINANCE_BENCH_DATA": str(mirror), "HF_HOME": str(tmp_path / "home")},
@@ -430,8 +421,8 @@ def gate():
 
 @pytest.mark.slow
 def test_a_gated_dataset_without_a_token_is_one_line_in_the_plain_command(gate, tmp_path):
-    done = lm_eval(
-        "--model", "dummy", "--tasks", "finance_bench_docmath_cs", "--limit", 1, cwd=tmp_path,
+    done = commands.run(
+        "lm_eval", "--model", "dummy", "--tasks", "finance_bench_docmath_cs", "--limit", 1, cwd=tmp_path,
         env={"HF_ENDPOINT": gate, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_TOKEN": ""},
     )  # fmt: skip
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]

@@ -1,16 +1,15 @@
 """`similarity: true` in a recipe: plain `mergekit-yaml` leaves the file that the command writes."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from helpers import commands
 from helpers.merging import WORDS, edit, permuted, random_models, recipe, run, write_tokenizer
 
 from mergekit_finance.merging.compare import OPERATORS
@@ -33,11 +32,10 @@ def settings_of(folder: Path, method: str = "cpt_ties", **parameters: Any) -> di
     return recipe(folder, method, ("math", "finance"), each=each, similarity=True, **parameters)
 
 
-def mergekit_yaml(settings: dict[str, Any], place: Path) -> "subprocess.CompletedProcess[str]":
+def mergekit_yaml(settings: dict[str, Any], place: Path) -> "CompletedProcess[str]":
     """The command, in `place`; it writes `place`/out."""
     (place / "recipe.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = [str(Path(sys.executable).parent / "mergekit-yaml"), "recipe.yml", "out", "--quiet"]
-    return subprocess.run(command, cwd=place, env=os.environ, capture_output=True, text=True, timeout=240)
+    return commands.run("mergekit-yaml", "recipe.yml", "out", "--quiet", cwd=place)
 
 
 def by_command(settings: dict[str, Any], out: Path) -> bytes:

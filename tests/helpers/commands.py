@@ -1,0 +1,98 @@
+"""Start console commands: in a child of the fork server, or as a process of their own."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+HANG = 1200  # seconds: only ends what hangs, however busy the machine is
+# Read when a host or library is imported, or when Python starts: a change of these needs a fresh interpreter.
+READ_AT_IMPORT = (
+    "TRANSFORMERS_", "TOKENIZERS_", "MERGEKIT_FINANCE_AUTOLOAD", "OMP_", "MKL_", "PYTHON",
+    "MPL", "LMEVAL_", "RAY_", "CUDA_",
+)  # fmt: skip
+
+
+class ForkServer:
+    """The client of `fork_server.py`, which is started at the first command."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment, start_new_session=True,
+        )  # fmt: skip
+        return self.process
+
+    def serves(self, environment: Mapping[str, str]) -> bool:
+        """Whether a child can have this environment: it agrees in all that was read at import."""
+        own = {**environment, "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1")}
+        names = {name for name in {*own, *self.environment} if name.startswith(READ_AT_IMPORT)}
+        return all(own.get(name) == self.environment.get(name) for name in names)
+
+    def run(
+        self, argv: list[str], cwd: str, environment: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        process = self.process or self.start()
+        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+            request = {
+                "argv": argv, "cwd": cwd, "env": dict(environment), "stdout": out.name, "stderr": err.name,
+            }  # fmt: skip
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            if not select.select([process.stdout], [], [], HANG)[0]:
+                self.stop()
+                raise subprocess.TimeoutExpired(argv, HANG, out.read(), err.read())
+            reply = process.stdout.readline()
+            assert reply, f"the fork server ended while it ran {argv}"
+            return subprocess.CompletedProcess(
+                argv, json.loads(reply), *(f.read().decode() for f in (out, err))
+            )
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stdin.close()
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+        self.process = None
+
+
+SERVER = ForkServer()
+
+
+def run(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
+    """Run a console command (`mergekit-yaml`, `lm_eval`, `mergekit-finance`) or `python -c CODE` to its end.
+
+    In a child of the fork server, or, where `env` changes what is read at import, as `run_installed` does.
+    """
+    environment = {**os.environ, **(env or {})}
+    if SERVER.process is None:
+        SERVER.start()
+    if not SERVER.serves(environment):
+        return run_installed(name, *args, cwd=cwd, env=env)
+    return SERVER.run([str(BIN / name), *map(str, args)], str(cwd or Path.cwd()), environment)
+
+
+def run_installed(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
+    """The same in a fresh interpreter, by the installed script: for what is about start-up."""
+    return subprocess.run(
+        [str(BIN / name), *map(str, args)], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True,
+        text=True, timeout=HANG,
+    )  # fmt: skip
+
+
+def error_line(done: "subprocess.CompletedProcess[str]") -> str:
+    """The error that ended a command: one line, exit code 1, no traceback."""
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    return line

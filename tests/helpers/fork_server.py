@@ -1,0 +1,164 @@
+"""Run console commands in children forked from one process that has the hosts imported.
+
+Importing lm-eval, mergekit and transformers takes about 7 seconds of CPU time. This program imports them once
+and then forks a child per command, which starts in milliseconds. A child runs the command's own entry point with
+its own arguments, environment, working directory, standard output and standard error, and ends as an interpreter
+would. `helpers.commands` is the client: one JSON request a line on standard input, one reply a line on standard
+output. The program ends when its standard input is closed.
+
+Torch may be imported before the fork, but must not compute: its threads do not survive a fork.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import random
+import sys
+import threading
+import traceback
+import warnings
+from importlib.metadata import entry_points
+from pathlib import Path
+
+PRELOADED = (
+    "lm_eval.__main__",
+    "lm_eval.evaluator",
+    "lm_eval.models.huggingface",
+    "mergekit.merge",
+    "mergekit.scripts.run_yaml",
+    "transformers.models.llama.modeling_llama",
+    "matplotlib.pyplot",
+    "scipy.stats",
+    "datasets",
+)
+
+
+def preload():
+    """Import the hosts, and of this package what its commands import when they run."""
+    warnings.simplefilter("ignore")
+    for name in PRELOADED:
+        importlib.import_module(name)
+    package = Path(importlib.import_module("mergekit_finance").__file__).parent
+    for folder in (
+        "cli",
+        "study",
+        "evaluation",
+        "merging",
+        "report",
+        "share",
+        "recipe",
+        "data",
+        "similarity",
+    ):
+        for path in sorted((package / folder).glob("*.py")):
+            name = "" if path.stem == "__init__" else f".{path.stem}"
+            importlib.import_module(f"mergekit_finance.{folder}{name}")
+    warnings.resetwarnings()
+
+
+def read_task_files():
+    """Parse lm-eval's own task files once: 5.6 s of CPU time that every `lm_eval` pays. Each child uses them once."""
+    from lm_eval.tasks import _index
+
+    original = _index.load_yaml
+    parsed = {}
+
+    def load_yaml(path, **options):
+        stored = parsed.pop(str(path), None) if options == AS_THE_INDEX_ASKS else None
+        return original(path, **options) if stored is None else stored
+
+    for path in _index.TaskIndex._iter_yaml_files(Path(_index.__file__).parent):
+        try:
+            parsed[str(path)] = original(path, **AS_THE_INDEX_ASKS)
+        except Exception:  # the index skips such files, and will find the same fault
+            continue
+    _index.load_yaml = load_yaml
+
+
+AS_THE_INDEX_ASKS = {"resolve_func": False, "recursive": True}
+
+
+def run(request):
+    """In the child: become the command, and never return."""
+    for number, path, mode in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, request["stdout"], os.O_WRONLY),
+        (2, request["stderr"], os.O_WRONLY),
+    ):
+        opened = os.open(path, mode)
+        os.dup2(opened, number)
+        os.close(opened)
+    before = _hub_variables()
+    os.environ.clear()
+    os.environ.update(request["env"])
+    if (
+        _hub_variables() != before
+    ):  # these two read them at import; all else reads these two when it needs them
+        importlib.reload(sys.modules["huggingface_hub.constants"])
+        importlib.reload(sys.modules["datasets.config"])
+    os.chdir(request["cwd"])
+    sys.argv = request["argv"]
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    status = 1
+    try:
+        status = _exit_status(_entry_point(request["argv"]))
+    finally:
+        os._exit(status)
+
+
+def _hub_variables():
+    return {name: value for name, value in os.environ.items() if name.startswith(("HF_", "HUGGINGFACE_"))}
+
+
+def _entry_point(argv):
+    if argv[1:2] == ["-c"]:
+        return lambda: exec(compile(argv[2], "<string>", "exec"), {"__name__": "__main__"})
+    (found,) = entry_points(group="console_scripts", name=Path(argv[0]).name)
+    return found.load()
+
+
+def _exit_status(function):
+    """Call it as a console script does, end threads and exit handlers, and return the exit code."""
+    status = 0
+    try:
+        sys.exit(function())
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            status = ended.code
+        elif ended.code is not None:
+            print(ended.code, file=sys.stderr)
+            status = 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def serve(requests, replies):
+    task_files_read = False
+    for line in requests:
+        request = json.loads(line)
+        if Path(request["argv"][0]).name == "lm_eval" and not task_files_read:
+            read_task_files()
+            task_files_read = True
+        child = os.fork()
+        if not child:
+            run(request)
+        _, status = os.waitpid(child, 0)
+        replies.write(json.dumps(os.waitstatus_to_exitcode(status)).encode() + b"\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder: its module names are not meant to be found from anywhere
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.set_inheritable(answers.fileno(), False)
+        os.dup2(2, 1)  # whatever an import prints is no reply
+        preload()
+        serve(sys.stdin.buffer, answers)
