@@ -8,8 +8,7 @@ import difflib
 import hashlib
 import itertools
 import os
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,9 @@ from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
 from mergekit_finance.data.records import Record, read
 from mergekit_finance.data.registry import dataset
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
+from mergekit_finance.models import live_tokenizers
 from mergekit_finance.plugins.api import Dataset
+from mergekit_finance.recipe.overrides import label
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
@@ -49,7 +50,9 @@ def load(
 
     _refuse_misspelt(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
-    if fb_option_tokens and (found := tokenizer or pretrained or _merged(recipe, others)):
+    if fb_option_tokens and (
+        found := tokenizer or pretrained or live_tokenizers.find(label({"recipe": recipe, **others}))
+    ):
         rows = _with_option_tokens(rows, found)
     return {"test": Table.from_list(rows)}
 
@@ -59,12 +62,6 @@ def _refuse_misspelt(others: Iterable[str]) -> None:
     for key in others:
         if near := difflib.get_close_matches(key.lower(), ("source", "data_dir"), n=1, cutoff=0.8):
             raise DataError(f"--metadata: unknown key {key!r}. Did you mean {near[0]!r}?")
-
-
-def _merged(recipe: str | None, others: Mapping[str, Any]) -> Any:
-    """The tokenizer of the merge that `--model mergekit` made of these arguments; None before it is made."""
-    live = sys.modules.get("mergekit_finance.evaluation.mergekit_lm")  # not imported here
-    return live.TOKENIZERS.get(live.label({"recipe": recipe, **others})) if live and recipe else None
 
 
 def _with_option_tokens(rows: list[Row], tokenizer: Any) -> list[Row]:

@@ -32,15 +32,15 @@ from lm_eval.models.huggingface import HFLM
 from mergekit_finance.errors import MergekitFinanceError, ModelError, RecipeError, did_you_mean
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models import checks as models
+from mergekit_finance.models import live_tokenizers
 from mergekit_finance.recipe import load as recipes
+from mergekit_finance.recipe.overrides import PREFIX, label
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
     from mergekit.merge_methods.base import ParameterSpec
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PREFIX = "set."
-TOKENIZERS: "dict[str, PreTrainedTokenizerBase]" = {}  # of the merges made, by label: the tasks' loader asks
 ON_DISK = "write the merge with mergekit-yaml and evaluate that folder with --model hf"
 REFUSED = {
     "pretrained": "the recipe names the models",
@@ -74,7 +74,7 @@ class MergekitLM(HFLM):
             merging.load_tokenizer(options["tokenizer"], trust)  # a wrong one is said before the merge
         self.merge = changed.merge
         model, tokenizer = _merge(configuration, device, trust)
-        TOKENIZERS[label({"recipe": recipe, **arguments})] = tokenizer
+        live_tokenizers.register(label({"recipe": recipe, **arguments}), tokenizer)
         self._live(merging.cast(model, dtype).to(device), tokenizer, options)
 
     def _live(
@@ -102,12 +102,6 @@ class MergekitLM(HFLM):
     def get_model_info(self) -> dict[str, Any]:
         """What goes into the results' `config`: the recipe as it was merged, overrides included."""
         return super().get_model_info() | {"model_revision": "", "merge": self.merge}
-
-
-def label(arguments: Mapping[str, Any]) -> str:
-    """`R.yml,lambda=0.4`: what a result is named after."""
-    changes = [f"{k.removeprefix(PREFIX)}={v}" for k, v in arguments.items() if k.startswith(PREFIX)]
-    return ",".join([str(arguments.get("recipe")), *changes])
 
 
 # --- the recipe and what is set in it

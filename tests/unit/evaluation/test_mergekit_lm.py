@@ -222,16 +222,16 @@ mergekit_finance.register()
 def test_options_are_counted_with_the_tokenizer_of_the_live_merge(tiny):
     """For any recipe: one without a base, with `set.`, a revision or a tokenizer block."""
     from mergekit_finance.data.loader import load as rows
-    from mergekit_finance.evaluation import mergekit_lm as lm_eval_model
     from mergekit_finance.merging.in_memory import load_tokenizer
+    from mergekit_finance.models import live_tokenizers
 
     asked = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
     try:
-        lm_eval_model.TOKENIZERS["no base.yml,lambda=0.4"] = load_tokenizer(f"{tiny}/base")
+        live_tokenizers.register("no base.yml,lambda=0.4", load_tokenizer(f"{tiny}/base"))
         assert all(
             len(row["option_tokens"]) == len(row["options"])
             for row in rows(**asked, **{"set.lambda": 0.4})["test"]
         )
         assert "option_tokens" not in rows(**asked, **{"set.lambda": 0.5})["test"][0]
     finally:
-        lm_eval_model.TOKENIZERS.clear()
+        live_tokenizers.clear()
