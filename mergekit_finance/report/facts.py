@@ -9,7 +9,7 @@ from mergekit_finance._version import __version__
 from mergekit_finance.report import files, labels
 from mergekit_finance.report.stored import Stored
 from mergekit_finance.study.analysis.verdict import LEAST
-from mergekit_finance.study.schema import MOST
+from mergekit_finance.study.schema import MAX_NUMBER
 
 PACKAGES = ("matplotlib", "jinja2")
 Pairs = list[tuple[str, str]]
@@ -152,11 +152,11 @@ def _grid(grid: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) and abs(value) <= MOST else str(value)
+    return f"{value:g}" if isinstance(value, int | float) and abs(value) <= MAX_NUMBER else str(value)
 
 
 def _measured(stored: Stored, split: Mapping[str, Any]) -> Pairs:
-    optimism = split.get("optimism_of_choosing_and_reporting_on_the_same_items") or {}
+    optimism = split.get("optimism") or {}
     items = "items that chose nothing" if stored.splits else "all items"
     found = [
         ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
@@ -229,7 +229,7 @@ def hashes(stored: Stored) -> list[tuple[str, Pairs]]:
 
 def _of_task(stored: Stored, task: str, found: Mapping[str, Any]) -> str:
     known = stored.summary["tasks"][task]
-    return "  ".join(str(v) for v in (known.get("version"), known.get("licence"), found.get(task)) if v)
+    return "  ".join(str(v) for v in (known.get("version"), known.get("license"), found.get(task)) if v)
 
 
 def sections(stored: Stored) -> list[tuple[str, str]]:

@@ -9,9 +9,10 @@ from typing import Any
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import parse_json, require_folders
 from mergekit_finance.report.files import lines, parsed, read, refuse_link, require_own
-from mergekit_finance.study.schema import Similarity, fault, fault_of_rows, misfit
+from mergekit_finance.study.schema import Columns as Rows
+from mergekit_finance.study.schema import Similarity, Summary, misfit
 
-FORMAT = 1
+FORMATS = (1, 2)
 KINDS = ("tasks", "probes", "retention")
 Columns = Mapping[str, Any]
 
@@ -103,12 +104,13 @@ class Stored:
 
     @cached_property
     def _sides(self) -> dict[str, Sequence[bool]]:
-        from mergekit_finance.study.split import sides
+        from mergekit_finance.study.split import selection_items
 
         chosen = self.study["selection"]
         known = self.summary["tasks"]
         datasets = {task: str(known[task].get("dataset", task)) for task in self.tasks}
-        return sides(self.scores(self.singles[0]), datasets, chosen["share"], chosen.get("seed") or 0)
+        clusters = {task: rows["clusters"] for task, rows in self.scores(self.singles[0]).items()}
+        return selection_items(clusters, datasets, chosen["share"], chosen.get("seed") or 0)
 
     def tested(self, combination: str) -> tuple[str, Mapping[str, Any]]:
         """What a combination's skills are judged by: `own`, the tasks of its skills, else the whole `macro`.
@@ -195,13 +197,13 @@ def _require(out: Path) -> None:
 
 def _summary(path: Path) -> dict[str, Any]:
     found = read(path, parse_json)
-    if found.get("format") != FORMAT:
+    if found.get("format") not in FORMATS:
         raise DataError(
-            f"{path}: format {found.get('format')!r}, and this version reads {FORMAT}; run the study again"
+            f"{path}: format {found.get('format')!r}, and this version reads 1 and 2; run the study again"
         )
-    if wrong := fault(found):
+    if wrong := misfit(Summary, found):
         raise DataError(f"{path}: not what this version writes ({wrong}); run the study again")
-    return found
+    return Summary.model_validate(found).as_json()
 
 
 def _similarity(path: Path) -> dict[str, Any]:
@@ -218,7 +220,7 @@ def _columns(path: Path, found: Mapping[str, Any], tasks: Sequence[str]) -> dict
     for task in tasks:
         if task not in found:
             raise DataError(f"{path}: no task {task!r}; run the study again")
-        if wrong := fault_of_rows(found[task]):
+        if wrong := misfit(Rows, found[task]):
             raise DataError(f"{path}: {task}: not what a study writes ({wrong}); run the study again")
     return {task: found[task] for task in tasks}
 

@@ -105,9 +105,9 @@ def _selected(stored: Stored) -> Table:
                     ranged(found["score"]),
                     ranged(found["gain"], sign=True),
                     ranged(found["og"], sign=True),
-                    ranged(found["over_best_parent"], sign=True),
-                    plain(found["best_parent"]),
-                    number(found.get("p_over_best_parent"), 4),
+                    ranged(found["over_best_constituent"], sign=True),
+                    plain(found["best_constituent"]),
+                    number(found.get("p_over_best_constituent"), 4),
                     number(found.get("mde"), 1, 100),
                 ]
             )
@@ -142,8 +142,8 @@ def _tasks(stored: Stored) -> Table:
 
 def _task(stored: Stored, name: str, task: str) -> list[Cell]:
     point, found = stored.points[name], stored.summary["selected"][name]["tasks"][task]
-    parents = ", ".join(f"{p} {labels.points(v)}" for p, v in found["parents"].items())
-    best = max(found["parents"].values(), default=0.0)
+    parents = ", ".join(f"{p} {labels.points(v)}" for p, v in found["constituents"].items())
+    best = max(found["constituents"].values(), default=0.0)
     return [
         plain(labels.combination(point["combination"])),
         plain(labels.how(point)),

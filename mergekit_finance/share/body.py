@@ -168,16 +168,16 @@ def _items(choice: Choice) -> str:
 
 
 def _names(choice: Choice) -> list[str]:
-    return list(choice.row["parents"])
+    return list(choice.row["constituents"])
 
 
 def _base(choice: Choice) -> list[str]:
     """Columns of the base where it is no parent: what beats two experts may have less than it had."""
-    return [] if "base" in choice.row["parents"] else ["base", "over base"]
+    return [] if "base" in choice.row["constituents"] else ["base", "over base"]
 
 
 def _set(choice: Choice, row: Mapping[str, Any], title: str) -> list[str]:
-    parents = [f"{100 * row['parents'][name][0]:.1f}" for name in _names(choice)]
+    parents = [f"{100 * row['constituents'][name][0]:.1f}" for name in _names(choice)]
     label = f"{title} ({len(row['tasks'])})"
     effects = [interval(row["gain"], ""), interval(row["og"], "")]
     return [label, _score(row["score"]), *parents, *effects, *_of_base(choice, row)]
@@ -199,7 +199,7 @@ def _base_on(choice: Choice, task: str, score: float) -> list[str]:
 
 
 def _task(choice: Choice, name: str, row: Mapping[str, Any]) -> list[str]:
-    parents = [f"{100 * row['parents'][parent]:.1f}" for parent in _names(choice)]
+    parents = [f"{100 * row['constituents'][parent]:.1f}" for parent in _names(choice)]
     effects = [interval(row["gain"], ""), interval(row["og"], ""), row["verdict"]]
     short = name.removeprefix("finance_bench_")
     shown = [short, str(row["items"]), _score(row["score"]), *parents, *effects]
@@ -214,7 +214,7 @@ def _score(numbers: Sequence[float]) -> str:
 def _aggregations(choice: Choice) -> list[str]:
     found: dict[str, list[str]] = {}
     for name, known in choice.loaded.tasks.items():
-        found.setdefault(spoken(known), []).append(name.removeprefix("finance_bench_"))
+        found.setdefault(spoken(known.as_json()), []).append(name.removeprefix("finance_bench_"))
     return [f"{how}: {', '.join(names)}" for how, names in sorted(found.items())]
 
 
@@ -302,7 +302,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
     loaded, rows = choice.loaded, choice.row["tasks"].values()
     few = sum(row["clusters"] < 100 for row in rows)
     made = " and ".join(SPOKEN[x] for x in languages(choice))
-    japanese = any("japanese" in known["skills"] for known in loaded.tasks.values())
+    japanese = any("japanese" in known.skills for known in loaded.tasks.values())
     measured = "English and Japanese" if japanese else "English"
     yield "## Limits"
     yield ""
@@ -373,11 +373,11 @@ def _samples(facts: Facts) -> str:
 
 
 def _citation(choice: Choice, facts: Facts) -> Iterator[str]:
-    from mergekit_finance.study.export import CITATIONS
+    from mergekit_finance.operators import OPERATORS as TABLE
 
     yield "## Citation"
     yield ""
-    yield f"- {CITATIONS[choice.known['operator']]}"
+    yield f"- {TABLE[choice.known['operator']].citation}"
     yield (
         "- The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
         "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"

@@ -11,7 +11,7 @@ from mergekit_finance.share import provenance as measured
 from mergekit_finance.share.source_models import SourceModel, required_prefix, source_models
 from mergekit_finance.share.stored import check, check_point, check_scores, read_summary
 from mergekit_finance.study.analysis import effects
-from mergekit_finance.study.results import Loaded, load
+from mergekit_finance.study.results import StudyResults, load_results
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Choice:
     """A point of a finished study."""
 
     out: Path
-    loaded: Loaded
+    loaded: StudyResults
     summary: Mapping[str, Any]
     point: str
     models: list[SourceModel]
@@ -27,7 +27,7 @@ class Choice:
     @property
     def known(self) -> Mapping[str, Any]:
         """Stage, combination, operator, values, recipe and folder."""
-        return self.loaded.points[self.point]
+        return self.loaded.points[self.point].as_json()
 
     @property
     def place(self) -> Path:
@@ -50,12 +50,12 @@ class Choice:
 
         study = self.loaded.study
         for known in {**self.loaded.models, **self.loaded.points}.values():  # all are compared
-            check_scores(self.out / "points" / known["folder"] / "scores.json", list(self.loaded.tasks))
+            check_scores(self.out / "points" / known.folder / "scores.json", list(self.loaded.tasks))
         replicates = bootstrap(list(self.loaded.report.values()), study.resamples, study.seed)
-        row = effects.of_point(self.loaded, replicates, self.point)
-        for task in row["tasks"].values():
-            task["verdict"] = effects.verdict(task)
-        return row
+        row = effects.effects_of(self.loaded, replicates, self.point)
+        for task in row.tasks.values():
+            task.verdict = effects.task_verdict(task)
+        return row.as_json()
 
     @property
     def shipped(self) -> bool:
@@ -69,8 +69,9 @@ class Choice:
     @property
     def text_may_be_shared(self) -> bool:
         """Only where tasks.json and summary.json both say true, of every task."""
-        said = [*self.loaded.tasks.values(), *self.summary["tasks"].values()]
-        return bool(self.summary["tasks"]) and all(x.get("text_may_be_shared") is True for x in said)
+        said = [task.text_may_be_shared for task in self.loaded.tasks.values()]
+        said += [x.get("text_may_be_shared") is True for x in self.summary["tasks"].values()]
+        return bool(self.summary["tasks"]) and all(said)
 
     @property
     def splits(self) -> bool:
@@ -82,14 +83,15 @@ class Choice:
 def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
     """The named point, else the one to ship, else the best merge."""
     check(out)
-    loaded = load(out)
+    loaded = load_results(out, finished=False)
     summary = read_summary(out)
     ship = summary["ship"]
     name = point or (ship["model"] if ship["is_merge"] else ship["best_merge"])
     if name not in loaded.points:
         raise DataError(f"{out}: no point {name!r}; {_points(name, list(loaded.points))}")
-    check_point(out / "points" / loaded.points[name]["folder"], list(loaded.tasks))
-    measured.require(out, loaded.points[name], loaded.models, summary)
+    check_point(out / "points" / loaded.points[name].folder, list(loaded.tasks))
+    models = {key: model.as_json() for key, model in loaded.models.items()}
+    measured.require(out, loaded.points[name].as_json(), models, summary)
     return Choice(out, loaded, summary, name, source_models(loaded, name, hub_ids))
 
 

@@ -57,7 +57,7 @@ def results(choice: Choice) -> "Iterator[EvalResult]":
     from huggingface_hub import EvalResult
 
     for task, row in choice.row["tasks"].items():
-        known = choice.loaded.tasks[task]
+        known = choice.loaded.tasks[task].as_json()
         value, low, high = row["score"]
         yield EvalResult(
             task_type="text-generation" if known["generates"] else "multiple-choice",

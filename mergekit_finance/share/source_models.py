@@ -13,7 +13,7 @@ from mergekit_finance.errors import ModelError, did_you_mean
 from mergekit_finance.files import Json, JsonObject, one_line
 from mergekit_finance.plugins.manager import families
 from mergekit_finance.share.licenses import UNKNOWN, License, conflict, find_license
-from mergekit_finance.study.results import Loaded
+from mergekit_finance.study.results import StudyResults
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 # Names of files with license texts; LICENSE-SERVER-KEY.pem is not one.
@@ -72,7 +72,7 @@ class SourceModel:
         return model
 
 
-def source_models(loaded: Loaded, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:
+def source_models(loaded: StudyResults, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:
     """Return the base and the experts of a point.
 
     Args:
@@ -81,24 +81,24 @@ def source_models(loaded: Loaded, point: str, hub_ids: Mapping[str, str]) -> lis
     Raises:
         ModelError: `hub_ids` names a model that is not part of the point.
     """
-    names = loaded.raw(point)
+    names = loaded.base_and_experts(point)
     for name in hub_ids:
         if name not in names:
             raise ModelError(f"--hub-id: {name!r} is not merged in {point}. {did_you_mean(name, names)}")
     return [_source_model(loaded, name, hub_ids.get(name)) for name in names]
 
 
-def _source_model(loaded: Loaded, name: str, hub_id: str | None) -> SourceModel:
+def _source_model(loaded: StudyResults, name: str, hub_id: str | None) -> SourceModel:
     model, study = loaded.models[name], loaded.study
-    reference = str(model["reference"])
-    in_study = study.base_licence if name == "base" else study.experts[name].licence
+    reference = model.reference
+    in_study = study.base_license if name == "base" else study.experts[name].license
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     claims = {"study.yml": in_study}
     for number, license_name in enumerate(_licenses_on_card(reference), 1):
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
     claims["our list"] = _license_in_families(hub_id)
     named = {source: one_line(license_name) for source, license_name in claims.items() if license_name}
-    return SourceModel(name, reference, str(model["fingerprint"]), hub_id, named)
+    return SourceModel(name, reference, str(model.fingerprint), hub_id, named)
 
 
 def is_hub_id(reference: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 from mergekit_finance import files as plain
 from mergekit_finance.errors import DataError
-from mergekit_finance.study.run import require
+from mergekit_finance.study.results import require_finished
+from mergekit_finance.study.schema import Summary, misfit
 
 MODEL = {"folder": str, "reference": str, "fingerprint": str}
 POINT = {
@@ -21,7 +22,7 @@ COLUMNS = {"clusters": list, "score": list, "correct": list}
 
 def check(out: Path) -> None:
     """index.json, tasks.json and study.json are whole, and nothing in them is a trap."""
-    require(out)
+    require_finished(out, summary=False)
     _has(out / "study.json", read(out / "study.json"), {"study": dict})
     plain.require_names(out / "tasks.json", _tasks(out / "tasks.json"))
     _index(out / "index.json")
@@ -65,6 +66,9 @@ def read_summary(out: Path) -> Mapping[str, Any]:
     """summary.json with what to ship."""
     path = out / "summary.json"
     found = read(path)
+    if wrong := misfit(Summary, found):
+        raise DataError(f"{path}: not what a study writes ({wrong}); run the study again")
+    found = Summary.model_validate(found).as_json()
     _has(path, found, SUMMARY)
     _has(path, found["ship"], SHIP)
     _require_interval(path, found["ship"]["merge_over_single"])

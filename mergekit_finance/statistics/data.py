@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.files import Json
 from mergekit_finance.statistics.totals import Aggregation, Total, sufficient
 
 
@@ -97,8 +97,8 @@ def _renumbered(task: TaskScores, names: tuple[str, ...]) -> TaskScores:
 
 def task_scores(
     task: str,
-    cluster_ids: Sequence[Any],
-    scores: Mapping[str, Sequence[Any]],
+    cluster_ids: Sequence[str | int],
+    scores: Mapping[str, Sequence[Json]],
     aggregation: Aggregation,
     correct: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskScores:
@@ -122,7 +122,7 @@ def task_scores(
     return TaskScores(task, names, clusters, statistics, totals, right)
 
 
-def _numbered(cluster_ids: Sequence[Any]) -> tuple[tuple[str, ...], np.ndarray]:
+def _numbered(cluster_ids: Sequence[str | int]) -> tuple[tuple[str, ...], np.ndarray]:
     """The sorted cluster ids, and each item's position among them."""
     texts = [str(cluster) for cluster in cluster_ids]
     names = tuple(sorted(set(texts)))

@@ -10,14 +10,14 @@ import numpy as np
 
 from mergekit_finance.statistics.intervals import LEVEL
 
-LEAST_CLUSTERS = 100  # below it a task gets numbers but no verdict
+MIN_CLUSTERS = 100  # below it numbers are shown, but no verdict
 ALPHA = 0.05
 POWER = 0.8
 
 
 def enough(clusters: int) -> bool:
     """Whether a task has clusters enough for a verdict."""
-    return clusters >= LEAST_CLUSTERS
+    return clusters >= MIN_CLUSTERS
 
 
 def minimum_detectable_effect(error: float, alpha: float = ALPHA, power: float = POWER) -> float:

@@ -2,71 +2,95 @@
 
 `sufficient` turns per-item values, as lm-eval writes them in a sample (lists where there were tuples), into
 an array (n items, s) and a `total`. `total(rows summed over any multiset of items)` is the aggregation of
-that multiset. All of `tasks/aggregate.py` are such functions, equal to 1e-12; an aggregation that is not
-known here is called on the items themselves, which is a good deal slower.
+that multiset. All of `scoring/aggregate.py` are such functions, equal to 1e-12; any other aggregation is
+called on the items themselves, which is much slower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
 
 import numpy as np
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.files import Json
 
 Total = Callable[[np.ndarray], np.ndarray]  # (..., s) sums -> (...) scores
 Sufficient = tuple[np.ndarray, Total]
-Aggregation = str | Callable[[Sequence[Any]], float]
+Function = Callable[[Sequence[Json]], float]
+Aggregation = str | Function
 
 OURS = "mergekit_finance.scoring.aggregate"
 HOST_MEAN = "lm_eval.api.metrics.mean"
 
 
-def sufficient(aggregation: Aggregation, values: Sequence[Any]) -> Sufficient:
-    """Per-item statistics (n, s) and the function of their sums that equals the aggregation.
+def sufficient(aggregation: Aggregation, values: Sequence[Json]) -> Sufficient:
+    """Return per-item statistics and the function of their sums that equals the aggregation.
 
     Args:
-        aggregation: a name ("mean", "weighted_f1", with or without its module) or the callable itself.
+        aggregation: a name ("mean", "weighted_f1", with or without its module) or the function itself.
         values: each item's value of the metric, in any order.
+
+    Returns:
+        (n, s) float64, and a function of (..., s) sums that returns (...) scores.
     """
     builder = BUILDERS.get(known_name(aggregation))
     return builder(values) if builder else by_item(_resolve(aggregation), values)
 
 
 def known_name(aggregation: Aggregation) -> str:
-    """The key in `BUILDERS`, or "" where only the items themselves will do.
+    """Return the key in `BUILDERS`, or "" for an aggregation that is called on the items themselves.
 
-    A callable counts as known by where it lives: a third party's `mean` may be anything.
+    A function is recognized by its module and name: another library's `mean` may be anything.
     """
-    named = aggregation if isinstance(aggregation, str) else _where(aggregation)
-    if named in (HOST_MEAN, "acc"):
+    name = aggregation if isinstance(aggregation, str) else _qualified(aggregation)
+    if name in (HOST_MEAN, "acc"):
         return "mean"
-    short = named.removeprefix(f"{OURS}.")
+    short = name.removeprefix(f"{OURS}.")
     return short if short in BUILDERS else ""
 
 
-def _where(aggregation: Callable[..., Any]) -> str:
-    return f"{getattr(aggregation, '__module__', '')}.{getattr(aggregation, '__qualname__', '')}"
+def aggregation_name(function: Function) -> str:
+    """Return a name from which `named_aggregation` finds the function again: `mean`, or `module:name`."""
+    return known_name(function) or f"{function.__module__}:{getattr(function, '__qualname__', '')}"
 
 
-def _resolve(aggregation: Aggregation) -> Callable[[Sequence[Any]], float]:
-    """A name that is not ours is one of lm-eval's registry."""
+def named_aggregation(name: str) -> Aggregation:
+    """Return what `aggregation_name` named: a known name, or the function that only a plugin's task has."""
+    if ":" not in name:
+        return name
+    module, _, attribute = name.partition(":")
+    value = import_module(module)
+    for part in attribute.split("."):
+        value = getattr(value, part)
+    if not callable(value):
+        raise DataError(f"aggregation {name!r}: is not a function")
+    return value
+
+
+def _qualified(function: Function) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+
+
+def _resolve(aggregation: Aggregation) -> Function:
+    """Return the function; a name that is not ours is looked up in lm-eval's registry."""
     if callable(aggregation):
         return aggregation
+    # Imported here: lm_eval takes seconds, and only third-party aggregations need it.
     from lm_eval.api.registry import get_aggregation
 
-    found = get_aggregation(aggregation)
-    if found is None:
+    function: Function | None = get_aggregation(aggregation)
+    if function is None:
         raise DataError(
             f"aggregation {aggregation!r} is neither ours nor lm-eval's; pass the function itself"
         )
-    return found
+    return function
 
 
 def _ratio(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """upper / lower, and 0 where lower is 0: no items score 0.0, as in `tasks/aggregate.py`."""
+    """Return upper / lower, and 0 where lower is 0: no items score 0.0, as in `scoring/aggregate.py`."""
     upper, lower = np.broadcast_arrays(np.asarray(upper, float), np.asarray(lower, float))
     return np.divide(upper, lower, out=np.zeros(upper.shape), where=lower != 0)
 
@@ -100,7 +124,7 @@ def _counts(pairs: Iterable[Sequence[Hashable]], labels: Sequence[Hashable]) -> 
 
 
 def _labels(pairs: Iterable[Sequence[Hashable]]) -> list[Hashable]:
-    """The classes met, in an order that does not depend on that of the items."""
+    """Return the classes, in an order that does not depend on that of the items."""
     return sorted({label for pair in pairs for label in pair}, key=repr)
 
 
@@ -158,7 +182,7 @@ class HeadlineTotal:
 
 
 def _split(sums: np.ndarray, *last: int) -> np.ndarray:
-    """The last axis cut into (k, *last); k may be 0."""
+    """Reshape the last axis to (k, *last); k may be 0."""
     size = int(np.prod(last))
     return sums.reshape(*sums.shape[:-1], sums.shape[-1] // size if size else 0, *last)
 
@@ -178,13 +202,13 @@ def corpus_entity_f1_total(sums: np.ndarray) -> np.ndarray:
 # Anything else: how often each distinct value occurs.
 
 
-def by_item(aggregation: Callable[[Sequence[Any]], float], values: Sequence[Any]) -> Sufficient:
-    """For a third party's aggregation: the statistic of an item is which of the distinct values it has.
+def by_item(aggregation: Function, values: Sequence[Json]) -> Sufficient:
+    """Return statistics for any aggregation: which of the distinct values an item has, as one-hot rows.
 
     Exact for every aggregation that does not depend on the order of the items. Memory is n x distinct values.
     """
     place: dict[str, int] = {}
-    kept: list[Any] = []
+    kept: list[Json] = []
     index = []
     for value in values:
         if repr(value) not in place:
@@ -195,10 +219,10 @@ def by_item(aggregation: Callable[[Sequence[Any]], float], values: Sequence[Any]
 
 @dataclass(frozen=True, eq=False)
 class ItemTotal:
-    """Counts (..., distinct values) -> (...): the aggregation of the values, each as often as counted."""
+    """Map counts (..., distinct values) to (...): the aggregation of the values, each as often as counted."""
 
-    aggregation: Callable[[Sequence[Any]], float]
-    values: tuple[Any, ...]
+    aggregation: Function
+    values: tuple[Json, ...]
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
         flat = np.rint(sums.reshape(-1, sums.shape[-1])).astype(int)
@@ -209,7 +233,7 @@ class ItemTotal:
         return float(self.aggregation(items)) if items else 0.0
 
 
-BUILDERS: dict[str, Callable[[Sequence[Any]], Sufficient]] = {
+BUILDERS: dict[str, Callable[..., Sufficient]] = {
     "mean": mean,
     "weighted_f1": weighted_f1,
     "macro_f1_two_class": macro_f1_two_class,

@@ -1,57 +1,62 @@
-"""study.yml: one file describes the experiment. Checked as a whole before anything is read or run."""
+"""study.yml: one file describes the experiment. The whole file is checked before anything is read or run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     model_validator,
 )
 
 from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.files import Json, load_yaml
+from mergekit_finance.operators import OPERATORS
 
-LONGEST = 40  # bytes of an expert's name: a triple's names, its values and a hash make one folder's name
+MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
 SKILLS = ("finance", "math", "japanese")
-SHORT = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
+Combination = tuple[str, ...]  # the experts that a merge is about
+Value = TypeVar("Value")
 
 
-def _list(value: Any) -> Any:
-    """One value stands for a grid of one."""
+def _as_list(value: Json) -> Json:
+    """Wrap a single value: `lambda: 0.5` means `lambda: [0.5]`."""
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _number(value: Any) -> Any:
-    """YAML's yes and true are no numbers, though Python counts with them."""
+def _no_bool(value: Json) -> Json:
+    """Refuse YAML's yes and true as numbers, which Python would read as 1."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not yes or no")
     return value
 
 
-def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What stands twice is a slip: the second changes nothing, or was meant to be another."""
+def _unique(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Refuse a repeated value: it changes nothing, so it is probably a typing error."""
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"{value!r} stands twice")
+            raise ValueError(f"{value!r} appears twice")
     return values
 
 
-IsNumber, Once = BeforeValidator(_number), AfterValidator(_once)
+IsNumber, Unique = BeforeValidator(_no_bool), AfterValidator(_unique)
 Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
 Density = Annotated[float, Field(gt=0, le=1), IsNumber]
 Seed = Annotated[int, Field(ge=0), IsNumber]
 Count = Annotated[int, Field(ge=1), IsNumber]
-Names = Annotated[tuple[str, ...], BeforeValidator(_list), Once]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Unique]
 
 
 class Part(BaseModel):
-    """A block of the file: no unknown keys, nothing changes after the check."""
+    """A block of the file. Unknown keys are refused; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -60,48 +65,52 @@ class Expert(Part):
     """A continually pre-trained model and what it is an expert in."""
 
     model: Annotated[str, Field(min_length=1)]
-    skills: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
-    licence: str | None = Field(None, description="SPDX id or name of the model's licence, for the card")
+    skills: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    license: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("license", "licence"),
+        description="SPDX id or name of the model's license, for the card",
+    )
 
 
 class TaskArithmetic(Part):
-    """theta_0 + lambda * sum of task vectors."""
+    """The grid of Task Arithmetic: base + lambda * sum of task vectors."""
 
-    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_list)] = Field(
-        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda", min_length=1
+    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_as_list)] = Field(
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda", min_length=1
     )
     start: dict[str, float] = {}
 
     def grid(self) -> list[dict[str, float]]:
-        return [{"lambda": value} for value in _rising(self.lambdas)]
+        return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
 
 
 class Ties(Part):
-    """TIES over every density and lambda."""
+    """The grid of TIES: every density with every lambda."""
 
-    densities: Annotated[tuple[Density, ...], BeforeValidator(_list)] = Field(
-        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density", min_length=1
+    densities: Annotated[tuple[Density, ...], BeforeValidator(_as_list)] = Field(
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density", min_length=1
     )
-    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_list)] = Field(
-        (1.0,), alias="lambda", min_length=1
+    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_as_list)] = Field(
+        default=(1.0,), alias="lambda", min_length=1
     )
     start: dict[str, float] = {}
 
     def grid(self) -> list[dict[str, float]]:
         return [
             {"density": density, "lambda": value}
-            for density in _rising(self.densities)
-            for value in _rising(self.lambdas)
+            for density in _sorted_unique(self.densities)
+            for value in _sorted_unique(self.lambdas)
         ]
 
 
 class DareTies(Ties):
-    """DARE-TIES over every density, lambda and seed of its masks."""
+    """The grid of DARE-TIES: every density with every lambda and every seed of the masks."""
 
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_list)] = Field((0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_list)] = Field(default=(0,), min_length=1)
 
     def grid(self) -> list[dict[str, float]]:
-        return [values | {"seed": seed} for values in super().grid() for seed in _rising(self.seeds)]
+        return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
 
 
 class Operators(Part):
@@ -113,20 +122,21 @@ class Operators(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        """`ties:` with nothing behind it is an operator with its defaults, not one left out."""
+    def _defaults(cls, data: Json) -> Json:
+        """Read `ties:` without a value as TIES with its defaults, not as an operator that is left out."""
         if not isinstance(data, Mapping):
             return data
         return {name: {} if value is None else value for name, value in data.items()}
 
     @model_validator(mode="after")
-    def _some(self) -> "Operators":
+    def _at_least_one(self) -> "Operators":
         if not self.present():
-            raise ValueError(f"name at least one of {', '.join(SHORT)}")
+            raise ValueError(f"name at least one of {', '.join(OPERATORS)}")
         return self
 
-    def present(self) -> dict[str, TaskArithmetic | Ties | DareTies]:
-        return {name: value for name in SHORT if (value := getattr(self, name)) is not None}
+    def present(self) -> dict[str, TaskArithmetic | Ties]:
+        """Return the operators that the study runs, by key, the simplest first."""
+        return {key: value for key in OPERATORS if (value := getattr(self, key)) is not None}
 
 
 class Selection(Part):
@@ -134,7 +144,9 @@ class Selection(Part):
 
     share: Annotated[float, Field(gt=0, lt=1), IsNumber] = 0.3
     seed: Seed = 0
-    same_items: bool = Field(False, description="select and report on the same items: optimistic, labelled")
+    same_items: bool = Field(
+        default=False, description="select and report on the same items: optimistic, labelled"
+    )
 
 
 class Evaluation(Part):
@@ -144,25 +156,27 @@ class Evaluation(Part):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: Count = 8
     max_gen_toks: Count | None = None
-    threads: Annotated[Count, Field(le=1024)] = Field(1, description="CPU threads of one worker")
+    threads: Annotated[Count, Field(le=1024)] = Field(default=1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"
 
 
 class Study(Part):
-    """The whole file."""
+    """The content of study.yml."""
 
     name: str = "study"
     base: Annotated[str, Field(min_length=1)]
-    base_licence: str | None = None
+    base_license: str | None = Field(
+        default=None, validation_alias=AliasChoices("base_license", "base_licence")
+    )
     experts: dict[str, Expert]
     operators: Operators
     semantics: Literal["paper", "mergekit"] = "paper"
-    stages: Annotated[tuple[Literal[1, 2, 3], ...], BeforeValidator(_list)] = (1, 2, 3)
+    stages: Annotated[tuple[Literal[1, 2, 3], ...], BeforeValidator(_as_list)] = (1, 2, 3)
     chain: Literal["experts", "best"] = "experts"
     tasks: Names = ("finance_bench",)
     retention: Names = ()
     probes: Names = ()
-    named: dict[str, Names] = Field({}, description="combination: the tasks its tests are about")
+    named: dict[str, Names] = Field(default={}, description="combination: the tasks its tests are about")
     source: str | None = None
     data_dir: str | None = None
     limit: Count | None = None
@@ -185,12 +199,17 @@ class Study(Part):
 
     @property
     def skills(self) -> dict[str, frozenset[str]]:
-        """Skills by expert; one that names none is an expert in its own name."""
+        """Skills by expert. The default is one skill, called like the expert."""
         return {name: frozenset(e.skills or (name,)) for name, e in self.experts.items()}
 
 
-def _rising(values: tuple[Any, ...]) -> list[Any]:
+def _sorted_unique(values: Iterable[float]) -> list[float]:
     return sorted(set(values))
+
+
+def combinations_of(study: Study, stage: int) -> list[Combination]:
+    """Return the experts of stage 1, their pairs (2) or triples (3), in the order of `experts`."""
+    return list(combinations(study.experts, stage))
 
 
 def _check_experts(study: Study) -> None:
@@ -199,8 +218,10 @@ def _check_experts(study: Study) -> None:
     for name in study.experts:
         if not name.replace("_", "").isalnum():
             raise ValueError(f"experts: {name!r} must be letters, digits and _: it names files")
-        if len(name.encode()) > LONGEST:
-            raise ValueError(f"experts: {name[:20]!r}... is longer than {LONGEST} bytes: it names files")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise ValueError(
+                f"experts: {name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes: it names files"
+            )
         if name == "base":
             raise ValueError("experts: 'base' names the base itself; give the expert another name")
     seen = {study.base: "base"}
@@ -238,115 +259,93 @@ def _check_tasks(study: Study) -> None:
 
 
 def _check_starts(study: Study) -> None:
-    for name, operator in study.operators.present().items():
-        keys = set(operator.grid()[0])
-        for key in operator.start:
-            if key not in keys:
-                raise ValueError(f"operators.{name}.start: unknown {key!r}; {did_you_mean(key, keys)}")
+    for key, operator in study.operators.present().items():
+        parameters = set(operator.grid()[0])
+        for parameter in operator.start:
+            if parameter not in parameters:
+                hint = did_you_mean(parameter, parameters)
+                raise ValueError(f"operators.{key}.start: unknown {parameter!r}; {hint}")
         if not any(operator.start.items() <= values.items() for values in operator.grid()):
             raise ValueError(
-                f"operators.{name}.start: {operator.start} is no point of the grid; name one of it"
+                f"operators.{key}.start: {operator.start} is not a point of the grid; name one that is"
             )
 
 
 def _check_named(study: Study) -> None:
-    """A combination is written as its experts, joined by +, in the order of `experts`."""
-    from mergekit_finance.study.points import combinations_of
-
-    known = ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)]
+    """Check the keys of `named`: experts joined by +, in the order of `experts`."""
+    names = ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)]
     for name, tasks in study.named.items():
         if not tasks:
-            raise ValueError(f"named.{name}: name at least one task, or leave it out: then it is the default")
-        if name not in known:
-            same = [k for k in known if sorted(k.split("+")) == sorted(name.split("+"))]
+            raise ValueError(f"named.{name}: name at least one task, or leave it out to use the default")
+        if name not in names:
+            same = [n for n in names if sorted(n.split("+")) == sorted(name.split("+"))]
             if same:
                 raise ValueError(f"named: {name!r}: write it {same[0]!r}, in the order of `experts`")
-            raise ValueError(f"named: {name!r} is no combination; {did_you_mean(name, known)}")
-
-
-class _Unique(yaml.SafeLoader):
-    """YAML in which a key that stands twice is a mistake: the first would be dropped in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if (
-                isinstance(key, yaml.ScalarNode)
-                and key.value in seen
-                and key.tag != "tag:yaml.org,2002:merge"
-            ):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} stands twice", key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+            raise ValueError(f"named: {name!r} is not a combination; {did_you_mean(name, names)}")
 
 
 def load(path: Path | str) -> Study:
-    """Read and check a study. Raises RecipeError in one line."""
+    """Read and check a study file.
+
+    Raises:
+        RecipeError: the file is missing, not YAML, or not a study; one line that names the fault.
+    """
     path = Path(path)
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Unique)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        copy = "`mergekit-finance recipes copy lab/study.yml .` gives one"
-        raise RecipeError(f"{path}: no such study; {copy}") from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path}: cannot be read as text ({fault})") from fault
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(
-            f"{path}{where}: not YAML ({getattr(fault, 'problem', None) or 'cannot be parsed'})"
-        ) from fault
-    return parse(data, str(path))
+        copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
+        raise RecipeError(f"{path}: no such study file; {copy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as text ({error})") from error
+    return parse(load_yaml(text, str(path)), str(path))
 
 
-def parse(data: Any, where: str) -> Study:
-    """Check a mapping as a study; `where` names it in errors."""
+def parse(data: Json, where: str) -> Study:
+    """Check a mapping as a study; `where` names it in errors. Raises RecipeError in one line."""
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: a study is a mapping of keys, this is {type(data).__name__}")
     try:
         return Study.model_validate(data)
-    except ValidationError as fault:
-        raise RecipeError(f"{where}: {_first(fault)}") from fault
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first_error(error)}") from error
 
 
-def _first(fault: ValidationError) -> str:
-    """The first fault in one line: where, what, and the nearest known key."""
-    error = fault.errors(include_url=False)[0]
-    place = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
-        *parents, last = error["loc"]
-        return f"unknown key {place!r}. {did_you_mean(str(last), _keys(parents))}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in ("dict_type", "model_type"):
+def _first_error(error: ValidationError) -> str:
+    """Return the first error in one line: where, what, and the nearest valid key."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        *blocks, last = first["loc"]
+        return f"unknown key {place!r}. {did_you_mean(str(last), _valid_keys(blocks))}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("dict_type", "model_type"):
         message = "must be a mapping of keys"
-    given = error.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | type(None)) else ""
+    value = first.get("input")
+    shown = f" (given: {value!r})" if isinstance(value, str | int | float | bool | type(None)) else ""
     return f"{place}: {message}{shown}" if place else message
 
 
-def _keys(place: list[Any]) -> list[str]:
-    """The keys that the block at `place` knows."""
-    blocks = {
+def _valid_keys(place: Sequence[str | int]) -> list[str]:
+    """Return the keys of the block at `place`, a path of keys in the file."""
+    blocks: dict[str | int, type[BaseModel]] = {
         "experts": Expert, "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
         "operators": Operators, "selection": Selection, "evaluation": Evaluation,
     }  # fmt: skip
-    model: type[BaseModel] = next((blocks[p] for p in reversed(place) if p in blocks), Study)
+    model = next((blocks[p] for p in reversed(place) if p in blocks), Study)
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def text(value: float) -> str:
-    """A hyperparameter as names and recipes write it: 0.5, 1.0, seeds as they are."""
+    """Format a hyperparameter as names and recipes write it: 0.5, 1.0; whole numbers (seeds) as they are."""
     return str(value) if isinstance(value, int) else repr(float(value))
 
 
-def dump(study: Study) -> dict[str, Any]:
-    """As a mapping that `parse` reads back, for the store and the report."""
+def dump(study: Study) -> dict[str, JsonValue]:
+    """Return the study as a JSON object that `parse` reads back."""
     return study.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def identity(study: Study) -> dict[str, Any]:
-    """What a study asks, less how many processes answer it and where: they change no number."""
+def identity(study: Study) -> dict[str, JsonValue]:
+    """Return `dump` without the keys that change no number: where and in how many processes it runs."""
     return {key: value for key, value in dump(study).items() if key not in ("executor", "workers")}

@@ -15,9 +15,11 @@ from mergekit_finance.evaluation.engine import Meter
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study import executors
 from mergekit_finance.study import worker as work
-from mergekit_finance.study.points import combinations_of, points
+from mergekit_finance.study.config import combinations_of
+from mergekit_finance.study.points import points
 from mergekit_finance.study.run import StudyRun
-from mergekit_finance.study.tasks import clusters_of, splits
+from mergekit_finance.study.split import has_split
+from mergekit_finance.study.tasks import clusters_of
 
 SMALL, LARGE = 4, 12  # items a task of the two timed samples
 BYTES_A_SAMPLE = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
@@ -204,7 +206,7 @@ def _fitted(found: Plan, budget: float) -> Plan:
 
 def _reported(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]:
     """Intervals are of clusters, and of those that choose nothing."""
-    share = 1 - run.study.selection.share if splits(run.study) else 1.0
+    share = 1 - run.study.selection.share if has_split(run.study) else 1.0
     before, after = (
         round(share * clusters_of(run.worker.harness, limit)[_largest(fitted)])
         for limit in (asked, fitted.limit)

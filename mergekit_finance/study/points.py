@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from mergekit_finance.study.config import SHORT, Study, text
-
-METHODS = {"task_arithmetic": "cpt_task_arithmetic", "ties": "cpt_ties", "dare_ties": "cpt_dare_ties"}
-Combination = tuple[str, ...]
+from mergekit_finance.operators import OPERATORS
+from mergekit_finance.study.config import Combination, Study, combinations_of, text
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Point:
     @property
     def group(self) -> str:
         """`stage2-finance-math-ties`: combination and operator."""
-        return f"stage{self.stage}-{'-'.join(self.combination)}-{SHORT[self.operator]}"
+        return f"stage{self.stage}-{'-'.join(self.combination)}-{OPERATORS[self.operator].slug}"
 
     @property
     def name(self) -> str:
@@ -68,7 +66,7 @@ def recipe(point: Point) -> dict[str, Any]:
     if "seed" in point.values:
         shared["seed"] = int(point.values["seed"])
     return {
-        "merge_method": METHODS[point.operator],
+        "merge_method": OPERATORS[point.operator].method,
         "base_model": point.base,
         "models": [_entry(point, source) for source in point.sources],
         "parameters": shared,
@@ -82,11 +80,6 @@ def _entry(point: Point, source: Source) -> dict[str, Any]:
     if "density" in point.values:
         own["density"] = point.values["density"]
     return {"model": source.reference, "parameters": own | {"mask_id": source.name}}
-
-
-def combinations_of(study: Study, stage: int) -> list[Combination]:
-    """Stage 1: each expert; 2: pairs; 3: triples; in the order of `experts`."""
-    return list(combinations(study.experts, stage))
 
 
 def parents_of(combination: Combination) -> list[Combination]:

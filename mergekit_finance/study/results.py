@@ -1,129 +1,444 @@
-"""A study's folder as the statistics want it: tasks with every model's items, selection and report sides."""
+"""The only reader of a study folder: checked files, and scores as the statistics need them.
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+A study folder may come from somebody else. Symlinks are refused because they may point outside the folder,
+FIFOs because reading would block; JSON is bounded in depth and size of numbers; names are checked before they
+are shown and folder names before they are opened. What is wrong is a DataError of one line that names the
+file. Scores and samples are read when they are first used.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.files import (
+    JsonObject,
+    parse_json,
+    read_json,
+    read_text,
+    require_folders,
+    require_names,
+    strings,
+)
 from mergekit_finance.statistics.data import TaskScores, aligned, task_scores
-from mergekit_finance.study.config import Study, parse
-from mergekit_finance.study.split import other_rows, sides
-from mergekit_finance.study.store import Store
-from mergekit_finance.study.tasks import aggregation, splits
+from mergekit_finance.statistics.totals import named_aggregation
+from mergekit_finance.study.config import Study
+from mergekit_finance.study.schema import (
+    FORMAT,
+    Columns,
+    Combination,
+    Effects,
+    Evaluated,
+    Index,
+    ModelEntry,
+    ModelResult,
+    PointEntry,
+    PointResult,
+    Similarity,
+    StudyFile,
+    Summary,
+    TaskInfo,
+    TaskSet,
+    first_problem,
+)
+from mergekit_finance.study.split import has_split, models_with_other_items, selection_items
+
+KINDS = ("tasks", "probes", "retention")  # in the order of tables and figures
+AGAIN = "To repair it, run the study again."
+FileModel = TypeVar("FileModel", bound=BaseModel)
+TASKS = TypeAdapter(dict[str, TaskInfo])
+SCORES = TypeAdapter(dict[str, Columns])
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What is stored of one study. Models are named `base`, by expert, or by point."""
+class StudyResults:
+    """The results of one study. Models are named `base`, by expert, or by point.
 
-    out: Path
+    Attributes:
+        folder: the study's folder.
+        study: study.yml as it was run.
+        limit: items of every task that were evaluated; None for all.
+        tasks: by name, as tasks.json has them.
+        models: base and experts.
+        points: the merges, in the order of the grids.
+        with_text: treat the text of every task as allowed to be shown.
+    """
+
+    folder: Path
     study: Study
     limit: int | None
-    tasks: dict[str, dict[str, Any]]  # as tasks.json has them
-    models: dict[str, dict[str, Any]]
-    points: dict[str, dict[str, Any]]
+    tasks: dict[str, TaskInfo]
+    models: dict[str, ModelEntry]
+    points: dict[str, PointEntry]
+    with_text: bool = False
+    _columns: dict[str, dict[str, Columns]] = field(default_factory=dict, repr=False, compare=False)
+    _samples: dict[str, list[JsonObject]] = field(default_factory=dict, repr=False, compare=False)
+
+    # ---- names
+
+    @property
+    def singles(self) -> list[str]:
+        """The base, then the experts by name."""
+        return sorted(self.models, key=lambda name: (name != "base", name))
+
+    @property
+    def experts(self) -> list[str]:
+        """The experts, by name."""
+        return [name for name in self.singles if name != "base"]
 
     @cached_property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """Model -> task -> columns, as scores.json has them."""
-        store = Store(self.out)
-        found = {**self.models, **self.points}
-        return {name: store.scores(self.out / "points" / f["folder"]) for name, f in found.items()}
+    def combinations(self) -> dict[str, Combination]:
+        """The combinations of summary.json, by stage, then by name."""
+        rows = self.summary.combinations
+        return {name: rows[name] for name in sorted(rows, key=lambda name: (rows[name].stage, name))}
+
+    @cached_property
+    def chosen(self) -> list[str]:
+        """The selected point of every combination."""
+        return [combination.selected for combination in self.combinations.values()]
+
+    @cached_property
+    def selected(self) -> list[str]:
+        """The selected points of every combination: over all operators, then per operator."""
+        names = [
+            name for row in self.combinations.values() for name in (row.selected, *row.by_operator.values())
+        ]
+        return [name for name in dict.fromkeys(names) if name in self.summary.selected]
+
+    @cached_property
+    def task_names(self) -> list[str]:
+        """The tasks of the macro averages by their skills, then probes, then retention."""
+
+        def rank(name: str) -> tuple[int, int, list[str], str]:
+            task = self.tasks[name]
+            kind = KINDS.index(task.kind) if task.kind in KINDS else len(KINDS)
+            return kind, len(task.skills), task.skills, name
+
+        return sorted(self.tasks, key=rank)
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Return the tasks of a kind: tasks, retention or probes."""
+        return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    @cached_property
+    def macro(self) -> list[str]:
+        """The tasks that macro averages are over."""
+        return self.of_kind("tasks")
+
+    def within(self, skills: frozenset[str]) -> list[str]:
+        """Return the tasks and probes that need only these skills."""
+        names = [name for name, task in self.tasks.items() if task.kind != "retention"]
+        return [name for name in names if self.tasks[name].skills and set(self.tasks[name].skills) <= skills]
+
+    def constituents(self, point: str) -> list[str]:
+        """Return the names of a point's constituents: models, or with `chain: best` points."""
+        models = {model.reference: name for name, model in self.models.items()}
+        folders = {entry.folder: name for name, entry in self.points.items()}
+        references = self.points[point].references
+        return [models[r] if r in models else folders[Path(r).name] for r in references]
+
+    def base_and_experts(self, point: str) -> list[str]:
+        """Return the base and the experts that the point is about, as they were before any merge."""
+        return ["base", *self.points[point].combination]
+
+    def place(self, name: str) -> Path:
+        """Return the folder of a model's or point's results."""
+        entry = self.models[name] if name in self.models else self.points[name]
+        return self.folder / "points" / entry.folder
+
+    # ---- summary.json and similarity.json
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The answer of the study. Raises DataError if it is damaged or of other results than index.json."""
+        path = self.folder / "summary.json"
+        content = read_object(path)
+        if content.get("format") not in (1, FORMAT):
+            raise DataError(
+                f"{path}: has format {content.get('format')!r}, and this version reads 1 to {FORMAT}. {AGAIN}"
+            )
+        summary = _validated(Summary, path, content)
+        results: dict[str, Evaluated] = {**summary.models, **summary.points}
+        entries: dict[str, ModelEntry | PointEntry] = {**self.models, **self.points}
+        require_folders(path, (result.folder for result in results.values()))
+        for name, result in results.items():
+            if name not in entries or entries[name].folder != result.folder:
+                raise DataError(f"{path}: {name} is of other results than index.json says. {AGAIN}")
+        return summary
+
+    def measured(self, name: str) -> ModelResult | PointResult:
+        """Return the scores of a model or point."""
+        models = self.summary.models
+        return models[name] if name in models else self.summary.points[name]
+
+    def effects(self, combination: str) -> Effects:
+        """Return the effects of a combination's selected point."""
+        return self.summary.selected[self.combinations[combination].selected]
+
+    def tested(self, combination: str) -> tuple[str, TaskSet]:
+        """Return the set of tasks that shows a combination's skills: `own`, or `macro` where it is empty.
+
+        The set `named` will not do: for one expert it holds retention tasks too.
+        """
+        sets = self.effects(combination).sets
+        name = "own" if "own" in sets else "macro"
+        return name, sets[name]
+
+    @cached_property
+    def similarity(self) -> Similarity:
+        """similarity.json; empty if it was not measured."""
+        path = self.folder / "similarity.json"
+        if not path.exists() and not path.is_symlink():
+            return Similarity()
+        return _validated(Similarity, path, read_object(path))
+
+    # ---- items
+
+    def columns(self, name: str) -> dict[str, Columns]:
+        """Return a model's scores.json: the study's tasks, each with one row per item."""
+        if name not in self._columns:
+            path = self.place(name) / "scores.json"
+            if not path.is_file():
+                raise DataError(f"{path.parent}: results are missing. {AGAIN}")
+            content = read_object(path)
+            for task in self.tasks:
+                if task not in content:
+                    raise DataError(f"{path}: no task {task!r}. {AGAIN}")
+            try:
+                self._columns[name] = SCORES.validate_python({task: content[task] for task in self.tasks})
+            except ValidationError as error:
+                raise _not_written(path, error) from error
+        return self._columns[name]
+
+    def require_results(self, names: Iterable[str]) -> None:
+        """Raise DataError unless the scores of these models are there, of the same items as the base's."""
+        for name in names:
+            for task, rows in self.columns(name).items():
+                if rows.items != self.columns("base")[task].items:
+                    raise DataError(f"{self.place(name)}: of other items than the base's. {AGAIN}")
+
+    def correct(self, name: str, task: str) -> list[bool]:
+        """Return for every item whether the model's answer is right."""
+        return [float(value) > 0.5 for value in self.columns(name)[task].correct]
+
+    def items(self, task: str) -> list[str]:
+        """Return the ids of a task's items."""
+        return [str(item) for item in self.columns("base")[task].items]
+
+    def is_selection_item(self, task: str) -> list[bool]:
+        """Return for every item whether it selected hyperparameters, and is therefore not reported."""
+        if not self.summary.selection.is_split:
+            return [False] * len(self.items(task))
+        return [bool(side) for side in self._selection_items[task]]
+
+    def text_allowed(self, task: str) -> bool:
+        """Return whether the text of a task's items may be shown: tasks.json and summary.json both say so."""
+        if self.with_text:
+            return True
+        infos = (self.tasks.get(task), self.summary.tasks.get(task))
+        return all(info is not None and info.text_may_be_shared for info in infos)
+
+    def samples(self, task: str) -> list[JsonObject]:
+        """Return the base's samples, one per item; empty if they were not kept or are damaged."""
+        if task not in self._samples:
+            rows: dict[int, JsonObject] = {}
+            for line in self.sample_lines("base", task):
+                try:
+                    row = parse_json(line)
+                    if isinstance(row, dict):
+                        rows.setdefault(int(row["doc_id"]), row)
+                except (ValueError, TypeError, KeyError, OverflowError):
+                    continue  # without its text an item can still be reported
+            self._samples[task] = [rows[number] for number in sorted(rows)]
+        return self._samples[task]
+
+    def sample_lines(self, name: str, task: str) -> list[str]:
+        """Return the lines of a model's samples of a task, as lm-eval wrote them; empty if there are none."""
+        try:
+            return read_text(self.place(name) / f"samples_{task}.jsonl", errors="replace").split("\n")
+        except OSError:
+            return []
+
+    def host_results(self, name: str) -> JsonObject:
+        """Return lm-eval's results of a model; empty if they are gone or damaged."""
+        return optional_object(self.place(name) / "results.json")
+
+    def key(self, name: str) -> JsonObject:
+        """Return what a model's results depend on; empty if it is gone or damaged."""
+        return optional_object(self.place(name) / "key.json")
+
+    def recipe_text(self, point: str) -> str:
+        """Return a point's mergekit recipe as the study wrote it, else as index.json has it."""
+        try:
+            return read_text(self.place(point) / "recipe.yml", errors="replace")
+        except OSError:
+            recipe = self.points[point].recipe.as_json()
+            return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+
+    # ---- scores for the statistics
 
     @cached_property
     def full(self) -> dict[str, TaskScores]:
-        """Every task on all its items."""
-        if other := other_rows(self.tables):
-            folder = (self.models | self.points)[other[0]]["folder"]
+        """Every task on all its items. Raises DataError if models were evaluated on different items."""
+        tables = {name: self.columns(name) for name in (*self.models, *self.points)}
+        if others := models_with_other_items(tables):
             raise DataError(
-                f"{self.out}: results of {other[0]} are of other rows than the rest; remove points/{folder} "
-                "and run the study again"
+                f"{self.folder}: results of {others[0]} are of other rows than the rest. "
+                f"Remove points/{self.place(others[0]).name} and run the study again."
             )
-        return aligned({task: self._scores(task) for task in self.tasks})
+        return aligned({task: self._task_scores(task) for task in self.tasks})
 
-    def _scores(self, task: str) -> TaskScores:
-        clusters = next(iter(self.tables.values()))[task]["clusters"]
-        dataset = self.tasks[task]["dataset"]  # of two datasets `12` and `12` are no one cluster
+    def _task_scores(self, task: str) -> TaskScores:
+        dataset = self.tasks[task].dataset  # cluster `12` of one dataset is not cluster `12` of another
+        columns = {name: self.columns(name)[task] for name in (*self.models, *self.points)}
         return task_scores(
             task,
-            [f"{dataset}/{cluster}" for cluster in clusters],
-            {name: table[task]["score"] for name, table in self.tables.items()},
-            aggregation(self.tasks[task]["aggregation"]),
-            {name: table[task]["correct"] for name, table in self.tables.items()},
+            [f"{dataset}/{cluster}" for cluster in columns["base"].clusters],
+            {name: rows.score for name, rows in columns.items()},
+            named_aggregation(self.tasks[task].aggregation),
+            {name: rows.correct for name, rows in columns.items()},
         )
 
     @cached_property
-    def _sides(self) -> dict[str, Any]:
-        datasets = {task: known["dataset"] for task, known in self.tasks.items()}
-        chosen = self.study.selection
-        return sides(next(iter(self.tables.values())), datasets, chosen.share, chosen.seed)
+    def _selection_items(self) -> dict[str, np.ndarray]:
+        clusters = {task: rows.clusters for task, rows in self.columns("base").items()}
+        datasets = {name: task.dataset for name, task in self.tasks.items()}
+        return selection_items(clusters, datasets, self.study.selection.share, self.study.selection.seed)
 
     @property
     def splits(self) -> bool:
-        """Whether items are split: not where nothing is swept, nor where study.yml says not to."""
-        return splits(self.study)
+        """Whether some items select hyperparameters and the others are reported."""
+        return has_split(self.study)
 
     @cached_property
     def selection(self) -> dict[str, TaskScores]:
-        """Every task on the items that choose hyperparameters."""
+        """Every task on the items that select hyperparameters."""
         if not self.splits:
             return self.full
-        return aligned({task: scores.take(self._sides[task]) for task, scores in self.full.items()})
+        return aligned({task: rows.take(self._selection_items[task]) for task, rows in self.full.items()})
 
     @cached_property
     def report(self) -> dict[str, TaskScores]:
         """Every task on the items that are reported."""
         if not self.splits:
             return self.full
-        return aligned({task: scores.take(~self._sides[task]) for task, scores in self.full.items()})
-
-    def of_kind(self, kind: str) -> list[str]:
-        return [task for task, known in self.tasks.items() if known["kind"] == kind]
-
-    @cached_property
-    def macro(self) -> list[str]:
-        """The tasks of `tasks:`: Macro-Gain and Macro-OG are means over them."""
-        return self.of_kind("tasks")
-
-    def within(self, skills: frozenset[str]) -> list[str]:
-        """The macro's tasks and the probes that need nothing but these skills."""
-        chosen = [t for t in self.tasks if self.tasks[t]["kind"] != "retention"]
-        return [t for t in chosen if self.tasks[t]["skills"] and set(self.tasks[t]["skills"]) <= skills]
-
-    def parents(self, point: str) -> list[str]:
-        """The names of a point's constituents: models, or with `chain: best` points."""
-        names = {known["reference"]: name for name, known in self.models.items()}
-        folders = {known["folder"]: name for name, known in self.points.items()}
-        found = self.points[point]["constituents"]
-        return [names[r] if r in names else folders[Path(r).name] for r in found]
-
-    def raw(self, point: str) -> list[str]:
-        """Base and the experts that the point is about."""
-        return ["base", *self.points[point]["combination"]]
+        return aligned({task: rows.take(~self._selection_items[task]) for task, rows in self.full.items()})
 
 
-def load(out: Path) -> Loaded:
-    """The finished study in a folder. Raises DataError where there is none."""
-    from mergekit_finance.study.run import require
+def load_results(folder: Path, with_text: bool = False, finished: bool = True) -> StudyResults:
+    """Read a study folder.
 
-    require(out)
-    study, tasks, index = (_read(out / name) for name in ("study.json", "tasks.json", "index.json"))
-    return of(out, parse(study["study"], str(out / "study.json")), study["limit"], tasks, index)
+    Args:
+        folder: what `mergekit-finance study` wrote to.
+        with_text: treat the text of every task as allowed to be shown.
+        finished: read summary.json too; False where only scores are needed.
 
-
-def of(
-    out: Path, study: Study, limit: int | None, tasks: dict[str, dict[str, Any]], index: Mapping[str, Any]
-) -> Loaded:
-    """A study's results in a folder, which may hold others' too: as much of them as `index` names."""
-    points = {point["name"]: point for point in index["points"]}
-    return Loaded(out, study, limit, tasks, index["models"], points)
-
-
-def _read(path: Path) -> Any:
+    Raises:
+        DataError: no finished study is there, or a file is damaged; one line.
+    """
+    require_finished(folder, summary=finished)
+    for path in (folder / "points", *(folder / "points").glob("*")):
+        refuse_link(path)
+    study = _validated(StudyFile, folder / "study.json", read_object(folder / "study.json"))
+    path = folder / "tasks.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(f"{path}: cannot be read ({fault}); run the study again") from fault
+        tasks = TASKS.validate_python(read_object(path))
+    except ValidationError as error:
+        raise _not_written(path, error) from error
+    require_names(path, tasks)
+    index = _validated(Index, folder / "index.json", read_object(folder / "index.json"))
+    _check_index(folder / "index.json", index)
+    results = results_of(folder, study.study, study.limit, tasks, index, with_text)
+    if finished:
+        _ = results.summary, results.similarity  # damaged files are named before anything is made of them
+    return results
+
+
+def results_of(
+    folder: Path,
+    study: Study,
+    limit: int | None,
+    tasks: dict[str, TaskInfo],
+    index: Index,
+    with_text: bool = False,
+) -> StudyResults:
+    """Return the results that `index` names; the folder may hold other studies' results too."""
+    points = {point.name: point for point in index.points}
+    return StudyResults(folder, study, limit, tasks, index.models, points, with_text)
+
+
+def require_finished(folder: Path, summary: bool = True) -> None:
+    """Raise DataError in one line unless a finished study is in the folder."""
+    names = ("index.json", "summary.json") if summary else ("index.json",)
+    if all((folder / name).is_file() for name in names):
+        return
+    if (folder / "gain.json").is_file():
+        raise DataError(f"{folder}: holds the results of `mergekit-finance run`, not of a study.")
+    if any((folder / name).exists() for name in ("study.json", "index.json", "points")):
+        raise DataError(
+            f"{folder}: this study is not finished. Run the same `mergekit-finance study` command again; it "
+            "continues."
+        )
+    raise DataError(f"{folder}: no finished study here. Run `mergekit-finance study study.yml -o {folder}`.")
+
+
+def _check_index(path: Path, index: Index) -> None:
+    """Check the names, folders and references in index.json: they are shown, opened and looked up."""
+    if "base" not in index.models:
+        raise DataError(f"{path}: no base. {AGAIN}")
+    folders = [*(model.folder for model in index.models.values()), *(point.folder for point in index.points)]
+    require_folders(path, (*index.models, *(point.name for point in index.points), *folders))
+    require_names(path, strings(index.as_json()))
+    references = {model.reference for model in index.models.values()}
+    merges = {point.folder for point in index.points}
+    for point in index.points:
+        if unknown := [name for name in point.combination if name not in index.models]:
+            raise DataError(f"{path}: {point.name}: no model {unknown[0]!r}. {AGAIN}")
+        for reference in point.references:
+            if reference not in references and Path(reference).name not in merges:
+                raise DataError(f"{path}: {point.name}: {reference!r} is not a model of this study. {AGAIN}")
+
+
+def refuse_link(path: Path) -> None:
+    """Raise DataError if the path is a symbolic link."""
+    if path.is_symlink():
+        raise DataError(f"{path}: is a symbolic link, which is not followed. {AGAIN}")
+
+
+def read_object(path: Path) -> JsonObject:
+    """Read a JSON object. Raises DataError in one line: missing, a link, damaged, or nested too deep."""
+    refuse_link(path)
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). {AGAIN}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not what a study writes (not an object). {AGAIN}")
+    return content
+
+
+def optional_object(path: Path) -> JsonObject:
+    """Read a JSON object that can be done without: empty if it is missing or damaged. Links are refused."""
+    refuse_link(path)
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _validated(model: type[FileModel], path: Path, content: Mapping[str, object]) -> FileModel:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: ValidationError) -> DataError:
+    return DataError(f"{path}: not what a study writes ({first_problem(error)}). {AGAIN}")

@@ -10,15 +10,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance.errors import DataError, RecipeError
+from mergekit_finance.errors import RecipeError
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models import checks as models
 from mergekit_finance.study import executors, tasks
-from mergekit_finance.study import results as loading
 from mergekit_finance.study import worker as work
-from mergekit_finance.study.config import Study, dump
-from mergekit_finance.study.points import Combination, Point, Source, groups, points
-from mergekit_finance.study.results import Loaded
+from mergekit_finance.study.config import Combination, Study
+from mergekit_finance.study.points import Point, Source, groups, points
+from mergekit_finance.study.results import StudyResults, results_of
+from mergekit_finance.study.schema import (
+    Index,
+    MergeRecipe,
+    ModelEntry,
+    PointEntry,
+    Similarity,
+    StudyFile,
+    Summary,
+)
 from mergekit_finance.study.store import Store, digest, room, write_json
 
 FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
@@ -38,7 +46,7 @@ class StudyRun:
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
     index: dict[str, str] = field(default_factory=dict)  # model reference or point -> folder
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Summary:
         """Run what is not stored, decide, write summary.json, return it."""
         from mergekit_finance.study.analysis.summary import answer
 
@@ -46,20 +54,20 @@ class StudyRun:
         started = time.monotonic()
         plans = self.stages()
         similarity = self._similarities(plans)
-        loaded = self._loaded(plans)
-        found = answer(loaded, similarity)
+        results = self._results(plans)
+        summary = answer(results, Similarity.model_validate(similarity))
         files = {
-            "study.json": {"format": 1, "study": dump(self.study), "limit": self.limit},
-            "tasks.json": loaded.tasks,
-            "index.json": self._index(plans),
+            "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
+            "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
+            "index.json": self._index(plans).as_json(),
             "similarity.json": similarity,
-            "summary.json": found,
+            "summary.json": summary.as_json(),
             "timings.json": self._timings(time.monotonic() - started),
         }
         with self.store.lock("publish"):  # what is in the folder is always of one study
             for name, content in files.items():
                 write_json(self.out / name, content)
-        return found
+        return summary
 
     # ---- before
 
@@ -193,21 +201,20 @@ class StudyRun:
                 self.store.clean()  # what processes that were stopped left half-written
             tick()
 
-    def _index(self, plans: Sequence[Point]) -> dict[str, Any]:
-        """Which folders are this study's, and what they are of."""
+    def _index(self, plans: Sequence[Point]) -> Index:
+        """Return which folders belong to this study, and whose results they hold."""
         named = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
-        return {
-            "format": 1,
-            "models": {
-                name: {"reference": r, "fingerprint": self.prints[r], "folder": self.index[r]}
+        return Index(
+            models={
+                name: ModelEntry(reference=r, fingerprint=self.prints[r], folder=self.index[r])
                 for name, r in named.items()
             },
-            "points": [_described(p, self.index[p.name]) for p in plans],
-        }
+            points=[point_entry(p, self.index[p.name]) for p in plans],
+        )
 
-    def _loaded(self, plans: Sequence[Point]) -> Loaded:
-        known = tasks.describe(self.worker.harness, self.study)
-        return loading.of(self.out, self.study, self.limit, known, self._index(plans))
+    def _results(self, plans: Sequence[Point]) -> StudyResults:
+        described = tasks.describe(self.worker.harness, self.study)
+        return results_of(self.out, self.study, self.limit, described, self._index(plans))
 
     # ---- chain: best
 
@@ -215,7 +222,7 @@ class StudyRun:
         """The selected model of each combination, written as a checkpoint that the next stage merges."""
         from mergekit_finance.study.analysis.summary import chosen_points
 
-        best = chosen_points(self._loaded(found))
+        best = chosen_points(self._results(found))
         by_name = {p.name: p for p in found}
         return {
             tuple(combination.split("+")): self._written(by_name[name]) for combination, name in best.items()
@@ -254,17 +261,18 @@ class StudyRun:
         return {"wall_of_last_run": wall, **work.seconds(self.store, iter(self.index.values()))}
 
 
-def _described(point: Point, folder: str) -> dict[str, Any]:
-    return {
-        "name": point.name,
-        "folder": folder,
-        "stage": point.stage,
-        "combination": list(point.combination),
-        "operator": point.operator,
-        "values": dict(point.values),
-        "constituents": list(point.constituents),
-        "recipe": point.recipe(),
-    }
+def point_entry(point: Point, folder: str) -> PointEntry:
+    """Return what index.json says of a point whose results are in points/<folder>."""
+    return PointEntry(
+        name=point.name,
+        folder=folder,
+        stage=point.stage,
+        combination=list(point.combination),
+        operator=point.operator,
+        values=dict(point.values),
+        references=list(point.constituents),
+        recipe=MergeRecipe.model_validate(point.recipe()),
+    )
 
 
 def _reference(place: Path) -> str:
@@ -313,9 +321,3 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def require(out: Path) -> None:
-    """A finished study's folder, or one line."""
-    if not (out / "index.json").is_file():
-        raise DataError(f"{out}: no finished study here; run `mergekit-finance study study.yml -o {out}`")

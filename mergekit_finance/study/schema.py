@@ -1,173 +1,235 @@
-"""What the report reads of a study's files; more may be there."""
+"""Every file that a study writes, as a typed model: what the writer returns and what all readers use.
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+    OUT/study.json        StudyFile     the study as it was run
+        tasks.json        TaskInfo      by task
+        index.json        Index         models and points, and which folder holds their results
+        similarity.json   Similarity    how far the models are apart before a merge
+        summary.json      Summary       the whole answer
+        timings.json      Timings       seconds
+        plan.json         PlanFile      the limit that a budget led to
+        points/<folder>/scores.json     Columns       by task
+                        key.json        Key           what the folder's hash is of
+                        timings.json    Timings
+        (results.json and samples_*.jsonl are lm-eval's, recipe.yml mergekit's, files.json is {name: sha256})
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older versions wrote are read as aliases
+(`parents`, `best_parent`, `over_best_parent`, `licence`, ...); the new keys are written.
+"""
 
-MOST = 10**12  # beyond it there is no number of ours, and figures overflow
-Number = Annotated[float, Field(strict=True, ge=-MOST, le=MOST)]  # which no infinity and no NaN is
-Whole = Annotated[int, Field(strict=True, ge=0, le=MOST)]
-Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]  # value, low, high
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
+
+from mergekit_finance.files import Json, JsonObject
+from mergekit_finance.statistics.power import MIN_CLUSTERS
+from mergekit_finance.study.config import Study, dump, identity
+
+FORMAT: Literal[2] = 2  # of summary.json; 1 had `parents` in place of `constituents`
+MAX_NUMBER = 10**12  # larger numbers are damage: figures overflow on them
+Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
+Side = Literal["above", "below", "unclear"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+class Interval(NamedTuple):
+    """An estimate with its 95 % interval; in JSON the list [value, low, high]."""
+
+    value: Number
+    low: Number
+    high: Number
+
+    @property
+    def side(self) -> Side:
+        """Where the interval lies: "above" 0, "below" 0, or "unclear" where it holds 0."""
+        return "above" if self.low > 0 else "below" if self.high < 0 else "unclear"
 
 
-class Model(_Part):
+def rounded(numbers: Sequence[float]) -> Interval:
+    """Return (value, low, high) to 6 digits, so that files do not depend on the last bits of a sum."""
+    value, low, high = (round(float(number), 6) + 0.0 for number in numbers)  # + 0.0: no minus zero
+    return Interval(value, low, high)
+
+
+class Part(BaseModel):
+    """Base of all models here. Unknown keys are ignored: a later version may write more."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    def as_json(self) -> JsonObject:
+        """Return what is written to the file. Fields without a value are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+# ---- study.json, tasks.json, index.json
+
+
+class StudyFile(Part):
+    """study.json: the study as it was run; `limit` is the number of items of every task, or None for all."""
+
+    format: int
+    study: Study
+    limit: Count | None = None
+
+    @field_serializer("study")
+    def _write_study(self, study: Study) -> dict[str, JsonValue]:
+        return dump(study)
+
+
+class TaskInfo(Part):
+    """What the statistics and the report need of a task.
+
+    Attributes:
+        kind: "tasks" (in the macro averages), "retention" or "probes".
+        skills: a subset of finance, math and japanese.
+        dataset: tasks of one dataset share clusters, and with them the selection split.
+        aggregation: a name that `statistics.totals` resolves.
+        generates: whether the model writes its answer, rather than choosing an option.
+    """
+
+    kind: str
+    skills: list[str] = []
+    dataset: str
+    aggregation: str
+    version: str = ""
+    generates: bool = False
+    license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
+    text_may_be_shared: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_true_shares(cls, data: Json) -> Json:
+        """Take anything but `true` as no permission to share the text."""
+        if not isinstance(data, Mapping):
+            return data
+        return {**data, "text_may_be_shared": data.get("text_may_be_shared") is True}
+
+
+class ModelEntry(Part):
+    """A model that is evaluated as it is: the base or an expert."""
+
     reference: str
+    fingerprint: str
     folder: str
-    macro: Triple
-    scores: dict[str, Number]
-    retention: Triple | None = None
-    probes: Triple | None = None
 
 
-class Point(_Part):
-    stage: Whole
+class RecipeModel(Part):
+    """One entry of a recipe's `models:`."""
+
+    model: str
+    parameters: dict[str, JsonValue]
+
+
+class MergeRecipe(Part):
+    """A point's mergekit recipe, as `points.recipe` writes it; `as_json` returns all stored keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    base_model: str
+    models: list[RecipeModel] = Field(min_length=1)
+
+
+class PointEntry(Part):
+    """A merge that is evaluated.
+
+    Attributes:
+        combination: names of the experts that it is about.
+        operator, values: a key of `operators.OPERATORS` and its hyperparameters.
+        references: the models that Gain and OG compare with; JSON calls them `constituents`.
+    """
+
+    name: str
+    folder: str
+    stage: Count
     combination: list[str] = Field(min_length=1)
     operator: str
     values: dict[str, Number] = Field(min_length=1)
-    parents: list[str]
-    folder: str
-    recipe: dict[str, Any]
-    macro: Triple
-    macro_on_selection: Number
-    macro_gain: Number | None = None
-    macro_og: Number | None = None
-    scores: dict[str, Number]
-    retention: Triple | None = None
-    probes: Triple | None = None
+    references: list[str] = Field(validation_alias="constituents", serialization_alias="constituents")
+    recipe: MergeRecipe
 
 
-class TaskSet(_Part):
-    tasks: list[str] = Field(min_length=1)
-    score: Triple
-    gain: Triple
-    og: Triple
-    over_best_parent: Triple
-    best_parent: str
-    p_over_best_parent: Number | None = None
-    mde: Number | None = None
+class Index(Part):
+    """index.json: which folders under points/ belong to this study."""
+
+    format: int = 1
+    models: dict[str, ModelEntry]
+    points: list[PointEntry] = Field(min_length=1)
 
 
-class TaskEffect(_Part):
-    items: Whole
-    clusters: Whole
-    score: Triple
-    parents: dict[str, Number]
-    gain: Triple
-    og: Triple
-    p_og: Number | None = None
-    q_og: Number | None = None
-    verdict: str = ""
+# ---- points/<folder>/
 
 
-class Selected(_Part):
-    parents: list[str]
-    sets: dict[str, TaskSet]
-    tasks: dict[str, TaskEffect]
+class Columns(Part):
+    """A task in scores.json: parallel columns, one row per item.
+
+    Attributes:
+        score: the value of the primary metric that lm-eval aggregates (a number, or a tuple for F1).
+        correct: 1.0 where the answer is right, else 0.0.
+        options: the number of options of a choice; 0 where the model writes its answer.
+    """
+
+    items: list[str | int] = Field(min_length=1)
+    clusters: list[str | int]
+    score: list[JsonValue]
+    correct: list[Number | bool]
+    options: list[Count]
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Columns":
+        columns = (self.items, self.clusters, self.score, self.correct, self.options)
+        if len({len(column) for column in columns}) != 1:
+            raise ValueError("columns of different lengths")
+        return self
 
 
-class Combination(_Part):
-    stage: Whole
-    selected: str
-    by_operator: dict[str, str]
+class Key(Part):
+    """key.json: all that can change a model's answers; its hash names the folder."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = ""
+    merge: dict[str, JsonValue] | None = None
+    versions: dict[str, str] = {}
 
 
-class Task(_Part):
-    kind: str
-    items: Whole
-    skills: list[str] | None = None
+class Timings(Part):
+    """timings.json, of a study or of one model: seconds. Nothing depends on them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    merge: float = 0.0
+    evaluate: float = 0.0
+    wall_of_last_run: float | None = None
 
 
-class Ship(_Part):
-    model: str
-    is_merge: bool
-    best_merge: str
-    best_single: str
-    macro: Triple
-    merge_over_single: Triple
-    clusters: Number = 100
+class PlanFile(Part):
+    """plan.json: the limit that the budget (hours) led to, for this study and the limit it asked for."""
+
+    study: dict[str, JsonValue]
+    budget: float
+    asked_limit: int | None = None
+    limit: Annotated[int, Field(strict=True, gt=0)]
+
+    def as_json(self) -> JsonObject:
+        return self.model_dump(mode="json")
 
 
-class Sentence(_Part):
-    about: str
-    text: str
+# ---- similarity.json
 
 
-class Expert(_Part):
-    model: str
-    skills: list[str] = []
+class Pair(Part):
+    """Two models, or the task vectors of two models: L2 distance, cosine, share of conflicting signs."""
 
-
-class Share(_Part):
-    """Of study.selection: which items choose hyperparameters."""
-
-    share: Number | None = None
-    seed: Annotated[int, Field(strict=True)] | None = None
-
-
-class Study(_Part):
-    base: str
-    experts: dict[str, Expert]
-    operators: dict[str, dict[str, Any] | None]
-    name: str | None = None
-    tasks: list[str] = []
-    selection: Share = Share()
-
-
-class Optimism(_Part):
-    mean: Number | None = None
-
-
-class Selection(_Part):
-    split: bool | None = None
-    same_items: bool | None = None
-    optimism_of_choosing_and_reporting_on_the_same_items: Optimism | None = None
-
-
-class Before(_Part):
-    """A combination's similarity before the merge."""
-
-    combination: str
-    stage: Whole
-    point: str
-    l2: Number | None = None
-    cosine: Number | None = None
-    headroom: Number | None = None
-
-
-class Correlation(_Part):
-    over: str
-    predictor: str
-    outcome: str
-    n: Whole
-    rho: Number | None = None
-    p: Number | None = None
-
-
-class Predictors(_Part):
-    combinations: list[Before] | None = None
-    correlations: list[Correlation] | None = None
-
-
-class Summary(_Part):
-    models: dict[str, Model]
-    points: dict[str, Point] = Field(min_length=1)
-    selected: dict[str, Selected]
-    combinations: dict[str, Combination] = Field(min_length=1)
-    tasks: dict[str, Task] = Field(min_length=1)
-    selection: Selection
-    ship: Ship
-    study: Study
-    verdict: list[Sentence]
-    limit: Number | None = None
-    similarity: Predictors | None = None
-
-
-class Pair(_Part):
     a: str
     b: str
     l2: Number | None = None
@@ -175,85 +237,380 @@ class Pair(_Part):
     sign_conflicts: Number | None = None
 
 
-class Vector(_Part):
+class Vector(Part):
+    """The size of a task vector, relative to its base."""
+
     relative_norm: Number | None = None
 
 
-class Layer(_Part):
+class Layer(Part):
+    """Distances within one layer, or in total."""
+
     pairs: list[Pair] = []
     task_vector_pairs: list[Pair] = []
     task_vectors: dict[str, Vector | None] = {}
 
 
-class Similarity(_Part):
-    """similarity.json"""
+class Similarity(Part):
+    """similarity.json, as far as a study uses it. The report can do without."""
 
     base: str | None = None
     models: list[str] = []
     layers: dict[str, Layer] | None = None
+    total: Layer | None = None
 
 
-class Rows(_Part):
-    """A task in scores.json."""
-
-    items: list[str | int] = Field(min_length=1)
-    clusters: list[str | int]
-    correct: list[Number | bool]
+# ---- summary.json
 
 
-def fault(content: Any) -> str | None:
-    """The first thing that is wrong with a summary, in a few words."""
-    return misfit(Summary, content) or _unknown(Summary.model_validate(content))
+class TaskResult(TaskInfo):
+    """A task with its numbers of items and clusters: all, and those reported (the rest select)."""
+
+    items: Count
+    clusters: Count = 0
+    report_items: Count = 0
+    report_clusters: Count = 0
+    chance: Number = 0.0
 
 
-def misfit(kind: type[BaseModel], content: Any) -> str | None:
-    """The first thing that is not of its type, in one line."""
-    try:
-        kind.model_validate(content)
-    except ValidationError as wrong:
-        first = wrong.errors()[0]
-        place = ".".join(map(str, first["loc"]))[:100] or "content"
-        return " ".join(f"{place}: {first['msg']}".split())
-    return None
+class Evaluated(Part):
+    """Scores on the report items; `macro_on_selection` is on the items that select."""
+
+    folder: str
+    macro: Interval
+    macro_on_selection: Number | None = None
+    scores: dict[str, Number]
+    retention: Interval | None = None
+    probes: Interval | None = None
 
 
-def fault_of_rows(content: Any) -> str | None:
-    """The first thing that is wrong with a task's columns."""
-    if wrong := misfit(Rows, content):
-        return wrong
-    long = {len(content[key]) for key in ("items", "clusters", "correct")}
-    return None if len(long) == 1 else "columns of different lengths"
+class ModelResult(Evaluated):
+    """The base or an expert."""
+
+    reference: str
+    fingerprint: str = ""
 
 
-def _unknown(found: Summary) -> str | None:
-    """Names that stand for nothing: the first one."""
-    if "base" not in found.models:
+class PointResult(Evaluated):
+    """A merge; `constituents` are names of models or, with `chain: best`, of points.
+
+    gain_and_og: [Gain, OG] per task, without intervals.
+    """
+
+    stage: Count
+    combination: list[str] = Field(min_length=1)
+    operator: str
+    values: dict[str, Number] = Field(min_length=1)
+    constituents: list[str]
+    recipe: dict[str, JsonValue]
+    selected: bool = False
+    macro_gain: Number | None = None
+    macro_og: Number | None = None
+    gain_and_og: dict[str, tuple[Number, Number]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_format_1(cls, data: Json) -> Json:
+        """Format 1 had the names in `parents`, and references to models in `constituents`."""
+        if isinstance(data, Mapping) and "parents" in data:
+            return {**data, "constituents": data["parents"]}
+        return data
+
+
+class TaskSet(Part):
+    """A merge over a set of tasks: mean score, Gain, OG, and what they are tested with.
+
+    Attributes:
+        constituents: their mean scores.
+        best_constituent: the one with the best mean over these tasks; `over_best_constituent` is the merge's
+            score less its score. (OG compares with the best constituent per task.)
+        base, over_base: the base's score, and the merge's less it.
+        gain_raw, og_raw, best_raw, over_best_raw: the same against the base and the experts as they are;
+            with `chain: best` the constituents are merges.
+        p_*, holm_*: one-sided p values, and after Holm's correction over the combinations of the stage.
+        clusters: independent clusters of items; n.
+        mde: minimum detectable effect of the comparison with the best constituent; None where unknown.
+        errors: Monte-Carlo standard errors (low end, high end) of the intervals of that name.
+    """
+
+    tasks: list[str] = Field(min_length=1)
+    score: Interval
+    constituents: dict[str, Interval] = Field(
+        default={}, validation_alias=AliasChoices("constituents", "parents")
+    )
+    gain: Interval
+    p_gain: Number | None = None
+    og: Interval
+    best_constituent: str = Field(validation_alias=AliasChoices("best_constituent", "best_parent"))
+    over_best_constituent: Interval = Field(
+        validation_alias=AliasChoices("over_best_constituent", "over_best_parent")
+    )
+    p_over_best_constituent: Number | None = Field(
+        default=None, validation_alias=AliasChoices("p_over_best_constituent", "p_over_best_parent")
+    )
+    p_over_all_constituents: Number | None = Field(
+        default=None, validation_alias=AliasChoices("p_over_all_constituents", "p_over_all_parents")
+    )
+    p_over_all_models: Number | None = Field(
+        default=None, validation_alias=AliasChoices("p_over_all_models", "p_over_everyone")
+    )
+    holm_over_all_models: Number | None = Field(
+        default=None, validation_alias=AliasChoices("holm_over_all_models", "holm_over_everyone")
+    )
+    p_below_mean: Number | None = None
+    holm_below_mean: Number | None = None
+    base: Interval | None = None
+    over_base: Interval | None = None
+    gain_raw: Interval | None = None
+    og_raw: Interval | None = None
+    best_raw: str | None = None
+    over_best_raw: Interval | None = None
+    clusters: Count = MIN_CLUSTERS
+    mde: Number | None = None
+    errors: dict[str, tuple[Number, Number]] = {}
+
+
+class TaskEffect(Part):
+    """A merge on one task. `p_*` and `q_*` (Benjamini-Hochberg): of named tasks with enough clusters only."""
+
+    items: Count
+    clusters: Count
+    score: Interval
+    constituents: dict[str, Number] = Field(validation_alias=AliasChoices("constituents", "parents"))
+    gain: Interval
+    og: Interval
+    og_raw: Interval | None = None
+    p_og: Number | None = None
+    q_og: Number | None = None
+    p_gain: Number | None = None
+    q_gain: Number | None = None
+    mde: Number | None = None
+    errors: dict[str, tuple[Number, Number]] = {}
+    verdict: str = ""
+
+
+class Recovery(Part):
+    """Stage 1 on the retention tasks: what CPT lost, what the merge recovered, the merge less the base."""
+
+    lost: Interval
+    recovered: Interval = Field(validation_alias=AliasChoices("recovered", "back"))
+    over_base: Interval
+    errors: dict[str, tuple[Number, Number]] = {}
+
+
+class Effects(Part):
+    """Everything about one point on the report items, by set of tasks and by task."""
+
+    point: str = ""
+    constituents: list[str] = Field(validation_alias=AliasChoices("constituents", "parents"))
+    base_and_experts: list[str] = Field(
+        default=[], validation_alias=AliasChoices("base_and_experts", "against_base_and_experts")
+    )
+    sets: dict[str, TaskSet]
+    tasks: dict[str, TaskEffect]
+    recovery: Recovery | None = None
+
+
+class Combination(Part):
+    """A combination of experts: its selected points, over all operators and per operator."""
+
+    stage: Count
+    experts: list[str] = []
+    skills: list[str] = []
+    named_tasks: list[str] = []
+    selected: str
+    by_operator: dict[str, str]
+
+
+class Ship(Part):
+    """What to ship: the best model on the selection items, and how sure that is on the report items.
+
+    Attributes:
+        model, macro: the best of all; `is_merge` whether it is a merge.
+        best_merge, best_single: the best merge, and the best of base and experts.
+        merge_over_single: macro of the best merge less that of the best single model.
+        retention_over_base, retention_over_single: retention of the best merge less theirs.
+        clusters: independent clusters of the macro's tasks; n.
+    """
+
+    model: str
+    is_merge: bool
+    best_merge: str
+    best_single: str
+    macro: Interval
+    merge_over_single: Interval
+    retention_over_base: Interval | None = None
+    retention_over_single: Interval | None = None
+    clusters: Number = MIN_CLUSTERS
+    errors: dict[str, tuple[Number, Number]] = {}
+
+
+class Sentence(Part):
+    """A conclusion in words; `about` is recovery, complementarity, emergence, interference, operators,
+    similarity, ship or caution."""
+
+    about: str
+    text: str
+
+
+class Optimism(Part):
+    """How much better a choice looks on the items that made it, as a mean over random splits in halves."""
+
+    mean: Number | None = None
+    splits: Count = 0
+
+
+class SelectionResult(Part):
+    """How hyperparameters were chosen. `split`: some items select, the others are reported."""
+
+    same_items: bool = False
+    split: bool | None = None
+    share: Number | None = None
+    seed: int = 0
+    optimism: Optimism | None = Field(
+        default=None,
+        validation_alias=AliasChoices("optimism", "optimism_of_choosing_and_reporting_on_the_same_items"),
+    )
+
+    @property
+    def is_split(self) -> bool:
+        """Whether other items than the reported ones select; summaries before `split` say it indirectly."""
+        return not self.same_items if self.split is None else self.split
+
+
+class OperatorScores(Part):
+    """An operator over its grid, mean over combinations: best macro, best less worst, share near the best."""
+
+    best: Interval
+    spread: Interval
+    near: Interval
+    points: Count = 0
+    swept: bool = False
+
+
+class OperatorDifference(Part):
+    """One operator less another, on the same items."""
+
+    best: Interval
+    spread: Interval
+    near: Interval
+    errors: dict[str, tuple[Number, Number]] = {}
+
+
+class OperatorComparison(Part):
+    """`operators`: each by key. `differences`: by "first - second"."""
+
+    operators: dict[str, OperatorScores] = {}
+    differences: dict[str, OperatorDifference] = {}
+
+
+class PredictorRow(Part):
+    """A combination's similarity before the merge, and how the merge turned out."""
+
+    combination: str
+    stage: Count
+    point: str
+    l2: Number | None = None
+    cosine: Number | None = None
+    task_vector_cosine: Number | None = None
+    sign_conflicts: Number | None = None
+    headroom: Number | None = None
+    macro_gain: Number | None = None
+    macro_og: Number | None = None
+
+
+class Correlation(Part):
+    """Spearman's rho of a predictor with an outcome; `needed`: the least |rho| with p <= 0.05 at this n."""
+
+    over: str
+    predictor: str
+    outcome: str
+    n: Count
+    rho: Number | None = None
+    p: Number | None = None
+    exact: bool = False
+    needed: Number | None = None
+
+
+class Predictors(Part):
+    """Whether similarity before a merge predicts its success."""
+
+    combinations: list[PredictorRow] = []
+    correlations: list[Correlation] = []
+
+
+def _of_format(number: Json) -> Json:
+    return FORMAT if number in (1, FORMAT) else number
+
+
+class Summary(Part):
+    """summary.json: the whole answer of a study. Format 1 is read, and written again as format 2."""
+
+    format: Annotated[Literal[2], BeforeValidator(_of_format)] = FORMAT
+    study: Study
+    limit: Count | None = None
+    selection: SelectionResult
+    models: dict[str, ModelResult]
+    tasks: dict[str, TaskResult] = Field(min_length=1)
+    points: dict[str, PointResult] = Field(min_length=1)
+    selected: dict[str, Effects]
+    combinations: dict[str, Combination] = Field(min_length=1)
+    ship: Ship
+    operators: OperatorComparison = OperatorComparison()
+    similarity: Predictors = Predictors()
+    verdict: list[Sentence] = []
+
+    @field_serializer("study")
+    def _write_study(self, study: Study) -> dict[str, JsonValue]:
+        return identity(study)
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Summary":
+        """Refuse names that stand for nothing: tables and figures look them up."""
+        if problem := _unknown_name(self):
+            raise ValueError(problem)
+        return self
+
+
+def _unknown_name(summary: Summary) -> str:
+    """Return the first name in a summary that stands for nothing, or ""."""
+    if "base" not in summary.models:
         return "models: no base"
-    for name, known in found.combinations.items():
-        wanted = {known.selected, *known.by_operator.values()}
-        for point in sorted(wanted - (found.points.keys() & found.selected.keys())):
-            return f"combinations.{name}: {point!r} is no selected point"
-    for name, row in found.selected.items():
-        if "macro" not in row.sets or found.tasks.keys() - row.tasks.keys():
-            return f"selected.{name}: tasks are missing"
-    return next(_of_others(found), None) or _of_models(found)
-
-
-def _of_others(found: Summary) -> Iterator[str]:
-    """Tasks and points that the figures look up."""
-    for known in found.combinations.values():
-        sets = found.selected[known.selected].sets
-        for task in sorted({t for own in sets.values() for t in own.tasks} - found.tasks.keys()):
-            yield f"selected.{known.selected}: {task!r} is no task of the study"
-    for row in (found.similarity.combinations if found.similarity else None) or ():
-        if row.point not in found.selected:
-            yield f"similarity: {row.point!r} is no selected point"
-
-
-def _of_models(found: Summary) -> str | None:
-    known = {**found.models, **found.points}
-    for name, model in known.items():
-        if found.tasks.keys() - model.scores.keys():
+    tasks = summary.tasks.keys()
+    for name, combination in summary.combinations.items():
+        for point in sorted({combination.selected, *combination.by_operator.values()}):
+            if point not in summary.points or point not in summary.selected:
+                return f"combinations.{name}: {point!r} is not a selected point"
+    for point, effects in summary.selected.items():
+        if "macro" not in effects.sets or tasks - effects.tasks.keys():
+            return f"selected.{point}: tasks are missing"
+        for task in sorted({task for row in effects.sets.values() for task in row.tasks} - tasks):
+            return f"selected.{point}: {task!r} is not a task of the study"
+    for row in summary.similarity.combinations:
+        if row.point not in summary.selected:
+            return f"similarity: {row.point!r} is not a selected point"
+    models = {**summary.models, **summary.points}
+    for name, model in models.items():
+        if tasks - model.scores.keys():
             return f"{name}: scores are missing"
-    named = {found.ship.model, found.ship.best_single, *(p for x in found.points.values() for p in x.parents)}
-    return next((f"{name!r} is no model of the study" for name in sorted(named - known.keys())), None)
+    ship = summary.ship
+    used = {ship.model, ship.best_single, ship.best_merge}
+    used |= {name for point in summary.points.values() for name in point.constituents}
+    return next((f"{name!r} is not a model of the study" for name in sorted(used - models.keys())), "")
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that is wrong, in one line: where and what."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))[:100]
+    message = first["msg"].removeprefix("Value error, ")
+    return " ".join((f"{place}: {message}" if place else message).split())
+
+
+def misfit(model: type[BaseModel], content: Json) -> str:
+    """Return the first thing in `content` that is not what `model` says, in one line, or ""."""
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return first_problem(error)
+    return ""

@@ -446,18 +446,18 @@ def first(content: dict) -> dict:
 
 
 TRAPS = {
-    "no ship": ("summary.json", lambda c: c.pop("ship"), "no ship"),
-    "ship null": ("summary.json", lambda c: c.update(ship=None), "no ship"),
-    "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "scores of the base"),
-    "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "is not a finite number"),
+    "no ship": ("summary.json", lambda c: c.pop("ship"), "ship: Field required"),
+    "ship null": ("summary.json", lambda c: c.update(ship=None), "ship: Input should be"),
+    "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "models.base.scores.a: Input should be a valid number"),
+    "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "not a finite number"),
     "no points": ("index.json", lambda c: c.pop("points"), "no points"),
     "points of another kind": ("index.json", lambda c: c.update(points={}), "no points"),
     "no base": ("index.json", lambda c: c["models"].pop("base"), "no base"),
     "no recipe": ("index.json", lambda c: first(c).pop("recipe"), "no recipe"),
-    "a folder elsewhere": ("index.json", lambda c: first(c).update(folder="../../secret"), "is not a folder under points/"),
-    "a model elsewhere": ("index.json", lambda c: c["models"]["base"].update(folder=".."), "is not a folder under points/"),
-    "a name of two lines": ("index.json", lambda c: first(c).update(name="a\n# b"), "is not a folder|is not a valid name"),
-    "markup in a reference": ("index.json", lambda c: c["models"]["base"].update(reference="<img>"), "is not a valid name"),
+    "a folder elsewhere": ("index.json", lambda c: first(c).update(folder="../../secret"), "not a folder under points/"),
+    "a model elsewhere": ("index.json", lambda c: c["models"]["base"].update(folder=".."), "not a folder under points/"),
+    "a name of two lines": ("index.json", lambda c: first(c).update(name="a\n# b"), "not a folder|not a valid name"),
+    "markup in a reference": ("index.json", lambda c: c["models"]["base"].update(reference="<img>"), "not a valid name"),
 }  # fmt: skip
 
 

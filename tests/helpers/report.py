@@ -121,7 +121,9 @@ def _summary(
 
 
 def _study(models: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
-    experts = {own: {"model": f"./lab/{own}", "skills": [name]} for name, own in called.items()}
+    experts = {
+        name: {"model": f"./lab/{name}", "skills": [name]} for name in called
+    }  # valid, whatever names say
     selection = {"share": 0.3, "seed": 0, "same_items": False}
     operators = {"task_arithmetic": {"lambda": [0.4, 0.8], "start": {}}}
     return {

@@ -11,7 +11,7 @@ import yaml
 
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
-from mergekit_finance.study.run import StudyRun, _described
+from mergekit_finance.study.run import StudyRun, point_entry
 from mergekit_finance.study.store import write_json
 
 EXPERTS = ("finance", "math", "japanese")
@@ -44,12 +44,12 @@ def write(path, models, **changes):
 
 
 def go(models, out, **changes):
-    """Run in this process. Returns the summary and the run."""
+    """Run in this process. Returns the content of summary.json and what was said."""
     study = config.parse(content(models, **changes), "study.yml")
     said = []
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=said.append)
-    found = run()
-    return found, said
+    summary = run()
+    return summary.as_json(), said
 
 
 def stamps(out):
@@ -110,7 +110,7 @@ def synthetic(out, study, tables, tasks=None):
     known = {task: _known(task, (tasks or {}).get(task, {})) for task in tables}
     write_json(out / "tasks.json", known)
     rows = {m: {"reference": r, "fingerprint": m, "folder": m} for m, r in models.items()}
-    index = {"format": 1, "models": rows, "points": [_described(p, p.name) for p in plans]}
+    index = {"format": 1, "models": rows, "points": [point_entry(p, p.name).as_json() for p in plans]}
     write_json(out / "index.json", index)
     for name in [*models, *(p.name for p in plans)]:
         scores = {t: _columns(t, of[name], (tasks or {}).get(t, {})) for t, of in tables.items()}
@@ -122,7 +122,7 @@ def synthetic(out, study, tables, tasks=None):
 def _known(task, changes):
     row = {
         "kind": "tasks", "skills": ["finance"], "dataset": task, "aggregation": "mean", "version": "1",
-        "generates": False, "licence": "Apache-2.0", "text_may_be_shared": True,
+        "generates": False, "license": "Apache-2.0", "text_may_be_shared": True,
     }  # fmt: skip
     return row | {k: v for k, v in changes.items() if k not in ("clusters", "options")}
 

@@ -58,7 +58,7 @@ def _dots(stored: Stored) -> Drawn:
 
 def _dots_of(axes: Axes, stored: Stored, combination: str, row: float) -> None:
     known, colours = stored.combinations[combination], expert_colours(stored.singles)
-    for parent in stored.points[known["selected"]]["parents"]:
+    for parent in stored.points[known["selected"]]["constituents"]:
         x = 100 * stored.measured(parent)["macro"][0]
         axes.plot(x, row, "|", ms=13, mew=2.4, color=colours.get(parent, QUIET))
     own = [p for p in stored.points.values() if "+".join(p["combination"]) == combination]
@@ -138,7 +138,7 @@ def _panel(axes: Axes, stored: Stored, combination: str, operator: str) -> None:
 
 def _parents(axes: Axes, stored: Stored, combination: str) -> None:
     colours, lines = expert_colours(stored.singles), expert_lines(stored.singles)
-    for parent in stored.points[stored.combinations[combination]["selected"]]["parents"]:
+    for parent in stored.points[stored.combinations[combination]["selected"]]["constituents"]:
         height = 100 * stored.measured(parent)["macro"][0]
         axes.axhline(height, color=colours.get(parent, QUIET), ls=lines.get(parent, "-"), lw=1.5, zorder=1)
 

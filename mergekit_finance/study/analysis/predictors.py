@@ -6,116 +6,104 @@ and complementarity headroom, against Macro-Gain and Macro-OG.
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from mergekit_finance.statistics.correlation import critical, spearman
-from mergekit_finance.statistics.data import TaskScores
-from mergekit_finance.study.results import Loaded
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Correlation, Effects, Layer, Pair, PredictorRow, Similarity
 
 PREDICTORS = ("l2", "cosine", "headroom")
 OUTCOMES = ("macro_gain", "macro_og")
 
 
-def table(
-    loaded: Loaded, similarity: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """One row per combination. `rows`: combination -> the effects of its selected point."""
-    return [_row(loaded, similarity, combination, row) for combination, row in rows.items()]
+def table(results: StudyResults, similarity: Similarity, best: Mapping[str, Effects]) -> list[PredictorRow]:
+    """Return one row per combination. `best`: combination -> the effects of its selected point."""
+    total = similarity.total or Layer()
+    return [_row(results, total, combination, effects) for combination, effects in best.items()]
 
 
-def _row(
-    loaded: Loaded, similarity: Mapping[str, Any], combination: str, row: Mapping[str, Any]
-) -> dict[str, Any]:
-    macro = row["sets"]["macro"]
-    return {
-        "combination": combination,
-        "stage": loaded.points[row["point"]]["stage"],
-        "point": row["point"],
-        **_distances(loaded, similarity, row["point"]),
-        "headroom": round(headroom(loaded, row["parents"]), 6),
-        "macro_gain": macro["gain"][0],
-        "macro_og": macro["og"][0],
-    }
+def _row(results: StudyResults, total: Layer, combination: str, effects: Effects) -> PredictorRow:
+    """Return the means over the pairs of constituents, before the merge, beside Macro-Gain and Macro-OG."""
+    point = results.points[effects.point]
+    references = list(combinations(point.references, 2))
+    pairs = [pair for names in references if (pair := _pair(total.pairs, names))]
+    vectors = [pair for names in references if (pair := _pair(total.task_vector_pairs, names))]
+    macro = effects.sets["macro"]
+    return PredictorRow(
+        combination=combination,
+        stage=point.stage,
+        point=effects.point,
+        l2=_mean([pair.l2 for pair in pairs], 6),
+        cosine=_mean([pair.cosine for pair in pairs], 9),
+        task_vector_cosine=_mean([pair.cosine for pair in vectors], 9),
+        sign_conflicts=_mean([pair.sign_conflicts for pair in vectors], 9),
+        headroom=round(headroom(results, effects.constituents), 6),
+        macro_gain=macro.gain.value,
+        macro_og=macro.og.value,
+    )
 
 
-def _distances(loaded: Loaded, similarity: Mapping[str, Any], point: str) -> dict[str, Any]:
-    """Means over the pairs of constituents, as they are before the merge."""
-    names = loaded.points[point]["constituents"]
-    total = similarity["total"]
-    found = [_pair(total["pairs"], pair) for pair in combinations(names, 2)]
-    vectors = [_pair(total["task_vector_pairs"], pair) for pair in combinations(names, 2)]
-    return {
-        "l2": round(float(np.mean([pair["l2"] for pair in found])), 6),
-        "cosine": round(float(np.mean([pair["cosine"] for pair in found])), 9),
-        "task_vector_cosine": _mean([v["cosine"] for v in vectors if v]),
-        "sign_conflicts": _mean([v["sign_conflicts"] for v in vectors if v]),
-    }
+def _pair(pairs: Sequence[Pair], names: Sequence[str]) -> Pair | None:
+    return next((pair for pair in pairs if {pair.a, pair.b} == set(names)), None)
 
 
-def _pair(pairs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    return next((p for p in pairs if {p["a"], p["b"]} == set(names)), None)
+def _mean(values: Sequence[float | None], digits: int) -> float | None:
+    """Return the mean, or None where there is no pair: the base has no task vector."""
+    numbers = [value for value in values if value is not None]
+    return round(float(np.mean(numbers)), digits) if numbers else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None where there is no pair of task vectors: a base has none."""
-    known = [v for v in values if v is not None]
-    return round(float(np.mean(known)), 9) if known else None
+def headroom(results: StudyResults, constituents: Sequence[str]) -> float:
+    """Return the complementarity headroom: what a perfect choice among constituents adds to the best one.
+
+    Mean over the macro's tasks, on the selection items, of the share of items that another constituent gets
+    right and the best one does not, less the share that the others would get right there by guessing.
+    """
+    return float(np.mean([_headroom(results, task, constituents) for task in results.macro]))
 
 
-def headroom(loaded: Loaded, parents: Sequence[str]) -> float:
-    """Mean over the macro's tasks, on the selection items, of what a perfect choice among constituents would
-    add to the best one: the share of items that another constituent gets right and the best does not, less
-    the share that the others would get right there by guessing."""
-    return float(np.mean([_headroom(loaded, task, parents) for task in loaded.macro]))
+def _headroom(results: StudyResults, task: str, constituents: Sequence[str]) -> float:
+    correct = results.selection[task].correct
+    best = max(constituents, key=lambda name: (float(correct[name].mean()), name))
+    wrong = ~correct[best]
+    others = np.any([correct[name] for name in constituents if name != best], axis=0)
+    by_guessing = 1 - (1 - chance(results, task)) ** (len(constituents) - 1)
+    return float((wrong & others).mean() - by_guessing * wrong.mean())
 
 
-def _headroom(loaded: Loaded, task: str, parents: Sequence[str]) -> float:
-    scores = loaded.selection[task]
-    chance = guess(loaded, task)
-    best = max(parents, key=lambda p: (float(scores.correct[p].mean()), p))
-    wrong = ~scores.correct[best]
-    others = np.any([scores.correct[p] for p in parents if p != best], axis=0)
-    lucky = 1 - (1 - chance) ** (len(parents) - 1)
-    return float((wrong & others).mean() - lucky * wrong.mean())
-
-
-def guess(loaded: Loaded, task: str) -> float:
-    """What guessing gets right: one over the number of options; nothing where the answer is written."""
-    options = np.array(next(iter(loaded.tables.values()))[task]["options"], dtype=float)
+def chance(results: StudyResults, task: str) -> float:
+    """Return the share of right answers by guessing: 1 / options; 0 where the answer is written."""
+    options = np.array(results.columns("base")[task].options, dtype=float)
     return float(np.mean(np.divide(1.0, options, out=np.zeros_like(options), where=options > 1)))
 
 
-def correlations(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Spearman's rho of each predictor with each outcome, over all combinations and over pairs alone."""
-    subsets = {"all": list(rows), "pairs": [row for row in rows if row["stage"] == 2]}
+def correlations(rows: Sequence[PredictorRow]) -> list[Correlation]:
+    """Return Spearman's rho of each predictor with each outcome, over all combinations and over pairs."""
+    subsets = {"all": list(rows), "pairs": [row for row in rows if row.stage == 2]}
     return [
-        _correlation(name, chosen, predictor, outcome)
-        for name, chosen in subsets.items()
+        _correlation(over, subset, predictor, outcome)
+        for over, subset in subsets.items()
         for predictor in PREDICTORS
         for outcome in OUTCOMES
     ]
 
 
-def _correlation(
-    name: str, rows: Sequence[Mapping[str, Any]], predictor: str, outcome: str
-) -> dict[str, Any]:
-    found = spearman([row[predictor] for row in rows], [row[outcome] for row in rows])
-    return {
-        "over": name,
-        "predictor": predictor,
-        "outcome": outcome,
-        "rho": _number(found.rho),
-        "p": _number(found.p),
-        "n": found.n,
-        "exact": found.exact,
-        "needed": _number(critical(found.n)) if found.n else None,
-    }
+def _correlation(over: str, rows: Sequence[PredictorRow], predictor: str, outcome: str) -> Correlation:
+    complete = [(getattr(row, predictor), getattr(row, outcome)) for row in rows]
+    pairs = [(x, y) for x, y in complete if x is not None and y is not None]
+    result = spearman([x for x, _ in pairs], [y for _, y in pairs])
+    return Correlation(
+        over=over,
+        predictor=predictor,
+        outcome=outcome,
+        rho=_number(result.rho),
+        p=_number(result.p),
+        n=result.n,
+        exact=result.exact,
+        needed=_number(critical(result.n)) if result.n else None,
+    )
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
-
-
-__all__ = ["TaskScores", "correlations", "headroom", "table"]

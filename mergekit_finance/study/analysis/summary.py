@@ -1,168 +1,182 @@
-"""From stored results to summary.json: choose, measure, test, and say it in words. Reads no model."""
+"""From stored scores to summary.json: select, measure, test, decide. No model is loaded."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
+from mergekit_finance.statistics.gain import gain, outperform_gap
 from mergekit_finance.statistics.influence import clusters_of
 from mergekit_finance.study.analysis import effects, operators, predictors, select, verdict
-from mergekit_finance.study.config import identity
-from mergekit_finance.study.results import Loaded, load
-
-FORMAT = 1
-
-
-def chosen_points(loaded: Loaded) -> dict[str, str]:
-    """Combination -> its selected point."""
-    return select.choose(loaded.points, select.macro_on(loaded.selection, loaded.macro)).by_combination
-
-
-def summary(out: Path) -> dict[str, Any]:
-    """The whole answer of the study in a folder."""
-    return answer(load(out), json.loads((out / "similarity.json").read_text(encoding="utf-8")))
-
-
-def answer(loaded: Loaded, similarity: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole answer; the same bytes from the same stored results."""
-    macro = select.macro_on(loaded.selection, loaded.macro)
-    choice = select.choose(loaded.points, macro)
-    found = bootstrap(list(loaded.report.values()), loaded.study.resamples, loaded.study.seed)
-    rows = {name: effects.of_point(loaded, found, name) for name in choice.by_operator.values()}
-    effects.adjust(rows, loaded)
-    best = {combination: rows[name] for combination, name in choice.by_combination.items()}
-    effects.adjust_words(best, loaded)
-    figure = predictors.table(loaded, similarity, best)
-    content = {
-        "format": FORMAT,
-        "study": identity(loaded.study),
-        "limit": loaded.limit,
-        "selection": _selection(loaded),
-        "models": _models(loaded, found, macro),
-        "tasks": _tasks(loaded),
-        "points": {name: _point(loaded, found, name, macro, choice) for name in loaded.points},
-        "selected": rows,
-        "combinations": _combinations(loaded, choice),
-        "ship": _ship(loaded, found, macro, choice),
-        "operators": operators.claim(loaded, found),
-        "similarity": {"combinations": figure, "correlations": predictors.correlations(figure)},
-    }
-    return content | {"verdict": verdict.sentences(content)}
+from mergekit_finance.study.results import StudyResults, load_results
+from mergekit_finance.study.schema import (
+    Combination,
+    Interval,
+    ModelResult,
+    PointResult,
+    Predictors,
+    SelectionResult,
+    Ship,
+    Similarity,
+    Summary,
+    TaskResult,
+    rounded,
+)
 
 
-def _selection(loaded: Loaded) -> dict[str, Any]:
-    chosen = loaded.study.selection
+def chosen_points(results: StudyResults) -> dict[str, str]:
+    """Return the selected point of every combination."""
+    macro = select.macro_on(results.selection, results.macro)
+    return select.choose(results.points, macro).by_combination
+
+
+def summary(folder: Path) -> Summary:
+    """Return the answer of the study in a folder, computed from its stored scores."""
+    results = load_results(folder, finished=False)
+    return answer(results, results.similarity)
+
+
+def answer(results: StudyResults, similarity: Similarity) -> Summary:
+    """Return the answer of a study. The same stored scores give the same bytes."""
+    macro = select.macro_on(results.selection, results.macro)
+    choice = select.choose(results.points, macro)
+    replicates = bootstrap(list(results.report.values()), results.study.resamples, results.study.seed)
+    selected = {name: effects.effects_of(results, replicates, name) for name in choice.by_operator.values()}
+    effects.correct_tasks(selected, results)
+    best = {combination: selected[name] for combination, name in choice.by_combination.items()}
+    effects.correct_combinations(best, results)
+    rows = predictors.table(results, similarity, best)
+    made = Summary(
+        study=results.study,
+        limit=results.limit,
+        selection=_selection(results),
+        models={name: _model(results, replicates, name, macro) for name in results.models},
+        tasks=_tasks(results),
+        points={name: _point(results, replicates, name, macro, choice) for name in results.points},
+        selected=selected,
+        combinations=_combinations(results, choice),
+        ship=_ship(results, replicates, macro, choice),
+        operators=operators.compare_operators(results, replicates),
+        similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
+    )
+    made.verdict = verdict.sentences(made)
+    return made
+
+
+def _selection(results: StudyResults) -> SelectionResult:
+    selection = results.study.selection
+    return SelectionResult(
+        same_items=selection.same_items,
+        split=results.splits,
+        share=selection.share if results.splits else None,
+        seed=selection.seed,
+        optimism=select.optimism(results),
+    )
+
+
+def _tasks(results: StudyResults) -> dict[str, TaskResult]:
     return {
-        "same_items": chosen.same_items,
-        "split": loaded.splits,
-        "share": chosen.share if loaded.splits else None,
-        "seed": chosen.seed,
-        "optimism_of_choosing_and_reporting_on_the_same_items": {
-            k: round(v, 6) for k, v in select.optimism(loaded).items()
-        },
+        name: TaskResult(
+            **task.model_dump(),
+            items=len(results.full[name].clusters),
+            clusters=results.full[name].count,
+            report_items=len(results.report[name].clusters),
+            report_clusters=results.report[name].count,
+            chance=round(predictors.chance(results, name), 6),
+        )
+        for name, task in results.tasks.items()
     }
 
 
-def _tasks(loaded: Loaded) -> dict[str, Any]:
-    return {
-        task: known
-        | {
-            "items": len(loaded.full[task].clusters),
-            "clusters": loaded.full[task].count,
-            "report_items": len(loaded.report[task].clusters),
-            "report_clusters": loaded.report[task].count,
-            "chance": round(predictors.guess(loaded, task), 6),
-        }
-        for task, known in loaded.tasks.items()
-    }
+def _scores(results: StudyResults, replicates: Replicates, name: str) -> dict[str, float]:
+    """Return a model's score on every task, on the report items."""
+    return {task: round(replicates.observed[task][name], 6) for task in results.tasks}
 
 
-def _models(loaded: Loaded, found: Replicates, macro: select.Macro) -> dict[str, Any]:
-    return {
-        name: known | {"macro_on_selection": round(macro(name), 6)} | _measured(loaded, found, name)
-        for name, known in loaded.models.items()
-    }
+def _mean(results: StudyResults, replicates: Replicates, name: str, kind: str) -> Interval | None:
+    """Return a model's mean score over the tasks of a kind, on the report items; None without such tasks."""
+    tasks = results.of_kind(kind)
+    return rounded(score(replicates, tasks, name)) if tasks else None
 
 
-def _measured(loaded: Loaded, found: Replicates, name: str) -> dict[str, Any]:
-    """Score on every task and macro with interval, on the report items."""
-    kept = {k: loaded.of_kind(k) for k in ("retention", "probes")}
-    extra = {k: effects.shown(score(found, tasks, name)) for k, tasks in kept.items() if tasks}
-    return {
-        "scores": operators.scores(found, loaded.tasks, name),
-        "macro": effects.shown(score(found, loaded.macro, name)),
-        **extra,
-    }
+def _model(results: StudyResults, replicates: Replicates, name: str, macro: select.Macro) -> ModelResult:
+    entry = results.models[name]
+    return ModelResult(
+        reference=entry.reference,
+        fingerprint=entry.fingerprint,
+        folder=entry.folder,
+        macro=rounded(score(replicates, results.macro, name)),
+        macro_on_selection=round(macro(name), 6),
+        scores=_scores(results, replicates, name),
+        retention=_mean(results, replicates, name, "retention"),
+        probes=_mean(results, replicates, name, "probes"),
+    )
 
 
 def _point(
-    loaded: Loaded, found: Replicates, name: str, macro: select.Macro, choice: select.Choice
-) -> dict[str, Any]:
-    point = {k: v for k, v in loaded.points[name].items() if k != "name"}
-    return point | {
-        "parents": loaded.parents(name),
-        "selected": name in choice.by_operator.values(),
-        "macro_on_selection": round(macro(name), 6),
-        **_measured(loaded, found, name),
-        **_against_parents(loaded, found, name),
-    }
+    results: StudyResults, replicates: Replicates, name: str, macro: select.Macro, choice: select.Choice
+) -> PointResult:
+    entry, constituents = results.points[name], results.constituents(name)
+    pairs: dict[str, tuple[float, float]] = {}
+    for task in results.tasks:
+        own, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
+        pairs[task] = (round(gain(own, others), 6), round(outperform_gap(own, others), 6))
+    macro_gain, macro_og = (sum(pairs[t][k] for t in results.macro) / len(results.macro) for k in (0, 1))
+    return PointResult(
+        folder=entry.folder,
+        stage=entry.stage,
+        combination=entry.combination,
+        operator=entry.operator,
+        values=entry.values,
+        constituents=constituents,
+        recipe=entry.recipe.model_dump(mode="json"),
+        selected=name in choice.by_operator.values(),
+        macro=rounded(score(replicates, results.macro, name)),
+        macro_on_selection=round(macro(name), 6),
+        scores=_scores(results, replicates, name),
+        retention=_mean(results, replicates, name, "retention"),
+        probes=_mean(results, replicates, name, "probes"),
+        gain_and_og=pairs,
+        macro_gain=round(macro_gain, 6),
+        macro_og=round(macro_og, 6),
+    )
 
 
-def _against_parents(loaded: Loaded, found: Replicates, name: str) -> dict[str, Any]:
-    """Point estimates of Gain and OG on every task: a row of the heatmaps."""
-    parents, rows = loaded.parents(name), {}
-    for task in loaded.tasks:
-        scores = [found.observed[task][p] for p in parents]
-        own = found.observed[task][name]
-        rows[task] = [round(own - sum(scores) / len(scores), 6), round(own - max(scores), 6)]
-    means = [sum(rows[t][k] for t in loaded.macro) / len(loaded.macro) for k in (0, 1)]
+def _combinations(results: StudyResults, choice: select.Choice) -> dict[str, Combination]:
+    skills = results.study.skills
     return {
-        "gain_and_og": rows,
-        "macro_gain": round(means[0], 6),
-        "macro_og": round(means[1], 6),
-    }
-
-
-def _combinations(loaded: Loaded, choice: select.Choice) -> dict[str, Any]:
-    return {
-        combination: {
-            "stage": loaded.points[name]["stage"],
-            "experts": combination.split("+"),
-            "skills": sorted(
-                frozenset[str]().union(*(loaded.study.skills[e] for e in combination.split("+")))
-            ),
-            "named_tasks": effects.named(loaded, combination),
-            "selected": name,
-            "by_operator": {o: p for (c, o), p in choice.by_operator.items() if c == combination},
-        }
+        combination: Combination(
+            stage=results.points[name].stage,
+            experts=combination.split("+"),
+            skills=sorted(frozenset[str]().union(*(skills[e] for e in combination.split("+")))),
+            named_tasks=effects.named_tasks(results, combination),
+            selected=name,
+            by_operator={o: p for (c, o), p in choice.by_operator.items() if c == combination},
+        )
         for combination, name in choice.by_combination.items()
     }
 
 
-def _ship(loaded: Loaded, found: Replicates, macro: select.Macro, choice: select.Choice) -> dict[str, Any]:
-    """What to ship: the best on the selection items, a merge or a model as it is, and how sure that is."""
+def _ship(results: StudyResults, replicates: Replicates, macro: select.Macro, choice: select.Choice) -> Ship:
+    """Return the best model on the selection items, and how the best merge compares on the report items."""
 
     def rank(name: str) -> float:
-        return select.mean_over_seeds(name, loaded.points, macro) if name in loaded.points else macro(name)
+        is_point = name in results.points
+        return select.mean_over_seeds(name, results.points, macro) if is_point else macro(name)
 
-    names = [*loaded.models, *choice.by_combination.values()]
-    winner, single = max(names, key=rank), max(loaded.models, key=rank)
-    merge = max(choice.by_combination.values(), key=rank)
-    return {
-        "model": winner,
-        "is_merge": winner in loaded.points,
-        "best_merge": merge,
-        "best_single": single,
-        "macro": effects.shown(score(found, loaded.macro, winner)),
-        "merge_over_single": effects.shown(difference(found, loaded.macro, merge, single)),
-        "clusters": clusters_of([loaded.report[task] for task in loaded.macro]),
-        **_kept(loaded, found, merge),
-    }
-
-
-def _kept(loaded: Loaded, found: Replicates, merge: str) -> dict[str, Any]:
-    """The retention of the best merge against the base: shipping it costs that."""
-    tasks = loaded.of_kind("retention")
-    return {"retention_over_base": effects.shown(difference(found, tasks, merge, "base"))} if tasks else {}
+    merges = list(choice.by_combination.values())
+    winner, single = max([*results.models, *merges], key=rank), max(results.models, key=rank)
+    merge = max(merges, key=rank)
+    retention = results.of_kind("retention")
+    return Ship(
+        model=winner,
+        is_merge=winner in results.points,
+        best_merge=merge,
+        best_single=single,
+        macro=rounded(score(replicates, results.macro, winner)),
+        merge_over_single=rounded(difference(replicates, results.macro, merge, single)),
+        retention_over_base=rounded(difference(replicates, retention, merge, "base")) if retention else None,
+        retention_over_single=rounded(difference(replicates, retention, merge, single))
+        if retention
+        else None,
+        clusters=clusters_of([results.report[task] for task in results.macro]),
+    )

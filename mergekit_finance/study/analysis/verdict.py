@@ -4,12 +4,16 @@ import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from mergekit_finance.statistics.power import MIN_CLUSTERS
+from mergekit_finance.study import schema
+
 Summary = Mapping[str, Any]
 
 
-def sentences(found: Summary) -> list[dict[str, str]]:
+def sentences(summary: schema.Summary) -> list[schema.Sentence]:
     """[{about, text}]: about is recovery, complementarity, emergence, interference, operators, similarity,
     ship or caution."""
+    found = _content(summary)
     made = [
         *_stage_one(found),
         *_later(found, 2, "complementarity"),
@@ -20,7 +24,11 @@ def sentences(found: Summary) -> list[dict[str, str]]:
         *_ship(found),
         *_cautions(found),
     ]
-    return [{"about": about, "text": text} for about, text in made]
+    return [schema.Sentence(about=about, text=text) for about, text in made]
+
+
+def _content(summary: schema.Summary) -> Summary:
+    return summary.model_dump(mode="json", by_alias=True)
 
 
 def interval(numbers: Sequence[float], unit: str = "points") -> str:
@@ -57,7 +65,7 @@ def _stage_one(found: Summary) -> Iterator[tuple[str, str]]:
     """Recovery: what of the base's general knowledge the merge has again, and what of the skill it kept."""
     for name, known, row in _of_stage(found, 1):
         parts = []
-        if "recovery" in row:
+        if row["recovery"]:
             parts.append(_recovered(row["recovery"]) + _few(row["sets"]["retention"]))
         if "own" in row["sets"]:
             parts.append(_kept(row["sets"]["own"], name))
@@ -71,7 +79,7 @@ def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
     if sign(numbers["lost"]) != "above":
         return f"no loss of retention by CPT is clear ({interval(numbers['lost'])}); the merge: {beside}"
     lost = f"{100 * numbers['lost'][0]:.1f} points of retention that CPT had lost"
-    return f"{interval(numbers['back'])} of the {lost} came back ({beside})"
+    return f"{interval(numbers['recovered'])} of the {lost} came back ({beside})"
 
 
 def _few(tested: Mapping[str, Any]) -> str:
@@ -80,7 +88,7 @@ def _few(tested: Mapping[str, Any]) -> str:
 
 
 def _kept(row: Mapping[str, Any], expert: str) -> str:
-    score, base, own = (100 * n[0] for n in (row["score"], row["base"], row["parents"][expert]))
+    score, base, own = (100 * n[0] for n in (row["score"], row["base"], row["constituents"][expert]))
     return (
         f"on its own skill's tasks {score:.1f} where the expert has {own:.1f} and the base {base:.1f} "
         f"(OG {interval(row['og'])}){_few(row)}"
@@ -95,8 +103,8 @@ def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
         yield (
             about,
             f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
-            f"{_against_mean(tested, about)}{interval(tested['over_best_parent'])} over the best "
-            f"constituent, {tested['best_parent']}, and {interval(tested['over_base'])} over the base"
+            f"{_against_mean(tested, about)}{interval(tested['over_best_constituent'])} over the best "
+            f"constituent, {tested['best_constituent']}, and {interval(tested['over_base'])} over the base"
             f"{_over_raw(row, tested)}, {_mean_of(tested['tasks'])} {which}"
             f"{_task_by_task(row, tested)}.",
         )
@@ -129,7 +137,7 @@ def _against_mean(tested: Mapping[str, Any], about: str) -> str:
 
 def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     """With `chain: best` the constituents are merges: the experts as they are may be better."""
-    if set(row["parents"]) <= set(row["against_base_and_experts"]):
+    if set(row["constituents"]) <= set(row["base_and_experts"]):
         return ""
     return (
         f", {interval(tested['over_best_raw'])} over {tested['best_raw']}, the best of base and raw experts"
@@ -149,7 +157,7 @@ def _effect(tested: Mapping[str, Any], about: str) -> str:
     it already. What is below the best of them, but not below their mean, does not interfere."""
     if tested["clusters"] < LEAST:
         return "too few items for a verdict"
-    gap, over_base = sign(tested["over_best_parent"]), sign(tested["over_base"])
+    gap, over_base = sign(tested["over_best_constituent"]), sign(tested["over_base"])
     if gap == "above" and over_base != "above":
         return "above its constituents, but not clearly above the base"
     if gap == "above" and sign(tested["over_best_raw"]) != "above":
@@ -158,7 +166,7 @@ def _effect(tested: Mapping[str, Any], about: str) -> str:
         return "no clear effect on what the best constituent has, and below the base"
     if gap == "below":
         return INTERFERE if _interferes(tested) else "below the best constituent"
-    if gap == "above" and tested["holm_over_everyone"] >= ALPHA:
+    if gap == "above" and tested["holm_over_all_models"] >= ALPHA:
         return "above its constituents, but not clearly once the other combinations are allowed for"
     return _WORDS[about] if gap == "above" else "no clear effect"
 
@@ -168,7 +176,7 @@ def _interferes(tested: Mapping[str, Any]) -> bool:
 
 
 ALPHA = 0.05  # of Holm's p over the combinations of a stage
-LEAST = 100  # clusters over all tasks of a set
+LEAST = MIN_CLUSTERS  # over all tasks of a set
 INTERFERE = "they interfere"
 _WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
 
@@ -291,7 +299,7 @@ def _ship(found: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _cost(ship: Mapping[str, Any]) -> str:
-    if "retention_over_base" not in ship:
+    if not ship["retention_over_base"]:
         return ""
     return f"; its retention against the base: {interval(ship['retention_over_base'])}"
 
@@ -306,7 +314,7 @@ _SAME_ITEMS = {"above": "better than", "below": "worse than", "unclear": "not cl
 
 
 def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
-    small = [t for t, known in found["tasks"].items() if known["report_clusters"] < 100]
+    small = [t for t, known in found["tasks"].items() if known["report_clusters"] < LEAST]
     if small:
         yield (
             "caution",
@@ -318,7 +326,7 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
             "caution",
             "nothing was swept, so all items are reported; what to ship was chosen on the same items.",
         )
-    gap = found["selection"]["optimism_of_choosing_and_reporting_on_the_same_items"]["mean"]
+    gap = found["selection"]["optimism"]["mean"]
     if found["selection"]["same_items"]:
         yield (
             "caution",
@@ -327,8 +335,9 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
         )
 
 
-def text(found: Summary, width: int | None = None) -> str:
+def text(summary: schema.Summary, width: int | None = None) -> str:
     """What the command prints: a table of the combinations, then the sentences, wrapped at `width`."""
+    found = _content(summary)
     from mergekit_finance.report.console import _markdown
 
     header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]

@@ -403,7 +403,7 @@ def test_sections_of_plugins_stand_at_the_end_escaped(tmp_path):
         page = page_of(study(tmp_path / "out"))
     finally:
         manager().unregister(plugin)
-    assert "&lt;b&gt;Mine" in page and "&lt;i&gt;1" in page and "ZeroDivisionError" in page
+    assert "&lt;b&gt;Mine" in page and "&lt;i&gt;2" in page and "ZeroDivisionError" in page
 
 
 def test_where_nothing_was_swept_all_items_are_reported(tmp_path):

@@ -29,7 +29,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
     [
         # unknown keys, at every level
         ({"opperators": {}}, "unknown key 'opperators'. did you mean 'operators'? Known: base, "),
-        ({"experts": {"f": {"modle": "x", "model": "y"}}}, "unknown key 'experts.f.modle'. did you mean 'model'? Known: licence, model, skills"),
+        ({"experts": {"f": {"modle": "x", "model": "y"}}}, "unknown key 'experts.f.modle'. did you mean 'model'? Known: license, model, skills"),
         ({"operators": {"tise": {}, "ties": {}}}, "unknown key 'operators.tise'. did you mean 'ties'? Known: dare_ties, task_arithmetic, ties"),
         (one("task_arithmetic", lambdas=[1], lamda=[1]), "unknown key 'operators.task_arithmetic.lamda'. did you mean 'lambda'?"),
         (one("ties", densty=1), "unknown key 'operators.ties.densty'. did you mean 'density'? Known: density, lambda, start"),
@@ -37,7 +37,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"selection": {"shar": 0.3}}, "unknown key 'selection.shar'. did you mean 'share'? Known: same_items, seed, share"),
         ({"evaluation": {"batchsize": 3}}, "unknown key 'evaluation.batchsize'. did you mean 'batch_size'?"),
         (one("ties", start={"densty": 0.5}), "operators.ties.start: unknown 'densty'; did you mean 'density'? Known: density, lambda"),
-        (one("ties", density=[0.2, 0.4], start={"density": 0.3}), "operators.ties.start: {'density': 0.3} is no point of the grid"),
+        (one("ties", density=[0.2, 0.4], start={"density": 0.3}), "operators.ties.start: {'density': 0.3} is not a point of the grid; name one that is"),
         # stages and chains
         (TWO, "stages: stage 3 needs 3 experts, there are 2; add experts, or write `stages: [1, 2]`"),
         ({"stages": 4}, "stages.0: Input should be 1, 2 or 3 (given: 4)"),
@@ -59,10 +59,10 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"experts": {"x" * 41: {"model": "./x"}}}, "experts: 'xxxxxxxxxxxxxxxxxxxx'... is longer than 40 bytes: it names files"),
         # combinations that are named
         ({"named": {"math+finance": "t"}}, "named: 'math+finance': write it 'finance+math', in the order of `experts`"),
-        ({"named": {"finance+math": "t"}, "stages": 1}, "named: 'finance+math' is no combination"),
-        ({"named": {"finance+math": []}}, "named.finance+math: name at least one task, or leave it out"),
+        ({"named": {"finance+math": "t"}, "stages": 1}, "named: 'finance+math' is not a combination"),
+        ({"named": {"finance+math": []}}, "named.finance+math: name at least one task, or leave it out to use the default"),
         # tasks
-        ({"tasks": ["a", "a"]}, "tasks: 'a' stands twice"),
+        ({"tasks": ["a", "a"]}, "tasks: 'a' appears twice"),
         ({"tasks": ["a"], "retention": ["r", "a"]}, "retention: 'a' is under tasks too; it is one or the other"),
         # numbers
         ({"limit": True}, "limit: must be a number, not yes or no (given: True)"),
@@ -107,14 +107,14 @@ def test_what_must_be_there_is_named(missing):
     [
         ("- a\n", "a study is a mapping of keys, this is list"),
         ("", "a study is a mapping of keys, this is NoneType"),
-        ("base: x\nexperts: {a\n", ", line 3: not YAML ("),
-        ("base: x\n\tb: 1\n", ", line 2: not YAML (found character '\\t'"),
-        ("base: \x00", "not YAML ("),
+        ("base: x\nexperts: {a\n", ", line 3: not valid YAML ("),
+        ("base: x\n\tb: 1\n", ", line 2: not valid YAML (found character '\\t'"),
+        ("base: \x00", "not valid YAML ("),
         (
             "base: x\nlimit: 8\nexperts: {a: {model: y}}\nlimit: 4\n",
-            ", line 4: not YAML (key 'limit' stands twice)",
+            ", line 4: not valid YAML (key 'limit' appears twice)",
         ),
-        ("experts: {a: {model: y}, a: {model: z}}\n", "key 'a' stands twice"),
+        ("experts: {a: {model: y}, a: {model: z}}\n", "key 'a' appears twice"),
     ],
 )
 def test_what_is_no_study_is_one_line(tmp_path, text, message):
@@ -129,7 +129,7 @@ def test_what_is_no_study_is_one_line(tmp_path, text, message):
 def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\xfa")
     for name, message in (
-        ("none.yml", "no such study"),
+        ("none.yml", "no such study file"),
         ("bytes.yml", "cannot be read as text"),
         (".", "cannot be read"),
     ):
@@ -179,3 +179,12 @@ def test_who_does_the_work_is_no_part_of_what_is_asked():
     identity = config.identity(parse())
     assert identity == config.identity(parse(workers=7, executor="ray"))
     assert identity != config.identity(parse(seed=1))
+
+
+@pytest.mark.parametrize(("key", "base_key"), [("license", "base_license"), ("licence", "base_licence")])
+def test_a_license_may_be_spelled_either_way_and_is_written_the_american_way(key, base_key):
+    study = parse(**{base_key: "llama3", "experts": {"finance": {"model": "./f", key: "mit"}}, "stages": 1})
+    assert study.base_license == "llama3" and study.experts["finance"].license == "mit"
+    written = config.dump(study)
+    assert written["base_license"] == "llama3" and written["experts"]["finance"]["license"] == "mit"
+    assert "licence" not in str(written)

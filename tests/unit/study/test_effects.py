@@ -5,9 +5,10 @@ import pytest
 from helpers import study as helpers
 
 from mergekit_finance.statistics.bootstrap import bootstrap
-from mergekit_finance.study import results as loading
 from mergekit_finance.study.analysis import effects, predictors, verdict
 from mergekit_finance.study.analysis import summary as analysis
+from mergekit_finance.study.results import load_results
+from mergekit_finance.study.schema import PredictorRow
 
 MODELS = ("base", "finance", "math")
 POINTS = ("stage1-finance-ta-lambda0.5", "stage1-math-ta-lambda0.5", "stage2-finance-math-ta-lambda0.5")
@@ -17,7 +18,7 @@ PAIR = POINTS[2]
 def build(tmp_path, tables, tasks=None, **changes):
     study = helpers.content(".", tasks=list(tables), limit=None, **changes)
     helpers.synthetic(tmp_path, study, tables, tasks)
-    return loading.load(tmp_path)
+    return load_results(tmp_path, finished=False)
 
 
 def shares(items, **right):
@@ -34,16 +35,16 @@ NONE = {"skills": ["finance"]}
 
 def test_gain_and_og_are_what_they_are_by_hand(tmp_path):
     tables = {"t": shares(200, base=40, finance=100, math=60, s1f=80, s1m=20, pair=120)}
-    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).folder).as_json()
     points = found["points"]
     assert points[PAIR]["gain_and_og"]["t"] == pytest.approx([0.6 - 0.4, 0.6 - 0.5])
     assert points[POINTS[0]]["gain_and_og"]["t"] == pytest.approx([0.4 - 0.35, 0.4 - 0.5])  # base is a parent
     row = found["selected"][PAIR]
     task = row["tasks"]["t"]
     assert task["gain"][0] == pytest.approx(0.2) and task["og"][0] == pytest.approx(0.1)
-    assert task["parents"] == {"finance": 0.5, "math": 0.3}
+    assert task["constituents"] == {"finance": 0.5, "math": 0.3}
     macro = row["sets"]["macro"]
-    assert macro["best_parent"] == "finance" and macro["over_best_parent"][0] == pytest.approx(0.1)
+    assert macro["best_constituent"] == "finance" and macro["over_best_constituent"][0] == pytest.approx(0.1)
     assert macro["gain_raw"][0] == pytest.approx(0.6 - (0.2 + 0.5 + 0.3) / 3, abs=1e-6)
     assert macro["og_raw"][0] == pytest.approx(0.1)
     assert macro["gain"][1] <= 0.2 <= macro["gain"][2]
@@ -56,7 +57,7 @@ def test_macros_are_means_over_tasks_of_the_macro_alone(tmp_path):
         "kept": shares(150, base=150, pair=15),
     }
     tasks = {"kept": {"kind": "retention", "skills": []}}
-    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).folder).as_json()
     point = found["points"][PAIR]
     assert point["macro"][0] == pytest.approx((0.6 + 0.5) / 2) and point["retention"][0] == pytest.approx(0.1)
     gains = [0.6 - (0.5 + 0.2) / 2, 0.5 - (0.2 + 0.3) / 2]
@@ -65,7 +66,7 @@ def test_macros_are_means_over_tasks_of_the_macro_alone(tmp_path):
     assert sets["macro"]["tasks"] == ["a", "b"] and sets["retention"]["tasks"] == ["kept"]
     # Macro-OG is the mean of the tasks' OG, each against its own best parent
     assert sets["macro"]["og"][0] == pytest.approx(np.mean([0.6 - 0.5, 0.5 - 0.3]))
-    assert sets["macro"]["over_best_parent"][0] == pytest.approx(0.55 - 0.35)
+    assert sets["macro"]["over_best_constituent"][0] == pytest.approx(0.55 - 0.35)
 
 
 # ---- tests, and how many
@@ -74,9 +75,9 @@ def test_macros_are_means_over_tasks_of_the_macro_alone(tmp_path):
 def rows_of(tmp_path, tables, tasks=None, **changes):
     loaded = build(tmp_path, tables, tasks, selection=SAME, **changes)
     found = bootstrap(list(loaded.report.values()), 200, 0)
-    rows = {name: effects.of_point(loaded, found, name) for name in POINTS}
-    effects.adjust(rows, loaded)
-    return rows
+    rows = {name: effects.effects_of(loaded, found, name) for name in POINTS}
+    effects.correct_tasks(rows, loaded)
+    return {name: row.as_json() for name, row in rows.items()}
 
 
 def test_benjamini_hochberg_is_within_a_stage_over_named_tasks_of_enough_clusters(tmp_path):
@@ -107,13 +108,17 @@ def test_p_of_og_is_the_largest_one_sided_mcnemar_over_parents(tmp_path):
 
 def test_what_is_named_comes_from_the_file_first(tmp_path):
     loaded = build(tmp_path, {"a": shares(100), "b": shares(100)}, named={"finance+math": "b"})
-    assert effects.named(loaded, "finance+math") == ["b"] and effects.named(loaded, "finance") == ["a", "b"]
+    assert effects.named_tasks(loaded, "finance+math") == ["b"] and effects.named_tasks(
+        loaded, "finance"
+    ) == ["a", "b"]
 
 
 def test_one_experts_tests_are_about_retention_too(tmp_path):
     tasks = {"r": {"kind": "retention", "skills": []}}
     loaded = build(tmp_path, {"a": shares(100), "r": shares(100)}, tasks)
-    assert effects.named(loaded, "finance") == ["a", "r"] and effects.named(loaded, "finance+math") == ["a"]
+    assert effects.named_tasks(loaded, "finance") == ["a", "r"] and effects.named_tasks(
+        loaded, "finance+math"
+    ) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_headroom_by_hand(tmp_path):
     free = build(tmp_path / "written", {"t": right}, selection=SAME)
     assert predictors.headroom(free, ["finance", "math"]) == pytest.approx(2 / 8)
     four = build(tmp_path / "choice", {"t": right}, {"t": {"options": 4}}, selection=SAME)
-    assert predictors.guess(four, "t") == 0.25
+    assert predictors.chance(four, "t") == 0.25
     assert predictors.headroom(four, ["finance", "math"]) == pytest.approx(2 / 8 - 0.25 * 4 / 8)
     lucky = 1 - 0.75**2
     assert predictors.headroom(four, ["finance", "math", "base"]) == pytest.approx(2 / 8 - lucky * 4 / 8)
@@ -157,30 +162,34 @@ def test_headroom_by_hand(tmp_path):
 
 def test_seven_combinations_describe_and_say_what_would_be_needed():
     rows = [
-        {"stage": 2, "l2": float(k), "cosine": -float(k), "headroom": 0.0, "macro_gain": k**3, "macro_og": -k}
+        PredictorRow(
+            combination="c", point="p", stage=2, l2=k, cosine=-k, headroom=0, macro_gain=k**3, macro_og=-k
+        )
         for k in range(7)
     ]
-    found = {(r["over"], r["predictor"], r["outcome"]): r for r in predictors.correlations(rows)}
+    found = {(r.over, r.predictor, r.outcome): r for r in predictors.correlations(rows)}
     row = found["all", "l2", "macro_gain"]
-    assert row["rho"] == 1 and row["n"] == 7 and row["exact"]
-    assert row["needed"] == pytest.approx(0.786, abs=5e-4)
-    assert row["p"] == pytest.approx(2 / 5040, abs=1e-6)  # two-sided, over all permutations
-    assert found["all", "headroom", "macro_gain"]["rho"] is None  # a constant says nothing
+    assert row.rho == 1 and row.n == 7 and row.exact
+    assert row.needed == pytest.approx(0.786, abs=5e-4)
+    assert row.p == pytest.approx(2 / 5040, abs=1e-6)  # two-sided, over all permutations
+    assert found["all", "headroom", "macro_gain"].rho is None  # a constant says nothing
 
 
 def test_pairs_are_shown_alone_too():
     rows = [
-        {"stage": s, "l2": k, "cosine": k, "headroom": k, "macro_gain": k, "macro_og": k}
+        PredictorRow(
+            combination="c", point="p", stage=s, l2=k, cosine=k, headroom=k, macro_gain=k, macro_og=k
+        )
         for k, s in enumerate((1, 2, 2, 2, 3))
     ]
-    assert {r["over"]: r["n"] for r in predictors.correlations(rows)} == {"all": 5, "pairs": 3}
+    assert {r.over: r.n for r in predictors.correlations(rows)} == {"all": 5, "pairs": 3}
 
 
 def test_one_expert_alone_is_a_study(tmp_path):
     study = helpers.content(".", ("finance",), stages=[1], tasks=["t"], limit=None)
     right = {name: np.arange(200) < n for name, n in (("base", 50), ("finance", 80), (POINTS[0], 70))}
     helpers.synthetic(tmp_path, study, {"t": right})
-    found = analysis.summary(tmp_path)
+    found = analysis.summary(tmp_path).as_json()
     assert list(found["combinations"]) == ["finance"] and found["verdict"]
 
 
@@ -196,9 +205,9 @@ def noisy(tmp_path, seed=0):
 def test_a_summary_has_the_same_bytes_twice(tmp_path):
     from mergekit_finance.study.store import write_json
 
-    out = noisy(tmp_path / "out").out
+    out = noisy(tmp_path / "out").folder
     for name in ("1.json", "2.json"):
-        write_json(tmp_path / name, analysis.summary(out))
+        write_json(tmp_path / name, analysis.summary(out).as_json())
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 
@@ -206,12 +215,12 @@ def test_what_ships_is_chosen_on_the_selection_items(tmp_path):
     """A merge that is best on the report items alone is not chosen."""
     loaded = noisy(tmp_path)
     macro = {name: np.mean([loaded.selection[t].score(name) for t in "ab"]) for name in (*MODELS, *POINTS)}
-    assert analysis.summary(tmp_path)["ship"]["model"] == max(macro, key=macro.get)
+    assert analysis.summary(tmp_path).as_json()["ship"]["model"] == max(macro, key=macro.get)
 
 
 def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
     tables = {"t": shares(200, finance=160, math=60, s1f=40, s1m=40, pair=50)}
-    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).folder).as_json()
     assert found["ship"]["model"] == "finance" and not found["ship"]["is_merge"]
     texts = [s["text"] for s in found["verdict"] if s["about"] == "ship"]
     assert texts[0].startswith("Ship no merge: finance is best")
@@ -230,14 +239,14 @@ def test_the_verdict_says_ship_no_merge_where_none_is_better(tmp_path):
     ],
 )  # fmt: skip
 def test_the_verdict_on_a_pair_is_against_its_constituents_and_the_base(tmp_path, right, words):
-    found = analysis.summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder).as_json()
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
     assert words in said and "over the best constituent, finance" in said
 
 
 def test_the_verdict_names_what_outperforms_only_where_something_does(tmp_path):
     tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
-    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).folder).as_json()
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
     assert said.endswith("; outperforms all of its constituents on t.")
 
@@ -250,7 +259,9 @@ def test_the_verdict_compares_operators_in_words(tmp_path):
         n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names
     }
     table = {name: np.arange(200) < count for name, count in right.items()}
-    found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
+    found = analysis.summary(
+        build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder
+    ).as_json()
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "operators"]
     assert said.startswith(
         "Task Arithmetic (λ 0.2 to 0.8) against TIES (density 0.2 to 0.8, λ 1): better at its best (+50.0 points"
@@ -271,7 +282,9 @@ def test_seeds_are_no_grid(tmp_path):
     ]
     right = {name: 100 for name in MODELS} | {n: 60 + 20 * int(n[-1]) if "seed" in n else 90 for n in names}
     table = {name: np.arange(200) < count for name, count in right.items()}
-    found = analysis.summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).out)
+    found = analysis.summary(
+        build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder
+    ).as_json()
     claim = found["operators"]
     assert not claim["operators"]["dare_ties"]["swept"] and claim["operators"]["dare_ties"]["points"] == 12
     assert claim["operators"]["dare_ties"]["best"][0] == pytest.approx(0.45)
@@ -285,14 +298,18 @@ def test_seeds_are_no_grid(tmp_path):
     [
         ({}, "they complement each other"),
         ({"over_best_raw": [-0.2, -0.3, -0.1]}, "not clearly above the experts as they are"),
-        ({"over_best_parent": [-0.2, -0.3, -0.1]}, "below the best constituent"),
-        ({"over_best_parent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05]}, "they interfere"),
+        ({"over_best_constituent": [-0.2, -0.3, -0.1]}, "below the best constituent"),
+        ({"over_best_constituent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05]}, "they interfere"),
         (
-            {"over_best_parent": [-0.2, -0.3, -0.1], "gain": [-0.1, -0.2, -0.05], "holm_below_mean": 0.05},
+            {
+                "over_best_constituent": [-0.2, -0.3, -0.1],
+                "gain": [-0.1, -0.2, -0.05],
+                "holm_below_mean": 0.05,
+            },
             "below the best constituent",
         ),
         (
-            {"holm_over_everyone": 0.05},
+            {"holm_over_all_models": 0.05},
             "above its constituents, but not clearly once the other combinations are allowed for",
         ),
         ({"clusters": 99}, "too few items for a verdict"),
@@ -301,12 +318,12 @@ def test_seeds_are_no_grid(tmp_path):
 def test_the_word_for_an_effect(changes, words):
     up = [0.2, 0.1, 0.3]
     tested = {
-        "over_best_parent": up,
+        "over_best_constituent": up,
         "over_base": up,
         "over_best_raw": up,
         "gain": up,
         "clusters": 100,
-        "holm_over_everyone": 0.01,
+        "holm_over_all_models": 0.01,
         "holm_below_mean": 0.01,
     } | changes
     assert words in verdict._effect(tested, "complementarity")
@@ -318,9 +335,9 @@ def test_recovery_is_said_with_intervals_and_only_where_something_was_lost(tmp_p
         "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
     }
     tasks = {"kept": {"kind": "retention", "skills": []}}
-    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).folder).as_json()
     numbers = found["selected"][POINTS[0]]["recovery"]
-    assert [numbers[k][0] for k in ("lost", "back", "over_base")] == pytest.approx([0.5, 0.35, -0.15])
+    assert [numbers[k][0] for k in ("lost", "recovered", "over_base")] == pytest.approx([0.5, 0.35, -0.15])
     said = {s["text"].split(" (")[0]: s["text"] for s in found["verdict"] if s["about"] == "recovery"}
     assert (
         "+35.0 points [" in said["base + finance"]
@@ -366,7 +383,7 @@ def test_clusters_of_two_datasets_are_never_the_same(tmp_path):
 )  # fmt: skip
 def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, words):
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "clusters": 100, "retention_over_base": [-0.1, -0.2, 0.0]}  # fmt: skip
-    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    ((_, said),) = verdict._ship({"ship": {"retention_over_base": None} | ship, "selection": {"split": True}})
     assert said.startswith(words) and "its retention against the base: -10.0 points [-20.0, +0.0]" in said
 
 
@@ -377,13 +394,13 @@ def test_what_to_ship_is_advice_only_where_the_other_items_bear_it_out(gap, word
 )  # fmt: skip
 def test_ship_no_merge_is_no_advice_where_the_other_items_say_otherwise(gap, words):
     ship = {"model": "finance", "is_merge": False, "best_merge": "x", "best_single": "finance", "merge_over_single": gap, "clusters": 100}  # fmt: skip
-    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    ((_, said),) = verdict._ship({"ship": {"retention_over_base": None} | ship, "selection": {"split": True}})
     assert said.startswith(words)
 
 
 def test_few_items_advise_nothing():
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "merge_over_single": [0.06, 0.02, 0.1], "clusters": 99}  # fmt: skip
-    ((_, said),) = verdict._ship({"ship": ship, "selection": {"split": True}})
+    ((_, said),) = verdict._ship({"ship": {"retention_over_base": None} | ship, "selection": {"split": True}})
     assert said.startswith(
         "Too few items to advise (99 clusters): x is best on the items that choose; of the best"
     )
@@ -392,13 +409,13 @@ def test_few_items_advise_nothing():
 def test_holm_is_over_the_combinations_of_a_stage(tmp_path):
     """Stage 1 has two combinations, stage 2 one; every claim of a set is corrected among its own."""
     tables = {"t": shares(200, base=40, finance=60, math=40, s1f=90, s1m=60, pair=120)}
-    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).folder).as_json()
     sets = [found["selected"][p]["sets"]["macro"] for p in POINTS]
-    low, high = sorted(s["p_over_everyone"] for s in sets[:2])
-    assert sorted(s["holm_over_everyone"] for s in sets[:2]) == pytest.approx(
+    low, high = sorted(s["p_over_all_models"] for s in sets[:2])
+    assert sorted(s["holm_over_all_models"] for s in sets[:2]) == pytest.approx(
         sorted([min(1, 2 * low), max(min(1, 2 * low), high)])
     )
-    assert sets[2]["holm_over_everyone"] == sets[2]["p_over_everyone"] < 0.01 < sets[2]["holm_below_mean"]
+    assert sets[2]["holm_over_all_models"] == sets[2]["p_over_all_models"] < 0.01 < sets[2]["holm_below_mean"]
 
 
 def test_a_cell_of_several_masks_says_which_is_reported():
@@ -421,8 +438,8 @@ def test_what_study_yml_names_is_what_the_sentence_is_about(tmp_path):
     tasks = {"a": {"skills": ["finance"]}, "b": {"skills": ["japanese"]}}
     for named, words in (({}, "+30.0 points ["), ({"finance+math": "b"}, "-30.0 points [")):
         found = analysis.summary(
-            build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).out
-        )
+            build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).folder
+        ).as_json()
         (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
         assert f"{words}" in said.split(" over the best constituent")[0]
         assert ("1 task named in study.yml" if named else "1 task of their skills") in said
@@ -431,7 +448,7 @@ def test_what_study_yml_names_is_what_the_sentence_is_about(tmp_path):
 def test_a_pairs_sentence_says_og_too(tmp_path):
     """Better over both tasks together than either expert, worse in each than the expert of it."""
     tables = {"a": shares(200, finance=180, math=10, pair=150), "b": shares(200, finance=10, math=180, pair=150)}  # fmt: skip
-    found = analysis.summary(build(tmp_path, tables, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, selection=SAME).folder).as_json()
     (said,) = [s["text"] for s in found["verdict"] if s["about"] == "complementarity"]
     assert "they complement each other: +27.5 points [" in said and "; against the best of each task, -15.0 points [" in said  # fmt: skip
 
@@ -439,14 +456,14 @@ def test_a_pairs_sentence_says_og_too(tmp_path):
 def test_a_difference_that_is_the_same_everywhere_has_no_interval_and_promises_no_power(tmp_path):
     assert verdict.interval([0.0, 0.0, 0.0]) == "+0.0 points [the same on every item]"
     pair = rows_of(tmp_path, {"t": shares(200, finance=80, math=80, pair=80)})[PAIR]
-    assert pair["tasks"]["t"]["mde"] is None and pair["sets"]["macro"]["mde"] is None
+    assert "mde" not in pair["tasks"]["t"] and "mde" not in pair["sets"]["macro"]
 
 
 @pytest.mark.parametrize(("clusters", "few"), [(99, True), (100, False)])
 def test_recovery_on_few_clusters_says_so(tmp_path, clusters, few):
     tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
     tasks = {"kept": {"kind": "retention", "skills": []}}
-    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).out)
+    found = analysis.summary(build(tmp_path, tables, tasks, selection=SAME).folder).as_json()
     said = next(s["text"] for s in found["verdict"] if s["about"] == "recovery")
     assert (", on 99 clusters, too few for a verdict" in said) is few
 
@@ -457,7 +474,7 @@ def test_what_rounds_to_nothing_has_no_minus():
 
 
 def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
-    found = analysis.summary(noisy(tmp_path).out)
+    found = analysis.summary(noisy(tmp_path).folder)
     whole, wrapped = verdict.text(found), verdict.text(found, 72)
     table = len(whole.split("\n\n")[0])
     assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))

@@ -1,18 +1,20 @@
 """The selection split, the choice it makes, and how optimistic a choice on the same items is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers import study as helpers
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.study import results as loading
 from mergekit_finance.study.analysis import select
 from mergekit_finance.study.analysis import summary as analysis
-from mergekit_finance.study.split import sides
+from mergekit_finance.study.results import load_results
+from mergekit_finance.study.split import selection_items
 
 
 def rows(count, size=1, prefix="c"):
-    return {"clusters": [f"{prefix}{k // size}" for k in range(count)]}
+    return [f"{prefix}{k // size}" for k in range(count)]
 
 
 # ---- the split
@@ -22,36 +24,36 @@ def rows(count, size=1, prefix="c"):
     ("clusters", "share", "wanted"), [(100, 0.3, 30), (10, 0.3, 3), (2, 0.3, 1), (4, 0.01, 1), (4, 0.99, 3)]
 )
 def test_a_share_of_the_clusters_selects_and_both_sides_have_some(clusters, share, wanted):
-    chosen = sides({"t": rows(clusters * 3, 3)}, {"t": "d"}, share, 0)["t"]
+    chosen = selection_items({"t": rows(clusters * 3, 3)}, {"t": "d"}, share, 0)["t"]
     assert chosen.sum() == 3 * wanted
     assert all(len(set(chosen[3 * k : 3 * k + 3])) == 1 for k in range(clusters))  # a cluster is on one side
 
 
-def test_twins_share_their_sides():
-    table = {"t": rows(50), "t_cot": {"clusters": rows(50)["clusters"][::-1]}, "other": rows(50)}
-    chosen = sides(table, {"t": "d", "t_cot": "d", "other": "e"}, 0.3, 0)
+def test_twins_share_their_selection_items():
+    table = {"t": rows(50), "t_cot": rows(50)[::-1], "other": rows(50)}
+    chosen = selection_items(table, {"t": "d", "t_cot": "d", "other": "e"}, 0.3, 0)
     assert (chosen["t"] == chosen["t_cot"][::-1]).all()
     assert (chosen["t"] != chosen["other"]).any()  # another dataset has its own
 
 
 def test_the_split_is_seeded_and_does_not_depend_on_order():
     table, owner = {"t": rows(200)}, {"t": "d"}
-    first = sides(table, owner, 0.3, 0)["t"]
-    assert (first == sides(table, owner, 0.3, 0)["t"]).all() and (
-        first != sides(table, owner, 0.3, 1)["t"]
+    first = selection_items(table, owner, 0.3, 0)["t"]
+    assert (first == selection_items(table, owner, 0.3, 0)["t"]).all() and (
+        first != selection_items(table, owner, 0.3, 1)["t"]
     ).any()
-    turned = sides({"t": {"clusters": table["t"]["clusters"][::-1]}}, owner, 0.3, 0)["t"]
+    turned = selection_items({"t": table["t"][::-1]}, owner, 0.3, 0)["t"]
     assert (first == turned[::-1]).all()
 
 
 def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
     from mergekit_finance.evaluation.harness import Harness
-    from mergekit_finance.study.tasks import _dataset
+    from mergekit_finance.study.tasks import dataset_of
 
     loaded = Harness(
         ["finance_bench_docmath_ss", "finance_bench_docmath_ss_cot"], metadata={"source": "lab"}
     ).loaded
-    assert len({_dataset(name, task) for name, task in loaded["tasks"].items()}) == 1
+    assert len({dataset_of(name, task) for name, task in loaded["tasks"].items()}) == 1
     ids = [list(task.eval_docs["cluster_id"]) for task in loaded["tasks"].values()]
     assert ids[0] == ids[1]
 
@@ -59,10 +61,10 @@ def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
 def test_limits_are_nested():
     """The first n rows of a task are among its first m > n, and cluster ids do not depend on either."""
     from mergekit_finance.evaluation.harness import Harness
-    from mergekit_finance.study.tasks import _clusters
+    from mergekit_finance.study.tasks import clusters_of_items
 
     task = Harness(["finance_bench_fpb"], metadata={"source": "lab"}).loaded["tasks"]["finance_bench_fpb"]
-    few, more = _clusters(task, 8), _clusters(task, 20)
+    few, more = clusters_of_items(task, 8), clusters_of_items(task, 20)
     assert len(more) == 20 and more[:8] == few
 
 
@@ -70,7 +72,7 @@ def test_limits_are_nested():
 
 
 def point(operator="task_arithmetic", combination=("a",), **values):
-    return {"combination": list(combination), "operator": operator, "values": values}
+    return SimpleNamespace(combination=list(combination), operator=operator, values=values)
 
 
 def chosen(points, scores):
@@ -119,52 +121,52 @@ def folder(tmp_path, better=0.0, same_items=False, items=400, seed=0):
     names = ["base", "finance", *(f"stage1-finance-ta-lambda{v}" for v in LAMBDAS)]
     chances = {name: 0.5 + better * name.endswith("lambda0.3") for name in names}
     helpers.synthetic(tmp_path, study, {"t": {n: rng.random(items) < p for n, p in chances.items()}})
-    return loading.load(tmp_path)
+    return load_results(tmp_path, finished=False)
 
 
 def test_choosing_among_equals_is_optimistic(tmp_path):
     """Ten equal points on halves of 200 items: E[max of 10 normals] x the half's standard error."""
     expected = 1.54 * np.sqrt(0.25 / 200 + 0.25 / 200)
-    means = [select.optimism(folder(tmp_path / str(s), seed=s))["mean"] for s in range(6)]
+    means = [select.optimism(folder(tmp_path / str(s), seed=s)).mean for s in range(6)]
     assert 0.3 * expected < np.mean(means) < 1.5 * expected
     assert min(means) > 0
 
 
 def test_where_one_point_dominates_there_is_nothing_to_be_optimistic_about(tmp_path):
-    assert abs(select.optimism(folder(tmp_path, better=0.45))["mean"]) < 0.005
+    assert abs(select.optimism(folder(tmp_path, better=0.45)).mean) < 0.005
 
 
 def test_optimism_needs_no_luck_with_few_clusters(tmp_path):
     found = select.optimism(folder(tmp_path, items=2))
-    assert np.isfinite(found["mean"])
+    assert np.isfinite(found.mean)
 
 
 def test_same_items_are_labelled_and_their_optimism_said(tmp_path):
-    found = analysis.summary(folder(tmp_path, same_items=True).out)
-    assert found["selection"]["same_items"] and found["selection"]["share"] is None
-    assert found["selection"]["optimism_of_choosing_and_reporting_on_the_same_items"]["mean"] > 0
-    assert any("scores are optimistic" in s["text"] for s in found["verdict"])
-    assert found["tasks"]["t"]["report_items"] == found["tasks"]["t"]["items"] == 400
+    found = analysis.summary(folder(tmp_path, same_items=True).folder)
+    assert found.selection.same_items and found.selection.share is None
+    assert found.selection.optimism.mean > 0
+    assert any("scores are optimistic" in s.text for s in found.verdict)
+    assert found.tasks["t"].report_items == found.tasks["t"].items == 400
 
 
 def test_apart_they_are_not(tmp_path):
     loaded = folder(tmp_path)
-    found = analysis.summary(loaded.out)
-    assert not found["selection"]["same_items"] and found["selection"]["share"] == 0.3
-    assert not any("scores are optimistic" in s["text"] for s in found["verdict"])
-    assert found["tasks"]["t"]["report_items"] == 280
+    found = analysis.summary(loaded.folder)
+    assert not found.selection.same_items and found.selection.share == 0.3
+    assert not any("scores are optimistic" in s.text for s in found.verdict)
+    assert found.tasks["t"].report_items == 280
     assert not set(loaded.selection["t"].names) & set(loaded.report["t"].names)
 
 
 def test_results_of_other_rows_are_refused(tmp_path):
     import json
 
-    out = folder(tmp_path, items=10).out
+    out = folder(tmp_path, items=10).folder
     path = out / "points" / "finance" / "scores.json"
     columns = json.loads(path.read_text())
     columns["t"]["items"][0] = "another row"
     path.write_text(json.dumps(columns))
     with pytest.raises(
-        DataError, match="results of finance are of other rows than the rest; remove points/finance and"
+        DataError, match="results of finance are of other rows than the rest. Remove points/finance and run"
     ):
         analysis.summary(out)
