@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.merge_methods.input_checks import Tensors, refuse_shapes
-from mergekit_finance.models.checks import check_files
+from mergekit_finance.models.facts import read_tensors
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def broken_files(model: ModelReference) -> Iterator[None]:
         yield
     except (SafetensorError, EOFError) as fault:
         if Path(model.model.path).is_dir():
-            check_files(model.model.path)  # names the file
+            read_tensors(model.model.path)  # names the file
         raise ModelError(
             f"{model}: a weights file is truncated or broken ({fault}); fetch or copy it again"
         ) from fault

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: facts about them, fingerprints of their bytes, loading of models and tokenizers."""
+"""Models on disk or on the Hub: what can be known of them, what identifies their bytes, loading them."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import cast as typed
 
+from safetensors import SafetensorError
+
 from mergekit_finance.errors import ModelError, first_line
 from mergekit_finance.hosts.transformers import causal_model_class
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 # What transformers raises for files that are truncated, of other shapes or dtypes, or for a config that
 # contradicts itself.
-UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
+UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError)
 
 
 def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mergekit_finance.models.checks import short_name
+from mergekit_finance.models.facts import short_name
 from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.manager import report_sections
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from mergekit_finance.checks.models import check_reference
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
 from mergekit_finance.files import sha256_file
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.share import body, choice, front_matter, manifest
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, license_files, required_licenses
@@ -79,8 +80,8 @@ def _refuse(folder: Path, out: Path) -> None:
 def _same_models(chosen: Choice) -> None:
     """The weights must be made of the models that were measured."""
     for model in chosen.models:
-        models.check_reference(model.reference, str(chosen.out))
-        if models.fingerprint(model.reference) != model.fingerprint:
+        check_reference(model.reference, str(chosen.out))
+        if fingerprint(model.reference) != model.fingerprint:
             raise ModelError(
                 f"{model.reference}: is not the model that the study measured (its files have changed since)"
             )

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from mergekit_finance.checks.models import check_reference
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.facts import local_folder
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -153,8 +154,8 @@ def _folder(reference: str) -> Path:
     path = Path(reference).expanduser()
     # Local folders may be written without "./" here: nobody asks the Hub for them.
     checked = f"./{reference}" if path.exists() and not path.is_absolute() else reference
-    models.check_reference(checked, "similarity")
-    return path if path.is_dir() else models.local_folder(reference)
+    check_reference(checked, "similarity")
+    return path if path.is_dir() else local_folder(reference)
 
 
 def _ties(folder: Path, reference: str) -> bool | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.facts import short_name
 from mergekit_finance.similarity.measures import BINS, Accumulator, Sums
 
 FORMAT = 1
@@ -205,7 +205,7 @@ def render(found: dict[str, Any]) -> str:
 
 
 def _labels(names: list[str]) -> dict[str, str]:
-    short = [models.short_name(name) for name in names]
+    short = [short_name(name) for name in names]
     return dict(zip(names, short if len(set(short)) == len(short) else names, strict=True))
 
 

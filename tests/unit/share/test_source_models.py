@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mergekit_finance.models import checks as models
+from mergekit_finance.models import fingerprint as models
 from mergekit_finance.share import source_models
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, missing_texts, obstacles
 

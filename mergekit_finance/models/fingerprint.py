@@ -1,0 +1,64 @@
+"""Hashes that identify the bytes of a model, and of its tokenizer."""
+
+import hashlib
+from pathlib import Path
+
+from mergekit_finance.models.facts import local_folder
+
+LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
+LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # by any name
+NOT_LOADED = (".md", ".png", ".jpg", ".svg")
+TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens")
+BLOCK = 1 << 22  # bytes read at a time
+
+
+def fingerprint(reference: str, quiet: bool = False) -> str:
+    """Hash every file of a model that can change what the model does, names included.
+
+    Returns:
+        16 hexadecimal digits of SHA-256. A model of the Hub is fetched first.
+    """
+    return folder_fingerprint(local_folder(reference), quiet)
+
+
+def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
+    """Hash a model in a local folder as `fingerprint` does."""
+    from tqdm import tqdm
+
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _may_be_loaded(path))
+    digest = hashlib.sha256()
+    with tqdm(
+        total=sum(path.stat().st_size for path in files),
+        unit="B",
+        unit_scale=True,
+        delay=2,
+        leave=False,
+        desc=f"hash {folder.name}",
+        disable=quiet,
+    ) as bar:
+        for path in files:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+                    bar.update(len(block))
+    return digest.hexdigest()[:16]
+
+
+def _may_be_loaded(path: Path) -> bool:
+    """Return False for what no loader reads: hidden files, cards, pictures and license texts.
+
+    People add license texts to models long after these were evaluated.
+    """
+    suffix, name = path.suffix.lower(), path.name.upper()
+    is_legal_text = name.startswith(LEGAL) and suffix not in LOADED
+    return not (name.startswith(".") or is_legal_text or suffix in NOT_LOADED)
+
+
+def tokenizer_fingerprint(reference: str) -> str:
+    """Hash the tokenizer files of a model, names included. Returns 16 hexadecimal digits of SHA-256."""
+    digest = hashlib.sha256()
+    for path in sorted(local_folder(reference).iterdir()):
+        if path.is_file() and path.name.startswith(TOKENIZER_FILES):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
