@@ -1,40 +1,39 @@
-"""The benchmark's READMEs say what YAMLs and registry say."""
+"""The facts in the benchmark's READMEs are those of YAMLs and registry: tasks, metrics, groups, sources, licenses.
+
+Their wording is free. Of the headings, those of lm-eval's README template are required, and those that are read here.
+"""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-from lm_eval.tasks import TaskManager
 
-from mergekit_finance import registration as integration
 from mergekit_finance.data.adapters.english import SHOTS_CHOICE, SHOTS_ENTITIES
-from mergekit_finance.data.registry import dataset
+from mergekit_finance.data.registry import dataset, datasets
 from mergekit_finance.files import bundled
-from mergekit_finance.plugins.manager import datasets
-
-integration.register()
 
 FOLDER = bundled("lm_eval_tasks")
 FOLDERS = sorted({path.parent for path in FOLDER.rglob("*.yaml")} - {FOLDER / "_groups"})
-HEADINGS = [
-    "## Paper",
-    "### Citation",
-    "### Groups, Tags, and Tasks",
-    "#### Groups",
-    "#### Tags",
-    "#### Tasks",
-    "### Dataset",
-    "### Prompt, metric and split",
-    "### Differences from the original",
-    "### Published scores",
-    "### Pitfalls",
-    "### Known, chosen, measured, unknown",
-    "### Checklist",
-    "### Changelog",
+# lm_eval/tasks/README.md asks for these in every task folder.
+TEMPLATE = [
+    "Paper",
+    "Citation",
+    "Groups, Tags, and Tasks",
+    "Groups",
+    "Tags",
+    "Tasks",
+    "Checklist",
+    "Changelog",
 ]
 LETTERS = {"finance": "F", "math": "M", "japanese": "J"}
 TYPES = {"multiple_choice": "choice", "generate_until": "write"}
+F1_METRICS = {
+    "weighted_f1": "weighted F1",
+    "headline_mean_f1": "mean over questions of weighted F1",
+    "corpus_entity_f1": "entity F1 over the corpus",
+    "macro_f1_two_class": "2-class adjusted macro F1",
+}
 READMES = [FOLDER / "README.md", *(folder / "README.md" for folder in FOLDERS)]
 
 
@@ -45,9 +44,10 @@ def table(text, first):
     return {row[0].strip("`"): dict(zip(header, row, strict=True)) for row in body}
 
 
-@pytest.fixture(scope="module")
-def manager():
-    return TaskManager(include_defaults=False, metadata={"source": "sample"})
+def section(text, heading):
+    """The text under a heading, up to the next heading of its level or above."""
+    level, rest = re.search(rf"^(#+) {heading}\n(.*)", text, re.MULTILINE | re.DOTALL).groups()
+    return re.split(rf"^#{{1,{len(level)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +72,25 @@ def test_the_table_has_every_task_once_and_no_other(tasks, readme):
     assert sorted(named) == sorted(tasks) == sorted(table(readme, "task"))
 
 
-def test_the_table_states_skills_type_shots_licence_and_gate(tasks, readme):
+def test_the_table_states_skills_type_shots_license_and_gate(tasks, readme):
     stated = table(readme, "task")
     for name, task in tasks.items():
-        row, known = stated[name], dataset(task.config.dataset_kwargs["fb_dataset"])
+        row, entry = stated[name], dataset(task.config.dataset_kwargs["fb_dataset"])
         assert row["skills"] == ("+".join(LETTERS[s] for s in task.config.metadata["skills"]) or "none"), name
         assert row["type"] == TYPES[task.OUTPUT_TYPE], name
         shots = SHOTS_CHOICE if task.OUTPUT_TYPE == "multiple_choice" else SHOTS_ENTITIES
         assert int(row["shots"]) == (shots if "shot in shots" in task.config.doc_to_text else 0), name
-        assert row["licence"] == known.licence, name
-        gates = [source.gate for source in known.sources.values() if source.gate]
+        assert row["license"] == entry.license, name
+        gates = [source.gate for source in entry.sources.values() if source.gate]
         assert row["gate"] == (f"[page]({gates[0]})" if gates else "no"), name
         assert re.fullmatch(r"[\d,]+( [ᶜᵒᵍ])?", row["n"]), name
+
+
+def test_the_table_states_the_metric_that_the_yaml_aggregates(tasks, readme):
+    for name, row in table(readme, "task").items():
+        aggregation = tasks[name].aggregation()["score"].__name__
+        assert row["primary metric"] == F1_METRICS.get(aggregation, row["primary metric"]), name
+        assert (aggregation == "mean") == (row["primary metric"] not in F1_METRICS.values()), name
 
 
 def test_the_benchmark_comes_first(members, readme):
@@ -97,49 +104,66 @@ def test_the_groups_table_states_their_sizes(members, readme):
         assert int(row["tasks"]) == len(members[name]), name
 
 
-def test_the_overview_says_what_must_be_said(readme):
-    for text in (
+def test_the_overview_names_every_option_command_and_common_metric(readme):
+    for name in (
         '--metadata \'{"source": "sample"}\'', "FINANCE_BENCH_DATA", "mergekit-finance data adopt", "--limit",
-        "mergekit-finance data pull", "`score`", "`correct`", "`no_answer`", "hf auth login", "is our choice",
-        "is our reading", "not a target to the digit", "None was run by us", "lm-eval's built-in",
+        "mergekit-finance data pull", "`score`", "`correct`", "`no_answer`", "`acc`", "`acc_norm`",
+        "`acc_token`", "hf auth login", "arXiv 2511.02451",
     ):  # fmt: skip
-        assert text in readme, text
+        assert name in readme, name
     assert all(f"({folder.name}/README.md)" in readme for folder in FOLDERS)
 
 
+def test_the_overview_says_what_is_known_chosen_measured_and_unknown(readme):
+    rows = dict(re.findall(r"^\| (known|chosen|measured|unknown) \| (.+) \|$", readme, re.MULTILINE))
+    assert list(rows) == ["known", "chosen", "measured", "unknown"]
+    assert "list of tasks" in rows["chosen"] and "list of tasks" in rows["unknown"]
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_folders_readme_has_the_headings_in_order(folder):
+def test_a_folders_readme_follows_the_template_of_lm_eval(folder):
     text = (folder / "README.md").read_text(encoding="utf-8")
-    found = [line for line in text.splitlines() if re.match("#{2,4} ", line)]
-    assert found == HEADINGS and text.startswith("# ")
-    assert "Homepage: " in text and "```bibtex" in text
+    headings = re.findall(r"^#{2,4} (.+)$", text, re.MULTILINE)
+    assert [heading for heading in headings if heading in TEMPLATE] == TEMPLATE and text.startswith("# ")
+    assert len(headings) == len(set(headings))
+    assert "Homepage: " in text and "```bibtex" in section(text, "Citation")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_folders_readme_names_its_tasks_groups_tags_and_sources(folder, manager, members, tasks):
     text = (folder / "README.md").read_text(encoding="utf-8")
-    own = [path.stem for path in folder.glob("*.yaml")]
-    assert own and all(f"`{name}`" in text for name in own)
-    section = text.split("#### Groups")[1].split("#### Tags")[0]
-    groups = {name for name in members if set(own) & set(members[name])}
-    assert (
-        set(re.findall("`(finance_bench\\w*)`", section.replace("Not in `finance_bench_open`", ""))) == groups
-    )
-    for name in own:
-        known = dataset(tasks[name].config.dataset_kwargs["fb_dataset"])
-        assert known.licence.split(" (")[0].split(" as ")[0] in text, known.name
-        for source in known.sources.values():
-            assert source.repo in text and source.revision in text, known.name
+    names = [path.stem for path in folder.glob("*.yaml")]
+    assert names and all(f"`{name}`" in section(text, "Tasks") for name in names)
+    groups = {name for name in members if set(names) & set(members[name])}
+    stated = section(text, "Groups").replace("Not in `finance_bench_open`", "")
+    assert set(re.findall("`(finance_bench\\w*)`", stated)) == groups
+    for name in names:
+        entry = dataset(tasks[name].config.dataset_kwargs["fb_dataset"])
+        assert entry.license.split(" (")[0].split(" as ")[0] in section(text, "Dataset"), entry.name
+        for source in entry.sources.values():
+            assert source.repo in text and source.revision in text, entry.name
             assert not source.gate or source.gate in text
-        assert all(f"`{tag}`" in text for tag in manager.task_index[name].tags)
+        assert all(f"`{tag}`" in section(text, "Tags") for tag in manager.task_index[name].tags)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_published_scores_are_marked_as_not_run_and_have_a_command(folder, manager):
+def test_every_metric_of_a_folders_tasks_is_explained(folder, tasks, readme):
+    """In the folder's README, or in the overview where all tasks have it."""
+    text = (folder / "README.md").read_text(encoding="utf-8") + section(readme, "Metrics")
+    for path in folder.glob("*.yaml"):
+        for metric in tasks[path.stem].aggregation():
+            assert f"`{metric}`" in text, (path.stem, metric)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_published_scores_have_a_command_and_are_marked_as_not_reproduced(folder, members):
     text = (folder / "README.md").read_text(encoding="utf-8")
-    section = text.split("### Published scores")[1].split("### Pitfalls")[0]
-    assert "ot run by us" in section or "Nothing was run by us" in section
-    assert "lm_eval --model hf" in section
+    own = {path.stem for path in folder.glob("*.yaml")}
+    scores = section(text, "Published scores")
+    commands = re.findall(r"^lm_eval --model hf .*--tasks (\S+)", scores, re.MULTILINE)
+    names = [name for command in commands for name in command.split(",")]
+    assert own & {task for name in names for task in members.get(name, [name])}
+    assert re.search(r"^\* \[ \] .*published score.*reproduced", section(text, "Checklist"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
@@ -162,6 +186,7 @@ def test_files_that_a_readme_names_exist(path):
 
 
 def strings(value):
+    """Every string in JSON, without keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -170,23 +195,23 @@ def strings(value):
 
 
 def test_no_real_row_is_quoted_in_readmes_or_tests(real_rows):
-    """Licences differ, and one is NC-ND: what the files of this folder quote must be written by us."""
+    """Licenses differ, and one is NC-ND: READMEs and tests may quote only what we wrote."""
     tests = Path(__file__).resolve().parents[2]
     written_by_us = [*READMES, *tests.rglob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in written_by_us)
     seen = 0
     for path in real_rows.rglob("*"):
         if path.suffix == ".tsv":
-            found = [line.split("\t")[2] for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+            texts = [line.split("\t")[2] for line in path.read_text(encoding="utf-8").splitlines()[1:]]
         elif path.suffix in (".json", ".jsonl"):
             raw = path.read_text(encoding="utf-8")
             whole = raw.lstrip().startswith("[") or "\n{" not in raw.strip()
-            found = strings(
+            texts = strings(
                 json.loads(raw) if whole else [json.loads(line) for line in raw.split("\n") if line.strip()]
             )
         else:
             continue
-        for string in found:
+        for string in texts:
             if len(string) > 25:
                 seen += 1
                 assert string not in text, f"{path.name}: {string[:40]}"
