@@ -1,11 +1,15 @@
-# make demo   the main job on tiny models, offline        make test   the whole suite, as CI runs it
-# make quick  the tests that take seconds                  make lint   ruff
+# make demo       the main job on tiny models, offline
+# make test       all tests but long simulations and long fuzzing
+# make test-full  those too
+# make quick      the tests that take seconds
+# make lint       ruff, mypy and the import contracts
+# make mutants    50 small faults put into the package, one at a time: the tests must notice each
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
-.PHONY: demo test quick lint clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
+.PHONY: demo test test-full quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
 	bench-similarity bench-gpu
 
 # Dependencies, once: under the pins of constraints.txt.
@@ -27,15 +31,27 @@ demo: $(BIN)/.package
 # an environment is built once.
 WORKERS := -n 2 --dist loadfile
 
+SHORT := not simulation and not fuzz and not network
+
 test: $(BIN)/.package
-	$(BIN)/pytest $(WORKERS)
+	$(BIN)/pytest $(WORKERS) -m "$(SHORT)"
+
+test-full: test
+	$(BIN)/pytest $(WORKERS) -m "(simulation or fuzz) and not network"
 
 quick: $(BIN)/.package
-	$(BIN)/pytest $(WORKERS) -m "not slow"
+	$(BIN)/pytest $(WORKERS) -m "$(SHORT) and not slow"
 
 lint: $(BIN)/.package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# JOBS copies of the tree at once; an interrupted run goes on where it was.
+JOBS ?= 2
+mutants: $(BIN)/.package
+	$(BIN)/python tests/mutation/mutate.py --jobs $(JOBS)
 
 # Every benchmark, one command each; models of 1.3 GB are made once under MODELS. `make bench` runs what needs
 # no GPU, one after the other (20 minutes on 2 cores; nothing else should run).

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import commands
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_ROWS = "FINANCE_BENCH_TEST_DATA"
@@ -15,6 +16,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core: more threads wait for each other in a loop
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("FINANCE_BENCH_DATA", None)
+
+# No time limits: an example that takes long says that the machine is busy, nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
