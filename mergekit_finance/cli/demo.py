@@ -47,7 +47,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
         study = lab_study(out / "lab", full, workers)
         grids = "the full grids of recipes/lab/study.yml" if full else f"λ {LAMBDA}"
         _say(f"Studying {len(study.experts)} experts at {grids}")
-        summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say)()
+        summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say).run()
         build(folder)
     click.echo(f"\n{verdict.text(summary, print_width())}")
     click.echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")

@@ -1,7 +1,6 @@
 """`mergekit-finance run`: one recipe, merged in memory and compared with its constituents."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,19 +21,17 @@ Examples:
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for gain.json and models/<name>/ with lm-eval's results and samples.",
+    help="Output directory: gain.json, and points/<name>/ with lm-eval's results and samples.",
 )
 @click.option(
-    "--tasks", help="Comma-separated tasks or groups. Default: the recipe's, else three finance tasks."
+    "--tasks", help="Comma-separated tasks or groups.  [default: the recipe's, else three finance tasks]"
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     help="First N items of every task (a random sample: rows are in hash order).",
 )
-@click.option(
-    "--device", default=None, help="cpu, cuda, cuda:1, …  [default: cuda where there is one, else cpu]"
-)
+@click.option("--device", help="cpu, cuda, cuda:1, …  [default: cuda if a GPU is available, else cpu]")
 @click.option("--batch-size", default="8", show_default=True, help="As lm_eval's: a number, auto or auto:N.")
 @click.option(
     "--dtype",
@@ -46,9 +43,9 @@ Examples:
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="A mirror; before FINANCE_BENCH_DATA.",
+    help="Dataset mirror; overrides $FINANCE_BENCH_DATA.",
 )
-@click.option("--source", help="A dataset source by name, e.g. hub, github, sample.")
+@click.option("--source", help="Dataset source by name, e.g. hub, github, sample.")
 @click.option(
     "--trust-remote-code", is_flag=True, help="Let models and tokenizers run code of their own (danger)."
 )
@@ -66,35 +63,36 @@ def run(
 ) -> None:
     """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
 
-    What is stored in the output folder already is not evaluated again.
+    Models that the output directory holds results of are not evaluated again.
     """
-    from mergekit_finance.evaluation.harness import Harness
+    # Imported here: loading torch and the hosts takes seconds, which --help should not pay.
+    from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.recipe import load as recipes
-    from mergekit_finance.study.single import DEFAULT_TASKS, Run
+    from mergekit_finance.report.console import render
+    from mergekit_finance.study.single import DEFAULT_TASKS, SingleRun
 
     check_device(device)
     checked = recipes.load(recipe)
     names = recipes.names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
-    metadata = {k: str(v) for k, v in (("data_dir", data_dir), ("source", source)) if v}
-    metadata["tokenizer"] = checked.base or checked.experts[0]  # for acc_token
-    harness = Harness(names, limit, _batch(batch_size), device or default_device(), dtype, metadata)
-    with resumable(out / "models"):
-        result = Run(checked, harness, out, trust_remote_code)()
-    _show(result, out)
+    metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
+    evaluator = Evaluator(
+        names,
+        batch_size=_batch_size(batch_size),
+        device=device or default_device(),
+        dtype=dtype,
+        metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts by it
+    )
+    with resumable(out):
+        result = SingleRun(checked, evaluator, out, limit, trust_remote_code).run()
+    click.echo(
+        f"\n{render(result)}\n\n"
+        f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
+    )
 
 
-def _batch(text: str) -> int | str:
+def _batch_size(text: str) -> int | str:
     if text.isdigit() and int(text) > 0:
         return int(text)
     if text == "auto" or (text.startswith("auto:") and text[5:].isdigit()):
         return text
     raise click.ClickException(f"--batch-size {text!r}: give a number, auto or auto:N")
-
-
-def _show(result: dict[str, Any], out: Path) -> None:
-    from mergekit_finance.report.console import render
-
-    click.echo(
-        f"\n{render(result)}\n\n"
-        f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'models'}"
-    )

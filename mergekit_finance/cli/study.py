@@ -1,17 +1,25 @@
-"""`study`: the three-stage study."""
+"""`mergekit-finance study`: run the three-stage study, or say first what it will cost."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
 from mergekit_finance.cli.common import check_device, default_device, print_width, resumable
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-class _Default(click.Group):
-    """`study FILE -o OUT` runs; `study plan FILE` plans."""
+    from mergekit_finance.study.run import StudyRun
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+class _RunByDefault(click.Group):
+    """`study FILE -o OUT` stands for `study run FILE -o OUT`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
@@ -20,7 +28,7 @@ class _Default(click.Group):
 
 
 @click.group(
-    cls=_Default,
+    cls=_RunByDefault,
     epilog="""\b
 Examples:
   mergekit-finance lab export && mergekit-finance recipes copy lab/study.yml .
@@ -30,90 +38,113 @@ Examples:
 """,
 )
 def study() -> None:
-    """Merge in three stages, sweep, select, and decide, with uncertainty.
+    """Merge in three stages, sweep hyperparameters, select, and compare with confidence intervals.
 
-    STUDY.YML names base, experts, operators and grids; every point is stored when it is done, and nothing
+    STUDY.YML names base, experts, operators and grids. Every point is stored when it is done, and nothing
     is evaluated twice.
     """
 
 
-OPTIONS = (
+SHARED_OPTIONS = (
     click.argument("file", metavar="STUDY.YML", type=click.Path(dir_okay=False, path_type=Path)),
     click.option(
-        "--limit", type=click.IntRange(min=1), help="First N items of every task, before the file's."
+        "--limit",
+        type=click.IntRange(min=1),
+        help="First N items of every task; overrides `limit` in the study file.",
     ),
     click.option(
-        "--device", help="cpu, cuda, cuda:1, …  [default: the file's, else cuda where there is one]"
+        "--device",
+        help="cpu, cuda, cuda:1, …  [default: the study file's, else cuda if a GPU is available]",
     ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes; overrides `workers`.  [default: one per GPU, or one per core]",
+    ),
+    click.option("--executor", type=click.Choice(["local", "ray"]), help="Overrides `executor`."),
     click.option("--trust-remote-code", is_flag=True, help="Let models run code of their own (danger)."),
 )
 
 
-def _options(command: Any) -> Any:
-    for option in reversed(OPTIONS):
+class Overrides(TypedDict, total=False):
+    """Options that `run` and `plan` share."""
+
+    limit: int | None
+    device: str | None
+    workers: int | None
+    executor: str | None
+    trust_remote_code: bool
+
+
+def _shared_options(command: Command) -> Command:
+    for option in reversed(SHARED_OPTIONS):
         command = option(command)
     return command
 
 
 @study.command()
-@_options
+@_shared_options
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a GPU, or one a core]")
-@click.option("--executor", type=click.Choice(["local", "ray"]), help="Before the file's.")
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Hours; fewer items if needed.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Hours; the largest number of items per task that fits is evaluated.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
-def run(file: Path, out: Path, budget: float | None, **asked: Any) -> None:
+def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "Unpack[Overrides]") -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
+    # Imported here: the hosts and scipy take seconds, which --help should not pay.
     from mergekit_finance.study.analysis import verdict
     from mergekit_finance.study.cost import fit
 
-    made = _made(file, out, **asked)
+    study_run = _study_run(file, out, quiet, overrides)
     with resumable(out):
         if budget:
-            fit(made, budget)
-        found = made()
+            fit(study_run, budget)
+        summary = study_run.run()
     draw = f"mergekit-finance report {shlex.quote(str(out))}"
     click.echo(
-        f"\n{verdict.text(found, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
+        f"\n{verdict.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
     )
 
 
 @study.command()
-@_options
+@_shared_options
 @click.option(
-    "-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Count what is stored here."
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Output directory of the study: what it holds is not counted as work.",
 )
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Hours to fit into.")
-@click.option("--workers", type=click.IntRange(min=1))
-@click.option("--executor", type=click.Choice(["local", "ray"]))
 @click.option("--no-sample", is_flag=True, help="Points and disk only: no timed sample, no hours.")
-def plan(file: Path, out: Path | None, budget: float | None, no_sample: bool, **asked: Any) -> None:
-    """Points, disk, and hours by a timed sample, before anything runs."""
-    from mergekit_finance.study import cost as planning
+def plan(
+    file: Path, out: Path | None, budget: float | None, no_sample: bool, **overrides: "Unpack[Overrides]"
+) -> None:
+    """Print points, disk, and hours by a timed sample, before anything runs."""
+    from mergekit_finance.study import cost
 
-    with TemporaryDirectory() as nothing:
-        made = _made(file, out or Path(nothing), **asked)
-        click.echo(planning.text(planning.plan(made, budget, sample=not no_sample)))
+    with TemporaryDirectory() as empty:
+        study_run = _study_run(file, out or Path(empty), False, overrides)
+        click.echo(cost.text(cost.plan(study_run, budget, sample=not no_sample)))
 
 
-def _made(
-    file: Path,
-    out: Path,
-    limit: int | None = None,
-    device: str | None = None,
-    trust_remote_code: bool = False,
-    workers: int | None = None,
-    executor: str | None = None,
-    quiet: bool = False,
-) -> Any:
+def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":
+    """Return the study of a file, with the command's options in place of the file's."""
     from mergekit_finance.study import config
     from mergekit_finance.study.run import StudyRun
 
-    found = config.load(file)
-    given = {"workers": workers, "executor": executor}
-    found = found.model_copy(update={k: v for k, v in given.items() if v})
-    device = device or found.evaluation.device
+    study = config.load(file)
+    given = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
+    study = study.model_copy(update={key: value for key, value in given.items() if value})
+    device = overrides.get("device") or study.evaluation.device
     check_device(device)
     return StudyRun(
-        found, out, device or default_device(), limit or found.limit, str(file), trust_remote_code, quiet
+        study,
+        out,
+        device or default_device(),
+        overrides.get("limit") or study.limit,
+        str(file),
+        overrides.get("trust_remote_code", False),
+        quiet,
     )

@@ -1,30 +1,42 @@
-"""Prompts that do not fit: lm-eval cuts them from the left, so the question stays; here they are counted."""
+"""Count prompts that do not fit a model's context; lm-eval cuts them on the left and keeps the question."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hosts.lm_eval import Sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def truncated(
-    samples: Mapping[str, Sequence[Mapping[str, Any]]], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    samples: Mapping[str, Sequence[Sample]], tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> dict[str, int]:
-    """Items a task whose prompt is longer than the model's context leaves room for, where there are any.
+    """Return the number of items per task whose prompt does not fit, for tasks that have any.
 
     A choice needs room for its prompt and the option, less the last token, which is only predicted; a
-    generation for its prompt and `max_gen_toks`.
+    generation needs room for its prompt and `max_gen_toks`.
+
+    Args:
+        samples: task -> lm-eval's samples, whose `arguments` hold the requests.
+        tokenizer: the model's.
+        max_length: the model's context in tokens.
     """
-    counts = {task: sum(_cut(s, tokenizer, max_length) for s in items) for task, items in samples.items()}
+    counts = {task: sum(_is_cut(s, tokenizer, max_length) for s in items) for task, items in samples.items()}
     return {task: count for task, count in counts.items() if count}
 
 
-def _cut(sample: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:
-    return any(_tokens(tokenizer, request) > max_length for request in sample["arguments"])
-
-
-def _tokens(tokenizer: "PreTrainedTokenizerBase", request: Sequence[Any]) -> int:
-    prompt, rest = request[0], request[1]
-    if isinstance(rest, str):
-        return len(tokenizer(prompt + rest)["input_ids"]) - 1
-    return len(tokenizer(prompt)["input_ids"]) + int(rest.get("max_gen_toks", 256))
+def _is_cut(sample: Sample, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:
+    requests = sample["arguments"]
+    assert isinstance(requests, Sequence)
+    for request in requests:
+        assert isinstance(request, Sequence)
+        prompt, rest = request[0], request[1]
+        if isinstance(rest, str):
+            tokens = len(tokenizer(f"{prompt}{rest}")["input_ids"]) - 1
+        else:
+            assert isinstance(rest, Mapping)
+            tokens = len(tokenizer(str(prompt))["input_ids"]) + int(str(rest.get("max_gen_toks", 256)))
+        if tokens > max_length:
+            return True
+    return False

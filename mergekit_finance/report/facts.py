@@ -193,7 +193,18 @@ def versions(stored: Stored) -> Pairs:
     of_results = [
         (f"{name}, of the results", str(v)) for name, v in sorted(_mapping(key, "versions").items())
     ]
-    asked = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads", "code", "merge_code")
+    asked = (
+        "device",
+        "dtype",
+        "batch_size",
+        "limit",
+        "max_gen_toks",
+        "threads",
+        "code",
+        "answer_code",
+        "score_code",
+        "merge_code",
+    )
     of_results += [(f"{name}, of the results", str(key[name])) for name in asked if key.get(name) is not None]
     return of_results + [
         ("mergekit-finance, which made this page", __version__),

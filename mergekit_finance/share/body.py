@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
-from mergekit_finance.evaluation.harness import VERSIONS
+from mergekit_finance.evaluation.keys import PACKAGES
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.front_matter import languages, spoken
@@ -319,7 +319,7 @@ def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
 def _packages(versions: Mapping[str, str]) -> Iterator[str]:
     """Ours with their pins, for a shell: whoever wrote key.json names no package that people install."""
     for name, number in versions.items():
-        if name in VERSIONS:
+        if name in PACKAGES:
             yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
 
 

@@ -229,12 +229,10 @@ def versions(chosen: Choice) -> dict[str, str]:
     """What the point was made with, as its key says; else what is installed."""
     from importlib.metadata import version
 
-    from mergekit_finance.evaluation.harness import VERSIONS
+    from mergekit_finance.evaluation.keys import PACKAGES, recorded_versions
 
-    stored = read(chosen.place / "key.json").get("versions")
-    if isinstance(stored, dict) and stored:
-        return {str(name): str(number) for name, number in stored.items()}
-    return {name: version(name) for name in VERSIONS}
+    recorded = recorded_versions(read(chosen.place / "key.json"))
+    return recorded or {name: version(name) for name in PACKAGES}
 
 
 def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:

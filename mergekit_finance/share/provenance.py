@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.share.stored import read, text
 from mergekit_finance.study.points import Point, Source
-from mergekit_finance.study.store import SUMS, digest, sums
+from mergekit_finance.study.store import SUMS, sums
 
 Known = Mapping[str, Any]
 

@@ -1,215 +1,216 @@
 """What a study will cost, before it runs: points, disk, hours from a timed sample; and fitting a budget.
 
-Hours: a model's evaluation is timed on two small nested samples of every task, which gives seconds a model
-and seconds an item; a merge is timed as it is. Both on this machine, with this device, one worker.
+Hours: a model's evaluation is timed on two small nested samples of every task, which gives seconds per model
+and seconds per item; a merge is timed as it is. All of it on this machine, on this device, by one worker.
 """
 
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.evaluation.engine import Meter
+from mergekit_finance.evaluation.live_merges import Sweep
+from mergekit_finance.files import Json
+from mergekit_finance.models import checks as models
 from mergekit_finance.statistics.power import expected_half_width, planning_error
-from mergekit_finance.study import executors
-from mergekit_finance.study import worker as work
-from mergekit_finance.study.config import combinations_of
+from mergekit_finance.study.config import combinations_of, identity
 from mergekit_finance.study.points import points
+from mergekit_finance.study.results import optional_object
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.split import has_split
 from mergekit_finance.study.tasks import clusters_of
 
-SMALL, LARGE = 4, 12  # items a task of the two timed samples
-BYTES_A_SAMPLE = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
-LEAST = 8  # items a task below which nothing can be said
+SMALL, LARGE = 4, 12  # items per task of the two timed samples
+BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
+MIN_ITEMS = 8  # per task; a budget that allows fewer is refused
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `study plan` prints."""
+    """What `study plan` prints.
 
-    points: dict[int, int]  # by stage
+    Attributes:
+        points: number of points by stage.
+        models: points and models as they are.
+        stored: models that are stored already.
+        items: items by task at this limit.
+        all_items: items by task without a limit.
+        limit: items per task; None: all.
+        disk: bytes.
+        workers: processes.
+        per_model: seconds per model that do not depend on items.
+        per_item: seconds per item, the mean over tasks.
+        merge: seconds per merge.
+        budget: hours.
+        clusters: clusters of the largest task that are reported on, at the limit asked for and at this one.
+    """
+
+    points: dict[int, int]
     models: int
     stored: int
-    items: dict[str, int]  # by task, at this limit
+    items: dict[str, int]
+    all_items: dict[str, int]
     limit: int | None
-    disk: int  # bytes
+    disk: int
     workers: int
-    per_model: float | None = None  # seconds that do not depend on items
-    per_item: float | None = None  # seconds an item, the mean over tasks
+    per_model: float | None = None
+    per_item: float | None = None
     merge: float | None = None
     budget: float | None = None
-    all_items: dict[str, int] | None = None
-    reported: tuple[int, int] | None = None  # clusters of the largest task: as asked for, and as kept
+    clusters: tuple[int, int] | None = None
+
+    def items_at(self, limit: int) -> int:
+        """Return the items that one model answers at a limit."""
+        return sum(min(limit, count) for count in self.all_items.values())
 
     def hours(self, items: int | None = None) -> float:
-        """Hours for all models that are not stored, `items` in all a model."""
+        """Return the hours for all models that are not stored, with `items` in all per model."""
         assert self.per_model is not None and self.per_item is not None and self.merge is not None
         count = sum(self.items.values()) if items is None else items
-        return (
-            (self.models - self.stored)
-            * (self.per_model + self.merge + self.per_item * count)
-            / (3600 * self.workers)
-        )
+        seconds = self.per_model + self.merge + self.per_item * count
+        return (self.models - self.stored) * seconds / (3600 * self.workers)
 
 
 def plan(run: StudyRun, budget: float | None = None, sample: bool = True) -> Plan:
-    """Count; with `sample`, time; with a budget, find the limit that fits it."""
+    """Return what a study costs.
+
+    Args:
+        run: the study; it is checked, and its tasks are loaded once.
+        budget: hours; the plan's limit is the largest that fits.
+        sample: whether to time a small sample, which hours need.
+    """
     run.check()
-    found = _counted(run)
+    counted = _counted(run)
     if not (sample or budget):
-        return found
-    timed = _timed(run, found)
+        return counted
+    timed = _timed(run, counted)
     if budget is None:
         return timed
     fitted = _fitted(timed, budget)
-    return replace(fitted, reported=_reported(run, timed.limit, fitted))
+    return replace(fitted, clusters=_reported_clusters(run, timed.limit, fitted))
 
 
 def fit(run: StudyRun, budget: float) -> Plan:
-    """Make the run fit: its limit becomes the largest nested sample that does. Says what that costs.
+    """Set the run's limit to the largest nested sample that fits a budget of hours, and print the plan.
 
     A folder that has a plan for the same study and budget keeps it: a resumed run has the same items.
     """
-    asked = run.limit
-    if kept := _kept(run, budget):
-        run.limit = kept["limit"]
+    request = _request(run, budget)
+    if kept := _kept_limit(run, request):
+        run.limit = kept
         run.say(f"budget {budget:g} h: first {run.limit} items of every task, as planned before")
     else:
-        found = plan(run, budget)
-        run.say(text(found))
-        run.limit = found.limit
-        _keep(run, budget, asked)
-    run.__dict__.pop("worker", None)  # it was made for another limit
+        fitted = plan(run, budget)
+        run.say(text(fitted))
+        run.limit = fitted.limit
+        run.store.publish({"plan.json": {**request, "limit": run.limit}})
     return plan(run, sample=False)
 
 
-def _keep(run: StudyRun, budget: float, asked: int | None) -> None:
-    from mergekit_finance.study.store import write_json
-
-    write_json(run.out / "plan.json", {**_asked(run, budget, asked), "limit": run.limit})
-
-
-def _asked(run: StudyRun, budget: float, limit: int | None) -> dict[str, Any]:
-    from mergekit_finance.study.config import identity
-
-    return {"study": identity(run.study), "budget": budget, "asked_limit": limit}
+def _request(run: StudyRun, budget: float) -> dict[str, Json]:
+    """What a plan answers: another study, budget or limit needs another plan."""
+    return {"study": identity(run.study), "budget": budget, "asked_limit": run.limit}
 
 
-def _kept(run: StudyRun, budget: float) -> Mapping[str, Any]:
-    from mergekit_finance.study.run import _read
-
-    found = _read(run.out / "plan.json")
-    same = all(found.get(key) == value for key, value in _asked(run, budget, run.limit).items())
-    sound = type(found.get("limit")) is int and found["limit"] > 0  # may have been edited
-    return found if same and sound else {}
+def _kept_limit(run: StudyRun, request: Mapping[str, Json]) -> int | None:
+    """Return the limit of an earlier plan for the same request; the file may have been edited."""
+    plan = optional_object(run.out / "plan.json")
+    limit = plan.get("limit")
+    same = all(plan.get(key) == value for key, value in request.items())
+    return limit if same and isinstance(limit, int) and limit > 0 else None
 
 
 def _counted(run: StudyRun) -> Plan:
-    study, tasks = run.study, run.worker.harness.loaded["tasks"]
-    everything = {name: len(task.eval_docs) for name, task in sorted(tasks.items())}
-    limit = run.limit or max(everything.values())
-    items = {name: min(limit, count) for name, count in everything.items()}
-    by_stage = {stage: len(points(study, stage)) for stage in sorted(study.stages)}
-    models = sum(by_stage.values()) + len(run.references)
-    size = _size(run)
+    study = run.study
+    all_items = {name: len(task.eval_docs) for name, task in sorted(run.evaluator.tasks.items())}
+    limit = run.limit or max(all_items.values())
+    items = {name: min(limit, count) for name, count in all_items.items()}
+    by_stage: dict[int, int] = {stage: len(points(study, stage)) for stage in sorted(study.stages)}
+    count = sum(by_stage.values()) + len(run.references)
+    checkpoints = _written_checkpoints(run) * models.size(study.base)
     return Plan(
-        by_stage,
-        models,
-        _stored(run),
-        items,
-        run.limit,
-        models * sum(items.values()) * BYTES_A_SAMPLE + _chained(run) * size,
-        len(executors.devices(run.worker, study.workers, size)) if study.executor == "local" else 1,
-        all_items=everything,
+        points=by_stage,
+        models=count,
+        stored=_stored(run),
+        items=items,
+        all_items=all_items,
+        limit=run.limit,
+        disk=count * sum(items.values()) * BYTES_PER_ITEM + checkpoints,
+        workers=len(run.executor.devices(run.worker)) if study.executor == "local" else 1,
     )
 
 
-def _size(run: StudyRun) -> int:
-    from mergekit_finance.models import checks as models
-
-    return models.size(run.study.base)
-
-
-def _chained(run: StudyRun) -> int:
-    """Checkpoints that `chain: best` writes."""
+def _written_checkpoints(run: StudyRun) -> int:
+    """Count the checkpoints that `chain: best` writes."""
     last = max(run.study.stages)
     stages = [s for s in run.study.stages if s < last] if run.study.chain == "best" else []
     return sum(len(combinations_of(run.study, stage)) for stage in stages)
 
 
 def _stored(run: StudyRun) -> int:
-    """Models that need no evaluation any more; later stages of `chain: best` are not known yet."""
-    stages = [s for s in run.study.stages if s == 1 or run.study.chain == "experts"]
-    known = work.places(run.worker, run.references, [p for s in stages for p in points(run.study, s)])
-    return sum(run.store.done(run.out / "points" / folder) for folder in known.values())
+    """Count stored models; the points of later stages of `chain: best` are not known yet."""
+    worker, study = run.worker, run.study
+    stages = [s for s in study.stages if s == 1 or study.chain == "experts"]
+    places = [worker.model_place(reference) for reference in run.references]
+    places += [worker.point_place(point) for stage in stages for point in points(study, stage)]
+    return sum(map(run.store.done, places))
 
 
 # ---- time
 
 
-def _timed(run: StudyRun, found: Plan) -> Plan:
+def _timed(run: StudyRun, counted: Plan) -> Plan:
     """Merge the first point and evaluate it on two nested samples."""
-    device = executors.devices(run.worker, run.study.workers, _size(run))[0]
-    worker = replace(run.worker, device=device, limit=SMALL, quiet=True)
+    evaluator = run.evaluator.on(run.executor.devices(run.worker)[0], quiet=True)
     first = points(run.study, min(run.study.stages))[0]
     run.say("time a sample: one merge, evaluated on a few items of every task")
-    with closing(work.Sweep(worker)) as sweep:
-        sweep.prepare([first])
-        sweep.at(first)  # opens the models
+    with closing(Sweep(evaluator, run.trust_remote_code)) as sweep:
+        sweep.prepare([first.values["density"]] if "density" in first.values else [])
+        sweep.at(first.recipe(), first.values)  # opens the models
         started = time.monotonic()
-        host = sweep.at(first)
+        lm = sweep.at(first.recipe(), first.values)
         merge = time.monotonic() - started
-        worker.meter.measure(host, first.name)  # the first pass is slower: caches, allocator
-        seconds = [_seconds(worker.meter, host, limit) for limit in (SMALL, LARGE)]
-    counts = [_items(found, limit) for limit in (SMALL, LARGE)]
-    slope = max(0.0, (seconds[1] - seconds[0]) / max(1, counts[1] - counts[0]))
-    return replace(found, merge=merge, per_item=slope, per_model=max(0.0, seconds[0] - slope * counts[0]))
+        evaluator.measure(lm, first.name, SMALL)  # the first pass is slower: caches, allocator
+        seconds = [evaluator.measure(lm, first.name, limit)[1] for limit in (SMALL, LARGE)]
+    few, more = counted.items_at(SMALL), counted.items_at(LARGE)
+    per_item = max(0.0, (seconds[1] - seconds[0]) / max(1, more - few))
+    return replace(counted, merge=merge, per_item=per_item, per_model=max(0.0, seconds[0] - per_item * few))
 
 
-def _seconds(meter: Meter, host: Any, limit: int) -> float:
-    timed = replace(meter, harness=replace(meter.harness, limit=limit))
-    timed.harness.__dict__.update({k: meter.harness.__dict__[k] for k in ("manager", "loaded")})
-    return timed.measure(host, "timed")[1]
+def _fitted(timed: Plan, budget: float) -> Plan:
+    """Return the plan at the largest limit whose hours are within the budget."""
+    most = timed.limit or max(timed.all_items.values())
+    least = min(MIN_ITEMS, most)
+    from_nothing = replace(timed, stored=0)  # what is stored is of the limit asked for, and of no other
 
+    def hours(limit: int) -> float:
+        return (timed if limit == most else from_nothing).hours(timed.items_at(limit))
 
-def _items(found: Plan, limit: int) -> int:
-    assert found.all_items is not None
-    return sum(min(limit, count) for count in found.all_items.values())
-
-
-def _fitted(found: Plan, budget: float) -> Plan:
-    """The largest limit whose hours are within the budget."""
-    assert found.all_items is not None
-    most = found.limit or max(found.all_items.values())
-    other = replace(found, stored=0)  # what is stored is of the limit that was asked for, and of no other
-    fitting = [
-        n
-        for n in range(min(LEAST, most), most + 1)
-        if (found if n == most else other).hours(_items(found, n)) <= budget
-    ]
+    fitting = [limit for limit in range(least, most + 1) if hours(limit) <= budget]
     if not fitting:
-        least = found.hours(_items(found, min(LEAST, most)))
         raise RecipeError(
-            f"--budget {budget:g}: {found.models - found.stored} models need {least:.2g} hours even at "
-            f"{min(LEAST, most)} items a task; give more hours, coarser grids or fewer tasks"
+            f"--budget {budget:g}: {timed.models - timed.stored} models need "
+            f"{timed.hours(timed.items_at(least)):.2g} hours even at {least} items a task; give more hours, "
+            "coarser grids or fewer tasks"
         )
     limit = max(fitting)
-    items = {task: min(limit, count) for task, count in found.all_items.items()}
-    disk = found.disk * sum(items.values()) // max(1, sum(found.items.values()))
-    asked = {task: min(most, count) for task, count in found.all_items.items()}
-    kept = found if limit == most else other
-    return replace(kept, limit=limit, items=items, disk=disk, budget=budget, all_items=asked)
+    items = {task: min(limit, count) for task, count in timed.all_items.items()}
+    return replace(
+        timed if limit == most else from_nothing,
+        limit=limit,
+        items=items,
+        disk=timed.disk * sum(items.values()) // max(1, sum(timed.items.values())),
+        budget=budget,
+        all_items={task: min(most, count) for task, count in timed.all_items.items()},
+    )
 
 
-def _reported(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]:
-    """Intervals are of clusters, and of those that choose nothing."""
+def _reported_clusters(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]:
+    """Clusters of the largest task that intervals are made of: those that select nothing."""
     share = 1 - run.study.selection.share if has_split(run.study) else 1.0
     before, after = (
-        round(share * clusters_of(run.worker.harness, limit)[_largest(fitted)])
-        for limit in (asked, fitted.limit)
+        round(share * clusters_of(run.evaluator, limit)[_largest(fitted)]) for limit in (asked, fitted.limit)
     )
     return before, after
 
@@ -217,29 +218,30 @@ def _reported(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]
 # ---- words
 
 
-def text(found: Plan) -> str:
-    """The plan for people."""
-    stages = ", ".join(f"stage {stage}: {count}" for stage, count in found.points.items())
+def text(plan: Plan) -> str:
+    """Return the plan as lines for people."""
+    stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
+    count = sum(plan.points.values())
+    limited = f", the first {plan.limit} of each" if plan.limit else ""
     lines = [
-        f"points      {sum(found.points.values())} ({stages}), and "
-        f"{found.models - sum(found.points.values())} models as they are; {found.stored} stored already",
-        f"items       {sum(found.items.values())} a model, {len(found.items)} tasks"
-        + (f", the first {found.limit} of each" if found.limit else ""),
-        f"disk        about {_size_in_words(found.disk)}",
-        f"workers     {found.workers}",
+        f"points      {count} ({stages}), and {plan.models - count} models as they are; "
+        f"{plan.stored} stored already",
+        f"items       {sum(plan.items.values())} a model, {len(plan.items)} tasks{limited}",
+        f"disk        about {_size_in_words(plan.disk)}",
+        f"workers     {plan.workers}",
     ]
-    if found.per_item is not None and found.per_model is not None and found.merge is not None:
-        one = found.per_model + found.per_item * sum(found.items.values())
+    if plan.per_item is not None and plan.per_model is not None and plan.merge is not None:
+        evaluation = plan.per_model + plan.per_item * sum(plan.items.values())
         lines.append(
-            f"time        about {_shown(found.hours())}: {one:.3g} s of evaluation and {found.merge:.2g} s "
-            "of merging a model, by a timed sample on this machine"
+            f"time        about {_hours_in_words(plan.hours())}: {evaluation:.3g} s of evaluation and "
+            f"{plan.merge:.2g} s of merging a model, by a timed sample on this machine"
         )
-    if found.budget is not None:
-        lines += _cost(found)
+    if plan.budget is not None and plan.clusters is not None:
+        lines.append(_budget_line(plan, plan.budget, plan.clusters))
     return "\n".join(lines)
 
 
-def _shown(hours: float) -> str:
+def _hours_in_words(hours: float) -> str:
     if hours < 1 / 60:
         return f"{3600 * hours:.2g} seconds"
     return f"{60 * hours:.2g} minutes" if hours < 1 else f"{hours:.2g} hours"
@@ -249,19 +251,18 @@ def _size_in_words(size: float) -> str:
     return f"{size / 1e6:.2g} MB" if size < 1e8 else f"{size / 1e9:.2g} GB"
 
 
-def _largest(found: Plan) -> str:
-    assert found.all_items is not None
-    return max(found.all_items, key=found.all_items.__getitem__)
+def _largest(plan: Plan) -> str:
+    return max(plan.all_items, key=plan.all_items.__getitem__)
 
 
-def _cost(found: Plan) -> list[str]:
-    """What the budget costs in interval width, on the largest task."""
-    assert found.all_items is not None and found.reported is not None
-    task, (asked, kept) = _largest(found), found.reported
+def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
+    """What the budget costs: wider intervals, shown for the largest task."""
+    task, (asked, kept) = _largest(plan), clusters
     error = planning_error(asked)
     before, after = (100 * expected_half_width(error, asked, n) for n in (asked, kept))
-    return [
-        f"budget      {found.budget:g} hours: {found.items[task]} of {found.all_items[task]} items of "
-        f"{task}, nested; the expected half width of a paired difference there is ±{after:.1f} points on "
-        f"{kept} clusters to report" + (f", in place of ±{before:.1f} on {asked}" if kept < asked else "")
-    ]
+    wider = f", in place of ±{before:.1f} on {asked}" if kept < asked else ""
+    return (
+        f"budget      {budget:g} hours: {plan.items[task]} of {plan.all_items[task]} items of {task}, "
+        f"nested; the expected half width of a paired difference there is ±{after:.1f} points on {kept} "
+        f"clusters to report{wider}"
+    )

@@ -1,4 +1,4 @@
-"""Where jobs run: here, in one process a device, or on a Ray cluster. Files and numbers are the same."""
+"""Where jobs run: in this process, in one process per device, or on a Ray cluster. Files are the same."""
 
 import os
 import signal
@@ -8,85 +8,168 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError
-from mergekit_finance.study import worker as work
-from mergekit_finance.study.worker import Job, Worker
+from mergekit_finance.study.worker import Job, Worker, noop
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
-SMALL = 2 << 30  # bytes of a model of which every core's worker may hold one
+    from ray import ObjectRef
+    from tqdm import tqdm
+    from typing_extensions import Never
+
+SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
 RETRIES = 5  # of a job whose worker or node died; one that kills every worker must end some day
-TICK = 0.5  # seconds between looks at what is finished
+POLL_SECONDS = 0.5
 
 
-def devices(worker: Worker, asked: int | None, size: int) -> list[str]:
-    """The device of each worker: every GPU once; on the CPU a worker a core, one if models are large."""
-    if worker.device.startswith("cuda"):
-        import torch
+@dataclass(frozen=True)
+class Executor:
+    """How jobs are run.
 
-        named = ":" in worker.device
-        found = [worker.device] if named else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        return found * asked if named and asked else found[:asked]
-    if worker.device != "cpu":
-        return [worker.device] * (asked or 1)
+    Attributes:
+        kind: `local` or `ray`.
+        workers: processes; None: one per GPU, or one per core for small models.
+        model_size: bytes of one model's weights.
+        quiet: without progress bars.
+        say: prints a line.
+    """
+
+    kind: str
+    workers: int | None
+    model_size: int
+    quiet: bool
+    say: Callable[[str], None]
+
+    def devices(self, worker: Worker) -> list[str]:
+        """Return the device of each local worker process."""
+        return devices(worker.evaluator.device, self.workers, self.model_size)
+
+    def run_missing(self, worker: Worker, jobs: Sequence[Job]) -> list[str]:
+        """Evaluate what the jobs name and the store does not hold; damaged results are evaluated again.
+
+        Returns:
+            The folder names of all models of the jobs, in their order.
+        """
+        store, places = worker.store, [worker.places(job) for job in jobs]
+        total = sum(map(len, places))
+        for place in (place for group in places for place in group):
+            if damage := store.discard_damaged(place, worker.samples):
+                self.say(f"{damage}: evaluated again")
+        stored = sum(store.done(place) for group in places for place in group)
+        missing = [job for job, group in zip(jobs, places, strict=True) if not all(map(store.done, group))]
+        self.say(f"{stored} of {total} models are stored, {total - stored} to do")
+        if missing:
+            self._run(worker, missing, stored, total)
+        return [place.name for group in places for place in group]
+
+    def _run(self, worker: Worker, jobs: Sequence[Job], stored: int, total: int) -> None:
+        places = [place for job in jobs for place in worker.places(job)]
+        before = sum(map(worker.store.done, places))
+        with progress_bar(total, stored, self.quiet) as bar:
+
+            def update() -> None:
+                bar.update(stored - before + sum(map(worker.store.done, places)) - bar.n)
+
+            try:
+                if self.kind == "ray":
+                    run_on_ray(worker, jobs, update)
+                else:
+                    run_local(worker, jobs, self.devices(worker), update, self.quiet)
+            finally:
+                worker.store.clean()  # what stopped processes left half-written
+            update()
+
+
+def devices(device: str, workers: int | None, model_size: int) -> list[str]:
+    """Return the device of each local worker.
+
+    Args:
+        device: `cpu`, `cuda` (every GPU) or one device such as `cuda:1`.
+        workers: processes; None: one per GPU, on the CPU one per core, or one if models are large.
+        model_size: bytes of one model's weights.
+    """
+    if device.startswith("cuda"):
+        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So do ray and tqdm.
+
+        if ":" in device:
+            return [device] * (workers or 1)
+        return [f"cuda:{k}" for k in range(torch.cuda.device_count())][:workers]
+    if device != "cpu":
+        return [device] * (workers or 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ["cpu"] * (asked or (cores if size < SMALL else 1))
+    return ["cpu"] * (workers or (cores if model_size < SMALL_MODEL else 1))
 
 
-def run(worker: Worker, jobs: Sequence[Job], places: Sequence[str], tick: Callable[[], None]) -> None:
-    """Do all jobs, one process a device; with one device, in this process."""
-    if len(places) == 1 or len(jobs) == 1:
-        quiet = worker.quiet or not sys.stderr.isatty()  # a bar under the study's needs a terminal
-        alone = replace(worker, device=places[0], done=lambda name: tick(), quiet=quiet)
-        _no_loading_bars()
-        try:
-            for job in jobs:
-                alone(job)
-        finally:
-            alone.close()
+# ---- this machine
+
+
+def run_local(
+    worker: Worker, jobs: Sequence[Job], devices: Sequence[str], update: Callable[[], None], quiet: bool
+) -> None:
+    """Do all jobs, one process per device; with one device or one job, in this process.
+
+    Args:
+        worker: what does the jobs.
+        jobs: what is to be done.
+        devices: the device of each process.
+        update: called whenever something may be finished.
+        quiet: without progress bars of a model's answers.
+    """
+    if len(devices) > 1 and len(jobs) > 1:
+        _run_in_processes(worker, jobs, list(devices)[: len(jobs)], update)
         return
-    _in_processes(replace(worker, quiet=True), jobs, list(places)[: len(jobs)], tick)
+    quiet = quiet or not sys.stderr.isatty()  # a bar below the study's needs a terminal
+    evaluator = worker.evaluator.on(devices[0], quiet)
+    alone = replace(worker, evaluator=evaluator, done=lambda name: update())
+    _hide_loading_bars()
+    try:
+        for job in jobs:
+            alone.do(job)
+    finally:
+        alone.close()
 
 
-def _in_processes(
-    worker: Worker, jobs: Sequence[Job], places: Sequence[str], tick: Callable[[], None]
+def _run_in_processes(
+    worker: Worker, jobs: Sequence[Job], devices: Sequence[str], update: Callable[[], None]
 ) -> None:
     from multiprocessing import get_context
 
     context = get_context("spawn")  # torch and CUDA do not survive a fork
-    waiting: Queue[str] = context.Queue()
-    for place in places:
-        waiting.put(place)
+    free: Queue[str] = context.Queue()
+    for device in devices:
+        free.put(device)
     stop = context.Event()
-    pool = ProcessPoolExecutor(len(places), context, _begin, (worker, waiting, os.getpid(), stop))
+    settings = worker.unloaded(devices[0]), free, os.getpid(), stop
+    pool = ProcessPoolExecutor(len(devices), context, _init_worker, settings)
     try:
-        with _deaf():
-            left = {pool.submit(_do, job) for job in jobs}
-        while left:
-            finished, left = wait(left, TICK, FIRST_COMPLETED)
+        with _ignore_sigint():
+            pending = {pool.submit(_do_job, job) for job in jobs}
+        while pending:
+            finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
             for future in finished:
                 future.result()
-            tick()
-    except BrokenProcessPool as fault:
+            update()
+    except BrokenProcessPool as error:
         raise ModelError(
-            "a worker process died (out of memory?); what is finished is kept: run the same command again, "
-            "with fewer `workers:`"
-        ) from fault
+            "a worker process died (out of memory?); finished work is kept. Run the same command again, "
+            "with fewer `workers:`."
+        ) from error
     except BaseException:
-        stop.set()  # at once: the models at work may take hours
+        stop.set()  # at once: the models that are being evaluated may take hours
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that begin in here do not hear Ctrl-C, which reaches all of a terminal: one answers it."""
+def _ignore_sigint() -> Iterator[None]:
+    """Start workers with SIGINT ignored, so that only the parent handles Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -97,116 +180,110 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_WORKER: Worker | None = None
+_process_worker: Worker | None = None  # of a worker process
 
 
-def _begin(worker: Worker, waiting: "Queue[str]", parent: int, stop: "Event") -> None:
-    """A process begins: it takes a device, and ends when the study's process does, or says so."""
-    global _WORKER
-    threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
-    _WORKER = replace(worker, device=waiting.get())
-    _no_loading_bars()
+def _init_worker(worker: Worker, free: "Queue[str]", parent: int, stop: "Event") -> None:
+    """Initialize a worker process: take a device, and exit when the parent does or says so."""
+    global _process_worker
+    threading.Thread(target=_exit_with_parent, args=(parent, stop), daemon=True).start()
+    _process_worker = worker.unloaded(free.get())
+    _hide_loading_bars()
 
 
-def _no_loading_bars() -> None:
+def _exit_with_parent(parent: int, stop: "Event") -> None:
+    while os.getppid() == parent and not stop.wait(POLL_SECONDS):
+        pass
+    os._exit(1)
+
+
+def _do_job(job: Job) -> None:
+    assert _process_worker is not None
+    _process_worker.do(job)
+
+
+def _hide_loading_bars() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
 
-def _follow(parent: int, stop: "Event") -> None:
-    while os.getppid() == parent and not stop.wait(TICK):
-        pass
-    os._exit(1)
-
-
-def _do(job: Job) -> None:
-    assert _WORKER is not None
-    _WORKER(job)
-
-
 # ---- Ray
 
 
-def run_on_ray(worker: Worker, jobs: Sequence[Job], tick: Callable[[], None]) -> None:
-    """A task a job on the cluster that RAY_ADDRESS names, else on a local one. OUT must be on a disk that all
-    nodes share. A job of a node that died is given to another; what it had stored is kept."""
-    ray = _ray()
+def run_on_ray(worker: Worker, jobs: Sequence[Job], update: Callable[[], None]) -> None:
+    """Run one Ray task per job, on the cluster that RAY_ADDRESS names or a local one.
+
+    The output folder must be on a disk that all nodes share. A job whose node died is given to another;
+    what it had stored is kept.
+    """
+    ray = _import_ray()
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(log_to_driver=False, logging_level="error", ignore_reinit_error=True)
     try:
-        gpus = 1 if worker.device.startswith("cuda") else 0
-        threads = worker.study.evaluation.threads
-        remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_on_node)
-        shared = ray.put(replace(worker, done=work.nothing, quiet=True))
-        left = [remote.remote(shared, job, os.getcwd(), _settings()) for job in jobs]
-        while left:
-            finished, left = ray.wait(left, timeout=TICK)
+        gpus = 1 if worker.evaluator.device.startswith("cuda") else 0
+        task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_do_job_on_node)
+        shared = ray.put(worker.unloaded(worker.evaluator.device))
+        pending = [task.remote(shared, job, os.getcwd(), _data_settings()) for job in jobs]
+        while pending:
+            finished, pending = ray.wait(pending, timeout=POLL_SECONDS)
             for reference in finished:
-                _result(ray, reference)
-            tick()
+                _check_result(ray, reference)
+            update()
     finally:
         if started_here:
             ray.shutdown()
 
 
-def _settings() -> dict[str, str]:
-    """Where rows come from: a node that read others would store them under these rows' names."""
+def _data_settings() -> dict[str, str]:
+    """Where rows come from: a node that reads other rows would store them under the names of these."""
     return {name: value for name, value in os.environ.items() if name.startswith(("FINANCE_BENCH_", "HF_"))}
 
 
-def _on_node(worker: Worker, job: Job, folder: str, settings: Mapping[str, str]) -> None:
-    """One job in a Ray worker, in the study's own folder, so that paths mean the same; the worker process
-    keeps its tasks and requests for the next."""
-    global _WORKER
+def _do_job_on_node(worker: Worker, job: Job, folder: str, settings: Mapping[str, str]) -> None:
+    """Do one job in a Ray worker process, in the study's working directory, so that paths mean the same.
+
+    The process keeps its loaded tasks for the next job.
+    """
+    global _process_worker
     os.chdir(folder)
     os.environ.update(settings)
-    if _WORKER is None or replace(_WORKER, done=work.nothing) != worker:
-        _WORKER = worker
-    _WORKER(job)
+    if _process_worker is None or replace(_process_worker, done=noop) != worker:
+        _process_worker = worker
+    _process_worker.do(job)
 
 
-def _result(ray: Any, reference: Any) -> None:
+def _check_result(ray: ModuleType, reference: "ObjectRef[None]") -> None:
+    """Raise what a job raised, with our own errors as they are."""
     try:
         ray.get(reference)
-    except ray.exceptions.RayTaskError as fault:
-        if isinstance(fault.cause, MergekitFinanceError):
-            raise fault.cause from fault
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, MergekitFinanceError):
+            raise error.cause from error
         raise
-    except ray.exceptions.RayError as fault:  # the worker or its node died, again and again
+    except ray.exceptions.RayError as error:  # the worker or its node died at every attempt
         raise ModelError(
-            f"Ray lost the same job {RETRIES + 1} times ({type(fault).__name__}: out of memory?); what is "
-            "finished is kept: run the same command again, on nodes with more memory"
-        ) from fault
+            f"Ray lost the same job {RETRIES + 1} times ({type(error).__name__}: out of memory?); finished "
+            "work is kept. Run the same command again, on nodes with more memory."
+        ) from error
 
 
-def _ray() -> Any:
+def _import_ray() -> ModuleType:
     try:
         import ray
-    except ImportError as fault:
+    except ImportError as error:
         raise ModelError(
             "executor: ray needs Ray, which is not installed: pip install 'mergekit-finance[ray]'"
-        ) from fault
-    return ray
+        ) from error
+    module: ModuleType = ray
+    return module
 
 
-# ---- the bar
-
-
-def bar(total: int, stored: int, quiet: bool) -> Any:
-    """The study's; what was stored before it began is no speed of this run."""
+def progress_bar(total: int, stored: int, quiet: bool) -> "tqdm[Never]":
+    """Return the study's bar. What was stored before does not count towards its speed."""
     from tqdm import tqdm
 
     return tqdm(
         total=total, initial=stored, unit="model", desc="study", disable=quiet, file=sys.stderr, smoothing=0.1
     )
-
-
-def finished(worker: Worker, jobs: Sequence[Job]) -> Iterator[bool]:
-    """Of every model of the jobs, whether it is stored."""
-    for job in jobs:
-        if job.reference:
-            yield worker.store.done(worker.model_place(job.reference))
-        for point in job.points:
-            yield worker.store.done(worker.point_place(point))

@@ -1,12 +1,16 @@
-"""What a study runs: combinations of experts, points of the grids, and the plain recipe of each point."""
+"""What a study evaluates: combinations of experts, points of the grids, the plain recipe of each point."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
+from mergekit_finance.files import Json
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.study.config import Combination, Study, combinations_of, text
+
+if TYPE_CHECKING:
+    from mergekit.config import MergeConfiguration
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Point:
-    """One merge: the experts it is about, what is merged, how.
+    """One merge of a study.
 
-    `sources` are the experts themselves, or with `chain: best` the selected models of the stage before.
+    Attributes:
+        stage: 1, 2 or 3.
+        combination: the experts that it is about.
+        operator: key of the operator.
+        values: hyperparameters, `seed` included.
+        sources: the models that are merged: the experts, or with `chain: best` the selected models of the
+            stage before.
+        base: reference of the base.
+        semantics: `paper` or `mergekit`.
+        out_dtype: dtype of the merged weights.
     """
 
     stage: int
@@ -32,7 +45,6 @@ class Point:
     base: str
     semantics: str
     out_dtype: str = "bfloat16"
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -51,44 +63,64 @@ class Point:
 
     @property
     def constituents(self) -> tuple[str, ...]:
-        """References whose scores Gain and OG compare with; stage 1 counts the base as one."""
+        """References of the models that Gain and OG compare with; in stage 1 the base is one of them."""
         merged = tuple(source.reference for source in self.sources)
-        return ((self.base, *merged)) if self.stage == 1 else merged
+        return (self.base, *merged) if self.stage == 1 else merged
 
-    def recipe(self) -> dict[str, Any]:
-        """The plain mergekit recipe, without a `finance:` block."""
-        return recipe(self)
+    def recipe(self) -> dict[str, Json]:
+        """Return the plain mergekit recipe, its keys in the order that people write them."""
+        shared: dict[str, Json] = {"lambda": self.values["lambda"], "semantics": self.semantics}
+        if "seed" in self.values:
+            shared["seed"] = int(self.values["seed"])
+        density = {"density": self.values["density"]} if "density" in self.values else {}
+        return {
+            "merge_method": OPERATORS[self.operator].method,
+            "base_model": self.base,
+            "models": [
+                {"model": s.reference, "parameters": {"weight": 1.0, **density, "mask_id": s.name}}
+                for s in self.sources
+            ],
+            "parameters": shared,
+            "dtype": "float32",
+            "out_dtype": self.out_dtype,
+        }
 
 
-def recipe(point: Point) -> dict[str, Any]:
-    """mergekit's keys in the order that people write them."""
-    shared: dict[str, Any] = {"lambda": point.values["lambda"], "semantics": point.semantics}
-    if "seed" in point.values:
-        shared["seed"] = int(point.values["seed"])
-    return {
-        "merge_method": OPERATORS[point.operator].method,
-        "base_model": point.base,
-        "models": [_entry(point, source) for source in point.sources],
-        "parameters": shared,
-        "dtype": "float32",
-        "out_dtype": point.out_dtype,
-    }
+@dataclass(frozen=True)
+class RecipePoint:
+    """One merge by any recipe that mergekit takes: the only point of `mergekit-finance run`.
+
+    Attributes:
+        name: what its folder is named after.
+        merge: the recipe without its `finance:` block.
+        configuration: mergekit's object for it.
+    """
+
+    name: str
+    merge: Mapping[str, Json]
+    configuration: "MergeConfiguration"
+
+    def recipe(self) -> dict[str, Json]:
+        """Return the plain mergekit recipe."""
+        return dict(self.merge)
 
 
-def _entry(point: Point, source: Source) -> dict[str, Any]:
-    own: dict[str, Any] = {"weight": 1.0}
-    if "density" in point.values:
-        own["density"] = point.values["density"]
-    return {"model": source.reference, "parameters": own | {"mask_id": source.name}}
+AnyPoint: TypeAlias = Point | RecipePoint
 
 
 def parents_of(combination: Combination) -> list[Combination]:
-    """The combinations of the stage before that lie within this one: what `chain: best` merges."""
+    """Return the combinations of the stage before within this one: what `chain: best` merges."""
     return list(combinations(combination, len(combination) - 1))
 
 
 def points(study: Study, stage: int, chosen: Mapping[Combination, Source] | None = None) -> list[Point]:
-    """All points of a stage. `chosen`: the selected model of each combination before (`chain: best`)."""
+    """Return all points of a stage.
+
+    Args:
+        study: the study.
+        stage: 1, 2 or 3.
+        chosen: the selected model of each combination of the stage before, with `chain: best`.
+    """
     return [
         Point(stage, combination, operator, values, sources, study.base, study.semantics, study.out_dtype)
         for combination in combinations_of(study, stage)
@@ -107,7 +139,7 @@ def _sources(
 
 
 def starts(study: Study) -> Iterator[Point]:
-    """One point per combination and operator: the `start` values, else the middle of the grid."""
+    """Yield one point per combination and operator: at the `start` values, else the middle of the grid."""
     for stage in sorted(study.stages):
         for point in points(study, stage):
             if point.values == start(study, point.operator):
@@ -115,20 +147,19 @@ def starts(study: Study) -> Iterator[Point]:
 
 
 def start(study: Study, operator: str) -> Mapping[str, float]:
-    """Where to begin with an operator: its `start` values, else the middle of its grid."""
-    found = study.operators.present()[operator]
-    grid = found.grid()
-    middle = grid[len(grid) // 2]
-    return next((values for values in grid if _within(found.start, values)), middle)
+    """Return the `start` values of an operator, completed to a point of its grid, else the grid's middle."""
+    settings = study.operators.present()[operator]
+    grid, wanted = settings.grid(), settings.start
+    if wanted:
+        for values in grid:
+            if all(values[key] == value for key, value in wanted.items()):
+                return values
+    return grid[len(grid) // 2]
 
 
-def _within(wanted: Mapping[str, float], values: Mapping[str, float]) -> bool:
-    return bool(wanted) and all(values[key] == value for key, value in wanted.items())
-
-
-def groups(found: Iterable[Point]) -> dict[str, list[Point]]:
-    """Points by combination and operator: what one MergeSession sweeps."""
-    made: dict[str, list[Point]] = {}
-    for point in found:
-        made.setdefault(point.group, []).append(point)
-    return made
+def groups(plans: Iterable[Point]) -> dict[str, list[Point]]:
+    """Return points by combination and operator: each group is one sweep of a MergeSession."""
+    grouped: dict[str, list[Point]] = {}
+    for point in plans:
+        grouped.setdefault(point.group, []).append(point)
+    return grouped

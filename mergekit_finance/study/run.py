@@ -1,23 +1,27 @@
-"""`mergekit-finance study`: from study.yml to summary.json. What is stored is never made again."""
+"""`mergekit-finance study`: from study.yml to summary.json. What is stored is never evaluated again."""
 
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from mergekit_finance.errors import RecipeError
-from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.errors import ModelError, RecipeError
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.keys import digest
+from mergekit_finance.evaluation.mergekit_lm import check_mapping
+from mergekit_finance.files import Json, atomic_path, atomic_write, writable_folder
+from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import checks as models
-from mergekit_finance.study import executors, tasks
-from mergekit_finance.study import worker as work
+from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.study import tasks
 from mergekit_finance.study.config import Combination, Study
+from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
-from mergekit_finance.study.results import StudyResults, results_of
+from mergekit_finance.study.results import StudyResults, optional_object, results_of
 from mergekit_finance.study.schema import (
     Index,
     MergeRecipe,
@@ -27,14 +31,33 @@ from mergekit_finance.study.schema import (
     StudyFile,
     Summary,
 )
-from mergekit_finance.study.store import Store, digest, room, write_json
+from mergekit_finance.study.store import Store, disk_errors
+from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 
 FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
+Say = Callable[[str], None]
+
+
+def print_to_stderr(text: str) -> None:
+    """Print a line of progress."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
 class StudyRun:
-    """A checked study on its way through its stages."""
+    """A study on its way through its stages.
+
+    Attributes:
+        study: the checked study.yml.
+        out: the output folder.
+        device: `cpu`, `cuda` (every GPU) or one device such as `cuda:1`.
+        limit: items per task; None: all.
+        where: what messages call the study file.
+        trust_remote_code: whether models may run code of their own.
+        quiet: without progress bars.
+        say: prints a line.
+        index: model reference or point name -> folder, of what was evaluated or found stored.
+    """
 
     study: Study
     out: Path
@@ -43,222 +66,273 @@ class StudyRun:
     where: str = "study.yml"
     trust_remote_code: bool = False
     quiet: bool = False
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
-    index: dict[str, str] = field(default_factory=dict)  # model reference or point -> folder
+    say: Say = print_to_stderr
+    index: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self) -> Summary:
-        """Run what is not stored, decide, write summary.json, return it."""
+    def run(self) -> Summary:
+        """Evaluate what is not stored, analyze, write summary.json and return it.
+
+        Raises:
+            MergekitFinanceError: something in the study, its models, tasks or output folder is wrong.
+        """
         from mergekit_finance.study.analysis.summary import answer
 
         self.prepare()
         started = time.monotonic()
-        plans = self.stages()
+        plans = self.evaluate_stages()
         similarity = self._similarities(plans)
         results = self._results(plans)
         summary = answer(results, Similarity.model_validate(similarity))
-        files = {
-            "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
-            "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
-            "index.json": self._index(plans).as_json(),
-            "similarity.json": similarity,
-            "summary.json": summary.as_json(),
-            "timings.json": self._timings(time.monotonic() - started),
-        }
-        with self.store.lock("publish"):  # what is in the folder is always of one study
-            for name, content in files.items():
-                write_json(self.out / name, content)
+        self.store.publish(
+            {
+                "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
+                "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
+                "index.json": self._index(plans).as_json(),
+                "similarity.json": similarity,
+                "summary.json": summary.as_json(),
+                "timings.json": self._timings(time.monotonic() - started),
+            }
+        )
         return summary
 
-    # ---- before
+    # ---- before anything is evaluated
 
     @property
     def references(self) -> list[str]:
+        """The base and the experts."""
         return [self.study.base, *(e.model for e in self.study.experts.values())]
 
     def prepare(self) -> None:
-        """Check all that can be wrong and be known before weights are read; then begin the folder. An older
-        study's summary stays until this one's is there."""
+        """Check everything that can be known before weights are read, then create the output folder.
+
+        The summary of an older study in it stays until this one's is written.
+        """
         self.check()
         self.store.folder.mkdir(parents=True, exist_ok=True)
         self.store.clean()
 
     def check(self) -> None:
-        """Models, files, tokenizers, device, tasks, output folder: one line for what is wrong."""
-        from mergekit_finance.study.single import _refuse_twins, _refuse_unwritable
-
-        for reference in self.references:
-            models.check_reference(reference, self.where)
-        _refuse_twins(self.references, self.where)
-        _refuse_unwritable(self.out)
-        models.check_fit(
-            self.references, self.where, vocabulary=True, trust_remote_code=self.trust_remote_code
+        """Raise a one-line error for anything wrong with models, tasks or the output folder."""
+        check_models(
+            self.references, self.references, self.where, self.trust_remote_code, self.say, aligned=False
         )
-        ids = {}
-        for reference in self.references:
-            models.check_files(reference)
-            ids[reference] = merging.load_tokenizer(reference, self.trust_remote_code).get_vocab()
-        models.check_tensors(self.references, self.where)
-        for warning in models.unlike(ids, self.trust_remote_code):
-            self.say(f"warning: {warning}")
-        if not self.worker.harness.leaves:
-            raise RecipeError(f"{self.where}: no tasks to evaluate")
-        self.worker.harness.check_scores()
-        tasks.check_named(self.worker.harness, self.study, self.where)
-        tasks.check_skills(self.worker.harness, self.study, self.where)
-        tasks.check_split(self.worker.harness, self.study, self.limit, self.where)
-        self._refuse_twins()
-        self._refuse_other()
-
-    def _refuse_twins(self) -> None:
-        """Two names for the same bytes would be two experts that agree in everything."""
-        seen: dict[str, str] = {}
-        for reference, print_ in self.prints.items():
-            if print_ in seen:
-                twins = f"{seen[print_]} and {reference}"
-                raise RecipeError(f"{self.where}: {twins} are the same model, byte by byte; name one of them")
-            seen[print_] = reference
-
-    def _refuse_other(self) -> None:
-        """A folder that holds another kind of results is not written into."""
-        for name in ("points", ".locks", "selected"):
-            place = self.out / name
-            if place.exists() and not place.is_dir():
-                raise RecipeError(f"-o {self.out}: {name} in it is no folder; name another")
-            if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-                raise RecipeError(f"-o {self.out}: {name} in it cannot be written to; name another")
-        if name := next((name for name in FILES if (self.out / name).is_dir()), ""):
-            raise RecipeError(f"-o {self.out}: {name} in it is a folder; name another")
-        if self.study.chain == "best" and (odd := set("@+") & set(_reference(self.out))):
+        check_folder(self.out)
+        check_tasks(self.evaluator, self.where)
+        tasks.check_named(self.evaluator, self.study, self.where)
+        tasks.check_skills(self.evaluator, self.study, self.where)
+        tasks.check_split(self.evaluator, self.study, self.limit, self.where)
+        check_distinct(self.fingerprints, self.where)
+        reserved = sorted(set("@+") & set(_local_reference(self.out)))
+        if self.study.chain == "best" and reserved:
             raise RecipeError(
-                f"-o {self.out}: with `chain: best` no {' or '.join(sorted(odd))} in it: mergekit reads a "
-                "revision or an adapter there; name another"
+                f"-o {self.out}: with `chain: best` the path must not contain {' or '.join(reserved)}, which "
+                "mergekit reads as a revision or an adapter. Choose another output directory."
             )
-        if (self.out / "gain.json").is_file():
-            raise RecipeError(f"-o {self.out}: holds the results of `mergekit-finance run`; name another")
 
     @cached_property
     def store(self) -> Store:
+        """The stored results."""
         return Store(self.out)
 
     @cached_property
-    def prints(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
+        """Model reference -> hash of its bytes; with `chain: best` selected merges are added."""
         return {r: models.fingerprint(r, self.quiet) for r in self.references}
 
     @cached_property
-    def worker(self) -> work.Worker:
-        made = work.Worker(self.study, self.out, self.prints, self.device, self.limit, self.trust_remote_code)
-        return made.stamped()
+    def evaluator(self) -> Evaluator:
+        """Measures every model; its tasks are loaded once."""
+        return study_evaluator(self.study, self.device, self.quiet)
+
+    @cached_property
+    def _stamp(self) -> Stamp | None:
+        return self._worker(None).stamped().stamp
+
+    @property
+    def worker(self) -> Worker:
+        """Evaluates models at the current limit."""
+        return self._worker(self._stamp)
+
+    def _worker(self, stamp: Stamp | None) -> Worker:
+        settings = self.study.evaluation
+        return Worker(
+            self.evaluator,
+            self.out,
+            self.fingerprints,
+            limit=self.limit,
+            threads=settings.threads,
+            samples=settings.samples == "all",
+            trust_remote_code=self.trust_remote_code,
+            stamp=stamp,
+        )
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Runs the jobs."""
+        size = models.size(self.study.base)
+        return Executor(self.study.executor, self.study.workers, size, self.quiet, self.say)
 
     # ---- stages
 
-    def stages(self) -> list[Point]:
-        """Every point of the study, done. With `chain: best`, stage after stage."""
+    def evaluate_stages(self) -> list[Point]:
+        """Evaluate every point of the study and return them. With `chain: best`, stage after stage."""
         if self.study.chain == "experts":
             plans = [p for stage in sorted(self.study.stages) for p in points(self.study, stage)]
-            self.run(self.references, plans)
+            self.evaluate(self.references, plans)
             return plans
-        plans, chosen = [], {}
+        plans = []
+        chosen: dict[Combination, Source] = {}
         for stage in sorted(self.study.stages):
-            found = points(self.study, stage, chosen)
-            self.run(self.references if stage == 1 else [], found)
-            plans += found
+            stage_points = points(self.study, stage, chosen)
+            self.evaluate(self.references if stage == 1 else [], stage_points)
+            plans += stage_points
             if stage < max(self.study.stages):
-                chosen = self._select(found)
+                chosen = self._write_selected(stage_points)
         return plans
 
-    def run(self, references: Sequence[str], found: Sequence[Point]) -> None:
-        """Evaluate models and points, and remember their folders."""
-        names = work.places(self.worker, references, found)
-        self.index |= names
-        for folder in names.values():
-            place = self.store.folder / "points" / folder
-            if fault := self.store.discard_damaged(place, self.study.evaluation.samples == "all"):
-                self.say(f"{fault}: evaluated again")
-        missing = {
-            n for n, folder in names.items() if not self.store.done(self.store.folder / "points" / folder)
-        }
-        jobs = work.jobs(
-            [r for r in references if r in missing], groups(p for p in found if p.name in missing)
-        )
-        self.say(f"{len(names) - len(missing)} of {len(names)} models are stored, {len(missing)} to do")
-        if jobs:
-            self._execute(jobs, len(names), len(missing))
-
-    def _execute(self, jobs: Sequence[work.Job], total: int, missing: int) -> None:
-        size = models.size(self.study.base)
-        worker = replace(self.worker, done=work.nothing, quiet=self.quiet)
-        with executors.bar(total, total - missing, self.quiet) as bar:
-
-            def tick() -> None:
-                bar.update(total - missing + sum(executors.finished(self.worker, jobs)) - bar.n)
-
-            try:
-                if self.study.executor == "ray":
-                    executors.run_on_ray(worker, jobs, tick)
-                else:
-                    executors.run(worker, jobs, executors.devices(worker, self.study.workers, size), tick)
-            finally:
-                self.store.clean()  # what processes that were stopped left half-written
-            tick()
+    def evaluate(self, references: Sequence[str], plans: Sequence[Point]) -> None:
+        """Evaluate models and points that are not stored, and note the folders of all."""
+        names = [*references, *(p.name for group in groups(plans).values() for p in group)]
+        folders = self.executor.run_missing(self.worker, jobs(references, groups(plans)))
+        self.index |= dict(zip(names, folders, strict=True))
 
     def _index(self, plans: Sequence[Point]) -> Index:
         """Return which folders belong to this study, and whose results they hold."""
         named = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
         return Index(
             models={
-                name: ModelEntry(reference=r, fingerprint=self.prints[r], folder=self.index[r])
+                name: ModelEntry(reference=r, fingerprint=self.fingerprints[r], folder=self.index[r])
                 for name, r in named.items()
             },
             points=[point_entry(p, self.index[p.name]) for p in plans],
         )
 
     def _results(self, plans: Sequence[Point]) -> StudyResults:
-        described = tasks.describe(self.worker.harness, self.study)
+        described = tasks.describe(self.evaluator, self.study)
         return results_of(self.out, self.study, self.limit, described, self._index(plans))
 
     # ---- chain: best
 
-    def _select(self, found: Sequence[Point]) -> dict[Combination, Source]:
-        """The selected model of each combination, written as a checkpoint that the next stage merges."""
+    def _write_selected(self, plans: Sequence[Point]) -> dict[Combination, Source]:
+        """Write the selected merge of each combination to disk, for the next stage to merge."""
         from mergekit_finance.study.analysis.summary import chosen_points
 
-        best = chosen_points(self._results(found))
-        by_name = {p.name: p for p in found}
-        return {
-            tuple(combination.split("+")): self._written(by_name[name]) for combination, name in best.items()
-        }
+        selected = chosen_points(self._results(plans))
+        by_name = {p.name: p for p in plans}
+        return {tuple(c.split("+")): self._write_merge(by_name[name]) for c, name in selected.items()}
 
-    def _written(self, point: Point) -> Source:
-        """Merge a point to disk, once: OUT/selected/<name>-<hash>."""
+    def _write_merge(self, point: Point) -> Source:
+        """Merge a point to OUT/selected/<name>-<hash>, unless it is there as it was written."""
         place = self.out / "selected" / self.index[point.name]
-        with self.store.lock(f"selected-{place.name}"):  # another process may be at it
-            if not _whole(place):
+        with self.store.lock(f"selected-{place.name}"):  # another process may be writing it
+            if not _is_as_written(place):
                 self.say(f"write {place}, which the next stage merges")
-                with room(self.out):
+                with disk_errors(self.out):
                     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-                    _materialize(point, place, self.trust_remote_code, self.quiet)
-        reference = _reference(place)
-        self.prints[reference] = models.folder_fingerprint(place, self.quiet)
+                    _write_checkpoint(point, place, self.trust_remote_code, self.quiet)
+        reference = _local_reference(place)
+        self.fingerprints[reference] = models.folder_fingerprint(place, self.quiet)
         return Source("-".join(point.combination), reference)
 
     # ---- after
 
-    def _similarities(self, plans: Sequence[Point]) -> dict[str, Any]:
-        """How far the models are apart before each merge: of the experts, and of what was merged instead."""
+    def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
+        """Return how far the experts, and whatever else is merged, are from the base and from each other."""
         from mergekit_finance.similarity import similarity
 
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
-        wanted = [r for r in (*self.references[1:], *merged) if r != self.study.base]
-        path, names = self.out / "similarity.json", [*dict.fromkeys(wanted)]
-        key = {r: self.prints[r] for r in (self.study.base, *names)}
-        stored = {name: value for name, value in _read(path).items() if name != "digest"}
-        if stored.get("key") != key or _read(path).get("digest") != digest(stored):
+        others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
+        key = {r: self.fingerprints[r] for r in (self.study.base, *others)}
+        content = optional_object(self.out / "similarity.json")
+        stored = {name: value for name, value in content.items() if name != "digest"}
+        if stored.get("key") != key or content.get("digest") != digest(stored):
             device = self.device if self.device.startswith("cuda") else "cpu"
-            stored = {"key": key, **similarity(self.study.base, names, device, quiet=self.quiet)}
+            stored = {"key": key, **similarity(self.study.base, others, device, quiet=self.quiet)}
         return {"digest": digest(stored), **stored}
 
     def _timings(self, wall: float) -> dict[str, float]:
-        return {"wall_of_last_run": wall, **work.seconds(self.store, iter(self.index.values()))}
+        return {"wall_of_last_run": wall, **self.store.seconds(iter(self.index.values()))}
+
+
+# ---- refusals, the same for `study` and `run`
+
+
+def check_models(
+    references: Sequence[str],
+    evaluated: Sequence[str],
+    where: str,
+    trust_remote_code: bool,
+    say: Say,
+    *,
+    aligned: bool,
+) -> None:
+    """Raise a one-line error for models that are missing, broken or cannot be merged; print warnings.
+
+    Args:
+        references: every model that is merged, the base first.
+        evaluated: those that are also evaluated as they are, and so need a tokenizer.
+        where: the file that names them.
+        trust_remote_code: whether models may run code of their own.
+        say: prints a warning.
+        aligned: whether a tokenizer block aligns different vocabularies.
+    """
+    for reference in references:
+        models.check_reference(reference, where)
+    seen: dict[str, str] = {}
+    for reference in references:
+        place = os.path.realpath(reference) if os.path.exists(reference) else reference
+        if place in seen:
+            raise RecipeError(f"{where}: {reference!r} and {seen[place]!r} are the same model; list it once")
+        seen[place] = reference
+    models.check_fit(references, where, vocabulary=not aligned, trust_remote_code=trust_remote_code)
+    ids = {}
+    for reference in references:
+        models.check_files(reference)
+        try:
+            ids[reference] = load_tokenizer(reference, trust_remote_code).get_vocab()
+        except ModelError:
+            if reference in evaluated:
+                raise
+    if not aligned:
+        models.check_tensors(references, where)
+        for warning in models.unlike(ids, trust_remote_code) if references[0] in ids else ():
+            say(f"warning: {warning}")
+
+
+def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
+    """Raise if two names stand for the same bytes: two experts that agree in everything."""
+    seen: dict[str, str] = {}
+    for reference, fingerprint in fingerprints.items():
+        if fingerprint in seen:
+            twins = f"{seen[fingerprint]} and {reference}"
+            raise RecipeError(f"{where}: {twins} are the same model, byte by byte; name one of them")
+        seen[fingerprint] = reference
+
+
+def check_tasks(evaluator: Evaluator, where: str) -> None:
+    """Raise if there is no task, or one without a `score`."""
+    if not evaluator.task_names:
+        raise RecipeError(f"{where}: no tasks to evaluate")
+    evaluator.check_scores()
+
+
+def check_folder(out: Path) -> None:
+    """Raise if results cannot be written to the output folder. Nothing is created."""
+    advice = "Choose another output directory."
+    if reason := writable_folder(out):
+        raise RecipeError(f"-o {out}: {reason}. {advice}")
+    for name in ("points", ".locks", "selected"):
+        place = out / name
+        if place.exists() and not place.is_dir():
+            raise RecipeError(f"-o {out}: {place} exists and is not a directory. {advice}")
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            raise RecipeError(f"-o {out}: {place} is not writable. {advice}")
+    for name in (*FILES, "gain.json"):
+        if (out / name).is_dir():
+            raise RecipeError(f"-o {out}: {out / name} is a directory. {advice}")
+
+
+# ---- helpers
 
 
 def point_entry(point: Point, folder: str) -> PointEntry:
@@ -275,49 +349,34 @@ def point_entry(point: Point, folder: str) -> PointEntry:
     )
 
 
-def _reference(place: Path) -> str:
-    """A folder as mergekit takes it for one."""
+def _local_reference(place: Path) -> str:
+    """Return a path that mergekit does not take for a Hub id."""
     return f"./{place}" if not place.is_absolute() else str(place)
 
 
-def _materialize(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
+def _write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
+    """Merge a point and save it, its fingerprint beside it."""
     from mergekit.options import MergeOptions
-
-    from mergekit_finance.evaluation.mergekit_lm import check_mapping
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
     options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)
-    model, tokenizer = merging.merge(configuration, options)
-    scratch = place.with_name(f".{place.name}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    tokenizer.save_pretrained(scratch)
-    _noted(place).write_text(_print_of(scratch), encoding="utf-8")
-    scratch.replace(place)
+    model, tokenizer = merge(configuration, options)
+    with atomic_path(place) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+        atomic_write(_fingerprint_file(place), models.folder_fingerprint(scratch, quiet=True))
 
 
-def _noted(place: Path) -> Path:
-    """Where the fingerprint of a selected merge is kept, as it was written."""
+def _fingerprint_file(place: Path) -> Path:
+    """The file that holds the fingerprint of a selected merge as it was written."""
     return place.with_name(f"{place.name}.fingerprint")
 
 
-def _print_of(place: Path) -> str:
-    return models.folder_fingerprint(place, quiet=True)
-
-
-def _whole(place: Path) -> bool:
-    """Whether a selected merge is there, and has the bytes that were written."""
+def _is_as_written(place: Path) -> bool:
+    """Return whether a selected merge is there with the bytes that were written."""
     try:
-        return _noted(place).read_text(encoding="utf-8") == _print_of(place)
+        written = _fingerprint_file(place).read_text(encoding="utf-8")
+        return written == models.folder_fingerprint(place, quiet=True)
     except OSError:
         return False
 
-
-def _read(path: Path) -> Mapping[str, Any]:
-    import json
-
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

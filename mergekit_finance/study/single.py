@@ -1,146 +1,250 @@
-"""`mergekit-finance run`: one recipe, merged in memory, measured against its constituents."""
+"""`mergekit-finance run`: a study of one point, from any recipe that mergekit takes.
+
+The same worker, store, checks and statistics as in a study. In a folder that a study or another run wrote,
+constituents that were measured with the same settings are not measured again.
+"""
 
 import json
+import math
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from mergekit_finance.data.mirror import VARIABLE
-from mergekit_finance.errors import RecipeError
-from mergekit_finance.evaluation.harness import Harness, merge_code, stored
-from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.item_scores import Columns
+from mergekit_finance.files import write_json
+from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.models import checks as models
 from mergekit_finance.recipe.load import Recipe
-from mergekit_finance.statistics import gain
+from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
+from mergekit_finance.statistics.contrasts import score
+from mergekit_finance.statistics.data import aligned, task_scores
+from mergekit_finance.statistics.intervals import Estimate
+from mergekit_finance.statistics.outperform import gain, outperform_gap
+from mergekit_finance.study.executors import Executor
+from mergekit_finance.study.points import RecipePoint
+from mergekit_finance.study.run import (
+    Say,
+    check_distinct,
+    check_folder,
+    check_models,
+    check_tasks,
+    print_to_stderr,
+)
+from mergekit_finance.study.store import Store, disk_errors
+from mergekit_finance.study.worker import Job, Worker
 
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
+FORMAT = 2
+MERGED = "merged"  # the merge among the models of the statistics
 
 
-@dataclass(frozen=True)
-class Run:
-    """A checked recipe, what to measure it on, and where results go."""
+class Row(TypedDict, total=False):
+    """Scores of one task, or their means over all tasks (`macro`).
+
+    Attributes:
+        merged: score of the merge in [0, 1].
+        constituents: score of each constituent.
+        gain: `merged` less the mean of the constituents.
+        og: `merged` less the best constituent per task.
+        intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
+        n: items.
+        clusters: independent groups of items; intervals are made of these.
+        truncated: items whose prompt did not fit the context of some model.
+    """
+
+    merged: float
+    constituents: dict[str, float]
+    gain: float
+    og: float
+    intervals: dict[str, list[float]]
+    n: int
+    clusters: int
+    truncated: int
+
+
+class RunResult(TypedDict):
+    """The content of gain.json."""
+
+    format: int
+    recipe: str
+    method: str
+    semantics: str
+    stage: int
+    base: str | None
+    models: dict[str, str]  # reference -> fingerprint
+    results: dict[str, str]  # reference or "merged" -> folder below points/
+    limit: int | None
+    source: str
+    random_weights: list[str]
+    tasks: dict[str, Row]
+    macro: Row
+
+
+@dataclass
+class SingleRun:
+    """One recipe, its constituents, and the tasks that they are compared on.
+
+    Attributes:
+        recipe: the checked recipe.
+        evaluator: measures the models.
+        out: the output folder.
+        limit: items per task; None: all.
+        trust_remote_code: whether models may run code of their own.
+        quiet: without progress bars.
+        say: prints a line.
+    """
 
     recipe: Recipe
-    harness: Harness
+    evaluator: Evaluator
     out: Path
+    limit: int | None = None
     trust_remote_code: bool = False
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+    quiet: bool = False
+    say: Say = print_to_stderr
 
-    def __call__(self) -> dict[str, Any]:
-        """Merge, evaluate all that is not stored yet, write gain.json, return its content."""
+    def run(self) -> RunResult:
+        """Merge, evaluate what is not stored yet, write gain.json and return its content.
+
+        Raises:
+            MergekitFinanceError: something in the recipe, its models, tasks or output folder is wrong.
+        """
+        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So do the hosts.
+
         self.check()
-        prints = {m: models.fingerprint(m) for m in self.merged_models}
-        # The merge first: a checkpoint that cannot be merged is found before hours of evaluation.
-        merged = self._merged(prints)
-        constituents = {m: self._constituent(m, prints[m]) for m in self.recipe.constituents}
-        result = self._result(merged, constituents, prints)
-        _write_json(self.out / "gain.json", result)
+        self.store.clean()
+        self._mention_older_results()
+        worker = Worker(
+            self.evaluator,
+            self.out,
+            self.fingerprints,
+            limit=self.limit,
+            threads=torch.get_num_threads(),
+            trust_remote_code=self.trust_remote_code,
+        ).stamped()
+        point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.configuration())
+        # The merge first: one that fails is found before hours of evaluation.
+        jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
+        executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say)
+        folders = executor.run_missing(worker, jobs)
+        result = self._result(dict(zip([MERGED, *self.recipe.constituents], folders, strict=True)))
+        with self.store.lock("publish"), disk_errors(self.out):
+            write_json(self.out / "gain.json", json.loads(json.dumps(result)))
         return result
 
-    @property
-    def merged_models(self) -> list[str]:
-        recipe = self.recipe
-        return list(dict.fromkeys([*((recipe.base,) if recipe.base else ()), *recipe.experts]))
-
     def check(self) -> None:
-        """All that can be wrong and be known before weights are read."""
-        where = str(self.recipe.path)
-        for reference in self.merged_models:
-            models.check_reference(reference, where)
-        _refuse_twins(self.merged_models, where)
-        _refuse_unwritable(self.out)
-        aligned = bool(self.recipe.merge.get("tokenizer") or self.recipe.merge.get("tokenizer_source"))
-        models.check_fit(
-            self.merged_models, where, vocabulary=not aligned, trust_remote_code=self.trust_remote_code
+        """Raise a one-line error for anything wrong with models, tasks or the output folder."""
+        where, recipe = str(self.recipe.path), self.recipe
+        aligned = bool(recipe.merge.get("tokenizer") or recipe.merge.get("tokenizer_source"))
+        check_models(
+            self.references, recipe.constituents, where, self.trust_remote_code, self.say, aligned=aligned
         )
-        for reference in self.merged_models:
-            models.check_files(reference)
-        if not aligned:
-            models.check_tensors(self.merged_models, where)
-        for reference in self.recipe.constituents:
-            merging.load_tokenizer(reference, self.trust_remote_code)
-        if not self.harness.leaves:
-            raise RecipeError(f"{where}: no tasks to evaluate")
-        self.harness.check_scores()
+        check_folder(self.out)
+        check_tasks(self.evaluator, where)
+        check_distinct(self.fingerprints, where)
 
-    def _constituent(self, reference: str, print_: str) -> dict[str, Any]:
-        def make() -> dict[str, Any]:
-            self.say(f"evaluate {reference}")
-            model = merging.load_model(reference, self.harness.dtype, self.trust_remote_code)
-            tokenizer = merging.load_tokenizer(reference, self.trust_remote_code)
-            return self.harness.evaluate(model, tokenizer, reference)
+    @property
+    def references(self) -> list[str]:
+        """Every model that is merged, the base first."""
+        base = (self.recipe.base,) if self.recipe.base else ()
+        return list(dict.fromkeys([*base, *self.recipe.experts]))
 
-        return stored(self.out / "models", models.short_name(reference), self.harness.key(print_), make)
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Model reference -> hash of its bytes."""
+        return {r: models.fingerprint(r, self.quiet) for r in self.references}
 
-    def _merged(self, prints: dict[str, str]) -> dict[str, Any]:
-        from mergekit.options import MergeOptions
+    @property
+    def store(self) -> Store:
+        """The stored results."""
+        return Store(self.out)
 
-        def make() -> dict[str, Any]:
-            self.say(f"merge {self.recipe.path} ({self.recipe.method})")
-            options = MergeOptions(device=self.harness.device, trust_remote_code=self.trust_remote_code)
-            model, tokenizer = merging.merge(self.recipe.configuration(), options)
-            self.say("evaluate the merge")
-            return self.harness.evaluate(model, tokenizer, str(self.recipe.path))
+    def _mention_older_results(self) -> None:
+        if any((self.out / "models").glob("*-*/results.json")):
+            self.say(
+                f"{self.out / 'models'} holds results of an older version, which are not used. Results are "
+                f"now in {self.store.points}; the old folder can be deleted."
+            )
 
-        made_of = {"merge": self.recipe.merge, "constituents": prints, "merge_code": merge_code()}
-        key = self.harness.key("merge") | made_of
-        return stored(self.out / "models", f"merged-{self.recipe.name}", key, make)
-
-    def _source(self) -> str:
+    def _data_source(self) -> str:
         """Where rows came from: a source by name, a mirror, or what the loader found."""
-        metadata = self.harness.metadata
+        metadata = self.evaluator.metadata
         mirror = metadata.get("data_dir") or os.environ.get(VARIABLE)
         return metadata.get("source") or ("mirror" if mirror else "cache or Hub")
 
-    def _result(
-        self, merged: dict[str, Any], constituents: dict[str, dict[str, Any]], prints: dict[str, str]
-    ) -> dict[str, Any]:
-        table = gain.table(gain.scores(merged), {m: gain.scores(r) for m, r in constituents.items()})
-        for task, row in table["tasks"].items():
-            row["n"] = merged["n-samples"][task]["effective"]
-            row["truncated"] = max(
-                r["truncated_prompts"].get(task, 0) for r in (merged, *constituents.values())
-            )
+    def _result(self, folders: Mapping[str, str]) -> RunResult:
+        places = {model: self.store.points / folder for model, folder in folders.items()}
+        results = {model: self.store.results(place) for model, place in places.items()}
+        tables = {model: self.store.scores(place) for model, place in places.items()}
+        replicates = _replicates(self.evaluator, tables)
+        tasks = {task: _task_row(task, results, replicates) for task in sorted(tables[MERGED])}
+        for task, row in tasks.items():
+            row["n"] = len(tables[MERGED][task]["items"])
+            row["truncated"] = max(r["truncated_prompts"].get(task, 0) for r in results.values())
         recipe = self.recipe
-        return {
-            "format": 1,
-            "recipe": recipe.text,
-            "method": recipe.method,
-            "semantics": recipe.semantics,
-            "stage": recipe.stage,
-            "base": recipe.base,
-            "models": prints,
-            "results": {"merged": merged["folder"], **{m: r["folder"] for m, r in constituents.items()}},
-            "limit": self.harness.limit,
-            "source": self._source(),
-            "random_weights": models.random_weights(self.merged_models),
-            **table,
-        }
+        return RunResult(
+            format=FORMAT,
+            recipe=recipe.text,
+            method=recipe.method,
+            semantics=recipe.semantics,
+            stage=recipe.stage,
+            base=recipe.base,
+            models=self.fingerprints,
+            results=dict(folders),
+            limit=self.limit,
+            source=self._data_source(),
+            random_weights=models.random_weights(self.references),
+            tasks=tasks,
+            macro=_row(list(tasks), list(recipe.constituents), replicates),
+        )
 
 
-def _refuse_twins(references: list[str], where: str) -> None:
-    """One model under two spellings would count twice."""
-    seen: dict[str, str] = {}
-    for reference in references:
-        place = os.path.realpath(reference) if os.path.exists(reference) else reference
-        if place in seen:
-            raise RecipeError(f"{where}: {reference!r} and {seen[place]!r} are the same model; list it once")
-        seen[place] = reference
+def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]]) -> Replicates:
+    """Bootstrap every task, all models on the same resampled clusters."""
+    scores = {}
+    for name, task in evaluator.tasks.items():
+        dataset = (task.config.dataset_kwargs or {}).get("fb_dataset") or name
+        scores[name] = task_scores(
+            name,
+            [f"{dataset}/{cluster}" for cluster in tables[MERGED][name]["clusters"]],
+            {model: table[name]["score"] for model, table in tables.items()},
+            task.aggregation()["score"],
+        )
+    return bootstrap(list(aligned(scores).values()))
 
 
-def _refuse_unwritable(out: Path) -> None:
-    """The nearest folder that exists must take new ones; nothing is made yet."""
-    nearest = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        kind = "is not a folder" if not nearest.is_dir() else "cannot be written to"
-        raise RecipeError(f"-o {out}: {nearest} {kind}; name another output folder")
+def _task_row(task: str, results: Mapping[str, Results], replicates: Replicates) -> Row:
+    """The row of one task, with the scores that lm-eval reported."""
+    constituents = [model for model in results if model != MERGED]
+    row = _row([task], constituents, replicates)
+    scores = {model: float(r["results"][task]["score,none"]) for model, r in results.items()}
+    row["merged"] = scores.pop(MERGED)
+    row["constituents"] = scores
+    row["clusters"] = replicates.clusters[task]
+    return row
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def _row(tasks: list[str], constituents: list[str], replicates: Replicates) -> Row:
+    estimates = {
+        "merged": score(replicates, tasks, MERGED),
+        "gain": gain(replicates, tasks, MERGED, constituents),
+        "og": outperform_gap(replicates, tasks, MERGED, constituents),
+    }
+    row = Row(
+        merged=estimates["merged"].value,
+        constituents={m: score(replicates, tasks, m).value for m in constituents},
+        gain=estimates["gain"].value,
+        og=estimates["og"].value,
+    )
+    if all(map(_has_interval, estimates.values())):
+        row["intervals"] = {name: [e.low, e.high] for name, e in estimates.items()}
+    return row
+
+
+def _has_interval(estimate: Estimate) -> bool:
+    """Whether the tasks have two clusters or more."""
+    return math.isfinite(estimate.low) and math.isfinite(estimate.high)

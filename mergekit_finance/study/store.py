@@ -1,71 +1,88 @@
-"""The store: one folder for every model that was evaluated, named by a hash of all that made it.
+"""The store: one folder for every model that was evaluated, named by a hash of everything that made it.
 
     OUT/points/<name>-<hash>/results.json            lm-eval's results, without times and dates
                              samples_<task>.jsonl    lm-eval's samples (evaluation.samples: all)
                              scores.json             per task: items, clusters, scores, right or wrong
                              recipe.yml              of a merge: the plain recipe
-                             key.json                what the hash is of
+                             key.json                the key that the hash is of
                              timings.json            how long it took, and when
                              files.json              sha256 of each of these but timings.json
-    OUT/.locks/                                      who is at work on what; the system frees a dead one's
+    OUT/.locks/                                      one file lock per folder that is being written
 
-A folder is written under a temporary name and renamed: under its own name it is whole. What was altered since
-is made again; times may be edited, nothing depends on them.
+A folder is written under a temporary name and renamed, so a folder under its own name is complete. A folder
+whose files were altered or lost is evaluated again; timings may be edited, nothing depends on them.
 """
 
 import errno
-import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation.harness import _write as write_host_files
+from mergekit_finance.evaluation.item_scores import Columns
+from mergekit_finance.evaluation.keys import digest
+from mergekit_finance.files import Json, JsonObject, atomic_path, parse_json, sha256_file
+from mergekit_finance.files import write_json as write_file
+from mergekit_finance.hosts.lm_eval import Results, write_results
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
+SUMS = "files.json"
+PARTS = ("key", "scores", "timings", "results", "files")
 
 
 @dataclass(frozen=True)
 class Store:
-    """Results of one study's folder."""
+    """The stored results below one output folder."""
 
     folder: Path
 
-    def place(self, name: str, key: Mapping[str, Any]) -> Path:
-        return self.folder / "points" / f"{name}-{digest(key)}"
+    @property
+    def points(self) -> Path:
+        """The folder that holds one folder per evaluated model."""
+        return self.folder / "points"
+
+    def place(self, name: str, key: Mapping[str, Json]) -> Path:
+        """Return the folder of the results with this key."""
+        return self.points / f"{name}-{digest(key)}"
 
     def done(self, place: Path) -> bool:
+        """Return whether results are stored in a folder."""
         return (place / "scores.json").is_file()
 
     def discard_damaged(self, place: Path, samples: bool) -> str:
-        """Remove a folder whose files were altered or lost since; says what is wrong with it. One that
-        another process is at work on is left to that process."""
+        """Remove a folder whose files were altered or lost.
+
+        Args:
+            place: the folder. One that another process is writing is left alone.
+            samples: whether samples must be there.
+
+        Returns:
+            What is wrong with it, or "" if it can be used or is not there.
+        """
         if not (place.exists() or place.is_symlink()):
             return ""
         with self._held(place.name) as mine:
-            fault = _damage(place, samples) if mine else ""
-            if fault:
+            damage = _damage(place, samples) if mine else ""
+            if damage:
                 shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
-            return fault
+            return damage
 
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
-        """Whether this process may make `place` now. The lock dies with its holder, kill -9 included."""
+        """Yield whether this process may write `place` now. The lock ends with its holder, even if killed."""
         with self._held(place.name, wait) as mine:
             yield mine and not self.done(place)
 
     @contextmanager
     def _held(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """The lock of this name, if it is free or once it is."""
+        """Hold the lock of this name if it is free, or with `wait` once it is."""
         from filelock import Timeout
 
         lock = self.lock(name)
@@ -80,165 +97,181 @@ class Store:
             lock.release()
 
     def lock(self, name: str) -> "FileLock":
-        """The lock of this name in the folder."""
+        """Return the lock of this name in the folder, not yet held."""
         from filelock import FileLock
 
         locks = self.folder / ".locks"
-        with room(self.folder):
+        with disk_errors(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{name}.lock")
 
     def write(
         self,
         place: Path,
-        results: dict[str, Any],
-        files: Mapping[str, str],
-        timings: Mapping[str, Any],
-        samples: bool,
+        results: Results,
+        scores: Mapping[str, Columns],
+        key: Mapping[str, Json],
+        timings: Mapping[str, float],
+        *,
+        samples: bool = True,
+        recipe: str | None = None,
     ) -> None:
-        """Write all of a folder, then give it its name."""
-        with room(self.folder):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-            try:
-                _fill(scratch, results, files, timings, samples)
-                _json(scratch / SUMS, sums(scratch))
-                os.chmod(scratch, 0o755)  # mkdtemp makes it private
-                scratch.replace(place)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+        """Write a complete folder under a temporary name, then rename it.
+
+        Args:
+            place: the folder, which must not exist.
+            results: lm-eval's results with samples.
+            scores: the items of every task.
+            key: what `place` is named after.
+            timings: seconds by what was done.
+            samples: whether to keep lm-eval's samples.
+            recipe: the plain recipe of a merge, as YAML.
+        """
+        with disk_errors(self.folder), atomic_path(place) as scratch:
+            scratch.mkdir()
+            _write_host_files(scratch, results, timings, samples)
+            _write_plain(scratch / "scores.json", scores, indent=None)
+            _write_plain(scratch / "key.json", key)
+            if recipe is not None:
+                (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")
+            _write_plain(scratch / SUMS, sums(scratch))
+
+    def publish(self, files: Mapping[str, Json]) -> None:
+        """Write files of the output folder together, so that they are always of one run."""
+        with self.lock("publish"):
+            for name, content in files.items():
+                write_json(self.folder / name, content)
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written, if nobody is at work on it."""
-        for scratch in (self.folder / "points").glob(".*-*.*"):
-            name = scratch.name[1:].rsplit(".", 1)[0]
-            with self.claim(self.folder / "points" / name) as mine:
-                if mine or self.done(self.folder / "points" / name):
-                    shutil.rmtree(scratch, ignore_errors=True)
-        for path in self.folder.glob(".*.json.*"):
-            if not _alive(path.suffix[1:]):
-                path.unlink(missing_ok=True)
+        """Remove what a killed process left half-written, if no other process is writing it."""
+        for scratch in self.points.glob(".*"):
+            names = [path.name for path in scratch.iterdir()] if scratch.is_dir() else []
+            for name in names or self._lock_names(scratch.name[1:].rsplit(".", 1)[0]):
+                with self._held(name) as mine:
+                    if mine or self.done(self.points / name):
+                        shutil.rmtree(scratch, ignore_errors=True)
+        leftovers = list(self.folder.glob(".*.json.*"))
+        if leftovers:
+            with self._held("publish") as mine:
+                for path in leftovers if mine else ():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def scores(self, place: Path) -> dict[str, Any]:
-        return json.loads((place / "scores.json").read_text(encoding="utf-8"))
+    def _lock_names(self, start: str) -> list[str]:
+        """Names of folders whose locks begin like this: a temporary name holds the first 60 characters."""
+        return [path.stem for path in (self.folder / ".locks").glob("*.lock") if path.name.startswith(start)]
 
-    def results(self, place: Path) -> dict[str, Any]:
-        return json.loads((place / "results.json").read_text(encoding="utf-8"))
+    def results(self, place: Path) -> Results:
+        """Read lm-eval's stored results, without samples."""
+        results: Results = json.loads((place / "results.json").read_text(encoding="utf-8"))
+        return results
 
+    def scores(self, place: Path) -> dict[str, Columns]:
+        """Read the items of every task."""
+        scores: dict[str, Columns] = json.loads((place / "scores.json").read_text(encoding="utf-8"))
+        return scores
 
-def _damage(place: Path, samples: bool) -> str:
-    """What is wrong with a stored folder; nothing if it can be trusted."""
-    try:
-        key, scores, _, results, noted = (_mapping(place / f"{name}.json") for name in PARTS)
-        columns = [{len(column) for column in table.values()} for table in scores.values()]
-        tasks = set(results["results"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
-        return f"{place.name} is damaged ({fault})"
-    if not place.name.endswith(f"-{digest(key)}"):
-        return f"{place.name} is damaged (key.json is of other results)"
-    if not columns or any(len(c) != 1 for c in columns) or set(scores) != tasks:
-        return f"{place.name} is damaged (scores.json)"
-    lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
-    if lost:
-        return f"{place.name} is damaged (samples of {lost[0]} are gone)"
-    wanted = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if "merge" in key else set())
-    if not wanted <= set(noted):
-        return f"{place.name} is damaged ({SUMS})"
-    found = sums(place)
-    altered = [name for name, sum_ in noted.items() if found.get(name) != sum_]
-    return f"{place.name} is damaged ({altered[0]} is not as it was written)" if altered else ""
-
-
-PARTS = ("key", "scores", "timings", "results", "files")
-SUMS = "files.json"
+    def seconds(self, folders: Iterator[str]) -> dict[str, float]:
+        """Sum the stored timings of some folders, by what was done (`merge`, `evaluate`)."""
+        total = {"merge": 0.0, "evaluate": 0.0}
+        for name in folders:
+            timings = json.loads((self.points / name / "timings.json").read_text(encoding="utf-8"))
+            for what in total:
+                seconds = timings.get(what)
+                total[what] += seconds if isinstance(seconds, int | float) else 0.0  # may have been edited
+        return total
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """sha256 by name of the files that say what a model scored."""
-    named = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SUMS, "timings.json"))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in named}
+    """Return sha256 by name of the files that hold what a model scored."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SUMS, "timings.json"))
+    return {path.name: sha256_file(path) for path in files}
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name} is no mapping")
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} among its numbers")
-
-
-def digest(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _fill(
-    folder: Path,
-    results: dict[str, Any],
-    files: Mapping[str, str],
-    timings: Mapping[str, Any],
-    samples: bool,
-) -> None:
-    logged = results["samples"] if samples else {}
-    write_host_files(folder, {**results, "samples": logged})
-    path = folder / "results.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    when = {name: found.pop(name) for name in VOLATILE if name in found}
-    _name_task_files(found)
-    _json(path, found)
-    _json(folder / "timings.json", {**timings, **when})
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-
-
-def _name_task_files(found: dict[str, Any]) -> None:
-    """Task files by folder and name: where a machine keeps them says nothing of the results."""
-    for config in found.get("configs", {}).values():
-        metadata = config.get("metadata") or {}
-        if source := metadata.get("config_source"):
-            metadata["config_source"] = "/".join(Path(source).parts[-2:])
-
-
-def _json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _alive(pid: str) -> bool:
-    """Whether the process that writes a temporary file is still there."""
+def _damage(place: Path, samples: bool) -> str:
+    """Return what is wrong with a stored folder, or "" if it can be trusted."""
     try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        pass
-    return True
+        key, scores, _, results, noted = (_read_object(place / f"{name}.json") for name in PARTS)
+        lengths = [_lengths(table) for table in scores.values()]
+        tasks = set(_object(results["results"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{place.name} is damaged ({error})"
+    if not place.name.endswith(f"-{digest(key)}"):
+        return f"{place.name} is damaged (key.json is of other results)"
+    if not lengths or any(len(found) != 1 for found in lengths) or set(scores) != tasks:
+        return f"{place.name} is damaged (scores.json)"
+    lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
+    if lost:
+        return f"{place.name} is damaged (samples of {lost[0]} are missing)"
+    required = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if "merge" in key else set())
+    if not required <= set(noted):
+        return f"{place.name} is damaged ({SUMS})"
+    actual = sums(place)
+    altered = [name for name, checksum in noted.items() if actual.get(name) != checksum]
+    return f"{place.name} is damaged ({altered[0]} is not as it was written)" if altered else ""
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Written beside and renamed: never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with room(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _json(temporary, content)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+def _lengths(table: Json) -> set[int]:
+    """Return the lengths of a task's columns: one, if they fit together."""
+    columns = _object(table).values()
+    if not all(isinstance(column, list) for column in columns):
+        raise ValueError("scores.json holds a column that is not a list")
+    return {len(column) for column in columns if isinstance(column, list)}
+
+
+def _read_object(path: Path) -> JsonObject:
+    try:
+        return _object(parse_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _object(content: Json) -> JsonObject:
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _write_host_files(folder: Path, results: Results, timings: Mapping[str, float], samples: bool) -> None:
+    """Write lm-eval's files, with everything that differs between two runs moved to timings.json."""
+    arguments = results["config"]["model_args"]
+    assert isinstance(arguments, Mapping)
+    kept = results["samples"] if samples else {}
+    everything: Results = {**results, "samples": kept}
+    write_results(folder, everything, kept, {name: str(value) for name, value in arguments.items()})
+    path = folder / "results.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    volatile = {name: content.pop(name) for name in VOLATILE if name in content}
+    for config in content.get("configs", {}).values():
+        metadata = config.get("metadata") or {}
+        if task_file := metadata.get("config_source"):  # by folder and name: paths differ between machines
+            metadata["config_source"] = "/".join(Path(task_file).parts[-2:])
+    _write_plain(path, content)
+    _write_plain(folder / "timings.json", {**timings, **volatile})
+
+
+def _write_plain(path: Path, content: object, indent: int | None = 1) -> None:
+    """Write JSON into a folder that is not published yet."""
+    separators = None if indent else (",", ":")
+    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write a file of the study atomically, keys sorted."""
+    with disk_errors(path.parent):
+        write_file(path, json.loads(json.dumps(content, sort_keys=True)), indent=1)
 
 
 @contextmanager
-def room(folder: Path) -> Iterator[None]:
-    """A full or closed disk is no fault of ours: one line, and what is finished stays."""
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one line; everything stored before is kept."""
     try:
         yield
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        remedy = "make room" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        remedy = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
         raise DataError(
-            f"{folder}: cannot be written ({fault.strerror}); what is finished is kept: {remedy}, then run "
-            "the same command again"
-        ) from fault
+            f"{folder}: cannot be written ({error.strerror}); finished work is kept. {remedy}, then run "
+            "the same command again."
+        ) from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.statistics.totals import aggregation_name
 from mergekit_finance.study.config import SKILLS, Study
 from mergekit_finance.study.schema import TaskInfo
@@ -20,23 +20,19 @@ GENERATED = ("lab", "sample")  # sources whose rows this project wrote or makes
 KINDS = ("tasks", "retention", "probes")
 
 
-def describe(harness: Harness, study: Study) -> dict[str, TaskInfo]:
+def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
     """Return what is stored of every task, sorted by name."""
-    kinds = _kinds(harness, study)
-    return {name: _info(name, task, kinds[name], study) for name, task in sorted(_tasks(harness).items())}
+    kinds = _kinds(evaluator, study)
+    return {name: _info(name, task, kinds[name], study) for name, task in sorted(evaluator.tasks.items())}
 
 
-def _tasks(harness: Harness) -> "Mapping[str, ConfigurableTask]":
-    return harness.loaded["tasks"]
-
-
-def _kinds(harness: Harness, study: Study) -> dict[str, str]:
+def _kinds(evaluator: Evaluator, study: Study) -> dict[str, str]:
     """Return the kind of every task: the first key of study.yml that lists it or a group of it."""
     kinds: dict[str, str] = {}
     for kind in KINDS:
-        names = list(getattr(study, kind))
-        for name in harness.manager.load(names)["tasks"] if names else ():
-            kinds.setdefault(name, kind)
+        for listed in getattr(study, kind):
+            for name in evaluator.members(listed):
+                kinds.setdefault(name, kind)
     return kinds
 
 
@@ -64,25 +60,25 @@ def dataset_of(name: str, task: "ConfigurableTask") -> str:
     return (task.config.dataset_kwargs or {}).get("fb_dataset") or name
 
 
-def check_named(harness: Harness, study: Study, where: str) -> None:
+def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
     """Raise RecipeError if `named` lists a task that the study does not evaluate."""
     for combination, names in study.named.items():
         for name in names:
-            if name in harness.leaves:
+            if name in evaluator.task_names:
                 continue
-            if name in harness.manager.all_groups:
-                tasks = ", ".join(sorted(harness.leaves))
+            if name in evaluator.task_manager.all_groups:
+                tasks = ", ".join(evaluator.task_names)
                 problem = f"{name!r} is a group. Name single tasks of this study: {tasks}"
             else:
-                problem = f"no task {name!r} in this study; {did_you_mean(name, harness.leaves)}"
+                problem = f"no task {name!r} in this study; {did_you_mean(name, evaluator.task_names)}"
             raise RecipeError(f"{where}: named.{combination}: {problem}")
 
 
-def check_skills(harness: Harness, study: Study, where: str) -> None:
+def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
     """Raise RecipeError for a skill that no task needs: its expert would have no tasks of its own."""
     needed = {
         skill
-        for task in _tasks(harness).values()
+        for task in evaluator.tasks.values()
         for skill in (task.config.metadata or {}).get("skills") or ()
     }
     known = needed | set(SKILLS)
@@ -93,12 +89,12 @@ def check_skills(harness: Harness, study: Study, where: str) -> None:
                 raise RecipeError(f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}")
 
 
-def check_split(harness: Harness, study: Study, limit: int | None, where: str) -> None:
+def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:
     """Raise RecipeError for a task with too few clusters.
 
     Where hyperparameters are selected a task needs one cluster to select on; an interval needs two to report.
     """
-    tasks = dict(sorted(_tasks(harness).items()))
+    tasks = dict(sorted(evaluator.tasks.items()))
     clusters = {name: clusters_of_items(task, limit) for name, task in tasks.items()}
     split: Mapping[str, np.ndarray | None] = dict.fromkeys(clusters)
     if has_split(study):
@@ -115,9 +111,9 @@ def check_split(harness: Harness, study: Study, limit: int | None, where: str) -
             )
 
 
-def clusters_of(harness: Harness, limit: int | None) -> dict[str, int]:
+def clusters_of(evaluator: Evaluator, limit: int | None) -> dict[str, int]:
     """Return how many clusters of each task are evaluated."""
-    return {name: len(set(clusters_of_items(task, limit))) for name, task in _tasks(harness).items()}
+    return {name: len(set(clusters_of_items(task, limit))) for name, task in evaluator.tasks.items()}
 
 
 def clusters_of_items(task: "ConfigurableTask", limit: int | None) -> list[str]:

@@ -1,285 +1,256 @@
 """One worker's share of a study: models are evaluated and points merged in place, each stored when done."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mergekit_finance.evaluation import engine as measure
-from mergekit_finance.evaluation.harness import Harness, merge_code
+import yaml
+
+from mergekit_finance.evaluation import keys
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.item_scores import item_scores
+from mergekit_finance.evaluation.live_merges import Sweep, merge_once
+from mergekit_finance.files import Json
+from mergekit_finance.models.checks import short_name
+from mergekit_finance.models.load import load_model, load_tokenizer
 from mergekit_finance.study.config import Study
-from mergekit_finance.study.points import Point
-from mergekit_finance.study.store import Store, write_json
+from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
+from mergekit_finance.study.store import Store
 
 if TYPE_CHECKING:
-    from mergekit_finance.merging.session import MergeSession
+    from lm_eval.models.huggingface import HFLM
 
 CHUNK = 5  # points that one worker takes at a time: few enough to share out evenly
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker takes: a model to evaluate as it is, or points of one combination and operator."""
+    """What one worker takes at a time: one of these three.
+
+    Attributes:
+        reference: a model to evaluate as it is.
+        points: points of one combination and operator.
+        recipe: a merge by any recipe.
+    """
 
     reference: str = ""
     points: tuple[Point, ...] = ()
+    recipe: RecipePoint | None = None
 
     def __len__(self) -> int:
         return len(self.points) or 1
 
 
 def jobs(references: Sequence[str], points: Mapping[str, Sequence[Point]]) -> list[Job]:
-    """Models first, then the points of each group in chunks."""
-    made = [Job(reference=reference) for reference in references]
-    for group in points.values():
-        made += [Job(points=tuple(group[at : at + CHUNK])) for at in range(0, len(group), CHUNK)]
-    return made
+    """Return the models as jobs, then the points of each group in chunks."""
+    models = [Job(reference=reference) for reference in references]
+    chunks = [g[at : at + CHUNK] for g in points.values() for at in range(0, len(g), CHUNK)]
+    return models + [Job(points=tuple(chunk)) for chunk in chunks]
 
 
-def harness(study: Study, device: str, limit: int | None) -> Harness:
-    """What every model of the study is evaluated on."""
-    metadata = {k: v for k, v in (("source", study.source), ("data_dir", study.data_dir)) if v}
-    names = [*study.tasks, *study.retention, *study.probes]
-    asked = study.evaluation
-    return Harness(names, limit, asked.batch_size, device, asked.dtype, metadata | {"tokenizer": study.base})
+def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:
+    """Return the evaluator that measures every model of a study."""
+    metadata = {
+        key: value for key, value in (("source", study.source), ("data_dir", study.data_dir)) if value
+    }
+    settings = study.evaluation
+    return Evaluator(
+        names=[*study.tasks, *study.retention, *study.probes],
+        batch_size=settings.batch_size,
+        device=device,
+        dtype=settings.dtype,
+        metadata=metadata | {"tokenizer": study.base},
+        max_gen_toks=settings.max_gen_toks,
+        quiet=quiet,
+    )
 
 
-def nothing(name: str) -> None:
-    """Nobody waits for the news."""
+def noop(name: str) -> None:
+    """Default progress callback: do nothing."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The parts of keys that all models share. Computed once per run, so that all workers agree."""
+
+    evaluation: Mapping[str, Json]
+    merge_code: str
 
 
 @dataclass
 class Worker:
-    """Does jobs; tasks and requests are built at the first one."""
+    """Does jobs; tasks and requests are built at the first one.
 
-    study: Study
+    Attributes:
+        evaluator: measures the models.
+        out: the output folder.
+        fingerprints: model reference -> hash of its bytes, of every model that is evaluated or merged.
+        limit: items per task; None: all.
+        threads: CPU threads of torch.
+        samples: whether lm-eval's samples are kept.
+        trust_remote_code: whether models may run code of their own.
+        done: called with the name of every folder that is stored.
+        stamp: what `stamped` adds; without it no folder can be named.
+    """
+
+    evaluator: Evaluator
     out: Path
-    prints: Mapping[str, str]  # of every model that is merged
-    device: str = "cpu"
+    fingerprints: Mapping[str, str]
     limit: int | None = None
+    threads: int = 1
+    samples: bool = True
     trust_remote_code: bool = False
-    done: Callable[[str], None] = nothing
-    quiet: bool = False  # no bars of the hosts: those of several workers would overwrite each other
-    # What keys share: settled once a run, so that all its workers name folders alike.
-    stamp: Mapping[str, Any] = field(default_factory=dict)
-    _kept: "Sweep | None" = field(default=None, init=False, repr=False, compare=False)
+    done: Callable[[str], None] = noop
+    stamp: Stamp | None = None
+    _sweep: Sweep | None = field(default=None, init=False, repr=False, compare=False)
+    _sweep_of: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
+        """The stored results."""
         return Store(self.out)
 
-    @cached_property
-    def harness(self) -> Harness:
-        return harness(self.study, self.device, self.limit)
-
-    @cached_property
-    def meter(self) -> measure.Meter:
-        import torch
-
-        torch.set_num_threads(self.study.evaluation.threads)
-        return measure.Meter(self.harness, self.study.evaluation.max_gen_toks, self.quiet)
-
     def stamped(self) -> "Worker":
-        """This worker, with the part of the keys that all models of this study share."""
-        asked = self.study.evaluation
-        own: dict[str, Any] = {"max_gen_toks": asked.max_gen_toks, "merge_code": merge_code()}
-        if not self.device.startswith("cuda"):
-            own["threads"] = asked.threads  # they change the order of sums, on the CPU only
-        return replace(self, stamp=self.harness.key("") | own)
+        """Return this worker with the part of the keys that all models share."""
+        stamp = Stamp(keys.evaluation_key(self.evaluator, self.threads), keys.merge_code())
+        return replace(self, stamp=stamp)
+
+    def unloaded(self, device: str, quiet: bool = True) -> "Worker":
+        """Return a worker for another process, where tasks are loaded again."""
+        return replace(self, evaluator=replace(self.evaluator, device=device, quiet=quiet), done=noop)
 
     # ---- names
 
     def model_place(self, reference: str) -> Path:
-        from mergekit_finance.models.checks import short_name
-
+        """Return the folder of a model that is evaluated as it is."""
         return self.store.place(short_name(reference), self.model_key(reference))
 
-    def _stamp(self) -> Mapping[str, Any]:
-        if not self.stamp:
-            raise RuntimeError("a worker without its stamp would take stale results for its own")
-        return self.stamp
-
-    def model_key(self, reference: str) -> dict[str, Any]:
-        """Which bytes are evaluated, and all that evaluation depends on."""
-        return {**self._stamp(), "model": self.prints[reference]}
-
-    def point_place(self, point: Point) -> Path:
+    def point_place(self, point: AnyPoint) -> Path:
+        """Return the folder of a merge."""
         return self.store.place(point.name, self.point_key(point))
 
-    def point_key(self, point: Point) -> dict[str, Any]:
-        """The recipe with models' bytes in place of their names, and all that evaluation depends on."""
-        recipe = point.recipe()
-        recipe["base_model"] = self.prints[point.base]
-        recipe["models"] = [m | {"model": self.prints[m["model"]]} for m in recipe["models"]]
-        return {**self._stamp(), "model": "merge", "merge": recipe}
+    def model_key(self, reference: str) -> dict[str, Json]:
+        """Return the key of a model: its bytes, and everything that evaluation depends on."""
+        return {**self._stamp.evaluation, "limit": self.limit, "model": self.fingerprints[reference]}
+
+    def point_key(self, point: AnyPoint) -> dict[str, Json]:
+        """Return the key of a merge: its recipe with bytes for names, and all that evaluation depends on."""
+        merge = keys.merge_key(point.recipe(), self.fingerprints)
+        shared = {"limit": self.limit, "merge_code": self._stamp.merge_code}
+        return {**self._stamp.evaluation, **shared, **merge}
+
+    @property
+    def _stamp(self) -> Stamp:
+        if self.stamp is None:
+            raise RuntimeError("worker without a stamp: its keys would match results of other settings")
+        return self.stamp
+
+    def places(self, job: Job) -> list[Path]:
+        """Return the folders that a job fills."""
+        if job.reference:
+            return [self.model_place(job.reference)]
+        points: tuple[AnyPoint, ...] = job.points if job.recipe is None else (job.recipe,)
+        return [self.point_place(point) for point in points]
 
     # ---- work
 
-    def __call__(self, job: Job) -> None:
-        """Do what is not done yet; what another process is at work on comes last."""
+    def do(self, job: Job) -> None:
+        """Evaluate what is not stored yet. What another process is working on is waited for at the end."""
+        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So are the hosts.
+
+        torch.set_num_threads(self.threads)
         if job.reference:
             self.close()  # a device may not hold a model beside the constituents of a merge
-            place = self.model_place(job.reference)
-            self._claimed(place, lambda: self._model(job.reference, place))
-            self.done(place.name)
-            return
-        todo = [p for p in job.points if not self.store.done(self.point_place(p))]
-        later: list[Point] = []
-        if todo:
-            sweep = self._sweep(todo)
-            for point in todo:
-                if not self._point(sweep, point, wait=False):
-                    later.append(point)
-            for point in later:
-                self._point(sweep, point, wait=True)
+            self._store_once(self.model_place(job.reference), lambda: self._evaluate_model(job.reference))
+        elif job.recipe is not None:
+            self._evaluate_recipe(job.recipe)
+        else:
+            self._evaluate_points([p for p in job.points if not self.store.done(self.point_place(p))])
 
     def close(self) -> None:
-        """Let go of the constituents."""
-        if self._kept:
-            self._kept.close()
-            self._kept = None
+        """Release the constituents of the last sweep."""
+        if self._sweep:
+            self._sweep.close()
+            self._sweep = None
 
-    def _sweep(self, points: Sequence[Point]) -> "Sweep":
-        """The last job's, if these points are of the same combination and operator."""
-        if self._kept is None or not self._kept.takes(points):
-            self.close()
-            self._kept = Sweep(self)
-        self._kept.prepare(points)
-        return self._kept
-
-    def _claimed(self, place: Path, make: Callable[[], None], wait: bool = True) -> bool:
-        """Make a place under its lock; whether it is there now."""
+    def _store_once(self, place: Path, evaluate: Callable[[], None], wait: bool = True) -> bool:
+        """Evaluate under the folder's lock unless it is stored; return whether it is stored now."""
         if not self.store.done(place):
             with self.store.claim(place, wait) as mine:
                 if mine:
-                    make()
-        return self.store.done(place)
-
-    def _point(self, sweep: "Sweep", point: Point, wait: bool) -> bool:
-        place = self.point_place(point)
-        finished = self._claimed(place, lambda: self._merge(sweep, point, place), wait)
-        if finished:
+                    evaluate()
+        stored = self.store.done(place)
+        if stored:
             self.done(place.name)
-        return finished
+        return stored
 
-    def _model(self, reference: str, place: Path) -> None:
-        from mergekit_finance.merging import in_memory as merging
+    def _evaluate_model(self, reference: str) -> None:
+        model = load_model(reference, self.evaluator.dtype, self.trust_remote_code)
+        lm = self.evaluator.wrap(model, load_tokenizer(reference, self.trust_remote_code))
+        self._measure(lm, reference, self.model_place(reference), self.model_key(reference))
 
-        model = merging.load_model(reference, self.study.evaluation.dtype, self.trust_remote_code)
-        tokenizer = merging.load_tokenizer(reference, self.trust_remote_code)
-        host = self.meter.host(model, tokenizer)
-        self._measure(host, reference, place, self.model_key(reference), {})
+    def _evaluate_recipe(self, point: RecipePoint) -> None:
+        def evaluate() -> None:
+            started = time.monotonic()
+            lm = merge_once(point.configuration, self.evaluator, self.trust_remote_code)
+            self._measure_merge(lm, point, time.monotonic() - started)
 
-    def _merge(self, sweep: "Sweep", point: Point, place: Path) -> None:
-        import yaml
+        self.close()
+        self._store_once(self.point_place(point), evaluate)
 
-        started = time.monotonic()
-        host = sweep.at(point)
-        files = {"recipe.yml": yaml.safe_dump(point.recipe(), sort_keys=False)}
+    def _evaluate_points(self, points: Sequence[Point]) -> None:
+        if not points:
+            return
+        sweep = self._sweep_for(points)
+
+        def merge_and_measure(point: Point) -> None:
+            started = time.monotonic()
+            lm = sweep.at(point.recipe(), point.values)
+            self._measure_merge(lm, point, time.monotonic() - started)
+
+        waiting = list(points)
+        for wait in (False, True):
+            waiting = [
+                point
+                for point in waiting
+                if not self._store_once(self.point_place(point), partial(merge_and_measure, point), wait)
+            ]
+
+    def _sweep_for(self, points: Sequence[Point]) -> Sweep:
+        """Return the last job's sweep if these points merge the same models, else a new one."""
+        models = (points[0].group, points[0].base, *points[0].constituents)
+        if self._sweep is None or self._sweep_of != models:
+            self.close()
+            self._sweep, self._sweep_of = Sweep(self.evaluator, self.trust_remote_code), models
+        self._sweep.prepare([p.values["density"] for p in points if "density" in p.values])
+        return self._sweep
+
+    def _measure_merge(self, lm: "HFLM", point: AnyPoint, merge_seconds: float) -> None:
+        recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
         self._measure(
-            host, point.name, place, self.point_key(point), {"merge": time.monotonic() - started}, files
+            lm, point.name, self.point_place(point), self.point_key(point), {"merge": merge_seconds}, recipe
         )
 
     def _measure(
         self,
-        host: Any,
+        lm: "HFLM",
         name: str,
         place: Path,
-        key: dict[str, Any],
-        timings: dict[str, float],
-        files: Mapping[str, str] | None = None,
+        key: Mapping[str, Json],
+        timings: Mapping[str, float] | None = None,
+        recipe: str | None = None,
     ) -> None:
-        results, seconds = self.meter.measure(host, name)
-        scores = measure.item_scores(results["samples"])
-        texts = {**(files or {}), "scores.json": _json(scores), "key.json": _json(key, indent=1)}
-        keep = self.study.evaluation.samples == "all"
-        self.store.write(place, results, texts, {**timings, "evaluate": seconds}, keep)
-
-
-class Sweep:
-    """A MergeSession over points of one combination and operator, opened at the first that is merged."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self._group: tuple[Any, ...] = ()
-        self._densities: list[float] = []
-        self._open: tuple[MergeSession, Any] | None = None
-
-    def takes(self, points: Sequence[Point]) -> bool:
-        """Whether the same constituents serve these points too."""
-        return self._group == _group(points[0])
-
-    def prepare(self, points: Sequence[Point]) -> None:
-        """These points come next."""
-        self._group = _group(points[0])
-        self._densities = sorted({p.values["density"] for p in points if "density" in p.values})
-        if self._open and self._densities:
-            self._open[0].prepare(density=self._densities)
-
-    def close(self) -> None:
-        if self._open:
-            self._open[0].close()
-            self._open = None
-
-    def at(self, point: Point) -> Any:
-        """The live model of a point, in lm-eval's wrapper."""
-        from mergekit_finance.engine.finite import require_finite
-
-        session, host = self._open or self._opened(point)
-        values = {"lambda_" if k == "lambda" else k: v for k, v in point.values.items()}
-        for name, tensor in session.apply(**values).named_parameters():
-            require_finite(name, tensor)
-        return host
-
-    def _opened(self, point: Point) -> "tuple[MergeSession, Any]":
-        import torch
-
-        from mergekit_finance.merging import in_memory as merging
-        from mergekit_finance.merging.session import MergeSession
-
-        worker = self.worker
-        session = MergeSession.open(
-            point.recipe(), device=worker.device, trust_remote_code=worker.trust_remote_code, merged=False
+        results, seconds = self.evaluator.measure(lm, name, self.limit)
+        scores = item_scores(results["samples"])
+        self.store.write(
+            place,
+            results,
+            scores,
+            key,
+            {**(timings or {}), "evaluate": seconds},
+            samples=self.samples,
+            recipe=recipe,
         )
-        if self._densities:
-            session.prepare(density=self._densities)
-        wanted = worker.study.evaluation.dtype
-        model = merging.cast(session.model, None if wanted == "auto" else getattr(torch, wanted))
-        self._open = session, worker.meter.host(model, session.tokenizer)
-        return self._open
-
-
-def _group(point: Point) -> tuple[Any, ...]:
-    return point.group, point.base, point.constituents
-
-
-def _json(content: Any, indent: int | None = None) -> str:
-    import json
-
-    separators = None if indent else (",", ":")
-    text = json.dumps(content, indent=indent, separators=separators, sort_keys=True, ensure_ascii=False)
-    return text + "\n"
-
-
-def places(worker: Worker, references: Sequence[str], points: Sequence[Point]) -> dict[str, str]:
-    """Folder names by model reference and point name."""
-    found = {reference: worker.model_place(reference).name for reference in references}
-    return found | {point.name: worker.point_place(point).name for point in points}
-
-
-def seconds(store: Store, folders: Iterator[str]) -> dict[str, float]:
-    """Sums of the stored timings, by what was done."""
-    import json
-
-    total: dict[str, float] = {}
-    for name in folders:
-        timings = json.loads((store.folder / "points" / name / "timings.json").read_text("utf-8"))
-        for what in ("merge", "evaluate"):
-            seconds = timings.get(what, 0.0)  # may have been edited: nothing depends on it
-            total[what] = total.get(what, 0.0) + (seconds if isinstance(seconds, int | float) else 0.0)
-    return total
-
-
-__all__ = ["CHUNK", "Job", "Sweep", "Worker", "harness", "jobs", "places", "seconds", "write_json"]

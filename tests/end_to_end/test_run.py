@@ -3,22 +3,23 @@
 import json
 
 import pytest
+from helpers import study as helpers
 
 from mergekit_finance.errors import DataError, ModelError
-from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models import checks as models
 from mergekit_finance.recipe.load import load
-from mergekit_finance.study.single import Run
+from mergekit_finance.study.single import SingleRun
 
 TASK = "finance_bench_fpb"
 
 
 def go(recipe, out, **options):
     settings = {"limit": 3, "metadata": {"source": "sample"}} | options
-    said = []
-    result = Run(load(recipe), Harness((TASK,), **settings), out, say=said.append)()
-    return result, said
+    limit, said = settings.pop("limit"), []
+    run = SingleRun(load(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=said.append)
+    return run.run(), said
 
 
 def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
@@ -30,15 +31,13 @@ def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
     assert row["og"] == pytest.approx(row["merged"] - max(scores))
     assert row["n"] == 3 and len(result["random_weights"]) == 3
     for folder in result["results"].values():
-        place = tmp_path / "out" / "models" / folder
-        assert sorted(p.name for p in place.iterdir()) == [
-            "key.json",
-            "results.json",
-            f"samples_{TASK}.jsonl",
-        ]
+        place = tmp_path / "out" / "points" / folder
+        wanted = {"key.json", "results.json", "scores.json", "files.json", "timings.json"}
+        wanted |= {f"samples_{TASK}.jsonl"} | ({"recipe.yml"} if folder.startswith("merged-") else set())
+        assert {p.name for p in place.iterdir()} == wanted
         samples = [json.loads(line) for line in (place / f"samples_{TASK}.jsonl").read_text().splitlines()]
         assert len({s["doc"]["item_id"] for s in samples}) == 3
-    assert len(said) == 4
+    assert said == ["0 of 3 models are stored, 3 to do"]
 
 
 def test_stored_results_are_reused_and_a_changed_recipe_or_model_is_not(recipe, tiny, tmp_path):
@@ -51,15 +50,15 @@ def test_stored_results_are_reused_and_a_changed_recipe_or_model_is_not(recipe, 
     own = (str(tiny), str(tmp_path / "own"))
     first, _ = go(recipe(own), tmp_path / "out")
     again, said = go(recipe(own), tmp_path / "out")
-    assert again == first and said == []
+    assert again == first and said == ["3 of 3 models are stored, 0 to do"]
     changed, said = go(recipe(own, ("lambda: 0.5", "lambda: 0.25")), tmp_path / "out")
-    assert [s.split()[0] for s in said] == ["merge", "evaluate"]
+    assert said == ["2 of 3 models are stored, 1 to do"]
     assert changed["results"]["merged"] != first["results"]["merged"]
     weights = tmp_path / "own" / "math" / "model.safetensors"
     tensors = {k: v + torch.ones_like(v) for k, v in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
     _, said = go(recipe(own), tmp_path / "out")
-    assert [s.split()[0] for s in said] == ["merge", "evaluate", "evaluate"]
+    assert said == ["1 of 3 models are stored, 2 to do"]
 
 
 def test_the_merge_in_memory_equals_mergekits_on_disk(recipe, tmp_path):
@@ -121,8 +120,10 @@ def test_results_equal_those_of_plain_lm_eval_on_the_saved_merge(recipe, tmp_pat
 
 def test_real_rows_run_through(recipe, mirror, tmp_path):
     tasks = (TASK, "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
-    harness = Harness(tasks, limit=2, metadata={"data_dir": str(mirror)})
-    result = Run(load(recipe()), harness, tmp_path / "out", say=lambda text: None)()
+    evaluator = Evaluator(tasks, metadata={"data_dir": str(mirror)})
+    result = SingleRun(
+        load(recipe()), evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None
+    ).run()
     assert sorted(result["tasks"]) == sorted(tasks) and {r["n"] for r in result["tasks"].values()} == {2}
 
 
@@ -174,7 +175,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path, monkeypatch, reference, me
 
 def test_an_unknown_task_lists_ours():
     with pytest.raises(DataError, match="unknown task 'finance_bench_fbp'. did you mean 'finance_bench_fpb'"):
-        _ = Harness(("finance_bench_fbp",)).loaded
+        _ = Evaluator(("finance_bench_fbp",)).tasks
 
 
 def test_a_recipe_that_asks_for_similarity_runs_and_says_that_there_is_no_folder_for_it(
@@ -184,3 +185,55 @@ def test_a_recipe_that_asks_for_similarity_runs_and_says_that_there_is_no_folder
     assert "gain" in result["tasks"][TASK]
     assert sum("similarity: true is left out" in r.message for r in caplog.records) == 1
     assert not list((tmp_path / "out").rglob("similarity.json"))
+
+
+# --- one store for `run` and `study`
+
+
+def test_a_study_reuses_the_constituents_that_a_run_stored_in_the_same_folder(
+    recipe, tiny, tmp_path, monkeypatch
+):
+    """And the other way round: both write points/<name>-<hash>, and the keys agree."""
+    import torch
+
+    torch.set_num_threads(1)  # as a study's default: threads are in the key of results on the CPU
+    measured, measure = [], Evaluator.measure
+    monkeypatch.setattr(Evaluator, "measure", lambda self, lm, name, limit=None: (
+        measured.append(name.rsplit("/", 1)[-1]), measure(self, lm, name, limit))[1])  # fmt: skip
+    out = tmp_path / "out"
+    settings = {"limit": 4, "batch_size": 32, "max_gen_toks": 4}
+    metadata = {"source": "lab", "tokenizer": f"{tiny}/base"}
+    first, _ = go(recipe(), out, metadata=metadata, **settings)
+    assert measured == ["merged-recipe", "finance", "math"]
+    del measured[:]
+    helpers.go(tiny, out, tasks=[TASK])
+    assert sorted(m for m in measured if not m.startswith("stage")) == ["base"]
+    del measured[:]
+    again, said = go(recipe(), out, metadata=metadata, **settings)
+    assert again == first and measured == [] and said == ["3 of 3 models are stored, 0 to do"]
+
+
+def test_results_of_an_older_version_are_named_and_not_used(recipe, tmp_path):
+    old = tmp_path / "out" / "models" / "math-0123456789ab"
+    old.mkdir(parents=True)
+    (old / "results.json").write_text("{}")
+    _, said = go(recipe(), tmp_path / "out")
+    assert "models holds results of an older version, which are not used" in said[0]
+    assert said[1] == "0 of 3 models are stored, 3 to do"
+
+
+def test_gain_json_has_intervals_beside_the_values(recipe, tmp_path):
+    """Equal to what the statistics of a study give for the same items."""
+    result, _ = go(recipe(), tmp_path / "out", limit=None)
+    assert result["format"] == 2
+    for row in (result["tasks"][TASK], result["macro"]):
+        for name in ("merged", "gain", "og"):
+            low, high = row["intervals"][name]
+            assert low <= row[name] <= high
+    assert result["tasks"][TASK]["clusters"] >= 2
+
+
+def test_a_task_with_one_cluster_has_no_interval(recipe, tmp_path):
+    result, _ = go(recipe(), tmp_path / "out", limit=1)
+    assert "intervals" not in result["tasks"][TASK] and "intervals" not in result["macro"]
+    json.loads((tmp_path / "out" / "gain.json").read_text(), parse_constant=pytest.fail)

@@ -6,11 +6,12 @@ import shutil
 import pytest
 
 from mergekit_finance.errors import DataError, ModelError, RecipeError
-from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.evaluation import keys
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models import checks as models
 from mergekit_finance.recipe.load import load
-from mergekit_finance.study.single import Run
+from mergekit_finance.study.single import SingleRun
 
 TASK = "finance_bench_fpb"
 
@@ -24,8 +25,8 @@ def own(tiny, tmp_path):
 
 def run(path, out, *tasks):
     said = []
-    harness = Harness(tasks or (TASK,), limit=2, metadata={"source": "sample"})
-    return Run(load(path), harness, out, say=said.append)(), said
+    evaluator = Evaluator(tasks or (TASK,), metadata={"source": "sample"})
+    return SingleRun(load(path), evaluator, out, 2, quiet=True, say=said.append).run(), said
 
 
 def refused(path, out, kind, message, *tasks):
@@ -90,7 +91,7 @@ def test_a_shard_that_the_index_names_and_is_not_there(own):
 
 def test_an_output_that_cannot_be_is_refused(recipe, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecipeError, match="file is not a folder; name another output folder"):
+    with pytest.raises(RecipeError, match="file is not a directory. Choose another output directory"):
         run(recipe(), tmp_path / "file" / "out")
 
 
@@ -108,13 +109,9 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
         "dataset_kwargs: {fb_dataset: fpb}\ntest_split: test\noutput_type: multiple_choice\n"
         "doc_to_text: text\ndoc_to_choice: options\ndoc_to_target: gold_index\nmetric_list: [{metric: acc}]\n"
     )
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_defaults=False, include_path=str(folder), metadata={"source": "sample"})
-    harness = Harness(("plain_task",), limit=2)
-    harness.__dict__["manager"] = manager
+    evaluator = Evaluator(("plain_task",), metadata={"source": "sample"}, task_folders=[folder])
     with pytest.raises(DataError, match="task 'plain_task' reports no `score`"):
-        Run(load(recipe()), harness, tmp_path / "out", say=lambda text: None)()
+        SingleRun(load(recipe()), evaluator, tmp_path / "out", 2, say=lambda text: None).run()
     assert not (tmp_path / "out").exists()
 
 
@@ -131,7 +128,10 @@ def test_a_nan_reaches_no_score_by_mergekits_own_methods_either(recipe, tiny, ow
         ("cpt_task_arithmetic", "task_arithmetic"),
         ("lambda: 0.5", "weight: 0.5"),
     )
-    refused(recipe(*changes), tmp_path / "out", ModelError, "tensor model.norm.weight holds NaN or Inf")
+    out = tmp_path / "out"
+    with pytest.raises(ModelError, match="tensor model.norm.weight holds NaN or Inf"):
+        run(recipe(*changes), out)
+    assert not [path for path in out.rglob("*") if ".locks" not in path.parts]
 
 
 def test_a_merge_generates_as_its_donor_does(recipe, tiny, own, tmp_path):
@@ -161,10 +161,11 @@ def test_a_readme_does_not_change_a_models_fingerprint(own):
 
 
 def test_the_key_covers_versions_code_and_tokenizer(tiny):
-    harness = Harness((TASK,), metadata={"source": "sample", "tokenizer": str(tiny / "base")})
-    key = harness.key("x")
+    evaluator = Evaluator((TASK,), metadata={"source": "sample", "tokenizer": str(tiny / "base")})
+    key = keys.evaluation_key(evaluator, threads=1)
     assert {"mergekit", "lm-eval", "tokenizers", "datasets"} <= key["versions"].keys()
-    assert key["tokenizer"] == models.tokenizer_fingerprint(str(tiny / "base")) and key["code"]
+    assert key["tokenizer"] == models.tokenizer_fingerprint(str(tiny / "base"))
+    assert key["answer_code"] and key["score_code"] and key["tasks"][TASK]["definition"]
 
 
 def test_tasks_may_be_one_text_with_commas(recipe, tmp_path):

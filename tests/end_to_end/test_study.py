@@ -15,7 +15,8 @@ import yaml
 from helpers import study as helpers
 
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
-from mergekit_finance.evaluation import engine as measure
+from mergekit_finance.evaluation import keys as result_keys
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import config
 from mergekit_finance.study import cost as planning
 from mergekit_finance.study import results as loading
@@ -41,13 +42,13 @@ def copy(finished, tmp_path):
 @pytest.fixture
 def evaluated(monkeypatch):
     """Names of what is evaluated in this process, as it happens."""
-    names, real = [], measure.Meter.measure
+    names, measure = [], Evaluator.measure
 
-    def measured(self, host, name):
+    def counted(self, lm, name, limit=None):
         names.append(name.rsplit("/", 1)[-1])
-        return real(self, host, name)
+        return measure(self, lm, name, limit)
 
-    monkeypatch.setattr(measure.Meter, "measure", measured)
+    monkeypatch.setattr(Evaluator, "measure", counted)
     return names
 
 
@@ -217,26 +218,24 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path,
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "_fill", full)
-    with pytest.raises(
-        DataError, match="cannot be written .No space left on device.; what is finished is kept"
-    ):
+    monkeypatch.setattr(store, "_write_host_files", full)
+    with pytest.raises(DataError, match="cannot be written .No space left on device.; finished work is kept"):
         helpers.go(tiny, tmp_path / "out")
     assert not helpers.leftovers(tmp_path / "out")
 
 
 def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch):
     """Its tracker logs the failure, and goes on."""
-    from mergekit_finance.evaluation import harness as evaluation
+    from mergekit_finance.hosts import lm_eval
 
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "samples_t.jsonl").write_text("{}\n{}\n")
-    evaluation._check_written(tmp_path, {"t": 2})
+    lm_eval._check_written(tmp_path, {"t": 2})
     with pytest.raises(RuntimeError, match="did not write all"):
-        evaluation._check_written(tmp_path, {"t": 3})
-    monkeypatch.setattr(evaluation, "LEAST_FREE", 1 << 62)
+        lm_eval._check_written(tmp_path, {"t": 3})
+    monkeypatch.setattr(lm_eval, "FULL_DISK", 1 << 62)
     with pytest.raises(OSError) as caught:
-        evaluation._check_written(tmp_path, {"t": 2, "lost": 1})
+        lm_eval._check_written(tmp_path, {"t": 2, "lost": 1})
     assert caught.value.errno == errno.ENOSPC
 
 
@@ -264,32 +263,34 @@ def test_a_file_in_a_results_place_is_no_result(tiny, copy, evaluated):
 
 def test_a_folder_in_the_way_of_a_file_is_one_line(tiny, tmp_path):
     (tmp_path / "summary.json").mkdir()
-    with pytest.raises(RecipeError, match="summary.json in it is a folder; name another"):
+    with pytest.raises(RecipeError, match="summary.json is a directory. Choose another output directory"):
         helpers.go(tiny, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["points", ".locks"])
 def test_a_file_in_the_way_of_a_folder_is_one_line(tiny, tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(RecipeError, match=f"{name} in it is no folder; name another"):
+    with pytest.raises(
+        RecipeError, match=f"{name} exists and is not a directory. Choose another output directory"
+    ):
         helpers.go(tiny, tmp_path)
 
 
 def test_another_study_at_the_same_time_in_the_same_folder(tiny, copy, monkeypatch):
     """Each answers for itself, and what is in the folder is of one of them."""
     alone = helpers.summary_of(copy)
-    stages = StudyRun.stages
+    stages = StudyRun.evaluate_stages
     other = {"tasks": ["finance_bench_fpb"], "limit": 8, "name": "other"}
 
     def meanwhile(run):
-        monkeypatch.setattr(StudyRun, "stages", stages)
+        monkeypatch.setattr(StudyRun, "evaluate_stages", stages)
         helpers.go(tiny, copy, **other)
         assert loading.load(copy).study.name == "other" and set(loading.load(copy).tasks) == {
             other["tasks"][0]
         }
         return stages(run)
 
-    monkeypatch.setattr(StudyRun, "stages", meanwhile)
+    monkeypatch.setattr(StudyRun, "evaluate_stages", meanwhile)
     found, _ = helpers.go(tiny, copy)
     assert found == alone == helpers.summary_of(copy)
     assert loading.load(copy).study.name == "tiny" and loading.load(copy).limit == 4
@@ -301,7 +302,7 @@ def test_an_edited_study_that_is_interrupted_leaves_the_last_answer_whole(tiny, 
     def interrupted(run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StudyRun, "stages", interrupted)
+    monkeypatch.setattr(StudyRun, "evaluate_stages", interrupted)
     with pytest.raises(KeyboardInterrupt):
         helpers.go(tiny, copy, tasks=["finance_bench_fpb"])
     assert helpers.normal(copy) == before and set(loading.load(copy).tasks) == set(helpers.TASKS)
@@ -373,30 +374,27 @@ def test_a_merge_has_its_recipe_in_its_key(tiny, finished, changes, same):
 
 
 def test_a_changed_task_file_changes_every_key(tiny, finished, monkeypatch):
-    from mergekit_finance.evaluation import harness as evaluation
-
     assert keys(tiny, finished) == set(helpers.stamps(finished))
-    monkeypatch.setattr(evaluation, "_code", lambda: "another")
+    monkeypatch.setattr(result_keys, "definition_hash", lambda path: "another")
     assert not keys(tiny, finished) & set(helpers.stamps(finished))
 
 
 def keys(models, out, **changes):
     """The folders that a study would take its results from."""
     from mergekit_finance.study import points
-    from mergekit_finance.study import worker as work
 
     study = config.parse(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True)
     plans = [p for stage in study.stages for p in points.points(study, stage)]
-    return set(work.places(run.worker, run.references, plans).values())
+    places = [run.worker.model_place(r) for r in run.references] + list(map(run.worker.point_place, plans))
+    return {place.name for place in places}
 
 
 def test_a_worker_without_its_stamp_names_no_folder(tiny, tmp_path):
     from mergekit_finance.study.worker import Worker
 
-    study = config.parse(helpers.content(tiny), "study.yml")
-    with pytest.raises(RuntimeError, match="without its stamp"):
-        Worker(study, tmp_path, {study.base: "x"}).model_place(study.base)
+    with pytest.raises(RuntimeError, match="without a stamp"):
+        Worker(Evaluator(helpers.TASKS), tmp_path, {"./base": "x"}).model_place("./base")
 
 
 # ---- the same by any number of processes
@@ -554,7 +552,7 @@ def test_a_resumed_chain_evaluates_and_writes_nothing(chained, tiny, tmp_path, e
 def refused(models, out, kind, message, device="cpu", **changes):
     study = config.parse(helpers.content(models, **changes), "study.yml")
     with pytest.raises(kind, match=message) as caught:
-        StudyRun(study, out, device, study.limit, quiet=True, say=lambda text: None)()
+        StudyRun(study, out, device, study.limit, quiet=True, say=lambda text: None).run()
     assert isinstance(caught.value, MergekitFinanceError) and "\n" not in str(caught.value)
     assert not out.exists()
 
@@ -578,7 +576,9 @@ def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
 
 @pytest.mark.parametrize("name", ["fin+math", "out@1"])
 def test_chain_best_refuses_a_folder_that_mergekit_would_read_otherwise(tiny, tmp_path, name):
-    refused(tiny, tmp_path / name, RecipeError, "with `chain: best` no [@+] in it", chain="best")
+    refused(
+        tiny, tmp_path / name, RecipeError, "with `chain: best` the path must not contain [@+]", chain="best"
+    )
 
 
 def test_chain_best_runs_below_a_folder_of_any_name(tiny, tmp_path, monkeypatch):
@@ -635,7 +635,6 @@ def test_twins_and_truncated_files_are_refused(tiny, own, tmp_path):
 
 def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
     """lm-eval's own tasks report acc: Gain needs `score`."""
-    from mergekit_finance.evaluation.harness import Harness
 
     class Foreign:
         VERSION, config, eval_docs = 1, type("Config", (), {"dataset_kwargs": None}), []
@@ -643,24 +642,15 @@ def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
         def aggregation(self):
             return {"acc": sum}
 
-    monkeypatch.setattr(Harness, "loaded", {"tasks": {"sciq": Foreign()}})
+    monkeypatch.setattr(Evaluator, "tasks", {"sciq": Foreign()})
     refused(tiny, tmp_path / "out", DataError, "task 'sciq' reports no `score`, so Gain is not defined")
-
-
-def test_the_folder_of_a_run_is_refused(tiny, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "gain.json").write_text("{}")
-    study = config.parse(helpers.content(tiny), "study.yml")
-    with pytest.raises(RecipeError, match="holds the results of `mergekit-finance run`; name another"):
-        StudyRun(study, tmp_path / "out", quiet=True)()
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["gain.json"]
 
 
 def test_an_output_that_is_a_file_is_refused(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     study = config.parse(helpers.content(tiny), "study.yml")
-    with pytest.raises(RecipeError, match="is not a folder; name another output folder"):
-        StudyRun(study, tmp_path / "file" / "out", quiet=True)()
+    with pytest.raises(RecipeError, match="is not a directory. Choose another output directory"):
+        StudyRun(study, tmp_path / "file" / "out", quiet=True).run()
 
 
 def test_there_is_no_summary_where_no_study_is(tmp_path):
@@ -739,6 +729,32 @@ def test_plan_knows_what_is_stored_and_times_a_sample(command, finished):
     )
 
 
+@pytest.mark.parametrize("budget", [None, 5.0])
+def test_a_plan_loads_every_task_once(tiny, tmp_path, monkeypatch, budget):
+    """Its checks, its two timed samples and its budget share the tasks."""
+    from lm_eval.tasks import TaskManager
+
+    loads, load = [], TaskManager.load
+
+    def counted(self, names):
+        loads.append(names)
+        return load(self, names)
+
+    monkeypatch.setattr(TaskManager, "load", counted)
+    study = config.parse(helpers.content(tiny), "study.yml")
+    planning.plan(StudyRun(study, tmp_path, quiet=True, say=lambda text: None), budget)
+    assert loads == [helpers.TASKS]
+
+
+def test_a_study_in_one_process_loads_every_task_once(tiny, tmp_path, monkeypatch):
+    from lm_eval.tasks import TaskManager
+
+    loads, load = [], TaskManager.load
+    monkeypatch.setattr(TaskManager, "load", lambda self, names: (loads.append(names), load(self, names))[1])
+    helpers.go(tiny, tmp_path / "out", stages=[1])
+    assert loads == [helpers.TASKS]
+
+
 def test_plan_counts_the_checkpoints_of_a_chain(tiny, tmp_path):
     plans = []
     for chain in ("experts", "best"):
@@ -773,7 +789,7 @@ def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
     """6 models x 2 tasks x 10 s an item: 120 s an item of the limit."""
     found, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
     assert run.limit == 20 and found.items == dict.fromkeys(sorted(helpers.TASKS), 20)
-    assert run.worker.limit == run.worker.harness.limit == 20
+    assert run.worker.limit == 20
 
 
 def test_what_is_stored_counts_for_a_budget_at_its_own_limit_only(tiny, copy, timed):

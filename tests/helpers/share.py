@@ -30,7 +30,7 @@ def finished_study(folder: Path) -> Path:
         "evaluation": {"batch_size": 8, "max_gen_toks": 8},
         "workers": 1,
     }
-    StudyRun(parse(study, "study.yml"), folder / "out", "cpu", 8, quiet=True, say=lambda text: None)()
+    StudyRun(parse(study, "study.yml"), folder / "out", "cpu", 8, quiet=True, say=lambda text: None).run()
     return folder / "out"
 
 

@@ -48,7 +48,7 @@ def go(models, out, **changes):
     study = config.parse(content(models, **changes), "study.yml")
     said = []
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=said.append)
-    summary = run()
+    summary = run.run()
     return summary.as_json(), said
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mergekit_finance.evaluation.harness import Harness
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import atomic_write, write_json
 from mergekit_finance.lab import ROLES
 
@@ -32,12 +32,12 @@ def profile(
 ) -> Table:
     """Return, per task and role, the score and its share of the range above chance with a 95 % interval."""
     metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
-    harness = Harness([PREFIX + task for task in tasks], limit, batch_size=32, metadata=metadata)
+    evaluator = Evaluator([PREFIX + task for task in tasks], batch_size=32, metadata=metadata)
     table: Table = {task: {} for task in tasks}
     for role in roles:
         model = AutoModelForCausalLM.from_pretrained(folder / role)
         tokenizer = AutoTokenizer.from_pretrained(folder / role)
-        results = harness.evaluate(model, tokenizer, str(folder / role))
+        results, _ = evaluator.measure(evaluator.wrap(model, tokenizer), str(folder / role), limit)
         for name, samples in results["samples"].items():
             task = name.removeprefix(PREFIX)
             table[task][role] = cell(task, samples)

@@ -28,10 +28,10 @@ FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
 @pytest.fixture(scope="module")
 def tasks():
     """The host's task objects, on lab rows."""
-    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.evaluation.evaluator import Evaluator
 
     names = [f"finance_bench_{task}" for task in PROMPTS]
-    loaded = Harness(names, metadata={"source": "lab"}).loaded["tasks"]
+    loaded = Evaluator(names, metadata={"source": "lab"}).tasks
     return {name.removeprefix("finance_bench_"): task for name, task in loaded.items()}
 
 

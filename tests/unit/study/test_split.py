@@ -47,23 +47,22 @@ def test_the_split_is_seeded_and_does_not_depend_on_order():
 
 
 def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
-    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.study.tasks import dataset_of
 
-    loaded = Harness(
-        ["finance_bench_docmath_ss", "finance_bench_docmath_ss_cot"], metadata={"source": "lab"}
-    ).loaded
-    assert len({dataset_of(name, task) for name, task in loaded["tasks"].items()}) == 1
-    ids = [list(task.eval_docs["cluster_id"]) for task in loaded["tasks"].values()]
+    names = ["finance_bench_docmath_ss", "finance_bench_docmath_ss_cot"]
+    tasks = Evaluator(names, metadata={"source": "lab"}).tasks
+    assert len({dataset_of(name, task) for name, task in tasks.items()}) == 1
+    ids = [list(task.eval_docs["cluster_id"]) for task in tasks.values()]
     assert ids[0] == ids[1]
 
 
 def test_limits_are_nested():
     """The first n rows of a task are among its first m > n, and cluster ids do not depend on either."""
-    from mergekit_finance.evaluation.harness import Harness
+    from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.study.tasks import clusters_of_items
 
-    task = Harness(["finance_bench_fpb"], metadata={"source": "lab"}).loaded["tasks"]["finance_bench_fpb"]
+    task = Evaluator(["finance_bench_fpb"], metadata={"source": "lab"}).tasks["finance_bench_fpb"]
     few, more = clusters_of_items(task, 8), clusters_of_items(task, 20)
     assert len(more) == 20 and more[:8] == few
 

@@ -1,0 +1,187 @@
+"""The one evaluator: tasks and requests are built once, then any number of models is measured on them."""
+
+import copy
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.errors import DataError, did_you_mean, first_line
+from mergekit_finance.evaluation.truncation import truncated
+from mergekit_finance.hosts import lm_eval as host
+from mergekit_finance.hosts.lm_eval import Results, Sample
+from mergekit_finance.plugins import manager as plugins
+
+if TYPE_CHECKING:
+    import torch
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks.manager import TaskDict
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FEWSHOT_SEED = SAMPLING_SEED = 1234  # lm-eval's defaults
+
+
+def torch_dtype(name: str) -> "torch.dtype | None":
+    """Return the torch dtype of this name; None for `auto`."""
+    import torch  # Imported here: it takes 1.4 s, which --help should not pay. So are the hosts.
+
+    if name == "auto":
+        return None
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+@dataclass
+class Evaluator:
+    """Measures live models on a fixed set of tasks.
+
+    Attributes:
+        names: tasks, groups or tags, as lm-eval knows them.
+        batch_size: requests per forward pass, or lm-eval's `auto` and `auto:N`.
+        device: where models are measured.
+        dtype: the dtype that constituents are loaded and merges are cast to; `auto`: as stored.
+        metadata: what tasks get from the user: `source`, `data_dir`, `tokenizer`.
+        max_gen_toks: upper bound on the length of generated answers; None: each task's own.
+        quiet: without progress bars of a model's answers.
+        task_folders: where tasks are looked for before lm-eval's own.
+    """
+
+    names: Sequence[str]
+    batch_size: int | str = 8
+    device: str = "cpu"
+    dtype: str = "auto"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    max_gen_toks: int | None = None
+    quiet: bool = False
+    task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
+    _truncated: dict[tuple[str, int, int | None], dict[str, int]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @cached_property
+    def task_manager(self) -> "TaskManager":
+        """lm-eval's index of tasks; its own tasks are read only if one of them is asked for.
+
+        Raises:
+            DataError: there is no task of a given name.
+        """
+        ours = host.task_manager(self.task_folders, self.metadata, defaults=False)
+        if all(ours.match_tasks([name]) for name in self.names):
+            return ours
+        everything = host.task_manager(self.task_folders, self.metadata, defaults=True)
+        for name in self.names:
+            if not everything.match_tasks([name]):
+                raise DataError(f"unknown task {name!r}. {did_you_mean(name, ours.all_tasks)}")
+        return everything
+
+    @property
+    def tasks(self) -> "dict[str, ConfigurableTask]":
+        """The tasks by name, groups taken apart, with their rows read.
+
+        Raises:
+            DataError: a task is named twice, or its rows cannot be fetched.
+        """
+        tasks: dict[str, ConfigurableTask] = self._loaded["tasks"]
+        return tasks
+
+    @cached_property
+    def _loaded(self) -> "TaskDict":
+        """What lm-eval loads of `names`, ready to be evaluated."""
+        try:
+            with host.quiet():
+                loaded = self.task_manager.load(list(self.names))
+        except ValueError as error:
+            if "uplicate task" not in str(error):
+                raise
+            raise DataError(f"tasks: {first_line(error)}; name a task or its group, not both") from error
+        except OSError as error:  # of a task of lm-eval's own; ours raise a DataError themselves
+            raise DataError(
+                f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
+                f"({first_line(error)}). Go online once to fill the cache, or leave the task out."
+            ) from error
+        for task in loaded["tasks"].values():
+            host.prepare_task(task, FEWSHOT_SEED, self.max_gen_toks)
+            host.reuse_requests(task)
+        return loaded
+
+    def members(self, name: str) -> list[str]:
+        """Return the single tasks behind one of `names`: of a group, of a tag, or the task itself."""
+        loaded = self._loaded
+        if name in loaded["groups"]:
+            return sorted(task.task_name for task in loaded["groups"][name].get_all_tasks())
+        if name in loaded["tasks"]:
+            return [name]
+        return sorted(self.task_manager.task_index[name].tags)
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the single tasks, sorted."""
+        return sorted(self.tasks)
+
+    def check_scores(self) -> None:
+        """Raise DataError if a task does not report `score`, for which Gain and OG are defined."""
+        for name, task in self.tasks.items():
+            if "score" not in task.aggregation():
+                raise DataError(
+                    f"task {name!r} reports no `score`, so Gain is not defined for it. Use a finance_bench "
+                    "task, or give yours a `score` metric under the filter `none`."
+                )
+
+    def on(self, device: str, quiet: bool) -> "Evaluator":
+        """Return an evaluator for another device that shares the loaded tasks with this one."""
+        other = copy.copy(self)
+        other.device, other.quiet = device, quiet
+        return other
+
+    def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
+        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters are seen."""
+        import torch
+
+        with host.quiet():
+            torch.nn.Module.to(model, self.device)  # in place
+            return host.live_model(model, tokenizer, self.batch_size, self.quiet)
+
+    def measure(self, lm: "HFLM", name: str, limit: int | None = None) -> tuple[Results, float]:
+        """Evaluate a model on all tasks.
+
+        Args:
+            lm: what `wrap` returned.
+            name: what results name the model.
+            limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
+
+        Returns:
+            lm-eval's results with all samples, and the seconds that its evaluation took.
+        """
+        started = time.monotonic()
+        with host.quiet(), host.progress_bars():
+            _seed_sampling()
+            results = host.evaluate(lm, self.tasks, limit)
+        seconds = time.monotonic() - started
+        results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
+        results["truncated_prompts"] = self._count_truncated(results["samples"], lm, limit)
+        return results, seconds
+
+    def _count_truncated(
+        self, samples: Mapping[str, Sequence[Sample]], lm: "HFLM", limit: int | None
+    ) -> dict[str, int]:
+        """Prompts are the same for every model, so they are counted once per tokenizer and context."""
+        key = (str(lm.tokenizer.name_or_path), int(lm.max_length), limit)
+        if key not in self._truncated:
+            self._truncated[key] = truncated(samples, lm.tokenizer, lm.max_length)
+        return self._truncated[key]
+
+
+def _seed_sampling() -> None:
+    """Seed every generator as lm-eval's `simple_evaluate` does, for tasks that sample their answers."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(SAMPLING_SEED)
+    torch.manual_seed(SAMPLING_SEED)

@@ -1,0 +1,230 @@
+"""Keys of stored results: everything that can change an answer or a score, and nothing that cannot.
+
+A result is reused only if its key is equal. Models and rows enter a key by a hash of their bytes, hosts and
+plugins by their versions, and our own code by a hash of its syntax trees (`source_hash`): renaming or moving
+a file, a comment, a docstring, or a change to the report or the statistics keeps every stored result.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import yaml
+
+from mergekit_finance.data.loader import fingerprint as rows_fingerprint
+from mergekit_finance.evaluation.source_hash import SourceTree, combined
+from mergekit_finance.files import Json
+from mergekit_finance.models import checks as models
+from mergekit_finance.plugins.manager import manager
+
+if TYPE_CHECKING:
+    from mergekit_finance.evaluation.evaluator import Evaluator
+
+FORMAT = 2
+PACKAGE = Path(__file__).resolve().parents[1]
+SCORING = "mergekit_finance.scoring"
+
+# Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
+# what a task's YAML file names (the loader of its rows, the functions that score) belongs to that task.
+ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.load")
+SCORES = ("mergekit_finance.evaluation.item_scores",)
+MERGES = (
+    "mergekit_finance.evaluation.live_merges",  # in memory, one recipe or a sweep of one
+    "mergekit_finance.merge_methods.catalog",  # found by mergekit in its registry
+    "mergekit_finance.merge_methods.planning",  # called by mergekit's planner
+)
+
+# Packages whose version can change an answer or a score; our own code is hashed instead.
+HOSTS = ("mergekit", "lm-eval", "torch", "transformers", "tokenizers", "datasets")
+PACKAGES = ("mergekit-finance", *HOSTS)
+NOT_HASHED = "package_version"  # recorded in key.json, and left out of its hash
+
+Definition: TypeAlias = "str | int | float | bool | None | list[Definition] | dict[str, Definition]"
+
+
+@cache
+def source(package: Path = PACKAGE) -> SourceTree:
+    """Return the package's source, parsed once per process."""
+    return SourceTree(package)
+
+
+def code_key() -> dict[str, str]:
+    """Return the hashes of the code that makes answers and per-item scores, the same for every model."""
+    return {"answer_code": source().hash(ANSWERS), "score_code": source().hash(SCORES)}
+
+
+def merge_code() -> str:
+    """Return the hash of the code that merges. Only keys of merges hold it."""
+    return source().hash(MERGES)
+
+
+def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
+    """Return the part of a key that all models share which are measured by one evaluator.
+
+    Args:
+        evaluator: its tasks are loaded if they are not yet.
+        threads: CPU threads of torch; they change the order of sums, on the CPU only.
+    """
+    tokenizer = evaluator.metadata.get("tokenizer")
+    key: dict[str, Json] = {
+        "format": FORMAT,
+        "tasks": {name: _task_key(evaluator, name) for name in evaluator.task_names},
+        **code_key(),
+        "device": evaluator.device.split(":")[0],
+        "dtype": evaluator.dtype,
+        "batch_size": evaluator.batch_size,  # batching changes the last bits of a score
+        "max_gen_toks": evaluator.max_gen_toks,
+        "tokenizer": models.tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
+        "versions": {name: version(name) for name in HOSTS},
+        NOT_HASHED: version("mergekit-finance"),
+        "plugins": [p.distribution for p in manager().loaded if p.name != "builtin"],
+    }
+    return key if key["device"] == "cuda" else {**key, "threads": threads}
+
+
+def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
+    """A task: what its YAML file says, and the bytes of its rows."""
+    task = evaluator.tasks[name]
+    kwargs = task.config.dataset_kwargs or {}
+    entry = evaluator.task_manager.task_index.get(name)
+    path = entry.yaml_path if entry else None
+    if "fb_dataset" in kwargs:
+        where = {key: evaluator.metadata.get(key) for key in ("source", "data_dir")}
+        data = rows_fingerprint(kwargs["fb_dataset"], kwargs.get("fb_subset", "default"), **where)
+    else:
+        data = str(getattr(task.eval_docs, "_fingerprint", ""))
+    # A group may override what the file says; functions are in the file's hash, user's metadata in the data.
+    left_out = ("metadata", "dataset_kwargs", "tag", "group")
+    settings = {k: v for k, v in task.config.to_dict().items() if k not in left_out and not callable(v)}
+    parts = [definition_hash(path) if path else "", json.dumps(settings, sort_keys=True, default=_type_name)]
+    return {"version": str(task.VERSION), "definition": combined(parts), "data": data}
+
+
+def _type_name(value: object) -> str:
+    return type(value).__name__
+
+
+def merge_key(recipe: Mapping[str, Json], fingerprints: Mapping[str, str]) -> dict[str, Json]:
+    """Return the part of a key that is a merge's own: the recipe with models' bytes in place of their names.
+
+    Args:
+        recipe: the plain recipe.
+        fingerprints: model reference -> hash of its bytes.
+    """
+    return {"model": "merge", "merge": _by_bytes(recipe, fingerprints)}
+
+
+MODEL_KEYS = (
+    "model",
+    "path",
+    "base_model",
+    "source",
+    "tokenizer_source",
+)  # whose values may be model references
+
+
+def _by_bytes(value: Json, fingerprints: Mapping[str, str]) -> Json:
+    if isinstance(value, Mapping):
+        return {
+            key: fingerprints.get(part, part)
+            if key in MODEL_KEYS and isinstance(part, str)
+            else _by_bytes(part, fingerprints)
+            for key, part in value.items()
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_by_bytes(part, fingerprints) for part in value]
+    return value
+
+
+def digest(key: Mapping[str, Json]) -> str:
+    """Return the 12 hexadecimal digits of a key that a folder's name ends with."""
+    hashed = {name: value for name, value in key.items() if name != NOT_HASHED}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def recorded_versions(key: Mapping[str, Json]) -> dict[str, str]:
+    """Return the versions that a stored result was made with, by package; {} if the key has none."""
+    versions = key.get("versions")
+    if not isinstance(versions, Mapping) or not versions:
+        return {}
+    ours = {"mergekit-finance": str(key[NOT_HASHED])} if NOT_HASHED in key else {}
+    return ours | {name: str(number) for name, number in versions.items()}
+
+
+def definition_hash(path: Path, package: Path = PACKAGE) -> str:
+    """Hash what a task's YAML file says, with its includes and the functions that it names.
+
+    Args:
+        path: the YAML file. Comments, the order of keys and the names of included files do not count.
+        package: the folder of `mergekit_finance`, whose functions are hashed with all that they call.
+    """
+    content = _read_definition(path.resolve(), source(package))
+    return combined([json.dumps(content, sort_keys=True, default=str)])
+
+
+def functions_named(path: Path) -> set[str]:
+    """Return the dotted names of the functions that a task's YAML file and its includes name."""
+    names: set[str] = set()
+
+    def collect(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+        names.add(str(loader.construct_scalar(node)))
+        return ""
+
+    for file in _with_includes(path.resolve()):
+        yaml.load(file.read_bytes(), _loader(collect))
+    return names
+
+
+def _read_definition(path: Path, tree: SourceTree) -> dict[str, Definition]:
+    """Read a YAML file as lm-eval does: includes first, the file's own keys on top."""
+
+    def function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Definition:
+        return _function_hash(str(loader.construct_scalar(node)), path.parent, tree)
+
+    content: dict[str, Definition] = yaml.load(path.read_bytes(), _loader(function)) or {}
+    includes = content.pop("include", None) or []
+    merged: dict[str, Definition] = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        merged.update(_read_definition(path.parent / str(name), tree))
+    return merged | content
+
+
+def _with_includes(path: Path) -> list[Path]:
+    """The file and all files that it includes."""
+    content = yaml.load(path.read_bytes(), _loader(lambda loader, node: "")) or {}
+    includes = content.get("include") or []
+    names = includes if isinstance(includes, list) else [includes]
+    return [path, *(file for name in names for file in _with_includes(path.parent / str(name)))]
+
+
+def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition]:
+    """A function in a task's YAML, by the code behind it: a file beside the YAML, or a module of ours.
+    Functions of other packages keep their name; the package's version is in the key."""
+    module, _, function = name.rpartition(".")
+    beside = folder / f"{module.replace('.', '/')}.py"
+    if beside.is_file():
+        return [tree.file_hash(beside), function]
+    if tree.path(module):
+        return [tree.hash([module]), function]
+    if module.split(".")[0] == tree.root.name:  # an old name of a module of ours: what it stands for scores
+        return [tree.hash(_modules_below(tree, SCORING)), function]
+    return [name]
+
+
+def _modules_below(tree: SourceTree, package: str) -> list[str]:
+    folder = tree.root.joinpath(*package.split(".")[1:])
+    return [f"{package}.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+
+
+def _loader(function: "Callable[[yaml.SafeLoader, yaml.ScalarNode], Definition]") -> type[yaml.SafeLoader]:
+    """A YAML loader that hands `!function` tags to a constructor of ours."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", function)
+    return Loader

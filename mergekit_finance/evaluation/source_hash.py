@@ -1,0 +1,239 @@
+"""Hash our source code by meaning: syntax trees without comments, docstrings, positions or file names.
+
+`SourceTree.hash` covers the closure of some modules: the modules themselves and every module of the package
+that they import, at the top or inside a function, or name in a string such as `"package.module:function"`.
+Imports under `TYPE_CHECKING` do not run and do not count. What a module is called, where it is and in which
+order it imports its neighbors changes nothing.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IGNORED_FIELDS = ("ctx", "kind", "type_comment", "type_ignores")
+
+
+@dataclass
+class _Module:
+    """One parsed file.
+
+    Attributes:
+        own: hash of its code, with imports taken out and names of imported modules replaced by numbers.
+        modules: the first-party modules behind each number (several if functions reuse a local name).
+        symbols: (module, symbol, local name) of every other first-party import.
+    """
+
+    own: str
+    modules: list[set[str]]
+    symbols: set[tuple[str, str, str]]
+
+    @property
+    def imports(self) -> set[str]:
+        return {module for module, _, _ in self.symbols}.union(*self.modules)
+
+
+@dataclass
+class SourceTree:
+    """The Python files of one package, parsed when they are needed and each only once.
+
+    Attributes:
+        root: the package's folder; its name is the package's name.
+    """
+
+    root: Path
+    _parsed: dict[Path, _Module] = field(default_factory=dict, repr=False)
+
+    def path(self, module: str) -> Path | None:
+        """Return the file of a dotted module name, or None if the package has no such module."""
+        first, *parts = module.split(".")
+        if first != self.root.name:
+            return None
+        place = self.root.joinpath(*parts)
+        for path in (place.with_name(f"{place.name}.py") if parts else None, place / "__init__.py"):
+            if path is not None and path.is_file():
+                return path
+        return None
+
+    def closure(self, modules: Iterable[str]) -> set[str]:
+        """Return the given modules and all first-party modules that they reach.
+
+        Raises:
+            LookupError: the package has no module of a given name.
+        """
+        reached: set[str] = set()
+        waiting = list(modules)
+        while waiting:
+            name = waiting.pop()
+            if name not in reached:
+                reached.add(name)
+                waiting += self._module(name).imports
+        return reached
+
+    def hash(self, modules: Iterable[str]) -> str:
+        """Return 16 hexadecimal digits that depend on the code of the closure of `modules`."""
+        return combined(self._linked(self._module(name)) for name in self.closure(modules))
+
+    def file_hash(self, path: Path) -> str:
+        """Return the hash of a file outside the package and of the package's modules that it imports."""
+        module = self._parse(path)
+        return combined([self._linked(module), self.hash(module.imports)])
+
+    def _module(self, name: str) -> _Module:
+        path = self.path(name)
+        if path is None:
+            raise LookupError(f"{self.root} has no module {name}")
+        return self._parse(path)
+
+    def _parse(self, path: Path) -> _Module:
+        if path not in self._parsed:
+            self._parsed[path] = _Reader(self, path).read()
+        return self._parsed[path]
+
+    def _linked(self, module: _Module) -> str:
+        """Hash a module together with the code, not the names, of the modules that it imports."""
+
+        def own(name: str) -> str:
+            return self._module(name).own
+
+        modules = [" ".join(sorted(map(own, names))) for names in module.modules]
+        symbols = sorted(f"{own(name)} {symbol} {local}" for name, symbol, local in module.symbols)
+        return _sha256("\n".join([module.own, *modules, *symbols]))
+
+
+def combined(hashes: Iterable[str]) -> str:
+    """Return one hash of several, independent of their order: 16 hexadecimal digits."""
+    return _sha256("\n".join(sorted(hashes)))[:16]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Reader:
+    """Turns one file into a `_Module`."""
+
+    def __init__(self, tree: SourceTree, path: Path) -> None:
+        self.tree, self.path = tree, path
+        self.package = tree.root.name
+        self.by_name = re.compile(rf"({re.escape(self.package)}(?:\.\w+)+)((?::[\w.]+)?)")
+        self.aliases: dict[str, set[str]] = {}  # local name -> first-party modules
+        self.symbols: set[tuple[str, str, str]] = set()
+        self.external: set[str] = set()  # imports of other packages
+        self.numbers: dict[str, int] = {}  # local name of a module -> order of its first use
+
+    def read(self) -> _Module:
+        tree = ast.parse(self.path.read_bytes())
+        for node in _statements_that_run(tree):
+            if isinstance(node, ast.Import):
+                self._import(node)
+            elif isinstance(node, ast.ImportFrom):
+                self._import_from(node)
+        code: list[str] = []
+        self._write(tree, code)
+        own = _sha256("\n".join(["".join(code), *sorted(self.external)]))
+        unused = set[str]().union(*(m for name, m in self.aliases.items() if name not in self.numbers))
+        symbols = self.symbols | {(module, "", "") for module in unused}
+        return _Module(own, [self.aliases[name] for name in self.numbers], symbols)
+
+    def _import(self, node: ast.Import) -> None:
+        for name in node.names:
+            if name.asname and self.tree.path(name.name):
+                self.aliases.setdefault(name.asname, set()).add(name.name)
+            elif self.tree.path(name.name):
+                self.symbols.add((name.name, "", ""))
+            else:
+                self.external.add(f"import {name.name} as {name.asname or ''}")
+
+    def _import_from(self, node: ast.ImportFrom) -> None:
+        module = node.module or ""
+        if node.level and self.path.is_relative_to(self.tree.root):
+            parents = self.path.relative_to(self.tree.root.parent).parts[: -node.level]
+            module = ".".join([*parents, *([module] if module else [])])
+        for name in node.names:
+            local = name.asname or name.name
+            if self.tree.path(f"{module}.{name.name}"):
+                self.aliases.setdefault(local, set()).add(f"{module}.{name.name}")
+            elif self.tree.path(module):
+                self.symbols.add((module, name.name, local))
+            else:
+                self.external.add(f"from {module} import {name.name} as {local}")
+
+    def _write(self, node: ast.AST, code: list[str]) -> None:
+        """Append the tree as text, without what cannot change what the code does. Empty fields are left out,
+        so that versions of Python that add fields give the same text."""
+        if isinstance(node, ast.Name) and node.id in self.aliases:
+            code.append(f"<module {self.numbers.setdefault(node.id, len(self.numbers))}>")
+            return
+        if isinstance(node, ast.Constant):
+            code.append(self._constant(node.value))
+            return
+        code.append(type(node).__name__)
+        code.append("(")
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None or name in IGNORED_FIELDS:
+                continue
+            if isinstance(value, list):
+                parts = list(_effective(value))
+                if not parts:
+                    continue
+                code.append(f"{name}=[")
+                for part in parts:
+                    self._write_value(part, code)
+                code.append("]")
+            else:
+                code.append(f"{name}=")
+                self._write_value(value, code)
+        code.append(")")
+
+    def _write_value(self, value: "ast.AST | str | int | None", code: list[str]) -> None:
+        if isinstance(value, ast.AST):
+            self._write(value, code)
+        else:
+            code.append(repr(value))
+        code.append(",")
+
+    def _constant(self, value: object) -> str:
+        """A constant as text; of a string that names one of our modules, only what follows that name."""
+        found = self.by_name.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return f"{type(value).__name__} {value!r}"
+        module, attribute = found.groups()
+        while self.tree.path(module) is None:
+            module, _, last = module.rpartition(".")
+            attribute = f".{last}{attribute}"
+        if module == self.package:
+            return f"str {value!r}"
+        self.symbols.add((module, attribute, ""))
+        return f"str <module>{attribute!r}"
+
+
+def _statements_that_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, leaving out `if TYPE_CHECKING:`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and _is_type_checking(node):
+            waiting += node.orelse
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
+def _is_type_checking(node: ast.If) -> bool:
+    test = node.test
+    return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"
+
+
+def _effective(parts: "list[ast.AST | str | None]") -> "Iterator[ast.AST | str | None]":
+    """Yield parts of a list, without docstrings, `if TYPE_CHECKING:` and imports (hashed apart)."""
+    for part in parts:
+        if isinstance(part, ast.If) and _is_type_checking(part):
+            yield from _effective([*part.orelse])
+        elif isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
+            continue
+        elif not isinstance(part, ast.Import | ast.ImportFrom):
+            yield part

@@ -1,0 +1,237 @@
+"""lm-eval behind functions of ours. Written for lm-eval 0.4.13; what touches its internals says so.
+
+lm-eval is imported inside the functions: with torch it takes seconds, which `--help` should not pay.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+from mergekit_finance.files import Json
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Sample: TypeAlias = Mapping[str, Json]  # one item: doc, arguments, resps and a value per metric
+RequestOptions: TypeAlias = "int | bool | str | Callable[..., str] | Sequence[int] | None"
+
+
+class Results(TypedDict, total=False):
+    """What lm-eval returns of one evaluation; it writes more keys into results.json."""
+
+    results: dict[str, dict[str, float | str]]  # task -> "metric,filter" -> value
+    configs: dict[str, dict[str, Json]]
+    samples: dict[str, list[Sample]]
+    config: dict[str, Json]
+    truncated_prompts: dict[str, int]  # ours
+
+
+# ---- tasks
+
+
+def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults: bool) -> "TaskManager":
+    """Return lm-eval's index of the tasks in `folders`; with `defaults` also its own 14,000 (7 seconds)."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(
+        include_path=[str(folder) for folder in folders],
+        include_defaults=defaults,
+        metadata=dict(metadata),
+    )
+
+
+def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int | None) -> None:
+    """Apply the settings that lm-eval's `simple_evaluate` applies before it evaluates.
+
+    Args:
+        task: a loaded task, changed in place.
+        fewshot_seed: seed of the draws of few-shot examples.
+        max_gen_toks: upper bound on the length of generated answers; None leaves the task's own.
+    """
+    if task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=fewshot_seed)
+    if max_gen_toks and task.get_config("output_type") == "generate_until":
+        kwargs = task.get_config("generation_kwargs") or {}
+        limit = min(kwargs.get("max_gen_toks", max_gen_toks), max_gen_toks)
+        task.set_config(key="generation_kwargs", value={"max_gen_toks": limit}, update=True)
+
+
+def reuse_requests(task: "ConfigurableTask") -> None:
+    """Let a task build its requests once per limit; later evaluations get the same, without answers.
+
+    Replaces the method `build_all_requests` of this one object.
+    """
+    build = task.build_all_requests
+    built_for: dict[str, RequestOptions] | None = None
+
+    def build_once(**options: RequestOptions) -> None:
+        nonlocal built_for
+        if built_for != options:
+            build(**options)
+            built_for = options
+        for instance in task.instances:
+            instance.resps, instance.filtered_resps = [], {}
+
+    task.build_all_requests = build_once
+
+
+# ---- models and evaluation
+
+
+def live_model(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    batch_size: int | str,
+    quiet: bool = False,
+) -> "HFLM":
+    """Wrap a model in memory; later changes of its parameters are seen. `quiet`: without progress bars."""
+    from lm_eval.models.huggingface import HFLM
+
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    if quiet:
+        for name in ("loglikelihood", "generate_until"):
+            setattr(lm, name, partial(getattr(lm, name), disable_tqdm=True))
+    return lm
+
+
+def evaluate(lm: "HFLM", tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
+    """Run loaded tasks on a model and return results with every sample; no standard errors are computed."""
+    from lm_eval.evaluator import evaluate
+
+    results: Results = evaluate(
+        lm=lm, task_dict={"tasks": dict(tasks), "groups": {}}, limit=limit, bootstrap_iters=0
+    )
+    return results
+
+
+# ---- what it prints
+
+
+@contextmanager
+def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
+    """Show the bars of a model's answers at a line of the terminal, and remove them when they are done.
+
+    Args:
+        requests: whether to show the bars of building requests too, for which lm-eval has no switch.
+        position: the line, counted from that of the caller's own bar.
+
+    Replaces the name `tqdm` in three modules; a version without it keeps its own bars.
+    """
+    from lm_eval.api import model, task
+    from lm_eval.models import huggingface
+
+    answers = {"position": position, "leave": False}
+    settings: dict[ModuleType, dict[str, int | bool]] = {
+        task: {"disable": not requests},
+        model: dict(answers),
+        huggingface: dict(answers),
+    }
+    originals = {module: module.tqdm for module in settings if hasattr(module, "tqdm")}
+    for module, original in originals.items():
+        vars(module)["tqdm"] = partial(original, **settings[module])
+    try:
+        yield
+    finally:
+        for module, original in originals.items():
+            vars(module)["tqdm"] = original
+
+
+# Logged for every task and every live model; nothing in it can be acted on.
+EXPECTED_WARNINGS = (
+    "Custom kwargs can be passed to",
+    "`pretrained` model kwarg is not of type",
+    "Passed an already-initialized model",
+)
+
+
+class _WithoutExpected(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in EXPECTED_WARNINGS)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within: no information messages of lm-eval and transformers, and none of the warnings that every task
+    and live model would repeat. Levels and filters are restored afterwards."""
+    expected = _WithoutExpected()
+    filtered = [logging.getLogger(name) for name in ("lm_eval.api.task", "lm_eval.models.huggingface")]
+    levels = {
+        logging.getLogger("lm_eval"): logging.WARNING,
+        logging.getLogger("transformers"): logging.ERROR,  # mergekit uses the deprecated `torch_dtype`
+    }
+    before = {logger: logger.level for logger in levels}
+    for logger in filtered:
+        logger.addFilter(expected)
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger in filtered:
+            logger.removeFilter(expected)
+        for logger, level in before.items():
+            logger.setLevel(level)
+
+
+# ---- files
+
+
+FULL_DISK = 1 << 20  # bytes: with fewer free bytes a file that is missing was not written for lack of room
+
+
+def write_results(
+    folder: Path, results: Results, samples: Mapping[str, Sequence[Sample]], model_args: Mapping[str, str]
+) -> None:
+    """Write results.json and samples_<task>.jsonl with lm-eval's own writer, under names without a date.
+
+    Raises:
+        OSError: the disk is full (lm-eval only logs it).
+        RuntimeError: lm-eval did not write everything for another reason.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
+    tracker.general_config_tracker.log_experiment_args(
+        model_source="hf",
+        model_args=dict(model_args),
+        system_instruction=None,
+        chat_template=None,
+        fewshot_as_multiturn=False,
+    )
+    tracker.save_results_aggregated(results=dict(results), samples=dict(samples))
+    for task, rows in samples.items():
+        tracker.save_results_samples(task_name=task, samples=rows)
+    for path in (folder / "lm_eval").rglob("*.json*"):
+        path.replace(folder / f"{path.name.rsplit('_', 1)[0]}{path.suffix}")
+    shutil.rmtree(folder / "lm_eval", ignore_errors=True)
+    _check_written(folder, {task: len(rows) for task, rows in samples.items()})
+
+
+def _check_written(folder: Path, counts: Mapping[str, int]) -> None:
+    """Raise if results are not valid JSON or samples do not have the given numbers of lines."""
+    try:
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        whole = all(_lines(folder / f"samples_{task}.jsonl") == count for task, count in counts.items())
+    except (OSError, ValueError):
+        whole = False
+    if not whole and shutil.disk_usage(folder).free < FULL_DISK:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not whole:
+        raise RuntimeError("lm-eval's tracker did not write all results")
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
