@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 PACKAGE = Path(__file__).resolve().parents[1]
-SCORING = "mergekit_finance.scoring"
 
 # Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
 # what a task's YAML file names (the loader of its rows, the functions that score) belongs to that task.
@@ -208,16 +207,12 @@ def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition
     beside = folder / f"{module.replace('.', '/')}.py"
     if beside.is_file():
         return [tree.file_hash(beside), function]
-    if tree.path(module):
-        return [tree.hash([module]), function]
-    if module.split(".")[0] == tree.root.name:  # an old name of a module of ours: what it stands for scores
-        return [tree.hash(_modules_below(tree, SCORING)), function]
-    return [name]
-
-
-def _modules_below(tree: SourceTree, package: str) -> list[str]:
-    folder = tree.root.joinpath(*package.split(".")[1:])
-    return [f"{package}.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+    if module.split(".")[0] != tree.root.name:
+        return [name]
+    while tree.path(module) is None:  # an old name: the package that keeps it imports what it stands for
+        module, _, last = module.rpartition(".")
+        function = f"{last}.{function}"
+    return [tree.hash([module]), function]
 
 
 def _loader(function: "Callable[[yaml.SafeLoader, yaml.ScalarNode], Definition]") -> type[yaml.SafeLoader]:

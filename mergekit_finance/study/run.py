@@ -379,4 +379,3 @@ def _is_as_written(place: Path) -> bool:
         return written == models.folder_fingerprint(place, quiet=True)
     except OSError:
         return False
-

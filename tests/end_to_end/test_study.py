@@ -19,7 +19,7 @@ from mergekit_finance.evaluation import keys as result_keys
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import config
 from mergekit_finance.study import cost as planning
-from mergekit_finance.study import results as loading
+from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
 
 MODELS = ["base", "finance", "math"]
@@ -285,7 +285,7 @@ def test_another_study_at_the_same_time_in_the_same_folder(tiny, copy, monkeypat
     def meanwhile(run):
         monkeypatch.setattr(StudyRun, "evaluate_stages", stages)
         helpers.go(tiny, copy, **other)
-        assert loading.load(copy).study.name == "other" and set(loading.load(copy).tasks) == {
+        assert load_results(copy).study.name == "other" and set(load_results(copy).tasks) == {
             other["tasks"][0]
         }
         return stages(run)
@@ -293,7 +293,7 @@ def test_another_study_at_the_same_time_in_the_same_folder(tiny, copy, monkeypat
     monkeypatch.setattr(StudyRun, "evaluate_stages", meanwhile)
     found, _ = helpers.go(tiny, copy)
     assert found == alone == helpers.summary_of(copy)
-    assert loading.load(copy).study.name == "tiny" and loading.load(copy).limit == 4
+    assert load_results(copy).study.name == "tiny" and load_results(copy).limit == 4
 
 
 def test_an_edited_study_that_is_interrupted_leaves_the_last_answer_whole(tiny, copy, monkeypatch):
@@ -305,7 +305,7 @@ def test_an_edited_study_that_is_interrupted_leaves_the_last_answer_whole(tiny, 
     monkeypatch.setattr(StudyRun, "evaluate_stages", interrupted)
     with pytest.raises(KeyboardInterrupt):
         helpers.go(tiny, copy, tasks=["finance_bench_fpb"])
-    assert helpers.normal(copy) == before and set(loading.load(copy).tasks) == set(helpers.TASKS)
+    assert helpers.normal(copy) == before and set(load_results(copy).tasks) == set(helpers.TASKS)
 
 
 def test_two_names_for_the_same_bytes_are_refused(own, tmp_path):
@@ -502,14 +502,14 @@ def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
     found = helpers.summary_of(chained)
     selected = {c: row["selected"] for c, row in found["combinations"].items()}
     pair = found["points"][selected["finance+math"]]
-    assert pair["parents"] == [selected["finance"], selected["math"]]
+    assert pair["constituents"] == [selected["finance"], selected["math"]]
     triple = found["points"][selected["finance+math+japanese"]]
-    assert triple["parents"] == [
+    assert triple["constituents"] == [
         selected["finance+math"],
         selected["finance+japanese"],
         selected["math+japanese"],
     ]
-    raw = found["selected"][selected["finance+math+japanese"]]["against_base_and_experts"]
+    raw = found["selected"][selected["finance+math+japanese"]]["base_and_experts"]
     assert raw == ["base", "finance", "math", "japanese"]
     assert len(list((chained / "selected").glob("*/config.json"))) == 6
     assert not helpers.leftovers(chained)
@@ -565,7 +565,7 @@ def refused(models, out, kind, message, device="cpu", **changes):
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
         (DataError, "uplicate task .*finance_bench_fpb.*name a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
-        (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.; raise `limit`", {"limit": 1}),
+        (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
@@ -654,8 +654,8 @@ def test_an_output_that_is_a_file_is_refused(tiny, tmp_path):
 
 
 def test_there_is_no_summary_where_no_study_is(tmp_path):
-    with pytest.raises(DataError, match="no finished study here; run `mergekit-finance study"):
-        loading.load(tmp_path)
+    with pytest.raises(DataError, match="no finished study here. Run `mergekit-finance study"):
+        load_results(tmp_path)
 
 
 # ---- the command
