@@ -261,7 +261,7 @@ def tatqa_is_computed(doc: TatqaDocument) -> bool:
     return doc["answer_type"] in ("arithmetic", "count")
 
 
-def tatqa_match(said: str, number: Number | None, doc: TatqaDocument) -> bool:
+def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
     """Return TAT-QA's `score`: the gold span, the gold list in any order, or the gold number with its scale.
 
     It follows the exact match of the dataset's authors (Zhu et al., ACL 2021): a list is a set, a number is
@@ -269,20 +269,20 @@ def tatqa_match(said: str, number: Number | None, doc: TatqaDocument) -> bool:
     articles, case, dollar signs and closing punctuation do not count.
 
     Args:
-        said: the answer as text, the items of a list separated by ";".
+        text: the answer as text, the items of a list separated by ";".
         number: the one number that the answer commits to, or None.
         doc: the question with its gold answer.
     """
-    golds = [str(text) for text in doc["answer"]]
+    golds = [str(gold) for gold in doc["answer"]]
     if tatqa_is_computed(doc):
         return _tatqa_number_match(number, golds[0], doc["scale"])
     if len(golds) == 1:
         is_number = _PLAIN_NUMBER.fullmatch(golds[0])
         if is_number and _tatqa_number_match(number, golds[0], doc["scale"]):
             return True
-        return tatqa_normal(said) == tatqa_normal(golds[0])
+        return tatqa_normal(text) == tatqa_normal(golds[0])
     gold_items = sorted(map(_tatqa_item, golds))
-    splits = ([part for part in separator.split(said) if part.strip()] for separator in _LIST_SEPARATORS)
+    splits = ([part for part in separator.split(text) if part.strip()] for separator in _LIST_SEPARATORS)
     return any(sorted(map(_tatqa_item, items)) == gold_items for items in splits)
 
 
@@ -302,17 +302,17 @@ def _tatqa_item(text: str) -> str:
     return f"{number.written:.12g}{'%' * number.percent}" if number else tatqa_normal(text)
 
 
-def _tatqa_number_match(said: Number | None, gold: str, scale: str) -> bool:
+def _tatqa_number_match(pred: Number | None, gold: str, scale: str) -> bool:
     """Return whether two numbers are equal as written, or once both are scaled (percentages as fractions).
 
     A scale or a percent sign that contradicts the gold scale is wrong: for 5 million, neither "5 thousand"
     nor "5%".
     """
     expected = parse_number(gold)
-    if said is None or expected is None or (said.percent and scale != "percent" and not expected.percent):
+    if pred is None or expected is None or (pred.percent and scale != "percent" and not expected.percent):
         return False
-    if round(said.written, 2) == round(expected.written, 2):
-        return said.multiplier == 1.0 or (scale != "percent" and said.multiplier == TATQA_SCALES[scale])
+    if round(pred.written, 2) == round(expected.written, 2):
+        return pred.multiplier == 1.0 or (scale != "percent" and pred.multiplier == TATQA_SCALES[scale])
     target = expected.written * TATQA_SCALES[scale]
-    value = said.value / 100 if said.percent else said.value
+    value = pred.value / 100 if pred.percent else pred.value
     return abs(value - target) <= max(abs(target) * 1e-9, 0.005 * TATQA_SCALES[scale])

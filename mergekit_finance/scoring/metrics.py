@@ -132,8 +132,8 @@ def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:
     """
     text, answer = _text(results), str(doc["answer"]).strip()
     if answer.lower() in ("yes", "no"):
-        said = direct_yes_no(text)
-        right, missing = said == answer.lower(), said is None
+        yes_or_no = direct_yes_no(text)
+        right, missing = yes_or_no == answer.lower(), yes_or_no is None
     else:
         number = direct_number(text, _question(doc))
         right, missing = _convfinqa_right(doc, answer, number), number is None
@@ -213,13 +213,13 @@ def tatqa_cot(doc: TatqaDocument, results: Generations) -> Metrics:
     """Score tatqa_cot: the last marked statement, by `matching.tatqa_match`."""
     text = _text(results)
     statement = next(reversed(marked_statements(text)), None)
-    said = "" if statement is None or statement.denied else "; ".join(statement.items)
-    return _tatqa_metrics(doc, said, final_number(text, _question(doc)))
+    answer = "" if statement is None or statement.denied else "; ".join(statement.items)
+    return _tatqa_metrics(doc, answer, final_number(text, _question(doc)))
 
 
-def _tatqa_metrics(doc: TatqaDocument, said: str, number: Number | None) -> Metrics:
-    missing = number is None if tatqa_is_computed(doc) else not said
-    return _generation_metrics(bool(said) and tatqa_match(said, number, doc), missing)
+def _tatqa_metrics(doc: TatqaDocument, answer: str, number: Number | None) -> Metrics:
+    missing = number is None if tatqa_is_computed(doc) else not answer
+    return _generation_metrics(bool(answer) and tatqa_match(answer, number, doc), missing)
 
 
 def _generation_metrics(right: bool, missing: bool) -> Metrics:
@@ -237,5 +237,6 @@ def _question(doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> str:
 
     It decides the sign of a fall or a loss (`stated_number.signed`).
     """
-    before, _, asked = str(doc.get("input") or "")[-_QUESTION_LENGTH:].rpartition("?")[0].rpartition("?")
-    return str(doc.get("question") or "") or asked or before
+    prompt_end = str(doc.get("input") or "")[-_QUESTION_LENGTH:]
+    before, _, last_question = prompt_end.rpartition("?")[0].rpartition("?")
+    return str(doc.get("question") or "") or last_question or before

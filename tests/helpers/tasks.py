@@ -36,9 +36,9 @@ class _NamesOnly(yaml.SafeLoader): ...
 _NamesOnly.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
-def tatqa_matches(said, doc):
+def tatqa_matches(output, doc):
     """Whether a line without reasoning is the gold answer of a TAT-QA question."""
-    return tatqa_match(said, direct_number(said, str(doc.get("question", ""))), doc)
+    return tatqa_match(output, direct_number(output, str(doc.get("question", ""))), doc)
 
 
 class SilentModel(LM):

@@ -158,11 +158,11 @@ def test_every_metric_of_a_folders_tasks_is_explained(folder, tasks, readme):
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_published_scores_have_a_command_and_are_marked_as_not_reproduced(folder, members):
     text = (folder / "README.md").read_text(encoding="utf-8")
-    own = {path.stem for path in folder.glob("*.yaml")}
+    folder_tasks = {path.stem for path in folder.glob("*.yaml")}
     scores = section(text, "Published scores")
     commands = re.findall(r"^lm_eval --model hf .*--tasks (\S+)", scores, re.MULTILINE)
     names = [name for command in commands for name in command.split(",")]
-    assert own & {task for name in names for task in members.get(name, [name])}
+    assert folder_tasks & {task for name in names for task in members.get(name, [name])}
     assert re.search(r"^\* \[ \] .*published score.*reproduced", section(text, "Checklist"), re.MULTILINE)
 
 

@@ -11,7 +11,7 @@ from mergekit_finance.files import bundled
 
 
 def test_no_task_asks_datasets_to_run_a_loading_script():
-    """datasets 4 refuses `<name>.py`: no YAML names a dataset to look up, no source is a script."""
+    """datasets 4 refuses loading scripts: no YAML names a dataset to look up, and no source is a script."""
     for path in bundled("lm_eval_tasks").rglob("*yaml"):
         fields = task_yaml(path)
         assert not fields.keys() & {"dataset_path", "dataset_name", "fewshot_split", "training_split"}, path
@@ -22,7 +22,7 @@ def test_no_task_asks_datasets_to_run_a_loading_script():
 
 
 def test_sources_name_their_files_one_by_one():
-    """A repository asked as a whole guesses: two of TAT-QA's files match "test" and differ in schema."""
+    """Loading a whole repository would guess: two of TAT-QA's files match "test" and differ in schema."""
     for dataset in registry.datasets().values():
         for source in dataset.sources.values():
             assert source.files and not any(set(file.path) & set("*?[") for file in source.files)
@@ -31,7 +31,7 @@ def test_sources_name_their_files_one_by_one():
 
 
 def test_only_docmath_is_behind_a_gate():
-    """TheFinAI's copies (en-fpb, jp-chabsa, ...) are gated, and others moved; neither is a source of ours."""
+    """No source is one of TheFinAI's copies (en-fpb, jp-chabsa, ...), which are gated, or one that moved."""
     sources = [(d.name, s) for d in registry.datasets().values() for s in d.sources.values()]
     assert {name for name, source in sources if source.gate} == {"docmath"}
     assert not [s.repo for _, s in sources if s.repo.split("/")[0] in ("TheFinAI", "ChanceFocus", "takala")]
@@ -39,21 +39,21 @@ def test_only_docmath_is_behind_a_gate():
 
 @pytest.mark.parametrize("task", ["fpb", "headline", "fin_ner", "convfinqa"])
 def test_num_fewshot_cannot_double_the_demonstrations(manager, task):
-    """Shots are inside the prompt already; lm-eval leaves a num_fewshot of 0 alone."""
+    """Prompts contain their demonstrations; lm-eval does not override a num_fewshot of 0."""
     plain, _ = run_silent(manager, task, limit=2)
     asked, results = run_silent(manager, task, limit=2, num_fewshot=5)
     assert plain == asked and len(plain) >= 2 and results[f"finance_bench_{task}"]["score,none"] >= 0
 
 
 def test_a_prompt_with_its_own_demonstrations_is_taken_as_it_is(prompt):
-    own = "Sales fell.\nQuestion: up or down?\nAnswer: down\n\nSales rose.\nQuestion: up or down?\nAnswer:"
-    (row,) = rows("adaptllm_choice", {"id": 1, "input": own, "options": ["down", "up"], "gold_index": 1})
-    assert row["shots"] == [] and prompt("fpb", row) == own
-    assert prompt("fiqa_sa", row) == own and prompt("headline", row) == own
+    text = "Sales fell.\nQuestion: up or down?\nAnswer: down\n\nSales rose.\nQuestion: up or down?\nAnswer:"
+    (row,) = rows("adaptllm_choice", {"id": 1, "input": text, "options": ["down", "up"], "gold_index": 1})
+    assert row["shots"] == [] and prompt("fpb", row) == text
+    assert prompt("fiqa_sa", row) == text and prompt("headline", row) == text
 
 
 def test_rows_have_one_order_whatever_the_order_of_files_and_lines(tmp_path):
-    """chABSA is many files, which a glob lists as the file system likes; no file's name or place counts."""
+    """chABSA has many files, which a glob lists in the order of the file system."""
     for folder, names in {"a": "abc", "b": "cba"}.items():
         for name, document in zip(names, ("E1", "E2", "E3"), strict=True):
             opinions = [{"target": "売上", "polarity": "positive", "from": n, "to": n + 2} for n in range(3)]

@@ -28,11 +28,11 @@ def test_chabsa_neutral_rows_stay_and_are_wrong_whatever_is_said(manager):
 
 
 def test_chabsa_a_target_that_occurs_twice_is_two_items():
-    found = rows("chabsa", annotation(("売上高", "positive", 0), ("売上高", "negative", 7)))
-    assert len({row["item_id"] for row in found}) == 2 and [r["gold_index"] for r in found] == [0, 1]
-    assert len({row["cluster_id"] for row in found}) == 1
+    adapted = rows("chabsa", annotation(("売上高", "positive", 0), ("売上高", "negative", 7)))
+    assert len({row["item_id"] for row in adapted}) == 2 and [r["gold_index"] for r in adapted] == [0, 1]
+    assert len({row["cluster_id"] for row in adapted}) == 1
     turned = rows("chabsa", annotation(("売上高", "negative", 7), ("売上高", "positive", 0)))
-    assert turned[::-1] == found  # the place names the item, not its number in the list
+    assert turned[::-1] == adapted  # the place names the item, not its number in the list
     same = rows("chabsa", annotation(("売上高", "positive", 0), ("売上高", "negative", 0)))
     assert len({row["item_id"] for row in same}) == 2  # even where the source gives both one place
 
@@ -47,11 +47,11 @@ def test_chabsa_score_is_the_three_class_macro_f1_times_one_and_a_half():
 
 
 def test_chabsa_the_real_rows_hold_neutral_ones_and_repeated_targets(mirror):
-    found = loader.load_rows("chabsa", "default", data_dir=str(mirror))
-    assert Counter(row["gold_index"] for row in found) == {0: 299, 1: 172, -1: 13}
+    loaded = loader.load_rows("chabsa", "default", data_dir=str(mirror))
+    assert Counter(row["gold_index"] for row in loaded) == {0: 299, 1: 172, -1: 13}
     pairs = defaultdict(set)
-    for row in found:
+    for row in loaded:
         pairs[row["sentence"], row["target"]].add(row["item_id"])
     assert any(len(names) > 1 for names in pairs.values())
-    best = [(gold, max(gold, 0)) for gold in (row["gold_index"] for row in found)]
+    best = [(gold, max(gold, 0)) for gold in (row["gold_index"] for row in loaded)]
     assert aggregate.macro_f1_two_class(best) < 1.0  # not even a perfect model reaches 1

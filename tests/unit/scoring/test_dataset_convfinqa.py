@@ -17,9 +17,9 @@ def conversation(answers, executed, name="Single_X/2020/page_3.pdf-1"):
 
 
 def test_convfinqa_has_one_row_per_turn_with_gold_history(prompt):
-    found = rows("convfinqa", conversation(["3120", "2890", "230"], [3120.0, 2890.0, 230.0]))
-    assert [row["item_id"].rsplit("#")[1] for row in found] == ["0", "1", "2"]
-    text = prompt("convfinqa", found[1])
+    adapted = rows("convfinqa", conversation(["3120", "2890", "230"], [3120.0, 2890.0, 230.0]))
+    assert [row["item_id"].rsplit("#")[1] for row in adapted] == ["0", "1", "2"]
+    text = prompt("convfinqa", adapted[1])
     assert "Question: question 0 ?\nAnswer: 3120\n" in text and text.endswith(
         "Question: question 1 ?\nAnswer:"
     )
@@ -28,8 +28,8 @@ def test_convfinqa_has_one_row_per_turn_with_gold_history(prompt):
 
 def test_convfinqa_conversations_on_one_page_are_one_cluster():
     names = ("Single_X/2020/page_3.pdf-1", "Double_X/2020/page_3.pdf", "Single_X/2020/page_4.pdf-1")
-    found = rows("convfinqa", *(conversation(["1"], [1.0], name) for name in names[::2]))
-    assert found[0]["cluster_id"] != found[1]["cluster_id"]
+    adapted = rows("convfinqa", *(conversation(["1"], [1.0], name) for name in names[::2]))
+    assert adapted[0]["cluster_id"] != adapted[1]["cluster_id"]
     pair = rows(
         "convfinqa", conversation(["1"], [1.0], names[0]), conversation(["1"], [1.0], names[0][:-1] + "2")
     )
@@ -37,7 +37,7 @@ def test_convfinqa_conversations_on_one_page_are_one_cluster():
 
 
 @pytest.mark.parametrize(
-    ("answer", "executed", "said", "right"),
+    ("answer", "executed", "output", "right"),
     [
         ("118.3%", 1.18292, "118.3%", True),  # executed answers are fractions
         ("118.3%", 1.18292, "1.183", True),
@@ -57,17 +57,19 @@ def test_convfinqa_conversations_on_one_page_are_one_cluster():
         ("no", "no", "0", False),
     ],
 )
-def test_convfinqa_the_executed_value_decides(answer, executed, said, right):
+def test_convfinqa_the_executed_value_decides(answer, executed, output, right):
     (row,) = rows("convfinqa", conversation([answer], [executed]))
-    assert scoring.convfinqa(row, [f" {said}\n"])["correct"] == right
+    assert scoring.convfinqa(row, [f" {output}\n"])["correct"] == right
 
 
 def test_convfinqa_every_executed_value_of_the_real_rows_scores_and_not_every_written_one(mirror):
-    found = loader.load_rows("convfinqa", "default", data_dir=str(mirror))
-    said = [str(row["answer"] if row["executed_answer"] is None else row["executed_answer"]) for row in found]
-    assert all(scoring.convfinqa(r, [f" {s}"])["correct"] for r, s in zip(found, said, strict=True))
-    wrong = [row for row in found if not scoring.convfinqa(row, [f" {row['answer']}"])["correct"]]
-    assert 0 < len(wrong) / len(found) < 0.04
+    loaded = loader.load_rows("convfinqa", "default", data_dir=str(mirror))
+    outputs = [
+        str(row["answer"] if row["executed_answer"] is None else row["executed_answer"]) for row in loaded
+    ]
+    assert all(scoring.convfinqa(r, [f" {s}"])["correct"] for r, s in zip(loaded, outputs, strict=True))
+    wrong = [row for row in loaded if not scoring.convfinqa(row, [f" {row['answer']}"])["correct"]]
+    assert 0 < len(wrong) / len(loaded) < 0.04
     assert all(row["executed_answer"] is not None for row in wrong)
 
 
@@ -78,8 +80,8 @@ def test_convfinqa_adaptllm_rule_is_reported_and_looser():
 
 
 def test_convfinqa_without_an_executed_value_the_written_answer_stands_in():
-    own = "before .\n\nQuestion: rent ?\nAnswer: 31.5\n\nQuestion: change ?\nAnswer:"
-    (row,) = rows("adaptllm_convfinqa", {"id": 4, "input": own, "label": ["6.5%", "6.5 %"]})
+    text = "before .\n\nQuestion: rent ?\nAnswer: 31.5\n\nQuestion: change ?\nAnswer:"
+    (row,) = rows("adaptllm_convfinqa", {"id": 4, "input": text, "label": ["6.5%", "6.5 %"]})
     assert row["executed_answer"] is None and row["percent"]
     assert [scoring.convfinqa(row, [f" {s}"])["correct"] for s in ("6.5%", "0.065", "6.5", "-6.5%")] == [
         1,

@@ -7,8 +7,8 @@ from mergekit_finance.scoring import metrics as scoring
 
 def test_docmath_official_rule_is_reported_and_more_generous():
     doc = {"question": "what is the difference ?", "ground_truth": 3.97}
-    said = ("3.97", "-3.97", "39.7", "0.397", "397", "4.1")
-    metrics = [scoring.docmath(doc, [f" {text}"]) for text in said]
+    outputs = ("3.97", "-3.97", "39.7", "0.397", "397", "4.1")
+    metrics = [scoring.docmath(doc, [f" {text}"]) for text in outputs]
     assert [m["score"] for m in metrics] == [1, 0, 0, 0, 0, 0]
     assert [m["docmath_official"] for m in metrics] == [1, 1, 1, 1, 1, 0]
 

@@ -17,13 +17,13 @@ def tagged(name, text, tags, document="d"):
 
 
 def test_ner_sentences_without_a_person_organization_or_location_are_left_out():
-    found = rows(
+    adapted = rows(
         "fin_ner", tagged("a", "The Lender pays", ".P."), tagged("b", "It pays", ".."),
         tagged("c", "Euro notes", "M."),
         train=[tagged("t", "No name", ".."), tagged("u", "Oakline pays", "G.")],
     )  # fmt: skip
-    assert [row["item_id"] for row in found] == ["a"]
-    assert [shot["text"] for shot in found[0]["shots"]] == ["Oakline pays"]
+    assert [row["item_id"] for row in adapted] == ["a"]
+    assert [shot["text"] for shot in adapted[0]["shots"]] == ["Oakline pays"]
 
 
 def test_ner_misc_is_dropped_and_other_entities_of_the_sentence_stay():
@@ -37,13 +37,13 @@ def test_ner_adjacent_entities_of_one_type_are_one_because_tags_are_io():
 
 
 def test_ner_the_real_rows_hold_only_three_types_and_some_replacement_characters(mirror, real_rows):
-    found = loader.load_rows("fin_ner", "default", data_dir=str(mirror))
-    assert {kind for row in found for _, kind in row["entities"]} == {"PER", "ORG", "LOC"}
+    loaded = loader.load_rows("fin_ner", "default", data_dir=str(mirror))
+    assert {kind for row in loaded for _, kind in row["entities"]} == {"PER", "ORG", "LOC"}
     raw = jsonl(real_rows / "fin_ner" / "test.jsonl")
     has = [r for r in raw if {"I-PER", "I-ORG", "I-LOC"} & set(r["ner_tags"])]
-    assert len(found) == len(has) < len(raw)
-    assert any("\ufffd" in row["text"] for row in found)
-    people = Counter(text for row in found for text, kind in row["entities"] if kind == "PER")
+    assert len(loaded) == len(has) < len(raw)
+    assert any("\ufffd" in row["text"] for row in loaded)
+    people = Counter(text for row in loaded for text, kind in row["entities"] if kind == "PER")
     assert people["Borrower"] + people["Lender"] > 0.8 * people.total()  # what this task measures most
 
 
@@ -68,7 +68,7 @@ def test_ner_adaptllms_parser_keeps_the_last_word_only_and_ours_all():
 
 
 def test_ner_the_sentence_is_the_end_of_a_long_prompt(mirror, prompt):
-    """20 demonstrations overflow 2,048 tokens; lm-eval cuts from the left, so the sentence must come last."""
+    """20 demonstrations are longer than 2,048 tokens, and lm-eval cuts from the left."""
     for row in loader.load_rows("fin_ner", "default", data_dir=str(mirror))[:20]:
         assert len(row["shots"]) == SHOTS_ENTITIES
         assert prompt("fin_ner", row).endswith(f"{row['text']}\nExtract named entity:")

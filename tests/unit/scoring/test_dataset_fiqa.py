@@ -30,11 +30,11 @@ def test_fiqa_scores_are_text_and_a_number_is_a_broken_row():
 
 
 def test_fiqa_class_counts_of_the_real_rows(real_rows, mirror):
-    """The rule matters: by sign hardly anything is neutral."""
-    found = loader.load_rows("fiqa_sa", "default", data_dir=str(mirror))
-    assert Counter(row["gold_index"] for row in found) == {0: 51, 1: 17, 2: 91}
+    """Counts by the thresholds. By the sign of the score, hardly any row would be neutral."""
+    loaded = loader.load_rows("fiqa_sa", "default", data_dir=str(mirror))
+    assert Counter(row["gold_index"] for row in loaded) == {0: 51, 1: 17, 2: 91}
     scores = [float(r["sentiment_score"]) for r in jsonl(real_rows / "fiqa_sa" / "test.jsonl")]
-    assert len(scores) == len(found) and sum(score == 0 for score in scores) < 5
+    assert len(scores) == len(loaded) and sum(score == 0 for score in scores) < 5
 
 
 def test_fiqa_the_target_is_in_the_prompt_for_the_item_and_its_demonstrations(prompt):
@@ -50,9 +50,9 @@ def test_fiqa_the_target_is_in_the_prompt_for_the_item_and_its_demonstrations(pr
 
 
 def test_fiqa_every_real_row_asks_about_its_target(mirror, prompt):
-    found = loader.load_rows("fiqa_sa", "default", data_dir=str(mirror))
-    assert all(f"sentiment on {row['target']}?" in prompt("fiqa_sa", row)[-200:] for row in found)
+    loaded = loader.load_rows("fiqa_sa", "default", data_dir=str(mirror))
+    assert all(f"sentiment on {row['target']}?" in prompt("fiqa_sa", row)[-200:] for row in loaded)
     golds = defaultdict(set)
-    for row in found:
+    for row in loaded:
         golds[row["cluster_id"]].add(row["gold_index"])
     assert any(len(labels) > 1 for labels in golds.values())

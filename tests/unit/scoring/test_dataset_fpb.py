@@ -12,11 +12,11 @@ def phrase(name, sentence, label="neutral"):
 
 
 def test_fpb_repeated_sentences_share_a_cluster_even_with_different_labels():
-    found = rows(
+    adapted = rows(
         "phrasebank", phrase(1, "It grew ."), phrase(2, "It grew .", "positive"), phrase(3, "It fell .")
     )
-    assert [row["cluster_id"] == found[0]["cluster_id"] for row in found] == [True, True, False]
-    assert [row["gold_index"] for row in found[:2]] == [1, 2] and len({r["item_id"] for r in found}) == 3
+    assert [row["cluster_id"] == adapted[0]["cluster_id"] for row in adapted] == [True, True, False]
+    assert [row["gold_index"] for row in adapted[:2]] == [1, 2] and len({r["item_id"] for r in adapted}) == 3
 
 
 def test_fpb_mojibake_stays_as_the_source_has_it(prompt):
@@ -29,12 +29,12 @@ def test_fpb_mojibake_of_the_real_rows_reaches_the_prompt(real_rows, mirror, pro
     raw = {
         str(r["id"]): r["sentence"] for r in jsonl(real_rows / "fpb" / "test.jsonl") if "+ñ" in r["sentence"]
     }
-    found = {row["item_id"]: row for row in loader.load_rows("fpb", "default", data_dir=str(mirror))}
-    assert raw and all(sentence in prompt("fpb", found[name]) for name, sentence in raw.items())
+    loaded = {row["item_id"]: row for row in loader.load_rows("fpb", "default", data_dir=str(mirror))}
+    assert raw and all(sentence in prompt("fpb", loaded[name]) for name, sentence in raw.items())
 
 
 def test_fpb_always_neutral_has_a_high_accuracy_but_a_low_macro_f1():
-    """59 % neutral: accuracy and weighted F1 flatter the majority class; the mean of three F1 does not."""
+    """59 % of the rows are neutral: accuracy and weighted F1 favor that class, macro F1 does not."""
     golds = [0] * 604 + [1] * 2879 + [2] * 1363
     always = [(gold, 1) for gold in golds]
     assert sum(g == p for g, p in always) / len(always) == pytest.approx(0.594, abs=5e-4)

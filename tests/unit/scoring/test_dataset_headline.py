@@ -29,9 +29,9 @@ def test_headline_six_questions_in_one_release_and_nine_in_the_other():
     six = rows("headline_columns", columns("gold up", up=1), columns("gold down", down=1))
     assert Counter(row["class_id"] for row in six) == dict.fromkeys(range(6), 2)
     others = [nine(9 * h + q, q, text) for h, text in enumerate(("gold up", "gold down")) for q in range(9)]
-    found = rows("adaptllm_choice", *others)
-    assert Counter(row["class_id"] for row in found) == dict.fromkeys(range(9), 2)
-    for release in (six, found):
+    adapted = rows("adaptllm_choice", *others)
+    assert Counter(row["class_id"] for row in adapted) == dict.fromkeys(range(9), 2)
+    for release in (six, adapted):
         assert len({row["cluster_id"] for row in release}) == 2
         assert len({row["item_id"] for row in release}) == len(release)
 
@@ -58,37 +58,37 @@ def test_headline_score_is_the_mean_over_questions_whichever_there_are():
 
 
 def test_headline_a_constant_answer_scores_above_0_9_on_an_uneven_question():
-    """Past is 97 % yes, so a constant answer scores 0.955 there while it finds no exception."""
+    """97 % of the answers to "past" are yes, so always answering yes scores 0.955."""
     golds = [1] * 97 + [0] * 3
     by_question = aggregate.headline_f1_by_question([(4, gold, 1) for gold in golds])
     assert by_question[4] == pytest.approx(0.955, abs=1e-3)
 
 
 def test_headline_constant_answers_on_the_real_rows(mirror):
-    found = loader.load_rows("headline", "default", data_dir=str(mirror))
+    loaded = loader.load_rows("headline", "default", data_dir=str(mirror))
     golds = defaultdict(list)
-    for row in found:
+    for row in loaded:
         golds[row["class_id"]].append(row["gold_index"])
     constant = {q: max(set(g), key=g.count) for q, g in golds.items()}
-    items = [(row["class_id"], row["gold_index"], constant[row["class_id"]]) for row in found]
+    items = [(row["class_id"], row["gold_index"], constant[row["class_id"]]) for row in loaded]
     by_question = aggregate.headline_f1_by_question(items)
     assert sum(f1 > 0.9 for f1 in by_question.values()) == 3  # constant price, past, future
     assert 0.6 < aggregate.headline_mean_f1(items) < 0.8
 
 
 def test_headline_with_two_directions_keeps_both_answers():
-    found = rows("headline_columns", columns("gold up, then down", up=1, down=1))
-    assert [row["gold_index"] for row in found] == [1, 0, 1, 0, 0, 0]
+    adapted = rows("headline_columns", columns("gold up, then down", up=1, down=1))
+    assert [row["gold_index"] for row in adapted] == [1, 0, 1, 0, 0, 0]
 
 
 def test_headline_a_record_given_twice_counts_once():
     one, other = (columns("gold up", up=1, Dates="d", URL=url) for url in ("u", "v"))
-    found = rows("headline_columns", one, dict(one), other)
-    assert len(found) == 12 and len({row["cluster_id"] for row in found}) == 1
+    adapted = rows("headline_columns", one, dict(one), other)
+    assert len(adapted) == 12 and len({row["cluster_id"] for row in adapted}) == 1
 
 
 def test_headline_demonstrations_answer_the_same_question(prompt):
     train = [columns(f"gold news {n}", past=n % 2, URL=str(n)) for n in range(9)]
-    found = rows("headline_columns", columns("gold up", past=1), train=train)
-    text = prompt("headline", found[4])
-    assert text.count(found[4]["question"]) == SHOTS_CHOICE + 1 and "Yes\n" in text and "No\n" in text
+    adapted = rows("headline_columns", columns("gold up", past=1), train=train)
+    text = prompt("headline", adapted[4])
+    assert text.count(adapted[4]["question"]) == SHOTS_CHOICE + 1 and "Yes\n" in text and "No\n" in text

@@ -17,7 +17,7 @@ def exam(number=1, choices=("甲", "乙", "丙", "丁"), answer=2, **more):
 
 
 def test_exam_choices_are_a_list_of_objects_and_the_old_layout_is_named():
-    """The harness's own code reads an object of lists, which datasets no longer makes of these files."""
+    """The harness's code expects an object of lists, as older versions of datasets made of these files."""
     (row,) = rows("jlm_exam", exam())
     assert (
         row["choices"] == ["甲", "乙", "丙", "丁"]
@@ -41,8 +41,8 @@ def test_exam_fp2_scores_full_width_numerals_and_the_others_letters(prompt, mana
 
 def test_exam_full_width_and_half_width_labels_are_one_in_the_cot_task():
     (row,) = rows("jlm_numbered", exam(choices="１２３４", answer=2))
-    said = ("最終回答：３", "最終回答：3", "最終回答：③", "最終回答：２", "３だと思う")
-    assert [scoring.choice_cot(row, [text])["correct"] for text in said] == [1, 1, 1, 0, 0]
+    outputs = ("最終回答：３", "最終回答：3", "最終回答：③", "最終回答：２", "３だと思う")
+    assert [scoring.choice_cot(row, [text])["correct"] for text in outputs] == [1, 1, 1, 0, 0]
 
 
 def test_exam_the_explanation_of_the_answer_reaches_neither_row_nor_prompt(prompt):
@@ -58,9 +58,9 @@ def test_exam_no_explanation_of_the_real_rows_reaches_a_prompt(real_rows, mirror
         raw = json.loads((real_rows / "jlm_fin_harness" / name / "data.json").read_text(encoding="utf-8"))[
             "data"
         ]
-        found = {row["item_id"]: row for row in loader.load_rows(name, "default", data_dir=str(mirror))}
+        loaded = {row["item_id"]: row for row in loader.load_rows(name, "default", data_dir=str(mirror))}
         for record in raw:
-            row = found[str(record["id"])]
+            row = loaded[str(record["id"])]
             comment = record["comment"] or ""
             if len(comment) > 20 and comment not in record["question"] + record["context"]:
                 seen += 1
@@ -71,9 +71,9 @@ def test_exam_no_explanation_of_the_real_rows_reaches_a_prompt(real_rows, mirror
 def test_exam_security_sales_mixes_true_false_with_four_choices(mirror, prompt):
     (row,) = rows("jlm_exam", exam(choices="○×", answer=1))
     assert row["options"] == ["A", "B"] and "A. ○\nB. ×\n" in prompt("security_sales_1", row)
-    found = loader.load_rows("security_sales_1", "default", data_dir=str(mirror))
-    assert {len(row["options"]) for row in found} == {2, 4}
-    assert sum(row["gold_index"] < 2 for row in found) > 0.8 * len(found)  # answers lean to the first two
+    loaded = loader.load_rows("security_sales_1", "default", data_dir=str(mirror))
+    assert {len(row["options"]) for row in loaded} == {2, 4}
+    assert sum(row["gold_index"] < 2 for row in loaded) > 0.8 * len(loaded)  # answers lean to the first two
 
 
 def statements(number=1, answer=2, flag=0, **more):
@@ -92,11 +92,11 @@ def statements(number=1, answer=2, flag=0, **more):
 
 
 def test_cpa_abnormal_rows_blank_rows_and_answers_of_a_dash_are_left_out():
-    found = rows(
+    adapted = rows(
         "cpa_audit", statements(1), statements(2, flag=1), statements(3, answer="-"),
         statements(4, answer=None), statements(5, question=None), statements(6, question=""),
     )  # fmt: skip
-    assert [row["item_id"] for row in found] == ["k-1"] and found[0]["gold_index"] == 1
+    assert [row["item_id"] for row in adapted] == ["k-1"] and adapted[0]["gold_index"] == 1
 
 
 def test_cpa_a_missing_sixth_choice_is_no_choice(prompt):
@@ -109,31 +109,31 @@ def test_cpa_a_missing_sixth_choice_is_no_choice(prompt):
 
 def test_cpa_of_the_real_rows_as_many_stay_as_are_not_abnormal(real_rows, mirror):
     raw = jsonl(real_rows / "jlm_fin_harness" / "cpa_audit" / "cpa_audit.jsonl")
-    found = loader.load_rows("cpa_audit", "default", data_dir=str(mirror))
+    loaded = loader.load_rows("cpa_audit", "default", data_dir=str(mirror))
     normal = [r for r in raw if r["abnormal_flg"] == 0]
-    assert len(found) == len(normal) < len(raw) and any(r["a_no"] == "-" for r in raw)
-    five = sum(len(row["options"]) == 5 for row in found)
+    assert len(loaded) == len(normal) < len(raw) and any(r["a_no"] == "-" for r in raw)
+    five = sum(len(row["options"]) == 5 for row in loaded)
     assert five == sum(r["6"] is None for r in normal) > 0
-    guess = sum(1 / len(row["options"]) for row in found) / len(found)
+    guess = sum(1 / len(row["options"]) for row in loaded) / len(loaded)
     assert 1 / 6 < guess < 0.175  # published scores of 8B models are at this level
-    assert max(Counter(row["gold_index"] for row in found).values()) / len(found) < 0.2
+    assert max(Counter(row["gold_index"] for row in loaded).values()) / len(loaded) < 0.2
 
 
 def test_exam_workbook_and_lines_give_the_same_rows(real_rows):
     pytest.importorskip("openpyxl")
     folder = real_rows / "jlm_fin_harness" / "cpa_audit"
-    found = [
+    lines, workbook = [
         loader.rows_of([(folder / name, name, "cpa_audit", "test")])
         for name in ("cpa_audit.jsonl", "CPA_AUDIT.xlsx")
     ]
-    assert found[0] == found[1]
+    assert lines == workbook
 
 
 def test_exam_accuracy_comes_with_its_standard_error(manager):
-    """38 items: one is worth 2.6 points. lm-eval prints the error beside the score."""
+    """The sets are small: of 38 items, one is worth 2.6 points."""
     sets = ("cma_basics", "cpa_audit", "fp2", "security_sales_1")
     _, results = run_silent(manager, *sets, bootstrap_iters=10)
     for name in sets:
-        found = results[f"finance_bench_{name}"]
-        p, n = found["score,none"], len(loader.load_rows(name, "default", source="sample"))
-        assert found["score_stderr,none"] == pytest.approx((p * (1 - p) / (n - 1)) ** 0.5)
+        loaded = results[f"finance_bench_{name}"]
+        p, n = loaded["score,none"], len(loader.load_rows(name, "default", source="sample"))
+        assert loaded["score_stderr,none"] == pytest.approx((p * (1 - p) / (n - 1)) ** 0.5)

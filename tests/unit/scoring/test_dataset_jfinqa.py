@@ -9,7 +9,7 @@ from mergekit_finance.scoring import metrics as scoring
 
 
 @pytest.mark.parametrize(
-    ("gold", "said", "right"),
+    ("gold", "output", "right"),
     [
         ("11.36%", "11.36", True), ("11.36", "11.36%", True),  # % is ignored on both sides
         ("-3.5%", "△3.5%", True), ("-3.5%", "▲3.5", True), ("-3.5%", "3.5%", False),
@@ -20,9 +20,9 @@ from mergekit_finance.scoring import metrics as scoring
         ("増収", "増収", True), ("増収", "増加", False), ("改善", "改善した", True), ("はい", "はい", True),
     ],
 )  # fmt: skip
-def test_jfinqa_answers(gold, said, right):
-    assert matching.jfinqa_match(said, gold) is right
-    assert scoring.jfinqa({"answer": gold}, [f" {said}\n"])["score"] == right
+def test_jfinqa_answers(gold, output, right):
+    assert matching.jfinqa_match(output, gold) is right
+    assert scoring.jfinqa({"answer": gold}, [f" {output}\n"])["score"] == right
 
 
 def report(answer, number=1, company="E1"):
@@ -36,7 +36,7 @@ def report(answer, number=1, company="E1"):
 
 
 def test_jfinqa_rows_name_their_company_and_neither_program_nor_evidence(prompt):
-    """Two data versions differ in their number of companies: the rows say which one this is."""
+    """The two data versions differ in their companies, so a row's company shows which version it is from."""
     (row,) = rows("jfinqa", report("増収"))
     assert (
         row["edinet_code"] == "E1"
@@ -49,10 +49,10 @@ def test_jfinqa_rows_name_their_company_and_neither_program_nor_evidence(prompt)
 def test_jfinqa_pins_the_version_after_the_audit(mirror):
     (source,) = registry.dataset("jfinqa").sources.values()
     assert len(source.revision) == 40 and source.files[0].path.endswith("jfinqa_v1.json")
-    found = [r for s in ("numerical_reasoning", "consistency_checking", "temporal_reasoning")
+    loaded = [r for s in ("numerical_reasoning", "consistency_checking", "temporal_reasoning")
              for r in loader.load_rows("jfinqa", s, data_dir=str(mirror))]  # fmt: skip
-    assert len({row["edinet_code"] for row in found}) > 40 and all(row["edinet_code"] for row in found)
-    assert all(scoring.jfinqa(row, [f" {row['answer']}"])["score"] for row in found)
+    assert len({row["edinet_code"] for row in loaded}) > 40 and all(row["edinet_code"] for row in loaded)
+    assert all(scoring.jfinqa(row, [f" {row['answer']}"])["score"] for row in loaded)
 
 
 def test_jfinqa_stops_and_length_are_the_builtin_tasks(manager):

@@ -90,11 +90,11 @@ def test_adaptllm_quirk_keeps_the_last_token_and_drops_repeats():
 
 def regex_entities(text):
     """The documented pattern itself, which is quadratic on long words."""
-    found = []
+    pairs = []
     for name, kind in re.findall(r"([^\s]+[\s]+)(\([^\s]+\))", text):
-        if (name[:-1], kind[1:-1]) not in found:
-            found.append((name[:-1], kind[1:-1]))
-    return found
+        if (name[:-1], kind[1:-1]) not in pairs:
+            pairs.append((name[:-1], kind[1:-1]))
+    return pairs
 
 
 @given(st.one_of(st.text(alphabet="ab() \n,\t", max_size=40), st.text(max_size=40)))

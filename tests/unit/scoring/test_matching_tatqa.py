@@ -14,7 +14,7 @@ def doc(answer, kind="arithmetic", scale=""):
 
 
 @pytest.mark.parametrize(
-    ("said", "gold", "right"),
+    ("output", "gold", "right"),
     [
         ("73", doc("73", scale="thousand"), True),
         ("73 thousand", doc("73", scale="thousand"), True),
@@ -51,18 +51,18 @@ def doc(answer, kind="arithmetic", scale=""):
         ("1202; 5%", doc(["$1,202", "$5"], "multi-span"), False),
     ],
 )
-def test_tatqa_match_by_hand(said, gold, right):
-    assert tatqa_matches(said, gold) is right
+def test_tatqa_match_by_hand(output, gold, right):
+    assert tatqa_matches(output, gold) is right
 
 
 @pytest.mark.parametrize("scale", ["", "percent"])
 @pytest.mark.parametrize(
-    "said", ["5 million", "5 or 6", "between 5 and 10", "not 5", "5 + 3", "from 5 to 10"]
+    "output", ["5 million", "5 or 6", "between 5 and 10", "not 5", "5 + 3", "from 5 to 10"]
 )
-def test_a_number_is_right_only_where_the_output_commits_to_it(said, scale):
+def test_a_number_is_right_only_where_the_output_commits_to_it(output, scale):
     gold = doc("5", scale=scale)
-    assert scoring.tatqa(gold, [f" {said}\n"])["score"] == 0
-    assert scoring.tatqa_cot(gold, [f"The final answer is {said}."])["score"] == 0
+    assert scoring.tatqa(gold, [f" {output}\n"])["score"] == 0
+    assert scoring.tatqa_cot(gold, [f"The final answer is {output}."])["score"] == 0
 
 
 def test_a_fall_is_negative_unless_the_question_asks_for_its_size():
@@ -81,8 +81,8 @@ def test_a_bulleted_list_is_a_list():
 
 def test_an_answer_that_is_taken_back_is_wrong():
     gold = doc("sales", "span")
-    said = ["The final answer is sales.", "The final answer is sales. Wait, no.", "If the answer is sales"]
-    assert [scoring.tatqa_cot(gold, [text])["score"] for text in said] == [1, 0, 0]
+    outputs = ["The final answer is sales.", "The final answer is sales. Wait, no.", "If the answer is sales"]
+    assert [scoring.tatqa_cot(gold, [text])["score"] for text in outputs] == [1, 0, 0]
 
 
 def test_reasoning_is_read_from_its_marker_only():
@@ -98,8 +98,8 @@ def test_gsm8k_requires_the_exact_number():
 
 
 @given(st.text(max_size=200), st.sampled_from(["arithmetic", "count", "span", "multi-span"]))
-def test_no_text_makes_tatqa_match_raise(said, kind):
-    assert tatqa_matches(said, doc(["5", "x"] if kind == "multi-span" else "5", kind)) in (True, False)
+def test_no_text_makes_tatqa_match_raise(output, kind):
+    assert tatqa_matches(output, doc(["5", "x"] if kind == "multi-span" else "5", kind)) in (True, False)
 
 
 @given(st.text(st.characters(exclude_characters="\\"), max_size=50))

@@ -71,9 +71,9 @@ def test_every_metric_that_scoring_returns_is_declared(manager, name):
     task = manager.load([name])["tasks"][name]
     doc = next(iter(task.test_docs()))
     results = [(-1.0, False)] * len(doc["options"]) if task.OUTPUT_TYPE == "multiple_choice" else ["x"]
-    found = task.process_results(doc, results)
-    assert {"score", "correct"} <= found.keys() and set(found) == set(task.aggregation())
-    assert 0 <= task.aggregation()["score"]([found["score"]]) <= 1
+    metrics = task.process_results(doc, results)
+    assert {"score", "correct"} <= metrics.keys() and set(metrics) == set(task.aggregation())
+    assert 0 <= task.aggregation()["score"]([metrics["score"]]) <= 1
 
 
 @pytest.mark.parametrize("name", GROUPS)
