@@ -34,9 +34,9 @@ def on_merge_methods(host: ModuleType) -> None:
 
 def on_plan(host: ModuleType) -> None:
     """Let our methods check a recipe and see the planned inputs before mergekit writes anything."""
-    from mergekit_finance.merge_methods import planning
+    from mergekit_finance.merge_methods import planner_hook
 
-    planning.install(host)
+    planner_hook.install()
 
 
 def on_task_manager(host: ModuleType) -> None:

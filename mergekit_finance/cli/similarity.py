@@ -1,4 +1,4 @@
-"""`similarity`: how far a base and its experts are from each other."""
+"""`similarity`: distances between a base and its experts."""
 
 from pathlib import Path
 
@@ -12,32 +12,35 @@ Examples:
   mergekit-finance similarity --base meta-llama/Meta-Llama-3-8B ./finance ./math -o sim.json --device cuda
 """
 )
-@click.option("--base", required=True, help="The model that the others were trained from: folder or Hub id.")
+@click.option(
+    "--base", required=True, help="Folder or Hub id of the model that the others were trained from."
+)
 @click.argument("models", nargs=-1, required=True)
 @click.option(
     "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, …")
-@click.option("--distances", is_flag=True, help="Only L2, cosines and norms: twice as fast.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option(
+    "--distances", is_flag=True, help="Compute only L2 distances, cosines and norms; twice as fast."
+)
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def similarity(
     base: str, models: tuple[str, ...], out: Path, device: str, distances: bool, quiet: bool
 ) -> None:
     """Measure MODELS and their task vectors, in total and per layer, module kind and tensor.
 
     Writes L2 distances, cosines, relative norms, shares of equal elements and of sign conflicts, and
-    quantiles of |tau|. Every file is read once. `python -m pydoc mergekit_finance.similarity` defines
-    each measure and the JSON.
+    quantiles of |tau|. Every file is read once. `python -m pydoc mergekit_finance.similarity` shows the
+    definition of each measure and the JSON format.
     """
-    from mergekit_finance.similarity import similarity as measure
+    # Imported here: loading torch takes 1.4 s, which --help should not pay.
     from mergekit_finance.similarity import table
+    from mergekit_finance.similarity.compute import compute_similarity
 
     table.check_target(out)
-    found = measure(base, models, device, everything=not distances, quiet=quiet)
-    table.write(found, out)
-    if found["skipped"]:
-        names = ", ".join(found["skipped"][:3])
-        click.echo(
-            f"left out, not floating point in every model: {names} ({len(found['skipped'])} in all)", err=True
-        )
-    click.echo(f"{table.render(found)}\n\nWritten to {out}")
+    result = compute_similarity(base, models, device, everything=not distances, quiet=quiet)
+    table.write(result, out)
+    if skipped := result["skipped"]:
+        names = ", ".join(skipped[:3])
+        click.echo(f"skipped, not floating point in every model: {names} ({len(skipped)} in total)", err=True)
+    click.echo(f"{table.render(result)}\n\nWritten to {out}")

@@ -1,7 +1,19 @@
-"""Our merge methods: `cpt_task_arithmetic`, `cpt_ties`, `cpt_dare_ties`.
+"""The merge methods that mergekit-yaml calls: `cpt_task_arithmetic`, `cpt_ties`, `cpt_dare_ties`.
 
-mergekit is imported here, first of all: whichever of these modules a program asks for, mergekit is
-then complete, and the start-up hook can register them, before one of them is half imported.
+    catalog                 the three methods
+    task_arithmetic, ties, dare_ties
+                            one method each: formula, source, and how the engine computes it
+    method                  what they share: semantics, rounding, choice of implementation
+    parameters              their parameters, and those of one call
+    planner_hook            runs the checks below inside mergekit's planner, before anything is written
+    check_recipe            is every parameter of the recipe right, and in the right place?
+    planned_inputs          the inputs of a planned merge, one output tensor at a time
+    check_inputs            do the checkpoints fit together, and are they finite?
+    whole_vector_thresholds what TIES (paper semantics) must know of whole task vectors
+    similarity_file         `similarity: true` in a recipe
+
+mergekit is imported here, before any of these modules: the start-up hook registers our methods as soon as
+`mergekit.merge_methods` is complete, and must not find one of them half imported.
 """
 
 import mergekit.merge_methods  # noqa: F401

@@ -1,4 +1,4 @@
-"""The methods that this package brings, in the order of its documentation."""
+"""The three methods, in the order in which the documentation lists them."""
 
 from mergekit_finance.merge_methods.dare_ties import cpt_dare_ties
 from mergekit_finance.merge_methods.task_arithmetic import cpt_task_arithmetic

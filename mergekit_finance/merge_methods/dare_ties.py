@@ -6,13 +6,13 @@
     theta   = theta_0 + lambda * tau
 
 Yu et al., "Language Models are Super Mario", arXiv 2311.03099, section 3 (drop rate p = 1 - density,
-per weight matrix), combined with elect and merge of TIES (arXiv 2306.01708); DARE's drop takes the
-place of the trim. The masks are those of masks.py. Nothing is ranked, so there is no tie rule.
+per weight matrix), combined with elect and merge of TIES (arXiv 2306.01708); DARE's drop replaces the
+trim. The masks are those of engine/masks.py. Nothing is ranked, so no tie rule is needed.
 """
 
 import torch
 
-from mergekit_finance.engine import reference as kernels
+from mergekit_finance.engine import reference
 from mergekit_finance.engine.dispatch import keep_norm
 from mergekit_finance.engine.masks import keep_mask, keeps_all, mask_key
 from mergekit_finance.engine.terms import Mask, Rule, Term
@@ -21,21 +21,21 @@ from mergekit_finance.merge_methods.parameters import Call, Expert
 
 
 class CptDareTies(CptMethod):
-    """`cpt_dare_ties`; each tensor alone, any shape."""
+    """`cpt_dare_ties`. Each tensor is merged by itself, whatever its shape."""
 
     spec = method_spec("cpt_dare_ties", "CPT DARE-TIES", "2311.03099", "density", "seed")
     draws_masks = True
 
     def paper(self, call: Call) -> torch.Tensor:
-        """The disjoint mean of the vectors dropped and rescaled by 1/density, in mask_id order."""
+        """Return the disjoint mean of the vectors, dropped and rescaled by 1/density, in mask_id order."""
         vectors = [_dropped(call, expert) * expert.weight for expert in call.experts]
-        sign = kernels.elect(vectors, lambda: kernels.sign_balance(kernels.running_sum(vectors)))
-        return kernels.disjoint_mean(vectors, sign)
+        sign = reference.elect(vectors, lambda: reference.sign_balance(reference.running_sum(vectors)))
+        return reference.disjoint_mean(vectors, sign)
 
     def mergekit(self, call: Call) -> torch.Tensor:
-        """Drop keeping the L1 norm, weigh, elect, sum over the agreeing (default: not normalised)."""
+        """Drop keeping the L1 norm, multiply by the weights, elect, sum those that agree (normalize: no)."""
         vectors = [_dropped_same_norm(call, expert) for expert in call.experts]
-        return kernels.consensus_sum(*stacked(call, vectors), normalize=bool(call.normalize))
+        return reference.consensus_sum(*stacked(call, vectors), normalize=bool(call.normalize))
 
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
         if call.semantics == "paper":
@@ -62,12 +62,12 @@ def _dropped(call: Call, expert: Expert) -> torch.Tensor:
     vector = call.vector(expert)
     if expert.density >= 1:
         return vector
-    return kernels.drop_and_rescale(vector, _keep(call, expert), expert.density)
+    return reference.drop_and_rescale(vector, _keep(call, expert), expert.density)
 
 
 def _dropped_same_norm(call: Call, expert: Expert) -> torch.Tensor:
     vector = call.vector(expert)
-    return vector if expert.density >= 1 else kernels.drop_and_keep_norm(vector, _keep(call, expert))
+    return vector if expert.density >= 1 else reference.drop_and_keep_norm(vector, _keep(call, expert))
 
 
 cpt_dare_ties = CptDareTies()

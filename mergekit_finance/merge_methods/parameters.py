@@ -1,4 +1,4 @@
-"""The parameters of our methods, in mergekit's conventions, and one call's worth of them.
+"""The parameters of our methods in mergekit's conventions, and those of one call.
 
 | name      | given        | default | meaning                                                     |
 |-----------|--------------|---------|-------------------------------------------------------------|
@@ -12,17 +12,19 @@
 | similarity| for the merge| false   | write similarity.json beside the merge                      |
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Literal, Protocol, TypedDict
 
 import torch
-from mergekit.merge_methods.base import ParameterScope, ParameterSpec, TensorGroup
+from mergekit.merge_methods.base import ParameterScope, ParameterSpec, TensorEntry, TensorGroup
+
+from mergekit_finance.engine.terms import Cut
 
 SEMANTICS = ("paper", "mergekit")
-CONTEXT = "context"  # the name under which planning.py hands a Context to a planned merge
+CONTEXT = "context"  # parameter by which planner_hook.py hands a Context to a planned merge
 
 _SHARED, _MODEL = ParameterScope.SHARED, ParameterScope.NON_BASE
 _SPECS = {
@@ -40,13 +42,61 @@ _SPECS = {
 }
 
 
+class CutSource(Protocol):
+    """Has ranked task vectors already."""
+
+    def cut(self, call: "Call", expert: "Expert") -> Cut | None:
+        """Return where the expert's tensor of this call is cut; None: nothing is trimmed."""
+
+
+class WholeVectors(CutSource, Protocol):
+    """Quantities of whole task vectors, all output tensors together."""
+
+    @property
+    def majority(self) -> int | None:
+        """The sign of `sign_balance()` if that was counted before, else None."""
+
+    def trim(self, name: str, model: Hashable, vector: torch.Tensor) -> torch.Tensor:
+        """Return the named tensor of a model's task vector with everything below the model's cut set to 0."""
+
+    def sign_balance(self) -> int:
+        """Return sum_p sgn(sum_t tau^_tp) over all elements p of all trimmed task vectors."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the planner hook tells a method that mergekit does not."""
+
+    whole: WholeVectors | None  # None where the operator needs none
+    rounds_later: bool  # the recipe has an out_dtype: mergekit rounds when it saves
+    dtype: torch.dtype | None = None  # of the output, where it is known
+
+
+# Values as mergekit resolves them for one output tensor; those of models are keyed by model.
+Parameters = TypedDict(
+    "Parameters",
+    {
+        "weight": Mapping[Hashable, float],
+        "density": Mapping[Hashable, float],
+        "mask_id": Mapping[Hashable, str | None],
+        "lambda": float,
+        "normalize": bool | None,
+        "semantics": str,
+        "seed": int,
+        "similarity": bool,
+        "context": Context | None,
+    },
+    total=False,
+)
+
+
 def specs(*names: str) -> tuple[ParameterSpec, ...]:
-    """The named parameters, for a method's spec."""
+    """Return the specifications of the named parameters, for a method's spec."""
     return tuple(_SPECS[name] for name in names)
 
 
 def default_mask_id(model: object) -> str:
-    """The last path component of a model reference: `./tiny/finance` is `finance`."""
+    """Return the last path component of a model reference: `finance` for `./lab/finance`."""
     return PurePath(str(model)).name
 
 
@@ -54,7 +104,7 @@ def default_mask_id(model: object) -> str:
 class Expert:
     """One model of a group that is not the base."""
 
-    id: Any
+    id: Hashable  # mergekit's ModelReference
     mask_id: str
     weight: float
     density: float
@@ -62,13 +112,13 @@ class Expert:
 
     @property
     def rank(self) -> tuple[str, str]:
-        """Where paper semantics puts it in every sum."""
+        """Sort key that gives the order of sums in paper semantics."""
         return self.mask_id, str(self.id)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One output tensor's inputs and settled parameters."""
+    """Inputs and parameters of one output tensor."""
 
     name: str
     stored: torch.Tensor  # the base in its own dtype
@@ -77,14 +127,16 @@ class Call:
     scale: float  # lambda
     normalize: bool | None
     seed: int
-    whole: Any = None  # the WholeVector that the planner prepared
+    whole: WholeVectors | None = None
+    cuts: CutSource | None = None
 
     @classmethod
-    def of(cls, group: TensorGroup, values: Mapping[str, Any]) -> "Call":
+    def of(cls, group: TensorGroup, values: Parameters) -> "Call":
         experts = [_expert(entry, values) for entry in group.non_base]
         if values["semantics"] == "paper":
             experts.sort(key=lambda expert: expert.rank)
-        context = values.get(CONTEXT)
+        context = values.get("context")
+        whole = context.whole if context else None
         return cls(
             name=group.metadata.name or "",
             stored=group.base.tensor,
@@ -93,40 +145,35 @@ class Call:
             scale=values["lambda"],
             normalize=values["normalize"],
             seed=values.get("seed", 0),
-            whole=context.whole if context else None,
+            whole=whole,
+            cuts=whole,
         )
 
     @cached_property
     def base(self) -> torch.Tensor:
-        """The base in float32; whole-tensor kernels only."""
+        """theta_0 in float32; for the operations on whole tensors only."""
         return self.stored.float()
 
     @property
     def weights(self) -> list[float]:
         return [expert.weight for expert in self.experts]
 
+    def vector(self, expert: Expert) -> torch.Tensor:
+        """Return tau_t = theta_t - theta_0 in float32, in the output's shape."""
+        return expert.tensor.float() - self.base
+
     def may_overflow(self, dtype: torch.dtype) -> bool:
-        """Whether the merge is to be searched for Inf: bfloat16 and float32 reach 3e38, which weights of a
-        model, finite as they are, come near only by such factors; float16 ends at 65504."""
+        """Return whether the output must be checked for Inf.
+
+        Always in float16 (largest number 65504). In bfloat16 and float32 (3e38) only if
+        lambda * sum_t weight_t / density_t is at least 1e6: finite model weights come near 3e38 only then.
+        """
         reach = abs(self.scale) * sum(abs(e.weight) / e.density for e in self.experts)
         return dtype == torch.float16 or not reach < 1e6
 
-    def vector(self, expert: Expert) -> torch.Tensor:
-        """tau_t = theta_t - theta_0 in float32, shape of the output."""
-        return expert.tensor.float() - self.base
 
-
-def _expert(entry: Any, values: Mapping[str, Any]) -> Expert:
+def _expert(entry: TensorEntry, values: Parameters) -> Expert:
     density = values["density"][entry.id] if "density" in values else 1.0
     mask_id = values["mask_id"][entry.id]
     mask_id = default_mask_id(entry.id) if mask_id is None else mask_id
     return Expert(entry.id, mask_id, values["weight"][entry.id], density, entry.tensor)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the planner knows and a method cannot see."""
-
-    whole: Any  # WholeVector, or None where the operator needs none
-    rounds_later: bool  # an out_dtype is set: mergekit rounds when it saves
-    dtype: torch.dtype | None = None  # of the output, where it is known

@@ -1,1 +1,9 @@
-"""Merge checkpoints into a live model, without writing one to disk."""
+"""Merges recipes into live models, without writing a checkpoint.
+
+in_memory      any recipe that mergekit-yaml takes -> a live model
+session        MergeSession: many points of one recipe, written one after the other into one live model
+opening        a recipe, planned and checked, with its inputs mapped from their files
+placement      on which device the inputs are held
+point_values   the values of a point, checked
+compare        how far our methods are from mergekit's own
+"""

@@ -64,12 +64,11 @@ def _install_methods(config: "MergeConfiguration") -> None:
     host.register_methods(merge_methods())
     if config.merge_method.startswith("cpt_"):
         # Imported here: loading torch takes 1.4 s, which --help should not pay.
-        import mergekit.plan
+        from mergekit_finance.merge_methods import planner_hook
+        from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
 
-        from mergekit_finance.merge_methods import measuring, planning
-
-        planning.install(mergekit.plan)
-        measuring.say_left_out(config)
+        planner_hook.install()
+        warn_similarity_ignored(config)
 
 
 def _execute(

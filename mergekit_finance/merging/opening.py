@@ -1,46 +1,66 @@
-"""A recipe, planned and checked by mergekit's planner and ours, and its inputs as mapped tensors."""
+"""A recipe, planned and checked by mergekit's planner and ours, with its inputs mapped from their files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from mergekit import merge as host
-from mergekit.architecture import get_architecture_info
 from mergekit.config import MergeConfiguration
-from mergekit.io.tasks import LoaderCache
 from mergekit.merge_methods.dtype import promoted_dtype
 from mergekit.options import MergeOptions
-from mergekit.plan import MergePlanner
 
-from mergekit_finance import registration as integration
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.merge_methods import measuring, planning
+from mergekit_finance.files import Json
+from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.merge_methods import planner_hook
 from mergekit_finance.merge_methods.method import CptMethod
-from mergekit_finance.merge_methods.planned import bound_parameters
-from mergekit_finance.models.load import live_model, load_tokenizer
+from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
+from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
+from mergekit_finance.merging.placement import OutputTensor
+from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.plugins.manager import merge_methods
+from mergekit_finance.recipe import load as recipes
+
+if TYPE_CHECKING:
+    from mergekit.plan import MergePlanner
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+RecipeLike: TypeAlias = "str | Path | Mapping[str, Json] | recipes.Recipe | MergeConfiguration"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A planned merge, nothing of it computed."""
+class OpenedRecipe:
+    """A planned merge of which nothing is computed yet."""
 
     method: CptMethod
-    tensors: list[tuple[Any, ...]]  # group, values, device, dtype, tied_to
-    buffers: dict[str, torch.Tensor]  # integers, the same in all models
-    config: Any
-    tokenizer: Any
-
-    def live(self, tensors: dict[str, torch.Tensor]) -> tuple[Any, Any]:
-        """The model that the tensors fill, and its tokenizer."""
-        return live_model(self.config, tensors), self.tokenizer
+    tensors: list[OutputTensor]
+    buffers: dict[str, torch.Tensor]  # of integers, the same in all models
+    config: "PretrainedConfig"  # of the merged model
+    tokenizer: "PreTrainedTokenizerBase"
 
 
-def configuration(recipe: Any) -> MergeConfiguration:
-    """A file, a checked Recipe, a mapping or mergekit's own object, as the latter."""
-    from mergekit_finance.recipe import load as recipes
+def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
+    """Plan a recipe as `mergekit-yaml` does, check it, and map every input tensor.
 
+    Args:
+        recipe: a file, a checked Recipe, a mapping, or mergekit's configuration.
+
+    Raises:
+        RecipeError: the recipe is wrong, or its method is not one of ours.
+        ModelError: a model is missing, broken or does not fit the others.
+    """
+    try:
+        with host.fresh_loaders():
+            return _open(_configuration(recipe), trust_remote_code)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (RuntimeError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise ModelError(f"this recipe cannot be opened: {type(error).__name__}: {text}") from error
+
+
+def _configuration(recipe: RecipeLike) -> MergeConfiguration:
     if isinstance(recipe, str | Path):
         recipe = recipes.load(recipe)
     if isinstance(recipe, recipes.Recipe):
@@ -50,60 +70,40 @@ def configuration(recipe: Any) -> MergeConfiguration:
     return recipe.model_copy(deep=True)
 
 
-def read(recipe: Any, trust_remote_code: bool) -> Opened:
-    """Plan as `mergekit-yaml` does, check everything, map every tensor. The host's faults in one line."""
-    try:
-        return _read(configuration(recipe), trust_remote_code)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except (RuntimeError, ValueError, KeyError, OSError, AttributeError, TypeError) as fault:
-        text = " ".join(str(fault).split())
-        raise ModelError(f"this recipe cannot be opened: {type(fault).__name__}: {text}") from fault
-
-
-def _read(config: MergeConfiguration, trust_remote_code: bool) -> Opened:
-    _register()
+def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
+    host.register_methods(merge_methods())
+    planner_hook.install()  # names weights files that are broken
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
-    LoaderCache().setup(options=options)
-    architecture = get_architecture_info(config, options)
-    out_config = host._model_out_config(config, architecture, trust_remote_code=trust_remote_code)
+    host.set_up_loaders(options)
     donor = config.base_model or config.referenced_models()[0]
-    planner = MergePlanner(config, architecture, options=options, out_model_config=out_config)
-    if not isinstance(planner._method, CptMethod):
+    planner = host.new_planner(config, options)
+    method = host.planner_method(planner)
+    if not isinstance(method, CptMethod):
         raise RecipeError(
             f"merge_method {config.merge_method}: a session sweeps cpt_task_arithmetic, cpt_ties and "
             "cpt_dare_ties; run any other method with mergekit-yaml"
         )
-    measuring.say_left_out(config)
-    original = getattr(MergePlanner._plan, "__wrapped__", MergePlanner._plan)
-    inputs, _, _ = planning.checked(planner, original, ranks=False)
-    tokenizer = None
-    if planner._tokenizer_task:
-        tokenizer = inputs._tokenizer.tokenizer
-        host._update_config_vocab(out_config, architecture, tokenizer)
-    tensors, buffers = _mapped(planner, inputs)
-    tokenizer = tokenizer or load_tokenizer(str(donor.model), trust_remote_code)
-    return Opened(planner._method, tensors, buffers, out_config, tokenizer)
+    warn_similarity_ignored(config)
+    inputs = planner_hook.check_and_plan(planner, host.plan_without_hook, ranks=False).inputs
+    tensors, buffers = _mapped(planner, method, inputs)
+    if inputs.tokenizer:
+        tokenizer = inputs.tokenizer.tokenizer
+        host.resize_vocabulary(planner.out_model_config, planner.arch_info, tokenizer)
+    else:
+        tokenizer = load_tokenizer(str(donor.model), trust_remote_code)
+    return OpenedRecipe(method, tensors, buffers, planner.out_model_config, tokenizer)
 
 
-def _mapped(planner: Any, inputs: Any) -> tuple[list[tuple[Any, ...]], dict[str, torch.Tensor]]:
-    tensors: list[tuple[Any, ...]] = []
-    buffers = {}
-    specs = planner._method.spec.input_parameters
-    for gathered, dtype in zip(inputs.stream("Opening"), planning.dtypes(planner), strict=True):
-        group = gathered.group()
-        if not gathered.floating:
-            buffers[gathered.name] = group.tensors[0]
-            continue
-        values = bound_parameters(gathered.task, group, specs)
-        cpu = torch.device("cpu")
-        tensors.append((group, values, cpu, dtype or promoted_dtype(group), gathered.tied_to))
+def _mapped(
+    planner: "MergePlanner", method: CptMethod, inputs: PlannedInputs
+) -> tuple[list[OutputTensor], dict[str, torch.Tensor]]:
+    tensors, buffers = [], {}
+    specs = method.spec.input_parameters
+    for tensor, dtype in zip(inputs.stream("Opening"), planner_hook.output_dtypes(planner), strict=True):
+        group = tensor.group()
+        if tensor.floating:
+            dtype = dtype or promoted_dtype(group)
+            tensors.append(OutputTensor(group, tensor.parameters(specs), dtype, tensor.tied_to))
+        else:
+            buffers[tensor.name] = group.tensors[0]
     return tensors, buffers
-
-
-def _register() -> None:
-    import mergekit.merge_methods
-    import mergekit.plan
-
-    integration.on_merge_methods(mergekit.merge_methods)
-    integration.on_plan(mergekit.plan)

@@ -9,224 +9,147 @@ A point is bit for bit what `mergekit-yaml` writes for the same recipe with the 
 semantics of DARE: with the same number of torch threads, on the same kind of device). Only our three
 methods can be swept; the semantics are the recipe's.
 
-Where constituents are: on the CPU they are mapped from their files, and the operating system keeps what
-fits. On GPUs they are held in their own dtypes, each output tensor's inputs on one device, as long as
-`memory_limit` and the device allow; the rest stay on the CPU and travel at every point. A device that
-runs out of memory is named, and what it cannot hold is streamed.
+Where constituents are held: on the CPU they are mapped from their files, and the operating system keeps what
+fits in memory. On GPUs they are held in their own dtypes, each output tensor's inputs on one device, as long
+as `memory_limit` and the device allow; the rest stay on the CPU and are copied for every point. If a device
+runs out of memory, a warning names it, and its inputs are streamed.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
 from mergekit_finance.engine import dispatch, top_k
 from mergekit_finance.engine.finite import require_finite
-from mergekit_finance.engine.sweep_cuts import SweepCuts
-from mergekit_finance.engine.terms import PassOptions
-from mergekit_finance.errors import ModelError, RecipeError
+from mergekit_finance.engine.sweep_cuts import Pair, SweepCuts
+from mergekit_finance.engine.terms import Cut, PassOptions
+from mergekit_finance.errors import ModelError, RecipeError, first_line
+from mergekit_finance.merge_methods.method import CptMethod, sign
+from mergekit_finance.merge_methods.parameters import Call, Expert, Parameters
+from mergekit_finance.merge_methods.ties import kept_by_mergekit
+from mergekit_finance.merging.opening import RecipeLike, open_recipe
+from mergekit_finance.merging.placement import (
+    OutputTensor,
+    is_out_of_memory,
+    place,
+    usable_device,
+    use_less_memory,
+)
+from mergekit_finance.merging.point_values import PointValue, PointValues, check_point
+from mergekit_finance.models.load import live_model
 
 if TYPE_CHECKING:
-    from mergekit.config import MergeConfiguration
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOG = logging.getLogger(__name__)
-Values = Mapping[str, Any]
-
-
-@dataclass
-class Held:
-    """One output tensor: its inputs, its settled parameters, where it goes."""
-
-    group: Any  # mergekit's TensorGroup, on `device`
-    values: Values
-    device: torch.device  # that merges it
-    dtype: torch.dtype  # that mergekit-yaml would write
-    tied_to: str | None
-    streamed: bool = False
-    host: Any = None  # the group on the CPU, where it was mapped
-    target: torch.nn.Parameter | None = None
-
-    @property
-    def name(self) -> str:
-        return self.group.metadata.name
-
-    @property
-    def size(self) -> int:
-        """Bytes of the inputs."""
-        return sum(t.numel() * t.element_size() for t in self.group.tensors)
-
-    def inputs(self) -> Any:
-        """The group, on the device that merges it."""
-        return _moved(self.group, self.device) if self.streamed else self.group
 
 
 class MergeSession:
-    """See the module. Made by `open`; use as a context manager, or call `close`.
+    """One live model into which the points of a recipe are merged, one after the other.
 
-    Raises RecipeError for values that cannot be, ModelError for models, files and devices that do not serve.
+    Made by `open`. Use it as a context manager, or call `close`.
+
+    Attributes:
+        model: the live model, on the first device.
+        tokenizer: its tokenizer.
     """
 
-    def __init__(self, method: Any, held: list[Held], buffers: dict[str, torch.Tensor]) -> None:
-        self._method, self._held, self._buffers = method, held, buffers
-        self._by_name = {h.name: h for h in held}
-        first = held[0]
-        self._experts = [entry.id for entry in first.group.non_base]
-        self._paper = first.values["semantics"] == "paper"
-        counted = [h.name for h in held if not h.tied_to]
-        self._size = sum(self._by_name[n].group.tensors[0].numel() for n in counted)
-        self._ranks = SweepCuts(counted, self._experts, self._pair)
-        self._balance: dict[Any, int] = {}
-        self._guess = 1
-        self.model: PreTrainedModel
-        self.tokenizer: PreTrainedTokenizerBase
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+
+    def __init__(
+        self, method: CptMethod, tensors: list[OutputTensor], buffers: dict[str, torch.Tensor]
+    ) -> None:
+        self._method, self._tensors, self._buffers = method, tensors, buffers
+        first = tensors[0]
+        self._experts: list[Hashable] = [entry.id for entry in first.group.non_base]
+        self._paper = first.parameters["semantics"] == "paper"
+        self._cuts = _SessionCuts(tensors, self._experts, self._paper)
+        self._balances: dict[str, int] = {}  # sign balance of the whole vector, by `_vote_key`
+        self._guess = 1  # the sign that the last count elected
 
     @classmethod
     def open(
         cls,
-        recipe: "str | Path | Mapping[str, Any] | MergeConfiguration | Any",
+        recipe: RecipeLike,
         *,
-        device: "str | torch.device | Sequence[str | torch.device]" = "cpu",
+        device: str | torch.device | Sequence[str | torch.device] = "cpu",
         memory_limit: int | None = None,
         trust_remote_code: bool = False,
         merged: bool = True,
     ) -> "MergeSession":
-        """Check a recipe and its inputs, place them, and make the live model, merged as the recipe says.
+        """Check a recipe and its inputs, hold them, and create the live model.
 
-        `recipe` is a file, a checked Recipe, mergekit's configuration or its mapping; `device` one or
-        several; `memory_limit` the bytes of constituents that one GPU may hold. With `merged=False` the
-        model holds the base until the first `apply`.
+        Args:
+            recipe: a file, a checked Recipe, its mapping, or mergekit's configuration.
+            device: one device or several.
+            memory_limit: bytes of constituents that one GPU may hold.
+            trust_remote_code: as in transformers.
+            merged: False leaves the base in the model until the first `apply`.
+
+        Raises:
+            RecipeError: the recipe is wrong, or its method cannot be swept.
+            ModelError: a model is missing, broken or does not fit the others; a device cannot be used, or
+                cannot hold the merged model.
         """
-        from mergekit_finance.merging import opening
-
-        named = device if isinstance(device, Sequence) and not isinstance(device, str) else [device]
-        places = [_device(d) for d in named]
-        if not places:
-            raise ModelError("device: name at least one, such as cpu or cuda")
-        opened = opening.read(recipe, trust_remote_code)
-        held = [Held(*parts) for parts in opened.tensors]
-        session = cls(opened.method, held, opened.buffers)
-        session.model, session.tokenizer = opened.live(session._bases())
-        session._aim(places[0])  # before the constituents: they can be streamed, the model cannot
-        place(held, places, memory_limit)
+        names = device if isinstance(device, Sequence) and not isinstance(device, str) else [device]
+        devices = [usable_device(name) for name in names]
+        if not devices:
+            raise ModelError("device: is empty; name at least one, such as cpu or cuda")
+        opened = open_recipe(recipe, trust_remote_code)
+        session = cls(opened.method, opened.tensors, opened.buffers)
+        session.model, session.tokenizer = live_model(opened.config, session._bases()), opened.tokenizer
+        session._bind_parameters(
+            devices[0]
+        )  # before the constituents: they can be streamed, the model cannot
+        place(opened.tensors, devices, memory_limit)
         if merged:
             session.apply()
         return session
 
-    def _bases(self) -> dict[str, torch.Tensor]:
-        """The base in the outputs' dtypes and in memory of its own, on the CPU."""
-        bases = {h.name: h.group.base.tensor.to("cpu", h.dtype, copy=True) for h in self._held}
-        return {**bases, **self._buffers}
+    def prepare(self, **grid: Iterable[PointValue]) -> None:
+        """Rank magnitudes and count signs for all densities of a sweep at once: `density=[0.1, 0.2]`.
 
-    def _aim(self, device: torch.device) -> None:
-        """Find each tensor's parameter in the live model."""
-        if device.type != "cpu":
-            try:
-                self.model.to(device)
-            except torch.OutOfMemoryError as fault:
-                raise ModelError(f"{device} cannot hold the merged model itself ({_first(fault)})") from fault
-        found = dict(self.model.named_parameters(remove_duplicate=False))
-        taken: set[int] = set()
-        for held in self._held:
-            parameter = found.get(held.name)
-            if parameter is None or parameter.shape != held.group.tensors[0].shape:
-                raise ModelError(
-                    f"{type(self.model).__name__} has no parameter {held.name} of the merged shape: this "
-                    "architecture cannot be swept in place; merge its points with mergekit-yaml"
-                )
-            if id(parameter) in taken:  # tied: the first one fills it
-                self._refuse_untied(held, parameter)
-            else:
-                held.target = parameter
-            taken.add(id(parameter))
-
-    def _refuse_untied(self, held: Held, parameter: torch.nn.Parameter) -> None:
-        """One parameter cannot hold two merged tensors: the files may hold what the config says is tied."""
-        first = next(h for h in self._held if h.target is parameter)
-        pairs = zip(first.group.tensors, held.group.tensors, strict=True)
-        if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
-            raise ModelError(
-                f"{held.name} and {first.name} are one in {type(self.model).__name__}, whose config ties "
-                "them, and two in the models' files; say tie_word_embeddings: false in config.json, or merge "
-                "the points with mergekit-yaml"
-            )
-
-    # ---- points
-
-    def prepare(self, **grid: Any) -> None:
-        """Do at once, for all values of a sweep, what each would do alone: `density=[0.1, 0.2]`."""
-        wanted = grid.pop("density", ())
-        if grid or isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        Raises:
+            RecipeError: a density is wrong, or another parameter is given.
+        """
+        densities = grid.pop("density", ())
+        if grid or isinstance(densities, str) or not isinstance(densities, Iterable):
             raise RecipeError("prepare takes density=[...], a list of numbers")
-        self._refuse_closed()
-        settings = [self._settings({"density": value}) for value in wanted]  # all checked before any counting
+        self._check_open()
+        points = [self._check({"density": value}) for value in densities]  # all before any counting
         if not self._method.ranks_whole_vector:
             return
         for model in self._experts:
-            self._fitting(lambda model=model: self._rank(model, settings))
-        for values in settings if self._paper else ():
-            self._fitting(lambda values=values: self._elect(values))
+            self._with_less_memory(partial(self._rank, model, points))
+        for point in points if self._paper else ():
+            self._with_less_memory(partial(self._count_balance, point))
 
-    def _rank(self, model: Any, settings: list[Callable[[Held], Values]]) -> None:
-        if self._paper:
-            densities = [values(self._held[0])["density"][model] for values in settings]
-            self._ranks.rank_model(model, [self._count(d) for d in densities if d < 1])
-            return
-        for held in self._held:
-            self._rank_alone(held, model, [values(held)["density"][model] for values in settings])
+    def apply(self, **values: PointValue) -> "PreTrainedModel":
+        """Merge a point into the live model, and return it.
 
-    def _rank_alone(self, held: Held, model: Any, densities: Sequence[float]) -> None:
-        from mergekit_finance.merge_methods.ties import host_count
+        Args:
+            values: `lambda_`, `seed`; `density`, `weight`: one value, or a mapping by model reference or
+                mask_id. What is not given is as in the recipe.
 
-        n = held.group.tensors[0].numel()
-        if n:
-            self._ranks.rank_tensor(held.name, model, [host_count(d, n) for d in densities if d < 1])
-
-    def apply(self, **overrides: Any) -> "PreTrainedModel":
-        """Write a point into the live model: `lambda_`, `density` and `weight` (one value, or a mapping by
-        model reference or mask_id), `seed`; what is not given is as in the recipe."""
-        settings = self._settings(overrides)
-        self._fitting(lambda: self._merge_all(settings))
-        self._refuse_overflow(settings)
+        Raises:
+            RecipeError: a value is wrong; the model is unchanged.
+            ModelError: the merge overflows, or memory ran out on every device.
+        """
+        point = self._check(values)
+        self._with_less_memory(partial(self._merge_all, point))
+        self._check_overflow(point)
         return self.model
 
-    def _refuse_overflow(self, settings: Callable[[Held], Values]) -> None:
-        from mergekit_finance.merge_methods.parameters import Call
-
-        for held in self._filled():
-            # Where it lies: a streamed tensor need not travel again.
-            call = Call.of(held.group, settings(held))
-            if held.target is not None and call.may_overflow(held.dtype):
-                require_finite(held.name, held.target.data)
-
-    def _fitting(self, work: Callable[[], None]) -> None:
-        """Do it by the largest plan that fits: constituents on the devices, streamed, or all on the CPU.
-        Where none does, the live model is left with some tensors merged and some not."""
-        while True:
-            try:
-                return work()
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
-                if not _short_of_memory(fault):
-                    raise
-                if not (plan := smaller(self._held)):
-                    raise ModelError(
-                        f"out of memory on the CPU ({_first(fault)}); the live model is not whole until the "
-                        "next point is applied"
-                    ) from fault
-                LOG.warning("a device ran out of memory (%s): %s", _first(fault), plan)
-
     def close(self) -> None:
-        """Let go of the constituents; the model stays."""
-        from mergekit.io.tasks import LoaderCache
-
-        self._held.clear()
-        self._by_name.clear()
-        self._ranks = SweepCuts([], [], _no_inputs)  # those before refer to this session
-        LoaderCache.loaders.clear()
+        """Release the constituents. The model stays."""
+        self._tensors.clear()
+        self._cuts.clear()
 
     def __enter__(self) -> "MergeSession":
         return self
@@ -234,187 +157,210 @@ class MergeSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- values
+    # ---- the live model
 
-    def _settings(self, overrides: Values) -> Callable[[Held], Values]:
-        """A tensor's parameters under the overrides, which are checked first."""
-        from mergekit_finance.merging import overriding
+    def _bases(self) -> dict[str, torch.Tensor]:
+        """Return the base in the outputs' dtypes and in its own memory, on the CPU."""
+        bases = {t.name: t.group.base.tensor.to("cpu", t.dtype, copy=True) for t in self._tensors}
+        return {**bases, **self._buffers}
 
-        self._refuse_closed()
-        mask_ids = self._held[0].values["mask_id"]
-        changes = overriding.checked(overrides, self._method, {m: mask_ids[m] for m in self._experts})
-        for model, density in changes.get("density", {}).items() if self._paper else ():
-            if self._count(density) == 0:
-                raise RecipeError(f"{model}: density {density} keeps none of the {self._size} elements")
-        return lambda held: overriding.applied(held.values, changes)
+    def _bind_parameters(self, device: torch.device) -> None:
+        """Move the live model to a device, and find each output tensor's parameter in it."""
+        if device.type != "cpu":
+            try:
+                self.model.to(device)  # type: ignore[arg-type]  # transformers declares the wrapped method wrongly
+            except torch.OutOfMemoryError as error:
+                raise ModelError(
+                    f"{device} cannot hold the merged model itself ({first_line(error)}). Use another device."
+                ) from error
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        bound: dict[int, OutputTensor] = {}  # by the parameter's id
+        for tensor in self._tensors:
+            parameter = parameters.get(tensor.name)
+            if parameter is None or parameter.shape != tensor.group.tensors[0].shape:
+                raise ModelError(
+                    f"{type(self.model).__name__} has no parameter {tensor.name} of the merged shape, so "
+                    "that points cannot be merged into it. Merge them with mergekit-yaml."
+                )
+            if id(parameter) in bound:  # tied: the first tensor fills it
+                self._check_tied(bound[id(parameter)], tensor)
+            else:
+                tensor.target, bound[id(parameter)] = parameter, tensor
 
-    def _refuse_closed(self) -> None:
-        if not self._held:
+    def _check_tied(self, first: OutputTensor, second: OutputTensor) -> None:
+        """Refuse two tensors that differ in the models' files and share one parameter of the live model."""
+        pairs = zip(first.group.tensors, second.group.tensors, strict=True)
+        if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
+            raise ModelError(
+                f"{second.name} and {first.name} are one in {type(self.model).__name__}, whose config ties "
+                "them, and two in the models' files. Write tie_word_embeddings: false into config.json, or "
+                "merge the points with mergekit-yaml."
+            )
+
+    # ---- points
+
+    def _check(self, values: Mapping[str, PointValue]) -> PointValues:
+        self._check_open()
+        mask_ids = self._tensors[0].parameters["mask_id"]
+        point = check_point(values, self._method, {model: mask_ids[model] for model in self._experts})
+        for model, density in point.density.items() if self._paper else ():
+            if top_k.exact_count(density, self._cuts.size) == 0:
+                raise RecipeError(f"{model}: density {density} keeps none of the {self._cuts.size} elements")
+        return point
+
+    def _check_open(self) -> None:
+        if not self._tensors:
             raise RecipeError("this session is closed; open another")
 
-    def _count(self, density: float) -> int:
-        return top_k.exact_count(density, self._size)
-
-    # ---- what a method asks of `call.whole`
-
-    def cut(self, name: str, model: Any, base: torch.Tensor, expert: torch.Tensor) -> Any:
-        """Paper TIES: where a tensor is cut."""
-        density = self._densities[model]
-        held = self._by_name[name]
-        return (
-            None if density >= 1 else self._ranks.model_cut(held.tied_to or name, model, self._count(density))
-        )
-
-    def cut_alone(self, call: Any, expert: Any) -> Any:
-        """mergekit TIES: where a tensor is cut by its own magnitudes."""
-        from mergekit_finance.merge_methods.ties import host_count
-
-        return self._ranks.tensor_cut(call.name, expert.id, host_count(expert.density, call.stored.numel()))
-
-    def _pair(self, name: str, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        group = self._by_name[name].inputs()
-        return group.base.tensor, next(e.tensor for e in group.non_base if e.id == model)
-
-    # ---- merging
-
-    def _merge_all(self, values: Callable[[Held], Values]) -> None:
-        """All tensors. Paper TIES elects the whole vector's majority where sums cancel: its sign is
-        guessed first and counted on the way; if the guess was wrong, all is merged again."""
-        self._densities = dict(values(self._held[0]).get("density", {}))
-        if not (self._paper and self._method.ranks_whole_vector):
-            for held in self._filled():
-                with self._destination(held) as out:
-                    self._method.merge_into(out, self._call(held, values(held)))
+    def _rank(self, model: Hashable, points: list[PointValues]) -> None:
+        """Compute one expert's cuts for all points."""
+        if self._paper:
+            self._cuts.rank_model(model, [_density(self._tensors[0], p, model) for p in points])
             return
-        key = self._election(values)
-        known = self._balance.get(key, 1 if len(self._experts) == 1 else None)  # one alone has its majority
-        guess, balances = self._guess if known is None else _sign(known), []
-        for held in self._filled():
-            call = self._call(held, values(held))
+        for tensor in self._tensors:
+            self._cuts.rank_tensor(tensor, model, [_density(tensor, p, model) for p in points])
+
+    def _merge_all(self, point: PointValues) -> None:
+        """Merge all tensors."""
+        if self._paper and self._method.ranks_whole_vector:
+            self._merge_paper_ties(point)
+            return
+        for tensor in self._filled():
+            with self._output(tensor) as out:
+                self._method.merge_into(out, self._call(tensor, point))
+
+    def _merge_paper_ties(self, point: PointValues) -> None:
+        """Merge all tensors by TIES in paper semantics.
+
+        Where a sum is exactly 0, the majority sign of the whole vector is elected. If it was not counted yet,
+        it is guessed, and counted during the merge; if the guess was wrong, everything is merged again.
+        """
+        key = self._vote_key(point)
+        balance = self._balances.get(key, 1 if len(self._experts) == 1 else None)  # one expert never cancels
+        majority = self._guess if balance is None else sign(balance)
+        options = PassOptions(majority, "balance" if balance is None else "nothing")
+        balances = []
+        for tensor in self._filled():
+            call = self._call(tensor, point)
             terms, rule = self._method.terms(call)
-            with self._destination(held) as out:
-                options = PassOptions(guess, "balance" if known is None else "nothing")
-                elected = dispatch.merge(out, call.stored, terms, rule, options)
-            if not held.tied_to:
-                balances.append(elected.balance)
-        if known is None:
-            balance = self._balance[key] = dispatch.total_balance(balances)
-            self._guess = _sign(balance) or 1  # densities near each other mostly agree on it
-            if _sign(balance) != guess:
-                self._merge_all(values)
+            with self._output(tensor) as out:
+                result = dispatch.merge(out, call.stored, terms, rule, options)
+            if not tensor.tied_to:
+                balances.append(result.balance)
+        if balance is None:
+            balance = self._balances[key] = dispatch.total_balance(balances)
+            self._guess = sign(balance) or 1  # similar densities usually have the same majority
+            if sign(balance) != majority:
+                self._merge_paper_ties(point)
 
-    def _election(self, values: Callable[[Held], Values]) -> str:
-        """What the whole vector's majority depends on: points that agree in it share it."""
-        weights = [dict(values(held)["weight"]) for held in self._held]  # a filter gives tensors their own
-        return repr((sorted(map(repr, self._densities.items())), weights))
+    def _count_balance(self, point: PointValues) -> None:
+        """Count a point's sign balance before it is merged.
 
-    def _elect(self, values: Callable[[Held], Values]) -> None:
-        """Count a density's majority beforehand. Worth a pass where merging again costs more than waiting:
-        on GPUs; a streamed tensor would travel once more for it."""
-        if len(self._experts) == 1 or any(h.streamed or h.device.type == "cpu" for h in self._held):
+        Worth a pass only where merging again would take longer: on GPUs that hold all inputs.
+        """
+        if len(self._experts) == 1 or any(t.streamed or t.device.type == "cpu" for t in self._tensors):
             return
-        self._densities = dict(values(self._held[0])["density"])
-        if (key := self._election(values)) not in self._balance:
-            calls = [self._call(held, values(held)) for held in self._held if not held.tied_to]
-            found = [dispatch.sign_balance(call.stored, self._method.terms(call)[0]) for call in calls]
-            self._balance[key] = dispatch.total_balance(found)
+        key = self._vote_key(point)
+        if key not in self._balances:
+            calls = [self._call(tensor, point) for tensor in self._tensors if not tensor.tied_to]
+            counts = [dispatch.sign_balance(call.stored, self._method.terms(call)[0]) for call in calls]
+            self._balances[key] = dispatch.total_balance(counts)
 
-    def _filled(self) -> Iterator[Held]:
-        """All but the repeats of a tied tensor, whose parameter is the tensor's own."""
-        return (held for held in self._held if not (held.tied_to and held.target is None))
+    def _vote_key(self, point: PointValues) -> str:
+        """Return what the majority sign depends on; points with the same key share it."""
+        density = point.applied_to(self._tensors[0].parameters)["density"]
+        # A filter can give every tensor a weight of its own.
+        weights = [dict(point.applied_to(tensor.parameters)["weight"]) for tensor in self._tensors]
+        return repr((sorted(map(repr, density.items())), weights))
 
-    def _call(self, held: Held, values: Values) -> Any:
-        from mergekit_finance.merge_methods.parameters import Call
+    def _filled(self) -> Iterator[OutputTensor]:
+        """Yield all tensors except those that share the parameter of another one."""
+        return (tensor for tensor in self._tensors if not (tensor.tied_to and tensor.target is None))
 
-        call = Call.of(held.inputs(), values)
-        return replace(call, whole=self) if self._method.ranks_whole_vector else call
+    def _call(self, tensor: OutputTensor, point: PointValues) -> Call:
+        call = Call.of(tensor.inputs(), point.applied_to(tensor.parameters))
+        return replace(call, cuts=self._cuts) if self._method.ranks_whole_vector else call
 
     @contextmanager
-    def _destination(self, held: Held) -> Iterator[torch.Tensor]:
-        """Where the merge writes: into the parameter itself if dtype and device are its own."""
-        goal = None if held.target is None else held.target.data
-        shape = held.group.tensors[0].shape
-        if goal is not None and (goal.dtype, goal.device) == (held.dtype, held.device):
-            if goal.is_contiguous():
-                yield goal
+    def _output(self, tensor: OutputTensor) -> Iterator[torch.Tensor]:
+        """Yield where to merge: the parameter itself if it has the dtype and device, else a copy of it."""
+        target = None if tensor.target is None else tensor.target.data
+        if target is not None and (target.dtype, target.device) == (tensor.dtype, tensor.device):
+            if target.is_contiguous():
+                yield target
                 return
-        out = torch.empty(shape, dtype=held.dtype, device=held.device)
+        out = torch.empty(tensor.group.tensors[0].shape, dtype=tensor.dtype, device=tensor.device)
         yield out
-        if goal is not None:
-            goal.copy_(out)
+        if target is not None:
+            target.copy_(out)
+
+    def _check_overflow(self, point: PointValues) -> None:
+        for tensor in self._filled():
+            # The inputs are looked at where they are: streamed ones need not be copied again.
+            call = Call.of(tensor.group, point.applied_to(tensor.parameters))
+            if tensor.target is not None and call.may_overflow(tensor.dtype):
+                require_finite(tensor.name, tensor.target.data)
+
+    def _with_less_memory(self, work: Callable[[], None]) -> None:
+        """Do the work; as long as memory runs out, repeat it with inputs streamed, then on the CPU."""
+        while True:
+            try:
+                return work()
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not (change := use_less_memory(self._tensors)):
+                    raise ModelError(
+                        f"out of memory on the CPU ({first_line(error)}). The live model is only partly "
+                        "merged until the next point is applied."
+                    ) from error
+                LOG.warning("a device ran out of memory (%s): %s", first_line(error), change)
 
 
-def _no_inputs(name: str, model: object) -> tuple[torch.Tensor, torch.Tensor]:
-    raise RecipeError("this session is closed; open another")
+class _SessionCuts:
+    """The cuts of a session's task vectors, ranked once for all points (protocol `CutSource`).
+
+    It must not refer to the session: in a cycle, the model would be freed only by the garbage collector.
+    """
+
+    def __init__(self, tensors: list[OutputTensor], experts: list[Hashable], paper: bool) -> None:
+        self._by_name = {tensor.name: tensor for tensor in tensors}
+        self._paper = paper
+        names = [tensor.name for tensor in tensors if not tensor.tied_to]
+        self.size = sum(self._by_name[name].group.tensors[0].numel() for name in names)  # of a task vector
+        self._sweep = SweepCuts(names, experts, partial(_read_pair, self._by_name))
+
+    def rank_model(self, model: Hashable, densities: list[float]) -> None:
+        """Compute the cuts of one expert's whole vector for several densities."""
+        self._sweep.rank_model(model, [top_k.exact_count(d, self.size) for d in densities if d < 1])
+
+    def rank_tensor(self, tensor: OutputTensor, model: Hashable, densities: list[float]) -> None:
+        """Compute the cuts of one tensor of an expert for several densities."""
+        if n := tensor.group.tensors[0].numel():
+            counts = [kept_by_mergekit(d, n) for d in densities if d < 1]
+            self._sweep.rank_tensor(tensor.name, model, counts)
+
+    def cut(self, call: Call, expert: Expert) -> Cut | None:
+        """Return where an expert's tensor is cut; None: nowhere."""
+        if expert.density >= 1:
+            return None
+        if self._paper:
+            name = self._by_name[call.name].tied_to or call.name
+            return self._sweep.model_cut(name, expert.id, top_k.exact_count(expert.density, self.size))
+        return self._sweep.tensor_cut(
+            call.name, expert.id, kept_by_mergekit(expert.density, call.stored.numel())
+        )
+
+    def clear(self) -> None:
+        """Release the inputs."""
+        self._by_name.clear()
 
 
-def _device(name: "str | torch.device") -> torch.device:
-    """One that is there and takes tensors."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # "meta" holds no numbers
-    except (RuntimeError, AssertionError, TypeError) as fault:
-        raise ModelError(f"device {str(name)!r} cannot be used ({_first(fault)})") from fault
-    return device
+def _read_pair(tensors: Mapping[str, OutputTensor], name: str, model: Hashable) -> Pair:
+    group = tensors[name].inputs()
+    return group.base.tensor, next(entry.tensor for entry in group.non_base if entry.id == model)
 
 
-def _short_of_memory(fault: BaseException) -> bool:
-    """The CPU's allocator raises a plain RuntimeError."""
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(fault, kinds) or "can't allocate memory" in str(fault)
-
-
-def _first(fault: BaseException) -> str:
-    return next(iter(str(fault).splitlines()), type(fault).__name__)
-
-
-def _sign(number: int) -> int:
-    return (number > 0) - (number < 0)
-
-
-# ---- places
-
-
-def place(held: list[Held], devices: Sequence[torch.device], limit: int | None = None) -> None:
-    """Give every tensor's inputs to the device with the least so far, largest first."""
-    load = {i: 0 for i in range(len(devices))}
-    full: set[int] = set()
-    for tensor in sorted(held, key=lambda h: (-h.size, h.name)):
-        index = min(load, key=lambda i: (load[i], i))
-        device, size = devices[index], tensor.size
-        load[index] += size
-        tensor.device, tensor.host = device, tensor.group
-        if device.type == "cpu":
-            continue
-        tensor.streamed = index in full or (limit is not None and load[index] > limit)
-        if tensor.streamed:
-            continue
-        try:
-            tensor.group = _moved(tensor.group, device)
-        except torch.OutOfMemoryError:
-            LOG.warning(
-                "%s ran out of memory at %s, after %.1f GB of constituents: the rest stay on the CPU and are "
-                "streamed at every point",
-                device,
-                tensor.name,
-                (load[index] - size) / 1e9,
-            )
-            full.add(index)
-            tensor.streamed = True
-
-
-def smaller(held: list[Held]) -> str:
-    """Take up the next smaller plan, and say which; nothing if there is none."""
-    away = [h for h in held if h.device.type != "cpu"]
-    if not away:
-        return ""
-    resident = [h for h in away if not h.streamed]
-    for tensor in resident or away:
-        tensor.group = tensor.host
-        tensor.streamed, tensor.device = bool(resident), tensor.device if resident else torch.device("cpu")
-    return "constituents are streamed at every point" if resident else "merging on the CPU"
-
-
-def _moved(group: Any, device: torch.device) -> Any:
-    entries = tuple(replace(e, tensor=e.tensor.to(device, non_blocking=True)) for e in group.entries)
-    return replace(group, entries=entries)
+def _density(tensor: OutputTensor, point: PointValues, model: Hashable) -> float:
+    parameters: Parameters = point.applied_to(tensor.parameters)
+    return parameters["density"][model]

@@ -236,8 +236,8 @@ def _check_parameters(recipe: Recipe) -> None:
     from mergekit import merge_methods
     from mergekit.options import MergeOptions
 
+    from mergekit_finance.merge_methods.check_recipe import check_recipe
     from mergekit_finance.merge_methods.method import CptMethod
-    from mergekit_finance.merge_methods.recipe_checks import check_recipe
 
     config, method = recipe.configuration(), merge_methods.get(recipe.method)
     if isinstance(method, CptMethod):

@@ -1,11 +1,12 @@
-"""How far models are from each other, and their task vectors, measured in one pass over the files.
+"""Distances between models and between their task vectors, measured in one pass over the files.
 
-    similarity("base", ["finance", "math"])          -> dict; as `mergekit-finance similarity` writes it
+    from mergekit_finance.similarity.compute import compute_similarity
+    compute_similarity("base", ["finance", "math"])   -> dict; as `mergekit-finance similarity` writes it
 
 For base theta_0 and models theta_1 ... theta_k, tau_i = theta_i - theta_0, and for any set of elements p
 (a tensor, a layer, a module kind, the whole model):
 
-    l2              sqrt(sum_p (theta_ip - theta_jp)^2), for task vectors the same: the base cancels
+    l2              sqrt(sum_p (theta_ip - theta_jp)^2); task vectors have the same, since the base cancels
     cosine          sum_p x_p y_p / sqrt(sum_p x_p^2 * sum_p y_p^2), of weights and of task vectors;
                     null where one of the two is zero
     relative_norm   |tau_i| / |theta_0|
@@ -30,69 +31,6 @@ Sums are float64; differences of bfloat16 or float16 weights are exact. The dict
             task_vectors {model: {norm, relative_norm, quantiles {q: |tau|}}},
             task_vector_pairs [{a, b, cosine, both_moved, sign_conflicts}]
 
-Output embeddings that all models tie to the input's count once; where only some tie them, theirs are the
-input's. Which measures predict what a merge gains is asked in arXiv 2511.02451, Fig. 5.
+Output embeddings that all models tie to the input embeddings count once; where only some models tie them,
+their input embeddings are compared. Which measures predict the gain of a merge: arXiv 2511.02451, Fig. 5.
 """
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from mergekit_finance.errors import ModelError
-
-__all__ = ["similarity"]
-
-
-def similarity(
-    base: str,
-    models: Sequence[str],
-    device: str = "cpu",
-    *,
-    everything: bool = True,
-    threads: int | None = None,
-    quiet: bool = True,
-) -> dict[str, Any]:
-    """Measure checkpoints, named by folder or Hub id; `everything=False`: only L2, cosines and norms.
-
-    `threads` (default: torch's number) changes nothing in the result.
-    """
-    import torch
-    from tqdm import tqdm
-
-    from mergekit_finance.similarity import table
-    from mergekit_finance.similarity.measures import Accumulator
-    from mergekit_finance.similarity.stream import Stream
-
-    _check(base, models, device)
-    stream = Stream([base, *models])
-    size = {"total": stream.bytes, "unit": "B", "unit_scale": True}
-    try:
-        accumulator = Accumulator(base, models, device=device, threads=threads, everything=everything)
-        with tqdm(**size, desc="similarity", leave=False, disable=quiet) as bar:
-            stream.measure(accumulator, bar.update)
-    except torch.OutOfMemoryError as fault:
-        raise ModelError(f"similarity: {device} ran out of memory; --device cpu needs none") from fault
-    return table.result(accumulator, stream.skipped)
-
-
-def _check(base: str, models: Sequence[str], device: str) -> None:
-    if not models:
-        raise ModelError("similarity: name at least one model beside the base")
-    places: dict[str, str] = {}
-    for name in (base, *models):
-        place = str(Path(name).resolve()) if Path(name).exists() else name
-        if place in places:
-            raise ModelError(f"similarity: {name!r} is named twice{_also(name, places[place])}")
-        places[place] = name
-    import torch
-
-    try:
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as fault:
-        raise ModelError(
-            f"similarity: device {device!r} cannot be used ({str(fault).splitlines()[0]})"
-        ) from fault
-
-
-def _also(name: str, other: str) -> str:
-    return "" if name == other else f" ({other!r} is the same folder)"

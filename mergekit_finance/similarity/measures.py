@@ -1,8 +1,8 @@
-"""The arithmetic: sums over fixed blocks of a tensor, in float64, that add up over tensors.
+"""Sums over fixed blocks of a tensor, in float64, which add up over tensors. All measures come from them.
 
-A tensor is cut into spans and a span into blocks, at the same places whatever the number of threads.
-Every block's sums are made by one thread, and the sums of blocks, spans and tensors are added in a fixed
-order: the result is the same to the last bit for any number of threads, on one machine.
+A tensor is divided into spans and a span into blocks, at the same places whatever the number of threads.
+One thread computes the sums of a block, and the sums of blocks, spans and tensors are added in a fixed
+order: on one machine, the result is the same to the last bit for any number of threads.
 """
 
 import logging
@@ -16,15 +16,18 @@ from math import prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError
 
 LOG = logging.getLogger(__name__)
-Source = Callable[[int, int], torch.Tensor]  # elements start..stop of one flat tensor, in any dtype
+Source = Callable[[int, int], torch.Tensor]  # (start, stop) -> those elements of one flat tensor, any dtype
+Reals = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 BINS = 1 << 15  # of the upper 16 bits of |x| as float32: 8 of exponent, 7 of mantissa
-# Elements; its float64 rows (1 MB each) stay in the last cache. Blocks of second-level cache size are faster
-# on one thread and slower on two, which then wait for the interpreter's lock more than they compute.
+# Elements of a block; its float64 rows (1 MB each) stay in the last-level cache. Blocks of the size of the
+# second-level cache are faster on one thread, and slower on two, which then wait for the interpreter's lock.
 BLOCK = 1 << 17
 SPAN = 1 << 19  # elements that one thread takes at a time
 GPU_SPAN = 1 << 22  # below 2**24, up to which float32 counts exactly
@@ -32,26 +35,34 @@ GPU_SPAN = 1 << 22  # below 2**24, up to which float32 counts exactly
 
 @dataclass
 class Sums:
-    """What a set of elements adds up to, for m models (the base first) and their m - 1 task vectors.
+    """Sums over a set of elements, for m models (the base first) and their m - 1 task vectors.
 
-    All measures come from these, and the sums of a union are the sum of the sums.
+    The sums of a union of sets are the sum of their sums.
     """
 
     count: int
-    weights: np.ndarray  # [m, m] float64: sum_p theta_ip theta_jp
-    squares: np.ndarray  # [m, m] float64: sum_p (theta_ip - theta_jp)^2
-    vectors: np.ndarray  # [m - 1, m - 1] float64: sum_p tau_ip tau_jp
-    unequal: np.ndarray  # [m, m] int64: elements in which models i and j differ
-    moved: np.ndarray  # [m - 1, m - 1] int64: elements in which tau_i and tau_j are both non-zero
-    signs: np.ndarray  # [m - 1, m - 1] int64, i != j: of those, same sign less opposite sign
-    histograms: np.ndarray  # [m - 1, BINS] int64: of |tau_i|; [m - 1, 0] where not asked for
+    weights: Reals  # [m, m]: sum_p theta_ip theta_jp
+    squares: Reals  # [m, m]: sum_p (theta_ip - theta_jp)^2
+    vectors: Reals  # [m - 1, m - 1]: sum_p tau_ip tau_jp
+    unequal: Counts  # [m, m]: elements in which models i and j differ
+    moved: Counts  # [m - 1, m - 1]: elements in which tau_i and tau_j are both non-zero
+    signs: Counts  # [m - 1, m - 1], i != j: of those, elements of equal minus elements of opposite sign
+    histograms: Counts  # [m - 1, BINS]: of |tau_i|; [m - 1, 0] where not asked for
 
     @classmethod
     def zero(cls, models: int, bins: int = 0) -> "Sums":
-        real, whole = (lambda n: np.zeros((n, n))), (lambda n: np.zeros((n, n), dtype=np.int64))
-        m, t = models, models - 1
-        histograms = np.zeros((t, bins), dtype=np.int64)
-        return cls(0, real(m), real(m), real(t), whole(m), whole(t), whole(t), histograms)
+        """Return the sums of no elements."""
+        t = models - 1
+        return cls(
+            count=0,
+            weights=np.zeros((models, models)),
+            squares=np.zeros((models, models)),
+            vectors=np.zeros((t, t)),
+            unequal=np.zeros((models, models), dtype=np.int64),
+            moved=np.zeros((t, t), dtype=np.int64),
+            signs=np.zeros((t, t), dtype=np.int64),
+            histograms=np.zeros((t, bins), dtype=np.int64),
+        )
 
     def __iadd__(self, other: "Sums") -> "Sums":
         for field in fields(self):
@@ -62,35 +73,35 @@ class Sums:
 class Workspace:
     """The buffers of one thread, and the sums of the blocks that went through them.
 
-    A block's rows, in float64: the m models, then the differences of every pair of them, those from the
-    base (the task vectors) first. Squared norms of these rows are all that distances and cosines need:
+    The rows of a block, in float64, are the m models, then the differences of every pair of them, those from
+    the base (the task vectors) first. Distances and cosines need only the squared norms of these rows:
 
         2 x.y = |x|^2 + |y|^2 - |x - y|^2,
 
-    and equal models have a cosine of exactly 1. Where norms differ by a factor r, a cosine so made is off by
-    some 1e-14 r: nothing for weights of one family. Task vectors may differ by more: theirs are
-    products, but where two are near each other.
+    so that equal models have a cosine of exactly 1. If norms differ by a factor r, this cosine is off by
+    about 1e-14 r, which is negligible for weights of related models. The norms of task vectors may differ by
+    more: their inner products are computed directly, except where two vectors are near each other.
     """
 
     def __init__(self, models: int, span: int, block: int, device: str, everything: bool) -> None:
         self.models, self.block, self.everything = models, min(block, span), everything
         self.pairs = list(combinations(range(models), 2))
-        on = {"device": device}
-        self.rows = torch.empty(models + len(self.pairs), self.block, dtype=torch.float64, **on)
+        self.rows = torch.empty(models + len(self.pairs), self.block, dtype=torch.float64, device=device)
         vectors, counted = (models - 1, len(self.pairs)) if everything else (0, 0)
-        self.single = torch.empty(counted, self.block, **on)
-        self.bits = torch.empty(vectors, self.block, dtype=torch.int32, **on)
-        self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, **on)
+        self.single = torch.empty(counted, self.block, device=device)
+        self.bits = torch.empty(vectors, self.block, dtype=torch.int32, device=device)
+        self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, device=device)
         self.histograms = np.zeros((vectors, BINS), dtype=np.int64)
         self.expert_pairs = list(combinations(range(vectors), 2))  # whose signs are counted
         self.vector_pairs = list(combinations(range(models - 1), 2))
-        self.squares = torch.zeros(len(self.rows), dtype=torch.float64, **on)
-        self.products = torch.zeros(len(self.vector_pairs), dtype=torch.float64, **on)  # tau_i tau_j
-        self.unequal = torch.zeros(counted, dtype=torch.float64, **on)
-        self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, **on)  # s_i s_j, |s_i s_j|
+        self.squares = torch.zeros(len(self.rows), dtype=torch.float64, device=device)
+        self.products = torch.zeros(len(self.vector_pairs), dtype=torch.float64, device=device)  # tau_i tau_j
+        self.unequal = torch.zeros(counted, dtype=torch.float64, device=device)
+        # s_i s_j and |s_i s_j|, of the signs of two task vectors
+        self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, device=device)
 
     def span(self, sources: Sequence[Source], start: int, stop: int) -> Sums:
-        """The sums of elements start..stop of one tensor, but for its histogram."""
+        """Return the sums of elements start..stop of one tensor, without its histogram."""
         for total in (self.squares, self.products, self.unequal, self.signs):
             total.zero_()
         for low in range(start, stop, self.block):
@@ -100,13 +111,13 @@ class Workspace:
             histogram += torch.bincount(bits[: stop - start], minlength=BINS).cpu().numpy()
         return self._sums(stop - start)
 
-    def take_histograms(self) -> np.ndarray:
-        """Of all spans since the last time. Apart from the sums: counts may be added in any order."""
-        taken, self.histograms = self.histograms, np.zeros_like(self.histograms)
-        return taken
+    def take_histograms(self) -> Counts:
+        """Return the histograms of all spans since the last call. Counts may be added in any order."""
+        counted, self.histograms = self.histograms, np.zeros_like(self.histograms)
+        return counted
 
     def _block(self, tensors: Sequence[torch.Tensor], offset: int, size: int) -> None:
-        """Add one block's sums. float64 holds every difference of two bfloat16 or float16 exactly."""
+        """Add one block's sums. float64 holds every difference of two bfloat16 or float16 numbers exactly."""
         rows = self.rows[:, :size]
         for i, tensor in enumerate(tensors):
             rows[i].copy_(tensor)
@@ -124,7 +135,7 @@ class Workspace:
             self._count(rows[self.models :], offset, size)
 
     def _count(self, differences: torch.Tensor, offset: int, size: int) -> None:
-        """Signs as -1, 0, 1: their dot products are counts, exact in float32 below 2**24 elements."""
+        """Count with signs -1, 0, 1: their dot products are exact in float32 below 2**24 elements."""
         single, bits = self.single[:, :size], self.bits[:, :size]
         single.copy_(differences)
         vectors = single[: len(bits)]
@@ -133,7 +144,7 @@ class Workspace:
         self.magnitudes[:, offset : offset + size].copy_(bits)
         torch.sign(single, out=single)
         self.unequal += torch.stack([torch.dot(signs, signs) for signs in single])
-        for total in self.signs if self.expert_pairs else ():  # of the signs, then of their magnitudes
+        for total in self.signs if self.expert_pairs else ():  # first of the signs, then of their magnitudes
             total += torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in self.expert_pairs])
             vectors.abs_()
 
@@ -156,21 +167,21 @@ class Workspace:
         return sums
 
 
-def _fill(matrix: np.ndarray, pairs: Sequence[tuple[int, int]], values: Sequence[float]) -> None:
-    """One value a pair, on both sides of the diagonal."""
+def _fill(matrix: Reals | Counts, pairs: Sequence[tuple[int, int]], values: Sequence[float]) -> None:
+    """Write the value of each pair on both sides of the diagonal."""
     for (i, j), value in zip(pairs, values, strict=True):
         matrix[i, j] = matrix[j, i] = value
 
 
-def _products(norms: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Inner products [n, n] from squared norms [n] and squared distances [n, n] (polarization)."""
-    with np.errstate(invalid="ignore"):  # Inf less Inf of a broken checkpoint, which is refused by name
+def _products(norms: Reals, distances: Reals) -> Reals:
+    """Return inner products [n, n] from squared norms [n] and squared distances [n, n] (polarization)."""
+    with np.errstate(invalid="ignore"):  # Inf - Inf of a broken checkpoint, which is refused later, by name
         return (norms[:, None] + norms[None, :] - distances) / 2
 
 
 @contextmanager
-def _one_thread_an_operation() -> Iterator[None]:
-    """Threads of ours, not of torch: how torch cuts up a sum depends on how many threads it has."""
+def _single_threaded_torch() -> Iterator[None]:
+    """Give torch one thread: how it divides a sum depends on its number of threads. The pool has ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -180,13 +191,18 @@ def _one_thread_an_operation() -> Iterator[None]:
 
 
 class Accumulator:
-    """Measures tensors as they come: from files, or from a merge that streams the same ones.
+    """Measures tensors one after the other, from files or from a merge.
 
         measured = Accumulator("base", ["finance", "math"])
         measured.add("model.norm.weight", base_tensor, {"finance": a, "math": b})
-        table.result(measured)
+        entries.result(measured)
 
-    `everything=False` leaves out what needs counting: equal elements, sign conflicts, quantiles.
+    Args:
+        base: name of the base.
+        models: names of the others.
+        device: where sums are computed.
+        threads: default torch's number, or 2 on a GPU; changes nothing in the result.
+        everything: False leaves out equal elements, sign conflicts and quantiles.
     """
 
     def __init__(
@@ -211,13 +227,22 @@ class Accumulator:
             self._free.put(space)
 
     def add(self, name: str, base: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Measure one tensor of all models, now; nothing of it is kept."""
+        """Measure one tensor of all models. It is not kept.
+
+        Args:
+            name: of the tensor.
+            base: the base's tensor.
+            tensors: the others' tensors of the same shape, by model.
+
+        Raises:
+            ModelError: shapes differ, or a tensor holds NaN or Inf.
+        """
         ordered = [base, *(tensors[model] for model in self.models)]
         for model, tensor in zip(self.names, ordered, strict=True):
             if tensor.shape != base.shape:
                 raise different_shapes(name, model, tensor.shape, self.base, base.shape)
         flat = [tensor.detach().reshape(-1) for tensor in ordered]
-        self.add_sources(name, tuple(base.shape), [lambda low, high, t=t: t[low:high] for t in flat])
+        self.add_sources(name, tuple(base.shape), [_slices_of(tensor) for tensor in flat])
 
     def add_sources(
         self,
@@ -226,27 +251,31 @@ class Accumulator:
         sources: Sequence[Source],
         progress: Callable[[int], object] = lambda elements: None,
     ) -> None:
-        """As `add`, from one source a model, the base's first; each is asked once for each element."""
+        """Measure one tensor, read from one source for each model, the base first. Each element is read once.
+
+        Args:
+            progress: called with the number of elements done since the last call.
+        """
         size = prod(shape)
         starts = range(0, size, self._span)
         sums = Sums.zero(len(self.names))
-        with _one_thread_an_operation():
-            parts = self._pool.map(lambda low: self._part(sources, low, size), starts)
+        with _single_threaded_torch():
+            parts = self._pool.map(lambda low: self._measure_span(sources, low, size), starts)
             for part in parts:
                 sums += part
                 progress(part.count)
         if self.everything:
             sums.histograms = np.sum([space.take_histograms() for space in self._spaces], axis=0)
-        self._refuse_broken(name, sums)
+        self._check_finite(name, sums)
         self.tensors[name], self.shapes[name] = sums, shape
 
     @property
     def names(self) -> list[str]:
-        """The base, then the models."""
+        """The base, then the other models."""
         return [self.base, *self.models]
 
     def _workspaces(self, count: int) -> list[Workspace]:
-        """As large as fit: a device that runs out of memory is given spans of a quarter, down to a CPU's."""
+        """Allocate buffers. If a device runs out of memory, spans become smaller, down to those of a CPU."""
         sizes = len(self.names), self._span, self._block, self._device, self.everything
         try:
             return [Workspace(*sizes) for _ in range(count)]
@@ -257,24 +286,28 @@ class Accumulator:
         LOG.warning("%s ran out of memory: measuring %d elements at a time", self._device, self._span)
         return self._workspaces(count)
 
-    def _part(self, sources: Sequence[Source], low: int, size: int) -> Sums:
+    def _measure_span(self, sources: Sequence[Source], low: int, size: int) -> Sums:
         space = self._free.get()
         try:
             return space.span(sources, low, min(low + self._span, size))
         finally:
             self._free.put(space)
 
-    def _refuse_broken(self, name: str, sums: Sums) -> None:
+    def _check_finite(self, name: str, sums: Sums) -> None:
         for model, norm in zip(self.names, np.diag(sums.weights), strict=True):
             if not np.isfinite(norm):
-                raise ModelError(f"{model}: tensor {name} holds NaN or Inf, or numbers too large to square")
+                raise ModelError(f"{model}: tensor {name} holds NaN or Inf, or numbers too large to square.")
+
+
+def _slices_of(flat: torch.Tensor) -> Source:
+    return lambda start, stop: flat[start:stop]
 
 
 def different_shapes(
     name: str, model: str, shape: Sequence[int], other: str, expected: Sequence[int]
 ) -> ModelError:
-    """Two models' tensors of one name that cannot be compared element by element."""
+    """Return the error for two models' tensors of one name whose shapes differ."""
     return ModelError(
-        f"{model}: tensor {name} has shape {list(shape)}, {other} has {list(expected)}: "
-        "they cannot be compared element by element"
+        f"{model}: tensor {name} has shape {list(shape)}, {other} has {list(expected)}. "
+        "They cannot be compared element by element."
     )

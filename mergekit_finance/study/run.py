@@ -238,7 +238,7 @@ class StudyRun:
 
     def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
         """Return how far the experts, and whatever else is merged, are from the base and from each other."""
-        from mergekit_finance.similarity import similarity
+        from mergekit_finance.similarity.compute import compute_similarity
 
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
         others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
@@ -247,7 +247,7 @@ class StudyRun:
         stored = {name: value for name, value in content.items() if name != "digest"}
         if stored.get("key") != key or content.get("digest") != digest(stored):
             device = self.device if self.device.startswith("cuda") else "cpu"
-            stored = {"key": key, **similarity(self.study.base, others, device, quiet=self.quiet)}
+            stored = {"key": key, **compute_similarity(self.study.base, others, device, quiet=self.quiet)}
         return {"digest": digest(stored), **stored}
 
     def _timings(self, wall: float) -> dict[str, float]:

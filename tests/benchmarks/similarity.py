@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mergekit_finance.similarity import similarity
+from mergekit_finance.similarity.compute import compute_similarity
 
 PAIRS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
 VOCABULARY, HIDDEN, INNER, LAYERS = 32768, 1024, 3072, 12
@@ -77,10 +77,10 @@ def main(folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     work: dict[str, Callable[[], object]] = {
         "read and add": lambda: read_and_add(folders),
-        "L2 and cosines": lambda: similarity(base, models, everything=False),
-        "everything": lambda: similarity(base, models),
+        "L2 and cosines": lambda: compute_similarity(base, models, everything=False),
+        "everything": lambda: compute_similarity(base, models),
     }
-    similarity(base, models)  # warms the page cache; the floor would raise the peak
+    compute_similarity(base, models)  # warms the page cache; the floor would raise the peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rounds = [{name: timed(call) for name, call in work.items()} for _ in range(PAIRS)]
     print(f"{torch.get_num_threads()} threads, medians of {PAIRS} interleaved rounds")

@@ -13,7 +13,7 @@ import torch
 from helpers.merging import WORDS, edit, permuted, random_models, raw, recipe, run, split, write_tokenizer
 
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.merging import session as session_module
+from mergekit_finance.merging import placement
 from mergekit_finance.merging.compare import OPERATORS
 from mergekit_finance.merging.session import MergeSession
 
@@ -162,7 +162,7 @@ def test_a_majority_of_minus_is_found_and_remembered(tmp_path: Path) -> None:
         for i in range(2):
             session.apply(density=1.0)
             assert_is_written(session, at(settings, {"density": 1.0}), tmp_path / f"out{i}")
-        assert any(balance < 0 for balance in session._balance.values())
+        assert any(balance < 0 for balance in session._balances.values())
 
 
 def test_a_tokenizer_block(tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_tensors_are_sharded_over_devices(tmp_path: Path) -> None:
 def test_placing_balances_and_respects_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = models(tmp_path / "m")
     with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
-        held, devices = list(session._held), [torch.device("cuda", i) for i in (0, 1)]
-        monkeypatch.setattr(session_module, "_moved", lambda group, device: group)
-        session_module.place(held, devices)
+        held, devices = list(session._tensors), [torch.device("cuda", i) for i in (0, 1)]
+        monkeypatch.setattr(placement, "moved", lambda group, device: group)
+        placement.place(held, devices)
         sizes = [sum(h.size for h in held if h.device == d) for d in devices]
         assert abs(sizes[0] - sizes[1]) <= max(h.size for h in held) and not any(h.streamed for h in held)
-        session_module.place(held, devices[:1], limit=sum(sizes) // 2)
+        placement.place(held, devices[:1], limit=sum(sizes) // 2)
         assert 0 < sum(h.size for h in held if not h.streamed) <= sum(sizes) // 2
 
 
@@ -206,10 +206,10 @@ def test_out_of_memory_is_named_and_streamed(
         return group
 
     with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
-        monkeypatch.setattr(session_module, "_moved", little)
+        monkeypatch.setattr(placement, "moved", little)
         with caplog.at_level(logging.WARNING):
-            session_module.place(session._held, [torch.device("cuda", 0)])
-        assert sum(not h.streamed for h in session._held) == 3
+            placement.place(session._tensors, [torch.device("cuda", 0)])
+        assert sum(not h.streamed for h in session._tensors) == 3
         assert "cuda:0 ran out of memory at model." in caplog.text and "streamed" in caplog.text
 
 
@@ -218,16 +218,16 @@ def test_out_of_memory_later_takes_smaller_plans(
 ) -> None:
     folder = models(tmp_path / "m")
     with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
-        monkeypatch.setattr(session_module, "_moved", lambda group, device: group)
-        session_module.place(session._held, [torch.device("cuda", 0)])
+        monkeypatch.setattr(placement, "moved", lambda group, device: group)
+        placement.place(session._tensors, [torch.device("cuda", 0)])
 
         def work() -> None:
-            if any(h.device.type != "cpu" for h in session._held):
+            if any(h.device.type != "cpu" for h in session._tensors):
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-            session._merge_all(session._settings({"density": 0.3}))
+            session._merge_all(session._check({"density": 0.3}))
 
         with caplog.at_level(logging.WARNING):
-            session._fitting(work)
+            session._with_less_memory(work)
         assert "streamed at every point" in caplog.text and "merging on the CPU" in caplog.text
         settings = settings_of(folder, "cpt_ties", "paper")
         assert_is_written(session, at(settings, {"density": 0.3}), tmp_path / "out")
@@ -235,8 +235,8 @@ def test_out_of_memory_later_takes_smaller_plans(
         def never() -> None:
             raise torch.OutOfMemoryError("not enough")
 
-        with pytest.raises(ModelError, match=r"out of memory on the CPU \(not enough\); the live model"):
-            session._fitting(never)
+        with pytest.raises(ModelError, match=r"out of memory on the CPU \(not enough\)\. The live model"):
+            session._with_less_memory(never)
     with pytest.raises(RecipeError, match="this session is closed"):
         session.apply()
 
@@ -285,9 +285,9 @@ def test_looking_for_an_overflow_moves_no_streamed_tensor(
     settings = {**settings_of(models(tmp_path / "m"), "cpt_task_arithmetic", "paper"), "out_dtype": "float16"}
     with MergeSession.open(settings, merged=False) as session:
         moved: list[Any] = []
-        for held in session._held:
+        for held in session._tensors:
             held.streamed = True
-        monkeypatch.setattr(session_module, "_moved", lambda group, device: moved.append(group) or group)
+        monkeypatch.setattr(placement, "moved", lambda group, device: moved.append(group) or group)
         session.apply(lambda_=0.5)
         assert len(moved) == len(list(session._filled()))
 
@@ -305,7 +305,7 @@ MISTAKES = [
     ({"densty": 0.2}, "densty: cannot be swept for cpt_ties; did you mean 'density'"),
     ({"semantics": "mergekit"}, "semantics: cannot be swept"),
     ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
-    ({"density": {"mth": 0.5}}, "density: 'mth' is no expert of this recipe; did you mean 'math'"),
+    ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe; did you mean 'math'"),
     ({"lambda_": "big"}, "lambda: 'big' is not a number"),
     ({"density": 1e-9}, "keeps none of the"),
 ]
@@ -373,8 +373,8 @@ def test_the_live_model_has_its_place_before_the_constituents(
 ) -> None:
     """A device that constituents have filled could not take it; one too small for it is named."""
     order: list[str] = []
-    monkeypatch.setattr(session_module, "_device", torch.device)
-    monkeypatch.setattr(session_module, "_moved", lambda group, device: order.append("input") or group)
+    monkeypatch.setattr("mergekit_finance.merging.session.usable_device", torch.device)
+    monkeypatch.setattr(placement, "moved", lambda group, device: order.append("input") or group)
     monkeypatch.setattr("transformers.PreTrainedModel.to", lambda self, *_: order.append("model") or self)
     folder = models(tmp_path / "m")
     settings = settings_of(folder, "cpt_ties", "paper")
@@ -400,13 +400,13 @@ def test_the_cpus_own_allocator_is_heard_too(tmp_path: Path) -> None:
             )
 
         with pytest.raises(ModelError, match="out of memory on the CPU"):
-            session._fitting(never)
+            session._with_less_memory(never)
 
         def fault() -> None:
             raise RuntimeError("a fault of ours")
 
         with pytest.raises(RuntimeError, match="a fault of ours"):
-            session._fitting(fault)
+            session._with_less_memory(fault)
 
 
 @pytest.mark.parametrize("grid", [{"density": 0.5}, {"density": None}, {"density": "0.5"}])
@@ -414,7 +414,7 @@ def test_prepare_takes_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
     with MergeSession.open(settings_of(models(tmp_path / "m"), "cpt_ties", "paper")) as session:
         with pytest.raises(RecipeError, match="a list of numbers"):
             session.prepare(**grid)
-        with pytest.raises(RecipeError, match="lambda: given twice"):
+        with pytest.raises(RecipeError, match="lambda: is given twice"):
             session.apply(**{"lambda": 0.1, "lambda_": 0.9})
     with pytest.raises(RecipeError, match="this session is closed"):
         session.prepare()

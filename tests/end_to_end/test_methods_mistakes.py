@@ -65,7 +65,7 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
         "unknown semantics",
         "cpt_ties",
         with_("parameters.semantics", "papr"),
-        r"parameters.semantics: 'papr' is no semantics; did you mean 'paper'\? Known: mergekit, paper",
+        r"parameters.semantics: 'papr' is neither paper nor mergekit; did you mean 'paper'\? Known: mergekit, paper",
     ),
     (
         "typo in a model",
@@ -151,9 +151,9 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
         "normalize in paper",
         "cpt_ties",
         with_("parameters.normalize", True),
-        "normalize: paper semantics leaves no",
+        "normalize: paper semantics does not have it",
     ),
-    ("mask_id is a number", "cpt_dare_ties", with_(f"{FIRST}.mask_id", 7), "mask_id: 7 is no name"),
+    ("mask_id is a number", "cpt_dare_ties", with_(f"{FIRST}.mask_id", 7), "mask_id: 7 is not a string"),
     ("mask_id at the top", "cpt_dare_ties", with_("parameters.mask_id", "a"), "mask_id: names one model"),
     (
         "same mask_id",
@@ -290,7 +290,7 @@ def test_vocabularies_that_differ(broken: Path, tmp_path: Path) -> None:
     edit(broken / "math", lambda w: {**w, HEAD: torch.zeros(28, 16)})
     message = refused(recipe(broken, "cpt_dare_ties"), tmp_path, ModelError)
     assert f"{HEAD} has shape [28, 16]" in message and message.endswith(
-        "a tokenizer: block aligns vocabularies"
+        ". A tokenizer: block aligns vocabularies."
     )
 
 

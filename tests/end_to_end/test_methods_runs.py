@@ -203,10 +203,10 @@ def test_the_plain_command_names_a_mistake_in_one_line(
 def test_installing_twice_wraps_once() -> None:
     import mergekit.plan
 
-    from mergekit_finance.merge_methods import planning
+    from mergekit_finance.merge_methods import planner_hook
 
     wrapped = mergekit.plan.MergePlanner._plan
-    planning.install(mergekit.plan)
+    planner_hook.install()
     assert mergekit.plan.MergePlanner._plan is wrapped
 
 

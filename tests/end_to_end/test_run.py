@@ -183,7 +183,7 @@ def test_a_recipe_that_asks_for_similarity_runs_and_says_that_there_is_no_folder
 ):
     result, _ = go(recipe(("lambda: 0.5", "lambda: 0.5\n  similarity: true")), tmp_path / "out")
     assert "gain" in result["tasks"][TASK]
-    assert sum("similarity: true is left out" in r.message for r in caplog.records) == 1
+    assert sum("similarity: true is ignored" in r.message for r in caplog.records) == 1
     assert not list((tmp_path / "out").rglob("similarity.json"))
 
 

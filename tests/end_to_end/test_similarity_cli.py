@@ -8,7 +8,8 @@ import stat
 import pytest
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.similarity import similarity, table
+from mergekit_finance.similarity import table
+from mergekit_finance.similarity.compute import compute_similarity
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, named, tmp
         assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / f"out{t}" / "sim.json").read_bytes() for t in "12")
     assert first == second
-    assert json.loads(first) == similarity(base, models)
+    assert json.loads(first) == compute_similarity(base, models)
     rows = done.stdout.splitlines()
     assert rows[0].endswith("elements in 21 tensors") and "similarity:" in done.stderr
     assert [row.split("  ")[0].strip() for row in rows[2:8]] == [
@@ -50,7 +51,7 @@ def test_mistakes_are_one_line_and_leave_no_file(mkf, named, tmp_path, arguments
 def test_a_target_that_cannot_be_written_is_said_before_anything_is_read(mkf, named, tmp_path):
     (tmp_path / "file").write_text("mine")
     done = mkf("similarity", "--base", *named[:2], "-o", tmp_path / "file" / "sim.json")
-    assert done.returncode == 1 and f"{tmp_path / 'file'} is not a folder" in done.stderr
+    assert done.returncode == 1 and f"{tmp_path / 'file'} is not a directory" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and (tmp_path / "file").read_text() == "mine"
 
 
@@ -67,7 +68,7 @@ def test_a_disk_that_fills_up_is_one_line(named, tmp_path, monkeypatch):
     def full(self, *_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(ModelError, match="sim.json: cannot be written \\(No space left on device\\)"):
         table.write({}, tmp_path / "sim.json")
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,8 @@ from helpers import commands
 from helpers.merging import WORDS, edit, permuted, random_models, recipe, run, write_tokenizer
 
 from mergekit_finance.merging.compare import OPERATORS
-from mergekit_finance.similarity import similarity, table
+from mergekit_finance.similarity import table
+from mergekit_finance.similarity.compute import compute_similarity
 
 NAMES = ("base", "finance", "math")
 
@@ -40,7 +41,7 @@ def mergekit_yaml(settings: dict[str, Any], place: Path) -> "CompletedProcess[st
 
 def by_command(settings: dict[str, Any], out: Path) -> bytes:
     """What `mergekit-finance similarity` writes for the recipe's models, in its order."""
-    table.write(similarity(settings["base_model"], [m["model"] for m in settings["models"]]), out)
+    table.write(compute_similarity(settings["base_model"], [m["model"] for m in settings["models"]]), out)
     return out.read_bytes()
 
 

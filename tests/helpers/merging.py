@@ -1,4 +1,4 @@
-"""Tiny Llama checkpoints, merges of them, and a dense NumPy TIES that shares no code with ours."""
+"""Tiny Llama checkpoints, merges of them, and a dense NumPy TIES that shares no code with the package."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import mergekit.merge_methods
-import mergekit.plan
 import numpy as np
 import torch
 from mergekit.common import ModelReference
@@ -21,13 +19,15 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
+from mergekit_finance.hosts.mergekit import register_methods
+from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods.catalog import METHODS
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
-from mergekit_finance.registration import on_merge_methods, on_plan
 
-# The start-up hook does it, too; here so that the tests do not depend on the hook.
-on_merge_methods(mergekit.merge_methods)
-on_plan(mergekit.plan)
+# The start-up hook does this, too; the tests do not depend on the hook.
+register_methods(METHODS)
+planner_hook.install()
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 24}
 EXPERTS = ("finance", "math", "japanese")

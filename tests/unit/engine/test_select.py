@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mergekit_finance.engine import top_k
 from mergekit_finance.engine.sweep_cuts import SweepCuts
-from mergekit_finance.merge_methods.whole_vector import first_come
+from mergekit_finance.merge_methods.whole_vector_thresholds import share_in_order
 
 # Few distinct values, so that ties are common; subnormals, both zeros, neighbours in the last bit.
 VALUES = [
@@ -105,7 +105,7 @@ def test_non_contiguous_tensors() -> None:
 
 
 def test_ties_are_dealt_in_sorted_name_order() -> None:
-    assert first_come({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}
+    assert share_in_order({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}
 
 
 def test_an_empty_tensor_takes_part_in_ranking():

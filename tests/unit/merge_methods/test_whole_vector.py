@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.merging import SMALL, as_numpy, dense_ties, edit, random_models, raw, recipe, run, split, stored
 
-from mergekit_finance.merge_methods.whole_vector import WholeVector
+from mergekit_finance.merge_methods.whole_vector_thresholds import WholeVectorThresholds
 from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
 
 BF16 = torch.bfloat16
@@ -208,8 +208,8 @@ def test_the_majority_pass_runs_once_and_only_if_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    count = WholeVector._count_signs
-    monkeypatch.setattr(WholeVector, "_count_signs", lambda self: passes.append(1) or count(self))
+    count = WholeVectorThresholds._count_signs
+    monkeypatch.setattr(WholeVectorThresholds, "_count_signs", lambda self: passes.append(1) or count(self))
     folder = by_hand(
         tmp_path, finance={(HEAD, 0): 3.0, (NORM, 0): 3.0}, math={(HEAD, 0): -3.0, (NORM, 0): -3.0}
     )
@@ -222,7 +222,7 @@ def test_the_majority_pass_runs_once_and_only_if_needed(
 def test_only_one_tensor_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import weakref
 
-    from mergekit_finance.merge_methods.planned import PlannedInputs
+    from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
 
     alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
     most, gather = [0], PlannedInputs._gather

@@ -16,9 +16,10 @@ from scipy.spatial.distance import cosine as scipy_distance
 from scipy.stats import quantile as scipy_quantile
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.similarity import measures, similarity, table
+from mergekit_finance.similarity import entries, measures, table
+from mergekit_finance.similarity.checkpoint_files import CheckpointFamily
+from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.similarity.measures import Accumulator
-from mergekit_finance.similarity.stream import Stream
 
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 UP, DOWN = "model.layers.{}.mlp.up_proj.weight", "model.layers.{}.mlp.down_proj.weight"
@@ -40,7 +41,7 @@ def measured(base, *models, **options):
     ]
     accumulator = Accumulator("base", names, **options)
     accumulator.add("w.weight", rows[0], dict(zip(names, rows[1:], strict=True)))
-    return table.result(accumulator)["total"]
+    return entries.result(accumulator)["total"]
 
 
 def weights(seed, dtype=torch.bfloat16, scale=0.002, base=None):
@@ -109,7 +110,7 @@ def check(entry, x, folders):
 
 def test_every_number_equals_numpys(family, small_blocks):
     folders, tensors = family
-    found = similarity(folders["base"], [folders["a"], folders["b"]])
+    found = compute_similarity(folders["base"], [folders["a"], folders["b"]])
     names = list(tensors["base"])
     check(found["total"], dense(tensors, sorted(names)), folders)
     for name in names:
@@ -209,7 +210,7 @@ def bytes_of(tmp_path, monkeypatch, layout, threads):
     for i, name in enumerate(("base", "a", "b")):
         write(home / name, base if name == "base" else weights(i, base=base), layout[i])
     monkeypatch.chdir(home)
-    table.write(similarity("base", ["a", "b"], threads=threads), home / "sim.json")
+    table.write(compute_similarity("base", ["a", "b"], threads=threads), home / "sim.json")
     return (home / "sim.json").read_bytes()
 
 
@@ -225,7 +226,7 @@ def test_every_byte_is_read_once(family, monkeypatch, small_blocks):
     monkeypatch.setattr(
         os, "preadv", lambda f, b, start: read.append((f, start, len(b[0]))) or original(f, b, start)
     )
-    similarity(folders["base"], [folders["a"], folders["b"]], threads=2)
+    compute_similarity(folders["base"], [folders["a"], folders["b"]], threads=2)
     assert len(set(read)) == len(read)
     assert sum(size for *_, size in read) == sum(t.nbytes for m in tensors.values() for t in m.values())
 
@@ -236,13 +237,13 @@ def test_a_merge_that_streams_the_same_tensors_measures_the_same(family, small_b
     for name in reversed(list(tensors["base"])):
         parts = {folders[m]: tensors[m][name] for m in ("b", "a")}
         fed.add(name, tensors["base"][name], parts)
-    assert table.result(fed) == similarity(folders["base"], [folders["a"], folders["b"]])
+    assert entries.result(fed) == compute_similarity(folders["base"], [folders["a"], folders["b"]])
 
 
 def test_only_distances(family):
     folders, _ = family
-    few = similarity(folders["base"], [folders["a"], folders["b"]], everything=False)
-    all_ = similarity(folders["base"], [folders["a"], folders["b"]])
+    few = compute_similarity(folders["base"], [folders["a"], folders["b"]], everything=False)
+    all_ = compute_similarity(folders["base"], [folders["a"], folders["b"]])
     for name, entry in few["tensors"].items():
         for mine, full in zip(entry["pairs"], all_["tensors"][name]["pairs"], strict=True):
             assert mine == {key: full[key] for key in ("a", "b", "l2", "cosine")}
@@ -271,7 +272,7 @@ def pretended(monkeypatch):
 
     make.limit, make.asked = measures.GPU_SPAN, asked
     monkeypatch.setattr(measures.Workspace, "__init__", make)
-    monkeypatch.setattr("mergekit_finance.similarity._check", lambda *_: None)
+    monkeypatch.setattr("mergekit_finance.similarity.compute._check", lambda *_: None)
     return make
 
 
@@ -286,9 +287,9 @@ def floats(value):
 def test_the_device_gets_the_work_in_its_own_spans(family, pretended):
     folders, _ = family
     arguments = folders["base"], [folders["a"], folders["b"]]
-    found, asked = similarity(*arguments, "cuda:3"), list(pretended.asked)
+    found, asked = compute_similarity(*arguments, "cuda:3"), list(pretended.asked)
     assert asked == [("cuda:3", measures.GPU_SPAN)] * 2
-    for mine, theirs in zip(floats(found), floats(similarity(*arguments)), strict=True):
+    for mine, theirs in zip(floats(found), floats(compute_similarity(*arguments)), strict=True):
         assert mine == (pytest.approx(theirs, rel=1e-12) if isinstance(theirs, float) else theirs)
     assert pretended.asked[-1] == ("cpu", measures.SPAN)
 
@@ -296,7 +297,7 @@ def test_the_device_gets_the_work_in_its_own_spans(family, pretended):
 def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplog):
     folders, _ = family
     pretended.limit = measures.SPAN
-    similarity(folders["base"], [folders["a"]], "cuda:3")
+    compute_similarity(folders["base"], [folders["a"]], "cuda:3")
     assert f"cuda:3 ran out of memory: measuring {measures.SPAN} elements at a time" in caplog.text
     assert pretended.asked[-1] == ("cuda:3", measures.SPAN)
 
@@ -304,8 +305,8 @@ def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplo
 def test_a_device_without_memory_is_named(family, pretended):
     folders, _ = family
     pretended.limit = 0
-    with pytest.raises(ModelError, match="cuda:3 ran out of memory; --device cpu needs none"):
-        similarity(folders["base"], [folders["a"]], "cuda:3")
+    with pytest.raises(ModelError, match="cuda:3 ran out of memory\. Use --device cpu"):
+        compute_similarity(folders["base"], [folders["a"]], "cuda:3")
 
 
 # --- mixed dtypes, tied embeddings, other tensors
@@ -316,7 +317,7 @@ def test_dtypes_may_differ(tmp_path, dtype):
     base = weights(0)
     other = {n: t.to(dtype) for n, t in weights(1, torch.float32, base=base).items()}
     folders = [str(write(tmp_path / n, t)) for n, t in (("base", base), ("a", other))]
-    total = similarity(folders[0], folders[1:])["total"]
+    total = compute_similarity(folders[0], folders[1:])["total"]
     x, y = (np.concatenate([t[n].double().numpy().ravel() for n in sorted(t)]) for t in (base, other))
     assert total["pairs"][0]["l2"] == pytest.approx(np.linalg.norm(x - y), rel=1e-12)
     assert total["pairs"][0]["equal"] == np.mean(x == y)
@@ -334,9 +335,9 @@ def test_tied_output_embeddings(tmp_path):
         "stored": write(tmp_path / "stored", tied | {HEAD: base[EMBED].clone()}, config=says),
     }
     folders = {k: str(v) for k, v in folders.items()}
-    assert HEAD not in similarity(folders["tied"], [folders["stored"]])["tensors"]
+    assert HEAD not in compute_similarity(folders["tied"], [folders["stored"]])["tensors"]
     for name in ("tied", "silent"):
-        found = similarity(folders["untied"], [folders[name]])["tensors"][HEAD]
+        found = compute_similarity(folders["untied"], [folders[name]])["tensors"][HEAD]
         expected = np.linalg.norm((base[HEAD].double() - base[EMBED].double()).numpy())
         assert found["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
 
@@ -344,7 +345,7 @@ def test_tied_output_embeddings(tmp_path):
 def test_integers_are_left_out_and_named(tmp_path):
     extra = {"model.position_ids": torch.arange(5)}
     folders = [str(write(tmp_path / n, weights(0) | extra)) for n in ("base", "a")]
-    found = similarity(folders[0], folders[1:])
+    found = compute_similarity(folders[0], folders[1:])
     assert found["skipped"] == ["model.position_ids"] and "model.position_ids" not in found["tensors"]
 
 
@@ -364,7 +365,7 @@ def test_integers_are_left_out_and_named(tmp_path):
     ],
 )
 def test_layers_and_kinds_come_from_names(name, layer, kind):
-    assert (table.layer_of(name), table.kind_of(name)) == (layer, kind)
+    assert (entries.layer_of(name), entries.kind_of(name)) == (layer, kind)
 
 
 # --- what is refused
@@ -372,7 +373,7 @@ def test_layers_and_kinds_come_from_names(name, layer, kind):
 
 def refused(match, base, *models, **options):
     with pytest.raises(ModelError, match=match) as caught:
-        similarity(base, list(models), **options)
+        compute_similarity(base, list(models), **options)
     assert "\n" not in str(caught.value)
 
 
@@ -381,7 +382,7 @@ def test_tensors_that_are_missing_or_of_other_shapes_are_named(tmp_path):
     less = {n: t for n, t in full.items() if n not in (UP.format(1), NORM)}
     wide = full | {UP.format(1): torch.zeros(65, 24)}
     folders = {n: str(write(tmp_path / n, t)) for n, t in (("full", full), ("less", less), ("wide", wide))}
-    missing = rf"less: tensor {UP.format(1)} is missing \(and 1 more\); .*full has it"
+    missing = rf"less: tensor {UP.format(1)} is missing \(and 1 more\), which .*full has"
     refused(missing, folders["full"], folders["less"])
     refused(missing, folders["less"], folders["full"])
     refused(
@@ -405,7 +406,7 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
 
 def test_a_file_that_shrinks_under_us_is_named(family):
     folders, _ = family
-    stream = Stream([folders["base"], folders["a"]])
+    stream = CheckpointFamily([folders["base"], folders["a"]])
     path = f"{folders['a']}/model.safetensors"
     os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(ModelError, match="model.safetensors became shorter"):
@@ -418,7 +419,7 @@ def test_other_mistakes(tmp_path, family):
     refused("no such folder", base, str(tmp_path / "nowhere"))
     refused("not a Hub id", base, "nowhere")
     refused("is named twice", base, folders["a"], folders["a"])
-    refused("name at least one", base)
+    refused("Name at least one", base)
     refused("device 'cuba' cannot be used", base, folders["a"], device="cuba")
     old = write(tmp_path / "old", {})
     (old / "model.safetensors").unlink()
@@ -455,7 +456,7 @@ def test_the_file_is_whole_or_not_there(tmp_path):
 
 def test_the_table_has_a_row_a_pair(family):
     folders, _ = family
-    text = table.render(similarity(folders["base"], [folders["a"], folders["b"]]))
+    text = table.render(compute_similarity(folders["base"], [folders["a"], folders["b"]]))
     pairs = [" - ".join(p) for p in combinations(("base", "a", "b"), 2)]
     assert [line.split("  ")[0] for line in text.splitlines()[2:]] == pairs
 

@@ -1,7 +1,7 @@
-"""Checkpoints as streams: every byte of every safetensors file is read once, in blocks of cache size.
+"""Reads safetensors checkpoints block by block, every byte once.
 
-`safe_open` checks a file; the blocks are read with `pread` at the offsets of its header. A memory map
-would count as memory used, for whole files in the end, and a file cut short under it kills the process.
+`safe_open` checks a file; the blocks are read with `pread` at the offsets in its header. A memory map would
+count as memory in use, in the end for whole files, and a file truncated while it is mapped kills the process.
 """
 
 import json
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from mergekit_finance.checks.models import check_reference
@@ -37,7 +37,7 @@ EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.wei
 
 @dataclass(frozen=True)
 class Stored:
-    """Where one tensor lies."""
+    """Position of one tensor."""
 
     file: Path
     start: int  # byte in the file
@@ -50,12 +50,16 @@ class Stored:
 
 
 class Checkpoint:
-    """A model's safetensors files, opened; whether they are whole is known before a weight is read."""
+    """A model's safetensors files. Creating it checks their headers; no weight is read.
+
+    Raises:
+        ModelError: the model or a file is missing or broken.
+    """
 
     def __init__(self, reference: str) -> None:
         self.reference, folder = reference, _folder(reference)
         self.tensors: dict[str, Stored] = {}
-        self.ties = _ties(folder, reference)
+        self.ties = _ties(folder, reference)  # None: config.json does not say
         self._open: dict[Path, int] = {}
         for file in _files(folder, reference):
             self.tensors |= _header(file, reference)
@@ -65,14 +69,14 @@ class Checkpoint:
             os.close(self._open.popitem()[1])
 
     def source(self, name: str) -> Source:
-        """Reads stretches of one tensor."""
+        """Return a function that reads parts of one tensor."""
         stored = self.tensors[name]
         dtype, handle = DTYPES[stored.dtype], self._handle(stored.file)
 
         def read(low: int, high: int) -> torch.Tensor:
-            raw = np.empty((high - low) * dtype.itemsize, np.uint8)
-            if os.preadv(handle, [raw], stored.start + low * dtype.itemsize) != raw.nbytes:
-                raise ModelError(f"{self.reference}: {stored.file.name} became shorter while it was read")
+            raw: NDArray[np.uint8] = np.empty((high - low) * dtype.itemsize, np.uint8)
+            if os.preadv(handle, [raw.data], stored.start + low * dtype.itemsize) != raw.nbytes:
+                raise ModelError(f"{self.reference}: {stored.file.name} became shorter while it was read.")
             return torch.from_numpy(raw).view(dtype)
 
         return read
@@ -83,25 +87,35 @@ class Checkpoint:
         return self._open[file]
 
 
-class Stream:
-    """Checkpoints that fit together: the base, then the models."""
+class CheckpointFamily:
+    """Checkpoints with the same tensors: the base first, then the other models.
+
+    Raises:
+        ModelError: a model is missing or broken, or tensors or shapes differ.
+    """
 
     def __init__(self, references: Sequence[str]) -> None:
         self.checkpoints = [Checkpoint(reference) for reference in references]
-        self.names, self.skipped = pair(self.checkpoints)
+        self.names, self.skipped = _common_tensors(self.checkpoints)
 
     @property
     def bytes(self) -> int:
+        """Bytes that `measure` reads."""
         return sum(self._width(name) * self._elements(name) for name in self.names)
 
-    def measure(self, accumulator: Accumulator, progress: Callable[[int], Any] = lambda count: None) -> None:
-        """Send every tensor through the accumulator; `progress` is told the bytes, now and then."""
+    def measure(
+        self, accumulator: Accumulator, progress: Callable[[int], object] = lambda count: None
+    ) -> None:
+        """Send every tensor through the accumulator, then close the files.
+
+        Args:
+            progress: called with the number of bytes read since the last call.
+        """
         try:
             for name in self.names:
                 shape = self.checkpoints[0].tensors[name].shape
                 sources = [checkpoint.source(name) for checkpoint in self.checkpoints]
-                width = self._width(name)
-                accumulator.add_sources(name, shape, sources, lambda count, w=width: progress(count * w))
+                accumulator.add_sources(name, shape, sources, _in_bytes(progress, self._width(name)))
         finally:
             for checkpoint in self.checkpoints:
                 checkpoint.close()
@@ -110,60 +124,66 @@ class Stream:
         return prod(self.checkpoints[0].tensors[name].shape)
 
     def _width(self, name: str) -> int:
-        """Bytes an element, over all models."""
+        """Return the bytes of one element, over all models."""
         return sum(DTYPES[checkpoint.tensors[name].dtype].itemsize for checkpoint in self.checkpoints)
 
 
-def pair(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[str]]:
-    """Names of the tensors to compare, in the order of the base's files, and of those left out."""
-    _tie(checkpoints)
+def _in_bytes(progress: Callable[[int], object], width: int) -> Callable[[int], object]:
+    return lambda elements: progress(elements * width)
+
+
+def _common_tensors(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[str]]:
+    """Return the tensors to compare, in the order of the base's files, and those that are skipped."""
+    _resolve_ties(checkpoints)
     base = checkpoints[0]
     order = sorted(base.tensors, key=lambda name: (base.tensors[name].file, base.tensors[name].start))
     for other in checkpoints[1:]:
-        _same_names(base, other)
+        _check_names(base, other)
         for name in order:
-            expected, found = base.tensors[name], other.tensors[name]
-            if found.shape != expected.shape:
-                raise different_shapes(name, other.reference, found.shape, base.reference, expected.shape)
+            shape, expected = other.tensors[name].shape, base.tensors[name].shape
+            if shape != expected:
+                raise different_shapes(name, other.reference, shape, base.reference, expected)
     skipped = [name for name in order if not all(c.tensors[name].floating for c in checkpoints)]
     return [name for name in order if name not in skipped], sorted(skipped)
 
 
-def _same_names(base: Checkpoint, other: Checkpoint) -> None:
+def _check_names(base: Checkpoint, other: Checkpoint) -> None:
     for one, two in ((base, other), (other, base)):
         missing = sorted(one.tensors.keys() - two.tensors.keys())
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise ModelError(f"{two.reference}: tensor {missing[0]} is missing{more}; {one.reference} has it")
+            raise ModelError(
+                f"{two.reference}: tensor {missing[0]} is missing{more}, which {one.reference} has."
+            )
 
 
-def _tie(checkpoints: Sequence[Checkpoint]) -> None:
-    """Tied output embeddings count once; where only some models tie them, theirs are the input's."""
+def _resolve_ties(checkpoints: Sequence[Checkpoint]) -> None:
+    """Drop output embeddings that all models tie. Otherwise, give models that tie them the input's."""
     if all(checkpoint.ties for checkpoint in checkpoints):
         for checkpoint in checkpoints:
             checkpoint.tensors = {n: s for n, s in checkpoint.tensors.items() if not HEAD.search(n)}
     heads = {name for checkpoint in checkpoints for name in checkpoint.tensors if HEAD.search(name)}
     for checkpoint in checkpoints:
         inputs = [stored for name, stored in checkpoint.tensors.items() if EMBEDDINGS.search(name)]
-        # Families that tie by default do not say so in config.json: only an explicit "no" is believed.
+        # Architectures that tie by default do not say so in config.json: only an explicit false means untied.
         if checkpoint.ties is not False and len(inputs) == 1:
             checkpoint.tensors |= {head: inputs[0] for head in heads - checkpoint.tensors.keys()}
 
 
 def _folder(reference: str) -> Path:
     path = Path(reference).expanduser()
-    # Local folders may be written without "./" here: nobody asks the Hub for them.
+    # Local folders may be written without "./" here: unlike mergekit, we look at the disk before the Hub.
     checked = f"./{reference}" if path.exists() and not path.is_absolute() else reference
     check_reference(checked, "similarity")
     return path if path.is_dir() else local_folder(reference)
 
 
 def _ties(folder: Path, reference: str) -> bool | None:
-    """What config.json says of the output embeddings."""
+    """Return tie_word_embeddings of config.json, or None if it has no such key."""
     try:
         return json.loads((folder / "config.json").read_text("utf-8")).get("tie_word_embeddings")
-    except (OSError, ValueError, AttributeError) as fault:
-        raise ModelError(f"{reference}: config.json is broken ({fault}); fetch or copy it again") from fault
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{reference}: config.json is broken ({error}). Fetch or copy it again.") from error
 
 
 def _files(folder: Path, reference: str) -> list[Path]:
@@ -171,18 +191,18 @@ def _files(folder: Path, reference: str) -> list[Path]:
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
         raise ModelError(
-            f"{reference}: no {SINGLE} there; similarity reads safetensors only: "
-            "load the model with transformers and save_pretrained it"
+            f"{reference}: no {SINGLE} in that folder, and similarity reads safetensors only. "
+            "Load the model with transformers and save it with save_pretrained."
         )
     try:
         shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
         return [folder / shard for shard in shards]
-    except (ValueError, KeyError, AttributeError, TypeError) as fault:
-        raise ModelError(f"{reference}: {INDEX} is broken ({fault}); fetch or copy it again") from fault
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{reference}: {INDEX} is broken ({error}). Fetch or copy it again.") from error
 
 
 def _header(file: Path, reference: str) -> dict[str, Stored]:
-    """The tensors of one file: 8 bytes of length, as much JSON, then the data."""
+    """Return the tensors of one file: 8 bytes with the length of the JSON, the JSON, then the data."""
     try:
         with safe_open(file, "numpy"):  # refuses what is cut short or has overlapping tensors
             pass
@@ -190,11 +210,11 @@ def _header(file: Path, reference: str) -> dict[str, Stored]:
             length = int.from_bytes(handle.read(8), "little")
             header = json.loads(handle.read(length))
     except FileNotFoundError:
-        raise ModelError(f"{reference}: shard {file.name} is missing; its index names it") from None
-    except (OSError, SafetensorError) as fault:
+        raise ModelError(f"{reference}: shard {file.name} is missing, which its index names.") from None
+    except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{reference}: {file.name} is not a whole safetensors file ({fault}); fetch or copy it again"
-        ) from fault
+            f"{reference}: {file.name} is not a whole safetensors file ({error}). Fetch or copy it again."
+        ) from error
     header.pop("__metadata__", None)
     return {
         name: Stored(file, 8 + length + entry["data_offsets"][0], entry["dtype"], tuple(entry["shape"]))

@@ -1,0 +1,210 @@
+"""The inputs of a planned merge, one output tensor at a time.
+
+mergekit's planner decides what a method cannot see: which tensors there are, how a `tokenizer:` block
+permutes them, which dtype they are cast to. Whole-model quantities are therefore computed from the planned
+gather tasks. Each is run alone through mergekit's own executor: the tensors are exactly those that the merge
+will use, and only one output tensor's inputs are in memory at a time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+import tqdm
+from mergekit.common import ModelReference
+from mergekit.graph import Executor, TaskHandle, TaskUniverse
+from mergekit.io.tasks import GatherTensors, LoadTensor
+from mergekit.merge_methods.base import (
+    ParameterScope,
+    ParameterSpec,
+    PerInputValues,
+    TensorEntry,
+    TensorGroup,
+    TensorMetadata,
+)
+from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+from safetensors import SafetensorError
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts.mergekit import stored_as_safetensors
+from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
+from mergekit_finance.merge_methods.parameters import Parameters
+from mergekit_finance.models.facts import read_tensors
+
+if TYPE_CHECKING:
+    from mergekit.tokenizer import BuildTokenizer
+    from mergekit.tokenizer.build import TokenizerInfo
+
+
+@dataclass(frozen=True)
+class TensorInputs:
+    """One output tensor's inputs."""
+
+    task: ExecuteMergeMethodTask
+    stored: Tensors  # as the checkpoints hold them, cast to the recipe's dtype
+    aligned: Tensors  # after a tokenizer block permuted them
+    tied_to: str | None  # the output tensor that this one repeats
+
+    @property
+    def name(self) -> str:
+        return self.task.output_weight.name
+
+    @property
+    def stored_names(self) -> dict[ModelReference, str]:
+        """The tensor's name in each model's files."""
+        return {model: weight.name for model, weight in stored_gather(self.task).weight_info.items()}
+
+    @property
+    def floating(self) -> bool:
+        """False for buffers of integers, which mergekit copies instead of merging."""
+        return all(tensor.is_floating_point() for tensor in self.aligned.values())
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return next(iter(self.aligned.values())).numel()
+
+    def group(self) -> TensorGroup:
+        """Return the inputs as mergekit hands them to a method."""
+        base = self.task.base_model
+        entries = [
+            TensorEntry(id=model, tensor=self.aligned[model], is_base=model == base)
+            for model in self.task.model_order
+        ]
+        return TensorGroup(tuple(entries), TensorMetadata.from_weight_info(self.task.output_weight))
+
+    def parameters(self, specs: Sequence[ParameterSpec]) -> Parameters:
+        """Return the parameters as mergekit hands them to a method whose input parameters are `specs`."""
+        group, values = self.group(), dict(self.task.parameters.items())
+        for spec in specs:
+            inputs = group.entries if spec.scope == ParameterScope.INPUT else group.non_base
+            given = self.task.input_parameters
+            values[spec.name] = PerInputValues([(entry.id, given[entry.id][spec.name]) for entry in inputs])
+        return cast(Parameters, values)
+
+    def as_in_files(self) -> Tensors:
+        """Return the inputs without the cast to the recipe's dtype.
+
+        Where a tokenizer block permutes them, the permuted tensors are returned, which are cast.
+        """
+        inner = stored_gather(self.task)
+        if inner is not self.task.gather_tensors or inner.dtype is None:
+            return self.aligned
+        plain = inner.model_copy(update={"dtype": None})
+        return plain.execute(**{key: _load(load) for key, load in plain.arguments().items()})
+
+
+@dataclass(frozen=True)
+class PlannedInputs:
+    """Streams the inputs of planned tasks."""
+
+    tasks: Sequence[ExecuteMergeMethodTask]
+    tokenizer_task: "BuildTokenizer | None"
+    device: str
+    quiet: bool = False
+    trust_remote_code: bool = False
+
+    def stream(self, purpose: str) -> Iterator[TensorInputs]:
+        """Yield every output tensor's inputs in the planner's order, which is that of the files.
+
+        Args:
+            purpose: label of the progress bar.
+        """
+        for task in tqdm.tqdm(self.tasks, desc=purpose, disable=self.quiet):
+            yield self._gather(task)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The output tensors."""
+        return [task.output_weight.name for task in self.tasks]
+
+    @cached_property
+    def tokenizer(self) -> "TokenizerInfo | None":
+        """The merged tokenizer; mergekit would build it again for every tensor and pass."""
+        return self.tokenizer_task.execute() if self.tokenizer_task else None
+
+    def _gather(self, task: ExecuteMergeMethodTask) -> TensorInputs:
+        outer, inner = task.gather_tensors, stored_gather(task)
+        if outer is inner and self.device == "cpu":
+            return self._gather_without_executor(task)
+        universe = TaskUniverse([outer])
+        stored = self._run(universe.get_handle(inner), {})
+        aligned = stored
+        if outer is not inner:
+            check_shapes(task, stored, free_axis=task.output_weight.vocabulary_axis)
+            computed: dict[TaskHandle, Tensors | TokenizerInfo | None] = {universe.get_handle(inner): stored}
+            if self.tokenizer_task and (handle := universe.get_handle(self.tokenizer_task)):
+                computed[handle] = self.tokenizer
+            aligned = self._run(universe.get_handle(outer), computed)
+        check_shapes(task, aligned)
+        return TensorInputs(task, stored, aligned, self._tied_to(task))
+
+    def _gather_without_executor(self, task: ExecuteMergeMethodTask) -> TensorInputs:
+        """Do the same for plain tensors on the CPU, where a graph takes longer than mapping a few files."""
+        gather = stored_gather(task)
+        tensors = gather.execute(**{key: _load(load) for key, load in gather.arguments().items()})
+        check_shapes(task, tensors)
+        return TensorInputs(task, tensors, tensors, self._tied_to(task))
+
+    def _run(
+        self, target: TaskHandle, computed: "Mapping[TaskHandle, Tensors | TokenizerInfo | None]"
+    ) -> Tensors:
+        executor = Executor([target], self.device, self.device, computed)
+        ((_, tensors),) = executor.run(quiet=True)
+        return tensors
+
+    def _tied_to(self, task: ExecuteMergeMethodTask) -> str | None:
+        """Return the tensor that this one repeats, if every model's config ties the two."""
+        present = [name for name in task.output_weight.tied_names or () if name in self.names]
+        return present[0] if present and all(map(self._ties, task.model_order)) else None
+
+    def _ties(self, model: ModelReference) -> bool:
+        config = model.config(trust_remote_code=self.trust_remote_code)
+        return bool(getattr(config, "tie_word_embeddings", False))
+
+
+def stored_gather(task: ExecuteMergeMethodTask) -> GatherTensors:
+    """Return the gather task under a permutation or truncation of the vocabulary, or the task itself."""
+    return getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
+
+
+def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
+    """Return the same task on tensors as the files hold them, where that gives the same bits.
+
+    `dtype: float32` in a recipe makes mergekit hold a float32 copy of every input. Our methods compute in
+    float32 whatever they are given, and need the copy of one block at a time only.
+    """
+    gather = task.gather_tensors
+    if not isinstance(gather, GatherTensors) or gather.dtype != "float32":
+        return task
+    plain = gather.model_copy(update={"dtype": None})
+    for load in plain.arguments().values():
+        if load.dtype or not stored_as_safetensors(load.model):
+            return task
+        if not _load(load).is_floating_point():  # maps the file, reads nothing
+            return task
+    return task.model_copy(update={"gather_tensors": plain})
+
+
+@contextmanager
+def name_broken_files(model: ModelReference) -> Iterator[None]:
+    """Turn the error about a truncated or garbled weights file into a ModelError that names the file."""
+    try:
+        yield
+    except (SafetensorError, EOFError) as error:
+        if Path(model.model.path).is_dir():
+            read_tensors(model.model.path)  # names the file
+        raise ModelError(
+            f"{model}: a weights file is truncated or broken ({error}). Fetch or copy it again."
+        ) from error
+    except FileNotFoundError as error:
+        raise ModelError(f"{model}: a weights file is missing ({error}). Fetch or copy it again.") from error
+
+
+def _load(load: LoadTensor) -> torch.Tensor:
+    with name_broken_files(load.model):
+        return load.execute()

@@ -1,0 +1,181 @@
+"""Checks a recipe and its inputs inside mergekit's planner, before anything is written.
+
+For a recipe with one of our methods, planning does this:
+
+    check the recipe        parameters, semantics, models; no weight is read
+    open the checkpoints    again, because mergekit would reuse those that are open although files changed
+    mergekit's own plan
+    check the inputs        missing tensors, shapes, NaN, Inf; the same pass ranks for TIES in paper semantics
+                            and measures for `similarity: true` where the merge goes to disk
+    hand over               each planned task gets a Context beside its parameters
+
+Recipes with other methods are planned by mergekit alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+from mergekit.common import ImmutableMap, dtype_from_name
+from mergekit.graph import Task
+from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts.mergekit import (
+    install_planner_hooks,
+    planned_tensors,
+    planner_method,
+    reopen,
+    set_planned_tensors,
+    tokenizer_task,
+)
+from mergekit_finance.merge_methods import check_inputs
+from mergekit_finance.merge_methods.check_recipe import check_recipe, semantics_of, sort_models
+from mergekit_finance.merge_methods.method import CptMethod
+from mergekit_finance.merge_methods.parameters import CONTEXT, Call, Context
+from mergekit_finance.merge_methods.planned_inputs import (
+    PlannedInputs,
+    TensorInputs,
+    name_broken_files,
+    stored_gather,
+    without_cast,
+)
+from mergekit_finance.merge_methods.similarity_file import (
+    MeasuredInputs,
+    wants_similarity,
+    with_similarity_file,
+)
+from mergekit_finance.merge_methods.whole_vector_thresholds import VectorHistograms, WholeVectorThresholds
+
+if TYPE_CHECKING:
+    from mergekit.plan import MergePlanner
+
+    Plan = Callable[[MergePlanner], None]
+
+# Planners whose merge goes to disk, with what was measured for `similarity: true`.
+_to_disk: "WeakKeyDictionary[MergePlanner, MeasuredInputs | None]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class CheckedPlan:
+    """A planned merge whose recipe and inputs passed all checks."""
+
+    inputs: PlannedInputs
+    whole: WholeVectorThresholds | None  # None unless TIES in paper semantics was ranked
+
+
+def install() -> None:
+    """Take part in every merge that this process plans; calling it again changes nothing."""
+    install_planner_hooks(
+        handles=lambda method: isinstance(method, CptMethod),
+        plan=_plan,
+        tasks_to_disk=_tasks_to_disk,
+        opening=name_broken_files,
+    )
+
+
+def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = True) -> CheckedPlan:
+    """Check a recipe, plan it, check its inputs.
+
+    Args:
+        planner: of a recipe with one of our methods, not planned yet.
+        their_plan: mergekit's own planning.
+        ranks: False leaves the ranking for TIES in paper semantics out.
+
+    Raises:
+        RecipeError, ModelError: what is wrong.
+    """
+    method, config = planner_method(planner), planner.config
+    paper = semantics_of(config) == "paper"  # asked before mergekit rewrites the configuration
+    check_recipe(config, method, planner.options)
+    measured = None
+    if planner in _to_disk and wants_similarity(config):
+        measured = _to_disk[planner] = MeasuredInputs.of(config)
+    reopen(config.referenced_models())
+    sort_models(planner)
+    try:
+        their_plan(planner)
+    except (RuntimeError, ValueError) as error:  # mergekit's errors about models that do not fit
+        raise ModelError(f"mergekit cannot plan this merge: {error}") from error
+    inputs = _planned_inputs(planner)
+    ranks = ranks and paper and method.ranks_whole_vector
+    histograms = _check_inputs(inputs, method, ranks, measured)
+    if paper or method.draws_masks:
+        histograms.check_densities()
+    return CheckedPlan(inputs, WholeVectorThresholds(inputs, histograms) if ranks else None)
+
+
+def output_dtypes(planner: "MergePlanner") -> list[torch.dtype | None]:
+    """Return the dtype of every output tensor; None: that of its inputs."""
+    config = planner.config
+    return [
+        dtype_from_name(weight.force_dtype or config.out_dtype or config.dtype)
+        for weight, _ in planned_tensors(planner)
+    ]
+
+
+def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
+    """Do what mergekit's `_plan` does, with all checks, and give every task its Context."""
+    checked = check_and_plan(planner, their_plan)
+    rounds_later = planner.config.out_dtype is not None
+    tasks = [
+        (weight, _with_context(task, Context(checked.whole, rounds_later, dtype)))
+        for (weight, _), task, dtype in zip(
+            planned_tensors(planner), checked.inputs.tasks, output_dtypes(planner), strict=True
+        )
+    ]
+    set_planned_tensors(planner, tasks)
+
+
+def _tasks_to_disk(planner: "MergePlanner", their_tasks: Callable[[], list[Task]]) -> list[Task]:
+    """Do what mergekit's `plan_to_disk` does; with `similarity: true`, also write similarity.json."""
+    _to_disk[planner] = None
+    try:
+        tasks = their_tasks()
+        measured = _to_disk[planner]
+    finally:
+        del _to_disk[planner]
+    return with_similarity_file(tasks, measured) if measured else tasks
+
+
+def _with_context(task: ExecuteMergeMethodTask, context: Context) -> ExecuteMergeMethodTask:
+    parameters = ImmutableMap(data={**dict(task.parameters.items()), CONTEXT: context})
+    return task.model_copy(update={"parameters": parameters})
+
+
+def _planned_inputs(planner: "MergePlanner") -> PlannedInputs:
+    options = planner.options
+    tasks = [task for _, task in planned_tensors(planner)]
+    for task in tasks:
+        for load in stored_gather(task).arguments().values():
+            check_inputs.check_present(load)
+    return PlannedInputs(
+        tasks=[without_cast(task) for task in tasks],
+        tokenizer_task=tokenizer_task(planner),
+        # With --multi-gpu a later pass may run on any GPU's thread.
+        device="cpu" if options.multi_gpu else options.device or "cpu",
+        quiet=options.quiet,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _check_inputs(
+    inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: MeasuredInputs | None
+) -> VectorHistograms:
+    """Run one pass over all inputs that checks, counts and measures."""
+
+    def bind(tensor: TensorInputs) -> Call:
+        return Call.of(tensor.group(), tensor.parameters(method.spec.input_parameters))
+
+    histograms = VectorHistograms(bind, ranks)
+    for tensor in inputs.stream("Checking inputs"):
+        check_inputs.check_values(tensor.stored_names, tensor.stored)
+        if tensor.floating:
+            histograms.add(tensor)
+        else:
+            check_inputs.check_buffers(tensor.task, tensor.aligned)
+        if measured:
+            measured.add(tensor)
+    return histograms

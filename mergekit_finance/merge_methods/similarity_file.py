@@ -1,0 +1,88 @@
+"""`similarity: true` in a recipe: similarity.json beside the merged model.
+
+The tensors are measured while they are checked; the file appears in the output folder after the weights.
+Its numbers are those of `mergekit-finance similarity` on the same models, in the recipe's order; where a
+tokenizer block aligns vocabularies, they are those of the aligned tensors. A merge in memory has no output
+folder and writes nothing.
+"""
+
+import logging
+from pathlib import Path
+
+from mergekit.common import ModelReference
+from mergekit.config import MergeConfiguration
+from mergekit.graph import Task
+from mergekit.io.tasks import FinalizeModel
+from mergekit.io.tensor_writer import TensorWriter
+from pydantic import ConfigDict
+
+from mergekit_finance.merge_methods.check_recipe import experts_of
+from mergekit_finance.merge_methods.planned_inputs import TensorInputs
+from mergekit_finance.similarity.entries import result
+from mergekit_finance.similarity.measures import Accumulator
+from mergekit_finance.similarity.table import write
+
+LOG = logging.getLogger(__name__)
+FILE = "similarity.json"
+
+
+class MeasuredInputs:
+    """The similarity of a recipe's models over the tensors added so far."""
+
+    def __init__(self, base: ModelReference, experts: list[ModelReference]) -> None:
+        self._base, self._skipped = str(base), list[str]()
+        self._accumulator = Accumulator(self._base, [str(expert) for expert in experts])
+
+    @classmethod
+    def of(cls, config: MergeConfiguration) -> "MeasuredInputs":
+        """Return an empty measurement of a checked recipe's base and experts."""
+        assert config.base_model is not None  # check_recipe requires it
+        return cls(config.base_model, experts_of(config))
+
+    def add(self, inputs: TensorInputs) -> None:
+        """Measure one output tensor's inputs. Tied tensors count once, buffers of integers not at all."""
+        if inputs.tied_to:
+            return
+        if not inputs.floating:
+            self._skipped.append(inputs.name)
+            return
+        tensors = {str(model): tensor for model, tensor in inputs.as_in_files().items()}
+        self._accumulator.add(inputs.name, tensors[self._base], tensors)
+
+    def write(self, folder: Path) -> None:
+        """Write similarity.json into `folder`, atomically."""
+        write(result(self._accumulator, sorted(self._skipped)), folder / FILE)
+
+
+class FinalizeAndWriteSimilarity(FinalizeModel):
+    """mergekit's last task of the weights, followed by similarity.json."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    measured: MeasuredInputs
+
+    def execute(self, writer: TensorWriter, **arguments: object) -> None:
+        super().execute(writer=writer, **arguments)
+        self.measured.write(Path(self.writer_task.out_path))
+
+
+def wants_similarity(config: MergeConfiguration) -> bool:
+    """Return whether a recipe says `similarity: true`. Ask before mergekit plans, which rewrites it."""
+    return bool((config.parameters or {}).get("similarity"))
+
+
+def with_similarity_file(tasks: list[Task], measured: MeasuredInputs) -> list[Task]:
+    """Return mergekit's tasks to disk, with the last one of the weights replaced."""
+    return [
+        FinalizeAndWriteSimilarity(**dict(task), measured=measured) if type(task) is FinalizeModel else task
+        for task in tasks
+    ]
+
+
+def warn_similarity_ignored(config: MergeConfiguration) -> None:
+    """Log one line if a recipe that is merged in memory says `similarity: true`."""
+    if wants_similarity(config):
+        LOG.warning(
+            "similarity: true is ignored, because a merge in memory has no output folder. "
+            "mergekit-yaml writes %s; so does mergekit-finance similarity.",
+            FILE,
+        )
