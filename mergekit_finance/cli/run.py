@@ -73,7 +73,7 @@ def run(
 
     check_device(device)
     checked = recipes.load(recipe)
-    names = recipes.names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
+    names = recipes.split_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
     evaluator = Evaluator(
         names,

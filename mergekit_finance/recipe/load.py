@@ -1,26 +1,38 @@
-"""A recipe: plain mergekit YAML, and a `finance:` block that mergekit ignores and we check.
+"""Read and check a recipe: plain mergekit YAML, with a `finance:` block that mergekit ignores.
 
-Everything here happens before a byte of weights is read.
+All checks here are made before any weight is read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import RecipeError, did_you_mean, first_line
+from mergekit_finance.files import Json, JsonObject, load_yaml
+from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 STAGES = {1: "base and one expert", 2: "two experts", 3: "three experts or more"}
+DTYPES = ("float32", "bfloat16", "float16")
+NESTED_LISTS = ("models", "slices", "sources")  # keys of a recipe that hold lists of mappings
 
 
 class Finance(BaseModel):
-    """The `finance:` block. What is left out is worked out from the merge itself."""
+    """The `finance:` block. What it leaves out follows from the merge itself.
+
+    Attributes:
+        stage: 1: base and one expert; 2: two experts; 3: three or more.
+        constituents: the models whose scores Gain and Outperform Gap compare with.
+        tasks: what to evaluate on, by default.
+        citation: the paper of the method.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,195 +43,211 @@ class Finance(BaseModel):
 
     @field_validator("tasks", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
-        """One task, or several with commas, as `--tasks` takes them."""
-        return names(value) if isinstance(value, str) else value
+    def _split(cls, value: Json) -> Json:
+        """Accept one task, or several separated by commas, as `--tasks` does."""
+        return split_names(value) if isinstance(value, str) else value
 
 
-def names(text: str) -> tuple[str, ...]:
-    """The names in a comma-separated list."""
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a comma-separated list."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe."""
+    """A checked recipe.
+
+    Attributes:
+        path: its file, or the name that stands for it in messages.
+        text: its YAML.
+        merge: its content without the `finance:` block, as mergekit reads it.
+        finance: its `finance:` block.
+    """
 
     path: Path
     text: str
-    merge: dict[str, Any]
+    merge: JsonObject
     finance: Finance
 
     @property
     def name(self) -> str:
+        """The file's name without its ending."""
         return self.path.stem
 
     @property
     def method(self) -> str:
+        """The name of the merge method."""
         return str(self.merge["merge_method"])
 
     @property
     def base(self) -> str | None:
+        """The reference of the base model, if the recipe has one."""
         base = self.merge.get("base_model")
         return None if base is None else _reference(base)
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Every model that is merged, the base left out, in the recipe's order."""
-        return tuple(m for m in dict.fromkeys(_models(self.merge)) if m != self.base)
+        """The references of all merged models but the base, in the recipe's order."""
+        return tuple(model for model in dict.fromkeys(_models(self.merge)) if model != self.base)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The references of all merged models, the base first."""
+        return (*((self.base,) if self.base else ()), *self.experts)
 
     @property
     def stage(self) -> int:
+        """1 for one expert, 2 for two, 3 for more; the `finance:` block may say otherwise."""
         return self.finance.stage or min(len(self.experts), 3)
 
     @property
     def constituents(self) -> tuple[str, ...]:
-        """Whose scores Gain and Outperform Gap compare with: stage 1 counts the base as one."""
+        """The models that Gain and Outperform Gap compare with; in stage 1 the base is one of them."""
         if self.finance.constituents:
             return self.finance.constituents
-        return ((self.base,) if self.base and self.stage == 1 else ()) + self.experts
+        return self.models if self.stage == 1 else self.experts
+
+    @property
+    def aligns_vocabularies(self) -> bool:
+        """Whether a tokenizer block aligns the models' vocabularies."""
+        return bool(self.merge.get("tokenizer") or self.merge.get("tokenizer_source"))
 
     @property
     def semantics(self) -> str:
-        """`paper` or `mergekit`: what the method's words mean. mergekit's own methods are `mergekit`."""
+        """`paper` or `mergekit`: whose definition the method follows. mergekit's own methods: `mergekit`."""
         if not self.method.startswith("cpt_"):
             return "mergekit"
-        return str((self.merge.get("parameters") or {}).get("semantics", "paper"))
+        parameters = self.merge.get("parameters")
+        return str(parameters.get("semantics", "paper")) if isinstance(parameters, dict) else "paper"
 
     def configuration(self) -> "MergeConfiguration":
-        """mergekit's own object for this recipe."""
+        """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""
+        # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
         from mergekit.config import MergeConfiguration
 
         try:
             return MergeConfiguration.model_validate(self.merge)
-        except (ValidationError, RuntimeError) as fault:
-            raise RecipeError(f"{self.path}: {_first(fault)}") from fault
+        except (ValidationError, RuntimeError) as error:
+            raise RecipeError(f"{self.path}: {_validation_message(error)}") from error
 
 
 def load(path: Path | str) -> Recipe:
-    """Read and check a recipe: keys, method, parameters, `finance:` block."""
+    """Read a recipe and check keys, merge method, parameters and `finance:` block.
+
+    Raises:
+        RecipeError: in one line, which names the file, the key and what would be right.
+    """
     path = Path(path)
-    text = _read(path)
-    data = _parse(text, path)
-    merge = {key: value for key, value in data.items() if key != "finance"}
-    recipe = Recipe(path, text, merge, _finance(data.get("finance") or {}, path))
-    _check_keys(merge, path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
+            "copies one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as text ({error})") from error
+    return _checked(text, path)
+
+
+def check_mapping(content: JsonObject, name: str) -> Recipe:
+    """Check the content of a recipe as `load` checks a file; `name` stands for the file in messages."""
+    return _checked(yaml.safe_dump(content, sort_keys=False), Path(name))
+
+
+def _checked(text: str, path: Path) -> Recipe:
+    content = load_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, this is {type(content).__name__}")
+    merge = {key: value for key, value in content.items() if key != "finance"}
+    recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
+    host.register_methods(merge_methods())
+    _check_keys(merge, str(path))
     _check_dtypes(recipe)
     _check_parameters(recipe)
     _check_constituents(recipe)
     return recipe
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RecipeError(
-            f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
-            "copies one"
-        ) from None
-    except (OSError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path}: cannot be read as text ({fault})") from fault
-
-
-def _parse(text: str, path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(
-            f"{path}{where}: not YAML ({getattr(fault, 'problem', None) or 'cannot be parsed'})"
-        ) from fault
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, this is {type(data).__name__}")
-    return data
-
-
-def _finance(block: Any, path: Path) -> Finance:
+def _finance(block: Json, where: str) -> Finance:
     if not isinstance(block, dict):
-        raise RecipeError(f"{path}: finance: must be a mapping of {', '.join(Finance.model_fields)}")
-    _known(block, Finance.model_fields, f"{path}: finance")
+        raise RecipeError(f"{where}: finance: must be a mapping of {', '.join(Finance.model_fields)}")
+    _check_names(block, Finance.model_fields, f"{where}: finance")
     try:
         return Finance.model_validate(block)
-    except ValidationError as fault:
-        raise RecipeError(f"{path}: finance.{_first(fault)}") from fault
+    except ValidationError as error:
+        raise RecipeError(f"{where}: finance.{_validation_message(error)}") from error
 
 
-def _first(fault: Exception) -> str:
-    if not isinstance(fault, ValidationError):
-        return str(fault).splitlines()[0]
-    error = fault.errors(include_url=False)[0]
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+def _validation_message(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {first['msg']}" if key else str(first["msg"])
 
 
-def _known(found: Iterable[Any], known: Iterable[str], where: str, what: str = "key") -> None:
-    names = set(known)
-    for key in found:
-        if key not in names:
-            raise RecipeError(f"{where}: unknown {what} {key!r}. {did_you_mean(str(key), names)}")
+# ---- keys
 
 
-def _check_keys(merge: dict[str, Any], path: Path) -> None:
-    """mergekit drops keys it does not know in silence; a misspelt one must not pass."""
-    from mergekit import config as host
+def _check_names(names: Iterable[str], known: Iterable[str], where: str, kind: str = "key") -> None:
+    known = set(known)
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"{where}: unknown {kind} {name!r}. {did_you_mean(str(name), known)}")
+
+
+def _check_keys(merge: JsonObject, where: str) -> None:
+    """Refuse keys and parameters that do not exist: mergekit ignores them without a word."""
+    from mergekit import config  # see the note in Recipe.configuration
     from mergekit.tokenizer.config import TokenizerConfig
 
-    where = f"{path}"
-    _known(merge, [*host.MergeConfiguration.model_fields, "finance"], where)
+    _check_names(merge, [*config.MergeConfiguration.model_fields, "finance"], where)
     if "merge_method" not in merge:
         raise RecipeError(f"{where}: merge_method is missing")
-    allowed = _parameters(str(merge["merge_method"]), where)
-    shapes = {
-        "models": host.InputModelDefinition,
-        "slices": host.OutputSliceDefinition,
-        "sources": host.InputSliceDefinition,
+    parameters = host.method_parameters()
+    method = str(merge["merge_method"])
+    if method not in parameters:
+        raise RecipeError(
+            f"{where}: merge_method {method!r} is not known. {did_you_mean(method, parameters)}"
+        )
+    keys = {
+        "models": config.InputModelDefinition.model_fields,
+        "slices": config.OutputSliceDefinition.model_fields,
+        "sources": config.InputSliceDefinition.model_fields,
+        "modules": config.OutputModuleDefinition.model_fields,
+        "tokenizer": TokenizerConfig.model_fields,
+        "parameters": parameters[method],
     }
-    for place, block, kind in _blocks(merge, where):
-        if kind == "parameters":
-            _known(block, allowed, place, "parameter")
-        elif kind == "tokenizer":
-            _known(block, TokenizerConfig.model_fields, place)
-        elif kind == "modules":
-            _known(block, host.OutputModuleDefinition.model_fields, place)
-        else:
-            _known(block, shapes[kind].model_fields, place)
+    for place, block, kind in _blocks(merge, f"{where}: "):
+        _check_names(block, keys[kind], place, "parameter" if kind == "parameters" else "key")
 
 
-def _parameters(method: str, where: str) -> set[str]:
-    from mergekit import merge_methods
-
-    known = {m.spec.name: m for m in merge_methods.registered_methods()}
-    if method not in known:
-        raise RecipeError(f"{where}: merge_method {method!r} is not known. {did_you_mean(method, known)}")
-    return {p.name for p in known[method].spec.parameters}
-
-
-def _blocks(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Every mapping below a recipe's top whose keys mean something to mergekit: place, mapping, kind."""
-    if not isinstance(value, dict):
-        return
-    for kind in ("models", "slices", "sources"):
+def _blocks(value: JsonObject, prefix: str) -> Iterator[tuple[str, JsonObject, str]]:
+    """Yield every mapping below a recipe's top whose keys mergekit reads: its place, itself, its kind."""
+    for kind in NESTED_LISTS:
         items = value.get(kind)
         for i, item in enumerate(items if isinstance(items, list) else ()):
             if isinstance(item, dict):
-                place = f"{where}: {kind}[{i}]" if ": " not in where else f"{where}.{kind}[{i}]"
+                place = f"{prefix}{kind}[{i}]"
                 yield place, item, kind
-                yield from _blocks(item, place)
-    for name, module in (
-        (value.get("modules") or {}).items() if isinstance(value.get("modules"), dict) else ()
-    ):
+                yield from _blocks(item, f"{place}.")
+    modules = value.get("modules")
+    for name, module in modules.items() if isinstance(modules, dict) else ():
         if isinstance(module, dict):
-            yield f"{where}: modules.{name}", module, "modules"
-            yield from _blocks(module, f"{where}: modules.{name}")
+            yield f"{prefix}modules.{name}", module, "modules"
+            yield from _blocks(module, f"{prefix}modules.{name}.")
     for kind in ("parameters", "tokenizer"):
-        if isinstance(value.get(kind), dict):
-            yield (f"{where}: {kind}" if ": " not in where else f"{where}.{kind}"), value[kind], kind
+        block = value.get(kind)
+        if isinstance(block, dict):
+            yield f"{prefix}{kind}", block, kind
+
+
+# ---- values
 
 
 def _check_dtypes(recipe: Recipe) -> None:
-    from mergekit.common import dtype_from_name
+    from mergekit.common import dtype_from_name  # see the note in Recipe.configuration
 
     config = recipe.configuration()
     for key in ("dtype", "out_dtype"):
@@ -227,61 +255,65 @@ def _check_dtypes(recipe: Recipe) -> None:
         try:
             dtype_from_name(value)
         except RuntimeError:
-            hint = did_you_mean(value, ("float32", "bfloat16", "float16"))
+            hint = did_you_mean(value, DTYPES)
             raise RecipeError(f"{recipe.path}: {key}: {value!r} is not a dtype. {hint}") from None
 
 
 def _check_parameters(recipe: Recipe) -> None:
-    """Our methods' parameters, by the checks that plain mergekit-yaml runs too; here with the file's name."""
-    from mergekit import merge_methods
+    """Check the parameters of our methods as plain mergekit-yaml does, and name the file in messages."""
+    from mergekit import merge_methods as registry  # see the note in Recipe.configuration
     from mergekit.options import MergeOptions
 
     from mergekit_finance.merge_methods.check_recipe import check_recipe
     from mergekit_finance.merge_methods.method import CptMethod
 
-    config, method = recipe.configuration(), merge_methods.get(recipe.method)
+    config, method = recipe.configuration(), registry.get(recipe.method)
     if isinstance(method, CptMethod):
         try:
             check_recipe(config, method, MergeOptions())
-        except RecipeError as fault:
-            raise RecipeError(f"{recipe.path}: {fault}") from fault
+        except RecipeError as error:
+            raise RecipeError(f"{recipe.path}: {error}") from error
 
 
-def _reference(value: Any) -> str:
-    """A model reference as the recipe's author wrote it."""
-    if isinstance(value, dict):
-        model = value.get("model", value)
-        return str(model.get("path", model)) if isinstance(model, dict) else str(model)
-    return str(value)
+# ---- models
 
 
-def _models(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+def _reference(value: Json) -> str:
+    """Return a model reference as the recipe's author wrote it."""
+    if not isinstance(value, dict):
+        return str(value)
+    model = value.get("model", value)
+    return str(model.get("path", model)) if isinstance(model, dict) else str(model)
+
+
+def _models(value: Json) -> Iterator[str]:
+    """Yield the reference of every model in a recipe, or in a part of one."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _models(item)
+    elif isinstance(value, dict):
         if "model" in value and not isinstance(value["model"], list):
             yield _reference(value["model"])
-        for key in ("models", "slices", "sources", "modules"):
+        for key in (*NESTED_LISTS, "modules"):
             yield from _models(value.get(key))
         if "merge_method" not in value and "model" not in value:
             for item in value.values():
-                yield from _models(item) if isinstance(item, dict) else ()
-    elif isinstance(value, list):
-        for item in value:
-            yield from _models(item)
+                if isinstance(item, dict):
+                    yield from _models(item)
 
 
 def _check_constituents(recipe: Recipe) -> None:
-    models = [*((recipe.base,) if recipe.base else ()), *recipe.experts]
-    if not recipe.experts:
+    count = len(recipe.experts)
+    if not count:
         raise RecipeError(f"{recipe.path}: no expert: every model of the recipe is the base")
     for name in recipe.constituents:
-        if name not in models:
+        if name not in recipe.models:
             raise RecipeError(
                 f"{recipe.path}: finance.constituents: {name!r} is not merged here. "
-                f"{did_you_mean(name, models)}"
+                f"{did_you_mean(name, recipe.models)}"
             )
-    expected = {1: len(recipe.experts) == 1, 2: len(recipe.experts) == 2, 3: len(recipe.experts) >= 3}
-    if recipe.finance.stage and not expected[recipe.finance.stage]:
+    stage = recipe.finance.stage
+    if stage and stage != min(count, 3):
         raise RecipeError(
-            f"{recipe.path}: finance.stage: {recipe.finance.stage} means {STAGES[recipe.finance.stage]}, "
-            f"the recipe merges {len(recipe.experts)} experts"
+            f"{recipe.path}: finance.stage: {stage} means {STAGES[stage]}, the recipe merges {count} experts"
         )

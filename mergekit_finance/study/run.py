@@ -12,11 +12,11 @@ from pathlib import Path
 from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
-from mergekit_finance.evaluation.mergekit_lm import check_mapping
 from mergekit_finance.files import Json, atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import checks as models
 from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.study import tasks
 from mergekit_finance.study.config import Combination, Study
 from mergekit_finance.study.executors import Executor

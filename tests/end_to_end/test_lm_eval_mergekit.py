@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers import commands
 
-from mergekit_finance.evaluation.mergekit_lm import load
+from mergekit_finance.recipe.overrides import load_changed
 
 CHOICE, FREE = "finance_bench_fpb", "finance_bench_docmath_cs_cot"
 
@@ -55,7 +55,7 @@ def test_scores_equal_those_of_the_merge_on_disk(variant, recipe, tmp_path, task
     changes, overrides, arguments = VARIANTS[variant]
     path = str(recipe(*changes))
     live = evaluated(tasks, "mergekit", {"recipe": path} | overrides | arguments)
-    config = load(path, {k.removeprefix("set."): v for k, v in overrides.items()}).configuration()
+    config = load_changed(path, {k.removeprefix("set."): v for k, v in overrides.items()}).configuration()
     run_merge(config, str(tmp_path / "disk"), MergeOptions(quiet=True, write_model_card=False))
     disk = evaluated(tasks, "hf", {"pretrained": str(tmp_path / "disk")} | arguments)
     assert answers(live) == answers(disk)  # every log-likelihood and every generated text

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-import yaml
 
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.evaluation import mergekit_lm as lm_eval_model
@@ -16,92 +15,6 @@ from mergekit_finance.registration import register
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     register()
-
-
-@pytest.fixture
-def ties(recipe):
-    """With a density for each model."""
-    return str(
-        recipe(
-            ("cpt_task_arithmetic", "cpt_ties"),
-            ("/finance\n  - model", "/finance\n    parameters: {density: 0.5}\n  - model"),
-            ("/math\nparameters", "/math\n    parameters: {density: 0.5, weight: 2.0}\nparameters"),
-        )
-    )
-
-
-def merged(path, **overrides):
-    return lm_eval_model.load(path, overrides).merge
-
-
-def test_a_parameter_of_the_method(ties):
-    assert merged(ties, **{"lambda": 0.4})["parameters"] == {"lambda": 0.4}
-
-
-def test_a_parameter_that_models_have_one_by_one(ties):
-    found = [m["parameters"] for m in merged(ties, density=0.3)["models"]]
-    assert found == [{"density": 0.3}, {"density": 0.3, "weight": 2.0}]
-
-
-@pytest.mark.parametrize(
-    ("place", "where"),
-    [
-        ("models[0].weight", lambda m: m["models"][0]["parameters"]["weight"]),
-        ("models[1].parameters.weight", lambda m: m["models"][1]["parameters"]["weight"]),
-        ("parameters.lambda", lambda m: m["parameters"]["lambda"]),
-    ],
-)
-def test_a_path(ties, place, where):
-    assert where(merged(ties, **{place: 0.25})) == 0.25
-
-
-def test_a_key_of_the_recipe_and_a_model(ties, tiny):
-    assert merged(ties, out_dtype="float32")["out_dtype"] == "float32"
-    changed = merged(ties, **{"models[0].model": f"{tiny}/japanese"})
-    assert changed["models"][0]["model"] == f"{tiny}/japanese"
-
-
-def test_slices_and_the_base(tiny, tmp_path):
-    """What stands nearer to a slice would win; the base has no density; with `linear` all have a weight."""
-    sources = [
-        {"model": f"{tiny}/{m}", "layer_range": [0, 2], "parameters": {"density": 1}}
-        for m in ("base", "math")
-    ]
-    data = {"merge_method": "ties", "base_model": f"{tiny}/base", "dtype": "float32",
-            "slices": [{"sources": sources, "parameters": {"lambda": 0.9}}]}  # fmt: skip
-    path = tmp_path / "slices.yml"
-    path.write_text(yaml.safe_dump(data))
-    changed = merged(str(path), density=0.3, **{"lambda": 0.4})
-    assert [s["parameters"]["density"] for s in changed["slices"][0]["sources"]] == [1, 0.3]
-    assert changed["parameters"]["lambda"] == 0.4 and changed["slices"][0]["parameters"] == {}
-    models = [{"model": f"{tiny}/{m}", "parameters": {"weight": 1}} for m in ("base", "math")]
-    path.write_text(yaml.safe_dump({"merge_method": "linear", "models": models}))
-    assert [m["parameters"]["weight"] for m in merged(str(path), weight=0.5)["models"]] == [0.5, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "message"),
-    [
-        ("lambada", 1, "set.lambada: unknown parameter 'lambada'. did you mean 'lambda'"),
-        ("dtyp", "x", "set.dtyp: unknown parameter 'dtyp'. did you mean 'dtype'"),
-        ("models[7].weight", 1, r"set.models\[7\].weight: \[7\] is not there; it has 2 entries"),
-        ("model[0].weight", 1, "no 'model' there. did you mean 'models'"),
-        ("models[0].wieght", 1, r"recipe.yml,models\[0\].wieght=1: models\[0\]: unknown key 'wieght'"),
-        (
-            "parameters.lambdo",
-            1,
-            "recipe.yml,parameters.lambdo=1: parameters: unknown .* did you mean 'lambda'",
-        ),
-        ("merge_method", "cpt_tise", "merge_method 'cpt_tise' is not known. did you mean 'cpt_ties'"),
-        ("models..weight", 1, "not a path; write it like"),
-        ("dtype.x", 1, "nothing has a part 'x' there"),
-        ("dtype.x.y", 1, "nothing has a part 'x' there"),
-    ],
-)
-def test_unknown_paths_are_one_line_with_the_nearest(ties, place, value, message):
-    with pytest.raises(MergekitFinanceError, match=message) as caught:
-        merged(ties, **{place: value})
-    assert "\n" not in str(caught.value) and "/tmp" not in message
 
 
 @pytest.mark.parametrize(

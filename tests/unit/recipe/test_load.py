@@ -1,13 +1,14 @@
 """Recipes: what is worked out, and what is refused by file, key and remedy."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from mergekit_finance import registration as integration
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import bundled
-from mergekit_finance.recipe.load import load
-
-integration.register()
+from mergekit_finance.recipe.load import check_mapping, load
 
 ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.yml")
 
@@ -62,7 +63,7 @@ def test_there_are_bundled_recipes():
         ("models:", "modules:", "modules"),
         ("lambda: 0.5", "lambda: half", "recipe.yml: parameters.*lambda.*is not a number"),
         ("lambda: 0.5", "semantics: papper", "recipe.yml: .*semantics.*did you mean 'paper'"),
-        ("parameters:\n", "parameters: {{\n", "line .*: not YAML"),
+        ("parameters:\n", "parameters: {{\n", "line .*: not valid YAML"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, message):
@@ -88,5 +89,46 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
 def test_yaml_cannot_run_code(tmp_path):
     path = tmp_path / "r.yml"
     path.write_text("merge_method: !!python/object/apply:os.system ['echo owned']")
-    with pytest.raises(RecipeError, match="not YAML"):
+    with pytest.raises(RecipeError, match="not valid YAML"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("dtype: float32\n", "dtype: float32\ndtype: bfloat16\n", "dtype"),
+        ("  lambda: 0.5\n", "  lambda: 0.5\n  lambda: 0.7\n", "lambda"),
+        ("  stage: 2\n", "  stage: 2\n  stage: 2\n", "stage"),
+    ],
+)
+def test_a_key_that_appears_twice_is_refused_with_its_line(recipe, old, new, key):
+    with pytest.raises(
+        RecipeError, match=rf"recipe.yml, line \d+: not valid YAML \(key '{key}' appears twice"
+    ):
+        load(recipe((old, new)))
+
+
+def test_a_mapping_is_checked_as_the_file_would_be(recipe):
+    found = load(recipe())
+    content = {**found.merge, "finance": {"stage": 2}}
+    assert check_mapping(content, "point").merge == found.merge
+    with pytest.raises(RecipeError, match="^point: unknown key 'dtpye'. did you mean 'dtype'"):
+        check_mapping({**content, "dtpye": "float32"}, "point")
+
+
+def test_our_methods_are_known_without_the_start_up_hook(recipe):
+    """Loading a recipe registers them: a program needs no call of `register()`."""
+    code = (
+        "import sys\n"
+        "from mergekit_finance.recipe.load import load\n"
+        f"print(load({str(recipe())!r}).method, 'mergekit_finance.registration' in sys.modules)"
+    )
+    environment = {**os.environ, "MERGEKIT_FINANCE_AUTOLOAD": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "cpt_task_arithmetic False\n", done.stderr
+
+
+@pytest.mark.parametrize("block", ["tokenizer: {source: base}", "tokenizer_source: base"])
+def test_a_tokenizer_block_aligns_vocabularies(recipe, block):
+    assert not load(recipe()).aligns_vocabularies
+    assert load(recipe(("dtype: float32\n", f"dtype: float32\n{block}\n"))).aligns_vocabularies
