@@ -1,11 +1,19 @@
 """Checks of models before they are merged: where they are, and whether they fit together."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.models.facts import SHAPE, VOCABULARY, ModelFacts, TensorFacts
+from mergekit_finance.models.facts import (
+    SHAPE,
+    VOCABULARY,
+    ModelFacts,
+    TensorFacts,
+    read_facts,
+    read_tensors,
+)
+from mergekit_finance.models.load import load_tokenizer
 
 WEIGHTS = (
     "model.safetensors",
@@ -18,6 +26,46 @@ ALIGN = (
     " A tokenizer block aligns them (tokenizer: {source: base}), if no tokenizer has more tokens than its "
     "model has rows."
 )
+
+
+def check_models(
+    references: Sequence[str],
+    where: str,
+    *,
+    evaluated: Collection[str],
+    aligned: bool,
+    trust_remote_code: bool = False,
+) -> list[str]:
+    """Check models before they are merged, from their configs, tokenizers and the headers of their files.
+
+    Args:
+        references: every model that is merged, the base first.
+        where: the file that names them, for messages.
+        evaluated: those that are also evaluated as they are, and so need a tokenizer.
+        aligned: whether a tokenizer block aligns different vocabularies.
+        trust_remote_code: whether transformers may run code of the models' repositories.
+
+    Returns:
+        Warnings for models that can be merged but probably should not be.
+
+    Raises:
+        ModelError, RecipeError: a model is missing, broken, or cannot be merged with the others.
+    """
+    check_references(references, where)
+    facts = [read_facts(reference, trust_remote_code) for reference in references]
+    check_fit(facts, where, vocabulary=not aligned)  # before any weights are fetched from the Hub
+    tensors, token_ids = {}, {}
+    for reference in references:
+        tensors[reference] = read_tensors(reference)
+        try:
+            token_ids[reference] = load_tokenizer(reference, trust_remote_code).get_vocab()
+        except ModelError:
+            if reference in evaluated:
+                raise
+    if aligned:
+        return []
+    check_tensors(tensors, where)
+    return compatibility_warnings(facts, token_ids)
 
 
 def check_references(references: Sequence[str], where: str) -> None:

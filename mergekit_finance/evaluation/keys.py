@@ -18,7 +18,7 @@ import yaml
 from mergekit_finance.data.loader import fingerprint as rows_fingerprint
 from mergekit_finance.evaluation.source_hash import SourceTree, combined
 from mergekit_finance.files import Json
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.fingerprint import tokenizer_fingerprint
 from mergekit_finance.plugins.manager import manager
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
         "dtype": evaluator.dtype,
         "batch_size": evaluator.batch_size,  # batching changes the last bits of a score
         "max_gen_toks": evaluator.max_gen_toks,
-        "tokenizer": models.tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
+        "tokenizer": tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
         "versions": {name: version(name) for name in HOSTS},
         NOT_HASHED: version("mergekit-finance"),
         "plugins": [p.distribution for p in manager().loaded if p.name != "builtin"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.live_merges import Sweep
 from mergekit_finance.files import Json
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.facts import weights_size
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study.config import combinations_of, identity
 from mergekit_finance.study.points import points
@@ -128,7 +128,7 @@ def _counted(run: StudyRun) -> Plan:
     items = {name: min(limit, count) for name, count in all_items.items()}
     by_stage: dict[int, int] = {stage: len(points(study, stage)) for stage in sorted(study.stages)}
     count = sum(by_stage.values()) + len(run.references)
-    checkpoints = _written_checkpoints(run) * models.size(study.base)
+    checkpoints = _written_checkpoints(run) * weights_size(study.base)
     return Plan(
         points=by_stage,
         models=count,

@@ -4,18 +4,19 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from mergekit_finance.errors import ModelError, RecipeError
+from mergekit_finance.checks.models import check_distinct, check_models
+from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
-from mergekit_finance.models import checks as models
-from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.models.facts import weights_size
+from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.study import tasks
 from mergekit_finance.study.config import Combination, Study
@@ -113,9 +114,14 @@ class StudyRun:
 
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
-        check_models(
-            self.references, self.references, self.where, self.trust_remote_code, self.say, aligned=False
-        )
+        for warning in check_models(
+            self.references,
+            self.where,
+            evaluated=self.references,
+            aligned=False,
+            trust_remote_code=self.trust_remote_code,
+        ):
+            self.say(f"warning: {warning}")
         check_folder(self.out)
         check_tasks(self.evaluator, self.where)
         tasks.check_named(self.evaluator, self.study, self.where)
@@ -137,7 +143,7 @@ class StudyRun:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Model reference -> hash of its bytes; with `chain: best` selected merges are added."""
-        return {r: models.fingerprint(r, self.quiet) for r in self.references}
+        return {r: fingerprint(r, self.quiet) for r in self.references}
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -169,7 +175,7 @@ class StudyRun:
     @cached_property
     def executor(self) -> Executor:
         """Runs the jobs."""
-        size = models.size(self.study.base)
+        size = weights_size(self.study.base)
         return Executor(self.study.executor, self.study.workers, size, self.quiet, self.say)
 
     # ---- stages
@@ -231,7 +237,7 @@ class StudyRun:
                     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
                     _write_checkpoint(point, place, self.trust_remote_code, self.quiet)
         reference = _local_reference(place)
-        self.fingerprints[reference] = models.folder_fingerprint(place, self.quiet)
+        self.fingerprints[reference] = folder_fingerprint(place, self.quiet)
         return Source("-".join(point.combination), reference)
 
     # ---- after
@@ -255,58 +261,6 @@ class StudyRun:
 
 
 # ---- refusals, the same for `study` and `run`
-
-
-def check_models(
-    references: Sequence[str],
-    evaluated: Sequence[str],
-    where: str,
-    trust_remote_code: bool,
-    say: Say,
-    *,
-    aligned: bool,
-) -> None:
-    """Raise a one-line error for models that are missing, broken or cannot be merged; print warnings.
-
-    Args:
-        references: every model that is merged, the base first.
-        evaluated: those that are also evaluated as they are, and so need a tokenizer.
-        where: the file that names them.
-        trust_remote_code: whether models may run code of their own.
-        say: prints a warning.
-        aligned: whether a tokenizer block aligns different vocabularies.
-    """
-    for reference in references:
-        models.check_reference(reference, where)
-    seen: dict[str, str] = {}
-    for reference in references:
-        place = os.path.realpath(reference) if os.path.exists(reference) else reference
-        if place in seen:
-            raise RecipeError(f"{where}: {reference!r} and {seen[place]!r} are the same model; list it once")
-        seen[place] = reference
-    models.check_fit(references, where, vocabulary=not aligned, trust_remote_code=trust_remote_code)
-    ids = {}
-    for reference in references:
-        models.check_files(reference)
-        try:
-            ids[reference] = load_tokenizer(reference, trust_remote_code).get_vocab()
-        except ModelError:
-            if reference in evaluated:
-                raise
-    if not aligned:
-        models.check_tensors(references, where)
-        for warning in models.unlike(ids, trust_remote_code) if references[0] in ids else ():
-            say(f"warning: {warning}")
-
-
-def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
-    """Raise if two names stand for the same bytes: two experts that agree in everything."""
-    seen: dict[str, str] = {}
-    for reference, fingerprint in fingerprints.items():
-        if fingerprint in seen:
-            twins = f"{seen[fingerprint]} and {reference}"
-            raise RecipeError(f"{where}: {twins} are the same model, byte by byte; name one of them")
-        seen[fingerprint] = reference
 
 
 def check_tasks(evaluator: Evaluator, where: str) -> None:
@@ -364,7 +318,7 @@ def _write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet:
     with atomic_path(place) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-        atomic_write(_fingerprint_file(place), models.folder_fingerprint(scratch, quiet=True))
+        atomic_write(_fingerprint_file(place), folder_fingerprint(scratch, quiet=True))
 
 
 def _fingerprint_file(place: Path) -> Path:
@@ -376,6 +330,6 @@ def _is_as_written(place: Path) -> bool:
     """Return whether a selected merge is there with the bytes that were written."""
     try:
         written = _fingerprint_file(place).read_text(encoding="utf-8")
-        return written == models.folder_fingerprint(place, quiet=True)
+        return written == folder_fingerprint(place, quiet=True)
     except OSError:
         return False

@@ -13,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
+from mergekit_finance.checks.models import check_distinct, check_models
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
-from mergekit_finance.models import checks as models
+from mergekit_finance.models.facts import random_weights
+from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import score
@@ -29,9 +31,7 @@ from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.run import (
     Say,
-    check_distinct,
     check_folder,
-    check_models,
     check_tasks,
     print_to_stderr,
 )
@@ -139,10 +139,14 @@ class SingleRun:
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
         where, recipe = str(self.recipe.path), self.recipe
-        aligned = bool(recipe.merge.get("tokenizer") or recipe.merge.get("tokenizer_source"))
-        check_models(
-            self.references, recipe.constituents, where, self.trust_remote_code, self.say, aligned=aligned
-        )
+        for warning in check_models(
+            self.references,
+            where,
+            evaluated=recipe.constituents,
+            aligned=recipe.aligns_vocabularies,
+            trust_remote_code=self.trust_remote_code,
+        ):
+            self.say(f"warning: {warning}")
         check_folder(self.out)
         check_tasks(self.evaluator, where)
         check_distinct(self.fingerprints, where)
@@ -150,13 +154,12 @@ class SingleRun:
     @property
     def references(self) -> list[str]:
         """Every model that is merged, the base first."""
-        base = (self.recipe.base,) if self.recipe.base else ()
-        return list(dict.fromkeys([*base, *self.recipe.experts]))
+        return list(self.recipe.models)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Model reference -> hash of its bytes."""
-        return {r: models.fingerprint(r, self.quiet) for r in self.references}
+        return {r: fingerprint(r, self.quiet) for r in self.references}
 
     @property
     def store(self) -> Store:
@@ -197,7 +200,7 @@ class SingleRun:
             results=dict(folders),
             limit=self.limit,
             source=self._data_source(),
-            random_weights=models.random_weights(self.references),
+            random_weights=random_weights(self.references),
             tasks=tasks,
             macro=_row(list(tasks), list(recipe.constituents), replicates),
         )

@@ -8,7 +8,6 @@ from helpers import study as helpers
 from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
-from mergekit_finance.models import checks as models
 from mergekit_finance.recipe.load import load
 from mergekit_finance.study.single import SingleRun
 
@@ -140,37 +139,6 @@ def test_models_that_do_not_fit_are_named(recipe, tiny, tmp_path):
     with pytest.raises(ModelError, match=f"'{tmp_path}/wide/base' has hidden_size 64, '{tiny}/base' has 32"):
         go(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_another_vocabulary_is_named_unless_a_tokenizer_block_aligns_it(tiny, tmp_path):
-    import shutil
-
-    shutil.copytree(tiny / "math", tmp_path / "math")
-    path = tmp_path / "math" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 7}))
-    pair = [str(tiny / "base"), str(tmp_path / "math")]
-    with pytest.raises(ModelError, match="has vocab_size 7, .*tokenizer block"):
-        models.check_fit(pair, "r.yml", vocabulary=True)
-    models.check_fit(pair, "r.yml", vocabulary=False)
-
-
-@pytest.mark.parametrize(
-    ("reference", "message"),
-    [
-        ("./nowhere", "no such folder; paths are relative"),
-        ("nowhere", "not a Hub id"),
-        ("tiny/empty", r"is a local folder: write \./tiny/empty"),
-        ("./tiny/empty", "no config.json"),
-        ("./tiny/config", "no weights there"),
-    ],
-)
-def test_a_model_that_is_not_there_is_named(tmp_path, monkeypatch, reference, message):
-    (tmp_path / "tiny" / "empty").mkdir(parents=True)
-    (tmp_path / "tiny" / "config").mkdir()
-    (tmp_path / "tiny" / "config" / "config.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=message):
-        models.check_reference(reference, "r.yml")
 
 
 def test_an_unknown_task_lists_ours():

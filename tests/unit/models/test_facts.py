@@ -86,7 +86,9 @@ def test_the_short_name_is_the_last_component(reference, name):
 # ---- fingerprints
 
 
-@pytest.mark.parametrize("name", ["merges.txt", "chat_template.jinja", "modeling_own.py", "license.json"])
+@pytest.mark.parametrize(
+    "name", ["merges.txt", "chat_template.jinja", "modeling_own.py", "config.json", "license.json"]
+)
 def test_any_file_that_can_change_a_model_changes_its_fingerprint(model, name):
     before = fingerprint(str(model))
     path = model / name
