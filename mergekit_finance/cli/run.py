@@ -68,7 +68,7 @@ def run(
     # Imported here: loading torch and the hosts takes seconds, which --help should not pay.
     from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.recipe import load as recipes
-    from mergekit_finance.report.console import render
+    from mergekit_finance.report.console import run_text
     from mergekit_finance.study.single import DEFAULT_TASKS, SingleRun
 
     check_device(device)
@@ -85,7 +85,7 @@ def run(
     with resumable(out):
         result = SingleRun(checked, evaluator, out, limit, trust_remote_code).run()
     click.echo(
-        f"\n{render(result)}\n\n"
+        f"\n{run_text(result)}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
     )
 

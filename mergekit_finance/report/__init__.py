@@ -1,7 +1,12 @@
-"""`mergekit-finance report`: figures and one page from a study's stored results. Reads no model, no torch.
+"""6. Report: figures and one page from a study's stored results. Loads no model and no torch.
 
-stored.py    OUT as it is on disk, checked         labels.py   what things are called in pictures
-figures/     one module a figure                   items.py    right and wrong, prompts and answers
-tables.py    rows of the page's tables             html.py     the page; templates/ text, style, script
-writing.py   everything made first, then written under temporary names and renamed
+writing.py       build(out): everything is made, then written
+page.py          report.html; templates/ has its text, style and script
+page_text.py     texts of the page: recommendation, cautions, choices, versions
+tables.py        tables of the page
+item_browser.py  right and wrong answers, and texts where they may be shown
+figures/         one module per figure
+labels.py        names of models, points, tasks and numbers
+markdown.py      Markdown tables
+console.py       what `mergekit-finance run` prints
 """

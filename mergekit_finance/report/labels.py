@@ -1,79 +1,119 @@
-"""What things are called in figures and tables."""
+"""Names of models, points, tasks and numbers as figures and tables show them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
-OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
-SHORT = {"task_arithmetic": "TA", "ties": "TIES", "dare_ties": "DARE-TIES"}
-SYMBOLS = {"lambda": "λ", "density": "d"}
+from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
+from mergekit_finance.study.results import StudyResults
+
+PARAMETER_ORDER = ("density", "lambda", "seed")
 STAGES = {
     1: "Stage 1: the base and one expert",
     2: "Stage 2: two experts",
     3: "Stage 3: three experts",
 }
-TURNING = dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-KINDS = {"tasks": "", "probes": "probes", "retention": "retention"}
+TASK_KINDS = {"tasks": "", "probes": "probes", "retention": "retention"}
+# Unicode characters that change the direction of text: they would scramble what stands beside a name.
+DIRECTION_MARKS = dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
 
-def straight(text: str) -> str:
-    """Without characters that turn the direction of text: they would scramble what stands beside a name."""
-    return text.translate(TURNING)
+class PointLike(Protocol):
+    """The fields of a point that its name is made of."""
+
+    @property
+    def combination(self) -> Sequence[str]: ...
+    @property
+    def operator(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, float]: ...
 
 
-def task(name: str) -> str:
+class TaskLike(Protocol):
+    """The fields of a task that its group is made of."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def skills(self) -> Sequence[str]: ...
+
+
+def without_direction_marks(text: str) -> str:
+    """Return text without characters that change its direction."""
+    return text.translate(DIRECTION_MARKS)
+
+
+def task_name(name: str) -> str:
     return name.removeprefix("finance_bench_")
 
 
-def clipped(text: str, most: int) -> str:
-    """The beginning of a name that is too long for its place."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def clipped(text: str, max_length: int) -> str:
+    """Return text, cut to `max_length` characters with an ellipsis if it is longer."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
-def operator(name: str, short: bool = False) -> str:
-    return (SHORT if short else OPERATORS).get(name, name)
+def operator_name(key: str, short: bool = False) -> str:
+    """Return an operator's label; an operator of another version of this package keeps its key."""
+    operator = OPERATORS.get(key)
+    if operator is None:
+        return key
+    return operator.short if short else operator.label
 
 
-def values(point: Mapping[str, Any]) -> str:
-    """`λ 0.4`, or `d 0.2, λ 1`."""
-    found = sorted(
-        point["values"].items(), key=lambda kv: list(SYMBOLS).index(kv[0]) if kv[0] in SYMBOLS else 9
+def operator_order(key: str) -> tuple[int, str]:
+    """Return a sort key that puts operators in the order of `OPERATORS`, others last by name."""
+    return (list(OPERATORS).index(key) if key in OPERATORS else len(OPERATORS), key)
+
+
+def hyperparameters(point: PointLike) -> str:
+    """Return `λ 0.4`, or `d 0.2, λ 1`."""
+    ordered = sorted(
+        point.values.items(),
+        key=lambda item: PARAMETER_ORDER.index(item[0]) if item[0] in PARAMETER_ORDER else 9,
     )
-    dense = [kv for kv in found if kv[0] == "density"]
-    rest = [kv for kv in found if kv[0] != "density"]
-    return ", ".join(f"{SYMBOLS.get(key, key)} {value:g}" for key, value in dense + rest)
+    return ", ".join(f"{PARAMETER_SYMBOLS.get(name, name)} {value:g}" for name, value in ordered)
 
 
-def combination(names: Sequence[str]) -> str:
-    """`finance + math`; of one expert `base + finance`."""
-    return " + ".join(["base", *names] if len(names) == 1 else names)
+def combination(experts: Sequence[str]) -> str:
+    """Return `finance + math`, or for one expert `base + finance`."""
+    return " + ".join(["base", *experts] if len(experts) == 1 else experts)
 
 
-def how(point: Mapping[str, Any], short: bool = True) -> str:
-    return f"{operator(point['operator'], short)} {values(point)}"
+def operator_and_values(point: PointLike, short: bool = True) -> str:
+    """Return `TA λ 0.4`."""
+    return f"{operator_name(point.operator, short)} {hyperparameters(point)}"
 
 
-def point(known: Mapping[str, Any]) -> str:
-    """`finance + math · TA λ 0.4`."""
-    return f"{combination(known['combination'])} · {how(known)}"
+def point_name(point: PointLike) -> str:
+    """Return `finance + math · TA λ 0.4`."""
+    return f"{combination(point.combination)} · {operator_and_values(point)}"
 
 
 def initials(names: Sequence[str]) -> dict[str, str]:
-    """One capital a name where that tells them apart, else the names."""
-    made = {name: name[:1].upper() for name in names}
-    return made if len(set(made.values())) == len(made) else {name: name for name in names}
+    """Return one capital letter for each name if the letters are distinct, else the names themselves."""
+    letters = {name: name[:1].upper() for name in names}
+    return letters if len(set(letters.values())) == len(letters) else {name: name for name in names}
 
 
-def skills(known: Mapping[str, Any]) -> str:
-    """The group of a task: `finance + math`, `probes`, …"""
-    return KINDS.get(known["kind"], known["kind"]) or " + ".join(known.get("skills") or ["other"])
+def task_group(task: TaskLike) -> str:
+    """Return the group of a task: its skills as `finance + math`, or its kind as `probes`."""
+    return TASK_KINDS.get(task.kind, task.kind) or " + ".join(task.skills or ["other"])
+
+
+def selected_by(results: StudyResults) -> str:
+    """Return what determined the hyperparameters that are shown, as subject and verb: `… chose`."""
+    selection = results.summary.selection
+    if selection.is_split:
+        return "the selection items chose"
+    return "the reported items themselves chose" if selection.same_items else "the study file gives"
 
 
 def points(value: float, sign: bool = False) -> str:
-    """A share as points of a hundred."""
-    shown = round(100 * value, 1) + 0.0  # no minus zero
-    return f"{shown:+.1f}" if sign and shown else f"{shown:.1f}"
+    """Return a share as points of 100 with one decimal; `sign` shows a plus as well."""
+    rounded = round(100 * value, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:+.1f}" if sign and rounded else f"{rounded:.1f}"
 
 
 def interval(numbers: Sequence[float], sign: bool = False) -> str:
+    """Return `50.1 [47.0, 53.2]` from a value and its interval, as points of 100."""
     value, low, high = (points(number, sign) for number in numbers)
     return f"{value} [{low}, {high}]"

@@ -2,20 +2,20 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mergekit_finance.report import facts, items, labels, tables
+from mergekit_finance.report import item_browser, labels, page_text, tables
 from mergekit_finance.report.figures.style import Drawn
-from mergekit_finance.report.stored import Stored
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Sentence
 
-ORDER = {
+HEADINGS = {  # what a sentence is about -> its heading, in the order of the page
     "recovery": "Base and expert: what came back, what did not (stage 1)",
     "complementarity": "Pairs: what complements, what interferes (stage 2)",
     "emergence": "Three experts: what emerged, what did not (stage 3)",
@@ -23,14 +23,14 @@ ORDER = {
     "operators": "Operators",
     "similarity": "Does similarity predict it?",
 }
-LIMIT = 4_800_000  # bytes of a page: texts of items fill what figures and tables leave
-VECTOR_MOST = 220_000  # bytes: of a larger SVG, its PNG goes in where that is smaller
-HOLE = "\0data\0"
+MAX_PAGE = 4_800_000  # bytes; item texts fill what figures and tables leave
+MAX_SVG = 220_000  # bytes; a larger SVG is replaced by its PNG if that is smaller
+DATA_MARK = "\0data\0"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its two files."""
+    """A figure with its two encodings."""
 
     drawn: Drawn
     png: bytes
@@ -38,69 +38,68 @@ class Picture:
 
     @cached_property
     def uri(self) -> Markup:
-        """The sharper one unless it is large."""
+        """A data URI of the SVG, or of the PNG if the SVG is large."""
         kind, data = "image/svg+xml", self.svg
-        if len(self.svg) > VECTOR_MOST and len(self.png) < len(self.svg):
+        if len(self.svg) > MAX_SVG and len(self.png) < len(self.svg):
             kind, data = "image/png", self.png
         return Markup(f"data:{kind};base64,{base64.b64encode(data).decode()}")
 
 
-def page(stored: Stored, pictures: Sequence[Picture]) -> str:
-    """The whole page. Its data go in last: how much of the texts does, is what the rest leaves of LIMIT."""
-    before, _, after = _frame(stored, pictures).rpartition(HOLE)  # only our own script comes after it
-    content = items.browser(stored)
-    spent = sum(len(part.encode("utf-8", "replace")) for part in (before, after, items.escaped(content)))
-    items.spend(stored, content, max(0, LIMIT - spent))
-    return before + items.escaped(content) + after
+def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
+    """Render the page. Item texts are added last, as many as fit into MAX_PAGE bytes."""
+    before, _, after = _frame(results, pictures).rpartition(DATA_MARK)  # only our own script follows it
+    data = item_browser.browser_data(results)
+    parts = (before, after, item_browser.script_json(data))
+    used = sum(len(part.encode("utf-8", "replace")) for part in parts)
+    item_browser.add_texts(results, data, max(0, MAX_PAGE - used))
+    return before + item_browser.script_json(data) + after
 
 
-def _frame(stored: Stored, pictures: Sequence[Picture]) -> str:
-    style, script = _part("report.css"), _part("report.js")
-    return (
-        _environment()
-        .from_string(_part("report.html.j2"))
-        .render(
-            policy=Markup(policy(style, script)),
-            style=Markup(style),
-            script=Markup(script),
-            data=Markup(HOLE),
-            pictures=pictures,
-            stored=stored,
-            overview=tables.overview(stored),
-            tables=tables.tables(stored),
-            **_words(stored),
-        )
+def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
+    """Render the page with a mark in place of the item browser's data."""
+    style, script = _template("report.css"), _template("report.js")
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_direction_marks,
+    )
+    return environment.from_string(_template("report.html.j2")).render(
+        policy=Markup(policy(style, script)),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(DATA_MARK),
+        pictures=pictures,
+        with_text=results.with_text,
+        splits=results.summary.selection.is_split,
+        title=page_text.title(results),
+        ship=page_text.recommendation(results),
+        selection_note=page_text.selection_note(results),
+        counts=page_text.counts(results),
+        overview=tables.overview(results),
+        findings=_findings(results.summary.verdict),
+        cautions=page_text.cautions(results),
+        tables=tables.tables(results),
+        recipes=page_text.recipes(results),
+        choices=page_text.choices(results),
+        versions=page_text.versions(results),
+        hashes=page_text.hashes(results),
+        sections=page_text.plugin_sections(results),
     )
 
 
-def _words(stored: Stored) -> dict[str, Any]:
+def _findings(verdict: Sequence[Sentence]) -> dict[str, list[str]]:
+    """Return heading -> sentences. What to ship and cautions are elsewhere on the page."""
+    subjects = dict.fromkeys(s.about for s in verdict if s.about not in ("ship", "caution"))
+    order = [*(name for name in HEADINGS if name in subjects), *(n for n in subjects if n not in HEADINGS)]
     return {
-        "title": facts.title(stored),
-        "ship": facts.ship(stored),
-        "numbers": facts.numbers(stored),
-        "counts": facts.counts(stored),
-        "findings": _findings(stored.summary["verdict"]),
-        "cautions": facts.cautions(stored),
-        "chosen": facts.chosen(stored),
-        "recipes": facts.recipes(stored),
-        "versions": facts.versions(stored),
-        "hashes": facts.hashes(stored),
-        "sections": facts.sections(stored),
-    }
-
-
-def _findings(verdict: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Heading -> sentences, in the order of the stages; what to ship and cautions stand elsewhere."""
-    about = [s["about"] for s in verdict if s["about"] not in ("ship", "caution")]
-    order = [*(name for name in ORDER if name in about), *(n for n in dict.fromkeys(about) if n not in ORDER)]
-    return {
-        ORDER.get(name, name.capitalize()): [s["text"] for s in verdict if s["about"] == name]
-        for name in order
+        HEADINGS.get(name, name.capitalize()): [s.text for s in verdict if s.about == name] for name in order
     }
 
 
 def policy(style: str, script: str) -> str:
-    """Nothing is loaded, nothing is sent, and no style or script runs but these two."""
+    """Return a content security policy: no requests, and no style or script except these two."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -111,16 +110,12 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _part(name: str) -> str:
+def _template(name: str) -> str:
     return (files("mergekit_finance.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _environment() -> Environment:
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-
-
-def _shown(value: Any) -> Any:
-    """What a study calls things; escaped before, as recipes are, it is copied as it is."""
-    return labels.straight(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _without_direction_marks(value: object) -> object:
+    """Remove characters that change the direction of text from names; Markup, such as a recipe, is kept."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return labels.without_direction_marks(value)
+    return value

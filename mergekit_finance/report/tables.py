@@ -1,210 +1,219 @@
-"""Rows of the page's tables, as text with a number to sort by."""
+"""The tables of the page: cells with a text, a value to sort by, and a style."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.stored import Stored
-
-LEVEL = 0.0
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import PointResult, TaskSet
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell says, what it sorts by, how it looks: plain, number, good or bad."""
+    """A table cell.
+
+    Attributes:
+        text: what it shows.
+        order: what it sorts by. With a number it sorts as a number, with None by its text; empty cells last.
+        style: CSS classes: `number`, `good`, `bad` or none.
+    """
 
     text: str
-    order: str | float | None  # a number sorts as one; of None the text, and an empty cell stands last
-    look: str = ""
+    order: str | float | None
+    style: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the page."""
+    """A table of the page. `filters`: indices of columns with few values, which get a drop-down list."""
 
     name: str
     title: str
     note: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    filters: Sequence[int] = ()  # columns with few values: a choice each
+    filters: Sequence[int] = ()
 
 
-def plain(text: Any) -> Cell:
-    return Cell(str(text), str(text))
+def text_cell(text: str) -> Cell:
+    return Cell(text, text)
 
 
-def number(value: float | None, digits: int = 1, scale: float = 1) -> Cell:
+def number_cell(value: float | None, digits: int = 1, scale: float = 1) -> Cell:
+    """Return a right-aligned number, or an empty cell for None."""
     if value is None:
         return Cell("", None, "number")
     return Cell(f"{scale * value:.{digits}f}", value, "number")
 
 
-def ranged(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
-    """Value and interval; of a difference, good or bad where the interval is on one side of nothing."""
+def interval_cell(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
+    """Return a value with its interval; empty for None.
+
+    Args:
+        sign: the value is a difference: shown with its sign, and colored if its interval excludes 0.
+    """
     if not numbers:
         return Cell("", None, "number")
-    look = "good" if numbers[1] > LEVEL else "bad" if numbers[2] < LEVEL else ""
-    return Cell(labels.interval(numbers, sign), numbers[0], f"number {look if sign else ''}".strip())
+    style = "good" if numbers[1] > 0 else "bad" if numbers[2] < 0 else ""
+    return Cell(labels.interval(numbers, sign), numbers[0], f"number {style if sign else ''}".strip())
 
 
-def tables(stored: Stored) -> list[Table]:
-    return [_selected(stored), _tasks(stored), _all(stored)]
+def difference_cell(value: float | None) -> Cell:
+    """Return a difference without an interval, with its sign."""
+    return number_cell(None) if value is None else Cell(labels.points(value, sign=True), value, "number")
 
 
-def overview(stored: Stored) -> Table:
-    """One row a combination: the short answer."""
+def tables(results: StudyResults) -> list[Table]:
+    """Return the tables of the section "Tables"."""
+    return [selected_points(results), tasks_of_selected_points(results), all_points(results)]
+
+
+def overview(results: StudyResults) -> Table:
+    """Return one row per combination, for the top of the page."""
+    columns = [
+        *("stage", "merge", "selected", "macro", "Macro-Gain", "Macro-OG"),
+        *("OG on its skills", "retention"),
+    ]
     rows = []
-    for name, known in stored.combinations.items():
-        point, sets = stored.points[known["selected"]], stored.summary["selected"][known["selected"]]["sets"]
+    for name, combination in results.combinations.items():
+        point = results.summary.points[combination.selected]
+        macro = results.summary.selected[combination.selected].sets["macro"]
         rows.append(
             [
-                Cell(str(known["stage"]), known["stage"]),
-                plain(labels.combination(name.split("+"))),
-                plain(labels.how(point)),
-                ranged(sets["macro"]["score"]),
-                ranged(sets["macro"]["gain"], sign=True),
-                ranged(sets["macro"]["og"], sign=True),
-                _on_its_skills(*stored.tested(name)),
-                ranged(point.get("retention")),
+                Cell(str(combination.stage), combination.stage),
+                text_cell(labels.combination(name.split("+"))),
+                text_cell(labels.operator_and_values(point)),
+                interval_cell(macro.score),
+                interval_cell(macro.gain, sign=True),
+                interval_cell(macro.og, sign=True),
+                _og_on_skills(*results.tested(name)),
+                interval_cell(point.retention),
             ]
         )
-    columns = [
-        "stage",
-        "merge",
-        "selected",
-        "macro",
-        "Macro-Gain",
-        "Macro-OG",
-        "OG on its skills",
-        "retention",
-    ]
-    note = "In points of a hundred, with 95% intervals. Green: above 0 with its whole interval; red: below."
+    note = "In points of 100, with 95% intervals. Green: the whole interval is above 0; red: below 0."
     return Table("overview", "At a glance", note, columns, rows)
 
 
-def _on_its_skills(name: str, tested: Mapping[str, Any]) -> Cell:
-    """OG over the tasks of a combination's skills; of the macro, and saying so, where it has no such task."""
-    cell = ranged(tested["og"], sign=True)
-    return replace(cell, text=f"{cell.text} (macro)") if name == "macro" else cell
+def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:
+    """Return OG over the tasks of a combination's skills; marked as macro if it has no such task."""
+    cell = interval_cell(tested.og, sign=True)
+    return replace(cell, text=f"{cell.text} (macro)") if set_name == "macro" else cell
 
 
-def _selected(stored: Stored) -> Table:
-    rows = []
-    for name in stored.selected:
-        point, sets = stored.points[name], stored.summary["selected"][name]["sets"]
-        for tasks, found in sets.items():
-            rows.append(
-                [
-                    plain(labels.combination(point["combination"])),
-                    plain(labels.how(point)),
-                    plain("chosen" if name in stored.chosen else ""),
-                    plain(tasks),
-                    number(len(found["tasks"]), 0),
-                    ranged(found["score"]),
-                    ranged(found["gain"], sign=True),
-                    ranged(found["og"], sign=True),
-                    ranged(found["over_best_constituent"], sign=True),
-                    plain(found["best_constituent"]),
-                    number(found.get("p_over_best_constituent"), 4),
-                    number(found.get("mde"), 1, 100),
-                ]
-            )
+def selected_points(results: StudyResults) -> Table:
+    """Return one row per selected point and set of tasks."""
     columns = [
         *("merge", "selected", "of its operators", "task set", "tasks", "score", "Gain", "OG"),
-        *("over best single parent", "best parent", "p", "detectable"),
+        *("over best constituent", "best constituent", "p", "detectable"),
     ]
+    rows = []
+    for name in results.selected:
+        point = results.summary.points[name]
+        for set_name, tasks in results.summary.selected[name].sets.items():
+            rows.append(
+                [
+                    text_cell(labels.combination(point.combination)),
+                    text_cell(labels.operator_and_values(point)),
+                    text_cell("chosen" if name in results.chosen else ""),
+                    text_cell(set_name),
+                    number_cell(len(tasks.tasks), 0),
+                    interval_cell(tasks.score),
+                    interval_cell(tasks.gain, sign=True),
+                    interval_cell(tasks.og, sign=True),
+                    interval_cell(tasks.over_best_constituent, sign=True),
+                    text_cell(tasks.best_constituent),
+                    number_cell(tasks.p_over_best_constituent, 4),
+                    number_cell(tasks.mde, 1, 100),
+                ]
+            )
     note = (
-        f"Every combination at the hyperparameters that {stored.picked}, one row a set of tasks. "
-        "OG compares with the best parent of every task; the next column with the one best parent over the "
-        "set, p two-sided by sign flips. Detectable: the smallest difference that this many items would "
-        "show four times in five."
+        f"Every combination at the hyperparameters that {labels.selected_by(results)}, one row per set of "
+        "tasks. OG compares with the best constituent of each task; the next column with the best "
+        "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
+        "the smallest difference that this number of items would detect with 80 % power."
     )
     return Table("selected", "Selected points", note, columns, rows, (0, 2, 3))
 
 
-def _tasks(stored: Stored) -> Table:
-    rows = []
-    for name in stored.selected:
-        for task in stored.tasks:
-            rows.append(_task(stored, name, task))
+def tasks_of_selected_points(results: StudyResults) -> Table:
+    """Return one row per selected point and task."""
     columns = [
         *("merge", "selected", "task", "skills", "items", "clusters"),
-        *("score", "parents", "Gain", "OG", "p", "q", "verdict"),
+        *("score", "constituents", "Gain", "OG", "p", "q", "verdict"),
     ]
+    rows = [_task_row(results, name, task) for name in results.selected for task in results.task_names]
     note = (
-        "Selected points, task by task. p: against the better parent, one-sided; q: after Benjamini-Hochberg "
-        "within the stage, over a combination's named tasks with enough clusters."
+        "Selected points, task by task. p: against the best constituent of the task, one-sided; q: after "
+        "Benjamini-Hochberg within the stage, over a combination's named tasks with enough clusters."
     )
     return Table("tasks", "Task by task", note, columns, rows, (0, 2, 3, 12))
 
 
-def _task(stored: Stored, name: str, task: str) -> list[Cell]:
-    point, found = stored.points[name], stored.summary["selected"][name]["tasks"][task]
-    parents = ", ".join(f"{p} {labels.points(v)}" for p, v in found["constituents"].items())
-    best = max(found["constituents"].values(), default=0.0)
+def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
+    point, effect = results.summary.points[name], results.summary.selected[name].tasks[task]
+    scores = effect.constituents
     return [
-        plain(labels.combination(point["combination"])),
-        plain(labels.how(point)),
-        plain(labels.task(task)),
-        plain(labels.skills(stored.summary["tasks"][task])),
-        number(found["items"], 0),
-        number(found["clusters"], 0),
-        ranged(found["score"]),
-        Cell(parents, best),
-        ranged(found["gain"], sign=True),
-        ranged(found["og"], sign=True),
-        number(found.get("p_og"), 4),
-        number(found.get("q_og"), 4),
-        plain(found.get("verdict", "")),
+        text_cell(labels.combination(point.combination)),
+        text_cell(labels.operator_and_values(point)),
+        text_cell(labels.task_name(task)),
+        text_cell(labels.task_group(results.summary.tasks[task])),
+        number_cell(effect.items, 0),
+        number_cell(effect.clusters, 0),
+        interval_cell(effect.score),
+        Cell(
+            ", ".join(f"{model} {labels.points(score)}" for model, score in scores.items()),
+            max(scores.values(), default=0.0),
+        ),
+        interval_cell(effect.gain, sign=True),
+        interval_cell(effect.og, sign=True),
+        number_cell(effect.p_og, 4),
+        number_cell(effect.q_og, 4),
+        text_cell(effect.verdict),
     ]
 
 
-def _all(stored: Stored) -> Table:
-    rows = [_single(stored, name) for name in stored.singles]
-    rows += [_point(stored, name, point) for name, point in stored.points.items()]
+def all_points(results: StudyResults) -> Table:
+    """Return one row for the base, every expert and every point."""
     columns = [
         *("stage", "merge", "operator", "hyperparameters", "selected"),
-        *("macro", f"on {'selection' if stored.splits else 'all'} items"),
+        *("macro", f"on {'selection' if results.splits else 'all'} items"),
         *("Macro-Gain", "Macro-OG", "retention", "probes", "name"),
     ]
-    items = "the report" if stored.splits else "all"
-    note = f"Every model that was evaluated; scores on {items} items unless said otherwise."
+    rows = [_single_row(results, name) for name in results.singles]
+    rows += [_point_row(results, name, point) for name, point in results.summary.points.items()]
+    items = "reported" if results.splits else "all"
+    note = f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise."
     return Table("points", "All points", note, columns, rows, (0, 1, 2, 4))
 
 
-def _single(stored: Stored, name: str) -> list[Cell]:
-    own = stored.measured(name)
-    known = [Cell("0", 0), plain(name), plain("none"), plain(""), plain("")]
-    empty = [number(None)] * 3
+def _single_row(results: StudyResults, name: str) -> list[Cell]:
+    model, empty = results.summary.models[name], text_cell("")
     return [
-        *known,
-        ranged(own["macro"]),
-        *empty,
-        ranged(own.get("retention")),
-        ranged(own.get("probes")),
-        plain(name),
+        Cell("0", 0),
+        text_cell(name),
+        text_cell("none"),
+        *(empty, empty),
+        interval_cell(model.macro),
+        *[number_cell(None)] * 3,
+        interval_cell(model.retention),
+        interval_cell(model.probes),
+        text_cell(name),
     ]
 
 
-def _point(stored: Stored, name: str, point: Mapping[str, Any]) -> list[Cell]:
-    mark = "combination" if name in stored.chosen else "operator" if name in stored.selected else ""
+def _point_row(results: StudyResults, name: str, point: PointResult) -> list[Cell]:
+    selected = "combination" if name in results.chosen else "operator" if name in results.selected else ""
     return [
-        Cell(str(point["stage"]), point["stage"]),
-        plain(labels.combination(point["combination"])),
-        plain(labels.operator(point["operator"])),
-        Cell(labels.values(point), min(point["values"].values(), default=0.0)),
-        plain(mark),
-        ranged(point["macro"]),
-        number(point.get("macro_on_selection"), 1, 100),
-        _signed(point.get("macro_gain")),
-        _signed(point.get("macro_og")),
-        ranged(point.get("retention")),
-        ranged(point.get("probes")),
-        plain(name),
+        Cell(str(point.stage), point.stage),
+        text_cell(labels.combination(point.combination)),
+        text_cell(labels.operator_name(point.operator)),
+        Cell(labels.hyperparameters(point), min(point.values.values(), default=0.0)),
+        text_cell(selected),
+        interval_cell(point.macro),
+        number_cell(point.macro_on_selection, 1, 100),
+        difference_cell(point.macro_gain),
+        difference_cell(point.macro_og),
+        interval_cell(point.retention),
+        interval_cell(point.probes),
+        text_cell(name),
     ]
-
-
-def _signed(value: float | None) -> Cell:
-    return number(None) if value is None else Cell(labels.points(value, sign=True), value, "number")

@@ -1,77 +1,77 @@
-"""Make everything, then write it: under temporary names, renamed when whole."""
+"""Write the report: everything is made first, then written under temporary names, then renamed."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.files import atomic_path
 from mergekit_finance.report import figures
-from mergekit_finance.report import page as html
-from mergekit_finance.report.stored import Stored, load
+from mergekit_finance.report.page import Picture, page
+from mergekit_finance.study.results import StudyResults, load_results
 
 PAGE = "report.html"
 
 
 def build(out: Path, with_text: bool = False) -> list[Path]:
-    """Read OUT, write OUT/report.html and OUT/figures/; returns what was written."""
-    stored = load(out, with_text)
-    _refuse(out)
-    made = contents(stored)
-    _write(out, made)
-    _remove_stale(out, made)
-    return [out / name for name in made]
+    """Write OUT/report.html and OUT/figures/ from the study stored in OUT.
+
+    Args:
+        with_text: show the text of every dataset, also where its license forbids sharing it.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        DataError: no finished study is there, its files are damaged, or the report cannot be written.
+    """
+    results = load_results(out, with_text)
+    results.require_results([*results.singles, *results.chosen])
+    _check_targets(out)
+    contents = report_files(results)
+    _write(out, contents)
+    _remove_old_figures(out, contents)
+    return [out / name for name in contents]
 
 
-def _refuse(out: Path) -> None:
-    """Nothing is written through a link, nor where something is in the way: looked at before any of it is."""
+def _check_targets(out: Path) -> None:
+    """Raise DataError if a target is in the way: a link or file as figures/, a folder as a file."""
     folder = out / "figures"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise DataError(f"{folder}: is a link or no folder; remove it, the report writes its figures there")
-    for place in (out / PAGE, *(out / name for name in _pictures())):
-        if place.is_dir() and not place.is_symlink():
-            raise DataError(f"{place}: is a folder; remove it, the report writes a file there")
+        raise DataError(f"{folder}: is a link or not a folder. Remove it: the report writes figures there.")
+    for path in (out / PAGE, *(out / name for name in _figure_files())):
+        if path.is_dir() and not path.is_symlink():
+            raise DataError(f"{path}: is a folder. Remove it: the report writes a file there.")
 
 
-def _pictures() -> list[str]:
-    """Every figure that a report may have, as a path in OUT."""
+def _figure_files() -> list[str]:
+    """Return every figure file that a report may have, as a path in OUT."""
     return [f"figures/{name}.{ending}" for name in figures.NAMES for ending in ("png", "svg")]
 
 
-def contents(stored: Stored) -> dict[str, bytes]:
-    """Every file of the report by its path in OUT. The same bytes from the same results."""
-    pictures = [html.Picture(drawn, drawn.png(), drawn.svg()) for drawn in figures.drawn(stored)]
-    page = html.page(stored, pictures).encode("utf-8", "replace")
-    found = {}
+def report_files(results: StudyResults) -> dict[str, bytes]:
+    """Return the content of every file of the report, by its path in OUT. Deterministic."""
+    pictures = [Picture(drawn, drawn.png(), drawn.svg()) for drawn in figures.draw_all(results)]
+    html = page(results, pictures).encode("utf-8", "replace")
+    contents = {}
     for picture in pictures:
-        found[f"figures/{picture.drawn.name}.png"] = picture.png
-        found[f"figures/{picture.drawn.name}.svg"] = picture.svg
-    return found | {PAGE: page}
+        contents[f"figures/{picture.drawn.name}.png"] = picture.png
+        contents[f"figures/{picture.drawn.name}.svg"] = picture.svg
+    return contents | {PAGE: html}
 
 
-def _write(out: Path, made: Mapping[str, bytes]) -> None:
-    """All files under temporary names first, so that a full disk leaves the report before as it was."""
-    scratch = {out / name: _beside(out / name) for name in made}
+def _write(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Write all files or none: they are renamed only when all of them are on the disk."""
     try:
-        for place, data in zip(scratch, made.values(), strict=True):
-            place.parent.mkdir(exist_ok=True)
-            scratch[place].write_bytes(data)
-        for place, temporary in scratch.items():
-            temporary.replace(place)
-    except OSError as fault:
-        raise DataError(f"{out}: the report cannot be written ({fault})") from fault
-    finally:
-        for temporary in scratch.values():
-            with suppress(OSError):  # of a folder that may only be read: the fault above says it
-                temporary.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            for name, data in contents.items():
+                stack.enter_context(atomic_path(out / name)).write_bytes(data)
+    except OSError as error:
+        raise DataError(f"{out}: the report cannot be written ({error})") from error
 
 
-def _beside(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{os.getpid()}")
-
-
-def _remove_stale(out: Path, made: Mapping[str, bytes]) -> None:
-    """A figure of ours that the study has no results for any more."""
-    for name in _pictures():
-        if name not in made and (out / name).exists():
+def _remove_old_figures(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Remove figures of an earlier report that the study has no results for any more."""
+    for name in _figure_files():
+        if name not in contents and (out / name).exists():
             (out / name).unlink()

@@ -19,6 +19,7 @@ from mergekit_finance.share.source_models import SourceModel, is_hub_id, license
 from mergekit_finance.share.stored import read
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render
+from mergekit_finance.study.results import load_results
 
 KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
 OF_STUDY = ("points", "selected", ".locks", "figures")
@@ -216,13 +217,13 @@ def _figures(out: Path, folder: Path) -> dict[str, str]:
 def _drawn(out: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     """Pictures and captions by the report's names; nothing without matplotlib."""
     try:
-        from mergekit_finance.report import figures, stored
-        from mergekit_finance.report.figures.curves import swept
+        from mergekit_finance.report import figures
+        from mergekit_finance.report.figures.curves import has_curves
     except ImportError:
         return {}, {}
-    loaded = stored.load(out, False)
-    made = {p.name: p.png() for p in figures.drawn(loaded) if p.name in FIGURES}
-    return made, FIGURES if swept(loaded) else UNSWEPT
+    results = load_results(out)
+    made = {p.name: p.png() for p in figures.draw_all(results) if p.name in FIGURES}
+    return made, FIGURES if has_curves(results) else UNSWEPT
 
 
 def versions(chosen: Choice) -> dict[str, str]:

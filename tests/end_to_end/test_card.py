@@ -598,7 +598,7 @@ def test_a_grid_of_one_value_has_no_curve(out: Path, tmp_path: Path, monkeypatch
     curves = pytest.importorskip("mergekit_finance.report.figures.curves")
     make(out, tmp_path / "card", PAIR)
     assert "![Score against λ or density" in body(tmp_path / "card")
-    monkeypatch.setattr(curves, "swept", lambda stored: False)
+    monkeypatch.setattr(curves, "has_curves", lambda stored: False)
     make(out, tmp_path / "card", PAIR)
     assert "![Score of every combination" in body(tmp_path / "card")
 

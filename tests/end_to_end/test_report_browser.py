@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers.report import default_tasks, study
+from helpers.report import accept_any_name, damage, default_tasks, study
 
 from mergekit_finance.report.writing import build
 
@@ -73,12 +73,11 @@ def page_of(out, **how):
     return (out / "report.html").resolve()
 
 
-def test_nothing_untrusted_runs(browser, tmp_path):
+def test_untrusted_text_does_not_run(browser, tmp_path, monkeypatch):
+    accept_any_name(monkeypatch)
     out = study(tmp_path / "out", names={"math": f"math{NASTY}"}, text=NASTY, reply=NASTY, item=NASTY)
-    summary = json.loads((out / "summary.json").read_text())
-    summary["study"]["name"] = NASTY
-    summary["verdict"].append({"about": NASTY, "text": NASTY})
-    (out / "summary.json").write_text(json.dumps(summary))
+    damage(out, "study.json", lambda content: content["study"].update(name=NASTY))
+    damage(out, "summary.json", lambda s: s["verdict"].append({"about": NASTY, "text": NASTY}))
     for recipe in out.glob("points/*/recipe.yml"):
         recipe.write_text(NASTY)
     show(browser, page_of(out))
@@ -225,15 +224,15 @@ return [...document.querySelectorAll("h1 bdi, .ship dt bdi, .ship .note bdi")].m
 """
 
 
-def test_a_name_that_turns_the_text_turns_only_itself(browser, tmp_path):
+def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_path, monkeypatch):
+    accept_any_name(monkeypatch)
     out = study(tmp_path / "out", names={"math": f"ma{TURN}th"})
-    summary = json.loads((out / "summary.json").read_text())
-    summary["study"]["name"] = f"ti{TURN}ny"
-    summary["ship"] |= {"model": f"ma{TURN}th", "best_single": f"ma{TURN}th"}
-    (out / "summary.json").write_text(json.dumps(summary))
+    ship = {"model": f"ma{TURN}th", "best_single": f"ma{TURN}th"}
+    damage(out, "study.json", lambda content: content["study"].update(name=f"ti{TURN}ny"))
+    damage(out, "summary.json", lambda s: s["ship"].update(ship))
     show(browser, page_of(out))
-    assert browser.execute_script(ORDERED) == [": what", ")", ": the "]
-    assert browser.title.startswith("\u2068tiny\u2069: what")
+    assert browser.execute_script(ORDERED) == [": effe", ")", ": the "]
+    assert browser.title.startswith("\u2068tiny\u2069: effects")
     how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
     assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
 
@@ -267,7 +266,7 @@ def test_the_item_browser_works_by_keyboard(browser, tmp_path):
     assert (
         "THE PROMPT 1" in find(browser, ".detail")[0].text and "a reply 1" in find(browser, ".detail")[0].text
     )
-    find(browser, "#which")[0].send_keys("right by nobody")
+    find(browser, "#which")[0].send_keys("right by no model")
     assert find(browser, "#count")[0].text.endswith("of 6 items")
 
 

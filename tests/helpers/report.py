@@ -1,8 +1,17 @@
 """A tiny finished study, written without a model: what `report` reads."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mergekit_finance.cli import main
+from mergekit_finance.report.page import page
+from mergekit_finance.study.results import load_results
 
 GRID = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
 EXPERTS = ("finance", "math", "japanese")
@@ -20,7 +29,16 @@ def study(
     reply: str = "a reply",
     item: str = "item",
 ) -> Path:
-    """names: what the experts are called instead. text, reply, item: what samples say."""
+    """Write the folder of a finished study.
+
+    Args:
+        tasks: as tasks.json has them.
+        combinations: by stage, the experts that are merged.
+        operators: values on the axis of each operator (λ of Task Arithmetic, density of the others).
+        items: items of every task.
+        names: what experts are called instead.
+        text, reply, item: the prompt, the answers and the item ids in the samples.
+    """
     called = {name: (names or {}).get(name, name) for name in EXPERTS}
     tasks = tasks or default_tasks()
     operators = operators or {"task_arithmetic": [0.4, 0.8], "ties": [0.2, 0.6]}
@@ -30,9 +48,10 @@ def study(
     points = _points(combinations or COMBINATIONS, operators, called, tasks)
     for name, known in {**models, **points}.items():
         _results(out / "points" / known["folder"], name, tasks, items, text, reply, item)
-    _json(out / "summary.json", _summary(models, points, called, tasks, items))
-    _json(out / "tasks.json", {name: {**known, "licence": "MIT"} for name, known in tasks.items()})
-    _json(out / "study.json", {"format": 1, "study": {}})
+    _json(out / "summary.json", _summary(models, points, tasks, items))
+    _json(out / "tasks.json", {name: {**known, "license": "MIT"} for name, known in tasks.items()})
+    _json(out / "study.json", {"format": 1, "study": _study(), "limit": None})
+    _json(out / "index.json", _index(models, points))
     _json(out / "similarity.json", _similarity([m["reference"] for m in models.values()]))
     return out
 
@@ -86,14 +105,15 @@ def _point(
     score = 0.5 - (value - 0.5) ** 2
     return {
         "stage": stage, "combination": experts, "operator": operator, "values": values, "folder": f"{name}-ba9876543210",
-        "parents": ["base", *experts] if stage == 1 else experts, "constituents": [], "recipe": {"merge_method": operator},
+        "constituents": ["base", *experts] if stage == 1 else experts,
+        "recipe": {"merge_method": operator, "base_model": "./lab/base", "models": [{"model": f"./lab/{e}", "parameters": {}} for e in experts]},
         "macro": _triple(score), "macro_on_selection": score, "retention": _triple(0.5), "scores": dict.fromkeys(tasks, score),
         "macro_gain": 0.01, "macro_og": -0.02,
     }  # fmt: skip
 
 
 def _summary(
-    models: dict[str, Any], points: dict[str, Any], called: dict[str, str], tasks: dict[str, Any], items: int
+    models: dict[str, Any], points: dict[str, Any], tasks: dict[str, Any], items: int
 ) -> dict[str, Any]:
     combinations: dict[str, Any] = {}
     for name, point in points.items():
@@ -105,10 +125,10 @@ def _summary(
     chosen = {name for known in combinations.values() for name in known["by_operator"].values()}
     best = next(iter(combinations.values()))["selected"]
     return {
-        "format": 1,
-        "study": _study(models, called),
+        "format": 2,
+        "study": _study(),
         "limit": None,
-        "selection": {"same_items": False, "optimism_of_choosing_and_reporting_on_the_same_items": {"mean": 0.01}},
+        "selection": {"same_items": False, "split": True, "share": 0.3, "seed": 0, "optimism": {"mean": 0.01}},
         "models": models,
         "points": points,
         "tasks": {name: {**known, "items": items, "report_items": items} for name, known in tasks.items()},
@@ -120,40 +140,54 @@ def _summary(
     }  # fmt: skip
 
 
-def _study(models: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
-    experts = {
-        name: {"model": f"./lab/{name}", "skills": [name]} for name in called
-    }  # valid, whatever names say
-    selection = {"share": 0.3, "seed": 0, "same_items": False}
-    operators = {"task_arithmetic": {"lambda": [0.4, 0.8], "start": {}}}
+def _study() -> dict[str, Any]:
     return {
         "name": "tiny",
         "base": "./lab/base",
-        "experts": experts,
-        "operators": operators,
-        "selection": selection,
+        "experts": {name: {"model": f"./lab/{name}", "skills": [name]} for name in EXPERTS},
+        "operators": {"task_arithmetic": {"lambda": [0.4, 0.8], "start": {}}},
+        "selection": {"share": 0.3, "seed": 0, "same_items": False},
     }
+
+
+def _index(models: dict[str, Any], points: dict[str, Any]) -> dict[str, Any]:
+    references = {name: model["reference"] for name, model in models.items()}
+    keys = ("folder", "stage", "combination", "operator", "values", "recipe")
+    entries = [
+        {"name": name, "constituents": [references[c] for c in point["constituents"]]}
+        | {key: point[key] for key in keys}
+        for name, point in points.items()
+    ]
+    return {"format": 1, "models": models, "points": entries}
 
 
 def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[str, Any]:
     effects = {"score": _triple(0.5), "gain": _triple(0.06), "og": _triple(-0.02)}
+    scores = dict.fromkeys(point["constituents"], 0.45)
     whole = {
         **effects,
-        "over_best_parent": _triple(0.0),
-        "best_parent": point["parents"][0],
+        "constituents": {name: _triple(score) for name, score in scores.items()},
+        "over_best_constituent": _triple(0.0),
+        "best_constituent": point["constituents"][0],
         "tasks": list(tasks),
     }
-    parents = dict.fromkeys(point["parents"], 0.45)
-    one = {**effects, "items": items, "clusters": items, "parents": parents, "p_og": 0.3, "verdict": "gains"}
+    one = {
+        **effects,
+        "items": items,
+        "clusters": items,
+        "constituents": scores,
+        "p_og": 0.3,
+        "verdict": "gains",
+    }
     return {
-        "parents": point["parents"],
+        "constituents": point["constituents"],
         "sets": {"macro": whole, "named": whole, **_own(point, tasks, whole)},
         "tasks": dict.fromkeys(tasks, one),
     }
 
 
 def _own(point: dict[str, Any], tasks: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-    """As a study does it: no set where no task needs these skills alone, so none of math or under new names."""
+    """Return the set `own`, as a study does: none if no task needs only these skills."""
     own = [
         t
         for t, known in tasks.items()
@@ -208,3 +242,36 @@ def _sample(i: int, item: str, task: str, text: str, reply: str) -> dict[str, An
         "doc_id": i, "doc": {"item_id": item}, "target": f"gold of {task}", "doc_hash": "abc" * 20,
         "arguments": {"gen_args_0": {"arg_0": f"{text} {i}", "arg_1": {}}}, "resps": [[reply]], "filtered_resps": [reply],
     }  # fmt: skip
+
+
+# ---- reports of such a folder
+
+
+def accept_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reader accept names with markup: escaping must not depend on that check."""
+    for check in ("require_names", "require_folders"):
+        monkeypatch.setattr(f"mergekit_finance.study.results.{check}", lambda path, names: None)
+
+
+def report(*arguments: object) -> Result:
+    """Run `mergekit-finance report` in this process."""
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def page_of(out: Path, with_text: bool = False) -> str:
+    """Return the page without figures, which take a second each."""
+    results = load_results(out, with_text)
+    return page(results, [])
+
+
+def data_of(html: str) -> dict[str, Any]:
+    """Return the data of the page's item browser."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    return json.loads(found)
+
+
+def damage(out: Path, path: str | Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a JSON file of the study in place."""
+    content = json.loads((out / path).read_text())
+    change(content)
+    (out / path).write_text(json.dumps(content))

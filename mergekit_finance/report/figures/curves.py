@@ -1,169 +1,182 @@
-"""Figure 4: score against λ or density, a row a combination, a column an operator."""
+"""Figure 4: macro score against λ or density, one row per combination, one column per operator."""
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterator
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mergekit_finance.operators import PARAMETER_SYMBOLS
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import (
     INK,
-    OPERATOR,
+    OPERATOR_COLORS,
     QUIET,
     Drawn,
     canvas,
-    expert_colours,
+    expert_colors,
     expert_lines,
 )
-from mergekit_finance.report.stored import Stored
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Interval, PointResult
 
 NAME = "4-hyperparameters"
-MARKS = "os^Dv"
-Group = dict[tuple[Any, ...], dict[float, list[Any]]]
+MARKERS = "os^Dv"
+Curve = dict[float, list[Interval]]  # value on the axis -> macro score for every seed
+Curves = dict[tuple[tuple[str, float], ...], Curve]  # the other hyperparameters -> curve
 
 
-def draw(stored: Stored) -> Drawn:
-    return _curves(stored) if swept(stored) else _dots(stored)
+def draw(results: StudyResults) -> Drawn:
+    """Draw curves; where every grid has a single value, dots on one scale."""
+    return _draw_curves(results) if has_curves(results) else _draw_dots(results)
 
 
-def swept(stored: Stored) -> bool:
-    """Whether any curve has more than one value on its axis."""
-    groups = [grouped(stored, c, o) for c in stored.combinations for o in present(stored)]
-    return any(len(curve) > 1 for group in groups for curve in group.values())
+def has_curves(results: StudyResults) -> bool:
+    """Return whether any operator has more than one value on its axis."""
+    return any(
+        len(curve) > 1
+        for combination in results.combinations
+        for operator in operators_of(results)
+        for curve in curves_of(results, combination, operator).values()
+    )
 
 
-def _dots(stored: Stored) -> Drawn:
-    """Of one value there is no curve: a line a combination, on one scale."""
-    figure = canvas(7.8, 1.1 + 0.34 * len(stored.combinations))
+def _draw_dots(results: StudyResults) -> Drawn:
+    figure = canvas(7.8, 1.1 + 0.34 * len(results.combinations))
     axes = figure.subplots()
     axes.grid(axis="x")
-    for row, combination in enumerate(stored.combinations):
-        _dots_of(axes, stored, combination, -row)
-    names = [labels.clipped(labels.combination(c.split("+")), 30) for c in stored.combinations]
+    for row, combination in enumerate(results.combinations):
+        _row_of_dots(axes, results, combination, -row)
+    names = [labels.clipped(labels.combination(c.split("+")), 30) for c in results.combinations]
     axes.set_yticks([-row for row in range(len(names))], names, fontsize=8.2)
     axes.set_xlabel("macro score, points")
-    _legend(figure, stored, marks=True)
+    _legend(figure, results, dots=True)
     return Drawn(
         NAME,
         "Score of every combination",
-        "Every grid has a single value, so there is no curve: macro score in points with its 95% interval; "
-        f"ringed: the point that {stored.picked}. Strokes are the models that were merged.",
-        "Dots of macro score with intervals, one row a combination",
+        "Every grid has a single value, so there is no curve. Dots: macro score in points with its 95% "
+        f"interval; the ring marks the point that {labels.selected_by(results)}. Vertical strokes are the "
+        "constituents.",
+        "Dots of macro score with intervals, one row per combination",
         figure,
     )
 
 
-def _dots_of(axes: Axes, stored: Stored, combination: str, row: float) -> None:
-    known, colours = stored.combinations[combination], expert_colours(stored.singles)
-    for parent in stored.points[known["selected"]]["constituents"]:
-        x = 100 * stored.measured(parent)["macro"][0]
-        axes.plot(x, row, "|", ms=13, mew=2.4, color=colours.get(parent, QUIET))
-    own = [p for p in stored.points.values() if "+".join(p["combination"]) == combination]
-    for place, point in enumerate(own):
-        value, low, high = (100 * number for number in point["macro"])
-        y, colour = row + 0.5 * ((place + 0.5) / len(own) - 0.5), OPERATOR.get(point["operator"], INK)
-        axes.plot([low, high], [y, y], color=colour, lw=1.3, alpha=0.65)
-        axes.plot(value, y, "o", ms=5, color=colour)
-        if point is stored.points[known["selected"]]:
+def _row_of_dots(axes: Axes, results: StudyResults, combination: str, row: float) -> None:
+    selected, colors = results.combinations[combination].selected, expert_colors(results.singles)
+    for name in results.summary.points[selected].constituents:
+        x = 100 * results.measured(name).macro[0]
+        axes.plot(x, row, "|", ms=13, mew=2.4, color=colors.get(name, QUIET))
+    points = {name: p for name, p in results.summary.points.items() if "+".join(p.combination) == combination}
+    for place, (name, point) in enumerate(points.items()):
+        value, low, high = (100 * number for number in point.macro)
+        y = row + 0.5 * ((place + 0.5) / len(points) - 0.5)
+        color = OPERATOR_COLORS.get(point.operator, INK)
+        axes.plot([low, high], [y, y], color=color, lw=1.3, alpha=0.65)
+        axes.plot(value, y, "o", ms=5, color=color)
+        if name == selected:
             axes.plot(value, y, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
-def _curves(stored: Stored) -> Drawn:
-    combinations, operators = list(stored.combinations), present(stored)
+def _draw_curves(results: StudyResults) -> Drawn:
+    combinations, operators = list(results.combinations), operators_of(results)
     figure = canvas(3.9 * max(2, len(operators)), 0.7 + 1.65 * len(combinations))
     grid = figure.subplots(len(combinations), len(operators), squeeze=False, sharey=True, sharex="col")
     for row, combination in enumerate(combinations):
         for column, operator in enumerate(operators):
-            _panel(grid[row][column], stored, combination, operator)
+            axes = grid[row][column]
+            _panel(axes, results, combination, operator)
             if row == 0:
-                grid[row][column].set_title(f"{labels.operator(operator)}", fontsize=10)
+                axes.set_title(labels.operator_name(operator), fontsize=10)
             if row == len(combinations) - 1:
-                grid[row][column].set_xlabel(axis_of(stored, operator).replace("lambda", "λ"))
-        names = combination.split("+")
-        grid[row][0].set_ylabel(labels.clipped(labels.combination(names), 26), fontsize=8.2)
-    _legend(figure, stored)
+                axes.set_xlabel(axis_of(results, operator).replace("lambda", "λ"))
+        name = labels.combination(combination.split("+"))
+        grid[row][0].set_ylabel(labels.clipped(name, 26), fontsize=8.2)
+    _legend(figure, results)
     return Drawn(
         NAME,
         "Score against hyperparameter",
-        f"Macro score in points with its 95% band; ringed: the point that {stored.picked}. "
-        "Horizontal lines are the models that were merged. Several seeds are shown by their mean.",
+        "Macro score in points with its 95% band; the ring marks the point that "
+        f"{labels.selected_by(results)}. Horizontal lines are the constituents. Several seeds are shown by "
+        "their mean.",
         "Curves of macro score over the grid of every operator, by combination",
         figure,
     )
 
 
-def present(stored: Stored) -> list[str]:
-    found = {point["operator"] for point in stored.points.values()}
-    return sorted(found, key=lambda o: (list(labels.OPERATORS).index(o) if o in labels.OPERATORS else 9, o))
+def operators_of(results: StudyResults) -> list[str]:
+    """Return the operators of the study's points, in the order of `OPERATORS`."""
+    return sorted({point.operator for point in results.summary.points.values()}, key=labels.operator_order)
 
 
-def axis_of(stored: Stored, operator: str) -> str:
-    """The hyperparameter with the most values: λ of Task Arithmetic, density of the others."""
-    seen: dict[str, set[float]] = defaultdict(set)
-    for point in stored.points.values():
-        if point["operator"] == operator:
-            for key, value in point["values"].items():
-                seen[key].add(value)
-    keys = [key for key in ("density", "lambda", *sorted(seen)) if key in seen]
-    return max(keys, key=lambda key: (len(seen[key]) > 1 and key != "seed", -keys.index(key)))
+def axis_of(results: StudyResults, operator: str) -> str:
+    """Return the hyperparameter with the most values: λ for Task Arithmetic, density for the others."""
+    values: dict[str, set[float]] = defaultdict(set)
+    for point in results.summary.points.values():
+        if point.operator == operator:
+            for key, value in point.values.items():
+                values[key].add(value)
+    keys = [key for key in ("density", "lambda", *sorted(values)) if key in values]
+    return max(keys, key=lambda key: (len(values[key]) > 1 and key != "seed", -keys.index(key)))
 
 
-def grouped(stored: Stored, combination: str, operator: str) -> Group:
-    """Other values -> value on the axis -> [value, low, high] of every seed."""
-    key, found = axis_of(stored, operator), {}
-    for point in stored.points.values():
-        if "+".join(point["combination"]) == combination and point["operator"] == operator:
-            rest = tuple((k, v) for k, v in sorted(point["values"].items()) if k not in (key, "seed"))
-            found.setdefault(rest, {}).setdefault(point["values"][key], []).append(point["macro"])
-    return found
+def curves_of(results: StudyResults, combination: str, operator: str) -> Curves:
+    """Return the macro scores of a combination and operator, one curve for each other hyperparameter."""
+    axis = axis_of(results, operator)
+    curves: Curves = defaultdict(lambda: defaultdict(list))
+    for point in _points(results, combination, operator):
+        others = tuple((k, v) for k, v in sorted(point.values.items()) if k not in (axis, "seed"))
+        curves[others][point.values[axis]].append(point.macro)
+    return curves
 
 
-def _panel(axes: Axes, stored: Stored, combination: str, operator: str) -> None:
-    colour, curves = OPERATOR.get(operator, INK), grouped(stored, combination, operator)
+def _points(results: StudyResults, combination: str, operator: str) -> Iterator[PointResult]:
+    for point in results.summary.points.values():
+        if "+".join(point.combination) == combination and point.operator == operator:
+            yield point
+
+
+def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -> None:
+    color, curves = OPERATOR_COLORS.get(operator, INK), curves_of(results, combination, operator)
     axes.grid(axis="y")
-    for mark, (rest, curve) in zip(MARKS * 9, curves.items(), strict=False):
+    for marker, (others, curve) in zip(cycle(MARKERS), curves.items(), strict=False):
         x = sorted(curve)
         macro = 100 * np.array([np.mean(curve[value], axis=0) for value in x])
-        axes.fill_between(x, macro[:, 1], macro[:, 2], color=colour, alpha=0.16 / len(curves) + 0.04, lw=0)
-        axes.plot(x, macro[:, 0], marker=mark, ms=3.6, color=colour, lw=1.4)
+        alpha = 0.16 / len(curves) + 0.04
+        axes.fill_between(x, macro[:, 1], macro[:, 2], color=color, alpha=alpha, lw=0)
+        axes.plot(x, macro[:, 0], marker=marker, ms=3.6, color=color, lw=1.4)
         if len(curves) > 1:
-            text = ", ".join(f"{labels.SYMBOLS.get(k, k)} {v:g}" for k, v in rest)
+            text = ", ".join(f"{PARAMETER_SYMBOLS.get(key, key)} {value:g}" for key, value in others)
             axes.annotate(text, (x[-1], macro[-1, 0]), (3, 0), textcoords="offset points", fontsize=6.5)
-    _parents(axes, stored, combination)
-    _ring(axes, stored, combination, operator)
+    _constituent_lines(axes, results, combination)
+    selected = results.combinations[combination].by_operator.get(operator)
+    if selected:
+        point = results.summary.points[selected]
+        position = (point.values[axis_of(results, operator)], 100 * point.macro[0])
+        axes.plot(*position, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
-def _parents(axes: Axes, stored: Stored, combination: str) -> None:
-    colours, lines = expert_colours(stored.singles), expert_lines(stored.singles)
-    for parent in stored.points[stored.combinations[combination]["selected"]]["constituents"]:
-        height = 100 * stored.measured(parent)["macro"][0]
-        axes.axhline(height, color=colours.get(parent, QUIET), ls=lines.get(parent, "-"), lw=1.5, zorder=1)
+def _constituent_lines(axes: Axes, results: StudyResults, combination: str) -> None:
+    colors, lines = expert_colors(results.singles), expert_lines(results.singles)
+    for name in results.summary.points[results.combinations[combination].selected].constituents:
+        height = 100 * results.measured(name).macro[0]
+        axes.axhline(height, color=colors.get(name, QUIET), ls=lines.get(name, "-"), lw=1.5, zorder=1)
 
 
-def _ring(axes: Axes, stored: Stored, combination: str, operator: str) -> None:
-    name = stored.combinations[combination]["by_operator"].get(operator)
-    if name:
-        point = stored.points[name]
-        place = (point["values"][axis_of(stored, operator)], 100 * point["macro"][0])
-        axes.plot(*place, "o", ms=10, mfc="none", mec=INK, mew=1.4)
-
-
-def _legend(figure: Figure, stored: Stored, marks: bool = False) -> None:
-    colours, lines = expert_colours(stored.singles), expert_lines(stored.singles)
-    handles = [
-        Line2D([], [], color=colours[name], label=labels.clipped(name, 24), **style)
-        for name in stored.singles
-        for style in [
-            {"ls": "", "marker": "|", "ms": 11, "mew": 2.4} if marks else {"ls": lines[name], "lw": 1.5}
-        ]
-    ]
-    if marks:
-        handles += [
-            Line2D([], [], ls="", marker="o", ms=5, color=OPERATOR.get(o, INK), label=labels.operator(o))
-            for o in present(stored)
-        ]
+def _legend(figure: Figure, results: StudyResults, dots: bool = False) -> None:
+    colors, lines, handles = expert_colors(results.singles), expert_lines(results.singles), []
+    for name in results.singles:
+        label = labels.clipped(name, 24)
+        if dots:
+            handle = Line2D([], [], ls="", marker="|", ms=11, mew=2.4, color=colors[name], label=label)
+        else:
+            handle = Line2D([], [], ls=lines[name], lw=1.5, color=colors[name], label=label)
+        handles.append(handle)
+    for operator in operators_of(results) if dots else ():
+        color, label = OPERATOR_COLORS.get(operator, INK), labels.operator_name(operator)
+        handles.append(Line2D([], [], ls="", marker="o", ms=5, color=color, label=label))
     handles.append(Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec=INK, label="selected"))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)))

@@ -1,100 +1,119 @@
-"""Figure 7: where in the network the models differ, and where their task vectors disagree."""
+"""Figure 7: similarity of models and sign conflicts of their task vectors, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Literal
 
 from matplotlib.axes import Axes
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.figures.style import BLUE, INK, LINES, Drawn, canvas, expert_colours
-from mergekit_finance.report.stored import Stored
+from mergekit_finance.report.figures.style import (
+    BLUE,
+    EXPERT_LINES,
+    INK,
+    Drawn,
+    canvas,
+    expert_colors,
+)
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Layer
 
 NAME = "7-layers"
-MOST = 12  # pairs that a panel can show
-PAIRS = (BLUE, "#7a0f1f", "#5a2d91", "#00656b", "#6b6a00", INK)  # of no expert: in the first panel those are
-MARKS = "os^Dv*"
-Series = dict[str, list[float | None]]
+MAX_PAIRS = 12  # pairs of models that a panel can show
+# No expert's color: in the first panel those stand for experts.
+PAIR_COLORS = (BLUE, "#7a0f1f", "#5a2d91", "#00656b", "#6b6a00", INK)
+MARKERS = "os^Dv*"
+Series = dict[str, list[float | None]]  # label of a line -> its value in each layer
+Measure = Literal["l2", "cosine", "sign_conflicts"]
+PairKind = Literal["pairs", "task_vector_pairs"]
 
 
-def draw(stored: Stored) -> Drawn | None:
-    layers = stored.similarity.get("layers") or {}
-    if not layers:
+def draw(results: StudyResults) -> Drawn | None:
+    """Draw the figure; None if similarity was not measured by layer."""
+    by_layer = layers_of(results)
+    if not by_layer:
         return None
-    order = sorted(layers, key=_depth)
-    figure = canvas(11, 6.6)
-    panels = figure.subplots(2, 2).flat
-    wanted = (
-        (moved(stored, order), "How far CPT moved each expert: |τ| / |θ base|", "share of the base's norm"),
-        (pairs(stored, order, "pairs", "l2"), "L2 between models", "L2"),
-        (pairs(stored, order, "task_vector_pairs", "cosine"), "Cosine of task vectors", "cosine"),
+    order = sorted(by_layer, key=_layer_order)
+    panels = (
+        (relative_norms(results, order), "Size of task vectors: |τ| / |θ base|", "share of the base's norm"),
+        (pair_series(results, order, "pairs", "l2"), "L2 between models", "L2"),
+        (pair_series(results, order, "task_vector_pairs", "cosine"), "Cosine of task vectors", "cosine"),
         (
-            pairs(stored, order, "task_vector_pairs", "sign_conflicts"),
+            pair_series(results, order, "task_vector_pairs", "sign_conflicts"),
             "Sign conflicts of task vectors",
             "share",
         ),
     )
-    for axes, (series, title, unit) in zip(panels, wanted, strict=True):
-        _panel(axes, order, series, title, unit, expert_colours(stored.singles))
+    figure = canvas(11, 6.6)
+    for axes, (series, title, unit) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        _panel(axes, order, series, expert_colors(results.singles))
+        axes.set_title(title)
+        axes.set_ylabel(unit)
     return Drawn(
         NAME,
-        "Layer by layer: similarity and sign conflict",
-        "Before any merge. Task vectors are expert less base; a sign conflict is a weight that two experts "
-        "moved in opposite directions, as a share of those that both moved: "
-        "0.5 is what unrelated directions give.",
+        "Layer by layer: similarity and sign conflicts",
+        "Measured before any merge. A task vector is the expert's weights minus the base's. A sign conflict "
+        "is a weight that two experts moved in opposite directions, as a share of those that both moved: 0.5 "
+        "is what unrelated directions give.",
         "Line plots over layers of task-vector size, L2, cosine and sign conflicts",
         figure,
     )
 
 
-def _depth(key: str) -> tuple[bool, int, str]:
-    """Layers by number, then what has none; `²` is a digit to Python and no number."""
-    known = key.isdecimal() and len(key) < 10
-    return (not known, int(key) if known else 0, key)
+def layers_of(results: StudyResults) -> Mapping[str, Layer]:
+    return results.similarity.layers or {}
 
 
-def names(stored: Stored) -> dict[str, str]:
-    """Reference -> what it is called: an expert's name, else its last path component."""
-    known = {str(model["reference"]): name for name, model in stored.summary["models"].items()}
-    listed = [stored.similarity.get("base"), *stored.similarity.get("models", ())]
-    return {str(ref): known.get(str(ref), PurePath(str(ref)).name) for ref in listed}
+def _layer_order(key: str) -> tuple[bool, int, str]:
+    """Return a sort key: numbered layers by number, then the others. (`²` is a digit but not a number.)"""
+    numbered = key.isdecimal() and len(key) < 10
+    return (not numbered, int(key) if numbered else 0, key)
 
 
-def moved(stored: Stored, order: list[str]) -> Series:
-    """Each expert's task vector as a share of the base's norm."""
-    layers, called = stored.similarity["layers"], names(stored)
-    return {
-        called[ref]: [(layers[k].get("task_vectors", {}).get(ref) or {}).get("relative_norm") for k in order]
-        for ref in called
-        if any(ref in layers[k].get("task_vectors", {}) for k in order)
-    }
+def model_names(results: StudyResults) -> dict[str, str]:
+    """Return reference -> the expert's name in the study, or the last component of the reference."""
+    in_study = {model.reference: name for name, model in results.summary.models.items()}
+    listed = [str(results.similarity.base), *results.similarity.models]
+    return {reference: in_study.get(reference, PurePath(reference).name) for reference in listed}
 
 
-def pairs(stored: Stored, order: list[str], kind: str, measure: str) -> Series:
-    layers, called = stored.similarity["layers"], names(stored)
-    found: Series = {}
+def relative_norms(results: StudyResults, order: Sequence[str]) -> Series:
+    """Return each expert's task-vector norm as a share of the base's norm."""
+    by_layer, series = layers_of(results), Series()
+    for reference, name in model_names(results).items():
+        vectors = [by_layer[key].task_vectors for key in order]
+        if any(reference in layer for layer in vectors):
+            found = [layer.get(reference) for layer in vectors]
+            series[name] = [vector.relative_norm if vector else None for vector in found]
+    return series
+
+
+def pair_series(results: StudyResults, order: Sequence[str], kind: PairKind, measure: Measure) -> Series:
+    """Return a measure of each pair of models, at most MAX_PAIRS of them."""
+    by_layer, names, series = layers_of(results), model_names(results), Series()
     for place, key in enumerate(order):
-        for pair in layers[key].get(kind, ())[:MOST]:
-            name = " – ".join(called.get(pair[side], str(pair[side])) for side in ("a", "b"))
-            found.setdefault(name, [None] * len(order))[place] = pair.get(measure)
-    return found
+        for pair in getattr(by_layer[key], kind)[:MAX_PAIRS]:
+            label = " – ".join(names.get(reference, reference) for reference in (pair.a, pair.b))
+            series.setdefault(label, [None] * len(order))[place] = getattr(pair, measure)
+    return series
 
 
-def _panel(
-    axes: Axes, order: list[str], series: Series, title: str, unit: str, colours: Mapping[str, Any]
-) -> None:
-    axes.set_title(title)
+def _panel(axes: Axes, order: Sequence[str], series: Series, colors: Mapping[str, str]) -> None:
     axes.grid(axis="y")
     for i, (name, values) in enumerate(series.items()):
-        y = [float("nan") if v is None else v for v in values]
-        known, turn = name in colours, i % len(PAIRS)
-        colour, mark = (colours[name], "o") if known else (PAIRS[turn], MARKS[turn])
-        style = "-" if known else ("-", *LINES)[(i // len(PAIRS)) % 4]
+        heights = [float("nan") if value is None else value for value in values]
+        is_expert, turn = name in colors, i % len(PAIR_COLORS)
         axes.plot(
-            order, y, marker=mark, ms=3.6, lw=1.5, ls=style, color=colour, label=labels.clipped(name, 30)
+            order,
+            heights,
+            marker="o" if is_expert else MARKERS[turn],
+            ms=3.6,
+            lw=1.5,
+            ls="-" if is_expert else ("-", *EXPERT_LINES)[(i // len(PAIR_COLORS)) % 4],
+            color=colors[name] if is_expert else PAIR_COLORS[turn],
+            label=labels.clipped(name, 30),
         )
     axes.set_xlabel("layer")
-    axes.set_ylabel(unit)
     if len(order) > 16:
         axes.set_xticks(order[:: len(order) // 12])
     if series:

@@ -1,7 +1,7 @@
-"""Figure 6: what of the base's general knowledge is kept, against what the merge gains in its domain."""
+"""Figure 6: retention of the base's general knowledge against the gain on the tasks of the merge's skills."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,106 +9,124 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.figures.curves import present
-from mergekit_finance.report.figures.style import INK, OPERATOR, QUIET, Drawn, canvas, expert_colours
-from mergekit_finance.report.stored import Stored
+from mergekit_finance.report.figures.curves import operators_of
+from mergekit_finance.report.figures.style import INK, OPERATOR_COLORS, QUIET, Drawn, canvas, expert_colors
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Interval
 
 NAME = "6-retention"
-ACROSS = 4
+COLUMNS = 4
 
 
-def draw(stored: Stored) -> Drawn | None:
-    kept = list(stored.combinations)
-    measured = [*stored.summary["models"].values(), *stored.points.values()]
-    if not all(model.get("retention") for model in measured):
+def draw(results: StudyResults) -> Drawn | None:
+    """Draw the figure; None if any model lacks a retention score."""
+    if not all(
+        model.retention for model in [*results.summary.models.values(), *results.summary.points.values()]
+    ):
         return None
-    down = math.ceil(len(kept) / ACROSS)
-    figure = canvas(3.15 * min(ACROSS, max(2, len(kept))), 0.7 + 3.0 * down)
-    grid = figure.subplots(down, min(ACROSS, max(2, len(kept))), squeeze=False, sharey=True)
+    combinations = list(results.combinations)
+    columns, rows = min(COLUMNS, max(2, len(combinations))), math.ceil(len(combinations) / COLUMNS)
+    figure = canvas(3.15 * columns, 0.7 + 3.0 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for place, axes in enumerate(grid.flat):
-        if place < len(kept):
-            _panel(axes, stored, kept[place])
+        if place < len(combinations):
+            _panel(axes, results, combinations[place])
         else:
             axes.set_axis_off()
     for row in grid:
         row[0].set_ylabel("retention score, points")
-    figure.supxlabel("in-domain gain over the base, points", fontsize=9)
-    _legend(figure, stored)
+    figure.supxlabel("gain over the base on the merge's skills, points", fontsize=9)
+    _legend(figure, results)
     return Drawn(
         NAME,
-        "Retention against in-domain gain",
-        f"Across: mean score over the tasks of a combination's skills{_fallback(stored)}, less the base's. "
-        f"Up: score on the general tasks. A line is an operator's grid, the ringed mark what {stored.picked},"
-        " with its 95% interval of retention; letters are base and experts. Up and right is better.",
-        "Scatter plots of retention against in-domain gain, one a combination",
+        "Retention against gain on the merge's skills",
+        f"Horizontal: mean score over the tasks of a combination's skills{_fallback_note(results)}, minus "
+        "the base's. Vertical: score on the general tasks. A line is an operator's grid; the ring marks the "
+        f"point that {labels.selected_by(results)}, with its 95% interval of retention. Letters are the base "
+        "and the experts. Higher and further right is better.",
+        "Scatter plots of retention against gain on the merge's skills, one per combination",
         figure,
     )
 
 
-def _fallback(stored: Stored) -> str:
-    """A study may have no task of a skill: its panel says `macro`."""
-    without = any(stored.tested(c)[0] == "macro" for c in stored.combinations)
-    return " (of all tasks where a panel says macro, for it has none of its skills)" if without else ""
+def _fallback_note(results: StudyResults) -> str:
+    """Return a note if some combination has no task of its skills; its panel then shows the macro."""
+    if any(results.tested(combination)[0] == "macro" for combination in results.combinations):
+        return " (of all tasks in panels marked macro, which have no task of their skills)"
+    return ""
 
 
-def in_domain(stored: Stored, name: str, tasks: list[str]) -> float:
-    """Mean over tasks of a model's score, less the base's, in points."""
-    own, base = stored.measured(name)["scores"], stored.measured("base")["scores"]
-    return 100 * float(np.mean([own[task] - base[task] for task in tasks]))
+def gain_over_base(results: StudyResults, model: str, tasks: Sequence[str]) -> float:
+    """Return the mean over tasks of a model's score minus the base's, in points."""
+    scores, base = results.measured(model).scores, results.measured("base").scores
+    return 100 * float(np.mean([scores[task] - base[task] for task in tasks]))
 
 
-def _panel(axes: Axes, stored: Stored, combination: str) -> None:
-    name, tested = stored.tested(combination)
-    tasks = tested["tasks"]
+def retention_of(results: StudyResults, model: str) -> Interval:
+    """Return a model's retention score. Raises ValueError if it has none: `draw` makes no figure then."""
+    retention = results.measured(model).retention
+    if retention is None:
+        raise ValueError(f"{model} has no retention score")
+    return retention
+
+
+def _panel(axes: Axes, results: StudyResults, combination: str) -> None:
+    set_name, tested = results.tested(combination)
     axes.grid()
     axes.set_axisbelow(True)
     axes.margins(0.12)
     axes.axvline(0, color=QUIET, lw=0.8)
-    title = labels.clipped(labels.combination(combination.split("+")), 30)
-    axes.set_title(f"{title} (macro)" if name == "macro" else title, fontsize=8.8)
-    for operator in present(stored):
-        _line(axes, stored, combination, operator, tasks)
-    _selected(axes, stored, stored.combinations[combination]["selected"], tasks)
-    _models(axes, stored, ["base", *combination.split("+")], tasks)
+    experts = combination.split("+")
+    title = labels.clipped(labels.combination(experts), 30)
+    axes.set_title(f"{title} (macro)" if set_name == "macro" else title, fontsize=8.8)
+    for operator in operators_of(results):
+        _operator_line(axes, results, combination, operator, tested.tasks)
+    _selected_point(axes, results, results.combinations[combination].selected, tested.tasks)
+    _merged_models(axes, results, ["base", *experts], tested.tasks)
 
 
-def _line(axes: Axes, stored: Stored, combination: str, operator: str, tasks: list[str]) -> None:
-    names = [
-        name
-        for name, point in stored.points.items()
-        if "+".join(point["combination"]) == combination and point["operator"] == operator
-    ]
-    names.sort(key=lambda name: [(k != "seed", v) for k, v in sorted(stored.points[name]["values"].items())])
-    x = [in_domain(stored, name, tasks) for name in names]
-    y = [100 * stored.points[name]["retention"][0] for name in names]
-    style = "-" if joined(stored, operator) else ""
-    axes.plot(x, y, marker="o", ms=3.4, lw=0.9, ls=style, color=OPERATOR.get(operator, INK), alpha=0.75)
+def _operator_line(
+    axes: Axes, results: StudyResults, combination: str, operator: str, tasks: Sequence[str]
+) -> None:
+    points = {
+        name: point
+        for name, point in results.summary.points.items()
+        if "+".join(point.combination) == combination and point.operator == operator
+    }
+    names = sorted(
+        points, key=lambda name: [(k != "seed", v) for k, v in sorted(points[name].values.items())]
+    )
+    x = [gain_over_base(results, name, tasks) for name in names]
+    y = [100 * retention_of(results, name).value for name in names]
+    style = "-" if is_line(results, operator) else ""
+    color = OPERATOR_COLORS.get(operator, INK)
+    axes.plot(x, y, marker="o", ms=3.4, lw=0.9, ls=style, color=color, alpha=0.75)
 
 
-def joined(stored: Stored, operator: str) -> bool:
-    """Whether its points form a line: those of several seeds do not."""
-    own = [point["values"] for point in stored.points.values() if point["operator"] == operator]
-    return all("seed" not in values for values in own)
+def is_line(results: StudyResults, operator: str) -> bool:
+    """Return whether an operator's points are joined by a line; points of several seeds are not."""
+    grid = [point.values for point in results.summary.points.values() if point.operator == operator]
+    return all("seed" not in values for values in grid)
 
 
-def _selected(axes: Axes, stored: Stored, name: str, tasks: list[str]) -> None:
-    x = in_domain(stored, name, tasks)
-    value, low, high = (100 * number for number in stored.points[name]["retention"])
+def _selected_point(axes: Axes, results: StudyResults, name: str, tasks: Sequence[str]) -> None:
+    x = gain_over_base(results, name, tasks)
+    value, low, high = (100 * number for number in retention_of(results, name))
     axes.plot([x, x], [low, high], color=INK, lw=1)
     axes.plot(x, value, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
-def _models(axes: Axes, stored: Stored, names: list[str], tasks: list[str]) -> None:
-    colours, letters = expert_colours(stored.singles), labels.initials(stored.singles)
+def _merged_models(axes: Axes, results: StudyResults, names: Sequence[str], tasks: Sequence[str]) -> None:
+    """Draw the base and the experts as discs with their initial."""
+    colors, letters = expert_colors(results.singles), labels.initials(results.singles)
     for name in names:
-        if name not in stored.summary["models"]:
+        if name not in results.summary.models:
             continue
-        place = (in_domain(stored, name, tasks), 100 * stored.measured(name)["retention"][0])
-        axes.plot(*place, "o", ms=12, color=colours[name], mec="white", zorder=4)
-        one = letters[name] if len(letters[name]) == 1 else name[:1]
+        position = (gain_over_base(results, name, tasks), 100 * retention_of(results, name).value)
+        axes.plot(*position, "o", ms=12, color=colors[name], mec="white", zorder=4)
         axes.annotate(
-            one,
-            place,
+            letters[name] if len(letters[name]) == 1 else name[:1],
+            position,
             ha="center",
             va="center_baseline",
             fontsize=7.5,
@@ -118,16 +136,14 @@ def _models(axes: Axes, stored: Stored, names: list[str], tasks: list[str]) -> N
         )
 
 
-def _legend(figure: Figure, stored: Stored) -> None:
-    colours = expert_colours(stored.singles)
-    handles: list[Any] = [
-        Line2D([], [], marker="o", ms=4, ls=ls, color=OPERATOR.get(o, INK), label=labels.operator(o))
-        for o in present(stored)
-        for ls in ["-" if joined(stored, o) else ""]
-    ]
-    handles += [
-        Line2D([], [], ls="", marker="o", ms=9, color=colours[name], label=labels.clipped(name, 24))
-        for name in stored.singles
-    ]
+def _legend(figure: Figure, results: StudyResults) -> None:
+    colors, handles = expert_colors(results.singles), []
+    for operator in operators_of(results):
+        color, style = OPERATOR_COLORS.get(operator, INK), "-" if is_line(results, operator) else ""
+        label = labels.operator_name(operator)
+        handles.append(Line2D([], [], marker="o", ms=4, ls=style, color=color, label=label))
+    for name in results.singles:
+        label = labels.clipped(name, 24)
+        handles.append(Line2D([], [], ls="", marker="o", ms=9, color=colors[name], label=label))
     handles.append(Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec=INK, label="selected"))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)))

@@ -1,112 +1,106 @@
-"""Figure 1: the three stages with their winners, on one scale with the models that went in."""
+"""Figure 1: macro scores by stage, with the best merge of each stage, beside the models that were merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 from matplotlib.axes import Axes
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.figures.style import QUIET, RED, STAGE, Drawn, bare, canvas
-from mergekit_finance.report.stored import Stored
+from mergekit_finance.report.figures.style import QUIET, RED, STAGE_COLORS, Drawn, canvas, hide_frame
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import Interval
 
 NAME = "1-stages"
 COLUMNS = ("selected merge", "Macro-Gain", "Macro-OG")
-LETTER = 0.079  # inches that a bold one takes
+LETTER_WIDTH = 0.079  # inches of a bold letter
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the figure; a heading has no numbers."""
+    """One line of the figure; a heading has no macro score."""
 
     label: str
-    macro: Any = None
+    macro: Interval | None = None
     cells: tuple[str, ...] = ()
-    colour: str = QUIET
-    wins: bool = False
+    color: str = QUIET
+    is_best: bool = False
 
 
-def draw(stored: Stored) -> Drawn:
-    rows = _rows(stored)
-    *places, wide = _places(rows)
-    figure = canvas(7.2 + wide * LETTER, 0.9 + 0.29 * len(rows))
-    axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=(4.5, wide * LETTER))
-    beside.set_xlim(0, wide)
+def draw(results: StudyResults) -> Drawn:
+    """Draw the figure."""
+    rows = _rows(results)
+    *column_starts, width = _column_starts(rows)
+    figure = canvas(7.2 + width * LETTER_WIDTH, 0.9 + 0.29 * len(rows))
+    axes, text_axes = figure.subplots(1, 2, sharey=True, width_ratios=(4.5, width * LETTER_WIDTH))
+    text_axes.set_xlim(0, width)
+    text_axes.set_axis_off()
     for y, row in enumerate(rows):
-        _line(axes, -y, row)
-        _words(beside, places, -y, row)
-    _frame(axes, stored, len(rows))
-    _headings(beside, places)
+        _draw_row(axes, -y, row)
+        for x, cell in zip(column_starts, row.cells, strict=False):
+            weight = "bold" if row.is_best else "normal"
+            text_axes.text(x, -y, cell, va="center", fontsize=8.2, weight=weight)
+    _set_axes(axes, results, len(rows))
+    for title, x in zip(COLUMNS, column_starts, strict=True):
+        text_axes.text(x, 0, title, va="center", color=QUIET, fontsize=8.5)
     return Drawn(
         NAME,
-        "The three stages and their winners",
-        "Macro score (mean over the study's tasks, report items) with its 95% interval. ★ marks the best "
-        f"merge of a stage and the dashed line the best single model, as {stored.picked} them. Gain "
-        "compares with the mean of the merged models, OG (Outperform Gap) with the best of them.",
+        "The three stages and their best merges",
+        "Macro score (mean over the study's tasks, reported items) with its 95% interval. ★ marks the best "
+        f"merge of a stage and the dashed line the best single model, as {labels.selected_by(results)} them. "
+        "Gain compares with the mean of the constituents, OG (Outperform Gap) with the best constituent of "
+        "each task.",
         "Macro scores of base, experts and the selected merge of every combination, by stage",
         figure,
     )
 
 
-def _rows(stored: Stored) -> list[Row]:
+def _rows(results: StudyResults) -> list[Row]:
     rows = [Row("Before merging")]
-    rows += [Row(name, stored.measured(name)["macro"]) for name in stored.singles]
-    for stage in sorted({known["stage"] for known in stored.combinations.values()}):
+    rows += [Row(name, results.measured(name).macro) for name in results.singles]
+    for stage in sorted({combination.stage for combination in results.combinations.values()}):
         rows.append(Row(labels.STAGES.get(stage, f"Stage {stage}")))
-        rows += _of_stage(stored, stage)
+        names = [known.selected for known in results.combinations.values() if known.stage == stage]
+        best = max(names, key=lambda name: results.summary.points[name].macro_on_selection or 0.0)
+        rows += [_row(results, name, stage, name == best) for name in names]
     return rows
 
 
-def _of_stage(stored: Stored, stage: int) -> list[Row]:
-    names = {c: known["selected"] for c, known in stored.combinations.items() if known["stage"] == stage}
-    best = max(names.values(), key=lambda name: stored.points[name]["macro_on_selection"])
-    return [_row(stored, name, stage, name == best) for name in names.values()]
+def _row(results: StudyResults, name: str, stage: int, is_best: bool) -> Row:
+    point, macro = results.summary.points[name], results.summary.selected[name].sets["macro"]
+    effects = (labels.interval(numbers, sign=True) for numbers in (macro.gain, macro.og))
+    label = labels.combination(point.combination)
+    cells = (labels.operator_and_values(point), *effects)
+    return Row(label, point.macro, cells, STAGE_COLORS.get(stage, QUIET), is_best)
 
 
-def _row(stored: Stored, name: str, stage: int, wins: bool) -> Row:
-    point, effects = stored.points[name], stored.summary["selected"][name]["sets"]["macro"]
-    cells = (labels.how(point), *(labels.interval(effects[key], sign=True) for key in ("gain", "og")))
-    label = labels.combination(point["combination"])
-    return Row(label, point["macro"], cells, STAGE.get(stage, QUIET), wins)
-
-
-def _line(axes: Axes, y: int, row: Row) -> None:
-    across = axes.get_yaxis_transform()
+def _draw_row(axes: Axes, y: int, row: Row) -> None:
+    transform = axes.get_yaxis_transform()
     if row.macro is None:
-        axes.text(-0.005, y, row.label, transform=across, ha="right", va="center", weight="bold", fontsize=9)
+        place = (-0.005, y)
+        axes.text(*place, row.label, transform=transform, ha="right", va="center", weight="bold", fontsize=9)
         return
     value, low, high = (100 * number for number in row.macro)
-    weight = "bold" if row.wins else "normal"
-    axes.plot([low, high], [y, y], color=row.colour, lw=2.2, solid_capstyle="round")
-    axes.plot(value, y, "*" if row.wins else "o", color=row.colour, ms=13 if row.wins else 6.5, mec="white")
+    weight = "bold" if row.is_best else "normal"
+    axes.plot([low, high], [y, y], color=row.color, lw=2.2, solid_capstyle="round")
+    marker, size = ("*", 13.0) if row.is_best else ("o", 6.5)
+    axes.plot(value, y, marker, color=row.color, ms=size, mec="white")
     name = labels.clipped(row.label, 48)
-    axes.text(-0.015, y, name, transform=across, ha="right", va="center", weight=weight, fontsize=9)
+    axes.text(-0.015, y, name, transform=transform, ha="right", va="center", weight=weight, fontsize=9)
 
 
-def _places(rows: Sequence[Row]) -> list[int]:
-    """Where each column of words begins, and where the last one ends, in letters: of the longest."""
+def _column_starts(rows: Sequence[Row]) -> list[int]:
+    """Return where each text column begins and where the last one ends, in letters."""
     cells = [COLUMNS, *(row.cells for row in rows if row.cells)]
     return [0, *accumulate(3 + max(map(len, column)) for column in zip(*cells, strict=True))]
 
 
-def _words(axes: Axes, places: Sequence[int], y: int, row: Row) -> None:
-    for x, text in zip(places, row.cells, strict=False):
-        axes.text(x, y, text, va="center", fontsize=8.2, weight="bold" if row.wins else "normal")
-
-
-def _headings(axes: Axes, places: Sequence[int]) -> None:
-    axes.set_axis_off()
-    for title, x in zip(COLUMNS, places, strict=True):
-        axes.text(x, 0, title, va="center", color=QUIET, fontsize=8.5)
-
-
-def _frame(axes: Axes, stored: Stored, rows: int) -> None:
-    bare(axes)
-    single = stored.summary["ship"]["best_single"]
-    axes.axvline(100 * stored.measured(single)["macro"][0], color=RED, lw=1, ls="--", zorder=0)
+def _set_axes(axes: Axes, results: StudyResults, rows: int) -> None:
+    hide_frame(axes)
+    best_single = results.summary.ship.best_single
+    axes.axvline(100 * results.measured(best_single).macro[0], color=RED, lw=1, ls="--", zorder=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_ylim(-rows + 0.4, 0.6)
     axes.set_yticks([])
-    axes.set_xlabel(f"macro score, points (dashed: {labels.clipped(single, 30)})")
+    axes.set_xlabel(f"macro score, points (dashed: {labels.clipped(best_single, 30)})")

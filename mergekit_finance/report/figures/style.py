@@ -1,4 +1,7 @@
-"""Colours for colour-blind readers (Okabe and Ito), fonts with Japanese, the same bytes twice."""
+"""What all figures share: colors for color-blind readers (Okabe and Ito), fonts, encoding, label placement.
+
+Figures are drawn without pyplot, dates or random ids, so that the same results give the same bytes.
+"""
 
 import io
 import logging
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -19,14 +23,18 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType, RcKeyType
+
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, QUIET, FAINT = "#1b1f24", "#5b636e", "#d5d9de"
-STAGE = {1: SKY, 2: BLUE, 3: "#11365c"}
-OPERATOR = {"task_arithmetic": BLUE, "ties": RED, "dare_ties": GREEN}
-EXPERTS = (ORANGE, PURPLE, "#8c510a", SKY, GREEN, RED)
-LINES = ("--", "-.", (0, (9, 2)), (0, (5, 1, 1, 1, 1, 1)))  # none of dots alone: that is the base's
+STAGE_COLORS = {1: SKY, 2: BLUE, 3: "#11365c"}
+OPERATOR_COLORS = {"task_arithmetic": BLUE, "ties": RED, "dare_ties": GREEN}
+EXPERT_COLORS = (ORANGE, PURPLE, "#8c510a", SKY, GREEN, RED)
+BASE_LINE: "LineStyleType" = (0, (1, 1.2))  # dots alone: only the base's line is drawn so
+EXPERT_LINES: "tuple[LineStyleType, ...]" = ("--", "-.", (0, (9, 2)), (0, (5, 1, 1, 1, 1, 1)))
 DPI = 150
-JAPANESE = (
+JAPANESE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans JP",
     "IPAexGothic",
@@ -43,18 +51,30 @@ JAPANESE = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure and its words."""
+    """One figure and its texts.
 
-    name: str  # "1-stages": the file's name
+    Attributes:
+        name: the name of its files without ending, for example `1-stages`.
+        title: its heading on the page.
+        caption: the explanation below it.
+        alt: the description for readers who cannot see it.
+        figure: matplotlib's figure.
+        shaded: whether colors encode values, so that the PNG must keep all of them.
+    """
+
+    name: str
     title: str
     caption: str
     alt: str
     figure: Figure
-    shaded: bool = False  # its colours are numbers, and must stay apart
+    shaded: bool = False
 
     def png(self) -> bytes:
-        """In 256 colours, chosen to be near every one there is: lines and letters, a quarter of the size, and
-        no eye sees it. A colour map has more of them than that, and would be read off wrongly."""
+        """Encode as PNG.
+
+        Line art is quantized to 256 colors (about 4x smaller, visually lossless); heatmaps keep full color
+        because their colors encode values.
+        """
         canvas = FigureCanvasAgg(laid_out(self.figure))
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -65,13 +85,14 @@ class Drawn:
         return stream.getvalue()
 
     def svg(self) -> bytes:
+        """Encode as SVG, without the date and the version of matplotlib."""
         stream = io.BytesIO()
         FigureCanvasSVG(laid_out(self.figure)).print_svg(stream, metadata={"Date": None, "Creator": None})
         return stream.getvalue()
 
 
 def laid_out(figure: Figure) -> Figure:
-    """Lay out once; `savefig` would do it once a format and draw everything once more for it."""
+    """Run the layout engine once and remove it; `savefig` would run it for every format."""
     if engine := figure.get_layout_engine():
         engine.execute(figure)
         figure.set_layout_engine("none")
@@ -79,38 +100,41 @@ def laid_out(figure: Figure) -> Figure:
 
 
 @cache
-def japanese() -> str | None:
-    """A font with Japanese glyphs: matplotlib-fontja's file, which is a dependency, or an installed one."""
+def japanese_font() -> str | None:
+    """Return a font with Japanese glyphs: matplotlib-fontja's, or an installed one, or None."""
     spec = find_spec("matplotlib_fontja")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for file in sorted((Path(folder) / "fonts").glob("*.ttf")):
             font_manager.fontManager.addfont(str(file))
             return font_manager.FontProperties(fname=str(file)).get_name()
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in JAPANESE if name in installed), None)
+    return next((name for name in JAPANESE_FONTS if name in installed), None)
 
 
 @contextmanager
 def settings(names: str = "") -> Iterator[None]:
-    """matplotlib's settings while the figures are drawn and saved; the caller's own are back after it.
+    """Use our matplotlib settings while figures are drawn and saved; restore the caller's afterwards.
 
-    names: what the figures will say; a font with Japanese is looked for where they need one, for it is slow.
+    Args:
+        names: text that the figures will contain. The search for a Japanese font is slow, so it runs only
+            if a character needs it.
     """
-    needed = any(character >= "\u2e80" for character in names)
-    families = [name for name in ("DejaVu Sans", japanese() if needed else None) if name]
+    needs_japanese = any(character >= "\u2e80" for character in names)
+    families = [name for name in ("DejaVu Sans", japanese_font() if needs_japanese else None) if name]
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
-    log.setLevel(logging.ERROR)  # the Japanese font has no bold: its only weight stands in, and that is fine
+    log.setLevel(logging.ERROR)  # hides warnings that the Japanese font has no bold weight
     try:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_SETTINGS | {"font.family": families})
+            matplotlib.rcParams.update(_SETTINGS)
+            matplotlib.rcParams["font.family"] = families
             yield
     finally:
         log.setLevel(level)
 
 
-_SETTINGS = {
+_SETTINGS: "dict[RcKeyType, str | float | bool]" = {
     "svg.hashsalt": "mergekit-finance",
     "svg.fonttype": "path",
     "font.size": 9,
@@ -139,68 +163,73 @@ _SETTINGS = {
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure that no global state knows of."""
+    """Return an empty figure of this size in inches, outside pyplot's global state."""
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def expert_colours(names: list[str]) -> dict[str, str]:
-    """The base in grey, every expert in a colour of its own."""
-    experts = [name for name in names if name != "base"]
-    return {"base": QUIET} | {name: EXPERTS[i % len(EXPERTS)] for i, name in enumerate(experts)}
+def expert_colors(models: Sequence[str]) -> dict[str, str]:
+    """Return a color for each model: gray for the base, a distinct one for every expert."""
+    experts = [name for name in models if name != "base"]
+    return {"base": QUIET} | {name: EXPERT_COLORS[i % len(EXPERT_COLORS)] for i, name in enumerate(experts)}
 
 
-def expert_lines(names: list[str]) -> dict[str, object]:
-    experts = [name for name in names if name != "base"]
-    return {"base": (0, (1, 1.2))} | {name: LINES[i % len(LINES)] for i, name in enumerate(experts)}
+def expert_lines(models: Sequence[str]) -> "dict[str, LineStyleType]":
+    """Return a line style for each model, so that they can be told apart without color."""
+    experts = [name for name in models if name != "base"]
+    return {"base": BASE_LINE} | {name: EXPERT_LINES[i % len(EXPERT_LINES)] for i, name in enumerate(experts)}
 
 
-def bare(axes: Axes) -> None:
-    """No frame and no tick marks, the labels kept."""
+def hide_frame(axes: Axes) -> None:
+    """Remove frame and tick marks; labels stay."""
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
 
 
-Mark = tuple[float, float, float, float]  # x, y, and the interval's ends
-PANEL = (250.0, 200.0)  # points of a panel, roughly
-TRIES = [(dx, dy) for dy in (3, -9, 12, -18, 24, -30, 36, -42) for dx in (6, -6)]
-HALO = withStroke(
-    linewidth=1.8, foreground="white"
-)  # where there is no free place, a line can be read through
+Mark = tuple[float, float, float, float]  # x, y, and the two ends of the interval
+Box = tuple[float, float, float, float]  # left, bottom, right, top
+PANEL = (250.0, 200.0)  # approximate size of a panel in points
+OFFSETS = [(dx, dy) for dy in (3, -9, 12, -18, 24, -30, 36, -42) for dx in (6, -6)]  # tried in this order
+HALO = withStroke(linewidth=1.8, foreground="white")  # keeps a name readable where it must cross a line
 
 
-def beside(axes: Axes, marks: Sequence[Mark], names: Sequence[str], size: float = 7.5) -> None:
-    """A name beside every mark, where it covers no mark, interval or other name if there is such a place."""
-    spots = [_in_points(axes, *mark) for mark in marks]
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y, _, _ in spots]
-    taken += [(x - 1.5, low, x + 1.5, high) for x, _, low, high in spots]
-    for (x, y, _, _), mark, name in zip(spots, marks, names, strict=True):
-        long = 0.62 * size * len(name)
-        boxes = [_box(x + dx, y + dy, long if dx > 0 else -long, size) for dx, dy in TRIES]
-        met = [sum(_meet(box, other) for other in taken) + 9 * (not _within(box)) for box in boxes]
-        best = met.index(min(met))
+def place_names(axes: Axes, marks: Sequence[Mark], names: Sequence[str], size: float = 7.5) -> None:
+    """Write a name beside every mark, avoiding marks, intervals and other names where possible."""
+    positions = [_in_points(axes, *mark) for mark in marks]
+    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y, _, _ in positions]
+    taken += [(x - 1.5, low, x + 1.5, high) for x, _, low, high in positions]
+    for (x, y, _, _), mark, name in zip(positions, marks, names, strict=True):
+        length = 0.62 * size * len(name)
+        boxes = [_box(x + dx, y + dy, length if dx > 0 else -length, size) for dx, dy in OFFSETS]
+        costs = [sum(_overlap(box, other) for other in taken) + 9 * (not _inside(box)) for box in boxes]
+        best = costs.index(min(costs))
         taken.append(boxes[best])
-        how = {
-            "textcoords": "offset points",
-            "fontsize": size,
-            "ha": "left" if TRIES[best][0] > 0 else "right",
-        }
-        axes.annotate(name, mark[:2], TRIES[best], zorder=5, path_effects=[HALO], **how)
+        axes.annotate(
+            name,
+            mark[:2],
+            OFFSETS[best],
+            textcoords="offset points",
+            fontsize=size,
+            ha="left" if OFFSETS[best][0] > 0 else "right",
+            zorder=5,
+            path_effects=[HALO],
+        )
 
 
 def _in_points(axes: Axes, x: float, *heights: float) -> Mark:
+    """Convert x and three heights from data units to points within a panel."""
     (left, right), (low, high), (width, height) = axes.get_xlim(), axes.get_ylim(), PANEL
     y, first, last = ((value - low) / (high - low) * height for value in heights)
     return (x - left) / (right - left) * width, y, first, last
 
 
-def _within(box: Sequence[float]) -> bool:
+def _inside(box: Box) -> bool:
     return box[0] >= 0 and box[1] >= 0 and box[2] <= PANEL[0] and box[3] <= PANEL[1]
 
 
-def _box(x: float, y: float, long: float, high: float) -> tuple[float, float, float, float]:
-    return (min(x, x + long), y, max(x, x + long), y + high)
+def _box(x: float, y: float, length: float, height: float) -> Box:
+    return (min(x, x + length), y, max(x, x + length), y + height)
 
 
-def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

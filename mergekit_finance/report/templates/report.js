@@ -16,21 +16,21 @@
     if (typeof a === typeof b) return typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
     return typeof a === "number" ? -1 : 1;
   };
-  const directed = (up) => (a, b) => { // an empty cell is no value: last, whichever way
+  const directed = (up) => (a, b) => { // empty cells are last in both directions
     if (a === "" || b === "") return (a === "") - (b === "");
     return up ? compare(a, b) : compare(b, a);
   };
   const sortBy = (table, column) => {
     const heads = [...table.tHead.rows[0].cells];
     const rows = [...table.tBodies[0].rows].map((row) => [order(row.cells[column]), row]);
-    const before = heads[column].getAttribute("aria-sort"); // at first: names from A, numbers from the best
+    const before = heads[column].getAttribute("aria-sort"); // first click: names ascending, numbers descending
     const up = before ? before === "descending" : rows.every((pair) => typeof pair[0] === "string");
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
     const inOrder = directed(up);
     rows.sort((a, b) => inOrder(a[0], b[0]));
     table.tBodies[0].append(...rows.map((pair) => pair[1]));
-    say(`sorted by ${heads[column].textContent}, ${up ? "rising" : "falling"}`);
+    say(`sorted by ${heads[column].textContent}, ${up ? "ascending" : "descending"}`);
   };
   for (const table of document.querySelectorAll("table.data")) {
     table.querySelectorAll("button.sort").forEach((button, column) => {
@@ -69,7 +69,7 @@
     filter();
   }
 
-  // ---- paper shows every table, and the screen what it showed before
+  // ---- printing: open every table, then restore the screen
 
   const folded = [...document.querySelectorAll("details.tabled")];
   let closed = [];
@@ -133,7 +133,7 @@
       box.append(make("h4", "Prompt"), make("pre", text.prompt), make("h4", "Target"), make("pre", text.target));
       box.append(make("h4", "Answers"));
     } else if (task.may) {
-      box.append(make("p", "The text of this item is not in this page (kept small, or the study did not store it).", "note"));
+      box.append(make("p", "The text of this item is not in this page: the page is limited in size, or the study did not store it.", "note"));
     }
     models.forEach((model, i) => {
       const line = make("div", undefined, "answer");

@@ -338,12 +338,12 @@ def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
 def text(summary: schema.Summary, width: int | None = None) -> str:
     """What the command prints: a table of the combinations, then the sentences, wrapped at `width`."""
     found = _content(summary)
-    from mergekit_finance.report.console import _markdown
+    from mergekit_finance.report.markdown import markdown_table
 
     header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]
     ordered = sorted(found["combinations"].items(), key=lambda item: item[1]["stage"])
     rows = [_line(found, name, known) for name, known in ordered]
-    lines = [_markdown([header, *rows]), ""]
+    lines = [markdown_table([header, *rows]), ""]
     for about in dict.fromkeys(s["about"] for s in found["verdict"]):
         lines.append(about.capitalize())
         lines += [_wrapped(s["text"], width) for s in found["verdict"] if s["about"] == about]

@@ -26,9 +26,9 @@ def test_the_table_has_a_column_a_model_and_signed_differences():
 
 def test_random_weights_and_small_samples_are_said_plainly():
     text = report.notes(RESULT)
-    assert "RANDOM" in text and "base" in text and "7 items" in text
+    assert "RANDOM" in text and "base" in text and "7 independent items" in text
     assert "RANDOM" not in report.notes(RESULT | {"random_weights": []})
 
 
 def test_the_report_is_made_of_the_plugins_sections():
-    assert report.render(RESULT).startswith("Gain and Outperform Gap")
+    assert report.run_text(RESULT).startswith("Gain and Outperform Gap")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from PIL import Image
 
 from mergekit_finance.report import figures, labels
 from mergekit_finance.report.figures import curves, heatmaps, layers, retention, sheets, stages, style
-from mergekit_finance.report.stored import load
+from mergekit_finance.study.results import load_results as load
 
 
 def made(out):
-    return {d.name: (d.png(), d.svg()) for d in figures.drawn(load(out))}
+    return {d.name: (d.png(), d.svg()) for d in figures.draw_all(load(out))}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
         del model["retention"]
     summary["similarity"] = {}
     (out / "summary.json").write_text(json.dumps(summary))
-    assert [d.name[0] for d in figures.drawn(load(out))] == ["1", "2", "3", "4"]
+    assert [d.name[0] for d in figures.draw_all(load(out))] == ["1", "2", "3", "4"]
 
 
 def test_a_layer_whose_name_only_looks_like_a_number_stands_last(tmp_path):
@@ -82,7 +83,7 @@ def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_p
 def test_pairs_of_models_have_no_experts_colour(tmp_path):
     stored = load(study(tmp_path / "out"))
     moved, *others = layers.draw(stored).figure.axes
-    of_experts = set(style.EXPERTS)
+    of_experts = set(style.EXPERT_COLORS)
     assert {line.get_color() for line in moved.lines} <= of_experts
     assert others[0].lines and not of_experts & {line.get_color() for axes in others for line in axes.lines}
 
@@ -96,7 +97,7 @@ def test_the_legend_of_retention_draws_what_the_panels_draw(tmp_path):
     figure = retention.draw(load(out)).figure
     for name, colour in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
         drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == colour}
-        shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator(name)]
+        shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator_name(name)]
         assert drawn == {shown[0].get_linestyle()} == {"-" if name == "task_arithmetic" else "None"}
 
 
@@ -138,7 +139,7 @@ def test_what_is_written_on_a_dark_cell_is_white():
 
     norm = Normalize(-50, 50)
     values = (-55, -40, -10, 0, 10, 45)
-    found = dict(zip(values, heatmaps._readable(np.array(values, dtype=float), norm), strict=True))
+    found = dict(zip(values, heatmaps.text_colors(np.array(values, dtype=float), norm), strict=True))
     assert [value for value, colour in found.items() if colour == "white"] == [-55, -40, 45]
 
 
@@ -185,7 +186,7 @@ def test_a_name_is_written_where_no_interval_goes_through_it():
         figure = style.canvas(5.2, 4.2)
         axes = figure.subplots()
         axes.set(xlim=(0, 10), ylim=(0, 10))
-        style.beside(axes, [(5, 5, 4, 6), (5.6, 8, 1, 9)], ["F+M", "F+J"])
+        style.place_names(axes, [(5, 5, 4, 6), (5.6, 8, 1, 9)], ["F+M", "F+J"])
         style.laid_out(figure)
         box = axes.texts[0].get_window_extent()
     line = axes.transData.transform([(5.6, 5)])[0][0]
@@ -193,7 +194,7 @@ def test_a_name_is_written_where_no_interval_goes_through_it():
 
 
 def test_japanese_names_have_glyphs(tmp_path):
-    assert style.japanese() is not None
+    assert style.japanese_font() is not None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
         made(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
@@ -227,9 +228,9 @@ def test_columns_of_an_answer_sheet_form_blocks_by_expert():
 
 
 def test_labels_are_short_and_without_the_prefix():
-    point = {"combination": ["finance"], "operator": "ties", "values": {"lambda": 1.0, "density": 0.2}}
-    assert labels.point(point) == "base + finance · TIES d 0.2, λ 1"
-    assert labels.task("finance_bench_fpb") == "fpb"
+    point = SimpleNamespace(combination=["finance"], operator="ties", values={"lambda": 1.0, "density": 0.2})
+    assert labels.point_name(point) == "base + finance · TIES d 0.2, λ 1"
+    assert labels.task_name("finance_bench_fpb") == "fpb"
     assert labels.initials(["math", "mono"]) == {"math": "math", "mono": "mono"}
     assert labels.points(-0.0001, sign=True) == "0.0"
 
@@ -237,4 +238,4 @@ def test_labels_are_short_and_without_the_prefix():
 def test_of_a_single_value_there_are_dots_on_one_scale(tmp_path):
     drawn = curves.draw(load(study(tmp_path / "out", operators={"task_arithmetic": [0.4]})))
     assert len(drawn.figure.axes) == 1 and "no curve" in drawn.caption
-    assert curves.swept(load(study(tmp_path / "more")))
+    assert curves.has_curves(load(study(tmp_path / "more")))

@@ -1,0 +1,279 @@
+"""Texts of the page: counts, the recommendation, cautions, choices, recipes, versions and hashes."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from mergekit_finance.errors import first_line
+from mergekit_finance.files import JsonObject
+from mergekit_finance.plugins.manager import report_sections
+from mergekit_finance.report import labels
+from mergekit_finance.statistics.power import MIN_CLUSTERS
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.tasks import GENERATED
+
+PACKAGES = ("mergekit-finance", "matplotlib", "jinja2")
+Pairs = list[tuple[str, str]]  # term and description
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The mergekit recipe of a selected point."""
+
+    name: str
+    label: str
+    text: str
+
+
+def title(results: StudyResults) -> str:
+    return results.study.name or results.folder.resolve().name
+
+
+def counts(results: StudyResults) -> Pairs:
+    """Return the size of the study in four numbers."""
+    items = sum(task.items for task in results.summary.tasks.values())
+    return [
+        ("merges evaluated", str(len(results.summary.points))),
+        ("combinations", str(len(results.combinations))),
+        ("tasks", str(len(results.task_names))),
+        ("items each model answers", f"{items:,}"),
+    ]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The box at the top of the page. Texts about the decision are those of study.analysis.wording.
+
+    Attributes:
+        name: the model or point that the study recommends or selected.
+        label, how: its combination, its operator and hyperparameters.
+        heading: the decision in a few words.
+        style: "yes", "unclear" or "no", for the color of the box.
+        is_recommended: whether the study recommends to ship it.
+        macro: its macro score with interval.
+        gap: the best merge over the best single model, with interval.
+        best_single: the best single model.
+        note: what to know about that comparison; may be empty.
+        sentences: the study's sentences about what to ship.
+    """
+
+    name: str
+    label: str
+    how: str
+    heading: str
+    style: str
+    is_recommended: bool
+    macro: str
+    gap: str
+    best_single: str
+    note: str
+    sentences: list[str]
+
+
+def recommendation(results: StudyResults) -> Recommendation:
+    """Return the texts of the box at the top of the page."""
+    ship = results.summary.ship
+    point = results.summary.points.get(ship.model)
+    optimistic = not results.summary.selection.is_split
+    enough = ship.clusters >= MIN_CLUSTERS
+    is_better = ship.merge_over_single.low > 0 and enough
+    if ship.merge_over_single.high < 0:
+        style = "no"
+    else:
+        style = "yes" if is_better and point and not optimistic else "unclear"
+    return Recommendation(
+        name=ship.model,
+        label=labels.combination(point.combination) if point else ship.model,
+        how=labels.operator_and_values(point, short=False) if point else "a model as it is",
+        heading=_heading(enough, is_better, point is not None, optimistic),
+        style=style,
+        is_recommended=is_better,
+        macro=labels.interval(ship.macro),
+        gap=labels.interval(ship.merge_over_single, sign=True),
+        best_single=ship.best_single,
+        note="Selected and evaluated on the same items (optimistic)." if optimistic else "",
+        sentences=sentences(results, "ship"),
+    )
+
+
+def _heading(enough: bool, is_better: bool, is_merge: bool, optimistic: bool) -> str:
+    if not enough:
+        return "Too few items to advise"
+    if is_merge:
+        return "What to ship" if is_better else "Best merge, but not clearly better than a single model"
+    return "No clear advice" if is_better and not optimistic else "What to ship"
+
+
+def sentences(results: StudyResults, about: str) -> list[str]:
+    """Return the study's sentences about one question."""
+    return [sentence.text for sentence in results.summary.verdict if sentence.about == about]
+
+
+def cautions(results: StudyResults) -> list[str]:
+    """Return what a reader must know before relying on the numbers."""
+    notes = sentences(results, "caution")
+    if limit := results.summary.limit:
+        evaluated = "item of every task was" if limit == 1 else f"{limit} items of every task were"
+        notes.append(f"Only the first {evaluated} evaluated (a random sample).")
+    for task, number in sorted(_object(results.host_results("base"), "truncated_prompts").items()):
+        if number:
+            prompts, were = ("prompt", "was") if number == 1 else ("prompts", "were")
+            notes.append(
+                f"{labels.task_name(task)}: {number} {prompts} did not fit the context and {were} cut."
+            )
+    if results.study.source in GENERATED:
+        notes.append(
+            "The rows are generated by this project and the models are tiny: results may not carry over to "
+            "real models."
+        )
+    notes.append(
+        "Macro scores are means over tasks of different sizes and kinds. Intervals cover the choice of items "
+        "for these models, not other training runs of them."
+    )
+    return notes
+
+
+def choices(results: StudyResults) -> list[tuple[str, Pairs]]:
+    """Return what the study file set, what the selection items chose, and what was measured."""
+    selected = [
+        (
+            labels.combination(name.split("+")),
+            labels.operator_and_values(results.summary.points[combination.selected], short=False),
+        )
+        for name, combination in results.combinations.items()
+    ]
+    items = "reported" if results.summary.selection.is_split else "all"
+    return [
+        ("Set by the study file", _settings(results)),
+        (f"What {labels.selected_by(results)}", selected),
+        (f"Measured on {items} items", _measured(results)),
+    ]
+
+
+def _settings(results: StudyResults) -> Pairs:
+    study, selection = results.study, results.summary.selection
+    experts = [
+        f"{name}: {expert.model} ({', '.join(expert.skills or (name,))})"
+        for name, expert in study.experts.items()
+    ]
+    grids = [
+        f"{labels.operator_name(key)} {_grid(operator.grid())}"
+        for key, operator in study.operators.present().items()
+    ]
+    if selection.is_split:
+        selection_items = f"{study.selection.share:g} of clusters, seed {study.selection.seed}"
+    else:
+        selection_items = (
+            "the reported items themselves" if selection.same_items else "none: nothing was swept"
+        )
+    return [
+        ("base", study.base),
+        ("experts and their skills", "; ".join(experts)),
+        ("grids", "; ".join(grids)),
+        ("semantics", study.semantics),
+        ("chain", f"{study.chain} (what stages 2 and 3 merge)"),
+        ("tasks", ", ".join(study.tasks)),
+        ("selection items", selection_items),
+        ("named tasks", "as the study file says" if study.named else "those of its skills"),
+    ]
+
+
+def _grid(points: Sequence[Mapping[str, float]]) -> str:
+    """Return the values of each hyperparameter: `density 0.1, 0.2; λ 1`."""
+    values = {name: sorted({point[name] for point in points}) for name in points[0]}
+    lists = [f"{name} {', '.join(f'{value:g}' for value in of_name)}" for name, of_name in values.items()]
+    return "; ".join(lists).replace("lambda", "λ")
+
+
+def selection_note(results: StudyResults) -> str:
+    """Return which items the numbers in the box are of."""
+    if results.summary.selection.is_split:
+        return "the best on the selection items; numbers are of the other items, with 95% intervals."
+    return "the best on all items; numbers are of the same items, with 95% intervals."
+
+
+def _measured(results: StudyResults) -> Pairs:
+    selection = results.summary.selection
+    items = "items that selected nothing" if selection.is_split else "all items"
+    pairs = [
+        ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
+        ("resamples", str(results.study.resamples)),
+    ]
+    optimism = selection.optimism.mean if selection.optimism else None
+    if optimism is not None and (selection.is_split or selection.same_items):
+        gap = f"{labels.points(optimism, sign=True)} points"
+        pairs.append(("optimism of selecting and evaluating on the same items", gap))
+    return pairs
+
+
+def recipes(results: StudyResults) -> list[Recipe]:
+    """Return the mergekit recipe of every selected point."""
+    return [
+        Recipe(name, labels.point_name(results.summary.points[name]), results.recipe_text(name))
+        for name in results.selected
+    ]
+
+
+def versions(results: StudyResults) -> Pairs:
+    """Return what the stored results were made with, then what made this page.
+
+    Only the last lines depend on the machine that makes the page: elsewhere the same results give the same
+    bytes.
+    """
+    key = results.key("base")
+    pairs = [(f"{name}, of the results", str(v)) for name, v in sorted(_object(key, "versions").items())]
+    settings = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads")
+    hashes = ("answer_code", "score_code", "code", "merge_code")
+    pairs += [(f"{name}, of the results", str(key[name])) for name in (*settings, *hashes) if name in key]
+    pairs += [(f"{name}, which made this page", _version(name)) for name in PACKAGES]
+    return [*pairs, ("Python, which made this page", platform.python_version())]
+
+
+def _object(content: JsonObject, key: str) -> JsonObject:
+    """Return the object under a key, or an empty one."""
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def hashes(results: StudyResults) -> list[tuple[str, Pairs]]:
+    """Return what identifies the models, the tasks and the results."""
+    task_hashes = _object(results.host_results("base"), "task_hashes")
+    of_tasks = []
+    for name in results.task_names:
+        task = results.summary.tasks[name]
+        parts = (task.version, task.license, task_hashes.get(name))
+        of_tasks.append((labels.task_name(name), "  ".join(str(part) for part in parts if part)))
+    return [
+        (
+            "Models (fingerprint of files)",
+            [(name, f"{m.reference}  {m.fingerprint}") for name, m in results.summary.models.items()],
+        ),
+        ("Tasks (version, license, hash of prompts and answers)", of_tasks),
+        (
+            "Results (folder: name and hash of what determines them)",
+            [(name, results.summary.points[name].folder) for name in results.selected],
+        ),
+    ]
+
+
+def plugin_sections(results: StudyResults) -> list[tuple[str, str]]:
+    """Return (title, text) of the sections that plugins add; the text of one that fails says so."""
+    texts = []
+    for section in report_sections():
+        if section.render_study is None:
+            continue
+        try:
+            text = str(section.render_study(results.summary.as_json()) or "")
+        except Exception as error:  # a plugin may raise anything; the report is built without it
+            text = f"(left out: {type(error).__name__}: {first_line(error)})"
+        if text:
+            texts.append((section.title, text))
+    return texts
