@@ -34,7 +34,7 @@ SCORES = ("mergekit_finance.evaluation.item_scores",)
 MERGES = (
     "mergekit_finance.evaluation.live_merges",  # in memory, one recipe or a sweep of one
     "mergekit_finance.merge_methods.catalog",  # found by mergekit in its registry
-    "mergekit_finance.merge_methods.planning",  # called by mergekit's planner
+    "mergekit_finance.merge_methods.planner_hook",  # called by mergekit's planner
 )
 
 # Packages whose version can change an answer or a score; our own code is hashed instead.
