@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -140,12 +140,17 @@ def load_yaml(text: str, where: str) -> Json:
     return content
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+def sha256_file(path: Path, progress: Callable[[int], object] | None = None) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits.
+
+    `progress` is called with the number of bytes of each block read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
+            if progress:
+                progress(len(chunk))
     return digest.hexdigest()
 
 

@@ -46,7 +46,8 @@ def real_rows():
 @pytest.fixture(scope="session")
 def mirror(real_rows, tmp_path_factory):
     """A mirror adopted from the real rows."""
-    from mergekit_finance.data.mirror import Mirror, adopt
+    from mergekit_finance.data.adopt import adopt
+    from mergekit_finance.data.mirror import Mirror
     from mergekit_finance.plugins.manager import datasets
 
     folder = tmp_path_factory.mktemp("mirror")

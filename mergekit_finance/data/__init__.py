@@ -1,1 +1,6 @@
-"""Benchmark data: what exists (registry), where its bytes are (mirror, sources), its rows (loader)."""
+"""Benchmark data: which datasets exist, where their files are, and how files become rows.
+
+registry.py (datasets and their sources) -> pull.py, sources.py, download.py (files from the Hub or a URL)
+    and adopt.py (files that the user has) -> mirror.py (checked files with a manifest)
+    -> records.py, adapters/ (raw records to rows), rows.py -> loader.py (what the tasks' YAML files call)
+"""

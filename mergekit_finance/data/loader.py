@@ -1,32 +1,37 @@
-"""The one loader of all tasks: `custom_dataset: !function mergekit_finance.data.loader.load`.
+"""The loader of all tasks: `custom_dataset: !function mergekit_finance.data.loader.load` in their YAML files.
 
-Where rows come from, in order: `source` or `data_dir` in `--metadata`; the mirror named by
-FINANCE_BENCH_DATA; the cache; the Hub or a pinned URL.
+Rows come from the first of these that applies:
+
+1. `source` or `data_dir` in `--metadata`;
+2. the mirror that the environment variable FINANCE_BENCH_DATA names;
+3. the cache, filled from the Hub or a pinned URL where it lacks the rows.
 """
 
 import difflib
 import hashlib
-import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mergekit_finance.data.adapters import Row, adapter
 from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
-from mergekit_finance.data.records import Record, read
+from mergekit_finance.data.pull import pull
+from mergekit_finance.data.records import Record
 from mergekit_finance.data.registry import dataset
+from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
+from mergekit_finance.lab.rows import records as lab_records
 from mergekit_finance.models import live_tokenizers
+from mergekit_finance.models.load import load_tokenizer
 from mergekit_finance.plugins.api import Dataset
 from mergekit_finance.recipe.overrides import label
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
+    from transformers import PreTrainedTokenizerBase
 
-SAMPLE, LAB = "sample", "lab"
-# A place that holds a file's bytes: path, name in errors, adapter, split.
-Place = tuple[Path, str, str, str]
+SAMPLE, LAB = "sample", "lab"  # sources that every dataset may have beside those of the registry
 
 
 def load(
@@ -35,151 +40,140 @@ def load(
     fb_option_tokens: bool = False,
     source: str | None = None,
     data_dir: str | None = None,
-    tokenizer: str | None = None,
+    tokenizer: "str | PreTrainedTokenizerBase | None" = None,
     pretrained: str | None = None,
     recipe: str | None = None,
-    **others: Any,
+    **others: object,
 ) -> "dict[str, Table]":
-    """The rows of one subset as lm-eval wants them.
+    """Return the rows of one subset in the form that lm-eval wants.
 
-    lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs`. What begins with
-    `fb_` is the task's; `source` and `data_dir` are the user's, from `--metadata`; `tokenizer` and
-    `pretrained` or `recipe` are the model's, and tell how many tokens each option has (for `acc_token`).
+    lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs` together.
+
+    Args:
+        fb_dataset, fb_subset: Which rows; from the task's YAML.
+        fb_option_tokens: Add the number of tokens of each option (for `acc_token`); from the task's YAML.
+        source, data_dir: Where the rows come from; the user's, from `--metadata`.
+        tokenizer, pretrained, recipe: Where the tokenizer for `fb_option_tokens` comes from; the model's
+            arguments. Without any of them, or where it cannot be loaded, the tokens are left out.
+        others: Further model arguments; values that a merge sets (`set.*`) are used with `recipe`.
+
+    Returns:
+        The table of the split "test".
+
+    Raises:
+        DataError: the rows cannot be had, or a key of `--metadata` is misspelled.
     """
+    # Imported here: loading datasets takes 1 s, which commands that need no table should not pay.
     from datasets import Dataset as Table
 
-    _refuse_misspelt(others)
+    _refuse_misspelled_keys(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
-    if fb_option_tokens and (
-        found := tokenizer or pretrained or live_tokenizers.find(label({"recipe": recipe, **others}))
-    ):
-        rows = _with_option_tokens(rows, found)
+    if fb_option_tokens:
+        merged = live_tokenizers.find(label({"recipe": recipe, **others})) if recipe else None
+        rows = _with_option_tokens(rows, tokenizer or pretrained or merged)
     return {"test": Table.from_list(rows)}
 
 
-def _refuse_misspelt(others: Iterable[str]) -> None:
-    """An error for a key that is nearly ours; the others are the model's arguments, which come along."""
-    for key in others:
+def _refuse_misspelled_keys(keys: Iterable[str]) -> None:
+    """Raise DataError for a key that is almost one of ours; all others are arguments of the model."""
+    for key in keys:
         if near := difflib.get_close_matches(key.lower(), ("source", "data_dir"), n=1, cutoff=0.8):
             raise DataError(f"--metadata: unknown key {key!r}. Did you mean {near[0]!r}?")
 
 
-def _with_option_tokens(rows: list[Row], tokenizer: Any) -> list[Row]:
-    """Each row with the number of tokens of its options, as they follow the prompt's last word. `tokenizer`
-    may be a model's name: where that cannot be loaded, the model will say so, and acc_token is left out."""
+def _with_option_tokens(rows: list[Row], tokenizer: "str | PreTrainedTokenizerBase | None") -> list[Row]:
+    """Add the number of tokens of each option, as it follows the last word of the prompt."""
     if isinstance(tokenizer, str):
-        from mergekit_finance.merging.in_memory import load_tokenizer
-
         try:
             tokenizer = load_tokenizer(tokenizer)
-        except ModelError:
-            return rows
-    before = "Answer:"
-    start = len(tokenizer(before)["input_ids"])
-    texts = {text for row in rows for text in row["options"]}
-    counts = {text: len(tokenizer(f"{before} {text}")["input_ids"]) - start for text in texts}
+        except ModelError:  # loading the model will report it
+            tokenizer = None
+    if tokenizer is None:
+        return rows
+    prompt_end = "Answer:"
+    start = len(tokenizer(prompt_end)["input_ids"])
+    options = {text for row in rows for text in row["options"]}
+    counts = {text: len(tokenizer(f"{prompt_end} {text}")["input_ids"]) - start for text in options}
     return [row | {"option_tokens": [counts[text] for text in row["options"]]} for row in rows]
 
 
 def load_rows(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> list[Row]:
-    """Rows of one subset, ordered by a hash of `item_id`, so that any first N are a random sample."""
-    known = dataset(name)
+    """Return the rows of one subset, ordered by a hash of `item_id`.
+
+    Any first N rows are therefore a random sample, and a larger N contains a smaller one.
+
+    Args:
+        name, subset: Of the dataset.
+        source: A source of the dataset, or "sample" or "lab".
+        data_dir: The folder of a mirror.
+
+    Raises:
+        DataError: the rows cannot be had, are altered, or are wrong.
+    """
+    registered = dataset(name)
     if source == LAB:
-        return _ordered(name, lab_rows(name, subset))
-    places, subset_of = locate(known, subset, source, data_dir)
-    rows = [r for r in rows_of(places) if r.get("subset", subset_of) == subset_of]
-    if not rows:
-        raise DataError(f"{places[0][1]}: no rows of {name} {subset}")
-    return _ordered(name, rows)
-
-
-def _ordered(name: str, rows: list[Row]) -> list[Row]:
+        rows = _lab_rows(name, subset)
+    else:
+        places = locate(registered, subset, source, data_dir)
+        rows = [row for row in rows_of(places) if row.get("subset", subset) == subset]
+        if not rows:
+            raise DataError(f"{places[0].path}: no rows of {name} {subset}")
     return sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['item_id']}".encode()).digest())
 
 
-def lab_rows(name: str, subset: str) -> list[Row]:
-    """Rows of the lab's generated world, through the dataset's own adapter."""
-    from mergekit_finance.lab.rows import records
-
-    splits, reader = records(name, subset)
+def _lab_rows(name: str, subset: str) -> list[Row]:
+    """Return rows of the lab's generated world, through the dataset's own adapter."""
+    splits, adapter_name = lab_records(name, subset)
     shown = f"lab {name}/{subset}"
-    return adapter(reader)(
+    return adapter(adapter_name)(
         {
-            split: [Record(r, shown, n, "record") for n, r in enumerate(made, 1)]
-            for split, made in splits.items()
+            split: [Record(data, shown, line, "record") for line, data in enumerate(records, 1)]
+            for split, records in splits.items()
         }
     )
 
 
-def rows_of(places: Iterable[Place]) -> list[Row]:
-    """Read and adapt files; a repeated `item_id` is an error, for it would count an item twice."""
-    by_adapter: dict[str, dict[str, list[Record]]] = {}
-    for path, shown, adapter_name, split in places:
-        by_adapter.setdefault(adapter_name, {}).setdefault(split, []).extend(read(path, shown))
-    rows: list[Row] = []
-    seen: set[str] = set()
-    for adapter_name, records in by_adapter.items():
-        if "test" not in records:
-            raise DataError(f"{records['train'][0].file}: the test split is missing beside it")
-        for row in adapter(adapter_name)(records):
-            if row["item_id"] in seen:
-                raise _twice(row["item_id"], by_adapter)
-            seen.add(row["item_id"])
-            rows.append(row)
-    return rows
-
-
-def _twice(item_id: str, by_adapter: dict[str, dict[str, list[Record]]]) -> DataError:
-    """An error that names the first two records that make rows of this id."""
-    records = ((name, record) for name, splits in by_adapter.items() for record in splits["test"])
-    makers = (r for name, r in records for row in adapter(name)({"test": [r]}) if row["item_id"] == item_id)
-    first, second = itertools.islice(makers, 2)
-    other = second.spot if first.file == second.file else second.place
-    return DataError(f"{first.place} and {other}: item_id {item_id!r} occurs twice")
-
-
-def locate(known: Dataset, subset: str, source: str | None, data_dir: str | None) -> tuple[list[Place], str]:
-    """The files behind one subset, checksums compared, and the subset's name inside them."""
+def locate(dataset: Dataset, subset: str, source: str | None, data_dir: str | None) -> list[Place]:
+    """Return the files behind one subset, with their checksums compared; downloads them if need be."""
     if source == SAMPLE:
-        return [sample_place(known.name, subset)], subset
-    if source is not None and source not in known.sources:
-        raise DataError(
-            f"{known.name}: unknown source {source!r}. {did_you_mean(source, [*known.sources, SAMPLE, LAB])}"
-        )
+        return [_sample_place(dataset.name, subset)]
+    if source is not None and source not in dataset.sources:
+        hint = did_you_mean(source, [*dataset.sources, SAMPLE, LAB])
+        raise DataError(f"{dataset.name}: unknown source {source!r}. {hint}")
     if data_dir or (os.environ.get(VARIABLE) and source is None):
-        return _in_mirror(Mirror.existing(data_dir or os.environ[VARIABLE]), known, subset), subset
+        return _in_mirror(Mirror.existing(data_dir or os.environ[VARIABLE]), dataset, subset)
     cache = Mirror(default_folder())
-    if source is not None or not cache.of(known.name, subset):
-        from mergekit_finance.data.sources import pull
-
-        pull(known, cache, source)
-    return _in_mirror(cache, known, subset), subset
+    if source is not None or not cache.entries(dataset.name, subset):
+        pull(dataset, cache, source)
+    return _in_mirror(cache, dataset, subset)
 
 
-def _in_mirror(mirror: Mirror, known: Dataset, subset: str) -> list[Place]:
-    entries = mirror.of(known.name, subset)
-    if not any(entry.split == "test" for entry in entries.values()):
-        has = sorted({f"{e.dataset}/{e.subset}" for e in mirror.files.values()})
+def _in_mirror(mirror: Mirror, dataset: Dataset, subset: str) -> list[Place]:
+    if not mirror.has_test_rows(dataset.name, subset):
+        held = sorted({f"{e.dataset}/{e.subset}" for e in mirror.files.values()})
         raise DataError(
-            f"{mirror.folder}: the mirror has no rows of {known.name}/{subset} "
-            f"(it has {', '.join(has) or 'none'}). "
+            f"{mirror.folder}: the mirror has no rows of {dataset.name}/{subset} "
+            f"(it has {', '.join(held) or 'none'}). "
             f"Add them: `mergekit-finance data adopt FOLDER --mirror {mirror.folder}`"
         )
-    return [(mirror.verify(n), str(mirror.folder / n), e.adapter, e.split) for n, e in entries.items()]
+    return [
+        Place(mirror.verify(name), str(mirror.folder / name), entry.adapter, entry.split)
+        for name, entry in mirror.entries(dataset.name, subset).items()
+    ]
 
 
-def sample_place(name: str, subset: str) -> Place:
-    """The handful of rows that this project wrote itself: `<dataset>-<subset>.<adapter>.jsonl`."""
-    found = sorted(Path(__file__).with_name("samples").glob(f"{name}-{subset}.*.jsonl"))
-    if not found:
-        raise DataError(f"{name}/{subset}: the project has no sample rows of it; use a mirror")
-    return found[0], found[0].name, found[0].name.split(".")[1], "test"
+def _sample_place(name: str, subset: str) -> Place:
+    """Return the file with a few rows written for this project: `<dataset>-<subset>.<adapter>.jsonl`."""
+    files = sorted(Path(__file__).with_name("samples").glob(f"{name}-{subset}.*.jsonl"))
+    if not files:
+        raise DataError(f"{name}/{subset}: there are no sample rows of it. Use a mirror.")
+    return Place(files[0], files[0].name, files[0].name.split(".")[1], "test")
 
 
 def fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:
-    """A hash of the bytes behind one subset, for keys of stored results."""
+    """Return a hash (16 hexadecimal digits) of the bytes behind one subset, for keys of stored results."""
     if source == LAB:
         return hashlib.sha256(repr(load_rows(name, subset, LAB)).encode()).hexdigest()[:16]
-    places, _ = locate(dataset(name), subset, source, data_dir)
-    parts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path, *_ in places)
+    places = locate(dataset(name), subset, source, data_dir)
+    parts = sorted(hashlib.sha256(place.path.read_bytes()).hexdigest() for place in places)
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]

@@ -1,27 +1,35 @@
-"""A mirror: a folder of dataset files with a MANIFEST.json that says what each is and its sha256."""
+"""A mirror: a folder of dataset files with a MANIFEST.json that lists each file and its SHA-256."""
 
-import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.files import atomic_path, atomic_write, parse_json, sha256_file
 from mergekit_finance.plugins.api import Dataset, File
 
 MANIFEST = "MANIFEST.json"
 VARIABLE = "FINANCE_BENCH_DATA"
-REMEDY = "`mergekit-finance data adopt FOLDER --mirror DIR` or `mergekit-finance data pull` makes a mirror"
+UNVERIFIED = "unverified"  # the registry's value for a checksum that is not known in advance
+REMEDY = (
+    "Make a mirror with `mergekit-finance data adopt FOLDER --mirror DIR` or `mergekit-finance data pull`."
+)
 
 
 class Entry(BaseModel):
-    """One file of a mirror. `verified` is false where no checksum was known beforehand.
+    """One file of a mirror.
 
-    `source` names the registry's source that it was pulled from; it is empty for adopted files.
+    Attributes:
+        dataset, subset, split: Which rows it holds; an empty `subset` means all subsets of the dataset.
+        adapter: The adapter that reads it.
+        sha256, size: Of the file when it was added; `size` in bytes.
+        origin: The URL or file name that it came from.
+        verified: Whether its checksum was known in advance, from the registry.
+        source: The name of the registry's source that it was pulled from; empty for adopted files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,36 +53,20 @@ class _Manifest(BaseModel):
 
 
 def default_folder() -> Path:
-    """The cache that `data pull` fills when no mirror is named."""
+    """Return the cache folder, which `data pull` fills when no mirror is named."""
+    # Imported here: loading huggingface_hub takes 0.2 s, which --help should not pay.
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME) / "mergekit_finance"
 
 
-def sha256(path: Path, progress: Callable[[int], object] = lambda n: None) -> str:
-    """The file's sha256, read in blocks; `progress` is told the bytes of each."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            progress(len(block))
-    return digest.hexdigest()
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A path beside `target` that becomes it when the block ends well, and is deleted otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 class Mirror:
-    """A mirror at `folder`; an empty or missing folder is an empty mirror."""
+    """The mirror in `folder`; an empty or missing folder is an empty mirror.
+
+    Attributes:
+        folder: The mirror's folder.
+        files: The manifest's entries by the file's path below the folder.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -85,27 +77,26 @@ class Mirror:
         if not path.exists():
             return {}
         try:
-            return _Manifest.model_validate_json(path.read_text(encoding="utf-8")).files
-        except (ValidationError, UnicodeDecodeError) as fault:
-            raise DataError(f"{path}: not a mirror's manifest. {REMEDY}") from fault
+            return _Manifest.model_validate(parse_json(path.read_text(encoding="utf-8"))).files
+        except ValueError as error:
+            raise DataError(f"{path}: not the manifest of a mirror. {REMEDY}") from error
 
     @classmethod
     def existing(cls, folder: Path | str) -> "Mirror":
-        """The mirror at `folder`, which must be one."""
+        """Open a mirror. Raises DataError if there is none in `folder`."""
         if not (Path(folder) / MANIFEST).is_file():
-            raise DataError(f"{folder}: no {MANIFEST} there, so it is not a mirror. {REMEDY}")
+            raise DataError(f"{folder}: not a mirror, it has no {MANIFEST}. {REMEDY}")
         return cls(folder)
 
     def save(self) -> None:
-        """Write the manifest whole or not at all."""
-        text = _Manifest(files=dict(sorted(self.files.items()))).model_dump_json(indent=2)
-        with _whole(self.folder / MANIFEST) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+        """Write the manifest atomically."""
+        manifest = _Manifest(files=dict(sorted(self.files.items())))
+        atomic_write(self.folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the mirror; what they changed before is read anew."""
-        from huggingface_hub.utils import WeakFileLock
+        """Keep other processes from changing the mirror; the manifest is read again first."""
+        from huggingface_hub.utils import WeakFileLock  # see the note in default_folder
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(self.folder / ".lock"):
@@ -113,106 +104,79 @@ class Mirror:
             yield
 
     def path(self, name: str) -> Path:
-        """Where a file of the manifest lies; a name that leads outside the mirror is refused."""
+        """Return the path of a file of the manifest. Raises DataError if it is outside the mirror."""
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
-            raise DataError(f"{self.folder / MANIFEST}: file name {name!r} leads outside the mirror")
+            raise DataError(f"{self.folder / MANIFEST}: file name {name!r} is outside the mirror")
         return path
 
-    def verify(self, name: str, progress: Callable[[int], object] = lambda n: None) -> Path:
-        """The path of one file, after its sha256 was compared with the manifest's."""
+    def verify(self, name: str, progress: Callable[[int], object] | None = None) -> Path:
+        """Compare a file's checksum with the manifest's and return the file's path.
+
+        Args:
+            name: The file's name in the manifest.
+            progress: Called with the number of bytes of each block read.
+
+        Raises:
+            DataError: the file is missing or altered.
+        """
         path, entry = self.path(name), self.files[name]
+        remedy = f"Get it again: `mergekit-finance data pull {entry.dataset}` or `data adopt`."
         if not path.is_file():
-            raise DataError(f"{path}: missing, though {MANIFEST} lists it. {_again(entry)}")
-        if path.stat().st_size != entry.size or sha256(path, progress) != entry.sha256:
-            raise DataError(f"{path}: altered, its sha256 is not the one in {MANIFEST}. {_again(entry)}")
+            raise DataError(f"{path}: missing, but {MANIFEST} lists it. {remedy}")
+        if path.stat().st_size != entry.size or sha256_file(path, progress) != entry.sha256:
+            raise DataError(f"{path}: altered, its SHA-256 is not the one in {MANIFEST}. {remedy}")
         return path
 
-    def of(self, dataset: str, subset: str) -> dict[str, Entry]:
-        """The files that hold one subset's rows."""
-        wanted = (subset, "")  # a file with subset "" holds them all
-        return {n: e for n, e in self.files.items() if e.dataset == dataset and e.subset in wanted}
+    def entries(self, dataset: str, subset: str) -> dict[str, Entry]:
+        """Return the files that hold rows of a subset, by name."""
+        return {n: e for n, e in self.files.items() if e.dataset == dataset and e.subset in (subset, "")}
 
-    def put(
+    def has_test_rows(self, dataset: str, subset: str) -> bool:
+        """Return whether the manifest lists test rows of a subset."""
+        return any(entry.split == "test" for entry in self.entries(dataset, subset).values())
+
+    def add(
         self, path: Path, dataset: Dataset, file: File, origin: str, *, source: str = "", move: bool = False
     ) -> str:
-        """Copy (or move) a file in, under its final name only when whole, and list it."""
+        """Copy a file into the mirror and list it; the manifest is not saved yet.
+
+        Args:
+            path: The file to copy, or to move if `move`.
+            dataset, file: What it is, from the registry.
+            origin: The URL or file name that it came from.
+            source: The name of the source that it was pulled from; empty if it was adopted.
+            move: Move it instead of copying.
+
+        Returns:
+            The file's name in the manifest.
+
+        Raises:
+            DataError: its checksum is not the registry's.
+        """
         name = f"{dataset.name}/{file.path}"
-        found = sha256(path)
-        if file.sha256 not in ("unverified", found):
-            raise DataError(f"{path}: its sha256 is {found[:12]}…, the registry expects {file.sha256[:12]}…")
+        sha256 = sha256_file(path)
+        if file.sha256 not in (UNVERIFIED, sha256):
+            raise DataError(
+                f"{path}: its SHA-256 is {sha256[:12]}…, the registry expects {file.sha256[:12]}…"
+            )
         target = self.path(name)
-        with _whole(target) as partial:
-            (shutil.move if move else shutil.copyfile)(path, partial)
+        with atomic_path(target) as temporary:
+            (shutil.move if move else shutil.copyfile)(path, temporary)
         self.files[name] = Entry(
             dataset=dataset.name,
             subset=file.subset,
             split=file.split,
             adapter=file.adapter,
-            sha256=found,
+            sha256=sha256,
             size=target.stat().st_size,
             origin=origin,
-            verified=file.sha256 != "unverified",
+            verified=file.sha256 != UNVERIFIED,
             source=source,
         )
         return name
 
-    def forget(self, dataset: str, subsets: Iterable[str]) -> None:
-        """Drop what the manifest lists of these subsets: newly adopted files replace it."""
-        gone = [n for subset in subsets for n in self.of(dataset, subset)]
-        self.files = {n: e for n, e in self.files.items() if n not in gone}
-
-
-def _again(entry: Entry) -> str:
-    return f"Make it again: `mergekit-finance data adopt` or `data pull {entry.dataset}`"
-
-
-def adopt(
-    folder: Path, mirror: Mirror, datasets: Iterable[Dataset], progress: Callable[[str], object]
-) -> list[str]:
-    """Find raw files below `folder`, check every row, copy them into the mirror. Returns their names."""
-    from mergekit_finance.data.loader import rows_of
-
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    found = [(dataset, pairs) for dataset in datasets if (pairs := _matches(folder, dataset))]
-    for _dataset, pairs in found:  # all rows are read before the first byte is written
-        for subset in sorted({file.subset for file, _ in pairs}):
-            progress(f"{_dataset.name} {subset}".strip())
-            rows_of([(path, str(path), f.adapter, f.split) for f, path in pairs if f.subset == subset])
-    if not found:
-        return []
-    with mirror.locked():
-        for _dataset, pairs in found:
-            mirror.forget(_dataset.name, {file.subset for file, _ in pairs})
-        names = [mirror.put(path, d, file, origin=path.name) for d, pairs in found for file, path in pairs]
-        mirror.save()
-    return names
-
-
-def _matches(folder: Path, dataset: Dataset) -> list[tuple[File, Path]]:
-    """The files of the first layout of each (subset, split) that is there."""
-    chosen: dict[tuple[str, str], list[tuple[File, Path]]] = {}
-    for file in dataset.adopts:
-        if pairs := _found(folder, file):
-            chosen.setdefault((file.subset, file.split), pairs)
-    return [pair for pairs in chosen.values() for pair in pairs]
-
-
-def _found(folder: Path, file: File) -> list[tuple[File, Path]]:
-    """A pattern with a star is all the files beside the first that fits; a plain one is that first."""
-    paths = sorted(folder.rglob(file.path)) or sorted(_beside(folder, file.path))
-    if "*" not in file.path:
-        return [(file, path) for path in paths[:1]]
-    parent = file.path.rpartition("/")[0]
-    return [
-        (file.model_copy(update={"path": f"{parent}/{path.name}" if parent else path.name}), path)
-        for path in paths
-        if path.parent == paths[0].parent
-    ]
-
-
-def _beside(folder: Path, path: str) -> list[Path]:
-    """`fpb/test.jsonl` when the folder named is `fpb` itself."""
-    candidate = folder.resolve().parent / path
-    return [candidate] if candidate.is_file() and candidate.is_relative_to(folder.resolve()) else []
+    def unlist(self, names: Iterable[str]) -> None:
+        """Remove files from the manifest; they stay on disk."""
+        removed = set(names)
+        self.files = {name: entry for name, entry in self.files.items() if name not in removed}

@@ -1,110 +1,117 @@
-"""Reading raw files record by record, each with the place it came from, so that errors can name it."""
+"""Reads raw dataset files record by record, with the place of each record for error messages."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, first_line
+from mergekit_finance.files import Json, JsonObject
 
 
 @dataclass(frozen=True)
 class Record:
-    """One raw record and where it stands."""
+    """One raw record.
 
-    data: dict[str, Any]
+    Attributes:
+        data: The record's columns.
+        file: Its file, as error messages name it.
+        line: Its position in the file, from 1.
+        kind: What `line` counts: lines of text, rows of a sheet, or records of a list.
+    """
+
+    data: JsonObject
     file: str
     line: int
-    kind: str = "line"  # what `line` counts: lines of text, rows of a sheet, records of a list
+    kind: str = "line"
 
     @property
     def spot(self) -> str:
-        """Where in its file it stands."""
+        """The position in the file, for example `line 3`."""
         return f"{self.kind} {self.line}"
 
     @property
     def place(self) -> str:
-        """File and spot, as errors name them."""
+        """File and position, for example `test.jsonl, line 3`."""
         return f"{self.file}, {self.spot}"
 
 
-# What is counted, its number, and the data there.
-_Found = tuple[str, int, Any]
+Entry = tuple[str, int, Json]  # kind, line, data of one record
 
 
 def read(path: Path, shown: str) -> list[Record]:
-    """All records of a .jsonl, .json, .tsv, .csv, .xlsx or .parquet file.
+    """Read all records of a .jsonl, .json, .tsv, .csv, .xlsx or .parquet file.
 
-    A .json file is a list, an object whose `data` is one, one object, or an object a line.
+    A .json file is a list, an object with a list under `data`, a single object, or one object per line.
 
-    `shown` is the name that errors give the file.
+    Args:
+        path: The file.
+        shown: Its name in error messages.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else than records.
     """
-    readers = {
+    readers: dict[str, Callable[[Path, str], Iterator[Entry]]] = {
         ".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".csv": _csv, ".xlsx": _xlsx, ".parquet": _parquet,
     }  # fmt: skip
     if path.suffix not in readers:
-        raise DataError(f"{shown}: cannot read {path.suffix!r} files. Known: {', '.join(sorted(readers))}")
+        raise DataError(f"{shown}: cannot read {path.suffix!r} files. Known: {', '.join(sorted(readers))}.")
     records = []
-    for kind, number, data in readers[path.suffix](path, shown):
-        record = Record(data, shown, number, kind)
+    for kind, line, data in readers[path.suffix](path, shown):
         if not isinstance(data, dict):
-            raise DataError(f"{record.place}: expected an object, found {type(data).__name__}")
-        records.append(record)
+            raise DataError(f"{shown}, {kind} {line}: expected an object, found {type(data).__name__}")
+        records.append(Record(data, shown, line, kind))
     if not records:
-        raise DataError(f"{shown}: the file holds no records")
+        raise DataError(f"{shown}: the file contains no records")
     return records
 
 
 def _text(path: Path, shown: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{shown}: not UTF-8 text (byte {fault.start})") from fault
+    except UnicodeDecodeError as error:
+        raise DataError(f"{shown}: not UTF-8 text (byte {error.start})") from error
 
 
-def _jsonl(path: Path, shown: str) -> Iterator[_Found]:
+def _jsonl(path: Path, shown: str) -> Iterator[Entry]:
     for number, line in enumerate(_text(path, shown).split("\n"), 1):
         if line.strip():
-            yield "line", number, _loads(line, f"{shown}, line {number}")
+            yield "line", number, _parse(line, f"{shown}, line {number}")
 
 
-def _json(path: Path, shown: str) -> Iterator[_Found]:
+def _json(path: Path, shown: str) -> Iterator[Entry]:
     text = _text(path, shown)
     if text.lstrip().startswith("["):
-        return _counted(_loads(text, shown))
-    whole = _whole_object(text)
-    if whole is None:
+        return _numbered(_parse(text, shown))
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
         return _jsonl(path, shown)
-    return _counted(whole["data"] if isinstance(whole.get("data"), list) else [whole])
+    records = content.get("data") if isinstance(content, dict) else None
+    return _numbered(records if isinstance(records, list) else [content])
 
 
-def _counted(records: list[Any]) -> Iterator[_Found]:
+def _numbered(records: Json) -> Iterator[Entry]:
+    assert isinstance(records, list)
     return (("record", number, data) for number, data in enumerate(records, 1))
 
 
-def _whole_object(text: str) -> dict[str, Any] | None:
-    """The file as one JSON object, or None where it holds one object a line."""
+def _parse(text: str, place: str) -> Json:
+    """Parse JSON. NaN and infinity pass: the adapters name the column that has them."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        content: Json = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not JSON ({error.msg})") from error
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits
+        raise DataError(f"{place}: not a row (a number with too many digits)") from error
+    except RecursionError as error:
+        raise DataError(f"{place}: not a row (nested too deeply)") from error
+    return content
 
 
-def _loads(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as fault:
-        raise DataError(f"{place}: not JSON ({fault.msg})") from fault
-    except ValueError as fault:  # Python reads no number of more than 4,300 digits
-        raise DataError(f"{place}: not a row (a number with too many digits)") from fault
-    except RecursionError as fault:
-        raise DataError(f"{place}: not a row (nested too deeply)") from fault
-
-
-def _tsv(path: Path, shown: str) -> Iterator[_Found]:
+def _tsv(path: Path, shown: str) -> Iterator[Entry]:
     lines = _text(path, shown).split("\n")
     header = lines[0].rstrip("\r").split("\t")
     for number, line in enumerate(lines[1:], 2):
@@ -112,18 +119,19 @@ def _tsv(path: Path, shown: str) -> Iterator[_Found]:
             yield "line", number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
 
 
-def _csv(path: Path, shown: str) -> Iterator[_Found]:
+def _csv(path: Path, shown: str) -> Iterator[Entry]:
     reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
     for data in reader:
         yield "line", reader.line_num, data
 
 
-def _xlsx(path: Path, shown: str) -> Iterator[_Found]:
+def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
     try:
-        import openpyxl
+        import openpyxl  # imported here: it is an extra, which only one dataset needs
     except ImportError:
         raise DataError(
-            f"{shown}: reading .xlsx needs openpyxl, which is missing: pip install 'mergekit-finance[xlsx]'"
+            f"{shown}: reading .xlsx needs openpyxl, which is not installed. "
+            "Run: pip install 'mergekit-finance[xlsx]'"
         ) from None
     workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
@@ -131,19 +139,16 @@ def _xlsx(path: Path, shown: str) -> Iterator[_Found]:
     finally:
         workbook.close()
     header = [str(cell) for cell in rows[0]] if rows else []
-    for number, cells in enumerate(rows[1:], 2):
-        yield "row", number, dict(zip(header, map(_whole, cells), strict=False))
+    for number, row in enumerate(rows[1:], 2):
+        # Spreadsheets store whole numbers as floats.
+        cells = (int(c) if isinstance(c, float) and c.is_integer() else c for c in row)
+        yield "row", number, dict(zip(header, cells, strict=False))
 
 
-def _whole(cell: Any) -> Any:
-    """Spreadsheets keep whole numbers as floats."""
-    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-
-
-def _parquet(path: Path, shown: str) -> Iterator[_Found]:
-    import pyarrow.parquet
+def _parquet(path: Path, shown: str) -> Iterator[Entry]:
+    import pyarrow.parquet  # imported here: it takes 0.1 s, which files of other types should not pay
 
     try:
-        yield from _counted(pyarrow.parquet.read_table(path).to_pylist())
-    except (pyarrow.ArrowInvalid, OSError) as fault:
-        raise DataError(f"{shown}: not a parquet file ({str(fault).splitlines()[0]})") from fault
+        yield from _numbered(pyarrow.parquet.read_table(path).to_pylist())
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{shown}: not a parquet file ({first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""The dataset registry: sources with pinned revisions, checksums, license, citation, gate.
+"""The dataset registry: every dataset with its sources, pinned revisions, checksums, license and citation.
 
 The built-in entries are in registry.yml beside this module; plugins add theirs with the hook
 `finance_datasets`.
@@ -7,49 +7,53 @@ The built-in entries are in registry.yml beside this module; plugins add theirs 
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
-from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.errors import DataError, RecipeError, did_you_mean
+from mergekit_finance.files import load_yaml
 from mergekit_finance.plugins.api import Dataset
 from mergekit_finance.plugins.manager import datasets
 
 
 def parse(text: str, origin: str) -> list[Dataset]:
-    """Registry entries from YAML text; `origin` names it in errors."""
-    found = []
-    for name, fields in (yaml.safe_load(text) or {}).items():
+    """Parse registry entries: a YAML mapping of dataset names to the fields of `plugins.api.Dataset`.
+
+    Args:
+        text: The YAML text.
+        origin: The name of its file in error messages.
+
+    Raises:
+        DataError: the text is not YAML, or an entry is wrong.
+    """
+    try:
+        entries = load_yaml(text, origin) or {}
+    except RecipeError as error:
+        raise DataError(str(error)) from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{origin}: must be a mapping of dataset names to their fields.")
+    parsed = []
+    for name, fields in entries.items():
+        if not isinstance(fields, dict):
+            raise DataError(f"{origin}: dataset {name!r}: must be a mapping of fields.")
         try:
-            found.append(Dataset(name=name, **fields))
-        except (ValidationError, TypeError) as fault:
-            raise DataError(f"{origin}: dataset {name!r}: {_first(fault)}") from fault
-    return found
-
-
-def _first(fault: Exception) -> str:
-    if not isinstance(fault, ValidationError):
-        return str(fault)
-    error = fault.errors()[0]
-    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
+            parsed.append(Dataset.model_validate({"name": name, **fields}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(f"{origin}: dataset {name!r}: {place}: {first['msg']}") from error
+    return parsed
 
 
 @cache
 def builtin_datasets() -> tuple[Dataset, ...]:
+    """Return the datasets of registry.yml."""
     path = Path(__file__).with_name("registry.yml")
     return tuple(parse(path.read_text(encoding="utf-8"), path.name))
 
 
 def dataset(name: str) -> Dataset:
-    """One dataset by name."""
-    known = datasets()
-    if name not in known:
-        raise DataError(f"unknown dataset {name!r}. {did_you_mean(name, known)}")
-    return known[name]
-
-
-def as_table() -> list[dict[str, str]]:
-    """Return name, title, license and sources of every dataset, for `mergekit-finance data list`."""
-    return [
-        {"dataset": d.name, "title": d.title, "license": d.license, "sources": ", ".join(d.sources)}
-        for d in datasets().values()
-    ]
+    """Return a dataset by name. Raises DataError if there is none of this name."""
+    by_name = datasets()
+    if name not in by_name:
+        raise DataError(f"unknown dataset {name!r}. {did_you_mean(name, by_name)}")
+    return by_name[name]

@@ -353,8 +353,8 @@ def test_entity_f1_equals_seqeval(where):
     from mergekit_finance.data.registry import dataset
     from mergekit_finance.scoring.entities import entities_from_tags, format_entities
 
-    places, _ = loader.locate(dataset("fin_ner"), "default", where.get("source"), where.get("data_dir"))
-    path, shown, *_ = next(place for place in places if place[3] == "test")
+    places = loader.locate(dataset("fin_ner"), "default", where.get("source"), where.get("data_dir"))
+    path, shown, *_ = next(place for place in places if place.split == "test")
     raw = {record.data["id"]: record.data for record in read(path, shown)}
     tags = {n: ["O" if t == "I-MISC" else t for t in r["ner_tags"]] for n, r in raw.items()}
 
@@ -428,7 +428,7 @@ def test_a_gated_dataset_without_a_token_is_one_line_in_the_plain_command(gate, 
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert done.returncode == 1 and "Traceback" not in done.stderr and len(errors) == 1, done.stderr
     assert "https://huggingface.co/datasets/yale-nlp/DocMath-Eval" in errors[0]
-    assert "gated" in errors[0] and "accept the terms" in errors[0] and "`hf auth login`" in errors[0]
+    assert "gated" in errors[0] and "Accept the terms" in errors[0] and "`hf auth login`" in errors[0]
     assert done.stderr.splitlines()[-1] == errors[0]
 
 

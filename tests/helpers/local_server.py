@@ -13,8 +13,8 @@ Fault = Callable[["Handler", bytes], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: what it asked for and the status that it got."""
+class Request:
+    """One request and the status of its response."""
 
     method: str
     path: str
@@ -25,18 +25,27 @@ class Asked:
 
 @dataclass
 class Site:
-    """What the server has (`files`), refuses (`refused`), does wrong next (`faults`) and was asked."""
+    """The server's files, the requests that it got, and how it misbehaves.
+
+    Attributes:
+        files: By path.
+        headers: Sent with every file.
+        refused: Status and headers by path prefix.
+        faults: One for each of the next GET requests.
+        requests: All requests so far.
+        resume: Ends a `stall`.
+    """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)  # sent with every file
-    refused: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # by path prefix
-    faults: list[Fault] = field(default_factory=list)  # one for each of the next GETs
-    asked: list[Asked] = field(default_factory=list)
-    go: threading.Event = field(default_factory=threading.Event)  # ends a stall
+    headers: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    resume: threading.Event = field(default_factory=threading.Event)
 
-    def gets(self, path: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.method == "GET" and asked.path == path]
+    def gets(self, path: str) -> list[Request]:
+        return [r for r in self.requests if r.method == "GET" and r.path == path]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
     def start(self, status: int, length: int | None, **headers: str):
         """Status line and headers; each request is noted here."""
         wanted = self.headers.get("Range"), self.headers.get("If-Range")
-        self.site.asked.append(Asked(self.command, self.path, *wanted, status))
+        self.site.requests.append(Request(self.command, self.path, *wanted, status))
         self.send_response(status)
         if self.path in self.site.files:
             headers = {"ETag": etag(self.site.files[self.path]), **self.site.headers, **headers}
@@ -74,12 +83,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def offset(self, body: bytes) -> int:
-        """Where the body starts that was asked for; 0 where the file is not the one that was meant."""
+        """Return the first byte of the requested range; 0 if the file is not the one that If-Range names."""
         wanted, same = self.headers.get("Range"), self.headers.get("If-Range", etag(body))
         return int(wanted.removeprefix("bytes=").split("-")[0]) if wanted and same == etag(body) else 0
 
     def start_part(self, body: bytes) -> bytes:
-        """Headers of a right answer; the bytes that should follow."""
+        """Send the headers of a correct response; return the bytes that should follow."""
         start = self.offset(body)
         if not start:
             self.start(200, len(body))
@@ -99,12 +108,12 @@ def etag(body: bytes) -> str:
 
 
 def serve(handler: Handler, body: bytes) -> None:
-    """As it should be, with ranges."""
+    """Answer correctly, with ranges."""
     handler.wfile.write(handler.start_part(body))
 
 
 def cut(after: int) -> Fault:
-    """Promise all, send `after` bytes, hang up."""
+    """Announce the whole length, send `after` bytes, close the connection."""
     return lambda handler, body: handler.wfile.write(handler.start_part(body)[:after])
 
 
@@ -121,12 +130,12 @@ def reset(after: int) -> Fault:
 
 
 def stall(after: int) -> Fault:
-    """Send `after` bytes and the rest when `site.go` is set."""
+    """Send `after` bytes and the rest when `site.resume` is set."""
 
     def answer(handler, body):
         part = handler.start_part(body)
         handler.wfile.write(part[:after])
-        handler.site.go.wait(20)
+        handler.site.resume.wait(20)
         try:
             handler.wfile.write(part[after:])
         except OSError:
@@ -143,19 +152,19 @@ def status(code: int, **headers: str) -> Fault:
 
 
 def whole(handler: Handler, body: bytes) -> None:
-    """The whole file, whatever range was asked for."""
+    """Send the whole file whatever range was requested."""
     handler.start(200, len(body))
     handler.wfile.write(body)
 
 
 def other_part(handler: Handler, body: bytes) -> None:
-    """A part that nobody asked for."""
+    """Send a range that was not requested."""
     handler.start(206, 10, **{"Content-Range": f"bytes 5-14/{len(body)}"})
     handler.wfile.write(body[5:15])
 
 
 def other_file(handler: Handler, body: bytes) -> None:
-    """The range that was asked for, of a file that changed meanwhile."""
+    """Send the requested range of a file that has changed."""
     start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
     part = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}", "ETag": '"another"'}
     handler.start(206, len(body) - start, **part)
@@ -163,7 +172,7 @@ def other_file(handler: Handler, body: bytes) -> None:
 
 
 def boast(extra: int) -> Fault:
-    """Promise `extra` bytes more than there are."""
+    """Announce `extra` bytes more than are sent."""
 
     def answer(handler, body):
         start = handler.offset(body)
@@ -177,7 +186,7 @@ def boast(extra: int) -> Fault:
 
 
 def unsized(handler: Handler, body: bytes) -> None:
-    """No Content-Length and no ETag: the file ends where the connection does."""
+    """Send no Content-Length and no ETag: the file ends where the connection does."""
     handler.start(200, None, ETag="")
     handler.wfile.write(body)
 
@@ -198,7 +207,7 @@ class Server(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.site.go.set()
+        self.site.resume.set()
         self.shutdown()
         self.thread.join()
         self.server_close()

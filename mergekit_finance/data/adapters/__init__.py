@@ -1,9 +1,9 @@
-"""From raw records to the rows that task YAMLs use: one adapter per raw layout.
+"""Adapters: one function per raw layout, from raw records to the rows that the tasks' YAML files use.
 
-Every row gets `item_id` (unique, stable) and `cluster_id` (what shares a source and so is not
-independent: a headline, a report, a conversation). Choice rows have `options` and `gold_index`; rows of
-AdaptLLM/finance-tasks have their whole prompt, demonstrations included, in `input`, and rows of raw
-layouts their parts (`text`, `shots`, …), which the YAML's template puts together.
+Every row has `item_id` (unique, stable) and `cluster_id`: rows of one cluster share a source (a headline, a
+report, a conversation) and are not independent. Choice rows have `options` and `gold_index`. Rows of
+AdaptLLM/finance-tasks have their whole prompt, demonstrations included, in `input`; rows of raw layouts have
+its parts (`text`, `shots`, …), which the YAML's template puts together.
 """
 
 from mergekit_finance.data.adapters import english, general, japanese
@@ -18,7 +18,7 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 def adapter(name: str) -> Adapter:
-    """One adapter by the name that registry and manifest give it."""
+    """Return an adapter by the name that registry and manifest give it. Raises DataError for other names."""
     if name not in ADAPTERS:
         raise DataError(f"unknown adapter {name!r}. {did_you_mean(name, ADAPTERS)}")
     return ADAPTERS[name]

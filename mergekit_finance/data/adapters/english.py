@@ -1,12 +1,22 @@
 """Adapters of the English datasets."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, check, digest, drawn, wrong
+from mergekit_finance.data.adapters.base import (
+    Finite,
+    Raw,
+    Row,
+    Text,
+    check,
+    column_error,
+    digest,
+    draw_shots,
+)
 from mergekit_finance.data.records import Record
+from mergekit_finance.scoring.entities import entities_from_tags, format_entities, parse_entities
 
 SENTIMENTS = ["negative", "neutral", "positive"]
 # Demonstrations where the raw layout has none: 5 for choices, 20 for entities (BloombergGPT, AdaptLLM).
@@ -62,7 +72,7 @@ class _Tagged(Raw):
 class _Document(Raw):
     pre_text: str
     post_text: str
-    table: dict[str, dict[str, Any]]
+    table: dict[str, dict[str, object]]  # cells are text or numbers; only their text is used
 
 
 class _Dialogue(Raw):
@@ -124,21 +134,21 @@ class _TatContext(Raw):
 
 
 def adaptllm_choice(records: dict[str, list[Record]]) -> list[Row]:
-    """AdaptLLM/finance-tasks FPB, FiQA_SA, Headline: `input` holds the demonstrations already."""
-    return [_adapted_choice(record) for record in records["test"]]
+    """AdaptLLM/finance-tasks FPB, FiQA_SA, Headline: `input` contains the demonstrations."""
+    return [_adaptllm_choice_row(record) for record in records["test"]]
 
 
-def _adapted_choice(record: Record) -> Row:
+def _adaptllm_choice_row(record: Record) -> Row:
     raw = check(_AdaptChoice, record)
     if raw.gold_index >= len(raw.options):
-        raise wrong(record, "gold_index", f"{raw.gold_index} is not one of {len(raw.options)} options")
-    item = {"item_id": str(raw.id), "cluster_id": digest(_asked_about(raw.input)), "class_id": raw.class_id}
+        raise column_error(record, "gold_index", f"{raw.gold_index} is not one of {len(raw.options)} options")
+    item = {"item_id": str(raw.id), "cluster_id": digest(_last_subject(raw.input)), "class_id": raw.class_id}
     empty = {"text": "", "target": "", "question": "", "shots": []}
     return item | empty | {"input": raw.input, "options": raw.options, "gold_index": raw.gold_index}
 
 
-def _asked_about(prompt: str) -> str:
-    """The text that a prompt's last question is about: the nine questions on a headline share it.
+def _last_subject(prompt: str) -> str:
+    """Return the text that a prompt's last question is about, which the nine questions on a headline share.
 
     Headlines are on one line with their question ('Headline: "…" Now answer this question: …?').
     """
@@ -148,7 +158,7 @@ def _asked_about(prompt: str) -> str:
 
 
 def phrasebank(records: dict[str, list[Record]]) -> list[Row]:
-    """Financial PhraseBank's sentences with labels; a repeated sentence is one cluster."""
+    """Financial PhraseBank: sentences with labels; a repeated sentence is one cluster."""
     train = [_phrase_shot(check(_Phrase, r)) for r in records.get("train", [])]
     return [_phrase_row(check(_Phrase, record), train) for record in records["test"]]
 
@@ -163,20 +173,20 @@ def _phrase_row(raw: _Phrase, train: list[Row]) -> Row:
         "cluster_id": digest(raw.sentence),
         "input": "",
         "text": raw.sentence,
-        "shots": drawn(train, str(raw.id), SHOTS_CHOICE),
+        "shots": draw_shots(train, str(raw.id), SHOTS_CHOICE),
         "options": SENTIMENTS,
         "gold_index": SENTIMENTS.index(raw.label),
     }
 
 
 def fiqa(records: dict[str, list[Record]]) -> list[Row]:
-    """FiQA task 1: sentence, target and a score, which becomes a class by FinGPT's thresholds."""
+    """FiQA task 1: sentence, target and a score, which FinGPT's thresholds turn into a class."""
     train = [_aspect_shot(check(_Aspect, r)) for r in records.get("train", [])]
     return [_aspect_row(check(_Aspect, record), train) for record in records["test"]]
 
 
 def fiqa_class(score: float) -> int:
-    """0 negative below -0.1, 2 positive from 0.1 on, else 1 neutral (FinGPT)."""
+    """Return 0 (negative) below -0.1, 2 (positive) from 0.1 on, else 1 (neutral): FinGPT's thresholds."""
     return 0 if score < FIQA_NEGATIVE else 2 if score >= FIQA_POSITIVE else 1
 
 
@@ -192,41 +202,41 @@ def _aspect_row(raw: _Aspect, train: list[Row]) -> Row:
         "input": "",
         "text": raw.sentence,
         "target": raw.target,
-        "shots": drawn(train, raw.id, SHOTS_CHOICE),
+        "shots": draw_shots(train, raw.id, SHOTS_CHOICE),
         "options": SENTIMENTS,
         "gold_index": fiqa_class(float(raw.sentiment_score)),
     }
 
 
 def headline_columns(records: dict[str, list[Record]]) -> list[Row]:
-    """The 2021 release: a record is a headline with six binary columns, and becomes six questions."""
+    """Headlines, release of 2021: a record has six binary columns and becomes six questions."""
     train = [shot for r in records.get("train", []) for shot in _headline_rows(r)]
     rows, seen = [], set()
     for record in records["test"]:
         name = digest(*(str(record.data.get(k, "")) for k in ("Dates", "URL", "News")))
         if name in seen:
-            continue  # the release repeats a few records whole; each headline counts once
+            continue  # the release repeats a few records; each headline counts once
         seen.add(name)
         for row in _headline_rows(record):
             same = [
                 {"text": s["text"], "answer": s["answer"]} for s in train if s["class_id"] == row["class_id"]
             ]
             item = f"{name}-{row['class_id']}"
-            rows.append(row | {"item_id": item, "shots": drawn(same, item, SHOTS_CHOICE)})
+            rows.append(row | {"item_id": item, "shots": draw_shots(same, item, SHOTS_CHOICE)})
     return rows
 
 
 def _headline_rows(record: Record) -> list[Row]:
     rows = []
     text = record.data.get("News")
-    if not text:
-        raise wrong(record, "News", "field required")
+    if not text or not isinstance(text, str):
+        raise column_error(record, "News", "field required")
     for number, (column, question) in enumerate(HEADLINE_QUESTIONS.items()):
         value = record.data.get(column)
         if value is None:
-            raise wrong(record, column, "missing: not in the header, or the line is too short")
+            raise column_error(record, column, "missing: not in the header, or the line is too short")
         if value not in ("0", "1"):
-            raise wrong(record, column, f"expected 0 or 1, found {value!r}")
+            raise column_error(record, column, f"expected 0 or 1, found {value!r}")
         answer = {"answer": "Yes" if value == "1" else "No"}
         row = {
             "cluster_id": digest(text),
@@ -240,9 +250,7 @@ def _headline_rows(record: Record) -> list[Row]:
 
 
 def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
-    """AdaptLLM/finance-tasks NER: the gold entities are a text, "Entity (TYPE), …"."""
-    from mergekit_finance.scoring.entities import parse_entities
-
+    """AdaptLLM/finance-tasks NER: the gold entities are text of the form "Entity (TYPE), …"."""
     rows = []
     for record in records["test"]:
         raw = check(_AdaptText, record)
@@ -254,11 +262,14 @@ def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def fin_ner(records: dict[str, list[Record]]) -> list[Row]:
-    """FIN3/FIN5: IO-tagged tokens. Sentences without a PER, ORG or LOC are left out, as in FLARE and
-    AdaptLLM, whose test has only such ones; MISC is dropped. One cluster per document."""
+    """FIN3/FIN5: IO-tagged tokens; one cluster per document.
+
+    Entities of type MISC are dropped, and sentences without PER, ORG or LOC left out, as in FLARE and
+    AdaptLLM.
+    """
     train = [_entity_shot(row) for row in map(_tagged, records.get("train", [])) if row["entities"]]
     rows = [row for row in map(_tagged, records["test"]) if row["entities"]]
-    return [row | {"shots": drawn(train, row["item_id"], SHOTS_ENTITIES)} for row in rows]
+    return [row | {"shots": draw_shots(train, row["item_id"], SHOTS_ENTITIES)} for row in rows]
 
 
 def _entity_shot(row: Row) -> Row:
@@ -266,29 +277,27 @@ def _entity_shot(row: Row) -> Row:
 
 
 def _tagged(record: Record) -> Row:
-    from mergekit_finance.scoring.entities import entities_from_tags, format_entities
-
     raw = check(_Tagged, record)
     if len(raw.tokens) != len(raw.ner_tags):
-        raise wrong(record, "ner_tags", f"{len(raw.ner_tags)} tags for {len(raw.tokens)} tokens")
-    found = [e for e in entities_from_tags(raw.tokens, raw.ner_tags) if e.type != "MISC"]
+        raise column_error(record, "ner_tags", f"{len(raw.ner_tags)} tags for {len(raw.tokens)} tokens")
+    entities = [e for e in entities_from_tags(raw.tokens, raw.ner_tags) if e.type != "MISC"]
     item = {
         "item_id": raw.id,
         "cluster_id": raw.document or raw.id,
         "input": "",
         "text": " ".join(raw.tokens),
     }
-    return item | {"entities": [list(e) for e in found], "label": format_entities(found)}
+    return item | {"entities": [list(e) for e in entities], "label": format_entities(entities)}
 
 
 def adaptllm_convfinqa(records: dict[str, list[Record]]) -> list[Row]:
-    """AdaptLLM/finance-tasks ConvFinQA: one row a turn; `input` carries document and history."""
+    """AdaptLLM/finance-tasks ConvFinQA: one row per turn; `input` contains document and history."""
     rows = []
     for record in records["test"]:
         raw = check(_AdaptText, record)
         answer = raw.label if isinstance(raw.label, str) else raw.label[0]
         if not answer:
-            raise wrong(record, "label", "the answer is empty")
+            raise column_error(record, "label", "the answer is empty")
         # Turns of a conversation open with the same document.
         item = {"item_id": str(raw.id), "cluster_id": digest(raw.input[:400]), "input": raw.input}
         parts = {"before": "", "table": "", "after": "", "history": [], "question": ""}
@@ -297,9 +306,9 @@ def adaptllm_convfinqa(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def convfinqa(records: dict[str, list[Record]]) -> list[Row]:
-    """Conversations with executed answers, a row a turn, the gold answers of earlier turns as history.
+    """ConvFinQA: one row per turn, with the gold answers of earlier turns as history.
 
-    One cluster per page: two conversations can be on one.
+    One cluster per page, which several conversations can be about.
     """
     return [row for record in records["test"] for row in _turns(record)]
 
@@ -309,13 +318,15 @@ def _turns(record: Record) -> list[Row]:
     questions, answers, executed = (
         raw.dialogue.conv_questions, raw.dialogue.conv_answers, raw.dialogue.executed_answers,
     )  # fmt: skip
-    for column, found in (("conv_answers", answers), ("executed_answers", executed)):
-        if len(found) != len(questions):
-            raise wrong(record, f"dialogue.{column}", f"{len(found)} answers for {len(questions)} questions")
+    for column, count in (("conv_answers", len(answers)), ("executed_answers", len(executed))):
+        if count != len(questions):
+            raise column_error(
+                record, f"dialogue.{column}", f"{count} answers for {len(questions)} questions"
+            )
     page = raw.id.split("_", 1)[-1].rsplit("-", 1)[0]
     document = {
         "before": raw.doc.pre_text,
-        "table": _columns_as_text(raw.doc.table),
+        "table": _table_text(raw.doc.table),
         "after": raw.doc.post_text,
     }
     rows = []
@@ -331,8 +342,8 @@ def _turns(record: Record) -> list[Row]:
     return rows
 
 
-def _columns_as_text(table: dict[str, dict[str, Any]]) -> str:
-    """{column: {row: value}} as lines of cells."""
+def _table_text(table: dict[str, dict[str, object]]) -> str:
+    """Return a table given as {column: {row: value}} as lines of cells."""
     names = list(dict.fromkeys(name for column in table.values() for name in column))
     lines = [["", *table]] + [
         [name, *(str(column.get(name, "")) for column in table.values())] for name in names
@@ -341,7 +352,7 @@ def _columns_as_text(table: dict[str, dict[str, Any]]) -> str:
 
 
 def docmath(records: dict[str, list[Record]]) -> list[Row]:
-    """DocMath-Eval rows; questions on the same paragraphs are one cluster."""
+    """DocMath-Eval: questions about the same paragraphs are one cluster."""
     rows = []
     for record in records["test"]:
         raw = check(_DocMath, record)
@@ -352,7 +363,7 @@ def docmath(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def financemath(records: dict[str, list[Record]]) -> list[Row]:
-    """FinanceMath's validation questions, which have answers; the test split has none."""
+    """FinanceMath: the validation questions, because the test split has no answers."""
     rows = []
     for record in records["test"]:
         raw = check(_FinanceMath, record)
@@ -366,14 +377,14 @@ def fomc(records: dict[str, list[Record]]) -> list[Row]:
     rows = []
     for record in records["test"]:
         raw = check(_Fomc, record)
-        name = next((str(v) for v in (raw.id, raw.index) if v is not None), digest(raw.sentence))
-        item = {"item_id": name, "cluster_id": digest(raw.sentence), "text": raw.sentence}
+        item_id = next((str(v) for v in (raw.id, raw.index) if v is not None), digest(raw.sentence))
+        item = {"item_id": item_id, "cluster_id": digest(raw.sentence), "text": raw.sentence}
         rows.append(item | {"options": ["dovish", "hawkish", "neutral"], "gold_index": int(raw.label)})
     return rows
 
 
 def tatqa(records: dict[str, list[Record]]) -> list[Row]:
-    """TAT-QA: contexts with several questions become a row a question; one cluster per context."""
+    """TAT-QA: one row per question, one cluster per context (a table with paragraphs)."""
     return [row for record in records["test"] for row in _tat_rows(check(_TatContext, record))]
 
 

@@ -1,10 +1,10 @@
-"""Adapters of the general tasks: what continual pre-training may make a model forget, and the probes."""
+"""Adapters of the general datasets: retention tasks (what a model may forget) and probes of single skills."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, digest, wrong
+from mergekit_finance.data.adapters.base import Raw, Row, Text, check, column_error, digest
 from mergekit_finance.data.records import Record
 
 
@@ -50,12 +50,12 @@ class _CommonSense(Raw):
 
 
 def arc(records: dict[str, list[Record]]) -> list[Row]:
-    """ARC: school science questions with named choices."""
+    """ARC: school science questions with labeled choices."""
     rows = []
     for record in records["test"]:
         raw = check(_Arc, record)
         if raw.answerKey not in raw.choices.label:
-            raise wrong(
+            raise column_error(
                 record, "answerKey", f"{raw.answerKey!r} is not one of {', '.join(raw.choices.label)}"
             )
         gold = raw.choices.label.index(raw.answerKey)
@@ -64,7 +64,7 @@ def arc(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def hellaswag(records: dict[str, list[Record]]) -> list[Row]:
-    """HellaSwag: the ending that follows; one cluster per source text."""
+    """HellaSwag: which of four endings follows; one cluster per source text."""
     rows = []
     for record in records["test"]:
         raw = check(_HellaSwag, record)
@@ -80,13 +80,13 @@ def gsm8k(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def mgsm(records: dict[str, list[Record]]) -> list[Row]:
-    """MGSM's test problems, the answer a whole number."""
+    """MGSM: the answer is a whole number."""
     raws = (check(_Mgsm, record) for record in records["test"])
     return [_problem(r.question, r.answer_number) for r in raws]
 
 
 def jcommonsenseqa(records: dict[str, list[Record]]) -> list[Row]:
-    """JCommonsenseQA (JGLUE): five choices, no finance and no arithmetic in it."""
+    """JCommonsenseQA (JGLUE): five choices, without finance and arithmetic."""
     rows = []
     for record in records["test"]:
         raw = check(_CommonSense, record)
@@ -95,14 +95,19 @@ def jcommonsenseqa(records: dict[str, list[Record]]) -> list[Row]:
     return rows
 
 
-def _choice(name: str, question: str, options: list[str], gold: int) -> Row:
-    row = {"item_id": name, "cluster_id": name, "question": question}
-    return row | {"options": options, "gold_index": gold}
+def _choice(item_id: str, question: str, options: list[str], gold: int) -> Row:
+    return {
+        "item_id": item_id,
+        "cluster_id": item_id,
+        "question": question,
+        "options": options,
+        "gold_index": gold,
+    }
 
 
 def _problem(question: str, number: str | int) -> Row:
-    name = digest(question)  # neither dataset has ids
-    return {"item_id": name, "cluster_id": name, "question": question, "ground_truth": float(number)}
+    item_id = digest(question)  # neither dataset has ids
+    return {"item_id": item_id, "cluster_id": item_id, "question": question, "ground_truth": float(number)}
 
 
 ADAPTERS = (arc, hellaswag, gsm8k, mgsm, jcommonsenseqa)

@@ -1,12 +1,13 @@
 """Adapters of the Japanese datasets."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, wrong
+from mergekit_finance.data.adapters.base import Raw, Row, Text, check, column_error
 from mergekit_finance.data.records import Record
+from mergekit_finance.files import JsonObject
 
 LETTERS = "ABCDEFGH"
 STATEMENTS = "アイウエオカ"
@@ -67,12 +68,12 @@ class _HubSentence(_Sentence):
 
 
 def jfinqa(records: dict[str, list[Record]]) -> list[Row]:
-    """The Hub's flat layout; one cluster per filing."""
+    """jfinqa, the Hub's flat layout; one cluster per filing."""
     return [_jfinqa_row(check(_JFinQA, record)) for record in records["test"]]
 
 
 def jfinqa_nested(records: dict[str, list[Record]]) -> list[Row]:
-    """The repository's own layout (`table` and `qa` are objects), with all three subtasks in one file."""
+    """jfinqa, the repository's layout: `table` and `qa` are objects; all three subtasks are in one file."""
     return jfinqa({"test": [replace(record, data=_flattened(record.data)) for record in records["test"]]})
 
 
@@ -83,7 +84,7 @@ def _jfinqa_row(raw: _JFinQA) -> Row:
     return row | {name: getattr(raw, name) for name in fields}
 
 
-def _flattened(data: dict[str, Any]) -> dict[str, Any]:
+def _flattened(data: JsonObject) -> JsonObject:
     table, qa = data.get("table"), data.get("qa")
     if not isinstance(table, dict) or not isinstance(qa, dict):
         return data
@@ -91,21 +92,25 @@ def _flattened(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def jlm_exam(records: dict[str, list[Record]]) -> list[Row]:
-    """cma_basics, security_sales_1: the answer is the letter of a choice. `comment` explains the answer
-    and is dropped: it must not reach a prompt."""
+    """cma_basics, security_sales_1: the answer is the letter of a choice.
+
+    The column `comment` explains the answer, so it is dropped and never reaches a prompt.
+    """
     return [_exam_row(record, letters=True) for record in records["test"]]
 
 
 def jlm_numbered(records: dict[str, list[Record]]) -> list[Row]:
-    """fp2: the choices are the full-width numerals that the context's statements begin with, so that a
-    record without a context cannot be answered and is an error."""
+    """fp2: the choices are the full-width numerals that the statements in the context begin with.
+
+    A record without a context cannot be answered and is an error.
+    """
     return [_numbered_row(record) for record in records["test"]]
 
 
 def _numbered_row(record: Record) -> Row:
     row = _exam_row(record, letters=False)
     if not row["context"].strip():
-        raise wrong(record, "context", "empty, but the statements to choose from stand there")
+        raise column_error(record, "context", "empty, but it must contain the statements to choose from")
     return row
 
 
@@ -113,7 +118,7 @@ def _exam_row(record: Record, *, letters: bool) -> Row:
     raw = check(_Exam, record)
     texts = [choice.text for choice in raw.choices]
     if raw.answer >= len(texts):
-        raise wrong(record, "answer", f"{raw.answer} is not one of {len(texts)} choices")
+        raise column_error(record, "answer", f"{raw.answer} is not one of {len(texts)} choices")
     item = {
         "item_id": str(raw.id),
         "cluster_id": str(raw.id),
@@ -125,8 +130,11 @@ def _exam_row(record: Record, *, letters: bool) -> Row:
 
 
 def cpa_audit(records: dict[str, list[Record]]) -> list[Row]:
-    """CPA audit exams: which pair of statements is right. Left out: what the source marks abnormal (the
-    exam was annulled or has no single answer), rows without an answer, and choices that are not there."""
+    """CPA audit exams: which pair of statements is true.
+
+    Left out: questions that the source marks abnormal (annulled, or without a single answer), questions
+    without an answer, and empty choices.
+    """
     rows = [_cpa_row(record) for record in records["test"] if record.data.get("question")]
     return [row for row in rows if row]
 
@@ -138,16 +146,26 @@ def _cpa_row(record: Record) -> Row | None:
     choices = [str(data[str(n)]) for n in range(1, 7) if data.get(str(n))]
     answer = data["a_no"]
     if not isinstance(answer, int) or not 1 <= answer <= len(choices):
-        raise wrong(record, "a_no", f"{answer!r} is not one of {len(choices)} choices")
+        raise column_error(record, "a_no", f"{answer!r} is not one of {len(choices)} choices")
     statements = [{"label": s, "text": str(data[s]).strip()} for s in STATEMENTS if data.get(s)]
-    name = f"{data.get('key')}-{data.get('q_no')}"
-    row = {"item_id": name, "cluster_id": name, "question": data["question"], "statements": statements}
-    return row | {"choices": choices, "options": list(LETTERS[: len(choices)]), "gold_index": answer - 1}
+    item_id = f"{data.get('key')}-{data.get('q_no')}"
+    return {
+        "item_id": item_id,
+        "cluster_id": item_id,
+        "question": data["question"],
+        "statements": statements,
+        "choices": choices,
+        "options": list(LETTERS[: len(choices)]),
+        "gold_index": answer - 1,
+    }
 
 
 def chabsa(records: dict[str, list[Record]]) -> list[Row]:
-    """chABSA's annotation files: a row an opinion, neutral ones (gold -1, always wrong) included, as the
-    pfnet harness has it. A target can occur twice in a sentence; its offsets tell the two apart."""
+    """chABSA's annotation files: one row per opinion.
+
+    Neutral opinions are included with gold -1 (always wrong), as in pfnet's harness. A target can occur twice
+    in a sentence; its offsets distinguish the two.
+    """
     rows = []
     for record in records["test"]:
         raw = check(_Annotation, record)
@@ -157,7 +175,7 @@ def chabsa(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
-    """zenless-lab/chABSA: a record a sentence. Its train and test rows together are the benchmark."""
+    """zenless-lab/chABSA: one record per sentence. The benchmark is its train and test rows together."""
     sentences = [check(_HubSentence, record) for record in records["test"]]
     return [row for s in sentences for row in _opinion_rows(s.document_id, s)]
 
@@ -165,10 +183,10 @@ def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
 def _opinion_rows(document: str, sentence: _Sentence) -> list[Row]:
     rows: dict[str, Row] = {}
     for opinion in sentence.opinions:
-        name = f"{document}-{sentence.sentence_id}-{opinion.start}-{opinion.to}"
-        name += f"-{sum(key.startswith(name) for key in rows)}" if name in rows else ""
-        rows[name] = {
-            "item_id": name,
+        item_id = f"{document}-{sentence.sentence_id}-{opinion.start}-{opinion.to}"
+        item_id += f"-{sum(key.startswith(item_id) for key in rows)}" if item_id in rows else ""
+        rows[item_id] = {
+            "item_id": item_id,
             "cluster_id": document,
             "sentence": sentence.sentence,
             "target": opinion.target or opinion.text or "",

@@ -7,6 +7,8 @@ import pytest
 from helpers.tasks import rows, run_silent, task_yaml
 
 from mergekit_finance.data import loader, mirror, registry
+from mergekit_finance.data.adopt import adopt
+from mergekit_finance.data.rows import rows_of
 from mergekit_finance.files import bundled
 
 
@@ -62,9 +64,7 @@ def test_rows_have_one_order_whatever_the_order_of_files_and_lines(tmp_path):
             path = tmp_path / folder / "chABSA-dataset" / f"{name}_ann.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(annotation, indent=1), encoding="utf-8")
-        mirror.adopt(
-            tmp_path / folder, mirror.Mirror(tmp_path / f"m-{folder}"), registry.datasets().values(), str
-        )
+        adopt(tmp_path / folder, mirror.Mirror(tmp_path / f"m-{folder}"), registry.datasets().values(), str)
     a, b = (loader.load_rows("chabsa", "default", data_dir=str(tmp_path / f"m-{x}")) for x in "ab")
     assert a == b and len(a) == 9
     assert [row["item_id"] for row in a] != sorted(row["item_id"] for row in a)
@@ -79,9 +79,9 @@ def test_the_order_of_the_train_rows_does_not_change_the_demonstrations():
 
 @pytest.mark.parametrize("dataset", ["headline", "chabsa", "convfinqa"])
 def test_real_rows_have_one_order_whatever_the_order_of_files(mirror, dataset):
-    places, _ = loader.locate(registry.dataset(dataset), "default", None, str(mirror))
+    places = loader.locate(registry.dataset(dataset), "default", None, str(mirror))
     forward = loader.load_rows(dataset, "default", data_dir=str(mirror))
-    backward = {row["item_id"]: row for row in loader.rows_of(list(reversed(places)))}
+    backward = {row["item_id"]: row for row in rows_of(list(reversed(places)))}
     assert [backward[row["item_id"]] for row in forward] == forward and len(backward) == len(forward)
 
 

@@ -7,6 +7,7 @@ import pytest
 from helpers.tasks import jsonl, rows, run_silent
 
 from mergekit_finance.data import loader
+from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.errors import DataError
 from mergekit_finance.scoring import metrics as scoring
 
@@ -123,7 +124,7 @@ def test_exam_workbook_and_lines_give_the_same_rows(real_rows):
     pytest.importorskip("openpyxl")
     folder = real_rows / "jlm_fin_harness" / "cpa_audit"
     lines, workbook = [
-        loader.rows_of([(folder / name, name, "cpa_audit", "test")])
+        rows_of([Place(folder / name, name, "cpa_audit", "test")])
         for name in ("cpa_audit.jsonl", "CPA_AUDIT.xlsx")
     ]
     assert lines == workbook

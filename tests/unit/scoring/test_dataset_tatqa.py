@@ -85,5 +85,5 @@ def test_tatqa_every_gold_of_the_real_rows_scores_itself(mirror):
 
 
 def test_tatqa_dev_is_never_taken_for_test(mirror):
-    places, _ = loader.locate(registry.dataset("tatqa"), "default", None, str(mirror))
+    places = loader.locate(registry.dataset("tatqa"), "default", None, str(mirror))
     assert [path.name.startswith("tatqa_dataset_test_gold") for path, *_ in places] == [True]
