@@ -25,7 +25,7 @@ from mergekit_finance.lab.rows import records as lab_records
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.load import load_tokenizer
 from mergekit_finance.plugins.api import Dataset
-from mergekit_finance.recipe.overrides import label
+from mergekit_finance.recipe.labels import label
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table

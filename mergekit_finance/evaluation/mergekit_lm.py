@@ -30,8 +30,9 @@ from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.facts import read_facts
 from mergekit_finance.models.load import cast, load_tokenizer
+from mergekit_finance.recipe.labels import PREFIX, label
 from mergekit_finance.recipe.load import Recipe
-from mergekit_finance.recipe.overrides import PREFIX, label, load_changed
+from mergekit_finance.recipe.overrides import load_changed
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration

@@ -1,4 +1,4 @@
-"""lm-eval behind functions of ours. Written for lm-eval 0.4.13; what touches its internals says so.
+"""Private names of lm-eval, and what is called of it in one place. Written for lm-eval 0.4.13.
 
 lm-eval is imported inside the functions: with torch it takes seconds, which `--help` should not pay.
 """
@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from mergekit_finance.files import Json
+from mergekit_finance.hosts.names import LM_EVAL
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+    from lm_eval.tasks._index import Entry
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Sample: TypeAlias = Mapping[str, Json]  # one item: doc, arguments, resps and a value per metric
@@ -51,6 +53,41 @@ def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults:
     )
 
 
+def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:
+    """Add folders to every index of tasks that lm-eval builds; calling it again changes nothing.
+
+    They come after lm-eval's own tasks and before the user's `--include_path`, so that a user's task of the
+    same name is taken. A folder that is in the list already is not added: an lm-eval that reads the
+    `lm_eval.tasks` entry point has it, or a user's `--include_path "$(mergekit-finance tasks --path)"`.
+
+    Replaces the static method `TaskIndex.build` of lm-eval 0.4.13.
+
+    Args:
+        module: `lm_eval.tasks.manager`, which may have been executed only just now.
+        folders: ours and other plugins'.
+    """
+    index = LM_EVAL.get(module, "TaskIndex")
+    original = LM_EVAL.get(index, "build")
+    if getattr(original, "is_mergekit_finance", False):
+        return
+    builtin_tasks = Path(str(module.__file__)).resolve().parent
+
+    def build(paths: Iterable[Path], **options: bool) -> "dict[str, Entry]":
+        index: dict[str, Entry] = original(with_folders(list(paths), folders, builtin_tasks), **options)
+        return index
+
+    vars(build)["is_mergekit_finance"] = True
+    index.build = staticmethod(build)
+
+
+def with_folders(paths: Sequence[Path], folders: Sequence[Path], first: Path) -> list[Path]:
+    """Return `paths` with the folders that are missing: after `first` if it leads, else before all."""
+    present = {Path(path).resolve() for path in paths}
+    missing = [folder for folder in folders if folder.resolve() not in present]
+    position = 1 if paths and Path(paths[0]).resolve() == first else 0
+    return [*paths[:position], *missing, *paths[position:]]
+
+
 def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int | None) -> None:
     """Apply the settings that lm-eval's `simple_evaluate` applies before it evaluates.
 
@@ -61,7 +98,7 @@ def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int 
     """
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
-    task.set_fewshot_seed(seed=fewshot_seed)
+    LM_EVAL.get(task, "set_fewshot_seed")(seed=fewshot_seed)
     if max_gen_toks and task.get_config("output_type") == "generate_until":
         kwargs = task.get_config("generation_kwargs") or {}
         limit = min(kwargs.get("max_gen_toks", max_gen_toks), max_gen_toks)
@@ -73,7 +110,7 @@ def reuse_requests(task: "ConfigurableTask") -> None:
 
     Replaces the method `build_all_requests` of this one object.
     """
-    build = task.build_all_requests
+    build = LM_EVAL.get(task, "build_all_requests")
     built_for: dict[str, RequestOptions] | None = None
 
     def build_once(**options: RequestOptions) -> None:
@@ -88,6 +125,23 @@ def reuse_requests(task: "ConfigurableTask") -> None:
 
 
 # ---- models and evaluation
+
+
+def register_model(name: str, target: str) -> None:
+    """Let lm-eval know a model class by name; calling it again changes nothing.
+
+    Call it only after `lm_eval.models` has been executed: lm-eval 0.4.13 fills its `model_registry` while
+    that is empty, and one model of ours would keep out `hf` and all others.
+
+    Args:
+        name: for `lm_eval --model`.
+        target: `module:class`, imported when the name is asked for.
+    """
+    with LM_EVAL.imports():
+        from lm_eval.api.registry import model_registry
+
+    if name not in model_registry:
+        LM_EVAL.get(model_registry, "register")(name, target=target)
 
 
 def live_model(
@@ -203,7 +257,7 @@ def write_results(
     from lm_eval.loggers import EvaluationTracker
 
     tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
-    tracker.general_config_tracker.log_experiment_args(
+    LM_EVAL.get(tracker, "general_config_tracker").log_experiment_args(
         model_source="hf",
         model_args=dict(model_args),
         system_instruction=None,

@@ -15,32 +15,18 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import Json
+from mergekit_finance.recipe.labels import PREFIX, label
 from mergekit_finance.recipe.load import Recipe, check_mapping, load
 
 if TYPE_CHECKING:
     from mergekit.merge_methods.base import ParameterSpec
 
-PREFIX = "set."
 PATH = re.compile(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*")  # models[0].weight, tokenizer.source
 NESTED = ("modules", "slices", "models", "tokenizer", "parameters")  # keys that do not hold one value
 
 # A recipe that is being changed; Json is read-only for the type checker.
 Node: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | None"
 Block: TypeAlias = dict[str, Node]
-
-
-def label(arguments: Mapping[str, object]) -> str:
-    """Return the name of a merge in results, made of the recipe's path and the values set in it.
-
-    Args:
-        arguments: Model arguments of `lm_eval --model mergekit`; other keys than `recipe` and `set.*` are
-            ignored.
-
-    Returns:
-        For example `R.yml,lambda=0.4`.
-    """
-    changes = [f"{k.removeprefix(PREFIX)}={v}" for k, v in arguments.items() if k.startswith(PREFIX)]
-    return ",".join([str(arguments.get("recipe")), *changes])
 
 
 def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:

@@ -7,6 +7,7 @@ import pytest
 
 from mergekit_finance import registration as integration
 from mergekit_finance.files import bundled
+from mergekit_finance.hosts.lm_eval import with_folders
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +35,7 @@ def test_a_folder_given_by_include_path_too_is_indexed_once(caplog):
 def test_the_hook_stands_down_where_the_host_found_the_folder_itself():
     """As an lm-eval that honours the `lm_eval.tasks` entry point would: ours is in the list already."""
     ours = bundled("lm_eval_tasks")
-    assert integration._with_ours([ours], [ours], ours / "none") == [ours]
+    assert with_folders([ours], [ours], ours / "none") == [ours]
 
 
 def test_a_users_task_of_the_same_name_wins(tmp_path):
@@ -48,7 +49,7 @@ def test_a_users_task_of_the_same_name_wins(tmp_path):
 
 def test_ours_come_after_lm_evals_own():
     ours, theirs, users = bundled("lm_eval_tasks"), bundled("recipes"), bundled("recipes") / "x"
-    assert integration._with_ours([theirs, users], [ours], theirs) == [theirs, ours, users]
+    assert with_folders([theirs, users], [ours], theirs) == [theirs, ours, users]
 
 
 def test_registering_twice_changes_nothing():

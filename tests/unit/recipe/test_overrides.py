@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from mergekit_finance.errors import MergekitFinanceError, RecipeError
-from mergekit_finance.recipe.overrides import label, load_changed
+from mergekit_finance.recipe.labels import label
+from mergekit_finance.recipe.overrides import load_changed
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""The adapters to lm-eval: one readable line where a name is gone."""
+
+from types import SimpleNamespace
+
+import pytest
+from lm_eval.api import registry
+from lm_eval.tasks import manager
+
+from mergekit_finance.errors import HostError
+from mergekit_finance.hosts import lm_eval as host
+
+
+def lacks(name: str) -> str:
+    return (
+        rf"^lm-eval 0\.4\.13 has no {name}; mergekit-finance was written for lm-eval 0\.4\.13\. "
+        r"Install lm-eval>=0\.4\.13,<0\.5\.$"
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "message"),
+    [
+        (manager, "TaskIndex", lambda: host.add_task_folders(manager, []), r"lm_eval\.tasks\.manager\.TaskIndex"),
+        (manager.TaskIndex, "build", lambda: host.add_task_folders(manager, []), r"TaskIndex\.build"),
+        (registry, "model_registry", lambda: host.register_model("x", "y:Z"), r"lm_eval\.api\.registry\.model_registry"),
+    ],
+)  # fmt: skip
+def test_an_lm_eval_without_a_name_gives_one_readable_line(monkeypatch, owner, name, call, message):
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(HostError, match=lacks(message)):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("build_all_requests", host.reuse_requests),
+        ("set_fewshot_seed", lambda t: host.prepare_task(t, 0, None)),
+    ],
+)
+def test_so_does_a_task_without_a_method(name, call):
+    task = SimpleNamespace(get_config=lambda key: 0)
+    with pytest.raises(HostError, match=lacks(rf"SimpleNamespace\.{name}")):
+        call(task)
+
+
+def test_a_model_is_registered_once_and_one_of_that_name_is_kept():
+    before = len(registry.model_registry)
+    host.register_model("hf", "nowhere:Nothing")
+    host.register_model("hf", "nowhere:Nothing")
+    assert len(registry.model_registry) == before
+
+
+def test_requests_are_built_once_per_limit_and_lose_their_answers():
+    calls = []
+    instance = SimpleNamespace(resps=["old"], filtered_resps={"none": "old"})
+    task = SimpleNamespace(build_all_requests=lambda **options: calls.append(options), instances=[instance])
+    host.reuse_requests(task)
+    task.build_all_requests(limit=2)
+    task.build_all_requests(limit=2)
+    assert (instance.resps, instance.filtered_resps) == ([], {})
+    task.build_all_requests(limit=3)
+    assert calls == [{"limit": 2}, {"limit": 3}]
+
+
+def test_bars_levels_and_filters_are_restored_after_an_error():
+    import logging
+
+    from lm_eval.api import task
+
+    before = (
+        task.tqdm,
+        logging.getLogger("lm_eval").level,
+        list(logging.getLogger("lm_eval.api.task").filters),
+    )
+    with pytest.raises(KeyError), host.progress_bars(), host.quiet():
+        assert task.tqdm is not before[0] and logging.getLogger("lm_eval").level == logging.WARNING
+        raise KeyError
+    after = task.tqdm, logging.getLogger("lm_eval").level, list(logging.getLogger("lm_eval.api.task").filters)
+    assert after == before
