@@ -1,9 +1,8 @@
 r"""Extract the answer from a model's output: a number, a line of text, a list, yes or no.
 
 With a chain of thought only a marked answer counts ("The answer is 5", "Answer: 5", "#### 5", "\boxed{5}",
-最終回答：5), and only before the model starts a question of its own. Numbers elsewhere in the reasoning are
-not
-read: without a marked answer there is no answer. Tasks without reasoning are answered on the first line.
+最終回答：5), and only before the model starts a question of its own. Without a marked answer there is none:
+other numbers in the reasoning are not read. Tasks without reasoning are answered on the first line.
 
 The label of an option is read by `choices.final_choice`, entities by `entities.parse_entities`.
 """
@@ -50,12 +49,11 @@ _YES_NO = re.compile(
 def final_number(text: str, question: str = "") -> Number | None:
     """Return the number of the last marked answer of a chain of thought, or None.
 
-    "40 + 2 = 42. The answer is 42." -> 42, "最終回答：5.2%減少" -> -5.2 with `percent`, "40 + 2 = 42" ->
-    None.
+    "40 + 2 = 42. The answer is 42." -> 42, "最終回答：5.2%減少" -> -5.2 with `percent`, "5 + 2 = 7" -> None.
 
     Statements without a number ("the answer is correct") are skipped, so that a complete answer counts even
-    if the token limit cut a later one. No number, and no earlier one either, is returned if the last answer
-    is "cannot be determined", a question, a list, or taken back by the model.
+    if the token limit cut a later one. If the last answer is "cannot be determined", a question, a list, or
+    taken back by the model, the result is None, whatever was answered before.
 
     Args:
         text: the model's output.

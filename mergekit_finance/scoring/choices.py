@@ -51,8 +51,7 @@ _REJECTED = re.compile(
     r"[^、,。;\n]{0,20}[、,。;\s)]*",
     re.IGNORECASE,
 )
-# A clause after a label that denies, doubts, asks or supposes: "2と思われがちだが", "3とは限らない",
-# "3ならば".
+# A clause after a label that denies, doubts, asks or supposes: 2と思われがちだが, 3とは限らない, 3ならば.
 _DOUBT = re.compile(
     r"がち|かもしれ|限ら|とは言え|とはいえ|考えにく|思え?な|誤りで(?:す|あ)|のは誤り|間違いで|では?な[いくか]|じゃな"
     r"|ありませ|なら|とす[るれ]|としたら|仮定|矛盾|でしょうか|だろうか|ですか|(?:です|ます|だ|である|た)(?:が|けど|けれど)"

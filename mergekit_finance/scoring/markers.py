@@ -29,8 +29,7 @@ _BETWEEN = (
 )
 _JAPANESE_ADJECTIVE = r"(?:正しい|適切な|適当な|不適切な|不適当な|誤っている|間違っている|該当する)"
 # An answer marker, in this order: "\boxed{"; "Answer" alone on a line; "####"; "the answer is", "Answer:",
-# "the correct option is"; "答えは", "【正解】", "最終回答："; "最終回答 5"; "正しいものは"; 回答 alone on a
-# line.
+# "the correct option is"; 答えは, 【正解】, 最終回答：; "最終回答 5"; 正しいものは; 回答 alone on a line.
 _MARKER = re.compile(
     r"(?P<boxed>\\boxed\s?\{)"
     r"|(?P<heading>^[ \t#*]{0,12}(?:final |the )?answer[ \t*]{0,8}$)"
@@ -54,7 +53,7 @@ _ANNOUNCES = re.compile(
 )
 # An operator at the very end, where the token limit cut an expression: "100 +".
 UNFINISHED = re.compile(r"[0-9%)]\s?(?:[-+×÷/]|\s\*)\s*$")
-# The first of two values, when the model rejects it at once: "not 5 but " of "not 5 but 7", "5ではなく" of
+# The first of two values, when the model rejects it at once: "not 5 but " of "not 5 but 7", 5ではなく of
 # 5ではなく7.
 _REJECTED_FIRST = re.compile(
     r"(?:not\s(?=[^\s]{0,3}[0-9]|[A-Z]\b|option|choice)[^.;\n]{1,60}?,?\s(?:but|rather)(?: rather)?\s"
@@ -67,8 +66,7 @@ _ANSWER = (
     r"(?:(?:the|my|our|this|an?) )?(?:(?:final|correct|right|best|true) )*"
     r"(?:(?:final )?answer is:?[ $]{0,3})?$"
 )
-# Before a marker that asserts nothing: "if the answer is", "a tempting answer is", "もし答えは",
-# "誤った答えは".
+# Before a marker that asserts nothing: "if the answer is", "a tempting answer is", もし答えは, 誤った答えは.
 _SUPPOSED = re.compile(
     r"(?:\b(?:if|whether|suppose|supposing|assume|assuming|imagine|unless)(?: that)?,? "
     r"|\b(?:wrong|incorrect|false|tempting|naive|intermediate|preliminary|initial|common|previous) )"

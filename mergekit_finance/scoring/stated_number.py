@@ -135,8 +135,8 @@ def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Numbe
 
     It is the result of an equation ("20 + 15 = 35" and "35 = 20 + 15" -> 35), the number that the statement
     opens with ("about 42, up from 40" -> 42), or the only number beside dates if a verb or particle
-    links it ("2024年の売上は42億円" -> 42). Ranges, lists, expressions and equations with two unknowns give
-    None.
+    links it ("2024年の売上は42億円" -> 42). For ranges, lists, expressions and equations with two
+    unknowns it is None.
 
     Args:
         sentence: one sentence of normalized text.
