@@ -195,6 +195,15 @@ def test_a_long_tail_after_what_a_pattern_begins_with_takes_linear_time(start, f
     assert time.process_time() - started < 15.0
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("The answer is 35 = 20 + 15.", 35), ("The answer is x = 42.", 42), ("The answer is 42 = x.", None)],
+)
+def test_the_result_of_an_equation_may_stand_left_only_if_numbers_stand_right(text, number):
+    result = answers.final_number(text)
+    assert (result and result.written) == number
+
+
 def test_without_labels_there_is_no_choice():
     assert final_choice("The answer is A.", []) is None
     assert final_choice("The answer is A.", [""]) is None
