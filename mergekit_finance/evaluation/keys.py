@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mergekit_finance.evaluation.evaluator import Evaluator
 
 FORMAT = 2
+# libyaml's loader, where it is installed, is ten times as fast.
+FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
@@ -32,9 +34,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.load")
 SCORES = ("mergekit_finance.evaluation.item_scores",)
 MERGES = (
-    "mergekit_finance.evaluation.live_merges",  # in memory, one recipe or a sweep of one
-    "mergekit_finance.merge_methods.catalog",  # found by mergekit in its registry
-    "mergekit_finance.merge_methods.planner_hook",  # called by mergekit's planner
+    "mergekit_finance.evaluation.live_merges",  # in memory: one recipe, or a sweep of one
+    "mergekit_finance.merge_methods.catalog",  # which mergekit finds in its registry
 )
 
 # Packages whose version can change an answer or a score; our own code is hashed instead.
@@ -46,19 +47,19 @@ Definition: TypeAlias = "str | int | float | bool | None | list[Definition] | di
 
 
 @cache
-def source(package: Path = PACKAGE) -> SourceTree:
-    """Return the package's source, parsed once per process."""
-    return SourceTree(package)
+def source() -> SourceTree:
+    """Return the source of this package, parsed once per process."""
+    return SourceTree(PACKAGE)
 
 
-def code_key() -> dict[str, str]:
-    """Return the hashes of the code that makes answers and per-item scores, the same for every model."""
-    return {"answer_code": source().hash(ANSWERS), "score_code": source().hash(SCORES)}
+def code_key(tree: SourceTree) -> dict[str, str]:
+    """Return the hashes of the code that makes answers and scores, the same for every model and task."""
+    return {"answer_code": tree.hash(ANSWERS), "score_code": tree.hash(SCORES)}
 
 
-def merge_code() -> str:
+def merge_code(tree: SourceTree) -> str:
     """Return the hash of the code that merges. Only keys of merges hold it."""
-    return source().hash(MERGES)
+    return tree.hash(MERGES)
 
 
 def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
@@ -72,7 +73,7 @@ def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
     key: dict[str, Json] = {
         "format": FORMAT,
         "tasks": {name: _task_key(evaluator, name) for name in evaluator.task_names},
-        **code_key(),
+        **code_key(source()),
         "device": evaluator.device.split(":")[0],
         "dtype": evaluator.dtype,
         "batch_size": evaluator.batch_size,  # batching changes the last bits of a score
@@ -99,7 +100,10 @@ def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
     # A group may override what the file says; functions are in the file's hash, user's metadata in the data.
     left_out = ("metadata", "dataset_kwargs", "tag", "group")
     settings = {k: v for k, v in task.config.to_dict().items() if k not in left_out and not callable(v)}
-    parts = [definition_hash(path) if path else "", json.dumps(settings, sort_keys=True, default=_type_name)]
+    parts = [
+        definition_hash(path, source()) if path else "",
+        json.dumps(settings, sort_keys=True, default=_type_name),
+    ]
     return {"version": str(task.VERSION), "definition": combined(parts), "data": data}
 
 
@@ -154,28 +158,15 @@ def recorded_versions(key: Mapping[str, Json]) -> dict[str, str]:
     return ours | {name: str(number) for name, number in versions.items()}
 
 
-def definition_hash(path: Path, package: Path = PACKAGE) -> str:
+def definition_hash(path: Path, tree: SourceTree) -> str:
     """Hash what a task's YAML file says, with its includes and the functions that it names.
 
     Args:
         path: the YAML file. Comments, the order of keys and the names of included files do not count.
-        package: the folder of `mergekit_finance`, whose functions are hashed with all that they call.
+        tree: the source of `mergekit_finance`, whose functions are hashed with all that they call.
     """
-    content = _read_definition(path.resolve(), source(package))
+    content = _read_definition(path.resolve(), tree)
     return combined([json.dumps(content, sort_keys=True, default=str)])
-
-
-def functions_named(path: Path) -> set[str]:
-    """Return the dotted names of the functions that a task's YAML file and its includes name."""
-    names: set[str] = set()
-
-    def collect(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-        names.add(str(loader.construct_scalar(node)))
-        return ""
-
-    for file in _with_includes(path.resolve()):
-        yaml.load(file.read_bytes(), _loader(collect))
-    return names
 
 
 def _read_definition(path: Path, tree: SourceTree) -> dict[str, Definition]:
@@ -190,14 +181,6 @@ def _read_definition(path: Path, tree: SourceTree) -> dict[str, Definition]:
     for name in includes if isinstance(includes, list) else [includes]:
         merged.update(_read_definition(path.parent / str(name), tree))
     return merged | content
-
-
-def _with_includes(path: Path) -> list[Path]:
-    """The file and all files that it includes."""
-    content = yaml.load(path.read_bytes(), _loader(lambda loader, node: "")) or {}
-    includes = content.get("include") or []
-    names = includes if isinstance(includes, list) else [includes]
-    return [path, *(file for name in names for file in _with_includes(path.parent / str(name)))]
 
 
 def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition]:
@@ -218,8 +201,6 @@ def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition
 def _loader(function: "Callable[[yaml.SafeLoader, yaml.ScalarNode], Definition]") -> type[yaml.SafeLoader]:
     """A YAML loader that hands `!function` tags to a constructor of ours."""
 
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_constructor("!function", function)
-    return Loader
+    loader: type[yaml.SafeLoader] = type("Loader", (FastLoader,), {})
+    loader.add_constructor("!function", function)
+    return loader

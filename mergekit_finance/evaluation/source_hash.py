@@ -1,7 +1,8 @@
 """Hash our source code by meaning: syntax trees without comments, docstrings, positions or file names.
 
 `SourceTree.hash` covers the closure of some modules: the modules themselves and every module of the package
-that they import, at the top or inside a function, or name in a string such as `"package.module:function"`.
+that they import, at the top or inside a function, or whose functions they name in a string such as
+`"package.module:function"`.
 Imports under `TYPE_CHECKING` do not run and do not count. What a module is called, where it is and in which
 order it imports its neighbors changes nothing.
 """
@@ -118,7 +119,7 @@ class _Reader:
     def __init__(self, tree: SourceTree, path: Path) -> None:
         self.tree, self.path = tree, path
         self.package = tree.root.name
-        self.by_name = re.compile(rf"({re.escape(self.package)}(?:\.\w+)+)((?::[\w.]+)?)")
+        self.by_name = re.compile(rf"({re.escape(self.package)}(?:\.\w+)+)(:[\w.]+)")
         self.aliases: dict[str, set[str]] = {}  # local name -> first-party modules
         self.symbols: set[tuple[str, str, str]] = set()
         self.external: set[str] = set()  # imports of other packages
@@ -197,15 +198,12 @@ class _Reader:
         code.append(",")
 
     def _constant(self, value: object) -> str:
-        """A constant as text; of a string that names one of our modules, only what follows that name."""
+        """A constant as text; of a string that names a function of ours, only its name without its module."""
         found = self.by_name.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             return f"{type(value).__name__} {value!r}"
         module, attribute = found.groups()
-        while self.tree.path(module) is None:
-            module, _, last = module.rpartition(".")
-            attribute = f".{last}{attribute}"
-        if module == self.package:
+        if self.tree.path(module) is None:
             return f"str {value!r}"
         self.symbols.add((module, attribute, ""))
         return f"str <module>{attribute!r}"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from mergekit_finance._version import __version__
 from mergekit_finance.errors import first_line
 from mergekit_finance.plugins import hookspecs
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 BUILTIN = "builtin"
 BUILTIN_MODULE = "mergekit_finance.builtin"
+VERSION_MODULE = "mergekit_finance._version"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def manager() -> Manager:
     if builtin:
         plugins.add(BUILTIN, _label(builtin), builtin.load)
     else:  # no metadata: the package is found through PYTHONPATH
-        plugins.add(BUILTIN, f"mergekit-finance {__version__}", lambda: import_module(BUILTIN_MODULE))
+        # By name: a new version number alone must not change the keys of stored results, which hash imports.
+        version = import_module(VERSION_MODULE).__version__
+        plugins.add(BUILTIN, f"mergekit-finance {version}", lambda: import_module(BUILTIN_MODULE))
     for entry in sorted(entries, key=lambda entry: entry.name):
         if not _is_builtin(entry):
             name = entry.name if entry.name != BUILTIN else f"{BUILTIN} of {_label(entry)}"

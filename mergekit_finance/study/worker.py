@@ -115,7 +115,7 @@ class Worker:
 
     def stamped(self) -> "Worker":
         """Return this worker with the part of the keys that all models share."""
-        stamp = Stamp(keys.evaluation_key(self.evaluator, self.threads), keys.merge_code())
+        stamp = Stamp(keys.evaluation_key(self.evaluator, self.threads), keys.merge_code(keys.source()))
         return replace(self, stamp=stamp)
 
     def unloaded(self, device: str, quiet: bool = True) -> "Worker":

@@ -375,7 +375,7 @@ def test_a_merge_has_its_recipe_in_its_key(tiny, finished, changes, same):
 
 def test_a_changed_task_file_changes_every_key(tiny, finished, monkeypatch):
     assert keys(tiny, finished) == set(helpers.stamps(finished))
-    monkeypatch.setattr(result_keys, "definition_hash", lambda path: "another")
+    monkeypatch.setattr(result_keys, "definition_hash", lambda path, tree: "another")
     assert not keys(tiny, finished) & set(helpers.stamps(finished))
 
 

@@ -1,0 +1,352 @@
+"""What the keys of stored results depend on, and what they do not: hashed in a copy of the sources on disk."""
+
+import ast
+import re
+import shutil
+
+import pytest
+import yaml
+
+from mergekit_finance.evaluation import keys
+from mergekit_finance.evaluation.source_hash import SourceTree
+from mergekit_finance.files import bundled
+
+TASKS = sorted(bundled("lm_eval_tasks").rglob("*.yaml"))
+CODE = (*keys.ANSWERS, *keys.SCORES, *keys.MERGES)
+
+
+def functions_of_tasks():
+    """The modules of ours whose functions our task files name."""
+    texts = [
+        path.read_text()
+        for path in bundled("lm_eval_tasks").rglob("*")
+        if path.suffix != ".md" and path.is_file()
+    ]
+    names = {name for text in texts for name in re.findall(r"!function (mergekit_finance[\w.]+)", text)}
+    return sorted({name.rpartition(".")[0] for name in names})
+
+
+CLOSURE = sorted(keys.source().closure([*CODE, *functions_of_tasks()]))
+OUTSIDE = [p for p in sorted(keys.PACKAGE.rglob("*.py")) if p not in set(map(keys.source().path, CLOSURE))]
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package's Python files."""
+    ignore = shutil.ignore_patterns("__pycache__", "weights", "samples", "templates")
+    return shutil.copytree(keys.PACKAGE, tmp_path / keys.PACKAGE.name, ignore=ignore)
+
+
+def code(tree):
+    """The code's parts of a key: what all tasks share, and the functions that task files name."""
+    functions = {module: tree.hash([module]) for module in functions_of_tasks()}
+    return {**keys.code_key(tree), "merge_code": keys.merge_code(tree), **functions}
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory):
+    """A copy of the package, its key, and its parsed files: a test changes one file and puts it back."""
+    folder = tmp_path_factory.mktemp("sources") / keys.PACKAGE.name
+    ignore = shutil.ignore_patterns("__pycache__", "weights", "samples", "templates")
+    shutil.copytree(keys.PACKAGE, folder, ignore=ignore)
+    tree = SourceTree(folder)
+    return folder, code(tree), tree._parsed
+
+
+def changed_key(unchanged, module, text):
+    """The key with another text in one module."""
+    folder, _, parsed = unchanged
+    path = SourceTree(folder).path(module)
+    before = path.read_bytes()
+    path.write_text(text, encoding="utf-8")
+    try:
+        return code(
+            SourceTree(folder, {other: content for other, content in parsed.items() if other != path})
+        )
+    finally:
+        path.write_bytes(before)
+
+
+def with_another_function(text):
+    """The source with its first function returning something else; a module without one gets a constant."""
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if functions:
+        functions[0].body = [ast.Return(ast.Constant("another"))]
+    else:
+        tree.body.append(ast.parse("ANOTHER = 1").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def with_other_words(text):
+    """The source with every docstring rewritten, reformatted, and with comments."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body[0].value.value = "Another docstring."
+    return f"# a comment\n{ast.unparse(tree)}\n\n\n# another comment\n"
+
+
+# ---- what must change a key
+
+
+@pytest.mark.parametrize("module", CLOSURE)
+def test_another_function_in_a_module_changes_the_key(unchanged, module):
+    text = SourceTree(unchanged[0]).path(module).read_text(encoding="utf-8")
+    assert changed_key(unchanged, module, with_another_function(text)) != unchanged[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "parts"),
+    [
+        ("models.load", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", {"answer_code", "merge_code"}),
+        ("evaluation.item_scores", 'columns["score"].append(score)', 'columns["score"].append(1.0)', {"score_code"}),
+    ],
+)  # fmt: skip
+def test_the_faults_that_once_went_unnoticed_change_the_key(unchanged, module, old, new, parts):
+    """Weights doubled while they are cast, and 1.0 stored for every item: the old hashes covered neither."""
+    name = f"mergekit_finance.{module}"
+    text = SourceTree(unchanged[0]).path(name).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    after = changed_key(unchanged, name, text.replace(old, new))
+    assert parts <= {part for part, value in after.items() if value != unchanged[1][part]}
+
+
+def test_a_merge_method_changes_the_keys_of_merges_alone(unchanged):
+    """Models as they are need no evaluation after a fault in an operator is corrected."""
+    module = "mergekit_finance.engine.reference"
+    text = SourceTree(unchanged[0]).path(module).read_text(encoding="utf-8")
+    after = changed_key(unchanged, module, with_another_function(text))
+    assert {part for part, value in after.items() if value != unchanged[1][part]} == {"merge_code"}
+
+
+def test_a_scoring_function_changes_the_tasks_that_name_it_alone(unchanged):
+    module = "mergekit_finance.scoring.aggregate"
+    text = SourceTree(unchanged[0]).path(module).read_text(encoding="utf-8")
+    after = changed_key(unchanged, module, with_another_function(text))
+    assert {part for part, value in after.items() if value != unchanged[1][part]} == {module}
+
+
+# ---- what must not
+
+
+@pytest.mark.parametrize("module", CLOSURE)
+def test_comments_docstrings_and_layout_change_nothing(unchanged, module):
+    text = SourceTree(unchanged[0]).path(module).read_text(encoding="utf-8")
+    assert changed_key(unchanged, module, with_other_words(text)) == unchanged[1]
+
+
+def test_the_report_the_statistics_and_the_commands_change_nothing(package):
+    before = code(SourceTree(package))
+    outside = [path.relative_to(keys.PACKAGE) for path in OUTSIDE]
+    folders = {path.parts[0] for path in outside}
+    assert {"report", "share", "cli", "statistics", "study"} <= folders
+    assert (
+        not folders
+        & {module.split(".")[1] for module in CLOSURE}
+        & {"report", "share", "cli", "statistics", "study"}
+    )
+    for path in outside:
+        changed = with_another_function((package / path).read_text(encoding="utf-8"))
+        (package / path).write_text(changed, encoding="utf-8")
+    assert code(SourceTree(package)) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("mergekit_finance.data.records", "mergekit_finance.data.parsed_records"),
+        ("mergekit_finance.engine.masks", "mergekit_finance.merging.dropout_masks"),
+        ("mergekit_finance.models.load", "mergekit_finance.models.aaa_open"),
+        ("mergekit_finance.scoring.metrics", "mergekit_finance.scoring.task_metrics"),
+        ("mergekit_finance.evaluation.truncation", "mergekit_finance.models.zzz_cut"),
+    ],
+)
+def test_a_module_that_moves_or_is_renamed_changes_nothing(package, tmp_path, old, new):
+    """Its importers are rewritten as a developer would: imports, the order of imports, aliases, task files."""
+    tasks = shutil.copytree(bundled("lm_eval_tasks"), tmp_path / "tasks")
+    before = moved_key(package, tasks)
+    tree = SourceTree(package)
+    target = package.joinpath(*new.split(".")[1:]).with_suffix(".py")
+    tree.path(old).rename(target)
+    for path in [*package.rglob("*.py"), *(p for p in tasks.rglob("*") if p.is_file())]:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(renamed(text, old, new), encoding="utf-8")
+    assert moved_key(package, tasks) == before
+
+
+def moved_key(package, tasks):
+    tree = SourceTree(package)
+    definitions = {path.name: keys.definition_hash(path, tree) for path in sorted(tasks.rglob("*.yaml"))}
+    entries = [name if tree.path(name) else "mergekit_finance.models.aaa_open" for name in CODE]
+    return tree.hash(entries), definitions
+
+
+def renamed(text, old, new):
+    """Text in which a module has another name, also where it is imported as a module."""
+    (old_package, _, old_name), (new_package, _, new_name) = old.rpartition("."), new.rpartition(".")
+    text = re.sub(rf"\b{re.escape(old)}\b", new, text)
+
+    def split(match):
+        names = [name.strip() for name in match[1].split(",")]
+        moved = [name for name in names if name.split(" as ")[0] == old_name]
+        if not moved:
+            return match[0]
+        lines = [f"{match['indent']}from {new_package} import {moved[0].replace(old_name, new_name, 1)}"]
+        stay = [name for name in names if name not in moved]
+        lines += [f"{match['indent']}from {old_package} import {', '.join(stay)}"] if stay else []
+        if " as " not in moved[0]:
+            uses.append(old_name)
+        return "\n".join(lines)
+
+    uses = []
+    pattern = rf"(?m)^(?P<indent> *)from {re.escape(old_package)} import (?P<names>[\w, ]+)$"
+    text = re.sub(pattern.replace("(?P<names>", "("), split, text)
+    return re.sub(rf"\b{old_name}\.", f"{new_name}.", text) if uses else text
+
+
+def test_imports_may_move_between_functions_and_the_top_of_a_file(tmp_path):
+    package = tmp_path / "mergekit_finance"
+    package.mkdir()
+    (package / "helper.py").write_text("def double(x):\n    return 2 * x\n")
+    (package / "other.py").write_text("def double(x):\n    return 3 * x\n")
+    module = package / "main.py"
+    module.write_text(
+        "import json\n\ndef f(x):\n    from mergekit_finance import helper\n    return helper.double(x)\n"
+    )
+    before = SourceTree(package).hash(["mergekit_finance.main"])
+    module.write_text(
+        "from mergekit_finance import helper as h\nimport json\n\ndef f(x):\n    return h.double(x)\n"
+    )
+    assert SourceTree(package).hash(["mergekit_finance.main"]) == before
+    module.write_text(
+        "from mergekit_finance import other as h\nimport json\n\ndef f(x):\n    return h.double(x)\n"
+    )
+    assert SourceTree(package).hash(["mergekit_finance.main"]) != before
+
+
+def test_imports_for_type_checking_do_not_count(tmp_path):
+    package = tmp_path / "mergekit_finance"
+    package.mkdir()
+    (package / "types.py").write_text("class A: ...\n")
+    module = package / "main.py"
+    module.write_text("def f():\n    return 1\n")
+    before = SourceTree(package).hash(["mergekit_finance.main"])
+    module.write_text("from typing import TYPE_CHECKING\n" + module.read_text())
+    typed = SourceTree(package).hash(["mergekit_finance.main"])
+    module.write_text(
+        module.read_text().replace("\n", "\nif TYPE_CHECKING:\n    from mergekit_finance.types import A\n", 1)
+    )
+    tree = SourceTree(package)
+    assert tree.hash(["mergekit_finance.main"]) == typed != before
+    assert tree.closure(["mergekit_finance.main"]) == {"mergekit_finance.main"}
+
+
+def test_a_function_named_in_a_string_is_followed(tmp_path):
+    package = tmp_path / "mergekit_finance"
+    package.mkdir()
+    (package / "rows.py").write_text("def records():\n    return []\n")
+    (package / "main.py").write_text('SOURCE = "mergekit_finance.rows:records"\n')
+    before = SourceTree(package).hash(["mergekit_finance.main"])
+    (package / "rows.py").write_text("def records():\n    return [1]\n")
+    assert SourceTree(package).hash(["mergekit_finance.main"]) != before
+
+
+# ---- task files
+
+
+@pytest.fixture
+def task(tmp_path):
+    """A task file with an include, a function beside it, and a function that writes it again."""
+    (tmp_path / "_shared").write_text("output_type: multiple_choice\nmetadata: {version: 1.0}\n")
+    (tmp_path / "utils.py").write_text("def own(x):\n    return x\n")
+    path = tmp_path / "task.yaml"
+
+    def write(text="task: t\ninclude: _shared\ndoc_to_text: question\ndoc_to_target: !function utils.own\n"):
+        path.write_text(text)
+        return keys.definition_hash(path, SourceTree(keys.PACKAGE, dict(keys.source()._parsed)))
+
+    return write
+
+
+def test_comments_and_the_order_of_keys_in_a_task_file_change_nothing(task):
+    again = "# why\ninclude: _shared\ndoc_to_target: !function utils.own\n\ndoc_to_text: 'question'  # so\ntask: t\n"
+    assert task(again) == task()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("question", "context"), ("utils.own", "mergekit_finance.scoring.metrics.docmath")]
+)
+def test_what_a_task_file_says_changes_the_key(task, tmp_path, old, new):
+    before = task()
+    assert task((tmp_path / "task.yaml").read_text().replace(old, new)) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("_shared", "1.0", "2.0"), ("utils.py", "return x", "return -x")]
+)
+def test_what_a_task_file_includes_changes_the_key(task, tmp_path, name, old, new):
+    before = task()
+    path = tmp_path / name
+    path.write_text(path.read_text().replace(old, new))
+    assert task() != before
+
+
+def test_an_old_name_of_a_scoring_function_is_followed_to_what_it_stands_for(tmp_path, package):
+    path = tmp_path / "task.yaml"
+    path.write_text("task: t\nprocess_results: !function mergekit_finance.tasks.scoring.docmath\n")
+    before = keys.definition_hash(path, SourceTree(package))
+    metrics = package / "scoring" / "metrics.py"
+    metrics.write_text(with_another_function(metrics.read_text()))
+    assert keys.definition_hash(path, SourceTree(package)) != before
+
+
+def test_every_task_of_ours_is_hashed_with_the_functions_that_it_names():
+    assert len(TASKS) > 18 and {"mergekit_finance.data.loader", "mergekit_finance.scoring.metrics"} <= set(
+        functions_of_tasks()
+    )
+    hashes = {keys.definition_hash(path, keys.source()) for path in TASKS}
+    assert len(hashes) > 18
+
+
+# ---- keys
+
+
+def test_a_new_version_number_of_this_package_changes_no_hash_of_a_key():
+    key = {"model": "a", keys.NOT_HASHED: "0.1.0", "versions": {"torch": "2"}}
+    assert (
+        keys.digest(key)
+        == keys.digest({**key, keys.NOT_HASHED: "0.2.0"})
+        != keys.digest({**key, "model": "b"})
+    )
+    assert keys.recorded_versions(key) == {"mergekit-finance": "0.1.0", "torch": "2"}
+    assert keys.recorded_versions({}) == {}
+    assert "mergekit_finance._version" not in CLOSURE
+
+
+def test_a_merges_key_has_bytes_in_place_of_models_names():
+    recipe = {
+        "merge_method": "linear",
+        "base_model": "./a",
+        "models": [{"model": "./b", "parameters": {"weight": 1.0}}],
+        "slices": [{"sources": [{"model": "./a", "layer_range": [0, 1]}]}],
+        "tokenizer": {"source": "./b", "tokens": {"<x>": {"source": "./a"}}},
+    }
+    moved = yaml.safe_load(yaml.safe_dump(recipe).replace("./a", "/models/a").replace("./b", "/models/b"))
+    one = keys.merge_key(recipe, {"./a": "1", "./b": "2"})
+    assert one == keys.merge_key(moved, {"/models/a": "1", "/models/b": "2"})
+    assert one != keys.merge_key(recipe, {"./a": "1", "./b": "3"})
+    assert "./" not in str(one)
+
+
+def test_hashing_takes_well_under_a_second():
+    """Processor time, which a busy machine does not stretch."""
+    import time
+
+    started = time.process_time()
+    tree = SourceTree(keys.PACKAGE)
+    keys.code_key(tree)
+    keys.merge_code(tree)
+    for path in TASKS:
+        keys.definition_hash(path, tree)
+    assert time.process_time() - started < 2
