@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from mergekit_finance.checks.models import check_distinct, check_models
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
-from mergekit_finance.files import Json, atomic_path, atomic_write, writable_folder
+from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
@@ -253,7 +254,8 @@ class StudyRun:
         stored = {name: value for name, value in content.items() if name != "digest"}
         if stored.get("key") != key or content.get("digest") != digest(stored):
             device = self.device if self.device.startswith("cuda") else "cpu"
-            stored = {"key": key, **compute_similarity(self.study.base, others, device, quiet=self.quiet)}
+            measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
+            stored = {"key": key, **cast("JsonObject", measured)}
         return {"digest": digest(stored), **stored}
 
     def _timings(self, wall: float) -> dict[str, float]:
