@@ -1,20 +1,21 @@
-"""The GPU kernels: bits against the CPU, and the time of a point over 16 Llama-3-8B layers.
+"""GPU kernels: their bits against the CPU's, and the time of a point over 16 Llama-3-8B layers.
 
 python tests/benchmarks/gpu_engine.py [--small] [--device cuda] [--devices cuda:0,cuda:1]
 
-Also similarity: the device's numbers against the CPU's, and its time. With --devices, tensors placed as a
-MergeSession places them over several GPUs: bits and time of a point; skipped where they are not there.
-Needs torch and a GPU; neither mergekit nor transformers nor click. Random bf16: a base and two experts, in the
-shapes of 16 layers of Llama-3-8B with embedding and head (4.54 B elements, 27 GB; outputs share one buffer).
-A point is what MergeSession.apply launches after `prepare`, without its host's work: cuts and the majority
-are known. The row `counted` is a density that was not prepared (its majority is counted on the way, and
-waited for once); `election` is what `prepare` does for it.
+Also measures similarity: the device's numbers against the CPU's, and the time. With --devices, tensors are
+placed on several GPUs as a MergeSession places them (skipped if a GPU is missing).
+
+Needs torch and a GPU, but neither mergekit nor transformers. The data are random bf16: a base and two experts in
+the shapes of 16 layers of Llama-3-8B with embedding and head (4.54 B elements, 27 GB; outputs share one
+buffer). A point is what MergeSession.apply launches after `prepare`, without the work of the host: cuts and
+majority are known. The row `counted` is a density that was not prepared, so that signs are counted during the
+merge and waited for once; `sign balance` is the counting that `prepare` does.
+
 Bars on one H200: a Task Arithmetic point 12 ms, a TIES point after preparation 15 ms, 0 elements
 different from the CPU given the same cuts; similarity within 1e-12 of the CPU's.
 """
 
 import argparse
-import importlib.util
 import math
 import statistics
 import sys
@@ -28,22 +29,14 @@ from typing import Any
 
 import torch
 
-# The package's own __init__ reads installed metadata, which a bare machine does not have.
-ROOT = Path(__file__).resolve().parents[2] / "mergekit_finance"
-if "mergekit_finance" not in sys.modules:
-    package = types.ModuleType("mergekit_finance")
-    package.__path__ = [str(ROOT)]
-    sys.modules["mergekit_finance"] = package
-if importlib.util.find_spec("click") is None:  # errors.py derives from it, for the commands' sake
-    sys.modules["click"] = types.ModuleType("click")
-    sys.modules["click"].ClickException = type("ClickException", (Exception,), {})  # type: ignore
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the package need not be installed
 
-from mergekit_finance.engine import blocks, cuts, dispatch, plain_torch, top_k  # noqa: E402
-from mergekit_finance.engine.masks import keep_mask, mask_key  # noqa: E402
-from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term  # noqa: E402
-from mergekit_finance.merging.session import Held, place  # noqa: E402
-from mergekit_finance.similarity import table  # noqa: E402
-from mergekit_finance.similarity.measures import Accumulator  # noqa: E402
+from mergekit_finance.engine import blocks, cuts, dispatch, plain_torch, top_k
+from mergekit_finance.engine.masks import keep_mask, mask_key
+from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term
+from mergekit_finance.merging.placement import OutputTensor, place
+from mergekit_finance.similarity.entries import result
+from mergekit_finance.similarity.measures import Accumulator
 
 HIDDEN, MLP, NARROW, VOCAB = 4096, 14336, 1024, 128256
 LAYER = {
@@ -61,13 +54,13 @@ Models = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def shapes(layers: int, shrink: int = 1) -> dict[str, tuple[int, ...]]:
-    found = {f"layers.{i}.{n}": s for i in range(layers) for n, s in LAYER.items()}
-    found |= {"embed": (VOCAB, HIDDEN), "head": (VOCAB, HIDDEN), "norm": (HIDDEN,)}
-    return {n: (max(1, s[0] // shrink), *s[1:]) for n, s in found.items()}
+    full = {f"layers.{i}.{n}": s for i in range(layers) for n, s in LAYER.items()}
+    full |= {"embed": (VOCAB, HIDDEN), "head": (VOCAB, HIDDEN), "norm": (HIDDEN,)}
+    return {n: (max(1, s[0] // shrink), *s[1:]) for n, s in full.items()}
 
 
 def make(shape: tuple[int, ...], generator: torch.Generator, device: str) -> Models:
-    """A base and two experts of it, in bf16: many of their differences are 0 or equal."""
+    """Return a base and two experts, in bf16: many of their differences are 0 or equal."""
     draw = lambda scale: torch.randn(shape, generator=generator, device=device) * scale  # noqa: E731
     base = draw(0.02).bfloat16()
     return base, (base + draw(5e-4)).bfloat16(), (base + draw(5e-4)).bfloat16()
@@ -93,7 +86,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def check(data: dict[str, Models], least: int, merge: Callable[..., object], label: str) -> None:
-    """Every bit of merged tensors against the CPU's, on random data, outputs poisoned."""
+    """Compare every bit of merged tensors with the CPU's; outputs start as NaN."""
     elements, different = 0, dict.fromkeys(OPERATORS, 0)
     for name, models in sorted(data.items(), key=lambda item: item[1][0].numel()):
         if elements >= least:
@@ -118,23 +111,23 @@ def _same(one: PassResult, other: PassResult) -> bool:
 
 
 def check_ranking(data: dict[str, Models], device: str) -> None:
-    """Cuts, masks and election of the device are the CPU's."""
+    """Compare cuts, masks and sign counts with the CPU's."""
     name = min((n for n in data if data[n][0].numel() > 1 << 20), key=lambda n: data[n][0].numel())
     base, first, second = data[name]
     k = base.numel() // 5
     ours, theirs = (cuts.exact_cuts(b, e, [k, 2 * k]) for b, e in ((base, first), (base.cpu(), first.cpu())))
     key = mask_key(1, "a", name)
     masks = [keep_mask(base.shape, 0.3, key, torch.device(d)).cpu() for d in (device, "cpu")]
-    found = []
+    results = []
     for models in ((base, first, second), (base.cpu(), first.cpu(), second.cpu())):
         out = torch.empty_like(models[0])
-        found.append(dispatch.merge(out, models[0], *terms_of(models, name, "TIES", ours)))
+        results.append(dispatch.merge(out, models[0], *terms_of(models, name, "TIES", ours)))
     print(f"{name}: cuts equal {ours == theirs}, masks equal {torch.equal(*masks)}, "
-          f"election equal {_same(*found)} (balance {found[0].balance})")  # fmt: skip
+          f"counts equal {_same(*results)} (sign balance {results[0].balance})")  # fmt: skip
 
 
 def timed(work: Callable[[], object], device: str, repeats: int = 15) -> tuple[float, float]:
-    """Median and spread of `work` in ms, by events."""
+    """Return median and spread of `work` in ms, measured by events."""
     if torch.device(device).type != "cuda":
         start = time.perf_counter()
         work()
@@ -151,21 +144,21 @@ def timed(work: Callable[[], object], device: str, repeats: int = 15) -> tuple[f
 
 
 def whole_cuts(data: dict[str, Models], density: float) -> list[Cut]:
-    """One cut of each expert's whole vector; ties kept, since timing does not depend on them."""
+    """Return one cut of each expert's whole vector; ties are kept, timing does not depend on them."""
     n = sum(m[0].numel() for m in data.values())
-    found = []
+    limits = []
     for i in (1, 2):
         high = sum(cuts.high_counts(m[0], m[i]) for m in data.values())
         bin_, rest = top_k.kth_bin(high, int(density * n))
         low = sum(cuts.low_counts(m[0], m[i], [bin_])[bin_] for m in data.values())
-        found.append(Cut(top_k.threshold_in_bin(bin_, low, rest).bits, cuts.ALL_TIES))
-    return found
+        limits.append(Cut(top_k.threshold_in_bin(bin_, low, rest).bits, cuts.ALL_TIES))
+    return limits
 
 
 def point(
     data: dict[str, Models], operator: str, limits: list[Cut], merge: Callable[..., object]
 ) -> Callable[[], None]:
-    """A prepared point: every output tensor through the kernel, one launch each."""
+    """Return a prepared point: one launch of the kernel for every output tensor."""
     calls = [
         (OUT[: models[0].numel()], models[0], *terms_of(models, name, operator, limits))
         for name, models in data.items()
@@ -180,17 +173,17 @@ def point(
 
 
 def counted_merge(*arguments: object) -> object:
-    """The kernel at a density that was not prepared."""
+    """Merge as at a density that was not prepared."""
     return dispatch.merge(*arguments, PassOptions(report="balance"))  # type: ignore[arg-type]
 
 
-def election(out: torch.Tensor, base: torch.Tensor, terms: list[Term], rule: Rule) -> PassResult:
-    """The kernel as `prepare` runs it."""
+def count_signs(out: torch.Tensor, base: torch.Tensor, terms: list[Term], rule: Rule) -> PassResult:
+    """Count signs as `prepare` does."""
     return PassResult(dispatch.sign_balance(base, terms))
 
 
 def replayed(run: Callable[[], None], device: str) -> str:
-    """The same launches as a CUDA graph: what the kernels take without the host; '-' where it fails."""
+    """Return the time of the same launches as a CUDA graph, without the host; '-' where that fails."""
     if torch.device(device).type != "cuda":
         return "-"
     try:
@@ -219,7 +212,7 @@ def benchmark(data: dict[str, Models], device: str, merge: Callable[..., object]
         graph = replayed(run, device)
         print(f"  {operator:20}{middle:>12.2f}{spread:>9.2f}{rate:>9.0f}{bar:>7}{graph:>12}", flush=True)
     if merge is quick_merge:
-        for name, other in (("TIES counted", counted_merge), ("TIES election", election)):
+        for name, other in (("TIES counted", counted_merge), ("TIES sign balance", count_signs)):
             middle, spread = timed(point(data, "TIES", limits, other), device)
             print(f"  {name:20}{middle:>12.2f}{spread:>9.2f}", flush=True)
 
@@ -228,11 +221,11 @@ def benchmark(data: dict[str, Models], device: str, merge: Callable[..., object]
 
 
 def measure(data: dict[str, Models], device: str, everything: bool = True) -> dict[str, Any]:
-    """What `mergekit-finance similarity --device` finds, from tensors in memory instead of files."""
+    """Measure what `mergekit-finance similarity --device` measures, from tensors in memory."""
     accumulator = Accumulator("base", ["a", "b"], device=device, everything=everything)
     for name, (base, a, b) in data.items():
         accumulator.add(name, base, {"a": a, "b": b})
-    return table.result(accumulator)
+    return result(accumulator)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -245,8 +238,11 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference of two results, relative where they are over 1: a cosine is as exact as its
-    norms, however near 0 it is. Infinite where they are not the same but for floats."""
+    """Return the largest difference of two results, relative for numbers above 1.
+
+    Absolute below 1: a cosine near 0 is no more exact than the norms it comes from. Infinite if anything but
+    floats differs.
+    """
     worst = 0.0
     for x, y in zip(leaves(one), leaves(other), strict=True):
         if isinstance(x, float) and isinstance(y, float):
@@ -257,16 +253,16 @@ def distance(one: Any, other: Any) -> float:
 
 
 def similarity(data: dict[str, Models], device: str, least: int) -> None:
-    """The device's numbers against the CPU's on the smaller tensors, then the time of all."""
+    """Compare the device's numbers with the CPU's on the smaller tensors, then time all tensors."""
     part: dict[str, Models] = {}
     for name, models in sorted(data.items(), key=lambda item: item[1][0].numel()):
         if sum(m[0].numel() for m in part.values()) < least:
             part[name] = models
     host: dict[str, Models] = {n: tuple(t.cpu() for t in m) for n, m in part.items()}  # type: ignore[misc]
     n = sum(m[0].numel() for m in part.values())
-    found = distance(measure(part, device), measure(host, "cpu"))
+    difference = distance(measure(part, device), measure(host, "cpu"))
     print(f"similarity: {n / 1e6:.0f} M elements on {device}, largest difference from the CPU: "
-          f"{found:.1e} (bar: 1e-12)")  # fmt: skip
+          f"{difference:.1e} (bar: 1e-12)")  # fmt: skip
     total = sum(m[0].numel() for m in data.values())
     for everything, label in ((False, "L2 and cosines"), (True, "everything")):
         for place_, chosen, size in (("resident", data, total), ("from host memory", host, n)):
@@ -282,14 +278,14 @@ def similarity(data: dict[str, Models], device: str, least: int) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """mergekit's TensorEntry, as far as `place` looks at it."""
+    """The part of mergekit's TensorEntry that `place` uses."""
 
     tensor: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Group:
-    """mergekit's TensorGroup, as far as `place` looks at it."""
+    """The part of mergekit's TensorGroup that `place` uses."""
 
     entries: tuple[Entry, ...]
     metadata: Any
@@ -299,9 +295,9 @@ class Group:
         return [entry.tensor for entry in self.entries]
 
 
-def held_of(data: dict[str, Models]) -> list[Held]:
+def output_tensors(data: dict[str, Models]) -> list[OutputTensor]:
     groups = [Group(tuple(map(Entry, m)), types.SimpleNamespace(name=n)) for n, m in data.items()]
-    return [Held(g, {}, torch.device("cpu"), torch.bfloat16, None) for g in groups]
+    return [OutputTensor(group, {}, torch.bfloat16, None) for group in groups]
 
 
 def missing(devices: list[str]) -> list[str]:
@@ -316,19 +312,19 @@ def missing(devices: list[str]) -> list[str]:
 
 
 def sharded(data: dict[str, Models], names: list[str]) -> None:
-    """A point over several devices, and over the first alone: the same bits, in what time."""
+    """Merge a point on several devices and on the first alone; compare bits, measure times."""
     if absent := missing(names):
         print(f"several devices: skipped, {', '.join(absent)} cannot be used here")
         return
     outs = []
     for chosen in (names[:1], names):
         devices = [torch.device(name) for name in chosen]
-        held = held_of(data)
+        held = output_tensors(data)
         place(held, devices)
         spread = [sum(h.size for h in held if h.device == d) / 1e9 for d in dict.fromkeys(devices)]
         points = {h.name: torch.empty_like(h.group.tensors[0]) for h in held}
 
-        def run(held: list[Held] = held, points: dict[str, torch.Tensor] = points) -> None:
+        def run(held: list[OutputTensor] = held, points: dict[str, torch.Tensor] = points) -> None:
             for h in held:  # launches return at once: devices work side by side
                 models = tuple(h.inputs().tensors) if h.streamed else tuple(h.group.tensors)
                 quick_merge(points[h.name], models[0], *terms_of(models, h.name, "TA", []))
@@ -342,7 +338,7 @@ def sharded(data: dict[str, Models], names: list[str]) -> None:
 
 
 def waited(work: Callable[[], object], devices: list[torch.device], repeats: int = 9) -> float:
-    """Median ms until all devices are done."""
+    """Return the median time in ms until all devices are done."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -355,12 +351,12 @@ def waited(work: Callable[[], object], devices: list[torch.device], repeats: int
 
 
 def quick_merge(*arguments: object) -> object:
-    """The kernel as a prepared point runs it: the majority is known, nothing is counted or waited for."""
+    """Merge as a prepared point does: the majority is known, nothing is counted or waited for."""
     return dispatch.merge(*arguments, PassOptions(report="nothing"))  # type: ignore[arg-type]
 
 
 def section(name: str, work: Callable[[], None]) -> None:
-    """Run one part; a fault is printed and the others run."""
+    """Run one part; if it fails, print why and go on."""
     try:
         work()
     except Exception:
@@ -380,8 +376,8 @@ def main() -> None:
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else device
     print(f"{name}, torch {torch.__version__}, engine: {dispatch.implementation(device)}")
     generator = torch.Generator(device).manual_seed(0)
-    wanted = shapes(1, 64) if options.small else shapes(16)
-    data = {n: make(shape, generator, device) for n, shape in wanted.items()}
+    all_shapes = shapes(1, 64) if options.small else shapes(16)
+    data = {n: make(shape, generator, device) for n, shape in all_shapes.items()}
     OUT = torch.empty(max(m[0].numel() for m in data.values()), dtype=torch.bfloat16, device=device)
     least = 67_000_000 if not options.small else 1
     section("bits", lambda: check(data, least, dispatch.merge, "kernel"))

@@ -4,9 +4,9 @@ python tests/benchmarks/session.py [--runs 3] [--models FOLDER]
 
 The models are those of merge_vs_mergekit.py. The points: ten lambda of Task Arithmetic and ten densities
 of TIES, paper semantics, one session each. The session is measured whole: opening, checking, the live
-model, ranking and all points (with and without the interpreter's imports). Twenty runs of mergekit-yaml
-are NOT made: in each of `--runs` rounds one session and one run of each operator are, with our methods and
-with mergekit's own; medians are compared, those of runs times ten.
+model, ranking and all points (with and without the imports). mergekit-yaml is not run twenty times: in each of
+`--runs` rounds, one session and one run of each operator are timed, with our methods and with mergekit's own.
+Medians are compared, those of the runs times ten.
 """
 
 import argparse
@@ -24,10 +24,8 @@ OPERATORS = {"cpt_task_arithmetic": "task_arithmetic", "cpt_ties": "ties"}
 
 
 def sweep() -> None:
-    """In a process of its own, in the models' folder: prints seconds of opening and of the points."""
-    import mergekit_finance.engine.opening  # noqa: F401  everything imported before the clock starts
-
-    from mergekit_finance.merging.session import MergeSession
+    """Print the seconds of opening and of the points. Runs in a separate process, in the models' folder."""
+    from mergekit_finance.merging.session import MergeSession  # imports everything before the clock starts
 
     for method in OPERATORS:
         start = time.perf_counter()
@@ -43,7 +41,7 @@ def sweep() -> None:
 
 
 def child(folder: Path) -> tuple[float, float]:
-    """Seconds of both sweeps, and of the process that made them, imports included."""
+    """Return the seconds of both sweeps, and those of their process, imports included."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "--child"], cwd=folder, capture_output=True, text=True, check=True
@@ -59,7 +57,7 @@ def child(folder: Path) -> tuple[float, float]:
 
 
 def one_each(folder: Path) -> dict[str, float]:
-    """A round: the session, and one mergekit-yaml of each operator, our method and mergekit's."""
+    """Run one round: the session, and mergekit-yaml once for each operator, our method and mergekit's."""
     inside, whole = child(folder)
     times = {"session": inside, "process": whole}
     for ours, theirs in OPERATORS.items():

@@ -50,7 +50,7 @@ def test_the_key_is_the_documented_hash() -> None:
     assert b"".join(w.to_bytes(4, "little") for w in mask_key(3, "finance", "model.norm.weight")) == digest
 
 
-def test_the_mask_never_changes() -> None:
+def test_mask_bits_equal_those_of_published_merges() -> None:
     # Published merges depend on these bits: a change here needs a new version of the key.
     bits = "".join("1" if kept else "0" for kept in mask(n=64, seed=1, mask_id="finance").tolist())
     assert bits == GOLDEN
@@ -72,19 +72,19 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return found
 
 
-def test_block_size_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mask_is_the_same_for_any_block_size_and_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = in_blocks(monkeypatch)
     assert all(torch.equal(first, other) for other in others)
 
 
-def test_a_mask_that_depends_on_its_blocks_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_that_depends_on_its_blocks_would_be_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     original = engine.hash_words
     monkeypatch.setattr(engine, "hash_words", lambda start, *rest: original(0, *rest))
     first, *others = in_blocks(monkeypatch)
     assert [torch.equal(first, other) for other in others] == [False, False, True]  # one block, as the first
 
 
-def test_the_flat_index_counts_not_the_shape() -> None:
+def test_the_mask_depends_on_the_flat_index_and_not_on_the_shape() -> None:
     key = mask_key(0, "m", "w")
     square = keep_mask(torch.Size([300, 700]), 0.3, key, CPU)
     assert torch.equal(square.view(-1), keep_mask(torch.Size([210_000]), 0.3, key, CPU))
@@ -97,7 +97,7 @@ def test_density_one_keeps_everything_and_empty_tensors_work() -> None:
 
 
 @pytest.mark.parametrize("density", [0.001, 0.01, 0.1, 0.25, 0.5, 0.9, 0.99])
-def test_share_kept(density: float) -> None:
+def test_the_share_kept_is_the_density(density: float) -> None:
     kept = sum(int(mask(f"tensor {i}", density=density).sum()) for i in range(4))
     assert abs(kept - 4 * N * density) < 4.5 * math.sqrt(4 * N * density * (1 - density))
 
@@ -141,5 +141,5 @@ def test_hash_values_are_uniform() -> None:
         assert 255 - 4.5 * math.sqrt(510) < chi2 < 255 + 4.5 * math.sqrt(510)
 
 
-def test_parts_of_the_key_are_kept_apart() -> None:
+def test_seed_mask_id_and_name_cannot_be_confused_in_the_key() -> None:
     assert mask_key(1, "a", "bc") != mask_key(1, "ab", "c") != mask_key(11, "a", "bc")

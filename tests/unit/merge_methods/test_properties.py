@@ -57,7 +57,7 @@ def test_lambda_zero_gives_the_base(method: Any, group: TensorGroup, semantics: 
 @methods
 @quick
 @given(groups(experts=1), semantics)
-def test_one_expert_is_the_base_moved_along_its_vector(
+def test_one_expert_adds_lambda_times_its_task_vector(
     method: Any, group: TensorGroup, semantics: str
 ) -> None:
     base, expert = group.tensors
@@ -68,7 +68,7 @@ def test_one_expert_is_the_base_moved_along_its_vector(
 @methods
 @quick
 @given(groups(), semantics)
-def test_density_one_is_untrimmed(method: Any, group: TensorGroup, semantics: str) -> None:
+def test_density_one_trims_nothing(method: Any, group: TensorGroup, semantics: str) -> None:
     if has(method, "density"):
         plain = call(method, group, semantics=semantics, context=PLAIN)
         assert raw(call(method, group, density=1.0, semantics=semantics, context=PLAIN)) == raw(plain)
@@ -77,7 +77,7 @@ def test_density_one_is_untrimmed(method: Any, group: TensorGroup, semantics: st
 @methods
 @quick
 @given(groups(experts=1), st.sampled_from([2, 4]))
-def test_copies_of_one_expert_are_one_expert(method: Any, group: TensorGroup, copies: int) -> None:
+def test_copies_of_one_expert_equal_one_expert(method: Any, group: TensorGroup, copies: int) -> None:
     base, expert = group.tensors
     ids = [ModelReference.parse(f"./{name}") for name in ("base", *"abcd"[:copies])]
     many = TensorGroup.from_tensors([base, *[expert] * copies], ids=ids, base_index=0, name="w")
@@ -90,7 +90,7 @@ def test_copies_of_one_expert_are_one_expert(method: Any, group: TensorGroup, co
 @methods
 @quick
 @given(groups(experts=3), st.floats(-2, 2), st.floats(0.1, 1))
-def test_three_copies_are_one_expert_up_to_rounding(
+def test_three_copies_equal_one_expert_up_to_rounding(
     method: Any, group: TensorGroup, scale: float, d: float
 ) -> None:
     base, expert = group.tensors[:2]
@@ -131,7 +131,7 @@ def test_dare_values_are_dropped_or_rescaled(group: TensorGroup, density: float,
 
 @methods
 @pytest.mark.parametrize("which", ["paper", "mergekit"])
-def test_the_current_device_does_not_matter(method: Any, which: str) -> None:
+def test_the_default_device_of_torch_changes_nothing(method: Any, which: str) -> None:
     # mergekit's GPU threads make their GPU the current device; inputs may be elsewhere.
     rows = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     ids = [ModelReference.parse(f"./{name}") for name in ("base", "a", "b")]

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from mergekit_finance.merging import compare
 
 
-def test_the_table_shows_what_is_equal_and_what_is_not() -> None:
+def test_the_table_shows_which_methods_give_the_same_bits() -> None:
     result = CliRunner().invoke(compare.main)
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines()[1:]]

@@ -47,7 +47,9 @@ def per_model(group: TensorGroup, values: list[float]) -> merge_methods.PerInput
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("normalize", [None, True, False])
 @pytest.mark.parametrize("ours", OURS)
-def test_bit_for_bit(ours: str, normalize: bool | None, shape: tuple[int, ...], experts: int) -> None:
+def test_mergekit_semantics_gives_mergekits_bits(
+    ours: str, normalize: bool | None, shape: tuple[int, ...], experts: int
+) -> None:
     group = random_group(shape, experts, seed=experts)
     weights = [1.0, 0.3, -0.7, 2.0, 0.1, 1e-3][:experts]
     densities = [0.29, 1.0, 0.5, 0.01, 0.9, 0.2][:experts]
@@ -61,7 +63,7 @@ def test_bit_for_bit(ours: str, normalize: bool | None, shape: tuple[int, ...], 
     assert raw(call(OURS[ours], group, **mine)) == raw(expected)
 
 
-def test_the_comparison_can_fail() -> None:
+def test_another_density_gives_other_bits() -> None:
     group = random_group((33, 65), 2, seed=0)
     weights = per_model(group, [1.0, 1.0])
     expected = host("ties", group, weight=weights, density=per_model(group, [0.5, 0.5]))
@@ -69,7 +71,7 @@ def test_the_comparison_can_fail() -> None:
     assert raw(merged) != raw(expected)
 
 
-def test_mergekits_own_random_masks_are_not_ours() -> None:
+def test_mergekit_itself_draws_other_masks() -> None:
     group = random_group((33, 65), 2, seed=0)
     parameters = {"weight": per_model(group, [1.0, 1.0]), "density": per_model(group, [0.5, 0.5])}
     (theirs,) = merge_methods.get("dare_ties")([group], parameters=parameters)

@@ -33,7 +33,7 @@ def fixed_masks(monkeypatch: pytest.MonkeyPatch, masks: dict[str, list[int]]) ->
     )
 
 
-def test_the_catalog() -> None:
+def test_the_catalog_lists_the_three_methods() -> None:
     assert [m.spec.name for m in METHODS] == ["cpt_task_arithmetic", "cpt_ties", "cpt_dare_ties"]
 
 
@@ -46,7 +46,7 @@ def test_ta_paper_is_the_scaled_sum() -> None:
     assert call(cpt_task_arithmetic, g, lambda_=0.5, weight=[2.0, -1.0]).tolist() == [0.0, 1.0, -1.0]
 
 
-def test_ta_mergekit_divides_by_the_weights_only_if_asked() -> None:
+def test_ta_mergekit_divides_by_the_weights_only_with_normalize() -> None:
     g = group([1.0], [2.0], [5.0])
     assert call(cpt_task_arithmetic, g, semantics="mergekit", weight=[1.0, 3.0]).tolist() == [14.0]
     settings: dict[str, Any] = {"semantics": "mergekit", "weight": [1.0, 3.0], "normalize": True}
@@ -76,12 +76,12 @@ def test_ties_paper_trims_by_the_whole_models_cut() -> None:
 
 
 @pytest.mark.parametrize(("balance", "merged"), [(5, 3.0), (-5, -3.0), (0, 0.0)])
-def test_ties_paper_asks_the_majority_where_the_sum_is_zero(balance: int, merged: float) -> None:
+def test_ties_paper_elects_the_majority_sign_where_the_sum_is_zero(balance: int, merged: float) -> None:
     g = group([0.0, 0.0, 0.0], [3.0, 1.0, 0.0], [-3.0, 1.0, 0.0])
     assert call(cpt_ties, g, context=whole(balance=balance)).tolist() == [merged, 1.0, 0.0]
 
 
-def test_ties_paper_asks_for_the_majority_only_when_needed() -> None:
+def test_ties_paper_counts_the_majority_only_if_a_sum_is_zero() -> None:
     def never() -> int:
         raise AssertionError("a third pass without need")
 
@@ -90,7 +90,7 @@ def test_ties_paper_asks_for_the_majority_only_when_needed() -> None:
     assert call(cpt_ties, group([0.0, 0.0], [0.0, 1.0], [0.0, 2.0]), context=context).tolist() == [0.0, 1.5]
 
 
-def test_ties_paper_weighs_after_the_trim_and_before_the_election() -> None:
+def test_ties_paper_applies_weights_after_the_trim_and_before_the_election() -> None:
     g = group([0.0], [2.0], [-3.0])
     assert call(cpt_ties, g, context=whole(cut=2.0), weight=[2.0, 1.0]).tolist() == [4.0]
     assert call(cpt_ties, g, context=whole(cut=2.0), weight=[0.0, 1.0]).tolist() == [-3.0]
@@ -101,7 +101,7 @@ def test_ties_paper_needs_the_whole_model() -> None:
         call(cpt_ties, group([0.0], [1.0]))
 
 
-def test_ties_mergekit_trims_per_tensor_with_int_and_at_least_one() -> None:
+def test_ties_mergekit_keeps_int_of_density_times_n_but_at_least_one() -> None:
     g = group([0.0] * 7, [1.0, -9.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     ties = {"semantics": "mergekit"}
     assert call(cpt_ties, g, density=0.29, **ties).tolist() == [0, -9, 0, 0, 0, 0, 7]  # int(2.03) = 2
@@ -109,7 +109,7 @@ def test_ties_mergekit_trims_per_tensor_with_int_and_at_least_one() -> None:
     assert call(cpt_ties, g, density=0.01, **ties).tolist() == [0, -9, 0, 0, 0, 0, 0]  # max(1, 0)
 
 
-def test_ties_mergekit_keeps_the_float_loss_of_int() -> None:
+def test_ties_mergekit_counts_with_the_float_loss_of_int() -> None:
     g = group([0.0] * 100, [float(i + 1) for i in range(100)])
     kept = call(cpt_ties, g, semantics="mergekit", density=0.29)
     assert int((kept != 0).sum()) == 28  # int(0.29 * 100); paper semantics keeps 29
@@ -142,7 +142,7 @@ def test_dare_paper_rescales_by_one_over_density(monkeypatch: pytest.MonkeyPatch
     assert merged.tolist() == [5.0, 1.0, -3.0, 1.0]
 
 
-def test_dare_paper_elects_and_takes_the_disjoint_mean_of_what_is_left(
+def test_dare_paper_elects_and_takes_the_disjoint_mean_of_what_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fixed_masks(monkeypatch, {"a": [1, 1, 0, 1], "b": [1, 0, 1, 1]})
@@ -152,7 +152,7 @@ def test_dare_paper_elects_and_takes_the_disjoint_mean_of_what_is_left(
 
 
 @pytest.mark.parametrize(("extra", "merged"), [(1.0, 2.0), (-1.0, -2.0)])
-def test_dare_paper_majority_is_the_tensors_own(
+def test_dare_paper_elects_the_majority_sign_of_the_same_tensor(
     monkeypatch: pytest.MonkeyPatch, extra: float, merged: float
 ) -> None:
     g = group([0.0, 0.0], [2.0, extra], [-2.0, extra])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.merging import SMALL, as_numpy, dense_ties, edit, random_models, raw, recipe, run, split, stored
 
-from mergekit_finance.merge_methods.whole_vector_thresholds import WholeVectorThresholds
+from mergekit_finance.merge_methods.whole_vector_thresholds import WholeVectorThresholds, share_in_order
 from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
 
 BF16 = torch.bfloat16
@@ -28,7 +28,7 @@ def assert_is_dense_ties(
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("experts", [("finance",), ("finance", "math"), ("finance", "japanese", "math")])
-def test_equals_the_dense_implementation(tmp_path: Path, experts: tuple[str, ...], tied: bool) -> None:
+def test_equals_a_dense_numpy_implementation(tmp_path: Path, experts: tuple[str, ...], tied: bool) -> None:
     folder = random_models(tmp_path, tie_word_embeddings=tied)
     merged = run(
         recipe(folder, "cpt_ties", reversed(experts), each={"density": 0.2}, lambda_=0.7), tmp_path / "out"
@@ -38,7 +38,7 @@ def test_equals_the_dense_implementation(tmp_path: Path, experts: tuple[str, ...
 
 
 @pytest.mark.parametrize("density", [0.003, 0.29, 0.5, 0.999, 1.0])
-def test_densities(tmp_path: Path, density: float) -> None:
+def test_any_density_equals_a_dense_numpy_implementation(tmp_path: Path, density: float) -> None:
     folder = random_models(tmp_path)
     merged = run(recipe(folder, "cpt_ties", each={"density": density}), tmp_path / "out")
     assert_is_dense_ties(merged, folder, ("finance", "math"), density)
@@ -66,13 +66,13 @@ def test_bf16_checkpoints_whose_magnitudes_are_mostly_equal(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float32", None])
-def test_mixed_dtypes(tmp_path: Path, dtype: str | None) -> None:
+def test_models_of_different_dtypes(tmp_path: Path, dtype: str | None) -> None:
     folder = random_models(tmp_path, dtypes={"base": BF16, "math": torch.float16})
     merged = run(recipe(folder, "cpt_ties", each={"density": 0.2}, dtype=dtype), tmp_path / "out")
     assert_is_dense_ties(merged, folder, ("finance", "math"), 0.2)
 
 
-def test_rounds_once_into_out_dtype(tmp_path: Path) -> None:
+def test_the_merge_is_rounded_once_to_out_dtype(tmp_path: Path) -> None:
     folder = random_models(tmp_path, dtypes=dict.fromkeys(("base", "finance", "math"), torch.float16))
     settings = recipe(folder, "cpt_ties", each={"density": 0.2}, dtype=None)
     exact = run(recipe(folder, "cpt_ties", each={"density": 0.2}), tmp_path / "exact")
@@ -107,7 +107,7 @@ def test_tied_tensors_that_are_stored_twice_count_once(tmp_path: Path) -> None:
     assert all(raw(once[n]) == raw(twice[n]) for n in once)
 
 
-def test_sharded_checkpoints(tmp_path: Path) -> None:
+def test_sharded_checkpoints_equal_a_dense_numpy_implementation(tmp_path: Path) -> None:
     folder = random_models(tmp_path)
     for model, shards in (("finance", 3), ("base", 2)):
         split(folder / model, shards)
@@ -182,7 +182,7 @@ def test_an_even_majority_leaves_the_base(tmp_path: Path) -> None:
     assert nonzero(merged) == {(NORM, 0): 1.0, (NORM, 1): -1.0}
 
 
-def test_the_majority_counts_what_the_trim_left(tmp_path: Path) -> None:
+def test_the_majority_is_counted_after_the_trim(tmp_path: Path) -> None:
     # Untrimmed, four small negatives would outvote the two positives.
     small = {(QUERY, i): -0.5 for i in range(4)}
     folder = by_hand(
@@ -192,7 +192,7 @@ def test_the_majority_counts_what_the_trim_left(tmp_path: Path) -> None:
     assert nonzero(merged) == {(HEAD, 0): 3.0, (NORM, 0): 1.0, (NORM, 1): 1.0}
 
 
-def test_many_zero_sums_equal_the_dense_implementation(tmp_path: Path) -> None:
+def test_many_zero_sums_equal_a_dense_numpy_implementation(tmp_path: Path) -> None:
     folder = random_models(tmp_path)
     base = stored(folder / "base")
     tau = {n: ((stored(folder / "finance")[n] - w) * 2e3).round() / 2e3 for n, w in base.items()}
@@ -237,3 +237,7 @@ def test_only_one_tensor_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(PlannedInputs, "_gather", watched)
     run(recipe(random_models(tmp_path), "cpt_ties", each={"density": 0.2}), tmp_path / "out")
     assert most[0] <= 3  # the previous output tensor's three inputs, about to be let go
+
+
+def test_ties_are_kept_in_sorted_name_order() -> None:
+    assert share_in_order({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}

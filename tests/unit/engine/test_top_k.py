@@ -1,4 +1,4 @@
-"""Exact selection by magnitude against sorting."""
+"""The exact k-th largest magnitude against sorting."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergekit_finance.engine import top_k
-from mergekit_finance.engine.sweep_cuts import SweepCuts
-from mergekit_finance.merge_methods.whole_vector_thresholds import share_in_order
 
 # Few distinct values, so that ties are common; subnormals, both zeros, neighbours in the last bit.
 VALUES = [
@@ -34,7 +32,7 @@ def first_k(values: np.ndarray, k: int) -> np.ndarray:
 
 @settings(max_examples=200, deadline=None)
 @given(vectors, st.data())
-def test_keeps_exactly_the_k_largest_lowest_index_first(values: list[float], data: st.DataObject) -> None:
+def test_exactly_the_k_largest_are_kept_lowest_index_first(values: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
     tensor = torch.tensor(values, dtype=torch.float32)
     bits = top_k.magnitude_bits(tensor)
@@ -52,7 +50,7 @@ def test_histograms_add_up_over_tensors(parts: list[list[float]], data: st.DataO
     assert top_k.threshold_in_bin(high, low, rest) == top_k.kth_largest(torch.cat(bits), k)
 
 
-def test_bf16_differences_with_many_equal_magnitudes() -> None:
+def test_the_k_largest_of_bf16_differences_with_many_equal_magnitudes() -> None:
     generator = torch.Generator().manual_seed(0)
     base = (torch.randn(50_000, generator=generator) * 0.02).bfloat16()
     delta = (base.float() + torch.randn(50_000, generator=generator) * 1e-4).bfloat16().float() - base.float()
@@ -95,33 +93,10 @@ def test_trim_keeps_values_and_writes_zeros_elsewhere() -> None:
     assert top_k.trim(tensor, cut.bits, None).tolist() == [[0.0, -4.0], [4.0, 4.0]]
 
 
-def test_equal_zeros_need_no_dealing_out() -> None:
+def test_a_threshold_of_zero_splits_no_ties() -> None:
     assert not top_k.kth_largest(top_k.magnitude_bits(torch.tensor([0.0, -0.0, 0.0, 1.0])), 2).splits_ties
 
 
-def test_non_contiguous_tensors() -> None:
+def test_magnitude_bits_of_a_non_contiguous_tensor() -> None:
     tensor = torch.arange(6.0).view(2, 3).t()
     assert torch.equal(top_k.magnitude_bits(tensor), top_k.magnitude_bits(tensor.contiguous()))
-
-
-def test_ties_are_dealt_in_sorted_name_order() -> None:
-    assert share_in_order({"b": 5, "a": 2, "c": 4}, 6) == {"a": 2, "b": 4, "c": 0}
-
-
-def test_an_empty_tensor_takes_part_in_ranking():
-    """Between others, and with ties that end before it and after it."""
-    pairs = {
-        "a": (torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.5])),
-        "b": (torch.zeros(0), torch.zeros(0)),
-        "c": (torch.zeros(3), torch.tensor([1.0, 3.0, 1.0])),
-    }
-    ranks = SweepCuts(list(pairs), ["m"], lambda name, model: pairs[name])
-    kept = {}
-    for name in pairs:
-        cut = ranks.model_cut(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
-        tau = pairs[name][1]
-        bits = tau.abs().view(torch.int32)
-        kept[name] = [
-            i for i, b in enumerate(bits.tolist()) if b > cut.bits or (b == cut.bits and i < cut.until)
-        ]
-    assert kept == {"a": [0, 1, 2], "b": [], "c": [0, 1]}

@@ -1,0 +1,41 @@
+"""Work in blocks, on several workers."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers.engine import shrink_blocks
+
+from mergekit_finance.engine import parallel
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    shrink_blocks(monkeypatch, 16)
+    yield
+
+
+def test_an_error_in_a_worker_reaches_the_caller() -> None:
+    def work(start: int, stop: int) -> None:
+        if start == 32:
+            raise ValueError("this block")
+
+    with pytest.raises(ValueError, match="this block"):
+        parallel.each(100, work)
+
+
+def test_results_are_in_order_and_calls_can_be_nested() -> None:
+    def work(start: int, stop: int) -> int:
+        return sum(parallel.each(32, lambda a, b: start))
+
+    assert parallel.each(100, work) == [2 * s for s in range(0, 100, 16)]
+
+
+def test_workers_have_a_torch_of_one_thread_and_the_caller_keeps_its_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert set(parallel.each(100, lambda start, stop: torch.get_num_threads())) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

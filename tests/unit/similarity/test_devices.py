@@ -1,0 +1,58 @@
+"""Devices, as far as a machine without a GPU can show."""
+
+import pytest
+import torch
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.similarity import measures
+from mergekit_finance.similarity.compute import compute_similarity
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """A device "cuda:3" whose memory is the CPU's and holds `limit` elements a buffer; what was asked of it."""
+    asked, original = [], measures.Workspace.__init__
+
+    def make(space, count, span, block, device, everything):
+        asked.append((device, span))
+        if span > make.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        original(space, count, span, block, "cpu", everything)
+
+    make.limit, make.asked = measures.GPU_SPAN, asked
+    monkeypatch.setattr(measures.Workspace, "__init__", make)
+    monkeypatch.setattr("mergekit_finance.similarity.compute._check", lambda *_: None)
+    return make
+
+
+def floats(value):
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from floats(part)
+    else:
+        yield value
+
+
+def test_a_gpu_works_in_larger_spans_with_the_same_result(family, pretended):
+    folders, _ = family
+    arguments = folders["base"], [folders["a"], folders["b"]]
+    found, asked = compute_similarity(*arguments, "cuda:3"), list(pretended.asked)
+    assert asked == [("cuda:3", measures.GPU_SPAN)] * 2
+    for mine, theirs in zip(floats(found), floats(compute_similarity(*arguments)), strict=True):
+        assert mine == (pytest.approx(theirs, rel=1e-12) if isinstance(theirs, float) else theirs)
+    assert pretended.asked[-1] == ("cpu", measures.SPAN)
+
+
+def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplog):
+    folders, _ = family
+    pretended.limit = measures.SPAN
+    compute_similarity(folders["base"], [folders["a"]], "cuda:3")
+    assert f"cuda:3 ran out of memory: measuring {measures.SPAN} elements at a time" in caplog.text
+    assert pretended.asked[-1] == ("cuda:3", measures.SPAN)
+
+
+def test_a_device_without_memory_is_named(family, pretended):
+    folders, _ = family
+    pretended.limit = 0
+    with pytest.raises(ModelError, match="cuda:3 ran out of memory\. Use --device cpu"):
+        compute_similarity(folders["base"], [folders["a"]], "cuda:3")
