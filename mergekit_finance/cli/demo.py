@@ -36,7 +36,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     # Imported here: these load torch, transformers and both hosts, which --help should not pay for.
     from mergekit_finance.lab.export import export
     from mergekit_finance.report.writing import build
-    from mergekit_finance.study.analysis import verdict
+    from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.run import StudyRun
 
     folder = out / ("full" if full else "study")
@@ -49,7 +49,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
         _say(f"Studying {len(study.experts)} experts at {grids}")
         summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say).run()
         build(folder)
-    click.echo(f"\n{verdict.text(summary, print_width())}")
+    click.echo(f"\n{wording.text(summary, print_width())}")
     click.echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")
 
 

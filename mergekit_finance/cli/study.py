@@ -94,7 +94,7 @@ def _shared_options(command: Command) -> Command:
 def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "Unpack[Overrides]") -> None:
     """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
     # Imported here: the hosts and scipy take seconds, which --help should not pay.
-    from mergekit_finance.study.analysis import verdict
+    from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.cost import fit
 
     study_run = _study_run(file, out, quiet, overrides)
@@ -104,7 +104,7 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
         summary = study_run.run()
     draw = f"mergekit-finance report {shlex.quote(str(out))}"
     click.echo(
-        f"\n{verdict.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
+        f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
     )
 
 

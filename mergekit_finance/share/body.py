@@ -19,7 +19,9 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.share.stored import scores_of_base
-from mergekit_finance.study.analysis.verdict import LEAST, interval, sign
+from mergekit_finance.statistics.power import MIN_CLUSTERS as LEAST
+from mergekit_finance.study.analysis import wording
+from mergekit_finance.study.schema import Interval
 from mergekit_finance.study.tasks import GENERATED
 
 OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
@@ -132,6 +134,14 @@ def _compared(choice: Choice) -> str:
     words = {"above": f"{clearly}better than", "below": f"{clearly}worse than"}
     shown = words.get(sign(gap), "not clearly different from")
     return f"{shown} the best single model, {single} ({interval(gap)}{which})"
+
+
+def sign(numbers: Sequence[float]) -> str:
+    return Interval(*numbers).side
+
+
+def interval(numbers: Sequence[float], unit: str = " points") -> str:
+    return f"{wording.interval(numbers, sign=True)}{unit}"
 
 
 def _values(values: Mapping[str, float]) -> str:

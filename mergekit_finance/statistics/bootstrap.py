@@ -47,7 +47,14 @@ class Replicates:
 def bootstrap(
     tasks: Sequence[TaskScores], draws: int = DRAWS, seed: int = 0, models: Sequence[str] | None = None
 ) -> Replicates:
-    """Replicate scores of every task and model (or of `models` only)."""
+    """Return replicate scores of every task and model.
+
+    Args:
+        tasks: aligned (`data.aligned`), so that tasks that share clusters are drawn together.
+        draws: number of replicates B.
+        seed: of the draws.
+        models: only these; by default every model of each task.
+    """
     chosen = {task.task: list(models if models is not None else task.models) for task in tasks}
     return Replicates(
         observed={task.task: {m: task.score(m) for m in chosen[task.task]} for task in tasks},
@@ -58,7 +65,7 @@ def bootstrap(
 
 
 def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks (b, clusters) of how often each cluster is drawn; each row sums to `clusters`."""
+    """Yield blocks (b, clusters) of how often each cluster is drawn; each row sums to `clusters`."""
     rng = np.random.default_rng([seed, stable_number(stratum)])
     block = max(1, BLOCK // max(clusters, 1))
     for start in range(0, draws, block):
@@ -69,7 +76,7 @@ def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.n
 
 
 def stable_number(name: str) -> int:
-    """The same whole number for a name on every machine, unlike `hash`."""
+    """Return a whole number for a name, the same on every machine, unlike `hash`."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
 
 
@@ -85,7 +92,7 @@ def _replicate(task: TaskScores, models: Sequence[str], draws: int, seed: int) -
 
 
 def _groups(task: TaskScores, models: Sequence[str]) -> list[tuple[Total, list[str], np.ndarray]]:
-    """Models whose scores are the same function of equally many statistics, with their (C, models, s)."""
+    """Group models whose scores are the same function of as many statistics, with their (C, models, s)."""
     members: dict[tuple[Total, int], list[str]] = {}
     for model in models:
         members.setdefault((task.totals[model], task.statistics[model].shape[1]), []).append(model)
@@ -96,7 +103,7 @@ def _groups(task: TaskScores, models: Sequence[str]) -> list[tuple[Total, list[s
 
 
 def _scores(total: Total, block: np.ndarray, sums: np.ndarray) -> Iterator[np.ndarray]:
-    """(b,) of each model, a few models at a time so that memory stays within `BLOCK`."""
+    """Yield (b,) of each model, computed a few models at a time so that memory stays within `BLOCK`."""
     clusters, models, width = sums.shape
     step = max(1, BLOCK // max(1, len(block) * width))
     for start in range(0, models, step):

@@ -1,4 +1,4 @@
-"""One task as the statistics see it: clusters of rows, and every model's sums and right or wrong."""
+"""The scores of one task: clusters of items, and each model's statistics and right or wrong per item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mergekit_finance.statistics.totals import Aggregation, Total, sufficient
 
 @dataclass(frozen=True)
 class TaskScores:
-    """A task's items (rows, the same for every model) and what each model made of them.
+    """A task's items, the same for every model, and what each model scored on them.
 
     Tasks that share clusters (a direct task and its chain-of-thought twin, questions of several kinds about
     the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so
@@ -31,7 +31,7 @@ class TaskScores:
 
     @property
     def stratum(self) -> str:
-        """A name for the set of clusters."""
+        """A name for the set of clusters: tasks of one stratum are resampled together."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
     @property
@@ -41,7 +41,7 @@ class TaskScores:
 
     @property
     def present(self) -> np.ndarray:
-        """(len(names),) bool: the clusters of the stratum that this task has items of."""
+        """Which clusters of the stratum this task has items of: (len(names),) bool."""
         return np.bincount(self.clusters, minlength=len(self.names)) > 0
 
     @property
@@ -49,21 +49,21 @@ class TaskScores:
         return list(self.statistics)
 
     def sums(self, model: str) -> np.ndarray:
-        """(len(names), s): the model's statistics summed within each cluster."""
+        """Return the model's statistics summed within each cluster: (len(names), s)."""
         return self.by_cluster(self.statistics[model])
 
     def by_cluster(self, values: np.ndarray) -> np.ndarray:
-        """Items' values (n, ...) summed within clusters (len(names), ...)."""
+        """Return items' values (n, ...) summed within clusters: (len(names), ...)."""
         out = np.zeros((len(self.names), *values.shape[1:]))
         np.add.at(out, self.clusters, values)
         return out
 
     def score(self, model: str) -> float:
-        """The task's score of a model on all its items."""
+        """Return the task's score of a model on all its items."""
         return float(self.totals[model](self.statistics[model].sum(0)))
 
     def take(self, rows: np.ndarray) -> TaskScores:
-        """The same task on some of its items (a mask or indices): a split, or a budget."""
+        """Return the same task on some of its items; `rows` is a mask or indices."""
         names, clusters = _numbered([self.names[k] for k in self.clusters[rows]])
         return replace(
             self,
@@ -75,7 +75,7 @@ class TaskScores:
 
 
 def aligned(tasks: Mapping[str, TaskScores]) -> dict[str, TaskScores]:
-    """The same tasks, with those that share a cluster (directly, or through others) in one stratum."""
+    """Return the same tasks, with those that share a cluster (directly, or through others) in one stratum."""
     groups: list[tuple[set[str], list[str]]] = []  # clusters of a stratum, its tasks
     for name, task in tasks.items():
         own, members = set(task.names), [name]
@@ -102,7 +102,7 @@ def task_scores(
     aggregation: Aggregation,
     correct: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskScores:
-    """A task out of its samples.
+    """Return a task from its samples.
 
     Args:
         task: its name.
@@ -116,23 +116,24 @@ def task_scores(
         for model, values in kind.items():
             _same_length(task, model, len(values), len(cluster_ids))
     names, clusters = _numbered(cluster_ids)
-    made = {model: sufficient(aggregation, values) for model, values in scores.items()}
+    pairs = {model: sufficient(aggregation, values) for model, values in scores.items()}
     right = {model: np.asarray(values, dtype=float) > 0.5 for model, values in correct.items()}
-    statistics, totals = ({model: pair[k] for model, pair in made.items()} for k in (0, 1))
+    statistics = {model: pair[0] for model, pair in pairs.items()}
+    totals = {model: pair[1] for model, pair in pairs.items()}
     return TaskScores(task, names, clusters, statistics, totals, right)
 
 
 def _numbered(cluster_ids: Sequence[str | int]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The sorted cluster ids, and each item's position among them."""
+    """Return the sorted cluster ids, and each item's position among them."""
     texts = [str(cluster) for cluster in cluster_ids]
     names = tuple(sorted(set(texts)))
     place = {name: k for k, name in enumerate(names)}
     return names, np.array([place[text] for text in texts], dtype=np.int64)
 
 
-def _same_length(task: str, model: str, found: int, wanted: int) -> None:
-    if found != wanted:
+def _same_length(task: str, model: str, items: int, clusters: int) -> None:
+    if items != clusters:
         raise DataError(
-            f"task {task!r}: model {model!r} has {found} items where there are {wanted} cluster ids; "
+            f"task {task!r}: model {model!r} has {items} items where there are {clusters} cluster ids; "
             "compare models on the same rows only"
         )

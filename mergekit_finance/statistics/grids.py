@@ -6,9 +6,9 @@ With s_ci the macro score of cell i of the grid in combination c, C combinations
     spread = mean_c (max_i s_ci - min_i s_ci)
     near   = mean_c share of i with max_j s_cj - s_ci <= 0.01
 
-These kink or jump where cells tie, so no bootstrap of them is right: replicates of a maximum lie above it,
-and that bias does not average out over combinations (simulated, percentiles of `near` over seven flat grids
-never covered). The scores themselves are smooth.
+These kink or jump where cells tie, so no bootstrap of them is valid: replicates of a maximum lie above it,
+and that bias does not average out over combinations (in simulations, percentiles of `near` over seven flat
+grids never covered). The scores themselves are smooth.
 
 best and spread are maxima, of cells and of pairs of cells. With e the error of an estimate and q the true
 maximum,
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mergekit_finance.statistics.intervals import LEVEL, Estimate, quantiles
+from mergekit_finance.statistics.intervals import LEVEL, Estimate, percentile_interval, quantiles
 
 NEAR = 0.01  # "within one point of the best"
 
@@ -64,50 +64,52 @@ class Maximum:
         return _estimate(self.value, self.largest, self.smallest, level)
 
     def less(self, other: Maximum, level: float = LEVEL) -> Estimate:
-        """This one less another of the same draws."""
+        """Return this one less another of the same draws."""
         largest, smallest = self.largest - other.smallest, self.smallest - other.largest
         return _estimate(self.value - other.value, largest, smallest, level)
 
 
 def best(grid: Grid) -> Maximum:
-    """Mean over combinations of the best cell's score."""
+    """Return the mean over combinations of the best cell's score."""
     return _maximum(grid, lambda cells: cells)
 
 
 def spread(grid: Grid) -> Maximum:
-    """Mean over combinations of the best cell's score less the worst's: the largest of all differences."""
+    """Return the mean over combinations of the best cell's score less the worst's."""
     return _maximum(grid, _differences)
 
 
 def near(grid: Grid, level: float = LEVEL) -> Estimate:
-    """Mean over combinations of the share of cells within `NEAR` of the best one."""
+    """Return the mean over combinations of the share of cells within `NEAR` of the best one."""
     wide = _simultaneous(grid, level)
-    value, low, high = np.mean([_share(seen, drawn, wide) for seen, drawn in _pairs(grid)], axis=0)
+    shares = [_share(seen, drawn, wide) for seen, drawn in _pairs(grid)]
+    value, low, high = np.mean(shares, axis=0)
     return Estimate(float(value), float(low), float(high))
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate:
-    """Of two measures whose intervals hold together at the level wanted (Bonferroni: `halved`)."""
+    """Return one less other; both intervals must hold together at the level (Bonferroni: `halved`)."""
     return Estimate(one.value - other.value, one.low - other.high, one.high - other.low)
 
 
 def halved(level: float = LEVEL) -> float:
-    """The level of each of two intervals that are to hold together."""
+    """Return the level that each of two intervals needs to hold together at `level`."""
     return 1 - (1 - level) / 2
 
 
 def _maximum(grid: Grid, contrasts: Callable[[np.ndarray], np.ndarray]) -> Maximum:
-    """Of each combination's contrasts of cells: (K, ...) -> (A, ...)."""
-    found = [
+    """Return the mean over combinations of the maximum of `contrasts`: cells (K, ...) -> (A, ...)."""
+    rows = [
         _one(contrasts(seen), contrasts(drawn), grid.clusters)
         for seen, drawn in zip(grid.observed, grid.draws, strict=True)
     ]
-    value, largest, smallest = (np.mean([row[k] for row in found], axis=0) for k in range(3))
-    return Maximum(float(value), largest, smallest)
+    value = float(np.mean([row[0] for row in rows]))
+    largest, smallest = np.mean([row[1] for row in rows], axis=0), np.mean([row[2] for row in rows], axis=0)
+    return Maximum(value, largest, smallest)
 
 
 def _one(seen: np.ndarray, drawn: np.ndarray, clusters: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """The observed maximum (of A), and of those that may be the true one the largest and w's errors (B,)."""
+    """Return the observed maximum (of A), and (B,) the largest and w's errors of the near-best."""
     top = int(np.argmax(seen))
     apart = (drawn[top] - drawn).std(axis=-1)
     errors = (drawn - seen[:, None])[seen[top] - seen <= np.sqrt(np.log(max(clusters, 2))) * apart]
@@ -116,26 +118,24 @@ def _one(seen: np.ndarray, drawn: np.ndarray, clusters: int) -> tuple[float, np.
 
 def _estimate(value: float, largest: np.ndarray, smallest: np.ndarray, level: float) -> Estimate:
     tail = (1 - level) / 2
-    (high_error,), (low_error,) = (
-        quantiles(largest[None], [1 - tail])[0],
-        quantiles(smallest[None], [tail])[0],
-    )
-    return Estimate(value, value - float(high_error), value - float(low_error))
+    high = percentile_interval(value, value - smallest, tail, 1 - tail)
+    low = percentile_interval(value, value - largest, tail, 1 - tail)
+    return Estimate(value, low.low, high.high, low.low_range, high.high_range)
 
 
 def _differences(cells: np.ndarray) -> np.ndarray:
-    """Every cell less every other, (K, ...) -> (K * K, ...)."""
+    """Return every cell less every other: (K, ...) -> (K * K, ...)."""
     return (cells[:, None] - cells[None]).reshape(-1, *cells.shape[1:])
 
 
 def _pairs(grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All differences of a combination's cells, one combination at a time: K * K * B numbers are many."""
+    """Yield the differences of each combination's cells, one at a time to save memory (K * K * B)."""
     for seen, drawn in zip(grid.observed, grid.draws, strict=True):
         yield _differences(seen), _differences(drawn)
 
 
 def _simultaneous(grid: Grid, level: float) -> float:
-    """How many standard errors hold for all differences at once."""
+    """Return how many standard errors hold for all differences at once."""
     largest = np.zeros(grid.draws.shape[-1])
     for seen, drawn in _pairs(grid):
         se, off = drawn.std(axis=-1)[:, None], np.abs(drawn - seen[:, None])
@@ -145,7 +145,7 @@ def _simultaneous(grid: Grid, level: float) -> float:
 
 
 def _share(seen: np.ndarray, drawn: np.ndarray, wide: float) -> tuple[float, float, float]:
-    """The share of cells near the best: observed, surely, and perhaps. Some cell is the best."""
+    """Return the share of cells near the best: observed, at least and at most; some cell is the best."""
     cells, se = round(len(seen) ** 0.5), drawn.std(axis=-1)
     gaps = [(seen + sign * wide * se).reshape(cells, cells).max(axis=0) for sign in (0, 1, -1)]
     value, low, high = (float((gap <= NEAR).mean()) for gap in gaps)

@@ -20,8 +20,10 @@ from mergekit_finance.statistics.data import TaskScores
 
 
 def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
-    """(len(names),) contributions to the model's score on the task; they add up to it. Clusters of the
-    stratum that the task has no items of contribute nothing."""
+    """Return (len(names),) contributions of clusters to the model's score on the task; they add up to it.
+
+    Clusters of the stratum that the task has no items of contribute 0.
+    """
     sums, total = task.sums(model), task.totals[model]
     whole = sums.sum(0)
     without = total(whole - sums)
@@ -29,15 +31,18 @@ def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
 
 
 def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
-    """Per stratum, its clusters' contributions to mean_t sum_m w_m s_t(m); together they add up to it.
+    """Return per stratum its clusters' contributions to mean_t sum_m w_m s_t(m); together they add up to it.
 
     Tasks that share clusters are one stratum: their contributions are added cluster by cluster. Clusters that
     none of these tasks has items of are left out.
     """
     strata: dict[str, np.ndarray] = {}
     for task in tasks:
-        share = sum(weight * pseudo_values(task, model) for model, weight in weights.items()) / len(tasks)
-        strata[task.stratum] = strata.get(task.stratum, 0.0) + share
+        share = np.zeros(len(task.names))
+        for model, weight in weights.items():
+            share += weight * pseudo_values(task, model)
+        share /= len(tasks)
+        strata[task.stratum] = strata[task.stratum] + share if task.stratum in strata else share
     return [values[_present(tasks, stratum)] for stratum, values in strata.items()]
 
 
@@ -46,11 +51,14 @@ def _present(tasks: Sequence[TaskScores], stratum: str) -> np.ndarray:
 
 
 def clusters_of(tasks: Sequence[TaskScores]) -> int:
-    """How many clusters these tasks have items of; those that several share count once."""
+    """Return how many clusters these tasks have items of; clusters that tasks share count once."""
     return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
 
 
 def standard_error(parts: Sequence[np.ndarray]) -> float:
-    """Standard error of the sum of all contributions: sqrt(sum_s C/(C-1) sum_c (v_c - mean v)^2)."""
+    """Return the standard error of the sum of all contributions.
+
+    sqrt(sum_s C/(C-1) sum_c (v_c - mean v)^2)
+    """
     spread = [len(part) / max(len(part) - 1, 1) * ((part - part.mean()) ** 2).sum() for part in parts]
     return float(np.sqrt(sum(spread)))

@@ -8,14 +8,15 @@ where that is accuracy: for F1 tasks p and the interval of OG answer slightly di
 Against one constituent, with d_c = (items only the merged model gets right) - (items only the other does) in
 cluster c, the null distribution of D = sum_c d_c has independent random signs on the d_c:
 
-* one item a cluster: D > 0 is the exact McNemar test, binomial with b successes of b + c (McNemar 1947,
+* clusters of one item: D > 0 is the exact McNemar test, binomial with b successes of b + c (McNemar 1947,
   Psychometrika 12:153);
-* more: the same with whole clusters flipped. D has variance sum_c d_c^2 then, and D^2 / sum_c d_c^2 is the
-  clustered McNemar statistic of Yang, Sun and Hardin (2010), Biometrical Journal 52:638 (the test of
-  Obuchowski 1998, Statistics in Medicine 17:1495, with the variance under H0). We take the exact distribution
-  instead of its chi-square: the d_c are whole numbers, so it is a product of polynomials.
+* larger clusters: the same with whole clusters flipped. Then D has variance sum_c d_c^2, and
+  D^2 / sum_c d_c^2 is the clustered McNemar statistic of Yang, Sun and Hardin (2010), Biometrical Journal
+  52:638 (the test of Obuchowski 1998, Statistics in Medicine 17:1495, with the variance under H0). The exact
+  distribution is used instead of the chi-square: the d_c are whole numbers, so it is a product of
+  polynomials.
 
-Flipping a cluster supposes that under H0 the two models are exchangeable within it; where they are merely
+Flipping a cluster assumes that under H0 the two models are exchangeable within it; where they are merely
 equally good on average it is asymptotic in the number of clusters.
 """
 
@@ -28,20 +29,20 @@ import numpy as np
 from mergekit_finance.statistics.data import TaskScores
 
 
-def p_outperform(task: TaskScores, merged: str, parents: Sequence[str]) -> float:
-    """p of OG > 0 on one task: the largest one-sided p over the constituents."""
-    return max(p_better(task, merged, parent) for parent in parents)
+def p_outperform(task: TaskScores, merged: str, constituents: Sequence[str]) -> float:
+    """Return p of OG > 0 on one task: the largest one-sided p over the constituents."""
+    return max(p_better(task, merged, name) for name in constituents)
 
 
 def p_better(task: TaskScores, model: str, other: str) -> float:
-    """One-sided p of "model answers more items right than other"."""
+    """Return the one-sided p of "model answers more items right than other"."""
     wins = task.by_cluster(task.correct[model].astype(float) - task.correct[other].astype(float))
     d = np.rint(wins).astype(int)
     return exact_mcnemar(d) if task.count == len(task.clusters) else clustered_mcnemar(d)
 
 
 def exact_mcnemar(d: np.ndarray) -> float:
-    """P(X >= b) of X binomial with b + c trials, from d in {-1, 0, 1} of one item a cluster."""
+    """Return P(X >= b), X binomial with b + c trials, from d in {-1, 0, 1} of clusters of one item."""
     from scipy.stats import binomtest
 
     better, worse = int((d > 0).sum()), int((d < 0).sum())
@@ -51,7 +52,7 @@ def exact_mcnemar(d: np.ndarray) -> float:
 
 
 def clustered_mcnemar(d: np.ndarray) -> float:
-    """P(sum_c g_c d_c >= sum_c d_c) over independent fair signs g_c, exactly."""
+    """Return P(sum_c g_c d_c >= sum_c d_c) over independent fair signs g_c, exactly."""
     sizes = np.abs(d[d != 0])
     chances = np.ones(1)  # of sum_c [g_c > 0] |d_c| being 0, 1, 2, ...
     for size in sizes:
@@ -61,9 +62,3 @@ def clustered_mcnemar(d: np.ndarray) -> float:
         chances = longer
     reached = int(d[d > 0].sum())  # sum g d = 2 (that sum) - sum |d|
     return float(min(1.0, chances[reached:].sum()))
-
-
-def clustered_z(d: np.ndarray) -> float:
-    """Signed root of Yang's statistic: sum d / sqrt(sum d^2), standard normal under H0; 0.0 for no wins."""
-    size = float(np.sqrt((d.astype(float) ** 2).sum()))
-    return float(d.sum()) / size if size else 0.0

@@ -14,7 +14,9 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
-    """False discovery rate: min over j >= i of p_(j) n / j. Benjamini and Hochberg (1995), JRSS B 57:289.
+    """Return q values that control the false discovery rate: min over j >= i of p_(j) n / j.
+
+    Benjamini and Hochberg (1995), JRSS B 57:289.
 
     Valid for independent tests and for positively dependent ones, as points of a stage on the same items are
     (Benjamini and Yekutieli 2001, Annals of Statistics 29:1165).
@@ -28,7 +30,10 @@ def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
 
 
 def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
-    """Family-wise error: max over j <= i of (n - j + 1) p_(j), at most 1; any dependence. Holm (1979)."""
+    """Return p values that control the family-wise error: max over j <= i of (n - j + 1) p_(j), at most 1.
+
+    Valid for any dependence. Holm (1979), Scandinavian Journal of Statistics 6:65.
+    """
     p = np.array(list(p_values.values()), dtype=float)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)

@@ -1,4 +1,4 @@
-"""What a task can show at all: minimum detectable effect, the least n, expected interval width.
+"""Minimum detectable effect, the least number of clusters, expected interval width.
 
 Units are those of scores (0.01 is a point); errors are standard errors of a paired contrast, as
 `influence.standard_error` gives them, so clusters and pairing are already in them.
@@ -16,12 +16,12 @@ POWER = 0.8
 
 
 def enough(clusters: int) -> bool:
-    """Whether a task has clusters enough for a verdict."""
+    """Return whether these are enough clusters for a verdict."""
     return clusters >= MIN_CLUSTERS
 
 
 def minimum_detectable_effect(error: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The true difference that a two-sided test at `alpha` finds with probability `power`.
+    """Return the true difference that a two-sided test at `alpha` finds with probability `power`.
 
         MDE = (z_{1-alpha/2} + z_{power}) SE        2.80 SE by default
 
@@ -34,7 +34,7 @@ def minimum_detectable_effect(error: float, alpha: float = ALPHA, power: float =
 
 
 def expected_half_width(error: float, clusters: int, kept: int, level: float = LEVEL) -> float:
-    """Half the width of the interval to expect when `kept` clusters stand in for `clusters`.
+    """Return half the width of the interval to expect when `kept` clusters stand in for `clusters`.
 
     t_{kept-1} SE sqrt(clusters / kept): clusters are a random sample, so the variance goes as 1 / n.
     """
@@ -46,9 +46,9 @@ def expected_half_width(error: float, clusters: int, kept: int, level: float = L
 
 
 def planning_error(clusters: int, discordant: float = 0.3) -> float:
-    """Standard error of a paired difference in accuracy before anything has run: sqrt(discordant / n).
+    """Return the standard error of a paired difference in accuracy before a run: sqrt(discordant / n).
 
     `discordant` is the share of items that one model gets right and the other does not; no difference is
-    assumed, which is the largest variance (Connor 1987, Biometrics 43:207), and one item a cluster.
+    assumed, which is the largest variance (Connor 1987, Biometrics 43:207), and clusters of one item.
     """
     return float(np.sqrt(discordant / clusters))

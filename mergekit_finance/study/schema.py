@@ -16,7 +16,8 @@ Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older vers
 (`parents`, `best_parent`, `over_best_parent`, `licence`, ...); the new keys are written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
@@ -40,6 +41,7 @@ MAX_NUMBER = 10**12  # larger numbers are damage: figures overflow on them
 Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 Side = Literal["above", "below", "unclear"]
+Ranges = dict[str, tuple[Number, Number] | tuple[Number, Number, Number, Number]]
 
 
 class Interval(NamedTuple):
@@ -55,7 +57,7 @@ class Interval(NamedTuple):
         return "above" if self.low > 0 else "below" if self.high < 0 else "unclear"
 
 
-def rounded(numbers: Sequence[float]) -> Interval:
+def rounded(numbers: Iterable[float]) -> Interval:
     """Return (value, low, high) to 6 digits, so that files do not depend on the last bits of a sum."""
     value, low, high = (round(float(number), 6) + 0.0 for number in numbers)  # + 0.0: no minus zero
     return Interval(value, low, high)
@@ -330,7 +332,8 @@ class TaskSet(Part):
         p_*, holm_*: one-sided p values, and after Holm's correction over the combinations of the stage.
         clusters: independent clusters of items; n.
         mde: minimum detectable effect of the comparison with the best constituent; None where unknown.
-        errors: Monte-Carlo standard errors (low end, high end) of the intervals of that name.
+        ranges: by field, where the ends of its interval may lie under other seeds (low, low, high, high), or
+            where its p may lie (low, high); see `statistics.intervals`.
     """
 
     tasks: list[str] = Field(min_length=1)
@@ -367,7 +370,7 @@ class TaskSet(Part):
     over_best_raw: Interval | None = None
     clusters: Count = MIN_CLUSTERS
     mde: Number | None = None
-    errors: dict[str, tuple[Number, Number]] = {}
+    ranges: Ranges = {}
 
 
 class TaskEffect(Part):
@@ -385,7 +388,7 @@ class TaskEffect(Part):
     p_gain: Number | None = None
     q_gain: Number | None = None
     mde: Number | None = None
-    errors: dict[str, tuple[Number, Number]] = {}
+    ranges: Ranges = {}
     verdict: str = ""
 
 
@@ -395,7 +398,7 @@ class Recovery(Part):
     lost: Interval
     recovered: Interval = Field(validation_alias=AliasChoices("recovered", "back"))
     over_base: Interval
-    errors: dict[str, tuple[Number, Number]] = {}
+    ranges: Ranges = {}
 
 
 class Effects(Part):
@@ -411,8 +414,66 @@ class Effects(Part):
     recovery: Recovery | None = None
 
 
+class EffectKind(str, Enum):
+    """What a merge of a combination did, compared over one set of tasks; the word means the same everywhere.
+
+    Every kind but the last two needs intervals on one side of 0. ABOVE_ALL, the only success: above the best
+    constituent, the base and every raw expert, also after Holm's correction over the stage's combinations.
+    INTERFERENCE: below the best constituent and below the mean of the constituents, after Holm's correction.
+    """
+
+    ABOVE_ALL = "above all"  # words: recovery (stage 1), complementarity (2), emergence (3)
+    NOT_ABOVE_BASE = "above constituents, not base"
+    NOT_ABOVE_EXPERTS = "above constituents, not raw experts"
+    NOT_AFTER_CORRECTION = "above constituents, not after correction"
+    NO_EFFECT = "no clear effect"
+    BELOW_BASE = "no clear effect, below base"
+    BELOW_BEST = "below best constituent"
+    INTERFERENCE = "interference"
+    BORDERLINE = "borderline"  # another seed of the bootstrap may give another kind: those in `between`
+    TOO_FEW_ITEMS = "too few items"
+    NOT_REPEATED = "not repeated"  # over training seeds only: `verdict.over_seeds`
+
+
+class Effect(Part):
+    """A decided effect. `tested`: the set of tasks it is about. `between`: of a borderline one."""
+
+    kind: EffectKind
+    tested: str
+    between: list[EffectKind] = []
+
+
+class AdviceKind(str, Enum):
+    """What to ship.
+
+    The best model on the selection items is a merge: SHIP, SHIP_AT_A_COST or NOT_CLEAR, by its macro on the
+    report items less that of the best single model (above 0, above 0 with a significant loss of retention, or
+    neither). It is a single model: NO_MERGE, or CONTRADICTION if the best merge is above it on the report
+    items.
+    """
+
+    SHIP = "ship"
+    SHIP_AT_A_COST = "ship at a cost"
+    NOT_CLEAR = "not clear"
+    NO_MERGE = "no merge"
+    CONTRADICTION = "contradiction"
+    BORDERLINE = "borderline"
+    TOO_FEW_ITEMS = "too few items"
+
+
+class Advice(Part):
+    """A decided advice. `optimistic`: selected and evaluated on the same items."""
+
+    kind: AdviceKind
+    between: list[AdviceKind] = []
+    optimistic: bool = False
+
+
 class Combination(Part):
-    """A combination of experts: its selected points, over all operators and per operator."""
+    """A combination of experts: its selected points, over all operators and per operator.
+
+    Read `effect` through `analysis.verdict.effect`: summaries of format 1 do not have it.
+    """
 
     stage: Count
     experts: list[str] = []
@@ -420,6 +481,7 @@ class Combination(Part):
     named_tasks: list[str] = []
     selected: str
     by_operator: dict[str, str]
+    effect: Effect | None = None
 
 
 class Ship(Part):
@@ -431,6 +493,7 @@ class Ship(Part):
         merge_over_single: macro of the best merge less that of the best single model.
         retention_over_base, retention_over_single: retention of the best merge less theirs.
         clusters: independent clusters of the macro's tasks; n.
+        advice: read it through `analysis.verdict.advice`: summaries of format 1 do not have it.
     """
 
     model: str
@@ -442,7 +505,8 @@ class Ship(Part):
     retention_over_base: Interval | None = None
     retention_over_single: Interval | None = None
     clusters: Number = MIN_CLUSTERS
-    errors: dict[str, tuple[Number, Number]] = {}
+    ranges: Ranges = {}
+    advice: Advice | None = None
 
 
 class Sentence(Part):
@@ -494,7 +558,7 @@ class OperatorDifference(Part):
     best: Interval
     spread: Interval
     near: Interval
-    errors: dict[str, tuple[Number, Number]] = {}
+    ranges: Ranges = {}
 
 
 class OperatorComparison(Part):

@@ -15,7 +15,7 @@ from mergekit_finance.report.figures.style import (
     canvas,
     place_names,
 )
-from mergekit_finance.study.analysis.verdict import signed
+from mergekit_finance.study.analysis.wording import number
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Correlation, PredictorRow
 
@@ -99,7 +99,7 @@ def _title(correlations: Sequence[Correlation], predictor: Predictor, outcome: O
     for row in correlations:
         if row.predictor == predictor and row.outcome == outcome and row.rho is not None:
             p = "p n/a" if row.p is None else f"p = {row.p:.3f}"
-            lines.append(f"{row.over}: ρ = {signed(row.rho, 2)}, {p}, n = {row.n}")
+            lines.append(f"{row.over}: ρ = {number(row.rho, 2, sign=True)}, {p}, n = {row.n}")
     return "\n".join(lines) or "too few merges for a correlation"
 
 

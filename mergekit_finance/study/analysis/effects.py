@@ -1,20 +1,23 @@
 """What a merge did: Gain, OG and retention of a point, with intervals, p values and verdicts per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from mergekit_finance.statistics import outperform
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.contrasts import difference, difference_weights, gain_weights, score
 from mergekit_finance.statistics.data import TaskScores
 from mergekit_finance.statistics.influence import clusters_of, contributions, standard_error
+from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.mcnemar import p_outperform
 from mergekit_finance.statistics.multiplicity import benjamini_hochberg, holm
 from mergekit_finance.statistics.power import enough, minimum_detectable_effect
-from mergekit_finance.statistics.signflip import p_greater, p_two_sided
+from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
+from mergekit_finance.study.analysis.verdict import task_verdict
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import Effects, Recovery, TaskEffect, TaskSet, rounded
+from mergekit_finance.study.schema import Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded
 
-LEVEL = 0.05
+Name = TypeVar("Name", bound=Hashable)
 
 
 def effects_of(results: StudyResults, replicates: Replicates, point: str) -> Effects:
@@ -90,28 +93,49 @@ def task_set(
         _p_below_some(scores, point, constituents),
     )
     everyone = [*dict.fromkeys((*constituents, *raw))]  # with `chain: best` constituents are merges
+    tested = {
+        "gain": outperform.gain(replicates, tasks, point, constituents),
+        "over_best_constituent": outperform.over_best(replicates, tasks, point, constituents),
+        "over_base": difference(replicates, tasks, point, "base"),
+        "over_best_raw": outperform.over_best(replicates, tasks, point, raw),
+    }
     return TaskSet(
         tasks=list(tasks),
         score=rounded(score(replicates, tasks, point)),
         constituents={name: rounded(score(replicates, tasks, name)) for name in constituents},
-        gain=rounded(outperform.gain(replicates, tasks, point, constituents)),
+        gain=rounded(tested["gain"]),
         p_gain=round(p_greater(gains), 6),
         og=rounded(outperform.outperform_gap(replicates, tasks, point, constituents)),
         best_constituent=best,
-        over_best_constituent=rounded(outperform.over_best(replicates, tasks, point, constituents)),
+        over_best_constituent=rounded(tested["over_best_constituent"]),
         p_over_best_constituent=round(min(1.0, 2 * min(p_above, p_below)), 6),
         p_over_all_constituents=round(p_above, 6),
         p_over_all_models=round(_p_over_all(scores, point, everyone), 6),
         p_below_mean=round(p_greater([-part for part in gains]), 6),
         base=rounded(score(replicates, tasks, "base")),
-        over_base=rounded(difference(replicates, tasks, point, "base")),
+        over_base=rounded(tested["over_base"]),
         gain_raw=rounded(outperform.gain(replicates, tasks, point, raw)),
         og_raw=rounded(outperform.outperform_gap(replicates, tasks, point, raw)),
         best_raw=best_raw,
-        over_best_raw=rounded(outperform.over_best(replicates, tasks, point, raw)),
+        over_best_raw=rounded(tested["over_best_raw"]),
         clusters=clusters_of(scores),  # clusters that tasks share count once
         mde=_mde(standard_error(over_best)),
+        ranges=ranges_of(tested),
     )
+
+
+def ranges_of(estimates: Mapping[str, Estimate]) -> Ranges:
+    """Return by name where the ends of the intervals may lie under other seeds: (low, low, high, high)."""
+    return {
+        name: (*_rounded_pair(e.low_range), *_rounded_pair(e.high_range))
+        for name, e in estimates.items()
+        if e.low_range and e.high_range
+    }
+
+
+def _rounded_pair(numbers: tuple[float, float]) -> tuple[float, float]:
+    low, high = (round(number, 6) + 0.0 for number in numbers)
+    return low, high
 
 
 def _recovery(
@@ -121,8 +145,10 @@ def _recovery(
     tasks, expert = results.of_kind("retention"), raw[-1]
     if len(raw) != 2 or not tasks:
         return None
+    lost = difference(replicates, tasks, "base", expert)
     return Recovery(
-        lost=rounded(difference(replicates, tasks, "base", expert)),
+        lost=rounded(lost),
+        ranges=ranges_of({"lost": lost}),
         recovered=rounded(difference(replicates, tasks, point, expert)),
         over_base=rounded(difference(replicates, tasks, point, "base")),
     )
@@ -154,16 +180,21 @@ def _task(
     errors = [
         standard_error(contributions([scores], difference_weights(point, name))) for name in constituents
     ]
+    tested = {
+        "gain": outperform.gain(replicates, [task], point, constituents),
+        "og": outperform.outperform_gap(replicates, [task], point, constituents),
+    }
     return TaskEffect(
         items=len(scores.clusters),
         clusters=scores.count,
         score=rounded(score(replicates, [task], point)),
         constituents={name: round(replicates.observed[task][name], 6) for name in constituents},
-        gain=rounded(outperform.gain(replicates, [task], point, constituents)),
-        og=rounded(outperform.outperform_gap(replicates, [task], point, constituents)),
+        gain=rounded(tested["gain"]),
+        og=rounded(tested["og"]),
         og_raw=rounded(outperform.outperform_gap(replicates, [task], point, raw)),
         p_og=round(p_outperform(scores, point, constituents), 6),
         mde=_mde(max(errors)),
+        ranges=ranges_of(tested),
     )
 
 
@@ -191,12 +222,27 @@ def correct_tasks(effects: Mapping[str, Effects], results: StudyResults) -> None
             effect.p_gain = round(p_two_sided(parts), 6)  # above or below the mean of the constituents
         if tested:
             q_og = benjamini_hochberg({key: effect.p_og or 0.0 for key, effect in tested.items()})
-            q_gain = benjamini_hochberg({key: effect.p_gain or 0.0 for key, effect in tested.items()})
+            p_gain = {key: effect.p_gain or 0.0 for key, effect in tested.items()}
+            q_gain, gain_ranges = _corrected(p_gain, benjamini_hochberg)
             for key, effect in tested.items():
-                effect.q_og, effect.q_gain = round(q_og[key], 6), round(q_gain[key], 6)
+                effect.q_og, effect.q_gain = round(q_og[key], 6), q_gain[key]
+                effect.ranges["q_gain"] = gain_ranges[key]
     for row in effects.values():
         for effect in row.tasks.values():
             effect.verdict = task_verdict(effect)
+
+
+def _corrected(
+    p: Mapping[Name, float], correct: Callable[[Mapping[Name, float]], dict[Name, float]]
+) -> tuple[dict[Name, float], dict[Name, tuple[float, float]]]:
+    """Return corrected p values, and where they may lie under other seeds of the sign flips.
+
+    A correction rises with every p, so the least and greatest p of all give the ends of the range.
+    """
+    ranges = {name: p_range(value) for name, value in p.items()}
+    least, most = (correct({name: own[end] for name, own in ranges.items()}) for end in (0, 1))
+    values = {name: round(value, 6) for name, value in correct(p).items()}
+    return values, {name: _rounded_pair((least[name], most[name])) for name in p}
 
 
 def correct_combinations(best: Mapping[str, Effects], results: StudyResults) -> None:
@@ -209,29 +255,11 @@ def correct_combinations(best: Mapping[str, Effects], results: StudyResults) -> 
         own = {name: row.sets for name, row in best.items() if results.points[row.point].stage == stage}
         for set_name in {name for sets_ in own.values() for name in sets_}:
             rows = {name: sets_[set_name] for name, sets_ in own.items() if set_name in sets_}
-            above = holm({name: row.p_over_all_models or 0.0 for name, row in rows.items()})
-            below = holm({name: row.p_below_mean or 0.0 for name, row in rows.items()})
+            p_above = {name: row.p_over_all_models or 0.0 for name, row in rows.items()}
+            p_below = {name: row.p_below_mean or 0.0 for name, row in rows.items()}
+            above, above_ranges = _corrected(p_above, holm)
+            below, below_ranges = _corrected(p_below, holm)
             for name, row in rows.items():
-                row.holm_over_all_models = round(above[name], 6)
-                row.holm_below_mean = round(below[name], 6)
-
-
-def task_verdict(task: TaskEffect) -> str:
-    """Return the verdict of one task.
-
-    "outperforms", "interferes" and "gains" need an adjusted q < 0.05, which only named tasks have; "below the
-    best" is descriptive and uses the interval alone.
-    """
-    if not enough(task.clusters):
-        return "too few items"
-    significant_og = task.q_og is not None and task.q_og < LEVEL
-    significant_gain = task.q_gain is not None and task.q_gain < LEVEL
-    if significant_og and task.og.low > 0:
-        return "outperforms"
-    if significant_gain and task.gain.high < 0:
-        return "interferes"
-    if task.og.high < 0:
-        return "below the best"
-    if significant_gain and task.gain.low > 0:
-        return "gains"
-    return "no clear difference"
+                row.holm_over_all_models, row.holm_below_mean = above[name], below[name]
+                row.ranges["holm_over_all_models"] = above_ranges[name]
+                row.ranges["holm_below_mean"] = below_ranges[name]

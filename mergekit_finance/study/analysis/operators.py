@@ -6,6 +6,7 @@ import numpy as np
 
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.grids import Grid, best, difference, halved, near, spread
+from mergekit_finance.study.analysis.effects import ranges_of
 from mergekit_finance.study.analysis.select import grids, seeds_of
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import OperatorComparison, OperatorDifference, OperatorScores, rounded
@@ -42,9 +43,14 @@ def _scores(grid: Grid, cells: Cells) -> OperatorScores:
 
 def _difference(grid: Grid, other: Grid) -> OperatorDifference:
     """Return one operator less another, on the same items."""
+    estimates = {
+        "best": best(grid).less(best(other)),
+        "spread": spread(grid).less(spread(other)),
+    }
     return OperatorDifference(
-        best=rounded(best(grid).less(best(other))),
-        spread=rounded(spread(grid).less(spread(other))),
+        best=rounded(estimates["best"]),
+        spread=rounded(estimates["spread"]),
+        ranges=ranges_of(estimates),
         near=rounded(difference(near(grid, halved()), near(other, halved()))),
     )
 
@@ -70,4 +76,5 @@ def _mean(
     tasks: Sequence[str],
     cell: Sequence[str],
 ) -> np.ndarray:
-    return np.asarray(np.mean([scores[task][name] for task in tasks for name in cell], axis=0))
+    rows = np.array([scores[task][name] for task in tasks for name in cell])
+    return np.asarray(rows.mean(axis=0))

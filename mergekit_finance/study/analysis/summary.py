@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
-from mergekit_finance.statistics.gain import gain, outperform_gap
 from mergekit_finance.statistics.influence import clusters_of
-from mergekit_finance.study.analysis import effects, operators, predictors, select, verdict
+from mergekit_finance.statistics.outperform import point_gain, point_gap
+from mergekit_finance.study.analysis import effects, operators, predictors, select, verdict, wording
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import (
     Combination,
@@ -58,7 +58,8 @@ def answer(results: StudyResults, similarity: Similarity) -> Summary:
         operators=operators.compare_operators(results, replicates),
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
-    made.verdict = verdict.sentences(made)
+    verdict.decide(made)
+    made.verdict = wording.sentences(made)
     return made
 
 
@@ -119,7 +120,7 @@ def _point(
     pairs: dict[str, tuple[float, float]] = {}
     for task in results.tasks:
         own, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
-        pairs[task] = (round(gain(own, others), 6), round(outperform_gap(own, others), 6))
+        pairs[task] = (round(point_gain(own, others), 6), round(point_gap(own, others), 6))
     macro_gain, macro_og = (sum(pairs[t][k] for t in results.macro) / len(results.macro) for k in (0, 1))
     return PointResult(
         folder=entry.folder,
@@ -167,16 +168,19 @@ def _ship(results: StudyResults, replicates: Replicates, macro: select.Macro, ch
     winner, single = max([*results.models, *merges], key=rank), max(results.models, key=rank)
     merge = max(merges, key=rank)
     retention = results.of_kind("retention")
+    estimates = {"merge_over_single": difference(replicates, results.macro, merge, single)}
+    if retention:
+        estimates["retention_over_base"] = difference(replicates, retention, merge, "base")
+        estimates["retention_over_single"] = difference(replicates, retention, merge, single)
     return Ship(
         model=winner,
         is_merge=winner in results.points,
         best_merge=merge,
         best_single=single,
         macro=rounded(score(replicates, results.macro, winner)),
-        merge_over_single=rounded(difference(replicates, results.macro, merge, single)),
-        retention_over_base=rounded(difference(replicates, retention, merge, "base")) if retention else None,
-        retention_over_single=rounded(difference(replicates, retention, merge, single))
-        if retention
-        else None,
         clusters=clusters_of([results.report[task] for task in results.macro]),
+        ranges=effects.ranges_of(estimates),
+        merge_over_single=rounded(estimates["merge_over_single"]),
+        retention_over_base=rounded(estimates["retention_over_base"]) if retention else None,
+        retention_over_single=rounded(estimates["retention_over_single"]) if retention else None,
     )

@@ -1,372 +1,227 @@
-"""The answer in words: what came back, what complements, what emerged, what interfered, what to ship."""
+"""The verdict, decided once: per task, per combination, and what to ship. `wording` puts it into words.
 
-import textwrap
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+A verdict compares ends of intervals with 0, and corrected p values with ALPHA. Both are Monte-Carlo
+estimates: another seed moves them within a range. `statistics.intervals` (ends) and `statistics.signflip` (p)
+define the ranges and give their sources; the study stores them in `ranges`. A verdict is decided for every
+combination of sides that the ranges allow. Where they do not all agree the verdict is "borderline", and
+`between` lists what it may be, so that the word does not depend on the seed.
+"""
 
-from mergekit_finance.statistics.power import MIN_CLUSTERS
-from mergekit_finance.study import schema
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import TypeVar
 
-Summary = Mapping[str, Any]
+from mergekit_finance.statistics.power import enough
+from mergekit_finance.study.schema import (
+    Advice,
+    AdviceKind,
+    Effect,
+    EffectKind,
+    Interval,
+    Ranges,
+    Side,
+    Summary,
+    TaskEffect,
+    TaskSet,
+)
 
-
-def sentences(summary: schema.Summary) -> list[schema.Sentence]:
-    """[{about, text}]: about is recovery, complementarity, emergence, interference, operators, similarity,
-    ship or caution."""
-    found = _content(summary)
-    made = [
-        *_stage_one(found),
-        *_later(found, 2, "complementarity"),
-        *_later(found, 3, "emergence"),
-        *_interference(found),
-        *_operators(found),
-        *_similarity(found),
-        *_ship(found),
-        *_cautions(found),
-    ]
-    return [schema.Sentence(about=about, text=text) for about, text in made]
-
-
-def _content(summary: schema.Summary) -> Summary:
-    return summary.model_dump(mode="json", by_alias=True)
-
-
-def interval(numbers: Sequence[float], unit: str = "points") -> str:
-    """`+3.1 points [+1.0, +5.2]`. A difference that is the same in every cluster resamples to itself: that is
-    no interval, and [+0.0, +0.0] would look like certainty about other items."""
-    value, low, high = (signed(100 * number) for number in numbers)
-    if numbers[1] == numbers[2]:
-        return f"{value}{unit and ' '}{unit} [the same on every item]"
-    return f"{value}{unit and ' '}{unit} [{low}, {high}]"
+ALPHA = 0.05  # of corrected p values
+AGREE = 0.75  # share of training seeds that must have the same direction
+Kind = TypeVar("Kind")
 
 
-def signed(number: float, digits: int = 1) -> str:
-    """With its sign; what rounds to nothing is +0.0."""
-    return f"{round(number, digits) + 0.0:+.{digits}f}"
+def sides(name: str, interval: Interval | None, ranges: Ranges) -> list[Side]:
+    """Return the sides of 0 that an interval may lie on under other seeds; the observed one first.
+
+    Args:
+        name: the interval's key in `ranges`; without an entry only the observed side is possible.
+        interval: None (an older summary does not have it) is "unclear".
+    """
+    if interval is None:
+        return ["unclear"]
+    ends = ranges.get(name, ())
+    if len(ends) != 4:
+        return [interval.side]
+    least_low, most_low, least_high, most_high = ends
+    possible: dict[Side, bool] = {
+        "above": most_low > 0,
+        "below": least_high < 0,
+        "unclear": least_low <= 0 and most_high >= 0,
+    }
+    others = [side for side, may in possible.items() if may and side != interval.side]
+    return [interval.side, *others]
 
 
-def sign(numbers: Sequence[float]) -> str:
-    """above, below or unclear: where the interval lies."""
-    _, low, high = numbers
-    return "above" if low > 0 else "below" if high < 0 else "unclear"
+def significant(name: str, p: float | None, ranges: Ranges) -> list[bool]:
+    """Return whether p is below ALPHA, and the other answer too if another seed may give it."""
+    observed = p is not None and p < ALPHA
+    ends = ranges.get(name, ())
+    flips = len(ends) == 2 and (ends[0] < ALPHA) != (ends[1] < ALPHA)
+    return [observed, not observed] if flips else [observed]
 
 
-def title(combination: str) -> str:
-    return combination.replace("+", " + ")
+def _possible(kind: Callable[..., Kind], *facts: Sequence[object]) -> list[Kind]:
+    """Return the distinct kinds over all combinations of facts; the observed one first."""
+    return list(dict.fromkeys(kind(*combination) for combination in product(*facts)))
 
 
-def _of_stage(found: Summary, stage: int) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    for name, known in found["combinations"].items():
-        if known["stage"] == stage:
-            yield name, known, found["selected"][known["selected"]]
+# ---- one task
 
 
-def _stage_one(found: Summary) -> Iterator[tuple[str, str]]:
-    """Recovery: what of the base's general knowledge the merge has again, and what of the skill it kept."""
-    for name, known, row in _of_stage(found, 1):
-        parts = []
-        if row["recovery"]:
-            parts.append(_recovered(row["recovery"]) + _few(row["sets"]["retention"]))
-        if "own" in row["sets"]:
-            parts.append(_kept(row["sets"]["own"], name))
-        if parts:
-            yield "recovery", f"base + {name} ({_how(found, known['selected'])}): {'; '.join(parts)}."
+def task_verdict(task: TaskEffect) -> str:
+    """Return the verdict of one task.
 
-
-def _recovered(numbers: Mapping[str, Sequence[float]]) -> str:
-    """A share of a loss only where there clearly was one."""
-    beside = f"against the base {interval(numbers['over_base'])}"
-    if sign(numbers["lost"]) != "above":
-        return f"no loss of retention by CPT is clear ({interval(numbers['lost'])}); the merge: {beside}"
-    lost = f"{100 * numbers['lost'][0]:.1f} points of retention that CPT had lost"
-    return f"{interval(numbers['recovered'])} of the {lost} came back ({beside})"
-
-
-def _few(tested: Mapping[str, Any]) -> str:
-    """Numbers of a set that is too small to be judged by."""
-    return f", on {tested['clusters']} clusters, too few for a verdict" if tested["clusters"] < LEAST else ""
-
-
-def _kept(row: Mapping[str, Any], expert: str) -> str:
-    score, base, own = (100 * n[0] for n in (row["score"], row["base"], row["constituents"][expert]))
-    return (
-        f"on its own skill's tasks {score:.1f} where the expert has {own:.1f} and the base {base:.1f} "
-        f"(OG {interval(row['og'])}){_few(row)}"
+    "outperforms" (all constituents), "interferes" (below their mean) and "gains" (above their mean) need a q
+    below ALPHA, which only named tasks have; "below the best" is descriptive and uses the interval alone.
+    """
+    if not enough(task.clusters):
+        return "too few items"
+    words = _possible(
+        _task_word,
+        sides("og", task.og, task.ranges),
+        sides("gain", task.gain, task.ranges),
+        significant("q_og", task.q_og, task.ranges),
+        significant("q_gain", task.q_gain, task.ranges),
     )
+    return words[0] if len(words) == 1 else "borderline"
 
 
-def _later(found: Summary, stage: int, about: str) -> Iterator[tuple[str, str]]:
-    """Complementarity and emergence: the merge against its best constituent, as a whole and task by task.
-    What study.yml named in advance is what the sentence is about."""
-    for name, known, row in _of_stage(found, stage):
-        tested, which = _tested(found, name, row)
-        yield (
-            about,
-            f"{title(name)} ({_how(found, known['selected'])}): {_effect(tested, about)}: "
-            f"{_against_mean(tested, about)}{interval(tested['over_best_constituent'])} over the best "
-            f"constituent, {tested['best_constituent']}, and {interval(tested['over_base'])} over the base"
-            f"{_over_raw(row, tested)}, {_mean_of(tested['tasks'])} {which}"
-            f"{_task_by_task(row, tested)}.",
-        )
+def _task_word(og: Side, gain: Side, significant_og: bool, significant_gain: bool) -> str:
+    if significant_og and og == "above":
+        return "outperforms"
+    if significant_gain and gain == "below":
+        return "interferes"
+    if og == "below":
+        return "below the best"
+    if significant_gain and gain == "above":
+        return "gains"
+    return "no clear difference"
 
 
-def _tested(found: Summary, name: str, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """The set that a pair's or triple's sentence is about, and what it is."""
-    if name in found["study"].get("named", {}):
-        return row["sets"]["named"], "named in study.yml"
-    own = row["sets"].get("own")
-    return (own, "of their skills") if own else (row["sets"]["macro"], "of the macro")
+# ---- one combination
 
 
-def _task_by_task(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
-    """No one constituent is the best in every task: over the best of each the merge has less (Macro-OG)."""
-    parts = []
-    if len(tested["tasks"]) > 1:
-        parts.append(f"; against the best of each task, {interval(tested['og'])} (OG)")
-    if better := [t for t in row["tasks"] if row["tasks"][t]["verdict"] == "outperforms"]:
-        parts.append(f"; {_listed('outperforms all of its constituents on', better)}")
-    return "".join(parts)
+def tested_set(summary: Summary, combination: str) -> str:
+    """Return the name of the set of tasks that a combination's effect is about.
+
+    `named`, if study.yml names tasks for it or it is one expert (its skills and retention); else `own`, the
+    tasks of its skills; else `macro`.
+    """
+    row = summary.combinations[combination]
+    sets = summary.selected[row.selected].sets
+    if "named" in sets and (combination in summary.study.named or row.stage == 1):
+        return "named"
+    return "own" if "own" in sets else "macro"
 
 
-def _against_mean(tested: Mapping[str, Any], about: str) -> str:
-    """The number that "they interfere" goes by."""
-    if _effect(tested, about) != INTERFERE:
-        return ""
-    return f"{interval(tested['gain'])} against the mean of the constituents (Gain), "
+def effect(summary: Summary, combination: str) -> Effect:
+    """Return the effect of a combination at its selected point: as stored, or decided for format 1."""
+    row = summary.combinations[combination]
+    if row.effect is not None:
+        return row.effect
+    name = tested_set(summary, combination)
+    return effect_of(summary.selected[row.selected].sets[name], name)
 
 
-def _over_raw(row: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
-    """With `chain: best` the constituents are merges: the experts as they are may be better."""
-    if set(row["constituents"]) <= set(row["base_and_experts"]):
-        return ""
-    return (
-        f", {interval(tested['over_best_raw'])} over {tested['best_raw']}, the best of base and raw experts"
+def effect_of(row: TaskSet, tested: str) -> Effect:
+    """Decide the effect of a merge over one set of tasks, called `tested`."""
+    if not enough(row.clusters):
+        return Effect(kind=EffectKind.TOO_FEW_ITEMS, tested=tested)
+    kinds = _possible(
+        _effect_kind,
+        sides("over_best_constituent", row.over_best_constituent, row.ranges),
+        sides("over_base", row.over_base, row.ranges),
+        sides("over_best_raw", row.over_best_raw, row.ranges),
+        sides("gain", row.gain, row.ranges),
+        significant("holm_over_all_models", row.holm_over_all_models, row.ranges),
+        significant("holm_below_mean", row.holm_below_mean, row.ranges),
     )
+    if len(kinds) == 1:
+        return Effect(kind=kinds[0], tested=tested)
+    return Effect(kind=EffectKind.BORDERLINE, tested=tested, between=kinds)
 
 
-def _mean_of(tasks: Sequence[str]) -> str:
-    return "on the 1 task" if len(tasks) == 1 else f"on average over the {len(tasks)} tasks"
+def _effect_kind(
+    over_best: Side, over_base: Side, over_raw: Side, gain: Side, above_all: bool, below_mean: bool
+) -> EffectKind:
+    """`above_all`, `below_mean`: the claims that hold after Holm's correction over the stage."""
+    if over_best == "above":
+        if over_base != "above":
+            return EffectKind.NOT_ABOVE_BASE
+        if over_raw != "above":
+            return EffectKind.NOT_ABOVE_EXPERTS
+        return EffectKind.ABOVE_ALL if above_all else EffectKind.NOT_AFTER_CORRECTION
+    if over_best == "below":
+        interferes = gain == "below" and below_mean
+        return EffectKind.INTERFERENCE if interferes else EffectKind.BELOW_BEST
+    return EffectKind.BELOW_BASE if over_base == "below" else EffectKind.NO_EFFECT
 
 
-def _counted(tasks: Collection[str]) -> str:
-    return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
-
-
-def _effect(tested: Mapping[str, Any], about: str) -> str:
-    """What is above the constituents only is not called by the stage's name: base or a raw expert could do
-    it already. What is below the best of them, but not below their mean, does not interfere."""
-    if tested["clusters"] < LEAST:
-        return "too few items for a verdict"
-    gap, over_base = sign(tested["over_best_constituent"]), sign(tested["over_base"])
-    if gap == "above" and over_base != "above":
-        return "above its constituents, but not clearly above the base"
-    if gap == "above" and sign(tested["over_best_raw"]) != "above":
-        return "above its constituents, but not clearly above the experts as they are"
-    if gap == "unclear" and over_base == "below":
-        return "no clear effect on what the best constituent has, and below the base"
-    if gap == "below":
-        return INTERFERE if _interferes(tested) else "below the best constituent"
-    if gap == "above" and tested["holm_over_all_models"] >= ALPHA:
-        return "above its constituents, but not clearly once the other combinations are allowed for"
-    return _WORDS[about] if gap == "above" else "no clear effect"
-
-
-def _interferes(tested: Mapping[str, Any]) -> bool:
-    return sign(tested["gain"]) == "below" and bool(tested["holm_below_mean"] < ALPHA)
-
-
-ALPHA = 0.05  # of Holm's p over the combinations of a stage
-LEAST = MIN_CLUSTERS  # over all tasks of a set
-INTERFERE = "they interfere"
-_WORDS = {"complementarity": "they complement each other", "emergence": "emergence"}
-
-
-def _interference(found: Summary) -> Iterator[tuple[str, str]]:
-    for name, known in found["combinations"].items():
-        row = found["selected"][known["selected"]]
-        worse = [t for t, v in row["tasks"].items() if v["verdict"] == "interferes"]
-        if worse:
-            yield (
-                "interference",
-                f"{title(name)}: {_listed('scores below the mean of its constituents on', worse)}.",
-            )
-
-
-def _listed(words: str, tasks: Sequence[str], most: int = 6) -> str:
-    if not tasks:
-        return f"{words} no task"
-    names = [t.removeprefix("finance_bench_") for t in tasks]
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{words} {', '.join(names[:most])}{more}"
-
-
-def _how(found: Summary, point: str) -> str:
-    known = found["points"][point]
-    values = ", ".join(
-        f"{'λ' if k == 'lambda' else k} {v:g}" for k, v in known["values"].items() if k != "seed"
-    )
-    return f"{_NAMES[known['operator']]}, {values}{_masks(found, point)}"
-
-
-def _masks(found: Summary, point: str) -> str:
-    """Of a cell with several mask seeds, which was chosen as their mean, one is reported."""
-    own = found["points"][point]
-    same = [p for p in found["points"].values() if _cell(p) == _cell(own)]
-    return f", mask seed {own['values']['seed']:g}, the first of {len(same)}" if len(same) > 1 else ""
-
-
-def _cell(point: Mapping[str, Any]) -> tuple[Any, ...]:
-    values = {key: value for key, value in point["values"].items() if key != "seed"}
-    return point["combination"], point["operator"], values
-
-
-_NAMES = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
-
-
-def _operators(found: Summary) -> Iterator[tuple[str, str]]:
-    """Is Task Arithmetic strong but sensitive, TIES robust?"""
-    for pair, row in found["operators"]["differences"].items():
-        first, second = pair.split(" - ")
-        if first != "task_arithmetic":
-            continue
-        best, spread = _AT_BEST[sign(row["best"])], _SENSITIVE[sign(row["spread"])]
-        if found["ship"]["clusters"] < LEAST:
-            yield "operators", f"{_NAMES[first]} against {_NAMES[second]}: too few items for a verdict."
-            continue
-        names = " against ".join(f"{_NAMES[o]} ({_grid(found, o)})" for o in (first, second))
-        text = f"{names}: {best} at its best ({interval(row['best'])})"
-        if all(found["operators"]["operators"][operator]["swept"] for operator in (first, second)):
-            text += (
-                f", {spread} sensitive (its score spreads {interval(row['spread'])} further over its grid; "
-                f"the share of it within a point of the best differs by {interval(row['near'], '%')})"
-            )
-        yield "operators", f"{text}."
-
-
-def _grid(found: Summary, operator: str) -> str:
-    """What was tried: `density 0.1 to 1, λ 1`. Another grid may give another answer."""
-    tried = [p["values"] for p in found["points"].values() if p["operator"] == operator]
-    return ", ".join(_range(key, {values[key] for values in tried}) for key in tried[0] if key != "seed")
-
-
-def _range(key: str, values: set[float]) -> str:
-    ends = dict.fromkeys((min(values), max(values)))
-    return f"{'λ' if key == 'lambda' else key} {' to '.join(f'{v:g}' for v in ends)}"
-
-
-_AT_BEST = {"above": "better", "below": "worse", "unclear": "not clearly different"}
-_SENSITIVE = {"above": "more", "below": "less", "unclear": "not clearly more or less"}
-
-
-def _similarity(found: Summary) -> Iterator[tuple[str, str]]:
-    rows = [r for r in found["similarity"]["correlations"] if r["over"] == "all" and r["rho"] is not None]
-    for row in rows:
-        if row["outcome"] != "macro_gain":
-            continue
-        n, needed = row["n"], row["needed"]
-        enough = "; too few for any ρ" if needed is None else f"; |ρ| ≥ {needed:.3f} would be needed"
-        yield (
-            "similarity",
-            f"{_PREDICTORS[row['predictor']]} against Macro-Gain: ρ = {signed(row['rho'], 2)} "
-            f"(p = {row['p']:.3f}, {n} combinations{enough}): a description of these merges, not a law.",
-        )
-
-
-_PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
-
-
-def _ship(found: Summary) -> Iterator[tuple[str, str]]:
-    """The choice is made on the items that choose; it is advice only where the other items bear it out."""
-    ship = found["ship"]
-    gap, single = ship["merge_over_single"], ship["best_single"]
-    split = found["selection"]["split"]
-    chosen, other = (" on the items that choose", "on the other items ") if split else ("", "")
-    words, which = (_CLEAR, "") if split else (_SAME_ITEMS, " (chosen and measured on the same items)")
-    compared = f"{words[sign(gap)]} the best single model{chosen}, {single}: {interval(gap)}{which}"
-    name, macro = ship["model"], f"{other}its macro is {compared}{_cost(ship)}."
-    if ship["clusters"] < LEAST:
-        few = f"Too few items to advise ({ship['clusters']} clusters)"
-        yield "ship", f"{few}: {name} is best{chosen}; of the best merge, {ship['best_merge']}, {macro}"
-    elif not ship["is_merge"] and split and sign(gap) == "above":
-        best = f"the best merge is {ship['best_merge']}: {macro}"
-        yield "ship", f"No clear advice: {name} is best{chosen}, but {best}"
-    elif not ship["is_merge"]:
-        yield "ship", f"Ship no merge: {name} is best{chosen}; the best merge, {ship['best_merge']}: {macro}"
-    elif sign(gap) == "above":
-        yield "ship", f"Ship {name}: {macro}"
-    else:
-        yield "ship", f"No merge is clearly worth shipping: {name} is best{chosen}, but {macro}"
-
-
-def _cost(ship: Mapping[str, Any]) -> str:
-    if not ship["retention_over_base"]:
-        return ""
-    return f"; its retention against the base: {interval(ship['retention_over_base'])}"
-
-
-_CLEAR = {
-    "above": "clearly better than",
-    "below": "clearly worse than",
-    "unclear": "not clearly different from",
+DIRECTIONS: Mapping[EffectKind, int] = {
+    EffectKind.ABOVE_ALL: 1,
+    EffectKind.NOT_ABOVE_BASE: 1,
+    EffectKind.NOT_ABOVE_EXPERTS: 1,
+    EffectKind.NOT_AFTER_CORRECTION: 1,
+    EffectKind.BELOW_BEST: -1,
+    EffectKind.INTERFERENCE: -1,
 }
-# The best of several on the items that chose it is flattered: nothing is clear about it.
-_SAME_ITEMS = {"above": "better than", "below": "worse than", "unclear": "not clearly different from"}
 
 
-def _cautions(found: Summary) -> Iterator[tuple[str, str]]:
-    small = [t for t, known in found["tasks"].items() if known["report_clusters"] < LEAST]
-    if small:
-        yield (
-            "caution",
-            f"{len(small)} of {_counted(found['tasks'])} {'has' if len(small) == 1 else 'have'} fewer than "
-            "100 clusters to report on: numbers, but no verdict of a task's own.",
-        )
-    if not found["selection"]["split"] and not found["selection"]["same_items"]:
-        yield (
-            "caution",
-            "nothing was swept, so all items are reported; what to ship was chosen on the same items.",
-        )
-    gap = found["selection"]["optimism"]["mean"]
-    if found["selection"]["same_items"]:
-        yield (
-            "caution",
-            f"hyperparameters were chosen on the items that are reported: scores are optimistic, by "
-            f"{100 * gap:.1f} points as measured on random halves.",
-        )
+def over_seeds(summaries: Sequence[Summary], combination: str) -> Effect:
+    """Decide the effect of a combination in the same study over training seeds.
+
+    The first study is the one that is tested. Its effect stands if the merge's difference from its best
+    constituent has the same direction in at least three quarters of all studies; else it is NOT_REPEATED.
+    Effects without a direction (no clear effect, borderline, too few items) are returned as they are.
+    """
+    first = effect(summaries[0], combination)
+    direction = DIRECTIONS.get(first.kind, 0)
+    rows = [_tested(summary, combination, first.tested) for summary in summaries]
+    agreeing = sum(row.over_best_constituent.value * direction > 0 for row in rows)
+    if direction and agreeing < AGREE * len(rows):
+        return Effect(kind=EffectKind.NOT_REPEATED, tested=first.tested, between=[first.kind])
+    return first
 
 
-def text(summary: schema.Summary, width: int | None = None) -> str:
-    """What the command prints: a table of the combinations, then the sentences, wrapped at `width`."""
-    found = _content(summary)
-    from mergekit_finance.report.markdown import markdown_table
-
-    header = ["stage", "combination", "selected", "macro", "Macro-Gain", "Macro-OG", "retention"]
-    ordered = sorted(found["combinations"].items(), key=lambda item: item[1]["stage"])
-    rows = [_line(found, name, known) for name, known in ordered]
-    lines = [markdown_table([header, *rows]), ""]
-    for about in dict.fromkeys(s["about"] for s in found["verdict"]):
-        lines.append(about.capitalize())
-        lines += [_wrapped(s["text"], width) for s in found["verdict"] if s["about"] == about]
-    return "\n".join(lines)
+def _tested(summary: Summary, combination: str, name: str) -> TaskSet:
+    return summary.selected[summary.combinations[combination].selected].sets[name]
 
 
-def _wrapped(sentence: str, width: int | None) -> str:
-    if width is None:
-        return f"  - {sentence}"
-    return textwrap.fill(
-        sentence, width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+# ---- what to ship
+
+
+def advice(summary: Summary) -> Advice:
+    """Return what to ship: as stored, or decided for format 1."""
+    ship = summary.ship
+    if ship.advice is not None:
+        return ship.advice
+    split = summary.selection.is_split
+    if not enough(int(ship.clusters)):
+        return Advice(kind=AdviceKind.TOO_FEW_ITEMS, optimistic=not split)
+    kinds = _possible(
+        _advice_kind,
+        [ship.is_merge],
+        [split],
+        sides("merge_over_single", ship.merge_over_single, ship.ranges),
+        sides("retention_over_base", ship.retention_over_base, ship.ranges),
+        sides("retention_over_single", ship.retention_over_single, ship.ranges),
     )
+    if len(kinds) == 1:
+        return Advice(kind=kinds[0], optimistic=not split)
+    return Advice(kind=AdviceKind.BORDERLINE, between=kinds, optimistic=not split)
 
 
-def _line(found: Summary, name: str, known: Mapping[str, Any]) -> list[str]:
-    macro = found["selected"][known["selected"]]["sets"]["macro"]
-    kept = found["points"][known["selected"]].get("retention")
-    return [
-        str(known["stage"]),
-        title(name),
-        _how(found, known["selected"]),
-        f"{100 * macro['score'][0]:.1f}",
-        interval(macro["gain"], unit=""),
-        interval(macro["og"], unit=""),
-        f"{100 * kept[0]:.1f}" if kept else "",
-    ]
+def _advice_kind(is_merge: bool, split: bool, gap: Side, over_base: Side, over_single: Side) -> AdviceKind:
+    """`over_base`, `over_single`: retention of the best merge less that of the base and best single model."""
+    if not is_merge:
+        return AdviceKind.CONTRADICTION if gap == "above" and split else AdviceKind.NO_MERGE
+    if gap != "above":
+        return AdviceKind.NOT_CLEAR
+    return AdviceKind.SHIP_AT_A_COST if "below" in (over_base, over_single) else AdviceKind.SHIP
+
+
+def decide(summary: Summary) -> None:
+    """Store the effects and the advice in a summary, in place."""
+    for name, row in summary.combinations.items():
+        row.effect = effect(summary, name)
+    summary.ship.advice = advice(summary)

@@ -17,6 +17,8 @@ from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.statistics.data import TaskScores, task_scores
 from mergekit_finance.statistics.totals import mean_total, sufficient
 
+pytestmark = pytest.mark.simulation
+
 CLUSTERS = [100, 130, 240, 120, 160, 200, 105, 150, 210]
 TASKS = 4
 GROUPS, SIMS, DRAWS = 4, 300, 400  # 1200 data sets: Monte-Carlo error 0.6 points
@@ -104,7 +106,6 @@ def test_intervals_cover(right, icc):
     assert within(found), found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "icc"),
     [

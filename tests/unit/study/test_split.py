@@ -144,7 +144,10 @@ def test_same_items_are_labelled_and_their_optimism_said(tmp_path):
     found = analysis.summary(folder(tmp_path, same_items=True).folder)
     assert found.selection.same_items and found.selection.share is None
     assert found.selection.optimism.mean > 0
-    assert any("scores are optimistic" in s.text for s in found.verdict)
+    assert any(
+        "Hyperparameters and what to ship: selected and evaluated on the same items (optimistic)" in s.text
+        for s in found.verdict
+    )
     assert found.tasks["t"].report_items == found.tasks["t"].items == 400
 
 
@@ -152,7 +155,7 @@ def test_apart_they_are_not(tmp_path):
     loaded = folder(tmp_path)
     found = analysis.summary(loaded.folder)
     assert not found.selection.same_items and found.selection.share == 0.3
-    assert not any("scores are optimistic" in s.text for s in found.verdict)
+    assert not any("(optimistic)" in s.text for s in found.verdict)
     assert found.tasks["t"].report_items == 280
     assert not set(loaded.selection["t"].names) & set(loaded.report["t"].names)
 

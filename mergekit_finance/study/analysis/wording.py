@@ -1,0 +1,425 @@
+"""The words of the verdict: number formats, effect words, sentences. Page, card and command print these.
+
+Differences are in points of a hundred, as `value [low, high]` with a 95 % interval; n counts independent
+clusters of items. "Best constituent" is the one model with the best mean over the tasks; "best constituent
+per task" is what OG compares with.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
+from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
+from mergekit_finance.study.analysis import verdict
+from mergekit_finance.study.analysis.select import cell
+from mergekit_finance.study.schema import (
+    AdviceKind,
+    Effect,
+    EffectKind,
+    Effects,
+    Interval,
+    OperatorDifference,
+    SelectionResult,
+    Sentence,
+    Side,
+    Summary,
+    TaskSet,
+)
+
+OPTIMISTIC = "selected and evaluated on the same items (optimistic)"
+STAGES = {1: "recovery", 2: "complementarity", 3: "emergence"}
+PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
+MOST_TASKS = 6  # listed in a sentence
+Look = Literal["yes", "no", "unclear"]
+
+
+# ---- numbers and names
+
+
+def points(value: float, sign: bool = False, digits: int = 1) -> str:
+    """Return a share as points of a hundred: `3.1`, or `+3.1` with `sign`; zero has no sign."""
+    return number(100 * value, digits, sign)
+
+
+def number(value: float, digits: int = 1, sign: bool = False) -> str:
+    """Return a number with a plain minus; what rounds to zero has no sign."""
+    rounded = round(value, digits) + 0.0  # + 0.0: no minus zero
+    return f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
+
+
+def interval(numbers: Sequence[float], sign: bool = False) -> str:
+    """Return `3.1 [1.0, 5.2]` in points.
+
+    A difference that is the same in every cluster resamples to itself. That is not an interval, and
+    [0.0, 0.0] would look like certainty about other items.
+    """
+    value, low, high = numbers
+    if low == high:
+        return f"{points(value, sign)} (the same on every item)"
+    return f"{points(value, sign)} [{points(low, sign)}, {points(high, sign)}]"
+
+
+def merge_name(combination: str) -> str:
+    """Return `finance + math`; for one expert `base + finance`."""
+    names = combination.split("+")
+    return " + ".join(["base", *names] if len(names) == 1 else names)
+
+
+def how(summary: Summary, point: str) -> str:
+    """Return `Task Arithmetic, λ 0.4`; of a cell with several mask seeds, which one is reported."""
+    row = summary.points[point]
+    values = [f"{_symbol(k)} {v:g}" for k, v in row.values.items() if k != "seed"]
+    same = [other for other in summary.points.values() if cell(other) == cell(row)]
+    if len(same) > 1:
+        values.append(f"mask seed {row.values['seed']:g}, the first of {len(same)}")
+    return ", ".join([OPERATORS[row.operator].label, *values])
+
+
+def _symbol(parameter: str) -> str:
+    """Return λ for lambda; density stays a word in text."""
+    return PARAMETER_SYMBOLS[parameter] if parameter == "lambda" else parameter
+
+
+def task_list(tasks: Sequence[str]) -> str:
+    """Return short task names, at most MOST_TASKS: `fpb, headline and 3 more`."""
+    names = [task.removeprefix("finance_bench_") for task in tasks]
+    more = f" and {len(names) - MOST_TASKS} more" if len(names) > MOST_TASKS else ""
+    return f"{', '.join(names[:MOST_TASKS])}{more}"
+
+
+def sample_size(clusters: float) -> str:
+    """Return `n = 120`, or `n = 64 (inconclusive)` below MIN_CLUSTERS."""
+    return f"n = {clusters:g}" + ("" if enough(int(clusters)) else " (inconclusive)")
+
+
+def chosen_by(selection: SelectionResult) -> str:
+    """Return what gave the hyperparameters that are shown."""
+    if selection.is_split:
+        return "selected on the selection items"
+    return "selected on the reported items" if selection.same_items else "given by the study file"
+
+
+# ---- combinations
+
+
+def effect_word(effect: Effect, stage: int) -> str:
+    """Return the word for an effect; ABOVE_ALL is recovery, complementarity or emergence, by stage."""
+    if effect.kind is EffectKind.BORDERLINE:
+        return f"borderline ({' or '.join(_kind_word(kind, stage) for kind in effect.between)})"
+    if effect.kind is EffectKind.NOT_REPEATED:
+        return f"not repeated ({_kind_word(effect.between[0], stage)} in the first study only)"
+    if effect.kind is EffectKind.TOO_FEW_ITEMS:
+        return f"inconclusive (n < {MIN_CLUSTERS})"
+    return _kind_word(effect.kind, stage)
+
+
+def _kind_word(kind: EffectKind, stage: int) -> str:
+    return STAGES[stage] if kind is EffectKind.ABOVE_ALL else kind.value
+
+
+def short_effect_word(effect: Effect, stage: int) -> str:
+    """Return the word for a table: without what a borderline or unrepeated effect may be."""
+    short = effect.kind in (EffectKind.BORDERLINE, EffectKind.NOT_REPEATED)
+    return effect.kind.value if short else effect_word(effect, stage)
+
+
+def overview_rows(summary: Summary) -> list[list[str]]:
+    """Return the table of combinations with its header, one row per combination."""
+    header = ["stage", "merge", "selected", "macro", "Macro-Gain", "Macro-OG", "retention", "effect"]
+    rows = []
+    for name, row in sorted(summary.combinations.items(), key=lambda item: item[1].stage):
+        macro, point = summary.selected[row.selected].sets["macro"], summary.points[row.selected]
+        rows.append(
+            [
+                str(row.stage),
+                merge_name(name),
+                how(summary, row.selected),
+                points(macro.score.value),
+                interval(macro.gain),
+                interval(macro.og),
+                points(point.retention.value) if point.retention else "",
+                short_effect_word(verdict.effect(summary, name), row.stage),
+            ]
+        )
+    return [header, *rows]
+
+
+def text(summary: Summary, width: int | None = None) -> str:
+    """Return what the command prints: the table of combinations, then the sentences, wrapped at `width`."""
+    rows = overview_rows(summary)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    verdict_lines = sentences(summary)
+    for about in dict.fromkeys(line.about for line in verdict_lines):
+        lines += ["", "Notes" if about == "caution" else about.capitalize()]
+        lines += [_wrapped(line.text, width) for line in verdict_lines if line.about == about]
+    return "\n".join(lines)
+
+
+def _wrapped(sentence: str, width: int | None) -> str:
+    if width is None:
+        return f"  - {sentence}"
+    return textwrap.fill(
+        sentence, width, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def sentences(summary: Summary) -> list[Sentence]:
+    """Return the verdict in words: as stored, or worded for a summary of format 1."""
+    if summary.verdict and summary.ship.advice is not None:
+        return summary.verdict
+    lines = [
+        *_stage_one(summary),
+        *_later_stages(summary),
+        *_interference(summary),
+        *_operators(summary),
+        *_similarity(summary),
+        ("ship", advice_sentence(summary)),
+        *_cautions(summary),
+    ]
+    return [Sentence(about=about, text=text) for about, text in lines]
+
+
+def _stage_one(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield what CPT lost, what the merge recovered, and what it kept of the expert's skill."""
+    for name, row in summary.combinations.items():
+        if row.stage != 1:
+            continue
+        effects = summary.selected[row.selected]
+        parts = [*_recovered(effects), *_kept(effects, name)]
+        if parts:
+            word = effect_word(verdict.effect(summary, name), 1)
+            parts.append(f"over both: {word}")
+            yield "recovery", f"{merge_name(name)} ({how(summary, row.selected)}): {'; '.join(parts)}."
+
+
+def _recovered(effects: Effects) -> Iterator[str]:
+    if not effects.recovery:
+        return
+    numbers, size = effects.recovery, sample_size(effects.sets["retention"].clusters)
+    lost = f"lost {points(numbers.lost.value)}, recovered {interval(numbers.recovered)}"
+    if verdict.sides("lost", numbers.lost, numbers.ranges)[0] != "above":
+        lost = f"no clear loss by CPT ({interval(numbers.lost)})"
+    yield f"retention: {lost}, vs base {interval(numbers.over_base)}, {size}"
+
+
+def _kept(effects: Effects, expert: str) -> Iterator[str]:
+    own = effects.sets.get("own")
+    if not own:
+        return
+    scores = f"expert {points(own.constituents[expert].value)}"
+    if own.base:
+        scores += f", base {points(own.base.value)}"
+    yield (
+        f"its skill: {points(own.score.value)} ({scores}), OG {interval(own.og)}, {sample_size(own.clusters)}"
+    )
+
+
+def _later_stages(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield the merge against its best constituent and the base, as a whole and task by task."""
+    for name, row in sorted(summary.combinations.items(), key=lambda item: item[1].stage):
+        if row.stage == 1:
+            continue
+        effects, effect = summary.selected[row.selected], verdict.effect(summary, name)
+        tested = effects.sets[effect.tested]
+        better = [task for task, own in effects.tasks.items() if own.verdict == "outperforms"]
+        outperforms = f"; outperforms all constituents on {task_list(better)}" if better else ""
+        yield (
+            STAGES[row.stage],
+            f"{merge_name(name)} ({how(summary, row.selected)}): {effect_word(effect, row.stage)}: "
+            f"{_comparisons(effects, tested, effect)}; {_tasks_of(tested, effect)}, "
+            f"{sample_size(tested.clusters)}{outperforms}.",
+        )
+
+
+def _comparisons(effects: Effects, tested: TaskSet, effect: Effect) -> str:
+    """Return the numbers that the effect was decided by."""
+    parts = [f"{interval(tested.over_best_constituent)} vs best constituent ({tested.best_constituent})"]
+    if effect.kind is EffectKind.INTERFERENCE:
+        parts.insert(0, f"{interval(tested.gain)} vs the mean of the constituents (Gain)")
+    if tested.over_base:
+        parts.append(f"{interval(tested.over_base)} vs base")
+    if tested.over_best_raw and not set(effects.constituents) <= set(effects.base_and_experts):
+        parts.append(f"{interval(tested.over_best_raw)} vs best of base and raw experts ({tested.best_raw})")
+    if len(tested.tasks) > 1:
+        parts.append(f"OG {interval(tested.og)} vs best constituent per task")
+    return ", ".join(parts)
+
+
+def _tasks_of(tested: TaskSet, effect: Effect) -> str:
+    count = "1 task" if len(tested.tasks) == 1 else f"{len(tested.tasks)} tasks"
+    which = {"named": "named in study.yml", "own": "of their skills", "macro": "of the macro"}
+    return f"{count} {which[effect.tested]}"
+
+
+def _interference(summary: Summary) -> Iterator[tuple[str, str]]:
+    for name, row in summary.combinations.items():
+        tasks = summary.selected[row.selected].tasks
+        worse = [task for task, own in tasks.items() if own.verdict == "interferes"]
+        if worse:
+            yield (
+                "interference",
+                f"{merge_name(name)}: below the mean of its constituents on {task_list(worse)}.",
+            )
+
+
+# ---- operators and predictors
+
+
+def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield Task Arithmetic against the others: is it strong but sensitive, TIES robust?"""
+    for pair, row in summary.operators.differences.items():
+        first, second = pair.split(" - ")
+        if first != "task_arithmetic":
+            continue
+        names = " vs ".join(f"{OPERATORS[key].label} ({_grid(summary, key)})" for key in (first, second))
+        if not enough(int(summary.ship.clusters)):
+            yield "operators", f"{names}: inconclusive, {sample_size(summary.ship.clusters)}."
+            continue
+        best = _side_word("best", row, ("better", "worse", "not clearly different"))
+        line = f"{names}: {best} at its best ({interval(row.best)})"
+        if all(summary.operators.operators[key].swept for key in (first, second)):
+            spread = _side_word("spread", row, ("more", "less", "not clearly more or less"))
+            line += (
+                f", {spread} sensitive: spread over the grid {interval(row.spread)}, share of the grid "
+                f"within one point of the best {interval(row.near)}"
+            )
+        yield "operators", f"{line}."
+
+
+def _side_word(name: str, row: OperatorDifference, words: tuple[str, str, str]) -> str:
+    """Return the word for above, below or unclear; borderline if another seed may change it."""
+    sides = verdict.sides(name, row.best if name == "best" else row.spread, row.ranges)
+    by_side: Mapping[Side, str] = dict(zip(("above", "below", "unclear"), words, strict=True))
+    if len(sides) > 1:
+        return f"borderline ({' or '.join(by_side[side] for side in sides)})"
+    return by_side[sides[0]]
+
+
+def _grid(summary: Summary, operator: str) -> str:
+    """Return what was tried: `density 0.1 to 1, λ 1`. Another grid may give another answer."""
+    tried = [point.values for point in summary.points.values() if point.operator == operator]
+    parts = []
+    for key in tried[0]:
+        if key != "seed":
+            ends = dict.fromkeys((min(values[key] for values in tried), max(values[key] for values in tried)))
+            parts.append(f"{_symbol(key)} {' to '.join(f'{value:g}' for value in ends)}")
+    return ", ".join(parts)
+
+
+def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
+    for row in summary.similarity.correlations:
+        if row.over != "all" or row.outcome != "macro_gain" or row.rho is None or row.p is None:
+            continue
+        needed = "too few for any ρ" if row.needed is None else f"significant from |ρ| = {row.needed:.3f} on"
+        yield (
+            "similarity",
+            f"{PREDICTORS[row.predictor]} vs Macro-Gain: ρ = {number(row.rho, 2)}, p = {row.p:.3f}, "
+            f"n = {row.n} combinations ({needed}). Describes these merges only.",
+        )
+
+
+# ---- what to ship
+
+
+def advice_headline(summary: Summary) -> str:
+    """Return the advice in a few words."""
+    ship = summary.ship
+    return {
+        AdviceKind.SHIP: f"Ship {ship.model}",
+        AdviceKind.SHIP_AT_A_COST: f"Ship {ship.model}?",
+        AdviceKind.NOT_CLEAR: "No merge is clearly better",
+        AdviceKind.NO_MERGE: "Ship no merge",
+        AdviceKind.CONTRADICTION: "No clear advice",
+        AdviceKind.BORDERLINE: "Borderline",
+        AdviceKind.TOO_FEW_ITEMS: "Too few items to advise",
+    }[verdict.advice(summary).kind]
+
+
+def advice_look(summary: Summary) -> Look:
+    """Return whether the advice is for a merge: "yes", "no" or "unclear"."""
+    advice = verdict.advice(summary)
+    if advice.kind is AdviceKind.SHIP:
+        return "unclear" if advice.optimistic else "yes"
+    return "no" if advice.kind is AdviceKind.NO_MERGE else "unclear"
+
+
+def comparison(summary: Summary) -> str:
+    """Return the best merge against the best single model, and its retention."""
+    ship = summary.ship
+    gap = f"{interval(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+    if ship.retention_over_base is None:
+        return f"{gap}, retention not measured"
+    return f"{gap}, retention {interval(ship.retention_over_base)} vs base"
+
+
+def advice_sentence(summary: Summary) -> str:
+    """Return what to ship, with the numbers, and with what it costs."""
+    ship, advice = summary.ship, verdict.advice(summary)
+    merge = f"the best merge, {ship.best_merge}: {comparison(summary)}"
+    if advice.kind is AdviceKind.SHIP:
+        return f"Ship {ship.model}: {comparison(summary)}."
+    if advice.kind is AdviceKind.SHIP_AT_A_COST:
+        return f"Ship {ship.model}? {_gain_and_cost(summary)}."
+    if advice.kind is AdviceKind.NOT_CLEAR:
+        return f"No merge is clearly better: {ship.model} was selected, but {comparison(summary)}."
+    if advice.kind is AdviceKind.NO_MERGE:
+        return f"Ship no merge: {ship.model} is best; {merge}."
+    if advice.kind is AdviceKind.CONTRADICTION:
+        return f"No clear advice: {ship.model} was selected, but on the report items {merge}."
+    if advice.kind is AdviceKind.BORDERLINE:
+        kinds = " or ".join(kind.value for kind in advice.between)
+        return (
+            f"Borderline ({kinds}): {ship.model} was selected; {merge}. Another seed may change it; raise "
+            "`resamples` or the number of items."
+        )
+    return f"Too few items to advise, {sample_size(ship.clusters)}: {ship.model} was selected; {merge}."
+
+
+def _gain_and_cost(summary: Summary) -> str:
+    """Return the gain, and the retention lost against the base and the best single model."""
+    ship = summary.ship
+    costs = []
+    retention = {"base": ship.retention_over_base, ship.best_single: ship.retention_over_single}
+    for other, numbers in retention.items():
+        if numbers is not None and numbers.side == "below":
+            loss = Interval(-numbers.value, -numbers.high, -numbers.low)
+            costs.append(f"{interval(loss)} points of retention vs {other}")
+    gain = f"{interval(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+    return f"It gains {gain}, but loses {' and '.join(costs)}"
+
+
+def advice_for_point(summary: Summary, point: str) -> str:
+    """Return one sentence on what the study advises about a point."""
+    ship = summary.ship
+    if point == ship.best_merge:
+        return advice_sentence(summary)
+    return f"This point was chosen by hand. Of the whole study: {advice_sentence(summary)}"
+
+
+def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
+    clusters = [task.report_clusters for task in summary.tasks.values()]
+    if few := too_few_clusters(clusters):
+        yield "caution", few
+    selection = summary.selection
+    if verdict.advice(summary).optimistic:
+        optimism = selection.optimism.mean if selection.optimism else None
+        size = ""
+        if selection.same_items and optimism is not None:
+            size = f", by {points(optimism)} points as measured on random halves"
+        what = "Hyperparameters and what to ship" if selection.same_items else "What to ship"
+        yield "caution", f"{what}: {OPTIMISTIC}{size}."
+
+
+def too_few_clusters(clusters: Sequence[int]) -> str:
+    """Return how many tasks have too few clusters for a verdict of their own, or "". `clusters`: per task."""
+    few = sum(not enough(count) for count in clusters)
+    if not few:
+        return ""
+    tasks = "1 task" if len(clusters) == 1 else f"{len(clusters)} tasks"
+    verb = "has" if few == 1 else "have"
+    least = f"fewer than {MIN_CLUSTERS} clusters to report on"
+    return f"{few} of {tasks} {verb} {least}: numbers, but no verdict."

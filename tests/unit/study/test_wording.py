@@ -1,0 +1,265 @@
+"""How the verdict is said: number formats, sentences, the table that the command prints."""
+
+import numpy as np
+import pytest
+from helpers.synthetic import MODELS, PAIR, RETENTION, SAME, build, lines, noisy, shares
+
+from mergekit_finance.study.analysis import verdict, wording
+from mergekit_finance.study.analysis.summary import summary
+from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointResult
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sign", "text"),
+    [
+        ([0.281, 0.156, 0.406], False, "28.1 [15.6, 40.6]"),
+        ([-0.047, -0.109, 0.0], False, "-4.7 [-10.9, 0.0]"),
+        ([-0.0004, -0.031, 0.0002], False, "0.0 [-3.1, 0.0]"),  # what rounds to zero has no minus
+        ([0.281, -0.0001, 0.406], True, "+28.1 [0.0, +40.6]"),  # nor a plus
+        ([0.0, 0.0, 0.0], False, "0.0 (the same on every item)"),
+    ],
+)
+def test_an_interval_in_points(numbers, sign, text):
+    assert wording.interval(numbers, sign) == text
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert wording.number(-0.004, 2, sign=True) == wording.number(0.004, 2, sign=True) == "0.00"
+    assert wording.number(0.5, 2, sign=True) == "+0.50" and wording.number(-0.5, 2) == "-0.50"
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "word"),
+    [
+        (EffectKind.ABOVE_ALL, 1, "recovery"),
+        (EffectKind.ABOVE_ALL, 2, "complementarity"),
+        (EffectKind.ABOVE_ALL, 3, "emergence"),
+        (EffectKind.NOT_ABOVE_BASE, 3, "above constituents, not base"),
+        (EffectKind.TOO_FEW_ITEMS, 2, "inconclusive (n < 100)"),
+    ],
+)
+def test_the_word_for_an_effect(kind, stage, word):
+    effect = Effect(kind=kind, tested="own")
+    assert wording.effect_word(effect, stage) == wording.short_effect_word(effect, stage) == word
+
+
+def test_a_borderline_effect_says_between_what():
+    between = [EffectKind.ABOVE_ALL, EffectKind.NO_EFFECT]
+    effect = Effect(kind=EffectKind.BORDERLINE, tested="own", between=between)
+    assert wording.effect_word(effect, 3) == "borderline (emergence or no clear effect)"
+    assert wording.short_effect_word(effect, 3) == "borderline"
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [
+        ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "complementarity: 30.0 ["),
+        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above constituents, not base: 30.0 ["),
+        ({"base": 20, "finance": 120, "math": 40, "pair": 100}, "below best constituent: -10.0 ["),
+        ({"base": 20, "finance": 120, "math": 100, "pair": 20}, "interference: -45.0 ["),
+        ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect: 0.5 ["),
+        ({"base": 190, "finance": 119, "math": 40, "pair": 120}, "no clear effect, below base: 0.5 ["),
+    ],
+)
+def test_a_pair_is_compared_with_its_best_constituent_and_the_base(tmp_path, right, words):
+    made = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
+    (line,) = lines(made, "complementarity")
+    assert words in line and "vs best constituent (finance)" in line and " vs base" in line
+
+
+def test_interference_shows_the_number_that_it_goes_by(tmp_path):
+    right = {"base": 20, "finance": 120, "math": 100, "pair": 20}
+    made = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
+    (line,) = lines(made, "complementarity")
+    assert "interference: -45.0 [" in line and "] vs the mean of the constituents (Gain), -50.0 [" in line
+    assert "finance + math: below the mean of its constituents on t." in lines(made, "interference")
+
+
+def test_tasks_that_are_outperformed_are_named_only_where_there_are_some(tmp_path):
+    tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
+    made = summary(build(tmp_path / "some", tables, selection=SAME).folder)
+    assert lines(made, "complementarity")[0].endswith("; outperforms all constituents on t.")
+    none = summary(noisy(tmp_path / "none").folder)
+    assert "outperforms" not in lines(none, "complementarity")[0]
+
+
+def test_the_sentence_is_about_what_study_yml_names(tmp_path):
+    """a is of the pair's skills and better, b is not and worse."""
+    tables = {
+        "a": shares(200, finance=60, math=40, pair=120),
+        "b": shares(200, base=90, finance=160, math=40, pair=100),
+    }
+    tasks = {"a": {"skills": ["finance"]}, "b": {"skills": ["japanese"]}}
+    for named, number, which in (
+        ({}, "30.0 [", "1 task of their skills"),
+        ({"finance+math": "b"}, "-30.0 [", "1 task named in study.yml"),
+    ):
+        folder = build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).folder
+        (line,) = lines(summary(folder), "complementarity")
+        assert f": {number}" in line.split(" vs best constituent")[0] and which in line
+
+
+def test_og_is_called_the_best_constituent_per_task(tmp_path):
+    """Better over both tasks together than either expert, worse in each than the expert of it."""
+    tables = {
+        "a": shares(200, finance=180, math=10, pair=150),
+        "b": shares(200, finance=10, math=180, pair=150),
+    }
+    (line,) = lines(summary(build(tmp_path, tables, selection=SAME).folder), "complementarity")
+    assert "complementarity: 27.5 [" in line
+    assert ", OG -15.0 [" in line and "] vs best constituent per task; 2 tasks" in line
+
+
+def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
+    tables = {
+        "t": shares(200, finance=100, math=60, s1f=80, s1m=20),
+        "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
+    }
+    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    said = {line.split(" (")[0]: line for line in lines(made, "recovery")}
+    finance, math = said["base + finance"], said["base + math"]
+    assert "retention: lost 50.0, recovered 35.0 [" in finance and ", vs base -15.0 [" in finance
+    assert "its skill: 40.0 (expert 50.0, base 0.0), OG -10.0 [" in finance
+    assert "retention: no clear loss by CPT (0.0 (the same on every item)), vs base -60.0 [" in math
+
+
+@pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100;")])
+def test_recovery_on_few_clusters_is_inconclusive(tmp_path, clusters, size):
+    tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
+    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    assert size in lines(made, "recovery")[0]
+
+
+def test_operators_are_compared_in_words(tmp_path):
+    operators = {"task_arithmetic": {"lambda": [0.2, 0.8]}, "ties": {"density": [0.2, 0.8]}}
+    groups = ("stage1-finance", "stage1-math", "stage2-finance-math")
+    tails = ("ta-lambda0.2", "ta-lambda0.8", "ties-density0.2-lambda1.0", "ties-density0.8-lambda1.0")
+    names = [f"{group}-{tail}" for group in groups for tail in tails]
+    right = {name: 100 for name in MODELS} | {
+        n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names
+    }
+    table = {name: np.arange(200) < count for name, count in right.items()}
+    made = summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder)
+    (line,) = lines(made, "operators")
+    assert line.startswith(
+        "Task Arithmetic (λ 0.2 to 0.8) vs TIES (density 0.2 to 0.8, λ 1): better at its best (50.0 ["
+    )
+    assert "more sensitive: spread over the grid 85.0 [" in line
+
+
+def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
+    made = summary(noisy(tmp_path).folder)
+    points = [
+        PointResult.model_validate(
+            made.points[PAIR].as_json()
+            | {"operator": "dare_ties", "values": {"density": 0.5, "lambda": 1.0, "seed": seed}}
+        )
+        for seed in (0, 1, 2)
+    ]
+    made.points = {f"p{k}": point for k, point in enumerate(points)}
+    assert wording.how(made, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
+    made.points = {"p0": points[0]}
+    assert wording.how(made, "p0") == "DARE-TIES, density 0.5, λ 1"
+
+
+# ---- what to ship
+
+
+def advised(tmp_path, split=True, **changes):
+    """A summary with numbers about what to ship put in."""
+    made = summary(noisy(tmp_path).folder)
+    ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "clusters": 100}
+    ship |= {"macro": [0.5, 0.4, 0.6], "merge_over_single": [0.06, 0.02, 0.1]}
+    ship |= {"retention_over_base": [-0.01, -0.02, 0.01], "ranges": {}}
+    made.ship = type(made.ship).model_validate(ship | changes)
+    made.selection.split = split
+    return made
+
+
+SINGLE = {"model": "finance", "is_merge": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "headline", "start"),
+    [
+        ({}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention -1.0 [-2.0, 1.0] vs base."),
+        ({"retention_over_base": [-0.114, -0.2, -0.05]}, "Ship x?", "Ship x? It gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 11.4 [5.0, 20.0] points of retention vs base."),
+        ({"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}, "Ship x?", "Ship x? It gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance."),
+        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "No merge is clearly better", "No merge is clearly better: x was selected, but -12.0 [-30.0, 6.0] vs the best"),
+        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Ship no merge", "Ship no merge: finance is best; the best merge, x: -10.0 [-20.0, 10.0] vs"),
+        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "No clear advice", "No clear advice: finance was selected, but on the report items the best merge, x: 10.0 ["),
+        ({"clusters": 99}, "Too few items to advise", "Too few items to advise, n = 99 (inconclusive): x was selected; the best merge, x: 6.0 ["),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", "Borderline (ship or not clear): x was selected; the best merge, x: 6.0 ["),
+        ({"retention_over_base": None}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention not measured."),
+    ],
+)  # fmt: skip
+def test_advice_in_words(tmp_path, changes, headline, start):
+    made = advised(tmp_path, **changes)
+    assert wording.advice_headline(made) == headline
+    assert wording.advice_sentence(made).startswith(start)
+    assert wording.advice_for_point(made, "x") == wording.advice_sentence(made)
+    other = wording.advice_for_point(made, "y")
+    assert other.startswith("This point was chosen by hand.") and start in other
+
+
+@pytest.mark.parametrize(
+    ("changes", "look"),
+    [({}, "yes"), ({"split": False}, "unclear"), (SINGLE | {"merge_over_single": [0, -1, 0]}, "no"), ({"clusters": 9}, "unclear")],
+)  # fmt: skip
+def test_the_look_of_advice(tmp_path, changes, look):
+    assert wording.advice_look(advised(tmp_path, **changes)) == look
+
+
+def test_selection_on_the_report_items_is_a_footnote(tmp_path):
+    tables = {"t": shares(200, finance=160, math=60, s1f=40, s1m=40, pair=50)}
+    made = summary(build(tmp_path, tables, selection=SAME).folder)
+    assert made.ship.model == "finance" and made.ship.advice.kind is AdviceKind.NO_MERGE
+    (line,) = lines(made, "ship")
+    assert line.startswith("Ship no merge: finance is best") and "same items" not in line
+    notes = lines(made, "caution")
+    assert any("selected and evaluated on the same items (optimistic), by " in note for note in notes)
+    assert wording.text(made).count("same items") == 1
+
+
+@pytest.mark.parametrize(
+    ("clusters", "text"),
+    [
+        ([100, 300], ""),
+        ([99], "1 of 1 task has fewer than 100 clusters to report on: numbers, but no verdict."),
+        ([99, 99, 100], "2 of 3 tasks have fewer than 100 clusters to report on: numbers, but no verdict."),
+    ],
+)
+def test_tasks_with_too_few_clusters_are_counted(clusters, text):
+    assert wording.too_few_clusters(clusters) == text
+
+
+# ---- what the command prints
+
+
+def test_the_table_has_a_row_per_combination(tmp_path):
+    made = summary(noisy(tmp_path).folder)
+    header, *rows = wording.overview_rows(made)
+    assert header[0] == "stage" and header[-1] == "effect"
+    assert [row[1] for row in rows] == ["base + finance", "base + math", "finance + math"]
+    words = [
+        wording.short_effect_word(verdict.effect(made, name), row.stage)
+        for name, row in made.combinations.items()
+    ]
+    assert sorted(row[-1] for row in rows) == sorted(words)
+
+
+def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
+    made = summary(noisy(tmp_path).folder)
+    whole, wrapped = wording.text(made), wording.text(made, 72)
+    table = len(whole.split("\n\n")[0])
+    assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))
+    assert wrapped[table:].split() == whole[table:].split()
+
+
+def test_words_are_made_for_a_summary_of_format_1(tmp_path):
+    made = summary(noisy(tmp_path).folder)
+    stored = made.verdict
+    for row in made.combinations.values():
+        row.effect = None
+    made.ship.advice = None
+    assert wording.sentences(made) == stored and wording.sentences(made) is not stored
