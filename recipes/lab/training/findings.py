@@ -6,20 +6,20 @@ combinations; the same direction in most training seeds.
 """
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from mergekit_finance.statistics.correlation import spearman
 from mergekit_finance.statistics.multiplicity import holm
 from mergekit_finance.study.analysis.predictors import OUTCOMES, PREDICTORS
+from mergekit_finance.study.results import load_results
+from mergekit_finance.study.schema import Evaluated, Interval, Summary, TaskSet
 
 ALPHA = 0.05
+Value = TypeVar("Value")
 WORDS = {1: "came back", 2: "complement", 3: "emerged"}  # by stage
-Summary = Mapping[str, Any]  # a study's summary.json
-Interval = tuple[float, float, float]  # value, low, high
 
 
 @dataclass(frozen=True)
@@ -59,40 +59,47 @@ def required_seeds(seeds: int) -> int:
 
 def findings(studies: Sequence[Summary]) -> list[Finding]:
     """Return one finding per combination, by stage and name; the first study is the one that is tested."""
-    tested = {name: _named_tasks(studies[0], name) for name in studies[0]["combinations"]}
-    p_holm = holm({name: row["p_over_all_parents"] for name, row in tested.items()})
-    rows = [_finding(studies, name, row, p_holm[name]) for name, row in tested.items()]
+    names = list(studies[0].combinations)
+    p_holm = holm({name: _p(_named_tasks(studies[0], name)) for name in names})
+    rows = [_finding(studies, name, p_holm[name]) for name in names]
     return sorted(rows, key=lambda row: (row.stage, row.combination))
 
 
-def _named_tasks(study: Summary, combination: str) -> Mapping[str, Any]:
-    """Return the study's results on a combination's named tasks."""
-    point = study["combinations"][combination]["selected"]
-    return study["selected"][point]["sets"]["named"]
+def _named_tasks(study: Summary, combination: str) -> TaskSet:
+    """Return the study's results on a combination's named tasks, at its selected point."""
+    return study.selected[study.combinations[combination].selected].sets["named"]
 
 
-def _finding(
-    studies: Sequence[Summary], combination: str, first: Mapping[str, Any], p_holm: float
-) -> Finding:
+def _p(tasks: TaskSet) -> float:
+    return _required(tasks.p_over_all_constituents)
+
+
+def _required(value: Value | None) -> Value:
+    if value is None:
+        raise SystemExit("Error: a study is of an older version, without base or p-values. Run it again.")
+    return value
+
+
+def _finding(studies: Sequence[Summary], combination: str, p_holm: float) -> Finding:
     by_seed = [_named_tasks(study, combination) for study in studies]
-    differences = [row["over_best_parent"][0] for row in by_seed]
-    stage = studies[0]["combinations"][combination]["stage"]
+    first, selected = by_seed[0], studies[0].combinations[combination]
+    differences = [tasks.over_best_constituent.value for tasks in by_seed]
     return Finding(
         combination=combination,
-        stage=stage,
-        point=studies[0]["combinations"][combination]["selected"],
-        tasks=len(first["tasks"]),
-        score=first["score"][0],
-        best_constituent=first["best_parent"],
-        constituent_score=first["parents"][first["best_parent"]][0],
-        base=first["base"][0],
-        over_base=first["over_base"],
-        over_base_by_seed=[row["over_base"][0] for row in by_seed],
-        difference=first["over_best_parent"],
+        stage=selected.stage,
+        point=selected.selected,
+        tasks=len(first.tasks),
+        score=first.score.value,
+        best_constituent=first.best_constituent,
+        constituent_score=first.constituents[first.best_constituent].value,
+        base=_required(first.base).value,
+        over_base=_required(first.over_base),
+        over_base_by_seed=[_required(tasks.over_base).value for tasks in by_seed],
+        difference=first.over_best_constituent,
         difference_by_seed=differences,
-        p=first["p_over_all_parents"],
+        p=_p(first),
         p_holm=p_holm,
-        word=word(stage, first["over_best_parent"], p_holm, differences),
+        word=word(selected.stage, first.over_best_constituent, p_holm, differences),
     )
 
 
@@ -144,7 +151,7 @@ def _other_seeds(by_seed: Sequence[float]) -> str:
     return ", ".join(f"{round(100 * value, 1) + 0.0:+.1f}" for value in by_seed[1:])
 
 
-def _interval(numbers: Sequence[float], form: str) -> str:
+def _interval(numbers: Interval, form: str) -> str:
     value, low, high = (format(100 * number, form) for number in numbers)
     return f"{value} [{low}, {high}]"
 
@@ -152,18 +159,22 @@ def _interval(numbers: Sequence[float], form: str) -> str:
 def _models_table(studies: Sequence[Summary]) -> str:
     lines = ["| seed | model | macro of 18 tasks | retention | probes |", "|---|---|---:|---:|---:|"]
     for seed, study in enumerate(studies):
-        for name, model in study["models"].items():
-            cells = " | ".join(f"{100 * model[k][0]:.1f}" for k in ("macro", "retention", "probes"))
-            lines.append(f"| {seed} | {name} | {cells} |")
+        for name, model in study.models.items():
+            lines.append(f"| {seed} | {name} | {' | '.join(_means(model))} |")
     return "\n".join(lines)
+
+
+def _means(model: Evaluated) -> list[str]:
+    means = (model.macro, model.retention, model.probes)
+    return ["none" if mean is None else f"{100 * mean.value:.1f}" for mean in means]
 
 
 def _operators_table(studies: Sequence[Summary]) -> str:
     lines = ["| seed | operator | best macro | spread over the grid | within a point of the best |"]
     lines.append("|---|---|---|---|---|")
     for seed, study in enumerate(studies):
-        for name, row in study["operators"]["operators"].items():
-            cells = " | ".join(_interval(row[k], ".1f") for k in ("best", "spread", "near"))
+        for name, scores in study.operators.operators.items():
+            cells = " | ".join(_interval(i, ".1f") for i in (scores.best, scores.spread, scores.near))
             lines.append(f"| {seed} | {name} | {cells} |")
     return "\n".join(lines)
 
@@ -174,27 +185,27 @@ def _similarity_table(studies: Sequence[Summary]) -> str:
     The rows of one seed share their models, so the pooled ρ has no p-value.
     """
     lines = ["| predictor | outcome | ρ by seed | ρ over all | n |", "|---|---|---|---:|---:|"]
-    rows = [row for study in studies for row in study["similarity"]["combinations"]]
+    rows = [row for study in studies for row in study.similarity.combinations]
     for predictor in PREDICTORS:
         for outcome in OUTCOMES:
-            pooled = spearman([r[predictor] for r in rows], [r[outcome] for r in rows])
+            pooled = spearman([getattr(r, predictor) for r in rows], [getattr(r, outcome) for r in rows])
             by_seed = ", ".join(_stored_rho(study, predictor, outcome) for study in studies)
             lines.append(f"| {predictor} | {outcome} | {by_seed} | {pooled.rho:+.2f} | {pooled.n} |")
     return "\n".join(lines)
 
 
 def _stored_rho(study: Summary, predictor: str, outcome: str) -> str:
-    rows = study["similarity"]["correlations"]
-    row = next(r for r in rows if (r["over"], r["predictor"], r["outcome"]) == ("all", predictor, outcome))
-    return "none" if row["rho"] is None else f"{row['rho']:+.2f}"
+    wanted = ("all", predictor, outcome)
+    rows = (r for r in study.similarity.correlations if (r.over, r.predictor, r.outcome) == wanted)
+    row = next(rows, None)
+    return "none" if row is None or row.rho is None else f"{row.rho:+.2f}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the findings of finished studies."""
     parser = argparse.ArgumentParser(prog="python -m training.findings", description=__doc__)
     parser.add_argument("studies", nargs="+", type=Path, metavar="OUT", help="folder of a finished study")
-    folders: list[Path] = parser.parse_args(argv).studies
-    print(markdown([json.loads((f / "summary.json").read_text(encoding="utf-8")) for f in folders]))
+    print(markdown([load_results(folder).summary for folder in parser.parse_args(argv).studies]))
 
 
 if __name__ == "__main__":

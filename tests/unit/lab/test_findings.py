@@ -1,7 +1,12 @@
 """The lab's findings follow the design in FINDINGS.md: Holm in the first seed, the same direction in the others."""
 
+import json
+
 import pytest
+from helpers import report
 from helpers.lab_training import findings
+
+from mergekit_finance.study.schema import Combination, Effects, Interval, Summary, TaskSet
 
 
 @pytest.mark.parametrize(
@@ -22,19 +27,23 @@ def test_the_word_for_a_result_follows_the_design(stage, difference, p, seeds, w
 def _study(p, over_best, over_base):
     """A summary with what findings reads: one pair, and one expert that never differs from its constituents."""
 
-    def row(p, gap, base):
-        named = {
-            "tasks": ["t"], "score": [0.5, 0.4, 0.6], "best_parent": "a", "parents": {"a": [0.4, 0.3, 0.5]},
-            "base": [0.3, 0.2, 0.4], "over_base": [base, base - 0.1, base + 0.1], "gain": [0.1, 0.0, 0.2],
-            "over_best_parent": [gap, gap - 0.04, gap + 0.04], "p_over_all_parents": p,
-        }  # fmt: skip
-        return {"sets": {"named": named}}
+    def effects(p, gap, base):
+        named = TaskSet(
+            tasks=["t"], score=Interval(0.5, 0.4, 0.6), constituents={"a": Interval(0.4, 0.3, 0.5)},
+            best_constituent="a", over_best_constituent=Interval(gap, gap - 0.04, gap + 0.04),
+            base=Interval(0.3, 0.2, 0.4), over_base=Interval(base, base - 0.1, base + 0.1),
+            gain=Interval(0.1, 0.0, 0.2), og=Interval(0.1, 0.0, 0.2), p_over_all_constituents=p,
+        )  # fmt: skip
+        return Effects(constituents=["a"], sets={"named": named}, tasks={})
 
-    return {
-        "combinations": {"a": {"stage": 1, "selected": "stage1-a-ta-lambda0.5"},
-                         "a+b": {"stage": 2, "selected": "stage2-a-b-ta-lambda0.5"}},
-        "selected": {"stage1-a-ta-lambda0.5": row(0.9, 0.0, 0.0), "stage2-a-b-ta-lambda0.5": row(p, over_best, over_base)},
-    }  # fmt: skip
+    points = {"a": "stage1-a-ta-lambda0.5", "a+b": "stage2-a-b-ta-lambda0.5"}
+    return Summary.model_construct(
+        combinations={
+            name: Combination(stage=1 + name.count("+"), selected=point, by_operator={})
+            for name, point in points.items()
+        },
+        selected={points["a"]: effects(0.9, 0.0, 0.0), points["a+b"]: effects(p, over_best, over_base)},
+    )
 
 
 def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
@@ -53,3 +62,24 @@ def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
     assert "+10.0 [+6.0, +14.0]" in line and "+5.0, +3.0, -10.0" in line
     assert line.endswith("| +20.0 [+10.0, +30.0] | -3.0, +0.0, +10.0 |")
     assert len(set(len(line.split("|")) for line in table.splitlines())) == 1
+
+
+def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
+    for seed in "01":
+        path = report.study(tmp_path / seed) / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        for effects in summary["selected"].values():
+            effects["sets"]["named"] |= {"p_over_all_constituents": 0.5}
+            effects["sets"]["named"] |= {"base": [0.3, 0.2, 0.4], "over_base": [0.1, 0.0, 0.2]}
+        scores = {"best": [0.5, 0.4, 0.6], "spread": [0.1, 0.0, 0.2], "near": [0.2, 0.1, 0.3]}
+        summary["operators"] = {"operators": {"ties": scores}}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    findings.main([str(tmp_path / seed) for seed in "01"])
+    tables = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
+    assert [len(table) - 2 for table in tables] == [4, 8, 2, 6]  # merges, models, operators, predictors
+
+
+def test_a_study_without_p_values_is_one_line():
+    study = _study(None, 0.1, 0.1)
+    with pytest.raises(SystemExit, match="Error: a study is of an older version"):
+        findings.findings([study])
