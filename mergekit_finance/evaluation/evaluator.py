@@ -13,6 +13,7 @@ from mergekit_finance.errors import DataError, did_you_mean, first_line
 from mergekit_finance.evaluation.truncation import truncated
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval import Results, Sample
+from mergekit_finance.models.load import cast
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
@@ -185,3 +186,93 @@ def _seed_sampling() -> None:
     random.seed(0)
     np.random.seed(SAMPLING_SEED)
     torch.manual_seed(SAMPLING_SEED)
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """What one task says of a model.
+
+    Attributes:
+        score: the primary metric, in [0, 1].
+        metrics: every metric of the task by name, `score` included.
+        n: items that were evaluated.
+        samples: lm-eval's samples, one per item: `doc`, `arguments`, `resps`, and a value per metric.
+    """
+
+    score: float
+    metrics: dict[str, float]
+    n: int
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class EvaluationResults:
+    """What `evaluate` returns.
+
+    Attributes:
+        tasks: task name -> results; groups are taken apart.
+        truncated_prompts: task name -> items whose prompt did not fit the context, if there are any.
+    """
+
+    tasks: dict[str, TaskEvaluation]
+    truncated_prompts: dict[str, int]
+
+    @property
+    def macro(self) -> float:
+        """The unweighted mean of the tasks' scores."""
+        return sum(task.score for task in self.tasks.values()) / len(self.tasks)
+
+
+def evaluate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    tasks: str | Sequence[str],
+    *,
+    limit: int | None = None,
+    batch_size: int | str = 8,
+    device: str = "cpu",
+    dtype: str = "auto",
+    source: str | None = None,
+    data_dir: str | Path | None = None,
+) -> EvaluationResults:
+    """Evaluate a model in memory on tasks of this package, of plugins or of lm-eval.
+
+    Args:
+        model: a causal language model. It is moved to `device` and, with another `dtype`, converted in place.
+        tokenizer: the model's.
+        tasks: one or several names of tasks, groups or tags, such as `finance_bench`.
+        limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
+        batch_size: requests per forward pass, or lm-eval's `auto` and `auto:N`.
+        device: `cpu`, `cuda` or one device such as `cuda:1`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` for the model's own.
+        source: dataset source by name, such as `hub`, `lab` or `sample`; None: mirror, cache or Hub.
+        data_dir: folder of a dataset mirror; overrides $FINANCE_BENCH_DATA.
+
+    Returns:
+        The results of every single task: `score` in [0, 1], all metrics, the number of items and all samples.
+
+    Raises:
+        DataError: a task is unknown or named twice, reports no `score`, or its rows cannot be had.
+    """
+    where = {"source": source, "data_dir": data_dir, "tokenizer": tokenizer.name_or_path}
+    evaluator = Evaluator(
+        [tasks] if isinstance(tasks, str) else tasks,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        metadata={name: str(value) for name, value in where.items() if value},
+        quiet=True,
+    )
+    evaluator.check_scores()
+    lm = evaluator.wrap(cast(model, torch_dtype(dtype)), tokenizer)
+    results, _ = evaluator.measure(lm, tokenizer.name_or_path, limit)
+    by_task = {}
+    for name in evaluator.task_names:
+        metrics = {
+            key.removesuffix(",none"): value
+            for key, value in results["results"][name].items()
+            if key.endswith(",none") and "_stderr" not in key and isinstance(value, int | float)
+        }
+        samples = results["samples"][name]
+        by_task[name] = TaskEvaluation(metrics["score"], metrics, len(samples), samples)
+    return EvaluationResults(by_task, results["truncated_prompts"])

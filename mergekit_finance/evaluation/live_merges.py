@@ -8,13 +8,12 @@ from mergekit_finance.evaluation.evaluator import Evaluator, torch_dtype
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
+from mergekit_finance.merging.session import MergeSession
 from mergekit_finance.models.load import cast
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from mergekit.config import MergeConfiguration
-
-    from mergekit_finance.merging.session import MergeSession
 
 
 def merge_once(configuration: "MergeConfiguration", evaluator: Evaluator, trust_remote_code: bool) -> "HFLM":
@@ -69,8 +68,6 @@ class Sweep:
         return host
 
     def _opened(self, recipe: Mapping[str, Json]) -> "tuple[MergeSession, HFLM]":
-        from mergekit_finance.merging.session import MergeSession
-
         device, trust = self.evaluator.device, self.trust_remote_code
         with quiet_hosts():
             session = MergeSession.open(recipe, device=device, trust_remote_code=trust, merged=False)

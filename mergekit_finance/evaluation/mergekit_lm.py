@@ -1,42 +1,47 @@
-"""`lm_eval --model mergekit`: a merge is evaluated while it lives, with no checkpoint on disk.
+"""`lm_eval --model mergekit`: merge a recipe in memory and evaluate it, without a checkpoint on disk.
 
     lm_eval --model mergekit --model_args recipe=R.yml,set.lambda=0.4 --tasks finance_bench
 
 `recipe` is any recipe that mergekit takes. `set.<path>=value` changes it before it is checked:
 
     set.lambda=0.4              the method's parameter
-    set.density=0.3             a parameter that models have one by one: every model's
-    set.models[0].weight=0.7    one model's
+    set.density=0.3             a parameter of each model: set for every model
+    set.models[0].weight=0.7    one model's parameter
     set.dtype=float32           a key of the recipe
     set.slices[1].sources[0].parameters.weight=1    any place, by its path
 
-The other arguments are those of `--model hf`, less those that are about a checkpoint on disk.
+The other arguments are those of `--model hf`, except those that concern a checkpoint on disk.
 """
 
 import inspect
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from mergekit_finance.checks.models import check_fit, check_reference
-from mergekit_finance.errors import ModelError, RecipeError, did_you_mean
-from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.checks.models import check_models
+from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line
+from mergekit_finance.files import Json
+from mergekit_finance.hosts.lm_eval import quiet
+from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
-from mergekit_finance.models.facts import read_facts
 from mergekit_finance.models.load import cast, load_tokenizer
 from mergekit_finance.recipe.labels import PREFIX, label
-from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.overrides import load_changed
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOG = logging.getLogger(__name__)
+Argument: TypeAlias = (
+    "Json | torch.dtype | torch.device"  # a model argument, as the command line or Python gives it
+)
+Arguments: TypeAlias = Mapping[str, Argument]
 
 ON_DISK = "write the merge with mergekit-yaml and evaluate that folder with --model hf"
 REFUSED = {
@@ -46,7 +51,7 @@ REFUSED = {
     "peft": "write the adapter into the recipe: model+adapter",
     "delta": "write it into the recipe as a model of its own",
     "gguf_file": "mergekit reads safetensors",
-    "backend": "the merged model says itself what it is",
+    "backend": "the merged model's config decides it",
 }
 for _name in ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "device_map",
               "tp_plan", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit", "quantization_config",
@@ -55,67 +60,85 @@ for _name in ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_fo
 
 
 class MergekitLM(HFLM):
-    """HFLM over a model that mergekit makes now."""
+    """lm-eval's `hf` model over a merge that is made when the model is created."""
 
-    def __init__(self, recipe: str | None = None, **arguments: Any) -> None:
-        overrides = {k.removeprefix(PREFIX): v for k, v in arguments.items() if k.startswith(PREFIX)}
+    def __init__(self, recipe: str | None = None, **arguments: Argument) -> None:
+        """Check arguments, recipe and models, then merge.
+
+        Args:
+            recipe: path of the recipe.
+            arguments: `set.<path>` changes the recipe; all others are those of lm-eval's `hf` model.
+
+        Raises:
+            RecipeError: an argument or the recipe is wrong.
+            ModelError: a model of the recipe is missing or does not fit, or the device cannot be used.
+        """
+        overrides: dict[str, Json] = {
+            name.removeprefix(PREFIX): str(value) if isinstance(value, torch.dtype | torch.device) else value
+            for name, value in arguments.items()
+            if name.startswith(PREFIX)
+        }
         options = {k: v for k, v in arguments.items() if not k.startswith(PREFIX)}
-        _check_arguments(recipe, options)
-        device = _device(options.pop("device", None))
-        dtype = _dtype(options.pop("dtype", None))
+        if not isinstance(recipe, str) or not recipe:
+            raise RecipeError("--model mergekit: give a recipe: --model_args recipe=FILE.yml")
+        _check_options(options)
+        device = _checked_device(options.pop("device", None))
+        dtype = _checked_dtype(options.pop("dtype", None))
         trust = bool(options.get("trust_remote_code"))
-        changed = load_changed(str(recipe), overrides)
+        changed = load_changed(recipe, overrides)
         configuration = changed.configuration()
-        check_models(changed, trust)
-        if isinstance(options.get("tokenizer"), str):
-            load_tokenizer(options["tokenizer"], trust)  # a wrong one is said before the merge
+        where, aligned = str(changed.path), changed.aligns_vocabularies
+        warnings = check_models(changed.models, where, evaluated=(), aligned=aligned, trust_remote_code=trust)
+        for warning in warnings:
+            LOG.warning(warning)
+        tokenizer_name = options.get("tokenizer")
+        if isinstance(tokenizer_name, str):
+            load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
         self.merge = changed.merge
         model, tokenizer = _merge(configuration, device, trust)
         live_tokenizers.register(label({"recipe": recipe, **arguments}), tokenizer)
-        self._live(cast(model, dtype).to(device), tokenizer, options)
-
-    def _live(
-        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", options: dict[str, Any]
-    ) -> None:
-        """The tokenizer as a folder: HFLM applies add_bos_token and use_fast_tokenizer only to those."""
-        with tempfile.TemporaryDirectory() as folder, _expected_warnings():
+        model = cast(model, dtype)
+        torch.nn.Module.to(model, device)
+        # The tokenizer as a folder: HFLM applies add_bos_token and use_fast_tokenizer only to those.
+        with tempfile.TemporaryDirectory() as folder, quiet():
             tokenizer.save_pretrained(folder)
-            super().__init__(pretrained=model, **({"tokenizer": folder} | options))
+            super().__init__(pretrained=model, **{"tokenizer": folder, **options})
         if "tokenizer" not in options:
             self.tokenizer.name_or_path = tokenizer.name_or_path
 
     @classmethod
     def create_from_arg_obj(
-        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+        cls, arg_dict: dict[str, Argument], additional_config: Arguments | None = None
     ) -> "MergekitLM":
-        """Also names the model for lm-eval's results, which would otherwise carry a random name."""
+        """Create the model, and name it in lm-eval's results, where it would have a random name.
+
+        Args:
+            arg_dict: the model arguments; lm-eval reads the name from its key `model`, which is added.
+            additional_config: batch size and device, as lm-eval passes them.
+        """
         name = label(arg_dict)
         arguments = {k: v for k, v in arg_dict.items() if (k, v) != ("model", name)}
+        recipe = arguments.pop("recipe", None)
         extra = {k: v for k, v in (additional_config or {}).items() if v is not None}
-        made = cls(**(arguments | extra))
-        arg_dict["model"] = name  # the tracker looks for it here, and nowhere else
-        return made
+        lm = cls(recipe if isinstance(recipe, str) else None, **{**arguments, **extra})
+        arg_dict["model"] = name
+        return lm
 
-    def get_model_info(self) -> dict[str, Any]:
-        """What goes into the results' `config`: the recipe as it was merged, overrides included."""
-        return super().get_model_info() | {"model_revision": "", "merge": self.merge}
-
-
-# --- what can be wrong before weights are read
+    def get_model_info(self) -> dict[str, Json]:
+        """Return what lm-eval writes into the results' `config`: also the recipe with its changes."""
+        return {**super().get_model_info(), "model_revision": "", "merge": self.merge}
 
 
-def _check_arguments(recipe: str | None, options: Mapping[str, Any]) -> None:
-    """The arguments of hf that a merge in memory can honour; what hf would drop in silence is refused."""
-    if not isinstance(recipe, str) or not recipe:
-        raise RecipeError("--model mergekit: give a recipe: --model_args recipe=FILE.yml")
-    known = inspect.signature(HFLM.__init__).parameters
+def _check_options(options: Arguments) -> None:
+    """Refuse arguments of `hf` that a merge in memory cannot honor; `hf` would ignore them silently."""
+    parameters = inspect.signature(HFLM.__init__).parameters
     for name, value in options.items():
-        if name in known and value == known[name].default:
+        if name in parameters and value == parameters[name].default:
             continue
         if name in REFUSED:
             raise RecipeError(f"--model mergekit: {name}= does not apply to a merge; {REFUSED[name]}")
-        if name not in known or name in ("self", "kwargs"):
-            choices = [n for n in known if n not in (*REFUSED, "self", "kwargs")]
+        if name not in parameters or name in ("self", "kwargs"):
+            choices = [n for n in parameters if n not in (*REFUSED, "self", "kwargs")]
             hint = did_you_mean(name, [*choices, "recipe", f"{PREFIX}<parameter>"])
             raise RecipeError(f"--model mergekit: unknown argument {name!r}. {hint}")
     if options.get("enable_thinking") and options.get("think_end_token") is None:
@@ -126,60 +149,35 @@ def _check_arguments(recipe: str | None, options: Mapping[str, Any]) -> None:
         )
 
 
-def _device(name: str | None) -> str:
-    """As hf: cuda unless told otherwise, and the CPU on a machine without; a wrong name is refused."""
-    name = "cuda" if name is None else str(name)
-    if name.startswith("cuda") and not torch.cuda.is_available():
+def _checked_device(name: Argument) -> str:
+    """Return the device to use: as `hf`, cuda by default, and the CPU on a machine without a GPU."""
+    device = "cuda" if name is None else str(name)
+    if device.startswith("cuda") and not torch.cuda.is_available():
         return "cpu"
     try:
-        torch.zeros(1, device=name).tolist()
-    except (RuntimeError, AssertionError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise ModelError(f"--model mergekit: device {name!r} cannot be used ({reason})") from fault
-    return name
+        torch.zeros(1, device=device).tolist()
+    except (RuntimeError, AssertionError) as error:
+        reason = first_line(error)
+        raise ModelError(f"--model mergekit: device {device!r} cannot be used ({reason})") from error
+    return device
 
 
-def _dtype(name: Any) -> torch.dtype | None:
-    """None: as the recipe leaves it."""
-    if name in (None, "auto") or isinstance(name, torch.dtype):
-        return None if name == "auto" else name
-    found = getattr(torch, str(name), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+def _checked_dtype(name: Argument) -> torch.dtype | None:
+    """Return the dtype of this name; None (also for `auto`): the one that the recipe gives the merge."""
+    if name is None or name == "auto":
+        return None
+    dtype = name if isinstance(name, torch.dtype) else getattr(torch, str(name), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         choices = ["auto", "float32", "bfloat16", "float16"]
-        raise RecipeError(f"--model mergekit: dtype {name!r} is not known. {did_you_mean(name, choices)}")
-    return found
-
-
-def check_models(changed: Recipe, trust_remote_code: bool) -> None:
-    """All of the recipe's models are there and fit together."""
-    where = str(changed.path)
-    for reference in changed.models:
-        check_reference(reference, where)
-    facts = [read_facts(reference, trust_remote_code) for reference in changed.models]
-    check_fit(facts, where, vocabulary=not changed.aligns_vocabularies)
-
-
-# --- the live model
+        raise RecipeError(
+            f"--model mergekit: dtype {name!r} is not known. {did_you_mean(str(name), choices)}"
+        )
+    return dtype
 
 
 def _merge(
-    configuration: "MergeConfiguration", device: str, trust: bool
+    configuration: "MergeConfiguration", device: str, trust_remote_code: bool
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    from mergekit.options import MergeOptions
+    from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
-    return merging.merge(configuration, MergeOptions(device=device, trust_remote_code=trust))
-
-
-@contextmanager
-def _expected_warnings() -> Iterator[None]:
-    """HFLM warns that a live model may lose arguments; here none is lost."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return "already-initialized" not in record.msg and "not of type `str`" not in record.msg
-
-    logger = logging.getLogger("lm_eval.models.huggingface")
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
+    return merge(configuration, MergeOptions(device=device, trust_remote_code=trust_remote_code))

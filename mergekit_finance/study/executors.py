@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import torch
+
 from mergekit_finance.errors import MergekitFinanceError, ModelError
 from mergekit_finance.study.worker import Job, Worker, noop
 
@@ -95,8 +97,6 @@ def devices(device: str, workers: int | None, model_size: int) -> list[str]:
         model_size: bytes of one model's weights.
     """
     if device.startswith("cuda"):
-        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So do ray and tqdm.
-
         if ":" in device:
             return [device] * (workers or 1)
         return [f"cuda:{k}" for k in range(torch.cuda.device_count())][:workers]

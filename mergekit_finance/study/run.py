@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from mergekit_finance.checks.models import check_distinct, check_models
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -19,11 +21,14 @@ from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.recipe.load import check_mapping
+from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import tasks
+from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.config import Combination, Study
+from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
-from mergekit_finance.study.results import StudyResults, optional_object, results_of
+from mergekit_finance.study.results import StudyResults, load_results, optional_object, results_of
 from mergekit_finance.study.schema import (
     Index,
     MergeRecipe,
@@ -77,8 +82,6 @@ class StudyRun:
         Raises:
             MergekitFinanceError: something in the study, its models, tasks or output folder is wrong.
         """
-        from mergekit_finance.study.analysis.summary import answer
-
         self.prepare()
         started = time.monotonic()
         plans = self.evaluate_stages()
@@ -222,8 +225,6 @@ class StudyRun:
 
     def _write_selected(self, plans: Sequence[Point]) -> dict[Combination, Source]:
         """Write the selected merge of each combination to disk, for the next stage to merge."""
-        from mergekit_finance.study.analysis.summary import chosen_points
-
         selected = chosen_points(self._results(plans))
         by_name = {p.name: p for p in plans}
         return {tuple(c.split("+")): self._write_merge(by_name[name]) for c, name in selected.items()}
@@ -245,8 +246,6 @@ class StudyRun:
 
     def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
         """Return how far the experts, and whatever else is merged, are from the base and from each other."""
-        from mergekit_finance.similarity.compute import compute_similarity
-
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
         others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
         key = {r: self.fingerprints[r] for r in (self.study.base, *others)}
@@ -260,6 +259,45 @@ class StudyRun:
 
     def _timings(self, wall: float) -> dict[str, float]:
         return {"wall_of_last_run": wall, **self.store.seconds(iter(self.index.values()))}
+
+
+def run_study(
+    study: Study | str | Path,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    trust_remote_code: bool = False,
+    quiet: bool = False,
+) -> StudyResults:
+    """Run a study and return its results. Models that `out` holds results of are not evaluated again.
+
+    Args:
+        study: a checked study, or the path of a study.yml.
+        out: the output directory; it is created.
+        device: `cpu`, `cuda` (every GPU) or one device such as `cuda:1`; None: the study's, else cuda if a
+            GPU is available.
+        limit: the first so many items of every task; overrides the study's.
+        workers: processes; overrides the study's.
+        trust_remote_code: whether models may run code of their own.
+        quiet: without progress bars and progress messages.
+
+    Returns:
+        What `load_results(out)` returns.
+
+    Raises:
+        MergekitFinanceError: the study, a model, a task or the output directory is wrong; one line says what.
+    """
+    where = "study.yml" if isinstance(study, Study) else str(study)
+    checked = study if isinstance(study, Study) else load_study(study)
+    if workers:
+        checked = checked.model_copy(update={"workers": workers})
+    device = device or checked.evaluation.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    say: Say = (lambda text: None) if quiet else print_to_stderr
+    run = StudyRun(checked, Path(out), device, limit or checked.limit, where, trust_remote_code, quiet, say)
+    run.run()
+    return load_results(run.out)
 
 
 # ---- refusals, the same for `study` and `run`
@@ -312,7 +350,7 @@ def _local_reference(place: Path) -> str:
 
 def _write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
     """Merge a point and save it, its fingerprint beside it."""
-    from mergekit.options import MergeOptions
+    from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
     options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
+import torch
+
 from mergekit_finance.checks.models import check_distinct, check_models
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -113,8 +115,6 @@ class SingleRun:
         Raises:
             MergekitFinanceError: something in the recipe, its models, tasks or output folder is wrong.
         """
-        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So do the hosts.
-
         self.check()
         self.store.clean()
         self._mention_older_results()

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 import yaml
 
 from mergekit_finance.evaluation import keys
@@ -159,8 +160,6 @@ class Worker:
 
     def do(self, job: Job) -> None:
         """Evaluate what is not stored yet. What another process is working on is waited for at the end."""
-        import torch  # Imported here: it takes 1.4 s, which --help should not pay. So are the hosts.
-
         torch.set_num_threads(self.threads)
         if job.reference:
             self.close()  # a device may not hold a model beside the constituents of a merge

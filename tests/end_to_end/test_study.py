@@ -20,7 +20,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import config
 from mergekit_finance.study import cost as planning
 from mergekit_finance.study.results import load_results
-from mergekit_finance.study.run import StudyRun
+from mergekit_finance.study.run import StudyRun, run_study
 
 MODELS = ["base", "finance", "math"]
 
@@ -95,6 +95,15 @@ def test_the_summary_has_every_answer(finished):
 def test_generation_is_cut_at_max_gen_toks(finished):
     results = json.loads(next((finished / "points").glob("base-*/results.json")).read_text())
     assert results["configs"]["finance_bench_docmath_ss"]["generation_kwargs"]["max_gen_toks"] == 4
+
+
+def test_run_study_gives_what_load_results_reads(tiny, copy, evaluated):
+    """From a file or a checked study; what is stored is not evaluated again."""
+    path = helpers.write(copy.parent / "study.yml", tiny)
+    results = run_study(path, copy, device="cpu", quiet=True)
+    again = run_study(config.load(path), str(copy), device="cpu", workers=1, quiet=True)
+    assert evaluated == [] and results.summary == again.summary == load_results(copy).summary
+    assert list(results.models) == MODELS
 
 
 # ---- nothing twice, nothing stale
