@@ -1,6 +1,11 @@
-"""`tasks`, `plugins`: what is installed."""
+"""`tasks` and `plugins`: what is installed."""
+
+import warnings
 
 import click
+
+from mergekit_finance.files import bundled
+from mergekit_finance.plugins.manager import manager
 
 
 @click.command()
@@ -10,9 +15,7 @@ import click
     help='Print the folder, for lm_eval --include_path "$(mergekit-finance tasks --path)".',
 )
 def tasks(path: bool) -> None:
-    """The lm-eval tasks of this package, or the folder they are in."""
-    from mergekit_finance.files import bundled
-
+    """List the lm-eval tasks of this package and their files, or print the folder they are in."""
     folder = bundled("lm_eval_tasks")
     if path:
         click.echo(folder)
@@ -23,13 +26,9 @@ def tasks(path: bool) -> None:
 
 @click.command()
 def plugins() -> None:
-    """Plugins that were found, the hooks each uses, and what went wrong with those left out."""
-    import warnings
-
-    from mergekit_finance.plugins.manager import manager
-
+    """List the plugins, the hooks that each uses, and why any was left out."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the fault is in the list below
-        found = manager().loaded
-    for plugin in found:
+        warnings.simplefilter("ignore")  # the same text is in the list
+        loaded = manager().loaded
+    for plugin in loaded:
         click.echo(f"{plugin.name:20} {plugin.distribution:28} {plugin.fault or ', '.join(plugin.hooks)}")

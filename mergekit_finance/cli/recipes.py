@@ -1,8 +1,10 @@
-"""`recipes`: what is bundled, and recipes made from a study."""
+"""`recipes`: list, show and copy the bundled recipes, and write those of a study."""
 
 from pathlib import Path
 
 import click
+
+from mergekit_finance.recipe import library
 
 
 @click.group(
@@ -18,7 +20,7 @@ Examples:
 )
 @click.pass_context
 def recipes(ctx: click.Context) -> None:
-    """The bundled recipes, each a file that mergekit-yaml runs, and recipes out of a study."""
+    """List and copy the bundled recipes, which mergekit-yaml runs, or write the recipes of a study."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(listed)
 
@@ -33,11 +35,9 @@ Examples:
 )
 @click.option("--family", help="Only the recipes of one family of models.")
 def listed(family: str | None = None) -> None:
-    """Names of the bundled recipes and what each merges."""
-    from mergekit_finance.recipe import library as recipes_bundled
-
-    for name in recipes_bundled.names(family):
-        click.echo(f"{name:52} {recipes_bundled.described(name)}")
+    """List the bundled recipes and what each merges."""
+    for name in library.names(family):
+        click.echo(f"{name:52} {library.description(name)}")
 
 
 @recipes.command(
@@ -49,12 +49,10 @@ Examples:
 )
 @click.argument("name")
 def show(name: str) -> None:
-    """Print a recipe (or the names in a family)."""
-    from mergekit_finance.recipe import library as recipes_bundled
-
-    path = recipes_bundled.find(name)
+    """Print a recipe, or the names of the recipes in a family."""
+    path = library.find(name)
     if path.is_dir():
-        click.echo("\n".join(recipes_bundled.names(path.name)))
+        click.echo("\n".join(library.names(path.name)))
         return
     click.echo(path.read_text(encoding="utf-8"), nl=False)
 
@@ -69,12 +67,10 @@ Examples:
 )
 @click.argument("name")
 @click.argument("dest", default=".", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy a recipe, or a whole family with its study.yml, to DEST (default: here)."""
-    from mergekit_finance.recipe import library as recipes_bundled
-
-    for place in recipes_bundled.copy(name, dest, force):
+    for place in library.copy(name, dest, force):
         click.echo(place)
 
 
@@ -90,14 +86,15 @@ Examples:
 @click.option(
     "-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: STUDY.YML's]"
 )
-@click.option("--start", is_flag=True, help="Only where each combination and operator starts.")
-@click.option("--force", is_flag=True, help="Overwrite recipes that say something else.")
+@click.option("--start", is_flag=True, help="Only the first point of each combination and operator.")
+@click.option("--force", is_flag=True, help="Overwrite recipes with other content.")
 def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
     """Write STUDY.YML as plain mergekit recipes, one per point.
 
     The comments at the top of STUDY.YML go into every recipe.
     """
-    from mergekit_finance.study import export as recipes_export
+    # Imported here: reading a study's settings takes longer than --help should.
+    from mergekit_finance.study import export as study_export
 
-    made = recipes_export.write(recipes_export.export(study, start), out or study.parent, force)
-    click.echo(f"{len(made)} recipes in {out or study.parent}")
+    written = study_export.write(study_export.export(study, start), out or study.parent, force)
+    click.echo(f"{len(written)} recipes in {out or study.parent}")

@@ -1,81 +1,94 @@
 """The recipes that come with the package: list them, find one by name, copy one or a whole family."""
 
+import difflib
 from pathlib import Path
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import bundled
+from mergekit_finance.operators import BY_SLUG
 
 STUDY = "study.yml"
 
 
 def families() -> list[str]:
-    """Folders of recipes; each has its study.yml."""
+    """Return the names of the families of recipes, which are folders with a study.yml."""
     return sorted(path.parent.name for path in bundled("recipes").glob(f"*/{STUDY}"))
 
 
 def names(family: str | None = None) -> list[str]:
-    """`lab/stage2-finance-math-ties`, of one family or all; the studies are `lab/study`."""
-    known = families()
-    if family is not None and family not in known:
-        raise RecipeError(f"recipes: no family {family!r}. {did_you_mean(family, known)}")
-    return [f"{f}/{p.stem}" for f in known if family in (None, f) for p in _files(f)]
+    """Return the names of the recipes of one family or of all, for example `lab/stage2-finance-math-ties`.
+
+    A family's study is one of them, as `lab/study`. Raises RecipeError if there is no such family.
+    """
+    all_families = families()
+    if family is not None and family not in all_families:
+        raise RecipeError(f"recipes: no family {family!r}. {did_you_mean(family, all_families)}")
+    chosen = [family] if family is not None else all_families
+    return [f"{name}/{path.stem}" for name in chosen for path in _files(bundled("recipes") / name)]
 
 
-def _files(family: str) -> list[Path]:
-    return sorted(bundled("recipes").joinpath(family).glob("*.yml"))
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.yml"))
 
 
 def find(name: str) -> Path:
-    """A recipe by name (`lab/stage2-finance-math-ties`, with .yml or without) or a family's folder."""
-    wanted = name.strip("/").removesuffix(".yml")
-    if wanted in families():
-        return bundled("recipes") / wanted
-    known = names()
-    if wanted in known:
-        return bundled("recipes") / f"{wanted}.yml"
-    same = [full for full in known if full.split("/")[1] == wanted]
+    """Return the file of a recipe, named with or without `.yml`, or the folder of a family.
+
+    Raises:
+        RecipeError: there is no such recipe or family; the message names the nearest.
+    """
+    plain = name.strip("/").removesuffix(".yml")
+    if plain in families():
+        return bundled("recipes") / plain
+    recipes = names()
+    if plain in recipes:
+        return bundled("recipes") / f"{plain}.yml"
+    same = [full for full in recipes if full.split("/")[1] == plain]
     if same:
-        raise RecipeError(f"recipes: {name!r} is in {len(same)} families; say which: {', '.join(same)}")
-    raise RecipeError(f"recipes: no recipe {name!r}. {_nearest(wanted, known)}")
-
-
-def _nearest(wanted: str, known: list[str]) -> str:
-    """The nearest names only: all of them would fill a screen."""
-    import difflib
-
-    near = difflib.get_close_matches(wanted, [*known, *families()], n=1, cutoff=0.5)
+        raise RecipeError(f"recipes: {name!r} is in {len(same)} families; write one of: {', '.join(same)}")
+    # The nearest name only: all of them would fill a screen.
+    near = difflib.get_close_matches(plain, [*recipes, *families()], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}`mergekit-finance recipes list` has the names; families: {', '.join(families())}"
+    raise RecipeError(
+        f"recipes: no recipe {name!r}. {hint}`mergekit-finance recipes list` has the names; "
+        f"families: {', '.join(families())}"
+    )
 
 
 def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
-    """Copy a recipe or a family. A folder that exists takes what is copied under its own name."""
+    """Copy a recipe, or a family with its study.yml.
+
+    Args:
+        name: as for `find`.
+        destination: the new file or folder; if it is a folder that exists, the copy goes into it.
+        force: overwrite files.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        RecipeError: nothing of that name, a file exists, or one cannot be written.
+    """
     source = find(name)
     target = destination / source.name if destination.is_dir() else destination
-    pairs = [(source, target)] if source.is_file() else _pairs(source, target)
-    for _, place in pairs:
+    targets = {source: target} if source.is_file() else {f: target / f.name for f in _files(source)}
+    for place in targets.values():
         if place.exists() and not force:
-            raise RecipeError(f"{place}: is there already; --force overwrites it")
+            raise RecipeError(f"{place}: exists already. Use --force to overwrite it.")
     try:
-        for file, place in pairs:
+        for file, place in targets.items():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(file.read_bytes())
-    except OSError as fault:
-        raise RecipeError(f"{target}: cannot be written ({fault})") from fault
-    return [place for _, place in pairs]
+    except OSError as error:
+        raise RecipeError(f"{target}: cannot be written ({error})") from error
+    return list(targets.values())
 
 
-def _pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    return [(file, target / file.name) for file in sorted(source.glob("*.yml"))]
-
-
-def described(name: str) -> str:
-    """In a line, what a recipe is: stage and operator, from its file's name."""
+def description(name: str) -> str:
+    """Return one line on a recipe: its stage, experts and operator, from the name of its file."""
     _, stem = name.split("/")
     if stem == "study":
         return "the study that the recipes of this family come from"
-    stage, *rest = stem.split("-")
-    operators = {"ta": "Task Arithmetic", "dare-ties": "DARE-TIES", "ties": "TIES"}
-    short = next(o for o in ("dare-ties", "ties", "ta") if stem.endswith(f"-{o}"))
-    experts = [part for part in rest if part not in short.split("-")]
-    return f"stage {stage[-1]}: {' + '.join(experts)}, {operators[short]}"
+    slug = max((slug for slug in BY_SLUG if stem.endswith(f"-{slug}")), key=len)
+    stage, *experts = stem.removesuffix(f"-{slug}").split("-")
+    return f"stage {stage[-1]}: {' + '.join(experts)}, {BY_SLUG[slug].label}"

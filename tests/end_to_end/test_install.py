@@ -108,7 +108,8 @@ def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
     assert installed.run("-c", code, cwd=tmp_path).stdout.split() == ["_mergekit_finance_autoload"]
     # the same probe does see an import that should not be there
     assert (
-        "click" in installed.run("-c", "import mergekit_finance.errors;" + code, cwd=tmp_path).stdout.split()
+        "pluggy"
+        in installed.run("-c", "import mergekit_finance.plugins.manager;" + code, cwd=tmp_path).stdout.split()
     )
 
 
@@ -122,7 +123,7 @@ def test_switch_0_hides_us_and_register_brings_us_back(installed, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (lambda package: (package / "plugins.py").write_text("def :"), "SyntaxError"),
+        (lambda package: (package / "plugins" / "manager.py").write_text("def :"), "SyntaxError"),
         (
             lambda package: (package / "builtin.py").write_text("import sys; sys.exit('gone')"),
             "SystemExit: gone",
@@ -146,7 +147,7 @@ def test_a_broken_plugin_leaves_python_and_the_hosts_alone(broken, tmp_path, dam
 
 
 def test_strict_raises_the_plugins_own_fault(broken, tmp_path):
-    (broken.site / "mergekit_finance" / "plugins.py").write_text("def :")
+    (broken.site / "mergekit_finance" / "plugins" / "manager.py").write_text("def :")
     done = run(
         broken.python,
         "-c",

@@ -57,7 +57,7 @@ def test_show_prints_the_file(name: str) -> None:
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
     assert "did you mean 'lab/stage2-finance-math-ties'" in wrong("show", "lab/stage2-finance-mth-ties")
-    assert "is in 3 families; say which: lab/" in wrong("show", "stage2-finance-math-ties")
+    assert "is in 3 families; write one of: lab/" in wrong("show", "stage2-finance-math-ties")
 
 
 def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Pat
     assert (tmp_path / "study.yml").read_bytes() == LAB.read_bytes()
     assert call("copy", "lab/stage1-math-ta", tmp_path / "new" / "mine.yml").exit_code == 0
     (tmp_path / "study.yml").write_text("mine")
-    assert "is there already; --force" in wrong("copy", "lab/study", tmp_path)
+    assert "exists already. Use --force" in wrong("copy", "lab/study", tmp_path)
     assert (tmp_path / "study.yml").read_text() == "mine"
     assert call("copy", "lab/study", tmp_path, "--force").exit_code == 0
     assert (tmp_path / "study.yml").read_bytes() == LAB.read_bytes()
@@ -77,7 +77,7 @@ def test_copy_a_family_whole_or_not_at_all(tmp_path: Path) -> None:
     names = {p.name for p in (tmp_path / "lab").glob("*.yml")}
     assert len(names) == 22 and "study.yml" in names
     (tmp_path / "lab" / "stage1-math-ta.yml").unlink()
-    assert "is there already" in wrong("copy", "lab", tmp_path)
+    assert "exists already" in wrong("copy", "lab", tmp_path)
     assert not (tmp_path / "lab" / "stage1-math-ta.yml").exists()
     assert call("copy", "llama3-8b", tmp_path / "other").exit_code == 0
     assert len(list((tmp_path / "other").glob("*.yml"))) == 22
