@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers import study as helpers
+from helpers.commands import HANG
+from helpers.study import wait_for
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -48,16 +49,8 @@ def cluster(tmp_path):
     finally:
         family |= helpers.children(process.pid)
         (tmp_path / "end").touch()
-        process.wait(60)
-    wait_for(lambda: not any(map(helpers.alive, family)), seconds=30)
-
-
-def wait_for(condition, process=None, log=None, seconds=80):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, log.read_text()[-3000:]
-        assert time.monotonic() < until, log.read_text()[-3000:] if log else "waited in vain"
-        time.sleep(0.02)
+        process.wait(HANG)
+    wait_for(lambda: not any(map(helpers.alive, family)))
 
 
 def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
@@ -74,7 +67,7 @@ def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
     wait_for((tmp_path / "killed").exists, cluster, tmp_path / "cluster.log")
     known = helpers.stamps(out)
     assert len(known) < 18  # in mid-study
-    assert study.wait(120) == 0, log.read_text()[-3000:]
+    assert study.wait(HANG) == 0, log.read_text()[-3000:]
     final = helpers.stamps(out)
     assert known == {name: final[name] for name in known} and len(final) == 18
     assert not helpers.leftovers(out)
@@ -109,5 +102,5 @@ except ModelError as fault:
 
 def test_a_job_that_kills_every_worker_ends_in_one_line():
     """Retried as often as we say, not for ever."""
-    done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=HANG)
     assert "refused: Ray lost the same job 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.commands import HANG
 from mergekit_finance.data import registry
 from mergekit_finance.data.adopt import adopt
 from mergekit_finance.data.mirror import Mirror
@@ -162,8 +163,8 @@ def start_command(
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds; fail after a minute."""
-    end = time.monotonic() + 60
+    """Wait until a condition holds."""
+    end = time.monotonic() + HANG
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.02)

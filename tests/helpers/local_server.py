@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from helpers.commands import HANG
+
 Fault = Callable[["Handler", bytes], None]
 
 
@@ -135,7 +137,7 @@ def stall(after: int) -> Fault:
     def answer(handler, body):
         part = handler.start_part(body)
         handler.wfile.write(part[:after])
-        handler.site.resume.wait(20)
+        handler.site.resume.wait(HANG)
         try:
             handler.wfile.write(part[after:])
         except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from helpers.commands import HANG
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
 from mergekit_finance.study.run import StudyRun, point_entry
@@ -166,14 +167,21 @@ def kill(process):
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed = time.monotonic()
-    while any(map(alive, family)):
-        assert time.monotonic() - killed < 10, "workers outlive their study"
-        time.sleep(0.02)
+    wait_for(lambda: not any(map(alive, family)))
     return time.monotonic() - killed
+
+
+def wait_for(condition, process=None, log=None):
+    """Wait until a condition holds, as long as the process lives that is to fulfill it."""
+    until = time.monotonic() + HANG
+    while not condition():
+        assert process is None or process.poll() is None, log.read_text()[-3000:] if log else "it ended"
+        assert time.monotonic() < until, log.read_text()[-3000:] if log else "the condition never held"
+        time.sleep(0.02)
 
 
 def finish(path, out, log, *options):
     """Run to the end."""
     process = start(path, out, log, *options)
-    assert process.wait(300) == 0, log.read_text()[-2000:]
+    assert process.wait(HANG) == 0, log.read_text()[-2000:]
     assert not leftovers(out)

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from helpers.commands import HANG
 from helpers.datasets import COMMIT, GATE, GATED, LATER, hub_entry, parse_entries, rows, sha256, start_command
 
 from mergekit_finance.data.mirror import Mirror
@@ -14,7 +15,7 @@ def hub_pull(site, tmp_path, entries, *args, env=None):
     """`data pull` into the mirror with the Hub at `site`: exit code, stdout, stderr."""
     env = {"HF_ENDPOINT": site.url, **(env or {})}
     running = start_command(tmp_path, entries, "data", "pull", "--mirror", tmp_path / "m", *args, env=env)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=HANG)
     return running.returncode, out, err
 
 

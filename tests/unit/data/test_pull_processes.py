@@ -4,6 +4,7 @@ import signal
 import time
 
 from helpers import local_server as server
+from helpers.commands import HANG
 from helpers.datasets import (
     PARTIAL,
     WHOLE,
@@ -27,7 +28,7 @@ def test_two_processes_pulling_one_dataset_download_it_once(site, target, tmp_pa
     wait_until(lambda: site.requests)
     time.sleep(1.5)  # time for the other to ask as well, if nothing held it back
     site.resume.set()
-    printed = sorted(pull.communicate(timeout=30)[0].split(",")[0] for pull in pulls)
+    printed = sorted(pull.communicate(timeout=HANG)[0].split(",")[0] for pull in pulls)
     assert [pull.returncode for pull in pulls] == [0, 0]
     assert printed == ["d: already there from main", "d: pulled from main"]
     assert len(site.requests) == 1 and files_in(target) == WHOLE
@@ -40,7 +41,7 @@ def test_two_processes_pulling_into_one_mirror_are_both_listed(site, target, tmp
     wait_until(lambda: site.requests)
     time.sleep(1)
     site.resume.set()
-    assert [(pull.communicate(timeout=30), pull.returncode)[1] for pull in pulls] == [0, 0]
+    assert [(pull.communicate(timeout=HANG), pull.returncode)[1] for pull in pulls] == [0, 0]
     assert sorted(Mirror(target.folder).files) == ["d/rows.json", "e/more.json"]
 
 

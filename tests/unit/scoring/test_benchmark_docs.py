@@ -199,6 +199,7 @@ def test_no_real_row_is_quoted_in_readmes_or_tests(real_rows):
     tests = Path(__file__).resolve().parents[2]
     written_by_us = [*READMES, *tests.rglob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in written_by_us)
+    beginnings = {text[i : i + 26] for i in range(len(text))}
     seen = 0
     for path in real_rows.rglob("*"):
         if path.suffix == ".tsv":
@@ -214,5 +215,5 @@ def test_no_real_row_is_quoted_in_readmes_or_tests(real_rows):
         for string in texts:
             if len(string) > 25:
                 seen += 1
-                assert string not in text, f"{path.name}: {string[:40]}"
+                assert string[:26] not in beginnings or string not in text, f"{path.name}: {string[:40]}"
     assert seen > 5000

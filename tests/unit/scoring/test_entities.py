@@ -150,7 +150,7 @@ def test_hostile_text_takes_linear_time(text):
     started = time.process_time()
     entities.parse_entities(hostile)
     entities.adaptllm_entities(hostile)
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 15.0  # linear: about 0.1 s; quadratic would take minutes
 
 
 def test_real_sentences_give_what_seqeval_gives(real_rows):
