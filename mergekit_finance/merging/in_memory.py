@@ -1,10 +1,12 @@
 """A merge in memory, through mergekit's own planner: any recipe that `mergekit-yaml` takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts import mergekit as host
-from mergekit_finance.models.load import cast, live_model, load_model, load_tokenizer
+from mergekit_finance.models.load import live_model, load_tokenizer
 from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:
@@ -14,11 +16,6 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
     from mergekit.plan import MergePlanner
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-__all__ = ["cast", "load_model", "load_tokenizer", "merge"]
-
-# What mergekit raises for a merge that it cannot do.
-MERGEKIT_ERRORS = (RuntimeError, ValueError, KeyError, OSError)
 
 
 def merge(
@@ -40,16 +37,19 @@ def merge(
         ModelError: mergekit cannot plan or run the merge, or it holds NaN or Inf.
         RecipeError: a parameter of one of our methods is wrong.
     """
-    _install_methods(config)
+    install_methods()
+    if config.merge_method.startswith("cpt_"):
+        # Imported here: loading torch takes 1.4 s, which --help should not pay.
+        from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
+
+        warn_similarity_ignored(config)
     donor = config.base_model or config.referenced_models()[0]
     with host.fresh_loaders():
         host.set_up_loaders(options)
         planner = host.new_planner(config, options)
-        try:
+        with mergekit_errors():
             host.plan(planner)
             tensors, tokenizer = _execute(planner, options)
-        except MERGEKIT_ERRORS as error:
-            raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {error}") from error
     out_config = planner.out_model_config
     if tokenizer is not None:
         host.resize_vocabulary(out_config, planner.arch_info, tokenizer)
@@ -59,23 +59,28 @@ def merge(
     return model, load_tokenizer(str(donor.model), options.trust_remote_code)
 
 
-def _install_methods(config: "MergeConfiguration") -> None:
-    """Register merge methods, and the checks of ours, as the start-up hook does where it runs."""
-    host.register_methods(merge_methods())
-    if config.merge_method.startswith("cpt_"):
-        # Imported here: loading torch takes 1.4 s, which --help should not pay.
-        from mergekit_finance.merge_methods import planner_hook
-        from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
+def install_methods() -> None:
+    """Register every plugin's merge methods and the checks of ours, as the start-up hook does."""
+    from mergekit_finance.merge_methods import planner_hook  # see the note in merge
 
-        planner_hook.install()
-        warn_similarity_ignored(config)
+    host.register_methods(merge_methods())
+    planner_hook.install()
+
+
+@contextmanager
+def mergekit_errors() -> Iterator[None]:
+    """Turn what mergekit raises for a merge that it cannot do into a ModelError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {error}") from error
 
 
 def _execute(
     planner: "MergePlanner", options: "MergeOptions"
 ) -> "tuple[dict[str, torch.Tensor], PreTrainedTokenizerBase | None]":
     """Run the planned tasks; each output tensor is cast as mergekit's SaveTensor would cast it."""
-    from mergekit.common import dtype_from_name  # see the note in _install_methods
+    from mergekit.common import dtype_from_name  # see the note in merge
     from mergekit.graph import Executor
 
     from mergekit_finance.engine.finite import require_finite
@@ -100,7 +105,7 @@ def _copy_generation_config(model: "PreTrainedModel", donor: "ModelReference") -
 
     Its end tokens and length limits decide what a model writes.
     """
-    from transformers import GenerationConfig  # see the note in _install_methods
+    from transformers import GenerationConfig  # see the note in merge
 
     try:
         model.generation_config = GenerationConfig.from_pretrained(

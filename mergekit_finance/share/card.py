@@ -12,7 +12,9 @@ import yaml
 from mergekit_finance.checks.models import check_reference
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
 from mergekit_finance.files import sha256_file
+from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.models.fingerprint import fingerprint
+from mergekit_finance.recipe.load import load as load_recipe
 from mergekit_finance.share import body, choice, front_matter, manifest
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, license_files, required_licenses
@@ -249,25 +251,10 @@ def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:
 
 def write_weights(recipe: Path, folder: Path, trust_remote_code: bool = False) -> list[Path]:
     """Merge a recipe as `mergekit-yaml` does, into a folder that has a card of its own."""
-    from mergekit.io.tasks import LoaderCache
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
+    from mergekit.options import MergeOptions  # Imported here: it takes 4.5 s, which --help should not pay.
 
-    from mergekit_finance import registration as integration
-    from mergekit_finance.recipe import load as recipes
-
-    integration.register()
-    configuration = recipes.load(recipe).configuration()
     options = MergeOptions(write_model_card=False, quiet=True, trust_remote_code=trust_remote_code)
-    LoaderCache.loaders.clear()  # class-level and never cleared: a changed file would be read stale
-    before = set(folder.iterdir())
-    try:
-        run_merge(configuration, str(folder), options=options)
-    except (RuntimeError, ValueError, KeyError, OSError) as fault:
-        raise ModelError(f"mergekit could not run this merge: {type(fault).__name__}: {fault}") from fault
-    finally:
-        LoaderCache.loaders.clear()
-    return sorted(set(folder.iterdir()) - before)
+    return merge_to_folder(load_recipe(recipe).configuration(), folder, options)
 
 
 def _replace(made: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import lm_eval.models  # noqa: F401  (fills the registry of models)
 import pytest
 from lm_eval.api import registry
 from lm_eval.tasks import manager

@@ -18,6 +18,7 @@ from mergekit.plan import MergePlanner
 from mergekit_finance.errors import HostError, MergekitFinanceError
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.merging import in_memory
+from mergekit_finance.merging.on_disk import merge_to_folder
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,12 @@ def test_mergekits_own_methods_are_planned_by_mergekit_alone(planner):
     assert planner._tensors == host.planned_tensors(planner) != []
     assert host.tokenizer_task(planner) is None
     assert host.planner_method(planner).spec.name == "task_arithmetic"
+
+
+def test_a_merge_on_disk_leaves_the_callers_open_checkpoints_alone(opened, configuration, tmp_path):
+    """And reads the files as they are now, not as another merge of this process once saw them."""
+    options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False)
+    files = merge_to_folder(configuration, tmp_path, options)
+    assert [path.name for path in files] == ["config.json", "model.safetensors"]
+    assert LoaderCache.loaders is opened.loaders
+    assert LoaderCache.loaders == {opened.reference: opened.loader}

@@ -1,0 +1,35 @@
+"""A merge on disk, as `mergekit-yaml` makes it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.merging.in_memory import install_methods, mergekit_errors
+
+if TYPE_CHECKING:
+    from mergekit.config import MergeConfiguration
+    from mergekit.options import MergeOptions
+
+
+def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeOptions") -> list[Path]:
+    """Merge into a folder that exists and may hold other files.
+
+    Args:
+        config: the recipe. Planning changes it.
+        folder: where weights, config and tokenizer are written.
+        options: mergekit's.
+
+    Returns:
+        The files that were created, in order of name.
+
+    Raises:
+        ModelError: mergekit cannot plan or run the merge.
+        RecipeError: a parameter of one of our methods is wrong.
+    """
+    from mergekit.merge import run_merge  # Imported here: it takes 4.5 s, which --help should not pay.
+
+    install_methods()
+    before = set(folder.iterdir())
+    with host.fresh_loaders(), mergekit_errors():
+        run_merge(config, str(folder), options=options)
+    return sorted(set(folder.iterdir()) - before)
