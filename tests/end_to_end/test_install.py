@@ -5,7 +5,6 @@ running environment with --no-deps.
 """
 
 import shutil
-import subprocess
 import textwrap
 import zipfile
 
@@ -107,10 +106,7 @@ def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
     code = "import sys; print(*sorted(m for m in sys.modules if 'mergekit' in m or m in ('torch', 'click', 'pluggy')))"
     assert installed.run("-c", code, cwd=tmp_path).stdout.split() == ["_mergekit_finance_autoload"]
     # the same probe does see an import that should not be there
-    assert (
-        "pluggy"
-        in installed.run("-c", "import mergekit_finance.plugins.manager;" + code, cwd=tmp_path).stdout.split()
-    )
+    assert "click" in installed.run("-c", "import click;" + code, cwd=tmp_path).stdout.split()
 
 
 def test_switch_0_hides_us_and_register_brings_us_back(installed, tmp_path):
@@ -176,7 +172,7 @@ def test_spawned_and_forked_children_see_us(installed, tmp_path):
                 queue = context.Queue()
                 child = context.Process(target=probe, args=(queue,))
                 child.start()
-                print(method, queue.get(timeout=120))
+                print(method, queue.get(timeout=1200))
                 child.join()
     """)
     )
@@ -257,5 +253,5 @@ def _third_party(folder, code, name="acme_finance"):
 
 def test_python_starts_when_the_start_up_module_was_deleted_by_hand(broken, tmp_path):
     (broken.site / "_mergekit_finance_autoload.py").unlink()
-    done = subprocess.run([broken.python, "-c", "print('up')"], capture_output=True, text=True, cwd=tmp_path)
+    done = broken.run("-c", "print('up')", cwd=tmp_path)
     assert done.stdout == "up\n" and "mergekit_finance_autoload.pth" in done.stderr

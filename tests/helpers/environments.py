@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from helpers.commands import HANG
+
 ROOT = Path(__file__).resolve().parents[2]
 DEPENDENCIES = Path(sysconfig.get_paths()["purelib"])
 
 
 def run(*command, cwd=None, env=None, check=True):
+    # Without PYTHONPATH: an environment has its own copy of the package.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+        list(map(str, command)), cwd=cwd, env={**inherited, **(env or {})}, capture_output=True, text=True,
+        timeout=HANG,
+    )  # fmt: skip
     if check and done.returncode:
         raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
