@@ -16,7 +16,6 @@ import os
 import random
 import sys
 import threading
-import traceback
 import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -99,6 +98,8 @@ def run(request):
         importlib.reload(sys.modules["datasets.config"])
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
+    # The start-up hook did this when the hosts were imported, but under this program's name.
+    importlib.import_module("mergekit_finance.hosts.programs").report_mistakes()
     random.seed()
     sys.modules["numpy"].random.seed()
     status = 1
@@ -131,7 +132,7 @@ def _exit_status(function):
             print(ended.code, file=sys.stderr)
             status = 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         status = 1
     threading._shutdown()
     atexit._run_exitfuncs()
