@@ -29,7 +29,7 @@ def block_size(count: int) -> int:
     if torch.get_num_threads() == 1:
         return SHARED
     fair = count // (2 * torch.get_num_threads())  # so that workers end at about the same time
-    return min(SHARED, max(ALONE, 1 << max(0, fair.bit_length() - 1)))
+    return min(SHARED, max(ALONE, 1 << fair.bit_length() >> 1))  # a power of two, at most `fair`
 
 
 def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:

@@ -165,6 +165,29 @@ def test_a_majority_of_minus_is_found_and_remembered(tmp_path: Path) -> None:
         assert any(balance < 0 for balance in session._balances.values())
 
 
+def test_dare_elects_the_majority_of_each_tensor(tmp_path: Path) -> None:
+    """Half of every tensor cancels; the other half is positive in MLPs and negative elsewhere."""
+    folder = models(tmp_path / "m")
+    edit(folder / "base", lambda ws: {n: torch.zeros_like(w) for n, w in ws.items()})
+    for model, first in (("finance", 1.0), ("math", -1.0)):
+        edit(
+            folder / model,
+            lambda ws, first=first: {
+                n: torch.where(
+                    torch.arange(w.numel()).view(w.shape) % 2 == 0, first, 1.0 if "mlp" in n else -1.0
+                )
+                for n, w in ws.items()
+            },
+        )
+    settings = settings_of(folder, "cpt_dare_ties", "paper")
+    with MergeSession.open(settings) as session:
+        session.apply(density=1.0)
+        assert_is_written(session, at(settings, {"density": 1.0}), tmp_path / "out")
+        parameters = dict(session.model.named_parameters())
+        assert {float(p.detach().unique()) for n, p in parameters.items() if "mlp" in n} == {1.0}
+        assert {float(p.detach().unique()) for n, p in parameters.items() if "mlp" not in n} == {-1.0}
+
+
 def test_a_tokenizer_block(tmp_path: Path) -> None:
     folder = models(tmp_path / "m")
     permuted(folder)

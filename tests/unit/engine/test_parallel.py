@@ -15,6 +15,18 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+def test_a_block_is_a_power_of_two_that_gives_every_worker_two_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "SHARED", 128)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    # At least 16 (ALONE), at most 128 (SHARED), and at most an eighth of the elements.
+    sizes = {count: parallel.block_size(count) for count in (0, 1, 100, 256, 511, 512, 10_000)}
+    assert sizes == {0: 16, 1: 16, 100: 16, 256: 32, 511: 32, 512: 64, 10_000: 128}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert parallel.block_size(100) == 128
+
+
 def test_an_error_in_a_worker_reaches_the_caller() -> None:
     def work(start: int, stop: int) -> None:
         if start == 32:
