@@ -1,8 +1,8 @@
 """Prints the lab's findings. In recipes/lab: `python -m training.findings OUT0 OUT1 ...`, one study per seed.
 
-As FINDINGS.md fixed it before the runs. Per combination of models: the merge's mean score over its named
-tasks less that of its best constituent; the p-value in the first study, with Holm's correction over the
-combinations; the same direction in most training seeds.
+Per combination of models: the merge's mean score over its named tasks less that of its best constituent; the
+p-value in the first study, with Holm's correction over the combinations; and the effect, decided as in every
+study, which must have the same direction in most training seeds.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from typing import TypeVar
 from mergekit_finance.statistics.correlation import spearman
 from mergekit_finance.statistics.multiplicity import holm
 from mergekit_finance.study.analysis.predictors import OUTCOMES, PREDICTORS
+from mergekit_finance.study.analysis.verdict import over_seeds
+from mergekit_finance.study.analysis.wording import effect_word
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.schema import Evaluated, Interval, Summary, TaskSet
 
-ALPHA = 0.05
 Value = TypeVar("Value")
-WORDS = {1: "came back", 2: "complement", 3: "emerged"}  # by stage
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Finding:
         difference: The merge's score less the best constituent's, in the first study.
         difference_by_seed: The same value in every study.
         p, p_holm: One-sided p-value of "above every constituent" in the first study; with Holm's correction.
+        word: The effect in words, as in a study's report.
     """
 
     combination: str
@@ -50,11 +51,6 @@ class Finding:
     p: float
     p_holm: float
     word: str
-
-
-def required_seeds(seeds: int) -> int:
-    """Return the number of seeds that must agree in direction: three quarters, rounded up."""
-    return -(-3 * seeds // 4)
 
 
 def findings(studies: Sequence[Summary]) -> list[Finding]:
@@ -83,7 +79,6 @@ def _required(value: Value | None) -> Value:
 def _finding(studies: Sequence[Summary], combination: str, p_holm: float) -> Finding:
     by_seed = [_named_tasks(study, combination) for study in studies]
     first, selected = by_seed[0], studies[0].combinations[combination]
-    differences = [tasks.over_best_constituent.value for tasks in by_seed]
     return Finding(
         combination=combination,
         stage=selected.stage,
@@ -96,20 +91,11 @@ def _finding(studies: Sequence[Summary], combination: str, p_holm: float) -> Fin
         over_base=_required(first.over_base),
         over_base_by_seed=[_required(tasks.over_base).value for tasks in by_seed],
         difference=first.over_best_constituent,
-        difference_by_seed=differences,
+        difference_by_seed=[tasks.over_best_constituent.value for tasks in by_seed],
         p=_p(first),
         p_holm=p_holm,
-        word=word(selected.stage, first.over_best_constituent, p_holm, differences),
+        word=effect_word(over_seeds(studies, combination), selected.stage),
     )
-
-
-def word(stage: int, difference: Interval, p_holm: float, by_seed: Sequence[float]) -> str:
-    """Return the word that FINDINGS.md defines for a result ("emerged", "interfered", ...)."""
-    if p_holm < ALPHA and sum(value > 0 for value in by_seed) >= required_seeds(len(by_seed)):
-        return WORDS[stage]
-    if difference[2] < 0 and sum(value < 0 for value in by_seed) >= required_seeds(len(by_seed)):
-        return "interfered"
-    return "did not appear"
 
 
 def markdown(studies: Sequence[Summary]) -> str:
@@ -122,7 +108,7 @@ def findings_table(studies: Sequence[Summary]) -> str:
     """Return the table of findings; scores in points of a hundred."""
     lines = [
         "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
-        "other seeds | finding | base | merge less base | other seeds |",
+        "other seeds | effect | base | merge less base | other seeds |",
         "|---|---|---:|---:|---|---|---:|---|---|---:|---|---|",
     ]
     for row in findings(studies):

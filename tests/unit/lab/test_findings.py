@@ -1,6 +1,7 @@
-"""The lab's findings follow the design in FINDINGS.md: Holm in the first seed, the same direction in the others."""
+"""The lab's findings: Holm's p in the first study, and the effect as a study decides it, over training seeds."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from helpers import report
@@ -9,22 +10,7 @@ from helpers.lab_training import findings
 from mergekit_finance.study.schema import Combination, Effects, Interval, Summary, TaskSet
 
 
-@pytest.mark.parametrize(
-    ("stage", "difference", "p", "seeds", "word"),
-    [
-        (2, [0.1, 0.05, 0.15], 0.01, [0.1, 0.1, 0.1, -0.1], "complement"),
-        (3, [0.1, 0.05, 0.15], 0.01, [0.1, 0.1, 0.1, 0.1], "emerged"),
-        (2, [0.1, 0.05, 0.15], 0.01, [0.1, 0.1, -0.1, -0.1], "did not appear"),  # two of four
-        (2, [0.1, 0.05, 0.15], 0.06, [0.1, 0.1, 0.1, 0.1], "did not appear"),
-        (1, [-0.1, -0.15, -0.05], 1.0, [-0.1, -0.1, -0.1, 0.1], "interfered"),
-        (1, [-0.1, -0.15, 0.01], 1.0, [-0.1, -0.1, -0.1, -0.1], "did not appear"),
-    ],
-)
-def test_the_word_for_a_result_follows_the_design(stage, difference, p, seeds, word):
-    assert findings.word(stage, difference, p, seeds) == word
-
-
-def _study(p, over_best, over_base):
+def _study(p, over_best, over_base, holm=0.01):
     """A summary with what findings reads: one pair, and one expert that never differs from its constituents."""
 
     def effects(p, gap, base):
@@ -33,11 +19,13 @@ def _study(p, over_best, over_base):
             best_constituent="a", over_best_constituent=Interval(gap, gap - 0.04, gap + 0.04),
             base=Interval(0.3, 0.2, 0.4), over_base=Interval(base, base - 0.1, base + 0.1),
             gain=Interval(0.1, 0.0, 0.2), og=Interval(0.1, 0.0, 0.2), p_over_all_constituents=p,
+            over_best_raw=Interval(gap, gap - 0.04, gap + 0.04), holm_over_all_models=holm, clusters=200,
         )  # fmt: skip
         return Effects(constituents=["a"], sets={"named": named}, tasks={})
 
     points = {"a": "stage1-a-ta-lambda0.5", "a+b": "stage2-a-b-ta-lambda0.5"}
     return Summary.model_construct(
+        study=SimpleNamespace(named={"a+b": ["t"]}),
         combinations={
             name: Combination(stage=1 + name.count("+"), selected=point, by_operator={})
             for name, point in points.items()
@@ -55,13 +43,29 @@ def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
     ]
     rows = findings.findings(studies)
     assert [row.combination for row in rows] == ["a", "a+b"]
-    assert rows[1].p_holm == pytest.approx(0.04) and rows[1].word == "complement"
+    assert rows[1].p_holm == pytest.approx(0.04) and rows[1].word == "complementarity"
     assert rows[1].difference_by_seed == [0.1, 0.05, 0.03, -0.1]
     table = findings.findings_table(studies)
     line = next(line for line in table.splitlines() if line.startswith("| a + b"))
     assert "+10.0 [+6.0, +14.0]" in line and "+5.0, +3.0, -10.0" in line
     assert line.endswith("| +20.0 [+10.0, +30.0] | -3.0, +0.0, +10.0 |")
     assert len(set(len(line.split("|")) for line in table.splitlines())) == 1
+
+
+@pytest.mark.parametrize(
+    ("over_best", "over_base", "holm", "word"),
+    [
+        ([0.1, 0.1, 0.1, -0.1], 0.2, 0.01, "complementarity"),
+        ([0.1, 0.1, -0.1, -0.1], 0.2, 0.01, "not repeated (complementarity in the first study only)"),
+        ([0.1, 0.1, 0.1, 0.1], 0.0, 0.01, "above constituents, not base"),
+        ([0.1, 0.1, 0.1, 0.1], 0.2, 0.06, "above constituents, not after correction"),
+        ([-0.1, -0.1, -0.1, 0.1], 0.2, 1.0, "below best constituent"),
+        ([0.01, 0.01, 0.01, 0.01], 0.2, 1.0, "no clear effect"),
+    ],
+)
+def test_the_effect_is_the_first_studys_if_three_of_four_seeds_agree(over_best, over_base, holm, word):
+    studies = [_study(0.01, gap, over_base, holm) for gap in over_best]
+    assert findings.findings(studies)[1].word == word
 
 
 def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
