@@ -23,9 +23,9 @@ from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
 from mergekit_finance.lab.rows import records as lab_records
 from mergekit_finance.models import live_tokenizers
-from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.plugins.api import Dataset
-from mergekit_finance.recipe.labels import label
+from mergekit_finance.recipe.merge_label import label
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table

@@ -13,7 +13,7 @@ from mergekit_finance.errors import DataError, did_you_mean, first_line
 from mergekit_finance.evaluation.truncation import truncated
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval import Results, Sample
-from mergekit_finance.models.load import cast
+from mergekit_finance.models.loading import cast
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:

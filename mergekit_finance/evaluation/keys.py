@@ -31,7 +31,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
 # what a task's YAML file names (the loader of its rows, the functions that score) belongs to that task.
-ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.load")
+ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.loading")
 SCORES = ("mergekit_finance.evaluation.item_scores",)
 MERGES = (
     "mergekit_finance.evaluation.live_merges",  # in memory: one recipe, or a sweep of one

@@ -9,7 +9,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.merging.session import MergeSession
-from mergekit_finance.models.load import cast
+from mergekit_finance.models.loading import cast
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from mergekit_finance.checks.models import check_models
+from mergekit_finance.checks.model_checks import check_models
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import quiet
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
-from mergekit_finance.models.load import cast, load_tokenizer
-from mergekit_finance.recipe.labels import PREFIX, label
+from mergekit_finance.models.loading import cast, load_tokenizer
+from mergekit_finance.recipe.merge_label import PREFIX, label
 from mergekit_finance.recipe.overrides import load_changed
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts import mergekit as host
-from mergekit_finance.models.load import live_model, load_tokenizer
+from mergekit_finance.models.loading import live_model, load_tokenizer
 from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:

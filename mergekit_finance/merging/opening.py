@@ -18,7 +18,7 @@ from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
 from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
 from mergekit_finance.merging.placement import OutputTensor
-from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.plugins.manager import merge_methods
 from mergekit_finance.recipe import load as recipes
 

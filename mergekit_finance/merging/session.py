@@ -41,7 +41,7 @@ from mergekit_finance.merging.placement import (
     use_less_memory,
 )
 from mergekit_finance.merging.point_values import PointValue, PointValues, check_point
-from mergekit_finance.models.load import live_model
+from mergekit_finance.models.loading import live_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

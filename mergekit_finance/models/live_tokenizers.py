@@ -1,7 +1,7 @@
 """Tokenizers of the models that were merged in this process, for code that needs them and has no model.
 
 `lm_eval --model mergekit` registers the tokenizer of its merge. lm-eval calls the tasks' loader with the
-model's arguments only; the loader finds the tokenizer here by their label (`recipe.labels.label`).
+model's arguments only; the loader finds the tokenizer here by their label (`recipe.merge_label.label`).
 """
 
 from typing import TYPE_CHECKING

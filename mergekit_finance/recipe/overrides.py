@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import Json
-from mergekit_finance.recipe.labels import PREFIX, label
 from mergekit_finance.recipe.load import Recipe, check_mapping, load
+from mergekit_finance.recipe.merge_label import PREFIX, label
 
 if TYPE_CHECKING:
     from mergekit.merge_methods.base import ParameterSpec

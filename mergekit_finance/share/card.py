@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mergekit_finance.checks.models import check_reference
+from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
 from mergekit_finance.files import sha256_file
 from mergekit_finance.merging.on_disk import merge_to_folder

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from mergekit_finance.checks.models import check_reference
+from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.facts import local_folder
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes

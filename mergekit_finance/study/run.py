@@ -12,7 +12,7 @@ from typing import cast
 
 import torch
 
-from mergekit_finance.checks.models import check_distinct, check_models
+from mergekit_finance.checks.model_checks import check_distinct, check_models
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest

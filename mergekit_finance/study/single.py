@@ -15,7 +15,7 @@ from typing import TypedDict
 
 import torch
 
-from mergekit_finance.checks.models import check_distinct, check_models
+from mergekit_finance.checks.model_checks import check_distinct, check_models
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.item_scores import Columns

@@ -16,7 +16,7 @@ from mergekit_finance.evaluation.item_scores import item_scores
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
-from mergekit_finance.models.load import load_model, load_tokenizer
+from mergekit_finance.models.loading import load_model, load_tokenizer
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
 from mergekit_finance.study.store import Store

@@ -99,7 +99,7 @@ def test_another_function_in_a_module_changes_the_key(unchanged, module):
 @pytest.mark.parametrize(
     ("module", "old", "new", "parts"),
     [
-        ("models.load", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", {"answer_code", "merge_code"}),
+        ("models.loading", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", {"answer_code", "merge_code"}),
         ("evaluation.item_scores", 'columns["score"].append(score)', 'columns["score"].append(1.0)', {"score_code"}),
     ],
 )  # fmt: skip
@@ -157,7 +157,7 @@ def test_the_report_the_statistics_and_the_commands_change_nothing(package):
     [
         ("mergekit_finance.data.records", "mergekit_finance.data.parsed_records"),
         ("mergekit_finance.engine.masks", "mergekit_finance.merging.dropout_masks"),
-        ("mergekit_finance.models.load", "mergekit_finance.models.aaa_open"),
+        ("mergekit_finance.models.loading", "mergekit_finance.models.aaa_open"),
         ("mergekit_finance.scoring.metrics", "mergekit_finance.scoring.task_metrics"),
         ("mergekit_finance.evaluation.truncation", "mergekit_finance.models.zzz_cut"),
     ],

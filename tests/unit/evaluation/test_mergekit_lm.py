@@ -136,7 +136,7 @@ def test_options_are_counted_with_the_tokenizer_of_the_live_merge(tiny):
     """For any recipe: one without a base, with `set.`, a revision or a tokenizer block."""
     from mergekit_finance.data.loader import load as rows
     from mergekit_finance.models import live_tokenizers
-    from mergekit_finance.models.load import load_tokenizer
+    from mergekit_finance.models.loading import load_tokenizer
 
     asked = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
     try:

@@ -11,7 +11,7 @@ def samples(*arguments):
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny):
-    from mergekit_finance.models.load import load_tokenizer
+    from mergekit_finance.models.loading import load_tokenizer
 
     return load_tokenizer(str(tiny / "base"))
 
@@ -38,7 +38,7 @@ def test_what_the_host_keeps_of_a_long_prompt_ends_with_the_question(tiny, token
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from mergekit_finance.models.load import load_model
+    from mergekit_finance.models.loading import load_model
 
     task = TaskManager(include_defaults=False, metadata={"source": "sample"}).load([name])["tasks"][name]
     doc = task.test_docs()[0]

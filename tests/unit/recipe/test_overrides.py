@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from mergekit_finance.errors import MergekitFinanceError, RecipeError
-from mergekit_finance.recipe.labels import label
+from mergekit_finance.recipe.merge_label import label
 from mergekit_finance.recipe.overrides import load_changed
 
 

@@ -102,7 +102,7 @@ def test_every_task_names_a_dataset_of_the_registry(manager):
 
 
 def test_option_tokens_follow_the_models_tokenizer(manager, tiny):
-    from mergekit_finance.models.load import load_tokenizer
+    from mergekit_finance.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(str(tiny / "base"))
     doc = manager.load(["finance_bench_fpb"])["tasks"]["finance_bench_fpb"].test_docs()[0]

@@ -13,7 +13,7 @@ from mergekit_finance.models.facts import (
     read_facts,
     read_tensors,
 )
-from mergekit_finance.models.load import load_tokenizer
+from mergekit_finance.models.loading import load_tokenizer
 
 WEIGHTS = (
     "model.safetensors",

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from transformers import AutoConfig
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models import load
+from mergekit_finance.models import loading
 
 
 def test_a_model_is_loaded_in_the_dtype_asked_for(tiny):
-    assert load.load_model(str(tiny / "base"), "auto").dtype == torch.bfloat16
-    assert load.load_model(str(tiny / "base"), "float32").dtype == torch.float32
+    assert loading.load_model(str(tiny / "base"), "auto").dtype == torch.bfloat16
+    assert loading.load_model(str(tiny / "base"), "float32").dtype == torch.float32
 
 
 def test_a_truncated_model_and_a_missing_tokenizer_are_named(tiny, tmp_path):
@@ -22,18 +22,18 @@ def test_a_truncated_model_and_a_missing_tokenizer_are_named(tiny, tmp_path):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match=f"model '{model}': cannot be loaded") as caught:
-        load.load_model(str(model), "auto")
+        loading.load_model(str(model), "auto")
     assert "\n" not in str(caught.value)
     for path in model.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelError, match=f"model '{model}': no usable tokenizer"):
-        load.load_tokenizer(str(model))
+        loading.load_tokenizer(str(model))
 
 
 def test_a_live_model_computes_what_the_checkpoint_does(tiny):
     config = AutoConfig.from_pretrained(tiny / "math")
-    live = load.live_model(config, load_file(tiny / "math" / "model.safetensors"))
-    stored = load.load_model(str(tiny / "math"), "auto")
+    live = loading.live_model(config, load_file(tiny / "math" / "model.safetensors"))
+    stored = loading.load_model(str(tiny / "math"), "auto")
     tokens = torch.tensor([[1, 2, 3]])
     assert not live.training and torch.equal(live(tokens).logits, stored(tokens).logits)
 
@@ -43,13 +43,13 @@ def test_tensors_that_do_not_fill_the_model_are_named(tiny):
     tensors = load_file(tiny / "math" / "model.safetensors")
     tensors["extra.weight"] = tensors.pop("model.norm.weight")
     with pytest.raises(ModelError, match="does not fill LlamaForCausalLM: model.norm.weight, extra.weight"):
-        load.live_model(config, tensors)
+        loading.live_model(config, tensors)
 
 
 def test_casting_gives_what_loading_in_that_dtype_gives(tiny):
     """The rotary frequencies stay in float32: `model.to` would round them."""
-    cast = load.cast(load.load_model(str(tiny / "base"), "float32"), torch.bfloat16)
-    loaded = load.load_model(str(tiny / "base"), "bfloat16")
+    cast = loading.cast(loading.load_model(str(tiny / "base"), "float32"), torch.bfloat16)
+    loaded = loading.load_model(str(tiny / "base"), "bfloat16")
     for (name, a), (_, b) in zip(cast.named_buffers(), loaded.named_buffers(), strict=True):
         assert a.dtype == b.dtype == torch.float32 and torch.equal(a, b), name
     for (name, a), (_, b) in zip(cast.named_parameters(), loaded.named_parameters(), strict=True):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mergekit_finance.checks import models as checks
+from mergekit_finance.checks import model_checks as checks
 from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.models.facts import SHAPE, ModelFacts, TensorFacts
 
