@@ -39,6 +39,7 @@ from mergekit_finance.study.config import Study, dump, identity
 FORMAT: Literal[2] = 2  # of summary.json; 1 had `parents` in place of `constituents`
 MAX_NUMBER = 10**12  # larger numbers are damage: figures overflow on them
 Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Value = Annotated[int | float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]  # seeds stay whole numbers
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 Side = Literal["above", "below", "unclear"]
 Ranges = dict[str, tuple[Number, Number] | tuple[Number, Number, Number, Number]]
@@ -155,7 +156,7 @@ class PointEntry(Part):
     stage: Count
     combination: list[str] = Field(min_length=1)
     operator: str
-    values: dict[str, Number] = Field(min_length=1)
+    values: dict[str, Value] = Field(min_length=1)
     references: list[str] = Field(validation_alias="constituents", serialization_alias="constituents")
     recipe: MergeRecipe
 
@@ -302,7 +303,7 @@ class PointResult(Evaluated):
     stage: Count
     combination: list[str] = Field(min_length=1)
     operator: str
-    values: dict[str, Number] = Field(min_length=1)
+    values: dict[str, Value] = Field(min_length=1)
     constituents: list[str]
     recipe: dict[str, JsonValue]
     selected: bool = False
@@ -504,7 +505,7 @@ class Ship(Part):
     merge_over_single: Interval
     retention_over_base: Interval | None = None
     retention_over_single: Interval | None = None
-    clusters: Number = MIN_CLUSTERS
+    clusters: Count = MIN_CLUSTERS
     ranges: Ranges = {}
     advice: Advice | None = None
 

@@ -196,7 +196,7 @@ def advice(summary: Summary) -> Advice:
     if ship.advice is not None:
         return ship.advice
     split = summary.selection.is_split
-    if not enough(int(ship.clusters)):
+    if not enough(ship.clusters):
         return Advice(kind=AdviceKind.TOO_FEW_ITEMS, optimistic=not split)
     kinds = _possible(
         _advice_kind,

@@ -88,9 +88,9 @@ def task_list(tasks: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_TASKS])}{more}"
 
 
-def sample_size(clusters: float) -> str:
+def sample_size(clusters: int) -> str:
     """Return `n = 120`, or `n = 64 (inconclusive)` below MIN_CLUSTERS."""
-    return f"n = {clusters:g}" + ("" if enough(int(clusters)) else " (inconclusive)")
+    return f"n = {clusters}" + ("" if enough(clusters) else " (inconclusive)")
 
 
 def chosen_by(selection: SelectionResult) -> str:
@@ -276,7 +276,7 @@ def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
         if first != "task_arithmetic":
             continue
         names = " vs ".join(f"{OPERATORS[key].label} ({_grid(summary, key)})" for key in (first, second))
-        if not enough(int(summary.ship.clusters)):
+        if not enough(summary.ship.clusters):
             yield "operators", f"{names}: inconclusive, {sample_size(summary.ship.clusters)}."
             continue
         best = _side_word("best", row, ("better", "worse", "not clearly different"))

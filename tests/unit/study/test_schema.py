@@ -120,3 +120,14 @@ def test_a_damaged_summary_is_one_line_that_says_where(made, change, message):
 
 def test_a_number_that_rounds_to_zero_is_written_without_a_sign():
     assert json.dumps(schema.rounded([-1e-9, -0.1, 0.1])) == "[0.0, -0.1, 0.1]"
+
+
+def test_seeds_stay_whole_numbers():
+    """They are written into names of points, which are built again from the values."""
+    entry = {
+        "name": "p", "folder": "p", "stage": 1, "combination": ["a"], "operator": "dare_ties",
+        "values": {"density": 0.5, "lambda": 1.0, "seed": 0}, "constituents": ["x"],
+        "recipe": {"base_model": "b", "models": [{"model": "x", "parameters": {}}], "parameters": {"seed": 3}},
+    }  # fmt: skip
+    written = json.dumps(schema.PointEntry.model_validate(entry).as_json())
+    assert '"values": {"density": 0.5, "lambda": 1.0, "seed": 0}' in written and '"seed": 3' in written
