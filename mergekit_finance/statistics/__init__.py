@@ -1,7 +1,7 @@
 """What the study's numbers mean, with their uncertainty. Pure functions of arrays: no files, no hosts.
 
     totals        a task's aggregation as a function of sums over items
-    data          TaskScores: one task, its clusters, every model's statistics and right or wrong
+    scores        TaskScores: one task, its clusters, every model's statistics and right or wrong
     bootstrap     paired cluster bootstrap: replicate scores per task and model
     intervals     percentile intervals that allow for the number of clusters
     contrasts     scores, differences and other weighted sums of scores, with intervals

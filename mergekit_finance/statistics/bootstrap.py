@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mergekit_finance.statistics.data import TaskScores
+from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.totals import Total
 
 DRAWS = 2000
@@ -50,7 +50,7 @@ def bootstrap(
     """Return replicate scores of every task and model.
 
     Args:
-        tasks: aligned (`data.aligned`), so that tasks that share clusters are drawn together.
+        tasks: aligned (`scores.aligned`), so that tasks that share clusters are drawn together.
         draws: number of replicates B.
         seed: of the draws.
         models: only these; by default every model of each task.

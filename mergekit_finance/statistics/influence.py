@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mergekit_finance.statistics.data import TaskScores
+from mergekit_finance.statistics.scores import TaskScores
 
 
 def pseudo_values(task: TaskScores, model: str) -> np.ndarray:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mergekit_finance.statistics.data import TaskScores
+from mergekit_finance.statistics.scores import TaskScores
 
 
 def p_outperform(task: TaskScores, merged: str, constituents: Sequence[str]) -> float:

@@ -161,7 +161,29 @@ class Evaluation(Part):
 
 
 class Study(Part):
-    """The content of study.yml."""
+    """The content of study.yml: what is merged, how, and what it is evaluated on.
+
+    `load(path)` reads and checks a file, `parse(mapping, where)` checks a mapping; both raise RecipeError in
+    one line. A study is immutable; `model_copy(update={...})` gives a changed one, unchecked.
+
+    Attributes:
+        name: shown in the report.
+        base, base_license: a model reference (folder or Hub id), and its license for the card.
+        experts: by name; every expert is a continually pre-trained version of the base.
+        operators: the operators and their grids.
+        semantics: "paper" or "mergekit", how the operators are defined.
+        stages: 1 merges the base and one expert, 2 pairs and 3 triples of experts.
+        chain: "experts" merges the experts in every stage, "best" the models that the stage before selected.
+        tasks, retention, probes: lm-eval tasks or groups; macro averages are over `tasks`.
+        named: combination ("finance+math") -> the tasks that its tests are about.
+        source, data_dir: where rows come from; see `data.sources`.
+        limit: items per task; None for all.
+        selection: how hyperparameters are selected.
+        evaluation: device, dtype, batch size and so on.
+        executor, workers: where the points run, and in how many processes.
+        out_dtype: of merged models.
+        resamples, seed: of the bootstrap.
+    """
 
     name: str = "study"
     base: Annotated[str, Field(min_length=1)]

@@ -26,7 +26,7 @@ from mergekit_finance.files import (
     require_names,
     strings,
 )
-from mergekit_finance.statistics.data import TaskScores, aligned, task_scores
+from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.schema import (
@@ -332,15 +332,20 @@ class StudyResults:
 
 
 def load_results(folder: Path, with_text: bool = False, finished: bool = True) -> StudyResults:
-    """Read a study folder.
+    """Read a study folder and check its files; scores and samples are read when they are first used.
 
     Args:
         folder: what `mergekit-finance study` wrote to.
         with_text: treat the text of every task as allowed to be shown.
         finished: read summary.json too; False where only scores are needed.
 
+    Returns:
+        The study, its tasks, models and points, its summary, and access to scores and samples. Scores are in
+        [0, 1].
+
     Raises:
-        DataError: no finished study is there, or a file is damaged; one line.
+        DataError: no finished study is there, or a file is damaged, a link, or of another format; one line
+            that names the file.
     """
     require_finished(folder, summary=finished)
     for path in (folder / "points", *(folder / "points").glob("*")):

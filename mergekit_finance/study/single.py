@@ -26,9 +26,9 @@ from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import score
-from mergekit_finance.statistics.data import aligned, task_scores
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.outperform import gain, outperform_gap
+from mergekit_finance.statistics.scores import aligned, task_scores
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.run import (

@@ -6,12 +6,12 @@ from typing import TypeVar
 from mergekit_finance.statistics import outperform
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.contrasts import difference, difference_weights, gain_weights, score
-from mergekit_finance.statistics.data import TaskScores
 from mergekit_finance.statistics.influence import clusters_of, contributions, standard_error
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.mcnemar import p_outperform
 from mergekit_finance.statistics.multiplicity import benjamini_hochberg, holm
 from mergekit_finance.statistics.power import enough, minimum_detectable_effect
+from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
 from mergekit_finance.study.analysis.verdict import task_verdict
 from mergekit_finance.study.results import StudyResults

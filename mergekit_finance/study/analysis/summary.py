@@ -6,7 +6,14 @@ from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
 from mergekit_finance.statistics.influence import clusters_of
 from mergekit_finance.statistics.outperform import point_gain, point_gap
-from mergekit_finance.study.analysis import effects, operators, predictors, select, verdict, wording
+from mergekit_finance.study.analysis import (
+    effects,
+    operator_comparison,
+    predictors,
+    selection,
+    verdict,
+    wording,
+)
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import (
     Combination,
@@ -25,8 +32,8 @@ from mergekit_finance.study.schema import (
 
 def chosen_points(results: StudyResults) -> dict[str, str]:
     """Return the selected point of every combination."""
-    macro = select.macro_on(results.selection, results.macro)
-    return select.choose(results.points, macro).by_combination
+    macro = selection.macro_on(results.selection, results.macro)
+    return selection.choose(results.points, macro).by_combination
 
 
 def summary(folder: Path) -> Summary:
@@ -37,8 +44,8 @@ def summary(folder: Path) -> Summary:
 
 def answer(results: StudyResults, similarity: Similarity) -> Summary:
     """Return the answer of a study. The same stored scores give the same bytes."""
-    macro = select.macro_on(results.selection, results.macro)
-    choice = select.choose(results.points, macro)
+    macro = selection.macro_on(results.selection, results.macro)
+    choice = selection.choose(results.points, macro)
     replicates = bootstrap(list(results.report.values()), results.study.resamples, results.study.seed)
     selected = {name: effects.effects_of(results, replicates, name) for name in choice.by_operator.values()}
     effects.correct_tasks(selected, results)
@@ -55,7 +62,7 @@ def answer(results: StudyResults, similarity: Similarity) -> Summary:
         selected=selected,
         combinations=_combinations(results, choice),
         ship=_ship(results, replicates, macro, choice),
-        operators=operators.compare_operators(results, replicates),
+        operators=operator_comparison.compare_operators(results, replicates),
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
     verdict.decide(made)
@@ -64,13 +71,13 @@ def answer(results: StudyResults, similarity: Similarity) -> Summary:
 
 
 def _selection(results: StudyResults) -> SelectionResult:
-    selection = results.study.selection
+    given = results.study.selection
     return SelectionResult(
-        same_items=selection.same_items,
+        same_items=given.same_items,
         split=results.splits,
-        share=selection.share if results.splits else None,
-        seed=selection.seed,
-        optimism=select.optimism(results),
+        share=given.share if results.splits else None,
+        seed=given.seed,
+        optimism=selection.optimism(results),
     )
 
 
@@ -99,7 +106,7 @@ def _mean(results: StudyResults, replicates: Replicates, name: str, kind: str) -
     return rounded(score(replicates, tasks, name)) if tasks else None
 
 
-def _model(results: StudyResults, replicates: Replicates, name: str, macro: select.Macro) -> ModelResult:
+def _model(results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro) -> ModelResult:
     entry = results.models[name]
     return ModelResult(
         reference=entry.reference,
@@ -114,7 +121,7 @@ def _model(results: StudyResults, replicates: Replicates, name: str, macro: sele
 
 
 def _point(
-    results: StudyResults, replicates: Replicates, name: str, macro: select.Macro, choice: select.Choice
+    results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro, choice: selection.Choice
 ) -> PointResult:
     entry, constituents = results.points[name], results.constituents(name)
     pairs: dict[str, tuple[float, float]] = {}
@@ -142,7 +149,7 @@ def _point(
     )
 
 
-def _combinations(results: StudyResults, choice: select.Choice) -> dict[str, Combination]:
+def _combinations(results: StudyResults, choice: selection.Choice) -> dict[str, Combination]:
     skills = results.study.skills
     return {
         combination: Combination(
@@ -157,12 +164,14 @@ def _combinations(results: StudyResults, choice: select.Choice) -> dict[str, Com
     }
 
 
-def _ship(results: StudyResults, replicates: Replicates, macro: select.Macro, choice: select.Choice) -> Ship:
+def _ship(
+    results: StudyResults, replicates: Replicates, macro: selection.Macro, choice: selection.Choice
+) -> Ship:
     """Return the best model on the selection items, and how the best merge compares on the report items."""
 
     def rank(name: str) -> float:
         is_point = name in results.points
-        return select.mean_over_seeds(name, results.points, macro) if is_point else macro(name)
+        return selection.mean_over_seeds(name, results.points, macro) if is_point else macro(name)
 
     merges = list(choice.by_combination.values())
     winner, single = max([*results.models, *merges], key=rank), max(results.models, key=rank)

@@ -12,7 +12,7 @@ from typing import Literal
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import verdict
-from mergekit_finance.study.analysis.select import cell
+from mergekit_finance.study.analysis.selection import cell
 from mergekit_finance.study.schema import (
     AdviceKind,
     Effect,

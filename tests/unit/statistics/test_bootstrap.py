@@ -7,8 +7,8 @@ from scipy import stats
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics import contrasts, intervals
 from mergekit_finance.statistics.bootstrap import bootstrap, stable_number, weights
-from mergekit_finance.statistics.data import aligned, task_scores
 from mergekit_finance.statistics.influence import clusters_of, contributions, pseudo_values, standard_error
+from mergekit_finance.statistics.scores import aligned, task_scores
 
 
 def make(name="t", items=60, clusters=20, models=("m", "p", "q"), seed=0, prefix="c"):
@@ -141,7 +141,7 @@ def test_one_cluster_has_no_interval():
 
 def test_a_model_less_itself_is_nothing():
     found = bootstrap([make()], draws=30)
-    assert contrasts.difference(found, ["t"], "m", "m") == (0, 0, 0)
+    assert tuple(contrasts.difference(found, ["t"], "m", "m")) == (0, 0, 0)
     assert contrasts.gain_weights("m", ["p", "q", "q"]) == pytest.approx({"m": 1, "p": -1 / 3, "q": -2 / 3})
 
 

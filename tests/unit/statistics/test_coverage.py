@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from mergekit_finance.statistics import contrasts, influence, outperform, power
 from mergekit_finance.statistics.bootstrap import bootstrap
-from mergekit_finance.statistics.data import TaskScores, task_scores
+from mergekit_finance.statistics.scores import TaskScores, task_scores
 from mergekit_finance.statistics.totals import mean_total, sufficient
 
 pytestmark = pytest.mark.simulation

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mergekit_finance.statistics import contrasts, outperform
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
-from mergekit_finance.statistics.data import task_scores
+from mergekit_finance.statistics.scores import task_scores
 
 PARENTS = ["p", "q", "r"]
 

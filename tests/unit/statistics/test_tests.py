@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mergekit_finance.statistics import contrasts, influence, mcnemar, multiplicity, signflip
-from mergekit_finance.statistics.data import task_scores
+from mergekit_finance.statistics.scores import task_scores
 
 whole = st.lists(st.integers(-4, 4), min_size=1, max_size=10)
 

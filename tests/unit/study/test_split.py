@@ -7,7 +7,7 @@ import pytest
 from helpers import study as helpers
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.study.analysis import select
+from mergekit_finance.study.analysis import selection
 from mergekit_finance.study.analysis import summary as analysis
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.split import selection_items
@@ -75,7 +75,7 @@ def point(operator="task_arithmetic", combination=("a",), **values):
 
 
 def chosen(points, scores):
-    return select.choose(points, lambda name: scores[name])
+    return selection.choose(points, lambda name: scores[name])
 
 
 def test_ties_go_to_the_smaller_value_whatever_the_order():
@@ -126,17 +126,17 @@ def folder(tmp_path, better=0.0, same_items=False, items=400, seed=0):
 def test_choosing_among_equals_is_optimistic(tmp_path):
     """Ten equal points on halves of 200 items: E[max of 10 normals] x the half's standard error."""
     expected = 1.54 * np.sqrt(0.25 / 200 + 0.25 / 200)
-    means = [select.optimism(folder(tmp_path / str(s), seed=s)).mean for s in range(6)]
+    means = [selection.optimism(folder(tmp_path / str(s), seed=s)).mean for s in range(6)]
     assert 0.3 * expected < np.mean(means) < 1.5 * expected
     assert min(means) > 0
 
 
 def test_where_one_point_dominates_there_is_nothing_to_be_optimistic_about(tmp_path):
-    assert abs(select.optimism(folder(tmp_path, better=0.45)).mean) < 0.005
+    assert abs(selection.optimism(folder(tmp_path, better=0.45)).mean) < 0.005
 
 
 def test_optimism_needs_no_luck_with_few_clusters(tmp_path):
-    found = select.optimism(folder(tmp_path, items=2))
+    found = selection.optimism(folder(tmp_path, items=2))
     assert np.isfinite(found.mean)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.grids import Grid, best, difference, halved, near, spread
 from mergekit_finance.study.analysis.effects import ranges_of
-from mergekit_finance.study.analysis.select import grids, seeds_of
+from mergekit_finance.study.analysis.selection import grids, seeds_of
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import OperatorComparison, OperatorDifference, OperatorScores, rounded
 

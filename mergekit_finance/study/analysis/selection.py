@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from mergekit_finance.operators import OPERATORS
-from mergekit_finance.statistics.data import TaskScores
+from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Optimism
 

@@ -1,0 +1,129 @@
+"""Every file that a study writes, as a typed model: what the writer returns and what all readers use.
+
+    OUT/study.json        StudyFile     the study as it was run
+        tasks.json        TaskInfo      by task
+        index.json        Index         models and points, and which folder holds their results
+        similarity.json   Similarity    how far the models are apart before a merge
+        summary.json      Summary       the whole answer
+        timings.json      Timings       seconds
+        plan.json         PlanFile      the limit that a budget led to
+        points/<folder>/scores.json     Columns       by task
+                        key.json        Key           what the folder's hash is of
+                        timings.json    Timings
+        (results.json and samples_*.jsonl are lm-eval's, recipe.yml mergekit's, files.json is {name: sha256})
+
+Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older versions wrote are read as aliases
+(`parents`, `best_parent`, `over_best_parent`, `licence`, ...); the new keys are written.
+"""
+
+from mergekit_finance.study.schema.answer import (
+    FORMAT,
+    Advice,
+    AdviceKind,
+    Combination,
+    Correlation,
+    Effect,
+    EffectKind,
+    Effects,
+    Evaluated,
+    ModelResult,
+    OperatorComparison,
+    OperatorDifference,
+    OperatorScores,
+    Optimism,
+    PointResult,
+    PredictorRow,
+    Predictors,
+    Recovery,
+    SelectionResult,
+    Sentence,
+    Ship,
+    Summary,
+    TaskEffect,
+    TaskResult,
+    TaskSet,
+)
+from mergekit_finance.study.schema.stored import (
+    Columns,
+    Index,
+    Key,
+    Layer,
+    MergeRecipe,
+    ModelEntry,
+    Pair,
+    PlanFile,
+    PointEntry,
+    RecipeModel,
+    Similarity,
+    StudyFile,
+    TaskInfo,
+    Timings,
+    Vector,
+)
+from mergekit_finance.study.schema.values import (
+    MAX_NUMBER,
+    Count,
+    Interval,
+    Number,
+    Part,
+    Ranges,
+    Side,
+    Value,
+    first_problem,
+    misfit,
+    rounded,
+)
+
+__all__ = [
+    "Advice",
+    "AdviceKind",
+    "Columns",
+    "Combination",
+    "Correlation",
+    "Count",
+    "Effect",
+    "EffectKind",
+    "Effects",
+    "Evaluated",
+    "FORMAT",
+    "Index",
+    "Interval",
+    "Key",
+    "Layer",
+    "MAX_NUMBER",
+    "MergeRecipe",
+    "ModelEntry",
+    "ModelResult",
+    "Number",
+    "OperatorComparison",
+    "OperatorDifference",
+    "OperatorScores",
+    "Optimism",
+    "Pair",
+    "Part",
+    "PlanFile",
+    "PointEntry",
+    "PointResult",
+    "PredictorRow",
+    "Predictors",
+    "Ranges",
+    "RecipeModel",
+    "Recovery",
+    "SelectionResult",
+    "Sentence",
+    "Ship",
+    "Side",
+    "Similarity",
+    "StudyFile",
+    "Summary",
+    "TaskEffect",
+    "TaskInfo",
+    "TaskResult",
+    "TaskSet",
+    "Timings",
+    "Value",
+    "Vector",
+    "first_problem",
+    "misfit",
+    "rounded",
+]

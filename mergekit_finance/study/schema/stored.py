@@ -1,0 +1,198 @@
+"""The files of a study other than summary.json, which is its answer."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
+
+from mergekit_finance.files import Json, JsonObject
+from mergekit_finance.study.config import Study, dump
+from mergekit_finance.study.schema.values import Count, Number, Part, Value
+
+# ---- study.json, tasks.json, index.json
+
+
+class StudyFile(Part):
+    """study.json: the study as it was run; `limit` is the number of items of every task, or None for all."""
+
+    format: int
+    study: Study
+    limit: Count | None = None
+
+    @field_serializer("study")
+    def _write_study(self, study: Study) -> dict[str, JsonValue]:
+        return dump(study)
+
+
+class TaskInfo(Part):
+    """What the statistics and the report need of a task.
+
+    Attributes:
+        kind: "tasks" (in the macro averages), "retention" or "probes".
+        skills: a subset of finance, math and japanese.
+        dataset: tasks of one dataset share clusters, and with them the selection split.
+        aggregation: a name that `statistics.totals` resolves.
+        generates: whether the model writes its answer, rather than choosing an option.
+    """
+
+    kind: str
+    skills: list[str] = []
+    dataset: str
+    aggregation: str
+    version: str = ""
+    generates: bool = False
+    license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
+    text_may_be_shared: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_true_shares(cls, data: Json) -> Json:
+        """Take anything but `true` as no permission to share the text."""
+        if not isinstance(data, Mapping):
+            return data
+        return {**data, "text_may_be_shared": data.get("text_may_be_shared") is True}
+
+
+class ModelEntry(Part):
+    """A model that is evaluated as it is: the base or an expert."""
+
+    reference: str
+    fingerprint: str
+    folder: str
+
+
+class RecipeModel(Part):
+    """One entry of a recipe's `models:`."""
+
+    model: str
+    parameters: dict[str, JsonValue]
+
+
+class MergeRecipe(Part):
+    """A point's mergekit recipe, as `points.recipe` writes it; `as_json` returns all stored keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    base_model: str
+    models: list[RecipeModel] = Field(min_length=1)
+
+
+class PointEntry(Part):
+    """A merge that is evaluated.
+
+    Attributes:
+        combination: names of the experts that it is about.
+        operator, values: a key of `operators.OPERATORS` and its hyperparameters.
+        references: the models that Gain and OG compare with; JSON calls them `constituents`.
+    """
+
+    name: str
+    folder: str
+    stage: Count
+    combination: list[str] = Field(min_length=1)
+    operator: str
+    values: dict[str, Value] = Field(min_length=1)
+    references: list[str] = Field(validation_alias="constituents", serialization_alias="constituents")
+    recipe: MergeRecipe
+
+
+class Index(Part):
+    """index.json: which folders under points/ belong to this study."""
+
+    format: int = 1
+    models: dict[str, ModelEntry]
+    points: list[PointEntry] = Field(min_length=1)
+
+
+# ---- points/<folder>/
+
+
+class Columns(Part):
+    """A task in scores.json: parallel columns, one row per item.
+
+    Attributes:
+        score: the value of the primary metric that lm-eval aggregates (a number, or a tuple for F1).
+        correct: 1.0 where the answer is right, else 0.0.
+        options: the number of options of a choice; 0 where the model writes its answer.
+    """
+
+    items: list[str | int] = Field(min_length=1)
+    clusters: list[str | int]
+    score: list[JsonValue]
+    correct: list[Number | bool]
+    options: list[Count]
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Columns":
+        columns = (self.items, self.clusters, self.score, self.correct, self.options)
+        if len({len(column) for column in columns}) != 1:
+            raise ValueError("columns of different lengths")
+        return self
+
+
+class Key(Part):
+    """key.json: all that can change a model's answers; its hash names the folder."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = ""
+    merge: dict[str, JsonValue] | None = None
+    versions: dict[str, str] = {}
+
+
+class Timings(Part):
+    """timings.json, of a study or of one model: seconds. Nothing depends on them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    merge: float = 0.0
+    evaluate: float = 0.0
+    wall_of_last_run: float | None = None
+
+
+class PlanFile(Part):
+    """plan.json: the limit that the budget (hours) led to, for this study and the limit it asked for."""
+
+    study: dict[str, JsonValue]
+    budget: float
+    asked_limit: int | None = None
+    limit: Annotated[int, Field(strict=True, gt=0)]
+
+    def as_json(self) -> JsonObject:
+        return self.model_dump(mode="json")
+
+
+# ---- similarity.json
+
+
+class Pair(Part):
+    """Two models, or the task vectors of two models: L2 distance, cosine, share of conflicting signs."""
+
+    a: str
+    b: str
+    l2: Number | None = None
+    cosine: Number | None = None
+    sign_conflicts: Number | None = None
+
+
+class Vector(Part):
+    """The size of a task vector, relative to its base."""
+
+    relative_norm: Number | None = None
+
+
+class Layer(Part):
+    """Distances within one layer, or in total."""
+
+    pairs: list[Pair] = []
+    task_vector_pairs: list[Pair] = []
+    task_vectors: dict[str, Vector | None] = {}
+
+
+class Similarity(Part):
+    """similarity.json, as far as a study uses it. The report can do without."""
+
+    base: str | None = None
+    models: list[str] = []
+    layers: dict[str, Layer] | None = None
+    total: Layer | None = None
