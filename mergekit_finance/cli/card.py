@@ -49,11 +49,10 @@ def card(
     from mergekit_finance.share.card import make
     from mergekit_finance.share.manifest import local_paths_note
     from mergekit_finance.share.source_models import obstacles
+    from mergekit_finance.study.analysis.wording import advice_for_point
 
     choice = make(out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code)
-    ship = choice.summary["ship"]
-    if not ship["is_merge"] and ship.get("clusters", 100) >= 100:
-        click.echo(f"The study advises to ship no merge: {ship['model']} is best.", err=True)
+    click.echo(advice_for_point(choice.results.summary, choice.point), err=True)
     for line in obstacles(choice.models):
         click.echo(f"Not to be shared as it is: {line}", err=True)
     if note := local_paths_note(folder):

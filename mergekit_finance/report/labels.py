@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
-from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.analysis.wording import merge_name, points
 
 PARAMETER_ORDER = ("density", "lambda", "seed")
 STAGES = {
@@ -75,7 +75,7 @@ def hyperparameters(point: PointLike) -> str:
 
 def combination(experts: Sequence[str]) -> str:
     """Return `finance + math`, or for one expert `base + finance`."""
-    return " + ".join(["base", *experts] if len(experts) == 1 else experts)
+    return merge_name("+".join(experts))
 
 
 def operator_and_values(point: PointLike, short: bool = True) -> str:
@@ -97,20 +97,6 @@ def initials(names: Sequence[str]) -> dict[str, str]:
 def task_group(task: TaskLike) -> str:
     """Return the group of a task: its skills as `finance + math`, or its kind as `probes`."""
     return TASK_KINDS.get(task.kind, task.kind) or " + ".join(task.skills or ["other"])
-
-
-def selected_by(results: StudyResults) -> str:
-    """Return what determined the hyperparameters that are shown, as subject and verb: `… chose`."""
-    selection = results.summary.selection
-    if selection.is_split:
-        return "the selection items chose"
-    return "the reported items themselves chose" if selection.same_items else "the study file gives"
-
-
-def points(value: float, sign: bool = False) -> str:
-    """Return a share as points of 100 with one decimal; `sign` shows a plus as well."""
-    rounded = round(100 * value, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
-    return f"{rounded:+.1f}" if sign and rounded else f"{rounded:.1f}"
 
 
 def interval(numbers: Sequence[float], sign: bool = False) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, page_text, tables
 from mergekit_finance.report.figures.style import Drawn
+from mergekit_finance.study.analysis.wording import sentences
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Sentence
 
@@ -78,7 +79,7 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         selection_note=page_text.selection_note(results),
         counts=page_text.counts(results),
         overview=tables.overview(results),
-        findings=_findings(results.summary.verdict),
+        findings=_findings(sentences(results.summary)),
         cautions=page_text.cautions(results),
         tables=tables.tables(results),
         recipes=page_text.recipes(results),

@@ -9,8 +9,9 @@ from mergekit_finance.errors import first_line
 from mergekit_finance.files import JsonObject
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
-from mergekit_finance.statistics.power import MIN_CLUSTERS
+from mergekit_finance.study.analysis import verdict, wording
 from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import AdviceKind
 from mergekit_finance.study.tasks import GENERATED
 
 PACKAGES = ("mergekit-finance", "matplotlib", "jinja2")
@@ -73,41 +74,26 @@ class Recommendation:
 
 def recommendation(results: StudyResults) -> Recommendation:
     """Return the texts of the box at the top of the page."""
-    ship = results.summary.ship
-    point = results.summary.points.get(ship.model)
-    optimistic = not results.summary.selection.is_split
-    enough = ship.clusters >= MIN_CLUSTERS
-    is_better = ship.merge_over_single.low > 0 and enough
-    if ship.merge_over_single.high < 0:
-        style = "no"
-    else:
-        style = "yes" if is_better and point and not optimistic else "unclear"
+    summary, ship = results.summary, results.summary.ship
+    advice, point = verdict.advice(summary), summary.points.get(ship.model)
     return Recommendation(
         name=ship.model,
         label=labels.combination(point.combination) if point else ship.model,
         how=labels.operator_and_values(point, short=False) if point else "a model as it is",
-        heading=_heading(enough, is_better, point is not None, optimistic),
-        style=style,
-        is_recommended=is_better,
+        heading=wording.advice_headline(summary),
+        style=wording.advice_look(summary),
+        is_recommended=advice.kind is AdviceKind.SHIP,
         macro=labels.interval(ship.macro),
         gap=labels.interval(ship.merge_over_single, sign=True),
         best_single=ship.best_single,
-        note="Selected and evaluated on the same items (optimistic)." if optimistic else "",
+        note=f"{wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
         sentences=sentences(results, "ship"),
     )
 
 
-def _heading(enough: bool, is_better: bool, is_merge: bool, optimistic: bool) -> str:
-    if not enough:
-        return "Too few items to advise"
-    if is_merge:
-        return "What to ship" if is_better else "Best merge, but not clearly better than a single model"
-    return "No clear advice" if is_better and not optimistic else "What to ship"
-
-
 def sentences(results: StudyResults, about: str) -> list[str]:
     """Return the study's sentences about one question."""
-    return [sentence.text for sentence in results.summary.verdict if sentence.about == about]
+    return [sentence.text for sentence in wording.sentences(results.summary) if sentence.about == about]
 
 
 def cautions(results: StudyResults) -> list[str]:
@@ -146,7 +132,7 @@ def choices(results: StudyResults) -> list[tuple[str, Pairs]]:
     items = "reported" if results.summary.selection.is_split else "all"
     return [
         ("Set by the study file", _settings(results)),
-        (f"What {labels.selected_by(results)}", selected),
+        (f"Hyperparameters {wording.chosen_by(results.summary.selection)}", selected),
         (f"Measured on {items} items", _measured(results)),
     ]
 
@@ -202,7 +188,7 @@ def _measured(results: StudyResults) -> Pairs:
     ]
     optimism = selection.optimism.mean if selection.optimism else None
     if optimism is not None and (selection.is_split or selection.same_items):
-        gap = f"{labels.points(optimism, sign=True)} points"
+        gap = f"{wording.points(optimism, sign=True)} points"
         pairs.append(("optimism of selecting and evaluating on the same items", gap))
     return pairs
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
+from mergekit_finance.study.analysis.wording import chosen_by, points
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import PointResult, TaskSet
 
@@ -60,7 +61,7 @@ def interval_cell(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
 
 def difference_cell(value: float | None) -> Cell:
     """Return a difference without an interval, with its sign."""
-    return number_cell(None) if value is None else Cell(labels.points(value, sign=True), value, "number")
+    return number_cell(None) if value is None else Cell(points(value, sign=True), value, "number")
 
 
 def tables(results: StudyResults) -> list[Table]:
@@ -127,8 +128,8 @@ def selected_points(results: StudyResults) -> Table:
                 ]
             )
     note = (
-        f"Every combination at the hyperparameters that {labels.selected_by(results)}, one row per set of "
-        "tasks. OG compares with the best constituent of each task; the next column with the best "
+        f"Every combination at the hyperparameters {chosen_by(results.summary.selection)}, one row per set "
+        "of tasks. OG compares with the best constituent of each task; the next column with the best "
         "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
         "the smallest difference that this number of items would detect with 80 % power."
     )
@@ -161,7 +162,7 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
         number_cell(effect.clusters, 0),
         interval_cell(effect.score),
         Cell(
-            ", ".join(f"{model} {labels.points(score)}" for model, score in scores.items()),
+            ", ".join(f"{model} {points(score)}" for model, score in scores.items()),
             max(scores.values(), default=0.0),
         ),
         interval_cell(effect.gain, sign=True),

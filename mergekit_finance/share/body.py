@@ -1,15 +1,16 @@
-"""The card's text: what was merged, how good that is and how sure, duties, limits, how to do it again."""
+"""The card's text: what was merged, how well it does, obligations, limits, how to reproduce it."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from shlex import quote
-from typing import Any
 
 from mergekit_finance.evaluation.keys import PACKAGES
+from mergekit_finance.operators import OPERATORS
+from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import Choice
-from mergekit_finance.share.front_matter import languages, spoken
+from mergekit_finance.share.front_matter import aggregation_in_words, languages
 from mergekit_finance.share.licenses import License, find_license
 from mergekit_finance.share.source_models import (
     SourceModel,
@@ -18,29 +19,45 @@ from mergekit_finance.share.source_models import (
     obstacles,
     required_licenses,
 )
-from mergekit_finance.share.stored import scores_of_base
-from mergekit_finance.statistics.power import MIN_CLUSTERS as LEAST
-from mergekit_finance.study.analysis import wording
-from mergekit_finance.study.schema import Interval
+from mergekit_finance.study.analysis.verdict import advice
+from mergekit_finance.study.analysis.wording import (
+    OPTIMISTIC,
+    advice_for_point,
+    interval,
+    points,
+    too_few_clusters,
+)
+from mergekit_finance.study.schema import TaskEffect, TaskSet
 from mergekit_finance.study.tasks import GENERATED
 
-OPERATORS = {"task_arithmetic": "Task Arithmetic", "ties": "TIES", "dare_ties": "DARE-TIES"}
 SEMANTICS = {
     "paper": "the operators are as their papers define them (TIES ranks the whole task vector)",
-    "mergekit": "the operators are as mergekit defines them (ranked and normalised tensor by tensor)",
+    "mergekit": "the operators are as mergekit defines them (ranked and normalized tensor by tensor)",
 }
-SPOKEN = {"en": "English", "ja": "Japanese"}
-SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
-
+LANGUAGES = {"en": "English", "ja": "Japanese"}
+TASK_SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
 VERSION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.+!-]*")
+STUDY_PAPER = (
+    "The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
+    "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"
+)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known only while the folder is made."""
+    """What is known only while the folder is made.
+
+    Attributes:
+        recipe: the text of mergekit_config.yml.
+        figures: file name -> caption.
+        hashes: what is hashed -> hash.
+        versions: package -> version that the results were made with.
+        samples: whether the folder has prompts and answers.
+        license_texts: license texts in the folder.
+    """
 
     recipe: str
-    figures: Mapping[str, str] = field(default_factory=dict)  # file -> caption
+    figures: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     samples: bool = False
@@ -48,187 +65,128 @@ class Facts:
 
 
 def text(choice: Choice, facts: Facts) -> str:
-    """All sections below the front matter."""
-    sections = (_head, _scores, _figures, _recipe, _licenses, _limits, _again, _citation)
-    return "\n\n".join("\n".join(section(choice, facts)) for section in sections) + "\n"
+    """Return everything below the front matter."""
+    sections = (
+        _head(choice),
+        _scores(choice),
+        _figures(facts),
+        _recipe(facts),
+        _licenses(choice, facts),
+        _limits(choice),
+        _reproduction(choice, facts),
+        _citation(choice),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _head(choice: Choice, facts: Facts) -> Iterator[str]:
-    known = choice.known
-    names = " + ".join(known["combination"])
+def _head(choice: Choice) -> Iterator[str]:
+    entry, summary = choice.entry, choice.results.summary
     yield f"# {choice.title}"
     yield ""
     yield from (f"**{x.built_with}**\n" for x in required_licenses(choice.models) if x.built_with)
-    what = f"base + {names}" if known["stage"] == 1 else names
     yield (
-        f"A merge ({what}; {OPERATORS[known['operator']]}, {_values(known['values'])}) made with "
-        "[mergekit](https://github.com/arcee-ai/mergekit) by `mergekit-finance`, "
-        f"{_of_how_many(len(choice.loaded.points))} of a study in stages."
+        f"A merge ({labels.combination(entry.combination)}; {labels.operator_name(entry.operator)}, "
+        f"{_hyperparameters(entry.values)}) made with [mergekit](https://github.com/arcee-ai/mergekit) by "
+        f"`mergekit-finance`, {one_of(len(choice.results.points))} of a study in stages."
     )
     yield ""
-    yield _standing(choice)
+    yield advice_for_point(summary, choice.point)
     yield ""
-    yield _table(["name", "model", "on the Hub", "fingerprint"], map(_parent, choice.models))
-    yield from _not_on_the_hub(choice)
-
-
-def _of_how_many(merges: int) -> str:
-    return "the only merge" if merges == 1 else f"one of the {merges} merges"
-
-
-def _not_on_the_hub(choice: Choice) -> Iterator[str]:
-    there = [parent for parent in choice.models if parent.hub_id]
-    if len(there) < len(choice.models):
+    if advice(summary).optimistic:
+        yield f"*{OPTIMISTIC.capitalize()}.*"
         yield ""
-    if not there:
-        yield "No source model is on the Hub, so there is no `base_model`; `--hub-id` gives one."
-    elif len(there) < len(choice.models):
+    rows = [[m.name, f"`{m.reference}`", m.hub_id or "no", f"`{m.fingerprint}`"] for m in choice.models]
+    yield _table(["name", "model", "on the Hub", "fingerprint"], rows)
+    on_hub = [model for model in choice.models if model.hub_id]
+    if not on_hub:
+        yield ""
+        yield "No source model is on the Hub, so there is no `base_model`; `--hub-id` sets one."
+    elif len(on_hub) < len(choice.models):
+        yield ""
         yield "`base_model` above names only models that are on the Hub: it takes no folders."
 
 
-def _parent(parent: SourceModel) -> list[str]:
-    return [parent.name, f"`{parent.reference}`", parent.hub_id or "no", f"`{parent.fingerprint}`"]
+def one_of(merges: int) -> str:
+    return "the only merge" if merges == 1 else f"one of the {merges} merges"
 
 
-def _standing(choice: Choice) -> str:
-    """What the study advises about this point."""
-    if (clusters := choice.summary["ship"].get("clusters", LEAST)) < LEAST:
-        return f"**Too few items to advise** ({clusters} clusters): {_chosen(choice)}."
-    ship, gap = choice.summary["ship"], sign(choice.summary["ship"]["merge_over_single"])
-    # One half of the items against the other.
-    unsure = not ship["is_merge"] and choice.splits and gap == "above"
-    if choice.shipped and gap == "above":
-        return f"The study advises to ship this point: it is {_compared(choice)}."
-    if choice.shipped:
-        where = "the other items" if choice.splits else "these items"
-        return f"The study chose this point; on {where} it is {_compared(choice)}."
-    if choice.point == ship["best_merge"] and unsure:
-        return (
-            f"**The study gives no clear advice**: {ship['model']} is best on the items that choose; on the "
-            f"other items this, the best merge, is {_compared(choice)}."
-        )
-    if choice.point == ship["best_merge"]:
-        return (
-            f"**The study advises to ship no merge**: {ship['model']} is best. This is the best merge; it is "
-            f"{_compared(choice)}."
-        )
-    verb = "chose" if unsure or ship["is_merge"] and gap != "above" else "advises to ship"
-    return f"**The study {verb} {ship['model']}**, not this point, which was chosen by hand."
+def _hyperparameters(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{'λ' if name == 'lambda' else name} {value:g}" for name, value in values.items())
 
 
-def _chosen(choice: Choice) -> str:
-    """Which model did best, where that is no advice."""
-    best = choice.summary["ship"]["model"]
-    if choice.shipped:
-        return f"the study chose this point; on these items it is {_compared(choice)}"
-    if choice.point == choice.summary["ship"]["best_merge"]:
-        return f"the study chose {best}. This is the best merge; it is {_compared(choice)}"
-    return f"the study chose {best}, not this point, which was chosen by hand"
+# ---- scores
 
 
-def _compared(choice: Choice) -> str:
-    """The best merge against the best single model; on the items that chose it, nothing is clear."""
-    ship = choice.summary["ship"]
-    gap, single = ship["merge_over_single"], ship["best_single"]
-    clearly, which = ("clearly ", "") if choice.splits else ("", ", chosen and measured on the same items")
-    words = {"above": f"{clearly}better than", "below": f"{clearly}worse than"}
-    shown = words.get(sign(gap), "not clearly different from")
-    return f"{shown} the best single model, {single} ({interval(gap)}{which})"
-
-
-def sign(numbers: Sequence[float]) -> str:
-    return Interval(*numbers).side
-
-
-def interval(numbers: Sequence[float], unit: str = " points") -> str:
-    return f"{wording.interval(numbers, sign=True)}{unit}"
-
-
-def _values(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{'λ' if key == 'lambda' else key} {value:g}" for key, value in values.items())
-
-
-def _scores(choice: Choice, facts: Facts) -> Iterator[str]:
+def _scores(choice: Choice) -> Iterator[str]:
+    effects = choice.effects
+    base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
     yield "## Scores"
     yield ""
     yield (
         "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the constituents; "
-        f"OG: over the best constituent of each task. {_items(choice)}"
+        f"OG: over the best constituent of each task. {_selection_note(choice)}"
     )
-    if _base(choice):
+    if base_columns:
         yield ""
-        yield "The base is not a constituent here: Gain and OG do not compare with it, its own columns do."
+        yield (
+            "The base is not a constituent here, so Gain and OG do not compare with it; its own columns do."
+        )
     yield ""
-    header = ["over", "score", *_names(choice), "Gain", "OG", *_base(choice)]
-    sets = choice.row["sets"]
-    yield _table(header, [_set(choice, sets[k], title) for k, title in SETS.items() if k in sets])
+    header = ["over", "score", *effects.constituents, "Gain", "OG", *base_columns]
+    sets = {name: effects.sets[name] for name in TASK_SETS if name in effects.sets}
+    yield _table(header, [_set_row(choice, row, TASK_SETS[name]) for name, row in sets.items()])
     yield ""
-    header = ["task", "items", "score", *_names(choice), "Gain", "OG", "verdict", *_base(choice)]
-    yield _table(header, [_task(choice, name, row) for name, row in choice.row["tasks"].items()])
+    header = ["task", "items", "score", *effects.constituents, "Gain", "OG", "verdict", *base_columns]
+    yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
-    yield "What each score is: " + "; ".join(_aggregations(choice)) + "."
+    yield f"What each score is: {_aggregations(choice)}."
 
 
-def _items(choice: Choice) -> str:
-    if not choice.splits and not choice.loaded.study.selection.same_items:
-        return "Nothing was swept: these are all items."
-    if choice.loaded.study.selection.same_items:
-        return "Hyperparameters were chosen on these same items: the scores are optimistic."
-    return "Hyperparameters were chosen on other items of the same datasets."
+def _selection_note(choice: Choice) -> str:
+    selection = choice.results.summary.selection
+    if selection.is_split:
+        return "Hyperparameters were selected on other items of the same datasets."
+    if selection.same_items:
+        return "Hyperparameters were selected on these same items: the scores are optimistic."
+    return "Nothing was swept: these are all items."
 
 
-def _names(choice: Choice) -> list[str]:
-    return list(choice.row["constituents"])
+def _base_is_constituent(choice: Choice) -> bool:
+    return "base" in choice.effects.constituents
 
 
-def _base(choice: Choice) -> list[str]:
-    """Columns of the base where it is no parent: what beats two experts may have less than it had."""
-    return [] if "base" in choice.row["constituents"] else ["base", "over base"]
+def _set_row(choice: Choice, row: TaskSet, title: str) -> list[str]:
+    constituents = [points(row.constituents[name].value) for name in choice.effects.constituents]
+    cells = [f"{title} ({len(row.tasks)})", labels.interval(row.score), *constituents]
+    cells += [interval(row.gain, sign=True), interval(row.og, sign=True)]
+    if _base_is_constituent(choice):
+        return cells
+    if row.base is None or row.over_base is None:  # a summary of an older version
+        return [*cells, "", ""]
+    return [*cells, points(row.base.value), interval(row.over_base, sign=True)]
 
 
-def _set(choice: Choice, row: Mapping[str, Any], title: str) -> list[str]:
-    parents = [f"{100 * row['constituents'][name][0]:.1f}" for name in _names(choice)]
-    label = f"{title} ({len(row['tasks'])})"
-    effects = [interval(row["gain"], ""), interval(row["og"], "")]
-    return [label, _score(row["score"]), *parents, *effects, *_of_base(choice, row)]
+def _task_row(choice: Choice, name: str, row: TaskEffect) -> list[str]:
+    constituents = [points(row.constituents[model]) for model in choice.effects.constituents]
+    cells = [name.removeprefix("finance_bench_"), str(row.items), labels.interval(row.score), *constituents]
+    cells += [interval(row.gain, sign=True), interval(row.og, sign=True), row.verdict]
+    if _base_is_constituent(choice):
+        return cells
+    base = choice.results.measured("base").scores[name]
+    return [*cells, points(base), points(row.score.value - base, sign=True)]
 
 
-def _of_base(choice: Choice, row: Mapping[str, Any]) -> list[str]:
-    """A set's score of the base, and the merge over it; an older summary has none."""
-    if not _base(choice):
-        return []
-    return [f"{100 * row['base'][0]:.1f}", interval(row["over_base"], "")] if "base" in row else ["", ""]
+def _aggregations(choice: Choice) -> str:
+    tasks: dict[str, list[str]] = {}
+    for name, task in choice.results.tasks.items():
+        tasks.setdefault(aggregation_in_words(task), []).append(name.removeprefix("finance_bench_"))
+    return "; ".join(f"{aggregation}: {', '.join(names)}" for aggregation, names in sorted(tasks.items()))
 
 
-def _base_on(choice: Choice, task: str, score: float) -> list[str]:
-    """A task's: the difference of two numbers, for which no interval is stored."""
-    if not _base(choice):
-        return []
-    base = scores_of_base(choice.summary).get(task)
-    return ["", ""] if base is None else [f"{100 * base:.1f}", f"{100 * (score - base):+.1f}"]
+# ---- figures, recipe, licenses
 
 
-def _task(choice: Choice, name: str, row: Mapping[str, Any]) -> list[str]:
-    parents = [f"{100 * row['constituents'][parent]:.1f}" for parent in _names(choice)]
-    effects = [interval(row["gain"], ""), interval(row["og"], ""), row["verdict"]]
-    short = name.removeprefix("finance_bench_")
-    shown = [short, str(row["items"]), _score(row["score"]), *parents, *effects]
-    return [*shown, *_base_on(choice, name, row["score"][0])]
-
-
-def _score(numbers: Sequence[float]) -> str:
-    value, low, high = (100 * number for number in numbers)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _aggregations(choice: Choice) -> list[str]:
-    found: dict[str, list[str]] = {}
-    for name, known in choice.loaded.tasks.items():
-        found.setdefault(spoken(known.as_json()), []).append(name.removeprefix("finance_bench_"))
-    return [f"{how}: {', '.join(names)}" for how, names in sorted(found.items())]
-
-
-def _figures(choice: Choice, facts: Facts) -> Iterator[str]:
+def _figures(facts: Facts) -> Iterator[str]:
     yield "## Figures"
     yield ""
     if not facts.figures:
@@ -237,10 +195,10 @@ def _figures(choice: Choice, facts: Facts) -> Iterator[str]:
         yield f"![{caption}](figures/{name})\n"
 
 
-def _recipe(choice: Choice, facts: Facts) -> Iterator[str]:
+def _recipe(facts: Facts) -> Iterator[str]:
     yield "## Recipe"
     yield ""
-    yield "`mergekit_config.yml`, which plain `mergekit-yaml` runs where mergekit-finance is installed:"
+    yield "`mergekit_config.yml`, which `mergekit-yaml` runs if mergekit-finance is installed:"
     yield ""
     yield f"```yaml\n{facts.recipe.rstrip()}\n```"
 
@@ -248,157 +206,120 @@ def _recipe(choice: Choice, facts: Facts) -> Iterator[str]:
 def _licenses(choice: Choice, facts: Facts) -> Iterator[str]:
     yield "## Licenses and duties"
     yield ""
-    rows = [
-        [p.name, f"`{p.hub_id or p.reference}`", _linked(one), ", ".join(_claimed(p, one)) or "nobody"]
-        for p in choice.models
-        for one in p.licenses
-    ]
-    yield _table(["name", "model", "license", "said by"], rows)
+    rows = []
+    for model in choice.models:
+        for one in model.licenses:
+            named_by = [where for where, name in model.claims.items() if find_license(name).id == one.id]
+            link = f"[{one.title}]({one.link})" if one.link else one.title
+            rows.append([model.name, f"`{model.shown}`", link, ", ".join(named_by) or "nobody"])
+    yield _table(["name", "model", "license", "named by"], rows)
     yield ""
-    yield "A merge carries the duties of all its source models:"
+    yield "A merge has the duties of all its source models:"
     yield ""
-    yield from dict.fromkeys(f"- {duty}" for one in required_licenses(choice.models) for duty in one.duties)
+    licenses: list[License] = required_licenses(choice.models)
+    yield from dict.fromkeys(f"- {duty}" for one in licenses for duty in one.duties)
     yield from _authors(choice.models)
-    stops = obstacles(choice.models)
-    if stops:
+    if reasons := obstacles(choice.models):
         yield ""
-        yield (
-            "**Sharing is refused, with weights or without,** until a person has checked: "
-            + "; ".join(stops)
-            + "."
-        )
-    yield from _differing(choice.models)
-    yield from _texts(choice, facts)
-
-
-def _linked(one: License) -> str:
-    return f"[{one.title}]({one.link})" if one.link else one.title
-
-
-def _authors(parents: Iterable[SourceModel]) -> Iterator[str]:
-    """Whom Creative Commons wants named; no file says who they are."""
-    for parent in parents:
-        if any(one.id.startswith("cc-by") for one in parent.licenses):
-            shown = f"`{parent.hub_id or parent.reference}`"
-            yield f"- Name the authors of {parent.name}: those of {shown}, as far as we know."
-
-
-def _claimed(parent: SourceModel, one: License) -> list[str]:
-    return [where for where, name in parent.claims.items() if find_license(name).id == one.id]
-
-
-def _differing(parents: Iterable[SourceModel]) -> Iterator[str]:
-    for parent in parents:
-        if len(parent.licenses) > 1:
+        yield f"**Do not share this, with or without weights,** until you have checked: {'; '.join(reasons)}."
+    for model in choice.models:
+        if len(model.licenses) > 1:
+            claims = ", ".join(f"{where}: {name}" for where, name in model.claims.items())
             yield ""
-            said = ", ".join(f"{where}: {name}" for where, name in parent.claims.items())
-            yield f"Not everyone names the same license for {parent.name} ({said}): keep the duties of all."
-
-
-def _texts(choice: Choice, facts: Facts) -> Iterator[str]:
+            yield f"Sources name different licenses for {model.name} ({claims}): the duties of all apply."
     if facts.license_texts:
-        names = ", ".join(f"`{name}`" for name in facts.license_texts)
         yield ""
+        names = ", ".join(f"`{name}`" for name in facts.license_texts)
         yield f"License texts that came with the source models: {names}."
     if missing := missing_texts(choice.models, facts.license_texts):
         yield ""
         yield (
-            f"**Left to whoever shares the weights**: put the text of {' and '.join(missing)} here as "
-            "`LICENSE`; no such file lay beside these models."
+            f"**Before you share the weights**: put the text of {' and '.join(missing)} here as `LICENSE`; "
+            "no such file came with these models."
         )
 
 
-def _limits(choice: Choice, facts: Facts) -> Iterator[str]:
-    loaded, rows = choice.loaded, choice.row["tasks"].values()
-    few = sum(row["clusters"] < 100 for row in rows)
-    made = " and ".join(SPOKEN[x] for x in languages(choice))
-    japanese = any("japanese" in known.skills for known in loaded.tasks.values())
-    measured = "English and Japanese" if japanese else "English"
+def _authors(models: Iterable[SourceModel]) -> Iterator[str]:
+    """Yield whom to name under Creative Commons licenses; no file says who the authors are."""
+    for model in models:
+        if any(one.id.startswith("cc-by") for one in model.licenses):
+            yield f"- Name the authors of {model.name}: those of `{model.shown}`, as far as we know."
+
+
+# ---- limits, reproduction, citation
+
+
+def _limits(choice: Choice) -> Iterator[str]:
+    results, effects = choice.results, choice.effects.tasks.values()
+    merged_for = " and ".join(LANGUAGES[code] for code in languages(choice))
+    japanese = any("japanese" in task.skills for task in results.tasks.values())
+    few = too_few_clusters([effect.clusters for effect in effects])
     yield "## Limits"
     yield ""
-    yield f"- Semantics `{loaded.study.semantics}`: {SEMANTICS[loaded.study.semantics]}."
-    yield f"- {_ranged([row['items'] for row in rows])} a task{_too_few(few, len(rows))}."
+    yield f"- Semantics `{results.study.semantics}`: {SEMANTICS[results.study.semantics]}."
+    yield f"- {count_range([effect.items for effect in effects])} per task.{f' {few}' if few else ''}"
     yield "- Intervals cover the choice of items, not training: there is one training run of each model."
-    yield f"- Languages: merged for {made}, measured in {measured}, and in no other."
-    if loaded.study.source in GENERATED:
-        source = loaded.study.source
-        yield f"- **All rows are generated (`source: {source}`)**: scores say nothing of the real datasets."
-    yield "- Not measured: safety, bias, whether the model had seen the benchmarks. No advice on investments."
+    measured_in = "English and Japanese" if japanese else "English"
+    yield f"- Languages: merged for {merged_for}, measured in {measured_in} only."
+    if (source := results.study.source) in GENERATED:
+        yield f"- **All rows are generated (`source: {source}`)**: scores do not apply to the real datasets."
+    yield "- Not measured: safety, bias, whether a model has seen the benchmarks. Not investment advice."
 
 
-def _packages(versions: Mapping[str, str]) -> Iterator[str]:
-    """Ours with their pins, for a shell: whoever wrote key.json names no package that people install."""
+def count_range(items: Sequence[int]) -> str:
+    """Return `1 to 3 items`, or `6 items` if all numbers are equal."""
+    low, high = min(items), max(items)
+    largest = "1 item" if high == 1 else f"{high} items"
+    return largest if low == high else f"{low} to {largest}"
+
+
+def _reproduction(choice: Choice, facts: Facts) -> Iterator[str]:
+    yield "## How to reproduce"
+    yield ""
+    yield "```sh"
+    yield f"pip install {' '.join(pinned_packages(facts.versions)) or 'mergekit-finance'}"
+    yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
+    yield "mergekit-finance study study.yml -o out           # the study that selected them"
+    yield f"mergekit-finance card out --point {quote(choice.point)} -o card --weights"
+    yield "```"
+    yield ""
+    recipe = choice.entry.recipe
+    references = [recipe.base_model, *(entry.model for entry in recipe.models)]
+    folders = [f"`{reference}`" for reference in references if not is_hub_id(reference)]
+    if folders:
+        yield f"Models that are folders must be where the recipe says: {', '.join(folders)}."
+        yield ""
+    yield _table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
+    yield ""
+    if facts.samples:
+        samples = "`results/samples_*.jsonl` has prompts and answers: every dataset allows sharing its text."
+    else:
+        samples = "No text of a dataset is in this folder."
+    yield (
+        "`results/summary.json` has all results of the study, `results/scores.json` right or wrong per item "
+        f"of this point, `results/key.json` what those depend on. {samples}"
+    )
+
+
+def pinned_packages(versions: Mapping[str, str]) -> Iterator[str]:
+    """Yield arguments for `pip install`: our packages only, because anyone may have edited key.json."""
     for name, number in versions.items():
         if name in PACKAGES:
             yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
 
 
-def _ranged(items: Sequence[int]) -> str:
-    low, high = min(items), max(items)
-    most = "1 item" if high == 1 else f"{high} items"
-    return most if low == high else f"{low} to {most}"
-
-
-def _too_few(few: int, tasks: int) -> str:
-    """Which tasks are too small for a verdict of their own, if any."""
-    if not few:
-        return ""
-    if tasks == 1:
-        return "; the one task has fewer than 100 independent clusters: it gets numbers, but no verdict"
-    has, they = ("has", "it gets") if few == 1 else ("have", "they get")
-    return (
-        f"; {few} of {tasks} tasks {has} fewer than 100 independent clusters: {they} numbers, but no verdict"
-    )
-
-
-def _again(choice: Choice, facts: Facts) -> Iterator[str]:
-    yield "## How to reproduce"
-    yield ""
-    packages = " ".join(_packages(facts.versions)) or "mergekit-finance"
-    yield "```sh"
-    yield f"pip install {packages}"
-    yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
-    yield "mergekit-finance study study.yml -o out           # the study that chose them"
-    yield f"mergekit-finance card out --point {quote(choice.point)} -o card --weights"
-    yield "```"
-    yield ""
-    recipe = choice.known["recipe"]
-    merged = [recipe["base_model"], *(entry["model"] for entry in recipe["models"])]
-    local = [reference for reference in merged if not is_hub_id(reference)]
-    if local:
-        yield f"Models that are folders must lie where the recipe says: {', '.join(f'`{x}`' for x in local)}."
-        yield ""
-    yield _table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
-    yield ""
-    yield (
-        "`results/summary.json` is the study's whole answer, `results/scores.json` right and wrong per item "
-        f"of this point, `results/key.json` what those depend on. {_samples(facts)}"
-    )
-
-
-def _samples(facts: Facts) -> str:
-    if facts.samples:
-        return "`results/samples_*.jsonl` hold prompts and answers: every dataset allows to share its text."
-    return "No text of a dataset is in this folder."
-
-
-def _citation(choice: Choice, facts: Facts) -> Iterator[str]:
-    from mergekit_finance.operators import OPERATORS as TABLE
-
+def _citation(choice: Choice) -> Iterator[str]:
     yield "## Citation"
     yield ""
-    yield f"- {TABLE[choice.known['operator']].citation}"
-    yield (
-        "- The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
-        "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"
-    )
-
-
-def _cell(text: str) -> str:
-    """One line, and no markup but our own code marks."""
-    shown = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
-    return shown.replace("|", "\\|")
+    yield f"- {OPERATORS[choice.entry.operator].citation}"
+    yield f"- {STUDY_PAPER}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table whose cells are one line without HTML; code marks are kept."""
     return markdown_table([list(header), *([_cell(cell) for cell in row] for row in rows)])
+
+
+def _cell(text: str) -> str:
+    one_line = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
+    return one_line.replace("|", "\\|")

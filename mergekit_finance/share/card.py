@@ -1,35 +1,37 @@
-"""The Hub-ready folder of a chosen point: card, recipe, results, figures, and on request the weights."""
+"""Write the Hub-ready folder of a point: card, recipe, results, figures, and on request the weights."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
-from mergekit_finance.files import sha256_file
+from mergekit_finance.evaluation.keys import PACKAGES, recorded_versions
+from mergekit_finance.files import Json, sha256_file, write_json
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import load as load_recipe
-from mergekit_finance.share import body, choice, front_matter, manifest
-from mergekit_finance.share.choice import Choice
-from mergekit_finance.share.source_models import SourceModel, is_hub_id, license_files, required_licenses
-from mergekit_finance.share.stored import read
+from mergekit_finance.share import body, front_matter
+from mergekit_finance.share.choice import Choice, choose
+from mergekit_finance.share.manifest import MANIFEST, MODELS, WEIGHTS, hashes_of, manifest, matches
+from mergekit_finance.share.source_models import is_hub_id, license_files, required_licenses
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render
-from mergekit_finance.study.results import load_results
+from mergekit_finance.study.results import StudyResults
 
-KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
-OF_STUDY = ("points", "selected", ".locks", "figures")
-FIGURES = {  # the report's names for them -> caption
+RECIPE = "mergekit_config.yml"
+RECIPE_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
+PARAMETER_ORDER = ("weight", "density", "mask_id")
+STUDY_FOLDERS = ("points", "selected", ".locks", "figures")  # of a study's own files
+FIGURES = {  # figure of the report -> caption
     "2-gain-and-og": "Gain and OG of the selected points on every task",
     "4-hyperparameters": "Score against λ or density, constituents as lines",
 }
-UNSWEPT = {**FIGURES, "4-hyperparameters": "Score of every combination, constituents as strokes"}
+DOTS_CAPTION = "Score of every combination, constituents as strokes"  # of figure 4 without a sweep
 
 
 def make(
@@ -41,269 +43,265 @@ def make(
     samples: bool = False,
     trust_remote_code: bool = False,
 ) -> Choice:
-    """Write the folder; a card of ours that is there is replaced."""
-    chosen = choice.choose(out, point, hub_ids or {})
-    _refuse(folder, out)
-    if samples and not chosen.text_may_be_shared:
-        raise DataError(f"{out}: --samples: some of its datasets do not allow that their text is shared")
+    """Write a card's folder. An earlier card there is replaced; files that people added to it stay.
+
+    Args:
+        out: the folder of a finished study.
+        folder: the folder to write.
+        point: the point's name; default: the recommended merge, else the best one.
+        hub_ids: Hub identifiers of local models, by name in the study.
+        weights: merge, and write the weights too.
+        samples: add prompts and answers.
+        trust_remote_code: whether models may run code of their own.
+
+    Raises:
+        DataError: the study or the folder is not usable, or a dataset does not allow sharing its text.
+        ModelError: a model's files have changed since the study, or the merge fails.
+        RecipeError: the folder cannot be written.
+    """
+    choice = choose(out, point, hub_ids or {})
+    _check_target(folder, out)
+    if samples and not choice.text_may_be_shared:
+        raise DataError(f"{out}: --samples: some of its datasets do not allow sharing their text")
     if weights:
-        _same_models(chosen)
-    scratch = _scratch(folder)
-    try:
-        _fill(chosen, scratch, weights, samples, trust_remote_code)
-        _replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return chosen
-
-
-def _scratch(folder: Path) -> Path:
-    """A folder beside the card's, so that a card is there whole or not at all."""
+        _require_same_models(choice)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as fault:
-        raise RecipeError(f"-o {folder}: cannot be written ({fault})") from fault
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise RecipeError(f"-o {folder}: cannot be written ({error})") from error
+    try:
+        _fill(choice, scratch, weights, samples, trust_remote_code)
+        _replace(scratch, folder)
+    except OSError as error:
+        raise RecipeError(f"-o {folder}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return choice
 
 
-def _refuse(folder: Path, out: Path) -> None:
-    """Only a new folder, an empty one, or a card of ours is written to, and nothing through a link."""
+def _check_target(folder: Path, out: Path) -> None:
+    """Raise DataError unless the folder is new, empty, or an earlier card, and free of links to folders."""
     links = [folder] if folder.is_symlink() else folder.rglob("*")
     if link := next((p for p in links if p.is_symlink() and (p == folder or p.is_dir())), None):
         raise DataError(f"-o {folder}: {link} is a link to a folder, which is not followed. Remove it.")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder. Choose another one.")
-    if any(folder.resolve().is_relative_to((out / name).resolve()) for name in OF_STUDY):
+    if any(folder.resolve().is_relative_to((out / name).resolve()) for name in STUDY_FOLDERS):
         raise DataError(f"-o {folder}: belongs to the study. Choose another folder.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / manifest.MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise DataError(f"-o {folder}: exists and is not a card. Choose another folder.")
 
 
-def _same_models(chosen: Choice) -> None:
-    """The weights must be made of the models that were measured."""
-    for model in chosen.models:
-        check_reference(model.reference, str(chosen.out))
+def _require_same_models(choice: Choice) -> None:
+    """Raise ModelError unless the models' files are those that the study measured."""
+    for model in choice.models:
+        check_reference(model.reference, str(choice.results.folder))
         if fingerprint(model.reference) != model.fingerprint:
             raise ModelError(
                 f"{model.reference}: is not the model that the study measured (its files have changed since)"
             )
 
 
-def _fill(chosen: Choice, folder: Path, weights: bool, samples: bool, trust_remote_code: bool) -> None:
-    """Everything; the card last, since it tells the hashes of the rest."""
-    recipe = recipe_text(chosen)
-    (folder / "mergekit_config.yml").write_text(recipe, encoding="utf-8")
-    (folder / "study.yml").write_text(_study(chosen), encoding="utf-8")
-    _results(chosen, folder / "results", samples)
-    _notices(chosen, folder)
+# ---- content of the folder
+
+
+def _fill(choice: Choice, folder: Path, weights: bool, samples: bool, trust_remote_code: bool) -> None:
+    """Write all files; the card last, because it lists the hashes of the others."""
+    recipe = recipe_text(choice)
+    (folder / RECIPE).write_text(recipe, encoding="utf-8")
+    (folder / "study.yml").write_text(_study_text(choice), encoding="utf-8")
+    _write_results(choice, folder, samples)
+    _write_license_texts(choice, folder)
     if weights:
-        _weights(chosen, folder, trust_remote_code)
+        _write_weights(choice, folder, trust_remote_code)
     facts = body.Facts(
-        recipe,
-        _figures(chosen.out, folder / "figures"),
-        _hashes(chosen, folder),
-        versions(chosen),
-        samples,
-        [p.relative_to(folder).as_posix() for p in sorted(folder.glob("licenses/*/*"))],
+        recipe=recipe,
+        figures=_write_figures(choice.results, folder / "figures"),
+        hashes=_hashes(choice, folder),
+        versions=versions(choice),
+        samples=samples,
+        license_texts=[p.relative_to(folder).as_posix() for p in sorted(folder.glob("licenses/*/*"))],
     )
-    card = f"---\n{front_matter.text(chosen)}\n---\n\n{body.text(chosen, facts)}"
+    card = f"---\n{front_matter.text(choice)}\n---\n\n{body.text(choice, facts)}"
     front_matter.check(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    _json(folder / manifest.MANIFEST, {"format": 1, "files": manifest.hashes_of(folder)})
+    write_json(folder / MANIFEST, {"format": 1, "files": hashes_of(folder)})
 
 
-def _weights(chosen: Choice, folder: Path, trust_remote_code: bool) -> None:
-    """What fails is the point's recipe: its file in the scratch folder is gone when people read of it."""
-    recipe = folder / "mergekit_config.yml"
-    try:
-        write_weights(recipe, folder, trust_remote_code)
-    except MergekitFinanceError as fault:
-        told = str(fault).replace(str(recipe), f"the recipe of {chosen.point}")
-        raise type(fault)(told.replace(str(folder), "the card's folder")) from fault
+def recipe_text(choice: Choice) -> str:
+    """Return the point as a mergekit recipe with its `finance:` block, Hub identifiers as comments."""
+    entry = choice.entry
+    finance = block(entry.stage, entry.references, choice.results.macro, entry.operator)
+    comments = [STAGES[entry.stage], f"The point {choice.point} of a study."]
+    hub_ids = {m.reference: m.hub_id for m in choice.models if m.hub_id and not is_hub_id(m.reference)}
+    lines = render(ordered_recipe(entry.recipe.as_json()), finance, comments).splitlines()
+    return "".join(f"{line}{_hub_comment(line, hub_ids)}\n" for line in lines)
 
 
-def recipe_text(chosen: Choice) -> str:
-    """The point as a plain mergekit recipe with its `finance:` block."""
-    known = chosen.known
-    finance = block(known["stage"], known["constituents"], chosen.loaded.macro, known["operator"])
-    comments = [STAGES[known["stage"]], f"The point {chosen.point} of a study."]
-    names = {p.reference: p.hub_id for p in chosen.models if p.hub_id and not is_hub_id(p.reference)}
-    lines = render(ordered(known["recipe"]), finance, comments).splitlines()
-    return "".join(f"{line}{_on_the_hub(line, names)}\n" for line in lines)
-
-
-def _on_the_hub(line: str, names: Mapping[str, str]) -> str:
-    """A comment beside a local model: what the Hub calls it."""
+def _hub_comment(line: str, hub_ids: Mapping[str, str]) -> str:
+    """Return a comment for a line that names a local model, if it is on the Hub."""
     key, _, value = line.strip().removeprefix("- ").partition(": ")
     if key not in ("base_model", "model"):
         return ""
-    name = names.get(str(yaml.safe_load(value)))
-    return f"  # on the Hub: {name}" if name else ""
+    hub_id = hub_ids.get(str(yaml.safe_load(value)))
+    return f"  # on the Hub: {hub_id}" if hub_id else ""
 
 
-def ordered(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored recipe, whose keys JSON sorted, in the order that people write."""
-    made = {key: recipe[key] for key in KEYS if key in recipe} | dict(recipe)
-    made["models"] = [
-        {"model": m["model"], "parameters": dict(sorted(m["parameters"].items(), key=_rank))}
-        for m in recipe["models"]
-    ]
-    return made
+def ordered_recipe(recipe: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a stored recipe, whose keys JSON sorted, with its keys in the order that people write."""
+    ordered = {key: recipe[key] for key in RECIPE_KEYS if key in recipe} | dict(recipe)
+    models = recipe["models"]
+    if isinstance(models, list):
+        ordered["models"] = [
+            {"model": entry["model"], "parameters": _ordered_parameters(entry["parameters"])}
+            for entry in models
+            if isinstance(entry, dict)
+        ]
+    return ordered
 
 
-def _rank(item: tuple[str, Any]) -> int:
-    return ("weight", "density", "mask_id").index(item[0])
+def _ordered_parameters(parameters: Json) -> dict[str, Json]:
+    if not isinstance(parameters, dict):
+        return {}
+    return {key: parameters[key] for key in PARAMETER_ORDER if key in parameters} | parameters
 
 
-def _study(chosen: Choice) -> str:
-    """study.yml as it was run, defaults spelled out."""
-    settings = dump(chosen.loaded.study)
-    if chosen.loaded.limit:
-        settings["limit"] = chosen.loaded.limit
+def _study_text(choice: Choice) -> str:
+    """Return study.yml as it was run, with its defaults."""
+    settings = dump(choice.results.study)
+    if choice.results.limit:
+        settings["limit"] = choice.results.limit
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def _results(chosen: Choice, folder: Path, samples: bool) -> None:
-    folder.mkdir()
-    _copy(chosen.out / "summary.json", folder / "summary.json")
+def _write_results(choice: Choice, folder: Path, samples: bool) -> None:
+    results = folder / "results"
+    results.mkdir()
+    _copy(choice.results.folder / "summary.json", results / "summary.json")
     for name in ("scores.json", "key.json"):
-        _copy(chosen.place / name, folder / name)
-    models = {"format": 1, "point": chosen.point, "models": [m.as_json() for m in chosen.models]}
-    models["text_may_be_shared"] = chosen.text_may_be_shared
-    _json(folder / "models.json", models)
-    for path in chosen.place.glob("samples_*.jsonl") if samples else ():
-        _copy(path, folder / path.name)
+        _copy(choice.folder / name, results / name)
+    models: dict[str, Json] = {
+        "format": 1,
+        "point": choice.point,
+        "models": [model.as_json() for model in choice.models],
+        "text_may_be_shared": choice.text_may_be_shared,
+    }
+    write_json(folder / MODELS, models)
+    for path in choice.folder.glob("samples_*.jsonl") if samples else ():
+        _copy(path, results / path.name)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A study's own file; links may lead to what is nobody else's business."""
+    """Copy a file of the study. Symlinks are refused: they may point outside the study."""
     if source.is_symlink() or not source.is_file():
-        what = "a link, and links are not followed" if source.is_symlink() else "no file"
-        raise DataError(f"{source}: is {what}; run the study again")
+        problem = "a symbolic link, which is not followed" if source.is_symlink() else "not a regular file"
+        raise DataError(f"{source}: is {problem}. To repair it, run the study again.")
     shutil.copyfile(source, target)
 
 
-def _json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _notices(chosen: Choice, folder: Path) -> None:
-    """NOTICE with what licenses require, and the license texts beside the source models."""
-    notices = [one.notice for one in required_licenses(chosen.models) if one.notice]
+def _write_license_texts(choice: Choice, folder: Path) -> None:
+    """Write NOTICE if a license requires it, and copy the license texts beside the source models."""
+    notices = [one.notice for one in required_licenses(choice.models) if one.notice]
     if notices:
-        changed = "This model is a merge: the weights of its source models were changed."
-        (folder / "NOTICE").write_text("\n\n".join([*notices, changed]) + "\n", encoding="utf-8")
-    for model in chosen.models:
-        _copy_texts(model, folder / "licenses" / model.name)
+        notices.append("This model is a merge: the weights of its source models were changed.")
+        (folder / "NOTICE").write_text("\n\n".join(notices) + "\n", encoding="utf-8")
+    for model in choice.models:
+        for path in license_files(model):
+            target = folder / "licenses" / model.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
-def _copy_texts(model: SourceModel, folder: Path) -> None:
-    for path in license_files(model):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
+def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
+    """Draw two of the report's figures. Returns file name -> caption; nothing without matplotlib.
 
-
-def _figures(out: Path, folder: Path) -> dict[str, str]:
-    """The heatmap and the curves over a hyperparameter, by file name with their captions.
-
-    Drawn now: what lies in OUT/figures may be of older results, or somebody's own.
+    Files in OUT/figures are not used: they may be of older results, or not of the study.
     """
-    made, captions = _drawn(out)
-    for name, data in made.items():
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.png").write_bytes(data)
-    return {f"{name}.png": caption for name, caption in captions.items() if name in made}
-
-
-def _drawn(out: Path) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Pictures and captions by the report's names; nothing without matplotlib."""
     try:
+        # Imported here: loading matplotlib takes 0.6 s, which --help should not pay.
         from mergekit_finance.report import figures
         from mergekit_finance.report.figures.curves import has_curves
     except ImportError:
-        return {}, {}
-    results = load_results(out)
-    made = {p.name: p.png() for p in figures.draw_all(results) if p.name in FIGURES}
-    return made, FIGURES if has_curves(results) else UNSWEPT
+        return {}
+    captions = dict(FIGURES) if has_curves(results) else {**FIGURES, "4-hyperparameters": DOTS_CAPTION}
+    pictures = {drawn.name: drawn.png() for drawn in figures.draw_all(results) if drawn.name in captions}
+    folder.mkdir(exist_ok=True)
+    for name, data in pictures.items():
+        (folder / f"{name}.png").write_bytes(data)
+    return {f"{name}.png": captions[name] for name in captions if name in pictures}
 
 
-def versions(chosen: Choice) -> dict[str, str]:
-    """What the point was made with, as its key says; else what is installed."""
-    from importlib.metadata import version
-
-    from mergekit_finance.evaluation.keys import PACKAGES, recorded_versions
-
-    recorded = recorded_versions(read(chosen.place / "key.json"))
-    return recorded or {name: version(name) for name in PACKAGES}
+def versions(choice: Choice) -> dict[str, str]:
+    """Return the versions that the point was made with, else those that are installed."""
+    return recorded_versions(choice.results.key(choice.point)) or {name: version(name) for name in PACKAGES}
 
 
-def _hashes(chosen: Choice, folder: Path) -> dict[str, str]:
-    shown = [
-        "mergekit_config.yml",
-        "results/summary.json",
-        "results/scores.json",
-        *sorted(path.name for path in folder.glob("*.safetensors")),
-    ]
-    found = {f"sha256 of {name}": sha256_file(folder / name) for name in shown}
-    return {"stored point": chosen.known["folder"], **found}
+def _hashes(choice: Choice, folder: Path) -> dict[str, str]:
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = [RECIPE, "results/summary.json", "results/scores.json", *weights]
+    return {"stored point": choice.entry.folder} | {
+        f"sha256 of {name}": sha256_file(folder / name) for name in names
+    }
 
 
-def write_weights(recipe: Path, folder: Path, trust_remote_code: bool = False) -> list[Path]:
-    """Merge a recipe as `mergekit-yaml` does, into a folder that has a card of its own."""
-    from mergekit.options import MergeOptions  # Imported here: it takes 4.5 s, which --help should not pay.
+def _write_weights(choice: Choice, folder: Path, trust_remote_code: bool) -> None:
+    """Merge as `mergekit-yaml` does. Errors name the point, not the temporary recipe, which is gone then."""
+    # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
+    from mergekit.options import MergeOptions
 
+    recipe = folder / RECIPE
     options = MergeOptions(write_model_card=False, quiet=True, trust_remote_code=trust_remote_code)
-    return merge_to_folder(load_recipe(recipe).configuration(), folder, options)
+    try:
+        merge_to_folder(load_recipe(recipe).configuration(), folder, options)
+    except MergekitFinanceError as error:
+        message = str(error).replace(str(recipe), f"the recipe of {choice.point}")
+        raise type(error)(message.replace(str(folder), "the card's folder")) from error
+
+
+# ---- replacing an earlier card
 
 
 def _replace(made: Path, folder: Path) -> None:
-    """Put a finished card in place, file by file; then what only the old card had goes.
+    """Move a finished card into place file by file, then delete files that only the earlier card had.
 
-    What a person added stays: the manifest says what is ours.
+    The manifest says which files are the card's; others were added by people and stay.
     """
-    old = manifest.manifest(folder) if (folder / manifest.MANIFEST).is_file() else {}
-    new = manifest.manifest(made)
-    _require_no_clash(made, folder, old)
-    try:
-        folder.mkdir(exist_ok=True)  # not the scratch folder itself: that one is private
-        for name in [*(n for n in new if n != "README.md"), "README.md", manifest.MANIFEST]:
-            _move(made / name, folder / name)
-        for name in old.keys() - new.keys():
-            _remove(folder, name, old[name])
-    except OSError as fault:
-        raise RecipeError(f"-o {folder}: cannot be written ({fault})") from fault
+    old = manifest(folder) if (folder / MANIFEST).is_file() else {}
+    new = manifest(made)
+    _require_no_conflict(new, folder, old)
+    folder.mkdir(exist_ok=True)  # not the scratch folder itself, which only its owner can read
+    for name in [*(n for n in new if n != "README.md"), "README.md", MANIFEST]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(folder / name)
+    for name in old.keys() - new.keys():
+        remove_if_unchanged(folder, name, old[name])
     for path in folder.glob("*.safetensors"):
-        if path.name in new:  # mergekit makes them private
+        if path.name in new:  # mergekit makes them readable by the owner only
             path.chmod((folder / "README.md").stat().st_mode)
 
 
-def _require_no_clash(made: Path, folder: Path, old: Mapping[str, str]) -> None:
-    """What a person put there is not overwritten, nor are somebody's weights left beside another card."""
-    for name, value in manifest.manifest(made).items():
+def _require_no_conflict(new: Mapping[str, str], folder: Path, old: Mapping[str, str]) -> None:
+    """Raise DataError if the card would overwrite a person's file, or join weights of another recipe."""
+    for name, value in new.items():
         path = folder / name
-        mine = path.exists() and name not in old and not manifest.matches(name, manifest.WEIGHTS)
-        if mine and (not path.is_file() or sha256_file(path) != value):
-            raise DataError(f"-o {folder}: {name} is there, and not of this card; move it away")
-    recipe = "mergekit_config.yml"
-    changed = old.get(recipe, "") != manifest.manifest(made)[recipe]
-    for path in sorted(folder.glob("*.safetensors")) if changed else ():
-        if path.name not in {**old, **manifest.manifest(made)}:
-            raise DataError(f"-o {folder}: {path.name} is of another card's recipe; move it away")
+        is_persons = path.exists() and name not in old and not matches(name, WEIGHTS)
+        if is_persons and (not path.is_file() or sha256_file(path) != value):
+            raise DataError(f"-o {folder}: {name} exists and is not of this card. Move it away.")
+    recipe_changed = old.get(RECIPE, "") != new[RECIPE]
+    for path in sorted(folder.glob("*.safetensors")) if recipe_changed else ():
+        if path.name not in {**old, **new}:
+            raise DataError(f"-o {folder}: {path.name} is of another card's recipe. Move it away.")
 
 
-def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
-
-
-def _remove(folder: Path, name: str, value: str) -> None:
-    """A file of the old card, if it is still what we wrote; its folder, too, where nothing else is in it."""
+def remove_if_unchanged(folder: Path, name: str, sha256: str) -> None:
+    """Remove a file of the earlier card unless a person changed it; also its folder if that is empty then."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file() or path.is_symlink():
         return
-    if not manifest.matches(name, manifest.WEIGHTS) and sha256_file(path) != value:
-        return  # a person's by now
+    if not matches(name, WEIGHTS) and sha256_file(path) != sha256:
+        return
     path.unlink()
     if path.parent != folder and not any(path.parent.iterdir()):
         path.parent.rmdir()

@@ -1,18 +1,20 @@
 """The card's YAML front matter: what the Hub reads. Built and checked with huggingface_hub, offline."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
+from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.licenses import license_of_merge
 from mergekit_finance.share.source_models import required_licenses
+from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.tasks import GENERATED
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-METRICS = {"mean": "accuracy", "corpus_entity_f1": "f1"}  # every other aggregation of ours is an F1, too
-SPOKEN = {
+METRICS = {"mean": "accuracy", "corpus_entity_f1": "f1"}
+AGGREGATIONS = {  # in words
     "mean": "mean of right or wrong",
     "weighted_f1": "weighted F1",
     "macro_f1_two_class": "macro F1 of two classes",
@@ -21,8 +23,16 @@ SPOKEN = {
 }
 
 
+class HubDataset(NamedTuple):
+    """A dataset as the Hub refers to it."""
+
+    type: str
+    name: str
+
+
 def text(choice: Choice) -> str:
-    """The YAML between the lines of dashes."""
+    """Return the YAML between the lines of dashes."""
+    # Imported here: loading the Hub's client takes 0.5 s, which --help should not pay.
     from huggingface_hub import ModelCardData
 
     of_merge = license_of_merge(required_licenses(choice.models))
@@ -43,73 +53,66 @@ def text(choice: Choice) -> str:
 
 
 def base_models(choice: Choice) -> list[str]:
-    """Source models that are on the Hub; it refuses a card that names a local folder here."""
+    """Return the source models that are on the Hub; the Hub refuses local folders in this field."""
     return [model.hub_id for model in choice.models if model.hub_id]
 
 
 def languages(choice: Choice) -> list[str]:
-    """English, and Japanese where an expert in it was merged."""
+    """Return English, and Japanese if an expert in it was merged."""
     return ["en", "ja"] if "japanese" in choice.skills else ["en"]
 
 
 def results(choice: Choice) -> "Iterator[EvalResult]":
-    """One result a task: its score on the items that chose nothing, in [0, 1], with its interval."""
+    """Yield one result per task: its score on the reported items, in [0, 1], with its interval."""
     from huggingface_hub import EvalResult
 
-    for task, row in choice.row["tasks"].items():
-        known = choice.loaded.tasks[task].as_json()
-        value, low, high = row["score"]
+    for name, effect in choice.effects.tasks.items():
+        task, dataset = choice.results.tasks[name], _dataset(choice, name)
+        value, low, high = (round(number, 4) for number in effect.score)
         yield EvalResult(
-            task_type="text-generation" if known["generates"] else "multiple-choice",
-            task_name=task,
-            **_dataset(choice, task, known),
+            task_type="text-generation" if task.generates else "multiple-choice",
+            task_name=name,
+            dataset_type=dataset.type,
+            dataset_name=dataset.name,
+            dataset_config=name,  # keeps two tasks of one dataset apart
             dataset_split="test",
-            metric_type=_metric(known),
-            metric_name=f"score ({spoken(known)})",
-            metric_value=round(value, 4),
-            metric_args={"low": round(low, 4), "high": round(high, 4), "level": 0.95, "items": row["items"]},
+            metric_type=_metric(task),
+            metric_name=f"score ({aggregation_in_words(task)})",
+            metric_value=value,
+            metric_args={"low": low, "high": high, "level": 0.95, "items": effect.items},
         )
 
 
-def _metric(known: Mapping[str, Any]) -> str:
-    if known["aggregation"] == "mean":
-        return "exact_match" if known["generates"] else "accuracy"
-    return METRICS.get(known["aggregation"], "f1" if known["aggregation"] in SPOKEN else "score")
+def _metric(task: TaskInfo) -> str:
+    """Return the Hub's name of a task's metric; every aggregation of ours except the mean is an F1."""
+    if task.aggregation == "mean" and task.generates:
+        return "exact_match"
+    return METRICS.get(task.aggregation, "f1" if task.aggregation in AGGREGATIONS else "score")
 
 
-def spoken(known: Mapping[str, Any]) -> str:
-    """An aggregation's name as people say it."""
-    return SPOKEN.get(known["aggregation"], str(known["aggregation"]).rpartition(":")[2])
+def aggregation_in_words(task: TaskInfo) -> str:
+    return AGGREGATIONS.get(task.aggregation, task.aggregation.rpartition(":")[2])
 
 
-def _dataset(choice: Choice, task: str, known: Mapping[str, Any]) -> dict[str, str]:
-    """The Hub's id where the rows came from the Hub; `config` keeps two tasks of one dataset apart."""
-    source = choice.loaded.study.source
+def _dataset(choice: Choice, task: str) -> HubDataset:
+    """Return a task's dataset: its Hub identifier if the rows came from the Hub."""
+    source, name = choice.results.study.source, choice.results.tasks[task].dataset
     if source in GENERATED:
-        return {"dataset_type": str(source), "dataset_name": _generated(task), "dataset_config": task}
-    title, place = _registered(known["dataset"], source)
-    return {"dataset_type": place, "dataset_name": title, "dataset_config": task}
-
-
-def _generated(task: str) -> str:
-    return f"{task.removeprefix('finance_bench_')}: rows generated by mergekit-finance, not the real dataset"
-
-
-def _registered(name: str, source: str | None) -> tuple[str, str]:
-    from mergekit_finance.plugins.manager import datasets
-
+        short = task.removeprefix("finance_bench_")
+        return HubDataset(str(source), f"{short}: rows generated by mergekit-finance, not the real dataset")
     known = datasets().get(name)
     if known is None:
-        return name, name
-    hubs = [s for label, s in known.sources.items() if s.kind == "hub" and source in (None, label)]
-    return known.title, hubs[0].repo if hubs else name
+        return HubDataset(name, name)
+    repositories = [
+        s.repo for label, s in known.sources.items() if s.kind == "hub" and source in (None, label)
+    ]
+    return HubDataset(repositories[0] if repositories else name, known.title)
 
 
-def check(card: str) -> Any:
-    """Parse a card as huggingface_hub does. Returns its data; raises ValueError where it is not valid."""
+def check(card: str) -> None:
+    """Parse a card as huggingface_hub does. Raises ValueError if it is not valid."""
     from huggingface_hub import ModelCard
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
     data = ModelCard(card).data
     model_index_to_eval_results(data.to_dict()["model-index"])
-    return data

@@ -1,102 +1,127 @@
-"""Whether a point of index.json is the merge whose results its folder holds: one recipe, its scores."""
+"""Check that a point of index.json is the merge whose scores its folder holds.
+
+A card shows scores beside a recipe. A study folder may come from somebody else, so the recipe, the scores and
+the models are compared with the hashes that the study stored.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.keys import digest
-from mergekit_finance.share.stored import read, text
+from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.study.points import Point, Source
+from mergekit_finance.study.results import StudyResults, read_object
+from mergekit_finance.study.schema import PointEntry
 from mergekit_finance.study.store import SUMS, sums
 
-Known = Mapping[str, Any]
+
+def require_provenance(results: StudyResults, name: str) -> None:
+    """Raise DataError, in one line, unless a point's recipe is the one that was measured.
+
+    Checks that key.json has the hash in the folder's name; that the stored files are unchanged; that name,
+    values, operator and constituents follow from the recipe; and that the recipe and its models are those of
+    key.json.
+    """
+    entry, folder = results.points[name], results.place(name)
+    index = results.folder / "index.json"
+    key = read_object(folder / "key.json")
+    if entry.folder != f"{entry.name}-{digest(key)}":
+        raise _error(folder / "key.json", "is of other results than the name of its folder says")
+    _require_unchanged_files(folder)
+    if not _is_consistent(entry):
+        raise _error(index, f"the recipe of {name} does not agree with its name and values")
+    recipe, measured = entry.recipe.as_json(), key.get("merge")
+    if not isinstance(measured, dict) or _without_models(recipe) != _without_models(measured):
+        raise _error(index, f"the recipe of {name} is not the one that was measured")
+    _require_same_models(results, name, recipe, measured)
 
 
-def require(out: Path, known: Known, models: Mapping[str, Known], summary: Known) -> None:
-    """index.json, the summary and the point's own folder tell of one merge; else one line."""
-    place = out / "points" / known["folder"]
-    key = read(place / "key.json")
-    if known["folder"] != f"{known['name']}-{digest(key)}":
-        raise _fault(place / "key.json", "is of other results than its folder's name says")
-    _require_as_written(place)
-    _require_one_story(out / "index.json", known)
-    _require_recipe(out / "index.json", known, key.get("merge"), models)
-    points = summary.get("points")
-    row = points.get(known["name"]) if isinstance(points, dict) else None
-    if isinstance(row, dict) and row.get("folder", known["folder"]) != known["folder"]:
-        raise _fault(out / "summary.json", f"{known['name']} is of other results than index.json says")
-
-
-def _require_as_written(place: Path) -> None:
-    """As files.json has them; a study before it has none, and its folder's name vouches for key.json."""
-    if not (place / SUMS).exists():
+def _require_unchanged_files(folder: Path) -> None:
+    """Compare the files with files.json. Older studies have none; the folder's name covers key.json."""
+    if not (folder / SUMS).exists():
         return
-    noted, found = read(place / SUMS), sums(place)
-    for name, wanted in noted.items():
-        if found.get(name) != wanted:
-            raise _fault(place / name, "is not as the study wrote it")
+    recorded, current = read_object(folder / SUMS), sums(folder)
+    for name, value in recorded.items():
+        if current.get(name) != value:
+            raise _error(folder / name, "has changed since the study wrote it")
 
 
-def _require_one_story(path: Path, known: Known) -> None:
-    """Name, values, operator and constituents, which the card shows, are those of the recipe; and the recipe
-    has no key that a study would not write."""
+def _is_consistent(entry: PointEntry) -> bool:
+    """Return whether a point's recipe is the one that a study would write for its name and values."""
+    recipe = entry.recipe.as_json()
     try:
-        point = _rebuilt(known)
-        wanted = {**point.recipe(), "dtype": known["recipe"]["dtype"]}
-        same = wanted == known["recipe"] and point.name == known["name"]
-        same = same and list(point.constituents) == known["constituents"]
+        point = _rebuilt(entry, recipe)
+        expected = {**point.recipe(), "dtype": recipe["dtype"]}
+        names_agree = point.name == entry.name and list(point.constituents) == entry.references
     except (KeyError, TypeError, ValueError, AttributeError):
-        same = False
-    if not same:
-        raise _fault(path, f"the recipe of {known['name']} is not the one that its name and values say")
+        return False
+    return names_agree and expected == recipe
 
 
-def _rebuilt(known: Known) -> Point:
-    recipe = known["recipe"]
-    sources = tuple(Source(m["parameters"]["mask_id"], m["model"]) for m in recipe["models"])
-    own = known["stage"], tuple(known["combination"]), known["operator"], known["values"]
-    semantics, dtype = recipe["parameters"]["semantics"], recipe["out_dtype"]
-    return Point(*own, sources, recipe["base_model"], semantics, dtype)
+def _rebuilt(entry: PointEntry, recipe: JsonObject) -> Point:
+    parameters = recipe["parameters"]
+    if not isinstance(parameters, dict):
+        raise TypeError("parameters")
+    values = {key: int(value) if key == "seed" else value for key, value in entry.values.items()}
+    return Point(
+        stage=entry.stage,
+        combination=tuple(entry.combination),
+        operator=entry.operator,
+        values=values,
+        sources=tuple(Source(str(m.parameters["mask_id"]), m.model) for m in entry.recipe.models),
+        base=entry.recipe.base_model,
+        semantics=str(parameters["semantics"]),
+        out_dtype=str(recipe["out_dtype"]),
+    )
 
 
-def _require_recipe(path: Path, known: Known, merged: Any, models: Mapping[str, Known]) -> None:
-    """The recipe is that of key.json, which has models' bytes in place of names: models may have moved."""
-    recipe = known["recipe"]
+def _require_same_models(
+    results: StudyResults, name: str, recipe: JsonObject, measured: Mapping[str, Json]
+) -> None:
+    """Compare the models with key.json, which has fingerprints in place of references."""
+    index = results.folder / "index.json"
+    fingerprints = {model.reference: model.fingerprint for model in results.models.values()}
+    merged_again = _merged_again(results.place(name) / "recipe.yml")
+    for reference, fingerprint in zip(_models(recipe), _models(measured), strict=True):
+        if reference in fingerprints:
+            is_same = fingerprints[reference] == fingerprint
+        else:
+            is_same = Path(reference).name in merged_again
+        if not is_same:
+            raise _error(index, f"{reference} in {name} is not the model that the study measured")
+
+
+def _entries(recipe: Mapping[str, Json]) -> list[dict[str, Json]]:
+    entries = recipe.get("models")
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _without_models(recipe: Mapping[str, Json]) -> JsonObject:
+    """Return a recipe with empty references of models."""
+    return {**recipe, "base_model": "", "models": [{**entry, "model": ""} for entry in _entries(recipe)]}
+
+
+def _models(recipe: Mapping[str, Json]) -> Iterator[str]:
+    """Yield the references of a recipe: the base, then the merged models."""
+    yield str(recipe.get("base_model"))
+    yield from (str(entry.get("model")) for entry in _entries(recipe))
+
+
+def _merged_again(recipe_file: Path) -> set[str]:
+    """Return the folder names of merges that a recipe merges again (`chain: best`).
+
+    index.json has no fingerprints of those, but their folder names contain the hash of what made them.
+    """
     try:
-        same, measured = _settings(recipe) == _settings(merged), [*_models(merged)]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        same, measured = False, []
-    if not same:
-        raise _fault(path, f"the recipe of {known['name']} is not the one that was measured")
-    prints = {model["reference"]: model["fingerprint"] for model in models.values()}
-    selected = _selected(path.parent / "points" / known["folder"] / "recipe.yml")
-    for reference, bytes_ in zip(_models(recipe), measured, strict=True):
-        if prints.get(reference, bytes_ if Path(reference).name in selected else None) != bytes_:
-            raise _fault(path, f"{reference} in {known['name']} is not the model that the study measured")
-
-
-def _settings(recipe: Known) -> dict[str, Any]:
-    """A recipe without the names of its models."""
-    return {**recipe, "base_model": "", "models": [{**entry, "model": ""} for entry in recipe["models"]]}
-
-
-def _models(recipe: Known) -> Iterator[str]:
-    yield recipe["base_model"]
-    yield from (entry["model"] for entry in recipe["models"])
-
-
-def _selected(path: Path) -> set[str]:
-    """The merges that were merged again (`chain: best`): index.json has no bytes of theirs, but folders'
-    names have the hash of all that made them."""
-    try:
-        found = [Path(reference) for reference in _models(yaml.safe_load(text(path)))]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        content = yaml.safe_load(read_text(recipe_file))
+    except (OSError, ValueError, yaml.YAMLError):
         return set()
-    return {place.name for place in found if place.parent.name == "selected"}
+    paths = [Path(reference) for reference in _models(content)] if isinstance(content, dict) else []
+    return {path.name for path in paths if path.parent.name == "selected"}
 
 
-def _fault(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: {what}; run the study again")
+def _error(path: Path, problem: str) -> DataError:
+    return DataError(f"{path}: {problem}. To repair it, run the study again.")

@@ -72,7 +72,7 @@ class SourceModel:
         return model
 
 
-def source_models(loaded: StudyResults, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:
+def source_models(results: StudyResults, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:
     """Return the base and the experts of a point.
 
     Args:
@@ -81,15 +81,15 @@ def source_models(loaded: StudyResults, point: str, hub_ids: Mapping[str, str]) 
     Raises:
         ModelError: `hub_ids` names a model that is not part of the point.
     """
-    names = loaded.base_and_experts(point)
+    names = results.base_and_experts(point)
     for name in hub_ids:
         if name not in names:
             raise ModelError(f"--hub-id: {name!r} is not merged in {point}. {did_you_mean(name, names)}")
-    return [_source_model(loaded, name, hub_ids.get(name)) for name in names]
+    return [_source_model(results, name, hub_ids.get(name)) for name in names]
 
 
-def _source_model(loaded: StudyResults, name: str, hub_id: str | None) -> SourceModel:
-    model, study = loaded.models[name], loaded.study
+def _source_model(results: StudyResults, name: str, hub_id: str | None) -> SourceModel:
+    model, study = results.models[name], results.study
     reference = model.reference
     in_study = study.base_license if name == "base" else study.experts[name].license
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)

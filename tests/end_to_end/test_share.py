@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from helpers.hub_server import Hub, HubServer
-from helpers.share import changed, finished_study, licensed
+from helpers.share import PAIR, changed, licensed, shared_study
 
 from mergekit_finance.share.card import make
 
-PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
 CARD = {
     "README.md", "mergekit_config.yml", "study.yml", "results/summary.json", "results/scores.json",
     "results/key.json", "results/models.json", "results/files.json", "figures/2-gain-and-og.png", "figures/4-hyperparameters.png",
@@ -32,10 +31,7 @@ WEIGHTS = {
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = finished_study(tmp_path_factory.mktemp("study"))
-    for path in found.parent.glob("lab/*/LICENSE"):
-        path.unlink()  # not part of a fingerprint; a model without the text of its license is the harder case
-    return found
+    return shared_study(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

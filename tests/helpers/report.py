@@ -134,7 +134,7 @@ def _summary(
         "tasks": {name: {**known, "items": items, "report_items": items} for name, known in tasks.items()},
         "selected": {name: _selected(points[name], tasks, items) for name in chosen},
         "combinations": combinations,
-        "ship": {"model": best, "is_merge": True, "best_merge": best, "best_single": "base", "macro": _triple(0.5), "merge_over_single": _triple(0.03)},
+        "ship": {"model": best, "is_merge": True, "best_merge": best, "best_single": "base", "macro": _triple(0.5), "merge_over_single": _triple(0.03), "advice": {"kind": "not clear"}},
         "similarity": {"combinations": _rows(combinations), "correlations": [{"over": "all", "predictor": "l2", "outcome": "macro_gain", "rho": 0.5, "p": 0.2, "n": 4}]},
         "verdict": [{"about": "recovery", "text": "it came back"}, {"about": "ship", "text": f"Ship {best}."}, {"about": "caution", "text": "few items"}],
     }  # fmt: skip

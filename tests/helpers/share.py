@@ -1,5 +1,6 @@
-"""A finished study, small: two lab experts, four tasks; and changed copies of it."""
+"""A small finished study (two lab experts, four tasks), changed copies of it, and cards."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from mergekit_finance.lab.export import export
 from mergekit_finance.study.config import parse
 from mergekit_finance.study.run import StudyRun
 
+PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
 TASKS = ["finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical"]
 
 
@@ -34,8 +36,20 @@ def finished_study(folder: Path) -> Path:
     return folder / "out"
 
 
+@functools.cache
+def shared_study(base: Path) -> Path:
+    """Return one finished study for all tests of this process, which must not change it.
+
+    The models have no license texts, which is the harder case for a card.
+    """
+    out = finished_study(base / "card-study")
+    for path in out.parent.glob("lab/*/LICENSE"):
+        path.unlink()  # not part of a fingerprint
+    return out
+
+
 def changed(out: Path, to: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a study with one of its JSON files changed in place."""
+    """Return a copy of a study with one of its JSON files changed."""
     shutil.copytree(out, to)
     content = json.loads((to / name).read_text("utf-8"))
     change(content)
@@ -43,12 +57,26 @@ def changed(out: Path, to: Path, name: str, change: Callable[[dict[str, Any]], o
     return to
 
 
-def licensed(out: Path, to: Path, base: str | None, **experts: str | None) -> Path:
-    """A copy whose study.yml names these licences."""
+def elsewhere(out: Path, to: Path, reference: str, now: str) -> Path:
+    """Return a copy of a study that was run again after a model had moved: its results are the same."""
 
     def change(content: dict[str, Any]) -> None:
-        content["study"]["base_licence"] = base
-        for name, licence in experts.items():
-            content["study"]["experts"][name]["licence"] = licence
+        content.update(json.loads(json.dumps(content).replace(f'"{reference}"', f'"{now}"')))
+
+    return changed(out, to, "index.json", change)
+
+
+def body(folder: Path) -> str:
+    """Return a card's text without its front matter."""
+    return (folder / "README.md").read_text("utf-8").split("\n---\n", 1)[1]
+
+
+def licensed(out: Path, to: Path, base: str | None, **experts: str | None) -> Path:
+    """Return a copy whose study names these licenses."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["study"]["base_license"] = base
+        for name, license_name in experts.items():
+            content["study"]["experts"][name]["license"] = license_name
 
     return changed(out, to, "study.json", change)

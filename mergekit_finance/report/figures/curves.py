@@ -20,6 +20,7 @@ from mergekit_finance.report.figures.style import (
     expert_colors,
     expert_lines,
 )
+from mergekit_finance.study.analysis.wording import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval, PointResult
 
@@ -58,8 +59,8 @@ def _draw_dots(results: StudyResults) -> Drawn:
         NAME,
         "Score of every combination",
         "Every grid has a single value, so there is no curve. Dots: macro score in points with its 95% "
-        f"interval; the ring marks the point that {labels.selected_by(results)}. Vertical strokes are the "
-        "constituents.",
+        f"interval; the ring marks the point {chosen_by(results.summary.selection)}. Vertical strokes are "
+        "the constituents.",
         "Dots of macro score with intervals, one row per combination",
         figure,
     )
@@ -99,9 +100,9 @@ def _draw_curves(results: StudyResults) -> Drawn:
     return Drawn(
         NAME,
         "Score against hyperparameter",
-        "Macro score in points with its 95% band; the ring marks the point that "
-        f"{labels.selected_by(results)}. Horizontal lines are the constituents. Several seeds are shown by "
-        "their mean.",
+        "Macro score in points with its 95% band; the ring marks the point "
+        f"{chosen_by(results.summary.selection)}. Horizontal lines are the constituents. Several seeds are "
+        "shown by their mean.",
         "Curves of macro score over the grid of every operator, by combination",
         figure,
     )

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import INK, QUIET, Drawn, canvas, hide_frame, laid_out
+from mergekit_finance.study.analysis.wording import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskResult
 
@@ -57,8 +58,8 @@ def draw(results: StudyResults) -> Drawn:
         NAME,
         "Gain and Outperform Gap, task by task",
         "In points of 100. Blue: the merge is better; red: worse. A frame marks a cell whose 95% interval "
-        "lies on one side of 0. Every combination at the hyperparameters that "
-        f"{labels.selected_by(results)}, operator by operator.{_initials_note(results)}",
+        "lies on one side of 0. Every combination at the hyperparameters "
+        f"{chosen_by(results.summary.selection)}, operator by operator.{_initials_note(results)}",
         "Two heatmaps of Gain and Outperform Gap, selected merges by tasks",
         figure,
         shaded=True,

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.curves import operators_of
 from mergekit_finance.report.figures.style import INK, OPERATOR_COLORS, QUIET, Drawn, canvas, expert_colors
+from mergekit_finance.study.analysis.wording import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
 
@@ -42,8 +43,8 @@ def draw(results: StudyResults) -> Drawn | None:
         "Retention against gain on the merge's skills",
         f"Horizontal: mean score over the tasks of a combination's skills{_fallback_note(results)}, minus "
         "the base's. Vertical: score on the general tasks. A line is an operator's grid; the ring marks the "
-        f"point that {labels.selected_by(results)}, with its 95% interval of retention. Letters are the base "
-        "and the experts. Higher and further right is better.",
+        f"point {chosen_by(results.summary.selection)}, with its 95% interval of retention. Letters are the "
+        "base and the experts. Higher and further right is better.",
         "Scatter plots of retention against gain on the merge's skills, one per combination",
         figure,
     )

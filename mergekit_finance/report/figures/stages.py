@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import QUIET, RED, STAGE_COLORS, Drawn, canvas, hide_frame
+from mergekit_finance.study.analysis.wording import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
 
@@ -47,9 +48,9 @@ def draw(results: StudyResults) -> Drawn:
         NAME,
         "The three stages and their best merges",
         "Macro score (mean over the study's tasks, reported items) with its 95% interval. ★ marks the best "
-        f"merge of a stage and the dashed line the best single model, as {labels.selected_by(results)} them. "
-        "Gain compares with the mean of the constituents, OG (Outperform Gap) with the best constituent of "
-        "each task.",
+        f"merge of a stage, with hyperparameters {chosen_by(results.summary.selection)}, and the dashed line "
+        "the best single model. Gain compares with the mean of the constituents, OG (Outperform Gap) with "
+        "the best constituent of each task.",
         "Macro scores of base, experts and the selected merge of every combination, by stage",
         figure,
     )

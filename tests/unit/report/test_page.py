@@ -70,7 +70,7 @@ def test_without_a_sweep_all_items_are_reported(tmp_path):
     assert all(set(task["chooses"]) == {"0"} for task in data_of(page)["tasks"])
     for words in (
         "other items",
-        "selection items chose",
+        "selected on the selection items",
         "selected hyperparameters and",
         "items that selected",
         "of clusters, ",
@@ -84,39 +84,60 @@ def test_an_older_summary_without_the_key_split_is_read(tmp_path):
     damage(out, "summary.json", lambda s: s["selection"].pop("split"))
     assert "numbers are of the other items" in page_of(out)
     damage(out, "summary.json", lambda s: s["selection"].update(same_items=True))
-    assert "numbers are of the same items" in page_of(out) and "reported items themselves" in page_of(out)
+    assert "numbers are of the same items" in page_of(out) and "selected on the reported items" in page_of(
+        out
+    )
 
 
-def test_with_few_items_there_is_no_recommendation(tmp_path):
+def decided_again(out, split=True, **ship):
+    """Change what the advice is decided by; the stored advice is removed."""
+
+    def change(summary):
+        summary["selection"]["split"] = split
+        del summary["ship"]["advice"]
+        summary["ship"] |= {"merge_over_single": [0.03, 0.01, 0.05]} | ship
+
+    damage(out, "summary.json", change)
+    return page_of(out).split("</section>")[0]
+
+
+def test_the_box_shows_the_stored_advice(tmp_path):
     out = study(tmp_path / "out")
-    ship = {"merge_over_single": [0.03, 0.01, 0.05]}
-    for clusters, kicker in ((99, "Too few items to advise"), (100, "What to ship")):
-        damage(out, "summary.json", lambda s, n=clusters: s["ship"].update(ship, clusters=n))
-        page = page_of(out)
-        assert f'<p class="kicker">{kicker}</p>' in page
-        assert ("<strong>(recommended)</strong>" in page) is (clusters == 100)
+    damage(out, "summary.json", lambda s: s["ship"].update(advice={"kind": "ship at a cost"}))
+    page = page_of(out)
+    assert '<div class="ship unclear">\n<p class="kicker">Ship stage1-' in page
+    assert "<strong>(selected)</strong>" in page and "(recommended)" not in page
+
+
+@pytest.mark.parametrize("clusters", [99, 100])
+def test_with_few_items_there_is_no_recommendation(tmp_path, clusters):
+    out = study(tmp_path / "out")
+    box = decided_again(out, clusters=clusters)
+    assert ('<p class="kicker">Too few items to advise</p>' in box) is (clusters == 99)
+    assert ('<p class="kicker">Ship stage1-' in box) is (clusters == 100)
+    assert ("<strong>(recommended)</strong>" in page_of(out)) is (clusters == 100)
+
+
+def test_a_number_of_clusters_that_is_text_is_refused(tmp_path):
+    out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["ship"].update(clusters="many"))
     assert report(out).exit_code == 1
 
 
 @pytest.mark.parametrize(
-    ("split", "is_merge", "kicker", "look"),
+    ("split", "is_merge", "heading", "style"),
     [
-        (True, True, "What to ship", "yes"),
-        (False, True, "What to ship", "unclear"),
-        (False, False, "What to ship", "unclear"),
+        (True, True, "Ship stage1-finance-ta-lambda0.4", "yes"),
+        (False, True, "Ship stage1-finance-ta-lambda0.4", "unclear"),
+        (False, False, "Ship no merge", "no"),
         (True, False, "No clear advice", "unclear"),
     ],
 )
-def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, split, is_merge, kicker, look):
-    out = study(tmp_path / "out")
-    ship = {"merge_over_single": [0.03, 0.01, 0.05]} | (
-        {} if is_merge else {"model": "base", "is_merge": False}
-    )
-    damage(out, "summary.json", lambda s: (s["selection"].update(split=split), s["ship"].update(ship)))
-    page = page_of(out).split("</section>")[0]
-    assert f'<div class="ship {look}">\n<p class="kicker">{kicker}</p>' in page and "clearly" not in page
-    assert ("Selected and evaluated on the same items (optimistic)." in page) is not split
+def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, split, is_merge, heading, style):
+    model = {} if is_merge else {"model": "base", "is_merge": False}
+    box = decided_again(study(tmp_path / "out"), split=split, **model)
+    assert f'<div class="ship {style}">\n<p class="kicker">{heading}</p>' in box
+    assert ("Selected and evaluated on the same items (optimistic)." in box) is not split
 
 
 def test_gain_and_og_are_explained_under_the_verdict(tmp_path):

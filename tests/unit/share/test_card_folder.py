@@ -14,15 +14,15 @@ from mergekit_finance.share import card
 @pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
 def test_a_card_cannot_be_written_into_the_studys_own_folders(tmp_path: Path, inside: str) -> None:
     with pytest.raises(DataError, match="belongs to the study"):
-        card._refuse(tmp_path / "out" / inside, tmp_path / "out")
-    card._refuse(tmp_path / "out" / "card", tmp_path / "out")
+        card._check_target(tmp_path / "out" / inside, tmp_path / "out")
+    card._check_target(tmp_path / "out" / "card", tmp_path / "out")
 
 
 def test_a_manifest_cannot_delete_files_outside_the_folder(tmp_path: Path) -> None:
     (tmp_path / "card").mkdir()
     (tmp_path / "mine").write_text("mine")
     for name in ("../mine", str(tmp_path / "mine")):
-        card._remove(tmp_path / "card", name, sha256_file(tmp_path / "mine"))
+        card.remove_if_unchanged(tmp_path / "card", name, sha256_file(tmp_path / "mine"))
     assert (tmp_path / "mine").exists()
 
 
