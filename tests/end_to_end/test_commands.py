@@ -142,7 +142,7 @@ def test_a_mistake_ends_the_process_without_a_traceback(recipe, installed_mkf, t
 
 @pytest.mark.slow
 def test_the_demo_runs_the_study_on_the_lab_and_draws_it(installed_mkf, tmp_path):
-    done = installed_mkf("demo", "--limit", 4, cwd=tmp_path)
+    done = installed_mkf("demo", "--limit", 2, "--workers", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finance + math + japanese" in done.stdout and "Ship" in done.stdout
     assert "nothing was swept" in done.stdout

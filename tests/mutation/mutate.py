@@ -42,7 +42,7 @@ EXCLUDED = (
     "lab/prompts.py",
     "engine/triton",
 )
-MARKERS = "not simulation and not fuzz and not network"
+MARKERS = "not network"
 
 # End-to-end files that run when a folder's unit tests do not notice.
 END_TO_END = {

@@ -171,6 +171,7 @@ def test_hostile_text_takes_linear_time(text):
     assert time.process_time() - started < 15.0
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("filler", [" ", "\t", "\n", "a ", "5 ", "1 234 ", "=", "-", "\nHow ", "\n表"])
 @pytest.mark.parametrize(
     "start",
