@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def finance_merge_methods() -> "Sequence[MergeMethod]":
+    """Return cpt_task_arithmetic, cpt_ties and cpt_dare_ties."""
     from mergekit_finance.merge_methods.catalog import METHODS
 
     return METHODS
@@ -26,11 +27,13 @@ def finance_merge_methods() -> "Sequence[MergeMethod]":
 
 @hookimpl
 def finance_task_folders() -> Sequence[Path]:
+    """Return the folder of the finance_bench tasks."""
     return [bundled("lm_eval_tasks")]
 
 
 @hookimpl
 def finance_datasets() -> "Sequence[Dataset]":
+    """Return the datasets in data/registry.yml."""
     from mergekit_finance.data.registry import builtin_datasets
 
     return builtin_datasets()
@@ -38,6 +41,7 @@ def finance_datasets() -> "Sequence[Dataset]":
 
 @hookimpl
 def finance_families() -> "Sequence[Family]":
+    """Return the families that the bundled recipes use."""
     from mergekit_finance.recipe.families import builtin_families
 
     return builtin_families()
@@ -45,6 +49,7 @@ def finance_families() -> "Sequence[Family]":
 
 @hookimpl
 def finance_report_sections() -> "Sequence[Section]":
+    """Return the sections that `mergekit-finance run` prints."""
     from mergekit_finance.report.console import builtin_sections
 
     return builtin_sections()

@@ -1,14 +1,14 @@
-"""Lets the plain `mergekit-yaml` and `lm_eval` commands see mergekit-finance.
+"""Make mergekit-finance available in plain `mergekit-yaml` and `lm_eval`.
 
 This module stands alone at the root of site-packages and is run at Python's start by
 `mergekit_finance_autoload.pth` (and `.start`, PEP 829). It puts one finder on `sys.meta_path`
 and imports nothing else. When a host module named in `HOSTS` has been executed, the function
 beside it in `mergekit_finance.registration` is called with that module.
 
-A fault of the plugin never reaches Python's start or the host: it becomes one warning line.
+An error of this package does not stop Python's start or the host: it becomes one warning line.
 
     MERGEKIT_FINANCE_AUTOLOAD=0        nothing is installed (off, no and false mean the same)
-    MERGEKIT_FINANCE_AUTOLOAD=strict   faults are raised at the host's import
+    MERGEKIT_FINANCE_AUTOLOAD=strict   errors are raised at the host's import
 """
 
 import os
@@ -24,7 +24,7 @@ HOSTS = {
 
 
 class _Finder:
-    """Finds what the other finders find, and for the hosts wraps the loader."""
+    """Find modules as the other finders do, and wrap the loader of a host's module."""
 
     def __init__(self):
         self.searching = set()
@@ -32,7 +32,7 @@ class _Finder:
     def find_spec(self, name, path=None, target=None):
         if name not in HOSTS or name in self.searching:
             return None
-        self.searching.add(name)  # another such hook would otherwise ask us again, without end
+        self.searching.add(name)  # another such hook would otherwise call this one again, without end
         try:
             spec = _find_elsewhere(name, path, target, self)
         finally:
@@ -53,7 +53,7 @@ def _find_elsewhere(name, path, target, this):
 
 
 class _Loader:
-    """Stands in for the host module's loader until the module has been executed."""
+    """Replaces a host module's loader until the module has been executed."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -65,22 +65,22 @@ class _Loader:
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        module.__loader__ = module.__spec__.loader = self.loader  # inspect and reload see the real one
+        module.__loader__ = module.__spec__.loader = self.loader  # for inspect and reload
         self.loader.exec_module(module)
         _call(HOSTS[module.__name__], module)
 
 
 def _call(function, module):
     try:
-        from mergekit_finance import registration as integration
+        from mergekit_finance import registration
 
-        getattr(integration, function)(module)
-    except BaseException as fault:  # SystemExit too: a plugin must not end the host
-        if isinstance(fault, KeyboardInterrupt) or os.environ.get(SWITCH) == "strict":
+        getattr(registration, function)(module)
+    except BaseException as error:  # SystemExit too: a plugin must not end the host
+        if isinstance(error, KeyboardInterrupt) or os.environ.get(SWITCH) == "strict":
             raise
         import warnings
 
-        text = f"mergekit-finance is not available in {module.__name__}: {type(fault).__name__}: {fault}"
+        text = f"mergekit-finance is not available in {module.__name__}: {type(error).__name__}: {error}"
         warnings.warn(text.splitlines()[0], RuntimeWarning, stacklevel=2)
 
 

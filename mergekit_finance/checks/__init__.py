@@ -1,1 +1,4 @@
-"""Checks that run before hours are spent. They work on plain facts that their callers read."""
+"""Checks that run before hours are spent; every command calls the same ones.
+
+model_checks   where models are, and whether they fit together
+"""

@@ -43,7 +43,7 @@ class Results(TypedDict, total=False):
 
 
 def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults: bool) -> "TaskManager":
-    """Return lm-eval's index of the tasks in `folders`; with `defaults` also its own 14,000 (7 seconds)."""
+    """Return lm-eval's index of the tasks in `folders`; with `defaults` also of lm-eval's 14,000 (7 s)."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(
@@ -217,8 +217,10 @@ class _WithoutExpected(logging.Filter):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within: no information messages of lm-eval and transformers, and none of the warnings that every task
-    and live model would repeat. Levels and filters are restored afterwards."""
+    """Log no information messages of lm-eval and transformers, nor warnings that every task would repeat.
+
+    Levels and filters are restored afterwards.
+    """
     expected = _WithoutExpected()
     filtered = [logging.getLogger(name) for name in ("lm_eval.api.task", "lm_eval.models.huggingface")]
     levels = {

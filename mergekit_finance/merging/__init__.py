@@ -1,6 +1,7 @@
-"""Merges recipes into live models, without writing a checkpoint.
+"""Merges of recipes, into live models or folders.
 
 in_memory      any recipe that mergekit-yaml takes -> a live model
+on_disk        any recipe -> a folder, as mergekit-yaml writes it
 session        MergeSession: many points of one recipe, written one after the other into one live model
 opening        a recipe, planned and checked, with its inputs mapped from their files
 placement      on which device the inputs are held

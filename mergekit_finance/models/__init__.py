@@ -1,1 +1,7 @@
-"""Models on disk or on the Hub: what can be known of them, what identifies their bytes, loading them."""
+"""Models on disk or on the Hub.
+
+facts             what configs and the headers of weights files say
+fingerprint       hashes of a model's bytes
+loading           models and tokenizers loaded, and models made of tensors
+live_tokenizers   tokenizers of the merges of this process
+"""

@@ -1,4 +1,4 @@
-"""What can be known of a model without reading its weights: its config, and the headers of its files."""
+"""Facts of a model that are read without its weights: its config and the headers of its files."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,1 +1,6 @@
-"""What third parties see: the hook specifications, the types that hooks return, and the plugin manager."""
+"""The API for plugins of third parties.
+
+api         the types that hooks return: Dataset, Expert, Family, Section
+hookspecs   the five hooks
+manager     finds plugins, isolates their errors, and collects what they provide
+"""

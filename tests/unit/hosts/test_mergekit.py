@@ -17,8 +17,9 @@ from mergekit.plan import MergePlanner
 
 from mergekit_finance.errors import HostError, MergekitFinanceError
 from mergekit_finance.hosts import mergekit as host
-from mergekit_finance.merging import in_memory
+from mergekit_finance.merging import in_memory, opening
 from mergekit_finance.merging.on_disk import merge_to_folder
+from mergekit_finance.merging.session import MergeSession
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +184,21 @@ def test_a_merge_on_disk_leaves_the_callers_open_checkpoints_alone(opened, confi
     assert [path.name for path in files] == ["config.json", "model.safetensors"]
     assert LoaderCache.loaders is opened.loaders
     assert LoaderCache.loaders == {opened.reference: opened.loader}
+
+
+def test_a_session_leaves_the_callers_open_checkpoints_alone(opened, models, monkeypatch):
+    monkeypatch.setattr(opening, "load_tokenizer", lambda *_: None)  # these models have none
+    with MergeSession.open(recipe(models, "cpt_ties", each={"density": 0.5})) as session:
+        session.apply(density=0.2)
+        assert LoaderCache.loaders is opened.loaders
+    assert LoaderCache.loaders == {opened.reference: opened.loader}
+
+
+def test_mergekits_own_merge_with_a_method_of_ours_keeps_the_checkpoints_of_other_models(
+    opened, models, tmp_path
+):
+    settings = recipe(models, "cpt_task_arithmetic")
+    settings["base_model"] = str(models / "japanese")  # not the one that the caller has open
+    options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False)
+    merge.run_merge(MergeConfiguration.model_validate(settings), str(tmp_path), options)
+    assert LoaderCache().get(opened.reference) is opened.loader
