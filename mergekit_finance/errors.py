@@ -10,14 +10,28 @@
 A message says what is wrong, where, and what to do. They are plain exceptions, so that a library user can
 catch them like any other. Programs print them as `Error: ...` and exit with 1: our commands by cli/common.py,
 plain `mergekit-yaml` and `lm_eval` by hosts/programs.py. Faults of our own keep their traceback.
+
+Messages repeat names of files, models and tasks, and values of files, which other people chose. They reach a
+terminal, so control characters in them are escaped when the message is read.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+MAX_MESSAGE = 2000  # characters; a longer message loses its middle
+UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, surrogates, line separators
 
 
 class MergekitFinanceError(Exception):
-    """A mistake in the user's input. `str(error)` is one line: what is wrong, where, what to do."""
+    """A mistake in the user's input.
+
+    `str(error)` is one line without control characters: what is wrong, where, what to do.
+    """
+
+    def __str__(self) -> str:
+        text = printable(" ".join(super().__str__().splitlines()))
+        return text if len(text) <= MAX_MESSAGE else f"{text[:1500]} … {text[-400:]}"
 
 
 class RecipeError(MergekitFinanceError):
@@ -38,6 +52,20 @@ class PluginError(MergekitFinanceError):
 
 class HostError(MergekitFinanceError):
     """A host lacks a name that this package uses: its version is not one that it was written for."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with every character escaped that could control a terminal, as `repr` escapes it.
+
+    Args:
+        text: untrusted text, such as a file name.
+        keep: characters to leave as they are, such as line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in UNPRINTABLE and c not in keep else c for c in text
+    )
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -4,21 +4,23 @@ Content that other people wrote (a recipe, a study folder, a model card) is untr
 could block, leave the folder or exhaust the stack, and names are checked before they are shown or opened.
 """
 
+import codecs
 import hashlib
 import html
+import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
-import yaml
-
+from mergekit_finance import strict_yaml
 from mergekit_finance.errors import DataError, RecipeError
 
 # JSON as Python reads it. Mapping and Sequence, so that a `dict[str, str]` is one without a cast.
@@ -26,6 +28,9 @@ Json: TypeAlias = "str | int | float | bool | None | Sequence[Json] | Mapping[st
 JsonObject: TypeAlias = dict[str, Json]
 
 MAX_DEPTH = 100  # levels of nested JSON that are read; a study's own files nest less than ten deep
+MAX_JSON = 64_000_000  # bytes; scores.json of all tasks has 3 MB, the index of the largest model's shards 9
+MAX_YAML = 1_000_000  # bytes
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes it; a pair is one character
 NO_MARKUP = str.maketrans({"`": "'", "[": "(", "]": ")", "|": "/"})
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -65,38 +70,76 @@ def write_json(path: Path, content: Json, indent: int | None = 2) -> None:
 # ---- reading
 
 
-def read_text(path: Path, errors: str = "strict") -> str:
-    """Read a regular file as UTF-8.
+def read_bytes(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> bytes:
+    """Read a regular file.
+
+    Args:
+        path: the file.
+        max_bytes: a larger file is refused.
+        links: follow a symbolic link.
 
     Raises:
         DataError: the path is a symlink, which may point outside the folder.
-        OSError: it cannot be read, or is not a regular file (reading a FIFO would block).
-        UnicodeDecodeError: it is not UTF-8.
+        OSError: it cannot be read, is too large, or is not a regular file (reading a FIFO would block,
+            reading /dev/zero would never end).
+        ValueError: the path holds a NUL.
     """
-    if path.is_symlink():
+    if not links and path.is_symlink():
         raise DataError(f"{path}: is a symbolic link, which is not followed. Put the file itself there.")
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("not a regular file")
-    return path.read_text(encoding="utf-8", errors=errors)
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)  # not the size that stat tells: files in /proc have none
+    if len(data) > max_bytes:
+        raise OSError(f"larger than {max_bytes / 1e6:g} MB")
+    return data
 
 
-def read_json(path: Path) -> Json:
+def read_text(path: Path, errors: str = "strict", max_bytes: int = MAX_JSON, links: bool = False) -> str:
+    """Read a regular file as UTF-8. A byte order mark is left out, and line ends become line feeds.
+
+    Raises:
+        DataError, OSError, ValueError: as `read_bytes`; ValueError also where it is not UTF-8.
+    """
+    data = read_bytes(path, max_bytes, links)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and errors == "strict":
+        raise ValueError("UTF-16, not UTF-8")
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors=errors).read()
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> Json:
     """Read a JSON file with `read_text` and `parse_json`. Raises OSError, DataError or ValueError."""
-    return parse_json(read_text(path))
+    return parse_json(read_text(path, max_bytes=max_bytes, links=links))
 
 
 def parse_json(text: str) -> Json:
-    """Parse JSON that holds finite numbers only and nests at most MAX_DEPTH levels. Raises ValueError."""
+    """Parse JSON within bounds.
+
+    Raises:
+        ValueError: it is not JSON, nests more than MAX_DEPTH levels, or holds what cannot be written again:
+            NaN, infinity, an integer of more than 100 digits, half of a surrogate pair.
+    """
     try:
-        content: Json = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        content: Json = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_integer)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    if SURROGATE.search(text):
+        _refuse_surrogates(content)
     level = [content]  # level by level: a recursive walk could overflow the stack
     for _ in range(MAX_DEPTH):
         level = [part for value in level for part in _children(value)]
         if not level:
             return content
     raise ValueError("nested too deep")
+
+
+def _refuse_surrogates(content: Json) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("half of a surrogate pair in a text") from error
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def _children(value: Json) -> Collection[Json]:
@@ -108,36 +151,52 @@ def _children(value: Json) -> Collection[Json]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError(f"{text[:40]} is not a finite number")
     return number
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error; plain YAML would keep the last value silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Json]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                problem = f"key {key.value!r} appears twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        mapping: dict[Hashable, Json] = super().construct_mapping(node, deep)
-        return mapping
+def _integer(text: str) -> int:
+    if len(text) > strict_yaml.MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} characters; at most {strict_yaml.MAX_DIGITS} are read")
+    return int(text)
 
 
 def load_yaml(text: str, where: str) -> Json:
-    """Parse YAML; `where` names the file in errors. Raises RecipeError with the line of the fault."""
+    """Parse YAML as `strict_yaml` describes; dates stay text.
+
+    Args:
+        text: the document.
+        where: its file, for messages.
+
+    Raises:
+        RecipeError: in one line, which names the file and the line of the fault.
+    """
     try:
-        content: Json = yaml.load(text, _StrictLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be parsed"
-        raise RecipeError(f"{where}{line}: not valid YAML ({problem}).") from error
-    return content
+        return strict_yaml.parse(text)
+    except strict_yaml.InvalidYaml as error:
+        raise RecipeError(f"{where}, line {error.line}: not valid YAML ({error}).") from error
+
+
+def read_yaml(path: Path) -> Json:
+    """Read a YAML file with `yaml_text` and `load_yaml`. Raises RecipeError, or FileNotFoundError."""
+    return load_yaml(yaml_text(path), str(path))
+
+
+def yaml_text(path: Path) -> str:
+    """Return the text of a YAML file of at most MAX_YAML bytes; symbolic links are followed.
+
+    Raises:
+        FileNotFoundError: there is no such file; the caller says where one is to be had.
+        RecipeError: it cannot be read: not a regular file, too large, not UTF-8.
+    """
+    try:
+        return read_text(path, max_bytes=MAX_YAML, links=True)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"{path}: cannot be read as text ({error}). Give a UTF-8 file of at most {MAX_YAML // 10**6} MB."
+        ) from error
 
 
 def sha256_file(path: Path, progress: Callable[[int], object] | None = None) -> str:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mergekit_finance.errors import RecipeError, did_you_mean, first_line
-from mergekit_finance.files import Json, JsonObject, load_yaml
+from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.plugins.manager import merge_methods
 
@@ -139,14 +139,12 @@ def load(path: Path | str) -> Recipe:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = yaml_text(path)
     except FileNotFoundError:
         raise RecipeError(
             f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
             "copies one"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as text ({error})") from error
     return _checked(text, path)
 
 

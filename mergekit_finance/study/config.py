@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.files import Json, load_yaml
+from mergekit_finance.files import Json, read_yaml
 from mergekit_finance.operators import OPERATORS
 
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
@@ -314,13 +314,11 @@ def load(path: Path | str) -> Study:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_yaml(path)
     except FileNotFoundError:
         copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
         raise RecipeError(f"{path}: no such study file; {copy}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as text ({error})") from error
-    return parse(load_yaml(text, str(path)), str(path))
+    return parse(content, str(path))
 
 
 def parse(data: Json, where: str) -> Study:

@@ -53,3 +53,10 @@ def test_did_you_mean_gives_the_nearest_and_all():
     )
     assert errors.did_you_mean("zzz", ["density"]) == "Known: density"
     assert errors.did_you_mean("zzz", []) == "Known: none"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_is_one_printable_line_of_bounded_length(kind):
+    assert str(kind("model 'a\x1b[31m\nb\u202e': missing")) == "model 'a\\x1b[31m b\\u202e': missing"
+    long = str(kind("start" + "x" * 100_000 + "end"))
+    assert len(long) <= errors.MAX_MESSAGE and long.startswith("start") and long.endswith("end")

@@ -108,7 +108,7 @@ def test_what_must_be_there_is_named(missing):
         ("- a\n", "a study is a mapping of keys, this is list"),
         ("", "a study is a mapping of keys, this is NoneType"),
         ("base: x\nexperts: {a\n", ", line 3: not valid YAML ("),
-        ("base: x\n\tb: 1\n", ", line 2: not valid YAML (found character '\\t'"),
+        ("base: x\n\tb: 1\n", "indent with spaces, not tabs"),
         ("base: \x00", "not valid YAML ("),
         (
             "base: x\nlimit: 8\nexperts: {a: {model: y}}\nlimit: 4\n",
