@@ -40,6 +40,7 @@ class Executor:
         model_size: bytes of one model's weights.
         quiet: without progress bars.
         say: prints a line.
+        label: the title of the progress bar.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Executor:
     model_size: int
     quiet: bool
     say: Callable[[str], None]
+    label: str = "study"
 
     def devices(self, worker: Worker) -> list[str]:
         """Return the device of each local worker process."""
@@ -73,7 +75,7 @@ class Executor:
     def _run(self, worker: Worker, jobs: Sequence[Job], stored: int, total: int) -> None:
         places = [place for job in jobs for place in worker.places(job)]
         before = sum(map(worker.store.done, places))
-        with progress_bar(total, stored, self.quiet) as bar:
+        with progress_bar(total, stored, self.quiet, self.label) as bar:
 
             def update() -> None:
                 bar.update(stored - before + sum(map(worker.store.done, places)) - bar.n)
@@ -280,10 +282,10 @@ def _import_ray() -> ModuleType:
     return module
 
 
-def progress_bar(total: int, stored: int, quiet: bool) -> "tqdm[Never]":
-    """Return the study's bar. What was stored before does not count towards its speed."""
+def progress_bar(total: int, stored: int, quiet: bool, label: str = "study") -> "tqdm[Never]":
+    """Return a bar of models. What was stored before does not count towards its speed."""
     from tqdm import tqdm
 
     return tqdm(
-        total=total, initial=stored, unit="model", desc="study", disable=quiet, file=sys.stderr, smoothing=0.1
+        total=total, initial=stored, unit="model", desc=label, disable=quiet, file=sys.stderr, smoothing=0.1
     )

@@ -129,7 +129,7 @@ class SingleRun:
         point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.configuration())
         # The merge first: one that fails is found before hours of evaluation.
         jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
-        executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say)
+        executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")
         folders = executor.run_missing(worker, jobs)
         result = self._result(dict(zip([MERGED, *self.recipe.constituents], folders, strict=True)))
         with self.store.lock("publish"), disk_errors(self.out):

@@ -1,4 +1,4 @@
-"""`executor: ray` on a local cluster of two nodes, one of them killed in mid-study: same files, same numbers."""
+"""`executor: ray` on a local cluster of two nodes, one of them killed during the study: the files are the same."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 GRID = {"task_arithmetic": {"lambda": [0.4, 0.5, 0.6]}, "ties": {"density": [0.2, 0.6]}}
 
-# In a process of its own, as an operator would have it: Ray's threads and warnings stay out of pytest.
+# In a process of its own, so that Ray's threads and warnings stay out of pytest.
 CLUSTER = """
 import sys, time
 from pathlib import Path
@@ -37,7 +37,7 @@ cluster.shutdown()
 
 @pytest.fixture
 def cluster(tmp_path):
-    """A folder to talk to the cluster by; in the end nothing of it is alive."""
+    """A cluster in another process, controlled by files; afterwards all its processes must have ended."""
     command = [sys.executable, "-c", CLUSTER, str(tmp_path)]
     with (tmp_path / "cluster.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -53,7 +53,7 @@ def cluster(tmp_path):
     wait_for(lambda: not any(map(helpers.alive, family)))
 
 
-def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
+def test_jobs_of_a_node_that_dies_are_done_by_another(tiny, tmp_path, cluster):
     out, log = tmp_path / "out", tmp_path / "log"
     path = helpers.write(tmp_path / "study.yml", tiny, operators=GRID, limit=20, executor="ray")
     os.environ["RAY_ADDRESS"] = (tmp_path / "address").read_text()
@@ -63,44 +63,42 @@ def test_a_node_that_dies_costs_nothing(tiny, tmp_path, cluster):
         del os.environ["RAY_ADDRESS"]
     wait_for(lambda: len(helpers.stamps(out)) >= 3, study, log)
     quiet = log.read_text()
+    assert len(helpers.stamps(out)) < 18  # the node dies during the study
     (tmp_path / "kill").touch()
     wait_for((tmp_path / "killed").exists, cluster, tmp_path / "cluster.log")
-    known = helpers.stamps(out)
-    assert len(known) < 18  # in mid-study
+    stored = helpers.stamps(out)
     assert study.wait(HANG) == 0, log.read_text()[-3000:]
     final = helpers.stamps(out)
-    assert known == {name: final[name] for name in known} and len(final) == 18
+    assert stored == {name: final[name] for name in stored} and len(final) == 18
     assert not helpers.leftovers(out)
     assert not any(noise in quiet for noise in ("raylet", "INFO", "Warning")), quiet
-    assert (
-        "Traceback" not in log.read_text()
-    )  # Ray itself reports the node's death, by no setting to be hushed
+    assert "Traceback" not in log.read_text()  # Ray itself reports the node's death; no setting prevents it
     helpers.go(tiny, tmp_path / "local", operators=GRID, limit=20)
     assert helpers.normal(out) == helpers.normal(tmp_path / "local")
 
 
 LETHAL = """
 import os, sys
-from types import SimpleNamespace
 import ray
 from mergekit_finance.errors import ModelError
-from mergekit_finance.study import executors, work
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.study import executors
+from mergekit_finance.study.worker import Job, Worker
 
 def lethal(*args):
     os._exit(1)
 
 ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
-executors._on_node, executors.RETRIES = lethal, 1
-study = SimpleNamespace(evaluation=SimpleNamespace(threads=1))
-worker = work.Worker(study, None, {})
+executors._do_job_on_node, executors.RETRIES = lethal, 1
+worker = Worker(Evaluator(["task"]), None, {})
 try:
-    executors.run_on_ray(worker, [work.Job(reference="x")], lambda: None)
-except ModelError as fault:
-    print("refused:", fault)
+    executors.run_on_ray(worker, [Job(reference="x")], lambda: None)
+except ModelError as error:
+    print("refused:", error)
 """
 
 
 def test_a_job_that_kills_every_worker_ends_in_one_line():
-    """Retried as often as we say, not for ever."""
+    """After the given number of retries."""
     done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=HANG)
     assert "refused: Ray lost the same job 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]

@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from helpers.commands import HANG
+from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
 from mergekit_finance.study.run import StudyRun, point_entry
@@ -51,6 +53,15 @@ def go(models, out, **changes):
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=said.append)
     summary = run.run()
     return summary.as_json(), said
+
+
+def refused(models, out, kind, message, **changes):
+    """Run a study that must end with one line before anything is evaluated, and leave no folder."""
+    study = config.parse(content(models, **changes), "study.yml")
+    with pytest.raises(kind, match=message) as caught:
+        StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None).run()
+    assert isinstance(caught.value, MergekitFinanceError) and "\n" not in str(caught.value)
+    assert not out.exists()
 
 
 def stamps(out):

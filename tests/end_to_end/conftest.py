@@ -1,0 +1,58 @@
+"""Fixtures of the studies' tests: a finished study, copies to change, and a count of what is evaluated."""
+
+import shutil
+
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.evaluation.evaluator import Evaluator
+
+
+@pytest.fixture(scope="session")
+def finished_study(tiny, tmp_path_factory):
+    """A finished study of three models and three points, to look at or copy."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    helpers.go(tiny, out)
+    return out
+
+
+@pytest.fixture
+def study_copy(finished_study, tmp_path):
+    """A copy of the finished study that a test may change."""
+    shutil.copytree(finished_study, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Names of what is evaluated in this process, as it happens."""
+    names, measure = [], Evaluator.measure
+
+    def counted(self, lm, name, limit=None):
+        names.append(name.rsplit("/", 1)[-1])
+        return measure(self, lm, name, limit)
+
+    monkeypatch.setattr(Evaluator, "measure", counted)
+    return names
+
+
+@pytest.fixture
+def models_copy(tiny, tmp_path):
+    """Models that a test may change."""
+    shutil.copytree(tiny, tmp_path / "own")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def command(tiny, tmp_path):
+    """The command in this process, as click's own runner gives it."""
+    from click.testing import CliRunner
+
+    from mergekit_finance.cli import main
+
+    def call(*args, **changes):
+        path = helpers.write(tmp_path / "study.yml", tiny, **changes)
+        where = [] if "--help" in args else [str(path)]
+        return CliRunner().invoke(main, ["study", *args[:1], *where, *args[1:]] if args[:1] == ("plan",) else ["study", *where, *args])  # fmt: skip
+
+    return call

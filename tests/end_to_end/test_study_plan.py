@@ -1,0 +1,124 @@
+"""`study plan` and `--budget`: what a study will cost, before it runs."""
+
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.study import config
+from mergekit_finance.study import cost as planning
+from mergekit_finance.study.run import StudyRun
+
+
+def test_a_plan_counts_before_anything_runs(command, tmp_path):
+    done = command("plan", "--no-sample", "-o", str(tmp_path / "out"), workers=2)
+    assert done.exit_code == 0, done.output
+    assert "points      3 (stage 1: 2, stage 2: 1), and 3 models as they are; 0 stored" in done.output
+    assert "items       8 a model, 2 tasks, the first 4 of each" in done.output
+    assert "workers     2" in done.output and "time " not in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study):
+    done = command("plan", "-o", str(finished_study))
+    assert done.exit_code == 0, done.output
+    assert (
+        "6 stored already" in done.output
+        and "s of evaluation and" in done.output
+        and "by a timed sample" in done.output
+    )
+
+
+@pytest.mark.parametrize("budget", [None, 5.0])
+def test_a_plan_loads_every_task_once(tiny, tmp_path, monkeypatch, budget):
+    """Its checks, its two timed samples and its budget share the tasks."""
+    from lm_eval.tasks import TaskManager
+
+    loads, load = [], TaskManager.load
+
+    def counted(self, names):
+        loads.append(names)
+        return load(self, names)
+
+    monkeypatch.setattr(TaskManager, "load", counted)
+    study = config.parse(helpers.content(tiny), "study.yml")
+    planning.plan(StudyRun(study, tmp_path, quiet=True, say=lambda text: None), budget)
+    assert loads == [helpers.TASKS]
+
+
+def test_a_plan_counts_the_checkpoints_of_a_chain(tiny, tmp_path):
+    plans = []
+    for chain in ("experts", "best"):
+        study = config.parse(helpers.content(tiny, chain=chain), "study.yml")
+        plans.append(planning.plan(StudyRun(study, tmp_path, quiet=True), sample=False))
+    size = (tiny / "base" / "model.safetensors").stat().st_size
+    assert plans[1].disk - plans[0].disk == pytest.approx(2 * size, rel=0.05)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """A machine on which an item takes ten seconds and nothing else takes time."""
+    from dataclasses import replace
+
+    calls = []
+
+    def time_it(run, found):
+        calls.append(run.limit)
+        return replace(found, per_item=10.0, per_model=0.0, merge=0.0)
+
+    monkeypatch.setattr(planning, "_timed", time_it)
+    return calls
+
+
+def budgeted(models, out, hours, **changes):
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None)
+    return planning.fit(run, hours), run
+
+
+def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
+    """6 models x 2 tasks x 10 s an item: 120 s an item of the limit."""
+    found, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
+    assert run.limit == 20 and found.items == dict.fromkeys(sorted(helpers.TASKS), 20)
+    assert run.worker.limit == 20
+
+
+def test_what_is_stored_counts_for_a_budget_at_its_own_limit_only(tiny, study_copy, timed):
+    """6 models x 2 tasks x 10 s an item; all are stored at 4 items, which costs nothing; no other limit does."""
+    _, run = budgeted(tiny, study_copy, 0.001, limit=4)
+    assert run.limit == 4
+    with pytest.raises(RecipeError, match="6 models need"):
+        budgeted(tiny, study_copy, 0.001, limit=20)
+
+
+def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):
+    assert budgeted(tiny, tmp_path, 100, limit=4)[1].limit == 4
+
+
+def test_a_budget_says_what_it_costs(tiny, tmp_path, timed):
+    study = config.parse(helpers.content(tiny, limit=None), "study.yml")
+    run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
+    text = planning.text(planning.plan(run, 20 * 120 / 3600))
+    assert "20 of " in text and "half width of a paired difference" in text
+
+
+def test_a_budget_too_small_is_one_line_and_leaves_nothing(tiny, tmp_path, timed):
+    with pytest.raises(
+        RecipeError, match="--budget 0.01: 6 models need 0.27 hours even at 8 items"
+    ) as caught:
+        budgeted(tiny, tmp_path / "out", 0.01, limit=None)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_a_resumed_budget_keeps_its_limit(tiny, tmp_path, timed, monkeypatch):
+    """Even on a machine that is slower by now, and with other workers: else stored results would be lost."""
+    _, first = budgeted(tiny, tmp_path, 1, limit=None)
+    _, again = budgeted(tiny, tmp_path, 1, limit=None, workers=2)
+    assert again.limit == first.limit and len(timed) == 1
+    _, other = budgeted(tiny, tmp_path, 0.5, limit=None)
+    assert other.limit < first.limit and len(timed) == 2
+
+
+def test_a_budget_runs(command, tmp_path):
+    done = command("-o", str(tmp_path / "out"), "--budget", "5", "--limit", "4")
+    assert done.exit_code == 0, done.output
+    assert helpers.summary_of(tmp_path / "out")["limit"] == 4

@@ -1,0 +1,236 @@
+"""A study that is run again: stored results are used if nothing changed, and evaluated again if they do not fit."""
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.evaluation import keys as result_keys
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.study import config
+from mergekit_finance.study.results import load_results
+from mergekit_finance.study.run import StudyRun
+
+
+def test_a_second_run_evaluates_nothing(tiny, study_copy, evaluated):
+    before, stamps = helpers.normal(study_copy), helpers.stamps(study_copy)
+    _, said = helpers.go(tiny, study_copy)
+    assert evaluated == [] and said == ["6 of 6 models are stored, 0 to do"]
+    assert helpers.normal(study_copy) == before and helpers.stamps(study_copy) == stamps
+
+
+DAMAGE = {
+    "scores.json": [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"a": 1}',
+        '{"other": {"score": [1], "items": ["a"]}}',
+        '{"t": {"score": [NaN], "items": ["a"]}}',
+        None,
+    ],
+    "key.json": ["{}", None],
+    "timings.json": [None, "null"],
+    "results.json": ["[", "null", None],
+    "files.json": ["{}", "null", None],
+    "samples_finance_bench_fpb.jsonl": [None],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in DAMAGE.items() for t in texts])
+def test_damaged_results_are_evaluated_again(tiny, study_copy, evaluated, name, text):
+    before = helpers.normal(study_copy)
+    (place,) = (study_copy / "points").glob("math-*")
+    (place / name).unlink() if text is None else (place / name).write_text(text)
+    _, said = helpers.go(tiny, study_copy)
+    assert evaluated == ["math"] and helpers.normal(study_copy) == before
+    assert said[0].startswith(f"{place.name} is damaged (") and said[0].endswith("evaluated again")
+
+
+@pytest.mark.parametrize(
+    "name", ["scores.json", "results.json", "recipe.yml", "samples_finance_bench_fpb.jsonl"]
+)
+def test_results_that_were_altered_but_are_still_valid_are_evaluated_again(tiny, study_copy, evaluated, name):
+    """Nothing in them is wrong but that they are not what was measured."""
+    before = helpers.normal(study_copy)
+    (place,) = (study_copy / "points").glob("stage1-math-*")
+    text = (place / name).read_text()
+    (place / name).write_text(text.replace("0.0", "1.0") if "0.0" in text else text + "\n")
+    helpers.go(tiny, study_copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(study_copy) == before
+
+
+def test_a_merge_without_recipe_yml_is_evaluated_again_even_if_the_checksums_agree(
+    tiny, study_copy, evaluated
+):
+    (place,) = (study_copy / "points").glob("stage1-math-*")
+    noted = json.loads((place / "files.json").read_text())
+    del noted["recipe.yml"]
+    (place / "files.json").write_text(json.dumps(noted))
+    (place / "recipe.yml").unlink()
+    helpers.go(tiny, study_copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"]
+
+
+def test_a_lost_recipe_yml_is_written_again_and_an_unknown_file_is_ignored(tiny, study_copy, evaluated):
+    before = helpers.normal(study_copy)
+    (place,) = (study_copy / "points").glob("stage1-math-*")
+    (place / "notes.txt").write_text("mine")
+    helpers.go(tiny, study_copy)
+    assert evaluated == []
+    (place / "notes.txt").unlink()
+    (place / "recipe.yml").unlink()
+    helpers.go(tiny, study_copy)
+    assert evaluated == ["stage1-math-ta-lambda0.5"] and helpers.normal(study_copy) == before
+
+
+@pytest.mark.parametrize("text", ['{"evaluate": 1.0}', '{"evaluate": "long"}'])
+def test_edited_timings_change_nothing(tiny, study_copy, evaluated, text):
+    for path in (study_copy / "points").glob("*/timings.json"):
+        path.write_text(text)
+    helpers.go(tiny, study_copy)
+    assert evaluated == []
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s.pop("total"), lambda s: s["total"]["pairs"][0].update(l2=9.0)]
+)
+def test_similarity_that_was_altered_is_measured_again(tiny, study_copy, change):
+    before = helpers.normal(study_copy)
+    found = json.loads((study_copy / "similarity.json").read_text())
+    change(found)
+    (study_copy / "similarity.json").write_text(json.dumps(found))
+    helpers.go(tiny, study_copy)
+    assert helpers.normal(study_copy) == before
+
+
+def test_a_folder_that_another_process_is_writing_is_not_removed(tiny, study_copy):
+    """Its folder may look damaged in the moment that it is renamed away."""
+    store = StudyRun(config.parse(helpers.content(tiny), "x"), study_copy).store
+    (place,) = (study_copy / "points").glob("math-*")
+    (place / "scores.json").write_text("{}")
+    with store.claim(place), subprocess_sees(store, place) as fault:
+        assert fault == "" and place.is_dir()
+
+
+@contextmanager
+def subprocess_sees(store, place):
+    """What another process would say: file locks are per process."""
+    code = (
+        "import sys; from pathlib import Path; from mergekit_finance.study.store import Store;"
+        "print(Store(Path(sys.argv[1])).discard_damaged(Path(sys.argv[2]), True))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, store.folder, place], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    yield done.stdout.strip()
+
+
+def test_a_file_where_a_results_folder_belongs_is_replaced(tiny, study_copy, evaluated):
+    before = helpers.normal(study_copy)
+    (place,) = (study_copy / "points").glob("math-*")
+    shutil.rmtree(place)
+    place.touch()
+    helpers.go(tiny, study_copy)
+    assert evaluated == ["math"] and helpers.normal(study_copy) == before
+
+
+def test_an_edited_study_that_is_interrupted_keeps_the_last_summary(tiny, study_copy, monkeypatch):
+    before = helpers.normal(study_copy)
+
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyRun, "evaluate_stages", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.go(tiny, study_copy, tasks=["finance_bench_fpb"])
+    assert helpers.normal(study_copy) == before and set(load_results(study_copy).tasks) == set(helpers.TASKS)
+
+
+def test_an_edited_grid_evaluates_only_new_points(tiny, study_copy, evaluated):
+    grid = {"task_arithmetic": {"lambda": [0.25, 0.5]}}
+    found, _ = helpers.go(tiny, study_copy, operators=grid)
+    assert sorted(evaluated) == [f"stage{s}-lambda0.25".replace("-", f"-{c}-ta-") for s, c in [(1, "finance"), (1, "math"), (2, "finance-math")]]  # fmt: skip
+    assert len(found["points"]) == 6
+    del evaluated[:]
+    found, _ = helpers.go(tiny, study_copy)
+    assert evaluated == [] and len(found["points"]) == 3  # those of another grid stay, unread
+
+
+def test_another_order_of_experts_evaluates_nothing(tiny, study_copy, evaluated):
+    helpers.go(tiny, study_copy, experts=("math", "finance"), stages=[1])
+    assert evaluated == []
+
+
+def test_a_changed_model_is_evaluated_again_and_so_is_what_it_is_merged_into(
+    models_copy, tmp_path, evaluated
+):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path / "out"
+    helpers.go(models_copy, out)
+    del evaluated[:]
+    weights = models_copy / "math" / "model.safetensors"
+    tensors = {k: v + torch.ones_like(v) for k, v in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    helpers.go(models_copy, out)
+    assert sorted(evaluated) == ["math", "stage1-math-ta-lambda0.5", "stage2-finance-math-ta-lambda0.5"]
+
+
+CHANGES = {
+    "limit": {"limit": 5},
+    "batch size": {"evaluation": {"batch_size": 16, "max_gen_toks": 4}},
+    "length of answers": {"evaluation": {"batch_size": 32, "max_gen_toks": 5}},
+    "dtype": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "dtype": "float32"}},
+    "threads": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "threads": 2}},
+    "rows": {"source": "sample"},
+    "tasks": {"tasks": ["finance_bench_fpb"]},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_settings_that_can_change_a_score_change_every_key(tiny, finished_study, what):
+    assert not keys(tiny, finished_study, **CHANGES[what]) & set(helpers.stamps(finished_study))
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"semantics": "mergekit"}, 3),
+        ({"out_dtype": "float32"}, 3),
+        ({"workers": 2}, 6),
+        ({"resamples": 300}, 6),
+        ({"executor": "ray"}, 6),
+    ],
+)
+def test_the_recipe_is_part_of_a_merges_key(tiny, finished_study, changes, same):
+    assert len(keys(tiny, finished_study, **changes) & set(helpers.stamps(finished_study))) == same
+
+
+def test_a_changed_task_file_changes_every_key(tiny, finished_study, monkeypatch):
+    assert keys(tiny, finished_study) == set(helpers.stamps(finished_study))
+    monkeypatch.setattr(result_keys, "definition_hash", lambda path, tree: "another")
+    assert not keys(tiny, finished_study) & set(helpers.stamps(finished_study))
+
+
+def keys(models, out, **changes):
+    """The folders that a study would take its results from."""
+    from mergekit_finance.study import points
+
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True)
+    plans = [p for stage in study.stages for p in points.points(study, stage)]
+    places = [run.worker.model_place(r) for r in run.references] + list(map(run.worker.point_place, plans))
+    return {place.name for place in places}
+
+
+def test_a_worker_without_a_stamp_is_refused(tiny, tmp_path):
+    from mergekit_finance.study.worker import Worker
+
+    with pytest.raises(RuntimeError, match="without a stamp"):
+        Worker(Evaluator(helpers.TASKS), tmp_path, {"./base": "x"}).model_place("./base")
