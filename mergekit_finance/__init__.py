@@ -1,28 +1,94 @@
 """mergekit-finance: merge continually pre-trained language models and measure what merging did.
 
-After `pip install`, `mergekit-yaml` knows our merge methods and `lm_eval` our tasks. This package
-adds the study around them. Importing it imports neither torch nor a host.
+After `pip install`, `mergekit-yaml` knows our merge methods and `lm_eval` our tasks; this package adds the
+three-stage study around them. The public API is what `__all__` lists. Names are loaded at first use, so that
+importing the package imports neither torch nor a host.
 
-Data flows one way, one module an arrow:
+Data flow one way through the subpackages:
 
-    recipe.yml -> recipe.py (check) -> merging.py (live model) -> evaluation.py (lm-eval)
-               -> gain.py (Gain, Outperform Gap) -> report.py (tables)
+    recipe      what to merge: a recipe.yml, checked
+    merging     a merge as a live model (merge_methods and engine do the arithmetic)
+    data        rows of the datasets
+    evaluation  answers of a live model, with lm-eval
+    scoring     which answers are right
+    statistics  intervals and tests
+    study       stages, selection, conclusions
+    report      tables, figures, one page
+    share       model card, Hub
+
+Below them stand errors, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models, checks
+and similarity. A package imports only what stands below it; `make lint` checks that.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from mergekit_finance._version import __version__
 
-__all__ = ["MergekitFinanceError", "__version__", "hookimpl", "register"]
+if TYPE_CHECKING:
+    from mergekit_finance import errors
+    from mergekit_finance.errors import (
+        DataError,
+        MergekitFinanceError,
+        ModelError,
+        PluginError,
+        RecipeError,
+    )
+    from mergekit_finance.evaluation.evaluator import evaluate
+    from mergekit_finance.merging.in_memory import merge
+    from mergekit_finance.merging.session import MergeSession
+    from mergekit_finance.plugins.hookspecs import hookimpl
+    from mergekit_finance.registration import register
+    from mergekit_finance.similarity.compute import compute_similarity
+    from mergekit_finance.study.config import Study
+    from mergekit_finance.study.results import load_results
+    from mergekit_finance.study.run import run_study
 
-_HOME = {
-    "MergekitFinanceError": "mergekit_finance.errors",
-    "hookimpl": "mergekit_finance.plugins.hookspecs",
-    "register": "mergekit_finance.registration",
+__all__ = [
+    "DataError",
+    "MergeSession",
+    "MergekitFinanceError",
+    "ModelError",
+    "PluginError",
+    "RecipeError",
+    "Study",
+    "__version__",
+    "compute_similarity",
+    "errors",
+    "evaluate",
+    "hookimpl",
+    "load_results",
+    "merge",
+    "register",
+    "run_study",
+]
+
+_MODULES = {
+    "DataError": "errors",
+    "MergeSession": "merging.session",
+    "MergekitFinanceError": "errors",
+    "ModelError": "errors",
+    "PluginError": "errors",
+    "RecipeError": "errors",
+    "Study": "study.config",
+    "compute_similarity": "similarity.compute",
+    "evaluate": "evaluation.evaluator",
+    "hookimpl": "plugins.hookspecs",
+    "load_results": "study.results",
+    "merge": "merging.in_memory",
+    "register": "registration",
+    "run_study": "study.run",
 }
 
 
-def __getattr__(name: str):
-    if name not in _HOME:
+def __getattr__(name: str) -> object:
+    """Load a public name from its module at first use."""
+    if name == "errors":
+        return import_module("mergekit_finance.errors")
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(f"mergekit_finance.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
