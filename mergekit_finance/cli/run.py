@@ -69,7 +69,8 @@ def run(
     from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.recipe import load as recipes
     from mergekit_finance.report.console import run_text
-    from mergekit_finance.study.single import DEFAULT_TASKS, SingleRun
+    from mergekit_finance.study.config import DEFAULT_TASKS
+    from mergekit_finance.study.single import SingleRun
 
     check_device(device)
     checked = recipes.load(recipe)

@@ -1,10 +1,13 @@
-"""Spearman's rank correlation with a permutation p: for as few as seven combinations no table of t will do.
+"""Spearman's rank correlation with a permutation p, for as few as seven combinations.
 
     rho = Pearson's r of the ranks (ties: mean rank)
     p   = share of the n! orders of y whose |rho| is at least the observed one, two-sided
 
 All orders up to n = 9 (362 880); above, seeded random ones, p = (1 + reached) / (1 + drawn). Spearman (1904),
 American Journal of Psychology 15:72; Kendall and Gibbons (1990), Rank Correlation Methods.
+
+scipy.stats.spearmanr has a p from the t distribution only. scipy.stats.permutation_test doubles the smaller
+tail, which is another p where ranks tie; without ties both agree (tested).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ ROUNDING = 1e-9
 
 
 class Correlation(NamedTuple):
-    """Spearman's rho, its two-sided p, and over how many orders; nan where one side is constant or n < 3."""
+    """Spearman's rho, its two-sided p, and over how many orders; nan if one side is constant or n < 3."""
 
     rho: float
     p: float
@@ -32,8 +35,14 @@ class Correlation(NamedTuple):
 
 
 def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: int = 0) -> Correlation:
-    """Rank correlation of two equally long sequences."""
-    first, second = standardised_ranks(x), standardised_ranks(y)
+    """Return the rank correlation of two equally long sequences.
+
+    Args:
+        x, y: one value per combination.
+        draws: random orders above n = 9.
+        seed: of the random orders.
+    """
+    first, second = standardized_ranks(x), standardized_ranks(y)
     n = len(first)
     if n < 3 or np.isnan(first).any() or np.isnan(second).any():
         return Correlation(float("nan"), float("nan"), n, 0, False)
@@ -45,11 +54,11 @@ def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: i
 
 
 def critical(n: int, alpha: float = 0.05) -> float:
-    """The smallest |rho| (no ties) with two-sided p <= alpha: 0.786 for n = 7, 1 for n = 5, nan below.
+    """Return the smallest |rho| (no ties) with two-sided p <= alpha: 0.786 for n = 7, 1 for n = 5, nan below.
 
     Exact up to n = 9; from random orders above, to about 0.01.
     """
-    ranks = standardised_ranks(range(n))
+    ranks = standardized_ranks(range(n))
     orders, exact = _orders(n, DRAWS, 0)
     sizes = np.sort(np.round(np.abs(ranks[orders] @ ranks), 9))
     values = np.unique(sizes)
@@ -58,18 +67,18 @@ def critical(n: int, alpha: float = 0.05) -> float:
     return float(values[p <= alpha][0]) if (p <= alpha).any() else float("nan")
 
 
-def standardised_ranks(values: Sequence[float]) -> np.ndarray:
-    """Mean ranks, centred and of length 1, so that a dot product is a correlation; nan if all are equal."""
+def standardized_ranks(values: Sequence[float]) -> np.ndarray:
+    """Return mean ranks, centered and of length 1, so that a dot product is a correlation; nan if all tie."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.asarray(values, dtype=float))
-    centred = ranks - ranks.mean() if len(ranks) else ranks
-    length = np.sqrt((centred**2).sum())
-    return centred / length if length else np.full(len(ranks), np.nan)
+    centered = ranks - ranks.mean() if len(ranks) else ranks
+    length = np.sqrt((centered**2).sum())
+    return centered / length if length else np.full(len(ranks), np.nan)
 
 
 def _orders(n: int, draws: int, seed: int) -> tuple[np.ndarray, bool]:
-    """(orders, n) of indices: all of them or random ones, and whether they are all."""
+    """Return (orders, n) indices, all of them or random ones, and whether they are all."""
     return (_all_orders(n), True) if n <= EXACT_UP_TO else (_random_orders(n, draws, seed), False)
 
 

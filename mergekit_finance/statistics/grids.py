@@ -16,7 +16,7 @@ maximum,
     e_cq  <=  max_i s_ci(observed) - max_i s_ci(true)  <=  max over N_c of e_ci
 
 as for Macro-OG (`outperform`), N_c the cells within sqrt(log n) standard errors of the observed maximum.
-So with centred replicates, and w the cell of N_c with the largest error,
+So with centered replicates, and w the cell of N_c with the largest error,
 
     low  = observed - quantile_{1-a/2} of mean_c max over N_c of e*_ci
     high = observed - quantile_{a/2}   of mean_c e*_cw

@@ -26,16 +26,16 @@ than the largest errors of the near-best constituents, nor below by more than th
     upper = mean_t min_p D_tp + quantile_{1-a/2} of mean_t max_{p in N_t} e*_tp
     lower = mean_t min_p D_tp + quantile_{a/2}   of mean_t e*_tw(t)
 
-with e* the centred replicates, N_t the constituents whose observed D_tp is within sqrt(log n) standard errors
-of the smallest, w(t) the one in N_t of the largest error. N_t is the selection of contact sets in inference
-on intersection bounds: Chernozhukov, Lee and Rosen (2013), Econometrica 81:667; Andrews and Soares (2010),
-Econometrica 78:119. Where constituents are clearly apart N_t is one, and the interval is that of a contrast,
-95 %; where they tie in every task the lower end never misses and the upper end misses 2.5 %: 97.5 %. Where
-they are nearly tied in every task the upper end allows for more bias than there is, and no estimate of the
-bias would be uniformly right: 98 to 99 % over 6 to 9 tasks, and over 18 tasks 99 % with two constituents,
-99.9 % with three, half a standard error apart. Bonferroni over fixed choices, k^T contrasts, would be wider
-throughout (6.4 standard errors for 18 tasks and 3 constituents); resampling the minimum itself covers 55 %
-over 4 tasks with 3 tied constituents. Macro-OG over one task is that task's OG."""
+with e* the centered replicates, N_t the constituents whose observed D_tp is within sqrt(log n) standard
+errors of the smallest, w(t) the one in N_t of the largest error. N_t is the selection of contact sets in
+inference on intersection bounds: Chernozhukov, Lee and Rosen (2013), Econometrica 81:667; Andrews and Soares
+(2010), Econometrica 78:119. Where constituents are clearly apart N_t is one, and the interval is that of a
+contrast, 95 %; where they tie in every task the lower end never misses and the upper end misses 2.5 %: 97.5
+%. Where they are nearly tied in every task the upper end allows for more bias than there is, and no estimate
+of the bias would be uniformly right: 98 to 99 % over 6 to 9 tasks, and over 18 tasks 99 % with two
+constituents, 99.9 % with three, half a standard error apart. Bonferroni over fixed choices, k^T contrasts,
+would be wider throughout (6.4 standard errors for 18 tasks and 3 constituents); resampling the minimum itself
+covers 55 % over 4 tasks with 3 tied constituents. Macro-OG over one task is that task's OG."""
 
 from __future__ import annotations
 

@@ -40,7 +40,6 @@ from mergekit_finance.study.run import (
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker
 
-DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
 FORMAT = 2
 MERGED = "merged"  # the merge among the models of the statistics
 

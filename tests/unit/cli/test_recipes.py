@@ -112,7 +112,7 @@ def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert head == [
         "# Stage 2, complementarity: two experts.", "# Ours.", "#  indented",
-        "# A start: density and lambda are what the study sweeps.",
+        "# A starting point: the study sweeps density and lambda.",
     ]  # fmt: skip
     found = yaml.safe_load(text)
     assert found["models"][0]["parameters"] == {"weight": 1.0, "density": 0.5, "mask_id": "x"}
@@ -125,7 +125,7 @@ def test_export_never_overwrites_what_says_something_else(tmp_path: Path) -> Non
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0  # the same again
     mine = tmp_path / "stage2-finance-math-ta.yml"
     mine.write_text("mine")
-    assert "says something else; --force" in wrong("export", tmp_path / "study.yml", "--start")
+    assert "exists with other content. --force" in wrong("export", tmp_path / "study.yml", "--start")
     assert mine.read_text() == "mine"
     assert call("export", tmp_path / "study.yml", "--start", "--force").exit_code == 0
     assert mine.read_bytes() == (RECIPES / "lab" / mine.name).read_bytes()

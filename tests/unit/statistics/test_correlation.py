@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mergekit_finance.statistics import power
-from mergekit_finance.statistics.correlation import critical, spearman, standardised_ranks
+from mergekit_finance.statistics.correlation import critical, spearman, standardized_ranks
 
 numbers = st.lists(st.integers(0, 6), min_size=3, max_size=6)
 
@@ -24,7 +24,7 @@ def test_rho_and_p_are_those_of_scipy_over_all_orders(x, random):
         return
     assert found.rho == pytest.approx(stats.spearmanr(x, y).statistic)
     every = [
-        abs(float(np.corrcoef(standardised_ranks(x), standardised_ranks(o))[0, 1])) for o in permutations(y)
+        abs(float(np.corrcoef(standardized_ranks(x), standardized_ranks(o))[0, 1])) for o in permutations(y)
     ]
     assert found.exact and found.orders == len(every)
     assert found.p == pytest.approx(np.mean(np.array(every) >= abs(found.rho) - 1e-9))
