@@ -135,8 +135,8 @@ def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "Stu
     from mergekit_finance.study.run import StudyRun
 
     study = config.load(file)
-    given = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
-    study = study.model_copy(update={key: value for key, value in given.items() if value})
+    settings = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
+    study = study.model_copy(update={key: value for key, value in settings.items() if value})
     device = overrides.get("device") or study.evaluation.device
     check_device(device)
     return StudyRun(

@@ -22,12 +22,12 @@ class _Module:
     """One parsed file.
 
     Attributes:
-        own: hash of its code, with imports taken out and names of imported modules replaced by numbers.
+        code: hash of its code, with imports taken out and names of imported modules replaced by numbers.
         modules: the first-party modules behind each number (several if functions reuse a local name).
         symbols: (module, symbol, local name) of every other first-party import.
     """
 
-    own: str
+    code: str
     modules: list[set[str]]
     symbols: set[tuple[str, str, str]]
 
@@ -96,12 +96,12 @@ class SourceTree:
     def _linked(self, module: _Module) -> str:
         """Hash a module together with the code, not the names, of the modules that it imports."""
 
-        def own(name: str) -> str:
-            return self._module(name).own
+        def code(name: str) -> str:
+            return self._module(name).code
 
-        modules = [" ".join(sorted(map(own, names))) for names in module.modules]
-        symbols = sorted(f"{own(name)} {symbol} {local}" for name, symbol, local in module.symbols)
-        return _sha256("\n".join([module.own, *modules, *symbols]))
+        modules = [" ".join(sorted(map(code, names))) for names in module.modules]
+        symbols = sorted(f"{code(name)} {symbol} {local}" for name, symbol, local in module.symbols)
+        return _sha256("\n".join([module.code, *modules, *symbols]))
 
 
 def combined(hashes: Iterable[str]) -> str:
@@ -134,10 +134,10 @@ class _Reader:
                 self._import_from(node)
         code: list[str] = []
         self._write(tree, code)
-        own = _sha256("\n".join(["".join(code), *sorted(self.external)]))
+        code_hash = _sha256("\n".join(["".join(code), *sorted(self.external)]))
         unused = set[str]().union(*(m for name, m in self.aliases.items() if name not in self.numbers))
         symbols = self.symbols | {(module, "", "") for module in unused}
-        return _Module(own, [self.aliases[name] for name in self.numbers], symbols)
+        return _Module(code_hash, [self.aliases[name] for name in self.numbers], symbols)
 
     def _import(self, node: ast.Import) -> None:
         for name in node.names:
@@ -199,10 +199,10 @@ class _Reader:
 
     def _constant(self, value: object) -> str:
         """A constant as text; of a string that names a function of ours, only its name without its module."""
-        found = self.by_name.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        named = self.by_name.fullmatch(value) if isinstance(value, str) else None
+        if named is None:
             return f"{type(value).__name__} {value!r}"
-        module, attribute = found.groups()
+        module, attribute = named.groups()
         if self.tree.path(module) is None:
             return f"str {value!r}"
         self.symbols.add((module, attribute, ""))

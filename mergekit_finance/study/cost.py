@@ -206,11 +206,11 @@ def _fitted(timed: Plan, budget: float) -> Plan:
     )
 
 
-def _reported_clusters(run: StudyRun, asked: int | None, fitted: Plan) -> tuple[int, int]:
+def _reported_clusters(run: StudyRun, limit: int | None, fitted: Plan) -> tuple[int, int]:
     """Clusters of the largest task that intervals are made of: those that select nothing."""
     share = 1 - run.study.selection.share if has_split(run.study) else 1.0
     before, after = (
-        round(share * clusters_of(run.evaluator, limit)[_largest(fitted)]) for limit in (asked, fitted.limit)
+        round(share * clusters_of(run.evaluator, limit)[_largest(fitted)]) for limit in (limit, fitted.limit)
     )
     return before, after
 
@@ -257,10 +257,10 @@ def _largest(plan: Plan) -> str:
 
 def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
     """What the budget costs: wider intervals, shown for the largest task."""
-    task, (asked, kept) = _largest(plan), clusters
-    error = planning_error(asked)
-    before, after = (100 * expected_half_width(error, asked, n) for n in (asked, kept))
-    wider = f", in place of ±{before:.1f} on {asked}" if kept < asked else ""
+    task, (full, kept) = _largest(plan), clusters
+    error = planning_error(full)
+    before, after = (100 * expected_half_width(error, full, n) for n in (full, kept))
+    wider = f", in place of ±{before:.1f} on {full}" if kept < full else ""
     return (
         f"budget      {budget:g} hours: {plan.items[task]} of {plan.all_items[task]} items of {task}, "
         f"nested; the expected half width of a paired difference there is ±{after:.1f} points on {kept} "

@@ -115,6 +115,7 @@ class StudyRun:
         self.check()
         self.store.folder.mkdir(parents=True, exist_ok=True)
         self.store.clean()
+        self.store.mention_older_results(self.say)
 
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
@@ -235,6 +236,7 @@ class StudyRun:
         with self.store.lock(f"selected-{place.name}"):  # another process may be writing it
             if not _is_as_written(place):
                 self.say(f"write {place}, which the next stage merges")
+                self.store.remove_scratch(place)
                 with disk_errors(self.out):
                     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
                     _write_checkpoint(point, place, self.trust_remote_code, self.quiet)

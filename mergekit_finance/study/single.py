@@ -116,7 +116,7 @@ class SingleRun:
         """
         self.check()
         self.store.clean()
-        self._mention_older_results()
+        self.store.mention_older_results(self.say)
         worker = Worker(
             self.evaluator,
             self.out,
@@ -164,13 +164,6 @@ class SingleRun:
     def store(self) -> Store:
         """The stored results."""
         return Store(self.out)
-
-    def _mention_older_results(self) -> None:
-        if any((self.out / "models").glob("*-*/results.json")):
-            self.say(
-                f"{self.out / 'models'} holds results of an older version, which are not used. Results are "
-                f"now in {self.store.points}; the old folder can be deleted."
-            )
 
     def _data_source(self) -> str:
         """Where rows came from: a source by name, a mirror, or what the loader found."""

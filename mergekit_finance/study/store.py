@@ -16,7 +16,7 @@ whose files were altered or lost is evaluated again; timings may be edited, noth
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.item_scores import Columns
-from mergekit_finance.evaluation.keys import digest
+from mergekit_finance.evaluation.keys import FORMAT, digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, parse_json, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results, write_results
@@ -142,6 +142,26 @@ class Store:
             for name, content in files.items():
                 write_json(self.folder / name, content)
 
+    def mention_older_results(self, say: Callable[[str], None]) -> None:
+        """Print one line if the folder holds results that an older version stored, which no key matches."""
+        older = [*self.folder.glob("models/*-*/results.json")]  # where `run` stored them
+        for path in self.points.glob("[!.]*/key.json"):
+            try:
+                older += [] if _read_object(path).get("format") == FORMAT else [path]
+            except (OSError, ValueError):
+                pass  # damaged: evaluated again when its turn comes
+        if older:
+            say(
+                f"{self.folder}: results of an older version are not used ({len(older)} models, such as "
+                f"{older[0].parent.relative_to(self.folder)}). Their folders can be deleted."
+            )
+
+    def remove_scratch(self, place: Path) -> None:
+        """Remove what a killed process left of `place` under temporary names. Call it with the lock held."""
+        for scratch in place.parent.glob(".*"):
+            if (scratch / place.name).exists():
+                shutil.rmtree(scratch, ignore_errors=True)
+
     def clean(self) -> None:
         """Remove what a killed process left half-written, if no other process is writing it."""
         for scratch in self.points.glob(".*"):
@@ -197,7 +217,7 @@ def _damage(place: Path, samples: bool) -> str:
         return f"{place.name} is damaged ({error})"
     if not place.name.endswith(f"-{digest(key)}"):
         return f"{place.name} is damaged (key.json is of other results)"
-    if not lengths or any(len(found) != 1 for found in lengths) or set(scores) != tasks:
+    if not lengths or any(len(different) != 1 for different in lengths) or set(scores) != tasks:
         return f"{place.name} is damaged (scores.json)"
     lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
     if lost:

@@ -186,7 +186,10 @@ def test_results_of_an_older_version_are_named_and_not_used(recipe, tmp_path):
     old.mkdir(parents=True)
     (old / "results.json").write_text("{}")
     _, said = go(recipe(), tmp_path / "out")
-    assert "models holds results of an older version, which are not used" in said[0]
+    assert said[0].endswith(
+        "results of an older version are not used (1 models, such as models/math-0123456789ab). "
+        "Their folders can be deleted."
+    )
     assert said[1] == "0 of 3 models are stored, 3 to do"
 
 

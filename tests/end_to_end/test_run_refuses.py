@@ -53,7 +53,7 @@ def test_a_value_out_of_range_is_found_before_weights_are_read(recipe, tmp_path,
 
 
 @pytest.mark.parametrize("text", ["models: 5", "slices: 3", "models: {}", "modules: []"])
-def test_a_list_that_is_none_is_refused(tmp_path, text):
+def test_a_value_that_should_be_a_list_is_refused(tmp_path, text):
     path = tmp_path / "r.yml"
     path.write_text(f"merge_method: linear\n{text}\n")
     with pytest.raises(RecipeError):
@@ -82,13 +82,13 @@ def test_a_truncated_shard_is_named(recipe, tiny, own, tmp_path):
     )
 
 
-def test_an_output_that_cannot_be_is_refused(recipe, tmp_path):
+def test_an_output_directory_below_a_file_is_refused(recipe, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecipeError, match="file is not a directory. Choose another output directory"):
         run(recipe(), tmp_path / "file" / "out")
 
 
-def test_a_constituent_without_tokenizer_is_found_before_all(recipe, tiny, own, tmp_path):
+def test_a_constituent_without_tokenizer_is_refused_before_anything_is_evaluated(recipe, tiny, own, tmp_path):
     for path in (own / "math").glob("tokenizer*"):
         path.unlink()
     refused(recipe((str(tiny), str(own))), tmp_path / "out", ModelError, "no usable tokenizer")
@@ -108,7 +108,7 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_nan_reaches_no_score_by_mergekits_own_methods_either(recipe, tiny, own, tmp_path):
+def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(recipe, tiny, own, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -127,7 +127,7 @@ def test_a_nan_reaches_no_score_by_mergekits_own_methods_either(recipe, tiny, ow
     assert not [path for path in out.rglob("*") if ".locks" not in path.parts]
 
 
-def test_a_merge_generates_as_its_donor_does(recipe, tiny, own, tmp_path):
+def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, own, tmp_path):
     """generation_config.json holds end tokens and limits: without it Gain compares two ways of decoding."""
     from mergekit.options import MergeOptions
 
@@ -147,6 +147,6 @@ def test_the_key_covers_versions_code_and_tokenizer(tiny):
     assert key["answer_code"] and key["score_code"] and key["tasks"][TASK]["definition"]
 
 
-def test_tasks_may_be_one_text_with_commas(recipe, tmp_path):
+def test_tasks_of_a_recipe_may_be_comma_separated(recipe, tmp_path):
     path = recipe(("  stage: 2", f"  stage: 2\n  tasks: {TASK}, finance_bench_fiqa_sa"))
     assert load(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")

@@ -36,6 +36,16 @@ def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chaine
     assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
 
 
+def test_what_a_killed_process_left_of_a_selected_merge_is_removed(tiny, chained, tmp_path):
+    out = shutil.copytree(chained, tmp_path / "out")
+    lost = next((out / "selected").glob("stage1-*/config.json")).parent
+    (out / "selected" / ".half").mkdir()
+    lost.rename(out / "selected" / ".half" / lost.name)
+    grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
+    helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
+    assert lost.is_dir() and not helpers.leftovers(out)
+
+
 def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
     found = helpers.summary_of(chained)
     selected = {c: row["selected"] for c, row in found["combinations"].items()}

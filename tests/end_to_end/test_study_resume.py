@@ -16,6 +16,18 @@ from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
 
 
+def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy):
+    """Their keys have another form: no key of today matches them."""
+    old = study_copy / "points" / "math-0123456789ab"
+    old.mkdir()
+    (old / "key.json").write_text('{"code": "0123", "model": "abc"}')
+    _, said = helpers.go(tiny, study_copy)
+    assert len(said) == 2 and said[0].endswith(
+        "results of an older version are not used (1 models, such as points/math-0123456789ab). "
+        "Their folders can be deleted."
+    )
+
+
 def test_a_second_run_evaluates_nothing(tiny, study_copy, evaluated):
     before, stamps = helpers.normal(study_copy), helpers.stamps(study_copy)
     _, said = helpers.go(tiny, study_copy)

@@ -37,7 +37,7 @@ def test_stages_are_all_combinations_of_their_size(experts, counts):
     assert len(of(made)) == sum(counts) * 6
 
 
-def test_names_say_everything_and_are_unique():
+def test_point_names_hold_all_hyperparameters_and_are_unique():
     names = [p.name for p in of(study(4))]
     assert len(set(names)) == len(names)
     assert "stage2-e0-e2-dare-ties-density0.5-lambda1.0-seed1" in names
@@ -86,7 +86,7 @@ def test_jobs_are_models_then_chunks_of_one_group():
     assert all(len({p.group for p in job.points}) == 1 for job in jobs[2:])
 
 
-def test_a_start_is_the_files_or_the_middle_of_the_grid():
+def test_a_start_point_is_the_files_or_the_middle_of_the_grid():
     made = study(
         2, operators={"ties": {"density": [0.2, 0.4, 0.6], "start": {"density": 0.2}}, "task_arithmetic": {}}
     )
