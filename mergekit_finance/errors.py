@@ -20,6 +20,7 @@ import unicodedata
 from collections.abc import Iterable
 
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
+MAX_WORD = 200  # characters: comparing longer words takes long
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, surrogates, line separators
 
 
@@ -71,7 +72,7 @@ def printable(text: str, keep: str = "") -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint that ends a message about an unknown name: the nearest choice, then all of them."""
     names = sorted(map(str, choices))
-    near = difflib.get_close_matches(str(word), names, n=1)
+    near = difflib.get_close_matches(str(word), names, n=1) if len(str(word)) <= MAX_WORD else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) or 'none'}"
 

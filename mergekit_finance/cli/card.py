@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 
 @click.command(
     epilog="""\b
@@ -52,12 +54,12 @@ def card(
     from mergekit_finance.study.analysis.wording import advice_for_point
 
     choice = make(out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code)
-    click.echo(advice_for_point(choice.results.summary, choice.point), err=True)
+    echo(advice_for_point(choice.results.summary, choice.point), err=True)
     for line in obstacles(choice.models):
-        click.echo(f"Not to be shared as it is: {line}", err=True)
+        echo(f"Not to be shared as it is: {line}", err=True)
     if note := local_paths_note(folder):
-        click.echo(note, err=True)
-    click.echo(f"{choice.point}: {folder / 'README.md'}")
+        echo(note, err=True)
+    echo(f"{choice.point}: {folder / 'README.md'}")
 
 
 def _hub_ids(options: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""What several commands share: one-line errors, interruption, devices."""
+"""What several commands share: printing, one-line errors, interruption, types of options, devices."""
 
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -8,20 +9,58 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.errors import MergekitFinanceError, first_line
+from mergekit_finance.errors import MergekitFinanceError, first_line, printable
 
 MAX_WIDTH = 120  # columns: longer lines are hard to read
+MAX_HOURS = 100_000  # eleven years
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended: 128 + SIGINT
+
+
+class Hours(click.FloatRange):
+    """A finite number of hours above 0."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True, max=MAX_HOURS)
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        hours = super().convert(value, param, ctx)
+        if math.isnan(hours):  # which no comparison finds out of range
+            self.fail(f"{value!r} is not a number of hours.", param, ctx)
+        return hours
+
+
+ITEMS = click.IntRange(min=1, max=10**9)  # the bounds of study/config.py
+PROCESSES = click.IntRange(min=1, max=1024)
 
 
 class OneLineErrors(click.Group):
     """Print a user's mistake as `Error: ...` and exit with 1. Other exceptions keep their traceback."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with one_line_errors():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with one_line_errors():
             return super().invoke(ctx)
-        except MergekitFinanceError as error:
-            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a MergekitFinanceError into click's, and escape control characters in click's own messages."""
+    try:
+        yield
+    except MergekitFinanceError as error:
+        raise click.ClickException(str(error)) from error
+    except click.ClickException as error:
+        keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click lists choices in lines
+        vars(error)["message"] = printable(error.message, keep)
+        raise
+
+
+def echo(text: object, err: bool = False, nl: bool = True) -> None:
+    """Print text in which names that other people chose cannot control the terminal."""
+    click.echo(printable(str(text), keep="\n\t"), err=err, nl=nl)
 
 
 @contextmanager
@@ -30,7 +69,7 @@ def resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(
+        echo(
             f"\nInterrupted. Finished work is kept in {folder}; run the same command again to continue.",
             err=True,
         )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 if TYPE_CHECKING:
     from mergekit_finance.data.mirror import Mirror
     from mergekit_finance.data.pull import Pulled
@@ -59,13 +61,13 @@ def pull(datasets: tuple[str, ...], mirror: Path | None, source: str | None, rep
             if len(chosen) == 1:
                 raise
             failed.append(dataset.name)
-            click.echo(f"Failed: {error}", err=True)
+            echo(f"Failed: {error}", err=True)
         else:
             _print_pulled(dataset.name, target, result)
     if failed:
         raise DataError(f"{len(failed)} of {len(chosen)} datasets could not be pulled: {', '.join(failed)}")
     if mirror:
-        click.echo(f"\nUse it: export FINANCE_BENCH_DATA={target.folder}")
+        echo(f"\nUse it: export FINANCE_BENCH_DATA={target.folder}")
 
 
 def _open_or_create(folder: Path | None) -> "Mirror":
@@ -99,9 +101,9 @@ def _print_pulled(name: str, mirror: "Mirror", result: "Pulled") -> None:
         )
         if files
     ]
-    click.echo(f"{name}: {'; '.join(parts)}")
+    echo(f"{name}: {'; '.join(parts)}")
     if result.unlisted:
-        click.echo(f"  no longer used: {', '.join(result.unlisted)}")
+        echo(f"  no longer used: {', '.join(result.unlisted)}")
 
 
 def _sizes(mirror: "Mirror", names: Sequence[str]) -> str:
@@ -138,8 +140,8 @@ def adopt(folder: Path, mirror: Path | None) -> None:
         patterns = sorted({file.path for dataset in every for file in dataset.adopts})
         raise DataError(f"{folder}: contains no file of a known dataset. Looked for: {', '.join(patterns)}")
     for name in names:
-        click.echo(f"adopted {name}")
-    click.echo(f"\nUse it: export FINANCE_BENCH_DATA={target.folder}")
+        echo(f"adopted {name}")
+    echo(f"\nUse it: export FINANCE_BENCH_DATA={target.folder}")
 
 
 @data.command(
@@ -174,10 +176,10 @@ def status(ctx: click.Context, datasets: tuple[str, ...], mirror: Path | None) -
     parameter_source = ctx.get_parameter_source("mirror")
     reason = chosen_by.get(parameter_source.name if parameter_source else "", "the cache")
     empty = "" if (target.folder / MANIFEST).is_file() else "; no mirror there yet"
-    click.echo(f"mirror {target.folder} ({reason}{empty})\n")
+    echo(f"mirror {target.folder} ({reason}{empty})\n")
     for name in dict.fromkeys(datasets) or names:
         for line in _status_lines(name, registered.get(name), target):
-            click.echo(line)
+            echo(line)
 
 
 def _status_lines(name: str, dataset: "Dataset | None", mirror: "Mirror") -> list[str]:
@@ -231,10 +233,10 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
             except DataError as error:
                 problems.append(str(error))
     for problem in problems:
-        click.echo(problem, err=True)
+        echo(problem, err=True)
     if problems:
         raise DataError(f"{target.folder}: {len(problems)} of {len(names)} files are altered or missing")
-    click.echo(f"{target.folder}: as recorded, {_sizes(target, names)}")
+    echo(f"{target.folder}: as recorded, {_sizes(target, names)}")
 
 
 @data.command("list")
@@ -244,4 +246,4 @@ def list_() -> None:
 
     for dataset in datasets().values():
         sources = ", ".join(dataset.sources) or "-"
-        click.echo(f"{dataset.name:16} {dataset.license:60} {sources:12} {dataset.title}")
+        echo(f"{dataset.name:16} {dataset.license:60} {sources:12} {dataset.title}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mergekit_finance.cli.common import print_width, resumable
+from mergekit_finance.cli.common import ITEMS, PROCESSES, echo, print_width, resumable
 
 if TYPE_CHECKING:
     from mergekit_finance.study.config import Study
@@ -29,8 +29,8 @@ Examples:
     help="Folder for the models, the results and the report.",
 )
 @click.option("--full", is_flag=True, help="Sweep all three operators and select their hyperparameters.")
-@click.option("--limit", type=click.IntRange(min=1), help="First N items of every task.  [default: 32]")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@click.option("--limit", type=ITEMS, help="First N items of every task.  [default: 32]")
+@click.option("--workers", type=PROCESSES, help="Processes.  [default: one per core]")
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """Run the three-stage study on four tiny trained models: merge, evaluate, decide, draw. Offline."""
     # Imported here: these load torch, transformers and both hosts, which --help should not pay for.
@@ -49,8 +49,8 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
         _say(f"Studying {len(study.experts)} experts at {grids}")
         summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say).run()
         build(folder)
-    click.echo(f"\n{wording.text(summary, print_width())}")
-    click.echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")
+    echo(f"\n{wording.text(summary, print_width())}")
+    echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")
 
 
 def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
@@ -71,4 +71,4 @@ def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)

@@ -4,6 +4,7 @@ import warnings
 
 import click
 
+from mergekit_finance.cli.common import echo
 from mergekit_finance.files import bundled
 from mergekit_finance.plugins.manager import manager
 
@@ -18,10 +19,10 @@ def tasks(path: bool) -> None:
     """List the lm-eval tasks of this package and their files, or print the folder they are in."""
     folder = bundled("lm_eval_tasks")
     if path:
-        click.echo(folder)
+        echo(folder)
         return
     for file in sorted(folder.rglob("*.yaml")):
-        click.echo(f"{file.stem.lstrip('_'):40} {file}")
+        echo(f"{file.stem.lstrip('_'):40} {file}")
 
 
 @click.command()
@@ -31,4 +32,4 @@ def plugins() -> None:
         warnings.simplefilter("ignore")  # the same text is in the list
         loaded = manager().loaded
     for plugin in loaded:
-        click.echo(f"{plugin.name:20} {plugin.distribution:28} {plugin.fault or ', '.join(plugin.hooks)}")
+        echo(f"{plugin.name:20} {plugin.distribution:28} {plugin.fault or ', '.join(plugin.hooks)}")

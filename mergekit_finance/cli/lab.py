@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 
 @click.group()
 def lab() -> None:
@@ -24,4 +26,4 @@ def export(folder: Path) -> None:
     from mergekit_finance.lab.export import export as copy
 
     for place in copy(folder):
-        click.echo(place)
+        echo(place)

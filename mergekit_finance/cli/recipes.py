@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
 from mergekit_finance.recipe import library
 
 
@@ -37,7 +38,7 @@ Examples:
 def listed(family: str | None = None) -> None:
     """List the bundled recipes and what each merges."""
     for name in library.names(family):
-        click.echo(f"{name:52} {library.description(name)}")
+        echo(f"{name:52} {library.description(name)}")
 
 
 @recipes.command(
@@ -52,9 +53,9 @@ def show(name: str) -> None:
     """Print a recipe, or the names of the recipes in a family."""
     path = library.find(name)
     if path.is_dir():
-        click.echo("\n".join(library.names(path.name)))
+        echo("\n".join(library.names(path.name)))
         return
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
+    echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @recipes.command(
@@ -71,7 +72,7 @@ Examples:
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy a recipe, or a whole family with its study.yml, to DEST (default: here)."""
     for place in library.copy(name, dest, force):
-        click.echo(place)
+        echo(place)
 
 
 @recipes.command(
@@ -97,4 +98,4 @@ def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
     from mergekit_finance.study import export as study_export
 
     written = study_export.write(study_export.export(study, start), out or study.parent, force)
-    click.echo(f"{len(written)} recipes in {out or study.parent}")
+    echo(f"{len(written)} recipes in {out or study.parent}")

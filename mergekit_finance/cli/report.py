@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 
 @click.command(
     epilog="""\b
@@ -30,9 +32,9 @@ def report(out: Path, with_text: bool, show: bool) -> None:
     written = build(out, with_text)
     page = out / PAGE
     size, others = page.stat().st_size / 1e6, len(written) - 1
-    click.echo(f"Written to {page} ({size:.1f} MB) and {others} files in {out / 'figures'}")
+    echo(f"Written to {page} ({size:.1f} MB) and {others} files in {out / 'figures'}")
     if with_text:
-        click.echo("It contains dataset text: do not share it.", err=True)
+        echo("It contains dataset text: do not share it.", err=True)
     if show:
         import webbrowser
 

@@ -1,10 +1,13 @@
 """`mergekit-finance run`: one recipe, merged in memory and compared with its constituents."""
 
+import re
 from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import check_device, default_device, resumable
+from mergekit_finance.cli.common import ITEMS, check_device, default_device, echo, resumable
+
+MAX_BATCH = 65536
 
 
 @click.command(
@@ -28,7 +31,7 @@ Examples:
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=ITEMS,
     help="First N items of every task (a random sample: rows are in hash order).",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: cuda if a GPU is available, else cpu]")
@@ -85,15 +88,15 @@ def run(
     )
     with resumable(out):
         result = SingleRun(checked, evaluator, out, limit, trust_remote_code).run()
-    click.echo(
+    echo(
         f"\n{run_text(result)}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
     )
 
 
 def _batch_size(text: str) -> int | str:
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    if text == "auto" or (text.startswith("auto:") and text[5:].isdigit()):
-        return text
-    raise click.ClickException(f"--batch-size {text!r}: give a number, auto or auto:N")
+    """Return a number, or `auto` or `auto:N` as lm-eval takes it."""
+    number = text.removeprefix("auto:")
+    if text == "auto" or (re.fullmatch("[0-9]{1,5}", number) and 0 < int(number) <= MAX_BATCH):
+        return text if text.startswith("auto") else int(text)
+    raise click.ClickException(f"--batch-size {text!r}: give a number up to {MAX_BATCH}, auto or auto:N")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 
 @click.command(
     epilog="""\b
@@ -38,6 +40,6 @@ def share(
     # Imported here: the modules behind it take a second to load, which --help should not pay.
     from mergekit_finance.share.hub import Share
 
-    job = Share(folder, repo, weights, private, checked or checked_old_spelling, click.echo)
+    job = Share(folder, repo, weights, private, checked or checked_old_spelling, echo)
     address = job.send(dry_run)
-    click.echo(f"Shared: {address}" if address else "Dry run: nothing was sent.")
+    echo(f"Shared: {address}" if address else "Dry run: nothing was sent.")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.cli.common import echo
+
 
 @click.command(
     epilog="""\b
@@ -42,5 +44,5 @@ def similarity(
     table.write(result, out)
     if skipped := result["skipped"]:
         names = ", ".join(skipped[:3])
-        click.echo(f"skipped, not floating point in every model: {names} ({len(skipped)} in total)", err=True)
-    click.echo(f"{table.render(result)}\n\nWritten to {out}")
+        echo(f"skipped, not floating point in every model: {names} ({len(skipped)} in total)", err=True)
+    echo(f"{table.render(result)}\n\nWritten to {out}")

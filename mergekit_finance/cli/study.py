@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
-from mergekit_finance.cli.common import check_device, default_device, print_width, resumable
+from mergekit_finance.cli.common import (
+    ITEMS,
+    PROCESSES,
+    Hours,
+    check_device,
+    default_device,
+    echo,
+    print_width,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,7 +58,7 @@ SHARED_OPTIONS = (
     click.argument("file", metavar="STUDY.YML", type=click.Path(dir_okay=False, path_type=Path)),
     click.option(
         "--limit",
-        type=click.IntRange(min=1),
+        type=ITEMS,
         help="First N items of every task; overrides `limit` in the study file.",
     ),
     click.option(
@@ -58,7 +67,7 @@ SHARED_OPTIONS = (
     ),
     click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=PROCESSES,
         help="Processes; overrides `workers`.  [default: one per GPU, or one per core]",
     ),
     click.option("--executor", type=click.Choice(["local", "ray"]), help="Overrides `executor`."),
@@ -87,7 +96,7 @@ def _shared_options(command: Command) -> Command:
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Hours(),
     help="Hours; the largest number of items per task that fits is evaluated.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -103,9 +112,7 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
             fit(study_run, budget)
         summary = study_run.run()
     draw = f"mergekit-finance report {shlex.quote(str(out))}"
-    click.echo(
-        f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it"
-    )
+    echo(f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it")
 
 
 @study.command()
@@ -116,7 +123,7 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
     type=click.Path(file_okay=False, path_type=Path),
     help="Output directory of the study: what it holds is not counted as work.",
 )
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Hours to fit into.")
+@click.option("--budget", type=Hours(), help="Hours to fit into.")
 @click.option("--no-sample", is_flag=True, help="Points and disk only: no timed sample, no hours.")
 def plan(
     file: Path, out: Path | None, budget: float | None, no_sample: bool, **overrides: "Unpack[Overrides]"
@@ -126,7 +133,7 @@ def plan(
 
     with TemporaryDirectory() as empty:
         study_run = _study_run(file, out or Path(empty), False, overrides)
-        click.echo(cost.text(cost.plan(study_run, budget, sample=not no_sample)))
+        echo(cost.text(cost.plan(study_run, budget, sample=not no_sample)))
 
 
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":

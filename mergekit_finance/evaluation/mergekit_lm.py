@@ -24,7 +24,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.checks.model_checks import check_models
-from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line
+from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import quiet
 from mergekit_finance.merging.in_memory import merge
@@ -90,7 +90,7 @@ class MergekitLM(HFLM):
         where, aligned = str(changed.path), changed.aligns_vocabularies
         warnings = check_models(changed.models, where, evaluated=(), aligned=aligned, trust_remote_code=trust)
         for warning in warnings:
-            LOG.warning(warning)
+            LOG.warning(printable(warning))
         tokenizer_name = options.get("tokenizer")
         if isinstance(tokenizer_name, str):
             load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from mergekit_finance.errors import printable
 from mergekit_finance.models.facts import local_folder
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
@@ -33,7 +34,7 @@ def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
         unit_scale=True,
         delay=2,
         leave=False,
-        desc=f"hash {folder.name}",
+        desc=f"hash {printable(folder.name)}",
         disable=quiet,
     ) as bar:
         for path in files:

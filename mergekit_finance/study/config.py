@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -18,9 +19,11 @@ from pydantic import (
 )
 
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.files import Json, read_yaml
+from mergekit_finance.files import Json, is_name, read_yaml
 from mergekit_finance.operators import OPERATORS
 
+MAX_POINTS = 10_000  # of all grids; each is a merge and an evaluation
+MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
 SKILLS = ("finance", "math", "japanese")
 # The tasks of `run` where the recipe names none: one of each skill set, of the 18.
@@ -41,20 +44,39 @@ def _no_bool(value: Json) -> Json:
     return value
 
 
+def _whole(value: Json) -> Json:
+    """Refuse yes and true, and read 1e30 as the integer, so that a message names the bound it exceeds."""
+    value = _no_bool(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _unique(values: tuple[Value, ...]) -> tuple[Value, ...]:
     """Refuse a repeated value: it changes nothing, so it is probably a typing error."""
+    seen = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise ValueError(f"{value!r} appears twice")
+        seen.add(value)
     return values
 
 
-IsNumber, Unique = BeforeValidator(_no_bool), AfterValidator(_unique)
+def _name(value: str) -> str:
+    """Refuse a name that the files of a study and its report cannot show (`files.require_names`)."""
+    if not is_name(value):
+        raise ValueError("must be one line of printable characters without < > `")
+    return value
+
+
+IsNumber, IsWhole, Unique = BeforeValidator(_no_bool), BeforeValidator(_whole), AfterValidator(_unique)
+Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
+Reference = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_name)]
+Text = Annotated[str, Field(max_length=1000)]
 Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
 Density = Annotated[float, Field(gt=0, le=1), IsNumber]
-Seed = Annotated[int, Field(ge=0), IsNumber]
-Count = Annotated[int, Field(ge=1), IsNumber]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Unique]
+Seed = Annotated[int, Field(ge=0, lt=2**32), IsWhole]
+Count = Annotated[int, Field(ge=1, le=10**9), IsWhole]
+GridList = Field(min_length=1, max_length=MAX_POINTS)
+Names = Annotated[tuple[Name, ...], Field(max_length=1000), BeforeValidator(_as_list), Unique]
 
 
 class Part(BaseModel):
@@ -66,9 +88,9 @@ class Part(BaseModel):
 class Expert(Part):
     """A continually pre-trained model and what it is an expert in."""
 
-    model: Annotated[str, Field(min_length=1)]
-    skills: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-    license: str | None = Field(
+    model: Reference
+    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(_as_list)] = ()
+    license: Text | None = Field(
         default=None,
         validation_alias=AliasChoices("license", "licence"),
         description="SPDX id or name of the model's license, for the card",
@@ -78,10 +100,15 @@ class Expert(Part):
 class TaskArithmetic(Part):
     """The grid of Task Arithmetic: base + lambda * sum of task vectors."""
 
-    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_as_list)] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda", min_length=1
+    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(_as_list)] = Field(
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda"
     )
     start: dict[str, float] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return len(set(self.lambdas))
 
     def grid(self) -> list[dict[str, float]]:
         return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
@@ -90,13 +117,18 @@ class TaskArithmetic(Part):
 class Ties(Part):
     """The grid of TIES: every density with every lambda."""
 
-    densities: Annotated[tuple[Density, ...], BeforeValidator(_as_list)] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density", min_length=1
+    densities: Annotated[tuple[Density, ...], GridList, BeforeValidator(_as_list)] = Field(
+        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density"
     )
-    lambdas: Annotated[tuple[Lambda, ...], BeforeValidator(_as_list)] = Field(
-        default=(1.0,), alias="lambda", min_length=1
+    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(_as_list)] = Field(
+        default=(1.0,), alias="lambda"
     )
     start: dict[str, float] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return len(set(self.densities)) * len(set(self.lambdas))
 
     def grid(self) -> list[dict[str, float]]:
         return [
@@ -109,7 +141,12 @@ class Ties(Part):
 class DareTies(Ties):
     """The grid of DARE-TIES: every density with every lambda and every seed of the masks."""
 
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_list)] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], GridList, BeforeValidator(_as_list)] = (0,)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return super().size * len(set(self.seeds))
 
     def grid(self) -> list[dict[str, float]]:
         return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
@@ -154,10 +191,10 @@ class Selection(Part):
 class Evaluation(Part):
     """How models are evaluated."""
 
-    device: str | None = None
+    device: Name | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: Count = 8
-    max_gen_toks: Count | None = None
+    batch_size: Annotated[Count, Field(le=65536)] = 8
+    max_gen_toks: Annotated[Count, Field(le=10**6)] | None = None
     threads: Annotated[Count, Field(le=1024)] = Field(default=1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"
 
@@ -187,35 +224,40 @@ class Study(Part):
         resamples, seed: of the bootstrap.
     """
 
-    name: str = "study"
-    base: Annotated[str, Field(min_length=1)]
-    base_license: str | None = Field(
+    name: Name = "study"
+    base: Reference
+    base_license: Text | None = Field(
         default=None, validation_alias=AliasChoices("base_license", "base_licence")
     )
-    experts: dict[str, Expert]
+    experts: Annotated[dict[str, Expert], Field(max_length=MAX_EXPERTS)]
     operators: Operators
     semantics: Literal["paper", "mergekit"] = "paper"
-    stages: Annotated[tuple[Literal[1, 2, 3], ...], BeforeValidator(_as_list)] = (1, 2, 3)
+    stages: Annotated[tuple[Literal[1, 2, 3], ...], Field(max_length=3), BeforeValidator(_as_list)] = (
+        1,
+        2,
+        3,
+    )
     chain: Literal["experts", "best"] = "experts"
     tasks: Names = ("finance_bench",)
     retention: Names = ()
     probes: Names = ()
     named: dict[str, Names] = Field(default={}, description="combination: the tasks its tests are about")
-    source: str | None = None
-    data_dir: str | None = None
+    source: Name | None = None
+    data_dir: Annotated[str, Field(max_length=4096)] | None = None
     limit: Count | None = None
     selection: Selection = Selection()
     evaluation: Evaluation = Evaluation()
     executor: Literal["local", "ray"] = "local"
-    workers: Count | None = None
+    workers: Annotated[Count, Field(le=1024)] | None = None
     out_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    resamples: Annotated[int, Field(ge=200), IsNumber] = 2000
+    resamples: Annotated[int, Field(ge=200, le=100_000), IsWhole] = 2000
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":
         _check_experts(self)
         _check_stages(self)
+        _check_points(self)
         _check_tasks(self)
         _check_starts(self)
         _check_named(self)
@@ -271,6 +313,17 @@ def _check_stages(study: Study) -> None:
         raise ValueError("chain: best takes each stage's selected models to the next; name all stages from 1")
 
 
+def _check_points(study: Study) -> None:
+    """Refuse grids that no study finishes, before they are built."""
+    merges = sum(comb(len(study.experts), stage) for stage in study.stages)
+    size = merges * sum(operator.size for operator in study.operators.present().values())
+    if size > MAX_POINTS:
+        raise ValueError(
+            f"operators: the grids have {size} points over {merges} combinations, at most {MAX_POINTS} are "
+            "allowed; name fewer values, experts or stages"
+        )
+
+
 def _check_tasks(study: Study) -> None:
     if not study.tasks:
         raise ValueError("tasks: name at least one")
@@ -297,7 +350,9 @@ def _check_starts(study: Study) -> None:
 
 def _check_named(study: Study) -> None:
     """Check the keys of `named`: experts joined by +, in the order of `experts`."""
-    names = ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)]
+    names = (
+        ["+".join(c) for stage in study.stages for c in combinations_of(study, stage)] if study.named else []
+    )
     for name, tasks in study.named.items():
         if not tasks:
             raise ValueError(f"named.{name}: name at least one task, or leave it out to use the default")

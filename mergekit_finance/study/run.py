@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from mergekit_finance.checks.model_checks import check_distinct, check_models
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.errors import RecipeError, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 def print_to_stderr(text: str) -> None:
     """Print a line of progress."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 @dataclass
