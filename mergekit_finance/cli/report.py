@@ -1,4 +1,4 @@
-"""`report`: figures and one page from stored results."""
+"""`report`: figures and one page from a study's stored results."""
 
 from pathlib import Path
 
@@ -18,21 +18,22 @@ Examples:
 @click.option(
     "--with-text",
     is_flag=True,
-    help="Show the text of every dataset, for yourself: licences may forbid sharing that page.",
+    help="Show the text of every dataset. Licenses may forbid sharing that page.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def report(out: Path, with_text: bool, show: bool) -> None:
-    """Rebuild figures and report.html of the study in OUT, without a model.
+    """Write figures and report.html of the study in OUT, from its stored results.
 
-    The page is one file that opens offline. Prompts and answers are in it only where the dataset's licence
-    lets them be shared; elsewhere it says which items were right.
+    The page is one file that opens offline. It contains prompts and answers only if the dataset's license
+    allows sharing them; otherwise it shows which items were right.
     """
+    # Imported here: loading matplotlib takes 0.7 s, which --help should not pay.
     from mergekit_finance.report.writing import PAGE, build
 
     written = build(out, with_text)
     page = out / PAGE
-    size, others = page.stat().st_size / 1e6, len(written) - 1
-    echo(f"Written to {page} ({size:.1f} MB) and {others} files in {out / 'figures'}")
+    size, figures = page.stat().st_size / 1e6, len(written) - 1
+    echo(f"Written to {page} ({size:.1f} MB) and {figures} files in {out / 'figures'}")
     if with_text:
         echo("It contains dataset text: do not share it.", err=True)
     if show:

@@ -17,12 +17,12 @@ from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Sentence
 
 HEADINGS = {  # what a sentence is about -> its heading, in the order of the page
-    "recovery": "Base and expert: what came back, what did not (stage 1)",
-    "complementarity": "Pairs: what complements, what interferes (stage 2)",
-    "emergence": "Three experts: what emerged, what did not (stage 3)",
-    "interference": "What interfered",
+    "recovery": "Base and expert: what the merge recovers and what it does not (stage 1)",
+    "complementarity": "Pairs: where they complement each other and where they interfere (stage 2)",
+    "emergence": "Three experts: what emerges and what does not (stage 3)",
+    "interference": "Interference by task",
     "operators": "Operators",
-    "similarity": "Does similarity predict it?",
+    "similarity": "Does similarity predict the result?",
 }
 MAX_PAGE = 4_800_000  # bytes; item texts fill what figures and tables leave
 MAX_SVG = 220_000  # bytes; a larger SVG is replaced by its PNG if that is smaller

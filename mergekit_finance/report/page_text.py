@@ -79,7 +79,7 @@ def recommendation(results: StudyResults) -> Recommendation:
     return Recommendation(
         name=ship.model,
         label=labels.combination(point.combination) if point else ship.model,
-        how=labels.operator_and_values(point, short=False) if point else "a model as it is",
+        how=labels.operator_and_values(point, short=False) if point else "not merged",
         heading=wording.advice_headline(summary),
         style=wording.advice_look(summary),
         is_recommended=advice.kind is AdviceKind.SHIP,

@@ -220,7 +220,7 @@ def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
     Files in OUT/figures are not used: they may be of older results, or not of the study.
     """
     try:
-        # Imported here: loading matplotlib takes 0.6 s, which --help should not pay.
+        # Imported here: loading matplotlib takes 0.7 s, which --help should not pay.
         from mergekit_finance.report import figures
         from mergekit_finance.report.figures.curves import has_curves
     except ImportError:

@@ -214,7 +214,7 @@ def test_license_texts_beside_a_model_are_copied(out: Path, tmp_path: Path) -> N
 
 
 def test_duties_of_all_claimed_licenses_apply(out: Path, tmp_path: Path) -> None:
-    """study.yml says llama3, the lab's own card apache-2.0."""
+    """study.yml says llama3, the model's own card apache-2.0."""
     make(licensed(out, tmp_path / "out", "llama3"), tmp_path / "card", PAIR)
     assert "Sources name different licenses for base" in body(tmp_path / "card")
 
@@ -288,7 +288,7 @@ def test_the_card_says_if_nothing_was_swept(out: Path, tmp_path: Path) -> None:
 
 
 def test_the_base_has_columns_of_its_own_where_it_is_not_a_constituent(out: Path, tmp_path: Path) -> None:
-    """What is better than both experts may have less than the base had."""
+    """A merge that is better than both experts can be worse than the base."""
     make(out, tmp_path / "card", PAIR)
     row = json.loads((out / "summary.json").read_text())["models"]["base"]["scores"]
     for task in ("fpb", "retention_arc"):

@@ -56,7 +56,7 @@ def find(browser, selector):
 
 
 def requests(browser):
-    """Addresses that the page asked for; the browser's own empty tab is not ours."""
+    """Return the addresses that the page requested, without those of the browser's own empty tab."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     return [url for url in asked if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
@@ -64,7 +64,7 @@ def requests(browser):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """The report of a harmless study."""
+    """Return the report of a study without hostile text."""
     return page_of(study(tmp_path_factory.mktemp("plain") / "out"))
 
 
@@ -92,7 +92,7 @@ def test_untrusted_text_does_not_run(browser, tmp_path, monkeypatch):
     assert not browser.get_log("browser")
 
 
-def test_the_policy_would_stop_what_escaping_missed(browser, plain):
+def test_the_security_policy_blocks_injected_scripts(browser, plain):
     show(browser, plain)
     browser.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.hit = 1'; document.body.append(s);"
@@ -105,7 +105,7 @@ def test_the_policy_would_stop_what_escaping_missed(browser, plain):
 
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_fits_the_screen_in_both_themes_and_says_nothing(browser, plain, width, dark):
+def test_the_page_fits_the_screen_in_both_themes_without_errors(browser, plain, width, dark):
     show(browser, plain, width, dark)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert not browser.get_log("browser")
@@ -129,13 +129,13 @@ return (both[0] + 0.05) / (both[1] + 0.05);
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_mark_of_a_right_answer_can_be_read(browser, plain, dark):
+def test_the_mark_of_a_right_answer_has_enough_contrast(browser, plain, dark):
     show(browser, plain, dark=dark)
     assert browser.execute_script(CONTRAST) >= 4.5
 
 
 def shades(browser, selector, along):
-    """How dark the right and left edge of a box are, scrolled to one of its ends: grey levels."""
+    """Return the gray levels at the left and right edge of a box that is scrolled to one of its ends."""
     import io
 
     from PIL import Image
@@ -152,7 +152,7 @@ def shades(browser, selector, along):
     return [picture.getpixel((at, y + 4)) for at in (x + 3, x + width - 4)]
 
 
-def test_a_shadow_hints_at_what_a_small_screen_hides(browser, plain):
+def test_a_shadow_marks_hidden_content_on_small_screens(browser, plain):
     show(browser, plain, 360)
     left, right = shades(browser, ".paper", 0)
     assert right < left - 15
@@ -178,7 +178,7 @@ def test_tables_sort_and_filter(browser, plain):
 
 
 def sorted_by(browser, title, clicks):
-    """The texts of a column of "All points" after so many clicks on its head."""
+    """Return the texts of a column of "All points" after this number of clicks on its header."""
     heads = [head.get_attribute("textContent") for head in find(browser, "#table-points th")]
     place = heads.index(title)
     for _ in range(clicks):
@@ -191,7 +191,7 @@ def sorted_by(browser, title, clicks):
 
 @pytest.mark.parametrize("clicks", [1, 2])
 @pytest.mark.parametrize("title", ["on selection items", "Macro-Gain", "Macro-OG"])
-def test_empty_cells_stand_last_whichever_way_a_column_is_sorted(browser, tmp_path, title, clicks):
+def test_empty_cells_are_last_in_both_sort_orders(browser, tmp_path, title, clicks):
     out = study(tmp_path / "out", operators={"task_arithmetic": [0.1, 0.5, 0.3, 0.9]})
     summary = json.loads((out / "summary.json").read_text())
     for i, point in enumerate(summary["points"].values()):
@@ -205,7 +205,7 @@ def test_empty_cells_stand_last_whichever_way_a_column_is_sorted(browser, tmp_pa
     assert len(set(values)) == 16 and values == sorted(values, reverse=clicks == 1)
 
 
-def test_a_column_of_names_is_sorted_from_a_first(browser, plain):
+def test_name_columns_are_first_sorted_ascending(browser, plain):
     show(browser, plain)
     browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
     found = sorted_by(browser, "operator", 1)
@@ -237,7 +237,7 @@ def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_pat
     assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
 
 
-def test_paper_shows_every_table_and_the_screen_what_it_showed(browser, plain):
+def test_printing_opens_every_table_and_restores_the_screen(browser, plain):
     show(browser, plain)
     rows = "return [...document.querySelectorAll('#tables table')].map((t) => t.getBoundingClientRect().height > 9)"
     opened = "return [...document.querySelectorAll('.tabled')].map((d) => d.open)"
@@ -270,7 +270,7 @@ def test_the_item_browser_works_by_keyboard(browser, tmp_path):
     assert find(browser, "#count")[0].text.endswith("of 6 items")
 
 
-def test_with_text_carries_its_banner(browser, tmp_path):
+def test_a_page_with_text_has_a_banner(browser, tmp_path):
     show(browser, page_of(study(tmp_path / "out"), with_text=True), 360)
     banner = find(browser, ".banner")[0]
     assert banner.is_displayed() and banner.text == "contains dataset text: do not share"

@@ -88,9 +88,7 @@ def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server
     assert server.hub.repos["me/merge"]["visibility"] == "private"
 
 
-def test_weights_under_apache_want_its_text_and_scores_only_say_so(
-    share, card: Path, server: HubServer
-) -> None:
+def test_weights_under_apache_require_its_text(share, card: Path, server: HubServer) -> None:
     wanted = "the text of Apache License 2.0 (base, finance, math) must accompany the weights"
     refused(share(card, "--weights"), server.hub, wanted, "DIR/LICENSE")
     assert not server.hub.asked
@@ -101,7 +99,7 @@ def test_weights_under_apache_want_its_text_and_scores_only_say_so(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_weights_that_are_not_the_cards_stay(share, card: Path, server: HubServer, name: str) -> None:
+def test_changed_weights_are_not_sent(share, card: Path, server: HubServer, name: str) -> None:
     (card / "LICENSE").write_text("the text of Apache License 2.0")
     (card / name).write_bytes(b"other weights")
     refused(share(card, "--weights"), server.hub, f"{name} is changed since the card was made")
@@ -111,7 +109,7 @@ def test_weights_that_are_not_the_cards_stay(share, card: Path, server: HubServe
     assert set(server.hub.committed) == CARD | {"LICENSE"}
 
 
-def test_shards_of_another_model_stay(share, card: Path, server: HubServer) -> None:
+def test_shards_of_another_model_are_not_sent(share, card: Path, server: HubServer) -> None:
     (card / "LICENSE").write_text("the text of Apache License 2.0")
     (card / "model-00001-of-00009.safetensors").write_bytes(b"other weights")
     assert share(card, "--weights").returncode == 0
@@ -119,7 +117,7 @@ def test_shards_of_another_model_stay(share, card: Path, server: HubServer) -> N
 
 
 @pytest.mark.parametrize("name", ["summary.json", "models.json", "files.json"])
-def test_pipes_and_links_of_a_card_are_one_line(
+def test_pipes_and_links_in_a_card_are_a_one_line_error(
     share, card: Path, server: HubServer, tmp_path: Path, name: str
 ) -> None:
     moved = shutil.move(card / "results", tmp_path / "results")
@@ -132,7 +130,7 @@ def test_pipes_and_links_of_a_card_are_one_line(
     refused(share(card), server.hub, "no card here" if name == "files.json" else "not a regular file")
 
 
-def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: HubServer) -> None:
+def test_a_dry_run_lists_every_file_and_sends_no_request(share, card: Path, server: HubServer) -> None:
     (card / ".env").write_text("SECRET=1")
     done = share(card, "--dry-run", HF_TOKEN="")
     assert done.returncode == 0, done.stderr
@@ -144,7 +142,9 @@ def test_a_dry_run_lists_every_file_and_asks_nobody(share, card: Path, server: H
     assert not server.hub.asked
 
 
-def test_other_files_links_and_samples_stay(share, card: Path, server: HubServer, tmp_path: Path) -> None:
+def test_other_files_links_and_samples_are_not_sent(
+    share, card: Path, server: HubServer, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text("secret")
     for name in (
         "notes.txt",
@@ -169,7 +169,7 @@ def test_other_files_links_and_samples_stay(share, card: Path, server: HubServer
     assert set(server.hub.committed) == (CARD | WEIGHTS | {"LICENSE.txt"}) - {"figures/2-gain-and-og.png"}
 
 
-def test_samples_that_card_did_not_write_stay(share, card: Path, server: HubServer) -> None:
+def test_samples_that_card_did_not_write_are_not_sent(share, card: Path, server: HubServer) -> None:
     (card / "results" / "samples_x.jsonl").write_text("secret")
     assert share(card).returncode == 0 and set(server.hub.committed) == CARD
 
@@ -188,7 +188,9 @@ def test_a_restrictive_license_in_a_list_stops_sharing(
     refused(share(tmp_path / "card"), server.hub, "cc-by-nd-4.0, the license of finance")
 
 
-def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Path, server: HubServer) -> None:
+def test_samples_are_sent_only_if_every_task_allows_it(
+    share, out: Path, tmp_path: Path, server: HubServer
+) -> None:
     make(out, tmp_path / "card", PAIR, samples=True)
     assert share(tmp_path / "card").returncode == 0
     samples = {name for name in server.hub.committed if name.startswith("results/samples_")}
@@ -198,11 +200,11 @@ def test_samples_go_only_if_every_task_allows_it(share, out: Path, tmp_path: Pat
 def test_a_license_that_forbids_it_or_is_unknown_stops_sharing(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
-    for i, (licence, said) in enumerate(
+    for i, (license_name, said) in enumerate(
         {"my-own": "which is not in our list", "cc-by-nd-4.0": "forbids it"}.items()
     ):
         card = tmp_path / f"card{i}"
-        make(licensed(out, tmp_path / f"out{i}", licence), card, PAIR)
+        make(licensed(out, tmp_path / f"out{i}", license_name), card, PAIR)
         refused(share(card), server.hub, "not shared", said, "--i-have-checked-the-licenses")
         refused(share(card, "--dry-run"), server.hub, said)
         assert not server.hub.asked
@@ -254,7 +256,7 @@ def test_a_card_that_the_hub_refuses_is_one_line(share, card: Path, server: HubS
     refused(share(card), server.hub, "does not accept this card", "./lab")
 
 
-def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer, tmp_path: Path) -> None:
+def test_wrong_arguments_are_a_one_line_error(share, card: Path, server: HubServer, tmp_path: Path) -> None:
     refused(share(card, repo="merge"), server.hub, "Use owner/name")
     for repo in ("a/b..c", "a/b--c", "a/b.git", "a/" + "b" * 200):
         refused(share(card, "--dry-run", repo=repo), server.hub, "the Hub does not accept this name")
@@ -266,12 +268,12 @@ def test_what_is_asked_wrongly_is_one_line(share, card: Path, server: HubServer,
     assert not server.hub.asked and "HF_HUB_OFFLINE" in os.environ
 
 
-def test_what_is_shared_twice_is_one_more_commit(share, card: Path, server: HubServer) -> None:
+def test_sharing_twice_adds_a_commit(share, card: Path, server: HubServer) -> None:
     assert share(card).returncode == share(card).returncode == 0
     assert len(server.hub.summaries) == 2 and set(server.hub.committed) == CARD
 
 
-def test_a_task_without_a_word_on_sharing_counts_as_no(
+def test_a_task_without_permission_counts_as_forbidden(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
     make(out, tmp_path / "card", PAIR, samples=True)

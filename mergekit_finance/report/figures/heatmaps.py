@@ -126,10 +126,10 @@ def _groups(results: StudyResults, columns: Sequence[str]) -> list[Group]:
 
 def _group_name(results: StudyResults, task: str) -> str:
     """Return `finance`, or `F+M` for several skills, whose full names do not fit."""
-    known = results.summary.tasks[task]
-    if _is_abbreviated(known):
-        return "+".join(_skill_initials(results)[skill] for skill in known.skills)
-    return labels.task_group(known)
+    info = results.summary.tasks[task]
+    if _is_abbreviated(info):
+        return "+".join(_skill_initials(results)[skill] for skill in info.skills)
+    return labels.task_group(info)
 
 
 def _is_abbreviated(task: TaskResult) -> bool:

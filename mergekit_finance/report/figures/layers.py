@@ -83,8 +83,8 @@ def relative_norms(results: StudyResults, order: Sequence[str]) -> Series:
     for reference, name in model_names(results).items():
         vectors = [by_layer[key].task_vectors for key in order]
         if any(reference in layer for layer in vectors):
-            found = [layer.get(reference) for layer in vectors]
-            series[name] = [vector.relative_norm if vector else None for vector in found]
+            of_model = [layer.get(reference) for layer in vectors]
+            series[name] = [vector.relative_norm if vector else None for vector in of_model]
     return series
 
 

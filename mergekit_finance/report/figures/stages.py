@@ -61,7 +61,7 @@ def _rows(results: StudyResults) -> list[Row]:
     rows += [Row(name, results.measured(name).macro) for name in results.singles]
     for stage in sorted({combination.stage for combination in results.combinations.values()}):
         rows.append(Row(labels.STAGES.get(stage, f"Stage {stage}")))
-        names = [known.selected for known in results.combinations.values() if known.stage == stage]
+        names = [row.selected for row in results.combinations.values() if row.stage == stage]
         best = max(names, key=lambda name: results.summary.points[name].macro_on_selection or 0.0)
         rows += [_row(results, name, stage, name == best) for name in names]
     return rows

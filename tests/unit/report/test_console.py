@@ -24,11 +24,11 @@ def test_the_table_has_a_column_a_model_and_signed_differences():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_random_weights_and_small_samples_are_said_plainly():
+def test_notes_mention_random_weights_and_small_samples():
     text = report.notes(RESULT)
     assert "RANDOM" in text and "base" in text and "7 independent items" in text
     assert "RANDOM" not in report.notes(RESULT | {"random_weights": []})
 
 
-def test_the_report_is_made_of_the_plugins_sections():
+def test_run_prints_the_sections_of_plugins():
     assert report.run_text(RESULT).startswith("Gain and Outperform Gap")

@@ -48,7 +48,7 @@ def test_bad_input_is_a_one_line_error_and_writes_nothing(tmp_path, how):
     ],
 )
 def test_symbolic_links_are_refused(tmp_path, path):
-    """Else the page that is shown to others holds a file from elsewhere."""
+    """Otherwise a page that is shown to others could contain a file from outside the study."""
     out, elsewhere = study(tmp_path / "out"), tmp_path / "elsewhere"
     (next(out.glob("points/m0-*")) / "key.json").write_text("{}")
     place = next(out.glob(path))

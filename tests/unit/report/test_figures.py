@@ -49,7 +49,7 @@ def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
     assert [d.name[0] for d in figures.draw_all(load(out))] == ["1", "2", "3", "4"]
 
 
-def test_a_layer_whose_name_only_looks_like_a_number_stands_last(tmp_path):
+def test_layers_are_ordered_by_number_then_by_name(tmp_path):
     out = study(tmp_path / "out")
     found = json.loads((out / "similarity.json").read_text())
     found["layers"] = {name: found["layers"]["0"] for name in ("²", "10", "2")}
@@ -58,7 +58,7 @@ def test_a_layer_whose_name_only_looks_like_a_number_stands_last(tmp_path):
     assert [str(x) for x in axes.lines[0].get_xdata(orig=True)] == ["2", "10", "²"]
 
 
-def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
+def test_the_retention_figure_needs_retention_of_every_model(tmp_path):
     out = study(tmp_path / "out")
     summary = json.loads((out / "summary.json").read_text())
     next(iter(summary["points"].values()))["retention"] = None
@@ -66,7 +66,7 @@ def test_without_every_retention_there_is_no_figure_of_it(tmp_path):
     assert retention.draw(load(out)) is None
 
 
-def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_path):
+def test_the_retention_figure_uses_tasks_of_its_skills_or_is_marked_macro(tmp_path):
     out = study(tmp_path / "out")
     damage = json.loads((out / "summary.json").read_text())
     for known in damage["combinations"].values():  # of one expert, `named` holds retention
@@ -80,7 +80,7 @@ def test_the_gain_of_retention_is_of_the_tasks_of_its_skills_or_says_macro(tmp_p
     assert ring.get_xdata()[0] == pytest.approx(45)  # 0.75 of fpb, the base has 0.3
 
 
-def test_pairs_of_models_have_no_experts_colour(tmp_path):
+def test_pairs_of_models_do_not_use_expert_colors(tmp_path):
     stored = load(study(tmp_path / "out"))
     moved, *others = layers.draw(stored).figure.axes
     of_experts = set(style.EXPERT_COLORS)
@@ -88,27 +88,27 @@ def test_pairs_of_models_have_no_experts_colour(tmp_path):
     assert others[0].lines and not of_experts & {line.get_color() for axes in others for line in axes.lines}
 
 
-def test_the_legend_of_retention_draws_what_the_panels_draw(tmp_path):
+def test_the_retention_legend_matches_its_panels(tmp_path):
     out = study(tmp_path / "out", operators={"task_arithmetic": [0.4, 0.8], "dare_ties": [0.2, 0.6]})
     summary = json.loads((out / "summary.json").read_text())
     for point in summary["points"].values():
         point["values"] |= {"seed": 0} if point["operator"] == "dare_ties" else {}
     (out / "summary.json").write_text(json.dumps(summary))
     figure = retention.draw(load(out)).figure
-    for name, colour in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
-        drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == colour}
+    for name, color in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
+        drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == color}
         shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator_name(name)]
         assert drawn == {shown[0].get_linestyle()} == {"-" if name == "task_arithmetic" else "None"}
 
 
-def coloured(data, axes, places):
-    """What the PNG shows at places of a panel."""
+def colored(data, axes, places):
+    """Return the colors of a PNG at data coordinates of a panel."""
     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     return [image[len(image) - 1 - int(y), int(x)] for x, y in axes.transData.transform(places)]
 
 
-def test_colours_of_the_heatmaps_are_the_colour_maps_own(tmp_path):
-    """A palette of 256 for the whole picture moved them: a larger Gain could look like a smaller one."""
+def test_heatmap_colors_survive_png_encoding(tmp_path):
+    """With a palette of 256 colors for the whole picture, a larger Gain could look like a smaller one."""
     out = study(tmp_path / "out", operators={"task_arithmetic": [0.4], "ties": [0.2], "dare_ties": [0.5]})
     summary = json.loads((out / "summary.json").read_text())
     cells = [task for row in summary["selected"].values() for task in row["tasks"].values()]
@@ -122,25 +122,25 @@ def test_colours_of_the_heatmaps_are_the_colour_maps_own(tmp_path):
     rows, columns = shown.get_array().shape
     places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # beside the number
     wanted = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
-    assert np.abs(np.array(coloured(data, axes, places)) - wanted).max() <= 1
+    assert np.abs(np.array(colored(data, axes, places)) - wanted).max() <= 1
 
 
-def test_answers_keep_their_two_colours(tmp_path):
+def test_answer_sheet_colors_survive_png_encoding(tmp_path):
     drawn = sheets.draw(load(study(tmp_path / "out")))
     axes, data = drawn.figure.axes[0], drawn.png()
     cells = axes.images[0].get_array()
-    found = coloured(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
+    found = colored(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
     wanted = 255 * axes.images[0].to_rgba(cells)[..., :3].reshape(-1, 3)
     assert np.abs(np.array(found) - wanted).max() <= 3
 
 
-def test_what_is_written_on_a_dark_cell_is_white():
+def test_text_on_dark_cells_is_white():
     from matplotlib.colors import Normalize
 
     norm = Normalize(-50, 50)
     values = (-55, -40, -10, 0, 10, 45)
     found = dict(zip(values, heatmaps.text_colors(np.array(values, dtype=float), norm), strict=True))
-    assert [value for value, colour in found.items() if colour == "white"] == [-55, -40, 45]
+    assert [value for value, color in found.items() if color == "white"] == [-55, -40, 45]
 
 
 def test_frames_stand_out_and_short_names_are_explained(tmp_path):
@@ -152,11 +152,11 @@ def test_frames_stand_out_and_short_names_are_explained(tmp_path):
     (out / "summary.json").write_text(json.dumps(summary))
     drawn = heatmaps.draw(load(out))
     frames = drawn.figure.axes[0].collections[0].get_edgecolors()
-    assert {tuple(colour[:3]) for colour in frames} == {(1, 1, 1), to_rgb(style.INK)}
+    assert {tuple(color[:3]) for color in frames} == {(1, 1, 1), to_rgb(style.INK)}
     assert drawn.caption.endswith("Over the cells: F is finance, M is math.")
 
 
-def test_words_beside_wide_intervals_do_not_touch(tmp_path):
+def test_text_columns_of_the_stage_figure_do_not_overlap(tmp_path):
     out = study(tmp_path / "out", operators={"dare_ties": [0.25]})
     summary = json.loads((out / "summary.json").read_text())
     for row in summary["selected"].values():
@@ -171,7 +171,7 @@ def test_words_beside_wide_intervals_do_not_touch(tmp_path):
         assert all(left.x1 + 8 < right.x0 for left, right in itertools.pairwise(row))
 
 
-def test_only_the_bases_line_is_of_dots():
+def test_only_the_base_has_a_dotted_line():
     names = ["base", *"abcdef"]
     dots = [name for name, line in style.expert_lines(names).items() if line == ":" or is_dotted(line)]
     assert dots == ["base"]
@@ -181,7 +181,7 @@ def is_dotted(line):
     return not isinstance(line, str) and max(line[1][::2]) <= 1
 
 
-def test_a_name_is_written_where_no_interval_goes_through_it():
+def test_names_are_placed_beside_intervals():
     with style.settings():
         figure = style.canvas(5.2, 4.2)
         axes = figure.subplots()
@@ -200,7 +200,7 @@ def test_japanese_names_have_glyphs(tmp_path):
         made(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
 
 
-def test_the_callers_settings_of_matplotlib_stay(tmp_path):
+def test_the_callers_matplotlib_settings_are_restored(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -235,7 +235,7 @@ def test_labels_are_short_and_without_the_prefix():
     assert labels.points(-0.0001, sign=True) == "0.0"
 
 
-def test_of_a_single_value_there_are_dots_on_one_scale(tmp_path):
+def test_a_grid_of_one_value_is_drawn_as_dots(tmp_path):
     drawn = curves.draw(load(study(tmp_path / "out", operators={"task_arithmetic": [0.4]})))
     assert len(drawn.figure.axes) == 1 and "no curve" in drawn.caption
     assert curves.has_curves(load(study(tmp_path / "more")))

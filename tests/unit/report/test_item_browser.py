@@ -53,7 +53,7 @@ def test_a_page_of_long_texts_stays_under_5_mb(tmp_path):
 
 
 def test_a_page_of_210_merges_stays_under_5_mb(tmp_path):
-    """As many points, tasks and items as the lab's study, with its figures."""
+    """Use as many points, tasks and items as the study of the lab, and draw the figures."""
     rng = random.Random(0)
     kinds = [["finance"], ["finance", "math"], ["finance", "japanese"], ["math"]]
     tasks = {
@@ -80,7 +80,7 @@ def test_a_page_of_210_merges_stays_under_5_mb(tmp_path):
 
 
 def _vary(rng, task):
-    """Cells of a heatmap that differ are what makes its picture large."""
+    """Give every cell of the heatmaps another value: this makes the pictures large."""
     for key in ("gain", "og"):
         value = rng.gauss(0, 0.2)
         task[key] = [value, value - 0.1, value + 0.1]

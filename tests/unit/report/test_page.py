@@ -41,7 +41,7 @@ def test_headings_of_the_verdict_are_neutral(tmp_path):
     ]
     damage(out, "summary.json", lambda s: s["verdict"].extend(found))
     headings = re.findall(r"<h3>(.*?stage \d\))</h3>", page_of(out))
-    assert len(headings) == 3 and all("did not" in h or "interferes" in h for h in headings)
+    assert len(headings) == 3 and all("does not" in h or "interfere" in h for h in headings)
 
 
 def test_sections_of_plugins_are_escaped_and_a_failing_one_is_named(tmp_path):
@@ -172,7 +172,7 @@ def test_printing_shows_the_tables(tmp_path):
 
 
 def test_og_on_its_skills_uses_the_set_own_or_is_marked_macro(tmp_path):
-    """`named` holds retention, too, of one expert."""
+    """The set `named` will not do: for one expert it includes retention tasks."""
     table = tables.overview(load_results(study(tmp_path / "out")))
     column = table.columns.index("OG on its skills")
     shown = {row[1].text: row[column].text for row in table.rows}

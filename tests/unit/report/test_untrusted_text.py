@@ -39,7 +39,7 @@ def test_names_with_markup_or_control_characters_are_refused(tmp_path, name):
 
 
 def test_characters_that_change_text_direction_are_removed_from_names(tmp_path, monkeypatch):
-    """Text of items and recipes, which are copied, stay as they are."""
+    """Text of items and recipes is unchanged, because people copy it."""
     accept_any_name(monkeypatch)
     out = study(tmp_path / "out", names={"math": f"ma{TURN}th"}, text=f"sai{TURN}d")
     (recipe,) = {next((out / "points").glob("stage1-finance-ta-lambda0.4-*")) / "recipe.yml"}

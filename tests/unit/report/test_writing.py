@@ -30,7 +30,7 @@ def test_figures_are_written_only_into_a_real_folder(tmp_path, kind):
 
 
 def test_a_read_only_folder_is_a_one_line_error(tmp_path, monkeypatch):
-    """As a read-only mount does: nothing can be written, and taking away what is not there fails, too."""
+    """Fail as a read-only mount does, also for the removal of files that do not exist."""
     out = study(tmp_path / "out")
 
     def refuse(self, *args, **how):

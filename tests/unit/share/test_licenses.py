@@ -55,7 +55,7 @@ def test_the_license_of_a_merge_covers_all_duties(of: list[str], wanted: dict[st
 
 
 def test_a_license_that_covers_another_lists_all_its_duties() -> None:
-    """No two known licences have the same duties, or each would give way to the other."""
+    """No two known licenses have the same duties; otherwise each would cover the other."""
     assert len({one.duties for one in KNOWN.values()}) == len(KNOWN)
     for one in KNOWN.values():
         for other in (x for x in KNOWN.values() if one.covers(x)):

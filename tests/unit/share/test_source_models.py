@@ -101,7 +101,7 @@ def test_every_license_on_a_model_card_counts(tmp_path: Path, text: str, claims:
 
 
 def test_license_texts_do_not_change_a_fingerprint(tmp_path: Path) -> None:
-    """Or whoever adds the text that a licence wants would lose the study of the model."""
+    """Otherwise a study would be repeated after somebody adds a license text to a model."""
     (tmp_path / "config.json").write_text("{}")
     before = models.folder_fingerprint(tmp_path)
     for name in ("LICENSE", "Licence.txt", "COPYING", "NOTICE", "USE_POLICY.html", "LICENSE-APACHE-2.0"):
