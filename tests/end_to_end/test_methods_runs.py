@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -158,9 +158,9 @@ def test_a_union_tokenizer_is_free_of_the_order_of_models(tmp_path: Path) -> Non
 # ---- the plain command
 
 
-def mergekit_yaml(settings: dict[str, Any], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def mergekit_yaml(settings: dict[str, Any], folder: Path, start=commands.run) -> "CompletedProcess[str]":
     (folder / "recipe.yml").write_text(yaml.safe_dump(settings))
-    return commands.run("mergekit-yaml", "recipe.yml", "out", "--no-copy-tokenizer", *options, cwd=folder)
+    return start("mergekit-yaml", "recipe.yml", "out", "--no-copy-tokenizer", cwd=folder)
 
 
 def test_the_plain_command_writes_what_run_merge_writes(models: Path, tmp_path: Path) -> None:
@@ -193,7 +193,9 @@ def test_the_plain_command_names_a_mistake_in_one_line(
             folder / "math",
             lambda ws: {n: w * poison if n == "model.norm.weight" else w for n, w in ws.items()},
         )
-    done = mergekit_yaml(recipe(folder, "cpt_ties", each=each), tmp_path)
+    # Once in a fresh interpreter: the line comes from a hook that is installed when the host is imported.
+    start = commands.run if poison else commands.run_installed
+    done = mergekit_yaml(recipe(folder, "cpt_ties", each=each), tmp_path, start)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
     last = done.stderr.splitlines()[-1]

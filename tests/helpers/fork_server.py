@@ -50,9 +50,9 @@ def preload():
         "data",
         "similarity",
     ):
-        for path in sorted((package / folder).glob("*.py")):
-            name = "" if path.stem == "__init__" else f".{path.stem}"
-            importlib.import_module(f"mergekit_finance.{folder}{name}")
+        for path in sorted((package / folder).rglob("*.py")):
+            parts = path.relative_to(package.parent).with_suffix("").parts
+            importlib.import_module(".".join(part for part in parts if part != "__init__"))
     warnings.resetwarnings()
 
 
@@ -91,9 +91,8 @@ def run(request):
     before = _hub_variables()
     os.environ.clear()
     os.environ.update(request["env"])
-    if (
-        _hub_variables() != before
-    ):  # these two read them at import; all else reads these two when it needs them
+    if _hub_variables() != before:
+        # These two modules read the variables at import; everything else reads these two when it needs them.
         importlib.reload(sys.modules["huggingface_hub.constants"])
         importlib.reload(sys.modules["datasets.config"])
     os.chdir(request["cwd"])
@@ -115,6 +114,7 @@ def _hub_variables():
 
 def _entry_point(argv):
     if argv[1:2] == ["-c"]:
+        sys.argv = ["-c", *argv[3:]]
         return lambda: exec(compile(argv[2], "<string>", "exec"), {"__name__": "__main__"})
     (found,) = entry_points(group="console_scripts", name=Path(argv[0]).name)
     return found.load()
@@ -145,7 +145,7 @@ def serve(requests, replies):
     task_files_read = False
     for line in requests:
         request = json.loads(line)
-        if Path(request["argv"][0]).name == "lm_eval" and not task_files_read:
+        if any("lm_eval" in argument for argument in request["argv"]) and not task_files_read:
             read_task_files()
             task_files_read = True
         child = os.fork()
