@@ -264,7 +264,7 @@ def test_files(root: Path, mutant: Mutant) -> list[list[str]]:
     """The stages of tests for a mutant."""
     unit, end_to_end = root / "tests" / "unit", root / "tests" / "end_to_end"
     stem = mutant.folder.removesuffix(".py")
-    stem = {"tasks": "scoring", "__init__": "package"}.get(stem, stem)
+    stem = {"tasks": "scoring", "__init__": "public_api"}.get(stem, stem)
     first = [unit / stem] if (unit / stem).is_dir() else sorted(unit.glob(f"test_{stem}*.py"))
     second = [
         path

@@ -1,0 +1,27 @@
+"""The table of operators: what other parts look up by key, method and slug."""
+
+from mergekit_finance.operators import BY_METHOD, BY_SLUG, OPERATORS, PARAMETER_SYMBOLS
+
+
+def test_the_order_is_that_of_simplicity():
+    assert list(OPERATORS) == ["task_arithmetic", "ties", "dare_ties"]
+
+
+def test_each_operator_is_found_by_key_method_and_slug():
+    for operator in OPERATORS.values():
+        assert OPERATORS[operator.key] is BY_METHOD[operator.method] is BY_SLUG[operator.slug] is operator
+        assert operator.method == f"cpt_{operator.key}" and operator.slug == operator.short.lower()
+
+
+def test_swept_parameters_are_those_of_the_papers():
+    assert {key: operator.parameters for key, operator in OPERATORS.items()} == {
+        "task_arithmetic": ("lambda",),
+        "ties": ("density", "lambda"),
+        "dare_ties": ("density", "lambda", "seed"),
+    }
+    assert {name for operator in OPERATORS.values() for name in operator.parameters} == set(PARAMETER_SYMBOLS)
+
+
+def test_citations_name_the_papers():
+    identifiers = {"task_arithmetic": "2212.04089", "ties": "2306.01708", "dare_ties": "2311.03099"}
+    assert all(f"arXiv {number}" in OPERATORS[key].citation for key, number in identifiers.items())
