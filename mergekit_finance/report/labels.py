@@ -43,6 +43,7 @@ def without_direction_marks(text: str) -> str:
 
 
 def task_name(name: str) -> str:
+    """Return a task's name without the prefix of this benchmark."""
     return name.removeprefix("finance_bench_")
 
 

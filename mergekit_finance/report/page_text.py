@@ -28,6 +28,7 @@ class Recipe:
 
 
 def title(results: StudyResults) -> str:
+    """Return the study's name, or its folder's name."""
     return results.study.name or results.folder.resolve().name
 
 

@@ -37,6 +37,7 @@ class Table:
 
 
 def text_cell(text: str) -> Cell:
+    """Return a left-aligned cell that sorts by its text."""
     return Cell(text, text)
 
 

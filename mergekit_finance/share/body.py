@@ -107,6 +107,7 @@ def _head(choice: Choice) -> Iterator[str]:
 
 
 def one_of(merges: int) -> str:
+    """Return `one of the 3 merges`, or `the only merge`."""
     return "the only merge" if merges == 1 else f"one of the {merges} merges"
 
 

@@ -91,6 +91,7 @@ def _metric(task: TaskInfo) -> str:
 
 
 def aggregation_in_words(task: TaskInfo) -> str:
+    """Return how a task's score is computed; another project's aggregation by its function's name."""
     return AGGREGATIONS.get(task.aggregation, task.aggregation.rpartition(":")[2])
 
 

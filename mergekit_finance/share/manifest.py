@@ -49,6 +49,7 @@ class Plan:
 
     @property
     def has_weights(self) -> bool:
+        """Whether weights would be sent."""
         return any(name.endswith(".safetensors") for name in self.send)
 
     @property

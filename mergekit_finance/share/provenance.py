@@ -31,7 +31,7 @@ def require_provenance(results: StudyResults, name: str) -> None:
     if entry.folder != f"{entry.name}-{digest(key)}":
         raise _error(folder / "key.json", "is of other results than the name of its folder says")
     _require_unchanged_files(folder)
-    if not _is_consistent(entry):
+    if not is_consistent(entry):
         raise _error(index, f"the recipe of {name} does not agree with its name and values")
     recipe, measured = entry.recipe.as_json(), key.get("merge")
     if not isinstance(measured, dict) or _without_models(recipe) != _without_models(measured):
@@ -49,7 +49,7 @@ def _require_unchanged_files(folder: Path) -> None:
             raise _error(folder / name, "has changed since the study wrote it")
 
 
-def _is_consistent(entry: PointEntry) -> bool:
+def is_consistent(entry: PointEntry) -> bool:
     """Return whether a point's recipe is the one that a study would write for its name and values."""
     recipe = entry.recipe.as_json()
     try:
@@ -65,12 +65,11 @@ def _rebuilt(entry: PointEntry, recipe: JsonObject) -> Point:
     parameters = recipe["parameters"]
     if not isinstance(parameters, dict):
         raise TypeError("parameters")
-    values = {key: int(value) if key == "seed" else value for key, value in entry.values.items()}
     return Point(
         stage=entry.stage,
         combination=tuple(entry.combination),
         operator=entry.operator,
-        values=values,
+        values=entry.values,
         sources=tuple(Source(str(m.parameters["mask_id"]), m.model) for m in entry.recipe.models),
         base=entry.recipe.base_model,
         semantics=str(parameters["semantics"]),

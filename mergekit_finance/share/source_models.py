@@ -57,6 +57,7 @@ class SourceModel:
         return self.hub_id or self.reference
 
     def as_json(self) -> JsonObject:
+        """Return the fields as they are written to results/models.json."""
         return {**vars(self), "claims": dict(self.claims)}
 
     @classmethod

@@ -61,6 +61,7 @@ def draw(results: StudyResults) -> Drawn | None:
 
 
 def layers_of(results: StudyResults) -> Mapping[str, Layer]:
+    """Return the similarity by layer; empty if it was not measured."""
     return results.similarity.layers or {}
 
 
