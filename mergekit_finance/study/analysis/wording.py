@@ -119,9 +119,8 @@ def _kind_word(kind: EffectKind, stage: int) -> str:
 
 
 def short_effect_word(effect: Effect, stage: int) -> str:
-    """Return the word for a table: without what a borderline or unrepeated effect may be."""
-    short = effect.kind in (EffectKind.BORDERLINE, EffectKind.NOT_REPEATED)
-    return effect.kind.value if short else effect_word(effect, stage)
+    """Return the word for a table, without what stands in brackets."""
+    return effect_word(effect, stage).split(" (")[0]
 
 
 def overview_rows(summary: Summary) -> list[list[str]]:
@@ -184,38 +183,39 @@ def sentences(summary: Summary) -> list[Sentence]:
 
 
 def _stage_one(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Yield what CPT lost, what the merge recovered, and what it kept of the expert's skill."""
+    """Yield what CPT lost and the merge recovered, what it kept of the expert's skill, and both together."""
     for name, row in summary.combinations.items():
         if row.stage != 1:
             continue
-        effects = summary.selected[row.selected]
-        parts = [*_recovered(effects), *_kept(effects, name)]
-        if parts:
-            word = effect_word(verdict.effect(summary, name), 1)
-            parts.append(f"over both: {word}")
-            yield "recovery", f"{merge_name(name)} ({how(summary, row.selected)}): {'; '.join(parts)}."
+        effects, effect = summary.selected[row.selected], verdict.effect(summary, name)
+        for line in (*_recovered(effects), *_kept(effects, name)):
+            yield "recovery", f"{merge_name(name)}, {line}."
+        if effect.kind is not EffectKind.TOO_FEW_ITEMS:
+            yield "recovery", f"{merge_name(name)}, both together: {effect_word(effect, 1)}."
 
 
 def _recovered(effects: Effects) -> Iterator[str]:
     if not effects.recovery:
         return
     numbers, size = effects.recovery, sample_size(effects.sets["retention"].clusters)
-    lost = f"lost {points(numbers.lost.value)}, recovered {interval(numbers.recovered)}"
-    if verdict.sides("lost", numbers.lost, numbers.ranges)[0] != "above":
-        lost = f"no clear loss by CPT ({interval(numbers.lost)})"
+    sides = verdict.sides("lost", numbers.lost, numbers.ranges)
+    if sides == ["above"]:
+        lost = f"lost {points(numbers.lost.value)}, recovered {interval(numbers.recovered)}"
+    else:
+        word = "borderline" if "above" in sides else "no clear"
+        lost = f"{word} loss by CPT ({interval(numbers.lost)})"
     yield f"retention: {lost}, vs base {interval(numbers.over_base)}, {size}"
 
 
 def _kept(effects: Effects, expert: str) -> Iterator[str]:
-    own = effects.sets.get("own")
-    if not own:
+    skill = effects.sets.get("own")
+    if not skill:
         return
-    scores = f"expert {points(own.constituents[expert].value)}"
-    if own.base:
-        scores += f", base {points(own.base.value)}"
-    yield (
-        f"its skill: {points(own.score.value)} ({scores}), OG {interval(own.og)}, {sample_size(own.clusters)}"
-    )
+    scores = f"expert {points(skill.constituents[expert].value)}"
+    if skill.base:
+        scores += f", base {points(skill.base.value)}"
+    score, gap = points(skill.score.value), interval(skill.og)
+    yield f"tasks of its skill: {score} ({scores}), OG {gap}, {sample_size(skill.clusters)}"
 
 
 def _later_stages(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -225,13 +225,12 @@ def _later_stages(summary: Summary) -> Iterator[tuple[str, str]]:
             continue
         effects, effect = summary.selected[row.selected], verdict.effect(summary, name)
         tested = effects.sets[effect.tested]
-        better = [task for task, own in effects.tasks.items() if own.verdict == "outperforms"]
-        outperforms = f"; outperforms all constituents on {task_list(better)}" if better else ""
+        better = [task for task, of_task in effects.tasks.items() if of_task.verdict == "outperforms"]
+        outperforms = f" Outperforms all constituents on {task_list(better)}." if better else ""
         yield (
             STAGES[row.stage],
-            f"{merge_name(name)} ({how(summary, row.selected)}): {effect_word(effect, row.stage)}: "
-            f"{_comparisons(effects, tested, effect)}; {_tasks_of(tested, effect)}, "
-            f"{sample_size(tested.clusters)}{outperforms}.",
+            f"{merge_name(name)}: {effect_word(effect, row.stage)}. {_comparisons(effects, tested, effect)}; "
+            f"{_tasks_of(tested, effect)}, n = {tested.clusters}.{outperforms}",
         )
 
 
@@ -258,7 +257,7 @@ def _tasks_of(tested: TaskSet, effect: Effect) -> str:
 def _interference(summary: Summary) -> Iterator[tuple[str, str]]:
     for name, row in summary.combinations.items():
         tasks = summary.selected[row.selected].tasks
-        worse = [task for task, own in tasks.items() if own.verdict == "interferes"]
+        worse = [task for task, of_task in tasks.items() if of_task.verdict == "interferes"]
         if worse:
             yield (
                 "interference",
@@ -277,7 +276,7 @@ def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
             continue
         names = " vs ".join(f"{OPERATORS[key].label} ({_grid(summary, key)})" for key in (first, second))
         if not enough(summary.ship.clusters):
-            yield "operators", f"{names}: inconclusive, {sample_size(summary.ship.clusters)}."
+            yield "operators", f"{names}: {sample_size(summary.ship.clusters)}."
             continue
         best = _side_word("best", row, ("better", "worse", "not clearly different"))
         line = f"{names}: {best} at its best ({interval(row.best)})"
@@ -311,14 +310,21 @@ def _grid(summary: Summary, operator: str) -> str:
 
 
 def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
-    for row in summary.similarity.correlations:
-        if row.over != "all" or row.outcome != "macro_gain" or row.rho is None or row.p is None:
-            continue
-        needed = "too few for any ρ" if row.needed is None else f"significant from |ρ| = {row.needed:.3f} on"
+    rows = [
+        row for row in summary.similarity.correlations if (row.over, row.outcome) == ("all", "macro_gain")
+    ]
+    parts = [
+        f"{PREDICTORS[row.predictor]} {number(row.rho, 2)} (p = {row.p:.3f})"
+        for row in rows
+        if row.rho is not None and row.p is not None
+    ]
+    if parts:
+        n, needed = rows[0].n, rows[0].needed
+        limit = "too few for any ρ" if needed is None else f"significant from |ρ| = {needed:.3f} on"
         yield (
             "similarity",
-            f"{PREDICTORS[row.predictor]} vs Macro-Gain: ρ = {number(row.rho, 2)}, p = {row.p:.3f}, "
-            f"n = {row.n} combinations ({needed}). Describes these merges only.",
+            f"Spearman's ρ with Macro-Gain over {n} combinations ({limit}): {', '.join(parts)}. It describes "
+            "these merges only.",
         )
 
 
@@ -360,6 +366,8 @@ def advice_sentence(summary: Summary) -> str:
     """Return what to ship, with the numbers, and with what it costs."""
     ship, advice = summary.ship, verdict.advice(summary)
     merge = f"the best merge, {ship.best_merge}: {comparison(summary)}"
+    selected = f"{ship.model} was selected"
+    selected += f": {comparison(summary)}" if ship.model == ship.best_merge else f"; {merge}"
     if advice.kind is AdviceKind.SHIP:
         return f"Ship {ship.model}: {comparison(summary)}."
     if advice.kind is AdviceKind.SHIP_AT_A_COST:
@@ -373,10 +381,10 @@ def advice_sentence(summary: Summary) -> str:
     if advice.kind is AdviceKind.BORDERLINE:
         kinds = " or ".join(kind.value for kind in advice.between)
         return (
-            f"Borderline ({kinds}): {ship.model} was selected; {merge}. Another seed may change it; raise "
-            "`resamples` or the number of items."
+            f"Borderline ({kinds}): {selected}. Another seed may change it; raise `resamples` or the number "
+            "of items."
         )
-    return f"Too few items to advise, {sample_size(ship.clusters)}: {ship.model} was selected; {merge}."
+    return f"Too few items to advise (n = {ship.clusters}): {selected}."
 
 
 def _gain_and_cost(summary: Summary) -> str:

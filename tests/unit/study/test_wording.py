@@ -35,12 +35,17 @@ def test_a_number_that_rounds_to_zero_has_no_sign():
         (EffectKind.ABOVE_ALL, 2, "complementarity"),
         (EffectKind.ABOVE_ALL, 3, "emergence"),
         (EffectKind.NOT_ABOVE_BASE, 3, "above constituents, not base"),
-        (EffectKind.TOO_FEW_ITEMS, 2, "inconclusive (n < 100)"),
     ],
 )
 def test_the_word_for_an_effect(kind, stage, word):
     effect = Effect(kind=kind, tested="own")
     assert wording.effect_word(effect, stage) == wording.short_effect_word(effect, stage) == word
+
+
+def test_an_effect_on_too_few_items_is_inconclusive():
+    effect = Effect(kind=EffectKind.TOO_FEW_ITEMS, tested="own")
+    assert wording.effect_word(effect, 2) == "inconclusive (n < 100)"
+    assert wording.short_effect_word(effect, 2) == "inconclusive"
 
 
 def test_a_borderline_effect_says_between_what():
@@ -53,12 +58,12 @@ def test_a_borderline_effect_says_between_what():
 @pytest.mark.parametrize(
     ("right", "words"),
     [
-        ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "complementarity: 30.0 ["),
-        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above constituents, not base: 30.0 ["),
-        ({"base": 20, "finance": 120, "math": 40, "pair": 100}, "below best constituent: -10.0 ["),
-        ({"base": 20, "finance": 120, "math": 100, "pair": 20}, "interference: -45.0 ["),
-        ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect: 0.5 ["),
-        ({"base": 190, "finance": 119, "math": 40, "pair": 120}, "no clear effect, below base: 0.5 ["),
+        ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "complementarity. 30.0 ["),
+        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above constituents, not base. 30.0 ["),
+        ({"base": 20, "finance": 120, "math": 40, "pair": 100}, "below best constituent. -10.0 ["),
+        ({"base": 20, "finance": 120, "math": 100, "pair": 20}, "interference. -45.0 ["),
+        ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect. 0.5 ["),
+        ({"base": 190, "finance": 119, "math": 40, "pair": 120}, "no clear effect, below base. 0.5 ["),
     ],
 )
 def test_a_pair_is_compared_with_its_best_constituent_and_the_base(tmp_path, right, words):
@@ -71,16 +76,16 @@ def test_interference_shows_the_number_that_it_goes_by(tmp_path):
     right = {"base": 20, "finance": 120, "math": 100, "pair": 20}
     made = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
     (line,) = lines(made, "complementarity")
-    assert "interference: -45.0 [" in line and "] vs the mean of the constituents (Gain), -50.0 [" in line
+    assert "interference. -45.0 [" in line and "] vs the mean of the constituents (Gain), -50.0 [" in line
     assert "finance + math: below the mean of its constituents on t." in lines(made, "interference")
 
 
 def test_tasks_that_are_outperformed_are_named_only_where_there_are_some(tmp_path):
     tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
     made = summary(build(tmp_path / "some", tables, selection=SAME).folder)
-    assert lines(made, "complementarity")[0].endswith("; outperforms all constituents on t.")
+    assert lines(made, "complementarity")[0].endswith(" Outperforms all constituents on t.")
     none = summary(noisy(tmp_path / "none").folder)
-    assert "outperforms" not in lines(none, "complementarity")[0]
+    assert "utperforms" not in lines(none, "complementarity")[0]
 
 
 def test_the_sentence_is_about_what_study_yml_names(tmp_path):
@@ -96,7 +101,7 @@ def test_the_sentence_is_about_what_study_yml_names(tmp_path):
     ):
         folder = build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).folder
         (line,) = lines(summary(folder), "complementarity")
-        assert f": {number}" in line.split(" vs best constituent")[0] and which in line
+        assert f". {number}" in line.split(" vs best constituent")[0] and which in line
 
 
 def test_og_is_called_the_best_constituent_per_task(tmp_path):
@@ -106,7 +111,7 @@ def test_og_is_called_the_best_constituent_per_task(tmp_path):
         "b": shares(200, finance=10, math=180, pair=150),
     }
     (line,) = lines(summary(build(tmp_path, tables, selection=SAME).folder), "complementarity")
-    assert "complementarity: 27.5 [" in line
+    assert "complementarity. 27.5 [" in line
     assert ", OG -15.0 [" in line and "] vs best constituent per task; 2 tasks" in line
 
 
@@ -116,14 +121,15 @@ def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
         "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
     }
     made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
-    said = {line.split(" (")[0]: line for line in lines(made, "recovery")}
-    finance, math = said["base + finance"], said["base + math"]
-    assert "retention: lost 50.0, recovered 35.0 [" in finance and ", vs base -15.0 [" in finance
-    assert "its skill: 40.0 (expert 50.0, base 0.0), OG -10.0 [" in finance
-    assert "retention: no clear loss by CPT (0.0 (the same on every item)), vs base -60.0 [" in math
+    said = dict(line.split(": ", 1) for line in lines(made, "recovery"))
+    finance, math = said["base + finance, retention"], said["base + math, retention"]
+    assert finance.startswith("lost 50.0, recovered 35.0 [") and ", vs base -15.0 [" in finance
+    assert said["base + finance, tasks of its skill"].startswith("40.0 (expert 50.0, base 0.0), OG -10.0 [")
+    assert math.startswith("no clear loss by CPT (0.0 (the same on every item)), vs base -60.0 [")
+    assert said["base + finance, both together"] == "recovery."  # 50.0 on average, base and expert 37.5
 
 
-@pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100;")])
+@pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100.")])
 def test_recovery_on_few_clusters_is_inconclusive(tmp_path, clusters, size):
     tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
     made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
@@ -162,6 +168,14 @@ def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
     assert wording.how(made, "p0") == "DARE-TIES, density 0.5, λ 1"
 
 
+def test_predictors_are_one_sentence(tmp_path):
+    (line,) = lines(summary(noisy(tmp_path).folder), "similarity")
+    assert line.startswith(
+        "Spearman's ρ with Macro-Gain over 3 combinations (too few for any ρ): L2 distance "
+    )
+    assert "cosine " in line and "complementarity headroom " in line and line.count("p = ") == 3
+
+
 # ---- what to ship
 
 
@@ -188,8 +202,8 @@ SINGLE = {"model": "finance", "is_merge": False}
         ({"merge_over_single": [-0.12, -0.3, 0.06]}, "No merge is clearly better", "No merge is clearly better: x was selected, but -12.0 [-30.0, 6.0] vs the best"),
         (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Ship no merge", "Ship no merge: finance is best; the best merge, x: -10.0 [-20.0, 10.0] vs"),
         (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "No clear advice", "No clear advice: finance was selected, but on the report items the best merge, x: 10.0 ["),
-        ({"clusters": 99}, "Too few items to advise", "Too few items to advise, n = 99 (inconclusive): x was selected; the best merge, x: 6.0 ["),
-        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", "Borderline (ship or not clear): x was selected; the best merge, x: 6.0 ["),
+        ({"clusters": 99}, "Too few items to advise", "Too few items to advise (n = 99): x was selected: 6.0 ["),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", "Borderline (ship or not clear): x was selected: 6.0 ["),
         ({"retention_over_base": None}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention not measured."),
     ],
 )  # fmt: skip
