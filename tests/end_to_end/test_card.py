@@ -319,5 +319,5 @@ def test_with_few_items_there_is_no_advice(out: Path, tmp_path: Path) -> None:
     for model in (best, "base"):
         folder = with_ship(out, tmp_path / model, model=model, is_merge=model != "base", clusters=99)
         make(folder, tmp_path / "card")
-        assert "Too few items to advise, n = 99" in body(tmp_path / "card")
+        assert "Too few items to advise (n = 99)" in body(tmp_path / "card")
         assert "Ship " not in body(tmp_path / "card")
