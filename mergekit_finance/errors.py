@@ -17,7 +17,8 @@ terminal, so control characters in them are escaped when the message is read.
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
 MAX_WORD = 200  # characters: comparing longer words takes long
@@ -69,6 +70,24 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+@contextmanager
+def model_errors(message: str) -> Iterator[None]:
+    """Raise a ModelError for whatever other people's code raises while it loads a model or tokenizer.
+
+    transformers, tokenizers and the code of a model's repository raise every kind of exception for a damaged
+    file, also plain `Exception`; a panic of Rust is a BaseException.
+
+    Args:
+        message: what could not be done; the exception's first line is added in parentheses.
+    """
+    try:
+        yield
+    except (MergekitFinanceError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise ModelError(f"{message} ({first_line(error)})") from error
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint that ends a message about an unknown name: the nearest choice, then all of them."""
     names = sorted(map(str, choices))
@@ -78,6 +97,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its type's name if it has no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Return the first line of an exception's message, or its type's name if it has no message.
+
+    A line that ends with a colon only announces the next one, which is added.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -1,13 +1,13 @@
 """Facts of a model that are read without its weights: its config and the headers of its files."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergekit_finance.errors import ModelError, first_line
+from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json
+from mergekit_finance.models.json_files import read_config, read_object, shard_names
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -24,7 +24,6 @@ SHAPE = (
     "head_dim",
 )
 VOCABULARY = "vocab_size"
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,12 @@ def read_facts(reference: str, trust_remote_code: bool = False) -> ModelFacts:
 def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
     """Load a model's config with transformers. Raises ModelError if it is broken or cannot be fetched."""
     # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
-    from huggingface_hub.errors import StrictDataclassError
     from mergekit.common import ModelReference
 
-    try:
+    if Path(reference).is_dir():
+        read_config(Path(reference))
+    with model_errors(f"model {reference!r}: its config cannot be loaded"):
         return ModelReference.model_validate(reference).config(trust_remote_code)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise ModelError(f"model {reference!r}: its config cannot be loaded ({first_line(error)})") from error
 
 
 def local_folder(reference: str) -> Path:
@@ -91,7 +89,7 @@ def read_tensors(reference: str) -> list[TensorFacts]:
     from safetensors import SafetensorError, safe_open
 
     folder, tensors = local_folder(reference), []
-    for path in sorted({*map(folder.joinpath, _shards(folder)), *folder.glob("*.safetensors")}):
+    for path in sorted({*map(folder.joinpath, shard_names(folder)), *folder.glob("*.safetensors")}):
         if not path.is_file():
             raise ModelError(f"model {reference!r}: {path.name} is missing, though the index names it")
         try:
@@ -104,17 +102,6 @@ def read_tensors(reference: str) -> list[TensorFacts]:
                 f"model {reference!r}: {path.name} is truncated or broken ({error}). Copy it again."
             ) from error
     return tensors
-
-
-def _shards(folder: Path) -> list[str]:
-    """Return the names of the files that an index of shards lists; none if there is no index."""
-    index = folder / INDEX
-    if not index.is_file():
-        return []
-    try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{index}: not an index of shards. Copy it again.") from error
 
 
 def weights_size(reference: str) -> int:
@@ -130,8 +117,7 @@ def random_weights(references: Iterable[str]) -> list[str]:
 def _says_random(config: Path) -> bool:
     if not config.is_file():
         return False
-    content = json.loads(config.read_text(encoding="utf-8"))
-    return content.get("mergekit_finance_weights") == "random"
+    return read_object(config).get("mergekit_finance_weights") == "random"
 
 
 def short_name(reference: str) -> str:

@@ -1,21 +1,17 @@
 """Load models and tokenizers, and make a live model of tensors."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import cast as typed
 
-from safetensors import SafetensorError
-
-from mergekit_finance.errors import ModelError, first_line
+from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.hosts.transformers import causal_model_class
+from mergekit_finance.models.json_files import read_object
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-# What transformers raises for files that are truncated, of other shapes or dtypes, or for a config that
-# contradicts itself.
-UNLOADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError)
 
 
 def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
@@ -33,12 +29,10 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
     from transformers import AutoModelForCausalLM
 
     path, _, revision = reference.partition("@")
-    try:
+    with model_errors(f"model {reference!r}: cannot be loaded"):
         return AutoModelForCausalLM.from_pretrained(
             path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
         ).eval()
-    except UNLOADABLE as error:
-        raise ModelError(f"model {reference!r}: cannot be loaded ({first_line(error)})") from error
 
 
 def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
@@ -50,12 +44,13 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
     from transformers import AutoTokenizer  # see the note in load_model
 
     path, _, revision = reference.partition("@")
-    try:
+    if Path(path).is_dir():
+        for file in sorted(Path(path).glob("*token*.json")):
+            read_object(file)
+    with model_errors(f"model {reference!r}: no usable tokenizer"):
         return AutoTokenizer.from_pretrained(
             path, revision=revision or None, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model {reference!r}: no usable tokenizer ({first_line(error)})") from error
 
 
 def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":

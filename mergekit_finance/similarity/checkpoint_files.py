@@ -20,9 +20,10 @@ from safetensors import SafetensorError, safe_open
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.facts import local_folder
+from mergekit_finance.models.json_files import read_config, shard_names
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SINGLE = "model.safetensors"
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -59,7 +60,7 @@ class Checkpoint:
     def __init__(self, reference: str) -> None:
         self.reference, folder = reference, _folder(reference)
         self.tensors: dict[str, Stored] = {}
-        self.ties = _ties(folder, reference)  # None: config.json does not say
+        self.ties = _ties(folder)  # None: config.json does not say
         self._open: dict[Path, int] = {}
         for file in _files(folder, reference):
             self.tensors |= _header(file, reference)
@@ -178,27 +179,21 @@ def _folder(reference: str) -> Path:
     return path if path.is_dir() else local_folder(reference)
 
 
-def _ties(folder: Path, reference: str) -> bool | None:
+def _ties(folder: Path) -> bool | None:
     """Return tie_word_embeddings of config.json, or None if it has no such key."""
-    try:
-        return json.loads((folder / "config.json").read_text("utf-8")).get("tie_word_embeddings")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{reference}: config.json is broken ({error}). Fetch or copy it again.") from error
+    ties = read_config(folder).get("tie_word_embeddings")
+    return ties if isinstance(ties, bool) else None
 
 
 def _files(folder: Path, reference: str) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    if not (folder / INDEX).is_file():
-        raise ModelError(
-            f"{reference}: no {SINGLE} in that folder, and similarity reads safetensors only. "
-            "Load the model with transformers and save it with save_pretrained."
-        )
-    try:
-        shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
-        return [folder / shard for shard in shards]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{reference}: {INDEX} is broken ({error}). Fetch or copy it again.") from error
+    if names := shard_names(folder):
+        return [folder / name for name in names]
+    raise ModelError(
+        f"{reference}: no {SINGLE} in that folder, and similarity reads safetensors only. "
+        "Load the model with transformers and save it with save_pretrained."
+    )
 
 
 def _header(file: Path, reference: str) -> dict[str, Stored]:

@@ -60,3 +60,36 @@ def test_a_message_is_one_printable_line_of_bounded_length(kind):
     assert str(kind("model 'a\x1b[31m\nb\u202e': missing")) == "model 'a\\x1b[31m b\\u202e': missing"
     long = str(kind("start" + "x" * 100_000 + "end"))
     assert len(long) <= errors.MAX_MESSAGE and long.startswith("start") and long.endswith("end")
+
+
+@pytest.mark.parametrize(
+    "kind", [ValueError, KeyError, Exception, MemoryError, RecursionError, AssertionError]
+)
+def test_whatever_other_peoples_code_raises_becomes_a_model_error(kind):
+    with pytest.raises(errors.ModelError, match=r"^x cannot be loaded \(.*y.*\)$"):
+        with errors.model_errors("x cannot be loaded"):
+            raise kind("y\nz")
+
+
+def test_a_panic_of_rust_becomes_a_model_error_and_an_interruption_does_not():
+    class Panic(BaseException):
+        pass
+
+    with pytest.raises(errors.ModelError), errors.model_errors("x"):
+        raise Panic("y")
+    for kind in (KeyboardInterrupt, SystemExit, errors.DataError):
+        with pytest.raises(kind), errors.model_errors("x"):
+            raise kind("y")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\nb", "a"),
+        ("\n\n a \nb", "a"),
+        ("", "ValueError"),
+        ("field 'x':\n    TypeError", "field 'x': TypeError"),
+    ],
+)
+def test_the_first_line_of_an_error(text, line):
+    assert errors.first_line(ValueError(text)) == line

@@ -30,7 +30,7 @@ def test_sizes_come_from_the_config(model):
 
 def test_a_broken_config_is_named(model):
     (model / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=f"model '{model}': its config cannot be loaded") as caught:
+    with pytest.raises(ModelError, match=f"{model}/config.json: cannot be read") as caught:
         facts.read_facts(str(model))
     assert "\n" not in str(caught.value)
 
@@ -56,10 +56,18 @@ def test_a_shard_that_only_the_index_has_is_named(model):
         facts.read_tensors(str(model))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": 1}', "{"])
-def test_an_index_that_is_none_is_named(model, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "not a JSON object"),
+        ("{}", "not an index of shards"),
+        ('{"weight_map": 1}', "not an index of shards"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_an_index_that_is_none_is_named(model, text, message):
     (model / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(ModelError, match="not an index of shards"):
+    with pytest.raises(ModelError, match=f"model.safetensors.index.json: {message}"):
         facts.read_tensors(str(model))
 
 

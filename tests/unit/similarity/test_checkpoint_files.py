@@ -153,19 +153,24 @@ def test_wrong_arguments_and_broken_folders_are_named(tmp_path, family):
     refused("safetensors only", base, str(old))
     place = write(tmp_path / "garbled", tensors["a"])
     whole = (place / "config.json").read_text()
-    for text in ("{", "[]"):
+    for text, message in (("{", "cannot be read"), ("[]", "not a JSON object")):
         (place / "config.json").write_text(text)
-        refused("config.json is broken", base, str(place))
+        refused(f"config.json: {message}", base, str(place))
     (place / "config.json").write_text(whole)
     (place / "model.safetensors").unlink()
-    for text in ("[]", '{"weight_map": {"a": 5}}', "{"):
+    indexes = {
+        "[]": "not a JSON object",
+        '{"weight_map": {"a": 5}}': "'a' is in 5, not a file",
+        "{": "cannot be read",
+    }
+    for text, message in indexes.items():
         (place / "model.safetensors.index.json").write_text(text)
-        refused("index.json is broken", base, str(place))
+        refused(f"index.json: {message}", base, str(place))
     refused("is the same folder", base, folders["a"], folders["a"] + "/")
     broken = tensors["a"] | {NORM: tensors["a"][NORM] * float("nan")}
     refused(f"tensor {NORM} holds NaN or Inf", base, str(write(tmp_path / "nan", broken)))
     (old / "model.safetensors.index.json").write_text("{}")
-    refused("index.json is broken", base, str(old))
+    refused("index.json: not an index", base, str(old))
 
 
 def test_shapes_given_to_the_accumulator_are_checked():

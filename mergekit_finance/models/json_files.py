@@ -1,0 +1,92 @@
+"""Read the JSON files of a model's folder within bounds, before transformers and mergekit see them.
+
+Models come from other people. A config of ten million layers makes the hosts build lists of ten million
+names, one nested 100,000 levels deep overflows the stack, and `[]` in place of an object is a traceback: here
+each is a ModelError of one line. Links are followed, because the Hub's cache consists of links.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mergekit_finance.errors import ModelError, printable
+from mergekit_finance.files import Json, JsonObject, is_folder, read_json
+
+CONFIG = "config.json"
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+MAX_CONFIG = 5_000_000  # bytes; the largest configs list ten thousand labels or quantized modules
+COPY = "Copy or fetch it again."
+
+# The largest value of a config's sizes, far above what exists. Every size is 1 at least.
+LAYERS, HEADS, WIDTH, VOCABULARY = 10_000, 100_000, 10_000_000, 100_000_000
+LARGEST = {
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), LAYERS),
+    **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "n_head", "n_heads", "head_dim"), HEADS),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), HEADS),
+    **dict.fromkeys(("hidden_size", "intermediate_size", "n_embd", "d_model", "n_inner"), WIDTH),
+    "vocab_size": VOCABULARY,
+    "num_labels": 100_000,
+}
+
+
+def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
+    """Read a JSON object of a model's folder.
+
+    Raises:
+        ModelError: the file is missing, larger than `max_bytes`, not JSON, out of bounds, or not an object.
+    """
+    try:
+        content = read_json(path, max_bytes=max_bytes, links=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file. {COPY}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}). {COPY}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: not a JSON object. {COPY}")
+    return content
+
+
+def read_config(folder: Path) -> JsonObject:
+    """Read config.json and check its sizes, which hosts allocate by.
+
+    Raises:
+        ModelError: it cannot be read, or a size is not a number within LARGEST.
+    """
+    path = folder / CONFIG
+    config = read_object(path, MAX_CONFIG)
+    for place, block in _blocks(config):
+        for key, largest in LARGEST.items():
+            value = block.get(key)
+            for size in value if isinstance(value, list) else [value]:  # a list: one for each layer
+                if size is None:
+                    continue
+                if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size <= largest:
+                    raise ModelError(
+                        f"{path}: {place}{key} is {size!r:.40}, not a number from 1 to {largest}. {COPY}"
+                    )
+    return config
+
+
+def _blocks(config: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    """Yield a config, and the configs inside it that models of text and images have."""
+    yield "", config
+    for key, value in config.items():
+        if key.endswith("_config") and isinstance(value, dict):
+            yield f"{printable(key)}.", value
+
+
+def shard_names(folder: Path, index: str = INDEXES[0]) -> list[str]:
+    """Return the names of the files that an index of shards lists, sorted; none if there is no index.
+
+    Raises:
+        ModelError: the index cannot be read, lists nothing, or lists what is not a file of this folder.
+    """
+    path = folder / index
+    if not (path.exists() or path.is_symlink()):
+        return []
+    weight_map: Json = read_object(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{path}: not an index of shards, it has no weight_map. {COPY}")
+    for tensor, name in weight_map.items():
+        if not is_folder(name):
+            raise ModelError(f"{path}: {tensor!r} is in {name!r:.80}, not a file of this folder. {COPY}")
+    return sorted({str(name) for name in weight_map.values()})
