@@ -27,7 +27,7 @@ def test_task_scores_number_clusters_by_name():
     assert task.correct["m"].tolist() == [True, False, True, True]
 
 
-def test_models_with_other_rows_are_refused():
+def test_models_with_different_numbers_of_rows_are_refused():
     with pytest.raises(DataError, match="model 'q' has 1 items where there are 2"):
         task_scores("t", ["a", "b"], {"m": [1, 0], "q": [1]}, "mean")
 
@@ -43,7 +43,7 @@ def test_taking_rows_is_building_from_those_rows():
     assert small.correct["m"].sum() == task.correct["m"][rows].sum()
 
 
-def test_twins_share_draws_whatever_their_order_of_rows():
+def test_tasks_with_the_same_clusters_share_draws_in_any_order_of_rows():
     direct = task_scores("direct", ["a", "b", "c", "d"], {"m": [1, 0, 0, 1]}, "mean")
     twin = task_scores("cot", ["d", "c", "b", "a"], {"m": [1, 0, 0, 1]}, "mean")
     other = task_scores("other", ["a", "b", "c", "e"], {"m": [1, 0, 0, 1]}, "mean")
@@ -53,7 +53,7 @@ def test_twins_share_draws_whatever_their_order_of_rows():
     assert not np.array_equal(found.scores["direct"]["m"], found.scores["other"]["m"])
 
 
-def test_other_tasks_and_models_change_no_draw():
+def test_draws_do_not_depend_on_other_tasks_and_models():
     alone = bootstrap([make(models=("m",))], draws=64, seed=3)
     more = bootstrap([make("u", prefix="x", seed=1), make(models=("m", "p", "q"))], draws=64, seed=3)
     reseeded = bootstrap([make(models=("m",))], draws=64, seed=4)
@@ -120,7 +120,7 @@ def test_interval_of_a_mean_is_near_that_of_t():
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.02 * (high - low))
 
 
-def test_twins_do_not_narrow_a_macro_and_other_tasks_do():
+def test_only_tasks_with_other_clusters_narrow_the_interval_of_a_macro():
     rng = np.random.default_rng(2)
     answers = {"m": rng.integers(2, size=200), "p": rng.integers(2, size=200)}
     one, twin = (task_scores(name, range(200), answers, "mean") for name in ("one", "twin"))
@@ -139,7 +139,7 @@ def test_one_cluster_has_no_interval():
     assert estimate.value == 0.5 and np.isnan([estimate.low, estimate.high]).all()
 
 
-def test_a_model_less_itself_is_nothing():
+def test_the_difference_of_a_model_from_itself_is_zero():
     found = bootstrap([make()], draws=30)
     assert tuple(contrasts.difference(found, ["t"], "m", "m")) == (0, 0, 0)
     assert contrasts.gain_weights("m", ["p", "q", "q"]) == pytest.approx({"m": 1, "p": -1 / 3, "q": -2 / 3})
@@ -182,7 +182,7 @@ def test_tasks_that_share_some_clusters_are_drawn_together():
     assert joint.high - joint.low > 1.15 * (split.high - split.low)
 
 
-def test_sharing_goes_through_others():
+def test_tasks_that_share_clusters_through_a_third_are_drawn_together():
     """a and c share nothing, but each something with b."""
     tasks = {
         name: task_scores(name, ids, {"m": [1, 0]}, "mean")

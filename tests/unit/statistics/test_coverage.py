@@ -1,6 +1,6 @@
 """Do the intervals cover the truth as often as they say? Simulated, with the package's own functions.
 
-A simulated data set is a merged model and its parents, answering items in clusters of one to four. With chance
+A simulated data set is a merged model and its constituents, answering items in clusters of one to four. With chance
 sqrt(icc) an item repeats what all models do on its cluster's common item, so that every contrast has exactly
 that intra-cluster correlation, and a model's expected score is exactly its `right`. Data sets are models of one
 TaskScores, which draws the same clusters for a few hundred of them: that is what makes it fast.
@@ -75,13 +75,13 @@ def true_values(right):
 def coverage(right, icc, change=lambda task: task, measures=("gain", "og"), groups=GROUPS):
     """Measure -> share of data sets whose interval covers: tasks 1 to 3 pooled, and the macro over all."""
     missed = {name: np.zeros(2) for kind in measures for name in (kind, f"macro {kind}")}
-    truth, parents = true_values(right), range(1, len(right[0]))
+    truth, constituents = true_values(right), range(1, len(right[0]))
     for group in range(groups):
         rng = np.random.default_rng([5, group])
         tasks = [task(rng, f"t{t}", row, CLUSTERS[t], icc, SIMS) for t, row in enumerate(right)]
         found = bootstrap([change(t) for t in tasks], draws=DRAWS, seed=group)
         for s in range(SIMS):
-            args = f"{s}:0", [f"{s}:{p}" for p in parents]
+            args = f"{s}:0", [f"{s}:{p}" for p in constituents]
             for kind in measures:
                 measure = MEASURES[kind]
                 for t in range(min(3, len(right))):
@@ -119,13 +119,13 @@ def test_intervals_cover(right, icc):
     ],
 )
 def test_intervals_cover_everywhere(right, icc):
-    """The rest of tied and clear, 2 and 3 parents, ICC 0 and 0.3; and a mixture of both."""
+    """The rest of tied and clear, 2 and 3 constituents, ICC 0 and 0.3; and a mixture of both."""
     found = coverage(frozen(right), icc)
     assert within(found), found
 
 
-def test_nearly_tied_parents_are_covered_too_often_and_never_too_seldom():
-    """The worst case for width: every task's parents half a standard error apart. Said in outperform.py."""
+def test_intervals_of_nearly_tied_constituents_cover_at_least_as_often_as_they_say():
+    """The worst case for width: every task's constituents half a standard error apart. Said in outperform.py."""
     found = coverage(frozen([[0.6, 0.6, 0.58]] * 9), 0.3, measures=("og",), groups=2)
     assert found["og"] <= 0.99
     assert 0.97 <= found["macro og"]
@@ -155,29 +155,30 @@ def test_over_the_best_constituent_is_covered(right, icc):
     assert max(high, low) <= 0.025 + 0.012
 
 
-def test_the_constituent_observed_best_would_fail():
+def test_an_interval_for_the_constituent_observed_best_would_cover_too_seldom():
     """Its own contrast calls a merge that is as good as three tied constituents "below" far too often."""
 
-    def observed_best(found, tasks, merged, parents):
-        best = max(parents, key=lambda p: contrasts.score(found, tasks, p).value)
+    def observed_best(found, tasks, merged, constituents):
+        best = max(constituents, key=lambda p: contrasts.score(found, tasks, p).value)
         return contrasts.difference(found, tasks, merged, best)
 
     _, low = missed_over_best.__wrapped__(frozen(TIED_3), 0.3, observed_best, groups=2)
     assert low > 0.05
 
 
-def test_intervals_by_item_would_fail():
+def test_intervals_that_ignore_clusters_would_cover_too_seldom():
     """The simulation can fail: with correlated items taken for independent ones coverage is 89 %."""
     found = coverage(frozen([[0.6, 0.6]] * 3), 0.3, change=single_items, measures=("gain",), groups=2)
     assert found["gain"] < 0.92 and found["macro gain"] < 0.92
 
 
-def test_bootstrapping_the_minimum_would_fail(monkeypatch):
-    """So would resampling Macro-OG as if it were smooth, where parents tie."""
+def test_bootstrapping_the_minimum_would_cover_too_seldom(monkeypatch):
+    """So would resampling Macro-OG as if it were smooth, where constituents tie."""
 
-    def resampled(found, tasks, merged, parents):
+    def resampled(found, tasks, merged, constituents):
         draws = [
-            np.min([found.scores[t][merged] - found.scores[t][p] for p in parents], axis=0) for t in tasks
+            np.min([found.scores[t][merged] - found.scores[t][p] for p in constituents], axis=0)
+            for t in tasks
         ]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         return outperform.Estimate(0.0, low, high)
@@ -189,7 +190,7 @@ def test_bootstrapping_the_minimum_would_fail(monkeypatch):
 
 @pytest.mark.parametrize("aggregation", ["weighted_f1", "macro_f1_two_class"])
 def test_gain_of_f1_is_covered(aggregation):
-    """Three classes, 40 % of a class mistaken by the merged model, 50 % by its parents; truth from 10^6 items."""
+    """Three classes, 40 % of a class mistaken by the merged model, 50 % by its constituents; truth from 10^6 items."""
     rng = np.random.default_rng(3)
 
     def items(size, right):

@@ -64,7 +64,7 @@ def test_a_grids_measures_are_covered(name):
     assert min(found.values()) >= 0.93 - 0.02, found
 
 
-def test_percentiles_of_the_measures_would_fail():
+def test_percentiles_of_the_measures_would_cover_too_seldom():
     """Where cells tie their replicates are all to one side."""
 
     def percentiles(measure):
@@ -99,7 +99,7 @@ def test_a_difference_of_operators_is_paired_and_covered():
     assert np.mean(widths) < 2 * (alone.high - alone.low)
 
 
-def test_by_hand():
+def test_best_spread_and_near_by_hand():
     """Two combinations of three cells and no noise: the measures are what they are, with no interval."""
     seen = np.array([[0.5, 0.495, 0.3], [0.2, 0.6, 0.1]])
     grid = Grid(seen, np.repeat(seen[..., None], 50, axis=-1), 100)
@@ -111,7 +111,7 @@ def test_by_hand():
     assert tuple(grids.difference(grids.near(grid), grids.near(other))) == pytest.approx((0, 0, 0))
 
 
-def test_one_cell_is_its_own_best():
+def test_a_grid_of_one_cell_has_no_spread():
     grid = Grid(np.array([[0.4]]), np.array([[[0.3, 0.4, 0.5] * 100]]), 100)
     assert tuple(grids.near(grid)) == (1, 1, 1) and tuple(grids.spread(grid).estimate()) == (0, 0, 0)
     assert tuple(grids.best(grid).estimate()) == pytest.approx((0.4, 0.3, 0.5))

@@ -1,4 +1,4 @@
-"""Gain and OG by hand, and what their intervals must obey; coverage is in test_statistics_coverage."""
+"""Gain and OG by hand, and what their intervals must satisfy; coverage is simulated in test_coverage."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mergekit_finance.statistics import contrasts, outperform
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.scores import task_scores
 
-PARENTS = ["p", "q", "r"]
+CONSTITUENTS = ["p", "q", "r"]
 
 
 def replicates(observed, noise=0.0, draws=500, clusters=100_000, seed=0):
@@ -27,7 +27,7 @@ def random_tasks(seed, tasks=3, clusters=40):
         task_scores(
             f"t{t}",
             [f"{t}/{k // 2}" for k in range(2 * clusters)],
-            {m: rng.integers(2, size=2 * clusters) for m in ["m", *PARENTS]},
+            {m: rng.integers(2, size=2 * clusters) for m in ["m", *CONSTITUENTS]},
             "mean",
         )
         for t in range(tasks)
@@ -36,8 +36,8 @@ def random_tasks(seed, tasks=3, clusters=40):
 
 @given(st.integers(0, 1000), st.integers(1, 3), st.integers(1, 3))
 @settings(deadline=None, max_examples=25)
-def test_values_are_those_without_intervals(seed, tasks, parents):
-    made, chosen = random_tasks(seed, tasks), PARENTS[:parents]
+def test_values_are_those_without_intervals(seed, tasks, constituents):
+    made, chosen = random_tasks(seed, tasks), CONSTITUENTS[:constituents]
     found = bootstrap(made, draws=20)
     gains, gaps = [], []
     for task in made:
@@ -55,7 +55,7 @@ def test_values_are_those_without_intervals(seed, tasks, parents):
 
 
 def test_og_of_one_task_by_hand():
-    """Bounds of m - p at 0, 1, ..., 100 hundredths and of m - q twice as far out: Bonferroni at two parents."""
+    """Bounds of m - p at 0, 1, ..., 100 hundredths and of m - q twice as far out: Bonferroni at two constituents."""
     steps = np.arange(1, 1000) / 1000
     observed = {"t": {"m": 0.5, "p": 0.2, "q": 0.1}}
     draws = {"m": np.zeros(999), "p": -steps, "q": 0.3 - 2 * steps}
@@ -66,7 +66,7 @@ def test_og_of_one_task_by_hand():
     assert og.high == pytest.approx(min(0.9875, -0.3 + 2 * 0.9875))
 
 
-def test_one_parent_makes_og_a_difference():
+def test_with_one_constituent_og_is_the_difference_from_it():
     found = bootstrap(random_tasks(4), draws=400)
     for names in (["t0"], ["t0", "t1", "t2"]):
         og = outperform.outperform_gap(found, names, "m", ["p"])
@@ -74,15 +74,15 @@ def test_one_parent_makes_og_a_difference():
         assert tuple(og) == pytest.approx(tuple(outperform.gain(found, names, "m", ["p"])), abs=1e-12)
 
 
-def test_parents_far_behind_do_not_touch_macro_og():
-    """N_t is one parent then, and the interval that of the contrast with it."""
+def test_constituents_far_behind_do_not_change_macro_og():
+    """N_t is one constituent then, and the interval that of the contrast with it."""
     found = replicates({t: {"m": 0.6, "p": 0.5, "q": 0.1} for t in "abcd"}, noise=0.02)
     both, one = (outperform.outperform_gap(found, list("abcd"), "m", k) for k in (["p", "q"], ["p"]))
     assert tuple(both) == pytest.approx(tuple(one), abs=1e-12)
 
 
-def test_tied_parents_raise_the_upper_end_only_as_far_as_the_bias():
-    """With equal scores the observed minimum is low by E max(z1, z2) = 0.56 of a parent's error."""
+def test_tied_constituents_raise_the_upper_end_only_as_far_as_the_bias():
+    """With equal scores the observed minimum is low by E max(z1, z2) = 0.56 of a constituent's error."""
     tasks = [f"t{k}" for k in range(16)]
     found = replicates({t: {"m": 0.6, "p": 0.5, "q": 0.5} for t in tasks}, noise=0.02, draws=20_000)
     both, one = (outperform.outperform_gap(found, tasks, "m", k) for k in (["p", "q"], ["p"]))
@@ -90,10 +90,10 @@ def test_tied_parents_raise_the_upper_end_only_as_far_as_the_bias():
     assert both.high - one.high == pytest.approx(0.56 * 0.02, rel=0.25)
 
 
-def test_order_of_parents_and_tasks_is_nothing():
+def test_the_order_of_constituents_and_tasks_does_not_matter():
     found = bootstrap(random_tasks(9), draws=200)
-    forth = outperform.outperform_gap(found, ["t0", "t1", "t2"], "m", PARENTS)
-    back = outperform.outperform_gap(found, ["t2", "t0", "t1"], "m", PARENTS[::-1])
+    forth = outperform.outperform_gap(found, ["t0", "t1", "t2"], "m", CONSTITUENTS)
+    back = outperform.outperform_gap(found, ["t2", "t0", "t1"], "m", CONSTITUENTS[::-1])
     assert tuple(back) == pytest.approx(tuple(forth))
 
 
@@ -101,11 +101,11 @@ def test_a_narrower_level_is_a_narrower_interval():
     found = bootstrap(random_tasks(9), draws=400)
     for names in (["t0"], ["t0", "t1", "t2"]):
         for measure in (outperform.gain, outperform.outperform_gap):
-            wide, narrow = (measure(found, names, "m", PARENTS, level) for level in (0.95, 0.8))
+            wide, narrow = (measure(found, names, "m", CONSTITUENTS, level) for level in (0.95, 0.8))
             assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_over_the_best_constituent_is_the_og_of_the_macro():
+def test_the_difference_from_the_best_constituent_is_the_og_of_the_macro():
     """p is best in a, q in b: Macro-OG compares with both, "over best" with q, the best of the two means."""
     found = replicates({"a": {"m": 0.6, "p": 0.5, "q": 0.4}, "b": {"m": 0.6, "p": 0.5, "q": 0.7}})
     assert outperform.over_best(found, ["a", "b"], "m", ["p", "q"]).value == pytest.approx(0.05)
@@ -117,9 +117,12 @@ def test_over_the_best_constituent_is_the_og_of_the_macro():
 
 @given(st.integers(0, 1000), st.integers(1, 3), st.integers(1, 3))
 @settings(deadline=None, max_examples=25)
-def test_over_the_best_constituent_is_never_below_macro_og(seed, tasks, parents):
+def test_the_difference_from_the_best_constituent_is_never_below_macro_og(seed, tasks, constituents):
     made = random_tasks(seed, tasks)
     found = bootstrap(made, draws=20)
-    best = outperform.over_best(found, found.tasks, "m", PARENTS[:parents])
-    assert best.value >= outperform.outperform_gap(found, found.tasks, "m", PARENTS[:parents]).value - 1e-12
+    best = outperform.over_best(found, found.tasks, "m", CONSTITUENTS[:constituents])
+    assert (
+        best.value
+        >= outperform.outperform_gap(found, found.tasks, "m", CONSTITUENTS[:constituents]).value - 1e-12
+    )
     assert best.low <= best.value <= best.high

@@ -50,7 +50,7 @@ def test_exact_mcnemar_by_hand():
     assert mcnemar.exact_mcnemar(np.zeros(5)) == mcnemar.clustered_mcnemar(np.zeros(5, int)) == 1.0
 
 
-def test_clustered_mcnemar_nears_yangs_statistic():
+def test_clustered_mcnemar_is_close_to_yangs_statistic():
     d = np.random.default_rng(0).integers(-3, 4, size=400)
     d[:20] = 1
     p = stats.norm.sf(d.sum() / np.sqrt((d**2).sum()))  # Yang, Sun and Hardin (2010)
@@ -58,7 +58,7 @@ def test_clustered_mcnemar_nears_yangs_statistic():
     assert 0.001 < p < 0.3
 
 
-def test_p_of_og_is_the_worst_over_parents():
+def test_p_of_og_is_the_largest_over_constituents():
     right = {"m": [1] * 9 + [0], "p": [0] * 9 + [1], "q": [1] * 9 + [0]}
     single = task_scores("t", range(10), right, "mean", right)
     assert mcnemar.p_outperform(single, "m", ["p"]) == pytest.approx(11 / 1024)
@@ -67,7 +67,7 @@ def test_p_of_og_is_the_worst_over_parents():
     assert mcnemar.p_outperform(uneven, "m", ["p"]) == pytest.approx(3 / 32)  # wins 4, 2, 2, 1, -1
 
 
-def sizes_of_p_outperform(right, parents, copied, sims=1500, item_level=False):
+def sizes_of_p_outperform(right, constituents, copied, sims=1500, item_level=False):
     rng = np.random.default_rng(11)
     clusters = np.repeat(np.arange(100), 4)
     names = ["m", "p", "q"][: len(right)]
@@ -76,18 +76,18 @@ def sizes_of_p_outperform(right, parents, copied, sims=1500, item_level=False):
         made = dict(zip(names, answers(rng, right, clusters, copied), strict=True))
         ids = range(400) if item_level else clusters
         task = task_scores("t", ids, {}, "mean", made)
-        rejected += mcnemar.p_outperform(task, "m", parents) <= 0.05
+        rejected += mcnemar.p_outperform(task, "m", constituents) <= 0.05
     return rejected / sims
 
 
 def test_p_of_og_keeps_its_level_with_correlated_clusters():
-    """Monte-Carlo error 0.6 points. Level is spent only where one parent is as good and the other far behind."""
+    """Monte-Carlo error 0.6 points. Level is spent only where one constituent is as good and the other far behind."""
     icc = np.sqrt(0.3)
     assert sizes_of_p_outperform([0.6, 0.6, 0.6], ["p", "q"], icc) <= 0.062
     assert 0.03 <= sizes_of_p_outperform([0.6, 0.6, 0.2], ["p", "q"], icc) <= 0.062
 
 
-def test_the_level_above_would_be_missed_without_clusters():
+def test_p_of_og_would_be_too_small_without_clusters():
     assert sizes_of_p_outperform([0.6, 0.6], ["p"], np.sqrt(0.3), sims=500, item_level=True) > 0.08
 
 
@@ -97,12 +97,12 @@ def test_p_of_og_finds_a_better_model():
 
 @given(st.lists(st.integers(-24, 24).map(lambda k: k / 8), min_size=1, max_size=9))
 @settings(deadline=None, max_examples=40)
-def test_sign_flips_near_all_patterns(values):
+def test_random_sign_flips_are_close_to_all_sign_patterns(values):
     exact = all_signs([v for v in values if v])
     assert signflip.p_greater(np.array(values), flips=4000) == pytest.approx(exact, abs=0.05)
 
 
-def test_sign_flips_are_seeded_and_blocked(monkeypatch):
+def test_sign_flips_depend_on_the_seed_and_not_on_the_block_size(monkeypatch):
     values = np.random.default_rng(0).standard_normal(50) + 0.2
     first = signflip.p_greater(values, seed=1)
     assert (
@@ -179,7 +179,7 @@ def test_adjusted_p_values(p):
         assert held["point", k] == pytest.approx(worst)
 
 
-def test_adjusting_by_hand_and_nothing():
+def test_adjusted_p_values_by_hand_and_of_no_tests():
     p = {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}
     assert multiplicity.holm(p) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     assert multiplicity.benjamini_hochberg(p) == pytest.approx({"a": 0.02, "b": 0.04, "c": 0.04, "d": 0.02})

@@ -81,7 +81,7 @@ def test_every_score_and_correct_in_our_yamls_is_known():
     assert all(totals.known_name(name) for name in found)
 
 
-def test_callables_are_known_by_where_they_live():
+def test_functions_are_recognized_by_module_and_name():
     from lm_eval.api.metrics import mean
 
     def weighted_f1(items):

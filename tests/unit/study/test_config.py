@@ -123,7 +123,7 @@ def test_a_mistake_is_one_line(changes, message):
 
 
 @pytest.mark.parametrize("missing", ["base", "experts", "operators"])
-def test_what_must_be_there_is_named(missing):
+def test_a_missing_required_key_is_named(missing):
     with pytest.raises(RecipeError, match=f"^study.yml: {missing}: Field required"):
         config.parse({k: v for k, v in GOOD.items() if k != missing}, "study.yml")
 
@@ -143,7 +143,7 @@ def test_what_must_be_there_is_named(missing):
         ("experts: {a: {model: y}, a: {model: z}}\n", "key 'a' appears twice"),
     ],
 )
-def test_what_is_no_study_is_one_line(tmp_path, text, message):
+def test_a_file_that_is_not_a_study_is_one_line(tmp_path, text, message):
     path = tmp_path / "study.yml"
     path.write_text(text)
     with pytest.raises(RecipeError) as caught:
@@ -152,7 +152,7 @@ def test_what_is_no_study_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path):
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\xfa")
     for name, message in (
         ("none.yml", "no such study file"),
@@ -171,14 +171,14 @@ def test_defaults():
     assert study.skills == {name: frozenset({name}) for name in GOOD["experts"]}
 
 
-def test_an_operator_with_nothing_behind_it_has_its_defaults():
+def test_an_operator_without_a_value_has_its_defaults():
     """`ties:` alone is null in YAML: it must not be taken for one that was left out."""
     study = config.parse(GOOD | yaml.safe_load("operators:\n  task_arithmetic:\n  ties:\n"), "study.yml")
     assert list(study.operators.present()) == ["task_arithmetic", "ties"]
     assert len(study.operators.ties.grid()) == 10
 
 
-def test_grids_are_rising_without_repeats_and_one_value_is_a_grid():
+def test_grids_are_sorted_without_repeats_and_one_value_is_a_grid():
     study = parse(
         operators={
             "task_arithmetic": {"lambda": [1, 0.5, 1.0]},
@@ -201,7 +201,7 @@ def test_a_dump_is_read_back():
     assert config.dump(config.parse(config.dump(study), "again")) == config.dump(study)
 
 
-def test_who_does_the_work_is_no_part_of_what_is_asked():
+def test_the_identity_of_a_study_leaves_out_executor_and_workers():
     identity = config.identity(parse())
     assert identity == config.identity(parse(workers=7, executor="ray"))
     assert identity != config.identity(parse(seed=1))

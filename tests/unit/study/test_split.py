@@ -131,16 +131,16 @@ def test_choosing_among_equals_is_optimistic(tmp_path):
     assert min(means) > 0
 
 
-def test_where_one_point_dominates_there_is_nothing_to_be_optimistic_about(tmp_path):
+def test_choosing_a_clearly_best_point_is_not_optimistic(tmp_path):
     assert abs(selection.optimism(folder(tmp_path, better=0.45)).mean) < 0.005
 
 
-def test_optimism_needs_no_luck_with_few_clusters(tmp_path):
+def test_optimism_is_finite_with_two_clusters(tmp_path):
     found = selection.optimism(folder(tmp_path, items=2))
     assert np.isfinite(found.mean)
 
 
-def test_same_items_are_labelled_and_their_optimism_said(tmp_path):
+def test_selection_on_the_reported_items_is_labeled_with_its_optimism(tmp_path):
     found = analysis.summary(folder(tmp_path, same_items=True).folder)
     assert found.selection.same_items and found.selection.share is None
     assert found.selection.optimism.mean > 0
@@ -151,7 +151,7 @@ def test_same_items_are_labelled_and_their_optimism_said(tmp_path):
     assert found.tasks["t"].report_items == found.tasks["t"].items == 400
 
 
-def test_apart_they_are_not(tmp_path):
+def test_selection_on_other_items_is_not_called_optimistic(tmp_path):
     loaded = folder(tmp_path)
     found = analysis.summary(loaded.folder)
     assert not found.selection.same_items and found.selection.share == 0.3
@@ -160,7 +160,7 @@ def test_apart_they_are_not(tmp_path):
     assert not set(loaded.selection["t"].names) & set(loaded.report["t"].names)
 
 
-def test_results_of_other_rows_are_refused(tmp_path):
+def test_results_of_different_rows_are_refused(tmp_path):
     import json
 
     out = folder(tmp_path, items=10).folder
