@@ -335,7 +335,7 @@ def _step(numeral: str) -> float:
 
 def _significant_digits(amount: float, step: float) -> int:
     """Return the number of digits from the first that is not zero: 3.14 -> 3, 0.050 -> 2, 0.0 -> 0."""
-    units = amount / step if step else 0.0
+    units = amount / step
     return len(str(round(units))) if 0.5 < units < math.inf else 0
 
 

@@ -81,14 +81,15 @@ OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitXor: ast.BitAnd,
 }  # fmt: skip
-# Keyword arguments that set the look of figures and of text on a terminal, or only the speed.
+# Keyword arguments that set the look of figures and of text on a terminal, or only the speed; and zip's `strict`,
+# a guard that can only raise where lengths differ.
 COSMETIC = {
     "color", "colors", "facecolor", "edgecolor", "ecolor", "cmap", "alpha", "linewidth", "lw", "linestyle", "ls", "zorder",
     "marker", "markersize", "ms", "s", "capsize", "fontsize", "fontweight", "size", "rotation", "ha", "va", "figsize",
     "dpi", "pad", "pad_inches", "wspace", "hspace", "left", "right", "top", "bottom", "labelpad", "width", "height",
     "xytext", "length", "ncol", "ncols_legend", "bbox_to_anchor", "loc", "frameon", "shrink", "aspect", "labelspacing",
     "handlelength", "bold", "fg", "nl", "err", "stacklevel", "desc", "leave", "disable", "mininterval", "max_content_width",
-    "show_default", "maxsize", "indent",
+    "show_default", "maxsize", "indent", "strict",
 }  # fmt: skip
 SILENT_CALLS = {
     "say",

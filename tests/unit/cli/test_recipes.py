@@ -79,8 +79,8 @@ def test_copy_a_family_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "lab" / "stage1-math-ta.yml").unlink()
     assert "exists already" in wrong("copy", "lab", tmp_path)
     assert not (tmp_path / "lab" / "stage1-math-ta.yml").exists()
-    assert call("copy", "llama3-8b", tmp_path / "other").exit_code == 0
-    assert len(list((tmp_path / "other").glob("*.yml"))) == 22
+    assert call("copy", "llama3-8b", tmp_path / "new" / "other").exit_code == 0  # makes both folders
+    assert len(list((tmp_path / "new" / "other").glob("*.yml"))) == 22
 
 
 def test_export_writes_every_point_as_the_study_would_merge_it(tmp_path: Path) -> None:
