@@ -1,1 +1,1 @@
-"""Answers: run tasks on a live model with lm-eval, and store what it answered."""
+"""Run tasks on a live model with lm-eval, and determine what its results depend on (keys)."""
