@@ -242,6 +242,17 @@ def is_folder(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and text not in ("", ".", "..") and not set("/\\\0\n\r") & set(text)
 
 
+def file_name(text: str, max_bytes: int = 150) -> str:
+    """Return a name for a file: `text`, or if it is too long its start and 12 digits of its SHA-256.
+
+    File systems allow 255 bytes, and names of temporary files and locks add to it.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) <= max_bytes:
+        return text
+    return data[: max_bytes - 13].decode("utf-8", "ignore") + "-" + hashlib.sha256(data).hexdigest()[:12]
+
+
 def require_folders(path: Path, folders: Iterable[object]) -> None:
     """Raise DataError if a folder that the file `path` names is not a plain name."""
     for folder in folders:

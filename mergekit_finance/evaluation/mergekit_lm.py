@@ -26,7 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from mergekit_finance.checks.model_checks import check_models
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.lm_eval import quiet
+from mergekit_finance.hosts.lm_eval import folder_name, quiet
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.loading import cast, load_tokenizer
@@ -116,7 +116,7 @@ class MergekitLM(HFLM):
             arg_dict: the model arguments; lm-eval reads the name from its key `model`, which is added.
             additional_config: batch size and device, as lm-eval passes them.
         """
-        name = label(arg_dict)
+        name = folder_name(label(arg_dict))
         arguments = {k: v for k, v in arg_dict.items() if (k, v) != ("model", name)}
         recipe = arguments.pop("recipe", None)
         extra = {k: v for k, v in (additional_config or {}).items() if v is not None}

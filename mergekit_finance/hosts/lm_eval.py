@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from mergekit_finance.files import Json
+from mergekit_finance.files import Json, file_name
 from mergekit_finance.hosts.names import LM_EVAL
 
 if TYPE_CHECKING:
@@ -244,6 +244,16 @@ def quiet() -> Iterator[None]:
 # ---- files
 
 
+def folder_name(model: str) -> str:
+    """Return a name for a model in results: `model`, shortened if lm-eval cannot make a folder of it.
+
+    lm-eval 0.4.13 makes one folder name of the whole name, a path included, and only logs that it failed.
+    """
+    from lm_eval.utils import sanitize_model_name
+
+    return file_name(model, 100) if len(sanitize_model_name(model).encode()) > 255 else model
+
+
 FULL_DISK = 1 << 20  # bytes: with fewer free bytes a file that is missing was not written for lack of room
 
 
@@ -259,13 +269,15 @@ def write_results(
     from lm_eval.loggers import EvaluationTracker
 
     tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
-    LM_EVAL.get(tracker, "general_config_tracker").log_experiment_args(
+    general = LM_EVAL.get(tracker, "general_config_tracker")
+    general.log_experiment_args(
         model_source="hf",
         model_args=dict(model_args),
         system_instruction=None,
         chat_template=None,
         fewshot_as_multiturn=False,
     )
+    general.model_name_sanitized = file_name(str(general.model_name_sanitized))
     tracker.save_results_aggregated(results=dict(results), samples=dict(samples))
     for task, rows in samples.items():
         tracker.save_results_samples(task_name=task, samples=rows)

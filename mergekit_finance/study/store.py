@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.evaluation.keys import FORMAT, digest
-from mergekit_finance.files import Json, JsonObject, atomic_path, parse_json, sha256_file
+from mergekit_finance.files import Json, JsonObject, atomic_path, file_name, parse_json, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results, write_results
 
@@ -50,7 +50,7 @@ class Store:
 
     def place(self, name: str, key: Mapping[str, Json]) -> Path:
         """Return the folder of the results with this key."""
-        return self.points / f"{name}-{digest(key)}"
+        return self.points / f"{file_name(name)}-{digest(key)}"
 
     def done(self, place: Path) -> bool:
         """Return whether results are stored in a folder."""
