@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers.report import accept_any_name, damage, default_tasks, study
+from helpers.report import accept_any_name, change_study, damage, default_tasks, study
 
 from mergekit_finance.report.writing import build
 
@@ -76,7 +76,7 @@ def page_of(out, **how):
 def test_untrusted_text_does_not_run(browser, tmp_path, monkeypatch):
     accept_any_name(monkeypatch)
     out = study(tmp_path / "out", names={"math": f"math{NASTY}"}, text=NASTY, reply=NASTY, item=NASTY)
-    damage(out, "study.json", lambda content: content["study"].update(name=NASTY))
+    change_study(monkeypatch, name=NASTY)
     damage(out, "summary.json", lambda s: s["verdict"].append({"about": NASTY, "text": NASTY}))
     for recipe in out.glob("points/*/recipe.yml"):
         recipe.write_text(NASTY)
@@ -228,7 +228,7 @@ def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_pat
     accept_any_name(monkeypatch)
     out = study(tmp_path / "out", names={"math": f"ma{TURN}th"})
     ship = {"model": f"ma{TURN}th", "best_single": f"ma{TURN}th"}
-    damage(out, "study.json", lambda content: content["study"].update(name=f"ti{TURN}ny"))
+    change_study(monkeypatch, name=f"ti{TURN}ny")
     damage(out, "summary.json", lambda s: s["ship"].update(ship))
     show(browser, page_of(out))
     assert browser.execute_script(ORDERED) == [": effe", ")", ": the "]

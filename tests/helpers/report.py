@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from mergekit_finance.cli import main
 from mergekit_finance.report.page import page
-from mergekit_finance.study.results import load_results
+from mergekit_finance.study.results import StudyResults, load_results
 
 GRID = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
 EXPERTS = ("finance", "math", "japanese")
@@ -251,6 +252,18 @@ def accept_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the reader accept names with markup: escaping must not depend on that check."""
     for check in ("require_names", "require_folders"):
         monkeypatch.setattr(f"mergekit_finance.study.results.{check}", lambda path, names: None)
+
+
+def change_study(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
+    """Change fields of the study after they were checked: escaping must not depend on those checks."""
+    original = load_results
+
+    def load(out: Path, with_text: bool = False) -> StudyResults:
+        results = original(out, with_text)
+        return replace(results, study=results.study.model_copy(update=fields))
+
+    monkeypatch.setattr("mergekit_finance.report.writing.load_results", load)
+    monkeypatch.setattr("helpers.report.load_results", load)
 
 
 def report(*arguments: object) -> Result:

@@ -1,7 +1,7 @@
 """Text from a study's folder that must not become markup or script."""
 
 import pytest
-from helpers.report import accept_any_name, damage, data_of, page_of, report, study
+from helpers.report import accept_any_name, change_study, damage, data_of, page_of, report, study
 
 NASTY = "</script><script>alert(1)</script>{{ 7*7 }}{% raw %}</textarea><img src=x onerror=alert(1)>\u2028"
 TURN = "\u202e"  # right-to-left override
@@ -21,7 +21,7 @@ def test_untrusted_text_is_escaped_everywhere(tmp_path, monkeypatch):
             task["version"] = task["license"] = NASTY
 
     damage(out, "summary.json", change)
-    damage(out, "study.json", lambda content: content["study"].update(name=NASTY, base=NASTY))
+    change_study(monkeypatch, name=NASTY, base=NASTY)
     page = page_of(out)
     assert page.count("<script") == 2 and page.count("</script>") == 2
     assert "<img src=x" not in page and "</textarea>" not in page
