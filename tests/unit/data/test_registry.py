@@ -34,7 +34,7 @@ def test_an_entry_with_the_old_key_licence_has_a_license():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x: {title: X", "extra.yml, line 1: not valid YAML"),
+        ("x: {title: X", "extra.yml, line 2: not valid YAML"),
         ("x: {title: X}\nx: {title: Y}", "extra.yml, line 2: not valid YAML .key 'x' appears twice"),
         ("- x", "extra.yml: must be a mapping of dataset names"),
         ("x: 3", "extra.yml: dataset 'x': must be a mapping of fields"),

@@ -54,5 +54,5 @@ def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplo
 def test_a_device_without_memory_is_named(family, pretended):
     folders, _ = family
     pretended.limit = 0
-    with pytest.raises(ModelError, match="cuda:3 ran out of memory\. Use --device cpu"):
+    with pytest.raises(ModelError, match=r"cuda:3 ran out of memory\. Use --device cpu"):
         compute_similarity(folders["base"], [folders["a"]], "cuda:3")
