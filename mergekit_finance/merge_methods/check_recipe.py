@@ -4,6 +4,7 @@ mergekit itself ignores misspelled names, shared parameters written under a mode
 Each is a RecipeError of one line here, which names the place and the value and says what to write instead.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 if TYPE_CHECKING:
     from mergekit.plan import MergePlanner
 
+LOG = logging.getLogger(__name__)
+SIMILARITY_FILE = "similarity.json"  # beside a merge whose recipe says `similarity: true`
 WHOLE_MERGE = ("semantics", "seed", "similarity")  # one value, in the recipe's own parameters:
 CONSTANT = (*WHOLE_MERGE, "mask_id")  # no gradient, no filter
 MAX_FLOAT32 = 3.4028234663852886e38
@@ -284,9 +287,24 @@ def _check_resolution(blocks: list[Block]) -> None:
                 _refuse(block, "density", f"{value!r} {error}")
 
 
+def wants_similarity(config: MergeConfiguration) -> bool:
+    """Return whether a recipe says `similarity: true`. Ask before mergekit plans, which rewrites it."""
+    return bool((config.parameters or {}).get("similarity"))
+
+
+def warn_similarity_ignored(config: MergeConfiguration) -> None:
+    """Log one line if a recipe that is merged in memory says `similarity: true`."""
+    if wants_similarity(config):
+        LOG.warning(
+            "similarity: true is ignored, because a merge in memory has no output folder. "
+            "mergekit-yaml writes %s; so does mergekit-finance similarity.",
+            SIMILARITY_FILE,
+        )
+
+
 def _check_similarity(config: MergeConfiguration) -> None:
     """Refuse `similarity: true` where models are not merged as a whole, tensor by tensor."""
-    if (config.parameters or {}).get("similarity") and (config.slices or config.modules):
+    if wants_similarity(config) and (config.slices or config.modules):
         kind = "slices" if config.slices else "modules"
         raise RecipeError(
             f"parameters.similarity: compares whole models under models:, and this recipe has {kind}:; "

@@ -14,7 +14,7 @@ Recipes with other methods are planned by mergekit alone.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -32,7 +32,12 @@ from mergekit_finance.hosts.mergekit import (
     tokenizer_task,
 )
 from mergekit_finance.merge_methods import check_inputs
-from mergekit_finance.merge_methods.check_recipe import check_recipe, semantics_of, sort_models
+from mergekit_finance.merge_methods.check_recipe import (
+    check_recipe,
+    semantics_of,
+    sort_models,
+    wants_similarity,
+)
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, Context
 from mergekit_finance.merge_methods.planned_inputs import (
@@ -42,20 +47,30 @@ from mergekit_finance.merge_methods.planned_inputs import (
     stored_gather,
     without_cast,
 )
-from mergekit_finance.merge_methods.similarity_file import (
-    MeasuredInputs,
-    wants_similarity,
-    with_similarity_file,
-)
 from mergekit_finance.merge_methods.whole_vector_thresholds import VectorHistograms, WholeVectorThresholds
 
 if TYPE_CHECKING:
+    from mergekit.config import MergeConfiguration
     from mergekit.plan import MergePlanner
 
     Plan = Callable[[MergePlanner], None]
 
+
+class Measurement(Protocol):
+    """What is measured of the inputs of a merge to disk (`similarity_file.MeasuredInputs`)."""
+
+    def add(self, inputs: TensorInputs) -> None:
+        """Measure the inputs of one output tensor."""
+
+    def finish(self, tasks: list[Task]) -> list[Task]:
+        """Return mergekit's tasks to disk with one that writes what was measured."""
+
+
+# Set by `install`. Not imported: what is measured changes no merge, and keys of stored results hash imports.
+_measure: "Callable[[MergeConfiguration], Measurement] | None" = None
+
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
-_to_disk: "WeakKeyDictionary[MergePlanner, MeasuredInputs | None]" = WeakKeyDictionary()
+_to_disk: "WeakKeyDictionary[MergePlanner, Measurement | None]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,15 @@ class CheckedPlan:
     whole: WholeVectorThresholds | None  # None unless TIES in paper semantics was ranked
 
 
-def install() -> None:
-    """Take part in every merge that this process plans; calling it again changes nothing."""
+def install(measure: "Callable[[MergeConfiguration], Measurement] | None" = None) -> None:
+    """Take part in every merge that this process plans; calling it again changes nothing.
+
+    Args:
+        measure: begins a measurement for `similarity: true`, of merges that go to disk. None keeps the one
+            that was given before.
+    """
+    global _measure
+    _measure = measure or _measure
     install_planner_hooks(
         handles=lambda method: isinstance(method, CptMethod),
         plan=_plan,
@@ -91,8 +113,8 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
     paper = semantics_of(config) == "paper"  # asked before mergekit rewrites the configuration
     check_recipe(config, method, planner.options)
     measured = None
-    if planner in _to_disk and wants_similarity(config):
-        measured = _to_disk[planner] = MeasuredInputs.of(config)
+    if planner in _to_disk and wants_similarity(config) and _measure:
+        measured = _to_disk[planner] = _measure(config)
     reopen(config.referenced_models())
     sort_models(planner)
     try:
@@ -137,7 +159,7 @@ def _tasks_to_disk(planner: "MergePlanner", their_tasks: Callable[[], list[Task]
         measured = _to_disk[planner]
     finally:
         del _to_disk[planner]
-    return with_similarity_file(tasks, measured) if measured else tasks
+    return measured.finish(tasks) if measured else tasks
 
 
 def _with_context(task: ExecuteMergeMethodTask, context: Context) -> ExecuteMergeMethodTask:
@@ -162,7 +184,7 @@ def _planned_inputs(planner: "MergePlanner") -> PlannedInputs:
 
 
 def _check_inputs(
-    inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: MeasuredInputs | None
+    inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: Measurement | None
 ) -> VectorHistograms:
     """Run one pass over all inputs that checks, counts and measures."""
 

@@ -6,7 +6,6 @@ tokenizer block aligns vocabularies, they are those of the aligned tensors. A me
 folder and writes nothing.
 """
 
-import logging
 from pathlib import Path
 
 from mergekit.common import ModelReference
@@ -16,14 +15,11 @@ from mergekit.io.tasks import FinalizeModel
 from mergekit.io.tensor_writer import TensorWriter
 from pydantic import ConfigDict
 
-from mergekit_finance.merge_methods.check_recipe import experts_of
+from mergekit_finance.merge_methods.check_recipe import SIMILARITY_FILE, experts_of
 from mergekit_finance.merge_methods.planned_inputs import TensorInputs
 from mergekit_finance.similarity.entries import result
 from mergekit_finance.similarity.measures import Accumulator
 from mergekit_finance.similarity.table import write
-
-LOG = logging.getLogger(__name__)
-FILE = "similarity.json"
 
 
 class MeasuredInputs:
@@ -49,9 +45,16 @@ class MeasuredInputs:
         tensors = {str(model): tensor for model, tensor in inputs.as_in_files().items()}
         self._accumulator.add(inputs.name, tensors[self._base], tensors)
 
+    def finish(self, tasks: list[Task]) -> list[Task]:
+        """Return mergekit's tasks to disk, with the last one of the weights replaced."""
+        return [
+            FinalizeAndWriteSimilarity(**dict(task), measured=self) if type(task) is FinalizeModel else task
+            for task in tasks
+        ]
+
     def write(self, folder: Path) -> None:
         """Write similarity.json into `folder`, atomically."""
-        write(result(self._accumulator, sorted(self._skipped)), folder / FILE)
+        write(result(self._accumulator, sorted(self._skipped)), folder / SIMILARITY_FILE)
 
 
 class FinalizeAndWriteSimilarity(FinalizeModel):
@@ -63,26 +66,3 @@ class FinalizeAndWriteSimilarity(FinalizeModel):
     def execute(self, writer: TensorWriter, **arguments: object) -> None:
         super().execute(writer=writer, **arguments)
         self.measured.write(Path(self.writer_task.out_path))
-
-
-def wants_similarity(config: MergeConfiguration) -> bool:
-    """Return whether a recipe says `similarity: true`. Ask before mergekit plans, which rewrites it."""
-    return bool((config.parameters or {}).get("similarity"))
-
-
-def with_similarity_file(tasks: list[Task], measured: MeasuredInputs) -> list[Task]:
-    """Return mergekit's tasks to disk, with the last one of the weights replaced."""
-    return [
-        FinalizeAndWriteSimilarity(**dict(task), measured=measured) if type(task) is FinalizeModel else task
-        for task in tasks
-    ]
-
-
-def warn_similarity_ignored(config: MergeConfiguration) -> None:
-    """Log one line if a recipe that is merged in memory says `similarity: true`."""
-    if wants_similarity(config):
-        LOG.warning(
-            "similarity: true is ignored, because a merge in memory has no output folder. "
-            "mergekit-yaml writes %s; so does mergekit-finance similarity.",
-            FILE,
-        )

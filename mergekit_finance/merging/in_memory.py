@@ -40,7 +40,7 @@ def merge(
     install_methods()
     if config.merge_method.startswith("cpt_"):
         # Imported here: loading torch takes 1.4 s, which --help should not pay.
-        from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
+        from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
 
         warn_similarity_ignored(config)
     donor = config.base_model or config.referenced_models()[0]

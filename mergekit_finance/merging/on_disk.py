@@ -26,9 +26,14 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
         ModelError: mergekit cannot plan or run the merge.
         RecipeError: a parameter of one of our methods is wrong.
     """
-    from mergekit.merge import run_merge  # Imported here: it takes 4.5 s, which --help should not pay.
+    # Imported here: mergekit takes 4.5 s, which --help should not pay.
+    from mergekit.merge import run_merge
+
+    from mergekit_finance.merge_methods import planner_hook
+    from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
     install_methods()
+    planner_hook.install(MeasuredInputs.of)  # a recipe may say `similarity: true`
     before = set(folder.iterdir())
     with host.fresh_loaders(), mergekit_errors():
         run_merge(config, str(folder), options=options)

@@ -14,9 +14,9 @@ from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.files import Json
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
-from mergekit_finance.merge_methods.similarity_file import warn_similarity_ignored
 from mergekit_finance.merging.placement import OutputTensor
 from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.plugins.manager import merge_methods
