@@ -97,5 +97,6 @@ def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
     # Imported here: reading a study's settings takes longer than --help should.
     from mergekit_finance.study import export as study_export
 
-    written = study_export.write(study_export.export(study, start), out or study.parent, force)
+    exported, inputs = study_export.export(study, start), study_export.inputs_of(study)
+    written = study_export.write(exported, out or study.parent, force, inputs)
     echo(f"{len(written)} recipes in {out or study.parent}")

@@ -36,10 +36,12 @@ def similarity(
     definition of each measure and the JSON format.
     """
     # Imported here: loading torch takes 1.4 s, which --help should not pay.
+    from mergekit_finance.checks.output import check_output_file, model_inputs
     from mergekit_finance.similarity import table
     from mergekit_finance.similarity.compute import compute_similarity
 
     table.check_target(out)
+    check_output_file(out, model_inputs([base, *models]))
     result = compute_similarity(base, models, device, everything=not distances, quiet=quiet)
     table.write(result, out)
     if skipped := result["skipped"]:

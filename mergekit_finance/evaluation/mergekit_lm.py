@@ -18,15 +18,18 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.checks.model_checks import check_models
+from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.lm_eval import folder_name, quiet
+from mergekit_finance.hosts.lm_eval import folder_name, output_path, quiet
+from mergekit_finance.merge_methods.check_recipe import inputs_of
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.loading import cast, load_tokenizer
@@ -91,6 +94,8 @@ class MergekitLM(HFLM):
         warnings = check_models(changed.models, where, evaluated=(), aligned=aligned, trust_remote_code=trust)
         for warning in warnings:
             LOG.warning(printable(warning))
+        if (output := output_path()) is not None:
+            _check_output(output, configuration)
         tokenizer_name = options.get("tokenizer")
         if isinstance(tokenizer_name, str):
             load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
@@ -147,6 +152,15 @@ def _check_options(options: Arguments) -> None:
         raise RecipeError(
             "--model mergekit: runs in one process; start lm_eval without accelerate or torchrun"
         )
+
+
+def _check_output(path: Path, configuration: "MergeConfiguration") -> None:
+    """Refuse results in an input's folder, whose bytes identify the model."""
+    inputs, option = inputs_of(configuration), "--output_path "
+    if path.suffix == ".json":  # lm-eval takes a file, too
+        check_output_file(path, inputs, option)
+    else:
+        check_output(path, inputs, option, within_only=True)
 
 
 def _checked_device(name: Argument) -> str:

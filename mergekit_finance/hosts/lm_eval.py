@@ -3,11 +3,13 @@
 lm-eval is imported inside the functions: with torch it takes seconds, which `--help` should not pay.
 """
 
+import argparse
 import errno
 import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from mergekit_finance.files import Json, file_name
 from mergekit_finance.hosts.names import LM_EVAL
+from mergekit_finance.hosts.programs import is_host_program
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -37,6 +40,22 @@ class Results(TypedDict, total=False):
     samples: dict[str, list[Sample]]
     config: dict[str, Json]
     truncated_prompts: dict[str, int]  # ours
+
+
+# ---- the command line
+
+
+def output_path() -> Path | None:
+    """Return the path after `--output_path` if this is a run of the `lm_eval` command, else None.
+
+    Written for lm-eval 0.4.13, which opens it before it creates the model and does not pass it on.
+    """
+    if not is_host_program():
+        return None
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--output_path", "-o", type=Path)
+    path: Path | None = parser.parse_known_args(sys.argv[1:])[0].output_path
+    return path
 
 
 # ---- tasks

@@ -7,6 +7,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts.names import MERGEKIT
@@ -205,7 +206,7 @@ def install_planner_hooks(
     *,
     handles: "Callable[[MergeMethod], bool]",
     plan: "Callable[[MergePlanner, Callable[[MergePlanner], None]], None]",
-    tasks_to_disk: "Callable[[MergePlanner, Callable[[], list[Task]]], list[Task]]",
+    tasks_to_disk: "Callable[[MergePlanner, Path, Callable[[], list[Task]]], list[Task]]",
     opening: "Callable[[ModelReference], AbstractContextManager[None]]",
 ) -> None:
     """Let our code take part in every merge of this process; calling it again changes nothing.
@@ -215,7 +216,8 @@ def install_planner_hooks(
     Args:
         handles: whether a merge with this method is ours. Others are planned by mergekit alone.
         plan: called in place of mergekit's `_plan(planner)`, which it gets as second argument.
-        tasks_to_disk: called in place of `plan_to_disk`; its second argument returns mergekit's own tasks.
+        tasks_to_disk: called in place of `plan_to_disk` with the output folder, into which nothing is written
+            yet; its third argument returns mergekit's own tasks.
         opening: a context manager around every opening of a checkpoint, for any method.
     """
     with MERGEKIT.imports():
@@ -238,7 +240,7 @@ def install_planner_hooks(
     @functools.wraps(their_tasks)
     def our_tasks(planner: "MergePlanner", out_path: str) -> "list[Task]":
         if handles(planner_method(planner)):
-            return tasks_to_disk(planner, lambda: their_tasks(planner, out_path))
+            return tasks_to_disk(planner, Path(out_path), lambda: their_tasks(planner, out_path))
         return their_tasks(planner, out_path)
 
     @functools.wraps(their_get)
@@ -248,6 +250,21 @@ def install_planner_hooks(
 
     vars(our_plan)["is_mergekit_finance"] = True
     MergePlanner._plan, MergePlanner.plan_to_disk, cache.get = our_plan, our_tasks, our_get
+
+
+# ---- the command line
+
+
+def recipe_file() -> Path | None:
+    """Return the recipe's file if this is a run of `mergekit-yaml`, else None.
+
+    Written for mergekit 0.1.5 (the argument `config_file` of its click command).
+    """
+    import click  # imported here: mergekit's commands are the only ones that need it
+
+    context = click.get_current_context(silent=True)
+    name = context.params.get("config_file") if context else None
+    return Path(name) if isinstance(name, str) else None
 
 
 # ---- random masks

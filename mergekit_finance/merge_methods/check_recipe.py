@@ -23,6 +23,7 @@ from mergekit.merge_methods.base import ParameterScope, ParameterSpec
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
+from mergekit_finance.checks.output import Input, model_inputs
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
 from mergekit_finance.merge_methods.method import CptMethod
@@ -93,6 +94,32 @@ def mask_ids(config: MergeConfiguration) -> dict[ModelReference, str]:
 def experts_of(config: MergeConfiguration) -> list[ModelReference]:
     """Return every model that is not the base, in the recipe's order."""
     return list(mask_ids(config))
+
+
+def inputs_of(config: MergeConfiguration, cache: str | None = None) -> list[Input]:
+    """Return every folder that a merge reads: models, LoRA adapters, sources of tokenizers and tokens.
+
+    Ask before mergekit plans, which rewrites the configuration.
+
+    Args:
+        cache: another cache of the Hub than huggingface_hub's own.
+    """
+    parts = [part for owner in _owners(config) for part in owner.slices or ()]
+    models = [
+        config.base_model,
+        *(part.base_model for part in parts),
+        *(e.model for _, e in _entries(config)),
+    ]
+    sources: list[object] = [config.tokenizer_source]
+    if config.tokenizer is not None:
+        tokens = [token.source for token in (config.tokenizer.tokens or {}).values()]
+        sources += [config.tokenizer.source, *tokens, *(getattr(token, "model", None) for token in tokens)]
+    read = dict.fromkeys(str(model) for model in models if model is not None)
+    donors = dict.fromkeys(str(source) for source in sources if isinstance(source, ModelReference))
+    return [
+        *model_inputs(read, "model", cache),
+        *model_inputs([name for name in donors if name not in read], "tokenizer source", cache),
+    ]
 
 
 def sort_models(planner: "MergePlanner") -> None:

@@ -2,6 +2,7 @@
 
 For a recipe with one of our methods, planning does this:
 
+    check the output        where the merge goes to disk: not into an input, nor over the recipe
     check the recipe        parameters, semantics, models; no weight is read
     open the checkpoints    again, because mergekit would reuse those that are open although files changed
     mergekit's own plan
@@ -14,6 +15,7 @@ Recipes with other methods are planned by mergekit alone.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
@@ -22,11 +24,13 @@ from mergekit.common import ImmutableMap, dtype_from_name
 from mergekit.graph import Task
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
+from mergekit_finance.checks.output import check_output, check_recipe_kept
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import (
     install_planner_hooks,
     planned_tensors,
     planner_method,
+    recipe_file,
     reopen,
     set_planned_tensors,
     tokenizer_task,
@@ -34,6 +38,7 @@ from mergekit_finance.hosts.mergekit import (
 from mergekit_finance.merge_methods import check_inputs
 from mergekit_finance.merge_methods.check_recipe import (
     check_recipe,
+    inputs_of,
     semantics_of,
     sort_models,
     wants_similarity,
@@ -151,8 +156,16 @@ def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
     set_planned_tensors(planner, tasks)
 
 
-def _tasks_to_disk(planner: "MergePlanner", their_tasks: Callable[[], list[Task]]) -> list[Task]:
-    """Do what mergekit's `plan_to_disk` does; with `similarity: true`, also write similarity.json."""
+def _tasks_to_disk(
+    planner: "MergePlanner", folder: Path, their_tasks: Callable[[], list[Task]]
+) -> list[Task]:
+    """Do what mergekit's `plan_to_disk` does, with a check of the output folder.
+
+    With `similarity: true`, also write similarity.json.
+    """
+    options = planner.options
+    check_output(folder, inputs_of(planner.config, options.transformers_cache), "output ")
+    check_recipe_kept(recipe_file(), folder, options.write_model_card, "output ")
     _to_disk[planner] = None
     try:
         tasks = their_tasks()

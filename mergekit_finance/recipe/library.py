@@ -1,10 +1,12 @@
 """The recipes that come with the package: list them, find one by name, copy one or a whole family."""
 
 import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mergekit_finance.checks.output import check_output_file, model_inputs
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.files import bundled
+from mergekit_finance.files import Json, bundled, load_yaml
 from mergekit_finance.operators import BY_SLUG
 
 STUDY = "study.yml"
@@ -72,7 +74,9 @@ def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
     source = find(name)
     target = destination / source.name if destination.is_dir() else destination
     targets = {source: target} if source.is_file() else {f: target / f.name for f in _files(source)}
-    for place in targets.values():
+    for file, place in targets.items():
+        references = _model_references(load_yaml(file.read_text(encoding="utf-8"), file.name))
+        check_output_file(place, model_inputs(references), "")
         if place.exists() and not force:
             raise RecipeError(f"{place}: exists already. Use --force to overwrite it.")
     try:
@@ -82,6 +86,18 @@ def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
     except OSError as error:
         raise RecipeError(f"{target}: cannot be written ({error})") from error
     return list(targets.values())
+
+
+def _model_references(content: Json) -> Iterator[str]:
+    """Yield the models that a recipe or a study names."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if key in ("base", "base_model", "model") and isinstance(value, str):
+                yield value
+            yield from _model_references(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _model_references(value)
 
 
 def description(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from mergekit_finance.checks.model_checks import check_reference
+from mergekit_finance.checks.output import check_output, model_inputs
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
 from mergekit_finance.evaluation.keys import PACKAGES, recorded_versions
 from mergekit_finance.files import Json, sha256_file, write_json
@@ -57,10 +58,11 @@ def make(
     Raises:
         DataError: the study or the folder is not usable, or a dataset does not allow sharing its text.
         ModelError: a model's files have changed since the study, or the merge fails.
-        RecipeError: the folder cannot be written.
+        RecipeError: the folder cannot be written, or is, holds or lies in a model of the study.
     """
     choice = choose(out, point, hub_ids or {})
     _check_target(folder, out)
+    check_output(folder, model_inputs(model.reference for model in choice.models))
     if samples and not choice.text_may_be_shared:
         raise DataError(f"{out}: --samples: some of its datasets do not allow sharing their text")
     if weights:

@@ -1,11 +1,12 @@
 """Plain mergekit recipes from study.yml: one per point, with comments and a `finance:` block."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from mergekit_finance.checks.output import Input, check_output_file, model_inputs
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import Json, JsonObject, atomic_write
 from mergekit_finance.operators import OPERATORS
@@ -126,15 +127,28 @@ def _dump(content: Mapping[str, Json]) -> str:
     return dumped
 
 
-def write(recipes: Iterable[Exported], folder: Path, force: bool = False) -> list[Path]:
+def inputs_of(path: Path) -> list[Input]:
+    """Return what the recipes of a study may not overwrite: its models, and the study file itself."""
+    study = load(path)
+    references = [study.base, *(expert.model for expert in study.experts.values())]
+    return [*model_inputs(references), Input("the study file", path)]
+
+
+def write(
+    recipes: Iterable[Exported], folder: Path, force: bool = False, inputs: Sequence[Input] = ()
+) -> list[Path]:
     """Write recipes into a folder. Returns their paths.
+
+    Args:
+        inputs: models that no recipe is written into, and files that none is written over.
 
     Raises:
         RecipeError: a file is there with other content and `force` is False (nothing is written then), or the
-            folder cannot be written.
+            folder cannot be written, or belongs to an input.
     """
     texts = {folder / recipe.name: recipe.text for recipe in recipes}
     for path, content in texts.items():
+        check_output_file(path, inputs)
         if not force and path.exists() and path.read_text(encoding="utf-8") != content:
             raise RecipeError(f"{path}: exists with other content. --force overwrites it.")
     try:

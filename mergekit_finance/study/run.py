@@ -13,6 +13,7 @@ from typing import cast
 import torch
 
 from mergekit_finance.checks.model_checks import check_distinct, check_models
+from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs
 from mergekit_finance.errors import RecipeError, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
@@ -127,7 +128,7 @@ class StudyRun:
             trust_remote_code=self.trust_remote_code,
         ):
             self.say(f"warning: {warning}")
-        check_folder(self.out)
+        check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
         tasks.check_named(self.evaluator, self.study, self.where)
         tasks.check_skills(self.evaluator, self.study, self.where)
@@ -312,8 +313,12 @@ def check_tasks(evaluator: Evaluator, where: str) -> None:
     evaluator.check_scores()
 
 
-def check_folder(out: Path) -> None:
-    """Raise if results cannot be written to the output folder. Nothing is created."""
+def check_folder(out: Path, inputs: Sequence[Input]) -> None:
+    """Raise if results cannot be written to the output folder, or would change an input. Nothing is created.
+
+    Selected merges in OUT/selected are inputs of later stages, and of recipes that use them.
+    """
+    check_output(out, inputs, writes=RESULT_FOLDERS, may_hold=("selected",))
     advice = "Choose another output directory."
     if reason := writable_folder(out):
         raise RecipeError(f"-o {out}: {reason}. {advice}")

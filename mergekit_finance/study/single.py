@@ -21,6 +21,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
+from mergekit_finance.merge_methods.check_recipe import inputs_of
 from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
@@ -146,7 +147,7 @@ class SingleRun:
             trust_remote_code=self.trust_remote_code,
         ):
             self.say(f"warning: {warning}")
-        check_folder(self.out)
+        check_folder(self.out, inputs_of(recipe.configuration()))
         check_tasks(self.evaluator, where)
         check_distinct(self.fingerprints, where)
 

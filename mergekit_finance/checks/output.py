@@ -1,0 +1,219 @@
+"""Checks of an output path: nothing that is an input of the work may be overwritten by its result.
+
+mergekit writes into the folder of an input without a warning, while that input is still being read. Paths are
+compared by what they are on disk (device and inode), so that symbolic links, hard links, bind mounts, `..`
+and file systems that ignore case change nothing.
+"""
+
+import fnmatch
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergekit_finance.errors import RecipeError
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+RESULT_FOLDERS = ("", "points", "selected", "figures", ".locks")  # folders that a run or a study writes into
+ADVICE = "Choose another output directory."
+
+# Files that mergekit-yaml writes into its output folder, besides those of the tokenizer.
+MERGED_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", "*.txt")
+MERGED_CARD = ("README.md", "mergekit_config.yml")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A folder or file that is read.
+
+    Attributes:
+        name: what messages call it, for example `model ./expert`.
+        path: where it is. It need not exist.
+    """
+
+    name: str
+    path: Path
+
+
+def model_inputs(references: Iterable[str], kind: str = "model", cache: str | None = None) -> list[Input]:
+    """Return the folders that mergekit reads for model references, as far as they are on this machine.
+
+    Args:
+        references: `path`, `owner/name`, each with `@revision`; after `+` a LoRA adapter.
+        kind: what messages call the model.
+        cache: another cache of the Hub than huggingface_hub's own.
+    """
+    inputs = []
+    for reference in references:
+        model, _, adapter = reference.partition("+")
+        for name, part in ((kind, model), ("LoRA adapter", adapter)):
+            path = Path(part.partition("@")[0])
+            if not part:
+                continue
+            if path.exists():
+                inputs.append(Input(f"{name} {part}", path))
+            else:
+                inputs += [Input(f"{name} {part}", folder) for folder in _hub_folders(str(path), cache)]
+    return inputs
+
+
+def _hub_folders(repository: str, cache: str | None) -> list[Path]:
+    """Return the cached folders of a Hub repository, which hold its files and the links to them."""
+    from huggingface_hub import constants  # imported here: it takes 0.3 s, which --help should not pay
+
+    name = f"models--{repository.replace('/', '--')}"
+    caches = {str(folder) for folder in (cache, constants.HF_HUB_CACHE) if folder}
+    return [Path(folder) / name for folder in sorted(caches) if (Path(folder) / name).is_dir()]
+
+
+def check_output(
+    output: Path,
+    inputs: Sequence[Input],
+    option: str = "-o ",
+    *,
+    writes: Collection[str] = ("",),
+    may_hold: Collection[str] = (),
+    within_only: bool = False,
+) -> None:
+    """Refuse an output folder that is, holds or lies in an input, or that shares files with one.
+
+    Args:
+        output: the folder to write; it need not exist.
+        inputs: what is read.
+        option: stands before the path in messages.
+        writes: folders below `output` that are written into.
+        may_hold: folders below `output` that may hold inputs: they were written by an earlier run.
+        within_only: allow an output that holds inputs, where only new files are written beside them.
+
+    Raises:
+        RecipeError: names both paths, and what to do.
+    """
+    if output.exists() and not output.is_dir():
+        raise RecipeError(f"{option}{output}: exists and is not a directory. {ADVICE}")
+    for folder in dict.fromkeys(output / name for name in writes):
+        if folder == output or folder.exists():
+            for source in inputs:
+                if relation := _relation(folder, source, within_only):
+                    if relation == "holds" and any(_within(source.path, output / n) for n in may_hold):
+                        continue
+                    raise RecipeError(f"{option}{folder}: {_told(relation, source)}. {ADVICE}")
+        _check_files(folder, inputs, option)
+
+
+def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o ") -> None:
+    """Refuse an output file that lies in the folder of an input, or that is one of an input's files."""
+    for source in inputs:
+        if source.path.is_dir() and _within(output, source.path):
+            raise RecipeError(f"{option}{output}: {_told('lies in', source)}. Choose another file.")
+    if output.exists():
+        for source in inputs:
+            for path, _ in _files(source.path):
+                if _same(output, path):
+                    raise RecipeError(f"{option}{output}: is {path}, of {source.name}. Choose another file.")
+
+
+def check_recipe_kept(recipe: Path | None, output: Path, card: bool = True, option: str = "-o ") -> None:
+    """Refuse an output folder in which the recipe's own file would be overwritten.
+
+    Args:
+        recipe: the recipe's file, if there is one.
+        output: the folder that a merge is written to.
+        card: whether README.md and mergekit_config.yml are written, too.
+    """
+    if recipe is None or not output.is_dir():
+        return
+    patterns = (*MERGED_FILES, *(MERGED_CARD if card else ()))
+    for name in sorted(os.listdir(output)):
+        if any(fnmatch.fnmatch(name, p) for p in patterns) and _same(output / name, recipe):
+            raise RecipeError(
+                f"{option}{output}: the merge would overwrite its own recipe {recipe}. Choose another output "
+                "directory, or move the recipe."
+            )
+
+
+def _told(relation: str, source: Input) -> str:
+    if relation == "is":
+        return f"is the folder of {source.name}, which would be overwritten"
+    if relation == "lies in":
+        return f"lies in the folder of {source.name}"
+    return f"holds {source.name}"
+
+
+def _relation(output: Path, source: Input, within_only: bool) -> str:
+    """Return how an output folder and an input relate: `is`, `lies in`, `holds`, or an empty string."""
+    folder = source.path
+    if not folder.is_dir():
+        return "" if within_only or not _within(folder, output) else "holds"
+    if _same(output, folder) or any(_same(output, place) for place in _real_folders(folder)):
+        return "is"
+    if _within(output, folder):
+        return "lies in"
+    return "holds" if not within_only and _within(folder, output) else ""
+
+
+def _real_folders(folder: Path) -> set[Path]:
+    """Return other folders in which the files of an input really are, through links or its index."""
+    return {path.parent for path, outside in _files(folder) if outside}
+
+
+def _check_files(output: Path, inputs: Sequence[Input], option: str) -> None:
+    """Refuse files in the output folder that are, through links, also an input's: both would change."""
+    if not output.is_dir():
+        return
+    by_id = {_id(path): path for path in sorted(output.iterdir()) if path.is_file()}
+    for source in inputs:
+        for path, _ in _files(source.path):
+            if target := by_id.get(_id(path)):
+                raise RecipeError(
+                    f"{option}{output}: {target.name} there is the same file as {path}, of {source.name}: it "
+                    f"would be overwritten. {ADVICE}"
+                )
+
+
+def _files(place: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the files of an input as they are really named, and whether each lies outside its folder."""
+    if not place.is_dir():
+        if place.is_file():
+            yield Path(os.path.realpath(place)), False
+        return
+    home = Path(os.path.realpath(place))
+    entries = [*place.iterdir(), *((place / "blobs").iterdir() if (place / "blobs").is_dir() else ())]
+    for entry in sorted(entries):  # blobs: the files of a folder in the Hub's cache
+        if entry.is_file():
+            path = Path(os.path.realpath(entry))
+            yield path, path.parent != home
+    for name in INDEXES:
+        for shard in _shards(place / name):
+            path = Path(os.path.realpath(place / shard))
+            if path.is_file() and path.parent != home:
+                yield path, True
+
+
+def _shards(index: Path) -> set[str]:
+    """Return the files that an index names; a broken index, which other checks report, names none."""
+    try:
+        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return {file for file in files if isinstance(file, str) and "\0" not in file}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _within(path: Path, folder: Path) -> bool:
+    """Return whether a path, which need not exist, is a folder or lies somewhere in it."""
+    wanted = _id(folder)
+    real = Path(os.path.realpath(path))
+    return wanted is not None and any(_id(place) == wanted for place in (real, *real.parents))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return _id(one) is not None and _id(one) == _id(other)
+
+
+def _id(path: Path) -> tuple[int, int] | None:
+    """Return what identifies a file or folder on this machine; None: it does not exist."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
