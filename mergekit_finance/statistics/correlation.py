@@ -69,6 +69,7 @@ def critical(n: int, alpha: float = 0.05) -> float:
 
 def standardized_ranks(values: Sequence[float]) -> np.ndarray:
     """Return mean ranks, centered and of length 1, so that a dot product is a correlation; nan if all tie."""
+    # Imported here: see the note in intervals.py.
     from scipy.stats import rankdata
 
     ranks = rankdata(np.asarray(values, dtype=float))

@@ -43,6 +43,7 @@ def p_better(task: TaskScores, model: str, other: str) -> float:
 
 def exact_mcnemar(d: np.ndarray) -> float:
     """Return P(X >= b), X binomial with b + c trials, from d in {-1, 0, 1} of clusters of one item."""
+    # Imported here: see the note in intervals.py.
     from scipy.stats import binomtest
 
     better, worse = int((d > 0).sum()), int((d < 0).sum())

@@ -21,6 +21,7 @@ def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
     Valid for independent tests and for positively dependent ones, as points of a stage on the same items are
     (Benjamini and Yekutieli 2001, Annals of Statistics 29:1165).
     """
+    # Imported here: see the note in intervals.py.
     from scipy.stats import false_discovery_control
 
     if not p_values:

@@ -28,6 +28,7 @@ def minimum_detectable_effect(error: float, alpha: float = ALPHA, power: float =
     Bloom (1995), Evaluation Review 19:547; for paired, clustered benchmark scores Miller (2024),
     arXiv 2411.00640, on power analysis. SE is the paired cluster standard error of the contrast.
     """
+    # Imported here: see the note in intervals.py.
     from scipy.special import ndtri
 
     return float((ndtri(1 - alpha / 2) + ndtri(power)) * error)

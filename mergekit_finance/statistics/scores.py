@@ -78,11 +78,11 @@ def aligned(tasks: Mapping[str, TaskScores]) -> dict[str, TaskScores]:
     """Return the same tasks, with those that share a cluster (directly, or through others) in one stratum."""
     groups: list[tuple[set[str], list[str]]] = []  # clusters of a stratum, its tasks
     for name, task in tasks.items():
-        own, members = set(task.names), [name]
-        for clusters, others in [g for g in groups if g[0] & own]:
+        shared, members = set(task.names), [name]
+        for clusters, others in [g for g in groups if g[0] & shared]:
             groups.remove((clusters, others))
-            own, members = own | clusters, others + members
-        groups.append((own, members))
+            shared, members = shared | clusters, others + members
+        groups.append((shared, members))
     strata = {name: tuple(sorted(clusters)) for clusters, members in groups for name in members}
     return {name: _renumbered(task, strata[name]) for name, task in tasks.items()}
 

@@ -39,12 +39,12 @@ def selection_items(
     """
     selecting: dict[str, set[str | int]] = {}
     for dataset in set(datasets.values()):
-        ids = {c for task, own in datasets.items() if own == dataset for c in clusters[task]}
+        ids = {c for task, name in datasets.items() if name == dataset for c in clusters[task]}
         ranked = sorted(ids, key=lambda cluster: _rank(seed, dataset, cluster))
         selecting[dataset] = set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
     return {
-        task: np.array([cluster in selecting[datasets[task]] for cluster in own])
-        for task, own in clusters.items()
+        task: np.array([cluster in selecting[datasets[task]] for cluster in of_items])
+        for task, of_items in clusters.items()
     }
 
 
@@ -56,4 +56,4 @@ def models_with_other_items(tables: Mapping[str, Mapping[str, Columns]]) -> list
     """Return the models that did not answer the same items, in the same order, as most of the others."""
     items = {name: repr({t: rows.items for t, rows in table.items()}) for name, table in tables.items()}
     (usual, _), *_ = Counter(items.values()).most_common(1)
-    return [name for name, own in items.items() if own != usual]
+    return [name for name, listed in items.items() if listed != usual]

@@ -81,11 +81,11 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
         for task in evaluator.tasks.values()
         for skill in (task.config.metadata or {}).get("skills") or ()
     }
-    known = needed | set(SKILLS)
+    valid = needed | set(SKILLS)
     for name, expert in study.experts.items():
         for skill in expert.skills or ():
-            if skill not in known:
-                hint = did_you_mean(skill, known)
+            if skill not in valid:
+                hint = did_you_mean(skill, valid)
                 raise RecipeError(f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}")
 
 
@@ -101,13 +101,14 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
         datasets = {name: dataset_of(name, task) for name, task in tasks.items()}
         split = selection_items(clusters, datasets, study.selection.share, study.selection.seed)
     for name, selecting in split.items():
-        own = clusters[name]
-        reported = len(set(own if selecting is None else np.array(own)[~selecting]))
+        items = clusters[name]
+        reported = len(set(items if selecting is None else np.array(items)[~selecting]))
         if reported < 2 or (selecting is not None and not selecting.any()):
             more = ", try another selection.seed, or set selection.same_items: true"
             raise RecipeError(
-                f"{where}: task {name} has {len(own)} items in {len(set(own))} clusters, {reported} of them "
-                f"to report on (an interval needs two). Raise `limit`{more if selecting is not None else ''}."
+                f"{where}: task {name} has {len(items)} items in {len(set(items))} clusters, "
+                f"{reported} of them to report on (an interval needs two). "
+                f"Raise `limit`{more if selecting is not None else ''}."
             )
 
 

@@ -209,10 +209,10 @@ def correct_tasks(effects: Mapping[str, Effects], results: StudyResults) -> None
     Benjamini-Hochberg within a stage, over its points and their named tasks with enough clusters.
     """
     for stage in sorted({results.points[name].stage for name in effects}):
-        own = {name: row for name, row in effects.items() if results.points[name].stage == stage}
+        of_stage = {name: row for name, row in effects.items() if results.points[name].stage == stage}
         tested = {
             (name, task): row.tasks[task]
-            for name, row in own.items()
+            for name, row in of_stage.items()
             for task in (row.sets["named"].tasks if "named" in row.sets else ())
             if enough(row.tasks[task].clusters)
         }
@@ -221,8 +221,8 @@ def correct_tasks(effects: Mapping[str, Effects], results: StudyResults) -> None
             parts = contributions([results.report[task]], weights)
             effect.p_gain = round(p_two_sided(parts), 6)  # above or below the mean of the constituents
         if tested:
-            q_og = benjamini_hochberg({key: effect.p_og or 0.0 for key, effect in tested.items()})
-            p_gain = {key: effect.p_gain or 0.0 for key, effect in tested.items()}
+            q_og = benjamini_hochberg({key: _p(effect.p_og) for key, effect in tested.items()})
+            p_gain = {key: _p(effect.p_gain) for key, effect in tested.items()}
             q_gain, gain_ranges = _corrected(p_gain, benjamini_hochberg)
             for key, effect in tested.items():
                 effect.q_og, effect.q_gain = round(q_og[key], 6), q_gain[key]
@@ -230,6 +230,11 @@ def correct_tasks(effects: Mapping[str, Effects], results: StudyResults) -> None
     for row in effects.values():
         for effect in row.tasks.values():
             effect.verdict = task_verdict(effect)
+
+
+def _p(value: float | None) -> float:
+    """Return a p value; 1, which claims nothing, where there is none."""
+    return 1.0 if value is None else value
 
 
 def _corrected(
@@ -240,7 +245,7 @@ def _corrected(
     A correction rises with every p, so the least and greatest p of all give the ends of the range.
     """
     ranges = {name: p_range(value) for name, value in p.items()}
-    least, most = (correct({name: own[end] for name, own in ranges.items()}) for end in (0, 1))
+    least, most = (correct({name: ends[k] for name, ends in ranges.items()}) for k in (0, 1))
     values = {name: round(value, 6) for name, value in correct(p).items()}
     return values, {name: _rounded_pair((least[name], most[name])) for name in p}
 
@@ -252,11 +257,11 @@ def correct_combinations(best: Mapping[str, Effects], results: StudyResults) -> 
     models, and below the mean of the constituents.
     """
     for stage in sorted({results.points[row.point].stage for row in best.values()}):
-        own = {name: row.sets for name, row in best.items() if results.points[row.point].stage == stage}
-        for set_name in {name for sets_ in own.values() for name in sets_}:
-            rows = {name: sets_[set_name] for name, sets_ in own.items() if set_name in sets_}
-            p_above = {name: row.p_over_all_models or 0.0 for name, row in rows.items()}
-            p_below = {name: row.p_below_mean or 0.0 for name, row in rows.items()}
+        of_stage = {n: row.sets for n, row in best.items() if results.points[row.point].stage == stage}
+        for set_name in {name for task_sets in of_stage.values() for name in task_sets}:
+            rows = {n: task_sets[set_name] for n, task_sets in of_stage.items() if set_name in task_sets}
+            p_above = {name: _p(row.p_over_all_models) for name, row in rows.items()}
+            p_below = {name: _p(row.p_below_mean) for name, row in rows.items()}
             above, above_ranges = _corrected(p_above, holm)
             below, below_ranges = _corrected(p_below, holm)
             for name, row in rows.items():

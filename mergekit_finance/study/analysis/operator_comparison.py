@@ -21,12 +21,12 @@ def compare_operators(results: StudyResults, replicates: Replicates) -> Operator
     one point of the best; and the paired differences between operators. Intervals: `statistics.grids`.
     """
     cells = {key: _cells(results, key) for key in results.study.operators.present()}
-    made = {key: _grid(results, replicates, own) for key, own in cells.items()}
-    keys = list(made)
+    macros = {key: _grid(results, replicates, rows) for key, rows in cells.items()}
+    keys = list(macros)
     return OperatorComparison(
-        operators={key: _scores(made[key], cells[key]) for key in keys},
+        operators={key: _scores(macros[key], cells[key]) for key in keys},
         differences={
-            f"{a} - {b}": _difference(made[a], made[b]) for i, a in enumerate(keys) for b in keys[i + 1 :]
+            f"{a} - {b}": _difference(macros[a], macros[b]) for i, a in enumerate(keys) for b in keys[i + 1 :]
         },
     )
 

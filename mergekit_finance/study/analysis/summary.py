@@ -52,7 +52,7 @@ def answer(results: StudyResults, similarity: Similarity) -> Summary:
     best = {combination: selected[name] for combination, name in choice.by_combination.items()}
     effects.correct_combinations(best, results)
     rows = predictors.table(results, similarity, best)
-    made = Summary(
+    answered = Summary(
         study=results.study,
         limit=results.limit,
         selection=_selection(results),
@@ -65,18 +65,18 @@ def answer(results: StudyResults, similarity: Similarity) -> Summary:
         operators=operator_comparison.compare_operators(results, replicates),
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
-    verdict.decide(made)
-    made.verdict = wording.sentences(made)
-    return made
+    verdict.decide(answered)
+    answered.verdict = wording.sentences(answered)
+    return answered
 
 
 def _selection(results: StudyResults) -> SelectionResult:
-    given = results.study.selection
+    settings = results.study.selection
     return SelectionResult(
-        same_items=given.same_items,
+        same_items=settings.same_items,
         split=results.splits,
-        share=given.share if results.splits else None,
-        seed=given.seed,
+        share=settings.share if results.splits else None,
+        seed=settings.seed,
         optimism=selection.optimism(results),
     )
 
@@ -126,8 +126,8 @@ def _point(
     entry, constituents = results.points[name], results.constituents(name)
     pairs: dict[str, tuple[float, float]] = {}
     for task in results.tasks:
-        own, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
-        pairs[task] = (round(point_gain(own, others), 6), round(point_gap(own, others), 6))
+        merged, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
+        pairs[task] = (round(point_gain(merged, others), 6), round(point_gap(merged, others), 6))
     macro_gain, macro_og = (sum(pairs[t][k] for t in results.macro) / len(results.macro) for k in (0, 1))
     return PointResult(
         folder=entry.folder,
