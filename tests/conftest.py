@@ -22,6 +22,14 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_printed_or_checked_yet():
+    """Each test sees the warnings that a new process would print."""
+    from mergekit_finance.checks import check_all
+
+    check_all.start_again()
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A folder with base, finance, math and japanese: 2-layer Llamas with random weights, bf16."""

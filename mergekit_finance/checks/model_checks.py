@@ -1,71 +1,103 @@
 """Checks of models before they are merged: where they are, and whether they fit together."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.models.facts import (
-    SHAPE,
-    VOCABULARY,
-    ModelFacts,
-    TensorFacts,
-    read_facts,
-    read_tensors,
-)
-from mergekit_finance.models.loading import load_tokenizer
+from mergekit_finance.checks.findings import Finding, Findings, finding
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader, ModelFacts
+from mergekit_finance.models.weight_files import FLOATS
 
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-FLOATS = ("BF16", "F16", "F32", "F64")  # safetensors' names
-ALIGN = (
-    " A tokenizer block aligns them (tokenizer: {source: base}), if no tokenizer has more tokens than its "
-    "model has rows."
-)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+PAIR = 2  # names in an example
 
 
-def check_models(
-    references: Sequence[str],
-    where: str,
-    *,
-    evaluated: Collection[str],
-    aligned: bool,
-    trust_remote_code: bool = False,
-) -> list[str]:
-    """Check models before they are merged, from their configs, tokenizers and the headers of their files.
+@dataclass(frozen=True)
+class MergeFacts:
+    """Models that are to be merged, and how.
+
+    Attributes:
+        where: the file that names them, for messages.
+        models: their facts, the base first if there is one.
+        has_base: whether the first is the base.
+        aligned: whether a tokenizer block aligns different vocabularies.
+        evaluated: references of the models that are also evaluated as they are.
+        out: the output folder, if there is one.
+        dtype, out_dtype: of the recipe.
+    """
+
+    where: str
+    models: tuple[ModelFacts, ...]
+    has_base: bool = True
+    aligned: bool = False
+    evaluated: frozenset[str] = frozenset()
+    out: Path | None = None
+    dtype: str | None = None
+    out_dtype: str | None = None
+
+    @property
+    def base(self) -> ModelFacts:
+        """The model that the others are compared with."""
+        return self.models[0]
+
+    @property
+    def others(self) -> tuple[ModelFacts, ...]:
+        """All models but the first."""
+        return self.models[1:]
+
+
+class How(TypedDict, total=False):
+    """The optional fields of MergeFacts."""
+
+    has_base: bool
+    aligned: bool
+    evaluated: frozenset[str]
+    out: Path | None
+    dtype: str | None
+    out_dtype: str | None
+
+
+Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]
+
+
+def examine(merge: MergeFacts) -> Findings:
+    """Run every check of CHECKS on facts that were read."""
+    return Findings(one for check in CHECKS for one in check(merge))
+
+
+def examine_models(
+    references: Sequence[str], where: str, reader: FactsReader, **how: "Unpack[How]"
+) -> tuple[Findings, MergeFacts]:
+    """Check references, read the facts of models and run all checks. No host is loaded, nothing is fetched.
 
     Args:
-        references: every model that is merged, the base first.
+        references: the models, the base first.
         where: the file that names them, for messages.
-        evaluated: those that are also evaluated as they are, and so need a tokenizer.
-        aligned: whether a tokenizer block aligns different vocabularies.
-        trust_remote_code: whether transformers may run code of the models' repositories.
+        reader: reads the models and counts the bytes.
+        how: fields of MergeFacts.
 
     Returns:
-        Warnings for models that can be merged but probably should not be.
-
-    Raises:
-        ModelError, RecipeError: a model is missing, broken, or cannot be merged with the others.
+        The findings and the facts. A model whose reference is wrong is not among the facts.
     """
-    check_references(references, where)
-    facts = [read_facts(reference, trust_remote_code) for reference in references]
-    check_fit(facts, where, vocabulary=not aligned)  # before any weights are fetched from the Hub
-    tensors, token_ids = {}, {}
+    findings = Findings()
+    usable = []
     for reference in references:
-        tensors[reference] = read_tensors(reference)
-        try:
-            token_ids[reference] = load_tokenizer(reference, trust_remote_code).get_vocab()
-        except ModelError:
-            if reference in evaluated:
-                raise
-    if aligned:
-        return []
-    check_tensors(tensors, where)
-    return compatibility_warnings(facts, token_ids)
+        wrong = list(reference_findings(reference))
+        findings += wrong
+        if not wrong:
+            usable.append(reference)
+    findings += same_folder(usable)
+    merge = MergeFacts(where, tuple(reader.read(reference) for reference in dict.fromkeys(usable)), **how)
+    findings += examine(merge)
+    return findings, merge
+
+
+# ---- references
 
 
 def check_references(references: Sequence[str], where: str) -> None:
@@ -79,87 +111,57 @@ def check_references(references: Sequence[str], where: str) -> None:
         ModelError: a reference is neither a checkpoint folder nor a Hub id.
         RecipeError: two references are the same folder.
     """
-    for reference in references:
-        check_reference(reference, where)
-    by_place: dict[str, str] = {}
-    for reference in references:
-        place = os.path.realpath(reference) if os.path.exists(reference) else reference
-        if place in by_place:
-            raise RecipeError(
-                f"{where}: {reference!r} and {by_place[place]!r} are the same model; list it once"
-            )
-        by_place[place] = reference
+    wrong = [one for reference in references for one in reference_findings(reference)]
+    Findings([*wrong, *same_folder(references)]).raise_errors(where)
 
 
 def check_reference(reference: str, where: str) -> None:
     """Check that a reference is a local folder with a checkpoint, or looks like a Hub id."""
-    if "+" in reference:
-        raise ModelError(
-            f"{where}: model {reference!r} names a LoRA adapter; merge the adapter into its model first "
-            "(peft's merge_and_unload), then name the result"
-        )
+    Findings(reference_findings(reference)).raise_errors(where)
+
+
+def reference_findings(reference: str) -> Iterator[Finding]:
+    """Yield what is wrong with a reference: it must be a local folder with a checkpoint, or a Hub id."""
+    model = f"model {reference!r}"
     path = Path(reference.split("+")[0].split("@")[0])
     local = path.is_absolute() or reference.startswith((".", "~")) or path.exists()
-    if not local:
+    if "+" in reference:
+        yield finding(
+            "model.missing",
+            f"{model} names a LoRA adapter",
+            "Merge the adapter into its model first (peft's merge_and_unload), then name the result.",
+        )
+    elif not local:
         if reference.count("/") != 1:
-            raise ModelError(f"{where}: model {reference!r}: no such folder, and not a Hub id (owner/name)")
-        return
-    if not path.is_dir():
-        raise ModelError(
-            f"{where}: model {reference!r}: no such folder; paths are relative to where you run the command"
+            yield finding(
+                "model.missing", f"{model}: no such folder, and not a Hub id (owner/name)", "Correct it."
+            )
+    elif not path.is_dir():
+        yield finding(
+            "model.missing", f"{model}: no such folder", "Paths are relative to where you run the command."
         )
-    if not path.is_absolute() and not reference.startswith("."):
-        raise ModelError(
-            f"{where}: model {reference!r} is a local folder: "
-            f"write ./{reference}, or mergekit asks the Hub for it"
+    elif not path.is_absolute() and not reference.startswith("."):
+        yield finding(
+            "model.missing",
+            f"{model} is a local folder, and mergekit would ask the Hub for it",
+            f"Write ./{reference}.",
         )
-    if not (path / "config.json").is_file():
-        raise ModelError(f"{where}: model {reference!r}: no config.json in that folder")
-    if not any((path / name).is_file() for name in WEIGHTS):
-        raise ModelError(f"{where}: model {reference!r}: no weights there ({', '.join(WEIGHTS[:2])}, …)")
+    elif not (path / "config.json").is_file():
+        yield finding("model.missing", f"{model}: no config.json in that folder")
+    elif not any((path / name).is_file() for names in WEIGHTS.items() for name in names):
+        yield finding(
+            "model.missing", f"{model}: no weights there ({', '.join(next(iter(WEIGHTS.items())))}, …)"
+        )
 
 
-def check_fit(models: Sequence[ModelFacts], where: str, *, vocabulary: bool) -> None:
-    """Check that models have one architecture and the same sizes.
-
-    Args:
-        models: the models to merge; each is compared with the first.
-        where: the file that names them, for messages.
-        vocabulary: whether vocabularies must be of one size, too; not if a tokenizer block aligns them.
-    """
-    first, *others = models
-    for other in others:
-        for name in (*SHAPE, VOCABULARY) if vocabulary else SHAPE:
-            if first.sizes[name] != other.sizes[name]:
-                hint = ALIGN if name == VOCABULARY else ""
-                raise ModelError(
-                    f"{where}: {other.reference!r} has {name} {other.sizes[name]}, {first.reference!r} has "
-                    f"{first.sizes[name]}: they cannot be merged element by element.{hint}"
-                )
-
-
-def check_tensors(tensors: Mapping[str, Sequence[TensorFacts]], where: str) -> None:
-    """Check that all tensors hold floats and that a tensor has one shape in all models.
-
-    Args:
-        tensors: every model's tensors, by reference.
-        where: the file that names the models, for messages.
-    """
-    first = next(iter(tensors), "")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for reference, stored in tensors.items():
-        for tensor in stored:
-            if tensor.dtype not in FLOATS:
-                raise ModelError(
-                    f"{where}: {reference!r} holds {tensor.name} as {tensor.dtype}, not as floats (is it "
-                    "quantized?); name the model in bfloat16, float16 or float32"
-                )
-            expected = shapes.setdefault(tensor.name, tensor.shape)
-            if expected != tensor.shape:
-                raise ModelError(
-                    f"{where}: {reference!r} has {tensor.name} of shape {list(tensor.shape)}, {first!r} of "
-                    f"{list(expected)}: they cannot be merged element by element"
-                )
+def same_folder(references: Sequence[str]) -> Iterator[Finding]:
+    """Yield a finding for each reference to a folder that an earlier one names, links followed."""
+    by_place: dict[str, str] = {}
+    for reference in references:
+        place = os.path.realpath(reference) if os.path.exists(reference) else reference
+        if place in by_place:
+            yield finding("recipe.same-model", f"{reference!r} and {by_place[place]!r} are the same model")
+        by_place[place] = reference
 
 
 def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
@@ -177,33 +179,84 @@ def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
         by_bytes[fingerprint] = reference
 
 
-def compatibility_warnings(
-    models: Sequence[ModelFacts], token_ids: Mapping[str, Mapping[str, int]]
-) -> list[str]:
-    """Return warnings for models that can be merged but probably should not be.
+# ---- checks of facts
 
-    Args:
-        models: the models to merge, the base first.
-        token_ids: every model's tokens and their ids, by reference. Models without are not compared.
 
-    Returns:
-        One line for each expert whose rotary positions, or whose ids of tokens, differ from the base's.
-    """
-    base, *experts = models
-    base_ids = token_ids.get(base.reference, {})
-    warnings = []
-    for expert in experts:
-        if expert.rope != base.rope:
-            warnings.append(
-                f"{expert.reference} has rope {expert.rope}, {base.reference} {base.rope}: "
-                "the merge keeps the base's"
+def check_files(merge: MergeFacts) -> Iterator[Finding]:
+    """What is broken in models' files, and what could not be looked at."""
+    for model in merge.models:
+        for problem in model.problems:
+            yield finding(problem.id, problem.message, "" if problem.message.endswith(".") else None)
+        for sentence in model.unseen:
+            yield finding("model.unseen", sentence)
+
+
+def check_sizes(merge: MergeFacts) -> Iterator[Finding]:
+    """Models must have one architecture and the same sizes; vocabularies unless they are aligned."""
+    for other in merge.others:
+        expected, sizes = merge.base.sizes, other.sizes
+        for name in SHAPE if merge.aligned else (*SHAPE, VOCABULARY):
+            if None not in (expected[name], sizes[name]) and expected[name] != sizes[name]:
+                yield finding(
+                    "model.vocabulary" if name == VOCABULARY else "model.architecture",
+                    f"{other.reference!r} has {name} {sizes[name]}, {merge.base.reference!r} has "
+                    f"{expected[name]}: they cannot be merged element by element",
+                )
+
+
+def check_tensors(merge: MergeFacts) -> Iterator[Finding]:
+    """All tensors must hold floats, and a tensor must have one shape in all models."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for model in merge.models:
+        tensors = [] if model.tensors is None else model.tensors.values()
+        integers = [tensor for tensor in tensors if tensor.dtype not in FLOATS]
+        if integers:
+            yield finding(
+                "model.not-floats",
+                f"{model.reference!r} holds {integers[0].name} as {integers[0].dtype}, not as floats "
+                "(is it quantized?)",
             )
-        ids = token_ids.get(expert.reference, {})
-        moved = [token for token, number in ids.items() if base_ids.get(token, number) != number]
+        for tensor in tensors if not merge.aligned else ():
+            owner, shape = shapes.setdefault(tensor.name, (model.reference, tensor.shape))
+            if shape != tensor.shape:
+                yield finding(
+                    "model.shape",
+                    f"{model.reference!r} has {tensor.name} of shape {list(tensor.shape)}, {owner!r} of "
+                    f"{list(shape)}: they cannot be merged element by element",
+                )
+                break
+
+
+def check_rope(merge: MergeFacts) -> Iterator[Finding]:
+    """Experts' rotary positions should be the base's."""
+    base = merge.base
+    for expert in merge.others:
+        if base.config and expert.config and expert.rope != base.rope:
+            yield finding(
+                "model.rope",
+                f"{expert.reference} has rope {expert.rope}, {base.reference} {base.rope}: the merge keeps "
+                "the base's",
+            )
+
+
+def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
+    """A token should have one id in all models, unless a tokenizer block aligns them."""
+    base = merge.base.tokenizer
+    if merge.aligned or base is None or base.ids is None:
+        return
+    for expert in merge.others:
+        tokenizer = expert.tokenizer
+        if tokenizer is None or tokenizer.ids is None or tokenizer is base:
+            continue
+        moved = [token for token, number in tokenizer.ids.items() if base.ids.get(token, number) != number]
         if moved:
-            examples = ", ".join(map(repr, moved[:2]))
-            warnings.append(
-                f"{expert.reference} gives {len(moved)} tokens other ids than {base.reference} ({examples}): "
-                "their rows are merged with those of other tokens"
+            examples = ", ".join(map(repr, moved[:PAIR]))
+            yield finding(
+                "model.token-ids",
+                f"{expert.reference} gives {len(moved)} tokens other ids than {merge.base.reference} "
+                f"({examples}), {len(moved) / len(tokenizer.ids):.1%} of its tokens: their rows are merged "
+                "with those of other tokens",
             )
-    return warnings
+
+
+CHECKS: tuple[Check, ...] = (check_files, check_sizes, check_tensors, check_rope, check_token_ids)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from mergekit_finance.checks.model_checks import check_models
+from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
@@ -90,10 +90,13 @@ class MergekitLM(HFLM):
         trust = bool(options.get("trust_remote_code"))
         changed = load_changed(recipe, overrides)
         configuration = changed.configuration()
-        where, aligned = str(changed.path), changed.aligns_vocabularies
-        warnings = check_models(changed.models, where, evaluated=(), aligned=aligned, trust_remote_code=trust)
-        for warning in warnings:
-            LOG.warning(printable(warning))
+        check_all(
+            changed.models,
+            str(changed.path),
+            say=lambda line: LOG.warning(printable(line)),
+            trust_remote_code=trust,
+            **changed.merge_settings,
+        )
         if (output := output_path()) is not None:
             _check_output(output, configuration)
         tokenizer_name = options.get("tokenizer")

@@ -1,13 +1,24 @@
 """Facts of a model that are read without its weights: its config and the headers of its files."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mergekit_finance.errors import ModelError, first_line, model_errors
-from mergekit_finance.files import Json
-from mergekit_finance.models.json_files import read_config, read_object, shard_names
+from mergekit_finance.files import Json, JsonObject, read_text
+from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names
+from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
+from mergekit_finance.models.weight_files import (
+    MAX_BYTES,
+    ByteReader,
+    BytesSpent,
+    TensorFacts,
+    Values,
+    read_header,
+    read_samples,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -24,38 +35,225 @@ SHAPE = (
     "head_dim",
 )
 VOCABULARY = "vocab_size"
+ROPE_THETA = 10000.0  # where a config does not say
+SINGLE = "model.safetensors"
+WEIGHTS = {SINGLE: INDEXES[0], "pytorch_model.bin": INDEXES[1]}  # the single file, and the index of shards
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a model's files that is broken: the id of its finding, and what is wrong and where."""
+
+    id: str
+    message: str
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Facts from a model's config.
+    """What a model's files say, without its weights: plain data, read with no host.
 
     Attributes:
         reference: the model, as the recipe or study names it.
-        sizes: the value of every key of SHAPE and of `vocab_size`; None where the config has no such key.
-        rope: its settings of rotary positions.
+        folder: where its files are; None if they are not on this machine.
+        config: config.json; empty if it was not read.
+        tensors: every tensor by name; None if no weights are there, or if their headers are broken.
+        samples: values of each tensor of floats at `weight_files.sample_ranges`, by name.
+        weight_files: names of the files that the tensors are in.
+        generation_config, tokenizer_config: those files; None if there is no such file.
+        chat_template: the default chat template; None if there is none.
+        tokenizer: tokens and ids; None if there are no tokenizer files.
+        problems: what is broken.
+        unseen: what could not be looked at, a sentence each.
     """
 
     reference: str
-    sizes: Mapping[str, Json]
-    rope: Json = None
+    folder: Path | None = None
+    config: JsonObject = field(default_factory=dict)
+    tensors: Mapping[str, TensorFacts] | None = None
+    samples: Mapping[str, Values] = field(default_factory=dict)
+    weight_files: tuple[str, ...] = ()
+    generation_config: JsonObject | None = None
+    tokenizer_config: JsonObject | None = None
+    chat_template: str | None = None
+    tokenizer: TokenizerFacts | None = None
+    problems: tuple[Problem, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> JsonObject:
+        """The config of the language model: models of text and images have one inside config.json."""
+        inner = self.config.get("text_config")
+        return inner if isinstance(inner, dict) else self.config
+
+    @property
+    def sizes(self) -> dict[str, Json]:
+        """The value of every key of SHAPE and of `vocab_size`; None where the config does not say."""
+        sizes = {key: self.text.get(key) for key in (*SHAPE, VOCABULARY)}
+        sizes["architectures"] = self.config.get("architectures")
+        heads, width = sizes["num_attention_heads"], sizes["hidden_size"]
+        if sizes["num_key_value_heads"] is None:
+            sizes["num_key_value_heads"] = heads
+        if sizes["head_dim"] is None and isinstance(heads, int) and isinstance(width, int) and heads:
+            sizes["head_dim"] = width // heads
+        return sizes
+
+    @property
+    def rope(self) -> JsonObject:
+        """The settings of rotary positions, as transformers 5 writes them; older keys are translated."""
+        current = self.text.get("rope_parameters")
+        if isinstance(current, dict):
+            return {"rope_theta": ROPE_THETA, "rope_type": "default", **current}
+        theta = self.text.get("rope_theta")
+        settings: JsonObject = {"rope_theta": ROPE_THETA if theta is None else theta, "rope_type": "default"}
+        scaling = self.text.get("rope_scaling")
+        if isinstance(scaling, dict):
+            settings |= {"rope_type" if key == "type" else key: value for key, value in scaling.items()}
+        return settings
 
 
-@dataclass(frozen=True)
-class TensorFacts:
-    """A tensor as the header of a safetensors file declares it. `dtype` is safetensors' name, e.g. BF16."""
+class FactsReader:
+    """Reads the facts of several models: bytes of weight files are counted, equal tokenizers parsed once."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._bytes = ByteReader(max_bytes)
+        self._tokenizers = TokenizerReader()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of weight files that were read so far."""
+        return self._bytes.bytes_read
+
+    @property
+    def tokenizers_parsed(self) -> int:
+        """Tokenizer files that were parsed so far."""
+        return self._tokenizers.parsed
+
+    def read(self, reference: str, folder: Path | None = None) -> ModelFacts:
+        """Read what a model's files say. Broken files become `problems`, absent ones `unseen`.
+
+        Args:
+            reference: a local folder or a Hub id; nothing is fetched.
+            folder: where its files are, if not where the reference says.
+        """
+        folder = folder or stored_folder(reference)
+        if folder is None:
+            return ModelFacts(reference, unseen=(f"{reference} is not on this machine: nothing was checked",))
+        problems = _Problems()
+        unseen: list[str] = []
+        config = problems.collect(lambda: read_config(folder)) or {}
+        generation = problems.collect(lambda: _optional(folder / "generation_config.json"))
+        tokenizer_config = problems.collect(lambda: _optional(folder / "tokenizer_config.json"))
+        tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
+        template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
+        files = problems.collect(lambda: weight_files(folder))
+        tensors, samples = None, {}
+        if files:
+            tensors = problems.collect(lambda: self._tensors(folder, files, unseen))
+        elif files is not None:
+            unseen.append(f"{reference} has no weights on this machine: tensors and values were not checked")
+        if tensors:
+            try:
+                samples = read_samples(folder, list(tensors.values()), self._bytes)
+            except BytesSpent:
+                unseen.append(f"values of {reference} were not checked: {_spent(self._bytes)}")
+            except OSError as error:
+                problems.append(Problem("model.broken", f"{folder}: cannot be read ({error})"))
+        if files and (folder / SINGLE).exists() and SINGLE not in files:
+            problems.append(Problem("model.two-sets", f"{folder} has {SINGLE} and an index of other files"))
+        if tokenizer and tokenizer.ids is None:
+            unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
+        return ModelFacts(
+            reference, folder, config, tensors, samples, tuple(files or ()), generation, tokenizer_config,
+            template, tokenizer, tuple(problems), tuple(unseen),
+        )  # fmt: skip
+
+    def _tensors(
+        self, folder: Path, files: Sequence[str], unseen: list[str]
+    ) -> dict[str, TensorFacts] | None:
+        tensors: dict[str, TensorFacts] = {}
+        for name in files:
+            if name.endswith(".bin"):
+                unseen.append(f"{folder / name} is not a safetensors file: its tensors were not checked")
+                return None
+            try:
+                header = read_header(folder / name, self._bytes)
+            except BytesSpent:
+                unseen.append(f"tensors of {folder} were not checked: {_spent(self._bytes)}")
+                return None
+            for tensor in header:
+                if tensor.name in tensors:
+                    raise ModelError(f"{folder / name}: {tensor.name!r:.80} is in two files of the index.")
+                tensors[tensor.name] = tensor
+        return tensors
 
 
-def read_facts(reference: str, trust_remote_code: bool = False) -> ModelFacts:
-    """Read a model's config. Raises ModelError if it cannot be loaded."""
-    config = load_config(reference, trust_remote_code)
-    sizes = {name: getattr(config, name, None) for name in (*SHAPE, VOCABULARY)}
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_theta", None)
-    return ModelFacts(reference, sizes, rope)
+class _Problems(list[Problem]):
+    def collect(self, read: Callable[[], Result]) -> Result | None:
+        """Return what `read` returns; a ModelError becomes a problem, and None is returned."""
+        try:
+            return read()
+        except ModelError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            self.append(Problem("model.missing" if missing else "model.broken", str(error)))
+            return None
+
+
+def _spent(reader: ByteReader) -> str:
+    return f"a check reads at most {reader.max_bytes / 1e6:g} MB of weight files"
+
+
+def stored_folder(reference: str) -> Path | None:
+    """Return the folder of a model if it is on this machine: a local one, or one in the Hub's cache."""
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return path
+    name, _, revision = reference.partition("@")
+    if not HUB_ID.fullmatch(name):
+        return None
+    from huggingface_hub import try_to_load_from_cache  # imported here: 0.3 s that local models do not need
+
+    try:
+        config = try_to_load_from_cache(name, "config.json", revision=revision or None)
+    except (OSError, ValueError):
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Return the names of the weight files that mergekit reads in a folder; none if there are none.
+
+    An index of shards goes before the single file, safetensors before `.bin`.
+
+    Raises:
+        ModelError: the index is broken or names a file outside the folder.
+    """
+    for single, index in WEIGHTS.items():
+        if names := shard_names(folder, index):
+            return names
+        if (folder / single).exists():
+            return [single]
+    return []
+
+
+def _optional(path: Path) -> JsonObject | None:
+    return read_object(path) if path.exists() else None
+
+
+def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
+    """Return the default chat template: its own file, else that of the tokenizer's config."""
+    path = folder / "chat_template.jinja"
+    try:
+        if path.exists():
+            return read_text(path, max_bytes=5_000_000, links=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}). Copy or fetch it again.") from error
+    template = tokenizer_config.get("chat_template")
+    if isinstance(template, list):
+        named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    return template if isinstance(template, str) else None
 
 
 def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from mergekit_finance.checks.model_checks import How
 from mergekit_finance.errors import RecipeError, did_you_mean, first_line
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit as host
@@ -119,6 +120,17 @@ class Recipe:
             return "mergekit"
         parameters = self.merge.get("parameters")
         return str(parameters.get("semantics", "paper")) if isinstance(parameters, dict) else "paper"
+
+    @property
+    def merge_settings(self) -> How:
+        """What checks of models need to know of the merge (`checks.model_checks.MergeFacts`)."""
+        dtypes = {key: value for key in ("dtype", "out_dtype") if (value := self.merge.get(key)) is not None}
+        return How(
+            has_base=self.base is not None,
+            aligned=self.aligns_vocabularies,
+            dtype=str(dtypes["dtype"]) if "dtype" in dtypes else None,
+            out_dtype=str(dtypes["out_dtype"]) if "out_dtype" in dtypes else None,
+        )
 
     def configuration(self) -> "MergeConfiguration":
         """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""

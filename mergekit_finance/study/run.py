@@ -12,7 +12,8 @@ from typing import cast
 
 import torch
 
-from mergekit_finance.checks.model_checks import check_distinct, check_models
+from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs
 from mergekit_finance.errors import RecipeError, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -120,14 +121,15 @@ class StudyRun:
 
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
-        for warning in check_models(
+        check_all(
             self.references,
             self.where,
-            evaluated=self.references,
-            aligned=False,
+            say=self.say,
             trust_remote_code=self.trust_remote_code,
-        ):
-            self.say(f"warning: {warning}")
+            tokenizers=self.references,
+            evaluated=frozenset(self.references),
+            out=self.out,
+        )
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
         tasks.check_named(self.evaluator, self.study, self.where)

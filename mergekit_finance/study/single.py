@@ -15,7 +15,8 @@ from typing import TypedDict
 
 import torch
 
-from mergekit_finance.checks.model_checks import check_distinct, check_models
+from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.item_scores import Columns
@@ -139,14 +140,16 @@ class SingleRun:
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
         where, recipe = str(self.recipe.path), self.recipe
-        for warning in check_models(
+        check_all(
             self.references,
             where,
-            evaluated=recipe.constituents,
-            aligned=recipe.aligns_vocabularies,
+            say=self.say,
             trust_remote_code=self.trust_remote_code,
-        ):
-            self.say(f"warning: {warning}")
+            tokenizers=recipe.constituents,
+            evaluated=frozenset(recipe.constituents),
+            out=self.out,
+            **recipe.merge_settings,
+        )
         check_folder(self.out, inputs_of(recipe.configuration()))
         check_tasks(self.evaluator, where)
         check_distinct(self.fingerprints, where)

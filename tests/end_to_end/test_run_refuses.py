@@ -63,7 +63,7 @@ def test_a_value_that_should_be_a_list_is_refused(tmp_path, text):
 def test_a_model_under_two_spellings_is_refused(recipe, tiny, tmp_path):
     other = f"{tiny}/../{tiny.name}/finance"
     path = recipe((f"model: {tiny}/math", f"model: {other}"), (f', "{tiny}/math"', f', "{other}"'))
-    refused(path, tmp_path / "out", RecipeError, "are the same model; list it once")
+    refused(path, tmp_path / "out", RecipeError, "are the same model. List the model once.")
 
 
 def test_a_lora_reference_is_refused_in_one_line(recipe, tiny, tmp_path):

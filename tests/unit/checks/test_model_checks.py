@@ -5,12 +5,34 @@ from pathlib import Path
 import pytest
 
 from mergekit_finance.checks import model_checks as checks
+from mergekit_finance.checks.findings import Finding
+from mergekit_finance.checks.model_checks import CHECKS, MergeFacts, examine
 from mergekit_finance.errors import ModelError, RecipeError
-from mergekit_finance.models.facts import SHAPE, ModelFacts, TensorFacts
+from mergekit_finance.models.facts import SHAPE, ModelFacts, Problem
+from mergekit_finance.models.tokenizer_files import TokenizerFacts
+from mergekit_finance.models.weight_files import TensorFacts
 
 
-def facts(reference: str, rope: object = 1e4, **sizes: object) -> ModelFacts:
-    return ModelFacts(reference, {**dict.fromkeys((*SHAPE, "vocab_size"), 1), **sizes}, rope)
+def facts(reference: str, rope: float = 1e4, **sizes: object) -> ModelFacts:
+    config = {**dict.fromkeys((*SHAPE, "vocab_size"), 1), **sizes, "rope_theta": rope}
+    return ModelFacts(reference, config=config)
+
+
+def with_tensors(reference: str, *tensors: TensorFacts) -> ModelFacts:
+    return ModelFacts(reference, tensors={tensor.name: tensor for tensor in tensors})
+
+
+def with_ids(reference: str, **ids: int) -> ModelFacts:
+    return ModelFacts(reference, tokenizer=TokenizerFacts("tokenizer.json", str(ids), ids))
+
+
+def findings(*models: ModelFacts, **how: object) -> list[Finding]:
+    return examine(MergeFacts("r.yml", models, **how))
+
+
+def only(*models: ModelFacts, **how: object) -> Finding:
+    (one,) = findings(*models, **how)
+    return one
 
 
 # ---- references
@@ -19,10 +41,10 @@ def facts(reference: str, rope: object = 1e4, **sizes: object) -> ModelFacts:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("./nowhere", "no such folder; paths are relative"),
+        ("./nowhere", r"no such folder\. Paths are relative"),
         ("nowhere", "not a Hub id"),
         ("a/b/c", "not a Hub id"),
-        ("tiny/empty", r"is a local folder: write \./tiny/empty"),
+        ("tiny/empty", r"is a local folder, .*Write \./tiny/empty"),
         ("./tiny/empty", "no config.json"),
         ("./tiny/config", "no weights there"),
         ("./tiny/empty+./lora", "names a LoRA adapter"),
@@ -54,7 +76,7 @@ def test_a_folder_under_two_spellings_is_refused(tmp_path, spelling):
     checkpoint(tmp_path / "a")
     (tmp_path / "link").symlink_to("a")
     pair = [f"{tmp_path}/a", spelling.format(tmp_path)]
-    with pytest.raises(RecipeError, match="are the same model; list it once"):
+    with pytest.raises(RecipeError, match="are the same model"):
         checks.check_references(pair, "r.yml")
 
 
@@ -74,18 +96,21 @@ def test_two_models_with_the_same_bytes_are_refused():
 
 @pytest.mark.parametrize("name", SHAPE)
 def test_another_size_is_named_with_both_models(name):
-    models = [facts("./base"), facts("./a"), facts("./b", **{name: 2})]
-    with pytest.raises(
-        ModelError, match=f"^r.yml: './b' has {name} 2, './base' has 1: they cannot be merged"
-    ):
-        checks.check_fit(models, "r.yml", vocabulary=False)
+    one = only(facts("./base"), facts("./a"), facts("./b", **{name: 2}))
+    assert (one.id, one.level) == ("model.architecture", "error")
+    assert one.message.startswith(f"'./b' has {name} 2, './base' has 1: they cannot be merged")
 
 
 def test_another_vocabulary_is_named_unless_a_tokenizer_block_aligns_it():
     models = [facts("./base"), facts("./a", vocab_size=7)]
-    with pytest.raises(ModelError, match="has vocab_size 7, .*tokenizer block"):
-        checks.check_fit(models, "r.yml", vocabulary=True)
-    checks.check_fit(models, "r.yml", vocabulary=False)
+    one = only(*models)
+    assert one.id == "model.vocabulary" and one.message.startswith("'./a' has vocab_size 7")
+    assert "tokenizer block" in one.remedy
+    assert findings(*models, aligned=True) == []
+
+
+def test_a_size_that_one_config_leaves_out_is_not_compared():
+    assert findings(facts("./base"), facts("./a", intermediate_size=None)) == []
 
 
 # ---- tensors
@@ -96,34 +121,71 @@ def tensor(name: str, *shape: int, dtype: str = "BF16") -> TensorFacts:
 
 
 def test_another_shape_is_named_with_tensor_and_both_models():
-    tensors = {"./base": [tensor("w", 2, 3)], "./a": [tensor("w", 2, 3)], "./b": [tensor("w", 2, 4)]}
-    with pytest.raises(ModelError, match=r"^r.yml: './b' has w of shape \[2, 4\], './base' of \[2, 3\]"):
-        checks.check_tensors(tensors, "r.yml")
+    models = [
+        with_tensors("./base", tensor("w", 2, 3)),
+        with_tensors("./a", tensor("w", 2, 3)),
+        with_tensors("./b", tensor("w", 2, 4)),
+    ]
+    one = only(*models)
+    assert one.id == "model.shape"
+    assert one.message.startswith("'./b' has w of shape [2, 4], './base' of [2, 3]")
+    assert findings(*models, aligned=True) == []
 
 
 @pytest.mark.parametrize("dtype", ["I8", "U8", "F8_E4M3"])
 def test_quantized_weights_are_named(dtype):
-    with pytest.raises(ModelError, match=f"'./a' holds w as {dtype}, not as floats"):
-        checks.check_tensors({"./a": [tensor("w", 2, dtype=dtype)]}, "r.yml")
+    one = only(with_tensors("./a", tensor("w", 2, dtype=dtype)))
+    assert one.id == "model.not-floats" and one.message.startswith(f"'./a' holds w as {dtype}, not as floats")
 
 
 def test_tensors_of_different_float_dtypes_pass():
-    tensors = {"./base": [tensor("w", 2, dtype="F32")], "./a": [tensor("w", 2, dtype="F16")]}
-    checks.check_tensors(tensors, "r.yml")
+    models = [
+        with_tensors("./base", tensor("w", 2, dtype="F32")),
+        with_tensors("./a", tensor("w", 2, dtype="F16")),
+    ]
+    assert findings(*models) == []
 
 
 # ---- warnings
 
 
-def test_other_rotary_positions_and_other_token_ids_are_warned_of():
-    models = [facts("./base"), facts("./a"), facts("./b", rope=5e5), facts("./c")]
-    ids = {"./base": {"x": 0, "y": 1}, "./a": {"x": 0, "new": 2}, "./b": {"x": 0}, "./c": {"x": 1, "y": 0}}
-    assert checks.compatibility_warnings(models, ids) == [
-        "./b has rope 500000.0, ./base 10000.0: the merge keeps the base's",
-        "./c gives 2 tokens other ids than ./base ('x', 'y'): their rows are merged with those of other tokens",
-    ]
+def test_other_rotary_positions_are_warned_of():
+    one = only(facts("./base"), facts("./a"), facts("./b", rope=5e5))
+    assert (one.id, one.level) == ("model.rope", "warning")
+    assert one.message == (
+        "./b has rope {'rope_theta': 500000.0, 'rope_type': 'default'}, "
+        "./base {'rope_theta': 10000.0, 'rope_type': 'default'}: the merge keeps the base's"
+    )
+
+
+def test_other_token_ids_are_warned_of_with_their_share():
+    one = only(with_ids("./base", x=0, y=1), with_ids("./a", x=0, new=2), with_ids("./c", x=1, y=0, z=3, w=4))
+    assert (one.id, one.level) == ("model.token-ids", "warning")
+    assert one.message == (
+        "./c gives 2 tokens other ids than ./base ('x', 'y'), 50.0% of its tokens: "
+        "their rows are merged with those of other tokens"
+    )
+    assert findings(with_ids("./base", x=0), with_ids("./a", x=1), aligned=True) == []
 
 
 def test_models_without_token_ids_are_not_compared():
-    assert checks.compatibility_warnings([facts("./base"), facts("./a")], {"./a": {"x": 1}}) == []
-    assert checks.compatibility_warnings([facts("./base"), facts("./a")], {"./base": {"x": 1}}) == []
+    assert findings(ModelFacts("./base"), with_ids("./a", x=1)) == []
+    assert findings(with_ids("./base", x=1), ModelFacts("./a")) == []
+
+
+# ---- files
+
+
+def test_what_is_broken_is_an_error_and_what_is_unseen_a_note():
+    model = ModelFacts(
+        "./a", problems=(Problem("model.broken", "./a/config.json: broken"),), unseen=("no weights",)
+    )
+    assert [(one.level, one.message) for one in findings(model)] == [
+        ("error", "./a/config.json: broken"),
+        ("note", "no weights"),
+    ]
+
+
+def test_every_check_passes_over_models_of_which_nothing_is_known():
+    merge = MergeFacts("r.yml", (ModelFacts("./base"), ModelFacts("./a")))
+    assert [list(check(merge)) for check in CHECKS] == [[] for _ in CHECKS]

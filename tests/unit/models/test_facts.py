@@ -19,19 +19,23 @@ def model(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny / "math", tmp_path / "math"))
 
 
+def read(folder: Path) -> facts.ModelFacts:
+    return facts.FactsReader().read(str(folder))
+
+
 def test_sizes_come_from_the_config(model):
     config = json.loads((model / "config.json").read_text())
-    found = facts.read_facts(str(model))
-    assert found.reference == str(model)
+    facts_read = read(model)
+    assert facts_read.reference == str(model) and facts_read.problems == facts_read.unseen == ()
     for name in ("hidden_size", "vocab_size", "architectures", "num_key_value_heads"):
-        assert found.sizes[name] == config[name]
-    assert found.rope == {"rope_theta": 10000.0, "rope_type": "default"}
+        assert facts_read.sizes[name] == config[name]
+    assert facts_read.rope == {"rope_theta": 10000.0, "rope_type": "default"}
 
 
 def test_a_broken_config_is_named(model):
     (model / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=f"{model}/config.json: cannot be read") as caught:
-        facts.read_facts(str(model))
+    with pytest.raises(ModelError, match="config.json: cannot be read") as caught:
+        facts.load_config(str(model))
     assert "\n" not in str(caught.value)
 
 
@@ -89,6 +93,138 @@ def test_the_size_is_that_of_the_weights(model):
 @pytest.mark.parametrize(("reference", "name"), [("./lab/base/", "base"), ("owner/name", "name"), ("x", "x")])
 def test_the_short_name_is_the_last_component(reference, name):
     assert facts.short_name(reference) == name
+
+
+# ---- facts without hosts
+
+
+def test_tensors_and_values_are_those_of_the_files(model):
+    stored, model_facts = load_file(model / "model.safetensors"), read(model)
+    assert {name: t.shape for name, t in model_facts.tensors.items()} == {
+        name: tuple(t.shape) for name, t in stored.items()
+    }
+    norm = model_facts.samples["model.norm.weight"]
+    assert norm.tolist() == stored["model.norm.weight"].float().tolist()
+    assert model_facts.weight_files == ("model.safetensors",)
+
+
+def test_token_ids_are_those_of_transformers(model):
+    from transformers import AutoTokenizer
+
+    assert read(model).tokenizer.ids == AutoTokenizer.from_pretrained(model).get_vocab()
+
+
+def test_equal_tokenizers_are_parsed_once(tiny):
+    reader = facts.FactsReader()
+    first, second = (reader.read(str(tiny / name)).tokenizer for name in ("base", "math"))
+    assert first is second and reader.tokenizers_parsed == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "rope"),
+    [
+        ({}, {"rope_theta": 10000.0, "rope_type": "default"}),
+        ({"rope_theta": 5e5}, {"rope_theta": 5e5, "rope_type": "default"}),
+        ({"rope_theta": 5e5, "rope_scaling": None}, {"rope_theta": 5e5, "rope_type": "default"}),
+        (
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_theta": 5e5, "rope_type": "linear", "factor": 2.0},
+        ),
+        ({"rope_parameters": {"rope_theta": 5e5}}, {"rope_theta": 5e5, "rope_type": "default"}),
+        ({"text_config": {"rope_theta": 5e5}}, {"rope_theta": 5e5, "rope_type": "default"}),
+    ],
+)
+def test_old_and_new_keys_of_rotary_positions_mean_the_same(config, rope):
+    assert facts.ModelFacts("x", config=config).rope == rope
+
+
+def test_sizes_that_follow_from_others_are_derived():
+    sizes = facts.ModelFacts("x", config={"hidden_size": 64, "num_attention_heads": 4}).sizes
+    assert (sizes["head_dim"], sizes["num_key_value_heads"]) == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("config.json", "[]"),
+        ("generation_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer.json", '{"model": {}}'),
+        ("tokenizer.json", '{"model": {"vocab": {"a": "b"}}}'),
+        ("tokenizer.json", '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1}]}'),
+        ("chat_template.jinja", "\udcff"),
+        ("model.safetensors", "short"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "../model.safetensors"}}'),
+    ],
+)
+def test_a_broken_file_is_a_problem_and_the_rest_is_read(model, file, text):
+    (model / file).write_text(text, errors="surrogateescape")
+    model_facts = read(model)
+    assert [problem.id for problem in model_facts.problems] == ["model.broken"]
+    assert file in model_facts.problems[0].message and "\n" not in model_facts.problems[0].message
+    assert model_facts.config or file == "config.json"
+
+
+def test_a_shard_that_is_not_there_is_missing(model):
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert [problem.id for problem in read(model).problems] == ["model.missing"]
+
+
+def test_a_single_file_beside_an_index_of_others_is_a_problem(model):
+    shutil.copy(model / "model.safetensors", model / "model-00001-of-00001.safetensors")
+    names = load_file(model / "model.safetensors")
+    index = {"weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    model_facts = read(model)
+    assert [problem.id for problem in model_facts.problems] == ["model.two-sets"]
+    assert set(model_facts.weight_files) == {"model-00001-of-00001.safetensors"}
+    (model / "model.safetensors").unlink()
+    assert read(model).problems == ()
+
+
+def test_a_hub_id_that_is_not_here_and_absent_weights_are_said(model):
+    assert read(Path("nobody/nothing")).unseen == (
+        "nobody/nothing is not on this machine: nothing was checked",
+    )
+    (model / "model.safetensors").unlink()
+    assert [sentence for sentence in read(model).unseen if "no weights on this machine" in sentence]
+
+
+def test_a_model_in_the_hubs_cache_is_read(model, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    cache = tmp_path / "cache"
+    snapshot = cache / "models--o--n" / "snapshots" / "c"
+    shutil.copytree(model, snapshot)
+    (cache / "models--o--n" / "refs").mkdir()
+    (cache / "models--o--n" / "refs" / "main").write_text("c")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    assert facts.FactsReader().read("o/n").folder == snapshot
+
+
+def test_when_the_bytes_are_spent_the_rest_is_unseen(model):
+    reader = facts.FactsReader(max_bytes=3000)
+    model_facts = reader.read(str(model))
+    assert reader.bytes_read <= 3000
+    assert any("a check reads at most" in sentence for sentence in model_facts.unseen)
+
+
+@pytest.mark.parametrize(
+    ("config", "template"),
+    [
+        ({"chat_template": "t"}, "t"),
+        ({"chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "d"}]}, "d"),
+        ({"chat_template": 3}, None),
+        ({}, None),
+    ],
+)
+def test_the_chat_template_is_the_default_one(model, config, template):
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    assert read(model).chat_template == template
+    (model / "chat_template.jinja").write_text("file")
+    assert read(model).chat_template == "file"
 
 
 # ---- fingerprints

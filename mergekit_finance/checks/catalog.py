@@ -1,0 +1,97 @@
+"""Every finding that a check can report: its id, its level and what it means. docs/checks.md repeats it."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kind of finding.
+
+    Attributes:
+        level: error: the command would fail or lose something. warning: it would work, but probably not as
+            meant. note: worth knowing.
+        meaning: what was found, in one sentence.
+        remedy: what to do about it, in one sentence.
+    """
+
+    level: Level
+    meaning: str
+    remedy: str
+
+
+CATALOG: dict[str, Entry] = {
+    "model.architecture": Entry(
+        "error",
+        "Models differ in architecture or in a size of their layers.",
+        "Merge only models that were trained from one base.",
+    ),
+    "model.broken": Entry(
+        "error",
+        "A file of the model is truncated, malformed, or not a regular file.",
+        "Copy or fetch it again.",
+    ),
+    "model.missing": Entry(
+        "error",
+        "A reference is neither a folder with a checkpoint nor a Hub id, or a file of it is missing.",
+        "Correct the reference, or copy the model again.",
+    ),
+    "model.not-floats": Entry(
+        "error",
+        "A tensor is stored as integers or in 8 bits or fewer, as in quantized models.",
+        "Name the model in bfloat16, float16 or float32.",
+    ),
+    "model.rope": Entry(
+        "warning",
+        "An expert has other rotary position settings than the base.",
+        "Merge only if the difference is intended: the merged model keeps the base's settings.",
+    ),
+    "model.shape": Entry(
+        "error",
+        "A tensor has different shapes in two models.",
+        "Merge only models of one shape.",
+    ),
+    "model.token-ids": Entry(
+        "warning",
+        "An expert gives tokens other ids than the base.",
+        "Add a tokenizer block (tokenizer: {source: base}), which aligns the rows of tokens.",
+    ),
+    "model.two-sets": Entry(
+        "error",
+        "model.safetensors lies beside an index of other files: transformers reads it, mergekit reads those.",
+        "Delete the set that is not meant.",
+    ),
+    "model.unseen": Entry(
+        "note",
+        "A part of the model could not be looked at, because its files are not on this machine.",
+        "Run check again where they are, or let the command fetch them.",
+    ),
+    "model.vocabulary": Entry(
+        "error",
+        "Models have vocabularies of different sizes and the recipe does not align them.",
+        "Add a tokenizer block (tokenizer: {source: base}) to the recipe.",
+    ),
+    "recipe.same-model": Entry(
+        "error",
+        "Two references are the same model.",
+        "List the model once.",
+    ),
+}
+
+
+def markdown_table(level: Level) -> str:
+    """Return the rows of docs/checks.md for one level."""
+    rows = [
+        f"| `{name}` | {entry.meaning} | {entry.remedy} |"
+        for name, entry in sorted(CATALOG.items())
+        if entry.level == level
+    ]
+    return "\n".join(["| id | meaning | remedy |", "|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    for shown in LEVELS:
+        print(f"\n## {shown.capitalize()}s\n\n{markdown_table(shown)}")

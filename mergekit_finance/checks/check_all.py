@@ -1,0 +1,97 @@
+"""The one function that every command calls before it merges or evaluates."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.checks.findings import Findings, forget_printed
+from mergekit_finance.checks.model_checks import examine_models
+from mergekit_finance.errors import printable
+from mergekit_finance.models.facts import FactsReader, load_config, local_folder, stored_folder
+from mergekit_finance.models.loading import load_tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mergekit_finance.checks.model_checks import How
+
+Say = Callable[[str], object]
+_passed: set[tuple[object, ...]] = set()  # what this process checked without an error
+
+
+def print_to_stderr(line: str) -> None:
+    """Print a line to standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def check_all(
+    references: Sequence[str],
+    where: str,
+    *,
+    say: Say = print_to_stderr,
+    trust_remote_code: bool = False,
+    tokenizers: Collection[str] = (),
+    fetch: bool = True,
+    **how: "Unpack[How]",
+) -> None:
+    """Check models before they are merged or evaluated; print warnings and notes, each once per process.
+
+    The same models, unchanged on disk, are checked once per process.
+
+    Args:
+        references: every model, the base first.
+        where: the file that names them, for messages.
+        say: prints a line.
+        trust_remote_code: whether transformers may run code of the models' repositories.
+        tokenizers: references of models whose tokenizer is loaded with transformers, because it is used.
+        fetch: fetch models of the Hub, first their configs, so that those that do not fit cost no download;
+            and load every config with transformers. False: look at what is on this machine only.
+        how: fields of MergeFacts.
+
+    Raises:
+        ModelError, RecipeError: in one line, the first error.
+    """
+    if (key := _key(references, where, fetch, tokenizers, how)) in _passed:
+        return
+    findings = _examined(references, where, how)
+    if fetch:
+        for reference in references:
+            load_config(reference, trust_remote_code)
+        remote = [reference for reference in references if not Path(reference).is_dir()]
+        if remote:
+            _examined(references, where, how)
+            for reference in remote:
+                local_folder(reference)
+            findings = _examined(references, where, how)
+    for reference in tokenizers:
+        load_tokenizer(reference, trust_remote_code)
+    findings.print_rest(say)
+    _passed.add(key)
+
+
+def start_again() -> None:
+    """Check again what was checked, and print again what was printed, as a new process would."""
+    _passed.clear()
+    forget_printed()
+
+
+def _examined(references: Sequence[str], where: str, how: "How") -> Findings:
+    findings, _ = examine_models(references, where, FactsReader(), **how)
+    findings.raise_errors(where)
+    return findings
+
+
+def _key(
+    references: Sequence[str], where: str, fetch: bool, tokenizers: Collection[str], how: "How"
+) -> tuple[object, ...]:
+    """Return what a check depends on: its arguments, and size and time of every file of the models."""
+    files = []
+    for reference in references:
+        folder = stored_folder(reference)
+        try:
+            stats = [(p.name, p.stat()) for p in sorted(folder.iterdir())] if folder else []
+        except OSError:
+            stats = []
+        files.append((str(folder), *((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats)))
+    return (tuple(references), where, fetch, tuple(tokenizers), tuple(sorted(how.items())), tuple(files))

@@ -1,0 +1,106 @@
+"""Tokens and their ids, read from a model's tokenizer files without transformers."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.files import Json, JsonObject, parse_json, read_bytes
+from mergekit_finance.models.json_files import read_object
+
+COPY = "Copy or fetch it again"
+MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has about 35 MB
+# Files that hold a vocabulary, the first that exists is read: transformers prefers tokenizer.json.
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """A tokenizer as its files describe it.
+
+    Attributes:
+        file: the name of the file that holds the vocabulary.
+        sha256: of that file; two models with the same one share this object.
+        ids: the id of every token; None where only the tokenizer's own library can read the file.
+    """
+
+    file: str
+    sha256: str
+    ids: Mapping[str, int] | None
+
+
+class TokenizerReader:
+    """Reads tokenizers; files with equal bytes are parsed once.
+
+    Attributes:
+        parsed: number of files that were parsed.
+    """
+
+    def __init__(self) -> None:
+        self.parsed = 0
+        self._by_hash: dict[str, TokenizerFacts] = {}
+
+    def read(self, folder: Path) -> TokenizerFacts | None:
+        """Read the tokenizer of a model's folder; None if there is none.
+
+        Raises:
+            ModelError: its file cannot be read.
+        """
+        file = next((name for name in VOCABULARIES if (folder / name).exists()), None)
+        if file is None:
+            return None
+        try:
+            data = read_bytes(folder / file, MAX_TOKENIZER, links=True)
+            added = _added_tokens(folder) if file == "vocab.json" else {}
+            sha256 = hashlib.sha256(data + repr(sorted(added.items())).encode()).hexdigest()
+            if sha256 not in self._by_hash:
+                self.parsed += 1
+                self._by_hash[sha256] = TokenizerFacts(file, sha256, _ids(file, data, added))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder / file}: cannot be read ({error}). {COPY}.") from error
+        return self._by_hash[sha256]
+
+
+def _ids(file: str, data: bytes, added: Mapping[str, int]) -> dict[str, int] | None:
+    if file == "vocab.txt":
+        return {token: i for i, token in enumerate(data.decode("utf-8").splitlines())}
+    if not file.endswith(".json"):
+        return None
+    content = parse_json(data.decode("utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    if file == "vocab.json":
+        return {**_mapping(content), **added}
+    model = content.get("model")
+    if not isinstance(model, dict):
+        raise ValueError("it has no model")
+    ids = _vocabulary(model.get("vocab"))
+    more = content.get("added_tokens")
+    for token in more if isinstance(more, list) else ():
+        name, number = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
+        if not isinstance(name, str) or not isinstance(number, int):
+            raise ValueError("an entry of added_tokens has no content or no id")
+        ids[name] = number
+    return ids
+
+
+def _vocabulary(vocabulary: Json) -> dict[str, int]:
+    """Return the ids of a vocabulary: a mapping, or Unigram's list of pairs of token and score."""
+    if isinstance(vocabulary, dict):
+        return _mapping(vocabulary)
+    if isinstance(vocabulary, list):
+        return {str(pair[0]): i for i, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
+    raise ValueError("its model has no vocabulary")
+
+
+def _mapping(content: JsonObject) -> dict[str, int]:
+    ids = {token: number for token, number in content.items() if isinstance(number, int)}
+    if len(ids) != len(content):
+        raise ValueError("an id of a token is not a number")
+    return ids
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    path = folder / "added_tokens.json"
+    return _mapping(read_object(path)) if path.exists() else {}

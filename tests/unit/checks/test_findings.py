@@ -1,0 +1,47 @@
+"""Findings become one-line errors, printed warnings and notes."""
+
+import pytest
+
+from mergekit_finance.checks.catalog import CATALOG
+from mergekit_finance.checks.findings import Findings, finding
+from mergekit_finance.errors import ModelError, RecipeError
+
+
+def test_level_and_remedy_come_from_the_catalog():
+    one = finding("model.rope", "x has another rope")
+    assert (one.level, one.remedy) == ("warning", CATALOG["model.rope"].remedy)
+    assert finding("model.rope", "x", "Do this.").remedy == "Do this."
+
+
+def test_an_id_that_the_catalog_lacks_is_a_fault_of_the_code():
+    with pytest.raises(KeyError):
+        finding("model.nothing", "x")
+
+
+@pytest.mark.parametrize(("id", "error"), [("model.broken", ModelError), ("recipe.same-model", RecipeError)])
+def test_the_first_error_is_raised_as_one_line(id, error):
+    found = Findings([finding("model.rope", "r"), finding(id, "bad\nfile", "Mend it."), finding(id, "later")])
+    with pytest.raises(error) as caught:
+        found.raise_errors("r.yml")
+    assert str(caught.value) == "r.yml: bad file. Mend it."
+
+
+def test_without_errors_nothing_is_raised():
+    Findings([finding("model.rope", "r"), finding("model.unseen", "u")]).raise_errors()
+
+
+def test_warnings_come_before_notes_and_a_line_is_printed_once():
+    found = Findings([finding("model.unseen", "u", "A."), finding("model.rope", "r\x1b[31m", "B.")])
+    lines: list[str] = []
+    found.print_rest(lines.append)
+    found.print_rest(lines.append)
+    assert lines == ["warning: r\\x1b[31m. B.", "note: u. A."]
+
+
+def test_findings_are_grouped_by_level():
+    found = Findings([finding(id, id) for id in ("model.rope", "model.broken", "model.unseen")])
+    assert [[one.id for one in group] for group in (found.errors, found.warnings, found.notes)] == [
+        ["model.broken"],
+        ["model.rope"],
+        ["model.unseen"],
+    ]
