@@ -57,7 +57,7 @@ CATALOG: dict[str, Entry] = {
     "model.token-ids": Entry(
         "warning",
         "An expert gives tokens other ids than the base.",
-        "Add a tokenizer block (tokenizer: {source: base}), which aligns the rows of tokens.",
+        "In a recipe, add a tokenizer block (tokenizer: {source: base}), which aligns the rows of tokens.",
     ),
     "model.two-sets": Entry(
         "error",

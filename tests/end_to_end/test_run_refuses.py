@@ -78,7 +78,7 @@ def test_a_truncated_shard_is_named(recipe, tiny, own, tmp_path):
         recipe((str(tiny), str(own))),
         tmp_path / "out",
         ModelError,
-        "model.safetensors is truncated or broken",
+        "model.safetensors: truncated or broken",
     )
 
 

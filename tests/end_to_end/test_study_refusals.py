@@ -129,7 +129,7 @@ def test_models_with_other_rope_settings_or_token_ids_give_a_warning(tiny, model
     vocab[one], vocab[two] = vocab[two], vocab[one]
     tokens.write_text(json.dumps(table))
     _, said = helpers.go(models_copy, tmp_path / "out", tasks=["finance_bench_fpb"])
-    warned = [text for text in said if text.startswith("warning: ")]
+    warned = sorted(text for text in said if text.startswith("warning: "))
     assert len(warned) == 2
     assert "finance gives 2 tokens other ids than" in warned[0] and "math has rope" in warned[1]
 
