@@ -2,10 +2,9 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from helpers import commands
 from helpers import study as helpers
 from helpers.commands import HANG
 
@@ -127,19 +126,15 @@ def test_a_study_in_one_process_loads_every_task_once(tiny, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_a_point_scores_what_mergekit_yaml_and_lm_eval_give(tiny, finished_study, tmp_path):
-
     place = next((finished_study / "points").glob("stage2-*"))
-    tools = Path(sys.executable).parent
-    subprocess.run(
-        [tools / "mergekit-yaml", place / "recipe.yml", tmp_path / "merged"], check=True, capture_output=True
-    )
-    command = [
-        tools / "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={tmp_path / 'merged'},dtype=bfloat16",
+    merged = commands.run("mergekit-yaml", place / "recipe.yml", tmp_path / "merged")
+    assert merged.returncode == 0, merged.stderr
+    done = commands.run(
+        "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={tmp_path / 'merged'},dtype=bfloat16",
         "--tasks", ",".join(helpers.TASKS), "--limit", "4", "--batch_size", "32", "--device", "cpu",
         "--gen_kwargs", "max_gen_toks=4", "--metadata", '{"source": "lab"}', "--output_path", tmp_path / "host",
         "--log_samples",
-    ]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = json.loads(next((tmp_path / "host").rglob("results_*.json")).read_text())["results"]
     ours = json.loads((place / "results.json").read_text())["results"]

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
+from helpers import commands
 from helpers import study as helpers
 
 from mergekit_finance.evaluation import keys as result_keys
@@ -137,7 +136,7 @@ def subprocess_sees(store, place):
         "import sys; from pathlib import Path; from mergekit_finance.study.store import Store;"
         "print(Store(Path(sys.argv[1])).discard_damaged(Path(sys.argv[2]), True))"
     )
-    done = subprocess.run([sys.executable, "-c", code, store.folder, place], capture_output=True, text=True)
+    done = commands.run("python", "-c", code, store.folder, place)
     assert done.returncode == 0, done.stderr
     yield done.stdout.strip()
 
