@@ -46,5 +46,5 @@ def similarity(
     table.write(result, out)
     if skipped := result["skipped"]:
         names = ", ".join(skipped[:3])
-        echo(f"skipped, not floating point in every model: {names} ({len(skipped)} in total)", err=True)
+        echo(f"skipped, buffers or not floating point: {names} ({len(skipped)} in total)", err=True)
     echo(f"{table.render(result)}\n\nWritten to {out}")

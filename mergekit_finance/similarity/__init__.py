@@ -21,7 +21,7 @@ Sums are float64; differences of bfloat16 or float16 weights are exact. The dict
 
     format, base, models     1, and the references as given
     everything               false where only l2, cosine and norms were asked for; the others are absent
-    skipped                  tensors that are not floating point
+    skipped                  tensors that are not floating point, and buffers that no model class loads
     total                    ENTRY
     layers, modules          {name: ENTRY}; modules are q_proj, ..., norms, embeddings, lm_head
     tensors                  {name: {shape, layer, module} | ENTRY}

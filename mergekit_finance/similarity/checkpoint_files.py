@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import ModelError
+from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.facts import local_folder
 from mergekit_finance.models.json_files import read_config, shard_names
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
@@ -136,6 +137,7 @@ def _in_bytes(progress: Callable[[int], object], width: int) -> Callable[[int], 
 def _common_tensors(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[str]]:
     """Return the tensors to compare, in the order of the base's files, and those that are skipped."""
     _resolve_ties(checkpoints)
+    buffers = _drop_buffers(checkpoints)
     base = checkpoints[0]
     order = sorted(base.tensors, key=lambda name: (base.tensors[name].file, base.tensors[name].start))
     for other in checkpoints[1:]:
@@ -145,7 +147,15 @@ def _common_tensors(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[
             if shape != expected:
                 raise different_shapes(name, other.reference, shape, base.reference, expected)
     skipped = [name for name in order if not all(c.tensors[name].floating for c in checkpoints)]
-    return [name for name in order if name not in skipped], sorted(skipped)
+    return [name for name in order if name not in skipped], sorted([*skipped, *buffers])
+
+
+def _drop_buffers(checkpoints: Sequence[Checkpoint]) -> set[str]:
+    """Drop buffers that no model class loads, which some files hold and others do not. Return their names."""
+    buffers = {name for checkpoint in checkpoints for name in checkpoint.tensors if is_buffer(name)}
+    for checkpoint in checkpoints:
+        checkpoint.tensors = {name: s for name, s in checkpoint.tensors.items() if name not in buffers}
+    return buffers
 
 
 def _check_names(base: Checkpoint, other: Checkpoint) -> None:

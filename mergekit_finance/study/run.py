@@ -15,7 +15,7 @@ import torch
 from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs
-from mergekit_finance.errors import RecipeError, printable
+from mergekit_finance.errors import RecipeError, first_line, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
@@ -250,16 +250,24 @@ class StudyRun:
     # ---- after
 
     def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
-        """Return how far the experts, and whatever else is merged, are from the base and from each other."""
+        """Return how far the experts, and whatever else is merged, are from the base and from each other.
+
+        Evaluation has taken hours by now, and the statistics need no similarity: a failure is printed and
+        stored as `error`, and the next run measures again.
+        """
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
         others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
         key = {r: self.fingerprints[r] for r in (self.study.base, *others)}
         content = optional_object(self.out / "similarity.json")
         stored = {name: value for name, value in content.items() if name != "digest"}
-        if stored.get("key") != key or content.get("digest") != digest(stored):
+        if stored.get("key") != key or content.get("digest") != digest(stored) or "error" in stored:
             device = self.device if self.device.startswith("cuda") else "cpu"
-            measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
-            stored = {"key": key, **cast("JsonObject", measured)}
+            try:
+                measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
+                stored = {"key": key, **cast("JsonObject", measured)}
+            except Exception as error:  # whatever it is, it costs the similarity only
+                self.say(f"similarity was not measured: {first_line(error)}. The summary goes without it.")
+                stored = {"key": key, "error": first_line(error)}
         return {"digest": digest(stored), **stored}
 
     def _timings(self, wall: float) -> dict[str, float]:

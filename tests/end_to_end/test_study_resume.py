@@ -8,9 +8,11 @@ import pytest
 from helpers import commands
 from helpers import study as helpers
 
+from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys as result_keys
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import config
+from mergekit_finance.study import run as study_run
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
 
@@ -116,6 +118,28 @@ def test_similarity_that_was_altered_is_measured_again(tiny, study_copy, change)
     found = json.loads((study_copy / "similarity.json").read_text())
     change(found)
     (study_copy / "similarity.json").write_text(json.dumps(found))
+    helpers.go(tiny, study_copy)
+    assert helpers.normal(study_copy) == before
+
+
+@pytest.mark.parametrize("error", [ModelError("tensor w is missing"), KeyError("w"), MemoryError()])
+def test_similarity_that_cannot_be_measured_costs_nothing_else(tiny, study_copy, monkeypatch, error):
+    """The summary is complete without it, and the next run measures again."""
+    before, summary = helpers.normal(study_copy), helpers.summary_of(study_copy)
+    (study_copy / "similarity.json").unlink()
+    (study_copy / "summary.json").unlink()
+
+    def fail(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study_run, "compute_similarity", fail)
+        result, said = helpers.go(tiny, study_copy)
+    (line,) = [text for text in said if "similarity was not measured" in text]
+    assert "\n" not in line
+    assert {**result, "similarity": 0, "verdict": 0} == {**summary, "similarity": 0, "verdict": 0}
+    assert all(row.get("cosine") is None for row in result["similarity"]["combinations"])
+    assert load_results(study_copy).similarity.total is None
     helpers.go(tiny, study_copy)
     assert helpers.normal(study_copy) == before
 

@@ -1,7 +1,9 @@
 """The figures, one module each. `draw(results)` returns a Drawn, or None if the study has no data for it."""
 
+import logging
 from collections.abc import Iterator
 
+from mergekit_finance.errors import DataError, first_line
 from mergekit_finance.report.figures import (
     curves,
     heatmaps,
@@ -11,15 +13,16 @@ from mergekit_finance.report.figures import (
     similarity_scatter,
     stages,
 )
-from mergekit_finance.report.figures.style import Drawn, settings
+from mergekit_finance.report.figures.style import Drawn, laid_out, settings
 from mergekit_finance.study.results import StudyResults
 
 FIGURES = (stages, heatmaps, sheets, curves, similarity_scatter, retention, layers)
+LOG = logging.getLogger(__name__)
 NAMES = tuple(module.NAME for module in FIGURES)
 
 
 def draw_all(results: StudyResults) -> Iterator[Drawn]:
-    """Yield every figure that the study has results for, in order.
+    """Yield every figure that the study has results for, in order; one that cannot be drawn is logged.
 
     Use each figure before asking for the next: matplotlib's settings apply only while this iterates.
     """
@@ -27,6 +30,14 @@ def draw_all(results: StudyResults) -> Iterator[Drawn]:
     names = [*summary.models, *summary.combinations, *results.task_names]
     with settings("".join(names)):
         for module in FIGURES:
-            drawn = module.draw(results)
+            try:
+                drawn = module.draw(results)
+                if drawn is not None:
+                    laid_out(drawn.figure)  # may fail, too: texts are measured
+            except DataError:
+                raise  # the study's files are damaged
+            except Exception as error:
+                LOG.warning("figure %s is left out: it cannot be drawn (%s)", module.NAME, first_line(error))
+                continue
             if drawn is not None:
                 yield drawn

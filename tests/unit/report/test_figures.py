@@ -49,6 +49,16 @@ def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
     assert [d.name[0] for d in figures.draw_all(load(out))] == ["1", "2", "3", "4"]
 
 
+def test_a_figure_that_cannot_be_drawn_leaves_the_others(tmp_path, monkeypatch, caplog):
+    def fail(results):
+        raise ZeroDivisionError("no\nline")
+
+    monkeypatch.setattr(stages, "draw", fail)
+    names = [drawn.name for drawn in figures.draw_all(load(study(tmp_path / "out")))]
+    assert names == [name for name in figures.NAMES if name != stages.NAME]
+    assert caplog.messages == [f"figure {stages.NAME} is left out: it cannot be drawn (no)"]
+
+
 def test_layers_are_ordered_by_number_then_by_name(tmp_path):
     out = study(tmp_path / "out")
     found = json.loads((out / "similarity.json").read_text())

@@ -97,6 +97,21 @@ def test_integer_tensors_are_skipped_and_listed(tmp_path):
     assert found["skipped"] == ["model.position_ids"] and "model.position_ids" not in found["tensors"]
 
 
+INV_FREQ = "model.layers.0.self_attn.rotary_emb.inv_freq"
+
+
+@pytest.mark.parametrize("old", ["base", "a", "both"])
+def test_rotary_buffers_of_old_files_are_skipped_and_listed(tmp_path, old):
+    """Llama-2-time files store them, newer files of the same model do not."""
+    extra = {INV_FREQ: torch.ones(4)}
+    folders = [
+        str(write(tmp_path / n, weights(0) | (extra if old in (n, "both") else {}))) for n in ("base", "a")
+    ]
+    result = compute_similarity(folders[0], folders[1:])
+    assert result["skipped"] == [INV_FREQ]
+    assert sorted(result["tensors"]) == sorted(weights(0)) and result["total"]["pairs"][0]["l2"] == 0
+
+
 def refused(match, base, *models, **options):
     with pytest.raises(ModelError, match=match) as caught:
         compute_similarity(base, list(models), **options)
