@@ -34,6 +34,16 @@ CATALOG: dict[str, Entry] = {
         "A file of the model is truncated, malformed, or not a regular file.",
         "Copy or fetch it again.",
     ),
+    "model.chat-template": Entry(
+        "error",
+        "A chat template of the model is not valid Jinja.",
+        "Correct it, or remove it.",
+    ),
+    "model.generation-config": Entry(
+        "error",
+        "A token id in generation_config.json is not a number.",
+        "Write a whole number.",
+    ),
     "model.missing": Entry(
         "error",
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of it is missing.",
@@ -64,6 +74,11 @@ CATALOG: dict[str, Entry] = {
         "model.safetensors lies beside an index of other files: transformers reads it, mergekit reads those.",
         "Delete the set that is not meant.",
     ),
+    "model.unsafe": Entry(
+        "error",
+        "A `.bin` file holds something that can run code when it is loaded. It was not loaded.",
+        "Do not use this file.",
+    ),
     "model.unseen": Entry(
         "note",
         "A part of the model could not be looked at, because its files are not on this machine.",
@@ -73,6 +88,11 @@ CATALOG: dict[str, Entry] = {
         "error",
         "Models have vocabularies of different sizes and the recipe does not align them.",
         "Add a tokenizer block (tokenizer: {source: base}) to the recipe.",
+    ),
+    "recipe.chat-template": Entry(
+        "error",
+        "`chat_template:` is neither `auto`, nor the name of a template of mergekit's, nor valid Jinja.",
+        "Correct the template.",
     ),
     "recipe.same-model": Entry(
         "error",

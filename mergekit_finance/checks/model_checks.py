@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from mergekit_finance.checks.findings import Finding, Findings, finding
+from mergekit_finance.checks.small_files import check_small_files
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader, ModelFacts
 from mergekit_finance.models.weight_files import FLOATS
@@ -259,4 +260,11 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
             )
 
 
-CHECKS: tuple[Check, ...] = (check_files, check_sizes, check_tensors, check_rope, check_token_ids)
+CHECKS: tuple[Check, ...] = (
+    check_files,
+    check_sizes,
+    check_tensors,
+    check_rope,
+    check_token_ids,
+    check_small_files,
+)

@@ -4,17 +4,20 @@ Imports of mergekit stand inside functions: loading it takes 4.5 s, which --help
 """
 
 import functools
+import importlib.resources
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.names import MERGEKIT
 
 if TYPE_CHECKING:
     import torch
-    from mergekit.architecture import ModelArchitecture, WeightInfo
+    from mergekit.architecture import WeightInfo
     from mergekit.common import ModelReference
     from mergekit.config import MergeConfiguration
     from mergekit.graph import Task
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
     from mergekit.plan import MergePlanner
     from mergekit.tokenizer import BuildTokenizer
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 # ---- merge methods
@@ -188,18 +190,71 @@ def set_tokenizer_task(planner: "MergePlanner", task: "BuildTokenizer") -> None:
     planner._tokenizer_task = task
 
 
-def resize_vocabulary(
-    config: "PretrainedConfig",
-    architecture: "ModelArchitecture",
-    tokenizer: "PreTrainedTokenizerBase",
-    pad_to_multiple_of: int | None = None,
+@contextmanager
+def merge_errors() -> Iterator[None]:
+    """Turn what mergekit raises for a merge that it cannot do into a ModelError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
+        text = " ".join(str(error).split())
+        raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {text}") from error
+
+
+# ---- what a merge writes beside the weights
+
+
+def write_side_files(
+    config: "MergeConfiguration",
+    folder: Path,
+    options: "MergeOptions",
+    arrange: "Callable[[MergePlanner], None]",
 ) -> None:
-    """Set a config's vocabulary size to the tokenizer's. Written for 0.1.5 (`merge._update_config_vocab`)."""
+    """Write everything that mergekit writes into a merge's folder, except the weights.
+
+    Runs mergekit's own `run_merge` with a planner that plans the tokenizer alone. config.json with the merged
+    vocabulary's size, the tokenizer with its chat template, generation_config.json and files that belong to
+    the architecture are therefore those of a merge on disk. Every checkpoint is opened, no tensor is read.
+    Written for mergekit 0.1.5 (`merge.run_merge`, `merge.MergePlanner`, `MergePlanner.plan_to_disk`).
+
+    Args:
+        config: the recipe. `arrange` may change it.
+        folder: exists.
+        options: mergekit's. No model card is written.
+        arrange: called with the planner in place of its planning, to put models in order.
+    """
     with MERGEKIT.imports():
         from mergekit import merge
+        from mergekit.plan import MergePlanner
 
-    update = MERGEKIT.get(merge, "_update_config_vocab")
-    update(config, architecture, tokenizer, pad_to_multiple_of=pad_to_multiple_of)
+    MERGEKIT.get(MergePlanner, "plan_to_disk")
+    planner_class, run_merge = MERGEKIT.get(merge, "MergePlanner"), MERGEKIT.get(merge, "run_merge")
+    thread = threading.get_ident()
+
+    class TokenizerPlanner(planner_class):  # type: ignore[misc, valid-type]
+        def plan_to_disk(self, out_path: str) -> "list[Task]":
+            if threading.get_ident() != thread:  # a merge that another thread runs meanwhile
+                return planner_class.plan_to_disk(self, out_path)
+            arrange(self)
+            task = tokenizer_task(self)
+            return [task] if task else []
+
+    chosen = {"write_model_card": False, "copy_tokenizer": True, "random_seed": None, "multi_gpu": False}
+    chosen["quiet"] = True
+    without_card = options.model_copy(update=chosen)
+    merge.MergePlanner = TokenizerPlanner
+    try:
+        run_merge(config, str(folder), options=without_card)
+    finally:
+        merge.MergePlanner = planner_class
+
+
+def chat_template_names() -> list[str]:
+    """Return the names that `chat_template:` takes. Written for mergekit 0.1.5 (`_data.chat_templates`)."""
+    with MERGEKIT.imports():
+        from mergekit._data import chat_templates
+
+    entries = importlib.resources.files(chat_templates).iterdir()
+    return sorted(entry.name.removesuffix(".jinja") for entry in entries if entry.name.endswith(".jinja"))
 
 
 def install_planner_hooks(
@@ -211,7 +266,8 @@ def install_planner_hooks(
 ) -> None:
     """Let our code take part in every merge of this process; calling it again changes nothing.
 
-    Written for mergekit 0.1.5 (`MergePlanner._plan`, `.plan_to_disk`, `LoaderCache.get`).
+    Also calls `keep_recipe_order`. Written for mergekit 0.1.5 (`MergePlanner._plan`, `.plan_to_disk`,
+    `LoaderCache.get`).
 
     Args:
         handles: whether a merge with this method is ours. Others are planned by mergekit alone.
@@ -224,6 +280,7 @@ def install_planner_hooks(
         from mergekit.plan import MergePlanner
 
     cache = _cache_class()
+    keep_recipe_order()
     their_plan = MERGEKIT.get(MergePlanner, "_plan")
     their_tasks = MERGEKIT.get(MergePlanner, "plan_to_disk")
     their_get = cache.get
@@ -250,6 +307,35 @@ def install_planner_hooks(
 
     vars(our_plan)["is_mergekit_finance"] = True
     MergePlanner._plan, MergePlanner.plan_to_disk, cache.get = our_plan, our_tasks, our_get
+
+
+def keep_recipe_order() -> None:
+    """Let mergekit list a recipe's models in the recipe's order, in all merges of this process.
+
+    mergekit lists a Python set, whose order differs between processes. The order decides which model gives
+    its config and tokenizer where a recipe has no base, the ids of the tokens in a union of vocabularies,
+    and which template `chat_template: auto` takes of two that are equally frequent. Calling it again changes
+    nothing. Written for mergekit 0.1.5 (`MergeConfiguration.referenced_models`).
+    """
+    with MERGEKIT.imports():
+        from mergekit.config import MergeConfiguration
+
+    their_models = MERGEKIT.get(MergeConfiguration, "referenced_models")
+    if getattr(their_models, "is_mergekit_finance", False):
+        return
+
+    @functools.wraps(their_models)
+    def in_order(config: "MergeConfiguration") -> "list[ModelReference]":
+        owners = [config, *(config.modules or {}).values()]
+        entries = [entry for owner in owners for entry in owner.models or ()]
+        entries += [source for owner in owners for part in owner.slices or () for source in part.sources]
+        order = [entry.model for entry in entries]
+        order = [*([config.base_model] if config.base_model else []), *order]
+        models = their_models(config)
+        return sorted(models, key=lambda model: order.index(model) if model in order else len(order))
+
+    vars(in_order)["is_mergekit_finance"] = True
+    MergeConfiguration.referenced_models = in_order
 
 
 # ---- the command line

@@ -1,5 +1,6 @@
 """Private names of transformers, written for transformers 5.23."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import HostError, ModelError
@@ -26,3 +27,25 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
             "architecture that AutoModelForCausalLM loads."
         )
     return mapping[type(config)]
+
+
+def load_generation_config(model: "PreTrainedModel", folder: Path) -> None:
+    """Give a model the generation config that `from_pretrained` would give it for this folder.
+
+    Without generation_config.json it is made of config.json. Written for transformers 5.23
+    (`GenerationMixin.adjust_generation_fn`).
+    """
+    TRANSFORMERS.get(model, "adjust_generation_fn")(
+        None,  # no generation config of the caller's
+        from_auto_class=True,
+        from_pipeline=None,
+        pretrained_model_name_or_path=folder,
+        cache_dir=None,
+        force_download=False,
+        proxies=None,
+        local_files_only=True,
+        token=None,
+        revision=None,
+        subfolder="",
+        trust_remote_code=False,
+    )

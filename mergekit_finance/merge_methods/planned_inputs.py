@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -33,7 +34,7 @@ from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import stored_as_safetensors
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
-from mergekit_finance.models.facts import read_tensors
+from mergekit_finance.models.facts import is_pickled, read_tensors
 
 if TYPE_CHECKING:
     from mergekit.tokenizer import BuildTokenizer
@@ -192,11 +193,17 @@ def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
 
 @contextmanager
 def name_broken_files(model: ModelReference) -> Iterator[None]:
-    """Turn the error about a truncated or garbled weights file into a ModelError that names the file."""
+    """Turn the error about a truncated or garbled weights file into a ModelError that names the file.
+
+    A local `.bin` file is checked before it is opened, so that only tensors are ever unpickled.
+    """
+    folder = Path(model.model.path)
+    if folder.is_dir() and is_pickled(folder):
+        read_tensors(model.model.path)
     try:
         yield
-    except (SafetensorError, EOFError) as error:
-        if Path(model.model.path).is_dir():
+    except (SafetensorError, EOFError, UnpicklingError) as error:
+        if folder.is_dir():
             read_tensors(model.model.path)  # names the file
         raise ModelError(
             f"{model}: a weights file is truncated or broken ({error}). Fetch or copy it again."

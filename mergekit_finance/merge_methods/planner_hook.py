@@ -5,6 +5,7 @@ For a recipe with one of our methods, planning does this:
     check the output        where the merge goes to disk: not into an input, nor over the recipe
     check the recipe        parameters, semantics, models; no weight is read
     open the checkpoints    again, because mergekit would reuse those that are open although files changed
+    check the side files    tokenizer, generation config, chat template, if the merge goes to disk
     mergekit's own plan
     check the inputs        missing tensors, shapes, NaN, Inf; the same pass ranks for TIES in paper semantics
                             and measures for `similarity: true` where the merge goes to disk
@@ -52,6 +53,7 @@ from mergekit_finance.merge_methods.planned_inputs import (
     stored_gather,
     without_cast,
 )
+from mergekit_finance.merge_methods.side_files import check_side_files
 from mergekit_finance.merge_methods.whole_vector_thresholds import VectorHistograms, WholeVectorThresholds
 
 if TYPE_CHECKING:
@@ -121,6 +123,8 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
     if planner in _to_disk and wants_similarity(config) and _measure:
         measured = _to_disk[planner] = _measure(config)
     reopen(config.referenced_models())
+    if planner in _to_disk:  # before anything is written; a merge in memory has made them already
+        check_side_files(config, planner.options)
     sort_models(planner)
     try:
         their_plan(planner)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts import mergekit as host
-from mergekit_finance.merging.in_memory import install_methods, mergekit_errors
+from mergekit_finance.merging.in_memory import install_methods
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
@@ -23,18 +23,22 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
         The files that were created, in order of name.
 
     Raises:
-        ModelError: mergekit cannot plan or run the merge.
-        RecipeError: a parameter of one of our methods is wrong.
+        ModelError: mergekit cannot plan or run the merge; a config, tokenizer or chat template is broken,
+            which is found before anything is written.
+        RecipeError: a parameter of one of our methods, or the chat template, is wrong.
     """
     # Imported here: mergekit takes 4.5 s, which --help should not pay.
     from mergekit.merge import run_merge
 
     from mergekit_finance.merge_methods import planner_hook
+    from mergekit_finance.merge_methods.side_files import check_side_files
     from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
     install_methods()
     planner_hook.install(MeasuredInputs.of)  # a recipe may say `similarity: true`
     before = set(folder.iterdir())
-    with host.fresh_loaders(), mergekit_errors():
+    with host.fresh_loaders(), host.merge_errors():
+        if not config.merge_method.startswith("cpt_"):  # the planner checks ours
+            check_side_files(config, options)
         run_merge(config, str(folder), options=options)
     return sorted(set(folder.iterdir()) - before)

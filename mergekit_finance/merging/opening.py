@@ -17,14 +17,13 @@ from mergekit_finance.merge_methods import planner_hook
 from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
+from mergekit_finance.merge_methods.side_files import SideFiles, make_side_files
 from mergekit_finance.merging.placement import OutputTensor
-from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.plugins.manager import merge_methods
 from mergekit_finance.recipe import load as recipes
 
 if TYPE_CHECKING:
     from mergekit.plan import MergePlanner
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 RecipeLike: TypeAlias = "str | Path | Mapping[str, Json] | recipes.Recipe | MergeConfiguration"
 
@@ -36,8 +35,7 @@ class OpenedRecipe:
     method: CptMethod
     tensors: list[OutputTensor]
     buffers: dict[str, torch.Tensor]  # of integers, the same in all models
-    config: "PretrainedConfig"  # of the merged model
-    tokenizer: "PreTrainedTokenizerBase"
+    side_files: SideFiles
 
 
 def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
@@ -75,7 +73,6 @@ def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
     planner_hook.install()  # names weights files that are broken
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
     host.set_up_loaders(options)
-    donor = config.base_model or config.referenced_models()[0]
     planner = host.new_planner(config, options)
     method = host.planner_method(planner)
     if not isinstance(method, CptMethod):
@@ -84,14 +81,10 @@ def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
             "cpt_dare_ties; run any other method with mergekit-yaml"
         )
     warn_similarity_ignored(config)
+    side_files = make_side_files(config, options)  # before any tensor is read
     inputs = planner_hook.check_and_plan(planner, host.plan_without_hook, ranks=False).inputs
     tensors, buffers = _mapped(planner, method, inputs)
-    if inputs.tokenizer:
-        tokenizer = inputs.tokenizer.tokenizer
-        host.resize_vocabulary(planner.out_model_config, planner.arch_info, tokenizer)
-    else:
-        tokenizer = load_tokenizer(str(donor.model), trust_remote_code)
-    return OpenedRecipe(method, tensors, buffers, planner.out_model_config, tokenizer)
+    return OpenedRecipe(method, tensors, buffers, side_files)
 
 
 def _mapped(

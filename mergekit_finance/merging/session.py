@@ -41,7 +41,6 @@ from mergekit_finance.merging.placement import (
     use_less_memory,
 )
 from mergekit_finance.merging.point_values import PointValue, PointValues, check_point
-from mergekit_finance.models.loading import live_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -103,7 +102,8 @@ class MergeSession:
             raise ModelError("device: is empty; name at least one, such as cpu or cuda")
         opened = open_recipe(recipe, trust_remote_code)
         session = cls(opened.method, opened.tensors, opened.buffers)
-        session.model, session.tokenizer = live_model(opened.config, session._bases()), opened.tokenizer
+        session.model = opened.side_files.live_model(session._bases())
+        session.tokenizer = opened.side_files.tokenizer
         session._bind_parameters(
             devices[0]
         )  # before the constituents: they can be streamed, the model cannot

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names
+from mergekit_finance.models.pickled_weights import UnsafePickle, read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
 from mergekit_finance.models.weight_files import (
     MAX_BYTES,
@@ -160,6 +161,8 @@ class FactsReader:
                 unseen.append(f"values of {reference} were not checked: {_spent(self._bytes)}")
             except OSError as error:
                 problems.append(Problem("model.broken", f"{folder}: cannot be read ({error})"))
+        if tensors and is_pickled(folder):
+            unseen.append(f"values of {reference} were not checked: only those of safetensors files are")
         if files and (folder / SINGLE).exists() and SINGLE not in files:
             problems.append(Problem("model.two-sets", f"{folder} has {SINGLE} and an index of other files"))
         if tokenizer and tokenizer.ids is None:
@@ -174,11 +177,9 @@ class FactsReader:
     ) -> dict[str, TensorFacts] | None:
         tensors: dict[str, TensorFacts] = {}
         for name in files:
-            if name.endswith(".bin"):
-                unseen.append(f"{folder / name} is not a safetensors file: its tensors were not checked")
-                return None
+            read = read_pickled_tensors if name.endswith(".bin") else read_header
             try:
-                header = read_header(folder / name, self._bytes)
+                header = read(folder / name, self._bytes)
             except BytesSpent:
                 unseen.append(f"tensors of {folder} were not checked: {_spent(self._bytes)}")
                 return None
@@ -194,10 +195,12 @@ class _Problems(list[Problem]):
         """Return what `read` returns; a ModelError becomes a problem, and None is returned."""
         try:
             return read()
+        except UnsafePickle as error:
+            self.append(Problem("model.unsafe", str(error)))
         except ModelError as error:
             missing = isinstance(error.__cause__, FileNotFoundError)
             self.append(Problem("model.missing" if missing else "model.broken", str(error)))
-            return None
+        return None
 
 
 def _spent(reader: ByteReader) -> str:
@@ -278,33 +281,48 @@ def local_folder(reference: str) -> Path:
 
 
 def read_tensors(reference: str) -> list[TensorFacts]:
-    """Read the headers of a model's safetensors files, in order of file name.
+    """Read the headers of a model's weight files, in order of file name.
 
     Raises:
-        ModelError: a file that the index names is missing, or a file is truncated: safetensors compares its
-            length with its header.
+        ModelError: a file that the index names is missing, or a file is truncated or broken, or a `.bin` file
+            holds anything but tensors. Nothing in it is run.
     """
+    folder = local_folder(reference)
+    if is_pickled(folder):
+        return [tensor for name in weight_files(folder) for tensor in read_pickled_tensors(folder / name)]
+    files = {*map(folder.joinpath, shard_names(folder)), *folder.glob("*.safetensors")}
+    return [tensor for path in sorted(files) for tensor in _safetensors(path, reference)]
+
+
+def is_pickled(folder: Path) -> bool:
+    """Return whether `.bin` files are read there, because there are no safetensors."""
+    return any(name.endswith(".bin") for name in weight_files(folder))
+
+
+def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
+    """Return the tensors of a file as the safetensors library reads its header."""
     from safetensors import SafetensorError, safe_open
 
-    folder, tensors = local_folder(reference), []
-    for path in sorted({*map(folder.joinpath, shard_names(folder)), *folder.glob("*.safetensors")}):
-        if not path.is_file():
-            raise ModelError(f"model {reference!r}: {path.name} is missing, though the index names it")
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():
-                    header = file.get_slice(name)
-                    tensors.append(TensorFacts(name, tuple(header.get_shape()), str(header.get_dtype())))
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"model {reference!r}: {path.name} is truncated or broken ({error}). Copy it again."
-            ) from error
+    if not path.is_file():
+        raise ModelError(f"model {reference!r}: {path.name} is missing, though the index names it")
+    tensors = []
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():
+                header = file.get_slice(name)
+                tensors.append(TensorFacts(name, tuple(header.get_shape()), str(header.get_dtype())))
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"model {reference!r}: {path.name} is truncated or broken ({error}). Copy it again."
+        ) from error
     return tensors
 
 
 def weights_size(reference: str) -> int:
-    """Return the size of a model's safetensors files in bytes."""
-    return sum(path.stat().st_size for path in local_folder(reference).glob("*.safetensors"))
+    """Return the size of a model's weight files in bytes."""
+    folder = local_folder(reference)
+    pattern = "pytorch_model*.bin" if is_pickled(folder) else "*.safetensors"
+    return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
 def random_weights(references: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import cast as typed
 
 from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.hosts.transformers import causal_model_class
+from mergekit_finance.models.facts import is_pickled, read_tensors
 from mergekit_finance.models.json_files import read_object
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
     from transformers import AutoModelForCausalLM
 
     path, _, revision = reference.partition("@")
+    if Path(path).is_dir() and is_pickled(Path(path)):
+        read_tensors(reference)  # refuses a `.bin` file that holds anything but tensors
     with model_errors(f"model {reference!r}: cannot be loaded"):
         return AutoModelForCausalLM.from_pretrained(
             path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
@@ -54,16 +57,18 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
 
 
 def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-    """Make a causal language model of a config and all its tensors by name, on the CPU, in their dtype.
+    """Make a causal language model of a config and all its tensors by name, on the CPU.
+
+    Its dtype is that of the config, as for a checkpoint that is loaded from disk; without one, the tensors'.
 
     Raises:
         ModelError: tensors are missing, or the architecture has no place for them.
     """
     model_class = causal_model_class(config)
-    dtype = next(iter(tensors.values())).dtype
-    loaded: object = model_class.from_pretrained(
-        None, config=config, state_dict=dict(tensors), dtype=dtype, output_loading_info=True
-    )
+    with model_errors(f"the merge does not fit {model_class.__name__}"):
+        loaded: object = model_class.from_pretrained(
+            None, config=config, state_dict=dict(tensors), dtype="auto", output_loading_info=True
+        )
     model, info = typed("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
     misfits = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
     if misfits:

@@ -102,6 +102,12 @@ class ByteReader:
         self.bytes_read += sum(map(len, parts))
         return parts
 
+    def spend(self, count: int) -> None:
+        """Count bytes that somebody else is about to read. Raises BytesSpent if they exceed `max_bytes`."""
+        if self.bytes_read + count > self.max_bytes:
+            raise BytesSpent
+        self.bytes_read += count
+
 
 def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
     """Read the header of a safetensors file.

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mergekit_finance.checks.model_checks import How
+from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import RecipeError, did_you_mean, first_line
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit as host
@@ -174,6 +175,8 @@ def _checked(text: str, path: Path) -> Recipe:
     host.register_methods(merge_methods())
     _check_keys(merge, str(path))
     _check_dtypes(recipe)
+    if template := recipe.configuration().chat_template:
+        check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
     _check_parameters(recipe)
     _check_constituents(recipe)
     return recipe

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.merging import random_models, recipe
+from helpers.merging import WORDS, random_models, recipe, write_tokenizer
 from mergekit import merge, sparsify
 from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
@@ -17,14 +17,16 @@ from mergekit.plan import MergePlanner
 
 from mergekit_finance.errors import HostError, MergekitFinanceError
 from mergekit_finance.hosts import mergekit as host
-from mergekit_finance.merging import in_memory, opening
+from mergekit_finance.merging import in_memory
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.merging.session import MergeSession
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_models(tmp_path_factory.mktemp("models"))
+    folder = random_models(tmp_path_factory.mktemp("models"))
+    write_tokenizer(folder / "base", WORDS)
+    return folder
 
 
 @pytest.fixture
@@ -41,6 +43,10 @@ def hooks() -> None:
     host.install_planner_hooks(handles=None, plan=None, tasks_to_disk=None, opening=None)
 
 
+def side_files(planner: MergePlanner) -> None:
+    host.write_side_files(planner.config, Path(), planner.options, lambda planner: None)
+
+
 CLASS_NAMES = {  # the private name: what of ours needs it
     (MergePlanner, "_plan"): lambda planner: host.plan(planner),
     (MergePlanner, "_plan "): lambda planner: host.plan_without_hook(planner),
@@ -52,7 +58,10 @@ CLASS_NAMES = {  # the private name: what of ours needs it
     (LoaderCache, "get"): lambda planner: host.open_loader("model"),
     (LoaderCache, "setup"): lambda planner: host.set_up_loaders(planner.options),
     (merge, "_model_out_config"): lambda planner: host.new_planner(planner.config, planner.options),
-    (merge, "_update_config_vocab"): lambda planner: host.resize_vocabulary(None, None, None),
+    (merge, "MergePlanner"): lambda planner: side_files(planner),
+    (merge, "run_merge"): lambda planner: side_files(planner),
+    (MergePlanner, "plan_to_disk "): lambda planner: side_files(planner),
+    (MergeConfiguration, "referenced_models"): lambda planner: host.keep_recipe_order(),
     (sparsify, "bernoulli"): lambda planner: host.replaced_bernoulli(print).__enter__(),
 }
 
@@ -123,8 +132,7 @@ def opened(models: Path) -> SimpleNamespace:
     LoaderCache.loaders = before
 
 
-def test_a_merge_in_memory_leaves_the_callers_open_checkpoints_alone(opened, configuration, monkeypatch):
-    monkeypatch.setattr(in_memory, "load_tokenizer", lambda *_: None)  # these models have none
+def test_a_merge_in_memory_leaves_the_callers_open_checkpoints_alone(opened, configuration):
     in_memory.merge(configuration, MergeOptions(quiet=True))
     assert LoaderCache.loaders is opened.loaders
     assert LoaderCache.loaders == {opened.reference: opened.loader}
@@ -186,8 +194,7 @@ def test_a_merge_on_disk_leaves_the_callers_open_checkpoints_alone(opened, confi
     assert LoaderCache.loaders == {opened.reference: opened.loader}
 
 
-def test_a_session_leaves_the_callers_open_checkpoints_alone(opened, models, monkeypatch):
-    monkeypatch.setattr(opening, "load_tokenizer", lambda *_: None)  # these models have none
+def test_a_session_leaves_the_callers_open_checkpoints_alone(opened, models):
     with MergeSession.open(recipe(models, "cpt_ties", each={"density": 0.5})) as session:
         session.apply(density=0.2)
         assert LoaderCache.loaders is opened.loaders

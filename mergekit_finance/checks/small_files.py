@@ -1,0 +1,124 @@
+"""Checks of a model's small files: generation config and chat templates.
+
+A broken one is otherwise found when the merged model is loaded, after hours of merging. Neither torch nor
+transformers nor mergekit is imported.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from mergekit_finance.checks.findings import Finding, finding
+from mergekit_finance.errors import did_you_mean, printable
+from mergekit_finance.files import Json
+
+if TYPE_CHECKING:
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
+
+    from mergekit_finance.checks.model_checks import MergeFacts
+
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones
+
+
+def check_small_files(merge: "MergeFacts") -> Iterator[Finding]:
+    """Token ids of generation configs must be numbers, chat templates must be valid Jinja."""
+    for model in merge.models:
+        yield from generation_findings(model.generation_config or {}, model.reference)
+        templates = (model.tokenizer_config or {}).get("chat_template")
+        yield from template_findings([model.chat_template, templates], model.reference)
+
+
+def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:
+    """Yield the token ids of a generation_config.json that are no numbers.
+
+    Args:
+        config: its content.
+        model: the model's reference, for messages.
+    """
+    for key in TOKEN_IDS:
+        if not _is_token_id(config.get(key), several=key == "eos_token_id"):
+            message = f"model {model!r}: generation_config.json has {key} {config[key]!r:.60}, no token id"
+            yield finding("model.generation-config", message)
+
+
+def template_findings(templates: Json, model: str) -> Iterator[Finding]:
+    """Yield the chat templates of a model that are not valid Jinja.
+
+    Args:
+        templates: a template, or templates by name or in a list, as tokenizers have them.
+        model: the model's reference, for messages.
+    """
+    for template in dict.fromkeys(_texts(templates)):
+        if error := template_error(template):
+            yield finding(
+                "model.chat-template", f"model {model!r}: a chat template is not valid Jinja ({error})"
+            )
+
+
+def check_chat_template(value: str, names: Collection[str], where: str) -> None:
+    """Check a recipe's `chat_template:`.
+
+    Args:
+        value: `auto`, the name of a template of mergekit's, or a Jinja template.
+        names: of mergekit's templates.
+        where: the key, for messages.
+
+    Raises:
+        RecipeError: it is none of these.
+    """
+    if value == "auto" or value in names:
+        return
+    if "{" not in value or len(value) < SHORTEST_TEMPLATE:
+        message = (
+            f"{where}: {value!r:.60} is neither auto, nor a template of mergekit's, nor Jinja of "
+            f"{SHORTEST_TEMPLATE} characters or more"
+        )
+        raise finding("recipe.chat-template", message, did_you_mean(value[:100], ["auto", *names])).as_error()
+    if error := template_error(value):
+        raise finding("recipe.chat-template", f"{where}: not valid Jinja ({error})").as_error()
+
+
+def template_error(template: str) -> str:
+    """Return what is wrong with the syntax of a chat template, or an empty string. Nothing of it is run."""
+    # Imported here: loading jinja2 takes time that --help should not pay.
+    from jinja2 import Environment, TemplateError
+    from jinja2.ext import Extension
+    from jinja2.nodes import Filter, Test
+
+    class Generation(Extension):
+        """The tag that transformers adds to Jinja: {% generation %}...{% endgeneration %}."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: "Parser") -> "list[Node]":
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = Environment(extensions=[Generation, "jinja2.ext.loopcontrols"])
+    try:
+        tree = environment.parse(template)
+        used = [(node.name, environment.filters, "filter") for node in tree.find_all(Filter)]
+        used += [(node.name, environment.tests, "test") for node in tree.find_all(Test)]
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        return printable(f"{error!s:.200}{f', line {line}' if line else ''}")
+    except RecursionError:
+        return "nested too deep"
+    return next((f"no {kind} {name!r:.60}" for name, names, kind in used if name not in names), "")
+
+
+def _is_token_id(value: Json, several: bool) -> bool:
+    if several and isinstance(value, list):
+        return all(_is_token_id(part, several=False) and part is not None for part in value)
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _texts(templates: Json) -> Iterator[str]:
+    if isinstance(templates, str):
+        yield templates
+    elif isinstance(templates, list):
+        for part in templates:  # of tokenizer_config.json: {"name": ..., "template": ...}
+            yield from _texts(part.get("template") if isinstance(part, dict) else part)
+    elif isinstance(templates, dict):
+        yield from _texts(list(templates.values()))

@@ -1,0 +1,177 @@
+"""What belongs to a merge beside its weights: config, generation config, tokenizer, chat template.
+
+mergekit's own code writes them, into a temporary folder, before any tensor is read. A merge in memory and a
+session load them from there as a merge on disk is loaded. A merge on disk is only checked, so that a broken
+tokenizer, generation config or chat template is found before hours of merging, not after.
+"""
+
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit.config import MergeConfiguration
+from mergekit.options import MergeOptions
+
+from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.small_files import check_chat_template, generation_findings, template_findings
+from mergekit_finance.errors import ModelError, model_errors
+from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts.transformers import causal_model_class, load_generation_config
+from mergekit_finance.merge_methods.check_recipe import sort_models
+from mergekit_finance.merge_methods.method import CptMethod
+from mergekit_finance.models.facts import local_folder
+from mergekit_finance.models.loading import live_model, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from mergekit.plan import MergePlanner
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """Config and tokenizer of a merge. Its folder is removed when the tokenizer is no longer used.
+
+    Attributes:
+        folder: holds what mergekit writes, without the weights.
+        config: of the merged model.
+        tokenizer: of the merged model, with its chat template. Its name is that of the model it comes from.
+    """
+
+    folder: Path
+    config: "PretrainedConfig"
+    tokenizer: "PreTrainedTokenizerBase"
+
+    def live_model(self, tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
+        """Make the merged model of its tensors, on the CPU, as `from_pretrained` would load it from disk.
+
+        Raises:
+            ModelError: tensors are missing, or the architecture has no place for them.
+        """
+        model = live_model(self.config, tensors)
+        load_generation_config(model, self.folder)
+        return model
+
+
+def make_side_files(config: MergeConfiguration, options: MergeOptions) -> SideFiles:
+    """Make config and tokenizer of a merge. Call it inside `fresh_loaders`.
+
+    Args:
+        config: the recipe. It is not changed.
+        options: mergekit's.
+
+    Raises:
+        RecipeError: `chat_template:` is wrong.
+        ModelError: a config, tokenizer, generation config or chat template is missing or broken.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mergekit-finance-"))
+    try:
+        _write(config, options, folder)
+        donor = _donor(config)
+        loaded = _load_config(folder, donor, options.trust_remote_code)
+        causal_model_class(loaded)
+        tokenizer = _load_tokenizer(folder, config, options.trust_remote_code)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    # Some tokenizers copy files of the folder when they are saved.
+    weakref.finalize(tokenizer, shutil.rmtree, folder, ignore_errors=True)
+    return SideFiles(folder, loaded, tokenizer)
+
+
+def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
+    """Check that config and tokenizer of a merge on disk can be made and loaded.
+
+    A model without tokenizer is merged without one, as by mergekit alone. Raises as `make_side_files` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="mergekit-finance-") as name:
+        folder, donor = Path(name), _donor(config)
+        _write(config, options, folder)
+        _load_config(folder, donor, options.trust_remote_code)
+        wanted = options.copy_tokenizer or _aligns(config)
+        if wanted and (_has_tokenizer(folder) or _has_tokenizer(local_folder(donor))):
+            _load_tokenizer(folder, config, options.trust_remote_code)
+
+
+def _write(config: MergeConfiguration, options: MergeOptions, folder: Path) -> None:
+    if config.chat_template:
+        check_chat_template(config.chat_template, host.chat_template_names(), "chat_template")
+    if _aligns(config):  # mergekit takes the base's vocabulary for that of a model whose tokenizer is broken
+        for model in config.referenced_models():
+            place = Path(model.model.path)
+            if place.is_dir() and _has_tokenizer(place):
+                load_tokenizer(str(model.model), options.trust_remote_code)
+    with host.merge_errors(), _without_log("mergekit.merge"):
+        host.write_side_files(config.model_copy(deep=True), folder, options, _sort_models)
+
+
+@contextmanager
+def _without_log(name: str) -> Iterator[None]:
+    """Silence a logger: what mergekit logs here with a traceback is raised as one line afterwards."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _sort_models(planner: "MergePlanner") -> None:
+    if isinstance(host.planner_method(planner), CptMethod):
+        sort_models(planner)
+
+
+def _donor(config: MergeConfiguration) -> str:
+    """Return the model whose config and, without a tokenizer block, whose tokenizer the merge gets."""
+    return str((config.base_model or config.referenced_models()[0]).model)
+
+
+def _aligns(config: MergeConfiguration) -> bool:
+    return config.tokenizer is not None or config.tokenizer_source is not None
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    names = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
+    return any((folder / name).exists() for name in names)
+
+
+def _load_config(folder: Path, donor: str, trust_remote_code: bool) -> "PretrainedConfig":
+    # Imported here: loading transformers' models takes 2.3 s, which --help should not pay.
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        with model_errors(f"model {donor!r}: its config cannot be loaded"):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if (folder / "generation_config.json").exists():
+            with model_errors(f"model {donor!r}: generation_config.json cannot be loaded"):
+                generation = GenerationConfig.from_pretrained(folder)
+            Findings(generation_findings(generation.to_dict(), donor)).raise_errors()
+    except ModelError as error:
+        raise ModelError(str(error).replace(str(folder), donor)) from error
+    return config
+
+
+def _load_tokenizer(
+    folder: Path, config: MergeConfiguration, trust_remote_code: bool
+) -> "PreTrainedTokenizerBase":
+    donor = _donor(config)
+    if not _has_tokenizer(folder):
+        load_tokenizer(donor, trust_remote_code)  # names what mergekit could not load
+        raise ModelError(
+            f"model {donor!r}: mergekit could not copy its tokenizer. Write it anew with transformers."
+        )
+    try:
+        tokenizer = load_tokenizer(str(folder), trust_remote_code)
+    except ModelError as error:
+        if trust_remote_code and not _aligns(config) and not config.chat_template:
+            return load_tokenizer(donor, trust_remote_code)  # its code is in the model's own repository
+        raise ModelError(str(error).replace(str(folder), donor)) from error
+    Findings(template_findings(tokenizer.chat_template, donor)).raise_errors()
+    tokenizer.name_or_path = donor
+    return tokenizer

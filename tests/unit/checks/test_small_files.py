@@ -1,0 +1,92 @@
+"""A model's small files are checked by their content alone, and each fault is one line."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mergekit._data import chat_templates
+
+from mergekit_finance.checks.model_checks import MergeFacts, examine
+from mergekit_finance.checks.small_files import check_chat_template, template_error
+from mergekit_finance.errors import RecipeError
+from mergekit_finance.hosts.mergekit import chat_template_names
+from mergekit_finance.models.facts import FactsReader
+
+GOOD = "{% for m in messages %}{% if m.role == 'x' %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
+
+
+def errors(folder: Path) -> list[str]:
+    facts = FactsReader().read("m", folder)
+    return [f"{one.id}: {one.line}" for one in examine(MergeFacts("r.yml", (facts,))).errors]
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    folder.joinpath(name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("generation_config.json", {"eos_token_id": [1, 2], "bos_token_id": 0, "pad_token_id": None}),
+        ("tokenizer_config.json", {"chat_template": GOOD}),
+        ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": GOOD}]}),
+        ("chat_template.jinja", "{% generation %}{{ strftime_now('%Y') }}{% endgeneration %}"),
+    ],
+)
+def test_files_that_models_have_pass(name, content, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, name, content)
+    assert errors(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("generation_config.json", "{broken", "generation_config.json"),
+        ("generation_config.json", [], "not a JSON object"),
+        ("generation_config.json", {"eos_token_id": "</s>"}, "eos_token_id '</s>', no token id"),
+        ("generation_config.json", {"eos_token_id": [1, None]}, "eos_token_id"),
+        ("generation_config.json", {"bos_token_id": True}, "bos_token_id"),
+        ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),
+        ("tokenizer_config.json", {"chat_template": "{% for m in messages %}"}, "not valid Jinja"),
+        ("tokenizer_config.json", {"chat_template": [{"template": "{{ x"}]}, "not valid Jinja"),
+        ("chat_template.jinja", "{% if %}", "chat template is not valid Jinja .*line 1"),
+        ("chat_template.jinja", "{{ x | nonsense }}", "no filter 'nonsense'"),
+        ("chat_template.jinja", "{{ x is nonsense }}", "no test 'nonsense'"),
+        ("chat_template.jinja", "{{ " + "(" * 5000 + ")" * 5000 + " }}", "nested too deep"),
+    ],
+)
+def test_a_broken_file_is_one_line(name, content, message, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, name, content)
+    (line,) = errors(tmp_path)
+    assert re.search(message, line) and "\n" not in line
+
+
+def test_a_template_is_not_run_while_it_is_checked():
+    assert template_error("{{ 9 ** 9 ** 9 ** 9 }}{% for i in range(10 ** 18) %}{% endfor %}") == ""
+
+
+def test_the_names_are_those_of_mergekits_templates():
+    files = Path(chat_templates.__file__).parent.glob("*.jinja")
+    assert chat_template_names() == sorted(path.stem for path in files)
+    for path in Path(chat_templates.__file__).parent.glob("*.jinja"):
+        assert template_error(path.read_text()) == ""
+        check_chat_template(path.stem, chat_template_names(), "r.yml: chat_template")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("chatm", "'chatm' is neither auto, nor a template of mergekit's.*did you mean 'chatml'"),
+        ("{{ x }}", "neither auto"),  # mergekit refuses what is shorter than 20 characters
+        ("a template without any braces at all", "neither auto"),
+        ("{% for m in messages %}{{ m.content }}", "not valid Jinja"),
+    ],
+)
+def test_a_wrong_chat_template_of_a_recipe_is_refused(value, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        check_chat_template(value, chat_template_names(), "r.yml: chat_template")
+    assert str(caught.value).startswith("r.yml: chat_template: ") and "\n" not in str(caught.value)
