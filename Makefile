@@ -27,9 +27,9 @@ $(BIN)/.package: $(BIN)/.dependencies $(SOURCES)
 demo: $(BIN)/.package
 	$(BIN)/mergekit-finance demo
 
-# Two workers: most of the time goes into starting hosts, one core each. Whole files stay together, so that
-# an environment is built once.
-WORKERS := -n 2 --dist loadfile
+# Two workers, one core each. Whole files stay together, so that what a file's tests share is made once, and run in
+# the order of collection: the end-to-end tests, which take longest, first.
+WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 SHORT := not simulation and not fuzz and not network
 
