@@ -37,9 +37,10 @@ def on_plan(host: ModuleType) -> None:
     """Let our methods check a recipe and its inputs before mergekit writes anything."""
     # Imported here: a program that only evaluates should not load our merge methods.
     from mergekit_finance.merge_methods import planner_hook
+    from mergekit_finance.merge_methods.check_output import check_before_writing
     from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
-    planner_hook.install(MeasuredInputs.of)
+    planner_hook.install(MeasuredInputs.of, check_before_writing)
 
 
 def on_task_manager(host: ModuleType) -> None:

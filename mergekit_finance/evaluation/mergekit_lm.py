@@ -29,7 +29,7 @@ from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import folder_name, output_path, quiet
-from mergekit_finance.merge_methods.check_recipe import inputs_of
+from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.loading import cast, load_tokenizer

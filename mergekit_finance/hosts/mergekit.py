@@ -5,6 +5,8 @@ Imports of mergekit stand inside functions: loading it takes 4.5 s, which --help
 
 import functools
 import importlib.resources
+import inspect
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergekit_finance.errors import ModelError
+from mergekit_finance.errors import HostError, ModelError
+from mergekit_finance.files import Json
 from mergekit_finance.hosts.names import MERGEKIT
 
 if TYPE_CHECKING:
@@ -58,6 +61,88 @@ def method_parameters() -> dict[str, set[str]]:
         from mergekit.merge_methods import registered_methods
 
     return {m.spec.name: {p.name for p in m.spec.parameters} for m in registered_methods()}
+
+
+# ---- recipes
+
+
+def recipe_keys() -> dict[str, tuple[str, ...]]:
+    """Return the keys that mergekit reads, by the kind of block in a recipe.
+
+    Written for mergekit 0.1.5. The block of parameters is left out: `method_parameters` has its keys.
+    """
+    with MERGEKIT.imports():
+        from mergekit import config
+        from mergekit.common import ModelPath, ModelReference
+        from mergekit.tokenizer import config as tokenizer
+
+    models = {
+        "recipe": MERGEKIT.get(config, "MergeConfiguration"),
+        "model": MERGEKIT.get(config, "InputModelDefinition"),
+        "slice": MERGEKIT.get(config, "OutputSliceDefinition"),
+        "source": MERGEKIT.get(config, "InputSliceDefinition"),
+        "module": MERGEKIT.get(config, "OutputModuleDefinition"),
+        "filter": MERGEKIT.get(config, "ConditionalParameter"),
+        "tokenizer": MERGEKIT.get(tokenizer, "TokenizerConfig"),
+        "token": MERGEKIT.get(tokenizer, "TokenEmbeddingConfig"),
+        "token model": MERGEKIT.get(tokenizer, "ModelTokenEmbedding"),
+        "zero": MERGEKIT.get(tokenizer, "ZeroEmbedding"),
+        "reference": ModelReference,
+        "path": ModelPath,
+    }
+    keys = {kind: tuple(model.model_fields) for kind, model in models.items()}
+    return {**keys, "recipe": (*keys["recipe"], "finance")}
+
+
+def install_recipe_hook(
+    validate: "Callable[[Mapping[str, Json], Callable[[], MergeConfiguration]], MergeConfiguration]",
+) -> None:
+    """Let our code see every recipe before mergekit drops the keys that it does not read.
+
+    Calling it again changes nothing. Written for mergekit 0.1.5, whose commands call
+    `MergeConfiguration.model_validate` with the mapping that a recipe's YAML is.
+
+    Args:
+        validate: called in place of `model_validate` with the mapping; its second argument returns
+            mergekit's object.
+    """
+    with MERGEKIT.imports():
+        from mergekit.config import MergeConfiguration
+
+    theirs = MERGEKIT.get(MergeConfiguration.model_validate, "__func__")
+    if getattr(theirs, "is_mergekit_finance", False):
+        return
+
+    @functools.wraps(theirs)
+    def ours(cls: "type[MergeConfiguration]", obj: object, **options: bool) -> "MergeConfiguration":
+        def validated() -> "MergeConfiguration":
+            configuration: MergeConfiguration = theirs(cls, obj, **options)
+            return configuration
+
+        return validate(obj, validated) if isinstance(obj, dict) else validated()
+
+    vars(ours)["is_mergekit_finance"] = True
+    type.__setattr__(MergeConfiguration, "model_validate", classmethod(ours))
+
+
+def recipe_text() -> str | None:
+    """Return the text of the recipe that is being merged, or None if the caller of mergekit has only objects.
+
+    Written for mergekit 0.1.5: the argument `config_source` of `merge.run_merge`, which its commands give and
+    which is not passed on. It is looked up in the calls that led here, because the recipe's file may be a
+    pipe, which cannot be read again.
+    """
+    module = sys.modules.get("mergekit.merge")
+    if module is None:
+        return None
+    run_merge = inspect.unwrap(MERGEKIT.get(module, "run_merge"))
+    if "config_source" not in inspect.signature(run_merge).parameters:
+        raise HostError(MERGEKIT.lacks("merge.run_merge(config_source=)"))
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not run_merge.__code__:
+        frame = frame.f_back
+    text = frame.f_locals.get("config_source") if frame else None
+    return text if isinstance(text, str) else None
 
 
 # ---- open checkpoints

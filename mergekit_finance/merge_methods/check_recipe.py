@@ -6,7 +6,7 @@ Each is a RecipeError of one line here, which names the place and the value and 
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -19,13 +19,16 @@ from mergekit.config import (
     OutputModuleDefinition,
     ParameterSetting,
 )
+from mergekit.merge_methods import registered_methods
 from mergekit.merge_methods.base import ParameterScope, ParameterSpec
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from mergekit_finance.checks.output import Input, model_inputs
+from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
+from mergekit_finance.files import Json
+from mergekit_finance.hosts.mergekit import recipe_file, set_tokenizer_task, tokenizer_task
+from mergekit_finance.hosts.programs import is_host_program
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 
@@ -54,12 +57,39 @@ class Block:
     top: bool = False
 
 
+def validate_recipe(
+    content: Mapping[str, Json], validate: Callable[[], MergeConfiguration]
+) -> MergeConfiguration:
+    """Do what mergekit's `MergeConfiguration.model_validate` does, with a check of keys.
+
+    Args:
+        content: a recipe; those of other methods than ours are not checked.
+        validate: mergekit's own validation.
+
+    Raises:
+        RecipeError: a key does not exist; in mergekit's own commands also for what mergekit refuses, which
+            they would show with a traceback.
+    """
+    name = content.get("merge_method")
+    if not any(isinstance(m, CptMethod) and m.spec.name == name for m in registered_methods()):
+        return validate()
+    where = str(recipe_file() or "")
+    check_keys(content, where)
+    try:
+        return validate()
+    except (ValidationError, RuntimeError) as error:
+        if is_host_program():
+            raise RecipeError(": ".join(filter(None, (where, validation_message(error))))) from error
+        raise
+
+
 def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOptions) -> None:
     """Check the parameters and models of a recipe for one of our methods.
 
     Raises:
         RecipeError: names the first mistake.
     """
+    check_dtypes(config.dtype, config.out_dtype)
     blocks = list(_blocks(config))
     for block in blocks:
         for name, setting in block.settings.items():
@@ -84,7 +114,7 @@ def semantics_of(config: MergeConfiguration) -> str:
 def mask_ids(config: MergeConfiguration) -> dict[ModelReference, str]:
     """Return every expert's mask_id, as written or by default."""
     ids: dict[ModelReference, str] = {}
-    for _, entry in _entries(config):
+    for _, entry in entries_of(config):
         if entry.model != config.base_model:
             written = (entry.parameters or {}).get("mask_id")
             ids[entry.model] = default_mask_id(entry.model) if written is None else written
@@ -94,32 +124,6 @@ def mask_ids(config: MergeConfiguration) -> dict[ModelReference, str]:
 def experts_of(config: MergeConfiguration) -> list[ModelReference]:
     """Return every model that is not the base, in the recipe's order."""
     return list(mask_ids(config))
-
-
-def inputs_of(config: MergeConfiguration, cache: str | None = None) -> list[Input]:
-    """Return every folder that a merge reads: models, LoRA adapters, sources of tokenizers and tokens.
-
-    Ask before mergekit plans, which rewrites the configuration.
-
-    Args:
-        cache: another cache of the Hub than huggingface_hub's own.
-    """
-    parts = [part for owner in _owners(config) for part in owner.slices or ()]
-    models = [
-        config.base_model,
-        *(part.base_model for part in parts),
-        *(e.model for _, e in _entries(config)),
-    ]
-    sources: list[object] = [config.tokenizer_source]
-    if config.tokenizer is not None:
-        tokens = [token.source for token in (config.tokenizer.tokens or {}).values()]
-        sources += [config.tokenizer.source, *tokens, *(getattr(token, "model", None) for token in tokens)]
-    read = dict.fromkeys(str(model) for model in models if model is not None)
-    donors = dict.fromkeys(str(source) for source in sources if isinstance(source, ModelReference))
-    return [
-        *model_inputs(read, "model", cache),
-        *model_inputs([name for name in donors if name not in read], "tokenizer source", cache),
-    ]
 
 
 def sort_models(planner: "MergePlanner") -> None:
@@ -136,7 +140,7 @@ def sort_models(planner: "MergePlanner") -> None:
     def rank(model: ModelReference) -> tuple[bool, str, str]:
         return model != config.base_model, ids.get(model, ""), str(model)
 
-    for owner in _owners(config):
+    for owner in owners_of(config):
         if owner.models:
             owner.models = sorted(owner.models, key=lambda entry: rank(entry.model))
     task = tokenizer_task(planner)
@@ -181,11 +185,11 @@ def mask_density_error(density: float) -> str:
 # ---- places in a recipe
 
 
-def _owners(config: MergeConfiguration) -> list[Owner]:
+def owners_of(config: MergeConfiguration) -> list[Owner]:
     return [config, *(config.modules or {}).values()]
 
 
-def _entries(
+def entries_of(
     config: MergeConfiguration,
 ) -> Iterator[tuple[str, InputModelDefinition | InputSliceDefinition]]:
     """Yield every entry that names an input model, with its place in the recipe."""
@@ -202,10 +206,10 @@ def _blocks(config: MergeConfiguration) -> Iterator[Block]:
     yield Block("parameters", config.parameters or {}, top=True)
     for name, module in (config.modules or {}).items():
         yield Block(f"modules.{name}.parameters", module.parameters or {})
-    for owner in _owners(config):
+    for owner in owners_of(config):
         for i, part in enumerate(owner.slices or ()):
             yield Block(f"slices[{i}].parameters", part.parameters or {})
-    for where, entry in _entries(config):
+    for where, entry in entries_of(config):
         yield Block(f"{where} ({entry.model}).parameters", entry.parameters or {}, entry.model)
 
 
@@ -257,10 +261,10 @@ def _check_values(block: Block, name: str, setting: ParameterSetting, spec: Para
 
 
 def _check_models(config: MergeConfiguration, method: CptMethod) -> None:
-    parts = [part for owner in _owners(config) for part in owner.slices or ()]
+    parts = [part for owner in owners_of(config) for part in owner.slices or ()]
     if config.base_model is None and not (parts and all(part.base_model for part in parts)):
         raise RecipeError(f"base_model is missing: {method.spec.name} needs the base of the experts")
-    for owner in _owners(config):
+    for owner in owners_of(config):
         models = [entry.model for entry in owner.models or ()]
         for model in models:
             if models.count(model) > 1:
@@ -289,7 +293,7 @@ def _check_paper(
 ) -> None:
     """Refuse what paper semantics does not define."""
     instead = "or set semantics: mergekit"
-    if any(owner.slices for owner in _owners(config)):
+    if any(owner.slices for owner in owners_of(config)):
         raise RecipeError(f"slices: paper semantics merges whole models; list them under models:, {instead}")
     for block in blocks:
         if not _is_constant(block.settings.get("density")):

@@ -25,13 +25,12 @@ from mergekit.common import ImmutableMap, dtype_from_name
 from mergekit.graph import Task
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
-from mergekit_finance.checks.output import check_output, check_recipe_kept
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import (
     install_planner_hooks,
+    install_recipe_hook,
     planned_tensors,
     planner_method,
-    recipe_file,
     reopen,
     set_planned_tensors,
     tokenizer_task,
@@ -39,9 +38,9 @@ from mergekit_finance.hosts.mergekit import (
 from mergekit_finance.merge_methods import check_inputs
 from mergekit_finance.merge_methods.check_recipe import (
     check_recipe,
-    inputs_of,
     semantics_of,
     sort_models,
+    validate_recipe,
     wants_similarity,
 )
 from mergekit_finance.merge_methods.method import CptMethod
@@ -73,8 +72,9 @@ class Measurement(Protocol):
         """Return mergekit's tasks to disk with one that writes what was measured."""
 
 
-# Set by `install`. Not imported: what is measured changes no merge, and keys of stored results hash imports.
+# Set by `install`. Not imported: these change no merge, and keys of stored results hash imports.
 _measure: "Callable[[MergeConfiguration], Measurement] | None" = None
+_check_before_writing: "Callable[[MergePlanner, Path], None] | None" = None
 
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
 _to_disk: "WeakKeyDictionary[MergePlanner, Measurement | None]" = WeakKeyDictionary()
@@ -88,15 +88,22 @@ class CheckedPlan:
     whole: WholeVectorThresholds | None  # None unless TIES in paper semantics was ranked
 
 
-def install(measure: "Callable[[MergeConfiguration], Measurement] | None" = None) -> None:
+def install(
+    measure: "Callable[[MergeConfiguration], Measurement] | None" = None,
+    check_before_writing: "Callable[[MergePlanner, Path], None] | None" = None,
+) -> None:
     """Take part in every merge that this process plans; calling it again changes nothing.
 
     Args:
         measure: begins a measurement for `similarity: true`, of merges that go to disk. None keeps the one
             that was given before.
+        check_before_writing: checks a planner and its output folder, of merges that go to disk. None keeps
+            the one that was given before.
     """
-    global _measure
+    global _measure, _check_before_writing
     _measure = measure or _measure
+    _check_before_writing = check_before_writing or _check_before_writing
+    install_recipe_hook(validate_recipe)
     install_planner_hooks(
         handles=lambda method: isinstance(method, CptMethod),
         plan=_plan,
@@ -163,13 +170,9 @@ def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
 def _tasks_to_disk(
     planner: "MergePlanner", folder: Path, their_tasks: Callable[[], list[Task]]
 ) -> list[Task]:
-    """Do what mergekit's `plan_to_disk` does, with a check of the output folder.
-
-    With `similarity: true`, also write similarity.json.
-    """
-    options = planner.options
-    check_output(folder, inputs_of(planner.config, options.transformers_cache), "output ")
-    check_recipe_kept(recipe_file(), folder, options.write_model_card, "output ")
+    """Do what mergekit's `plan_to_disk` does, checked first; with `similarity: true`, measure too."""
+    if _check_before_writing:
+        _check_before_writing(planner, folder)
     _to_disk[planner] = None
     try:
         tasks = their_tasks()

@@ -31,11 +31,12 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
     from mergekit.merge import run_merge
 
     from mergekit_finance.merge_methods import planner_hook
+    from mergekit_finance.merge_methods.check_output import check_before_writing
     from mergekit_finance.merge_methods.side_files import check_side_files
     from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
     install_methods()
-    planner_hook.install(MeasuredInputs.of)  # a recipe may say `similarity: true`
+    planner_hook.install(MeasuredInputs.of, check_before_writing)  # a recipe may say `similarity: true`
     before = set(folder.iterdir())
     with host.fresh_loaders(), host.merge_errors():
         if not config.merge_method.startswith("cpt_"):  # the planner checks ours

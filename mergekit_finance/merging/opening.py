@@ -48,6 +48,8 @@ def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
         RecipeError: the recipe is wrong, or its method is not one of ours.
         ModelError: a model is missing, broken or does not fit the others.
     """
+    host.register_methods(merge_methods())
+    planner_hook.install()  # checks keys, and names weights files that are broken
     try:
         with host.fresh_loaders():
             return _open(_configuration(recipe), trust_remote_code)
@@ -64,13 +66,11 @@ def _configuration(recipe: RecipeLike) -> MergeConfiguration:
     if isinstance(recipe, recipes.Recipe):
         return recipe.configuration()
     if isinstance(recipe, Mapping):
-        return MergeConfiguration.model_validate({k: v for k, v in recipe.items() if k != "finance"})
+        return MergeConfiguration.model_validate(dict(recipe))
     return recipe.model_copy(deep=True)
 
 
 def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
-    host.register_methods(merge_methods())
-    planner_hook.install()  # names weights files that are broken
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
     host.set_up_loaders(options)
     planner = host.new_planner(config, options)

@@ -3,7 +3,7 @@
 All checks here are made before any weight is read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mergekit_finance.checks.model_checks import How
+from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
-from mergekit_finance.errors import RecipeError, did_you_mean, first_line
+from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.plugins.manager import merge_methods
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 STAGES = {1: "base and one expert", 2: "two experts", 3: "three experts or more"}
-DTYPES = ("float32", "bfloat16", "float16")
 NESTED_LISTS = ("models", "slices", "sources")  # keys of a recipe that hold lists of mappings
 
 
@@ -141,7 +141,7 @@ class Recipe:
         try:
             return MergeConfiguration.model_validate(self.merge)
         except (ValidationError, RuntimeError) as error:
-            raise RecipeError(f"{self.path}: {_validation_message(error)}") from error
+            raise RecipeError(f"{self.path}: {validation_message(error)}") from error
 
 
 def load(path: Path | str) -> Recipe:
@@ -173,9 +173,10 @@ def _checked(text: str, path: Path) -> Recipe:
     merge = {key: value for key, value in content.items() if key != "finance"}
     recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
     host.register_methods(merge_methods())
-    _check_keys(merge, str(path))
-    _check_dtypes(recipe)
-    if template := recipe.configuration().chat_template:
+    _check_method(merge, str(path))
+    config = recipe.configuration()
+    check_dtypes(config.dtype, config.out_dtype, str(path))
+    if template := config.chat_template:
         check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
     _check_parameters(recipe)
     _check_constituents(recipe)
@@ -185,38 +186,17 @@ def _checked(text: str, path: Path) -> Recipe:
 def _finance(block: Json, where: str) -> Finance:
     if not isinstance(block, dict):
         raise RecipeError(f"{where}: finance: must be a mapping of {', '.join(Finance.model_fields)}")
-    _check_names(block, Finance.model_fields, f"{where}: finance")
+    check_keys({"finance": block}, where)
     try:
         return Finance.model_validate(block)
     except ValidationError as error:
-        raise RecipeError(f"{where}: finance.{_validation_message(error)}") from error
+        raise RecipeError(f"{where}: finance.{validation_message(error)}") from error
 
 
-def _validation_message(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return first_line(error)
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    return f"{key}: {first['msg']}" if key else str(first["msg"])
-
-
-# ---- keys
-
-
-def _check_names(names: Iterable[str], known: Iterable[str], where: str, kind: str = "key") -> None:
-    known = set(known)
-    for name in names:
-        if name not in known:
-            raise RecipeError(f"{where}: unknown {kind} {name!r}. {did_you_mean(str(name), known)}")
-
-
-def _check_keys(merge: JsonObject, where: str) -> None:
-    """Refuse keys and parameters that do not exist: mergekit ignores them without a word."""
-    from mergekit import config  # see the note in Recipe.configuration
-    from mergekit.tokenizer.config import TokenizerConfig
-
-    _check_names(merge, [*config.MergeConfiguration.model_fields, "finance"], where)
+def _check_method(merge: JsonObject, where: str) -> None:
+    """Refuse a merge method that does not exist, and keys and parameters that nobody reads."""
     if "merge_method" not in merge:
+        check_keys(merge, where)
         raise RecipeError(f"{where}: merge_method is missing")
     parameters = host.method_parameters()
     method = str(merge["merge_method"])
@@ -224,52 +204,10 @@ def _check_keys(merge: JsonObject, where: str) -> None:
         raise RecipeError(
             f"{where}: merge_method {method!r} is not known. {did_you_mean(method, parameters)}"
         )
-    keys = {
-        "models": config.InputModelDefinition.model_fields,
-        "slices": config.OutputSliceDefinition.model_fields,
-        "sources": config.InputSliceDefinition.model_fields,
-        "modules": config.OutputModuleDefinition.model_fields,
-        "tokenizer": TokenizerConfig.model_fields,
-        "parameters": parameters[method],
-    }
-    for place, block, kind in _blocks(merge, f"{where}: "):
-        _check_names(block, keys[kind], place, "parameter" if kind == "parameters" else "key")
-
-
-def _blocks(value: JsonObject, prefix: str) -> Iterator[tuple[str, JsonObject, str]]:
-    """Yield every mapping below a recipe's top whose keys mergekit reads: its place, itself, its kind."""
-    for kind in NESTED_LISTS:
-        items = value.get(kind)
-        for i, item in enumerate(items if isinstance(items, list) else ()):
-            if isinstance(item, dict):
-                place = f"{prefix}{kind}[{i}]"
-                yield place, item, kind
-                yield from _blocks(item, f"{place}.")
-    modules = value.get("modules")
-    for name, module in modules.items() if isinstance(modules, dict) else ():
-        if isinstance(module, dict):
-            yield f"{prefix}modules.{name}", module, "modules"
-            yield from _blocks(module, f"{prefix}modules.{name}.")
-    for kind in ("parameters", "tokenizer"):
-        block = value.get(kind)
-        if isinstance(block, dict):
-            yield f"{prefix}{kind}", block, kind
+    check_keys(merge, where, parameters[method])
 
 
 # ---- values
-
-
-def _check_dtypes(recipe: Recipe) -> None:
-    from mergekit.common import dtype_from_name  # see the note in Recipe.configuration
-
-    config = recipe.configuration()
-    for key in ("dtype", "out_dtype"):
-        value = getattr(config, key)
-        try:
-            dtype_from_name(value)
-        except RuntimeError:
-            hint = did_you_mean(value, DTYPES)
-            raise RecipeError(f"{recipe.path}: {key}: {value!r} is not a dtype. {hint}") from None
 
 
 def _check_parameters(recipe: Recipe) -> None:

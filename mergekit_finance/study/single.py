@@ -22,7 +22,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
-from mergekit_finance.merge_methods.check_recipe import inputs_of
+from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
