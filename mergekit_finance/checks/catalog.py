@@ -24,6 +24,12 @@ class Entry:
 
 
 CATALOG: dict[str, Entry] = {
+    "model.adapter": Entry(
+        "error",
+        "A reference names a LoRA adapter (`model+adapter`), and there is no folder to merge it in.",
+        "Merge it first: mergekit-yaml with merge_method: passthrough, models: [{model: model+adapter}] and "
+        "--lora-merge-cache DIR; then name the result.",
+    ),
     "model.architecture": Entry(
         "error",
         "Models differ in architecture or in a size of their layers.",

@@ -127,11 +127,7 @@ def reference_findings(reference: str) -> Iterator[Finding]:
     path = Path(reference.split("+")[0].split("@")[0])
     local = path.is_absolute() or reference.startswith((".", "~")) or path.exists()
     if "+" in reference:
-        yield finding(
-            "model.missing",
-            f"{model} names a LoRA adapter",
-            "Merge the adapter into its model first (peft's merge_and_unload), then name the result.",
-        )
+        yield finding("model.adapter", f"{model} names a LoRA adapter")
     elif not local:
         if reference.count("/") != 1:
             yield finding(

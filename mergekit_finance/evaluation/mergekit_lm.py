@@ -51,7 +51,7 @@ REFUSED = {
     "pretrained": "the recipe names the models",
     "revision": "pin a model in the recipe: owner/name@revision",
     "subfolder": "name the folder itself in the recipe",
-    "peft": "write the adapter into the recipe: model+adapter",
+    "peft": "merge the adapter into its model first, and name the result in the recipe",
     "delta": "write it into the recipe as a model of its own",
     "gguf_file": "mergekit reads safetensors",
     "backend": "the merged model's config decides it",

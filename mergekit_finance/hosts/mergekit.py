@@ -195,6 +195,15 @@ def set_up_loaders(options: "MergeOptions") -> None:
     MERGEKIT.get(_cache_class()(), "setup")(options=options)
 
 
+def adapter_folder() -> str | None:
+    """Return where models merged with their LoRA adapters are kept (`--lora-merge-cache`), if anywhere.
+
+    Written for mergekit 0.1.5 (`LoaderCache.lora_cache_dir`).
+    """
+    folder: str | None = MERGEKIT.get(_cache_class()(), "lora_cache_dir")
+    return folder
+
+
 def open_loader(model: "ModelReference") -> "LazyTensorLoader":
     """Return mergekit's loader of a checkpoint, opened if needed. Written for 0.1.5 (`LoaderCache.get`)."""
     return _cache_class()().get(model)

@@ -30,8 +30,9 @@ from mergekit.merge_methods.base import (
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 from safetensors import SafetensorError
 
+from mergekit_finance.checks.findings import finding
 from mergekit_finance.errors import ModelError
-from mergekit_finance.hosts.mergekit import stored_as_safetensors
+from mergekit_finance.hosts.mergekit import adapter_folder, stored_as_safetensors
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
 from mergekit_finance.models.facts import is_pickled, read_tensors
@@ -195,8 +196,11 @@ def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
 def name_broken_files(model: ModelReference) -> Iterator[None]:
     """Turn the error about a truncated or garbled weights file into a ModelError that names the file.
 
-    A local `.bin` file is checked before it is opened, so that only tensors are ever unpickled.
+    A local `.bin` file is checked before it is opened, so that only tensors are ever unpickled. A LoRA
+    adapter is refused where mergekit has no folder to merge it in.
     """
+    if model.lora and not adapter_folder():
+        raise finding("model.adapter", f"model {str(model)!r} names a LoRA adapter").as_error()
     folder = Path(model.model.path)
     if folder.is_dir() and is_pickled(folder):
         read_tensors(model.model.path)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.architectures import ARCHITECTURES, write_family
-from helpers.merging import raw
+from helpers.merging import raw, stored
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
@@ -252,3 +253,36 @@ def test_mergekits_own_methods_are_the_same_in_memory(name, families, tmp_path):
     extra = "union" in name
     settings = MERGEKITS[name](families(extra_tokens=True) if extra else families())
     assert memory(settings).differences(on_disk(settings, tmp_path)) == []
+
+
+def test_float32_beside_a_bfloat16_config_is_loaded_as_from_disk(families, tmp_path):
+    """Without dtype keys the weights become float32, and transformers loads them as the config says."""
+    settings = recipe(families(dtypes={"math": torch.float32}), dtype=None, out_dtype=None)
+    disk = on_disk(settings, tmp_path)
+    assert stored(tmp_path)["model.norm.weight"].dtype == torch.float32
+    assert memory(settings).differences(disk) == []
+    assert session(settings).differences(disk) == []
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"clone_tensors": True},
+        {"out_shard_size": 2000},
+        {"safe_serialization": False},
+        {"lazy_unpickle": True},
+    ],
+    ids=lambda chosen: next(iter(chosen)),
+)
+def test_options_of_mergekit_change_nothing(chosen, families, tmp_path):
+    settings = recipe(families(), "linear", parameters={"weight": 0.5}, chat_template="chatml")
+    assert memory(settings, **chosen).differences(on_disk(settings, tmp_path, **chosen)) == []
+
+
+def test_architectures_can_be_mixed_where_mergekit_is_told_so(families, tmp_path):
+    """`allow_crimes`: the config is that of the first model."""
+    models = [{"model": str(families(name) / "math")} for name in ("llama", "mistral")]
+    settings = {"merge_method": "linear", "models": models, "parameters": {"weight": 0.5}, "dtype": "float32"}
+    disk = on_disk(settings, tmp_path, allow_crimes=True)
+    assert memory(settings, allow_crimes=True).differences(disk) == []
+    assert disk.config["model_type"] == "llama"
