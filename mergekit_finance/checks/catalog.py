@@ -40,20 +40,65 @@ CATALOG: dict[str, Entry] = {
         "A file of the model is truncated, malformed, or not a regular file.",
         "Copy or fetch it again.",
     ),
+    "model.buffers": Entry(
+        "note",
+        "A file stores buffers that no model class loads, such as rotary frequencies.",
+        "Nothing: they are computed from the config, and the merge leaves them out.",
+    ),
     "model.chat-template": Entry(
         "error",
         "A chat template of the model is not valid Jinja.",
         "Correct it, or remove it.",
+    ),
+    "model.config": Entry(
+        "warning",
+        "An expert has other settings than the base, such as rms_norm_eps, hidden_act or eos_token_id.",
+        "Merge only if the difference is intended: the merged model keeps the base's settings.",
+    ),
+    "model.config-shape": Entry(
+        "error",
+        "A tensor has another shape than the config of its model declares.",
+        "Copy or fetch the model again: config.json and the weights are not of one model.",
+    ),
+    "model.dtype": Entry(
+        "warning",
+        "Weights are stored in another dtype than the config names, in which they are loaded.",
+        "Correct `dtype` in config.json, or write dtype and out_dtype into the recipe.",
+    ),
+    "model.equals-base": Entry(
+        "note",
+        "An expert equals the base in every value that was looked at.",
+        "Check that the reference is right: merging it adds nothing.",
+    ),
+    "model.far-from-base": Entry(
+        "warning",
+        "An expert is so far from the base that it was probably not trained from it.",
+        "Name the base that the expert was trained from.",
     ),
     "model.generation-config": Entry(
         "error",
         "A token id in generation_config.json is not a number.",
         "Write a whole number.",
     ),
+    "model.head-ignored": Entry(
+        "error",
+        "A model has output embeddings of its own, and a config ties them to the input embeddings.",
+        "Correct tie_word_embeddings in config.json, or merge models that agree on it.",
+    ),
+    "model.layers": Entry(
+        "error",
+        "The config has another number of layers than the weight files.",
+        "Correct num_hidden_layers in config.json, or copy or fetch the model again.",
+    ),
     "model.missing": Entry(
         "error",
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of it is missing.",
         "Correct the reference, or copy the model again.",
+    ),
+    "model.not-finite": Entry(
+        "error",
+        "A weight is NaN or infinite.",
+        "Use another checkpoint: every merge with it is broken.",
     ),
     "model.not-floats": Entry(
         "error",
@@ -69,6 +114,16 @@ CATALOG: dict[str, Entry] = {
         "error",
         "A tensor has different shapes in two models.",
         "Merge only models of one shape.",
+    ),
+    "model.tensor-lost": Entry(
+        "error",
+        "A model has tensors that a merge would leave out without a word, such as biases or extra heads.",
+        "Merge only models with the same tensors, of an architecture whose tensors mergekit lists.",
+    ),
+    "model.tensor-missing": Entry(
+        "error",
+        "A model lacks a tensor that its architecture or the base has.",
+        "Copy or fetch it again, or merge only models with the same tensors.",
     ),
     "model.token-ids": Entry(
         "warning",

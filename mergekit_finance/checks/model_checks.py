@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
+from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
 from mergekit_finance.checks.small_files import check_small_files
 from mergekit_finance.errors import RecipeError
@@ -263,4 +264,13 @@ CHECKS: tuple[Check, ...] = (
     check_rope,
     check_token_ids,
     check_small_files,
+    tensors.check_layers,
+    tensors.check_names,
+    tensors.check_head,
+    tensors.check_declared_shapes,
+    tensors.check_dtypes,
+    lineage.check_finite,
+    lineage.check_lineage,
+    configs.check_biases,
+    configs.check_settings,
 )
