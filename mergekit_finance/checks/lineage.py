@@ -26,7 +26,7 @@ def check_finite(merge: "MergeFacts") -> Iterator[Finding]:
         broken = [name for name, values in model.samples.items() if not np.isfinite(values).all()]
         if broken:
             more = f" (and {len(broken) - 1} more tensors)" if len(broken) > 1 else ""
-            yield finding("model.not-finite", f"{model.reference}: {broken[0]} holds NaN or Inf{more}")
+            yield finding("model.not-finite", f"{model.reference}: tensor {broken[0]} holds NaN or Inf{more}")
 
 
 def check_lineage(merge: "MergeFacts") -> Iterator[Finding]:

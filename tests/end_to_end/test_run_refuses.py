@@ -108,13 +108,20 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(recipe, tiny, own, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "element"),
+    [("model.norm.weight", 0), ("model.embed_tokens.weight", 5000)],
+    ids=["among the values that are checked before", "found while merging"],
+)
+def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(
+    recipe, tiny, own, tmp_path, name, element
+):
     import torch
     from safetensors.torch import load_file, save_file
 
     weights = own / "math" / "model.safetensors"
     tensors = load_file(weights)
-    tensors["model.norm.weight"][0] = torch.nan
+    tensors[name].view(-1)[element] = torch.nan
     save_file(tensors, weights, metadata={"format": "pt"})
     changes = (
         (str(tiny), str(own)),
@@ -122,7 +129,7 @@ def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(recipe, tiny
         ("lambda: 0.5", "weight: 0.5"),
     )
     out = tmp_path / "out"
-    with pytest.raises(ModelError, match="tensor model.norm.weight holds NaN or Inf"):
+    with pytest.raises(ModelError, match=f"tensor {name} holds NaN or Inf"):
         run(recipe(*changes), out)
     assert not [path for path in out.rglob("*") if ".locks" not in path.parts]
 
