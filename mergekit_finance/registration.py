@@ -5,11 +5,16 @@ Called by the start-up hook when a host's module has been executed, and by `regi
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts.lm_eval import add_task_folders, register_model
+from mergekit_finance.hosts.lm_eval_caches import build_requests_anew
 from mergekit_finance.hosts.mergekit import register_methods
 from mergekit_finance.hosts.programs import report_mistakes
 from mergekit_finance.plugins.manager import merge_methods, task_folders
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
 
 
 def register() -> None:
@@ -44,9 +49,17 @@ def on_plan(host: ModuleType) -> None:
 
 
 def on_task_manager(host: ModuleType) -> None:
-    """Add every plugin's task folders to lm-eval's index, once `lm_eval.tasks.manager` was executed."""
+    """Add every plugin's task folders to lm-eval's index, once `lm_eval.tasks.manager` was executed.
+
+    Prompts of tasks that read our rows are not stored by `--cache_requests`.
+    """
     report_mistakes()
     add_task_folders(host, task_folders())
+    build_requests_anew(import_module("lm_eval.api.task"), _reads_our_rows)
+
+
+def _reads_our_rows(task: "ConfigurableTask") -> bool:
+    return "fb_dataset" in (getattr(task.config, "dataset_kwargs", None) or {})
 
 
 def on_models(host: ModuleType) -> None:

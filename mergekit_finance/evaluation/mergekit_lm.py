@@ -13,7 +13,9 @@
 The other arguments are those of `--model hf`, except those that concern a checkpoint on disk.
 """
 
+import hashlib
 import inspect
+import json
 import logging
 import os
 import tempfile
@@ -29,14 +31,17 @@ from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import folder_name, output_path, quiet
+from mergekit_finance.hosts.lm_eval_caches import separate_answers
 from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
+from mergekit_finance.models.live_fingerprint import live_fingerprint
 from mergekit_finance.models.loading import cast, load_tokenizer
 from mergekit_finance.recipe.merge_label import PREFIX, label
 from mergekit_finance.recipe.overrides import load_changed
 
 if TYPE_CHECKING:
+    from lm_eval.api.model import CacheHook
     from mergekit.config import MergeConfiguration
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -60,6 +65,11 @@ for _name in ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_fo
               "tp_plan", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit", "quantization_config",
               "attn_implementation"):  # fmt: skip
     REFUSED[_name] = ON_DISK
+# Arguments that change no answer, or only through what is fingerprinted anyway. The batch size changes at
+# most the last bits: a run that was out of memory can continue from its cached answers with a smaller one.
+NOT_IN_ANSWERS = (
+    "batch_size", "max_batch_size", "logits_cache", "tokenizer", "trust_remote_code", "use_fast_tokenizer",
+)  # fmt: skip
 
 
 class MergekitLM(HFLM):
@@ -103,6 +113,11 @@ class MergekitLM(HFLM):
         if isinstance(tokenizer_name, str):
             load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
         self.merge = changed.merge
+        self._settings: dict[str, Json] = {
+            name: value if isinstance(value, int | float | dict) else str(value)
+            for name, value in options.items()
+            if name not in NOT_IN_ANSWERS
+        }
         model, tokenizer = _merge(configuration, device, trust)
         live_tokenizers.register(label({"recipe": recipe, **arguments}), tokenizer)
         model = cast(model, dtype)
@@ -131,6 +146,26 @@ class MergekitLM(HFLM):
         lm = cls(recipe if isinstance(recipe, str) else None, **{**arguments, **extra})
         arg_dict["model"] = name
         return lm
+
+    def set_cache_hook(self, cache_hook: "CacheHook") -> None:
+        """Let `--use_cache` find no answers but those of this merge, as it was made and as it is used."""
+        separate_answers(cache_hook, self._fingerprint)
+        super().set_cache_hook(cache_hook)
+
+    def _fingerprint(self) -> str:
+        with quiet():
+            return live_fingerprint(self.model, self.tokenizer, self._settings)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer's name and a hash of what it makes of a chat, for the files of `--cache_requests`.
+
+        The merge of a recipe has the name of one of its models, but possibly another chat template.
+        """
+        tokenizer = self.tokenizer
+        chat = [tokenizer.chat_template, tokenizer.special_tokens_map, self.chat_template_args]
+        text = json.dumps(chat, sort_keys=True, default=str)
+        return f"{super().tokenizer_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def get_model_info(self) -> dict[str, Json]:
         """Return what lm-eval writes into the results' `config`: also the recipe with its changes."""

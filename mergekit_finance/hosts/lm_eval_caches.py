@@ -1,0 +1,82 @@
+"""Caches of lm-eval that survive a process. Written for lm-eval 0.4.13.
+
+Apart from lm_eval.py, whose code counts for stored results: no study reads or writes these caches.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hosts.names import LM_EVAL
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import CacheHook
+    from lm_eval.api.task import ConfigurableTask
+
+    from mergekit_finance.hosts.lm_eval import RequestOptions
+
+LOG = logging.getLogger(__name__)
+
+
+def separate_answers(hook: "CacheHook", fingerprint: Callable[[], str]) -> None:
+    """Keep the answers of one model apart from those of all others in the file of `--use_cache`.
+
+    lm-eval identifies an answer by the text of its request alone. The file is an SQLite database and lm-eval
+    uses one table of it, whose name is changed here to one that holds the model's fingerprint. Answers in
+    other tables are neither read nor changed.
+
+    Written for lm-eval 0.4.13 (`CacheHook.dbdict`, the `SqliteDict` that `CachingLM` reads, too).
+
+    Args:
+        hook: what `CachingLM` hands to its model.
+        fingerprint: called if there is a cache; the model's fingerprint, in hexadecimal digits.
+    """
+    answers = LM_EVAL.get(hook, "dbdict")
+    if answers is None:  # no --use_cache
+        return
+    from sqlitedict import SqliteDict  # imported here: only --use_cache needs it
+
+    LM_EVAL.get(answers, "tablename")
+    table = f"mergekit_{fingerprint()}"
+    SqliteDict(answers.filename, tablename=table).close()  # makes the table
+    answers.tablename = table
+    LOG.info("--use_cache: table %s holds %d answers of this model", table, len(answers))
+
+
+def build_requests_anew(module: ModuleType, tasks: "Callable[[ConfigurableTask], bool]") -> None:
+    """Let these tasks ignore the files of `--cache_requests`; calling it again changes nothing.
+
+    lm-eval identifies stored requests by the task's name, the number of examples and the tokenizer's name:
+    after a change of rows, templates, `--gen_kwargs` or `--samples` the model would get old prompts, and its
+    answers would be scored against new targets.
+
+    Replaces the method `build_all_requests` of lm-eval 0.4.13's `Task`.
+
+    Args:
+        module: `lm_eval.api.task`.
+        tasks: whether a task is one of these.
+    """
+    task_class = LM_EVAL.get(module, "Task")
+    original = LM_EVAL.get(task_class, "build_all_requests")
+    if getattr(original, "is_mergekit_finance", False):
+        return
+    warned = False
+
+    @functools.wraps(original)
+    def build_all_requests(task: "ConfigurableTask", **options: "RequestOptions") -> None:
+        nonlocal warned
+        if options.get("cache_requests") and tasks(task):
+            options |= {"cache_requests": False, "rewrite_requests_cache": False}
+            if not warned:
+                LOG.warning(
+                    "--cache_requests: the prompts of %s and other tasks of mergekit-finance are built anew, "
+                    "because lm-eval would reuse them after their rows changed",
+                    task.task_name,
+                )
+            warned = True
+        original(task, **options)
+
+    vars(build_all_requests)["is_mergekit_finance"] = True
+    task_class.build_all_requests = build_all_requests

@@ -1,0 +1,84 @@
+"""A hash that identifies a model in memory by everything that decides its answers."""
+
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergekit_finance.files import Json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGES = ("lm-eval", "torch", "transformers", "tokenizers")
+# Of a config; where a model comes from and what wrote it change no answer.
+NAMES = ("_name_or_path", "transformers_version", "_commit_hash")
+
+
+def live_fingerprint(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", settings: Mapping[str, Json]
+) -> str:
+    """Hash a model's weights, configs, code of its own, tokenizer, settings, device and host versions.
+
+    The weights themselves are hashed and not the recipe that made them: equal weights give equal answers, and
+    a recipe, its models or their merge that changed give other weights.
+
+    Args:
+        model: in memory, on any device.
+        tokenizer: what it is used with.
+        settings: how it is used: what changes its answers beside the former.
+
+    Returns:
+        32 hexadecimal digits of SHA-256.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    generation = model.generation_config
+    decisive: dict[str, Json] = {
+        "config": _without_names(model.config.to_dict()),
+        "generation": _without_names(generation.to_dict()) if generation is not None else None,
+        "code": _code(model),
+        "tokenizer": _tokenizer_hash(tokenizer),
+        "settings": dict(settings),
+        "device": model.device.type,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    digest.update(json.dumps(decisive, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:32]
+
+
+def _bytes(tensor: "torch.Tensor") -> bytes | memoryview:
+    import torch  # imported here: it takes 1.4 s, which --help should not pay
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
+
+
+def _without_names(config: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in config.items() if name not in NAMES}
+
+
+def _code(model: "PreTrainedModel") -> str:
+    """Return the hash of the file that defines a model's class, "" for a class of transformers."""
+    file = inspect.getsourcefile(type(model))
+    if type(model).__module__.startswith("transformers.") or file is None:
+        return ""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def _tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Hash all files that a tokenizer consists of, chat templates included."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()
