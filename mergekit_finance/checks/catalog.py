@@ -155,10 +155,35 @@ CATALOG: dict[str, Entry] = {
         "`chat_template:` is neither `auto`, nor the name of a template of mergekit's, nor valid Jinja.",
         "Correct the template.",
     ),
+    "recipe.invalid": Entry(
+        "error",
+        "The recipe has an unknown key, method or parameter, or a value that is not allowed.",
+        "Correct the line that the message names.",
+    ),
     "recipe.same-model": Entry(
         "error",
         "Two references are the same model.",
         "List the model once.",
+    ),
+    "resources.estimate": Entry(
+        "note",
+        "What merging and evaluating take of memory and disk, and what is free on this machine.",
+        "Compare with the machine that will do the work.",
+    ),
+    "resources.memory": Entry(
+        "warning",
+        "Merging or evaluating takes more memory than is free.",
+        "Use a larger machine, or merge with mergekit-yaml, which holds few tensors at a time.",
+    ),
+    "study.invalid": Entry(
+        "error",
+        "The study file has an unknown key, or a value that is not allowed.",
+        "Correct the line that the message names.",
+    ),
+    "study.license": Entry(
+        "note",
+        "The models' licenses forbid sharing a merge, contradict each other, or are unknown.",
+        "Read them before you share a merge: `mergekit-finance card` lists what each requires.",
     ),
 }
 

@@ -14,7 +14,7 @@ from mergekit_finance.models.loading import load_tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mergekit_finance.checks.model_checks import How
+    from mergekit_finance.checks.merge_facts import How
 
 Say = Callable[[str], object]
 _passed: set[tuple[object, ...]] = set()  # what this process checked without an error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.findings import Finding, finding
 
 if TYPE_CHECKING:
-    from mergekit_finance.checks.model_checks import MergeFacts
+    from mergekit_finance.checks.merge_facts import MergeFacts
     from mergekit_finance.files import Json
     from mergekit_finance.models.facts import ModelFacts
 

@@ -11,7 +11,7 @@ from mergekit_finance.checks.tensors import EMBEDDINGS, HEADS
 from mergekit_finance.models.buffers import is_buffer
 
 if TYPE_CHECKING:
-    from mergekit_finance.checks.model_checks import MergeFacts
+    from mergekit_finance.checks.merge_facts import MergeFacts
     from mergekit_finance.models.facts import ModelFacts
     from mergekit_finance.models.weight_files import Values
 

@@ -1,70 +1,25 @@
 """Checks of models before they are merged: where they are, and whether they fit together."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
+from mergekit_finance.checks.merge_facts import Check, MergeFacts
+from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_small_files
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader, ModelFacts
+from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.weight_files import FLOATS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from mergekit_finance.checks.merge_facts import How
+
 PAIR = 2  # names in an example
-
-
-@dataclass(frozen=True)
-class MergeFacts:
-    """Models that are to be merged, and how.
-
-    Attributes:
-        where: the file that names them, for messages.
-        models: their facts, the base first if there is one.
-        has_base: whether the first is the base.
-        aligned: whether a tokenizer block aligns different vocabularies.
-        evaluated: references of the models that are also evaluated as they are.
-        out: the output folder, if there is one.
-        dtype, out_dtype: of the recipe.
-    """
-
-    where: str
-    models: tuple[ModelFacts, ...]
-    has_base: bool = True
-    aligned: bool = False
-    evaluated: frozenset[str] = frozenset()
-    out: Path | None = None
-    dtype: str | None = None
-    out_dtype: str | None = None
-
-    @property
-    def base(self) -> ModelFacts:
-        """The model that the others are compared with."""
-        return self.models[0]
-
-    @property
-    def others(self) -> tuple[ModelFacts, ...]:
-        """All models but the first."""
-        return self.models[1:]
-
-
-class How(TypedDict, total=False):
-    """The optional fields of MergeFacts."""
-
-    has_base: bool
-    aligned: bool
-    evaluated: frozenset[str]
-    out: Path | None
-    dtype: str | None
-    out_dtype: str | None
-
-
-Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]
 
 
 def examine(merge: MergeFacts) -> Findings:
@@ -273,4 +228,5 @@ CHECKS: tuple[Check, ...] = (
     lineage.check_lineage,
     configs.check_biases,
     configs.check_settings,
+    check_resources,
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jinja2.nodes import Node
     from jinja2.parser import Parser
 
-    from mergekit_finance.checks.model_checks import MergeFacts
+    from mergekit_finance.checks.merge_facts import MergeFacts
 
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones

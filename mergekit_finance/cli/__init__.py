@@ -3,7 +3,20 @@
 import click
 
 from mergekit_finance._version import __version__
-from mergekit_finance.cli import card, data, demo, info, lab, recipes, report, run, share, similarity, study
+from mergekit_finance.cli import (
+    card,
+    check,
+    data,
+    demo,
+    info,
+    lab,
+    recipes,
+    report,
+    run,
+    share,
+    similarity,
+    study,
+)
 from mergekit_finance.cli.common import OneLineErrors
 
 
@@ -16,6 +29,7 @@ def main() -> None:
 
     \b
     mergekit-finance demo                      the whole path on tiny models, offline
+    mergekit-finance check study.yml           what a recipe, a study or models would run into
     mergekit-finance run recipe.yml -o out     merge, evaluate, print Gain and Outperform Gap
     mergekit-finance study study.yml -o out    the three-stage study: sweep, select, decide
     mergekit-finance report out                figures and one page from a study's results
@@ -32,6 +46,7 @@ def main() -> None:
 
 
 for command in (
+    check.check,
     run.run,
     demo.demo,
     study.study,

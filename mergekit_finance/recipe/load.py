@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from mergekit_finance.checks.model_checks import How
+from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import RecipeError, did_you_mean

@@ -13,6 +13,7 @@ from mergekit_finance.errors import ModelError, did_you_mean
 from mergekit_finance.files import Json, JsonObject, one_line
 from mergekit_finance.plugins.manager import families
 from mergekit_finance.share.licenses import UNKNOWN, License, conflict, find_license
+from mergekit_finance.study.config import Study
 from mergekit_finance.study.results import StudyResults
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -86,12 +87,24 @@ def source_models(results: StudyResults, point: str, hub_ids: Mapping[str, str])
     for name in hub_ids:
         if name not in names:
             raise ModelError(f"--hub-id: {name!r} is not merged in {point}. {did_you_mean(name, names)}")
-    return [_source_model(results, name, hub_ids.get(name)) for name in names]
+    models = results.models
+    return [
+        _source_model(
+            results.study, name, models[name].reference, str(models[name].fingerprint), hub_ids.get(name)
+        )
+        for name in names
+    ]
 
 
-def _source_model(results: StudyResults, name: str, hub_id: str | None) -> SourceModel:
-    model, study = results.models[name], results.study
-    reference = model.reference
+def study_models(study: Study) -> list[SourceModel]:
+    """Return the base and all experts of a study that need not have been run; fingerprints are left empty."""
+    references = {"base": study.base, **{name: expert.model for name, expert in study.experts.items()}}
+    return [_source_model(study, name, reference, "", None) for name, reference in references.items()]
+
+
+def _source_model(
+    study: Study, name: str, reference: str, fingerprint: str, hub_id: str | None
+) -> SourceModel:
     in_study = study.base_license if name == "base" else study.experts[name].license
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     claims = {"study.yml": in_study}
@@ -99,7 +112,7 @@ def _source_model(results: StudyResults, name: str, hub_id: str | None) -> Sourc
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
     claims["our list"] = _license_in_families(hub_id)
     named = {source: one_line(license_name) for source, license_name in claims.items() if license_name}
-    return SourceModel(name, reference, str(model.fingerprint), hub_id, named)
+    return SourceModel(name, reference, fingerprint, hub_id, named)
 
 
 def is_hub_id(reference: str) -> bool:

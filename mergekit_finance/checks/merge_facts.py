@@ -1,0 +1,57 @@
+"""The facts that checks work on: models and how they are merged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+from mergekit_finance.checks.findings import Finding
+from mergekit_finance.models.facts import ModelFacts
+
+
+@dataclass(frozen=True)
+class MergeFacts:
+    """Models that are to be merged, and how.
+
+    Attributes:
+        where: the file that names them, for messages.
+        models: their facts, the base first if there is one.
+        has_base: whether the first is the base.
+        aligned: whether a tokenizer block aligns different vocabularies.
+        evaluated: references of the models that are also evaluated as they are.
+        out: the output folder, if there is one.
+        dtype, out_dtype: of the recipe.
+    """
+
+    where: str
+    models: tuple[ModelFacts, ...]
+    has_base: bool = True
+    aligned: bool = False
+    evaluated: frozenset[str] = frozenset()
+    out: Path | None = None
+    dtype: str | None = None
+    out_dtype: str | None = None
+
+    @property
+    def base(self) -> ModelFacts:
+        """The model that the others are compared with."""
+        return self.models[0]
+
+    @property
+    def others(self) -> tuple[ModelFacts, ...]:
+        """All models but the first."""
+        return self.models[1:]
+
+
+class How(TypedDict, total=False):
+    """The optional fields of MergeFacts."""
+
+    has_base: bool
+    aligned: bool
+    evaluated: frozenset[str]
+    out: Path | None
+    dtype: str | None
+    out_dtype: str | None
+
+
+Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

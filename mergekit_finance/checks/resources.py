@@ -1,0 +1,119 @@
+"""What merging and evaluating will take of memory and disk, against what is free."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergekit_finance.checks.findings import Finding, finding
+from mergekit_finance.checks.merge_facts import MergeFacts
+from mergekit_finance.models.facts import ModelFacts
+from mergekit_finance.models.weight_files import BITS, FLOATS
+
+# Bytes of an element by the names that recipes and configs use for dtypes.
+ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+CACHED_TOKENS = 8 * 4096  # of a batch of 8 prompts that fill a context of 4096
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a merge and its evaluation take.
+
+    Attributes:
+        merge: memory of a merge in memory: the merged model, and one tensor of every model in float32.
+        evaluation: memory of the merged model and the keys and values of a batch.
+        disk: a merged checkpoint on disk.
+    """
+
+    merge: int
+    evaluation: int
+    disk: int
+
+
+def estimate(merge: MergeFacts) -> Estimate | None:
+    """Estimate bytes from headers and configs; None where the base's weights are not there."""
+    base = next((model for model in merge.models if model.tensors), None)
+    if base is None or not base.tensors:
+        return None
+    floats = [tensor for tensor in base.tensors.values() if tensor.dtype in FLOATS]
+    output = ELEMENT.get(merge.out_dtype or merge.dtype or "", 0)
+    model = sum(t.count * (output or BITS[t.dtype] // 8) for t in floats)
+    largest = max((tensor.count for tensor in floats), default=0)
+    return Estimate(
+        merge=model + 4 * largest * (len(merge.models) + 1),
+        evaluation=model + _cache(base, output or 2),
+        disk=model,
+    )
+
+
+def _cache(model: ModelFacts, element: int) -> int:
+    """Return the bytes of keys and values of CACHED_TOKENS tokens."""
+    keys = ("num_hidden_layers", "num_key_value_heads", "head_dim")
+    layers, heads, width = (value if isinstance(value, int) else 0 for value in map(model.sizes.get, keys))
+    context = model.text.get("max_position_embeddings")
+    tokens = min(CACHED_TOKENS, 8 * context) if isinstance(context, int) else CACHED_TOKENS
+    return 2 * layers * heads * width * tokens * element
+
+
+def check_resources(merge: MergeFacts) -> Iterator[Finding]:
+    """Memory must hold a merge that is evaluated in memory; mergekit-yaml's takes less."""
+    needed = estimate(merge)
+    if needed is None or not merge.evaluated:
+        return
+    memory = free_memory()
+    if memory is not None and max(needed.merge, needed.evaluation) > memory:
+        yield finding(
+            "resources.memory",
+            f"merging takes about {size(needed.merge)} of memory and evaluating on the CPU "
+            f"{size(needed.evaluation)}, and {size(memory)} are free",
+        )
+
+
+def resource_note(merge: MergeFacts) -> Iterator[Finding]:
+    """Say what a merge takes, and what is free here."""
+    needed = estimate(merge)
+    if needed is None:
+        return
+    memory, disk = free_memory(), free_disk(merge.out or Path())
+    free = "unknown" if memory is None else size(memory)
+    yield finding(
+        "resources.estimate",
+        f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} (8 "
+        f"prompts of 4096 tokens), of {free} free here; a merged checkpoint {size(needed.disk)} "
+        f"of {size(disk)} free disk",
+        "",
+    )
+
+
+def free_memory() -> int | None:
+    """Return the bytes of memory that are free for this process, or None if the system does not tell."""
+    amounts = []
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            amounts += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")]
+    except (OSError, ValueError, IndexError):
+        pass
+    if not amounts and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        amounts.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, used in CGROUPS:  # of a container
+        try:
+            amounts.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
+        except (OSError, ValueError):  # no such file, or "max": no limit
+            continue
+    return min(amounts) if amounts else None
+
+
+def free_disk(folder: Path) -> int:
+    """Return the bytes of free disk where a folder is, or will be."""
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(nearest).free
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words: `15.0 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,164 @@
+"""`mergekit-finance check`: what a recipe, a study or models would run into, before anything runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+import click
+
+from mergekit_finance.checks.catalog import LEVELS
+from mergekit_finance.cli.common import echo
+
+if TYPE_CHECKING:
+    from mergekit_finance.checks.findings import Findings
+    from mergekit_finance.models.facts import FactsReader
+
+RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
+
+
+class Report(TypedDict):
+    """What `--json` prints."""
+
+    target: list[str]
+    kind: str  # recipe, study or models
+    errors: int
+    warnings: int
+    notes: int
+    bytes_read: int
+    findings: list[dict[str, str]]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mergekit-finance check study.yml             a study: its models, sizes, tokenizers, licenses
+  mergekit-finance check recipe.yml            a recipe: its keys and parameters, too
+  mergekit-finance check ./base ./finance      models; the first is what the others are compared with
+  mergekit-finance check study.yml --json      the same for programs
+"""
+)
+@click.argument("targets", metavar="RECIPE | STUDY.YML | MODEL...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(targets: tuple[str, ...], as_json: bool) -> None:
+    """Report errors, warnings and notes about a recipe, a study, or models, in seconds.
+
+    Reads configs, tokenizers, the headers of weight files and a few values of each tensor; at most 64 MB of
+    weights. Nothing is fetched, loaded or written. What is not on this machine is listed as not checked.
+    Every finding has an id (docs/checks.md) and a remedy. Exits with 1 if there is an error.
+    """
+    # Imported here: numpy and pydantic take half a second, which --help should not pay.
+    from mergekit_finance.models.facts import FactsReader
+
+    reader = FactsReader()
+    kind, findings = _check(targets, reader)
+    if as_json:
+        report = Report(
+            target=list(targets),
+            kind=kind,
+            errors=len(findings.errors),
+            warnings=len(findings.warnings),
+            notes=len(findings.notes),
+            bytes_read=reader.bytes_read,
+            findings=[vars(one) for one in findings],
+        )
+        echo(json.dumps(report, indent=2))
+    else:
+        echo(_text(kind, targets, findings))
+    if findings.errors:
+        raise SystemExit(1)
+
+
+def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Findings"]:
+    files = [target for target in targets if _is_yaml(target)]
+    if not files:
+        return "models", check_models(targets, reader)
+    if len(targets) > 1:
+        raise click.UsageError(f"{files[0]} is a file: check it alone, or name models only.")
+    path = Path(files[0])
+    kind = _kind(path)
+    return kind, (check_study if kind == "study" else check_recipe)(path, reader)
+
+
+def _is_yaml(target: str) -> bool:
+    path = Path(target)
+    return (path.exists() and not path.is_dir()) or path.suffix in (".yml", ".yaml")
+
+
+def _kind(path: Path) -> str:
+    """Return `recipe` or `study`, whatever the file is called."""
+    from mergekit_finance.errors import RecipeError
+    from mergekit_finance.files import read_yaml
+
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such file. Name a recipe, a study or models.") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: neither a recipe nor a study: it is not a mapping of keys.")
+    return "recipe" if any(key in content for key in RECIPE_KEYS) else "study"
+
+
+def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings":
+    """Check models; the first is the base of the others. Neither torch nor a host is loaded."""
+    from mergekit_finance.checks.model_checks import examine_models
+    from mergekit_finance.checks.resources import resource_note
+
+    findings, merge = examine_models(references, "", reader)
+    findings += resource_note(merge)
+    return findings
+
+
+def check_study(path: Path, reader: "FactsReader") -> "Findings":
+    """Check a study's file, models and licenses. Neither torch nor a host is loaded."""
+    from mergekit_finance.checks.findings import Findings, finding
+    from mergekit_finance.checks.model_checks import examine_models
+    from mergekit_finance.checks.resources import resource_note
+    from mergekit_finance.errors import RecipeError
+    from mergekit_finance.share.source_models import obstacles, study_models
+    from mergekit_finance.study import config
+
+    try:
+        study = config.load(path)
+    except RecipeError as error:
+        return Findings([finding("study.invalid", str(error))])
+    references = [study.base, *(expert.model for expert in study.experts.values())]
+    findings, merge = examine_models(
+        references, str(path), reader, evaluated=frozenset(references), out_dtype=study.out_dtype
+    )
+    findings += resource_note(merge)
+    findings += [finding("study.license", line) for line in obstacles(study_models(study))]
+    return findings
+
+
+def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
+    """Check a recipe's keys and parameters with mergekit, and its models."""
+    from mergekit_finance.checks.findings import Findings, finding
+    from mergekit_finance.checks.model_checks import examine_models
+    from mergekit_finance.checks.resources import resource_note
+    from mergekit_finance.errors import RecipeError
+    from mergekit_finance.recipe.load import load
+
+    try:
+        recipe = load(path)
+    except RecipeError as error:
+        return Findings([finding("recipe.invalid", str(error))])
+    findings, merge = examine_models(recipe.models, str(path), reader, **recipe.merge_settings)
+    findings += resource_note(merge)
+    return findings
+
+
+def _text(kind: str, targets: Sequence[str], findings: "Findings") -> str:
+    """Return the report: errors, warnings and notes, each with its id and remedy."""
+    what = f"{kind} {targets[0]}" if kind != "models" else f"{len(targets)} models"
+    lines = []
+    for level in LEVELS:
+        group = findings.of_level(level)
+        if group:
+            lines += ["", f"{level.capitalize()}s"]
+        for one in group:
+            lines += [f"  [{one.id}] {' '.join(one.message.split())}"]
+            lines += [f"      {one.remedy}"] if one.remedy else []
+    amounts = {level: len(findings.of_level(level)) for level in LEVELS}
+    counts = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in amounts.items())
+    return "\n".join([f"Checked {what}: {counts}.", *lines])

@@ -1,0 +1,188 @@
+"""`mergekit-finance check`: targets, report, JSON, exit code, and what it costs."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from helpers import commands
+from helpers.sparse_models import tokenizer_json, write_llama_8b
+
+from mergekit_finance.cli import main
+from mergekit_finance.models.facts import FactsReader
+
+STUDY = """\
+base: {tiny}/base
+base_license: apache-2.0
+experts:
+  finance: {{model: {tiny}/finance, license: apache-2.0}}
+  math: {{model: {tiny}/math, license: apache-2.0}}
+operators: {{task_arithmetic: {{lambda: 0.5}}}}
+stages: [1, 2]
+"""
+
+
+def check(*targets: object) -> Result:
+    return CliRunner().invoke(main, ["check", *map(str, targets)])
+
+
+def report(*targets: object) -> dict:
+    return json.loads(check(*targets, "--json").stdout)
+
+
+def ids(*targets: object, level: str = "error") -> list[str]:
+    return [one["id"] for one in report(*targets)["findings"] if one["level"] == level]
+
+
+@pytest.fixture
+def study(tiny, tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(STUDY.format(tiny=tiny))
+    return path
+
+
+@pytest.fixture
+def copies(tiny, tmp_path):
+    return Path(shutil.copytree(tiny, tmp_path / "copies"))
+
+
+# ---- targets
+
+
+def test_models_that_fit_have_no_errors(tiny):
+    result = check(tiny / "base", tiny / "math")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Checked 2 models: 0 errors, 0 warnings, 1 note.\n\nNotes\n")
+    assert "[resources.estimate] merging takes about" in result.stdout
+
+
+def test_a_study_is_told_from_a_recipe_by_its_content(study, recipe):
+    assert report(study)["kind"] == "study"
+    assert report(recipe())["kind"] == "recipe"
+
+
+def test_a_study_and_a_recipe_that_fit_pass(study, recipe):
+    assert check(study).exit_code == 0 and check(recipe()).exit_code == 0
+
+
+def test_an_error_in_a_study_or_recipe_is_a_finding(study, recipe):
+    study.write_text(study.read_text() + "stagse: [1]\n")
+    assert ids(study) == ["study.invalid"]
+    assert ids(recipe(("lambda: 0.5", "lamda: 0.5"))) == ["recipe.invalid"]
+
+
+@pytest.mark.parametrize("kind", ["models", "study", "recipe"])
+def test_broken_models_are_found_through_every_target(copies, tiny, study, recipe, kind):
+    weights = copies / "math" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    targets = {
+        "models": (copies / "base", copies / "math"),
+        "study": (study,),
+        "recipe": (recipe((str(tiny), str(copies))),),
+    }
+    study.write_text(STUDY.format(tiny=copies))
+    result = check(*targets[kind])
+    assert result.exit_code == 1
+    assert "Errors\n  [model.broken] " in result.stdout and "truncated or broken" in result.stdout
+    assert ids(*targets[kind]) == ["model.broken"]
+
+
+def test_errors_of_several_models_are_all_listed(copies):
+    (copies / "finance" / "config.json").write_text("[]")
+    (copies / "math" / "tokenizer.json").write_text("{")
+    assert ids(*(copies / name for name in ("base", "finance", "math")), "./nowhere") == [
+        "model.missing",
+        "model.broken",
+        "model.broken",
+    ]
+
+
+def test_a_hub_id_is_listed_as_not_checked(tiny):
+    result = check(tiny / "base", "owner/name")
+    assert result.exit_code == 0
+    assert "[model.unseen] owner/name is not on this machine" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["nothing.yml"], "Error: nothing.yml: no such file."),
+        (["list.yml"], "Error: list.yml: neither a recipe nor a study"),
+        (["broken.yml"], "Error: broken.yml, line 2: not valid YAML"),
+        (["list.yml", "./model"], "Error: list.yml is a file: check it alone"),
+        ([], "Error: Missing argument"),
+    ],
+)
+def test_a_target_that_is_neither_is_one_line(tmp_path, monkeypatch, targets, message):
+    monkeypatch.chdir(tmp_path)
+    Path("list.yml").write_text("[1]")
+    Path("broken.yml").write_text("{")
+    result = check(*targets)
+    assert result.exit_code in (1, 2) and message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_names_cannot_control_the_terminal(copies):
+    (copies / "math" / "config.json").write_text('{"model_type": "\\u001b[31mx"}')
+    result = check(copies / "base", copies / "math")
+    assert "\x1b" not in result.stdout and "\\x1b[31mx" in result.stdout
+
+
+# ---- report
+
+
+def test_the_json_report_counts_levels_and_bytes(copies):
+    config = copies / "math" / "config.json"
+    content = json.loads(config.read_text())
+    content["rope_parameters"] = {"rope_theta": 5e5}
+    config.write_text(json.dumps(content))
+    found = report(copies / "base", copies / "math")
+    assert (found["errors"], found["warnings"], found["kind"]) == (0, 1, "models")
+    (warning,) = (one for one in found["findings"] if one["level"] == "warning")
+    assert warning["id"] == "model.rope" and warning["remedy"].startswith("Merge only if")
+    assert 0 < found["bytes_read"] < 64_000_000
+
+
+def test_license_conflicts_of_a_study_are_a_note(study):
+    study.write_text(study.read_text().replace("apache-2.0}", "cc-by-nd-4.0}", 1))
+    found = [one for one in report(study)["findings"] if one["id"] == "study.license"]
+    assert len(found) == 1 and found[0]["level"] == "note"
+    assert "cc-by-nd-4.0, the license of finance" in found[0]["message"]
+
+
+# ---- cost
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Three models of the shape of Llama-3-8B."""
+    folder, tokenizer = tmp_path_factory.mktemp("large"), tokenizer_json()
+    return [
+        write_llama_8b(folder / name, i, tokenizer=tokenizer) for i, name in enumerate(("base", "a", "b"))
+    ]
+
+
+def test_three_models_of_8b_are_read_within_64_mb_and_one_tokenizer_is_parsed(large):
+    reader = FactsReader()
+    models = [reader.read(str(path)) for path in large]
+    assert reader.bytes_read < 64_000_000 and reader.tokenizers_parsed == 1
+    assert [len(model.samples) for model in models] == [291] * 3
+    assert [(model.problems, model.unseen) for model in models] == [((), ())] * 3
+    assert [level for one in report(*large)["findings"] if (level := one["level"]) != "note"] == []
+
+
+def test_neither_torch_nor_a_host_is_loaded_for_models_or_a_study(large, study):
+    code = """\
+import sys
+from mergekit_finance.cli import main
+try:
+    main(sys.argv[1:], standalone_mode=False)
+finally:
+    print("loaded:", [m for m in ("torch", "transformers", "mergekit", "lm_eval") if m in sys.modules])
+"""
+    for targets in (large, [study]):
+        result = commands.run_installed("python", "-c", code, "check", *map(str, targets))
+        assert result.stdout.splitlines()[-1] == "loaded: []", result.stderr
+    assert "torch" in sys.modules  # of this process: the test can tell
