@@ -24,7 +24,7 @@ def registered():
         ({"recipe": "nowhere.yml"}, "nowhere.yml: no such recipe"),
         ({"recipe": "r", "pretrained": "gpt2"}, "pretrained= does not apply to a merge; the recipe names"),
         ({"recipe": "r", "revision": "v2"}, "revision= .*; pin a model in the recipe: owner/name@revision"),
-        ({"recipe": "r", "peft": "x"}, "write the adapter into the recipe: model\\+adapter"),
+        ({"recipe": "r", "peft": "x"}, "merge the adapter into its model first, and name the result in the recipe"),
         ({"recipe": "r", "delta": "x"}, "delta= does not apply"),
         ({"recipe": "r", "parallelize": True}, "parallelize= .*; write the merge with mergekit-yaml"),
         ({"recipe": "r", "tp_plan": "auto"}, "tp_plan= .*mergekit-yaml"),
