@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 
-def merge_once(configuration: "MergeConfiguration", evaluator: Evaluator, trust_remote_code: bool) -> "HFLM":
-    """Merge any recipe that mergekit takes, and wrap the live model for lm-eval."""
+def merge_once(
+    configuration: "MergeConfiguration",
+    evaluator: Evaluator,
+    trust_remote_code: bool,
+    seed: int | None = None,
+) -> "HFLM":
+    """Merge any recipe that mergekit takes, drawing from `seed`, and wrap the live model for lm-eval."""
     from mergekit.options import MergeOptions
 
     options = MergeOptions(
-        device=evaluator.device, trust_remote_code=trust_remote_code, quiet=evaluator.quiet
+        device=evaluator.device,
+        trust_remote_code=trust_remote_code,
+        quiet=evaluator.quiet,
+        random_seed=seed,
     )
     with quiet_hosts():
         model, tokenizer = merge(configuration, options)

@@ -112,13 +112,13 @@ class MergekitLM(HFLM):
         tokenizer_name = options.get("tokenizer")
         if isinstance(tokenizer_name, str):
             load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
-        self.merge = changed.merge
+        self.merge, self.seed = changed.merge, changed.seed
         self._settings: dict[str, Json] = {
             name: value if isinstance(value, int | float | dict) else str(value)
             for name, value in options.items()
             if name not in NOT_IN_ANSWERS
         }
-        model, tokenizer = _merge(configuration, device, trust)
+        model, tokenizer = _merge(configuration, device, trust, changed.seed)
         live_tokenizers.register(label({"recipe": recipe, **arguments}), tokenizer)
         model = cast(model, dtype)
         torch.nn.Module.to(model, device)
@@ -169,7 +169,12 @@ class MergekitLM(HFLM):
 
     def get_model_info(self) -> dict[str, Json]:
         """Return what lm-eval writes into the results' `config`: also the recipe with its changes."""
-        return {**super().get_model_info(), "model_revision": "", "merge": self.merge}
+        return {
+            **super().get_model_info(),
+            "model_revision": "",
+            "merge": self.merge,
+            "merge_seed": self.seed,
+        }
 
 
 def _check_options(options: Arguments) -> None:
@@ -228,8 +233,9 @@ def _checked_dtype(name: Argument) -> torch.dtype | None:
 
 
 def _merge(
-    configuration: "MergeConfiguration", device: str, trust_remote_code: bool
+    configuration: "MergeConfiguration", device: str, trust_remote_code: bool, seed: int | None
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
-    return merge(configuration, MergeOptions(device=device, trust_remote_code=trust_remote_code))
+    options = MergeOptions(device=device, trust_remote_code=trust_remote_code, random_seed=seed)
+    return merge(configuration, options)

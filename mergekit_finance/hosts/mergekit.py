@@ -451,6 +451,19 @@ def recipe_file() -> Path | None:
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators inside, from which mergekit's methods draw, and restore them afterwards.
+
+    With one seed, a merge in memory draws what `mergekit-yaml --random-seed` draws.
+    """
+    import torch  # imported here: it takes 1.4 s, which --help should not pay
+
+    with torch.random.fork_rng():  # of the CPU and of every GPU
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def replaced_bernoulli(function: "Callable[..., torch.Tensor]") -> Iterator[None]:
     """Let mergekit's DARE draw its masks with `function`. Written for 0.1.5 (`sparsify.bernoulli`)."""
     with MERGEKIT.imports():

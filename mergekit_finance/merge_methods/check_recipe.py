@@ -76,11 +76,13 @@ def validate_recipe(
     where = str(recipe_file() or "")
     check_keys(content, where)
     try:
-        return validate()
+        config = validate()
     except (ValidationError, RuntimeError) as error:
         if is_host_program():
             raise RecipeError(": ".join(filter(None, (where, validation_message(error))))) from error
         raise
+    check_dtypes(config.dtype, config.out_dtype, where)
+    return config
 
 
 def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOptions) -> None:

@@ -23,7 +23,8 @@ def merge(
 
     Args:
         config: the recipe. Planning changes it.
-        options: mergekit's; `device` is where the arithmetic runs.
+        options: mergekit's; `device` is where the arithmetic runs, `random_seed` (default 0) what mergekit's
+            random methods draw from.
 
     Returns:
         The merged model, on the CPU, and its tokenizer.
@@ -43,7 +44,7 @@ def merge(
     with host.fresh_loaders():
         host.set_up_loaders(options)
         side_files = make_side_files(config, options)  # before any tensor is read
-        with host.merge_errors():
+        with host.merge_errors(), host.seeded(options.random_seed or 0):
             tensors = _merged_tensors(config, options)
         return side_files.live_model(tensors), side_files.tokenizer
 

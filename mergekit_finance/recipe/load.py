@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 STAGES = {1: "base and one expert", 2: "two experts", 3: "three experts or more"}
+# mergekit's methods that use no random numbers. A plugin's method may.
+DRAWS_NOTHING = (
+    "breadcrumbs", "breadcrumbs_ties", "karcher", "linear", "model_stock", "multislerp", "nearswap",
+    "nuslerp", "passthrough", "ram", "ramplus_tl", "sce", "slerp", "task_arithmetic", "ties",
+)  # fmt: skip
 NESTED_LISTS = ("models", "slices", "sources")  # keys of a recipe that hold lists of mappings
 
 
@@ -34,6 +39,7 @@ class Finance(BaseModel):
         constituents: the models whose scores Gain and Outperform Gap compare with.
         tasks: what to evaluate on, by default.
         citation: the paper of the method.
+        seed: what mergekit's random methods draw from (dare_ties, della, ...).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +48,7 @@ class Finance(BaseModel):
     constituents: tuple[str, ...] | None = None
     tasks: tuple[str, ...] = ()
     citation: str = ""
+    seed: int = Field(0, ge=0, lt=2**63, strict=True)
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -133,6 +140,13 @@ class Recipe:
             out_dtype=str(dtypes["out_dtype"]) if "out_dtype" in dtypes else None,
         )
 
+    @property
+    def seed(self) -> int | None:
+        """What the merge method draws from; None if it draws nothing, or has a parameter for it."""
+        if self.method.startswith("cpt_") or self.method in DRAWS_NOTHING:
+            return None
+        return self.finance.seed
+
     def configuration(self) -> "MergeConfiguration":
         """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""
         # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
@@ -180,6 +194,11 @@ def _checked(text: str, path: Path) -> Recipe:
         check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
     _check_parameters(recipe)
     _check_constituents(recipe)
+    if "seed" in recipe.finance.model_fields_set and recipe.method.startswith("cpt_"):
+        raise RecipeError(
+            f"{path}: finance.seed: is for mergekit's own methods. Remove it; cpt_dare_ties has "
+            "parameters.seed instead."
+        )
     return recipe
 
 

@@ -48,7 +48,9 @@ def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
         else:
             _set_by_path(merge, place, cast(Node, value), where)
     name = label({"recipe": path} | {f"{PREFIX}{place}": value for place, value in overrides.items()})
-    return replace(check_mapping(cast("dict[str, Json]", merge), name), path=recipe.path)
+    changed = check_mapping(cast("dict[str, Json]", merge), name)
+    finance = changed.finance.model_copy(update={"seed": recipe.finance.seed})
+    return replace(changed, path=recipe.path, finance=finance)
 
 
 def _set_by_name(merge: Block, name: str, value: Node, where: str) -> None:

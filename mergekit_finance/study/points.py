@@ -94,11 +94,13 @@ class RecipePoint:
         name: what its folder is named after.
         merge: the recipe without its `finance:` block.
         configuration: mergekit's object for it.
+        seed: what the merge method draws from; None if it draws nothing.
     """
 
     name: str
     merge: Mapping[str, Json]
     configuration: "MergeConfiguration"
+    seed: int | None = None
 
     def recipe(self) -> dict[str, Json]:
         """Return the plain mergekit recipe."""

@@ -78,6 +78,7 @@ class RunResult(TypedDict):
     method: str
     semantics: str
     stage: int
+    seed: int | None  # of mergekit's random methods
     base: str | None
     models: dict[str, str]  # reference -> fingerprint
     results: dict[str, str]  # reference or "merged" -> folder below points/
@@ -127,7 +128,9 @@ class SingleRun:
             threads=torch.get_num_threads(),
             trust_remote_code=self.trust_remote_code,
         ).stamped()
-        point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.configuration())
+        point = RecipePoint(
+            f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.configuration(), self.recipe.seed
+        )
         # The merge first: one that fails is found before hours of evaluation.
         jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
         executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")
@@ -191,6 +194,7 @@ class SingleRun:
             method=recipe.method,
             semantics=recipe.semantics,
             stage=recipe.stage,
+            seed=recipe.seed,
             base=recipe.base,
             models=self.fingerprints,
             results=dict(folders),

@@ -141,7 +141,8 @@ class Worker:
         """Return the key of a merge: its recipe with bytes for names, and all that evaluation depends on."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
         shared = {"limit": self.limit, "merge_code": self._stamp.merge_code}
-        return {**self._stamp.evaluation, **shared, **merge}
+        drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
+        return {**self._stamp.evaluation, **shared, **merge, **drawn}
 
     @property
     def _stamp(self) -> Stamp:
@@ -194,7 +195,7 @@ class Worker:
     def _evaluate_recipe(self, point: RecipePoint) -> None:
         def evaluate() -> None:
             started = time.monotonic()
-            lm = merge_once(point.configuration, self.evaluator, self.trust_remote_code)
+            lm = merge_once(point.configuration, self.evaluator, self.trust_remote_code, point.seed)
             self._measure_merge(lm, point, time.monotonic() - started)
 
         self.close()
