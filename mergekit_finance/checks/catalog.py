@@ -185,6 +185,11 @@ CATALOG: dict[str, Entry] = {
         "The models' licenses forbid sharing a merge, contradict each other, or are unknown.",
         "Read them before you share a merge: `mergekit-finance card` lists what each requires.",
     ),
+    "task.context": Entry(
+        "error",
+        "A task generates as many tokens as a model's context holds, which leaves no room for a prompt.",
+        "Set a smaller max_gen_toks, or leave the task out.",
+    ),
 }
 
 

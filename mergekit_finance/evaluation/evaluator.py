@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lm_eval.tasks.manager import TaskDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Keys for the length of an answer, the first that is there counts, and lm-eval's default.
+GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+GENERATED_BY_DEFAULT = 256
 FEWSHOT_SEED = SAMPLING_SEED = 1234  # lm-eval's defaults
 
 
@@ -124,6 +127,17 @@ class Evaluator:
     def task_names(self) -> list[str]:
         """Names of the single tasks, sorted."""
         return sorted(self.tasks)
+
+    @property
+    def generated_tokens(self) -> dict[str, int]:
+        """The largest number of tokens that each task generates; tasks of choices have none."""
+        limits = {}
+        for name, task in self.tasks.items():
+            if task.get_config("output_type") == "generate_until":
+                settings = task.get_config("generation_kwargs") or {}
+                stated = [settings[key] for key in GENERATED if settings.get(key) is not None]
+                limits[name] = int(stated[0]) if stated else GENERATED_BY_DEFAULT
+        return limits
 
     def check_scores(self) -> None:
         """Raise DataError if a task does not report `score`, for which Gain and OG are defined."""

@@ -13,6 +13,8 @@ from typing import cast
 import torch
 
 from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.contexts import check_context
+from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs
 from mergekit_finance.errors import RecipeError, first_line, printable
@@ -20,7 +22,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
-from mergekit_finance.models.facts import weights_size
+from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
@@ -132,6 +134,7 @@ class StudyRun:
         )
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
+        check_contexts(self.evaluator, self.references, self.where, self.trust_remote_code)
         tasks.check_named(self.evaluator, self.study, self.where)
         tasks.check_skills(self.evaluator, self.study, self.where)
         tasks.check_split(self.evaluator, self.study, self.limit, self.where)
@@ -321,6 +324,16 @@ def check_tasks(evaluator: Evaluator, where: str) -> None:
     if not evaluator.task_names:
         raise RecipeError(f"{where}: no tasks to evaluate")
     evaluator.check_scores()
+
+
+def check_contexts(
+    evaluator: Evaluator, references: Sequence[str], where: str, trust_remote_code: bool
+) -> None:
+    """Raise if a task's answers fill the context of a model, or of a merge, which has the base's."""
+    generated = evaluator.generated_tokens
+    configs = {r: load_config(r, trust_remote_code) for r in references} if generated else {}
+    found = [one for r, config in configs.items() for one in check_context(r, config, generated)]
+    Findings(found).raise_errors(where)
 
 
 def check_folder(out: Path, inputs: Sequence[Input]) -> None:

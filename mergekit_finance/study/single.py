@@ -35,6 +35,7 @@ from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.run import (
     Say,
+    check_contexts,
     check_folder,
     check_tasks,
     print_to_stderr,
@@ -155,6 +156,8 @@ class SingleRun:
         )
         check_folder(self.out, inputs_of(recipe.configuration()))
         check_tasks(self.evaluator, where)
+        evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
+        check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
         check_distinct(self.fingerprints, where)
 
     @property

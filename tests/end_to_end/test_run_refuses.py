@@ -157,3 +157,11 @@ def test_the_key_covers_versions_code_and_tokenizer(tiny):
 def test_tasks_of_a_recipe_may_be_comma_separated(recipe, tmp_path):
     path = recipe(("  stage: 2", f"  stage: 2\n  tasks: {TASK}, finance_bench_fiqa_sa"))
     assert load(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")
+
+
+def test_a_context_without_room_for_a_prompt_is_refused(recipe, tiny, own, tmp_path):
+    """The merge has the base's context."""
+    path = own / "base" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_position_embeddings": 100}))
+    message = "finance_bench_fin_ner generates up to 100 tokens, and the context of .*base has 100. Set a"
+    refused(recipe((str(tiny), str(own))), tmp_path / "out", DataError, message, "finance_bench_fin_ner")

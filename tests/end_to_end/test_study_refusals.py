@@ -196,3 +196,13 @@ def test_a_missing_study_is_one_line(tmp_path):
 
     done = CliRunner().invoke(main, ["study", str(tmp_path / "no.yml"), "-o", str(tmp_path / "out")])
     assert done.exit_code == 1 and "no such study" in done.output and done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["base", "finance"])
+def test_a_context_without_room_for_a_prompt_is_refused(models_copy, tmp_path, model):
+    """lm-eval would stop with an AssertionError after the merge. A context of one token more is enough."""
+    path = models_copy / model / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "max_position_embeddings": 4}))
+    message = f"finance_bench_docmath_ss generates up to 4 tokens, and the context of .*{model} has 4. Set a"
+    helpers.refused(models_copy, tmp_path / "out", DataError, message)
