@@ -63,5 +63,5 @@ def _reads_our_rows(task: "ConfigurableTask") -> bool:
 
 
 def on_models(host: ModuleType) -> None:
-    """Let lm-eval know `--model mergekit`, once `lm_eval.models` was executed."""
+    """Register `--model mergekit` with lm-eval, once `lm_eval.models` was executed."""
     register_model("mergekit", "mergekit_finance.evaluation.mergekit_lm:MergekitLM")

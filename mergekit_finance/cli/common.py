@@ -96,7 +96,7 @@ def check_device(device: str | None) -> None:
         return
     if device == "meta":
         raise click.ClickException("--device meta: holds no numbers. Use cpu or cuda.")
-    import torch
+    import torch  # see default_device
 
     try:
         torch.empty(0, device=device)

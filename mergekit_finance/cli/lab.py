@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.cli.common import echo
+from mergekit_finance.lab.export import export as copy
 
 
 @click.group()
@@ -23,7 +24,5 @@ Examples:
 @click.argument("folder", default="lab", type=click.Path(file_okay=False, path_type=Path))
 def export(folder: Path) -> None:
     """Write the models to FOLDER (default ./lab), one folder each."""
-    from mergekit_finance.lab.export import export as copy
-
     for place in copy(folder):
         echo(place)

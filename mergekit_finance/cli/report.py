@@ -1,5 +1,6 @@
 """`report`: figures and one page from a study's stored results."""
 
+import webbrowser
 from pathlib import Path
 
 import click
@@ -37,6 +38,4 @@ def report(out: Path, with_text: bool, show: bool) -> None:
     if with_text:
         echo("It contains dataset text: do not share it.", err=True)
     if show:
-        import webbrowser
-
         webbrowser.open(page.resolve().as_uri())

@@ -45,7 +45,7 @@ def load(
     recipe: str | None = None,
     **others: object,
 ) -> "dict[str, Table]":
-    """Return the rows of one subset in the form that lm-eval wants.
+    """Return the rows of one subset in the form that lm-eval expects.
 
     lm-eval calls it with the task's metadata, the model's arguments and `dataset_kwargs` together.
 

@@ -57,7 +57,7 @@ def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tenso
     if base.device.type == "cpu":
         return blocks.sign_balance(base, terms)
     if _kernel_takes(base, terms, Rule("mean")):
-        from mergekit_finance.engine import triton_kernels
+        from mergekit_finance.engine import triton_kernels  # as in `merge`
 
         return triton_kernels.sign_balance(base, terms)
     return plain_torch.sign_balance(base, terms)

@@ -156,7 +156,7 @@ class Evaluator:
 
     def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
         """Move a model to the device and wrap it for lm-eval. Later changes of its parameters are seen."""
-        import torch
+        import torch  # here and below: it takes 1.4 s to load, and reading results should not pay that
 
         with host.quiet():
             torch.nn.Module.to(model, self.device)  # in place

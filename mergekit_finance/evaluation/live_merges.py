@@ -23,7 +23,7 @@ def merge_once(
     seed: int | None = None,
 ) -> "HFLM":
     """Merge any recipe that mergekit takes, drawing from `seed`, and wrap the live model for lm-eval."""
-    from mergekit.options import MergeOptions
+    from mergekit.options import MergeOptions  # takes 4.5 s to load, which readers of results should not pay
 
     options = MergeOptions(
         device=evaluator.device,

@@ -100,7 +100,7 @@ def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:
 
 
 def with_folders(paths: Sequence[Path], folders: Sequence[Path], first: Path) -> list[Path]:
-    """Return `paths` with the folders that are missing: after `first` if it leads, else before all."""
+    """Return `paths` with the missing folders added, after `first` if the list starts with it."""
     present = {Path(path).resolve() for path in paths}
     missing = [folder for folder in folders if folder.resolve() not in present]
     position = 1 if paths and Path(paths[0]).resolve() == first else 0
@@ -147,7 +147,7 @@ def reuse_requests(task: "ConfigurableTask") -> None:
 
 
 def register_model(name: str, target: str) -> None:
-    """Let lm-eval know a model class by name; calling it again changes nothing.
+    """Register a model class with lm-eval by name; calling it again changes nothing.
 
     Call it only after `lm_eval.models` has been executed: lm-eval 0.4.13 fills its `model_registry` while
     that is empty, and one model of ours would keep out `hf` and all others.

@@ -65,7 +65,7 @@ class WholeVectors(CutSource, Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What the planner hook tells a method that mergekit does not."""
+    """Facts about the whole merge: the planner hook passes them, mergekit passes single tensors."""
 
     whole: WholeVectors | None  # None where the operator needs none
     rounds_later: bool  # the recipe has an out_dtype: mergekit rounds when it saves

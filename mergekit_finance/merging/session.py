@@ -91,6 +91,9 @@ class MergeSession:
             trust_remote_code: as in transformers.
             merged: False leaves the base in the model until the first `apply`.
 
+        Returns:
+            An open session; its `model` and `tokenizer` are live. Close it, or use it as a context manager.
+
         Raises:
             RecipeError: the recipe is wrong, or its method cannot be swept.
             ModelError: a model is missing, broken or does not fit the others; a device cannot be used, or
@@ -104,9 +107,8 @@ class MergeSession:
         session = cls(opened.method, opened.tensors, opened.buffers)
         session.model = opened.side_files.live_model(session._bases())
         session.tokenizer = opened.side_files.tokenizer
-        session._bind_parameters(
-            devices[0]
-        )  # before the constituents: they can be streamed, the model cannot
+        # The model before the constituents: they can be streamed, it cannot.
+        session._bind_parameters(devices[0])
         place(opened.tensors, devices, memory_limit)
         if merged:
             session.apply()
@@ -114,6 +116,9 @@ class MergeSession:
 
     def prepare(self, **grid: Iterable[PointValue]) -> None:
         """Rank magnitudes and count signs for all densities of a sweep at once: `density=[0.1, 0.2]`.
+
+        Args:
+            grid: `density`, the densities that later calls of `apply` will use. Others work too, but slower.
 
         Raises:
             RecipeError: a density is wrong, or another parameter is given.
@@ -302,7 +307,7 @@ class MergeSession:
                 require_finite(tensor.name, tensor.target.data)
 
     def _with_less_memory(self, work: Callable[[], None]) -> None:
-        """Do the work; as long as memory runs out, repeat it with inputs streamed, then on the CPU."""
+        """Run `work`. If memory runs out, run it again with streamed inputs, and then on the CPU."""
         while True:
             try:
                 return work()

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mergekit_finance.errors import printable
 from mergekit_finance.models.facts import local_folder
 
@@ -24,8 +26,6 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
 
 def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
     """Hash a model in a local folder as `fingerprint` does."""
-    from tqdm import tqdm
-
     files = sorted(path for path in folder.iterdir() if path.is_file() and _may_be_loaded(path))
     digest = hashlib.sha256()
     with tqdm(

@@ -68,7 +68,7 @@ class TensorFacts:
 
 
 class BytesSpent(Exception):
-    """The bytes that a check may read of weight files are used up."""
+    """Raised when a check has read as many bytes of weight files as it may."""
 
 
 class ByteReader:

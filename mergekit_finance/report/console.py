@@ -8,7 +8,7 @@ from mergekit_finance.models.facts import short_name
 from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report.markdown import markdown_table
-from mergekit_finance.statistics.power import MIN_CLUSTERS
+from mergekit_finance.statistics.power import enough
 
 if TYPE_CHECKING:
     from mergekit_finance.study.single import Row, RunResult
@@ -61,7 +61,7 @@ def notes(content: JsonObject) -> str:
                 "from the left, so that the question is kept."
             )
     smallest = min(row.get("clusters", row["n"]) for row in result["tasks"].values())
-    if smallest < MIN_CLUSTERS:
+    if not enough(smallest):
         lines.append(
             f"the smallest task has {smallest} independent items: differences of this size are mostly noise."
         )

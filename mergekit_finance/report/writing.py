@@ -35,7 +35,7 @@ def build(out: Path, with_text: bool = False) -> list[Path]:
 
 
 def _check_targets(out: Path) -> None:
-    """Raise DataError if a target is in the way: a link or file as figures/, a folder as a file."""
+    """Raise DataError if figures/ is a link or a file, or a folder has the name of a file to write."""
     folder = out / "figures"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise DataError(f"{folder}: is a link or not a folder. Remove it: the report writes figures there.")

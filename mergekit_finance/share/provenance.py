@@ -7,11 +7,9 @@ the models are compared with the hashes that the study stored.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.evaluation.keys import digest
-from mergekit_finance.files import Json, JsonObject, read_text
+from mergekit_finance.files import Json, JsonObject, load_yaml, read_text
 from mergekit_finance.study.points import Point, Source
 from mergekit_finance.study.results import StudyResults, read_object
 from mergekit_finance.study.schema import PointEntry
@@ -115,8 +113,8 @@ def _merged_again(recipe_file: Path) -> set[str]:
     index.json has no fingerprints of those, but their folder names contain the hash of what made them.
     """
     try:
-        content = yaml.safe_load(read_text(recipe_file))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = load_yaml(read_text(recipe_file), str(recipe_file))
+    except (OSError, ValueError, RecipeError):
         return set()
     paths = [Path(reference) for reference in _models(content)] if isinstance(content, dict) else []
     return {path.name for path in paths if path.parent.name == "selected"}

@@ -9,10 +9,12 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
+from tqdm import tqdm
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError
 from mergekit_finance.study.worker import Job, Worker, noop
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
     from ray import ObjectRef
-    from tqdm import tqdm
     from typing_extensions import Never
 
 SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
@@ -140,8 +141,6 @@ def run_local(
 def _run_in_processes(
     worker: Worker, jobs: Sequence[Job], devices: Sequence[str], update: Callable[[], None]
 ) -> None:
-    from multiprocessing import get_context
-
     context = get_context("spawn")  # torch and CUDA do not survive a fork
     free: Queue[str] = context.Queue()
     for device in devices:
@@ -284,8 +283,6 @@ def _import_ray() -> ModuleType:
 
 def progress_bar(total: int, stored: int, quiet: bool, label: str = "study") -> "tqdm[Never]":
     """Return a bar of models. What was stored before does not count towards its speed."""
-    from tqdm import tqdm
-
     return tqdm(
         total=total, initial=stored, unit="model", desc=label, disable=quiet, file=sys.stderr, smoothing=0.1
     )

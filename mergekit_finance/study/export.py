@@ -140,7 +140,7 @@ def write(
     """Write recipes into a folder. Returns their paths.
 
     Args:
-        inputs: models that no recipe is written into, and files that none is written over.
+        inputs: models and files that must not be overwritten.
 
     Raises:
         RecipeError: a file is there with other content and `force` is False (nothing is written then), or the

@@ -149,7 +149,7 @@ def starts(study: Study) -> Iterator[Point]:
 
 
 def start(study: Study, operator: str) -> Mapping[str, float]:
-    """Return the `start` values of an operator, completed to a point of its grid, else the grid's middle."""
+    """Return the first point of an operator's grid that has its `start` values, or the middle of the grid."""
     settings = study.operators.present()[operator]
     grid, wanted = settings.grid(), settings.start
     if wanted:

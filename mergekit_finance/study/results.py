@@ -184,7 +184,7 @@ class StudyResults:
     def tested(self, combination: str) -> tuple[str, TaskSet]:
         """Return the set of tasks that shows a combination's skills: `own`, or `macro` where it is empty.
 
-        The set `named` will not do: for one expert it holds retention tasks too.
+        The set `named` is not used: for a single expert it contains retention tasks, too.
         """
         sets = self.effects(combination).sets
         name = "own" if "own" in sets else "macro"

@@ -144,15 +144,15 @@ class SingleRun:
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
         where, recipe = str(self.recipe.path), self.recipe
+        settings = recipe.merge_settings
+        settings["evaluated"], settings["out"] = frozenset(recipe.constituents), self.out
         check_all(
             self.references,
             where,
             say=self.say,
             trust_remote_code=self.trust_remote_code,
             tokenizers=recipe.constituents,
-            evaluated=frozenset(recipe.constituents),
-            out=self.out,
-            **recipe.merge_settings,
+            **settings,
         )
         check_folder(self.out, inputs_of(recipe.configuration()))
         check_tasks(self.evaluator, where)

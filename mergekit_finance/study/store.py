@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.item_scores import Columns
@@ -28,9 +29,6 @@ from mergekit_finance.evaluation.keys import FORMAT, digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, file_name, parse_json, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results, write_results
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 SUMS = "files.json"
@@ -76,15 +74,13 @@ class Store:
 
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
-        """Yield whether this process may write `place` now. The lock ends with its holder, even if killed."""
+        """Yield whether this process may write `place` now. The lock is released when its process ends."""
         with self._held(place.name, wait) as mine:
             yield mine and not self.done(place)
 
     @contextmanager
     def _held(self, name: str, wait: bool = False) -> Iterator[bool]:
         """Hold the lock of this name if it is free, or with `wait` once it is."""
-        from filelock import Timeout
-
         lock = self.lock(name)
         try:
             lock.acquire(timeout=-1 if wait else 0)
@@ -96,10 +92,8 @@ class Store:
         finally:
             lock.release()
 
-    def lock(self, name: str) -> "FileLock":
+    def lock(self, name: str) -> FileLock:
         """Return the lock of this name in the folder, not yet held."""
-        from filelock import FileLock
-
         locks = self.folder / ".locks"
         with disk_errors(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
@@ -177,7 +171,7 @@ class Store:
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _lock_names(self, start: str) -> list[str]:
-        """Names of folders whose locks begin like this: a temporary name holds the first 60 characters."""
+        """Return the names of folders whose lock files begin with `start`."""
         return [path.stem for path in (self.folder / ".locks").glob("*.lock") if path.name.startswith(start)]
 
     def results(self, place: Path) -> Results:

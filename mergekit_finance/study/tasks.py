@@ -56,7 +56,7 @@ def _info(name: str, task: "ConfigurableTask", kind: str, study: Study) -> TaskI
 
 
 def dataset_of(name: str, task: "ConfigurableTask") -> str:
-    """Return a task's dataset; a task that names none has one of its own."""
+    """Return the name of a task's dataset, or the task's own name if its YAML file names no dataset."""
     return (task.config.dataset_kwargs or {}).get("fb_dataset") or name
 
 

@@ -138,7 +138,7 @@ class Worker:
         return {**self._stamp.evaluation, "limit": self.limit, "model": self.fingerprints[reference]}
 
     def point_key(self, point: AnyPoint) -> dict[str, Json]:
-        """Return the key of a merge: its recipe with bytes for names, and all that evaluation depends on."""
+        """Return the key of a merge: its recipe with hashes in place of models, and all settings."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
         shared = {"limit": self.limit, "merge_code": self._stamp.merge_code}
         drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
@@ -160,7 +160,7 @@ class Worker:
     # ---- work
 
     def do(self, job: Job) -> None:
-        """Evaluate what is not stored yet. What another process is working on is waited for at the end."""
+        """Evaluate what is not stored yet. Wait at the end for models that another process evaluates."""
         torch.set_num_threads(self.threads)
         if job.reference:
             self.close()  # a device may not hold a model beside the constituents of a merge

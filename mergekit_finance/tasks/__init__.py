@@ -1,6 +1,6 @@
 """The old name of `mergekit_finance.scoring`, kept for one release.
 
-YAMLs that say `!function mergekit_finance.tasks.scoring.convfinqa` keep working and give a DeprecationWarning
+YAMLs that say `!function mergekit_finance.tasks.scoring.convfinqa` keep working and give a FutureWarning
 that names the new path. Functions are looked up in the modules that an old module was split into.
 """
 
@@ -59,7 +59,8 @@ class _OldModule(ModuleType):
                 target: Callable[..., object] = vars(module)[new_name]
                 new_path = f"{getattr(target, '__module__', module.__name__)}.{new_name}"
                 message = f"{self.__name__}.{name} is deprecated and will be removed. Use {new_path}."
-                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                # Not a DeprecationWarning: the caller is lm-eval, and Python would hide it from the user.
+                warnings.warn(message, FutureWarning, stacklevel=2)
                 return target
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 

@@ -57,7 +57,7 @@ def _fallback_note(results: StudyResults) -> str:
     return ""
 
 
-def gain_over_base(results: StudyResults, model: str, tasks: Sequence[str]) -> float:
+def points_over_base(results: StudyResults, model: str, tasks: Sequence[str]) -> float:
     """Return the mean over tasks of a model's score minus the base's, in points."""
     scores, base = results.measured(model).scores, results.measured("base").scores
     return 100 * float(np.mean([scores[task] - base[task] for task in tasks]))
@@ -97,7 +97,7 @@ def _operator_line(
     names = sorted(
         points, key=lambda name: [(k != "seed", v) for k, v in sorted(points[name].values.items())]
     )
-    x = [gain_over_base(results, name, tasks) for name in names]
+    x = [points_over_base(results, name, tasks) for name in names]
     y = [100 * retention_of(results, name).value for name in names]
     style = "-" if is_line(results, operator) else ""
     color = OPERATOR_COLORS.get(operator, INK)
@@ -111,7 +111,7 @@ def is_line(results: StudyResults, operator: str) -> bool:
 
 
 def _selected_point(axes: Axes, results: StudyResults, name: str, tasks: Sequence[str]) -> None:
-    x = gain_over_base(results, name, tasks)
+    x = points_over_base(results, name, tasks)
     value, low, high = (100 * number for number in retention_of(results, name))
     axes.plot([x, x], [low, high], color=INK, lw=1)
     axes.plot(x, value, "o", ms=10, mfc="none", mec=INK, mew=1.4)
@@ -123,7 +123,7 @@ def _merged_models(axes: Axes, results: StudyResults, names: Sequence[str], task
     for name in names:
         if name not in results.summary.models:
             continue
-        position = (gain_over_base(results, name, tasks), 100 * retention_of(results, name).value)
+        position = (points_over_base(results, name, tasks), 100 * retention_of(results, name).value)
         axes.plot(*position, "o", ms=12, color=colors[name], mec="white", zorder=4)
         axes.annotate(
             letters[name] if len(letters[name]) == 1 else name[:1],

@@ -233,7 +233,7 @@ def correct_tasks(effects: Mapping[str, Effects], results: StudyResults) -> None
 
 
 def _p(value: float | None) -> float:
-    """Return a p value; 1, which claims nothing, where there is none."""
+    """Return a p value, or 1 (never significant) if the test was not made."""
     return 1.0 if value is None else value
 
 

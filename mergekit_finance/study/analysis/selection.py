@@ -93,7 +93,7 @@ def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, float
 
 
 def optimism(results: StudyResults, splits: int = SPLITS) -> Optimism:
-    """Measure how much better a choice looks on the items that made it than on others.
+    """Measure how much better the selected points score on the items that selected them than on other items.
 
     Over seeded random splits of the clusters in halves: the selected point's macro on the half that
     selected it, less its macro on the other half; mean over combinations, operators and

@@ -119,7 +119,7 @@ def _kind_word(kind: EffectKind, stage: int) -> str:
 
 
 def short_effect_word(effect: Effect, stage: int) -> str:
-    """Return the word for a table, without what stands in brackets."""
+    """Return the effect in a word for a table, without the explanation in parentheses."""
     return effect_word(effect, stage).split(" (")[0]
 
 

@@ -1,4 +1,4 @@
-"""summary.json: the answer of a study."""
+"""The models of summary.json: everything that a study concludes."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -124,7 +124,11 @@ class TaskSet(Part):
 
 
 class TaskEffect(Part):
-    """A merge on one task. `p_*` and `q_*` (Benjamini-Hochberg): of named tasks with enough clusters only."""
+    """The effect of a merge on one task.
+
+    `p_*` and `q_*` (Benjamini-Hochberg) are given only for tasks that the combination's tests are about, if
+    they have enough clusters.
+    """
 
     items: Count
     clusters: Count
@@ -180,7 +184,7 @@ class EffectKind(str, Enum):
     BELOW_BASE = "no clear effect, below base"
     BELOW_BEST = "below best constituent"
     INTERFERENCE = "interference"
-    BORDERLINE = "borderline"  # another seed of the bootstrap may give another kind: those in `between`
+    BORDERLINE = "borderline"  # another seed of the bootstrap may decide otherwise; `between` lists how
     TOO_FEW_ITEMS = "too few items"
     NOT_REPEATED = "not repeated"  # over training seeds only: `verdict.over_seeds`
 
@@ -380,14 +384,14 @@ class Summary(Part):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Summary":
-        """Refuse names that stand for nothing: tables and figures look them up."""
+        """Refuse names that refer to no model, point or task: tables and figures look them up."""
         if problem := _unknown_name(self):
             raise ValueError(problem)
         return self
 
 
 def _unknown_name(summary: Summary) -> str:
-    """Return the first name in a summary that stands for nothing, or ""."""
+    """Return the first name in a summary that refers to no model, point or task, or ""."""
     if "base" not in summary.models:
         return "models: no base"
     tasks = summary.tasks.keys()

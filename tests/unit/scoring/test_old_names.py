@@ -21,7 +21,7 @@ def test_lm_eval_loads_a_task_whose_yaml_has_the_old_names(manager, tmp_path):
     (tmp_path / "my_headline.yaml").write_text(text, encoding="utf-8")
 
     with pytest.warns(
-        DeprecationWarning, match=r"tasks\.scoring\.headline .* mergekit_finance\.scoring\.metrics\.headline"
+        FutureWarning, match=r"tasks\.scoring\.headline .* mergekit_finance\.scoring\.metrics\.headline"
     ):
         users = TaskManager(include_defaults=False, include_path=str(tmp_path), metadata={"source": "sample"})
         task = users.load(["my_headline"])["tasks"]["my_headline"]
@@ -53,7 +53,7 @@ def test_an_old_name_gives_the_new_function_and_a_warning_with_its_path(old, new
     old_module, _, old_name = old.partition(".")
     new_module, _, new_name = new.partition(".")
     module = importlib.import_module(f"mergekit_finance.tasks.{old_module}")
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(FutureWarning) as caught:
         function = getattr(module, old_name)
     expected = importlib.import_module(f"mergekit_finance.scoring.{new_module}")
     assert function is getattr(expected, new_name)
