@@ -112,15 +112,20 @@ def read_json(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> Jso
     return parse_json(read_text(path, max_bytes=max_bytes, links=links))
 
 
-def parse_json(text: str) -> Json:
+def parse_json(text: str, finite: bool = True) -> Json:
     """Parse JSON within bounds.
+
+    Args:
+        text: the JSON.
+        finite: refuse NaN and infinity.
 
     Raises:
         ValueError: it is not JSON, nests more than MAX_DEPTH levels, or holds what cannot be written again:
             NaN, infinity, an integer of more than 100 digits, half of a surrogate pair.
     """
     try:
-        content: Json = json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_integer)
+        number = _finite if finite else float
+        content: Json = json.loads(text, parse_constant=number, parse_float=number, parse_int=_integer)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if SURROGATE.search(text):
@@ -238,8 +243,10 @@ def is_name(text: object) -> TypeGuard[str]:
 
 
 def is_folder(text: object) -> TypeGuard[str]:
-    """Return whether `text` is the plain name of a folder, with no path separators."""
-    return isinstance(text, str) and text not in ("", ".", "..") and not set("/\\\0\n\r") & set(text)
+    """Return whether `text` is the plain name of a file or folder: no path separators, at most 255 bytes."""
+    if not isinstance(text, str) or text in ("", ".", "..") or set("/\\\0\n\r") & set(text):
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) <= 255
 
 
 def file_name(text: str, max_bytes: int = 150) -> str:
@@ -278,6 +285,15 @@ def strings(content: Json) -> Iterator[str]:
             yield from strings(part)
         for part in content.values() if isinstance(content, dict) else ():
             yield from strings(part)
+
+
+def keys_of(content: Json) -> Iterator[str]:
+    """Yield every key of every object in JSON."""
+    for part in (
+        content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    ):
+        yield from keys_of(part)
+    yield from content if isinstance(content, dict) else ()
 
 
 def one_line(text: str, max_length: int = 100) -> str:

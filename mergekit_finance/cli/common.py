@@ -1,8 +1,10 @@
 """What several commands share: printing, one-line errors, interruption, types of options, devices."""
 
+import logging
 import math
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +43,7 @@ class OneLineErrors(click.Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        with one_line_errors():
+        with one_line_errors(), printable_logs():
             return super().invoke(ctx)
 
 
@@ -56,6 +58,30 @@ def one_line_errors() -> Iterator[None]:
         keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click lists choices in lines
         vars(error)["message"] = printable(error.message, keep)
         raise
+
+
+class _PrintableRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        return printable(super().getMessage(), keep="\n\t")
+
+
+@contextmanager
+def printable_logs() -> Iterator[None]:
+    """Escape control characters in log messages and warnings: the hosts repeat values of models' files."""
+    factory, format_warning = logging.getLogRecordFactory(), warnings.formatwarning
+
+    def printable_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        return printable(format_warning(message, category, filename, lineno, line), keep="\n\t")
+
+    logging.setLogRecordFactory(_PrintableRecord)
+    warnings.formatwarning = printable_warning
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(factory)
+        warnings.formatwarning = format_warning
 
 
 def echo(text: object, err: bool = False, nl: bool = True) -> None:

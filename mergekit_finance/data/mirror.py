@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import atomic_path, atomic_write, parse_json, sha256_file
+from mergekit_finance.files import atomic_path, atomic_write, is_folder, read_json, sha256_file
 from mergekit_finance.plugins.api import Dataset, File
 
 MANIFEST = "MANIFEST.json"
@@ -77,9 +77,13 @@ class Mirror:
         if not path.exists():
             return {}
         try:
-            return _Manifest.model_validate(parse_json(path.read_text(encoding="utf-8"))).files
-        except ValueError as error:
+            files = _Manifest.model_validate(read_json(path, links=True)).files
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: not the manifest of a mirror. {REMEDY}") from error
+        for name in files:
+            if not all(map(is_folder, name.split("/"))) or not name.isprintable():
+                raise DataError(f"{path}: {name!r:.80} is not the path of a file in the mirror. {REMEDY}")
+        return files
 
     @classmethod
     def existing(cls, folder: Path | str) -> "Mirror":
@@ -105,8 +109,13 @@ class Mirror:
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the manifest. Raises DataError if it is outside the mirror."""
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder.resolve()):
+        try:
+            path = (self.folder / name).resolve()
+            inside = path.is_relative_to(self.folder.resolve())
+            path.is_file()
+        except (OSError, RuntimeError) as error:  # links in a circle, a path that is too long
+            raise DataError(f"{self.folder / MANIFEST}: {name!r:.80} cannot be read ({error})") from error
+        if not inside:
             raise DataError(f"{self.folder / MANIFEST}: file name {name!r} is outside the mirror")
         return path
 

@@ -4,11 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from mergekit_finance.errors import DataError, first_line
-from mergekit_finance.files import Json, JsonObject
+from mergekit_finance.files import Json, JsonObject, parse_json
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _json(path: Path, shown: str) -> Iterator[Entry]:
     if text.lstrip().startswith("["):
         return _numbered(_parse(text, shown))
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text, finite=False)
+    except ValueError:
         return _jsonl(path, shown)
     records = content.get("data") if isinstance(content, dict) else None
     return _numbered(records if isinstance(records, list) else [content])
@@ -101,14 +102,11 @@ def _numbered(records: Json) -> Iterator[Entry]:
 def _parse(text: str, place: str) -> Json:
     """Parse JSON. NaN and infinity pass: the adapters name the column that has them."""
     try:
-        content: Json = json.loads(text)
+        return parse_json(text, finite=False)
     except json.JSONDecodeError as error:
         raise DataError(f"{place}: not JSON ({error.msg})") from error
-    except ValueError as error:  # Python reads no integer of more than 4,300 digits
-        raise DataError(f"{place}: not a row (a number with too many digits)") from error
-    except RecursionError as error:
-        raise DataError(f"{place}: not a row (nested too deeply)") from error
-    return content
+    except ValueError as error:
+        raise DataError(f"{place}: not a row ({error})") from error
 
 
 def _tsv(path: Path, shown: str) -> Iterator[Entry]:
@@ -121,8 +119,11 @@ def _tsv(path: Path, shown: str) -> Iterator[Entry]:
 
 def _csv(path: Path, shown: str) -> Iterator[Entry]:
     reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
-    for data in reader:
-        yield "line", reader.line_num, data
+    try:
+        for data in reader:
+            yield "line", reader.line_num, data
+    except csv.Error as error:
+        raise DataError(f"{shown}, line {reader.line_num}: not CSV ({error})") from error
 
 
 def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
@@ -133,11 +134,12 @@ def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
             f"{shown}: reading .xlsx needs openpyxl, which is not installed. "
             "Run: pip install 'mergekit-finance[xlsx]'"
         ) from None
-    workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
-        rows = list(workbook.worksheets[0].iter_rows(values_only=True))
-    finally:
-        workbook.close()
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        with closing(workbook):
+            rows = list(workbook.worksheets[0].iter_rows(values_only=True))
+    except Exception as error:  # a damaged file raises many kinds: of zipfile, of XML, KeyError
+        raise DataError(f"{shown}: not a spreadsheet ({first_line(error)})") from error
     header = [str(cell) for cell in rows[0]] if rows else []
     for number, row in enumerate(rows[1:], 2):
         # Spreadsheets store whole numbers as floats.

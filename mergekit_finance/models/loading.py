@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import cast as typed
 
-from mergekit_finance.errors import ModelError, model_errors
+from mergekit_finance.errors import ModelError, model_errors, printable
+from mergekit_finance.files import Json, keys_of
 from mergekit_finance.hosts.transformers import causal_model_class
 from mergekit_finance.models.facts import is_pickled, read_tensors
 from mergekit_finance.models.json_files import read_object
@@ -49,11 +50,20 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
     path, _, revision = reference.partition("@")
     if Path(path).is_dir():
         for file in sorted(Path(path).glob("*token*.json")):
-            read_object(file)
+            content = read_object(file)
+            if file.name in ("tokenizer_config.json", "special_tokens_map.json"):
+                _require_printable_keys(file, content)
     with model_errors(f"model {reference!r}: no usable tokenizer"):
         return AutoTokenizer.from_pretrained(
             path, revision=revision or None, trust_remote_code=trust_remote_code
         )
+
+
+def _require_printable_keys(file: Path, content: Json) -> None:
+    """Refuse keys that would control the terminal: tokenizers prints unknown ones as they are."""
+    for key in keys_of(content):
+        if printable(key) != key:
+            raise ModelError(f"{file}: the key {key!r:.80} has control characters. Copy or fetch it again.")
 
 
 def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":

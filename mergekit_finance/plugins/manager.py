@@ -114,6 +114,14 @@ def manager() -> Manager:
     return plugins
 
 
+def plugin_packages() -> set[str]:
+    """Return the names of the packages that third parties' plugins are in."""
+    loaded = manager()
+    plugins = [plugin for name, plugin in loaded.list_name_plugin() if name != BUILTIN]
+    modules = [getattr(plugin, "__module__", None) or getattr(plugin, "__name__", "") for plugin in plugins]
+    return {module.split(".")[0] for module in modules if module}
+
+
 # ---- what all plugins provide
 
 

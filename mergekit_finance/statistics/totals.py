@@ -16,14 +16,17 @@ import numpy as np
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import Json
+from mergekit_finance.plugins.manager import plugin_packages
 
 Total = Callable[[np.ndarray], np.ndarray]  # (..., s) sums -> (...) scores
 Sufficient = tuple[np.ndarray, Total]
 Function = Callable[[Sequence[Json]], float]
 Aggregation = str | Function
 
+MAX_CELLS = 50_000_000  # items x classes; a task of 20,000 items has 40 classes at most
 OURS = "mergekit_finance.scoring.aggregate"
-HOST_MEAN = "lm_eval.api.metrics.mean"
+HOST_METRICS = "lm_eval.api.metrics"
+HOST_MEAN = f"{HOST_METRICS}.mean"
 
 
 def sufficient(aggregation: Aggregation, values: Sequence[Json]) -> Sufficient:
@@ -58,15 +61,29 @@ def aggregation_name(function: Function) -> str:
 
 
 def named_aggregation(name: str) -> Aggregation:
-    """Return what `aggregation_name` named: a known name, or the function that only a plugin's task has."""
+    """Return what `aggregation_name` named: a known name, or the function that only a plugin's task has.
+
+    The name may come from a study folder of somebody else, and what it names is called. Only functions that
+    the packages of installed plugins or lm-eval's metrics define are looked up; no other module is imported.
+
+    Raises:
+        DataError: there is no such function.
+    """
     if ":" not in name:
         return name
     module, _, attribute = name.partition(":")
-    value = import_module(module)
-    for part in attribute.split("."):
-        value = getattr(value, part)
-    if not callable(value):
-        raise DataError(f"aggregation {name!r}: is not a function")
+    if module != HOST_METRICS and module.split(".")[0] not in plugin_packages():
+        raise DataError(
+            f"aggregation {name!r}: is not in the package of an installed plugin. Install the plugin."
+        )
+    try:
+        value = import_module(module)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DataError(f"aggregation {name!r}: is not in this version of the plugin ({error}).") from error
+    if not callable(value) or getattr(value, "__module__", None) != module:
+        raise DataError(f"aggregation {name!r}: is not a function of that module.")
     return value
 
 
@@ -115,12 +132,19 @@ def _counts(pairs: Iterable[Sequence[Hashable]], labels: Sequence[Hashable]) -> 
     """(n, classes, 3) of (gold, pred) pairs: is gold, is predicted, is both."""
     index = {label: k for k, label in enumerate(labels)}
     pairs = list(pairs)
+    _require_size(len(pairs) * len(labels))
     counts = np.zeros((len(pairs), len(labels), 3))
     for row, (gold, pred) in enumerate(pairs):
         for column, label in ((0, gold), (1, pred)) + (((2, gold),) if gold == pred else ()):
             if label in index:
                 counts[row, index[label], column] = 1
     return counts
+
+
+def _require_size(cells: int) -> None:
+    """Refuse values that are nearly all different, as classes are not, before memory is allocated."""
+    if cells > MAX_CELLS:
+        raise DataError("too many different values for an aggregation of classes")
 
 
 def _labels(pairs: Iterable[Sequence[Hashable]]) -> list[Hashable]:
@@ -164,6 +188,7 @@ def headline_mean_f1(values: Sequence[Sequence[Hashable]]) -> Sufficient:
     labels, asked = _labels(pairs), [question for question, _, _ in values]
     questions = sorted(set(asked), key=repr)
     place = np.array([questions.index(question) for question in asked], dtype=int)
+    _require_size(len(values) * len(questions) * len(labels))
     rows = np.zeros((len(values), len(questions), len(labels), 3))
     rows[np.arange(len(values)), place] = _counts(pairs, labels)
     return rows.reshape(len(values), -1), HeadlineTotal(len(labels))
@@ -214,6 +239,7 @@ def by_item(aggregation: Function, values: Sequence[Json]) -> Sufficient:
         if repr(value) not in place:
             kept.append(value)
         index.append(place.setdefault(repr(value), len(place)))
+    _require_size(len(index) * len(kept))
     return np.eye(len(kept))[np.array(index, dtype=int)], ItemTotal(aggregation, tuple(kept))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, first_line
 from mergekit_finance.files import (
     JsonObject,
     parse_json,
@@ -297,13 +297,19 @@ class StudyResults:
     def _task_scores(self, task: str) -> TaskScores:
         dataset = self.tasks[task].dataset  # cluster `12` of one dataset is not cluster `12` of another
         columns = {name: self.columns(name)[task] for name in (*self.models, *self.points)}
-        return task_scores(
-            task,
-            [f"{dataset}/{cluster}" for cluster in columns["base"].clusters],
-            {name: rows.score for name, rows in columns.items()},
-            named_aggregation(self.tasks[task].aggregation),
-            {name: rows.correct for name, rows in columns.items()},
-        )
+        aggregation = named_aggregation(self.tasks[task].aggregation)
+        try:
+            return task_scores(
+                task,
+                [f"{dataset}/{cluster}" for cluster in columns["base"].clusters],
+                {name: rows.score for name, rows in columns.items()},
+                aggregation,
+                {name: rows.correct for name, rows in columns.items()},
+            )
+        except (ValueError, TypeError) as error:  # values of another kind than the aggregation takes
+            raise DataError(
+                f"{self.folder}: scores of task {task} are damaged ({first_line(error)}). {AGAIN}"
+            ) from error
 
     @cached_property
     def _selection_items(self) -> dict[str, np.ndarray]:

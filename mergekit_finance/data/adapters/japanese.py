@@ -144,8 +144,10 @@ def _cpa_row(record: Record) -> Row | None:
     if data.get("abnormal_flg") == 1 or data.get("a_no") in ("-", None):
         return None
     choices = [str(data[str(n)]) for n in range(1, 7) if data.get(str(n))]
+    if not isinstance(data["question"], str):
+        raise column_error(record, "question", "input should be a valid string")
     answer = data["a_no"]
-    if not isinstance(answer, int) or not 1 <= answer <= len(choices):
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 1 <= answer <= len(choices):
         raise column_error(record, "a_no", f"{answer!r} is not one of {len(choices)} choices")
     statements = [{"label": s, "text": str(data[s]).strip()} for s in STATEMENTS if data.get(s)]
     item_id = f"{data.get('key')}-{data.get('q_no')}"

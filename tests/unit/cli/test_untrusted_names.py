@@ -1,13 +1,16 @@
 """Names reach a terminal with control characters escaped, and numbers out of bounds are one line."""
 
+import logging
 import os
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from mergekit_finance.cli import main
+from mergekit_finance.cli.common import printable_logs
 
 ESCAPE = "\x1b[31m\r\x07\u202e"
 LATIN = os.fsdecode(b"\xff")  # a name that is not UTF-8, as Python holds it
@@ -91,3 +94,15 @@ def test_a_batch_size_out_of_bounds_is_one_line(tmp_path: Path, value: str) -> N
     )
     done = call("run", tmp_path / "r.yml", "-o", tmp_path / "out", "--batch-size", value)
     assert done.exit_code == 1 and "give a number up to 65536, auto or auto:N" in done.output
+
+
+def test_logs_and_warnings_of_the_hosts_cannot_control_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger, handler = logging.getLogger("a host"), logging.StreamHandler()
+    logger.addHandler(handler)
+    with printable_logs():
+        logger.warning("factor is %s\nnext", ESCAPE)
+        written = capsys.readouterr().err + warnings.formatwarning(ESCAPE, UserWarning, "x.py", 1, "")
+    logger.removeHandler(handler)
+    assert written.count("\\x1b[31m") == 2 and "\nnext" in written and not CONTROL.search(written)

@@ -7,6 +7,7 @@ import pytest
 from helpers.datasets import adopt_into, write_jsonl
 
 from mergekit_finance.data import loader
+from mergekit_finance.data.mirror import Mirror
 from mergekit_finance.errors import DataError
 
 
@@ -51,7 +52,7 @@ def test_a_file_name_outside_the_mirror_is_refused(raw, tmp_path):
     adopt_into(tmp_path / "m", raw)
     path = tmp_path / "m" / "MANIFEST.json"
     path.write_text(path.read_text().replace("fpb/fpb/test.jsonl", "../raw/fpb/test.jsonl"))
-    with pytest.raises(DataError, match="is outside the mirror"):
+    with pytest.raises(DataError, match="'../raw/fpb/test.jsonl' is not the path of a file in the mirror"):
         loader.load_rows("fpb", "default", data_dir=str(tmp_path / "m"))
 
 
@@ -66,3 +67,34 @@ def test_adopting_again_replaces_the_older_rows_of_a_subset(raw, tmp_path):
 
 def test_a_datasets_own_folder_can_be_adopted(raw, tmp_path):
     assert sorted(adopt_into(tmp_path / "m", raw / "fpb")) == ["fpb/fpb/test.jsonl", "fpb/fpb/train.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "a/../../b", "a//b", "", "a\0b", "x" * 300, "\x1b[31m", "a\\b", "a/./b"]
+)
+def test_a_file_name_that_no_mirror_has_is_one_line(raw, tmp_path, name):
+    adopt_into(tmp_path / "m", raw)
+    path = tmp_path / "m" / "MANIFEST.json"
+    content = json.loads(path.read_text())
+    content["files"][name] = content["files"].pop("fpb/fpb/test.jsonl")
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is not the path of a file in the mirror") as caught:
+        Mirror.existing(tmp_path / "m")
+    assert str(caught.value).isprintable()
+
+
+def test_links_in_a_circle_are_one_line(raw, tmp_path):
+    adopt_into(tmp_path / "m", raw)
+    mirror = Mirror.existing(tmp_path / "m")
+    file = mirror.path("fpb/fpb/test.jsonl")
+    file.unlink()
+    file.symlink_to(file.with_name("other"))
+    file.with_name("other").symlink_to(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        mirror.verify("fpb/fpb/test.jsonl")
+
+
+def test_a_manifest_that_is_no_file_is_one_line(tmp_path):
+    (tmp_path / "MANIFEST.json").mkdir()
+    with pytest.raises(DataError, match="not the manifest of a mirror"):
+        Mirror(tmp_path)

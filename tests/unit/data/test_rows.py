@@ -30,11 +30,14 @@ def test_a_wrong_row_is_reported_by_file_line_and_column(raw, tmp_path, change, 
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, "  "])
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), 10**400, "  "], ids=["inf", "nan", "401 digits", "blank"]
+)
 def test_a_gold_value_that_no_answer_can_equal_is_refused(raw, tmp_path, value):
     row = {"question_id": "q", "question": "?", "paragraphs": ["p"], "ground_truth": value}
     write_jsonl(raw / "docmath_schema" / "compshort.jsonl", [row])
-    with pytest.raises(DataError, match="line 1: column 'ground_truth'"):
+    problem = "not a row .a number of 401 characters" if value == 10**400 else "column 'ground_truth'"
+    with pytest.raises(DataError, match=f"line 1: {problem}"):
         adopt_into(tmp_path / "m", raw)
 
 
@@ -89,7 +92,10 @@ def test_an_item_id_twice_in_one_record_is_reported(tmp_path):
 def test_a_number_with_too_many_digits_is_one_line(raw, tmp_path):
     with (raw / "fpb" / "test.jsonl").open("a") as file:
         file.write('{"id": ' + "9" * 5000 + "}")
-    with pytest.raises(DataError, match=r"test.jsonl, line 7: not a row \(a number with too many digits\)$"):
+    with pytest.raises(
+        DataError,
+        match=r"test.jsonl, line 7: not a row \(a number of 5000 characters; at most 100 are read\)$",
+    ):
         adopt_into(tmp_path / "m", raw)
 
 
@@ -129,3 +135,31 @@ def test_a_line_that_is_not_json_is_reported(raw, tmp_path):
         file.write("{half\n")
     with pytest.raises(DataError, match=r"test.jsonl, line 7: not JSON"):
         adopt_into(tmp_path / "m", raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x.xlsx", b"garbage", "not a spreadsheet"),
+        ("x.xlsx", b"PK\x05\x06" + b"\0" * 18, "not a spreadsheet"),
+        ("x.parquet", b"garbage", "not a parquet file"),
+        ("x.csv", b'a,b\n"' + b"x" * 200_000 + b'",1\n', "not CSV"),
+        ("x.jsonl", b'{"a": "\\ud800"}', "half of a surrogate pair"),
+        ("x.jsonl", b'{"a":' * 100_000, "nested too deep"),
+        ("x.jsonl", b'{"a":' * 150 + b"1" + b"}" * 150, "nested too deep"),
+        ("x.jsonl", b"\xff", "not UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_one_line(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=f"{name}.*{message}") as caught:
+        rows_of([Place(tmp_path / name, name, "phrasebank", "test")])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("question", [["x"], 5, {"a": 1}])
+def test_a_question_of_the_cpa_exam_that_is_no_text_is_refused(tmp_path, question):
+    row = {"key": "k", "q_no": 1, "question": question, "a_no": 1, "1": "x", "2": "y"}
+    write_jsonl(tmp_path / "x.jsonl", [row])
+    with pytest.raises(DataError, match="line 1: column 'question'"):
+        rows_of([Place(tmp_path / "x.jsonl", "x.jsonl", "cpa_audit", "test")])

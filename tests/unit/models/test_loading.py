@@ -1,5 +1,6 @@
 """Loading models and tokenizers, and models made of tensors; what cannot be loaded is one line."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,3 +56,15 @@ def test_casting_gives_what_loading_in_that_dtype_gives(tiny):
     for (name, a), (_, b) in zip(cast.named_parameters(), loaded.named_parameters(), strict=True):
         assert a.dtype == b.dtype == torch.bfloat16 and torch.equal(a, b), name
     assert cast.config.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_keys_of_a_tokenizer_cannot_control_the_terminal(tiny, tmp_path, name, capfd):
+    """tokenizers prints keys that it does not know, as they are."""
+    model = Path(shutil.copytree(tiny / "base", tmp_path / "base"))
+    path = model / name
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, "pad_token": {"content": "<pad>", "\x1b[31m": True}}))
+    with pytest.raises(ModelError, match=r"the key '\\x1b\[31m' has control characters"):
+        loading.load_tokenizer(str(model))
+    assert "\x1b" not in "".join(capfd.readouterr())
