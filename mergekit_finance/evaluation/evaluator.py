@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from mergekit_finance.errors import DataError, did_you_mean, first_line
 from mergekit_finance.evaluation.truncation import truncated
 from mergekit_finance.hosts import lm_eval as host
-from mergekit_finance.hosts.lm_eval import Results, Sample
-from mergekit_finance.models.loading import cast
+from mergekit_finance.hosts.lm_eval_output import hide_bars, progress_bars, quiet
+from mergekit_finance.models.loading import cast, load_model, load_tokenizer
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks.manager import TaskDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from mergekit_finance.hosts.lm_eval import Results, Sample
 
 # Keys for the length of an answer, the first that is there counts, and lm-eval's default.
 GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -98,7 +100,7 @@ class Evaluator:
     def _loaded(self) -> "TaskDict":
         """What lm-eval loads of `names`, ready to be evaluated."""
         try:
-            with host.quiet():
+            with quiet():
                 loaded = self.task_manager.load(list(self.names))
         except ValueError as error:
             if "uplicate task" not in str(error):
@@ -154,15 +156,31 @@ class Evaluator:
         other.device, other.quiet = device, quiet
         return other
 
+    def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
+        """Load a model in the evaluator's dtype, with its tokenizer, and wrap it for lm-eval.
+
+        Args:
+            reference: a local folder or a Hub id, with `@revision` if need be.
+            trust_remote_code: let transformers run code of the model's repository.
+
+        Raises:
+            ModelError: model or tokenizer cannot be loaded.
+        """
+        model = load_model(reference, self.dtype, trust_remote_code)
+        return self.wrap(model, load_tokenizer(reference, trust_remote_code))
+
     def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
         """Move a model to the device and wrap it for lm-eval. Later changes of its parameters are seen."""
         import torch  # here and below: it takes 1.4 s to load, and reading results should not pay that
 
-        with host.quiet():
+        with quiet():
             torch.nn.Module.to(model, self.device)  # in place
-            return host.live_model(model, tokenizer, self.batch_size, self.quiet)
+            lm = host.live_model(model, tokenizer, self.batch_size)
+        if self.quiet:
+            hide_bars(lm)
+        return lm
 
-    def measure(self, lm: "HFLM", name: str, limit: int | None = None) -> tuple[Results, float]:
+    def measure(self, lm: "HFLM", name: str, limit: int | None = None) -> "tuple[Results, float]":
         """Evaluate a model on all tasks.
 
         Args:
@@ -174,7 +192,7 @@ class Evaluator:
             lm-eval's results with all samples, and the seconds that its evaluation took.
         """
         started = time.monotonic()
-        with host.quiet(), host.progress_bars():
+        with quiet(), progress_bars():
             _seed_sampling()
             results = host.evaluate(lm, self.tasks, limit)
         seconds = time.monotonic() - started
@@ -183,7 +201,7 @@ class Evaluator:
         return results, seconds
 
     def _count_truncated(
-        self, samples: Mapping[str, Sequence[Sample]], lm: "HFLM", limit: int | None
+        self, samples: "Mapping[str, Sequence[Sample]]", lm: "HFLM", limit: int | None
     ) -> dict[str, int]:
         """Prompts are the same for every model, so they are counted once per tokenizer and context."""
         key = (str(lm.tokenizer.name_or_path), int(lm.max_length), limit)
@@ -216,7 +234,7 @@ class TaskEvaluation:
     score: float
     metrics: dict[str, float]
     n: int
-    samples: list[Sample]
+    samples: "list[Sample]"
 
 
 @dataclass(frozen=True)

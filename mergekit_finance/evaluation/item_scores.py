@@ -1,10 +1,11 @@
 """Scores of single items, taken from lm-eval's samples: what the statistics work on."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from mergekit_finance.files import Json
-from mergekit_finance.hosts.lm_eval import Sample
+if TYPE_CHECKING:
+    from mergekit_finance.files import Json
+    from mergekit_finance.hosts.lm_eval import Sample
 
 
 class Columns(TypedDict):
@@ -20,17 +21,17 @@ class Columns(TypedDict):
 
     items: list[str]
     clusters: list[str]
-    score: list[Json]
+    score: "list[Json]"
     correct: list[float]
     options: list[int]
 
 
-def item_scores(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Columns]:
+def item_scores(samples: "Mapping[str, Sequence[Sample]]") -> dict[str, Columns]:
     """Return the columns of every task, tasks in alphabetical order."""
     return {task: _columns(rows) for task, rows in sorted(samples.items())}
 
 
-def _columns(rows: Sequence[Sample]) -> Columns:
+def _columns(rows: "Sequence[Sample]") -> Columns:
     columns = Columns(items=[], clusters=[], score=[], correct=[], options=[])
     for row in sorted(rows, key=_position):
         doc = row["doc"] if isinstance(row["doc"], Mapping) else {}
@@ -45,12 +46,12 @@ def _columns(rows: Sequence[Sample]) -> Columns:
     return columns
 
 
-def _position(row: Sample) -> int:
+def _position(row: "Sample") -> int:
     position = row["doc_id"]
     assert isinstance(position, int)
     return position
 
 
-def _is_right(score: Json) -> float:
+def _is_right(score: "Json") -> float:
     """For a task that reports no `correct`: an item with a score of one is right."""
     return float(isinstance(score, int | float) and score >= 1)

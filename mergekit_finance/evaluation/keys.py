@@ -32,11 +32,21 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
 # what a task's YAML file names (the loader of its rows, the functions that score) belongs to that task.
 ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.loading")
-SCORES = ("mergekit_finance.evaluation.item_scores",)
+SCORES = ("mergekit_finance.evaluation.measurement", "mergekit_finance.evaluation.item_scores")
 MERGES = (
     "mergekit_finance.evaluation.live_merges",  # in memory: one recipe, or a sweep of one
     "mergekit_finance.merge_methods.catalog",  # which mergekit finds in its registry
 )
+
+# Modules that those import and that cannot change an answer, a score or a merge, each with the reason.
+LEFT_OUT = {
+    "mergekit_finance.errors": "exceptions and the text of their messages",
+    "mergekit_finance.checks": "refuses models and recipes, or reports what is unusual about them",
+    "mergekit_finance.data.pull_errors": "says why a file could not be fetched",
+    "mergekit_finance.hosts.lm_eval_output": "progress bars, log messages, files of results",
+    "mergekit_finance.hosts.names": "returns a name of a host as it is, or refuses; hosts count by version",
+    "mergekit_finance.hosts.programs": "prints errors in the hosts' own programs",
+}
 
 # Packages whose version can change an answer or a score; our own code is hashed instead.
 HOSTS = ("mergekit", "lm-eval", "torch", "transformers", "tokenizers", "datasets")
@@ -49,7 +59,7 @@ Definition: TypeAlias = "str | int | float | bool | None | list[Definition] | di
 @cache
 def source() -> SourceTree:
     """Return the source of this package, parsed once per process."""
-    return SourceTree(PACKAGE)
+    return SourceTree(PACKAGE, LEFT_OUT)
 
 
 def code_key(tree: SourceTree) -> dict[str, str]:

@@ -1,29 +1,38 @@
-"""Merges as live models, ready to be evaluated: one recipe, or a sweep over values of one recipe."""
+"""Merges as live models, ready to be evaluated: one recipe, or a sweep over values of one recipe.
 
-from collections.abc import Mapping, Sequence
+All that a merge depends on is read from the plain recipe, which is what the key of its result holds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mergekit_finance.engine.finite import require_finite
-from mergekit_finance.evaluation.evaluator import Evaluator, torch_dtype
-from mergekit_finance.files import Json
-from mergekit_finance.hosts.lm_eval import quiet as quiet_hosts
+from mergekit_finance.evaluation.evaluator import torch_dtype
+from mergekit_finance.hosts.lm_eval_output import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.merging.session import MergeSession
 from mergekit_finance.models.loading import cast
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
-    from mergekit.config import MergeConfiguration
+
+    from mergekit_finance.evaluation.evaluator import Evaluator
+    from mergekit_finance.files import Json
+
+OF_RECIPE = ("lambda", "seed")  # what a sweep varies in a recipe's `parameters:`
+OF_MODELS = "density"  # and in the parameters of each model
 
 
 def merge_once(
-    configuration: "MergeConfiguration",
-    evaluator: Evaluator,
+    recipe: "Mapping[str, Json]",
+    evaluator: "Evaluator",
     trust_remote_code: bool,
     seed: int | None = None,
 ) -> "HFLM":
-    """Merge any recipe that mergekit takes, drawing from `seed`, and wrap the live model for lm-eval."""
-    from mergekit.options import MergeOptions  # takes 4.5 s to load, which readers of results should not pay
+    """Merge any plain recipe that mergekit takes, drawing from `seed`; wrap the live model for lm-eval."""
+    # mergekit takes 4.5 s to load, which readers of results should not pay.
+    from mergekit.config import MergeConfiguration
+    from mergekit.options import MergeOptions
 
     options = MergeOptions(
         device=evaluator.device,
@@ -32,24 +41,27 @@ def merge_once(
         random_seed=seed,
     )
     with quiet_hosts():
-        model, tokenizer = merge(configuration, options)
+        model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options)
     return evaluator.wrap(cast(model, torch_dtype(evaluator.dtype)), tokenizer)
 
 
 class Sweep:
-    """Points of one recipe that differ in the method's values, written one after another into one live model.
+    """Recipes that differ in the method's values only, written one after another into one live model.
 
-    Constituents are opened at the first point and kept until `close`.
+    Constituents are opened at the first recipe and kept until `close`, or until a recipe of other models or
+    settings comes.
     """
 
-    def __init__(self, evaluator: Evaluator, trust_remote_code: bool = False) -> None:
+    def __init__(self, evaluator: "Evaluator", trust_remote_code: bool = False) -> None:
         self.evaluator, self.trust_remote_code = evaluator, trust_remote_code
         self._densities: list[float] = []
+        self._fixed: Mapping[str, Json] = {}
         self._open: tuple[MergeSession, HFLM] | None = None
 
-    def prepare(self, densities: Sequence[float]) -> None:
-        """Tell which densities come next: their thresholds are found in one pass over the task vectors."""
-        self._densities = sorted(set(densities))
+    def prepare(self, recipes: "Iterable[Mapping[str, Json]]") -> None:
+        """Tell which recipes come next: thresholds of their densities are found in one pass over models."""
+        values = map(swept_values, recipes)
+        self._densities = sorted({one[OF_MODELS] for one in values if OF_MODELS in one})
         if self._open and self._densities:
             self._open[0].prepare(density=self._densities)
 
@@ -59,28 +71,68 @@ class Sweep:
             self._open[0].close()
             self._open = None
 
-    def at(self, recipe: Mapping[str, Json], values: Mapping[str, float]) -> "HFLM":
-        """Merge at these values and return the live model in lm-eval's wrapper.
-
-        Args:
-            recipe: the plain recipe of the first point; later points differ from it in `values` only.
-            values: `lambda`, `density`, `seed` of this point.
+    def at(self, recipe: "Mapping[str, Json]") -> "HFLM":
+        """Merge a plain recipe and return the live model in lm-eval's wrapper.
 
         Raises:
             ModelError: the merge holds NaN or infinity.
         """
+        if self._open and self._fixed != without_swept_values(recipe):
+            self.close()
         session, host = self._open or self._opened(recipe)
-        named = {"lambda_" if key == "lambda" else key: value for key, value in values.items()}
-        for name, tensor in session.apply(**named).named_parameters():
+        values = {"lambda_" if key == "lambda" else key: value for key, value in swept_values(recipe).items()}
+        for name, tensor in session.apply(**values).named_parameters():
             require_finite(name, tensor)
         return host
 
-    def _opened(self, recipe: Mapping[str, Json]) -> "tuple[MergeSession, HFLM]":
+    def _opened(self, recipe: "Mapping[str, Json]") -> "tuple[MergeSession, HFLM]":
         device, trust = self.evaluator.device, self.trust_remote_code
         with quiet_hosts():
             session = MergeSession.open(recipe, device=device, trust_remote_code=trust, merged=False)
         if self._densities:
             session.prepare(density=self._densities)
         model = cast(session.model, torch_dtype(self.evaluator.dtype))
+        self._fixed = without_swept_values(recipe)
         self._open = session, self.evaluator.wrap(model, session.tokenizer)
         return self._open
+
+
+def swept_values(recipe: "Mapping[str, Json]") -> dict[str, float]:
+    """Return `lambda`, `seed` and the density of all models, as far as a recipe has them.
+
+    Raises:
+        ValueError: models have different densities, which a sweep does not take.
+    """
+    parameters = _mapping(recipe["parameters"])
+    values = {name: _number(parameters[name]) for name in OF_RECIPE if name in parameters}
+    models = [_mapping(model["parameters"]) for model in _models(recipe)]
+    densities = {_number(own[OF_MODELS]) for own in models if OF_MODELS in own}
+    if len(densities) > 1:
+        raise ValueError(f"a sweep takes one density for all models, not {sorted(densities)}")
+    return {**values, **({OF_MODELS: densities.pop()} if densities else {})}
+
+
+def without_swept_values(recipe: "Mapping[str, Json]") -> "dict[str, Json]":
+    """Return what all recipes of one sweep have in common."""
+    parameters = {key: value for key, value in _mapping(recipe["parameters"]).items() if key not in OF_RECIPE}
+    models = [
+        {**model, "parameters": {k: v for k, v in _mapping(model["parameters"]).items() if k != OF_MODELS}}
+        for model in _models(recipe)
+    ]
+    return {**recipe, "parameters": parameters, "models": models}
+
+
+def _models(recipe: "Mapping[str, Json]") -> "list[Mapping[str, Json]]":
+    models = recipe["models"]
+    assert isinstance(models, Sequence)
+    return [_mapping(model) for model in models]
+
+
+def _mapping(value: "Json") -> "Mapping[str, Json]":
+    assert isinstance(value, Mapping)
+    return value
+
+
+def _number(value: "Json") -> float:
+    assert isinstance(value, int | float)
+    return value

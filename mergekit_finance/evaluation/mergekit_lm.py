@@ -30,8 +30,8 @@ from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.lm_eval import folder_name, output_path, quiet
 from mergekit_finance.hosts.lm_eval_caches import separate_answers
+from mergekit_finance.hosts.lm_eval_output import folder_name, output_path, quiet
 from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers

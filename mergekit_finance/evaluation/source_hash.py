@@ -5,12 +5,16 @@ that they import, at the top or inside a function, or whose functions they name 
 `"package.module:function"`.
 Imports under `TYPE_CHECKING` do not run and do not count. What a module is called, where it is and in which
 order it imports its neighbors changes nothing.
+
+The text of exceptions does not count: of `raise`, only what is raised, without its arguments and its cause;
+of `assert`, only the condition. Modules that are left out (they refuse or report) are not followed, and calls
+of functions imported from them are hashed without their arguments, which hold messages.
 """
 
 import ast
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,9 +46,11 @@ class SourceTree:
 
     Attributes:
         root: the package's folder; its name is the package's name.
+        left_out: modules that are not followed, a package with all its modules.
     """
 
     root: Path
+    left_out: Collection[str] = ()
     _parsed: dict[Path, _Module] = field(default_factory=dict, repr=False)
 
     def path(self, module: str) -> Path | None:
@@ -57,6 +63,10 @@ class SourceTree:
             if path is not None and path.is_file():
                 return path
         return None
+
+    def is_left_out(self, module: str) -> bool:
+        """Return whether a module, or a package that it is in, is left out."""
+        return any(module == name or module.startswith(f"{name}.") for name in self.left_out)
 
     def closure(self, modules: Iterable[str]) -> set[str]:
         """Return the given modules and all first-party modules that they reach.
@@ -123,6 +133,7 @@ class _Reader:
         self.aliases: dict[str, set[str]] = {}  # local name -> first-party modules
         self.symbols: set[tuple[str, str, str]] = set()
         self.external: set[str] = set()  # imports of other packages
+        self.reporting: set[str] = set()  # local names of what is imported from modules that are left out
         self.numbers: dict[str, int] = {}  # local name of a module -> order of its first use
 
     def read(self) -> _Module:
@@ -141,6 +152,8 @@ class _Reader:
 
     def _import(self, node: ast.Import) -> None:
         for name in node.names:
+            if self.tree.is_left_out(name.name):
+                continue
             if name.asname and self.tree.path(name.name):
                 self.aliases.setdefault(name.asname, set()).add(name.name)
             elif self.tree.path(name.name):
@@ -155,7 +168,9 @@ class _Reader:
             module = ".".join([*parents, *([module] if module else [])])
         for name in node.names:
             local = name.asname or name.name
-            if self.tree.path(f"{module}.{name.name}"):
+            if self.tree.is_left_out(module) or self.tree.is_left_out(f"{module}.{name.name}"):
+                self.reporting.add(local)
+            elif self.tree.path(f"{module}.{name.name}"):
                 self.aliases.setdefault(local, set()).add(f"{module}.{name.name}")
             elif self.tree.path(module):
                 self.symbols.add((module, name.name, local))
@@ -171,6 +186,7 @@ class _Reader:
         if isinstance(node, ast.Constant):
             code.append(self._constant(node.value))
             return
+        node = self._without_messages(node)
         code.append(type(node).__name__)
         code.append("(")
         for name in node._fields:
@@ -190,6 +206,16 @@ class _Reader:
                 self._write_value(value, code)
         code.append(")")
 
+    def _without_messages(self, node: ast.AST) -> ast.AST:
+        """Return a node without the text of exceptions, and without arguments of functions that report."""
+        if isinstance(node, ast.Raise):
+            return ast.Raise(exc=node.exc.func if isinstance(node.exc, ast.Call) else node.exc, cause=None)
+        if isinstance(node, ast.Assert):
+            return ast.Assert(test=node.test, msg=None)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.reporting:
+            return ast.Call(func=node.func, args=[], keywords=[])
+        return node
+
     def _write_value(self, value: "ast.AST | str | int | None", code: list[str]) -> None:
         if isinstance(value, ast.AST):
             self._write(value, code)
@@ -203,7 +229,7 @@ class _Reader:
         if named is None:
             return f"{type(value).__name__} {value!r}"
         module, attribute = named.groups()
-        if self.tree.path(module) is None:
+        if self.tree.path(module) is None or self.tree.is_left_out(module):
             return f"str {value!r}"
         self.symbols.add((module, attribute, ""))
         return f"str <module>{attribute!r}"

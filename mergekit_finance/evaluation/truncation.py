@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergekit_finance.hosts.lm_eval import Sample
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from mergekit_finance.hosts.lm_eval import Sample
+
 
 def truncated(
-    samples: Mapping[str, Sequence[Sample]], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    samples: "Mapping[str, Sequence[Sample]]", tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> dict[str, int]:
     """Return the number of items per task whose prompt does not fit, for tasks that have any.
 
@@ -26,7 +26,7 @@ def truncated(
     return {task: count for task, count in counts.items() if count}
 
 
-def _is_cut(sample: Sample, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:
+def _is_cut(sample: "Sample", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:
     requests = sample["arguments"]
     assert isinstance(requests, Sequence)
     for request in requests:

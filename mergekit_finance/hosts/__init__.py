@@ -1,7 +1,8 @@
 """Adapters to what mergekit, lm-eval and transformers do not offer as an API.
 
 mergekit       merge methods, open checkpoints, planned merges
-lm_eval        tasks, models, evaluation, logs and progress bars
+lm_eval        tasks, models, evaluation
+lm_eval_output logs, progress bars, files of results
 transformers   classes of models
 programs       one-line errors in the hosts' own programs
 names          one readable line if a host lacks a name

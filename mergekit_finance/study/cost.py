@@ -166,10 +166,10 @@ def _timed(run: StudyRun, counted: Plan) -> Plan:
     first = points(run.study, min(run.study.stages))[0]
     run.say("time a sample: one merge, evaluated on a few items of every task")
     with closing(Sweep(evaluator, run.trust_remote_code)) as sweep:
-        sweep.prepare([first.values["density"]] if "density" in first.values else [])
-        sweep.at(first.recipe(), first.values)  # opens the models
+        sweep.prepare([first.recipe()])
+        sweep.at(first.recipe())  # opens the models
         started = time.monotonic()
-        lm = sweep.at(first.recipe(), first.values)
+        lm = sweep.at(first.recipe())
         merge = time.monotonic() - started
         evaluator.measure(lm, first.name, SMALL)  # the first pass is slower: caches, allocator
         seconds = [evaluator.measure(lm, first.name, limit)[1] for limit in (SMALL, LARGE)]

@@ -3,14 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.study.config import Combination, Study, combinations_of, text
-
-if TYPE_CHECKING:
-    from mergekit.config import MergeConfiguration
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,11 @@ class RecipePoint:
     Attributes:
         name: what its folder is named after.
         merge: the recipe without its `finance:` block.
-        configuration: mergekit's object for it.
         seed: what the merge method draws from; None if it draws nothing.
     """
 
     name: str
     merge: Mapping[str, Json]
-    configuration: "MergeConfiguration"
     seed: int | None = None
 
     def recipe(self) -> dict[str, Json]:

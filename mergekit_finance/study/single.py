@@ -129,9 +129,7 @@ class SingleRun:
             threads=torch.get_num_threads(),
             trust_remote_code=self.trust_remote_code,
         ).stamped()
-        point = RecipePoint(
-            f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.configuration(), self.recipe.seed
-        )
+        point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.seed)
         # The merge first: one that fails is found before hours of evaluation.
         jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
         executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")

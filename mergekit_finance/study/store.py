@@ -26,9 +26,11 @@ from filelock import FileLock, Timeout
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.evaluation.keys import FORMAT, digest
+from mergekit_finance.evaluation.measurement import Measurement
 from mergekit_finance.files import Json, JsonObject, atomic_path, file_name, parse_json, sha256_file
 from mergekit_finance.files import write_json as write_file
-from mergekit_finance.hosts.lm_eval import Results, write_results
+from mergekit_finance.hosts.lm_eval import Results
+from mergekit_finance.hosts.lm_eval_output import write_results
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 SUMS = "files.json"
@@ -102,8 +104,7 @@ class Store:
     def write(
         self,
         place: Path,
-        results: Results,
-        scores: Mapping[str, Columns],
+        measured: Measurement,
         key: Mapping[str, Json],
         timings: Mapping[str, float],
         *,
@@ -114,8 +115,7 @@ class Store:
 
         Args:
             place: the folder, which must not exist.
-            results: lm-eval's results with samples.
-            scores: the items of every task.
+            measured: lm-eval's results with samples, and the items of every task.
             key: what `place` is named after.
             timings: seconds by what was done.
             samples: whether to keep lm-eval's samples.
@@ -123,8 +123,8 @@ class Store:
         """
         with disk_errors(self.folder), atomic_path(place) as scratch:
             scratch.mkdir()
-            _write_host_files(scratch, results, timings, samples)
-            _write_plain(scratch / "scores.json", scores, indent=None)
+            _write_host_files(scratch, measured.results, timings, samples)
+            _write_plain(scratch / "scores.json", measured.scores, indent=None)
             _write_plain(scratch / "key.json", key)
             if recipe is not None:
                 (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")

@@ -1,4 +1,8 @@
-"""One worker's share of a study: models are evaluated and points merged in place, each stored when done."""
+"""One worker's share of a study: which model or merge is measured next, and where its results are stored.
+
+What makes answers and scores is in `evaluation`, which the keys of stored results cover; nothing here may
+change a recipe, a model or a score.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +16,10 @@ import yaml
 
 from mergekit_finance.evaluation import keys
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.evaluation.item_scores import item_scores
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
+from mergekit_finance.evaluation.measurement import Measurement, measure, measure_model
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
-from mergekit_finance.models.loading import load_model, load_tokenizer
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
 from mergekit_finance.study.store import Store
@@ -188,14 +191,13 @@ class Worker:
         return stored
 
     def _evaluate_model(self, reference: str) -> None:
-        model = load_model(reference, self.evaluator.dtype, self.trust_remote_code)
-        lm = self.evaluator.wrap(model, load_tokenizer(reference, self.trust_remote_code))
-        self._measure(lm, reference, self.model_place(reference), self.model_key(reference))
+        measured = measure_model(self.evaluator, reference, self.limit, self.trust_remote_code)
+        self._store(self.model_place(reference), self.model_key(reference), measured)
 
     def _evaluate_recipe(self, point: RecipePoint) -> None:
         def evaluate() -> None:
             started = time.monotonic()
-            lm = merge_once(point.configuration, self.evaluator, self.trust_remote_code, point.seed)
+            lm = merge_once(point.recipe(), self.evaluator, self.trust_remote_code, point.seed)
             self._measure_merge(lm, point, time.monotonic() - started)
 
         self.close()
@@ -208,7 +210,7 @@ class Worker:
 
         def merge_and_measure(point: Point) -> None:
             started = time.monotonic()
-            lm = sweep.at(point.recipe(), point.values)
+            lm = sweep.at(point.recipe())
             self._measure_merge(lm, point, time.monotonic() - started)
 
         waiting = list(points)
@@ -225,32 +227,23 @@ class Worker:
         if self._sweep is None or self._sweep_of != models:
             self.close()
             self._sweep, self._sweep_of = Sweep(self.evaluator, self.trust_remote_code), models
-        self._sweep.prepare([p.values["density"] for p in points if "density" in p.values])
+        self._sweep.prepare([point.recipe() for point in points])
         return self._sweep
 
     def _measure_merge(self, lm: "HFLM", point: AnyPoint, merge_seconds: float) -> None:
+        measured = measure(self.evaluator, lm, point.name, self.limit)
         recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
-        self._measure(
-            lm, point.name, self.point_place(point), self.point_key(point), {"merge": merge_seconds}, recipe
+        self._store(
+            self.point_place(point), self.point_key(point), measured, {"merge": merge_seconds}, recipe
         )
 
-    def _measure(
+    def _store(
         self,
-        lm: "HFLM",
-        name: str,
         place: Path,
         key: Mapping[str, Json],
+        measured: Measurement,
         timings: Mapping[str, float] | None = None,
         recipe: str | None = None,
     ) -> None:
-        results, seconds = self.evaluator.measure(lm, name, self.limit)
-        scores = item_scores(results["samples"])
-        self.store.write(
-            place,
-            results,
-            scores,
-            key,
-            {**(timings or {}), "evaluate": seconds},
-            samples=self.samples,
-            recipe=recipe,
-        )
+        seconds = {**(timings or {}), "evaluate": measured.seconds}
+        self.store.write(place, measured, key, seconds, samples=self.samples, recipe=recipe)

@@ -13,7 +13,7 @@ from helpers import study as helpers
 
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import file_name
-from mergekit_finance.hosts.lm_eval import folder_name
+from mergekit_finance.hosts.lm_eval_output import folder_name
 from mergekit_finance.recipe.load import load
 from mergekit_finance.report.writing import build
 from mergekit_finance.study.single import SingleRun

@@ -29,16 +29,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path,
 
 def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch):
     """Its tracker logs the failure, and goes on."""
-    from mergekit_finance.hosts import lm_eval
+    from mergekit_finance.hosts import lm_eval_output
 
     (tmp_path / "results.json").write_text("{}")
     (tmp_path / "samples_t.jsonl").write_text("{}\n{}\n")
-    lm_eval._check_written(tmp_path, {"t": 2})
+    lm_eval_output._check_written(tmp_path, {"t": 2})
     with pytest.raises(RuntimeError, match="did not write all"):
-        lm_eval._check_written(tmp_path, {"t": 3})
-    monkeypatch.setattr(lm_eval, "FULL_DISK", 1 << 62)
+        lm_eval_output._check_written(tmp_path, {"t": 3})
+    monkeypatch.setattr(lm_eval_output, "FULL_DISK", 1 << 62)
     with pytest.raises(OSError) as caught:
-        lm_eval._check_written(tmp_path, {"t": 2, "lost": 1})
+        lm_eval_output._check_written(tmp_path, {"t": 2, "lost": 1})
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -7,12 +7,18 @@ import shutil
 import pytest
 import yaml
 
-from mergekit_finance.evaluation import keys
-from mergekit_finance.evaluation.source_hash import SourceTree
+from mergekit_finance.evaluation import keys, source_hash
 from mergekit_finance.files import bundled
 
 TASKS = sorted(bundled("lm_eval_tasks").rglob("*.yaml"))
 UNRELATED = {"report", "share", "cli", "statistics", "study", "similarity"}  # packages that decide no score
+
+
+def SourceTree(root, parsed=None):
+    """The sources below a folder, hashed as keys hash them."""
+    return source_hash.SourceTree(root, keys.LEFT_OUT, {} if parsed is None else parsed)
+
+
 CODE = (*keys.ANSWERS, *keys.SCORES, *keys.MERGES)
 
 
@@ -97,20 +103,81 @@ def test_another_function_in_a_module_changes_the_key(unchanged, module):
     assert changed_key(unchanged, module, with_another_function(text)) != unchanged[1]
 
 
-@pytest.mark.parametrize(
-    ("module", "old", "new", "parts"),
-    [
-        ("models.loading", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", {"answer_code", "merge_code"}),
-        ("evaluation.item_scores", 'columns["score"].append(score)', 'columns["score"].append(1.0)', {"score_code"}),
-    ],
-)  # fmt: skip
-def test_the_faults_that_once_went_unnoticed_change_the_key(unchanged, module, old, new, parts):
-    """Weights doubled while they are cast, and 1.0 stored for every item: the old hashes covered neither."""
+LOADER, METRICS, TOTALS = (f"mergekit_finance.{name}" for name in ("data.loader", "scoring.metrics", "scoring.aggregate"))  # fmt: skip
+
+# The path from a model and a task's rows to a stored score, written down here and not taken from the closure.
+FAULTS = [
+    # module, function, its code, a fault in it, the part of the key that must change
+    ("evaluation.evaluator", "load", "load_model(reference, self.dtype,", 'load_model(reference, "float32",', "answer_code"),
+    ("evaluation.evaluator", "load", "load_tokenizer(reference,", 'load_tokenizer("gpt2",', "answer_code"),
+    ("evaluation.evaluator", "wrap", "self.batch_size", "1", "answer_code"),
+    ("evaluation.evaluator", "measure", "host.evaluate(lm, self.tasks, limit)", "host.evaluate(lm, self.tasks, 1)", "answer_code"),
+    ("evaluation.evaluator", "_seed_sampling", "torch.manual_seed(SAMPLING_SEED)", "torch.manual_seed(1)", "answer_code"),
+    ("evaluation.evaluator", "_loaded", "self.max_gen_toks", "1", "answer_code"),
+    ("evaluation.evaluator", "torch_dtype", "getattr(torch, name)", "torch.float32", "answer_code"),
+    ("evaluation.truncation", "_is_cut", "tokens > max_length", "tokens >= max_length", "answer_code"),
+    ("hosts.lm_eval", "prepare_task", "(seed=fewshot_seed)", "(seed=0)", "answer_code"),
+    ("hosts.lm_eval", "prepare_task", "min(kwargs", "max(kwargs", "answer_code"),
+    ("hosts.lm_eval", "reuse_requests", "built_for != options", "built_for is None", "answer_code"),
+    ("hosts.lm_eval", "live_model", "batch_size=batch_size", "batch_size=1", "answer_code"),
+    ("hosts.lm_eval", "evaluate", "limit=limit", "limit=None", "answer_code"),
+    ("models.loading", "load_model", "dtype=dtype", 'dtype="float32"', "answer_code"),
+    ("models.loading", "load_model", "revision=revision or None", "revision=None", "answer_code"),
+    ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "answer_code"),
+    ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "merge_code"),
+    ("evaluation.measurement", "measure", 'item_scores(results["samples"])', "{}", "score_code"),
+    ("evaluation.measurement", "measure", "name, limit)", "name, 1)", "score_code"),
+    ("evaluation.measurement", "measure_model", "evaluator.load(reference,", 'evaluator.load("gpt2",', "score_code"),
+    ("evaluation.item_scores", "_columns", 'columns["score"].append(score)', 'columns["score"].append(1.0)', "score_code"),
+    ("evaluation.item_scores", "_columns", 'doc.get("cluster_id", item)', 'doc.get("item_id", item)', "score_code"),
+    ("evaluation.item_scores", "_is_right", "score >= 1", "score > 0", "score_code"),
+    ("evaluation.live_merges", "at", "swept_values(recipe).items()", '{**swept_values(recipe), "lambda": 0.1}.items()', "merge_code"),
+    ("evaluation.live_merges", "swept_values", "_number(parameters[name])", "1.0", "merge_code"),
+    ("evaluation.live_merges", "merge_once", "model_validate(dict(recipe))", 'model_validate({**recipe, "dtype": "float16"})', "merge_code"),
+    ("evaluation.live_merges", "merge_once", "cast(model, torch_dtype(evaluator.dtype))", "model", "merge_code"),
+    ("merging.in_memory", "_merged_tensors", "value.to(dtype)", "2 * value.to(dtype)", "merge_code"),
+    ("merging.session", "apply", "self._merge_all, point", "self._merge_all, None", "merge_code"),
+    ("merging.point_values", "applied_to", 'changed["lambda"] = self.scale', 'changed["lambda"] = 1.0', "merge_code"),
+    ("merge_methods.ties", "kept_by_mergekit", "int(density * n)", "round(density * n)", "merge_code"),
+    ("engine.masks", "threshold", "2**32", "2**31", "merge_code"),
+    ("engine.blocks", "_sum", "total.add_(0.0)", "total.add_(1.0)", "merge_code"),
+    ("data.loader", "load_rows", "row['item_id']", "row['text']", LOADER),
+    ("data.loader", "_with_option_tokens", " - start", "", LOADER),
+    ("data.adapters.english", "_adaptllm_choice_row", '"gold_index": raw.gold_index', '"gold_index": 0', LOADER),
+    ("scoring.answers", "direct_text", "[0]", "[-1]", METRICS),
+    ("scoring.metrics", "choice_acc", '{"score": metrics["acc"],', '{"score": 1.0,', METRICS),
+    ("scoring.aggregate", "f1", "2 * right", "right", TOTALS),
+]  # fmt: skip
+
+
+def with_fault(text, function, old, new):
+    """The source with other code in one function, which must hold the old code once."""
+    nodes = [n for n in ast.walk(ast.parse(text)) if getattr(n, "name", "") == function]
+    segments = [ast.get_source_segment(text, node) for node in nodes]
+    (segment,) = [segment for segment in segments if segment.count(old) == 1]
+    return text.replace(segment, segment.replace(old, new))
+
+
+@pytest.mark.parametrize(("module", "function", "old", "new", "part"), FAULTS)
+def test_a_fault_on_the_way_to_a_stored_score_changes_the_key(unchanged, module, function, old, new, part):
     name = f"mergekit_finance.{module}"
     text = SourceTree(unchanged[0]).path(name).read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    after = changed_key(unchanged, name, text.replace(old, new))
-    assert parts <= {part for part, value in after.items() if value != unchanged[1][part]}
+    after = changed_key(unchanged, name, with_fault(text, function, old, new))
+    assert after[part] != unchanged[1][part]
+
+
+def test_the_worker_of_a_study_neither_loads_nor_scores_nor_changes_a_recipe():
+    """It is in no key: what makes an answer or a score is called, with nothing but what the key holds."""
+    tree = ast.parse((keys.PACKAGE / "study" / "worker.py").read_text(encoding="utf-8"))
+    imported = {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert not imported & {"load_model", "load_tokenizer", "item_scores", "cast", "MergeSession"}
+    assert {"measure", "measure_model", "merge_once", "Sweep"} <= imported
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not attributes & {"values", "configuration", "wrap", "scores", "results"} - {"values"}
+    of_points = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "values"]
+    assert [ast.unparse(node) for node in of_points] == ["points.values"]  # of the mapping of groups
 
 
 def test_a_merge_method_changes_the_keys_of_merges_alone(unchanged):
@@ -129,6 +196,78 @@ def test_a_scoring_function_changes_the_tasks_that_name_it_alone(unchanged):
 
 
 # ---- what must not
+
+MESSAGES = [
+    ("errors", "MAX_MESSAGE = 2000", "MAX_MESSAGE = 1000"),
+    ("errors", "did you mean {near", "do you mean {near"),
+    ("checks.model_checks", "they cannot be merged element by element", "they do not fit"),
+    ("checks.recipe", "is not a dtype of weights", "is no dtype of weights"),
+    ("files", "is a symbolic link, which is not followed", "is a symlink, which is not followed"),
+    ("files", "not a regular file", "no regular file"),
+    ("hosts.programs", 'f"Error: {error}"', 'f"error: {error}"'),
+    ("hosts.names", "mergekit-finance was written for", "this package was made for"),
+    ("hosts.lm_eval_output", "disable_tqdm=True", "disable_tqdm=False"),
+    ("hosts.lm_eval_output", '"leave": False', '"leave": True'),
+    ("hosts.lm_eval_output", "did not write all results", "lost results"),
+    ("data.pull_errors", "no space left for", "the disk is full:"),
+    ("models.loading", "cannot be loaded", "could not be loaded"),
+    ("models.loading", "the merge does not fill", "the merge leaves a part out of"),
+    ("evaluation.evaluator", "unknown task", "no such task"),
+    ("strict_yaml", "is not a finite number", "is infinite"),
+    ("merging.session", "Use another device", "Take another device"),
+    ("study.worker", "CHUNK = 5", "CHUNK = 7"),
+    ("study.executors", "def progress_bar", "def another_bar"),
+    ("statistics.scores", "def aligned", "def another"),
+    ("report.figures.sheets", "def ", "def another_"),
+    ("cli.demo", "def ", "def another_"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "old", "new"), MESSAGES)
+def test_messages_bars_the_report_and_the_statistics_change_no_key(unchanged, module, old, new):
+    name = f"mergekit_finance.{module}"
+    text = SourceTree(unchanged[0]).path(name).read_text(encoding="utf-8")
+    assert old in text
+    assert changed_key(unchanged, name, text.replace(old, new)) == unchanged[1]
+
+
+def test_every_module_that_is_left_out_exists_and_has_a_reason():
+    tree = source_hash.SourceTree(keys.PACKAGE)
+    assert all(tree.path(module) and len(reason) > 20 for module, reason in keys.LEFT_OUT.items())
+    scores = {name.removeprefix("mergekit_finance.") for name in keys.source().closure(keys.SCORES)}
+    assert scores == {"evaluation.measurement", "evaluation.item_scores"}  # none for types alone
+
+
+RAISES = "def f(x):\n    if x > 1:\n        {}\n    return x\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("raise ValueError('a')", "raise ValueError(f'b {x}') from None", True),
+        ("raise ValueError('a')", "raise ValueError", True),
+        ("assert x < 5, 'a'", "assert x < 5, 'b'", True),
+        ("raise ValueError('a')", "raise KeyError('a')", False),
+        ("raise ValueError('a')", "return ValueError('a')", False),
+        ("raise ValueError('a')", "pass", False),
+        ("assert x < 5, 'a'", "assert x < 6, 'a'", False),
+        ("reject(x)", "reject(2 * x)", True),
+        ("reject(x)", "pass", False),
+        ("double(x)", "double(2 * x)", False),
+    ],
+)
+def test_the_text_of_an_exception_does_not_count_but_what_is_raised_does(tmp_path, old, new, same):
+    package = tmp_path / "mergekit_finance"
+    package.mkdir()
+    for name, function in (("refuse", "reject"), ("helper", "double")):
+        (package / f"{name}.py").write_text(f"def {function}(x):\n    return x\n")
+    head = "from mergekit_finance.helper import double\nfrom mergekit_finance.refuse import reject\n"
+    hashes = []
+    for statement in (old, new):
+        (package / "main.py").write_text(head + RAISES.format(statement))
+        tree = source_hash.SourceTree(package, ["mergekit_finance.refuse"])
+        hashes.append(tree.hash(["mergekit_finance.main"]))
+    assert (hashes[0] == hashes[1]) is same
 
 
 @pytest.mark.parametrize("module", CLOSURE)

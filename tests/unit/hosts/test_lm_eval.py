@@ -9,6 +9,7 @@ from lm_eval.tasks import manager
 
 from mergekit_finance.errors import HostError
 from mergekit_finance.hosts import lm_eval as host
+from mergekit_finance.hosts import lm_eval_output
 
 
 def lacks(name: str) -> str:
@@ -74,7 +75,7 @@ def test_bars_levels_and_filters_are_restored_after_an_error():
         logging.getLogger("lm_eval").level,
         list(logging.getLogger("lm_eval.api.task").filters),
     )
-    with pytest.raises(KeyError), host.progress_bars(), host.quiet():
+    with pytest.raises(KeyError), lm_eval_output.progress_bars(), lm_eval_output.quiet():
         assert task.tqdm is not before[0] and logging.getLogger("lm_eval").level == logging.WARNING
         raise KeyError
     after = task.tqdm, logging.getLogger("lm_eval").level, list(logging.getLogger("lm_eval.api.task").filters)

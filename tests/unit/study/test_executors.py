@@ -8,7 +8,7 @@ import torch
 from lm_eval.api import model, task
 from lm_eval.models import huggingface
 
-from mergekit_finance.hosts.lm_eval import progress_bars
+from mergekit_finance.hosts.lm_eval_output import progress_bars
 from mergekit_finance.study import executors
 
 

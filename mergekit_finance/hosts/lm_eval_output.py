@@ -1,0 +1,184 @@
+"""What lm-eval prints and writes: progress bars, log messages, names of folders, files of results.
+
+Nothing here can change an answer or a score, so no key of a stored result covers this file. Written for
+lm-eval 0.4.13, which is imported inside the functions: with torch it takes seconds.
+"""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mergekit_finance.files import file_name
+from mergekit_finance.hosts.lm_eval import Results, Sample
+from mergekit_finance.hosts.names import LM_EVAL
+from mergekit_finance.hosts.programs import is_host_program
+
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+
+
+# ---- the command line
+
+
+def output_path() -> Path | None:
+    """Return the path after `--output_path` if this is a run of the `lm_eval` command, else None.
+
+    Written for lm-eval 0.4.13, which opens it before it creates the model and does not pass it on.
+    """
+    if not is_host_program():
+        return None
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--output_path", "-o", type=Path)
+    path: Path | None = parser.parse_known_args(sys.argv[1:])[0].output_path
+    return path
+
+
+# ---- what it prints
+
+
+def hide_bars(lm: "HFLM") -> None:
+    """Let a model answer without progress bars. Replaces two methods of this one object."""
+    for name in ("loglikelihood", "generate_until"):
+        setattr(lm, name, partial(getattr(lm, name), disable_tqdm=True))
+
+
+@contextmanager
+def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
+    """Show the bars of a model's answers at a line of the terminal, and remove them when they are done.
+
+    Args:
+        requests: whether to show the bars of building requests too, for which lm-eval has no switch.
+        position: the line, counted from that of the caller's own bar.
+
+    Replaces the name `tqdm` in three modules; a version without it keeps its own bars.
+    """
+    from lm_eval.api import model, task
+    from lm_eval.models import huggingface
+
+    answers = {"position": position, "leave": False}
+    settings: dict[ModuleType, dict[str, int | bool]] = {
+        task: {"disable": not requests},
+        model: dict(answers),
+        huggingface: dict(answers),
+    }
+    originals = {module: module.tqdm for module in settings if hasattr(module, "tqdm")}
+    for module, original in originals.items():
+        vars(module)["tqdm"] = partial(original, **settings[module])
+    try:
+        yield
+    finally:
+        for module, original in originals.items():
+            vars(module)["tqdm"] = original
+
+
+# Logged for every task and every live model; nothing in it can be acted on.
+EXPECTED_WARNINGS = (
+    "Custom kwargs can be passed to",
+    "`pretrained` model kwarg is not of type",
+    "Passed an already-initialized model",
+)
+
+
+class _WithoutExpected(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in EXPECTED_WARNINGS)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log no information messages of lm-eval and transformers, nor warnings that every task would repeat.
+
+    Levels and filters are restored afterwards.
+    """
+    expected = _WithoutExpected()
+    filtered = [logging.getLogger(name) for name in ("lm_eval.api.task", "lm_eval.models.huggingface")]
+    levels = {
+        logging.getLogger("lm_eval"): logging.WARNING,
+        logging.getLogger("transformers"): logging.ERROR,  # mergekit uses the deprecated `torch_dtype`
+    }
+    before = {logger: logger.level for logger in levels}
+    for logger in filtered:
+        logger.addFilter(expected)
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger in filtered:
+            logger.removeFilter(expected)
+        for logger, level in before.items():
+            logger.setLevel(level)
+
+
+# ---- files
+
+
+def folder_name(model: str) -> str:
+    """Return a name for a model in results: `model`, shortened if lm-eval cannot make a folder of it.
+
+    lm-eval 0.4.13 makes one folder name of the whole name, a path included, and only logs that it failed.
+    """
+    from lm_eval.utils import sanitize_model_name
+
+    return file_name(model, 100) if len(sanitize_model_name(model).encode()) > 255 else model
+
+
+FULL_DISK = 1 << 20  # bytes: with fewer free bytes a file that is missing was not written for lack of room
+
+
+def write_results(
+    folder: Path, results: Results, samples: Mapping[str, Sequence[Sample]], model_args: Mapping[str, str]
+) -> None:
+    """Write results.json and samples_<task>.jsonl with lm-eval's own writer, under names without a date.
+
+    Raises:
+        OSError: the disk is full (lm-eval only logs it).
+        RuntimeError: lm-eval did not write everything for another reason.
+    """
+    from lm_eval.loggers import EvaluationTracker
+
+    tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
+    general = LM_EVAL.get(tracker, "general_config_tracker")
+    general.log_experiment_args(
+        model_source="hf",
+        model_args=dict(model_args),
+        system_instruction=None,
+        chat_template=None,
+        fewshot_as_multiturn=False,
+    )
+    general.model_name_sanitized = file_name(str(general.model_name_sanitized))
+    tracker.save_results_aggregated(results=dict(results), samples=dict(samples))
+    for task, rows in samples.items():
+        tracker.save_results_samples(task_name=task, samples=rows)
+    for path in (folder / "lm_eval").rglob("*.json*"):
+        path.replace(folder / f"{path.name.rsplit('_', 1)[0]}{path.suffix}")
+    shutil.rmtree(folder / "lm_eval", ignore_errors=True)
+    _check_written(folder, {task: len(rows) for task, rows in samples.items()})
+
+
+def _check_written(folder: Path, counts: Mapping[str, int]) -> None:
+    """Raise if results are not valid JSON or samples do not have the given numbers of lines."""
+    try:
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        whole = all(_lines(folder / f"samples_{task}.jsonl") == count for task, count in counts.items())
+    except (OSError, ValueError):
+        whole = False
+    if not whole and shutil.disk_usage(folder).free < FULL_DISK:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not whole:
+        raise RuntimeError("lm-eval's tracker did not write all results")
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
