@@ -6,7 +6,7 @@ are shown and folder names before they are opened. What is wrong is a DataError 
 file. Scores and samples are read when they are first used.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -206,14 +206,7 @@ class StudyResults:
             path = self.place(name) / "scores.json"
             if not path.is_file():
                 raise DataError(f"{path.parent}: results are missing. {AGAIN}")
-            content = read_object(path)
-            for task in self.tasks:
-                if task not in content:
-                    raise DataError(f"{path}: no task {task!r}. {AGAIN}")
-            try:
-                self._columns[name] = SCORES.validate_python({task: content[task] for task in self.tasks})
-            except ValidationError as error:
-                raise _not_written(path, error) from error
+            self._columns[name] = read_scores(path, self.tasks)
         return self._columns[name]
 
     def require_results(self, names: Iterable[str]) -> None:
@@ -432,6 +425,18 @@ def read_object(path: Path) -> JsonObject:
     if not isinstance(content, dict):
         raise DataError(f"{path}: not what a study writes (not an object). {AGAIN}")
     return content
+
+
+def read_scores(path: Path, tasks: Collection[str] | None = None) -> dict[str, Columns]:
+    """Read a scores.json: all of it, or only some tasks, which must be there. Raises DataError."""
+    content = read_object(path)
+    for task in tasks or ():
+        if task not in content:
+            raise DataError(f"{path}: no task {task!r}. {AGAIN}")
+    try:
+        return SCORES.validate_python({task: content[task] for task in (content if tasks is None else tasks)})
+    except ValidationError as error:
+        raise _not_written(path, error) from error
 
 
 def optional_object(path: Path) -> JsonObject:

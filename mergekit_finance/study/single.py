@@ -19,7 +19,6 @@ from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.merge_methods.check_output import inputs_of
@@ -40,6 +39,7 @@ from mergekit_finance.study.run import (
     check_tasks,
     print_to_stderr,
 )
+from mergekit_finance.study.schema import Columns
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker
 
@@ -186,7 +186,7 @@ class SingleRun:
         replicates = _replicates(self.evaluator, tables)
         tasks = {task: _task_row(task, results, replicates) for task in sorted(tables[MERGED])}
         for task, row in tasks.items():
-            row["n"] = len(tables[MERGED][task]["items"])
+            row["n"] = len(tables[MERGED][task].items)
             row["truncated"] = max(r["truncated_prompts"].get(task, 0) for r in results.values())
         recipe = self.recipe
         return RunResult(
@@ -214,8 +214,8 @@ def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]
         dataset = (task.config.dataset_kwargs or {}).get("fb_dataset") or name
         scores[name] = task_scores(
             name,
-            [f"{dataset}/{cluster}" for cluster in tables[MERGED][name]["clusters"]],
-            {model: table[name]["score"] for model, table in tables.items()},
+            [f"{dataset}/{cluster}" for cluster in tables[MERGED][name].clusters],
+            {model: table[name].score for model, table in tables.items()},
             task.aggregation()["score"],
         )
     return bootstrap(list(aligned(scores).values()))

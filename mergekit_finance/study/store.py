@@ -20,21 +20,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from filelock import FileLock, Timeout
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation.item_scores import Columns
 from mergekit_finance.evaluation.keys import FORMAT, digest
 from mergekit_finance.evaluation.measurement import Measurement
-from mergekit_finance.files import Json, JsonObject, atomic_path, file_name, parse_json, sha256_file
+from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
+from mergekit_finance.study.results import AGAIN, optional_object, read_object, read_scores
+from mergekit_finance.study.schema import Columns
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 SUMS = "files.json"
-PARTS = ("key", "scores", "timings", "results", "files")
+PARTS = ("key", "timings", "results", "files")  # and scores
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ class Store:
         older = [*self.folder.glob("models/*-*/results.json")]  # where `run` stored them
         for path in self.points.glob("[!.]*/key.json"):
             try:
-                older += [] if _read_object(path).get("format") == FORMAT else [path]
-            except (OSError, ValueError):
+                key = read_object(path)
+                older += [path] if key and key.get("format") != FORMAT else []
+            except DataError:
                 pass  # damaged: evaluated again when its turn comes
         if older:
             say(
@@ -176,19 +179,17 @@ class Store:
 
     def results(self, place: Path) -> Results:
         """Read lm-eval's stored results, without samples."""
-        results: Results = json.loads((place / "results.json").read_text(encoding="utf-8"))
-        return results
+        return cast(Results, read_object(place / "results.json"))
 
     def scores(self, place: Path) -> dict[str, Columns]:
         """Read the items of every task."""
-        scores: dict[str, Columns] = json.loads((place / "scores.json").read_text(encoding="utf-8"))
-        return scores
+        return read_scores(place / "scores.json")
 
     def seconds(self, folders: Iterator[str]) -> dict[str, float]:
         """Sum the stored timings of some folders, by what was done (`merge`, `evaluate`)."""
         total = {"merge": 0.0, "evaluate": 0.0}
         for name in folders:
-            timings = json.loads((self.points / name / "timings.json").read_text(encoding="utf-8"))
+            timings = optional_object(self.points / name / "timings.json")
             for what in total:
                 seconds = timings.get(what)
                 total[what] += seconds if isinstance(seconds, int | float) else 0.0  # may have been edited
@@ -204,14 +205,14 @@ def sums(folder: Path) -> dict[str, str]:
 def _damage(place: Path, samples: bool) -> str:
     """Return what is wrong with a stored folder, or "" if it can be trusted."""
     try:
-        key, scores, _, results, noted = (_read_object(place / f"{name}.json") for name in PARTS)
-        lengths = [_lengths(table) for table in scores.values()]
-        tasks = set(_object(results["results"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return f"{place.name} is damaged ({error})"
+        key, _, results, noted = (read_object(place / f"{name}.json") for name in PARTS)
+        scores = read_scores(place / "scores.json")
+    except DataError as error:
+        return f"{place.name} is damaged ({str(error).removesuffix(AGAIN).rstrip(' .')})"
+    tasks = results.get("results")
     if not place.name.endswith(f"-{digest(key)}"):
         return f"{place.name} is damaged (key.json is of other results)"
-    if not lengths or any(len(different) != 1 for different in lengths) or set(scores) != tasks:
+    if not scores or not isinstance(tasks, Mapping) or set(scores) != set(tasks):
         return f"{place.name} is damaged (scores.json)"
     lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
     if lost:
@@ -222,27 +223,6 @@ def _damage(place: Path, samples: bool) -> str:
     actual = sums(place)
     altered = [name for name, checksum in noted.items() if actual.get(name) != checksum]
     return f"{place.name} is damaged ({altered[0]} is not as it was written)" if altered else ""
-
-
-def _lengths(table: Json) -> set[int]:
-    """Return the lengths of a task's columns: one, if they fit together."""
-    columns = _object(table).values()
-    if not all(isinstance(column, list) for column in columns):
-        raise ValueError("scores.json holds a column that is not a list")
-    return {len(column) for column in columns if isinstance(column, list)}
-
-
-def _read_object(path: Path) -> JsonObject:
-    try:
-        return _object(parse_json(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
-
-
-def _object(content: Json) -> JsonObject:
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
 
 
 def _write_host_files(folder: Path, results: Results, timings: Mapping[str, float], samples: bool) -> None:
