@@ -188,8 +188,9 @@ def _checked(text: str, path: Path) -> Recipe:
     recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
     host.register_methods(merge_methods())
     _check_method(merge, str(path))
+    settings = recipe.merge_settings
+    check_dtypes(settings.get("dtype"), settings.get("out_dtype"), str(path))
     config = recipe.configuration()
-    check_dtypes(config.dtype, config.out_dtype, str(path))
     if template := config.chat_template:
         check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
     _check_parameters(recipe)

@@ -41,7 +41,11 @@ def refused(path, out, kind, message, *tasks):
     ("old", "new", "message"),
     [
         ("lambda: 0.5", "lambda: 1.0e300", "recipe.yml: .*lambda.*does not fit float32"),
-        ("dtype: float32\n", "dtype: float23\n", "recipe.yml: dtype: 'float23' is not a dtype. did you mean"),
+        (
+            "dtype: float32\n",
+            "dtype: float23\n",
+            "recipe.yml: dtype: 'float23' is not a dtype of weights. did you mean",
+        ),
         ("cpt_task_arithmetic", "cpt_ties\n#", None),
     ],
 )
