@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,3 +86,11 @@ def test_importing_a_method_module_first_registers_it_all_the_same():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "ours"), [({"fb_dataset": "fpb"}, True), ({"name": "x"}, False), (None, False)]
+)
+def test_prompts_of_tasks_with_our_rows_are_recognized(kwargs, ours):
+    task = SimpleNamespace(config=SimpleNamespace(dataset_kwargs=kwargs))
+    assert integration._reads_our_rows(task) is ours

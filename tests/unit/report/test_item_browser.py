@@ -136,3 +136,21 @@ def test_a_choice_is_shown_by_its_option():
     assert item_browser.answer(row, [["-1.5", "True"], ["-0.5", "False"]]).strip() == "no"
     assert item_browser.target(row) == "yes"
     assert item_browser.answer(row, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pairs"),
+    [
+        (
+            [["Q", "yes"], ["Q", "no"]],
+            [("Q", "yes"), ("Q", "no")],
+        ),  # choices, as lm-eval's live samples have them
+        (
+            {"gen_args_0": {"arg_0": "Q", "arg_1": {"until": []}}},
+            [("Q", {"until": []})],
+        ),  # as its files have them
+        ({}, [("", "")]),
+    ],
+)
+def test_the_requests_of_a_sample_are_prompts_and_continuations(arguments, pairs):
+    assert item_browser._requests({"arguments": arguments}) == pairs

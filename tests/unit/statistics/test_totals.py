@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,11 @@ def test_names_of_the_host_registry_and_unknown_names():
     assert float(total(statistics.sum(0))) == 5.0
     with pytest.raises(DataError, match="'no_such'.*pass the function itself"):
         totals.sufficient("no_such", [1.0])
+
+
+def test_any_other_aggregation_is_computed_from_how_often_each_value_occurs():
+    values = [1.0, 3.0, 3.0, 8.0]
+    rows, total = totals.by_item(statistics.median, values)
+    assert total(rows.sum(axis=0)) == 3.0  # every item once
+    draws = np.array([[[2, 1, 1, 0], [0, 0, 0, 4]], [[0, 1, 0, 3], [4, 0, 0, 0]]])  # (2, 2, items)
+    assert total(draws @ rows).tolist() == [[2.0, 8.0], [8.0, 1.0]]
