@@ -76,7 +76,7 @@ def check_output(
     may_hold: Collection[str] = (),
     within_only: bool = False,
 ) -> None:
-    """Refuse an output folder that is, holds or lies in an input, or that shares files with one.
+    """Refuse an output folder that equals, contains or is inside an input, or shares files with one.
 
     Args:
         output: the folder to write; it need not exist.
@@ -172,7 +172,7 @@ def _check_files(output: Path, inputs: Sequence[Input], option: str) -> None:
 
 
 def _files(place: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the files of an input as they are really named, and whether each lies outside its folder."""
+    """Yield the resolved paths of an input's files, and whether each is outside the input's folder."""
     if not place.is_dir():
         if place.is_file():
             yield Path(os.path.realpath(place)), False
@@ -191,7 +191,7 @@ def _files(place: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _shards(index: Path) -> set[str]:
-    """Return the files that an index names; a broken index, which other checks report, names none."""
+    """Return the files that an index lists, or none if it is broken (other checks report that)."""
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return {file for file in files if isinstance(file, str) and "\0" not in file}

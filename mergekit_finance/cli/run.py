@@ -66,7 +66,7 @@ def run(
 ) -> None:
     """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
 
-    Models that the output directory holds results of are not evaluated again.
+    Models whose results are already in the output directory are not evaluated again.
     """
     # Imported here: loading torch and the hosts takes seconds, which --help should not pay.
     from mergekit_finance.evaluation.evaluator import Evaluator

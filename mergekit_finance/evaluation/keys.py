@@ -97,7 +97,7 @@ def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
 
 
 def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
-    """A task: what its YAML file says, and the bytes of its rows."""
+    """Return the part of a key that is one task's: the content of its YAML file and the hash of its rows."""
     task = evaluator.tasks[name]
     kwargs = task.config.dataset_kwargs or {}
     entry = evaluator.task_manager.task_index.get(name)

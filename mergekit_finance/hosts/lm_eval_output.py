@@ -54,7 +54,7 @@ def hide_bars(lm: "HFLM") -> None:
 
 @contextmanager
 def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
-    """Show the bars of a model's answers at a line of the terminal, and remove them when they are done.
+    """Show lm-eval's progress bars on one line of the terminal, and remove them when they are done.
 
     Args:
         requests: whether to show the bars of building requests too, for which lm-eval has no switch.

@@ -43,7 +43,7 @@ class Plan:
         per_item: seconds per item, the mean over tasks.
         merge: seconds per merge.
         budget: hours.
-        clusters: clusters of the largest task that are reported on, at the limit asked for and at this one.
+        clusters: clusters to report on in the largest task: at the requested limit, and at this plan's limit.
     """
 
     points: dict[int, int]

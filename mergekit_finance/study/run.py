@@ -287,7 +287,7 @@ def run_study(
     trust_remote_code: bool = False,
     quiet: bool = False,
 ) -> StudyResults:
-    """Run a study and return its results. Models that `out` holds results of are not evaluated again.
+    """Run a study and return its results. Models whose results are already in `out` are not evaluated again.
 
     Args:
         study: a checked study, or the path of a study.yml.

@@ -97,7 +97,7 @@ def test_a_second_merge_in_the_process_sees_changed_files(recipe, tiny, tmp_path
 
 
 def test_results_equal_those_of_plain_lm_eval_on_the_saved_merge(recipe, tmp_path):
-    """Two ways to one number: our live model, and the host's own loading of the merge on disk."""
+    """Our live model scores what lm-eval's `hf` scores for the same merge on disk."""
     import lm_eval
     from lm_eval.tasks import TaskManager
     from mergekit.merge import run_merge

@@ -64,7 +64,7 @@ def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
 
 
 def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
-    """Its constituents are checkpoints in OUT/selected, and mergekit-yaml merges them."""
+    """The recipe of a later stage names checkpoints in OUT/selected, and mergekit-yaml merges them."""
     from mergekit_finance.recipe import load as recipe
 
     place = next((chained / "points").glob("stage3-*"))

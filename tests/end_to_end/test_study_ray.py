@@ -99,6 +99,6 @@ except ModelError as error:
 
 
 def test_a_job_that_kills_every_worker_ends_in_one_line():
-    """After the given number of retries."""
+    """The study ends after the given number of retries."""
     done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=HANG)
     assert "refused: Ray lost the same job 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]

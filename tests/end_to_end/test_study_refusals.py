@@ -28,7 +28,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path,
 
 
 def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch):
-    """Its tracker logs the failure, and goes on."""
+    """lm-eval's tracker only logs that it could not write, and continues."""
     from mergekit_finance.hosts import lm_eval_output
 
     (tmp_path / "results.json").write_text("{}")
@@ -43,7 +43,7 @@ def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch)
 
 
 def test_rows_that_cannot_be_fetched_are_one_line(tiny, tmp_path, monkeypatch):
-    """As datasets says it, offline, of a task of lm-eval's own."""
+    """The message is that of `datasets` for one of lm-eval's own tasks, offline."""
     from lm_eval.tasks import TaskManager
 
     def unreachable(self, names):

@@ -34,7 +34,7 @@ def test_a_folder_given_by_include_path_too_is_indexed_once(caplog):
 
 
 def test_the_hook_stands_down_where_the_host_found_the_folder_itself():
-    """As an lm-eval that honours the `lm_eval.tasks` entry point would: ours is in the list already."""
+    """An lm-eval that reads the `lm_eval.tasks` entry point has our folder in its list already."""
     ours = bundled("lm_eval_tasks")
     assert with_folders([ours], [ours], ours / "none") == [ours]
 

@@ -45,7 +45,7 @@ def test_the_kernel_gives_the_bits_of_the_blocks(
 def test_the_kernel_counts_signs_with_and_without_merging(
     kernels: ModuleType, experts: int, option: str
 ) -> None:
-    """Alone, and beside a merge that waits for nothing; what is not asked for is not written."""
+    """The kernel counts alone and while it merges, and writes only the statistics that are requested."""
     if experts == 1:
         return  # a lone vector's majority decides nothing, and is not counted
     rule = Rule("mean", 0.7)

@@ -12,7 +12,7 @@ from mergekit_finance.recipe.overrides import load_changed
 
 @pytest.fixture
 def ties(recipe):
-    """With a density for each model."""
+    """Write a TIES recipe in which each model has its own density."""
     return str(
         recipe(
             ("cpt_task_arithmetic", "cpt_ties"),

@@ -97,7 +97,7 @@ def test_density_goes_before_lambda_and_task_arithmetic_before_ties():
 
 
 def test_dare_is_chosen_by_its_mean_over_seeds():
-    """The lucky seed of a worse cell does not win; the first seed stands for the cell."""
+    """A cell is selected by its mean over seeds, not by its best seed; its first seed is reported."""
     values = {"x0": (0.2, 0), "x1": (0.2, 1), "y0": (0.4, 0), "y1": (0.4, 1)}
     points = {n: point("dare_ties", density=d, **{"lambda": 1.0}, seed=s) for n, (d, s) in values.items()}
     scores = {"x0": 0.9, "x1": 0.1, "y0": 0.5, "y1": 0.7}
