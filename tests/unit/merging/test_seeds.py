@@ -113,7 +113,7 @@ def test_the_seed_is_part_of_a_results_key_if_the_method_draws(tmp_path):
     worker = Worker(None, tmp_path, {}, stamp=Stamp({}, ""))
 
     def key(seed: int | None) -> Any:
-        return worker.point_key(RecipePoint("p", {"merge_method": "x"}, None, seed))
+        return worker.point_key(RecipePoint("p", {"merge_method": "x"}, seed))
 
     assert key(0)["seed"] == 0 and key(0) != key(1)
     assert "seed" not in key(None)
