@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @hookimpl
 def finance_merge_methods() -> "Sequence[MergeMethod]":
     """Return cpt_task_arithmetic, cpt_ties and cpt_dare_ties."""
-    from mergekit_finance.merge_methods.catalog import METHODS
+    from mergekit_finance.merge_methods.all_methods import METHODS
 
     return METHODS
 

@@ -1,4 +1,8 @@
-"""The command `mergekit-finance`. Modules here import click and little else, so that --help is quick."""
+"""The command `mergekit-finance`, one module a command.
+
+A module is called like its command, also where the module below it that does the work has the same name
+(cli/run.py and study/run.py). Modules here import click and little else, so that --help is quick.
+"""
 
 import click
 

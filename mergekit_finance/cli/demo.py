@@ -34,7 +34,7 @@ Examples:
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """Run the three-stage study on four tiny trained models: merge, evaluate, decide, draw. Offline."""
     # Imported here: these load torch, transformers and both hosts, which --help should not pay for.
-    from mergekit_finance.lab.export import export
+    from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.report.writing import build
     from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.run import StudyRun
@@ -43,7 +43,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     with resumable(out):
         out.mkdir(parents=True, exist_ok=True)
         _say(f"Writing the lab's four trained models to {out / 'lab'}")
-        export(out / "lab")
+        copy_models(out / "lab")
         study = lab_study(out / "lab", full, workers)
         grids = "the full grids of recipes/lab/study.yml" if full else f"λ {LAMBDA}"
         _say(f"Studying {len(study.experts)} experts at {grids}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.cli.common import echo
-from mergekit_finance.lab.export import export as copy
+from mergekit_finance.lab.copy_models import copy_models as copy
 
 
 @click.group()

@@ -21,7 +21,7 @@ from mergekit_finance.data.records import Record
 from mergekit_finance.data.registry import dataset
 from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
-from mergekit_finance.lab.rows import records as lab_records
+from mergekit_finance.lab.generated_rows import records as lab_records
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.plugins.api import Dataset

@@ -35,7 +35,7 @@ ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.loa
 SCORES = ("mergekit_finance.evaluation.measurement", "mergekit_finance.evaluation.item_scores")
 MERGES = (
     "mergekit_finance.evaluation.live_merges",  # in memory: one recipe, or a sweep of one
-    "mergekit_finance.merge_methods.catalog",  # which mergekit finds in its registry
+    "mergekit_finance.merge_methods.all_methods",  # which mergekit finds in its registry
 )
 
 # Modules that those import and that cannot change an answer, a score or a merge, each with the reason.

@@ -5,9 +5,9 @@ under weights/. With the generated rows, a whole study runs anywhere, without a 
 skills really differ.
 
     world.yml -> world.py (tables, facts, held-out items) -> draw.py (random streams limited to a part of them)
-              -> finance.py, arithmetic.py, japanese.py, general.py (dataset records and their questions)
-              -> rows.py (test rows in the datasets' raw layouts)
-    export.py copies the models to where recipes name them.
+              -> arithmetic.py, *_cases.py (dataset records and their questions)
+              -> generated_rows.py (test rows in the datasets' raw layouts)
+    copy_models.py copies the models to where recipes name them.
 
 The code that trained the models is in recipes/lab/training/ of the repository, outside the wheel.
 """

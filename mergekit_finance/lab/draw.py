@@ -141,7 +141,7 @@ class Item:
 class Case:
     """One raw record of a dataset and the questions that the dataset's adapter makes of it.
 
-    `record` lacks its id, which depends on its position (rows.py adds it).
+    `record` lacks its id, which depends on its position (generated_rows.py adds it).
     """
 
     record: JsonObject

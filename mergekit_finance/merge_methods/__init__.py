@@ -1,6 +1,6 @@
 """The merge methods that mergekit-yaml calls: `cpt_task_arithmetic`, `cpt_ties`, `cpt_dare_ties`.
 
-    catalog                 the three methods
+    all_methods             the three methods
     task_arithmetic, ties, dare_ties
                             one method each: formula, source, and how the engine computes it
     method                  what they share: semantics, rounding, choice of implementation

@@ -24,7 +24,7 @@ from mergekit.merge_methods.base import ParameterScope, ParameterSpec
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
+from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import recipe_file, set_tokenizer_task, tokenizer_task

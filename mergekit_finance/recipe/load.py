@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mergekit_finance.checks.merge_facts import How
-from mergekit_finance.checks.recipe import check_dtypes, check_keys, validation_message
+from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text

@@ -12,7 +12,7 @@ from mergekit_finance.report import labels
 from mergekit_finance.study.analysis import verdict, wording
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
-from mergekit_finance.study.tasks import GENERATED
+from mergekit_finance.study.task_info import GENERATED
 
 PACKAGES = ("mergekit-finance", "matplotlib", "jinja2")
 Pairs = list[tuple[str, str]]  # term and description

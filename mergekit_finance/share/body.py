@@ -28,7 +28,7 @@ from mergekit_finance.study.analysis.wording import (
     too_few_clusters,
 )
 from mergekit_finance.study.schema import TaskEffect, TaskSet
-from mergekit_finance.study.tasks import GENERATED
+from mergekit_finance.study.task_info import GENERATED
 
 SEMANTICS = {
     "paper": "the operators are as their papers define them (TIES ranks the whole task vector)",

@@ -8,7 +8,7 @@ from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.licenses import license_of_merge
 from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.schema import TaskInfo
-from mergekit_finance.study.tasks import GENERATED
+from mergekit_finance.study.task_info import GENERATED
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

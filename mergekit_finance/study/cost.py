@@ -19,7 +19,7 @@ from mergekit_finance.study.points import points
 from mergekit_finance.study.results import optional_object
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.split import has_split
-from mergekit_finance.study.tasks import clusters_of
+from mergekit_finance.study.task_info import clusters_of
 
 SMALL, LARGE = 4, 12  # items per task of the two timed samples
 BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length

@@ -26,7 +26,7 @@ from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
-from mergekit_finance.study import tasks
+from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.config import Combination, Study
 from mergekit_finance.study.config import load as load_study
@@ -135,9 +135,9 @@ class StudyRun:
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
         check_contexts(self.evaluator, self.references, self.where, self.trust_remote_code)
-        tasks.check_named(self.evaluator, self.study, self.where)
-        tasks.check_skills(self.evaluator, self.study, self.where)
-        tasks.check_split(self.evaluator, self.study, self.limit, self.where)
+        task_info.check_named(self.evaluator, self.study, self.where)
+        task_info.check_skills(self.evaluator, self.study, self.where)
+        task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         check_distinct(self.fingerprints, self.where)
         reserved = sorted(set("@+") & set(_local_reference(self.out)))
         if self.study.chain == "best" and reserved:
@@ -225,7 +225,7 @@ class StudyRun:
         )
 
     def _results(self, plans: Sequence[Point]) -> StudyResults:
-        described = tasks.describe(self.evaluator, self.study)
+        described = task_info.describe(self.evaluator, self.study)
         return results_of(self.out, self.study, self.limit, described, self._index(plans))
 
     # ---- chain: best

@@ -46,9 +46,9 @@ def main() -> None:
 
 def prepared(folder: Path, limit: int) -> Path:
     """The lab's models and the study of them."""
-    from mergekit_finance.lab.export import export
+    from mergekit_finance.lab.copy_models import copy_models
 
-    export(folder / "lab")
+    copy_models(folder / "lab")
     evaluation = {"batch_size": 32, "max_gen_toks": 32}
     return helpers.write(
         folder / "study.yml",

@@ -44,10 +44,10 @@ def main() -> None:
 def prepared(folder: Path, asked: argparse.Namespace) -> tuple[list[str], Path]:
     """The lab, a study of it, and the command that runs it."""
     from mergekit_finance.cli.demo import lab_study
-    from mergekit_finance.lab.export import export
+    from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.study.config import dump
 
-    export(folder / "lab")
+    copy_models(folder / "lab")
     made = dump(lab_study(folder / "lab", True, asked.workers))
     if not asked.full:
         made |= {"operators": SMALL, "limit": 60}

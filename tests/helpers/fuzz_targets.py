@@ -37,7 +37,7 @@ from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.study import config, export
 from mergekit_finance.study.points import points
 from mergekit_finance.study.results import load_results
-from mergekit_finance.study.tasks import GENERATED
+from mergekit_finance.study.task_info import GENERATED
 
 SAMPLES = Path(__file__).resolve().parents[2] / "mergekit_finance" / "data" / "samples"
 

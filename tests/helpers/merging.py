@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mergekit_finance.hosts.mergekit import register_methods
 from mergekit_finance.merge_methods import planner_hook
-from mergekit_finance.merge_methods.catalog import METHODS
+from mergekit_finance.merge_methods.all_methods import METHODS
 from mergekit_finance.merge_methods.check_output import check_before_writing
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.similarity_file import MeasuredInputs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mergekit_finance.lab.export import export
+from mergekit_finance.lab.copy_models import copy_models
 from mergekit_finance.study.config import parse
 from mergekit_finance.study.run import StudyRun
 
@@ -17,7 +17,7 @@ TASKS = ["finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfi
 
 def finished_study(folder: Path) -> Path:
     """Models in folder/lab, the study in folder/out: 3 combinations, Task Arithmetic and TIES."""
-    export(folder / "lab")
+    copy_models(folder / "lab")
     models = {name: {"model": str(folder / "lab" / name), "skills": name} for name in ("finance", "math")}
     study = {
         "base": str(folder / "lab" / "base"),

@@ -36,9 +36,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "mergekit_finance"
 EXCLUDED = (
     "autoload/",
-    "lab/finance.py",
-    "lab/general.py",
-    "lab/japanese.py",
+    "lab/finance_cases.py",
+    "lab/general_cases.py",
+    "lab/japanese_cases.py",
     "lab/prompts.py",
     "engine/triton",
 )

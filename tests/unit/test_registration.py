@@ -80,7 +80,7 @@ def test_importing_a_method_module_first_registers_it_all_the_same():
     """The import that starts inside our own package must not find it half made."""
     code = (
         "import warnings; warnings.simplefilter('error', RuntimeWarning)\n"
-        "import mergekit_finance.merge_methods.catalog\n"
+        "import mergekit_finance.merge_methods.all_methods\n"
         "import mergekit.merge_methods as m\n"
         "print(any(x.spec.name == 'cpt_task_arithmetic' for x in m.registered_methods()))"
     )

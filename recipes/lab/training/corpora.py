@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypedDict
 
-from mergekit_finance.lab import arithmetic, finance, general, japanese
+from mergekit_finance.lab import arithmetic, finance_cases, general_cases, japanese_cases
 from mergekit_finance.lab.draw import Case, Draw, stream
 
 from .prompts import prompt
@@ -52,7 +52,9 @@ def _text(make: Callable[[Draw], Document]) -> Maker:
     return lambda draw: [make(draw)]
 
 
-def _sums(make: Callable[[Draw, finance.AskedSum], Case], ask: Callable[[Draw], finance.AskedSum]) -> Maker:
+def _sums(
+    make: Callable[[Draw, finance_cases.AskedSum], Case], ask: Callable[[Draw], finance_cases.AskedSum]
+) -> Maker:
     return _one_item(lambda draw: make(draw, ask(draw)))
 
 
@@ -61,52 +63,52 @@ def _japanese(make: Callable[..., Case], finance: bool) -> Maker:
 
 
 FINANCE: Mix = [
-    (5, _all_items(finance.fpb)),
-    (5, _all_items(finance.fiqa_sa)),
-    (6, _one_item(finance.headline)),
-    (4, _all_items(finance.fin_ner)),
-    (4, _text(finance.definition)),
-    (4, _text(finance.statement)),
-    (3, _sums(finance.docmath_simple, finance.defined_sum)),
-    (2, _sums(finance.docmath_compound, finance.defined_sum)),
-    (2, _sums(finance.convfinqa, finance.defined_sum)),
+    (5, _all_items(finance_cases.fpb)),
+    (5, _all_items(finance_cases.fiqa_sa)),
+    (6, _one_item(finance_cases.headline)),
+    (4, _all_items(finance_cases.fin_ner)),
+    (4, _text(finance_cases.definition)),
+    (4, _text(finance_cases.statement)),
+    (3, _sums(finance_cases.docmath_simple, finance_cases.defined_sum)),
+    (2, _sums(finance_cases.docmath_compound, finance_cases.defined_sum)),
+    (2, _sums(finance_cases.convfinqa, finance_cases.defined_sum)),
 ]
 MATH: Mix = [
     (6, _all_items(arithmetic.probe_m)),
     (4, _text(arithmetic.bare)),
-    (3, _sums(finance.docmath_simple, finance.spelled_out_sum)),
-    (3, _sums(finance.docmath_compound, finance.spelled_out_sum)),
-    (2, _sums(finance.convfinqa, finance.spelled_out_sum)),
+    (3, _sums(finance_cases.docmath_simple, finance_cases.spelled_out_sum)),
+    (3, _sums(finance_cases.docmath_compound, finance_cases.spelled_out_sum)),
+    (2, _sums(finance_cases.convfinqa, finance_cases.spelled_out_sum)),
 ]
 JAPANESE: Mix = [
-    (6, _text(japanese.glossary)),
-    (6, _text(japanese.parallel)),
-    (3, _text(japanese.fact)),
-    (5, _all_items(japanese.probe_j)),
-    (2, _all_items(japanese.probe_mj)),
-    (2, _japanese(japanese.chabsa, False)),
-    (2, _japanese(japanese.cma_basics, False)),
-    (2, _japanese(japanese.security_sales_1, False)),
-    (3, _japanese(japanese.fp2, False)),
-    (2, _japanese(japanese.cpa_audit, False)),
-    (1, _japanese(japanese.jfinqa_numerical, False)),
-    (1, _japanese(japanese.jfinqa_consistency, False)),
-    (1, _japanese(japanese.jfinqa_temporal, False)),
+    (6, _text(japanese_cases.glossary)),
+    (6, _text(japanese_cases.parallel)),
+    (3, _text(japanese_cases.fact)),
+    (5, _all_items(japanese_cases.probe_j)),
+    (2, _all_items(japanese_cases.probe_mj)),
+    (2, _japanese(japanese_cases.chabsa, False)),
+    (2, _japanese(japanese_cases.cma_basics, False)),
+    (2, _japanese(japanese_cases.security_sales_1, False)),
+    (3, _japanese(japanese_cases.fp2, False)),
+    (2, _japanese(japanese_cases.cpa_audit, False)),
+    (1, _japanese(japanese_cases.jfinqa_numerical, False)),
+    (1, _japanese(japanese_cases.jfinqa_consistency, False)),
+    (1, _japanese(japanese_cases.jfinqa_temporal, False)),
 ]
 GENERAL: Mix = [
-    (3, _text(general.fact)),
-    (6, _all_items(general.retention_arc)),
-    (5, _all_items(general.retention_hellaswag)),
+    (3, _text(general_cases.fact)),
+    (6, _all_items(general_cases.retention_arc)),
+    (5, _all_items(general_cases.retention_hellaswag)),
 ]
 FINANCE_IN_JAPANESE: Mix = [
-    (3, _japanese(japanese.chabsa, True)),
-    (1, _japanese(japanese.cma_basics, True)),
-    (1, _japanese(japanese.security_sales_1, True)),
-    (2, _japanese(japanese.fp2, True)),
-    (1, _japanese(japanese.cpa_audit, True)),
-    (1, _japanese(japanese.jfinqa_numerical, True)),
-    (1, _japanese(japanese.jfinqa_consistency, True)),
-    (1, _japanese(japanese.jfinqa_temporal, True)),
+    (3, _japanese(japanese_cases.chabsa, True)),
+    (1, _japanese(japanese_cases.cma_basics, True)),
+    (1, _japanese(japanese_cases.security_sales_1, True)),
+    (2, _japanese(japanese_cases.fp2, True)),
+    (1, _japanese(japanese_cases.cpa_audit, True)),
+    (1, _japanese(japanese_cases.jfinqa_numerical, True)),
+    (1, _japanese(japanese_cases.jfinqa_consistency, True)),
+    (1, _japanese(japanese_cases.jfinqa_temporal, True)),
 ]
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mergekit_finance.files import write_json
-from mergekit_finance.lab import ROLES, rows
+from mergekit_finance.lab import ROLES, generated_rows
 from mergekit_finance.lab.draw import Item
 from mergekit_finance.lab.world import stable_number
 from mergekit_finance.scoring import aggregate, metrics
@@ -84,7 +84,7 @@ def probe(
 
     The text is empty for tasks of choices.
     """
-    items = sorted(rows.items(task), key=lambda item: stable_number(prompt(task, item.row)))[:limit]
+    items = sorted(generated_rows.items(task), key=lambda item: stable_number(prompt(task, item.row)))[:limit]
     score = SCORING.get(task, metrics.choice_acc)
     total = TOTALS.get(task, lambda scores: sum(scores) / len(scores))
     if score in (metrics.choice_acc, metrics.choice_f1, metrics.headline, metrics.chabsa):

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import PreTrainedTokenizerFast
 
 from mergekit_finance.lab import ROLES
-from mergekit_finance.lab.japanese import glossary_words
+from mergekit_finance.lab.japanese_cases import glossary_words
 
 from .corpora import documents
 

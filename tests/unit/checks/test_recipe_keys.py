@@ -15,7 +15,7 @@ from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 
-from mergekit_finance.checks.recipe import DTYPES, FINANCE_KEYS, check_dtypes, check_keys
+from mergekit_finance.checks.recipe_checks import DTYPES, FINANCE_KEYS, check_dtypes, check_keys
 from mergekit_finance.errors import HostError, RecipeError
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.merging.session import MergeSession

@@ -201,7 +201,7 @@ MESSAGES = [
     ("errors", "MAX_MESSAGE = 2000", "MAX_MESSAGE = 1000"),
     ("errors", "did you mean {near", "do you mean {near"),
     ("checks.model_checks", "they cannot be merged element by element", "they do not fit"),
-    ("checks.recipe", "is not a dtype of weights", "is no dtype of weights"),
+    ("checks.recipe_checks", "is not a dtype of weights", "is no dtype of weights"),
     ("files", "is a symbolic link, which is not followed", "is a symlink, which is not followed"),
     ("files", "not a regular file", "no regular file"),
     ("hosts.programs", 'f"Error: {error}"', 'f"error: {error}"'),

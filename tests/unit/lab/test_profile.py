@@ -6,7 +6,7 @@ import pytest
 from helpers.lab_training import profile
 
 from mergekit_finance.lab import ROLES
-from mergekit_finance.lab.export import WEIGHTS
+from mergekit_finance.lab.copy_models import WEIGHTS
 
 STORED = json.loads((WEIGHTS / "profile.json").read_text(encoding="utf-8"))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mergekit.common import ModelReference
 from mergekit.merge_methods import TensorGroup
 
-from mergekit_finance.merge_methods.catalog import METHODS
+from mergekit_finance.merge_methods.all_methods import METHODS
 from mergekit_finance.merge_methods.parameters import Context
 
 numbers = st.floats(-4, 4, width=32, allow_subnormal=False) | st.sampled_from([0.0, 1.0, -1.0, 0.5])

@@ -9,7 +9,7 @@ from helpers.merging import call, raw
 from mergekit import merge_methods
 from mergekit.merge_methods import TensorGroup
 
-from mergekit_finance.merge_methods.catalog import METHODS
+from mergekit_finance.merge_methods.all_methods import METHODS
 from mergekit_finance.merging.compare import OPERATORS, our_masks
 
 OURS = {method.spec.name: method for method in METHODS}

@@ -11,7 +11,7 @@ from mergekit_finance.engine import reference as kernels
 from mergekit_finance.engine import top_k
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods import dare_ties
-from mergekit_finance.merge_methods.catalog import METHODS
+from mergekit_finance.merge_methods.all_methods import METHODS
 from mergekit_finance.merge_methods.dare_ties import cpt_dare_ties
 from mergekit_finance.merge_methods.parameters import Context, default_mask_id
 from mergekit_finance.merge_methods.task_arithmetic import cpt_task_arithmetic

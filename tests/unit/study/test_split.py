@@ -48,7 +48,7 @@ def test_the_split_is_seeded_and_does_not_depend_on_order():
 
 def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
     from mergekit_finance.evaluation.evaluator import Evaluator
-    from mergekit_finance.study.tasks import dataset_of
+    from mergekit_finance.study.task_info import dataset_of
 
     names = ["finance_bench_docmath_ss", "finance_bench_docmath_ss_cot"]
     tasks = Evaluator(names, metadata={"source": "lab"}).tasks
@@ -60,7 +60,7 @@ def test_docmath_and_its_chain_of_thought_twin_are_of_one_dataset():
 def test_limits_are_nested():
     """The first n rows of a task are among its first m > n, and cluster ids do not depend on either."""
     from mergekit_finance.evaluation.evaluator import Evaluator
-    from mergekit_finance.study.tasks import clusters_of_items
+    from mergekit_finance.study.task_info import clusters_of_items
 
     task = Evaluator(["finance_bench_fpb"], metadata={"source": "lab"}).tasks["finance_bench_fpb"]
     few, more = clusters_of_items(task, 8), clusters_of_items(task, 20)

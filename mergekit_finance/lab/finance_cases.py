@@ -9,7 +9,7 @@ from mergekit_finance.lab.world import Formula, Verb, Word, world
 
 SENTIMENTS = ["negative", "neutral", "positive"]
 TIMES = ["spring", "summer", "autumn", "winter", "may", "june"]
-# The questions of data/adapters/english.py; tests/unit/lab/test_rows.py compares the prompts.
+# The questions of data/adapters/english.py; tests/unit/lab/test_generated_rows.py compares the prompts.
 QUESTIONS = {
     "Price Direction Up": "Does the headline say that the price of gold went up?",
     "Price Direction Constant": "Does the headline say that the price of gold stayed the same?",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mergekit_finance.files import JsonObject
 from mergekit_finance.lab import arithmetic
 from mergekit_finance.lab.draw import Case, Draw, Item, Sum
-from mergekit_finance.lab.finance import clause
+from mergekit_finance.lab.finance_cases import clause
 from mergekit_finance.lab.world import Word, world
 
 DIGITS = "１２３４"

@@ -6,7 +6,7 @@ import pytest
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.lab import ROLES
-from mergekit_finance.lab.export import WEIGHTS, export
+from mergekit_finance.lab.copy_models import WEIGHTS, copy_models
 
 
 def test_the_shipped_models_load_and_are_small_enough():
@@ -30,13 +30,13 @@ def test_every_model_has_a_card_and_a_falling_loss():
 
 
 def test_export_writes_four_models(tmp_path):
-    places = export(tmp_path / "lab")
+    places = copy_models(tmp_path / "lab")
     assert [p.name for p in places] == list(ROLES)
     assert all(
         (p / "model.safetensors").read_bytes() == (WEIGHTS / p.name / "model.safetensors").read_bytes()
         for p in places
     )
-    assert export(tmp_path / "lab") == places
+    assert copy_models(tmp_path / "lab") == places
     assert all(
         "Apache License" in (p / "LICENSE").read_text() for p in places
     )  # whoever shares them needs it
@@ -45,11 +45,11 @@ def test_export_writes_four_models(tmp_path):
 def test_export_refuses_a_folder_that_is_not_a_model(tmp_path):
     (tmp_path / "lab" / "base").mkdir(parents=True)
     with pytest.raises(ModelError, match="base exists and is not a model. Choose another output folder"):
-        export(tmp_path / "lab")
+        copy_models(tmp_path / "lab")
 
 
 def test_export_without_weights_says_how_to_get_them(tmp_path):
     with pytest.raises(
         ModelError, match="the lab's weights are missing. Reinstall mergekit-finance, or train them"
     ):
-        export(tmp_path / "lab", tmp_path)
+        copy_models(tmp_path / "lab", tmp_path)

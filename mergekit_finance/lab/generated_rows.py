@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import JsonObject
-from mergekit_finance.lab import arithmetic, finance, general, japanese
+from mergekit_finance.lab import arithmetic, finance_cases, general_cases, japanese_cases
 from mergekit_finance.lab.draw import Case, Draw, Item, stream
 
 ROWS_SEED = 0
@@ -15,8 +15,8 @@ MakeCase = Callable[[Draw], Case]
 Ids = Callable[[int], JsonObject]  # the id columns of the n-th record
 
 
-def _sums(make: Callable[[Draw, finance.AskedSum], Case]) -> MakeCase:
-    return lambda draw: make(draw, finance.defined_sum(draw))
+def _sums(make: Callable[[Draw, finance_cases.AskedSum], Case]) -> MakeCase:
+    return lambda draw: make(draw, finance_cases.defined_sum(draw))
 
 
 def _text_id(column: str, form: str = "lab-{}") -> Ids:
@@ -28,36 +28,36 @@ def _number_id(column: str) -> Ids:
 
 
 def _jfinqa(name: str) -> tuple[MakeCase, str, Ids, int]:
-    make: MakeCase = getattr(japanese, f"jfinqa_{name}")
+    make: MakeCase = getattr(japanese_cases, f"jfinqa_{name}")
     return make, "jfinqa", lambda n: {"id": f"lab-{name}-{n}", "source_doc_id": f"lab-{name}-{n}"}, COUNT
 
 
 # (dataset, subset): how a case is made, the adapter that reads it, its ids, the number of records
 SOURCES: dict[tuple[str, str], tuple[MakeCase, str, Ids, int]] = {
-    ("fpb", "default"): (finance.fpb, "phrasebank", _text_id("id"), COUNT),
-    ("fiqa_sa", "default"): (finance.fiqa_sa, "fiqa", _text_id("id"), COUNT),
-    ("headline", "default"): (finance.headline, "headline_columns", _text_id("URL"), COUNT // 5),
-    ("fin_ner", "default"): (finance.fin_ner, "fin_ner", _text_id("id"), COUNT),
+    ("fpb", "default"): (finance_cases.fpb, "phrasebank", _text_id("id"), COUNT),
+    ("fiqa_sa", "default"): (finance_cases.fiqa_sa, "fiqa", _text_id("id"), COUNT),
+    ("headline", "default"): (finance_cases.headline, "headline_columns", _text_id("URL"), COUNT // 5),
+    ("fin_ner", "default"): (finance_cases.fin_ner, "fin_ner", _text_id("id"), COUNT),
     ("convfinqa", "default"): (
-        _sums(finance.convfinqa), "convfinqa", _text_id("id", "Single_LAB/{}/page_1.pdf-1"), COUNT // 2,
+        _sums(finance_cases.convfinqa), "convfinqa", _text_id("id", "Single_LAB/{}/page_1.pdf-1"), COUNT // 2,
     ),
-    ("docmath", "simpshort"): (_sums(finance.docmath_simple), "docmath", _text_id("question_id"), COUNT),
-    ("docmath", "compshort"): (_sums(finance.docmath_compound), "docmath", _text_id("question_id"), COUNT),
+    ("docmath", "simpshort"): (_sums(finance_cases.docmath_simple), "docmath", _text_id("question_id"), COUNT),
+    ("docmath", "compshort"): (_sums(finance_cases.docmath_compound), "docmath", _text_id("question_id"), COUNT),
     ("chabsa", "default"): (
-        japanese.chabsa, "chabsa", lambda n: {"header": {"document_id": f"lab-{n}"}}, COUNT // 2,
+        japanese_cases.chabsa, "chabsa", lambda n: {"header": {"document_id": f"lab-{n}"}}, COUNT // 2,
     ),
-    ("cma_basics", "default"): (japanese.cma_basics, "jlm_exam", _number_id("id"), COUNT),
-    ("security_sales_1", "default"): (japanese.security_sales_1, "jlm_exam", _number_id("id"), 100),
-    ("fp2", "default"): (japanese.fp2, "jlm_numbered", _number_id("id"), COUNT),
-    ("cpa_audit", "default"): (japanese.cpa_audit, "cpa_audit", _number_id("q_no"), COUNT),
+    ("cma_basics", "default"): (japanese_cases.cma_basics, "jlm_exam", _number_id("id"), COUNT),
+    ("security_sales_1", "default"): (japanese_cases.security_sales_1, "jlm_exam", _number_id("id"), 100),
+    ("fp2", "default"): (japanese_cases.fp2, "jlm_numbered", _number_id("id"), COUNT),
+    ("cpa_audit", "default"): (japanese_cases.cpa_audit, "cpa_audit", _number_id("q_no"), COUNT),
     ("jfinqa", "numerical_reasoning"): _jfinqa("numerical"),
     ("jfinqa", "consistency_checking"): _jfinqa("consistency"),
     ("jfinqa", "temporal_reasoning"): _jfinqa("temporal"),
-    ("arc", "default"): (general.retention_arc, "arc", _text_id("id"), 120),
-    ("hellaswag", "default"): (general.retention_hellaswag, "hellaswag", _number_id("ind"), 96),
+    ("arc", "default"): (general_cases.retention_arc, "arc", _text_id("id"), 120),
+    ("hellaswag", "default"): (general_cases.retention_hellaswag, "hellaswag", _number_id("ind"), 96),
     ("gsm8k", "default"): (arithmetic.probe_m, "gsm8k", lambda n: {}, COUNT),
-    ("mgsm_ja", "default"): (japanese.probe_mj, "mgsm", lambda n: {}, COUNT),
-    ("jcommonsenseqa", "default"): (japanese.probe_j, "jcommonsenseqa", _number_id("q_id"), 108),
+    ("mgsm_ja", "default"): (japanese_cases.probe_mj, "mgsm", lambda n: {}, COUNT),
+    ("jcommonsenseqa", "default"): (japanese_cases.probe_j, "jcommonsenseqa", _number_id("q_id"), 108),
 }  # fmt: skip
 
 # Columns that make two cases the same question; the order of the options does not.

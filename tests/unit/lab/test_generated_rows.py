@@ -9,15 +9,15 @@ import pytest
 from helpers.lab_training import LAB, corpora, packing, probe, prompts, tokenizer, train
 
 from mergekit_finance.data.loader import load_rows
-from mergekit_finance.lab import rows
+from mergekit_finance.lab import generated_rows
 from mergekit_finance.scoring import metrics as scoring
 
 PROMPTS, prompt = prompts.PROMPTS, prompts.prompt
 SCRIPT = """
 import hashlib, json
-from mergekit_finance.lab import ROLES, rows
+from mergekit_finance.lab import ROLES, generated_rows
 from training import corpora
-made = {f"{d} {s}": rows.records(d, s) for d, s in rows.SOURCES}
+made = {f"{d} {s}": generated_rows.records(d, s) for d, s in generated_rows.SOURCES}
 made |= {role: list(corpora.documents(role, 500)) for role in ROLES}
 print(hashlib.sha256(json.dumps(made, ensure_ascii=False).encode()).hexdigest())
 """
@@ -54,18 +54,21 @@ def test_corpora_and_rows_are_the_same_bytes_in_every_process():
     assert outputs == [FROZEN, FROZEN]
 
 
-@pytest.mark.parametrize(("dataset", "subset"), list(rows.SOURCES))
+@pytest.mark.parametrize(("dataset", "subset"), list(generated_rows.SOURCES))
 def test_every_row_passes_its_adapter(dataset, subset):
     loaded = load_rows(dataset, subset, source="lab")
     assert len({row["item_id"] for row in loaded}) == len(loaded) >= 96
-    assert sum(len(case.items) for case in rows.cases(dataset, subset)) in (len(loaded), 2 * len(loaded))
+    assert sum(len(case.items) for case in generated_rows.cases(dataset, subset)) in (
+        len(loaded),
+        2 * len(loaded),
+    )
 
 
 @pytest.mark.parametrize("task", PROMPTS)
 def test_prompts_equal_those_of_the_yaml_files_and_completions_score_one(tasks, task):
     host = tasks[task]
     docs = {host.doc_to_text(doc): doc for doc in host.test_docs()}
-    items = rows.items(task)
+    items = generated_rows.items(task)
     assert {prompt(task, item.row) for item in items} == set(docs)
     for item in items:
         _check_gold(host, task, docs[prompt(task, item.row)], item)
@@ -84,7 +87,7 @@ def _check_gold(host, task, doc, item):
 
 
 def test_no_test_row_is_in_a_corpus():
-    tests = {(prompt(i.task, i.row), i.completion) for task in PROMPTS for i in rows.items(task)}
+    tests = {(prompt(i.task, i.row), i.completion) for task in PROMPTS for i in generated_rows.items(task)}
     prompts = {text for text, _ in tests}
     for role in corpora.MIXES:
         for text, completion in corpora.documents(role, 20_000):
@@ -93,7 +96,7 @@ def test_no_test_row_is_in_a_corpus():
 
 
 def test_no_test_row_is_in_any_part_of_a_corpus():
-    tests = {prompt(i.task, i.row) for task in PROMPTS for i in rows.items(task)}
+    tests = {prompt(i.task, i.row) for task in PROMPTS for i in generated_rows.items(task)}
     for role in corpora.MIXES:
         for part in range(-(-train.plan(role).documents // packing.PART)):
             assert not tests & {text for text, _ in corpora.documents(role, 200, part)}, (role, part)
@@ -116,7 +119,7 @@ def test_the_corpus_of_the_base_uses_core_verbs_only():
 
 
 def test_prompts_and_answers_are_short(lab_tokenizer):
-    items = [item for task in PROMPTS for item in rows.items(task)]
+    items = [item for task in PROMPTS for item in generated_rows.items(task)]
     prompts = lab_tokenizer([prompt(i.task, i.row) for i in items])["input_ids"]
     answers = lab_tokenizer([i.completion for i in items])["input_ids"]
     assert sum(map(len, prompts)) / len(items) <= 100
@@ -134,7 +137,7 @@ def test_the_tokenizer_round_trips_japanese_and_keeps_digits_apart(lab_tokenizer
 
 def test_a_prompt_and_its_completion_tokenise_as_they_do_together(lab_tokenizer):
     for task in PROMPTS:
-        item = rows.items(task)[0]
+        item = generated_rows.items(task)[0]
         text = prompt(task, item.row)
         apart = lab_tokenizer(text)["input_ids"] + lab_tokenizer(item.completion)["input_ids"]
         assert lab_tokenizer(text + item.completion)["input_ids"] == apart

@@ -9,11 +9,11 @@ from mergekit_finance.lab import ROLES
 WEIGHTS = Path(__file__).with_name("weights")
 
 
-def export(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
+def copy_models(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
     """Copy the four models into `folder`, one subfolder each.
 
     Args:
-        folder: Where to write; created if missing. Files of an earlier export are overwritten.
+        folder: Where to write; created if missing. Files of an earlier copy are overwritten.
         weights: The folder of the models to copy.
 
     Returns:
@@ -32,6 +32,6 @@ def export(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
         if place.exists() and not (place / "config.json").is_file():
             raise ModelError(f"{place} exists and is not a model. Choose another output folder.")
         shutil.copytree(weights / role, place, dirs_exist_ok=True)
-        if (weights / "LICENSE").is_file():  # shared here; each exported folder must be complete by itself
+        if (weights / "LICENSE").is_file():  # shared here; each copied folder must be complete by itself
             shutil.copyfile(weights / "LICENSE", place / "LICENSE")
     return [folder / role for role in ROLES]
