@@ -228,7 +228,7 @@ def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
     except ImportError:
         return {}
     captions = dict(FIGURES) if has_curves(results) else {**FIGURES, "4-hyperparameters": DOTS_CAPTION}
-    pictures = {drawn.name: drawn.png() for drawn in figures.draw_all(results) if drawn.name in captions}
+    pictures = {drawn.name: drawn.png() for drawn in figures.draw_all(results, captions)}
     folder.mkdir(exist_ok=True)
     for name, data in pictures.items():
         (folder / f"{name}.png").write_bytes(data)

@@ -1,7 +1,7 @@
 """The figures, one module each. `draw(results)` returns a Drawn, or None if the study has no data for it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mergekit_finance.errors import DataError, first_line
 from mergekit_finance.report.figures import (
@@ -21,15 +21,19 @@ LOG = logging.getLogger(__name__)
 NAMES = tuple(module.NAME for module in FIGURES)
 
 
-def draw_all(results: StudyResults) -> Iterator[Drawn]:
+def draw_all(results: StudyResults, names: Collection[str] = NAMES) -> Iterator[Drawn]:
     """Yield every figure that the study has results for, in order; one that cannot be drawn is logged.
 
     Use each figure before asking for the next: matplotlib's settings apply only while this iterates.
+
+    Args:
+        results: a finished study.
+        names: which figures to draw, of `NAMES`; all by default.
     """
     summary = results.summary
-    names = [*summary.models, *summary.combinations, *results.task_names]
-    with settings("".join(names)):
-        for module in FIGURES:
+    labels = [*summary.models, *summary.combinations, *results.task_names]
+    with settings("".join(labels)):
+        for module in (module for module in FIGURES if module.NAME in names):
             try:
                 drawn = module.draw(results)
                 if drawn is not None:
