@@ -1,10 +1,11 @@
 """Shared fixtures: tiny real models once a session, the sample source, real rows where they are."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
-from helpers import commands
+from helpers import commands, host_costs
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,13 @@ def _nothing_printed_or_checked_yet():
     from mergekit_finance.checks import check_all
 
     check_all.start_again()
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_described_once():
+    """lm-eval describes the machine after every evaluation, and starts `pip list` for it: 1 s of CPU time each."""
+    if "lm_eval.evaluator" in sys.modules:
+        host_costs.describe_environment_once()
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +71,10 @@ def mirror(real_rows, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def recipe(tiny, tmp_path):
-    """A stage-2 recipe on the tiny models, as text, and a function that writes variants of it."""
-    text = f"""\
+@pytest.fixture(scope="session")
+def recipe_text(tiny):
+    """A stage-2 recipe on the tiny models."""
+    return f"""\
 merge_method: cpt_task_arithmetic
 base_model: {tiny}/base
 models:
@@ -81,8 +89,13 @@ finance:
   constituents: ["{tiny}/finance", "{tiny}/math"]
 """
 
+
+@pytest.fixture
+def recipe(recipe_text, tmp_path):
+    """A function that writes variants of the stage-2 recipe on the tiny models."""
+
     def write(*changes: tuple[str, str], name: str = "recipe.yml") -> Path:
-        changed = text
+        changed = recipe_text
         for old, new in changes:
             assert old in changed
             changed = changed.replace(old, new)

@@ -75,6 +75,25 @@ def read_task_files():
     _index.load_yaml = load_yaml
 
 
+def describe_environment():
+    """Make lm-eval's text on the machine once: 1 s of CPU time in `pip list`, after every evaluation.
+
+    In a child, because the text names the GPUs, and CUDA must not start before a fork.
+    """
+    from torch.utils import collect_env
+
+    reader, writer = os.pipe()
+    if not os.fork():
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write(collect_env.get_pretty_env_info())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    os.wait()
+    collect_env.get_pretty_env_info = lambda: text
+
+
 AS_THE_INDEX_ASKS = {"resolve_func": False, "recursive": True}
 
 
@@ -147,6 +166,7 @@ def serve(requests, replies):
         request = json.loads(line)
         if any("lm_eval" in argument for argument in request["argv"]) and not task_files_read:
             read_task_files()
+            describe_environment()
             task_files_read = True
         child = os.fork()
         if not child:

@@ -1,11 +1,15 @@
 """lm-eval's caches on disk: `--use_cache` for answers, `--cache_requests` for prompts."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from helpers.datasets import write_jsonl
+from helpers.study import wait_for
 from lm_eval import evaluator as lm_eval_evaluator
 from lm_eval.api import task as lm_eval_task
 from lm_eval.caching import cache as request_files
@@ -37,9 +41,8 @@ def models(tiny, tmp_path):
     return tmp_path / "models"
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """The requests that reach a model, by its class: those that no cache answers."""
+def count_requests(monkeypatch):
+    """Return a list of the requests that reach a model, as they do: those that no cache answers."""
     requests = []
     for name in ("loglikelihood", "generate_until"):
         original = getattr(HFLM, name)
@@ -50,6 +53,11 @@ def asked(monkeypatch):
 
         monkeypatch.setattr(HFLM, name, counted)
     return requests
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    return count_requests(monkeypatch)
 
 
 def evaluate(manager, model, arguments, tasks=(CHOICE, FREE), **options):
@@ -63,6 +71,58 @@ def evaluate(manager, model, arguments, tasks=(CHOICE, FREE), **options):
 
 
 # --- --use_cache
+
+
+class Cached(NamedTuple):
+    """A merge that was evaluated with `--use_cache`, and a folder with everything that belongs to it."""
+
+    folder: Path
+    answers: dict[str, list]
+    requests: int
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.yml"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    @property
+    def cache(self) -> str:
+        return str(self.folder / "answers")
+
+
+def stored_answers(path: Path) -> int:
+    """Return the number of rows in all tables of a database."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return sum(database.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()[0] for table in tables)
+
+
+@pytest.fixture(scope="module")
+def first_evaluation(recipe_text, tiny, tmp_path_factory, managers):
+    """The evaluation, once, and a copy of its folder as it was then."""
+    base = tmp_path_factory.mktemp("cached")
+    folder = base / "folder"
+    shutil.copytree(tiny, folder / "models")
+    (folder / "recipe.yml").write_text(recipe_text.replace(str(tiny), str(folder / "models")), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        requests = count_requests(patch)
+        arguments = {"recipe": str(folder / "recipe.yml")}
+        answers = evaluate(managers["sample"], "mergekit", arguments, use_cache=str(folder / "answers"))
+    wait_for(lambda: stored_answers(folder / "answers_rank0.db") == len(requests))  # a thread writes them
+    shutil.copytree(folder, base / "as it was")
+    return Cached(folder, answers, len(requests))
+
+
+@pytest.fixture
+def cached(first_evaluation):
+    """The first evaluation's folder at its own path, restored: a test may change it."""
+    folder = first_evaluation.folder
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("as it was"), folder)
+    return first_evaluation
 
 
 def rewrite(path: Path, old: str, new: str) -> None:
@@ -110,18 +170,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_cached_answer_is_reused_by_no_other_merge(change, recipe, models, tiny, tmp_path, managers, asked):
-    path, cache = recipe((str(tiny), str(models))), str(tmp_path / "answers")
-    arguments = {"recipe": str(path)}
-    evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
-    changed = CHANGES[change]
+def test_a_cached_answer_is_reused_by_no_other_merge(change, cached, managers, asked):
+    arguments, changed = {"recipe": str(cached.recipe)}, CHANGES[change]
     if isinstance(changed, dict):
         arguments |= changed
     else:
-        changed(path, models)
-    requests = len(asked)
-    evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
-    assert len(asked) == 2 * requests > 0  # no answer was taken from the cache
+        changed(cached.recipe, cached.models)
+    evaluate(managers["sample"], "mergekit", arguments, use_cache=cached.cache)
+    assert len(asked) == cached.requests > 0  # no answer was taken from the cache
 
 
 def other_name(recipe: Path, models: Path) -> None:
@@ -140,20 +196,15 @@ SAME = {
 
 
 @pytest.mark.parametrize("change", SAME)
-def test_a_merge_with_equal_weights_finds_its_answers(
-    change, recipe, models, tiny, tmp_path, managers, asked
-):
-    path, cache = recipe((str(tiny), str(models))), str(tmp_path / "answers")
-    arguments, options = {"recipe": str(path)}, {}
-    first = evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
-    requests, changed = len(asked), SAME[change]
+def test_a_merge_with_equal_weights_finds_its_answers(change, cached, managers, asked):
+    arguments, options, changed = {"recipe": str(cached.recipe)}, {}, SAME[change]
     if callable(changed):
-        changed(path, models)
+        changed(cached.recipe, cached.models)
     else:
         options = {name: value for name, value in changed.items() if "batch" in name}
         arguments |= {name: value for name, value in changed.items() if name not in options}
-    second = evaluate(managers["sample"], "mergekit", arguments, use_cache=cache, **options)
-    assert second == first and requests > 0 and len(asked) == requests
+    second = evaluate(managers["sample"], "mergekit", arguments, use_cache=cached.cache, **options)
+    assert second == cached.answers and cached.requests > 0 and not asked
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(recipe, tmp_path, managers, asked, monkeypatch):
