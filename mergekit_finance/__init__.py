@@ -1,23 +1,23 @@
-"""mergekit-finance: merge continually pre-trained language models and measure what merging did.
+"""mergekit-finance: merge continually pre-trained language models and measure the effect of merging.
 
-After `pip install`, `mergekit-yaml` knows our merge methods and `lm_eval` our tasks; this package adds the
-three-stage study around them. The public API is what `__all__` lists. Names are loaded at first use, so that
-importing the package imports neither torch nor a host.
+After `pip install`, our merge methods work in `mergekit-yaml` and our tasks in `lm_eval`; this package adds
+the three-stage study. The public API is the list `__all__`. Names are loaded at first use, so that importing
+the package imports neither torch nor a host (mergekit and lm-eval are the hosts).
 
 Data flow one way through the subpackages:
 
-    recipe      what to merge: a recipe.yml, checked
-    merging     a merge as a live model (merge_methods and engine do the arithmetic)
-    data        rows of the datasets
-    evaluation  answers of a live model, with lm-eval
-    scoring     which answers are right
-    statistics  intervals and tests
-    study       stages, selection, conclusions
-    report      tables, figures, one page
-    share       model card, Hub
+    recipe      loads and checks a recipe.yml
+    merging     merges into a live model (merge_methods and engine do the arithmetic)
+    data        loads the rows of the datasets
+    evaluation  gets the answers of a live model, with lm-eval
+    scoring     marks answers right or wrong
+    statistics  computes intervals and tests
+    study       runs the stages, selects, concludes
+    report      writes tables, figures and one page
+    share       writes a model card, uploads to the Hub
 
-Below them stand errors, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models, checks
-and similarity. A package imports only what stands below it; `make lint` checks that.
+These build on errors, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models, checks and
+similarity. Imports between packages go in one direction only; `make lint` checks that.
 """
 
 from importlib import import_module

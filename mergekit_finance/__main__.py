@@ -1,4 +1,4 @@
-"""`python -m mergekit_finance`: the same as the command `mergekit-finance`."""
+"""Run the command `mergekit-finance` as `python -m mergekit_finance`."""
 
 from mergekit_finance.cli import main
 

@@ -1,6 +1,6 @@
-"""Tell the hosts what plugins provide: merge methods to mergekit, task folders and a model class to lm-eval.
+"""Register plugins' merge methods with mergekit, and their task folders and our model class with lm-eval.
 
-Called by the start-up hook when a host's module has been executed, and by `register()`.
+The start-up hook calls these functions when a host's module has been executed; `register()` calls them all.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Make merge methods and tasks known to both hosts now; calling it again changes nothing.
+    """Register merge methods with mergekit and tasks with lm-eval; calling it again changes nothing.
 
     For programs in which the start-up hook does not run: `python -S`, installs through PYTHONPATH, or
     MERGEKIT_FINANCE_AUTOLOAD=0.
@@ -39,7 +39,7 @@ def on_merge_methods(host: ModuleType) -> None:
 
 
 def on_plan(host: ModuleType) -> None:
-    """Let our methods check a recipe and its inputs before mergekit writes anything."""
+    """Install the checks that our methods make of a recipe and its inputs before mergekit writes anything."""
     # Imported here: a program that only evaluates should not load our merge methods.
     from mergekit_finance.merge_methods import planner_hook
     from mergekit_finance.merge_methods.check_output import check_before_writing

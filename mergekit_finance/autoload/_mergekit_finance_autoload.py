@@ -2,13 +2,13 @@
 
 This module stands alone at the root of site-packages and is run at Python's start by
 `mergekit_finance_autoload.pth` (and `.start`, PEP 829). It puts one finder on `sys.meta_path`
-and imports nothing else. When a host module named in `HOSTS` has been executed, the function
-beside it in `mergekit_finance.registration` is called with that module.
+and imports nothing else. After a host module in `HOSTS` has been executed, the function listed there
+is called with that module; it is part of `mergekit_finance.registration`.
 
 An error of this package does not stop Python's start or the host: it becomes one warning line.
 
-    MERGEKIT_FINANCE_AUTOLOAD=0        nothing is installed (off, no and false mean the same)
-    MERGEKIT_FINANCE_AUTOLOAD=strict   errors are raised at the host's import
+    MERGEKIT_FINANCE_AUTOLOAD=0        no hook is installed (also: off, no, false)
+    MERGEKIT_FINANCE_AUTOLOAD=strict   errors are raised when the host is imported
 """
 
 import os
@@ -24,7 +24,7 @@ HOSTS = {
 
 
 class _Finder:
-    """Find modules as the other finders do, and wrap the loader of a host's module."""
+    """Find the hosts' modules with the other finders, and wrap their loaders."""
 
     def __init__(self):
         self.searching = set()
@@ -32,7 +32,7 @@ class _Finder:
     def find_spec(self, name, path=None, target=None):
         if name not in HOSTS or name in self.searching:
             return None
-        self.searching.add(name)  # another such hook would otherwise call this one again, without end
+        self.searching.add(name)  # another finder of this kind may call this one again
         try:
             spec = _find_elsewhere(name, path, target, self)
         finally:

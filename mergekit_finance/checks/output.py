@@ -60,7 +60,7 @@ def model_inputs(references: Iterable[str], kind: str = "model", cache: str | No
 
 def _hub_folders(repository: str, cache: str | None) -> list[Path]:
     """Return the cached folders of a Hub repository, which hold its files and the links to them."""
-    from huggingface_hub import constants  # imported here: it takes 0.3 s, which --help should not pay
+    from huggingface_hub import constants  # imported here to keep --help fast: it takes 0.3 s
 
     name = f"models--{repository.replace('/', '--')}"
     caches = {str(folder) for folder in (cache, constants.HF_HUB_CACHE) if folder}

@@ -81,7 +81,7 @@ def check_chat_template(value: str, names: Collection[str], where: str) -> None:
 
 def template_error(template: str) -> str:
     """Return what is wrong with the syntax of a chat template, or an empty string. Nothing of it is run."""
-    # Imported here: loading jinja2 takes time that --help should not pay.
+    # Imported here to keep --help fast.
     from jinja2 import Environment, TemplateError
     from jinja2.ext import Extension
     from jinja2.nodes import Filter, Test

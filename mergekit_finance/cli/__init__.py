@@ -29,23 +29,23 @@ from mergekit_finance.cli.common import OneLineErrors
 )
 @click.version_option(__version__, prog_name="mergekit-finance")
 def main() -> None:
-    """Merge continually pre-trained LLMs and measure what merging did.
+    """Merge continually pre-trained LLMs and measure the effect of merging.
 
     \b
-    mergekit-finance demo                      the whole path on tiny models, offline
-    mergekit-finance check study.yml           what a recipe, a study or models would run into
+    mergekit-finance demo                      a whole study of tiny models, offline
+    mergekit-finance check study.yml           find errors in a recipe, a study or models
     mergekit-finance run recipe.yml -o out     merge, evaluate, print Gain and Outperform Gap
     mergekit-finance study study.yml -o out    the three-stage study: sweep, select, decide
     mergekit-finance report out                figures and one page from a study's results
-    mergekit-finance card out -o card          a point as a model card, ready for the Hub
-    mergekit-finance share card --repo me/it   send it there; --dry-run lists what would go
-    mergekit-finance recipes copy lab .        the bundled recipes and studies
-    mergekit-finance similarity --base B M1 M2 how far apart checkpoints are
+    mergekit-finance card out -o card          write a model card for one merge, ready for the Hub
+    mergekit-finance share card --repo me/it   upload that card; --dry-run only lists the files
+    mergekit-finance recipes copy lab .        copy bundled recipes and studies
+    mergekit-finance similarity --base B M1 M2 distances between checkpoints
     mergekit-finance data adopt FOLDER         make a mirror from raw dataset files
-    mergekit-finance data pull                 or fetch them
+    mergekit-finance data pull                 or download the datasets
 
-    The plain `mergekit-yaml recipe.yml out` and `lm_eval --tasks finance_bench_fpb` know this
-    package's methods and tasks too, with no flag.
+    The merge methods and tasks also work in plain `mergekit-yaml recipe.yml out` and
+    `lm_eval --tasks finance_bench_fpb`, without a flag.
     """
 
 

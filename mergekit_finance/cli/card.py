@@ -1,4 +1,4 @@
-"""`card`: the Hub-ready folder of a point."""
+"""`card`: write a model card, recipe and results of one point, ready for the Hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,16 +27,18 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to write.",
 )
-@click.option("--weights", is_flag=True, help="Merge, and write the weights beside the card.")
+@click.option("--weights", is_flag=True, help="Also merge the models and write the weights.")
 @click.option("--samples", is_flag=True, help="Add prompts and answers, if every dataset allows it.")
 @click.option(
     "--hub-id",
     "hub_ids",
     multiple=True,
     metavar="NAME=OWNER/MODEL",
-    help="The Hub's name of a local model (NAME is base, or an expert's name).",
+    help="Hub id of a local model; NAME is `base` or an expert's name.",
 )
-@click.option("--trust-remote-code", is_flag=True, help="Let models run code of their own (danger).")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
+)
 def card(
     out: Path,
     point: str | None,
@@ -47,7 +49,7 @@ def card(
     trust_remote_code: bool,
 ) -> None:
     """Write a model card, recipe and results of one point of the study in OUT, ready for the Hub."""
-    # Imported here: the modules behind it take seconds to load, which --help should not pay.
+    # Imported here to keep --help fast: the modules behind it take seconds to load.
     from mergekit_finance.share.card import make
     from mergekit_finance.share.manifest import local_paths_note
     from mergekit_finance.share.source_models import obstacles
@@ -56,20 +58,20 @@ def card(
     choice = make(out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code)
     echo(advice_for_point(choice.results.summary, choice.point), err=True)
     for line in obstacles(choice.models):
-        echo(f"Not to be shared as it is: {line}", err=True)
+        echo(f"Cannot be shared yet: {line}", err=True)
     if note := local_paths_note(folder):
         echo(note, err=True)
     echo(f"{choice.point}: {folder / 'README.md'}")
 
 
 def _hub_ids(options: Sequence[str]) -> dict[str, str]:
-    """Parse NAME=OWNER/MODEL options into name -> Hub identifier."""
+    """Parse NAME=OWNER/MODEL options into name -> Hub id."""
     from mergekit_finance.share.source_models import is_hub_id
 
     by_name = {}
     for option in options:
         name, _, model = option.partition("=")
         if not is_hub_id(model):
-            raise click.ClickException(f"--hub-id {option!r}: not a Hub identifier. Use NAME=OWNER/MODEL.")
+            raise click.ClickException(f"--hub-id {option!r}: not a Hub id. Use NAME=OWNER/MODEL.")
         by_name[name] = model
     return by_name

@@ -1,4 +1,4 @@
-"""`mergekit-finance check`: what a recipe, a study or models would run into, before anything runs."""
+"""`mergekit-finance check`: find errors in a recipe, a study or models before a run."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
 
 
 class Report(TypedDict):
-    """What `--json` prints."""
+    """The JSON object that `--json` prints."""
 
     target: list[str]
     kind: str  # recipe, study or models
@@ -34,7 +34,7 @@ class Report(TypedDict):
 Examples:
   mergekit-finance check study.yml             a study: its models, sizes, tokenizers, licenses
   mergekit-finance check recipe.yml            a recipe: its keys and parameters, too
-  mergekit-finance check ./base ./finance      models; the first is what the others are compared with
+  mergekit-finance check ./base ./finance      models; the others are compared with the first
   mergekit-finance check study.yml --json      the same for programs
 """
 )
@@ -44,10 +44,10 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
     """Report errors, warnings and notes about a recipe, a study, or models, in seconds.
 
     Reads configs, tokenizers, the headers of weight files and a few values of each tensor; at most 64 MB of
-    weights. Nothing is fetched, loaded or written. What is not on this machine is listed as not checked.
-    Every finding has an id (docs/checks.md) and a remedy. Exits with 1 if there is an error.
+    weights. Nothing is downloaded, loaded or written. Models that are not on this machine are listed as
+    not checked. Every finding has an id (docs/checks.md) and a remedy. Exits with 1 if there is an error.
     """
-    # Imported here: numpy and pydantic take half a second, which --help should not pay.
+    # Imported here to keep --help fast: numpy and pydantic take half a second.
     from mergekit_finance.models.facts import FactsReader
 
     reader = FactsReader()
@@ -60,7 +60,7 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
             warnings=len(findings.warnings),
             notes=len(findings.notes),
             bytes_read=reader.bytes_read,
-            findings=[vars(one) for one in findings],
+            findings=[vars(item) for item in findings],
         )
         echo(json.dumps(report, indent=2))
     else:
@@ -74,7 +74,7 @@ def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Finding
     if not files:
         return "models", check_models(targets, reader)
     if len(targets) > 1:
-        raise click.UsageError(f"{files[0]} is a file: check it alone, or name models only.")
+        raise click.UsageError(f"{files[0]} is a file. Check it alone, or give models only.")
     path = Path(files[0])
     kind = _kind(path)
     return kind, (check_study if kind == "study" else check_recipe)(path, reader)
@@ -86,16 +86,16 @@ def _is_yaml(target: str) -> bool:
 
 
 def _kind(path: Path) -> str:
-    """Return `recipe` or `study`, whatever the file is called."""
+    """Return `recipe` or `study`, from the keys in the file."""
     from mergekit_finance.errors import RecipeError
     from mergekit_finance.files import read_yaml
 
     try:
         content = read_yaml(path)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file. Name a recipe, a study or models.") from None
+        raise RecipeError(f"{path}: no such file. Give a recipe, a study or models.") from None
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: neither a recipe nor a study: it is not a mapping of keys.")
+        raise RecipeError(f"{path}: neither a recipe nor a study. It must be a mapping of keys.")
     return "recipe" if any(key in content for key in RECIPE_KEYS) else "study"
 
 
@@ -150,15 +150,15 @@ def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
 
 def _text(kind: str, targets: Sequence[str], findings: "Findings") -> str:
     """Return the report: errors, warnings and notes, each with its id and remedy."""
-    what = f"{kind} {targets[0]}" if kind != "models" else f"{len(targets)} models"
+    subject = f"{kind} {targets[0]}" if kind != "models" else f"{len(targets)} models"
     lines = []
     for level in LEVELS:
         group = findings.of_level(level)
         if group:
             lines += ["", f"{level.capitalize()}s"]
-        for one in group:
-            lines += [f"  [{one.id}] {' '.join(one.message.split())}"]
-            lines += [f"      {one.remedy}"] if one.remedy else []
+        for item in group:
+            lines += [f"  [{item.id}] {' '.join(item.message.split())}"]
+            lines += [f"      {item.remedy}"] if item.remedy else []
     amounts = {level: len(findings.of_level(level)) for level in LEVELS}
     counts = ", ".join(f"{n} {level}{'s' * (n != 1)}" for level, n in amounts.items())
-    return "\n".join([f"Checked {what}: {counts}.", *lines])
+    return "\n".join([f"Checked {subject}: {counts}.", *lines])

@@ -1,4 +1,4 @@
-"""What several commands share: printing, one-line errors, interruption, types of options, devices."""
+"""Helpers of several commands: printing, one-line errors, interruption, option types, devices."""
 
 import logging
 import math
@@ -26,17 +26,17 @@ class Hours(click.FloatRange):
 
     def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         hours = super().convert(value, param, ctx)
-        if math.isnan(hours):  # which no comparison finds out of range
+        if math.isnan(hours):  # NaN passes the comparisons of the range check
             self.fail(f"{value!r} is not a number of hours.", param, ctx)
         return hours
 
 
-ITEMS = click.IntRange(min=1, max=10**9)  # the bounds of study/config.py
+ITEMS = click.IntRange(min=1, max=10**9)  # the same bounds as in study/config.py
 PROCESSES = click.IntRange(min=1, max=1024)
 
 
 class OneLineErrors(click.Group):
-    """Print a user's mistake as `Error: ...` and exit with 1. Other exceptions keep their traceback."""
+    """Print a MergekitFinanceError as `Error: ...` and exit with 1. Other exceptions keep their traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with one_line_errors():
@@ -67,7 +67,7 @@ class _PrintableRecord(logging.LogRecord):
 
 @contextmanager
 def printable_logs() -> Iterator[None]:
-    """Escape control characters in log messages and warnings: the hosts repeat values of models' files."""
+    """Escape control characters in log messages and warnings, which may quote values from model files."""
     factory, format_warning = logging.getLogRecordFactory(), warnings.formatwarning
 
     def printable_warning(
@@ -85,13 +85,13 @@ def printable_logs() -> Iterator[None]:
 
 
 def echo(text: object, err: bool = False, nl: bool = True) -> None:
-    """Print text in which names that other people chose cannot control the terminal."""
+    """Print text with control characters escaped, so that names from files cannot control the terminal."""
     click.echo(printable(str(text), keep="\n\t"), err=err, nl=nl)
 
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Run a command that Ctrl-C may interrupt; then say that its finished work in `folder` is kept."""
+    """On Ctrl-C, print that finished work in `folder` is kept, and exit with code 130."""
     try:
         yield
     except KeyboardInterrupt:
@@ -103,7 +103,7 @@ def resumable(folder: Path) -> Iterator[None]:
 
 
 def print_width() -> int | None:
-    """Return the columns to wrap text at, or None (do not wrap) where a program reads the output."""
+    """Return the columns to wrap text at, or None (do not wrap) if the output is not a terminal."""
     if not sys.stdout.isatty():
         return None
     return max(60, min(shutil.get_terminal_size().columns, MAX_WIDTH))
@@ -111,7 +111,7 @@ def print_width() -> int | None:
 
 def default_device() -> str:
     """Return `cuda` if a GPU is available, else `cpu`."""
-    import torch  # imported here: it takes 1.4 s, which --help should not pay
+    import torch  # imported here to keep --help fast: it takes 1.4 s
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -121,7 +121,7 @@ def check_device(device: str | None) -> None:
     if device is None:
         return
     if device == "meta":
-        raise click.ClickException("--device meta: holds no numbers. Use cpu or cuda.")
+        raise click.ClickException("--device meta: this device stores no values. Use cpu or cuda.")
     import torch  # see default_device
 
     try:

@@ -1,7 +1,6 @@
-"""`data`: mirrors of the benchmark's datasets.
+"""`data`: manage mirrors of the benchmark's datasets.
 
-Functions import what they need themselves: loading pydantic and huggingface_hub takes 0.4 s, which --help
-should not pay.
+Imports stand inside functions to keep --help fast: pydantic and huggingface_hub take 0.4 s.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ MIRROR = click.option(
 
 @click.group()
 def data() -> None:
-    """Mirrors: dataset files with checksums, for offline work and reproducible results."""
+    """Manage mirrors: dataset files with checksums, for offline work and reproducible results."""
 
 
 @data.command(
@@ -35,12 +34,12 @@ def data() -> None:
 Examples:
   mergekit-finance data pull                            every dataset, into the cache
   mergekit-finance data pull fpb jfinqa --mirror ./mirror
-  hf auth login && mergekit-finance data pull docmath   a gated one, after accepting its terms
+  hf auth login && mergekit-finance data pull docmath   a gated dataset, after accepting its terms
 """
 )
 @click.argument("datasets", metavar="[DATASET]...", nargs=-1)
 @MIRROR
-@click.option("--source", metavar="NAME", help="Where from; `data list` shows each dataset's sources.")
+@click.option("--source", metavar="NAME", help="Source to download from; `data list` shows them all.")
 @click.option("--replace", is_flag=True, help="Accept files that differ from those pulled or adopted before.")
 def pull(datasets: tuple[str, ...], mirror: Path | None, source: str | None, replace: bool) -> None:
     """Download datasets (default: all) into a mirror, and check every checksum and row.
@@ -77,21 +76,21 @@ def _open_or_create(folder: Path | None) -> "Mirror":
 
 
 def _datasets_to_pull(names: Sequence[str], source: str | None) -> "list[Dataset]":
-    """Return the named datasets, or all that have the source."""
+    """Return the datasets with these names or, without names, all that have the source."""
     from mergekit_finance.data import registry
     from mergekit_finance.errors import DataError, did_you_mean
 
     if names:
         return [registry.dataset(name) for name in dict.fromkeys(names)]
-    every = list(registry.datasets().values())
-    if with_source := [d for d in every if source is None or source in d.sources]:
+    registered = list(registry.datasets().values())
+    if with_source := [d for d in registered if source is None or source in d.sources]:
         return with_source
-    sources = {name for dataset in every for name in dataset.sources}
+    sources = {name for dataset in registered for name in dataset.sources}
     raise DataError(f"no dataset has a source {source!r}. {did_you_mean(source or '', sources)}")
 
 
 def _print_pulled(name: str, mirror: "Mirror", result: "Pulled") -> None:
-    """Print one line on what a pull did, and a second one if files were removed from the manifest."""
+    """Print the result of a pull, with a second line if files were removed from the manifest."""
     parts = [
         f"{verb}, {_sizes(mirror, files)}"
         for verb, files in (
@@ -133,11 +132,11 @@ def adopt(folder: Path, mirror: Path | None) -> None:
     from mergekit_finance.data.registry import datasets
     from mergekit_finance.errors import DataError
 
-    target, every = _open_or_create(mirror), datasets().values()
+    target, registered = _open_or_create(mirror), datasets().values()
     with tqdm(desc="check rows", unit=" subsets", delay=2) as bar:
-        names = adopt_files(folder, target, every, lambda subset: bar.update())
+        names = adopt_files(folder, target, registered, lambda subset: bar.update())
     if not names:
-        patterns = sorted({file.path for dataset in every for file in dataset.adopts})
+        patterns = sorted({file.path for dataset in registered for file in dataset.adopts})
         raise DataError(f"{folder}: contains no file of a known dataset. Looked for: {', '.join(patterns)}")
     for name in names:
         echo(f"adopted {name}")
@@ -155,12 +154,12 @@ Examples:
 @MIRROR
 @click.pass_context
 def status(ctx: click.Context, datasets: tuple[str, ...], mirror: Path | None) -> None:
-    """Show what a mirror has of datasets (default: all).
+    """Show which dataset files a mirror contains (default: all datasets).
 
     Only file sizes are compared; `data verify` compares the checksums.
 
-    verified: the file's checksum equals the registry's. unverified: no checksum was known in advance; the
-    one of the first pull is in the manifest.
+    verified: the file's checksum equals the registry's. unverified: the registry has no checksum; the
+    manifest contains that of the first pull.
     """
     from mergekit_finance.data import registry
     from mergekit_finance.data.mirror import MANIFEST
@@ -219,10 +218,11 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
     from mergekit_finance.errors import DataError, did_you_mean
 
     target = Mirror.existing(mirror or default_folder())
-    held = {entry.dataset for entry in target.files.values()}
+    datasets_in_mirror = {entry.dataset for entry in target.files.values()}
     for dataset in datasets:
-        if dataset not in held:
-            raise DataError(f"{target.folder}: no files of {dataset!r}. {did_you_mean(dataset, held)}")
+        if dataset not in datasets_in_mirror:
+            suggestion = did_you_mean(dataset, datasets_in_mirror)
+            raise DataError(f"{target.folder}: no files of {dataset!r}. {suggestion}")
     names = [n for n, entry in target.files.items() if not datasets or entry.dataset in datasets]
     total = sum(target.files[name].size for name in names)
     problems = []
@@ -235,8 +235,9 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
     for problem in problems:
         echo(problem, err=True)
     if problems:
-        raise DataError(f"{target.folder}: {len(problems)} of {len(names)} files are altered or missing")
-    echo(f"{target.folder}: as recorded, {_sizes(target, names)}")
+        counts = f"{len(problems)} of {len(names)}"
+        raise DataError(f"{target.folder}: {counts} files are altered or missing. Pull or adopt them again.")
+    echo(f"{target.folder}: every checksum matches, {_sizes(target, names)}")
 
 
 @data.command("list")

@@ -1,4 +1,4 @@
-"""`mergekit-finance demo`: the three-stage study on the lab's four trained models, offline."""
+"""`mergekit-finance demo`: run the three-stage study on the lab's four trained models, offline."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from mergekit_finance.cli.common import ITEMS, PROCESSES, echo, print_width, res
 if TYPE_CHECKING:
     from mergekit_finance.study.config import Study
 
-LAMBDA = 0.4  # of the short demo: the middle of the values that a sweep would try
+LAMBDA = 0.4  # the only value in the short demo: near the middle of the lab's grid
 
 
 @click.command(
@@ -30,10 +30,10 @@ Examples:
 )
 @click.option("--full", is_flag=True, help="Sweep all three operators and select their hyperparameters.")
 @click.option("--limit", type=ITEMS, help="First N items of every task.  [default: 32]")
-@click.option("--workers", type=PROCESSES, help="Processes.  [default: one per core]")
+@click.option("--workers", type=PROCESSES, help="Number of processes.  [default: one per core]")
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
-    """Run the three-stage study on four tiny trained models: merge, evaluate, decide, draw. Offline."""
-    # Imported here: these load torch, transformers and both hosts, which --help should not pay for.
+    """Run the three-stage study on four tiny trained models, offline, and write its report."""
+    # Imported here to keep --help fast: these load torch, transformers and both hosts.
     from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.report.writing import build
     from mergekit_finance.study.analysis import wording
@@ -54,7 +54,7 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
 
 
 def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
-    """Return the bundled study of the lab, with the models that lie in the folder `lab`."""
+    """Return the bundled study of the lab, with the models in the folder `lab`."""
     from mergekit_finance.files import bundled
     from mergekit_finance.study.config import load, parse
 

@@ -1,4 +1,4 @@
-"""`tasks` and `plugins`: what is installed."""
+"""`tasks` and `plugins`: list what is installed."""
 
 import warnings
 
@@ -27,9 +27,9 @@ def tasks(path: bool) -> None:
 
 @click.command()
 def plugins() -> None:
-    """List the plugins, the hooks that each uses, and why any was left out."""
+    """List the plugins with the hooks that they use, or the error of a plugin that failed to load."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the same text is in the list
+        warnings.simplefilter("ignore")  # the list below contains the same text
         loaded = manager().loaded
     for plugin in loaded:
         echo(f"{plugin.name:20} {plugin.distribution:28} {plugin.fault or ', '.join(plugin.hooks)}")

@@ -1,4 +1,4 @@
-"""`lab`: the four tiny trained models."""
+"""`lab`: write the four tiny trained models to a folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mergekit_finance.lab.copy_models import copy_models as copy
 
 @click.group()
 def lab() -> None:
-    """Four tiny Llamas, really trained: a base and a finance, a math and a Japanese expert."""
+    """Four tiny trained Llama models: a base and a finance, a math and a Japanese expert."""
 
 
 @lab.command(
@@ -24,5 +24,5 @@ Examples:
 @click.argument("folder", default="lab", type=click.Path(file_okay=False, path_type=Path))
 def export(folder: Path) -> None:
     """Write the models to FOLDER (default ./lab), one folder each."""
-    for place in copy(folder):
-        echo(place)
+    for model in copy(folder):
+        echo(model)

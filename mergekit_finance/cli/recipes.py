@@ -1,4 +1,4 @@
-"""`recipes`: list, show and copy the bundled recipes, and write those of a study."""
+"""`recipes`: list, show and copy the bundled recipes, and export a study as recipes."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ Examples:
 )
 @click.pass_context
 def recipes(ctx: click.Context) -> None:
-    """List and copy the bundled recipes, which mergekit-yaml runs, or write the recipes of a study."""
+    """List, show and copy the bundled recipes for mergekit-yaml, or export a study as recipes."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(listed)
 
@@ -36,7 +36,7 @@ Examples:
 )
 @click.option("--family", help="Only the recipes of one family of models.")
 def listed(family: str | None = None) -> None:
-    """List the bundled recipes and what each merges."""
+    """List the bundled recipes, each with a one-line description."""
     for name in library.names(family):
         echo(f"{name:52} {library.description(name)}")
 
@@ -71,8 +71,8 @@ Examples:
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy a recipe, or a whole family with its study.yml, to DEST (default: here)."""
-    for place in library.copy(name, dest, force):
-        echo(place)
+    for file in library.copy(name, dest, force):
+        echo(file)
 
 
 @recipes.command(
@@ -87,14 +87,14 @@ Examples:
 @click.option(
     "-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: STUDY.YML's]"
 )
-@click.option("--start", is_flag=True, help="Only the first point of each combination and operator.")
-@click.option("--force", is_flag=True, help="Overwrite recipes with other content.")
+@click.option("--start", is_flag=True, help="Write only the first point of each combination and operator.")
+@click.option("--force", is_flag=True, help="Overwrite existing recipes whose content differs.")
 def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
     """Write STUDY.YML as plain mergekit recipes, one per point.
 
     The comments at the top of STUDY.YML go into every recipe.
     """
-    # Imported here: reading a study's settings takes longer than --help should.
+    # Imported here to keep --help fast.
     from mergekit_finance.study import export as study_export
 
     exported, inputs = study_export.export(study, start), study_export.inputs_of(study)

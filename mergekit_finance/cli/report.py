@@ -28,7 +28,7 @@ def report(out: Path, with_text: bool, show: bool) -> None:
     The page is one file that opens offline. It contains prompts and answers only if the dataset's license
     allows sharing them; otherwise it shows which items were right.
     """
-    # Imported here: loading matplotlib takes 0.7 s, which --help should not pay.
+    # Imported here to keep --help fast: matplotlib takes 0.7 s.
     from mergekit_finance.report.writing import PAGE, build
 
     written = build(out, with_text)

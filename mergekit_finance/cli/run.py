@@ -1,4 +1,4 @@
-"""`mergekit-finance run`: one recipe, merged in memory and compared with its constituents."""
+"""`mergekit-finance run`: merge one recipe in memory and compare it with its constituents."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ MAX_BATCH = 65536
 Examples:
   mergekit-finance run recipe.yml -o out
   mergekit-finance run recipe.yml -o out --tasks finance_bench_fpb --limit 200 --device cuda
-  mergekit-finance run recipe.yml -o out --source sample        # no data at hand
+  mergekit-finance run recipe.yml -o out --source sample        # bundled sample rows, no download
 """
 )
 @click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
@@ -35,13 +35,13 @@ Examples:
     help="First N items of every task (a random sample: rows are in hash order).",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: cuda if a GPU is available, else cpu]")
-@click.option("--batch-size", default="8", show_default=True, help="As lm_eval's: a number, auto or auto:N.")
+@click.option("--batch-size", default="8", show_default=True, help="A number, auto or auto:N, as in lm_eval.")
 @click.option(
     "--dtype",
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Dtype to evaluate in; auto: as stored.",
+    help="Dtype to evaluate in; auto: the stored one.",
 )
 @click.option(
     "--data-dir",
@@ -50,7 +50,7 @@ Examples:
 )
 @click.option("--source", help="Dataset source by name, e.g. hub, github, sample.")
 @click.option(
-    "--trust-remote-code", is_flag=True, help="Let models and tokenizers run code of their own (danger)."
+    "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
 )
 def run(
     recipe: Path,
@@ -68,7 +68,7 @@ def run(
 
     Models whose results are already in the output directory are not evaluated again.
     """
-    # Imported here: loading torch and the hosts takes seconds, which --help should not pay.
+    # Imported here to keep --help fast: torch and the hosts take seconds.
     from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.recipe import load as recipes
     from mergekit_finance.report.console import run_text
@@ -84,7 +84,7 @@ def run(
         batch_size=_batch_size(batch_size),
         device=device or default_device(),
         dtype=dtype,
-        metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts by it
+        metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts its tokens
     )
     with resumable(out):
         result = SingleRun(checked, evaluator, out, limit, trust_remote_code).run()
@@ -95,8 +95,8 @@ def run(
 
 
 def _batch_size(text: str) -> int | str:
-    """Return a number, or `auto` or `auto:N` as lm-eval takes it."""
+    """Return the batch size as lm-eval expects it: a number, `auto` or `auto:N`."""
     number = text.removeprefix("auto:")
     if text == "auto" or (re.fullmatch("[0-9]{1,5}", number) and 0 < int(number) <= MAX_BATCH):
         return text if text.startswith("auto") else int(text)
-    raise click.ClickException(f"--batch-size {text!r}: give a number up to {MAX_BATCH}, auto or auto:N")
+    raise click.ClickException(f"--batch-size {text!r}: use a number up to {MAX_BATCH}, auto or auto:N.")

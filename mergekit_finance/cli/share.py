@@ -37,7 +37,7 @@ def share(
     Sharing is refused if the license of a merged model forbids it or is unknown. Text of datasets is sent
     only if every dataset allows it.
     """
-    # Imported here: the modules behind it take a second to load, which --help should not pay.
+    # Imported here to keep --help fast: the modules behind it take a second to load.
     from mergekit_finance.share.hub import Share
 
     job = Share(folder, repo, weights, private, checked or checked_old_spelling, echo)

@@ -1,4 +1,4 @@
-"""`similarity`: distances between a base and its experts."""
+"""`similarity`: measure distances between a base and its experts."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def similarity(
     quantiles of |tau|. Every file is read once. `python -m pydoc mergekit_finance.similarity` shows the
     definition of each measure and the JSON format.
     """
-    # Imported here: loading torch takes 1.4 s, which --help should not pay.
+    # Imported here to keep --help fast: torch takes 1.4 s.
     from mergekit_finance.checks.output import check_output_file, model_inputs
     from mergekit_finance.similarity import table
     from mergekit_finance.similarity.compute import compute_similarity
@@ -46,5 +46,5 @@ def similarity(
     table.write(result, out)
     if skipped := result["skipped"]:
         names = ", ".join(skipped[:3])
-        echo(f"skipped, buffers or not floating point: {names} ({len(skipped)} in total)", err=True)
+        echo(f"skipped {len(skipped)} tensors that are buffers or not floating point: {names}", err=True)
     echo(f"{table.render(result)}\n\nWritten to {out}")

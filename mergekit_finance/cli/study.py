@@ -1,4 +1,4 @@
-"""`mergekit-finance study`: run the three-stage study, or say first what it will cost."""
+"""`mergekit-finance study`: run the three-stage study, or estimate its cost first."""
 
 import shlex
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 class _RunByDefault(click.Group):
-    """`study FILE -o OUT` stands for `study run FILE -o OUT`."""
+    """Accept `study FILE -o OUT` as short for `study run FILE -o OUT`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
@@ -41,16 +41,16 @@ class _RunByDefault(click.Group):
     epilog="""\b
 Examples:
   mergekit-finance lab export && mergekit-finance recipes copy lab/study.yml .
-  mergekit-finance study plan study.yml            what it will cost, before anything runs
-  mergekit-finance study study.yml -o out          run it; interrupted, the same command goes on
-  mergekit-finance study study.yml -o out --budget 8     eight hours: fewer items a task
+  mergekit-finance study plan study.yml            estimate the cost before the run
+  mergekit-finance study study.yml -o out          run it; after an interruption, repeat to continue
+  mergekit-finance study study.yml -o out --budget 8     fit into 8 hours: fewer items per task
 """,
 )
 def study() -> None:
     """Merge in three stages, sweep hyperparameters, select, and compare with confidence intervals.
 
-    STUDY.YML names base, experts, operators and grids. Every point is stored when it is done, and nothing
-    is evaluated twice.
+    STUDY.YML lists the base, experts, operators and grids. Each point is stored as soon as it is evaluated
+    and is never evaluated again.
     """
 
 
@@ -71,7 +71,11 @@ SHARED_OPTIONS = (
         help="Processes; overrides `workers`.  [default: one per GPU, or one per core]",
     ),
     click.option("--executor", type=click.Choice(["local", "ray"]), help="Overrides `executor`."),
-    click.option("--trust-remote-code", is_flag=True, help="Let models run code of their own (danger)."),
+    click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Allow model repositories to run Python code (dangerous).",
+    ),
 )
 
 
@@ -97,12 +101,12 @@ def _shared_options(command: Command) -> Command:
 @click.option(
     "--budget",
     type=Hours(),
-    help="Hours; the largest number of items per task that fits is evaluated.",
+    help="Time limit in hours: evaluates as many items per task as fit.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "Unpack[Overrides]") -> None:
-    """Run STUDY.YML and print the verdict (`study STUDY.YML -o OUT` is short for it)."""
-    # Imported here: the hosts and scipy take seconds, which --help should not pay.
+    """Run STUDY.YML and print the verdict (short form: `study STUDY.YML -o OUT`)."""
+    # Imported here to keep --help fast: the hosts and scipy take seconds.
     from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.cost import fit
 
@@ -111,8 +115,8 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
         if budget:
             fit(study_run, budget)
         summary = study_run.run()
-    draw = f"mergekit-finance report {shlex.quote(str(out))}"
-    echo(f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}; `{draw}` draws it")
+    echo(f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}")
+    echo(f"Draw figures with: mergekit-finance report {shlex.quote(str(out))}")
 
 
 @study.command()
@@ -121,14 +125,16 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
     "-o",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Output directory of the study: what it holds is not counted as work.",
+    help="Output directory of the study; points that it already contains cost nothing.",
 )
-@click.option("--budget", type=Hours(), help="Hours to fit into.")
-@click.option("--no-sample", is_flag=True, help="Points and disk only: no timed sample, no hours.")
+@click.option("--budget", type=Hours(), help="Time limit in hours.")
+@click.option("--no-sample", is_flag=True, help="Print points and disk space only, without a timed sample.")
 def plan(
     file: Path, out: Path | None, budget: float | None, no_sample: bool, **overrides: "Unpack[Overrides]"
 ) -> None:
-    """Print points, disk, and hours by a timed sample, before anything runs."""
+    """Print how many points, how much disk space and how many hours STUDY.YML needs.
+
+    Hours are estimated from a timed sample."""
     from mergekit_finance.study import cost
 
     with TemporaryDirectory() as empty:
@@ -137,7 +143,7 @@ def plan(
 
 
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":
-    """Return the study of a file, with the command's options in place of the file's."""
+    """Load a study file and let the command's options override its settings."""
     from mergekit_finance.study import config
     from mergekit_finance.study.run import StudyRun
 

@@ -63,7 +63,7 @@ def load(
     Raises:
         DataError: the rows cannot be had, or a key of `--metadata` is misspelled.
     """
-    # Imported here: loading datasets takes 1 s, which commands that need no table should not pay.
+    # Imported here because only commands that need a table use it: datasets takes 1 s.
     from datasets import Dataset as Table
 
     _refuse_misspelled_keys(others)

@@ -54,7 +54,7 @@ class _Manifest(BaseModel):
 
 def default_folder() -> Path:
     """Return the cache folder, which `data pull` fills when no mirror is named."""
-    # Imported here: loading huggingface_hub takes 0.2 s, which --help should not pay.
+    # Imported here to keep --help fast: huggingface_hub takes 0.2 s.
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME) / "mergekit_finance"

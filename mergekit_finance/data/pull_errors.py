@@ -27,7 +27,7 @@ def pull_error(origin: Origin, file: File, error: Exception) -> DataError:
 
 
 def _is_gated(origin: Origin, error: Exception) -> bool:
-    # Imported here: loading huggingface_hub takes 0.2 s, which --help should not pay.
+    # Imported here to keep --help fast: huggingface_hub takes 0.2 s.
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     refused = isinstance(error, RepositoryNotFoundError) or _http_status(error) in (401, 403)

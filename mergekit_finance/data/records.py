@@ -148,7 +148,7 @@ def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
 
 
 def _parquet(path: Path, shown: str) -> Iterator[Entry]:
-    import pyarrow.parquet  # imported here: it takes 0.1 s, which files of other types should not pay
+    import pyarrow.parquet  # imported here because only parquet files need it: it takes 0.1 s
 
     try:
         yield from _numbered(pyarrow.parquet.read_table(path).to_pylist())

@@ -75,7 +75,7 @@ def fetch(origin: Origin, file: File) -> Fetched:
 
 def is_offline() -> bool:
     """Return whether HF_HUB_OFFLINE is set."""
-    # Imported here: loading huggingface_hub takes 0.2 s, which --help should not pay.
+    # Imported here to keep --help fast: huggingface_hub takes 0.2 s.
     from huggingface_hub import constants
 
     return constants.is_offline_mode()

@@ -34,7 +34,7 @@ FEWSHOT_SEED = SAMPLING_SEED = 1234  # lm-eval's defaults
 
 def torch_dtype(name: str) -> "torch.dtype | None":
     """Return the torch dtype of this name; None for `auto`."""
-    import torch  # Imported here: it takes 1.4 s, which --help should not pay. So are the hosts.
+    import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
 
     if name == "auto":
         return None
@@ -171,7 +171,7 @@ class Evaluator:
 
     def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
         """Move a model to the device and wrap it for lm-eval. Later changes of its parameters are seen."""
-        import torch  # here and below: it takes 1.4 s to load, and reading results should not pay that
+        import torch  # imported here and below to keep reading of results fast: it takes 1.4 s
 
         with quiet():
             torch.nn.Module.to(model, self.device)  # in place

@@ -30,7 +30,7 @@ def merge_once(
     seed: int | None = None,
 ) -> "HFLM":
     """Merge any plain recipe that mergekit takes, drawing from `seed`; wrap the live model for lm-eval."""
-    # mergekit takes 4.5 s to load, which readers of results should not pay.
+    # Imported here to keep reading of results fast: mergekit takes 4.5 s.
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
 

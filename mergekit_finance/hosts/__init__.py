@@ -1,13 +1,14 @@
-"""Adapters to what mergekit, lm-eval and transformers do not offer as an API.
+"""Adapters for parts of mergekit, lm-eval and transformers that are not public API.
 
 mergekit       merge methods, open checkpoints, planned merges
 lm_eval        tasks, models, evaluation
-lm_eval_output logs, progress bars, files of results
-transformers   classes of models
-programs       one-line errors in the hosts' own programs
-names          one readable line if a host lacks a name
+lm_eval_output logs, progress bars, result files
+transformers   model classes
+programs       one-line errors in `mergekit-yaml` and `lm_eval`
+names          a readable error if a host lacks a name
 
-Every private name of a host that the package uses is behind a function here, whose docstring names the
-version that it was written for. If a host lacks such a name, the function raises HostError, in one readable
-line. These modules import nothing of ours but errors, files and operators, and take callbacks for the rest.
+Private names of a host are used in these modules only. The docstring of each function gives the version of
+the host that it was written for. If the installed version lacks a name, the function raises HostError with a
+one-line message. These modules import only errors, files and operators of this package; they get callbacks
+for everything else.
 """

@@ -1,7 +1,7 @@
-"""The tensors that mergekit merges of an architecture, from its data files; mergekit itself is not loaded.
+"""List the tensors that mergekit merges, from its data files and without importing mergekit.
 
-Written for mergekit 0.1.5: `_data/architectures/*.json`. An architecture without a file there is inferred by
-mergekit from the models, and is None here.
+Written for mergekit 0.1.5: `_data/architectures/*.json`. If an architecture has no file there, mergekit
+infers its tensors from the models, and `host_tensors` returns None.
 """
 
 import json
@@ -41,9 +41,9 @@ class HostTensor:
     """A tensor that mergekit merges.
 
     Attributes:
-        name: as it is written.
-        names: names under which it is read: its own and its aliases.
-        tied: names of tensors that stand for it where a file does not hold it.
+        name: its name in the output.
+        names: its possible names in an input: `name` and the aliases.
+        tied: names of tensors that are used instead if an input does not contain it.
         optional: whether a model may lack it.
     """
 
@@ -54,15 +54,15 @@ class HostTensor:
 
 
 def host_tensors(architecture: str, model_type: str, sizes: Mapping[str, object]) -> list[HostTensor] | None:
-    """Return the tensors that mergekit merges of an architecture; all others it leaves out silently.
+    """Return the tensors of an architecture that mergekit merges; it silently drops all others.
 
     Args:
         architecture: the entry of `architectures` in config.json.
-        model_type: of config.json; it decides where several files describe one architecture.
-        sizes: config.json, for the number of layers.
+        model_type: of config.json; selects the file if several describe the architecture.
+        sizes: the content of config.json, which has the number of layers.
 
     Returns:
-        None if mergekit has no file for it, or one of several modules (models of text and images).
+        None if mergekit has no file for it, or one with several modules (models of text and images).
     """
     candidates = [d for d in _definitions() if architecture in d["architectures"]]
     if len(candidates) > 1:
@@ -85,10 +85,10 @@ def _tensor(weight: _Weight, layer: str = "") -> HostTensor:
     def of_layer(names: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(name.replace(LAYER, layer) for name in names or ())
 
-    own = weight["name"].replace(LAYER, layer)
+    output_name = weight["name"].replace(LAYER, layer)
     return HostTensor(
-        own,
-        (own, *of_layer(weight.get("aliases"))),
+        output_name,
+        (output_name, *of_layer(weight.get("aliases"))),
         of_layer(weight.get("tied_names")),
         weight.get("optional", False),
     )
@@ -100,13 +100,13 @@ def _definitions() -> tuple[_Definition, ...]:
 
 
 def _read_definitions() -> Iterator[_Definition]:
-    spec = find_spec("mergekit")  # does not execute it
+    spec = find_spec("mergekit")  # does not import it
     for root in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted((Path(root) / "_data" / "architectures").glob("*.json")):
             definition: _Definition = json.loads(path.read_text(encoding="utf-8"))
             templates = definition.get("layer_templates")
             plain = definition.get("kind", "module") == "module" and templates is not None
-            # Arithmetic on the layer's number appears in no plain file of today; such a file is not used.
+            # Files that calculate with the layer's number are skipped; mergekit 0.1.5 has none of this kind.
             if plain and not any("${" in w["name"].replace(LAYER, "") for w in _all_weights(definition)):
                 yield definition
 

@@ -1,7 +1,7 @@
-"""Private names of lm-eval, and what is called of it in one place. Written for lm-eval 0.4.13.
+"""Adapters for lm-eval's tasks, models and evaluation. Written for lm-eval 0.4.13.
 
-Tasks, models and evaluation; what lm-eval prints and writes is in `lm_eval_output`, which no key covers.
-lm-eval is imported inside the functions: with torch it takes seconds, which `--help` should not pay.
+Adapters for its output are in `lm_eval_output`, which keys of stored results do not cover. lm-eval is
+imported inside the functions to keep --help fast: with torch it takes seconds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,20 +25,20 @@ RequestOptions: TypeAlias = "int | bool | str | Callable[..., str] | Sequence[in
 
 
 class Results(TypedDict, total=False):
-    """What lm-eval returns of one evaluation; it writes more keys into results.json."""
+    """The keys of lm-eval's results that this package uses; results.json contains more."""
 
     results: dict[str, dict[str, float | str]]  # task -> "metric,filter" -> value
     configs: "dict[str, dict[str, Json]]"
     samples: "dict[str, list[Sample]]"
     config: "dict[str, Json]"
-    truncated_prompts: dict[str, int]  # ours
+    truncated_prompts: dict[str, int]  # added by this package
 
 
 # ---- tasks
 
 
 def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults: bool) -> "TaskManager":
-    """Return lm-eval's index of the tasks in `folders`; with `defaults` also of lm-eval's 14,000 (7 s)."""
+    """Return lm-eval's index of the tasks in `folders`; `defaults` adds lm-eval's own 14,000 (7 s)."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(
@@ -51,15 +51,15 @@ def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults:
 def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:
     """Add folders to every index of tasks that lm-eval builds; calling it again changes nothing.
 
-    They come after lm-eval's own tasks and before the user's `--include_path`, so that a user's task of the
-    same name is taken. A folder that is in the list already is not added: an lm-eval that reads the
-    `lm_eval.tasks` entry point has it, or a user's `--include_path "$(mergekit-finance tasks --path)"`.
+    They come after lm-eval's own tasks and before the user's `--include_path`, so that a user's task
+    overrides one of the same name. A folder that is already in the list is not added again: a version of
+    lm-eval that reads the `lm_eval.tasks` entry point, or a user's `--include_path`, may have added it.
 
     Replaces the static method `TaskIndex.build` of lm-eval 0.4.13.
 
     Args:
-        module: `lm_eval.tasks.manager`, which may have been executed only just now.
-        folders: ours and other plugins'.
+        module: the module `lm_eval.tasks.manager`.
+        folders: the task folders of all plugins.
     """
     index = LM_EVAL.get(module, "TaskIndex")
     original = LM_EVAL.get(index, "build")
@@ -75,11 +75,11 @@ def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:
     index.build = staticmethod(build)
 
 
-def with_folders(paths: Sequence[Path], folders: Sequence[Path], first: Path) -> list[Path]:
-    """Return `paths` with the missing folders added, after `first` if the list starts with it."""
+def with_folders(paths: Sequence[Path], folders: Sequence[Path], builtin_tasks: Path) -> list[Path]:
+    """Return `paths` with the missing folders added: after a leading `builtin_tasks`, else in front."""
     present = {Path(path).resolve() for path in paths}
     missing = [folder for folder in folders if folder.resolve() not in present]
-    position = 1 if paths and Path(paths[0]).resolve() == first else 0
+    position = 1 if paths and Path(paths[0]).resolve() == builtin_tasks else 0
     return [*paths[:position], *missing, *paths[position:]]
 
 
@@ -89,7 +89,7 @@ def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int 
     Args:
         task: a loaded task, changed in place.
         fewshot_seed: seed of the draws of few-shot examples.
-        max_gen_toks: upper bound on the length of generated answers; None leaves the task's own.
+        max_gen_toks: upper bound on the length of generated answers; None keeps the task's setting.
     """
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
@@ -101,7 +101,9 @@ def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int 
 
 
 def reuse_requests(task: "ConfigurableTask") -> None:
-    """Let a task build its requests once per limit; later evaluations get the same, without answers.
+    """Let a task build its requests once; later evaluations reuse them without the answers.
+
+    Other options (limit, few-shot examples) build them again.
 
     Replaces the method `build_all_requests` of this one object.
     """
@@ -125,12 +127,12 @@ def reuse_requests(task: "ConfigurableTask") -> None:
 def register_model(name: str, target: str) -> None:
     """Register a model class with lm-eval by name; calling it again changes nothing.
 
-    Call it only after `lm_eval.models` has been executed: lm-eval 0.4.13 fills its `model_registry` while
-    that is empty, and one model of ours would keep out `hf` and all others.
+    Call it only after `lm_eval.models` has been executed: lm-eval 0.4.13 fills its `model_registry`
+    only if it is empty, so an earlier registration would hide `hf` and all others.
 
     Args:
-        name: for `lm_eval --model`.
-        target: `module:class`, imported when the name is asked for.
+        name: the value of `lm_eval --model`.
+        target: `module:class`, imported at its first use.
     """
     with LM_EVAL.imports():
         from lm_eval.api.registry import model_registry
@@ -142,7 +144,7 @@ def register_model(name: str, target: str) -> None:
 def live_model(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int | str
 ) -> "HFLM":
-    """Wrap a model in memory; later changes of its parameters are seen."""
+    """Wrap a model in memory for lm-eval; later changes of its parameters take effect."""
     from lm_eval.models.huggingface import HFLM
 
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)

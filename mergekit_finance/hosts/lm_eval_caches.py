@@ -1,6 +1,7 @@
-"""Caches of lm-eval that survive a process. Written for lm-eval 0.4.13.
+"""Adapters for the caches that lm-eval keeps on disk. Written for lm-eval 0.4.13.
 
-Apart from lm_eval.py, whose code counts for stored results: no study reads or writes these caches.
+These functions are not in lm_eval.py, because keys of stored results hash that file, and no study uses these
+caches.
 """
 
 import functools
@@ -23,15 +24,15 @@ LOG = logging.getLogger(__name__)
 def separate_answers(hook: "CacheHook", fingerprint: Callable[[], str]) -> None:
     """Keep the answers of one model apart from those of all others in the file of `--use_cache`.
 
-    lm-eval identifies an answer by the text of its request alone. The file is an SQLite database and lm-eval
-    uses one table of it, whose name is changed here to one that holds the model's fingerprint. Answers in
-    other tables are neither read nor changed.
+    lm-eval identifies an answer by the text of its request alone. The file is an SQLite database of which
+    lm-eval uses one table. This function changes the table's name to one with the model's fingerprint; other
+    tables are neither read nor changed.
 
-    Written for lm-eval 0.4.13 (`CacheHook.dbdict`, the `SqliteDict` that `CachingLM` reads, too).
+    Written for lm-eval 0.4.13 (`CacheHook.dbdict`, a `SqliteDict` that `CachingLM` also uses).
 
     Args:
-        hook: what `CachingLM` hands to its model.
-        fingerprint: called if there is a cache; the model's fingerprint, in hexadecimal digits.
+        hook: the cache hook that `CachingLM` sets on its model.
+        fingerprint: returns the model's fingerprint in hexadecimal digits; called only if there is a cache.
     """
     answers = LM_EVAL.get(hook, "dbdict")
     if answers is None:  # no --use_cache
@@ -40,13 +41,13 @@ def separate_answers(hook: "CacheHook", fingerprint: Callable[[], str]) -> None:
 
     LM_EVAL.get(answers, "tablename")
     table = f"mergekit_{fingerprint()}"
-    SqliteDict(answers.filename, tablename=table).close()  # makes the table
+    SqliteDict(answers.filename, tablename=table).close()  # creates the table
     answers.tablename = table
     LOG.info("--use_cache: table %s holds %d answers of this model", table, len(answers))
 
 
-def build_requests_anew(module: ModuleType, tasks: "Callable[[ConfigurableTask], bool]") -> None:
-    """Let these tasks ignore the files of `--cache_requests`; calling it again changes nothing.
+def build_requests_anew(module: ModuleType, ignores_cache: "Callable[[ConfigurableTask], bool]") -> None:
+    """Let some tasks ignore the files of `--cache_requests`; calling it again changes nothing.
 
     lm-eval identifies stored requests by the task's name, the number of examples and the tokenizer's name:
     after a change of rows, templates, `--gen_kwargs` or `--samples` the model would get old prompts, and its
@@ -56,7 +57,7 @@ def build_requests_anew(module: ModuleType, tasks: "Callable[[ConfigurableTask],
 
     Args:
         module: `lm_eval.api.task`.
-        tasks: whether a task is one of these.
+        ignores_cache: returns whether a task ignores these files.
     """
     task_class = LM_EVAL.get(module, "Task")
     original = LM_EVAL.get(task_class, "build_all_requests")
@@ -67,7 +68,7 @@ def build_requests_anew(module: ModuleType, tasks: "Callable[[ConfigurableTask],
     @functools.wraps(original)
     def build_all_requests(task: "ConfigurableTask", **options: "RequestOptions") -> None:
         nonlocal warned
-        if options.get("cache_requests") and tasks(task):
+        if options.get("cache_requests") and ignores_cache(task):
             options |= {"cache_requests": False, "rewrite_requests_cache": False}
             if not warned:
                 LOG.warning(

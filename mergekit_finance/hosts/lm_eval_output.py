@@ -1,6 +1,6 @@
-"""What lm-eval prints and writes: progress bars, log messages, names of folders, files of results.
+"""Adapters for lm-eval's output: progress bars, log messages, folder names, result files.
 
-Nothing here can change an answer or a score, so no key of a stored result covers this file. Written for
+Nothing here can change an answer or a score, so keys of stored results do not cover this file. Written for
 lm-eval 0.4.13, which is imported inside the functions: with torch it takes seconds.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def output_path() -> Path | None:
     """Return the path after `--output_path` if this is a run of the `lm_eval` command, else None.
 
-    Written for lm-eval 0.4.13, which opens it before it creates the model and does not pass it on.
+    Read from the command line, because lm-eval 0.4.13 does not pass this path to its models.
     """
     if not is_host_program():
         return None
@@ -43,11 +43,11 @@ def output_path() -> Path | None:
     return path
 
 
-# ---- what it prints
+# ---- bars and messages
 
 
 def hide_bars(lm: "HFLM") -> None:
-    """Let a model answer without progress bars. Replaces two methods of this one object."""
+    """Disable the progress bars of a model, by replacing two methods of this one object."""
     for name in ("loglikelihood", "generate_until"):
         setattr(lm, name, partial(getattr(lm, name), disable_tqdm=True))
 
@@ -58,9 +58,9 @@ def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
 
     Args:
         requests: whether to show the bars of building requests too, for which lm-eval has no switch.
-        position: the line, counted from that of the caller's own bar.
+        position: the line of the bars, counted from that of the caller's bar.
 
-    Replaces the name `tqdm` in three modules; a version without it keeps its own bars.
+    Replaces the name `tqdm` in three modules; a module without that name is not changed.
     """
     from lm_eval.api import model, task
     from lm_eval.models import huggingface
@@ -81,7 +81,7 @@ def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
             vars(module)["tqdm"] = original
 
 
-# Logged for every task and every live model; nothing in it can be acted on.
+# Logged for every task and every live model; a user cannot do anything about them.
 EXPECTED_WARNINGS = (
     "Custom kwargs can be passed to",
     "`pretrained` model kwarg is not of type",
@@ -96,7 +96,7 @@ class _WithoutExpected(logging.Filter):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Log no information messages of lm-eval and transformers, nor warnings that every task would repeat.
+    """Hide info messages of lm-eval and transformers, and the warnings in EXPECTED_WARNINGS.
 
     Levels and filters are restored afterwards.
     """
@@ -124,16 +124,16 @@ def quiet() -> Iterator[None]:
 
 
 def folder_name(model: str) -> str:
-    """Return a name for a model in results: `model`, shortened if lm-eval cannot make a folder of it.
+    """Return `model`, shortened if it is too long for the folder name that lm-eval derives from it.
 
-    lm-eval 0.4.13 makes one folder name of the whole name, a path included, and only logs that it failed.
+    lm-eval 0.4.13 turns the whole name or path into one folder name, and only logs an error if that fails.
     """
     from lm_eval.utils import sanitize_model_name
 
     return file_name(model, 100) if len(sanitize_model_name(model).encode()) > 255 else model
 
 
-FULL_DISK = 1 << 20  # bytes: with fewer free bytes a file that is missing was not written for lack of room
+FULL_DISK = 1 << 20  # bytes: if fewer are free, a missing file means that the disk is full
 
 
 def write_results(
@@ -167,15 +167,15 @@ def write_results(
 
 
 def _check_written(folder: Path, counts: Mapping[str, int]) -> None:
-    """Raise if results are not valid JSON or samples do not have the given numbers of lines."""
+    """Raise if results are not valid JSON or a samples file does not have its number of lines in `counts`."""
     try:
         json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        whole = all(_lines(folder / f"samples_{task}.jsonl") == count for task, count in counts.items())
+        complete = all(_lines(folder / f"samples_{task}.jsonl") == count for task, count in counts.items())
     except (OSError, ValueError):
-        whole = False
-    if not whole and shutil.disk_usage(folder).free < FULL_DISK:
+        complete = False
+    if not complete and shutil.disk_usage(folder).free < FULL_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if not whole:
+    if not complete:
         raise RuntimeError("lm-eval's tracker did not write all results")
 
 

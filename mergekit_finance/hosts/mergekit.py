@@ -1,6 +1,6 @@
-"""Private names of mergekit, written for mergekit 0.1.5.
+"""Adapters for private names of mergekit, written for mergekit 0.1.5.
 
-Imports of mergekit stand inside functions: loading it takes 4.5 s, which --help should not pay.
+mergekit is imported inside the functions to keep --help fast: it takes 4.5 s.
 """
 
 import functools
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 def register_methods(methods: "Iterable[MergeMethod]") -> None:
-    """Add merge methods to mergekit's registry. Those that it has already are left as they are.
+    """Add merge methods to mergekit's registry. Methods that are already registered are skipped.
 
-    A method whose name belongs to another method is left out with a RuntimeWarning. Written for mergekit
+    A method is ignored with a RuntimeWarning if another method has the same name. Written for mergekit
     0.1.5 (`merge_methods.register`, `registered_methods`).
     """
     with MERGEKIT.imports():
@@ -51,7 +51,7 @@ def register_methods(methods: "Iterable[MergeMethod]") -> None:
         if registered is None:
             register(method)
         elif registered is not method:
-            text = f"merge method {name!r} exists already; the plugin's is left out"
+            text = f"merge method {name!r} exists already; the plugin's method is ignored"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
@@ -69,7 +69,7 @@ def method_parameters() -> dict[str, set[str]]:
 def recipe_keys() -> dict[str, tuple[str, ...]]:
     """Return the keys that mergekit reads, by the kind of block in a recipe.
 
-    Written for mergekit 0.1.5. The block of parameters is left out: `method_parameters` has its keys.
+    The keys of `parameters:` are not included; see `method_parameters`. Written for mergekit 0.1.5.
     """
     with MERGEKIT.imports():
         from mergekit import config
@@ -97,10 +97,10 @@ def recipe_keys() -> dict[str, tuple[str, ...]]:
 def install_recipe_hook(
     validate: "Callable[[Mapping[str, Json], Callable[[], MergeConfiguration]], MergeConfiguration]",
 ) -> None:
-    """Let our code see every recipe before mergekit drops the keys that it does not read.
+    """Call `validate` on every recipe, before mergekit drops the keys that it does not know.
 
     Calling it again changes nothing. Written for mergekit 0.1.5, whose commands call
-    `MergeConfiguration.model_validate` with the mapping that a recipe's YAML is.
+    `MergeConfiguration.model_validate` with the mapping in a recipe's YAML.
 
     Args:
         validate: called in place of `model_validate` with the mapping; its second argument returns
@@ -109,28 +109,30 @@ def install_recipe_hook(
     with MERGEKIT.imports():
         from mergekit.config import MergeConfiguration
 
-    theirs = MERGEKIT.get(MergeConfiguration.model_validate, "__func__")
-    if getattr(theirs, "is_mergekit_finance", False):
+    original = MERGEKIT.get(MergeConfiguration.model_validate, "__func__")
+    if getattr(original, "is_mergekit_finance", False):
         return
 
-    @functools.wraps(theirs)
-    def ours(cls: "type[MergeConfiguration]", obj: object, **options: bool) -> "MergeConfiguration":
-        def validated() -> "MergeConfiguration":
-            configuration: MergeConfiguration = theirs(cls, obj, **options)
+    @functools.wraps(original)
+    def validate_mapping(
+        cls: "type[MergeConfiguration]", obj: object, **options: bool
+    ) -> "MergeConfiguration":
+        def call_original() -> "MergeConfiguration":
+            configuration: MergeConfiguration = original(cls, obj, **options)
             return configuration
 
-        return validate(obj, validated) if isinstance(obj, dict) else validated()
+        return validate(obj, call_original) if isinstance(obj, dict) else call_original()
 
-    vars(ours)["is_mergekit_finance"] = True
-    type.__setattr__(MergeConfiguration, "model_validate", classmethod(ours))
+    vars(validate_mapping)["is_mergekit_finance"] = True
+    type.__setattr__(MergeConfiguration, "model_validate", classmethod(validate_mapping))
 
 
 def recipe_text() -> str | None:
-    """Return the text of the recipe that is being merged, or None if the caller of mergekit has only objects.
+    """Return the text of the recipe that is being merged, or None if mergekit was called with an object only.
 
-    Written for mergekit 0.1.5: the argument `config_source` of `merge.run_merge`, which its commands give and
-    which is not passed on. It is looked up in the calls that led here, because the recipe's file may be a
-    pipe, which cannot be read again.
+    Written for mergekit 0.1.5, whose commands pass the text as `config_source` to `merge.run_merge`. It is
+    read from the stack frame of that function, because the recipe's file may be a pipe, which cannot be read
+    twice.
     """
     module = sys.modules.get("mergekit.merge")
     if module is None:
@@ -159,12 +161,12 @@ def _cache_class() -> "type[LoaderCache]":
 
 @contextmanager
 def fresh_loaders() -> Iterator[None]:
-    """Use an empty cache of open checkpoints inside, and restore the caller's afterwards.
+    """Replace mergekit's cache of open checkpoints by an empty one, and restore it on exit.
 
     mergekit keeps open checkpoints in a class attribute for the life of the process, so that a model whose
     files changed would silently be merged with its old weights. Clearing that attribute would close
-    checkpoints that a caller of ours has open: it is set aside instead, with the cache's settings, and comes
-    back unchanged. Written for mergekit 0.1.5 (`LoaderCache.loaders`).
+    checkpoints that the caller has open. It is therefore replaced, and restored with the cache's settings.
+    Written for mergekit 0.1.5 (`LoaderCache.loaders`).
     """
     cache = _cache_class()
     callers, settings = cache.loaders, dict(vars(cache()))
@@ -178,9 +180,9 @@ def fresh_loaders() -> Iterator[None]:
 
 
 def reopen(models: "Iterable[ModelReference]") -> None:
-    """Open these checkpoints anew, whose files may have changed; others in the cache stay.
+    """Open these checkpoints again, because their files may have changed; keep the others in the cache.
 
-    For code that runs inside mergekit's own merge, where `fresh_loaders` cannot be held open. Call it on the
+    For code that runs inside mergekit's own merge, which `fresh_loaders` cannot enclose. Call it on the
     main thread: mergekit's GPU threads lack the cache folder that `set_up_loaders` sets. Written for mergekit
     0.1.5 (`LoaderCache.loaders`, `.get`).
     """
@@ -191,12 +193,12 @@ def reopen(models: "Iterable[ModelReference]") -> None:
 
 
 def set_up_loaders(options: "MergeOptions") -> None:
-    """Let the cache open checkpoints with these options. Written for mergekit 0.1.5 (`LoaderCache.setup`)."""
+    """Set the options with which the cache opens checkpoints. Written for 0.1.5 (`LoaderCache.setup`)."""
     MERGEKIT.get(_cache_class()(), "setup")(options=options)
 
 
 def adapter_folder() -> str | None:
-    """Return where models merged with their LoRA adapters are kept (`--lora-merge-cache`), if anywhere.
+    """Return the folder of `--lora-merge-cache` (models merged with their LoRA adapters), or None.
 
     Written for mergekit 0.1.5 (`LoaderCache.lora_cache_dir`).
     """
@@ -210,12 +212,12 @@ def open_loader(model: "ModelReference") -> "LazyTensorLoader":
 
 
 def stored_names(model: "ModelReference") -> Mapping[str, str]:
-    """Return the tensors of a checkpoint and the file of each. Written for 0.1.5 (`index.tensor_paths`)."""
+    """Return tensor name -> file of a checkpoint. Written for 0.1.5 (`index.tensor_paths`)."""
     return MERGEKIT.get(open_loader(model).index, "tensor_paths")
 
 
 def stored_as_safetensors(model: "ModelReference") -> bool:
-    """Return whether a checkpoint is safetensors, not pickles. Written for 0.1.5 (`index.is_safetensors`)."""
+    """Return whether a checkpoint has safetensors files. Written for 0.1.5 (`index.is_safetensors`)."""
     return MERGEKIT.get(open_loader(model).index, "is_safetensors")
 
 
@@ -223,7 +225,7 @@ def stored_as_safetensors(model: "ModelReference") -> bool:
 
 
 def new_planner(config: "MergeConfiguration", options: "MergeOptions") -> "MergePlanner":
-    """Return a planner for a merge, which holds the merged model's config as `out_model_config`.
+    """Return a planner for a merge, with the merged model's config in `out_model_config`.
 
     Written for mergekit 0.1.5 (`merge._model_out_config`).
     """
@@ -244,18 +246,18 @@ def planner_method(planner: "MergePlanner") -> "MergeMethod":
 
 
 def plan(planner: "MergePlanner") -> None:
-    """Plan a merge, with our checks where they are installed. Written for 0.1.5 (`MergePlanner._plan`)."""
+    """Plan a merge, with our checks if they are installed. Written for 0.1.5 (`MergePlanner._plan`)."""
     MERGEKIT.get(type(planner), "_plan")(planner)
 
 
 def plan_without_hook(planner: "MergePlanner") -> None:
-    """Plan a merge as mergekit alone does. Written for mergekit 0.1.5 (`MergePlanner._plan`)."""
+    """Plan a merge with mergekit's original code. Written for mergekit 0.1.5 (`MergePlanner._plan`)."""
     installed = MERGEKIT.get(type(planner), "_plan")
     getattr(installed, "__wrapped__", installed)(planner)
 
 
 def planned_tensors(planner: "MergePlanner") -> "list[tuple[WeightInfo, ExecuteMergeMethodTask]]":
-    """Return each output tensor of a planned merge, and the task that makes it.
+    """Return each output tensor of a planned merge, and the task that computes it.
 
     Written for mergekit 0.1.5 (`MergePlanner._tensors`).
     """
@@ -265,7 +267,7 @@ def planned_tensors(planner: "MergePlanner") -> "list[tuple[WeightInfo, ExecuteM
 def set_planned_tensors(
     planner: "MergePlanner", tensors: "list[tuple[WeightInfo, ExecuteMergeMethodTask]]"
 ) -> None:
-    """Replace what `planned_tensors` returns. Written for mergekit 0.1.5 (`MergePlanner._tensors`)."""
+    """Replace the output tensors of a planned merge. Written for mergekit 0.1.5 (`MergePlanner._tensors`)."""
     planned_tensors(planner)
     planner._tensors = tensors
 
@@ -279,14 +281,14 @@ def tokenizer_task(planner: "MergePlanner") -> "BuildTokenizer | None":
 
 
 def set_tokenizer_task(planner: "MergePlanner", task: "BuildTokenizer") -> None:
-    """Replace what `tokenizer_task` returns. Written for mergekit 0.1.5 (`MergePlanner._tokenizer_task`)."""
+    """Replace the task that builds the tokenizer. Written for 0.1.5 (`MergePlanner._tokenizer_task`)."""
     tokenizer_task(planner)
     planner._tokenizer_task = task
 
 
 @contextmanager
 def merge_errors() -> Iterator[None]:
-    """Turn what mergekit raises for a merge that it cannot do into a ModelError."""
+    """Raise ModelError for exceptions by which mergekit rejects a merge."""
     try:
         yield
     except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
@@ -294,7 +296,7 @@ def merge_errors() -> Iterator[None]:
         raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {text}") from error
 
 
-# ---- what a merge writes beside the weights
+# ---- files that a merge writes beside the weights
 
 
 def write_side_files(
@@ -305,16 +307,16 @@ def write_side_files(
 ) -> None:
     """Write everything that mergekit writes into a merge's folder, except the weights.
 
-    Runs mergekit's own `run_merge` with a planner that plans the tokenizer alone. config.json with the merged
-    vocabulary's size, the tokenizer with its chat template, generation_config.json and files that belong to
-    the architecture are therefore those of a merge on disk. Every checkpoint is opened, no tensor is read.
-    Written for mergekit 0.1.5 (`merge.run_merge`, `merge.MergePlanner`, `MergePlanner.plan_to_disk`).
+    Runs mergekit's own `run_merge` with a planner that plans only the tokenizer. config.json with the size of
+    the merged vocabulary, the tokenizer with its chat template, generation_config.json and files of the
+    architecture are therefore the same as for a merge on disk. Every checkpoint is opened, but no tensor is
+    read. Written for mergekit 0.1.5 (`merge.run_merge`, `merge.MergePlanner`, `MergePlanner.plan_to_disk`).
 
     Args:
         config: the recipe. `arrange` may change it.
-        folder: exists.
-        options: mergekit's. No model card is written.
-        arrange: called with the planner in place of its planning, to put models in order.
+        folder: an existing folder.
+        options: mergekit's options; no model card is written, whatever they say.
+        arrange: called with the planner instead of its planning step; may reorder the models.
     """
     with MERGEKIT.imports():
         from mergekit import merge
@@ -326,15 +328,15 @@ def write_side_files(
 
     class TokenizerPlanner(planner_class):  # type: ignore[misc, valid-type]
         def plan_to_disk(self, out_path: str) -> "list[Task]":
-            if threading.get_ident() != thread:  # a merge that another thread runs meanwhile
+            if threading.get_ident() != thread:  # a merge of another thread
                 return planner_class.plan_to_disk(self, out_path)
             arrange(self)
             task = tokenizer_task(self)
             return [task] if task else []
 
-    chosen = {"write_model_card": False, "copy_tokenizer": True, "random_seed": None, "multi_gpu": False}
-    chosen["quiet"] = True
-    without_card = options.model_copy(update=chosen)
+    overrides = {"write_model_card": False, "copy_tokenizer": True, "random_seed": None, "multi_gpu": False}
+    overrides["quiet"] = True
+    without_card = options.model_copy(update=overrides)
     merge.MergePlanner = TokenizerPlanner
     try:
         run_merge(config, str(folder), options=without_card)
@@ -343,7 +345,7 @@ def write_side_files(
 
 
 def chat_template_names() -> list[str]:
-    """Return the names that `chat_template:` takes. Written for mergekit 0.1.5 (`_data.chat_templates`)."""
+    """Return the names that `chat_template:` accepts. Written for mergekit 0.1.5 (`_data.chat_templates`)."""
     with MERGEKIT.imports():
         from mergekit._data import chat_templates
 
@@ -358,74 +360,78 @@ def install_planner_hooks(
     tasks_to_disk: "Callable[[MergePlanner, Path, Callable[[], list[Task]]], list[Task]]",
     opening: "Callable[[ModelReference], AbstractContextManager[None]]",
 ) -> None:
-    """Let our code take part in every merge of this process; calling it again changes nothing.
+    """Install callbacks in every merge of this process; calling it again changes nothing.
 
     Also calls `keep_recipe_order`. Written for mergekit 0.1.5 (`MergePlanner._plan`, `.plan_to_disk`,
     `LoaderCache.get`).
 
     Args:
-        handles: whether a merge with this method is ours. Others are planned by mergekit alone.
-        plan: called in place of mergekit's `_plan(planner)`, which it gets as second argument.
-        tasks_to_disk: called in place of `plan_to_disk` with the output folder, into which nothing is written
-            yet; its third argument returns mergekit's own tasks.
-        opening: a context manager around every opening of a checkpoint, for any method.
+        handles: returns whether `plan` and `tasks_to_disk` are called for a merge with this method.
+        plan: called instead of mergekit's `_plan` with the planner and the original `_plan`.
+        tasks_to_disk: called instead of mergekit's `plan_to_disk`, before anything is written, with the
+            planner, the output folder and a function that returns mergekit's own tasks.
+        opening: returns a context manager that encloses the opening of a checkpoint, for every method.
     """
     with MERGEKIT.imports():
         from mergekit.plan import MergePlanner
 
     cache = _cache_class()
     keep_recipe_order()
-    their_plan = MERGEKIT.get(MergePlanner, "_plan")
-    their_tasks = MERGEKIT.get(MergePlanner, "plan_to_disk")
-    their_get = cache.get
-    if getattr(their_plan, "is_mergekit_finance", False):
+    original_plan = MERGEKIT.get(MergePlanner, "_plan")
+    original_tasks = MERGEKIT.get(MergePlanner, "plan_to_disk")
+    original_get = cache.get
+    if getattr(original_plan, "is_mergekit_finance", False):
         return
 
-    @functools.wraps(their_plan)
-    def our_plan(planner: "MergePlanner") -> None:
+    @functools.wraps(original_plan)
+    def plan_with_callback(planner: "MergePlanner") -> None:
         if handles(planner_method(planner)):
-            plan(planner, their_plan)
+            plan(planner, original_plan)
         else:
-            their_plan(planner)
+            original_plan(planner)
 
-    @functools.wraps(their_tasks)
-    def our_tasks(planner: "MergePlanner", out_path: str) -> "list[Task]":
+    @functools.wraps(original_tasks)
+    def tasks_with_callback(planner: "MergePlanner", out_path: str) -> "list[Task]":
         if handles(planner_method(planner)):
-            return tasks_to_disk(planner, Path(out_path), lambda: their_tasks(planner, out_path))
-        return their_tasks(planner, out_path)
+            return tasks_to_disk(planner, Path(out_path), lambda: original_tasks(planner, out_path))
+        return original_tasks(planner, out_path)
 
-    @functools.wraps(their_get)
-    def our_get(cache: "LoaderCache", model: "ModelReference") -> "LazyTensorLoader":
+    @functools.wraps(original_get)
+    def get_within_context(cache: "LoaderCache", model: "ModelReference") -> "LazyTensorLoader":
         with opening(model):
-            return their_get(cache, model)
+            return original_get(cache, model)
 
-    vars(our_plan)["is_mergekit_finance"] = True
-    MergePlanner._plan, MergePlanner.plan_to_disk, cache.get = our_plan, our_tasks, our_get
+    vars(plan_with_callback)["is_mergekit_finance"] = True
+    MergePlanner._plan, MergePlanner.plan_to_disk, cache.get = (
+        plan_with_callback,
+        tasks_with_callback,
+        get_within_context,
+    )
 
 
 def keep_recipe_order() -> None:
     """Let mergekit list a recipe's models in the recipe's order, in all merges of this process.
 
-    mergekit lists a Python set, whose order differs between processes. The order decides which model gives
-    its config and tokenizer where a recipe has no base, the ids of the tokens in a union of vocabularies,
-    and which template `chat_template: auto` takes of two that are equally frequent. Calling it again changes
-    nothing. Written for mergekit 0.1.5 (`MergeConfiguration.referenced_models`).
+    mergekit makes the list from a Python set, whose order differs between processes. The order decides which
+    model's config and tokenizer are used if a recipe has no base, the ids of the tokens in a union of
+    vocabularies, and which of two equally frequent templates `chat_template: auto` selects. Calling it again
+    changes nothing. Written for mergekit 0.1.5 (`MergeConfiguration.referenced_models`).
     """
     with MERGEKIT.imports():
         from mergekit.config import MergeConfiguration
 
-    their_models = MERGEKIT.get(MergeConfiguration, "referenced_models")
-    if getattr(their_models, "is_mergekit_finance", False):
+    original_models = MERGEKIT.get(MergeConfiguration, "referenced_models")
+    if getattr(original_models, "is_mergekit_finance", False):
         return
 
-    @functools.wraps(their_models)
+    @functools.wraps(original_models)
     def in_order(config: "MergeConfiguration") -> "list[ModelReference]":
         owners = [config, *(config.modules or {}).values()]
         entries = [entry for owner in owners for entry in owner.models or ()]
         entries += [source for owner in owners for part in owner.slices or () for source in part.sources]
         order = [entry.model for entry in entries]
         order = [*([config.base_model] if config.base_model else []), *order]
-        models = their_models(config)
+        models = original_models(config)
         return sorted(models, key=lambda model: order.index(model) if model in order else len(order))
 
     vars(in_order)["is_mergekit_finance"] = True
@@ -440,7 +446,7 @@ def recipe_file() -> Path | None:
 
     Written for mergekit 0.1.5 (the argument `config_file` of its click command).
     """
-    import click  # imported here: mergekit's commands are the only ones that need it
+    import click  # imported here: only mergekit's commands need it
 
     context = click.get_current_context(silent=True)
     name = context.params.get("config_file") if context else None
@@ -452,11 +458,11 @@ def recipe_file() -> Path | None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generators inside, from which mergekit's methods draw, and restore them afterwards.
+    """Seed torch's global generators, which mergekit's methods use, and restore them on exit.
 
-    With one seed, a merge in memory draws what `mergekit-yaml --random-seed` draws.
+    With the same seed, a merge in memory draws the same masks as `mergekit-yaml --random-seed`.
     """
-    import torch  # imported here: it takes 1.4 s, which --help should not pay
+    import torch  # imported here to keep --help fast: it takes 1.4 s
 
     with torch.random.fork_rng():  # of the CPU and of every GPU
         torch.manual_seed(seed)
@@ -465,7 +471,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def replaced_bernoulli(function: "Callable[..., torch.Tensor]") -> Iterator[None]:
-    """Let mergekit's DARE draw its masks with `function`. Written for 0.1.5 (`sparsify.bernoulli`)."""
+    """Draw the masks of mergekit's DARE with `function`. Written for 0.1.5 (`sparsify.bernoulli`)."""
     with MERGEKIT.imports():
         from mergekit import sparsify
 

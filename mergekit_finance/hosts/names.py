@@ -1,4 +1,4 @@
-"""Looking up names of a host, with one readable line if this version of the host has no such name."""
+"""Look up private names of a host, and raise HostError if the installed version lacks one."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class Host:
     """A host and the version that this package was written for.
 
     Attributes:
-        name: of its distribution.
+        name: the name of its distribution.
         written_for: the version that the adapters were written for and tested with.
         requirement: what pip should install, as in pyproject.toml.
     """

@@ -1,4 +1,4 @@
-"""A user's mistake as one line, exit code 1 and no traceback in plain `mergekit-yaml` and `lm_eval`.
+"""Print user errors in plain `mergekit-yaml` and `lm_eval` as one line, without a traceback.
 
 Our errors are plain exceptions. Our own commands turn them into one line in their click group; the hosts'
 programs do not catch them, and Python prints a traceback. `report_mistakes` therefore replaces
@@ -7,9 +7,9 @@ The start-up hook calls it when a host module is imported.
 
 The hook is restricted to the hosts' own programs: a console script that mergekit or lm-eval declares, or
 `python -m mergekit...` and `python -m lm_eval`. A user's own program that calls `mergekit.merge.run_merge` or
-`lm_eval.simple_evaluate` gets the plain exception, to catch or not, and its traceback is left alone.
+`lm_eval.simple_evaluate` gets the plain exception with its traceback.
 
-Wrapping the hosts' entry points instead would miss `python -m`, which does not import what it runs.
+Wrapping the hosts' entry points would not be enough: `python -m` does not use them.
 """
 
 import sys
@@ -24,7 +24,7 @@ HOSTS = {"mergekit": "mergekit", "lm_eval": "lm-eval"}  # package: distribution
 
 def report_mistakes() -> None:
     """Print an uncaught MergekitFinanceError as one line if this is a host's program. May be called twice."""
-    # While Python looks for the module of `python -m`, it is not yet known which program this will be.
+    # While Python resolves `python -m`, sys.argv[0] is "-m" and the program is not yet determined.
     may_be_host = _argument_zero() == "-m" or is_host_program()
     if not may_be_host or getattr(sys.excepthook, "is_mergekit_finance", False):
         return

@@ -15,11 +15,11 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
 
     Written for transformers 5.23 (`AutoModelForCausalLM._model_mapping`). Raises ModelError if there is none.
     """
-    # Imported here: loading transformers' models takes 2.3 s, which --help should not pay.
+    # Imported here to keep --help fast: transformers' models take 2.3 s.
     from transformers import AutoModelForCausalLM
 
     mapping = TRANSFORMERS.get(AutoModelForCausalLM, "_model_mapping")
-    if mapping is None:  # the classes above AutoModelForCausalLM have the name, but no models
+    if mapping is None:  # its base class sets the name to None
         raise HostError(TRANSFORMERS.lacks("AutoModelForCausalLM._model_mapping"))
     if type(config) not in mapping:
         raise ModelError(
@@ -32,11 +32,11 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
 def load_generation_config(model: "PreTrainedModel", folder: Path) -> None:
     """Give a model the generation config that `from_pretrained` would give it for this folder.
 
-    Without generation_config.json it is made of config.json. Written for transformers 5.23
+    Without generation_config.json it is derived from config.json. Written for transformers 5.23
     (`GenerationMixin.adjust_generation_fn`).
     """
     TRANSFORMERS.get(model, "adjust_generation_fn")(
-        None,  # no generation config of the caller's
+        None,  # generation_config: read it from the folder
         from_auto_class=True,
         from_pipeline=None,
         pretrained_model_name_or_path=folder,

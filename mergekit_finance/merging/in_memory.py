@@ -35,7 +35,7 @@ def merge(
         RecipeError: a parameter of one of our methods, or the chat template, is wrong.
     """
     install_methods()
-    # Imported here: loading torch takes 1.4 s, which --help should not pay.
+    # Imported here to keep --help fast: torch takes 1.4 s.
     from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
     from mergekit_finance.merge_methods.side_files import make_side_files
 

@@ -27,7 +27,7 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
             which is found before anything is written.
         RecipeError: a parameter of one of our methods, or the chat template, is wrong.
     """
-    # Imported here: mergekit takes 4.5 s, which --help should not pay.
+    # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.merge import run_merge
 
     from mergekit_finance.merge_methods import planner_hook

@@ -261,7 +261,7 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
 
 def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
     """Load a model's config with transformers. Raises ModelError if it is broken or cannot be fetched."""
-    # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
+    # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.common import ModelReference
 
     if Path(reference).is_dir():

@@ -55,7 +55,7 @@ def live_fingerprint(
 
 
 def _bytes(tensor: "torch.Tensor") -> bytes | memoryview:
-    import torch  # imported here: it takes 1.4 s, which --help should not pay
+    import torch  # imported here to keep --help fast: it takes 1.4 s
 
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""

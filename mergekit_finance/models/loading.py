@@ -27,7 +27,7 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
     Raises:
         ModelError: the model cannot be loaded.
     """
-    # Imported here: loading transformers' models takes 2.3 s, which --help should not pay.
+    # Imported here to keep --help fast: transformers' models take 2.3 s.
     from transformers import AutoModelForCausalLM
 
     path, _, revision = reference.partition("@")

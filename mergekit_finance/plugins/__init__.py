@@ -1,6 +1,6 @@
 """The API for plugins of third parties.
 
 api         the types that hooks return: Dataset, Expert, Family, Section
-hookspecs   the five hooks
+hookspecs   the specifications of the five hooks
 manager     finds plugins, isolates their errors, and collects what they provide
 """

@@ -24,11 +24,12 @@ class File(_Record):
     """One file of a dataset's source.
 
     Attributes:
-        path: its name inside the source; also inside a mirror, below the dataset's folder.
+        path: its path in the source, and in a mirror below the dataset's folder.
         adapter: the name of the function in `data.adapters` that turns its records into rows.
-        subset, split: which rows it holds. Empty `subset`: several, which the adapter tells apart.
-        sha256: of its bytes, or "unverified" where it is not known in advance.
-        url: where it is downloaded from, if not from the source's repository.
+        subset, split: the subset and split of its rows. If `subset` is empty, the file has several subsets
+            and the adapter assigns each row to one.
+        sha256: SHA-256 of its bytes, or "unverified" if it is not known in advance.
+        url: the URL to download it from, if not from the source's repository.
     """
 
     path: str
@@ -108,7 +109,7 @@ class Expert:
 
 @validated_dataclass(frozen=True)
 class Family:
-    """A base model and its experts, by skill."""
+    """A base model and its experts; `experts` maps a skill to an expert."""
 
     name: str
     base: str
@@ -127,10 +128,10 @@ class Section:
 
     Attributes:
         name: unique among sections.
-        title: its heading.
-        render: from the content of gain.json to the text that `mergekit-finance run` prints; an empty
-            text omits the section.
-        render_study: from the content of summary.json to the text at the end of a study's report.html.
+        title: the heading.
+        render: gets the content of gain.json and returns the text that `mergekit-finance run` prints; an
+            empty text omits the section.
+        render_study: gets the content of summary.json and returns text for the end of a study's report.html.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The plugin API: five hooks. The package registers its own methods, tasks and so on through them, too.
+"""The plugin API: five hooks. This package registers its built-in methods, tasks and datasets with them, too.
 
-A third party declares a module under the entry-point group `mergekit_finance` and marks functions of
+A third-party package declares a module under the entry-point group `mergekit_finance` and marks functions of
 these names with `mergekit_finance.hookimpl`. The types that they return are in
 `mergekit_finance.plugins.api`. Specifications are never called: their bodies only satisfy the type checker.
 """
@@ -23,7 +23,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def finance_merge_methods() -> "Sequence[MergeMethod]":
-    """Return merge methods for mergekit's registry, made with `mergekit.merge_methods.merge_method`."""
+    """Return merge methods for mergekit's registry, created with `mergekit.merge_methods.merge_method`."""
     return []
 
 

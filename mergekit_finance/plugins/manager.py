@@ -1,7 +1,7 @@
-"""The plugin manager and typed lookups of what all plugins provide.
+"""The plugin manager, and functions that return what the plugins provide together.
 
-Our own plugin is loaded first, by its entry point like any other. A fault of a third party's plugin becomes
-one warning, and the other plugins still work; a fault of our own is raised.
+The built-in plugin is loaded first, through its entry point like any other. An error in a third-party plugin
+becomes one warning, and the other plugins still work; an error in the built-in plugin is raised.
 """
 
 import warnings
@@ -30,7 +30,7 @@ VERSION_MODULE = "mergekit_finance._version"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A plugin as `mergekit-finance plugins` lists it; `fault` is empty unless it was left out."""
+    """A plugin that was found; `fault` is the error if it failed to load, else empty."""
 
     name: str
     distribution: str
@@ -49,7 +49,8 @@ class Manager(pluggy.PluginManager):
     def collect(self, hook: str) -> list[Any]:
         """Return what all plugins return for one hook, in order of registration, as one list.
 
-        A third party's plugin that raises is left out with a RuntimeWarning; a fault of our own is raised.
+        A third-party plugin that raises is left out with a RuntimeWarning; errors of the built-in plugin are
+        raised.
         """
         items: list[Any] = []
         for implementation in getattr(self.hook, hook).get_hookimpls():
@@ -62,7 +63,7 @@ class Manager(pluggy.PluginManager):
         return items
 
     def add(self, name: str, distribution: str, load: Callable[[], object]) -> None:
-        """Load and register a plugin. A third party's fault becomes a warning and a line in `loaded`."""
+        """Load and register a plugin. Errors in third-party plugins are warned of and listed in `loaded`."""
         try:
             self.register(load(), name)
             self.check_pending()
@@ -72,18 +73,18 @@ class Manager(pluggy.PluginManager):
             if self.has_plugin(name):
                 self.unregister(name=name)
             _warn(name, error)
-            self.loaded.append(Loaded(name, distribution, (), _described(error)))
+            self.loaded.append(Loaded(name, distribution, (), _error_text(error)))
             return
         hooks = tuple(caller.name for caller in self.get_hookcallers(self.get_plugin(name)) or ())
         self.loaded.append(Loaded(name, distribution, hooks))
 
 
-def _described(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def _warn(name: str, error: BaseException) -> None:
-    text = f"mergekit-finance plugin {name!r} is left out: {_described(error)}"
+    text = f"mergekit-finance plugin {name!r} is left out: {_error_text(error)}"
     warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
@@ -104,7 +105,8 @@ def manager() -> Manager:
     if builtin:
         plugins.add(BUILTIN, _label(builtin), builtin.load)
     else:  # no metadata: the package is found through PYTHONPATH
-        # By name: a new version number alone must not change the keys of stored results, which hash imports.
+        # Imported by name because keys of stored results hash the modules that are imported statically: a new
+        # version number alone must not change them.
         version = import_module(VERSION_MODULE).__version__
         plugins.add(BUILTIN, f"mergekit-finance {version}", lambda: import_module(BUILTIN_MODULE))
     for entry in sorted(entries, key=lambda entry: entry.name):
@@ -115,14 +117,14 @@ def manager() -> Manager:
 
 
 def plugin_packages() -> set[str]:
-    """Return the names of the packages that third parties' plugins are in."""
+    """Return the names of the top-level packages that contain third-party plugins."""
     loaded = manager()
     plugins = [plugin for name, plugin in loaded.list_name_plugin() if name != BUILTIN]
     modules = [getattr(plugin, "__module__", None) or getattr(plugin, "__name__", "") for plugin in plugins]
     return {module.split(".")[0] for module in modules if module}
 
 
-# ---- what all plugins provide
+# ---- lookups over all plugins
 
 
 def merge_methods() -> "list[MergeMethod]":
@@ -136,7 +138,7 @@ def task_folders() -> list[Path]:
 
 
 def datasets() -> "dict[str, Dataset]":
-    """Return every plugin's datasets by name. The first of a name is taken; ours come first."""
+    """Return every plugin's datasets by name; ours come first. If names are equal, the first is used."""
     by_name: dict[str, Dataset] = {}
     for dataset in manager().collect("finance_datasets"):
         by_name.setdefault(dataset.name, dataset)

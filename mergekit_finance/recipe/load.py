@@ -149,7 +149,7 @@ class Recipe:
 
     def configuration(self) -> "MergeConfiguration":
         """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""
-        # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
+        # Imported here to keep --help fast: mergekit takes 4.5 s.
         from mergekit.config import MergeConfiguration
 
         try:

@@ -113,7 +113,7 @@ def _no_such_part(step: str, where: str) -> NoReturn:
 
 def _method_parameters(merge: Block) -> "dict[str, ParameterSpec]":
     """Return the specifications of the parameters of the recipe's method, by name."""
-    # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
+    # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.merge_methods import registered_methods
 
     methods = {method.spec.name: method.spec.parameters for method in registered_methods()}

@@ -222,7 +222,7 @@ def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
     Files in OUT/figures are not used: they may be of older results, or not of the study.
     """
     try:
-        # Imported here: loading matplotlib takes 0.7 s, which --help should not pay.
+        # Imported here to keep --help fast: matplotlib takes 0.7 s.
         from mergekit_finance.report import figures
         from mergekit_finance.report.figures.curves import has_curves
     except ImportError:
@@ -250,7 +250,7 @@ def _hashes(choice: Choice, folder: Path) -> dict[str, str]:
 
 def _write_weights(choice: Choice, folder: Path, trust_remote_code: bool) -> None:
     """Merge as `mergekit-yaml` does. Errors name the point, not the temporary recipe, which is gone then."""
-    # Imported here: loading mergekit takes 4.5 s, which --help should not pay.
+    # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.options import MergeOptions
 
     recipe = folder / RECIPE

@@ -32,7 +32,7 @@ class HubDataset(NamedTuple):
 
 def text(choice: Choice) -> str:
     """Return the YAML between the lines of dashes."""
-    # Imported here: loading the Hub's client takes 0.5 s, which --help should not pay.
+    # Imported here to keep --help fast: the Hub's client takes 0.5 s.
     from huggingface_hub import ModelCardData
 
     of_merge = license_of_merge(required_licenses(choice.models))

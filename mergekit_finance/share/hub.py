@@ -72,7 +72,7 @@ class Share:
 
 def _require_repo(repo: str) -> None:
     """Raise DataError unless the Hub accepts this owner/name."""
-    # Imported here: loading the Hub's client takes 0.5 s, which --help should not pay.
+    # Imported here to keep --help fast: the Hub's client takes 0.5 s.
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

@@ -54,7 +54,7 @@ class Estimate:
 
 def tail_area(level: float, freedom: float) -> float:
     """Return the area to cut off on each side for `level`, from degrees of freedom (clusters - 1)."""
-    # Imported here: scipy takes 0.3 s to load, which --help should not pay.
+    # Imported here to keep --help fast: scipy takes 0.3 s to load.
     from scipy.special import ndtr, stdtrit
 
     if freedom <= 0:

@@ -267,7 +267,7 @@ def test_the_command_prints_the_path_and_warnings(out: Path, tmp_path: Path, ins
         "card", folder, "-o", "card", "--hub-id", "finance=me/finance", "--point", PAIR, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert f"{PAIR}: card/README.md" in done.stdout and "Not to be shared as it is" in done.stderr
+    assert f"{PAIR}: card/README.md" in done.stdout and "Cannot be shared yet" in done.stderr
     assert "The files contain 3 local paths (references of models, for example " in done.stderr
     assert yaml.safe_load((tmp_path / "card" / "README.md").read_text().split("---\n")[1])["base_model"] == [
         "me/finance"

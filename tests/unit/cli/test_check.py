@@ -111,7 +111,7 @@ def test_a_hub_id_is_listed_as_not_checked(tiny):
         (["nothing.yml"], "Error: nothing.yml: no such file."),
         (["list.yml"], "Error: list.yml: neither a recipe nor a study"),
         (["broken.yml"], "Error: broken.yml, line 2: not valid YAML"),
-        (["list.yml", "./model"], "Error: list.yml is a file: check it alone"),
+        (["list.yml", "./model"], "Error: list.yml is a file. Check it alone"),
         ([], "Error: Missing argument"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_batch_size_out_of_bounds_is_one_line(tmp_path: Path, value: str) -> N
         "merge_method: cpt_task_arithmetic\nbase_model: ./b\nmodels: [{model: ./e}]\n"
     )
     done = call("run", tmp_path / "r.yml", "-o", tmp_path / "out", "--batch-size", value)
-    assert done.exit_code == 1 and "give a number up to 65536, auto or auto:N" in done.output
+    assert done.exit_code == 1 and "use a number up to 65536, auto or auto:N." in done.output
 
 
 def test_logs_and_warnings_of_the_hosts_cannot_control_the_terminal(

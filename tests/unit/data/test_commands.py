@@ -164,14 +164,14 @@ def test_verify_lists_each_altered_or_missing_file(site, target, monkeypatch):
     register_only(monkeypatch, *datasets)
     command("pull", "--mirror", target.folder)
     code, out, err = command("verify", "--mirror", target.folder)
-    assert (code, err) == (0, "") and "as recorded, 3 files" in out
+    assert (code, err) == (0, "") and "every checksum matches, 3 files" in out
     path = target.folder / "d" / "d.json"
     path.write_bytes(path.read_bytes().replace(b"up", b"UP", 1))  # as long as before
     (target.folder / "e" / "e.json").unlink()
     code, out, err = command("verify", "--mirror", target.folder)
     first, second, last = err.splitlines()
     assert code == 1 and out == "" and "d/d.json: altered" in first and "e/e.json: missing" in second
-    assert last == f"Error: {target.folder}: 2 of 3 files are altered or missing"
+    assert last == f"Error: {target.folder}: 2 of 3 files are altered or missing. Pull or adopt them again."
     assert command("verify", "f", "--mirror", target.folder)[0] == 0
 
 

@@ -170,7 +170,7 @@ def test_a_method_is_registered_once_and_a_taken_name_is_kept_with_a_warning():
 
     taken = merge_method(name="linear")(first)
     before = registered_methods()
-    with pytest.warns(RuntimeWarning, match="'linear' exists already; the plugin's is left out"):
+    with pytest.warns(RuntimeWarning, match="'linear' exists already; the plugin's method is ignored"):
         host.register_methods([taken])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
