@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from helpers import share as share_helpers
 from helpers import study as helpers
 
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -34,6 +35,12 @@ def evaluated(monkeypatch):
 
     monkeypatch.setattr(Evaluator, "measure", counted)
     return names
+
+
+@pytest.fixture
+def figures_drawn_once(monkeypatch):
+    """Cards of studies with the same results share their pictures, which take 1 s of CPU time to draw."""
+    monkeypatch.setattr("mergekit_finance.report.figures.draw_all", share_helpers.draw_once)
 
 
 @pytest.fixture

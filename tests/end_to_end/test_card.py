@@ -20,6 +20,9 @@ from mergekit_finance.study.config import load as load_study
 HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
 
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_study(tmp_path_factory.getbasetemp())

@@ -11,6 +11,8 @@ from helpers.share import PAIR, changed, shared_study
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.share.card import make
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:

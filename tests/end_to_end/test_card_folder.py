@@ -9,6 +9,8 @@ from helpers.share import PAIR, changed, elsewhere, licensed, shared_study
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.share.card import make
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -3,12 +3,14 @@
 import functools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mergekit_finance.lab.copy_models import copy_models
+from mergekit_finance.report.figures import curves, draw_all
 from mergekit_finance.study.config import parse
+from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.run import StudyRun
 
 PAIR = "stage2-finance-math-ties-density0.5-lambda1.0"
@@ -46,6 +48,28 @@ def shared_study(base: Path) -> Path:
     for path in out.parent.glob("lab/*/LICENSE"):
         path.unlink()  # not part of a fingerprint
     return out
+
+
+class Picture(NamedTuple):
+    """A figure that is drawn already."""
+
+    name: str
+    data: bytes
+
+    def png(self) -> bytes:
+        return self.data
+
+
+PICTURES: dict[object, list[Picture]] = {}
+
+
+def draw_once(results: StudyResults, names: Collection[str]) -> list[Picture]:
+    """Stand in for `draw_all`: draw the figures, or return those of the same results."""
+    shown = results.summary.model_dump_json(exclude={"study", "ship", "selection", "verdict"})
+    key = (shown, curves.has_curves(results), *names)
+    if key not in PICTURES:
+        PICTURES[key] = [Picture(drawn.name, drawn.png()) for drawn in draw_all(results, names)]
+    return PICTURES[key]
 
 
 def changed(out: Path, to: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
