@@ -128,3 +128,4 @@ def installed_mkf():
 
 def pytest_unconfigure():
     commands.SERVER.stop()
+    commands.WARM.stop()

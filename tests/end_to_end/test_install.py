@@ -1,7 +1,8 @@
 """The wheel, the editable install, the start-up hook and third parties, in real environments.
 
 One environment holds the wheel for the whole module; each test that needs another lays it over the
-running environment with --no-deps.
+running environment with --no-deps. What is about the start of Python starts it. What is about a host's
+import runs in a child of one process that has the hosts' dependencies imported (`warm`).
 """
 
 import shutil
@@ -9,7 +10,8 @@ import textwrap
 import zipfile
 
 import pytest
-from helpers.environments import ROOT, Environment, build_wheel, run
+from helpers.commands import ForkServer
+from helpers.environments import ROOT, Environment, build_wheels
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +33,8 @@ print("finance_bench_fpb" in TaskManager(include_defaults=False).all_tasks)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    return build_wheel(ROOT, tmp_path_factory.mktemp("dist"))
+    (wheel,) = build_wheels(tmp_path_factory.mktemp("dist"), ROOT)
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,15 @@ def installed(wheel, tmp_path_factory):
     made = Environment.make(tmp_path_factory.mktemp("an environment") / "with space")
     made.install(wheel)
     return made
+
+
+@pytest.fixture(scope="module")
+def warm(installed):
+    """Python with the hosts' dependencies imported, which runs programs as the Python of any environment."""
+    bare = Environment.make(installed.folder.with_name("bare"))
+    server = ForkServer("warm_python.py", bare.python)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -82,12 +94,13 @@ def test_the_bundled_folders_are_found_in_the_wheel(installed, tmp_path):
     assert [f.startswith(str(installed.site / "mergekit_finance")) for f in folders] == [True, True]
 
 
-def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(tmp_path):
+def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(warm, tmp_path):
     made = Environment.make(tmp_path / "editable")
     before = made.listing()
     made.install("-e", ROOT)
     code = PROBE + "from mergekit_finance.files import bundled; print(bundled('recipes'))"
-    assert made.run("-c", code, cwd=tmp_path).stdout.splitlines() == ["True", "True", str(ROOT / "recipes")]
+    shown = made.run_warm(warm, "-c", code, cwd=tmp_path).stdout
+    assert shown.splitlines() == ["True", "True", str(ROOT / "recipes")]
     made.pip("uninstall", "-q", "-y", "mergekit-finance")
     assert made.listing() == before
 
@@ -109,11 +122,13 @@ def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
     assert "click" in installed.run("-c", "import click;" + code, cwd=tmp_path).stdout.split()
 
 
-def test_switch_0_hides_us_and_register_brings_us_back(installed, tmp_path):
+def test_switch_0_hides_us_and_register_brings_us_back(installed, warm, tmp_path):
     off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}
-    assert installed.run("-c", PROBE, cwd=tmp_path, env=off).stdout.split() == ["False", "False"]
+    hidden = installed.run_warm(warm, "-c", PROBE, cwd=tmp_path, env=off)
+    assert hidden.stdout.split() == ["False", "False"]
     explicit = "import mergekit_finance; mergekit_finance.register(); mergekit_finance.register()\n" + PROBE
-    assert installed.run("-c", explicit, cwd=tmp_path, env=off).stdout.split() == ["True", "True"]
+    back = installed.run_warm(warm, "-c", explicit, cwd=tmp_path, env=off)
+    assert back.stdout.split() == ["True", "True"]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +144,12 @@ def test_switch_0_hides_us_and_register_brings_us_back(installed, tmp_path):
     ],
     ids=["syntax error", "exit at import", "package gone", "task folder gone"],
 )
-def test_a_broken_plugin_leaves_python_and_the_hosts_alone(broken, tmp_path, damage, fault):
+def test_a_broken_plugin_leaves_python_and_the_hosts_alone(broken, warm, tmp_path, damage, fault):
     damage(broken.site / "mergekit_finance")
     quiet = broken.run("-c", "pass", cwd=tmp_path)
     assert (quiet.stdout, quiet.stderr) == ("", "")
     probe = PROBE + "print(len(m.registered_methods()) >= 20)"
-    done = broken.run("-c", probe, cwd=tmp_path)
+    done = broken.run_warm(warm, "-c", probe, cwd=tmp_path)
     assert done.stdout.split()[-1] == "True"
     warnings = [
         line for line in done.stderr.splitlines() if "RuntimeWarning" in line and "mergekit-finance" in line
@@ -142,67 +157,56 @@ def test_a_broken_plugin_leaves_python_and_the_hosts_alone(broken, tmp_path, dam
     assert warnings and fault in done.stderr
 
 
-def test_strict_raises_the_plugins_own_fault(broken, tmp_path):
+def test_strict_raises_the_plugins_own_fault(broken, warm, tmp_path):
     (broken.site / "mergekit_finance" / "plugins" / "manager.py").write_text("def :")
-    done = run(
-        broken.python,
-        "-c",
-        "import mergekit.merge_methods",
-        cwd=tmp_path,
-        env={"MERGEKIT_FINANCE_AUTOLOAD": "strict"},
-        check=False,
-    )
+    strict = {"MERGEKIT_FINANCE_AUTOLOAD": "strict"}
+    done = broken.run_warm(warm, "-c", "import mergekit.merge_methods", cwd=tmp_path, env=strict, check=False)
     assert done.returncode == 1
     assert "SyntaxError" in done.stderr and "Traceback" in done.stderr
 
 
-def test_spawned_and_forked_children_see_us(installed, tmp_path):
+def test_spawned_and_forked_children_see_us(installed, warm, tmp_path):
     script = tmp_path / "children.py"
     script.write_text(
         textwrap.dedent("""
         import multiprocessing as mp
+        import sys
 
         def probe(queue):
             import mergekit.merge_methods as m
             queue.put(any(x.spec.name == "cpt_task_arithmetic" for x in m.registered_methods()))
 
         if __name__ == "__main__":
-            for method in ("spawn", "fork"):
-                context = mp.get_context(method)
-                queue = context.Queue()
-                child = context.Process(target=probe, args=(queue,))
-                child.start()
-                print(method, queue.get(timeout=1200))
-                child.join()
+            context = mp.get_context(sys.argv[1])
+            queue = context.Queue()
+            child = context.Process(target=probe, args=(queue,))
+            child.start()
+            print(queue.get(timeout=1200))
+            child.join()
     """)
     )
-    assert installed.run(script, cwd=tmp_path).stdout.split() == ["spawn", "True", "fork", "True"]
+    assert installed.run(script, "spawn", cwd=tmp_path).stdout == "True\n"
+    assert installed.run_warm(warm, script, "fork", cwd=tmp_path).stdout == "True\n"
 
 
-def test_the_hook_gives_the_hosts_their_own_loader_back(installed, tmp_path):
+def test_the_hook_gives_the_hosts_their_own_loader_back(installed, warm, tmp_path):
     code = "import inspect, mergekit.plan as p; print(type(p.__loader__).__name__, 'class MergePlanner' in inspect.getsource(p))"
-    assert installed.run("-c", code, cwd=tmp_path).stdout.split() == ["SourceFileLoader", "True"]
+    assert installed.run_warm(warm, "-c", code, cwd=tmp_path).stdout.split() == ["SourceFileLoader", "True"]
 
 
-def test_a_third_partys_wheel_adds_a_method_and_a_task_folder(installed, wheel, tiny, tmp_path):
+def test_a_third_partys_wheel_adds_a_method_and_a_task_folder(installed, warm, wheel, tiny, tmp_path):
     """A ten-line plugin, built, installed, and used from both plain commands; a broken one beside it."""
     made = Environment.make(tmp_path / "plugged")
-    made.install(wheel)
-    made.install(build_wheel(_third_party(tmp_path / "good", GOOD), tmp_path / "good dist"))
-    made.install(
-        build_wheel(
-            _third_party(tmp_path / "bad", "raise ValueError('out of order')", "bad_finance"),
-            tmp_path / "bad dist",
-        )
-    )
+    good = _third_party(tmp_path / "good", GOOD)
+    bad = _third_party(tmp_path / "bad", "raise ValueError('out of order')", "bad_finance")
+    made.install(wheel, *build_wheels(tmp_path / "dist", good, bad))
     recipe = tmp_path / "recipe.yml"
     recipe.write_text(f"merge_method: acme_first\nmodels:\n  - model: {tiny}/base\n  - model: {tiny}/math\n")
-    merged = made.run(
-        "-m", "mergekit.scripts.run_yaml", recipe, tmp_path / "merged", "--no-write-model-card", cwd=tmp_path
-    )
+    command = ("-m", "mergekit.scripts.run_yaml", recipe, tmp_path / "merged", "--no-write-model-card")
+    merged = made.run_warm(warm, *command, cwd=tmp_path)
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     assert "plugin 'bad_finance' is left out: ValueError: out of order" in merged.stderr
-    listed = made.run("-m", "lm_eval", "validate", "--tasks", "acme_task", cwd=tmp_path)
+    listed = made.run_warm(warm, "-m", "lm_eval", "validate", "--tasks", "acme_task", cwd=tmp_path)
     assert "All tasks found" in listed.stdout
     plugins = made.run("-c", "from mergekit_finance.cli import main; main(['plugins'])", cwd=tmp_path).stdout
     assert "acme_finance         acme-finance 1.0" in plugins and "finance_merge_methods" in plugins

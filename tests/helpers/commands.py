@@ -19,17 +19,20 @@ READ_AT_IMPORT = (
 
 
 class ForkServer:
-    """The client of `fork_server.py`, which is started at the first command."""
+    """The client of `fork_server.py` or `warm_python.py`, which is started at the first command."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str, python: "str | Path" = sys.executable) -> None:
+        # -E: an environment has its own copy of the package, wherever PYTHONPATH points.
+        isolated = [] if python == sys.executable else ["-E"]
+        self.command = [str(python), *isolated, str(Path(__file__).with_name(program))]
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {}
 
     def start(self) -> "subprocess.Popen[bytes]":
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment, start_new_session=True,
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
+            start_new_session=True,
         )  # fmt: skip
         return self.process
 
@@ -40,12 +43,14 @@ class ForkServer:
         return all(own.get(name) == self.environment.get(name) for name in names)
 
     def run(
-        self, argv: list[str], cwd: str, environment: Mapping[str, str]
+        self, argv: list[str], cwd: str, environment: Mapping[str, str], site: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; `site` is a folder of packages that `warm_python.py` adds."""
         process = self.process or self.start()
         with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
             request = {
                 "argv": argv, "cwd": cwd, "env": dict(environment), "stdout": out.name, "stderr": err.name,
+                "site": site,
             }  # fmt: skip
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
@@ -67,7 +72,8 @@ class ForkServer:
         self.process = None
 
 
-SERVER = ForkServer()
+SERVER = ForkServer("fork_server.py")
+WARM = ForkServer("warm_python.py")
 
 
 def run(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
@@ -81,6 +87,12 @@ def run(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
     if not SERVER.serves(environment):
         return run_installed(name, *args, cwd=cwd, env=env)
     return SERVER.run([str(BIN / name), *map(str, args)], str(cwd or Path.cwd()), environment)
+
+
+def run_warm(*args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
+    """Run `python ARGS` where torch and transformers are imported, but no host and nothing of this package."""
+    environment = {**os.environ, **(env or {})}
+    return WARM.run([sys.executable, *map(str, args)], str(cwd or Path.cwd()), environment)
 
 
 def run_installed(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":

@@ -97,8 +97,8 @@ def describe_environment():
 AS_THE_INDEX_ASKS = {"resolve_func": False, "recursive": True}
 
 
-def run(request):
-    """In the child: become the command, and never return."""
+def become(request):
+    """Take a request's files, environment, folder and arguments."""
     for number, path, mode in (
         (0, os.devnull, os.O_RDONLY),
         (1, request["stdout"], os.O_WRONLY),
@@ -116,13 +116,18 @@ def run(request):
         importlib.reload(sys.modules["datasets.config"])
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
+
+
+def run(request):
+    """In the child: become the command, and never return."""
+    become(request)
     # The start-up hook did this when the hosts were imported, but under this program's name.
     importlib.import_module("mergekit_finance.hosts.programs").report_mistakes()
     random.seed()
     sys.modules["numpy"].random.seed()
     status = 1
     try:
-        status = _exit_status(_entry_point(request["argv"]))
+        status = exit_status(_entry_point(request["argv"]))
     finally:
         os._exit(status)
 
@@ -139,7 +144,7 @@ def _entry_point(argv):
     return found.load()
 
 
-def _exit_status(function):
+def exit_status(function):
     """Call it as a console script does, end threads and exit handlers, and return the exit code."""
     status = 0
     try:
@@ -160,26 +165,34 @@ def _exit_status(function):
     return status
 
 
-def serve(requests, replies):
-    task_files_read = False
-    for line in requests:
-        request = json.loads(line)
-        if any("lm_eval" in argument for argument in request["argv"]) and not task_files_read:
-            read_task_files()
-            describe_environment()
-            task_files_read = True
-        child = os.fork()
-        if not child:
-            run(request)
-        _, status = os.waitpid(child, 0)
-        replies.write(json.dumps(os.waitstatus_to_exitcode(status)).encode() + b"\n")
-        replies.flush()
+def prepare(request):
+    """In the server, before the first command that starts lm-eval: what every such command would do again."""
+    if any("lm_eval" in argument for argument in request["argv"]) and not PREPARED:
+        PREPARED.append("lm_eval")
+        read_task_files()
+        describe_environment()
+
+
+PREPARED = []
+
+
+def serve(preload, run, prepare=lambda request: None):
+    """Import, then answer requests until standard input is closed, each by a child that runs it."""
+    sys.path.pop(0)  # this folder: its module names are not meant to be found from anywhere
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.set_inheritable(replies.fileno(), False)
+        os.dup2(2, 1)  # whatever an import prints is no reply
+        preload()
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            prepare(request)
+            child = os.fork()
+            if not child:
+                run(request)
+            _, status = os.waitpid(child, 0)
+            replies.write(json.dumps(os.waitstatus_to_exitcode(status)).encode() + b"\n")
+            replies.flush()
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder: its module names are not meant to be found from anywhere
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.set_inheritable(answers.fileno(), False)
-        os.dup2(2, 1)  # whatever an import prints is no reply
-        preload()
-        serve(sys.stdin.buffer, answers)
+    serve(preload, run, prepare)

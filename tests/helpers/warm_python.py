@@ -1,0 +1,61 @@
+"""Run programs in children forked from one process that has the hosts' dependencies imported, but no host.
+
+Torch, transformers and what else the hosts import take nearly all of the seconds that importing a host takes. A child
+becomes the Python of an environment as the interpreter's start does it: `site.addsitedir` of its site-packages, with
+the .pth files in there. It then runs a program in which a host's import, and what this package does at it, are still
+to come. `helpers.commands` is the client.
+"""
+
+import importlib
+import os
+import runpy
+import site
+import sys
+
+from fork_server import become, exit_status, serve
+
+PRELOADED = (
+    "accelerate",
+    "datasets",
+    "peft",
+    "sacrebleu",
+    "scipy.optimize",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+)
+HOSTS = ("mergekit", "lm_eval", "mergekit_finance")
+
+
+def run(request):
+    """In the child: become the environment's Python, and never return."""
+    become(request)
+    if request["site"]:
+        site.addsitedir(request["site"])
+    status = 1
+    try:
+        status = exit_status(lambda: _run_program(request["argv"]))
+    finally:
+        os._exit(status)
+
+
+def _run_program(argv):
+    """Run `-c CODE`, `-m MODULE` or a file, as `python` does."""
+    if argv[1] == "-c":
+        sys.argv = ["-c", *argv[3:]]
+        exec(compile(argv[2], "<string>", "exec"), {"__name__": "__main__"})
+    elif argv[1] == "-m":
+        sys.argv = argv[2:]
+        runpy.run_module(argv[2], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = argv[1:]
+        runpy.run_path(argv[1], run_name="__main__")
+
+
+def preload():
+    for name in PRELOADED:
+        importlib.import_module(name)
+    assert not set(HOSTS) & set(sys.modules), "a host is imported before its time"
+
+
+if __name__ == "__main__":
+    serve(preload, run)
