@@ -7,9 +7,11 @@
     ├── PluginError          a third party's plugin
     └── HostError            a version of mergekit, lm-eval or transformers that does not fit
 
-A message says what is wrong, where, and what to do. They are plain exceptions, so that a library user can
-catch them like any other. Programs print them as `Error: ...` and exit with 1: our commands by cli/common.py,
-plain `mergekit-yaml` and `lm_eval` by hosts/programs.py. Faults of our own keep their traceback.
+A message says what is wrong, where, and what to do. Where it is a finding of docs/checks.md it ends with the
+finding's id: `... Choose another output directory. [output.is-input]`. They are plain exceptions, so that a
+library user can catch them like any other. Programs print them as `Error: ...` and exit with 1: our commands
+by cli/common.py, plain `mergekit-yaml` and `lm_eval` by hosts/programs.py. Faults of our own keep their
+traceback.
 
 Messages repeat names of files, models and tasks, and values of files, which other people chose. They reach a
 terminal, so control characters in them are escaped when the message is read.
@@ -28,12 +30,24 @@ UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, s
 class MergekitFinanceError(Exception):
     """A mistake in the user's input.
 
-    `str(error)` is one line without control characters: what is wrong, where, what to do.
+    `str(error)` is one line without control characters: what is wrong, where, what to do, and `[id]`.
+
+    Attributes:
+        id: the finding of docs/checks.md that this error stands for; empty if it is not one of a check.
     """
 
-    def __str__(self) -> str:
+    def __init__(self, *args: object, id: str = "") -> None:
+        super().__init__(*args)
+        self.id = id
+
+    @property
+    def message(self) -> str:
+        """`str(error)` without the id."""
         text = printable(" ".join(super().__str__().splitlines()))
         return text if len(text) <= MAX_MESSAGE else f"{text[:1500]} … {text[-400:]}"
+
+    def __str__(self) -> str:
+        return with_id(self.message, self.id)
 
 
 class RecipeError(MergekitFinanceError):
@@ -56,6 +70,24 @@ class HostError(MergekitFinanceError):
     """A host lacks a name that this package uses: its version is not one that it was written for."""
 
 
+def with_id(text: str, id: str) -> str:
+    """Return a line that ends with the id of its finding, as every command prints its findings."""
+    return f"{text} [{id}]" if id else text
+
+
+@contextmanager
+def default_id(id: str) -> Iterator[None]:
+    """Give the errors that are raised in here the id of a finding, unless they have one.
+
+    Also a decorator of functions.
+    """
+    try:
+        yield
+    except MergekitFinanceError as error:
+        error.id = error.id or id
+        raise
+
+
 def printable(text: str, keep: str = "") -> str:
     """Return text with every character escaped that could control a terminal, as `repr` escapes it.
 
@@ -71,7 +103,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 @contextmanager
-def model_errors(message: str) -> Iterator[None]:
+def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
     """Raise a ModelError for whatever other people's code raises while it loads a model or tokenizer.
 
     transformers, tokenizers and the code of a model's repository raise every kind of exception for a damaged
@@ -79,13 +111,14 @@ def model_errors(message: str) -> Iterator[None]:
 
     Args:
         message: what could not be done; the exception's first line is added in parentheses.
+        id: of the finding.
     """
     try:
         yield
     except (MergekitFinanceError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        raise ModelError(f"{message} ({first_line(error)})") from error
+        raise ModelError(f"{message} ({first_line(error)})", id=id) from error
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -179,7 +179,7 @@ def load_yaml(text: str, where: str) -> Json:
     try:
         return strict_yaml.parse(text)
     except strict_yaml.InvalidYaml as error:
-        raise RecipeError(f"{where}, line {error.line}: not valid YAML ({error}).") from error
+        raise RecipeError(f"{where}, line {error.line}: not valid YAML ({error}).", id=error.id) from error
 
 
 def read_yaml(path: Path) -> Json:
@@ -200,7 +200,8 @@ def yaml_text(path: Path) -> str:
         raise
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"{path}: cannot be read as text ({error}). Give a UTF-8 file of at most {MAX_YAML // 10**6} MB."
+            f"{path}: cannot be read as text ({error}). Give a UTF-8 file of at most {MAX_YAML // 10**6} MB.",
+            id="file.unreadable",
         ) from error
 
 

@@ -37,11 +37,16 @@ _PARSER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class InvalidYaml(ValueError):
-    """The text is not YAML, or not within the bounds. `line` counts from 1."""
+    """The text is not YAML, or not within the bounds.
 
-    def __init__(self, problem: str, line: int) -> None:
+    Attributes:
+        line: of the fault; it counts from 1.
+        id: of the finding (docs/checks.md).
+    """
+
+    def __init__(self, problem: str, line: int, id: str = "file.unreadable") -> None:
         super().__init__(problem)
-        self.line = line
+        self.line, self.id = line, id
 
 
 @dataclass
@@ -156,7 +161,7 @@ class _Builder:
         elif parent.key is None:
             parent.key = _key(value, line)
             if parent.key in parent.content or (parent.is_merge and parent.merged):
-                raise InvalidYaml(f"key {parent.key!r} appears twice", line)
+                raise InvalidYaml(f"key {parent.key!r} appears twice", line, "file.repeated-key")
         else:
             if parent.is_merge:
                 parent.merged += value if isinstance(value, list) else [value]

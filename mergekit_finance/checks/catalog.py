@@ -24,6 +24,32 @@ class Entry:
 
 
 CATALOG: dict[str, Entry] = {
+    "file.repeated-key": Entry(
+        "error",
+        "A key appears twice in one block of a recipe or study file; YAML would keep the last value.",
+        "Remove one of the two.",
+    ),
+    "file.unreadable": Entry(
+        "error",
+        "A recipe or study file is missing, not a regular file, not YAML in UTF-8, or larger than 1 MB, "
+        "100,000 values or 100 levels.",
+        "Correct the path, or the line that the message names.",
+    ),
+    "merge.failed": Entry(
+        "error",
+        "mergekit refuses to plan or run the merge.",
+        "Correct what the message names.",
+    ),
+    "merge.incomplete": Entry(
+        "error",
+        "The merged tensors do not fill the model class of the base's config.",
+        "Check that config.json belongs to the weights, and that transformers loads every model.",
+    ),
+    "merge.not-finite": Entry(
+        "error",
+        "A value of the merged model is NaN or infinite.",
+        "Lower lambda or the weights, or look for NaN in the models.",
+    ),
     "model.adapter": Entry(
         "error",
         "A reference names a LoRA adapter (`model+adapter`), and there is no folder to merge it in.",
@@ -130,6 +156,11 @@ CATALOG: dict[str, Entry] = {
         "An expert gives tokens other ids than the base.",
         "In a recipe, add a tokenizer block (tokenizer: {source: base}), which aligns the rows of tokens.",
     ),
+    "model.tokenizer": Entry(
+        "error",
+        "The tokenizer of a model is missing or cannot be loaded.",
+        "Copy or fetch the tokenizer files again.",
+    ),
     "model.two-sets": Entry(
         "error",
         "model.safetensors lies beside an index of other files: transformers reads it, mergekit reads those.",
@@ -145,25 +176,91 @@ CATALOG: dict[str, Entry] = {
         "A part of the model could not be looked at, because its files are not on this machine.",
         "Run check again where they are, or let the command fetch them.",
     ),
+    "model.unsupported": Entry(
+        "error",
+        "transformers has no causal language model for the model's config.",
+        "Merge models of an architecture that AutoModelForCausalLM loads.",
+    ),
     "model.vocabulary": Entry(
         "error",
         "Models have vocabularies of different sizes and the recipe does not align them.",
         "Add a tokenizer block (tokenizer: {source: base}) to the recipe.",
+    ),
+    "output.holds-input": Entry(
+        "error",
+        "The output directory holds a model, recipe or study that is read.",
+        "Choose another output directory.",
+    ),
+    "output.in-input": Entry(
+        "error",
+        "The output lies in the folder of a model that is read.",
+        "Choose another output directory.",
+    ),
+    "output.is-input": Entry(
+        "error",
+        "The output is the folder, or a file, of a model that is read.",
+        "Choose another output directory.",
+    ),
+    "output.not-a-directory": Entry(
+        "error",
+        "The output directory, or a folder in it, exists and is not a directory.",
+        "Choose another output directory.",
+    ),
+    "output.not-writable": Entry(
+        "error",
+        "The output cannot be written.",
+        "Choose another output directory, or change its permissions.",
+    ),
+    "output.overwrites-recipe": Entry(
+        "error",
+        "A merge would overwrite its own recipe.",
+        "Choose another output directory, or move the recipe.",
+    ),
+    "output.reserved-character": Entry(
+        "error",
+        "With `chain: best`, the path of the output directory has @ or +, which mergekit reads as a revision "
+        "or an adapter.",
+        "Choose another output directory.",
+    ),
+    "output.shared-file": Entry(
+        "error",
+        "A file in the output directory is, through a link, also a file of a model that is read.",
+        "Choose another output directory.",
     ),
     "recipe.chat-template": Entry(
         "error",
         "`chat_template:` is neither `auto`, nor the name of a template of mergekit's, nor valid Jinja.",
         "Correct the template.",
     ),
+    "recipe.dtype": Entry(
+        "error",
+        "`dtype` or `out_dtype` is not a dtype of weights.",
+        "Write float32, bfloat16, float16 or float64.",
+    ),
     "recipe.invalid": Entry(
         "error",
-        "The recipe has an unknown key, method or parameter, or a value that is not allowed.",
+        "A value of the recipe is not allowed.",
         "Correct the line that the message names.",
+    ),
+    "recipe.override": Entry(
+        "error",
+        "A value that is set from the command line (`set.<path>`) has no such place in the recipe.",
+        "Correct the path.",
     ),
     "recipe.same-model": Entry(
         "error",
         "Two references are the same model.",
         "List the model once.",
+    ),
+    "recipe.unknown-key": Entry(
+        "error",
+        "A key or parameter of the recipe is read neither by mergekit nor by this package.",
+        "Correct its spelling; the message names the nearest valid one.",
+    ),
+    "recipe.unknown-method": Entry(
+        "error",
+        "There is no such merge method.",
+        "Correct its spelling; the message names the nearest one.",
     ),
     "resources.estimate": Entry(
         "note",
@@ -177,7 +274,7 @@ CATALOG: dict[str, Entry] = {
     ),
     "study.invalid": Entry(
         "error",
-        "The study file has an unknown key, or a value that is not allowed.",
+        "A value of the study file is not allowed.",
         "Correct the line that the message names.",
     ),
     "study.license": Entry(
@@ -185,10 +282,45 @@ CATALOG: dict[str, Entry] = {
         "The models' licenses forbid sharing a merge, contradict each other, or are unknown.",
         "Read them before you share a merge: `mergekit-finance card` lists what each requires.",
     ),
+    "study.unknown-key": Entry(
+        "error",
+        "The study file has an unknown key.",
+        "Correct its spelling; the message names the nearest valid one.",
+    ),
     "task.context": Entry(
         "error",
         "A task generates as many tokens as a model's context holds, which leaves no room for a prompt.",
         "Set a smaller max_gen_toks, or leave the task out.",
+    ),
+    "task.few-clusters": Entry(
+        "error",
+        "A task has too few independent items for an interval.",
+        "Raise `limit`, or change `selection`.",
+    ),
+    "task.no-score": Entry(
+        "error",
+        "A task reports no `score`, so that Gain is not defined for it.",
+        "Use a finance_bench task, or give the task a `score` metric.",
+    ),
+    "task.none": Entry(
+        "error",
+        "There is no task to evaluate.",
+        "Name at least one.",
+    ),
+    "task.rows": Entry(
+        "error",
+        "The rows of a task are missing, altered or cannot be fetched.",
+        "Fetch them with `mergekit-finance data pull`, or name another source.",
+    ),
+    "task.twice": Entry(
+        "error",
+        "A task is named twice, alone and as part of a group.",
+        "Name the task or its group.",
+    ),
+    "task.unknown": Entry(
+        "error",
+        "There is no such task.",
+        "Correct its name; the message names the nearest one.",
     ),
 }
 

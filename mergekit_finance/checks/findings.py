@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mergekit_finance.checks.catalog import CATALOG, LEVELS, Level
-from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError, printable
+from mergekit_finance.errors import (
+    DataError,
+    MergekitFinanceError,
+    ModelError,
+    RecipeError,
+    printable,
+    with_id,
+)
 
 # The exception that an error becomes, by the first part of its id; RecipeError for all others.
 ERRORS: dict[str, type[MergekitFinanceError]] = {"model": ModelError, "data": DataError, "task": DataError}
@@ -41,13 +48,21 @@ class Finding:
     def as_error(self, where: str = "") -> MergekitFinanceError:
         """Return the exception that stands for this finding; `where` names a file at its start."""
         kind = ERRORS.get(self.id.partition(".")[0], RecipeError)
-        return kind(f"{where}: {self.line}" if where else self.line)
+        return kind(f"{where}: {self.line}" if where else self.line, id=self.id)
 
 
 def finding(id: str, message: str, remedy: str | None = None) -> Finding:
     """Return a finding of the catalog; without `remedy`, with the catalog's."""
     entry = CATALOG[id]
     return Finding(id, entry.level, message, entry.remedy if remedy is None else remedy)
+
+
+def finding_of(error: MergekitFinanceError, id: str) -> Finding:
+    """Return the finding that an error stands for; `id` is that of an error without one.
+
+    Its message says what to do, so that it has no remedy.
+    """
+    return finding(error.id or id, error.message, "")
 
 
 class Findings(list[Finding]):
@@ -81,7 +96,7 @@ class Findings(list[Finding]):
         """Print warnings, then notes, a line each; a line that this process printed before is left out."""
         for level in LEVELS[1:]:
             for one in self.of_level(level):
-                line = f"{level}: {one.line}"
+                line = with_id(f"{level}: {one.line}", one.id)
                 if line not in _printed:
                     _printed.add(line)
                     say(line)

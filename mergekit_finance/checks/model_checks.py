@@ -23,8 +23,8 @@ PAIR = 2  # names in an example
 
 
 def examine(merge: MergeFacts) -> Findings:
-    """Run every check of CHECKS on facts that were read."""
-    return Findings(one for check in CHECKS for one in check(merge))
+    """Run every check of CHECKS on facts that were read; without a model there is nothing to check."""
+    return Findings(one for check in CHECKS for one in check(merge)) if merge.models else Findings()
 
 
 def examine_models(
@@ -128,7 +128,10 @@ def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
     for reference, fingerprint in fingerprints.items():
         if fingerprint in by_bytes:
             same = f"{by_bytes[fingerprint]} and {reference}"
-            raise RecipeError(f"{where}: {same} are the same model, byte by byte; name one of them")
+            raise RecipeError(
+                f"{where}: {same} are the same model, byte by byte; name one of them",
+                id="recipe.same-model",
+            )
         by_bytes[fingerprint] = reference
 
 

@@ -12,11 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.checks.findings import finding
+from mergekit_finance.errors import MergekitFinanceError
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 RESULT_FOLDERS = ("", "points", "selected", "figures", ".locks")  # folders that a run or a study writes into
 ADVICE = "Choose another output directory."
+OTHER_FILE = "Choose another file."
+RELATIONS = {"is": "output.is-input", "lies in": "output.in-input", "holds": "output.holds-input"}
 
 # Files that mergekit-yaml writes into its output folder, besides those of the tokenizer.
 MERGED_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", "*.txt")
@@ -67,6 +70,11 @@ def _hub_folders(repository: str, cache: str | None) -> list[Path]:
     return [Path(folder) / name for folder in sorted(caches) if (Path(folder) / name).is_dir()]
 
 
+def refusal(id: str, message: str, remedy: str = ADVICE) -> MergekitFinanceError:
+    """Return the error for an output path, to be raised."""
+    return finding(id, message, remedy).as_error()
+
+
 def check_output(
     output: Path,
     inputs: Sequence[Input],
@@ -90,14 +98,16 @@ def check_output(
         RecipeError: names both paths, and what to do.
     """
     if output.exists() and not output.is_dir():
-        raise RecipeError(f"{option}{output}: exists and is not a directory. {ADVICE}")
+        raise refusal("output.not-a-directory", f"{option}{output}: exists and is not a directory")
     for folder in dict.fromkeys(output / name for name in writes):
         if folder == output or folder.exists():
             for source in inputs:
                 if relation := _relation(folder, source, within_only):
                     if relation == "holds" and any(_within(source.path, output / n) for n in may_hold):
                         continue
-                    raise RecipeError(f"{option}{folder}: {_told(relation, source)}. {ADVICE}")
+                    raise refusal(
+                        RELATIONS[relation], f"{option}{folder}: {_relation_text(relation, source)}"
+                    )
         _check_files(folder, inputs, option)
 
 
@@ -105,12 +115,14 @@ def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o "
     """Refuse an output file that lies in the folder of an input, or that is one of an input's files."""
     for source in inputs:
         if source.path.is_dir() and _within(output, source.path):
-            raise RecipeError(f"{option}{output}: {_told('lies in', source)}. Choose another file.")
+            message = f"{option}{output}: {_relation_text('lies in', source)}"
+            raise refusal("output.in-input", message, OTHER_FILE)
     if output.exists():
         for source in inputs:
             for path, _ in _files(source.path):
                 if _same(output, path):
-                    raise RecipeError(f"{option}{output}: is {path}, of {source.name}. Choose another file.")
+                    message = f"{option}{output}: is {path}, of {source.name}"
+                    raise refusal("output.is-input", message, OTHER_FILE)
 
 
 def check_recipe_kept(recipe: Path | None, output: Path, card: bool = True, option: str = "-o ") -> None:
@@ -126,13 +138,14 @@ def check_recipe_kept(recipe: Path | None, output: Path, card: bool = True, opti
     patterns = (*MERGED_FILES, *(MERGED_CARD if card else ()))
     for name in sorted(os.listdir(output)):
         if any(fnmatch.fnmatch(name, p) for p in patterns) and _same(output / name, recipe):
-            raise RecipeError(
-                f"{option}{output}: the merge would overwrite its own recipe {recipe}. Choose another output "
-                "directory, or move the recipe."
+            raise refusal(
+                "output.overwrites-recipe",
+                f"{option}{output}: the merge would overwrite its own recipe {recipe}",
+                "Choose another output directory, or move the recipe.",
             )
 
 
-def _told(relation: str, source: Input) -> str:
+def _relation_text(relation: str, source: Input) -> str:
     if relation == "is":
         return f"is the folder of {source.name}, which would be overwritten"
     if relation == "lies in":
@@ -165,9 +178,10 @@ def _check_files(output: Path, inputs: Sequence[Input], option: str) -> None:
     for source in inputs:
         for path, _ in _files(source.path):
             if target := by_id.get(_id(path)):
-                raise RecipeError(
+                raise refusal(
+                    "output.shared-file",
                     f"{option}{output}: {target.name} there is the same file as {path}, of {source.name}: it "
-                    f"would be overwritten. {ADVICE}"
+                    "would be overwritten",
                 )
 
 

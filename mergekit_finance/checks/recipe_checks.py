@@ -43,7 +43,10 @@ def check_keys(content: Block, where: str = "", parameters: Iterable[str] | None
             noun = "parameter" if kind == "parameters" else "key"
             hint = did_you_mean(str(unknown[0]), choices)
             message = f"unknown {noun} {unknown[0]!r}. {hint}"
-            raise RecipeError(": ".join(part for part in (where, place, message) if part))
+            raise RecipeError(
+                ": ".join(part for part in (where, place, message) if part),
+                id="recipe.unknown-key",
+            )
 
 
 def check_dtypes(dtype: str | None, out_dtype: str | None, where: str = "") -> None:
@@ -52,7 +55,10 @@ def check_dtypes(dtype: str | None, out_dtype: str | None, where: str = "") -> N
         if value and value.removeprefix("torch.") not in DTYPES:
             prefix = f"{where}: {key}" if where else key
             hint = did_you_mean(value, DTYPES)
-            raise RecipeError(f"{prefix}: {value!r} is not a dtype of weights. {hint}")
+            raise RecipeError(
+                f"{prefix}: {value!r} is not a dtype of weights. {hint}",
+                id="recipe.dtype",
+            )
 
 
 def validation_message(error: Exception) -> str:

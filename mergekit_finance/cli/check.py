@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from mergekit_finance.checks.catalog import LEVELS
+from mergekit_finance.checks.catalog import CATALOG, LEVELS
 from mergekit_finance.cli.common import echo
 
 if TYPE_CHECKING:
-    from mergekit_finance.checks.findings import Findings
+    from mergekit_finance.checks.findings import Finding, Findings
     from mergekit_finance.models.facts import FactsReader
 
 RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
@@ -21,7 +21,7 @@ class Report(TypedDict):
     """The JSON object that `--json` prints."""
 
     target: list[str]
-    kind: str  # recipe, study or models
+    kind: str  # recipe, study, models, or file: neither a recipe nor a study
     errors: int
     warnings: int
     notes: int
@@ -48,10 +48,17 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
     not checked. Every finding has an id (docs/checks.md) and a remedy. Exits with 1 if there is an error.
     """
     # Imported here to keep --help fast: numpy and pydantic take half a second.
+    from mergekit_finance.checks.findings import Findings, finding_of
+    from mergekit_finance.errors import MergekitFinanceError
     from mergekit_finance.models.facts import FactsReader
 
     reader = FactsReader()
-    kind, findings = _check(targets, reader)
+    try:
+        kind, findings = _check(targets, reader)
+    except MergekitFinanceError as error:
+        if not as_json:
+            raise
+        kind, findings = "file", Findings([finding_of(error, "file.unreadable")])
     if as_json:
         report = Report(
             target=list(targets),
@@ -60,13 +67,18 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
             warnings=len(findings.warnings),
             notes=len(findings.notes),
             bytes_read=reader.bytes_read,
-            findings=[vars(item) for item in findings],
+            findings=[_as_json(one) for one in findings],
         )
         echo(json.dumps(report, indent=2))
     else:
         echo(_text(kind, targets, findings))
     if findings.errors:
         raise SystemExit(1)
+
+
+def _as_json(one: "Finding") -> dict[str, str]:
+    """Return a finding with a remedy of its own: that of the catalog where the message has one already."""
+    return {**vars(one), "remedy": one.remedy or CATALOG[one.id].remedy}
 
 
 def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Findings"]:
@@ -86,16 +98,22 @@ def _is_yaml(target: str) -> bool:
 
 
 def _kind(path: Path) -> str:
-    """Return `recipe` or `study`, from the keys in the file."""
+    """Return `recipe` or `study`, from the keys in the file. Raises RecipeError if it is neither."""
     from mergekit_finance.errors import RecipeError
     from mergekit_finance.files import read_yaml
 
     try:
         content = read_yaml(path)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file. Give a recipe, a study or models.") from None
+        raise RecipeError(
+            f"{path}: no such file. Give a recipe, a study or models.",
+            id="file.unreadable",
+        ) from None
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: neither a recipe nor a study. It must be a mapping of keys.")
+        raise RecipeError(
+            f"{path}: neither a recipe nor a study. It must be a mapping of keys.",
+            id="file.unreadable",
+        )
     return "recipe" if any(key in content for key in RECIPE_KEYS) else "study"
 
 
@@ -111,7 +129,7 @@ def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings"
 
 def check_study(path: Path, reader: "FactsReader") -> "Findings":
     """Check a study's file, models and licenses. Neither torch nor a host is loaded."""
-    from mergekit_finance.checks.findings import Findings, finding
+    from mergekit_finance.checks.findings import Findings, finding, finding_of
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.errors import RecipeError
@@ -121,7 +139,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     try:
         study = config.load(path)
     except RecipeError as error:
-        return Findings([finding("study.invalid", str(error))])
+        return Findings([finding_of(error, "study.invalid")])
     references = [study.base, *(expert.model for expert in study.experts.values())]
     findings, merge = examine_models(
         references, str(path), reader, evaluated=frozenset(references), out_dtype=study.out_dtype
@@ -133,7 +151,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
 
 def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
     """Check a recipe's keys and parameters with mergekit, and its models."""
-    from mergekit_finance.checks.findings import Findings, finding
+    from mergekit_finance.checks.findings import Findings, finding_of
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.errors import RecipeError
@@ -142,7 +160,7 @@ def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
     try:
         recipe = load(path)
     except RecipeError as error:
-        return Findings([finding("recipe.invalid", str(error))])
+        return Findings([finding_of(error, "recipe.invalid")])
     findings, merge = examine_models(recipe.models, str(path), reader, **recipe.merge_settings)
     findings += resource_note(merge)
     return findings

@@ -28,7 +28,7 @@ def parse(text: str, origin: str) -> list[Dataset]:
     try:
         entries = load_yaml(text, origin) or {}
     except RecipeError as error:
-        raise DataError(str(error)) from error
+        raise DataError(error.message, id=error.id) from error
     if not isinstance(entries, dict):
         raise DataError(f"{origin}: must be a mapping of dataset names to their fields.")
     parsed = []

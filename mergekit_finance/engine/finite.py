@@ -32,6 +32,7 @@ def require_finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         raise ModelError(
             f"the merge's tensor {name} holds NaN or Inf. Lower lambda or the weights, or look for NaN in "
-            "the models."
+            "the models.",
+            id="merge.not-finite",
         )
     return tensor

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import DataError, did_you_mean, first_line
-from mergekit_finance.evaluation.truncation import truncated
+from mergekit_finance.evaluation.truncation import tokenizer_content, truncated
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import hide_bars, progress_bars, quiet
 from mergekit_finance.models.loading import cast, load_model, load_tokenizer
@@ -83,7 +83,10 @@ class Evaluator:
         everything = host.task_manager(self.task_folders, self.metadata, defaults=True)
         for name in self.names:
             if not everything.match_tasks([name]):
-                raise DataError(f"unknown task {name!r}. {did_you_mean(name, ours.all_tasks)}")
+                raise DataError(
+                    f"unknown task {name!r}. {did_you_mean(name, ours.all_tasks)}",
+                    id="task.unknown",
+                )
         return everything
 
     @property
@@ -105,11 +108,15 @@ class Evaluator:
         except ValueError as error:
             if "uplicate task" not in str(error):
                 raise
-            raise DataError(f"tasks: {first_line(error)}; name a task or its group, not both") from error
+            raise DataError(
+                f"tasks: {first_line(error)}; name a task or its group, not both",
+                id="task.twice",
+            ) from error
         except OSError as error:  # of a task of lm-eval's own; ours raise a DataError themselves
             raise DataError(
                 f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
-                f"({first_line(error)}). Go online once to fill the cache, or leave the task out."
+                f"({first_line(error)}). Go online once to fill the cache, or leave the task out.",
+                id="task.rows",
             ) from error
         for task in loaded["tasks"].values():
             host.prepare_task(task, FEWSHOT_SEED, self.max_gen_toks)
@@ -147,7 +154,8 @@ class Evaluator:
             if "score" not in task.aggregation():
                 raise DataError(
                     f"task {name!r} reports no `score`, so Gain is not defined for it. Use a finance_bench "
-                    "task, or give yours a `score` metric under the filter `none`."
+                    "task, or give yours a `score` metric under the filter `none`.",
+                    id="task.no-score",
                 )
 
     def on(self, device: str, quiet: bool) -> "Evaluator":
@@ -204,7 +212,7 @@ class Evaluator:
         self, samples: "Mapping[str, Sequence[Sample]]", lm: "HFLM", limit: int | None
     ) -> dict[str, int]:
         """Prompts are the same for every model, so they are counted once per tokenizer and context."""
-        key = (str(lm.tokenizer.name_or_path), int(lm.max_length), limit)
+        key = (tokenizer_content(lm.tokenizer), int(lm.max_length), limit)
         if key not in self._truncated:
             self._truncated[key] = truncated(samples, lm.tokenizer, lm.max_length)
         return self._truncated[key]

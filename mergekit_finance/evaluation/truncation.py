@@ -1,5 +1,6 @@
 """Count prompts that do not fit a model's context; lm-eval cuts them on the left and keeps the question."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,13 @@ def truncated(
     """
     counts = {task: sum(_is_cut(s, tokenizer, max_length) for s in items) for task, items in samples.items()}
     return {task: count for task, count in counts.items() if count}
+
+
+def tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return a hash of what decides how many tokens a text has. Tokenizers of one name can differ in it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # of the tokenizers library
+    content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(f"{type(tokenizer)} {content}".encode()).hexdigest()
 
 
 def _is_cut(sample: "Sample", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:

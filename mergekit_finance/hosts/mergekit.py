@@ -293,7 +293,10 @@ def merge_errors() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
         text = " ".join(str(error).split())
-        raise ModelError(f"mergekit could not run this merge: {type(error).__name__}: {text}") from error
+        raise ModelError(
+            f"mergekit could not run this merge: {type(error).__name__}: {text}",
+            id="merge.failed",
+        ) from error
 
 
 # ---- files that a merge writes beside the weights

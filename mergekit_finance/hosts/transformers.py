@@ -24,7 +24,8 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
     if type(config) not in mapping:
         raise ModelError(
             f"transformers has no causal language model for {type(config).__name__}. Merge models of an "
-            "architecture that AutoModelForCausalLM loads."
+            "architecture that AutoModelForCausalLM loads.",
+            id="model.unsupported",
         )
     return mapping[type(config)]
 

@@ -21,7 +21,8 @@ def check_present(load: LoadTensor) -> None:
         return
     if load.model_copy(update={"optional": True}).execute() is None:
         raise ModelError(
-            f"{load.model}: tensor {load.tensor} is missing, which the other models of the recipe have."
+            f"{load.model}: tensor {load.tensor} is missing, which the other models of the recipe have.",
+            id="model.tensor-missing",
         )
 
 
@@ -34,7 +35,8 @@ def check_shapes(task: ExecuteMergeMethodTask, tensors: Tensors, free_axis: int 
             hint = ". A tokenizer: block aligns vocabularies." if vocabulary else ""
             raise ModelError(
                 f"{model}: tensor {task.output_weight.name} has shape {list(tensor.shape)}, "
-                f"{task.base_model} has {list(expected)}{hint}"
+                f"{task.base_model} has {list(expected)}{hint}",
+                id="model.shape",
             )
 
 
@@ -56,7 +58,8 @@ def check_values(names: Mapping[ModelReference, str], tensors: Tensors) -> None:
             first = int(broken.reshape(-1).nonzero()[0])
             raise ModelError(
                 f"{model}: tensor {names[model]} holds {int(broken.sum())} NaN or Inf "
-                f"(the first at flat index {first}). The checkpoint is broken, or its training diverged."
+                f"(the first at flat index {first}). The checkpoint is broken, or its training diverged.",
+                id="model.not-finite",
             )
 
 
@@ -67,5 +70,6 @@ def check_buffers(task: ExecuteMergeMethodTask, tensors: Tensors) -> None:
         if tensor.dtype != base.dtype or not torch.equal(tensor, base):
             raise ModelError(
                 f"{model}: tensor {task.output_weight.name} is not floating point and differs from "
-                f"{task.base_model}'s. It cannot be merged."
+                f"{task.base_model}'s. It cannot be merged.",
+                id="model.not-floats",
             )

@@ -25,7 +25,7 @@ from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import recipe_file, set_tokenizer_task, tokenizer_task
 from mergekit_finance.hosts.programs import is_host_program
@@ -57,6 +57,7 @@ class Block:
     top: bool = False
 
 
+@default_id("recipe.invalid")
 def validate_recipe(
     content: Mapping[str, Json], validate: Callable[[], MergeConfiguration]
 ) -> MergeConfiguration:
@@ -85,6 +86,7 @@ def validate_recipe(
     return config
 
 
+@default_id("recipe.invalid")
 def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOptions) -> None:
     """Check the parameters and models of a recipe for one of our methods.
 
@@ -242,7 +244,10 @@ def _check_place(block: Block, name: str, method: CptMethod) -> None:
     specs = {spec.name: spec for spec in method.spec.parameters}
     if name not in specs:
         hint = did_you_mean(name, specs)
-        raise RecipeError(f"{block.where}.{name}: {method.spec.name} has no such parameter; {hint}")
+        raise RecipeError(
+            f"{block.where}.{name}: {method.spec.name} has no such parameter; {hint}",
+            id="recipe.unknown-key",
+        )
     shared = specs[name].scope == ParameterScope.SHARED
     if (block.model is not None and shared) or (name in WHOLE_MERGE and not block.top):
         _refuse(block, name, "is one value for all models; write it in the recipe's own parameters:")
@@ -270,7 +275,10 @@ def _check_models(config: MergeConfiguration, method: CptMethod) -> None:
         models = [entry.model for entry in owner.models or ()]
         for model in models:
             if models.count(model) > 1:
-                raise RecipeError(f"models: {model} is listed more than once; list it once, with its weight")
+                raise RecipeError(
+                    f"models: {model} is listed more than once; list it once, with its weight",
+                    id="recipe.same-model",
+                )
     if not mask_ids(config):
         raise RecipeError(f"models: no model besides base_model {config.base_model}; add at least one expert")
 

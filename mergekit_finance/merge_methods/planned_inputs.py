@@ -210,10 +210,14 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
         if folder.is_dir():
             read_tensors(model.model.path)  # names the file
         raise ModelError(
-            f"{model}: a weights file is truncated or broken ({error}). Fetch or copy it again."
+            f"{model}: a weights file is truncated or broken ({error}). Fetch or copy it again.",
+            id="model.broken",
         ) from error
     except FileNotFoundError as error:
-        raise ModelError(f"{model}: a weights file is missing ({error}). Fetch or copy it again.") from error
+        raise ModelError(
+            f"{model}: a weights file is missing ({error}). Fetch or copy it again.",
+            id="model.missing",
+        ) from error
 
 
 def _load(load: LoadTensor) -> torch.Tensor:

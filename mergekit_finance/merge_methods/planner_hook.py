@@ -136,7 +136,7 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
     try:
         their_plan(planner)
     except (RuntimeError, ValueError) as error:  # mergekit's errors about models that do not fit
-        raise ModelError(f"mergekit cannot plan this merge: {error}") from error
+        raise ModelError(f"mergekit cannot plan this merge: {error}", id="merge.failed") from error
     inputs = _planned_inputs(planner)
     ranks = ranks and paper and method.ranks_whole_vector
     histograms = _check_inputs(inputs, method, ranks, measured)

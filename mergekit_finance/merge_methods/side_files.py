@@ -153,7 +153,7 @@ def _load_config(folder: Path, donor: str, trust_remote_code: bool) -> "Pretrain
                 generation = GenerationConfig.from_pretrained(folder)
             Findings(generation_findings(generation.to_dict(), donor)).raise_errors()
     except ModelError as error:
-        raise ModelError(str(error).replace(str(folder), donor)) from error
+        raise ModelError(error.message.replace(str(folder), donor), id=error.id) from error
     return config
 
 
@@ -164,14 +164,15 @@ def _load_tokenizer(
     if not _has_tokenizer(folder):
         load_tokenizer(donor, trust_remote_code)  # names what mergekit could not load
         raise ModelError(
-            f"model {donor!r}: mergekit could not copy its tokenizer. Write it anew with transformers."
+            f"model {donor!r}: mergekit could not copy its tokenizer. Write it anew with transformers.",
+            id="model.tokenizer",
         )
     try:
         tokenizer = load_tokenizer(str(folder), trust_remote_code)
     except ModelError as error:
         if trust_remote_code and not _aligns(config) and not config.chat_template:
             return load_tokenizer(donor, trust_remote_code)  # its code is in the model's own repository
-        raise ModelError(str(error).replace(str(folder), donor)) from error
+        raise ModelError(error.message.replace(str(folder), donor), id=error.id) from error
     Findings(template_findings(tokenizer.chat_template, donor)).raise_errors()
     tokenizer.name_or_path = donor
     return tokenizer

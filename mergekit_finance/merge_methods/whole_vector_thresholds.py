@@ -64,7 +64,8 @@ class VectorHistograms:
             if self.kept(model) == 0:
                 raise RecipeError(
                     f"{model}: density {density} keeps none of the {self.size} elements of its task vector; "
-                    f"write more than {0.5 / self.size:.3g}"
+                    f"write more than {0.5 / self.size:.3g}",
+                    id="recipe.invalid",
                 )
 
 

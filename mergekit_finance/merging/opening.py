@@ -57,7 +57,10 @@ def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
         raise
     except (RuntimeError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
         text = " ".join(str(error).split())
-        raise ModelError(f"this recipe cannot be opened: {type(error).__name__}: {text}") from error
+        raise ModelError(
+            f"this recipe cannot be opened: {type(error).__name__}: {text}",
+            id="merge.failed",
+        ) from error
 
 
 def _configuration(recipe: RecipeLike) -> MergeConfiguration:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names
-from mergekit_finance.models.pickled_weights import UnsafePickle, read_pickled_tensors
+from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
 from mergekit_finance.models.weight_files import (
     MAX_BYTES,
@@ -185,7 +185,10 @@ class FactsReader:
                 return None
             for tensor in header:
                 if tensor.name in tensors:
-                    raise ModelError(f"{folder / name}: {tensor.name!r:.80} is in two files of the index.")
+                    raise ModelError(
+                        f"{folder / name}: {tensor.name!r:.80} is in two files of the index.",
+                        id="model.broken",
+                    )
                 tensors[tensor.name] = tensor
         return tensors
 
@@ -195,11 +198,8 @@ class _Problems(list[Problem]):
         """Return what `read` returns; a ModelError becomes a problem, and None is returned."""
         try:
             return read()
-        except UnsafePickle as error:
-            self.append(Problem("model.unsafe", str(error)))
         except ModelError as error:
-            missing = isinstance(error.__cause__, FileNotFoundError)
-            self.append(Problem("model.missing" if missing else "model.broken", str(error)))
+            self.append(Problem(error.id or "model.broken", error.message))
         return None
 
 
@@ -251,7 +251,10 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
         if path.exists():
             return read_text(path, max_bytes=5_000_000, links=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read ({error}). Copy or fetch it again.") from error
+        raise ModelError(
+            f"{path}: cannot be read ({error}). Copy or fetch it again.",
+            id="model.broken",
+        ) from error
     template = tokenizer_config.get("chat_template")
     if isinstance(template, list):
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
@@ -277,7 +280,10 @@ def local_folder(reference: str) -> Path:
     try:
         return Path(ModelReference.model_validate(reference).local_path(ignore_lora=True))
     except Exception as error:  # huggingface_hub raises many kinds; each means that there is no such model
-        raise ModelError(f"model {reference!r}: cannot be fetched ({first_line(error)})") from error
+        raise ModelError(
+            f"model {reference!r}: cannot be fetched ({first_line(error)})",
+            id="model.missing",
+        ) from error
 
 
 def read_tensors(reference: str) -> list[TensorFacts]:
@@ -304,7 +310,10 @@ def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ModelError(f"model {reference!r}: {path.name} is missing, though the index names it")
+        raise ModelError(
+            f"model {reference!r}: {path.name} is missing, though the index names it",
+            id="model.missing",
+        )
     tensors = []
     try:
         with safe_open(path, framework="pt") as file:
@@ -313,7 +322,8 @@ def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
                 tensors.append(TensorFacts(name, tuple(header.get_shape()), str(header.get_dtype())))
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"model {reference!r}: {path.name} is truncated or broken ({error}). Copy it again."
+            f"model {reference!r}: {path.name} is truncated or broken ({error}). Copy it again.",
+            id="model.broken",
         ) from error
     return tensors
 

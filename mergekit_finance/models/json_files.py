@@ -8,7 +8,7 @@ each is a ModelError of one line. Links are followed, because the Hub's cache co
 from collections.abc import Iterator
 from pathlib import Path
 
-from mergekit_finance.errors import ModelError, printable
+from mergekit_finance.errors import ModelError, default_id, printable
 from mergekit_finance.files import Json, JsonObject, is_folder, read_json
 
 CONFIG = "config.json"
@@ -28,6 +28,7 @@ LARGEST = {
 }
 
 
+@default_id("model.broken")
 def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
     """Read a JSON object of a model's folder.
 
@@ -37,7 +38,7 @@ def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
     try:
         content = read_json(path, max_bytes=max_bytes, links=True)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file. {COPY}") from error
+        raise ModelError(f"{path}: no such file. {COPY}", id="model.missing") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}). {COPY}") from error
     if not isinstance(content, dict):
@@ -45,6 +46,7 @@ def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
     return content
 
 
+@default_id("model.broken")
 def read_config(folder: Path) -> JsonObject:
     """Read config.json and check its sizes, which hosts allocate by.
 
@@ -74,6 +76,7 @@ def _blocks(config: JsonObject) -> Iterator[tuple[str, JsonObject]]:
             yield f"{printable(key)}.", value
 
 
+@default_id("model.broken")
 def shard_names(folder: Path, index: str = INDEXES[0]) -> list[str]:
     """Return the names of the files that an index of shards lists, sorted; none if there is no index.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import cast as typed
 
-from mergekit_finance.errors import ModelError, model_errors, printable
+from mergekit_finance.errors import ModelError, default_id, model_errors, printable
 from mergekit_finance.files import Json, keys_of
 from mergekit_finance.hosts.transformers import causal_model_class
 from mergekit_finance.models.facts import is_pickled, read_tensors
@@ -39,6 +39,7 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
         ).eval()
 
 
+@default_id("model.tokenizer")
 def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a local folder or a Hub id, with `@revision` if need be.
 
@@ -53,7 +54,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
             content = read_object(file)
             if file.name in ("tokenizer_config.json", "special_tokens_map.json"):
                 _require_printable_keys(file, content)
-    with model_errors(f"model {reference!r}: no usable tokenizer"):
+    with model_errors(f"model {reference!r}: no usable tokenizer", "model.tokenizer"):
         return AutoTokenizer.from_pretrained(
             path, revision=revision or None, trust_remote_code=trust_remote_code
         )
@@ -66,6 +67,7 @@ def _require_printable_keys(file: Path, content: Json) -> None:
             raise ModelError(f"{file}: the key {key!r:.80} has control characters. Copy or fetch it again.")
 
 
+@default_id("merge.incomplete")
 def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
     """Make a causal language model of a config and all its tensors by name, on the CPU.
 
@@ -75,7 +77,7 @@ def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]"
         ModelError: tensors are missing, or the architecture has no place for them.
     """
     model_class = causal_model_class(config)
-    with model_errors(f"the merge does not fit {model_class.__name__}"):
+    with model_errors(f"the merge does not fit {model_class.__name__}", "merge.incomplete"):
         loaded: object = model_class.from_pretrained(
             None, config=config, state_dict=dict(tensors), dtype="auto", output_loading_info=True
         )

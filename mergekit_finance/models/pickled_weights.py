@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeGuard
 
-from mergekit_finance.errors import ModelError, first_line, printable
+from mergekit_finance.errors import ModelError, default_id, first_line, printable
 from mergekit_finance.models.weight_files import ByteReader, BytesSpent, TensorFacts
 
 UNSAFE = "It was not loaded. Do not use this file."
@@ -72,6 +72,7 @@ class _View:
         return self.offset + sum(steps)
 
 
+@default_id("model.broken")
 def read_pickled_tensors(path: Path, reader: ByteReader | None = None) -> list[TensorFacts]:
     """Read the tensors that a `.bin` file declares, and check that all their bytes are there.
 
@@ -95,7 +96,7 @@ def read_pickled_tensors(path: Path, reader: ByteReader | None = None) -> list[T
     except (ModelError, BytesSpent):
         raise
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file. Copy or fetch it again.") from error
+        raise ModelError(f"{path}: no such file. Copy or fetch it again.", id="model.missing") from error
     except Exception as error:  # bytes that are no archive or no pickle raise errors of nearly every kind
         if _is_old_format(path):
             raise ModelError(
@@ -144,7 +145,10 @@ class _HeaderUnpickler(pickle.Unpickler):
         }
         if (module, name) not in allowed:
             call = printable(f"{module}.{name}"[:80])
-            raise UnsafePickle(f"{self._path}: holds {call}, which can run code when it is loaded. {UNSAFE}")
+            raise UnsafePickle(
+                f"{self._path}: holds {call}, which can run code when it is loaded. {UNSAFE}",
+                id="model.unsafe",
+            )
         return allowed[module, name]
 
     def persistent_load(self, pid: Pickled) -> _Storage:

@@ -58,7 +58,10 @@ class TokenizerReader:
                 self.parsed += 1
                 self._by_hash[sha256] = TokenizerFacts(file, sha256, _ids(file, data, added))
         except (OSError, ValueError) as error:
-            raise ModelError(f"{folder / file}: cannot be read ({error}). {COPY}.") from error
+            raise ModelError(
+                f"{folder / file}: cannot be read ({error}). {COPY}.",
+                id="model.broken",
+            ) from error
         return self._by_hash[sha256]
 
 

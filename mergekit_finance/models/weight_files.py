@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mergekit_finance.errors import ModelError
+from mergekit_finance.errors import ModelError, default_id
 from mergekit_finance.files import Json, parse_json
 
 MAX_BYTES = 64_000_000  # of weight files that one check reads
@@ -109,6 +109,7 @@ class ByteReader:
         self.bytes_read += count
 
 
+@default_id("model.broken")
 def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
     """Read the header of a safetensors file.
 
@@ -133,7 +134,7 @@ def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
         tensors = _tensors(parse_json(text.decode("utf-8")), path.name, 8 + header_length)
         _check_cover(tensors, 8 + header_length, length)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file. {COPY}.") from error
+        raise ModelError(f"{path}: no such file. {COPY}.", id="model.missing") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: truncated or broken ({error}). {COPY}.") from error
     return tensors

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.plugins.manager import merge_methods
@@ -147,6 +147,7 @@ class Recipe:
             return None
         return self.finance.seed
 
+    @default_id("recipe.invalid")
     def configuration(self) -> "MergeConfiguration":
         """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""
         # Imported here to keep --help fast: mergekit takes 4.5 s.
@@ -170,7 +171,8 @@ def load(path: Path | str) -> Recipe:
     except FileNotFoundError:
         raise RecipeError(
             f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
-            "copies one"
+            "copies one",
+            id="file.unreadable",
         ) from None
     return _checked(text, path)
 
@@ -180,6 +182,7 @@ def check_mapping(content: JsonObject, name: str) -> Recipe:
     return _checked(yaml.safe_dump(content, sort_keys=False), Path(name))
 
 
+@default_id("recipe.invalid")
 def _checked(text: str, path: Path) -> Recipe:
     content = load_yaml(text, str(path))
     if not isinstance(content, dict):
@@ -222,7 +225,8 @@ def _check_method(merge: JsonObject, where: str) -> None:
     method = str(merge["merge_method"])
     if method not in parameters:
         raise RecipeError(
-            f"{where}: merge_method {method!r} is not known. {did_you_mean(method, parameters)}"
+            f"{where}: merge_method {method!r} is not known. {did_you_mean(method, parameters)}",
+            id="recipe.unknown-method",
         )
     check_keys(merge, where, parameters[method])
 
@@ -243,7 +247,7 @@ def _check_parameters(recipe: Recipe) -> None:
         try:
             check_recipe(config, method, MergeOptions())
         except RecipeError as error:
-            raise RecipeError(f"{recipe.path}: {error}") from error
+            raise RecipeError(f"{recipe.path}: {error.message}", id=error.id) from error
 
 
 # ---- models

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.recipe.load import Recipe, check_mapping, load
 from mergekit_finance.recipe.merge_label import PREFIX, label
@@ -29,6 +29,7 @@ Node: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | Non
 Block: TypeAlias = dict[str, Node]
 
 
+@default_id("recipe.override")
 def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
     """Read a recipe, set values in it, and check the result as `recipe.load.load` does.
 

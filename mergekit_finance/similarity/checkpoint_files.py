@@ -164,7 +164,8 @@ def _check_names(base: Checkpoint, other: Checkpoint) -> None:
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise ModelError(
-                f"{two.reference}: tensor {missing[0]} is missing{more}, which {one.reference} has."
+                f"{two.reference}: tensor {missing[0]} is missing{more}, which {one.reference} has.",
+                id="model.tensor-missing",
             )
 
 

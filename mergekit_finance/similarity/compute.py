@@ -59,7 +59,10 @@ def _check(base: str, models: Sequence[str], device: str) -> None:
         folder = str(Path(name).resolve()) if Path(name).exists() else name
         if folder in names:
             other = "" if names[folder] == name else f" ({names[folder]!r} is the same folder)"
-            raise ModelError(f"similarity: {name!r} is named twice{other}. Name it once.")
+            raise ModelError(
+                f"similarity: {name!r} is named twice{other}. Name it once.",
+                id="recipe.same-model",
+            )
         names[folder] = name
     try:
         torch.zeros(1, dtype=torch.float64, device=device).item()

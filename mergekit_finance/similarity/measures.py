@@ -296,7 +296,10 @@ class Accumulator:
     def _check_finite(self, name: str, sums: Sums) -> None:
         for model, norm in zip(self.names, np.diag(sums.weights), strict=True):
             if not np.isfinite(norm):
-                raise ModelError(f"{model}: tensor {name} holds NaN or Inf, or numbers too large to square.")
+                raise ModelError(
+                    f"{model}: tensor {name} holds NaN or Inf, or numbers too large to square.",
+                    id="model.not-finite",
+                )
 
 
 def _slices_of(flat: torch.Tensor) -> Source:
@@ -309,5 +312,6 @@ def different_shapes(
     """Return the error for two models' tensors of one name whose shapes differ."""
     return ModelError(
         f"{model}: tensor {name} has shape {list(shape)}, {other} has {list(expected)}. "
-        "They cannot be compared element by element."
+        "They cannot be compared element by element.",
+        id="model.shape",
     )

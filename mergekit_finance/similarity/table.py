@@ -20,7 +20,7 @@ def check_target(path: Path) -> None:
     nearest = next(p for p in path.absolute().parents if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         problem = "cannot be written to" if nearest.is_dir() else "is not a directory"
-        raise ModelError(f"-o {path}: {nearest} {problem}. Choose another file.")
+        raise ModelError(f"-o {path}: {nearest} {problem}. Choose another file.", id="output.not-writable")
 
 
 def write(similarity: SimilarityResult, path: Path) -> None:
@@ -38,7 +38,8 @@ def write(similarity: SimilarityResult, path: Path) -> None:
             atomic_write(path, text)
     except OSError as error:
         raise ModelError(
-            f"{path}: cannot be written ({error.strerror or error}). Choose another file."
+            f"{path}: cannot be written ({error.strerror or error}). Choose another file.",
+            id="output.not-writable",
         ) from error
 
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, is_name, read_yaml
 from mergekit_finance.operators import OPERATORS
 
@@ -374,10 +374,11 @@ def load(path: Path | str) -> Study:
         content = read_yaml(path)
     except FileNotFoundError:
         copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
-        raise RecipeError(f"{path}: no such study file; {copy}") from None
+        raise RecipeError(f"{path}: no such study file; {copy}", id="file.unreadable") from None
     return parse(content, str(path))
 
 
+@default_id("study.invalid")
 def parse(data: Json, where: str) -> Study:
     """Check a mapping as a study; `where` names it in errors. Raises RecipeError in one line."""
     if not isinstance(data, Mapping):
@@ -385,7 +386,9 @@ def parse(data: Json, where: str) -> Study:
     try:
         return Study.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first_error(error)}") from error
+        unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
+        id = "study.unknown-key" if unknown else "study.invalid"
+        raise RecipeError(f"{where}: {_first_error(error)}", id=id) from error
 
 
 def _first_error(error: ValidationError) -> str:

@@ -16,8 +16,8 @@ from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.contexts import check_context
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
-from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs
-from mergekit_finance.errors import RecipeError, first_line, printable
+from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
+from mergekit_finance.errors import RecipeError, default_id, first_line, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
@@ -141,9 +141,10 @@ class StudyRun:
         check_distinct(self.fingerprints, self.where)
         reserved = sorted(set("@+") & set(_local_reference(self.out)))
         if self.study.chain == "best" and reserved:
-            raise RecipeError(
+            raise refusal(
+                "output.reserved-character",
                 f"-o {self.out}: with `chain: best` the path must not contain {' or '.join(reserved)}, which "
-                "mergekit reads as a revision or an adapter. Choose another output directory."
+                "mergekit reads as a revision or an adapter",
             )
 
     @cached_property
@@ -319,10 +320,11 @@ def run_study(
 # ---- refusals, the same for `study` and `run`
 
 
+@default_id("task.rows")
 def check_tasks(evaluator: Evaluator, where: str) -> None:
     """Raise if there is no task, or one without a `score`."""
     if not evaluator.task_names:
-        raise RecipeError(f"{where}: no tasks to evaluate")
+        raise RecipeError(f"{where}: no tasks to evaluate", id="task.none")
     evaluator.check_scores()
 
 
@@ -342,18 +344,17 @@ def check_folder(out: Path, inputs: Sequence[Input]) -> None:
     Selected merges in OUT/selected are inputs of later stages, and of recipes that use them.
     """
     check_output(out, inputs, writes=RESULT_FOLDERS, may_hold=("selected",))
-    advice = "Choose another output directory."
     if reason := writable_folder(out):
-        raise RecipeError(f"-o {out}: {reason}. {advice}")
+        raise refusal("output.not-writable", f"-o {out}: {reason}")
     for name in ("points", ".locks", "selected"):
         place = out / name
         if place.exists() and not place.is_dir():
-            raise RecipeError(f"-o {out}: {place} exists and is not a directory. {advice}")
+            raise refusal("output.not-a-directory", f"-o {out}: {place} exists and is not a directory")
         if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-            raise RecipeError(f"-o {out}: {place} is not writable. {advice}")
+            raise refusal("output.not-writable", f"-o {out}: {place} is not writable")
     for name in (*FILES, "gain.json"):
         if (out / name).is_dir():
-            raise RecipeError(f"-o {out}: {out / name} is a directory. {advice}")
+            raise refusal("output.not-writable", f"-o {out}: {out / name} is a directory")
 
 
 # ---- helpers

@@ -71,7 +71,7 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
                 problem = f"{name!r} is a group. Name single tasks of this study: {tasks}"
             else:
                 problem = f"no task {name!r} in this study; {did_you_mean(name, evaluator.task_names)}"
-            raise RecipeError(f"{where}: named.{combination}: {problem}")
+            raise RecipeError(f"{where}: named.{combination}: {problem}", id="study.invalid")
 
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
@@ -86,7 +86,10 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
         for skill in expert.skills or ():
             if skill not in valid:
                 hint = did_you_mean(skill, valid)
-                raise RecipeError(f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}")
+                raise RecipeError(
+                    f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}",
+                    id="study.invalid",
+                )
 
 
 def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:
@@ -108,7 +111,8 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
             raise RecipeError(
                 f"{where}: task {name} has {len(items)} items in {len(set(items))} clusters, "
                 f"{reported} of them to report on (an interval needs two). "
-                f"Raise `limit`{more if selecting is not None else ''}."
+                f"Raise `limit`{more if selecting is not None else ''}.",
+                id="task.few-clusters",
             )
 
 

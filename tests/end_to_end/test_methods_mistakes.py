@@ -89,7 +89,7 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
         "density is text",
         "cpt_ties",
         with_(f"{FIRST}.density", "abc"),
-        r"finance\).*density: 'abc' is not a number$",
+        r"finance\).*density: 'abc' is not a number \[recipe.invalid\]$",
     ),
     ("density is true", "cpt_ties", with_(f"{FIRST}.density", True), "density: True is not a number"),
     ("density 0", "cpt_ties", with_("parameters.density", 0), r"parameters.density: 0 is outside \(0, 1\]"),
@@ -283,14 +283,14 @@ def test_a_missing_tensor(broken: Path, tmp_path: Path, method: str, name: str, 
 def test_shapes_that_differ(broken: Path, tmp_path: Path, method: str) -> None:
     edit(broken / "math", lambda w: {**w, NORM: torch.zeros(17)})
     message = refused(recipe(broken, method), tmp_path, ModelError)
-    assert re.search(rf"math: tensor {NORM} has shape \[17\], .*base has \[16\]$", message)
+    assert re.search(rf"math: tensor {NORM} has shape \[17\], .*base has \[16\] \[model.shape\]$", message)
 
 
 def test_vocabularies_that_differ(broken: Path, tmp_path: Path) -> None:
     edit(broken / "math", lambda w: {**w, HEAD: torch.zeros(28, 16)})
     message = refused(recipe(broken, "cpt_dare_ties"), tmp_path, ModelError)
     assert f"{HEAD} has shape [28, 16]" in message and message.endswith(
-        ". A tokenizer: block aligns vocabularies."
+        ". A tokenizer: block aligns vocabularies. [model.shape]"
     )
 
 

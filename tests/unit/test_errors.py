@@ -1,6 +1,7 @@
 """Errors are plain exceptions; programs turn them into one line and exit code 1."""
 
 import asyncio
+import pickle
 import subprocess
 import sys
 
@@ -17,6 +18,19 @@ def test_library_users_catch_it_as_any_exception(kind):
         raise kind("text")
     assert isinstance(caught.value, errors.MergekitFinanceError)
     assert not isinstance(caught.value, SystemExit)
+
+
+def test_a_message_ends_with_the_id_of_its_finding_also_in_another_process():
+    error = errors.RecipeError("x: is an input", id="output.is-input")
+    assert (str(error), error.message) == ("x: is an input [output.is-input]", "x: is an input")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_an_error_without_an_id_is_given_the_default_and_one_with_an_id_keeps_it():
+    for error, text in ((errors.RecipeError("x"), "x [a]"), (errors.RecipeError("x", id="b"), "x [b]")):
+        with pytest.raises(errors.RecipeError) as caught, errors.default_id("a"):
+            raise error
+        assert str(caught.value) == text
 
 
 def test_raised_in_one_asyncio_task_it_leaves_the_loop_alive():
@@ -66,7 +80,7 @@ def test_a_message_is_one_printable_line_of_bounded_length(kind):
     "kind", [ValueError, KeyError, Exception, MemoryError, RecursionError, AssertionError]
 )
 def test_whatever_other_peoples_code_raises_becomes_a_model_error(kind):
-    with pytest.raises(errors.ModelError, match=r"^x cannot be loaded \(.*y.*\)$"):
+    with pytest.raises(errors.ModelError, match=r"^x cannot be loaded \(.*y.*\) \[model.broken\]$"):
         with errors.model_errors("x cannot be loaded"):
             raise kind("y\nz")
 

@@ -23,7 +23,7 @@ def test_the_first_error_is_raised_as_one_line(id, error):
     found = Findings([finding("model.rope", "r"), finding(id, "bad\nfile", "Mend it."), finding(id, "later")])
     with pytest.raises(error) as caught:
         found.raise_errors("r.yml")
-    assert str(caught.value) == "r.yml: bad file. Mend it."
+    assert str(caught.value) == f"r.yml: bad file. Mend it. [{id}]"
 
 
 def test_without_errors_nothing_is_raised():
@@ -35,7 +35,7 @@ def test_warnings_come_before_notes_and_a_line_is_printed_once():
     lines: list[str] = []
     found.print_rest(lines.append)
     found.print_rest(lines.append)
-    assert lines == ["warning: r\\x1b[31m. B.", "note: u. A."]
+    assert lines == ["warning: r\\x1b[31m. B. [model.rope]", "note: u. A. [model.unseen]"]
 
 
 def test_findings_are_grouped_by_level():

@@ -304,6 +304,6 @@ def test_the_plain_command_says_it_in_one_line(models, tmp_path):
     line = commands.error_line(commands.run("mergekit-yaml", recipe, models / "finance"))
     assert line == (
         f"Error: output {models}/finance: is the folder of model {models}/finance, which would be "
-        "overwritten. Choose another output directory."
+        "overwritten. Choose another output directory. [output.is-input]"
     )
     assert snapshot(models) == before

@@ -1,6 +1,7 @@
 """`mergekit-finance check`: targets, report, JSON, exit code, and what it costs."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -69,8 +70,11 @@ def test_a_study_and_a_recipe_that_fit_pass(study, recipe):
 
 def test_an_error_in_a_study_or_recipe_is_a_finding(study, recipe):
     study.write_text(study.read_text() + "stagse: [1]\n")
+    assert ids(study) == ["study.unknown-key"]
+    assert ids(recipe(("lambda: 0.5", "lamda: 0.5"))) == ["recipe.unknown-key"]
+    assert ids(recipe(("lambda: 0.5", "lambda: much"))) == ["recipe.invalid"]
+    study.write_text(STUDY.format(tiny="./tiny").replace("[1, 2]", "[7]"))
     assert ids(study) == ["study.invalid"]
-    assert ids(recipe(("lambda: 0.5", "lamda: 0.5"))) == ["recipe.invalid"]
 
 
 @pytest.mark.parametrize("kind", ["models", "study", "recipe"])
@@ -122,6 +126,41 @@ def test_a_target_that_is_neither_is_one_line(tmp_path, monkeypatch, targets, me
     result = check(*targets)
     assert result.exit_code in (1, 2) and message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "id"),
+    [
+        ("[1]", "file.unreadable"), ("{", "file.unreadable"), ("", "file.unreadable"), ("\x00", "file.unreadable"),
+        ("a: &a [*a]", "file.unreadable"), ("base: ./a\nbase: ./b", "file.repeated-key"),
+        ("merge_method: tis", "recipe.unknown-method"), ("merge_method: ties\ndtype: int8", "recipe.dtype"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_one_finding_in_json(tmp_path, content, id):
+    (tmp_path / "x.yml").write_text(content)
+    result = check(tmp_path / "x.yml", "--json")
+    assert result.exit_code == 1 and [one["id"] for one in json.loads(result.stdout)["findings"]] == [id]
+    assert json.loads(result.stdout)["findings"][0]["remedy"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "fifo", "device", "too large", "no config", "no folder", "a loop"]
+)
+def test_a_path_that_is_no_file_or_model_is_one_finding_in_json(tmp_path, kind):
+    path = tmp_path / "x.yml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind in ("device", "a loop"):
+        path.symlink_to("/dev/zero" if kind == "device" else path)
+    elif kind == "too large":
+        path.write_bytes(b" " * 1_100_000)
+    elif kind in ("no config", "no folder"):
+        path = tmp_path / "folder"
+        path.mkdir() if kind == "no config" else None
+    result = check(path, "--json")
+    (error,) = json.loads(result.stdout)["findings"]
+    assert result.exit_code == 1 and error["level"] == "error" and error["remedy"]
+    assert error["id"] == ("model.missing" if path.name == "folder" else "file.unreadable")
 
 
 def test_names_cannot_control_the_terminal(copies):

@@ -30,6 +30,29 @@ def test_a_choice_needs_room_for_its_option_less_one(tokenizer):
     assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 1) == {}
 
 
+def test_two_tokenizers_of_one_name_are_counted_each_and_equal_ones_once(tiny, tokenizer, monkeypatch):
+    """A merge's tokenizer has the name of the base's, and can have other tokens."""
+    from types import SimpleNamespace
+
+    from helpers.tiny_models import make_tokenizer
+
+    from mergekit_finance.evaluation import evaluator as evaluators
+    from mergekit_finance.models.loading import load_tokenizer
+
+    counted = []
+    monkeypatch.setattr(
+        evaluators, "truncated", lambda samples, *_: counted.append(1) or {"task": len(counted)}
+    )
+    evaluator = evaluators.Evaluator(["task"])
+    other = make_tokenizer(300)
+    other.name_or_path = tokenizer.name_or_path
+    counts = [
+        evaluator._count_truncated({}, SimpleNamespace(tokenizer=one, max_length=48), None)["task"]
+        for one in (tokenizer, other, load_tokenizer(str(tiny / "math")), tokenizer)
+    ]
+    assert counts == [1, 2, 1, 1]
+
+
 @pytest.mark.parametrize(
     "name", ["finance_bench_docmath_cs_cot", "finance_bench_fpb", "finance_bench_jfinqa_numerical"]
 )

@@ -198,9 +198,8 @@ def test_a_broken_file_is_named_in_one_line(kind, models):
     with pytest.raises(ModelError, match=rf"math/{BIN}: .*{message}") as caught:
         read_tensors(str(models / "math"))
     assert "\n" not in str(caught.value)
-    assert [problem.message for problem in FactsReader().read(str(models / "math")).problems] == [
-        str(caught.value)
-    ]
+    (problem,) = FactsReader().read(str(models / "math")).problems
+    assert f"{problem.message} [{problem.id}]" == str(caught.value)
 
 
 HOSTILE: dict[str, Callable[[Path, Path], None]] = {  # each would create the second path
