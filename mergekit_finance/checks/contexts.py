@@ -4,29 +4,64 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
+from mergekit_finance.errors import DataError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from mergekit_finance.files import Json
 
 KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval's order
+# Keys for the length of an answer, the first that is there counts, and lm-eval's default.
+GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+GENERATED_BY_DEFAULT = 256
+CONTEXT_BY_DEFAULT = 2048  # lm-eval's, for a model that states none
+NO_LIMIT = 10**12  # transformers writes a larger number where a tokenizer has no limit
+
+
+def context_of(config: "PretrainedConfig") -> int | None:
+    """Return the tokens that a model's context holds; None if its config does not say."""
+    text = getattr(config, "text_config", None) or config
+    stated = [value for key in KEYS if isinstance(value := getattr(text, key, None), int)]
+    return stated[0] if stated else None
+
+
+def tokenizer_context(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the context that lm-eval takes for a model whose config does not say."""
+    limit = int(tokenizer.model_max_length)
+    return limit if limit < NO_LIMIT else CONTEXT_BY_DEFAULT
+
+
+def tokens_generated(task: str, settings: "Mapping[str, Json]") -> int:
+    """Return the largest number of tokens that a task generates, from its `generation_kwargs`.
+
+    Raises:
+        DataError: it is not a whole number.
+    """
+    for key in GENERATED:
+        if (value := settings.get(key)) is not None:
+            try:
+                return int(value if isinstance(value, int | float) else str(value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise DataError(f"{task}: {key}: {value!r} is not a whole number.") from error
+    return GENERATED_BY_DEFAULT
 
 
 def check_context(
-    reference: str, config: "PretrainedConfig", generated: Mapping[str, int]
+    reference: str, context: int, generated: Mapping[str, int], remedy: str | None = None
 ) -> Iterator[Finding]:
     """Yield a finding for each task whose answers fill a model's context.
 
     Args:
         reference: the model.
-        config: its config; one that states no context is not checked.
+        context: the tokens that it holds.
         generated: the largest number of tokens that each task generates.
+        remedy: what to do, if not what the catalog says.
     """
-    text = getattr(config, "text_config", None) or config
-    stated = [value for key in KEYS if isinstance(value := getattr(text, key, None), int)]
-    for task, tokens in generated.items() if stated else ():
-        context = stated[0]
+    for task, tokens in generated.items():
         if tokens >= context:
             yield finding(
                 "task.context",
                 f"{task} generates up to {tokens} tokens, and the context of {reference} has {context}",
+                remedy,
             )

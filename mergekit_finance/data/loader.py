@@ -21,6 +21,7 @@ from mergekit_finance.data.records import Record
 from mergekit_finance.data.registry import dataset
 from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.errors import DataError, ModelError, did_you_mean
+from mergekit_finance.hosts.programs import report_mistakes
 from mergekit_finance.lab.generated_rows import records as lab_records
 from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.loading import load_tokenizer
@@ -66,6 +67,7 @@ def load(
     # Imported here because only commands that need a table use it: datasets takes 1 s.
     from datasets import Dataset as Table
 
+    report_mistakes()  # of `lm_eval --include_path` where the start-up hook is off
     _refuse_misspelled_keys(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
     if fb_option_tokens:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergekit_finance.checks.contexts import tokens_generated
 from mergekit_finance.errors import DataError, did_you_mean, first_line
 from mergekit_finance.evaluation.truncation import tokenizer_content, truncated
 from mergekit_finance.hosts import lm_eval as host
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from mergekit_finance.hosts.lm_eval import Results, Sample
 
-# Keys for the length of an answer, the first that is there counts, and lm-eval's default.
-GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-GENERATED_BY_DEFAULT = 256
 FEWSHOT_SEED = SAMPLING_SEED = 1234  # lm-eval's defaults
 
 
@@ -140,13 +138,11 @@ class Evaluator:
     @property
     def generated_tokens(self) -> dict[str, int]:
         """The largest number of tokens that each task generates; tasks of choices have none."""
-        limits = {}
-        for name, task in self.tasks.items():
-            if task.get_config("output_type") == "generate_until":
-                settings = task.get_config("generation_kwargs") or {}
-                stated = [settings[key] for key in GENERATED if settings.get(key) is not None]
-                limits[name] = int(stated[0]) if stated else GENERATED_BY_DEFAULT
-        return limits
+        return {
+            name: tokens_generated(name, task.get_config("generation_kwargs") or {})
+            for name, task in self.tasks.items()
+            if task.get_config("output_type") == "generate_until"
+        }
 
     def check_scores(self) -> None:
         """Raise DataError if a task does not report `score`, for which Gain and OG are defined."""

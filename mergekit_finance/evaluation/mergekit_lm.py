@@ -20,30 +20,38 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.contexts import check_context, context_of, tokenizer_context, tokens_generated
+from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval_caches import separate_answers
-from mergekit_finance.hosts.lm_eval_output import folder_name, output_path, quiet
+from mergekit_finance.hosts.lm_eval_output import folder_name, quiet
+from mergekit_finance.hosts.lm_eval_request import Request, current_request
 from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models import live_tokenizers
+from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.live_fingerprint import live_fingerprint
 from mergekit_finance.models.loading import cast, load_tokenizer
+from mergekit_finance.plugins.manager import task_folders
+from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.merge_label import PREFIX, label
 from mergekit_finance.recipe.overrides import load_changed
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from lm_eval.api.model import CacheHook
     from mergekit.config import MergeConfiguration
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from mergekit_finance.hosts.lm_eval_request import Settings
 
 LOG = logging.getLogger(__name__)
 Argument: TypeAlias = (
@@ -100,6 +108,9 @@ class MergekitLM(HFLM):
         trust = bool(options.get("trust_remote_code"))
         changed = load_changed(recipe, overrides)
         configuration = changed.configuration()
+        request = current_request()
+        if request is not None:
+            _check_outputs(request, configuration)
         check_all(
             changed.models,
             str(changed.path),
@@ -107,11 +118,12 @@ class MergekitLM(HFLM):
             trust_remote_code=trust,
             **changed.merge_settings,
         )
-        if (output := output_path()) is not None:
-            _check_output(output, configuration)
         tokenizer_name = options.get("tokenizer")
         if isinstance(tokenizer_name, str):
             load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
+        if request is not None:
+            _check_tasks(request, changed, options)
+        self.recipe = str(changed.path)
         self.merge, self.seed = changed.merge, changed.seed
         self._settings: dict[str, Json] = {
             name: value if isinstance(value, int | float | dict) else str(value)
@@ -156,6 +168,12 @@ class MergekitLM(HFLM):
         with quiet():
             return live_fingerprint(self.model, self.tokenizer, self._settings)
 
+    def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
+        """Generate as `hf` does; refuse answers that fill the context, where `hf` has a failed assertion."""
+        settings = {str(request.task_name): request.args[1] for request in requests}
+        _check_contexts(self.recipe, "the merged model", self.max_length, settings)
+        return super().generate_until(requests, disable_tqdm)
+
     @property
     def tokenizer_name(self) -> str:
         """The tokenizer's name and a hash of what it makes of a chat, for the files of `--cache_requests`.
@@ -197,13 +215,36 @@ def _check_options(options: Arguments) -> None:
         )
 
 
-def _check_output(path: Path, configuration: "MergeConfiguration") -> None:
-    """Refuse results in an input's folder, whose bytes identify the model."""
+def _check_outputs(request: Request, configuration: "MergeConfiguration") -> None:
+    """Refuse results and stored answers in an input's folder, whose bytes identify the model."""
     inputs, option = inputs_of(configuration), "--output_path "
-    if path.suffix == ".json":  # lm-eval takes a file, too
-        check_output_file(path, inputs, option)
+    if request.cache is not None:
+        check_output_file(request.cache, inputs, "--use_cache ")
+    if request.output is None:
+        return
+    if request.output.suffix == ".json":  # lm-eval takes a file, too
+        check_output_file(request.output, inputs, option)
     else:
-        check_output(path, inputs, option, within_only=True)
+        check_output(request.output, inputs, option, within_only=True)
+
+
+def _check_tasks(request: Request, recipe: Recipe, options: Arguments) -> None:
+    """Refuse tasks whose answers fill the context of the merged model, which has its first model's config."""
+    settings = request.generation_settings(task_folders())
+    if not settings:
+        return
+    first, trust = recipe.models[0], bool(options.get("trust_remote_code"))
+    stated, tokenizer = options.get("max_length"), str(options.get("tokenizer") or first)
+    context = stated if isinstance(stated, int) else context_of(load_config(first, trust))
+    if context is None:
+        context = tokenizer_context(load_tokenizer(tokenizer, trust))
+    _check_contexts(str(recipe.path), "the merged model", context, settings)
+
+
+def _check_contexts(where: str, model: str, context: int, settings: "Mapping[str, Settings]") -> None:
+    generated = {task: tokens_generated(task, values) for task, values in settings.items()}
+    remedy = "Set --gen_kwargs max_gen_toks=N with a smaller number, or leave the task out."
+    Findings(check_context(model, context, generated, remedy)).raise_errors(where)
 
 
 def _checked_device(name: Argument) -> str:

@@ -4,13 +4,11 @@ Nothing here can change an answer or a score, so keys of stored results do not c
 lm-eval 0.4.13, which is imported inside the functions: with torch it takes seconds.
 """
 
-import argparse
 import errno
 import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,26 +19,9 @@ from typing import TYPE_CHECKING
 from mergekit_finance.files import file_name
 from mergekit_finance.hosts.lm_eval import Results, Sample
 from mergekit_finance.hosts.names import LM_EVAL
-from mergekit_finance.hosts.programs import is_host_program
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
-
-
-# ---- the command line
-
-
-def output_path() -> Path | None:
-    """Return the path after `--output_path` if this is a run of the `lm_eval` command, else None.
-
-    Read from the command line, because lm-eval 0.4.13 does not pass this path to its models.
-    """
-    if not is_host_program():
-        return None
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("--output_path", "-o", type=Path)
-    path: Path | None = parser.parse_known_args(sys.argv[1:])[0].output_path
-    return path
 
 
 # ---- bars and messages

@@ -3,7 +3,7 @@
 Our errors are plain exceptions. Our own commands turn them into one line in their click group; the hosts'
 programs do not catch them, and Python prints a traceback. `report_mistakes` therefore replaces
 `sys.excepthook`, which Python calls for an exception that nobody caught, just before it exits with code 1.
-The start-up hook calls it when a host module is imported.
+The start-up hook calls it when a host module is imported, and the loader of our tasks when it is called.
 
 The hook is restricted to the hosts' own programs: a console script that mergekit or lm-eval declares, or
 `python -m mergekit...` and `python -m lm_eval`. A user's own program that calls `mergekit.merge.run_merge` or

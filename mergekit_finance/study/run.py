@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.contexts import check_context
+from mergekit_finance.checks.contexts import check_context, context_of, tokenizer_context
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
@@ -24,6 +24,7 @@ from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, 
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
+from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
@@ -333,9 +334,11 @@ def check_contexts(
 ) -> None:
     """Raise if a task's answers fill the context of a model, or of a merge, which has the base's."""
     generated = evaluator.generated_tokens
-    configs = {r: load_config(r, trust_remote_code) for r in references} if generated else {}
-    found = [one for r, config in configs.items() for one in check_context(r, config, generated)]
-    Findings(found).raise_errors(where)
+    for reference in references if generated else ():
+        context = context_of(load_config(reference, trust_remote_code))
+        if context is None:
+            context = tokenizer_context(load_tokenizer(reference, trust_remote_code))
+        Findings(check_context(reference, context, generated)).raise_errors(where)
 
 
 def check_folder(out: Path, inputs: Sequence[Input]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.inputs import WRITERS, merge_recipe, mergekit_yaml, mkf, refusal, snapshot, write_recipe
+from helpers.inputs import WRITERS, lm_eval, merge_recipe, mergekit_yaml, mkf, refusal, snapshot, write_recipe
 
 from mergekit_finance.checks import output as checks
 from mergekit_finance.checks.output import Input, check_output, model_inputs
@@ -294,6 +294,21 @@ def test_export_does_not_overwrite_the_study_file(models, tmp_path):
 def test_a_json_file_of_lm_eval_in_an_input_is_refused(models, monkeypatch):
     line = is_refused("lm_eval", models / "finance" / "results.json", models, monkeypatch)
     assert "--output_path" in line and "lies in the folder of model" in line
+
+
+@pytest.mark.parametrize("name", ["answers", "new/answers"])
+def test_answers_of_lm_eval_in_an_input_are_refused(name, models):
+    """They would change the bytes that identify the model."""
+    recipe = write_recipe(models.parent / "r.yml", merge_recipe(models))
+    before = snapshot(models.parent)
+    for place in (models / "finance", linked(models)):
+        line = refusal(lm_eval(recipe, use_cache=f"{place}/{name}"))
+        assert line == (
+            f"--use_cache {place}/{name}_rank0.db: lies in the folder of model {models}/finance. "
+            "Choose another file."
+        )
+    (models.parent / "link").unlink()
+    assert snapshot(models.parent) == before
 
 
 def test_the_plain_command_says_it_in_one_line(models, tmp_path):

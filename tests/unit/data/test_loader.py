@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import pytest
 from helpers.datasets import adopt_into, write_jsonl
@@ -18,6 +19,16 @@ def test_sample_rows_have_ids_and_clusters(name, subset):
     rows = loader.load_rows(name, subset, source="sample")
     assert len({r["item_id"] for r in rows}) == len(rows) >= 5
     assert all(r["cluster_id"] for r in rows)
+
+
+def test_a_mistake_is_one_line_of_lm_eval_without_the_start_up_hook(monkeypatch, capsys):
+    """`MERGEKIT_FINANCE_AUTOLOAD=0 lm_eval --include_path ...`: nothing of ours runs before the loader."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(sys, "argv", ["lm_eval"])
+    with pytest.raises(DataError) as caught:
+        loader.load("fpb", source="nowhere")
+    sys.excepthook(DataError, caught.value, None)
+    assert capsys.readouterr().err.startswith("Error: fpb: unknown source 'nowhere'.")
 
 
 @pytest.mark.parametrize(("name", "subset"), SUBSETS)

@@ -62,6 +62,51 @@ def test_a_wrong_tokenizer_and_a_missing_model_are_said_before_the_merge(recipe,
         lm_eval_model.MergekitLM(recipe=path, device="cpu")
 
 
+NAME = "finance_bench_docmath_cs_cot"  # generates
+LENGTHS = {  # tasks and options with which an answer of 4096 tokens is asked of a context of 2048
+    "a task": ([NAME], {"gen_kwargs": {"max_gen_toks": 4096}}),
+    "another key": ([{"task": NAME, "generation_kwargs": {"max_new_tokens": "4096"}}], {}),
+    "a group": (["finance_bench_fm"], {"gen_kwargs": {"max_gen_toks": 4096}}),
+    "a group of groups": (["finance_bench"], {"gen_kwargs": {"max_gen_toks": 4096}}),
+    "a config": ([{"task": NAME, "generation_kwargs": {"max_gen_toks": 4096}}], {}),
+    "a config of a group": (
+        [{"group": "mine", "task": ["finance_bench_fpb", {"task": NAME, "generation_kwargs": {"max_gen_toks": 4096}}]}],
+        {},
+    ),
+    "a smaller context": ([NAME], {"max_length": 16}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_answers_that_fill_the_context_are_refused_before_the_merge(lengths, recipe, monkeypatch):
+    from helpers import inputs
+
+    monkeypatch.setattr(lm_eval_model, "_merge", lambda *_: pytest.fail("merged"))
+    tasks, options = LENGTHS[lengths]
+    line = inputs.refusal(inputs.lm_eval(recipe(), tasks, **options))
+    assert line.startswith(f"{recipe()}: finance_bench_") and "generates up to" in line
+    assert line.endswith("Set --gen_kwargs max_gen_toks=N with a smaller number, or leave the task out.")
+
+
+def test_a_length_that_is_no_number_is_one_line(recipe):
+    from helpers import inputs
+
+    line = inputs.refusal(inputs.lm_eval(recipe(), [NAME], gen_kwargs={"max_gen_toks": "many"}))
+    assert line == f"{NAME}: max_gen_toks: 'many' is not a whole number."
+
+
+def test_answers_that_fill_the_context_are_one_line_where_only_requests_tell(recipe):
+    """A task that is a Python class, or a program that calls the model itself."""
+    from types import SimpleNamespace
+
+    lm = lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu", max_length=16)
+    asked = [SimpleNamespace(task_name="mine", args=("Why?", {"until": [], "max_gen_toks": 16}))]
+    with pytest.raises(
+        MergekitFinanceError, match="mine generates up to 16 tokens, and the context of .* has 16"
+    ):
+        lm.generate_until(asked)
+
+
 def test_the_usual_arguments_are_honoured(recipe, tiny):
     lm = lm_eval_model.MergekitLM(
         recipe=str(recipe()), device="cpu", dtype="float32", batch_size=3, max_batch_size=5, max_length=99,
