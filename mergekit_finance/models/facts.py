@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
-from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names
+from mergekit_finance.models.buffers import is_buffer
+from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names, weight_map
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
 from mergekit_finance.models.weight_files import (
@@ -163,8 +164,8 @@ class FactsReader:
                 problems.append(Problem("model.broken", f"{folder}: cannot be read ({error})"))
         if tensors and is_pickled(folder):
             unseen.append(f"values of {reference} were not checked: only those of safetensors files are")
-        if files and (folder / SINGLE).exists() and SINGLE not in files:
-            problems.append(Problem("model.two-sets", f"{folder} has {SINGLE} and an index of other files"))
+        if files and (other := other_set(folder, files)):
+            problems.append(Problem("model.two-sets", f"{folder} has {other} and an index of other files"))
         if tokenizer and tokenizer.ids is None:
             unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
         return ModelFacts(
@@ -190,7 +191,24 @@ class FactsReader:
                         id="model.broken",
                     )
                 tensors[tensor.name] = tensor
+        _check_index(folder, tensors)
         return tensors
+
+
+def _check_index(folder: Path, tensors: Mapping[str, TensorFacts]) -> None:
+    """Raise ModelError unless index and files agree: mergekit reads the one, transformers the others."""
+    for index in WEIGHTS.values():
+        if listed := weight_map(folder, index):
+            wrong = sorted(n for n, file in listed.items() if n not in tensors or tensors[n].file != file)
+            if wrong:
+                file = listed[wrong[0]]
+                raise ModelError(f"{folder / index}: {wrong[0]!r:.80} is not in {file}.", id="model.broken")
+            if extra := sorted(name for name in tensors.keys() - listed.keys() if not is_buffer(name)):
+                raise ModelError(
+                    f"{folder / index}: {extra[0]!r:.80} of {tensors[extra[0]].file} is not listed.",
+                    id="model.broken",
+                )
+            return
 
 
 class _Problems(list[Problem]):
@@ -238,6 +256,16 @@ def weight_files(folder: Path) -> list[str]:
         if (folder / single).exists():
             return [single]
     return []
+
+
+def other_set(folder: Path, files: Sequence[str]) -> str:
+    """Return the single file of weights beside an index of other files, which transformers reads; else ""."""
+    for single, index in WEIGHTS.items():
+        if (folder / single).exists():
+            return single if list(files) != [single] else ""
+        if (folder / index).exists():
+            break
+    return ""
 
 
 def _optional(path: Path) -> JsonObject | None:

@@ -7,10 +7,12 @@ from tqdm import tqdm
 
 from mergekit_finance.errors import printable
 from mergekit_finance.models.facts import local_folder
+from mergekit_finance.models.json_files import INDEXES, shard_names
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
 LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # by any name
 NOT_LOADED = (".md", ".png", ".jpg", ".svg")
+TEMPLATES = "additional_chat_templates"  # the only subfolder that transformers reads
 TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens")
 BLOCK = 1 << 22  # bytes read at a time
 
@@ -26,7 +28,7 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
 
 def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
     """Hash a model in a local folder as `fingerprint` does."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _may_be_loaded(path))
+    files = _loaded_files(folder)
     digest = hashlib.sha256()
     with tqdm(
         total=sum(path.stat().st_size for path in files),
@@ -38,12 +40,20 @@ def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
         disable=quiet,
     ) as bar:
         for path in files:
-            digest.update(path.name.encode())
+            digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 while block := file.read(BLOCK):
                     digest.update(block)
                     bar.update(len(block))
     return digest.hexdigest()[:16]
+
+
+def _loaded_files(folder: Path) -> list[Path]:
+    """Return the files that transformers or mergekit may read, sorted; shards whatever their names are."""
+    files = {path for path in folder.iterdir() if path.is_file() and _may_be_loaded(path)}
+    files.update((folder / TEMPLATES).glob("*.jinja"))
+    files.update(folder / name for index in INDEXES for name in shard_names(folder, index))
+    return sorted(path for path in files if path.is_file())
 
 
 def _may_be_loaded(path: Path) -> bool:

@@ -83,13 +83,23 @@ def shard_names(folder: Path, index: str = INDEXES[0]) -> list[str]:
     Raises:
         ModelError: the index cannot be read, lists nothing, or lists what is not a file of this folder.
     """
+    return sorted(set(weight_map(folder, index).values()))
+
+
+@default_id("model.broken")
+def weight_map(folder: Path, index: str = INDEXES[0]) -> dict[str, str]:
+    """Return the file of each tensor that an index of shards lists; empty if there is no index.
+
+    Raises:
+        ModelError: as `shard_names`.
+    """
     path = folder / index
     if not (path.exists() or path.is_symlink()):
-        return []
+        return {}
     weight_map: Json = read_object(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{path}: not an index of shards, it has no weight_map. {COPY}")
     for tensor, name in weight_map.items():
         if not is_folder(name):
             raise ModelError(f"{path}: {tensor!r} is in {name!r:.80}, not a file of this folder. {COPY}")
-    return sorted({str(name) for name in weight_map.values()})
+    return {tensor: str(name) for tensor, name in weight_map.items()}

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from mergekit_finance.checks.findings import finding
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.buffers import is_buffer
-from mergekit_finance.models.facts import local_folder
+from mergekit_finance.models.facts import local_folder, other_set
 from mergekit_finance.models.json_files import read_config, shard_names
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
 
@@ -197,10 +198,12 @@ def _ties(folder: Path) -> bool | None:
 
 
 def _files(folder: Path, reference: str) -> list[Path]:
+    if names := shard_names(folder):
+        if other := other_set(folder, names):
+            raise finding("model.two-sets", f"{reference} has {other} and an index of other files").as_error()
+        return [folder / name for name in names]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    if names := shard_names(folder):
-        return [folder / name for name in names]
     raise ModelError(
         f"{reference}: no {SINGLE} in that folder, and similarity reads safetensors only. "
         "Load the model with transformers and save it with save_pretrained."

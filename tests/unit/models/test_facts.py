@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models import facts
@@ -245,6 +246,62 @@ def test_texts_and_pictures_do_not_change_a_models_fingerprint(model, name):
     before = fingerprint(str(model))
     (model / name).write_text("new")
     assert fingerprint(str(model)) == before == folder_fingerprint(model)
+
+
+@pytest.mark.parametrize("name", [".x.safetensors", "LICENSE", "weights.md", "NOTICE.txt"])
+def test_a_shard_of_any_name_changes_the_fingerprint(model, name):
+    (model / "model.safetensors").rename(model / name)
+    weights = {tensor.name: name for tensor in facts.read_header(model / name, facts.ByteReader())}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    before = fingerprint(str(model))
+    data = bytearray((model / name).read_bytes())
+    data[-1] ^= 1
+    (model / name).write_bytes(data)
+    assert fingerprint(str(model)) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "additional_chat_templates/tool_use.jinja", "chat_template.json", "chat_template.jsonl",
+        "chat_template.jinja", "generation_config.json", "tokenizer.4.0.json", "merges.txt", "bpe.codes",
+    ],
+)  # fmt: skip
+def test_templates_and_small_files_change_the_fingerprint(model, name):
+    path = model / name
+    path.parent.mkdir(exist_ok=True)
+    before = fingerprint(str(model))
+    path.write_text("one")
+    between = fingerprint(str(model))
+    path.write_text("two")
+    assert len({before, between, fingerprint(str(model))}) == 3
+
+
+def _with_index(model, change):
+    tensors = {t.name: t.file for t in facts.read_header(model / "model.safetensors", facts.ByteReader())}
+    change(tensors)
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": tensors}))
+    return facts.FactsReader().read(str(model)).problems
+
+
+def test_an_index_of_the_single_file_is_read(model):
+    assert _with_index(model, lambda files: None) == ()
+
+
+def test_an_index_that_its_files_contradict_is_broken(model):
+    (more,) = _with_index(model, lambda files: files.update({"model.extra.weight": "model.safetensors"}))
+    assert more.id == "model.broken" and "'model.extra.weight' is not in model.safetensors" in more.message
+    (less,) = _with_index(model, lambda files: files.pop("model.norm.weight"))
+    assert (
+        less.id == "model.broken" and "'model.norm.weight' of model.safetensors is not listed" in less.message
+    )
+
+
+def test_a_single_file_among_the_files_of_an_index_is_two_sets(model):
+    """mergekit reads both files, transformers the single one."""
+    save_file({"model.extra.weight": torch.ones(2)}, model / "more.safetensors")
+    (problem,) = _with_index(model, lambda files: files.update({"model.extra.weight": "more.safetensors"}))
+    assert problem.id == "model.two-sets"
 
 
 def test_a_renamed_file_changes_the_fingerprint(model):

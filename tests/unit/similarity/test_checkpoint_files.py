@@ -1,6 +1,7 @@
 """Reading checkpoints: shards, threads, dtypes, tied embeddings, and what is wrong with files."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,18 @@ def test_threads_and_shards_do_not_change_a_byte(tmp_path, monkeypatch, small_bl
     first = bytes_of(tmp_path, monkeypatch, (1, 1, 1), 1)
     for layout, threads in [((1, 1, 1), 2), ((1, 1, 1), 5), ((3, 1, 2), 2), ((1, 4, 2), 1)]:
         assert bytes_of(tmp_path, monkeypatch, layout, threads) == first
+
+
+def test_a_single_file_beside_an_index_of_others_is_refused(family):
+    """transformers would read the single file."""
+    folders, tensors = family
+    shards = write(Path(folders["a"]).with_name("shards"), tensors["b"], 2)
+    for path in shards.glob("*.safetensors*"):
+        path.rename(Path(folders["a"], path.name))
+    with pytest.raises(
+        ModelError, match=r"model.safetensors and an index of other files.*\[model.two-sets\]"
+    ):
+        compute_similarity(folders["base"], [folders["a"]])
 
 
 def test_every_byte_is_read_once(family, monkeypatch, small_blocks):
