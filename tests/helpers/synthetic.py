@@ -3,7 +3,9 @@
 import numpy as np
 
 from helpers import study as helpers
+from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.results import load_results
+from mergekit_finance.study.schema import Summary
 
 MODELS = ("base", "finance", "math")
 POINTS = ("stage1-finance-ta-lambda0.5", "stage1-math-ta-lambda0.5", "stage2-finance-math-ta-lambda0.5")
@@ -31,6 +33,16 @@ def noisy(tmp_path, seed=0):
     rng = np.random.default_rng(seed)
     tables = {t: {name: rng.random(150) < 0.5 for name in (*MODELS, *POINTS)} for t in ("a", "b")}
     return build(tmp_path, tables)
+
+
+STORED: list[Summary] = []
+
+
+def noisy_summary(tmp_path):
+    """The summary of `noisy`, computed once in this process; a test may change it."""
+    if not STORED:
+        STORED.append(summary(noisy(tmp_path).folder))
+    return STORED[0].model_copy(deep=True)
 
 
 def lines(summary, about):

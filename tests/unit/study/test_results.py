@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from helpers.study import content, synthetic
@@ -20,12 +21,18 @@ TABLES = {
 TASKS = {"r": {"kind": "retention", "skills": []}}
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A finished study."""
-    out = build(tmp_path / "out", TABLES, TASKS).folder
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study, to copy."""
+    out = build(tmp_path_factory.mktemp("finished") / "out", TABLES, TASKS).folder
     write_json(out / "summary.json", summary(out).as_json())
     return out
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A finished study that a test may change."""
+    return shutil.copytree(finished, tmp_path / "out")
 
 
 def change(path, edit):

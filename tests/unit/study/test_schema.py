@@ -26,13 +26,20 @@ RENAMED = {
 NEW_IN_FORMAT_2 = ("ranges", "advice", "effect", "retention_over_single")
 
 
-@pytest.fixture
-def made(tmp_path):
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
     tables = {
         "t": shares(200, base=40, finance=100, math=60, s1f=80, s1m=20, pair=120),
         "r": shares(200, base=90),
     }
-    return summary(build(tmp_path, tables, {"r": RETENTION}, selection=SAME).folder)
+    folder = tmp_path_factory.mktemp("schema")
+    return summary(build(folder, tables, {"r": RETENTION}, selection=SAME).folder)
+
+
+@pytest.fixture
+def made(computed):
+    """A summary that a test may change."""
+    return computed.model_copy(deep=True)
 
 
 def as_format_1(content):

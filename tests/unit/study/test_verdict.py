@@ -159,7 +159,8 @@ def test_stored_ranges_hold_the_ends_that_other_seeds_give(tmp_path):
     tables = {"t": shares(200, base=20, finance=60, math=40, pair=100)}
     rows = []
     for seed in range(40):
-        results = build(tmp_path / str(seed), tables, selection=SAME, resamples=300, seed=seed)
+        changes = {"selection": SAME, "resamples": 300, "seed": seed, "stages": [2]}
+        results = build(tmp_path / str(seed), tables, **changes)
         rows.append(summary(results.folder).selected[PAIR].sets["own"])
     low, high, *_ = rows[0].ranges["over_best_constituent"]
     lows = [row.over_best_constituent.low for row in rows]
@@ -169,10 +170,20 @@ def test_stored_ranges_hold_the_ends_that_other_seeds_give(tmp_path):
 # ---- what to ship
 
 
+STORED = []
+
+
+def _summary_of_a_gain(tmp_path):
+    """A summary, computed once, that a test may change."""
+    if not STORED:
+        tables = {"t": shares(200, finance=100, pair=150), "kept": shares(200, base=150, pair=150)}
+        STORED.append(summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder))
+    return STORED[0].model_copy(deep=True)
+
+
 def advised(tmp_path, split=True, **changes):
     """A study's summary with numbers about what to ship put in; nothing decided."""
-    tables = {"t": shares(200, finance=100, pair=150), "kept": shares(200, base=150, pair=150)}
-    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    made = _summary_of_a_gain(tmp_path)
     ship = {"model": PAIR, "is_merge": True, "best_merge": PAIR, "best_single": "finance", "clusters": 100}
     ship |= {"macro": UP, "merge_over_single": UP, "retention_over_base": [0.0, -0.1, 0.1], "ranges": {}}
     made.ship = type(made.ship).model_validate(ship | changes)

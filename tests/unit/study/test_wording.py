@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.synthetic import MODELS, PAIR, RETENTION, SAME, build, lines, noisy, shares
+from helpers.synthetic import MODELS, PAIR, RETENTION, SAME, build, lines, noisy_summary, shares
 
 from mergekit_finance.study.analysis import verdict, wording
 from mergekit_finance.study.analysis.summary import summary
@@ -84,7 +84,7 @@ def test_tasks_that_are_outperformed_are_named_only_where_there_are_some(tmp_pat
     tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
     made = summary(build(tmp_path / "some", tables, selection=SAME).folder)
     assert lines(made, "complementarity")[0].endswith(" Outperforms all constituents on t.")
-    none = summary(noisy(tmp_path / "none").folder)
+    none = noisy_summary(tmp_path / "none")
     assert "utperforms" not in lines(none, "complementarity")[0]
 
 
@@ -154,7 +154,7 @@ def test_operators_are_compared_in_words(tmp_path):
 
 
 def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
-    made = summary(noisy(tmp_path).folder)
+    made = noisy_summary(tmp_path)
     points = [
         PointResult.model_validate(
             made.points[PAIR].as_json()
@@ -169,7 +169,7 @@ def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
 
 
 def test_predictors_are_one_sentence(tmp_path):
-    (line,) = lines(summary(noisy(tmp_path).folder), "similarity")
+    (line,) = lines(noisy_summary(tmp_path), "similarity")
     assert line.startswith(
         "Spearman's ρ with Macro-Gain over 3 combinations (too few for any ρ): L2 distance "
     )
@@ -181,7 +181,7 @@ def test_predictors_are_one_sentence(tmp_path):
 
 def advised(tmp_path, split=True, **changes):
     """A summary with numbers about what to ship put in."""
-    made = summary(noisy(tmp_path).folder)
+    made = noisy_summary(tmp_path)
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "clusters": 100}
     ship |= {"macro": [0.5, 0.4, 0.6], "merge_over_single": [0.06, 0.02, 0.1]}
     ship |= {"retention_over_base": [-0.01, -0.02, 0.01], "ranges": {}}
@@ -251,7 +251,7 @@ def test_tasks_with_too_few_clusters_are_counted(clusters, text):
 
 
 def test_the_table_has_a_row_per_combination(tmp_path):
-    made = summary(noisy(tmp_path).folder)
+    made = noisy_summary(tmp_path)
     header, *rows = wording.overview_rows(made)
     assert header[0] == "stage" and header[-1] == "effect"
     assert [row[1] for row in rows] == ["base + finance", "base + math", "finance + math"]
@@ -263,7 +263,7 @@ def test_the_table_has_a_row_per_combination(tmp_path):
 
 
 def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
-    made = summary(noisy(tmp_path).folder)
+    made = noisy_summary(tmp_path)
     whole, wrapped = wording.text(made), wording.text(made, 72)
     table = len(whole.split("\n\n")[0])
     assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))
@@ -271,7 +271,7 @@ def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
 
 
 def test_words_are_made_for_a_summary_of_format_1(tmp_path):
-    made = summary(noisy(tmp_path).folder)
+    made = noisy_summary(tmp_path)
     stored = made.verdict
     for row in made.combinations.values():
         row.effect = None
