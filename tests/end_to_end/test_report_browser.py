@@ -25,19 +25,30 @@ NASTY = (
 )
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """One browser for all tests of this file."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    started = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def browser(driver):
+    """The browser as it was at its start: an empty page, the screen's media, nothing in its logs."""
+    driver.get("about:blank")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)
+    return driver
 
 
 def show(browser, page, width=1440, dark=False):
@@ -189,15 +200,23 @@ def sorted_by(browser, title, clicks):
     return browser.execute_script(f"return {cells}")
 
 
-@pytest.mark.parametrize("clicks", [1, 2])
-@pytest.mark.parametrize("title", ["on selection items", "Macro-Gain", "Macro-OG"])
-def test_empty_cells_are_last_in_both_sort_orders(browser, tmp_path, title, clicks):
-    out = study(tmp_path / "out", operators={"task_arithmetic": [0.1, 0.5, 0.3, 0.9]})
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    """Return the report of a study whose 16 points all have different numbers."""
+    out = study(
+        tmp_path_factory.mktemp("ranked") / "out", operators={"task_arithmetic": [0.1, 0.5, 0.3, 0.9]}
+    )
     summary = json.loads((out / "summary.json").read_text())
     for i, point in enumerate(summary["points"].values()):
         point |= {key: (7 * i % 16 - 8) / 100 for key in ("macro_on_selection", "macro_gain", "macro_og")}
     (out / "summary.json").write_text(json.dumps(summary))
-    show(browser, page_of(out))
+    return page_of(out)
+
+
+@pytest.mark.parametrize("clicks", [1, 2])
+@pytest.mark.parametrize("title", ["on selection items", "Macro-Gain", "Macro-OG"])
+def test_empty_cells_are_last_in_both_sort_orders(browser, ranked, title, clicks):
+    show(browser, ranked)
     browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
     found = sorted_by(browser, title, clicks)
     assert found[-4:] == [""] * 4 and "" not in found[:-4]  # the base and three experts have no Gain
