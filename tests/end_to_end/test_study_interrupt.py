@@ -21,6 +21,7 @@ def test_ctrl_c_stops_all_processes_and_keeps_finished_results(tiny, tmp_path, e
     process = subprocess.Popen(
         [helpers.COMMAND, "study", str(path), "-o", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
     )  # fmt: skip
     helpers.wait_for(lambda: len(helpers.stamps(out)) >= 1, process)
     family = helpers.children(process.pid)
