@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from helpers.commands import error_line, run, run_installed
+from helpers.commands import error_line, run, run_installed, run_warm
 
 from mergekit_finance.cli import main
 
@@ -58,14 +58,14 @@ def test_with_the_hook_off_include_path_brings_the_tasks(tiny, installed_mkf, tm
     folder = installed_mkf("tasks", "--path").stdout.strip()
     tasks = ("--tasks", "finance_bench_fpb", "--include_path", folder)
     off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}
-    done = run_installed("lm_eval", *model(tiny), *tasks, "--limit", 2, *SAMPLE, cwd=tmp_path, env=off)
+    done = run_warm("-m", "lm_eval", *model(tiny), *tasks, "--limit", 2, *SAMPLE, cwd=tmp_path, env=off)
     assert done.returncode == 0 and "finance_bench_fpb" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
 def test_plain_lm_eval_without_data_ends_with_one_line(tiny, tmp_path):
     tasks = ("--tasks", "finance_bench_fpb", "--limit", 2)
-    done = run_installed("lm_eval", *model(tiny), *tasks, cwd=tmp_path, env={"FINANCE_BENCH_DATA": "nowhere"})
+    done = run("lm_eval", *model(tiny), *tasks, cwd=tmp_path, env={"FINANCE_BENCH_DATA": "nowhere"})
     line = error_line(done)
     assert "nowhere: not a mirror, it has no MANIFEST.json" in line and "data adopt" in line
 
@@ -83,6 +83,26 @@ def test_simple_evaluate_knows_our_tasks_with_its_own_task_manager(tiny):
 def test_the_help_shows_examples(mkf):
     assert "mergekit-finance demo" in mkf("--help").stdout
     assert "Examples:" in mkf("run", "--help").stdout
+
+
+# Started as installed in a test of their own: data, demo, plugins, run, tasks.
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (("card", "--help"), "Usage: mergekit-finance card "),
+        (("check", "--help"), "Usage: mergekit-finance check "),
+        (("lab", "--help"), "Usage: mergekit-finance lab "),
+        (("recipes",), "llama3-8b/study"),
+        (("report", "--help"), "Usage: mergekit-finance report "),
+        (("share", "--help"), "Usage: mergekit-finance share "),
+        (("similarity", "--help"), "Usage: mergekit-finance similarity "),
+        (("study", "--help"), "Usage: mergekit-finance study "),
+    ],
+    ids=lambda part: part[0] if isinstance(part, tuple) else "",
+)
+def test_an_installed_command_starts(installed_mkf, command, shown):
+    done = installed_mkf(*command)
+    assert done.returncode == 0 and shown in done.stdout, done.stderr
 
 
 def test_adopt_then_list(installed_mkf, mkf, tmp_path):

@@ -21,7 +21,8 @@ READ_AT_IMPORT = (
 class ForkServer:
     """The client of `fork_server.py` or `warm_python.py`, which is started at the first command."""
 
-    def __init__(self, program: str, python: "str | Path" = sys.executable) -> None:
+    def __init__(self, program: str, python: "str | Path" = sys.executable, **variables: str) -> None:
+        self.variables = variables
         # -E: an environment has its own copy of the package, wherever PYTHONPATH points.
         isolated = [] if python == sys.executable else ["-E"]
         self.command = [str(python), *isolated, str(Path(__file__).with_name(program))]
@@ -29,7 +30,7 @@ class ForkServer:
         self.environment: dict[str, str] = {}
 
     def start(self) -> "subprocess.Popen[bytes]":
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.variables}
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
             start_new_session=True,
@@ -73,7 +74,7 @@ class ForkServer:
 
 
 SERVER = ForkServer("fork_server.py")
-WARM = ForkServer("warm_python.py")
+WARM = ForkServer("warm_python.py", MERGEKIT_FINANCE_AUTOLOAD="0")  # its children put the hook in place
 
 
 def run(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":

@@ -2,7 +2,7 @@
 
 Torch, transformers and what else the hosts import take nearly all of the seconds that importing a host takes. A child
 becomes the Python of an environment as the interpreter's start does it: `site.addsitedir` of its site-packages, with
-the .pth files in there. It then runs a program in which a host's import, and what this package does at it, are still
+the .pth files in there; or that of the running environment, where it puts our start-up hook in place. It then runs a program in which a host's import, and what this package does at it, are still
 to come. `helpers.commands` is the client.
 """
 
@@ -31,6 +31,8 @@ def run(request):
     become(request)
     if request["site"]:
         site.addsitedir(request["site"])
+    else:
+        importlib.import_module("_mergekit_finance_autoload").install()  # all that our .pth file does
     status = 1
     try:
         status = exit_status(lambda: _run_program(request["argv"]))

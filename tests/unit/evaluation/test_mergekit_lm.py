@@ -1,11 +1,8 @@
 """`--model mergekit`: what is set in a recipe, what is refused, and who else stays registered."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from helpers import commands
 
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.evaluation import mergekit_lm as lm_eval_model
@@ -168,12 +165,7 @@ print(get_model("hf").__name__, get_model("mergekit").__name__, get_model("dummy
 import mergekit_finance
 mergekit_finance.register()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "MERGEKIT_FINANCE_AUTOLOAD": switch},
-        capture_output=True,
-        text=True,
-    )
+    done = commands.run_warm("-c", code, env={"MERGEKIT_FINANCE_AUTOLOAD": switch})
     assert done.stdout.splitlines() == ["['mergekit'] []", "False", "HFLM MergekitLM DummyLM"], done.stderr
 
 
