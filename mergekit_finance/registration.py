@@ -41,11 +41,9 @@ def on_merge_methods(host: ModuleType) -> None:
 def on_plan(host: ModuleType) -> None:
     """Install the checks that our methods make of a recipe and its inputs before mergekit writes anything."""
     # Imported here: a program that only evaluates should not load our merge methods.
-    from mergekit_finance.merge_methods import planner_hook
-    from mergekit_finance.merge_methods.check_output import check_before_writing
-    from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
+    from mergekit_finance.merge_methods import to_disk
 
-    planner_hook.install(MeasuredInputs.of, check_before_writing)
+    to_disk.install()
 
 
 def on_task_manager(host: ModuleType) -> None:

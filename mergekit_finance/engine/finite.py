@@ -1,5 +1,8 @@
 """Checks for NaN and Inf."""
 
+import math
+from collections.abc import Iterable
+
 import torch
 
 from mergekit_finance.engine import parallel
@@ -22,17 +25,37 @@ def all_finite(tensor: torch.Tensor) -> bool:
 
 
 def require_finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Return a merged tensor unchanged, on any device.
+    """Return a merged tensor unchanged; raises as `require_all_finite` does."""
+    require_all_finite([(name, tensor)])
+    return tensor
 
-    A model with NaN or Inf in its weights would be evaluated like any other, and get a score.
+
+def require_all_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Check merged tensors by name, on any device, in the dtype that they are stored in.
+
+    A model with NaN or Inf in its weights would be evaluated like any other, and get a score. Rounding to
+    float16 makes Inf of every number above 65504.
 
     Raises:
-        ModelError: the tensor called `name` holds NaN or Inf.
+        ModelError: the first tensor that holds NaN or Inf.
     """
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        raise ModelError(
-            f"the merge's tensor {name} holds NaN or Inf. Lower lambda or the weights, or look for NaN in "
-            "the models.",
-            id="merge.not-finite",
-        )
-    return tensor
+    floats = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point()]
+    sums = [(name, tensor, _sum(tensor)) for name, tensor in floats if tensor.device.type != "cpu"]
+    suspects = [
+        (name, tensor) for name, tensor in floats if tensor.device.type == "cpu" and not all_finite(tensor)
+    ]
+    # Read when all are queued, so that a GPU is waited for once and not for every tensor.
+    suspects += [(name, tensor) for name, tensor, total in sums if not math.isfinite(float(total))]
+    for name, tensor in suspects:
+        if not bool(tensor.isfinite().all()):
+            wider = "write out_dtype: bfloat16, " if tensor.dtype == torch.float16 else ""
+            raise ModelError(
+                f"the merge's tensor {name} holds NaN or Inf. Lower lambda or the weights, {wider}or look "
+                "for NaN in the models.",
+                id="merge.not-finite",
+            )
+
+
+def _sum(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a sum that is NaN or Inf if the tensor holds either, and also if the sum itself overflows."""
+    return tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))

@@ -6,7 +6,6 @@ All that a merge depends on is read from the plain recipe, which is what the key
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergekit_finance.engine.finite import require_finite
 from mergekit_finance.evaluation.evaluator import torch_dtype
 from mergekit_finance.hosts.lm_eval_output import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
@@ -81,8 +80,7 @@ class Sweep:
             self.close()
         session, host = self._open or self._opened(recipe)
         values = {"lambda_" if key == "lambda" else key: value for key, value in swept_values(recipe).items()}
-        for name, tensor in session.apply(**values).named_parameters():
-            require_finite(name, tensor)
+        session.apply(**values)
         return host
 
     def _opened(self, recipe: "Mapping[str, Json]") -> "tuple[MergeSession, HFLM]":

@@ -59,7 +59,7 @@ class CptMethod(GroupMergeMethod):
             parameters: the resolved `Parameters`, with `context` if the planner hook planned the merge.
 
         Raises:
-            ModelError: the result overflows.
+            ModelError: the result overflows, and the planner hook did not plan the merge.
             RecipeError: paper TIES was called on single tensors.
         """
         values = cast(Parameters, parameters)
@@ -70,7 +70,8 @@ class CptMethod(GroupMergeMethod):
             self.merge_into(out, call)
         else:
             out = self.merge_whole(call).to(dtype)
-        return require_finite(call.name, out) if call.may_overflow(dtype) else out
+        # In a planned merge, whoever executes the plan checks what is stored, after the last rounding.
+        return out if values.get("context") else require_finite(call.name, out)
 
     def merge_whole(self, call: Call) -> torch.Tensor:
         """Return the merged tensor in float32, by operations on whole tensors, on any device."""

@@ -162,15 +162,6 @@ class Call:
         """Return tau_t = theta_t - theta_0 in float32, in the output's shape."""
         return expert.tensor.float() - self.base
 
-    def may_overflow(self, dtype: torch.dtype) -> bool:
-        """Return whether the output must be checked for Inf.
-
-        Always in float16 (largest number 65504). In bfloat16 and float32 (3e38) only if
-        lambda * sum_t weight_t / density_t is at least 1e6: finite model weights come near 3e38 only then.
-        """
-        reach = abs(self.scale) * sum(abs(e.weight) / e.density for e in self.experts)
-        return dtype == torch.float16 or not reach < 1e6
-
 
 def _expert(entry: TensorEntry, values: Parameters) -> Expert:
     density = values["density"][entry.id] if "density" in values else 1.0

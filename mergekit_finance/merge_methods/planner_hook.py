@@ -10,6 +10,7 @@ For a recipe with one of our methods, planning does this:
     check the inputs        missing tensors, shapes, NaN, Inf; the same pass ranks for TIES in paper semantics
                             and measures for `similarity: true` where the merge goes to disk
     hand over               each planned task gets a Context beside its parameters
+    write all or nothing    where the merge goes to disk: each merged tensor is checked for NaN and Inf
 
 Recipes with other methods are planned by mergekit alone.
 """
@@ -25,6 +26,7 @@ from mergekit.common import ImmutableMap, dtype_from_name
 from mergekit.graph import Task
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 
+from mergekit_finance.engine.finite import require_finite
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import (
     install_planner_hooks,
@@ -68,13 +70,40 @@ class Measurement(Protocol):
     def add(self, inputs: TensorInputs) -> None:
         """Measure the inputs of one output tensor."""
 
-    def finish(self, tasks: list[Task]) -> list[Task]:
-        """Return mergekit's tasks to disk with one that writes what was measured."""
+    def write(self, folder: Path) -> None:
+        """Write what was measured into the folder of the merged weights."""
 
 
-# Set by `install`. Not imported: these change no merge, and keys of stored results hash imports.
-_measure: "Callable[[MergeConfiguration], Measurement] | None" = None
-_check_before_writing: "Callable[[MergePlanner, Path], None] | None" = None
+class WriteWhole(Protocol):
+    """How the tasks of a merge to disk are changed (`hosts.mergekit_writer.write_whole`)."""
+
+    def __call__(
+        self,
+        tasks: list[Task],
+        folder: Path,
+        check: Callable[[str, torch.Tensor], object],
+        finish: Callable[[Path], object] | None,
+    ) -> list[Task]:
+        """Return tasks that check every tensor, and leave all weights in the output folder or none."""
+
+
+@dataclass(frozen=True)
+class DiskHooks:
+    """What is done for merges that go to disk.
+
+    Attributes:
+        measure: begins a measurement for `similarity: true`.
+        check_before_writing: checks a planner and its output folder.
+        write_whole: changes mergekit's tasks so that all weights are written or none.
+    """
+
+    measure: "Callable[[MergeConfiguration], Measurement]"
+    check_before_writing: "Callable[[MergePlanner, Path], None]"
+    write_whole: WriteWhole
+
+
+# Set by `install`. Not imported: they change no merge, and keys of stored results hash imports.
+_disk: DiskHooks | None = None
 
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
 _to_disk: "WeakKeyDictionary[MergePlanner, Measurement | None]" = WeakKeyDictionary()
@@ -88,21 +117,14 @@ class CheckedPlan:
     whole: WholeVectorThresholds | None  # None unless TIES in paper semantics was ranked
 
 
-def install(
-    measure: "Callable[[MergeConfiguration], Measurement] | None" = None,
-    check_before_writing: "Callable[[MergePlanner, Path], None] | None" = None,
-) -> None:
+def install(disk: DiskHooks | None = None) -> None:
     """Take part in every merge that this process plans; calling it again changes nothing.
 
     Args:
-        measure: begins a measurement for `similarity: true`, of merges that go to disk. None keeps the one
-            that was given before.
-        check_before_writing: checks a planner and its output folder, of merges that go to disk. None keeps
-            the one that was given before.
+        disk: for merges that go to disk (`to_disk.HOOKS`). None keeps what was given before.
     """
-    global _measure, _check_before_writing
-    _measure = measure or _measure
-    _check_before_writing = check_before_writing or _check_before_writing
+    global _disk
+    _disk = disk or _disk
     install_recipe_hook(validate_recipe)
     install_planner_hooks(
         handles=lambda method: isinstance(method, CptMethod),
@@ -127,8 +149,8 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
     paper = semantics_of(config) == "paper"  # asked before mergekit rewrites the configuration
     check_recipe(config, method, planner.options)
     measured = None
-    if planner in _to_disk and wants_similarity(config) and _measure:
-        measured = _to_disk[planner] = _measure(config)
+    if planner in _to_disk and wants_similarity(config) and _disk:
+        measured = _to_disk[planner] = _disk.measure(config)
     reopen(config.referenced_models())
     if planner in _to_disk:  # before anything is written; a merge in memory has made them already
         check_side_files(config, planner.options)
@@ -170,16 +192,18 @@ def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
 def _tasks_to_disk(
     planner: "MergePlanner", folder: Path, their_tasks: Callable[[], list[Task]]
 ) -> list[Task]:
-    """Do what mergekit's `plan_to_disk` does, checked first; with `similarity: true`, measure too."""
-    if _check_before_writing:
-        _check_before_writing(planner, folder)
+    """Do what mergekit's `plan_to_disk` does, checked first; the weights are written all or not at all."""
+    if _disk:
+        _disk.check_before_writing(planner, folder)
     _to_disk[planner] = None
     try:
         tasks = their_tasks()
         measured = _to_disk[planner]
     finally:
         del _to_disk[planner]
-    return measured.finish(tasks) if measured else tasks
+    if _disk is None:
+        return tasks
+    return _disk.write_whole(tasks, folder, require_finite, measured.write if measured else None)
 
 
 def _with_context(task: ExecuteMergeMethodTask, context: Context) -> ExecuteMergeMethodTask:

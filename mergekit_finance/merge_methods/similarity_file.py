@@ -1,6 +1,6 @@
 """`similarity: true` in a recipe: similarity.json beside the merged model.
 
-The tensors are measured while they are checked; the file appears in the output folder after the weights.
+The tensors are measured while they are checked; the file appears in the output folder with the weights.
 Its numbers are those of `mergekit-finance similarity` on the same models, in the recipe's order; where a
 tokenizer block aligns vocabularies, they are those of the aligned tensors. A merge in memory has no output
 folder and writes nothing.
@@ -10,10 +10,6 @@ from pathlib import Path
 
 from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
-from mergekit.graph import Task
-from mergekit.io.tasks import FinalizeModel
-from mergekit.io.tensor_writer import TensorWriter
-from pydantic import ConfigDict
 
 from mergekit_finance.merge_methods.check_recipe import SIMILARITY_FILE, experts_of
 from mergekit_finance.merge_methods.planned_inputs import TensorInputs
@@ -45,24 +41,6 @@ class MeasuredInputs:
         tensors = {str(model): tensor for model, tensor in inputs.as_in_files().items()}
         self._accumulator.add(inputs.name, tensors[self._base], tensors)
 
-    def finish(self, tasks: list[Task]) -> list[Task]:
-        """Return mergekit's tasks to disk, with the last one of the weights replaced."""
-        return [
-            FinalizeAndWriteSimilarity(**dict(task), measured=self) if type(task) is FinalizeModel else task
-            for task in tasks
-        ]
-
     def write(self, folder: Path) -> None:
         """Write similarity.json into `folder`, atomically."""
         write(result(self._accumulator, sorted(self._skipped)), folder / SIMILARITY_FILE)
-
-
-class FinalizeAndWriteSimilarity(FinalizeModel):
-    """mergekit's last task of the weights, followed by similarity.json."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-    measured: MeasuredInputs
-
-    def execute(self, writer: TensorWriter, **arguments: object) -> None:
-        super().execute(writer=writer, **arguments)
-        self.measured.write(Path(self.writer_task.out_path))

@@ -30,13 +30,11 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.merge import run_merge
 
-    from mergekit_finance.merge_methods import planner_hook
-    from mergekit_finance.merge_methods.check_output import check_before_writing
+    from mergekit_finance.merge_methods import to_disk
     from mergekit_finance.merge_methods.side_files import check_side_files
-    from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
     install_methods()
-    planner_hook.install(MeasuredInputs.of, check_before_writing)  # a recipe may say `similarity: true`
+    to_disk.install()
     before = set(folder.iterdir())
     with host.fresh_loaders(), host.merge_errors():
         if not config.merge_method.startswith("cpt_"):  # the planner checks ours

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mergekit_finance.engine import dispatch, top_k
-from mergekit_finance.engine.finite import require_finite
+from mergekit_finance.engine.finite import require_all_finite
 from mergekit_finance.engine.sweep_cuts import Pair, SweepCuts
 from mergekit_finance.engine.terms import Cut, PassOptions
 from mergekit_finance.errors import ModelError, RecipeError, first_line
@@ -148,7 +148,7 @@ class MergeSession:
         """
         point = self._check(values)
         self._with_less_memory(partial(self._merge_all, point))
-        self._check_overflow(point)
+        require_all_finite((t.name, t.target.data) for t in self._tensors if t.target is not None)
         return self.model
 
     def close(self) -> None:
@@ -298,13 +298,6 @@ class MergeSession:
         yield out
         if target is not None:
             target.copy_(out)
-
-    def _check_overflow(self, point: PointValues) -> None:
-        for tensor in self._filled():
-            # The inputs are looked at where they are: streamed ones need not be copied again.
-            call = Call.of(tensor.group, point.applied_to(tensor.parameters))
-            if tensor.target is not None and call.may_overflow(tensor.dtype):
-                require_finite(tensor.name, tensor.target.data)
 
     def _with_less_memory(self, work: Callable[[], None]) -> None:
         """Run `work`. If memory runs out, run it again with streamed inputs, and then on the CPU."""

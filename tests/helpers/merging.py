@@ -20,16 +20,14 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from mergekit_finance.hosts.mergekit import register_methods
-from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods import to_disk
 from mergekit_finance.merge_methods.all_methods import METHODS
-from mergekit_finance.merge_methods.check_output import check_before_writing
 from mergekit_finance.merge_methods.method import CptMethod
-from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 from mergekit_finance.merging.compare import llama_config, llama_shapes, write_model
 
 # The start-up hook does this, too; the tests do not depend on the hook.
 register_methods(METHODS)
-planner_hook.install(MeasuredInputs.of, check_before_writing)
+to_disk.install()
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 24}
 EXPERTS = ("finance", "math", "japanese")

@@ -1,0 +1,16 @@
+"""What the planner hook does for merges that go to disk, beyond what it does for all.
+
+None of it changes a merge: the planner hook, whose code counts for stored results, gets it by `install`.
+"""
+
+from mergekit_finance.hosts.mergekit_writer import write_whole
+from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods.check_output import check_before_writing
+from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
+
+HOOKS = planner_hook.DiskHooks(MeasuredInputs.of, check_before_writing, write_whole)
+
+
+def install() -> None:
+    """Take part in every merge of this process, in memory and to disk; calling it again changes nothing."""
+    planner_hook.install(HOOKS)
