@@ -129,7 +129,8 @@ class Staging:
             if isinstance(error, OSError | SafetensorError):
                 raise RecipeError(
                     f"output {self.folder}: cannot be written ({first_line(error)}). Free some disk space, "
-                    "or choose another output directory."
+                    "or choose another output directory.",
+                    id="output.not-writable",
                 ) from error
             raise
 
