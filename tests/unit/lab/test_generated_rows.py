@@ -1,5 +1,6 @@
 """The lab's rows pass the adapters, use the tasks' prompts, are in no training corpus and never change."""
 
+import functools
 import json
 import os
 import subprocess
@@ -23,6 +24,12 @@ print(hashlib.sha256(json.dumps(made, ensure_ascii=False).encode()).hexdigest())
 """
 # World, corpora and rows must not change: the weights were trained on them, and stored scores are of them.
 FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
+
+
+@functools.cache
+def items_of(task):
+    """The items of a task's test rows, which nobody changes; making those of all tasks takes 3 s."""
+    return tuple(generated_rows.items(task))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +75,7 @@ def test_every_row_passes_its_adapter(dataset, subset):
 def test_prompts_equal_those_of_the_yaml_files_and_completions_score_one(tasks, task):
     host = tasks[task]
     docs = {host.doc_to_text(doc): doc for doc in host.test_docs()}
-    items = generated_rows.items(task)
+    items = items_of(task)
     assert {prompt(task, item.row) for item in items} == set(docs)
     for item in items:
         _check_gold(host, task, docs[prompt(task, item.row)], item)
@@ -87,7 +94,7 @@ def _check_gold(host, task, doc, item):
 
 
 def test_no_test_row_is_in_a_corpus():
-    tests = {(prompt(i.task, i.row), i.completion) for task in PROMPTS for i in generated_rows.items(task)}
+    tests = {(prompt(i.task, i.row), i.completion) for task in PROMPTS for i in items_of(task)}
     prompts = {text for text, _ in tests}
     for role in corpora.MIXES:
         for text, completion in corpora.documents(role, 20_000):
@@ -96,7 +103,7 @@ def test_no_test_row_is_in_a_corpus():
 
 
 def test_no_test_row_is_in_any_part_of_a_corpus():
-    tests = {prompt(i.task, i.row) for task in PROMPTS for i in generated_rows.items(task)}
+    tests = {prompt(i.task, i.row) for task in PROMPTS for i in items_of(task)}
     for role in corpora.MIXES:
         for part in range(-(-train.plan(role).documents // packing.PART)):
             assert not tests & {text for text, _ in corpora.documents(role, 200, part)}, (role, part)
@@ -119,7 +126,7 @@ def test_the_corpus_of_the_base_uses_core_verbs_only():
 
 
 def test_prompts_and_answers_are_short(lab_tokenizer):
-    items = [item for task in PROMPTS for item in generated_rows.items(task)]
+    items = [item for task in PROMPTS for item in items_of(task)]
     prompts = lab_tokenizer([prompt(i.task, i.row) for i in items])["input_ids"]
     answers = lab_tokenizer([i.completion for i in items])["input_ids"]
     assert sum(map(len, prompts)) / len(items) <= 100
@@ -137,7 +144,7 @@ def test_the_tokenizer_round_trips_japanese_and_keeps_digits_apart(lab_tokenizer
 
 def test_a_prompt_and_its_completion_tokenise_as_they_do_together(lab_tokenizer):
     for task in PROMPTS:
-        item = generated_rows.items(task)[0]
+        item = items_of(task)[0]
         text = prompt(task, item.row)
         apart = lab_tokenizer(text)["input_ids"] + lab_tokenizer(item.completion)["input_ids"]
         assert lab_tokenizer(text + item.completion)["input_ids"] == apart
