@@ -129,3 +129,21 @@ def installed_mkf():
 def pytest_unconfigure():
     commands.SERVER.stop()
     commands.WARM.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many damaged inputs were read, and which took longest."""
+    runs = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "fuzz"
+    ]
+    if runs:
+        slowest = max(runs, key=lambda run: run["slowest"])
+        terminalreporter.write_line(
+            f"fuzz: {sum(run['cases'] for run in runs)} cases, {sum(run['refused'] for run in runs)} refused; "
+            f"the slowest took {slowest['slowest']:.2f} CPU s ({slowest['target']})"
+        )

@@ -1,8 +1,8 @@
 """The one function that every command calls before it merges or evaluates."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Findings, forget_printed
@@ -58,7 +58,7 @@ def check_all(
     if fetch:
         for reference in references:
             load_config(reference, trust_remote_code)
-        remote = [reference for reference in references if not Path(reference).is_dir()]
+        remote = [reference for reference in references if not os.path.isdir(reference)]
         if remote:
             _examined(references, where, how)
             for reference in remote:

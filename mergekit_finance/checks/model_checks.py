@@ -81,7 +81,7 @@ def reference_findings(reference: str) -> Iterator[Finding]:
     """Yield what is wrong with a reference: it must be a local folder with a checkpoint, or a Hub id."""
     model = f"model {reference!r}"
     path = Path(reference.split("+")[0].split("@")[0])
-    local = path.is_absolute() or reference.startswith((".", "~")) or path.exists()
+    local = path.is_absolute() or reference.startswith((".", "~")) or os.path.exists(path)
     if "+" in reference:
         yield finding("model.adapter", f"{model} names a LoRA adapter")
     elif not local:
@@ -89,7 +89,7 @@ def reference_findings(reference: str) -> Iterator[Finding]:
             yield finding(
                 "model.missing", f"{model}: no such folder, and not a Hub id (owner/name)", "Correct it."
             )
-    elif not path.is_dir():
+    elif not os.path.isdir(path):
         yield finding(
             "model.missing", f"{model}: no such folder", "Paths are relative to where you run the command."
         )

@@ -54,7 +54,7 @@ def model_inputs(references: Iterable[str], kind: str = "model", cache: str | No
             path = Path(part.partition("@")[0])
             if not part:
                 continue
-            if path.exists():
+            if os.path.exists(path):
                 inputs.append(Input(f"{name} {part}", path))
             else:
                 inputs += [Input(f"{name} {part}", folder) for folder in _hub_folders(str(path), cache)]

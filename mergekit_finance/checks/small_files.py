@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
-from mergekit_finance.errors import did_you_mean, printable
+from mergekit_finance.errors import did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def template_error(template: str) -> str:
         return printable(f"{error!s:.200}{f', line {line}' if line else ''}")
     except RecursionError:
         return "nested too deep"
+    except (ValueError, ArithmeticError) as error:  # jinja computes constants: 5,000 digits, 1 / 0
+        return printable(f"{first_line(error):.200}")
     return next((f"no {kind} {name!r:.60}" for name, names, kind in used if name not in names), "")
 
 

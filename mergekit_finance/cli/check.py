@@ -1,6 +1,7 @@
 """`mergekit-finance check`: find errors in a recipe, a study or models before a run."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -94,7 +95,7 @@ def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Finding
 
 def _is_yaml(target: str) -> bool:
     path = Path(target)
-    return (path.exists() and not path.is_dir()) or path.suffix in (".yml", ".yaml")
+    return (os.path.exists(path) and not os.path.isdir(path)) or path.suffix in (".yml", ".yaml")
 
 
 def _kind(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Helpers of several commands: printing, one-line errors, interruption, option types, devices."""
 
+import errno
 import logging
 import math
 import shutil
@@ -49,11 +50,21 @@ class OneLineErrors(click.Group):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a MergekitFinanceError into click's, and escape control characters in click's own messages."""
+    """Turn a MergekitFinanceError into click's, and escape control characters in click's own messages.
+
+    A path that is too long for the file system is a mistake of the user's, too, wherever it is looked up.
+    """
     try:
         yield
     except MergekitFinanceError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = printable(f"{str(error.filename):.60}")
+        raise click.ClickException(
+            f"{name}…: longer than the file system allows. Use a shorter name."
+        ) from error
     except click.ClickException as error:
         keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click lists choices in lines
         vars(error)["message"] = printable(error.message, keep)

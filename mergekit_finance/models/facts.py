@@ -1,5 +1,6 @@
 """Facts of a model that are read without its weights: its config and the headers of its files."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -227,8 +228,8 @@ def _spent(reader: ByteReader) -> str:
 
 def stored_folder(reference: str) -> Path | None:
     """Return the folder of a model if it is on this machine: a local one, or one in the Hub's cache."""
-    path = Path(reference).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(reference))
+    if os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises OSError
         return path
     name, _, revision = reference.partition("@")
     if not HUB_ID.fullmatch(name):
@@ -295,7 +296,7 @@ def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedC
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.common import ModelReference
 
-    if Path(reference).is_dir():
+    if os.path.isdir(reference):
         read_config(Path(reference))
     with model_errors(f"model {reference!r}: its config cannot be loaded"):
         return ModelReference.model_validate(reference).config(trust_remote_code)

@@ -4,10 +4,10 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, page_text, tables
@@ -59,14 +59,7 @@ def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
 def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
     """Render the page with a mark in place of the item browser's data."""
     style, script = _template("report.css"), _template("report.js")
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_without_direction_marks,
-    )
-    return environment.from_string(_template("report.html.j2")).render(
+    return _compiled("report.html.j2").render(
         policy=Markup(policy(style, script)),
         style=Markup(style),
         script=Markup(script),
@@ -109,6 +102,19 @@ def policy(style: str, script: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _compiled(name: str) -> Template:
+    """Return a template; compiling it takes longer than rendering it."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_direction_marks,
+    )
+    return environment.from_string(_template(name))
 
 
 def _template(name: str) -> str:

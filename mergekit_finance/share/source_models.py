@@ -4,6 +4,7 @@ The source models of a point are the base and its experts. The base is part of e
 counts even where it is not a constituent that Gain and OG compare with.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,8 +124,8 @@ def is_hub_id(reference: str) -> bool:
 def local_folder(reference: str) -> Path | None:
     """Return the folder of a model if it is on this machine, else None. Nothing is downloaded."""
     if not is_hub_id(reference):
-        folder = Path(reference.split("@")[0]).expanduser()
-        return folder if folder.is_dir() else None
+        folder = Path(os.path.expanduser(reference.split("@")[0]))
+        return folder if os.path.isdir(folder) else None
     # Imported here: `share --help` and reading a card need no Hub client.
     from huggingface_hub import try_to_load_from_cache
 

@@ -184,11 +184,11 @@ def _resolve_ties(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _folder(reference: str) -> Path:
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))
     # Local folders may be written without "./" here: unlike mergekit, we look at the disk before the Hub.
-    checked = f"./{reference}" if path.exists() and not path.is_absolute() else reference
+    checked = f"./{reference}" if os.path.exists(path) and not path.is_absolute() else reference
     check_reference(checked, "similarity")
-    return path if path.is_dir() else local_folder(reference)
+    return path if os.path.isdir(path) else local_folder(reference)
 
 
 def _ties(folder: Path) -> bool | None:

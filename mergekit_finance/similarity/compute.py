@@ -1,5 +1,6 @@
 """Similarity of checkpoints on disk or on the Hub."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def _check(base: str, models: Sequence[str], device: str) -> None:
         raise ModelError("similarity: no model besides the base. Name at least one.")
     names: dict[str, str] = {}  # by folder
     for name in (base, *models):
-        folder = str(Path(name).resolve()) if Path(name).exists() else name
+        folder = str(Path(name).resolve()) if os.path.exists(name) else name
         if folder in names:
             other = "" if names[folder] == name else f" ({names[folder]!r} is the same folder)"
             raise ModelError(

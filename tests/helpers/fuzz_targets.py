@@ -1,134 +1,98 @@
-"""What is fuzzed: each target damages valid input and reads it with the functions that commands read it with."""
+"""What is fuzzed: each target puts a damaged input where commands read it, and reads it as they do.
 
+A target gets valid inputs and a Damage, and returns a Case. With a Damage that does nothing it reads the valid
+input, which must work.
+"""
+
+import functools
+import io
 import json
-import shutil
+import re
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import yaml
+from mergekit import merge_methods as registry
+from mergekit.config import MergeConfiguration
+from mergekit.options import MergeOptions
+from pydantic import ValidationError
 
-from helpers import report as studies
-from helpers.mutations import (
-    HOSTILE,
-    byte_edit,
-    damaged_json,
-    damaged_yaml,
-    edits,
-    hostile,
-    text_edit,
-)
-from helpers.tiny_models import make_family
+from helpers import merging  # registers our methods and hooks  # noqa: F401
+from helpers.fuzz_guard import Outcome, command, examine
+from helpers.fuzz_inputs import INDEX, SAMPLES, SINGLE, Inputs
+from helpers.mutations import HOSTILE, Damage
 from mergekit_finance.checks.check_all import check_all, start_again
-from mergekit_finance.data.mirror import MANIFEST, Mirror
+from mergekit_finance.data.mirror import MANIFEST
+from mergekit_finance.data.records import read as read_records
 from mergekit_finance.data.rows import Place, rows_of
-from mergekit_finance.data.status import missing_subsets, size_problem
-from mergekit_finance.files import bundled
+from mergekit_finance.merge_methods.check_recipe import check_recipe
+from mergekit_finance.merge_methods.method import CptMethod
+from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import read_tensors
-from mergekit_finance.plugins.manager import datasets
+from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe import load as recipes
 from mergekit_finance.recipe.overrides import load_changed
 from mergekit_finance.similarity.checkpoint_files import CheckpointFamily
-from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.study import config, export
 from mergekit_finance.study.points import points
-from mergekit_finance.study.results import load_results
-from mergekit_finance.study.task_info import GENERATED
-
-SAMPLES = Path(__file__).resolve().parents[2] / "mergekit_finance" / "data" / "samples"
 
 
-@dataclass
-class Inputs:
-    """Valid inputs in a folder of this process."""
+@dataclass(frozen=True)
+class Case:
+    """A damaged input.
 
-    folder: Path
+    Attributes:
+        read: reads it as a command does.
+        file: where it belongs; None if it is not a file.
+        data: its content.
+        shown: what failing tests print of it.
+    """
 
-    @cached_property
-    def recipes(self) -> list[str]:
-        texts = [path.read_text() for path in sorted((bundled("recipes") / "lab").glob("stage*.yml"))]
-        return texts + [yaml.safe_dump(content, sort_keys=False) for content in OTHER_RECIPES]
+    read: Callable[[], object]
+    file: Path | None = None
+    data: bytes = b""
+    shown: str = ""
 
-    @cached_property
-    def studies(self) -> list[str]:
-        full = dict(STUDY)
-        return [(bundled("recipes") / "lab" / "study.yml").read_text(), yaml.safe_dump(full, sort_keys=False)]
+    def run(self, out: Path) -> Outcome:
+        """Put it in its place, read it, and put back what was there."""
+        if self.file is None:
+            return examine(self.read, out)
+        original = self.file.read_bytes() if self.file.exists() else None
+        self.file.write_bytes(self.data)
+        try:
+            return examine(self.read, out)
+        finally:
+            if original is None:
+                self.file.unlink()
+            elif self.file.parent.exists():  # a damaged folder of stored results is removed
+                self.file.write_bytes(original)
 
-    @cached_property
-    def models(self) -> Path:
-        make_family(self.folder / "models", ("base", "math"), hidden=16, layers=1)
-        return self.folder / "models"
-
-    @cached_property
-    def study(self) -> Path:
-        return studies.study(self.folder / "study")
-
-    @cached_property
-    def mirror(self) -> Path:
-        mirror = Mirror(self.folder / "mirror")
-        for dataset in list(datasets().values())[:3]:
-            for file in dataset.adopts[:2]:
-                path = self.folder / "row.jsonl"
-                path.write_text('{"a": 1}\n')
-                mirror.add(path, dataset, file.model_copy(update={"sha256": "unverified"}), "x")
-        mirror.save()
-        return mirror.folder
-
-    def damaged_copy(self, source: Path, name: str, data: bytes) -> Path:
-        """Return a folder of links to the files of `source`, in which one file has other content."""
-        copy = self.folder / "damaged"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(source, copy)
-        (copy / name).write_bytes(data)
-        return copy
+    def __str__(self) -> str:
+        return shorter(self.shown or f"{self.file}: {self.data!r}")
 
 
-BLOCK = {"weight": 1.0, "density": 0.5}
-OTHER_RECIPES: list[dict[str, Any]] = [
-    {
-        "merge_method": "cpt_ties", "base_model": {"model": {"path": "./b", "revision": "main"}},
-        "models": [{"model": "./e", "parameters": {"weight": [0.1, 0.9], "density": [{"filter": "mlp", "value": 0.3}, {"value": 0.5}], "mask_id": "e"}}, {"model": "o/f@v1"}],
-        "parameters": {"lambda": 0.5, "normalize": None, "semantics": "mergekit", "similarity": True}, "dtype": "float32", "out_dtype": "bfloat16",
-        "tokenizer": {"source": "union", "tokens": {"<x>": {"source": "./e", "force": True}}}, "chat_template": "auto",
-        "finance": {"stage": 2, "constituents": ["./e", "o/f@v1"], "tasks": "finance_bench_fpb,finance_bench", "citation": "x"},
-    },
-    {
-        "merge_method": "passthrough",
-        "slices": [{"sources": [{"model": "./a", "layer_range": [0, 1], "parameters": {"scale": 1.0}}]}, {"sources": [{"model": "./b", "layer_range": [0, 1]}]}],
-    },
-    {
-        "merge_method": "dare_ties", "base_model": "./b",
-        "modules": {"text": {"slices": [{"sources": [{"model": "./e", "layer_range": [0, 2], "parameters": BLOCK}, {"model": "./b", "layer_range": [0, 2]}]}]}},
-        "parameters": {"int8_mask": True, "normalize": True, "rescale": True}, "tokenizer_source": "base",
-    },
-    {"merge_method": "slerp", "base_model": "./b", "models": [{"model": "./b"}, {"model": "./e"}], "parameters": {"t": 0.5}},
-]  # fmt: skip
-STUDY: dict[str, Any] = {
-    "name": "full", "base": "./b", "base_license": "mit",
-    "experts": {"finance": {"model": "./f", "skills": ["finance"], "license": "mit"}, "math": {"model": "o/m@v1", "skills": "math"}},
-    "operators": {
-        "task_arithmetic": {"lambda": [0.1, 0.5], "start": {"lambda": 0.5}}, "ties": {"density": [0.2], "lambda": [1.0]},
-        "dare_ties": {"density": [0.2, 0.4], "lambda": 1.0, "seeds": [0, 1], "start": {"density": 0.2}},
-    },
-    "semantics": "paper", "stages": [1, 2], "chain": "best", "tasks": ["a", "b"], "retention": "r", "probes": ["p"], "named": {"finance+math": ["a"]},
-    "source": "lab", "data_dir": "x", "limit": 8, "selection": {"share": 0.3, "seed": 0, "same_items": False},
-    "evaluation": {"device": "cpu", "dtype": "auto", "batch_size": 8, "max_gen_toks": 8, "threads": 1, "samples": "all"},
-    "executor": "local", "workers": 2, "out_dtype": "bfloat16", "resamples": 200, "seed": 0,
-}  # fmt: skip
+Target = Callable[[Inputs, Damage], Case]
 
 
-# ---- targets: a function of valid inputs and a source of randomness; returns what reads the damaged input
+def shorter(text: str) -> str:
+    """Return a text in which long runs of one character are counted."""
+    return re.sub(r"(.)\1{60,}", lambda run: f"<{run[1]} x {len(run[0])}>", text, flags=re.DOTALL)[:20_000]
 
 
-def recipe(inputs: Inputs, random: Random) -> Callable[[], object]:
+# ---- recipes and studies
+
+
+def recipe(inputs: Inputs, damage: Damage) -> Case:
+    """`check RECIPE`, and what `run` and `lm_eval --model mergekit` read of it."""
     path = inputs.folder / "recipe.yml"
-    path.write_bytes(damaged_yaml(random, random.choice(inputs.recipes)))
 
     def read() -> None:
+        start_again()
+        command("check", path)
         loaded = recipes.load(path)
         loaded.configuration()
         json.dumps(
@@ -136,183 +100,251 @@ def recipe(inputs: Inputs, random: Random) -> Callable[[], object]:
             allow_nan=False,
         )
 
-    return read
+    return Case(read, path, damage.yaml(damage.pick(inputs.recipes)))
 
 
-def override(inputs: Inputs, random: Random) -> Callable[[], object]:
-    path = inputs.folder / "recipe.yml"
-    path.write_text(random.choice(inputs.recipes))
-    place = random.choice(
-        ("lambda", "density", "weight", "models[0].weight", "models[0].parameters.weight", "tokenizer.source", "dtype", "slices[0].sources[0].layer_range", "parameters.lambda", "base_model", "models", "merge_method")
-    )  # fmt: skip
-    if random.randrange(2):
-        place = text_edit(
-            random, place, ["[", "]", ".", "[99999999999999999999]", "[-1]", "²", "models", "\n", "x" * 300]
-        )
-    value = HOSTILE[random.randrange(len(HOSTILE))]
-    return lambda: load_changed(str(path), {place: value}).configuration()
-
-
-def study_file(inputs: Inputs, random: Random) -> Callable[[], object]:
-    path = inputs.folder / "study.yml"
-    path.write_bytes(damaged_yaml(random, random.choice(inputs.studies)))
+def plain_recipe(inputs: Inputs, damage: Damage) -> Case:
+    """A recipe that `mergekit-yaml` read by itself, as our hooks see it."""
+    data = damage.yaml(damage.pick(inputs.recipes))
 
     def read() -> None:
+        try:
+            content = yaml.safe_load(data.decode("utf-8", "replace"))
+        except (yaml.YAMLError, ValueError, RecursionError, TypeError):  # PyYAML's own
+            return
+        try:
+            configuration = MergeConfiguration.model_validate(content)
+        except (ValidationError, RuntimeError):  # mergekit's own
+            return
+        method = registry.get(configuration.merge_method) if _is_registered(configuration) else None
+        if isinstance(method, CptMethod):
+            check_recipe(configuration, method, MergeOptions())
+
+    return Case(read, shown=repr(data))
+
+
+def _is_registered(configuration: MergeConfiguration) -> bool:
+    return any(method.spec.name == configuration.merge_method for method in registry.registered_methods())
+
+
+PLACES = (
+    "lambda", "density", "weight", "models[0].weight", "models[0].parameters.weight", "tokenizer.source", "dtype",
+    "slices[0].sources[0].layer_range", "parameters.lambda", "base_model", "models", "merge_method", "finance.stage", "chat_template",
+)  # fmt: skip
+PLACE_BITS = ["[", "]", ".", "[99999999999999999999]", "[-1]", "²", "models", "\n", "\x1b[2J", "x" * 300]
+
+
+def override(inputs: Inputs, damage: Damage) -> Case:
+    """`set.<place>=<value>` on a command line."""
+    path = inputs.folder / "recipe.yml"
+    place, value = damage.pick(PLACES[:1]), 0.4
+    if damage.often(1):
+        place, value = damage.pick(PLACES), damage.pick(HOSTILE)
+        place = damage.text(place, PLACE_BITS) if damage.often() else place
+    text: str = damage.pick(inputs.recipes) if damage.often(1) else inputs.recipes[0]
+    return Case(
+        lambda: load_changed(str(path), {place: value}).configuration(),
+        path,
+        text.encode(),
+        f"{place!r}: {value!r:.300} in\n{text}",
+    )
+
+
+def study_file(inputs: Inputs, damage: Damage) -> Case:
+    """`check STUDY.YML`, the points of a study, and `recipes export`."""
+    path = inputs.folder / "study.yml"
+
+    def read() -> None:
+        start_again()
+        command("check", path)
         study = config.load(path)
         for stage in study.stages:
             json.dumps([point.recipe() for point in points(study, stage)], allow_nan=False)
         again = config.parse(json.loads(json.dumps(config.dump(study), allow_nan=False)), "again")
         assert again == study
-        if sum(len(operator.grid()) for operator in study.operators.present().values()) < 100:
+        grids = sum(len(operator.grid()) for operator in study.operators.present().values())
+        if grids < 100 and study.chain == "experts":
             export.export(path, start=True)
 
-    return read
+    return Case(read, path, damage.yaml(damage.pick(inputs.studies)))
 
 
-def manifest(inputs: Inputs, random: Random) -> Callable[[], object]:
-    folder, path = inputs.mirror, inputs.mirror / MANIFEST
-    if not (original := inputs.folder / "MANIFEST.json").exists():
-        shutil.copy(path, original)
-    path.write_bytes(damaged_json(random, original.read_text()))
+def study_plan(inputs: Inputs, damage: Damage) -> Case:
+    """`study plan` of a study whose models are there, without a timed sample."""
+    path = inputs.folder / "study.yml"
 
     def read() -> None:
-        mirror = Mirror.existing(folder)
-        for dataset in datasets().values():
-            missing_subsets(dataset, mirror)
-        for name in mirror.files:
-            size_problem(mirror, name)
-        for name in mirror.files:
-            mirror.verify(name)
-
-    return read
-
-
-def rows(inputs: Inputs, random: Random) -> Callable[[], object]:
-    source = random.choice(sorted(SAMPLES.glob("*.jsonl")))
-    lines = source.read_text(encoding="utf-8").splitlines()[:6]
-    at = random.randrange(len(lines))
-    lines[at] = damaged_json(random, lines[at]).decode("utf-8", "surrogateescape")
-    path = inputs.folder / "rows.jsonl"
-    path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    adapter = source.name.split(".")[1]
-    return lambda: json.dumps(rows_of([Place(path, path.name, adapter, "test")]), allow_nan=False).encode()
-
-
-def _model(inputs: Inputs, name: str, data: bytes) -> Callable[[], object]:
-    base, damaged = str(inputs.models / "base"), inputs.damaged_copy(inputs.models / "math", name, data)
-
-    def read() -> None:
-        references = [base, str(damaged)]
         start_again()
+        command("study", "plan", path, "--no-sample", "-o", inputs.out / "study")
+
+    return Case(read, path, damage.yaml(inputs.studies[-1]))
+
+
+# ---- datasets
+
+
+def manifest(inputs: Inputs, damage: Damage) -> Case:
+    """`data status` and `data verify` of a mirror."""
+    path = inputs.mirror / MANIFEST
+
+    def read() -> None:
+        for name in ("status", "verify"):
+            command("data", name, "--mirror", inputs.mirror)
+
+    return Case(read, path, damage.json(path.read_text()))
+
+
+def rows(inputs: Inputs, damage: Damage) -> Case:
+    """Rows of a mirror, through the adapter of their dataset."""
+    source = damage.pick(sorted(SAMPLES.glob("*.jsonl")))
+    lines = source.read_bytes().splitlines()[:6]
+    at = damage.random.randrange(len(lines))
+    lines[at] = damage.json(lines[at].decode())
+    path, adapter = inputs.folder / "rows.jsonl", source.name.split(".")[1]
+    place = Place(path, path.name, adapter, "test")
+    return Case(
+        lambda: json.dumps(rows_of([place]), allow_nan=False).encode(), path, b"\n".join(lines), f"{adapter}: {lines!r}"
+    )  # fmt: skip
+
+
+def row_files(inputs: Inputs, damage: Damage) -> Case:
+    """Files of rows in the other formats that datasets come in."""
+    ending = damage.pick(("json", "csv", "tsv", "xlsx", "parquet"))
+    path = inputs.folder / f"rows.{ending}"
+    return Case(lambda: read_records(path, path.name), path, damage.bytes(_table(ending)))
+
+
+@functools.cache
+def _table(ending: str) -> bytes:
+    from pandas import DataFrame
+
+    table, file = (
+        DataFrame({"id": ["a", "b"], "question": ["是か", 'say "x", y'], "n": [1.5, 2.0]}),
+        io.BytesIO(),
+    )
+    if ending == "xlsx":
+        table.to_excel(file, index=False)
+    elif ending == "parquet":
+        table.to_parquet(file)
+    elif ending == "json":
+        table.to_json(file, orient="records")
+    else:
+        table.to_csv(file, index=False, sep="\t" if ending == "tsv" else ",")
+    return file.getvalue()
+
+
+# ---- models
+
+
+def model_case(inputs: Inputs, folder: str, name: str, data: bytes) -> Case:
+    """Return a case of one file of a model: checked, opened by transformers, and read tensor by tensor."""
+    base, model = str(inputs.models / "base"), str(inputs.models / folder)
+
+    def read() -> None:
+        start_again()
+        command("check", base, model)
+        references = [base, model]
         check_all(references, "recipe.yml", say=len, tokenizers=references)
-        read_tensors(str(damaged))
-        for checkpoint in CheckpointFamily([base, str(damaged)]).checkpoints:
-            with closing(checkpoint):
-                for tensor in checkpoint.tensors:
-                    checkpoint.source(tensor)(0, 1)
+        read_tensors(model)
+        fingerprint(model, quiet=True)
+        if folder != "pickled":
+            for checkpoint in CheckpointFamily(references).checkpoints:
+                with closing(checkpoint):
+                    for tensor in checkpoint.tensors:
+                        checkpoint.source(tensor)(0, 1)
 
-    return read
-
-
-def model_config(inputs: Inputs, random: Random) -> Callable[[], object]:
-    name = random.choice(("config.json", "config.json", "config.json", "generation_config.json"))
-    return _model(inputs, name, damaged_json(random, (inputs.models / "math" / name).read_text()))
+    return Case(read, inputs.models / folder / name, data)
 
 
-def tokenizer(inputs: Inputs, random: Random) -> Callable[[], object]:
-    name = random.choice(
-        ("tokenizer.json", "tokenizer_config.json", "tokenizer_config.json", "special_tokens_map.json")
-    )
-    path = inputs.models / "math" / name
-    text = (
-        path.read_text()
-        if path.exists()
-        else '{"bos_token": "<s>", "pad_token": {"content": "<pad>", "lstrip": false}}'
-    )
-    return _model(inputs, name, damaged_json(random, text))
+def model_config(inputs: Inputs, damage: Damage) -> Case:
+    """config.json and generation_config.json."""
+    name = damage.pick(("config.json", "config.json", "config.json", "generation_config.json"))
+    return model_case(inputs, "math", name, damage.json((inputs.models / "math" / name).read_text()))
 
 
-def shards(inputs: Inputs, random: Random) -> Callable[[], object]:
-    names = [name for name in ("model.embed_tokens.weight", "lm_head.weight", "model.norm.weight")]
-    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "model.safetensors")}
-    return _model(inputs, "model.safetensors.index.json", damaged_json(random, json.dumps(index)))
+def tokenizer(inputs: Inputs, damage: Damage) -> Case:
+    """The files of a tokenizer."""
+    name = damage.pick(("tokenizer.json", "tokenizer_config.json", "tokenizer_config.json", "special_tokens_map.json"))  # fmt: skip
+    return model_case(inputs, "math", name, damage.json((inputs.models / "math" / name).read_text()))
 
 
-def header(inputs: Inputs, random: Random) -> Callable[[], object]:
-    data = (inputs.models / "math" / "model.safetensors").read_bytes()
+def template(inputs: Inputs, damage: Damage) -> Case:
+    """The chat template, in its own file or in tokenizer_config.json."""
+    text = damage.text((inputs.models / "math" / "chat_template.jinja").read_text())
+    if damage.often():
+        path = inputs.models / "math" / "tokenizer_config.json"
+        content = json.loads(path.read_text())
+        content["chat_template"] = damage.pick(
+            (text, [{"name": "default", "template": text}], {"default": text})
+        )
+        return model_case(inputs, "math", path.name, json.dumps(content).encode())
+    return model_case(inputs, "math", "chat_template.jinja", text.encode("utf-8", "surrogatepass"))
+
+
+def shards(inputs: Inputs, damage: Damage) -> Case:
+    """The index of shards."""
+    return model_case(inputs, "sharded", INDEX, damage.json((inputs.models / "sharded" / INDEX).read_text()))
+
+
+def header(inputs: Inputs, damage: Damage) -> Case:
+    """The header of a safetensors file: its JSON, one entry of it, its length, or any bytes."""
+    data = (inputs.models / "math" / SINGLE).read_bytes()
     length = int.from_bytes(data[:8], "little")
     text, rest = data[8 : 8 + length].decode(), data[8 + length :]
-    kind = random.randrange(4)
-    if kind < 2:
-        head = damaged_json(random, text)
-    elif kind == 2:
-        content = json.loads(text)
-        tensor = content[random.choice([name for name in content if name != "__metadata__"])]
-        tensor[random.choice(("dtype", "shape", "data_offsets"))] = hostile(random, tensor)
+    kind = damage.random.randrange(4)
+    if kind == 3:
+        return model_case(inputs, "math", SINGLE, damage.bytes(data[: 8 + length]) + damage.bytes(rest))
+    content = json.loads(text)
+    if kind == 2 and damage.often(1):
+        name = damage.pick([name for name in content if name != "__metadata__"])
+        content[name] = damage.value(content[name])
         head = json.dumps(content).encode()
     else:
-        return _model(inputs, "model.safetensors", byte_edit(random, data[:8]) + byte_edit(random, data[8:]))
-    size = random.choice((len(head), len(head), len(head), len(head) + 1, 0, 2**62, 2**64 - 1, 10**8))
-    return _model(inputs, "model.safetensors", size.to_bytes(8, "little") + head + rest)
+        head = damage.json(text)
+    size = damage.pick((len(head) + 1, 0, 2**62, 2**64 - 1, 10**8)) if damage.often(5) else len(head)
+    return model_case(inputs, "math", SINGLE, size.to_bytes(8, "little") + head + rest)
 
 
-def study_folder(inputs: Inputs, random: Random) -> Callable[[], object]:
-    source = inputs.study
-    names = ["study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "summary.json"]
-    points_ = sorted(path.relative_to(source).as_posix() for path in source.glob("points/*/scores.json"))
-    samples = sorted(path.relative_to(source).as_posix() for path in source.glob("points/m0-*/samples_*"))
-    name = random.choice([*names, random.choice(points_), points_[0], random.choice(samples)])
-    text = (source / name).read_text()
-    if name in samples:
-        lines = text.splitlines()
-        data = damaged_json(random, lines[0]) + "\n".join(["", *lines[1:]]).encode()
-    else:
-        data = damaged_json(random, text)
-    folder = inputs.damaged_copy(source, name, data)
+def pickled(inputs: Inputs, damage: Damage) -> Case:
+    """A `.bin` file: bytes of the archive, or of the pickle in it."""
+    name = "pytorch_model.bin"
+    data = (inputs.models / "pickled" / name).read_bytes()
+    if damage.often(3):
+        return model_case(inputs, "pickled", name, damage.bytes(data))
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
+        for entry in old.namelist():
+            content = old.read(entry)
+            changed = damage.bytes(content) if entry.endswith("data.pkl") else content
+            new.writestr(entry, _with_call(damage, changed) if entry.endswith("data.pkl") else changed)
+    return model_case(inputs, "pickled", name, file.getvalue())
+
+
+def _with_call(damage: Damage, pickle: bytes) -> bytes:
+    """Put an opcode of a pickle, or a call of a function, somewhere into it."""
+    if not damage.often(3):
+        return pickle
+    at = damage.random.randrange(len(pickle) + 1)
+    bit = damage.pick((b"cos\nsystem\n(S'x'\ntR.", b"cbuiltins\neval\n(S'1'\ntR", b"ctorch._utils\n_rebuild_tensor_v2\n", b"(", b"R", b"b", b"Q", b"\x8a\xff", b"r\xff\xff\xff\x7f", b"]", b"}", b"0", b"."))  # fmt: skip
+    return pickle[:at] + bit + pickle[at:]
+
+
+def merged_models(inputs: Inputs, damage: Damage) -> Case:
+    """Merge a model of which one small file is damaged, as `run` does, and measure its distance."""
+    base, model = str(inputs.models / "base"), str(inputs.models / "math")
+    name = damage.pick(("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"))  # fmt: skip
+    folder = damage.pick((base, model))
+    path = Path(folder) / name
+    content: dict[str, Any] = {
+        "merge_method": damage.pick(("cpt_task_arithmetic", "task_arithmetic")), "base_model": base,
+        "models": [{"model": model, "parameters": {"weight": 1.0}}], "dtype": "float32",
+    } | damage.pick(({}, {"tokenizer_source": "union"}, {"tokenizer_source": "base"}, {"chat_template": "auto"}))  # fmt: skip
 
     def read() -> None:
-        results = load_results(folder)
-        results.require_results([*results.singles, *results.chosen])
-        studies.page_of(folder).encode()
-        bootstrap(list(results.report.values()), 20, 0)
-        assert results.selection and results.study.source not in GENERATED
+        start_again()
+        checked = recipes.check_mapping(content, "recipe.yml")
+        check_all(checked.models, "recipe.yml", say=len, tokenizers=[base, model], **checked.merge_settings)
+        merge(checked.configuration(), MergeOptions(quiet=True))
 
-    return read
-
-
-def sample_text(inputs: Inputs, random: Random) -> Callable[[], object]:
-    """The same with edits of deeper values, whose types the page's templates rely on."""
-    source = inputs.study
-    content = json.loads((source / "summary.json").read_text())
-    part = random.choice(
-        (
-            "models",
-            "points",
-            "tasks",
-            "selected",
-            "combinations",
-            "ship",
-            "similarity",
-            "verdict",
-            "selection",
-        )
-    )
-    content[part] = edits(random, content[part])
-    folder = inputs.damaged_copy(source, "summary.json", json.dumps(content).encode("utf-8", "surrogatepass"))
-    return lambda: studies.page_of(folder).encode()
-
-
-TARGETS: dict[str, tuple[Callable[[Inputs, Random], Callable[[], object]], int]] = {
-    "recipe": (recipe, 450),
-    "override": (override, 150),
-    "study file": (study_file, 450),
-    "manifest": (manifest, 200),
-    "rows": (rows, 150),
-    "config": (model_config, 150),
-    "tokenizer": (tokenizer, 100),
-    "shards": (shards, 50),
-    "header": (header, 100),
-    "study folder": (study_folder, 120),
-    "summary": (sample_text, 80),
-}
-assert sum(cases for _, cases in TARGETS.values()) == 2000
+    original = path.read_text() if path.exists() else (inputs.models / "math" / name).read_text()
+    return Case(read, path, damage.json(original))

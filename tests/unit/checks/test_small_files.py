@@ -69,6 +69,11 @@ def test_a_template_is_not_run_while_it_is_checked():
     assert template_error("{{ 9 ** 9 ** 9 ** 9 }}{% for i in range(10 ** 18) %}{% endfor %}") == ""
 
 
+@pytest.mark.parametrize("template", ["{{ %s }}" % ("9" * 5000), "{{ 10 ** %s }}" % ("9" * 5000), "{{ x[::%s] }}" % ("9" * 5000)])  # fmt: skip
+def test_a_number_that_python_does_not_parse_is_one_line(template):
+    assert "4300 digits" in template_error(template)
+
+
 def test_the_names_are_those_of_mergekits_templates():
     files = Path(chat_templates.__file__).parent.glob("*.jinja")
     assert chat_template_names() == sorted(path.stem for path in files)

@@ -52,6 +52,19 @@ def copies(tiny, tmp_path):
 # ---- targets
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: ./b\nexperts: {m: {model: ./m, skills: math}}\noperators: {task_arithmetic: {lambda: 0.5}}\nstages: [1]\n",
+        "merge_method: linear\nmodels: [{model: ./b, parameters: {weight: 1}}, {model: ./m, parameters: {weight: 1}}]\n",
+    ],
+    ids=["study", "recipe"],
+)
+def test_if_no_model_is_there_each_is_an_error(tmp_path, text):
+    (tmp_path / "target.yml").write_text(text)
+    assert ids(tmp_path / "target.yml") == ["model.missing"] * 2
+
+
 def test_models_that_fit_have_no_errors(tiny):
     result = check(tiny / "base", tiny / "math")
     assert result.exit_code == 0
