@@ -151,6 +151,7 @@ def _parquet(path: Path, shown: str) -> Iterator[Entry]:
     import pyarrow.parquet  # imported here because only parquet files need it: it takes 0.1 s
 
     try:
-        yield from _numbered(pyarrow.parquet.read_table(path).to_pylist())
-    except (pyarrow.ArrowInvalid, OSError) as error:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except Exception as error:  # a damaged file raises many kinds: Arrow's own, OSError, UnicodeDecodeError
         raise DataError(f"{shown}: not a parquet file ({first_line(error)})") from error
+    yield from _numbered(rows)

@@ -8,6 +8,7 @@ the few functions that a checkpoint of weights needs, and refuses all others by 
 import io
 import math
 import pickle
+import pickletools
 import stat
 import zipfile
 from collections import OrderedDict
@@ -112,7 +113,9 @@ def _tensors(archive: zipfile.ZipFile, path: Path, reader: ByteReader) -> list[T
     if len(pickles) != 1:
         raise ModelError(f"{path}: not a file of weights, it has no data.pkl. {CONVERT}")
     reader.spend(sizes[pickles[0]])
-    content = _HeaderUnpickler(io.BytesIO(archive.read(pickles[0])), path).load()
+    data = archive.read(pickles[0])
+    _check_opcodes(data)
+    content = _HeaderUnpickler(io.BytesIO(data), path).load()
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}, not tensors by name. {CONVERT}")
     root = pickles[0].removesuffix("data.pkl")
@@ -126,6 +129,17 @@ def _tensors(archive: zipfile.ZipFile, path: Path, reader: ByteReader) -> list[T
             raise ModelError(f"{path}: lacks bytes of tensor {name!r:.80}. Copy or fetch it again.")
         tensors.append(TensorFacts(name, view.shape, storage.kind.dtype, path.name))
     return tensors
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Raise ValueError for a pickle that would allocate more memory than it has bytes.
+
+    The unpickler of C reserves what an opcode announces before it reads: a table of 2**31 entries for a few
+    bytes. Strings that are longer than the pickle are refused by pickletools.
+    """
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(data):
+            raise ValueError(f"its pickle stores entry {argument} of a table")
 
 
 class _HeaderUnpickler(pickle.Unpickler):

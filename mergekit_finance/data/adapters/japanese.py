@@ -1,5 +1,6 @@
 """Adapters of the Japanese datasets."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -184,9 +185,13 @@ def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
 
 def _opinion_rows(document: str, sentence: _Sentence) -> list[Row]:
     rows: dict[str, Row] = {}
+    start = f"{document}-{sentence.sentence_id}-"
+    beginnings: Counter[str] = Counter()  # of the ids so far: counting them again for each would be quadratic
     for opinion in sentence.opinions:
-        item_id = f"{document}-{sentence.sentence_id}-{opinion.start}-{opinion.to}"
-        item_id += f"-{sum(key.startswith(item_id) for key in rows)}" if item_id in rows else ""
+        item_id = f"{start}{opinion.start}-{opinion.to}"
+        item_id += f"-{beginnings[item_id]}" if item_id in rows else ""
+        if item_id not in rows:
+            beginnings.update(item_id[:length] for length in range(len(start), len(item_id) + 1))
         rows[item_id] = {
             "item_id": item_id,
             "cluster_id": document,

@@ -2,8 +2,11 @@
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from helpers.datasets import adopt_into, write_jsonl
+from helpers.fuzz_guard import cpu_limit
 
 from mergekit_finance.data import records
 from mergekit_finance.data.rows import Place, rows_of
@@ -155,6 +158,23 @@ def test_a_damaged_file_is_one_line(tmp_path, name, data, message):
     with pytest.raises(DataError, match=f"{name}.*{message}") as caught:
         rows_of([Place(tmp_path / name, name, "phrasebank", "test")])
     assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_with_text_that_is_not_utf_8_is_one_line(tmp_path):
+    table = pyarrow.table({"id": pyarrow.array([b"\x98"]).cast(pyarrow.string(), safe=False)})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="not a parquet file"):
+        rows_of([Place(tmp_path / "x.parquet", "x.parquet", "phrasebank", "test")])
+
+
+def test_many_opinions_on_the_same_words_have_ids_of_their_own_in_linear_time(tmp_path):
+    opinion = {"target": "x", "polarity": "positive", "from": 1, "to": 2}
+    sentence = {"sentence_id": 0, "sentence": "x", "opinions": [opinion] * 20_000}
+    write_jsonl(tmp_path / "x.jsonl", [{"header": {"document_id": "d"}, "sentences": [sentence]}])
+    with cpu_limit(5):
+        rows = rows_of([Place(tmp_path / "x.jsonl", "x.jsonl", "chabsa", "test")])
+    assert [row["item_id"] for row in rows[:4]] == ["d-0-1-2", "d-0-1-2-1", "d-0-1-2-2", "d-0-1-2-3"]
+    assert len({row["item_id"] for row in rows}) == 20_000
 
 
 @pytest.mark.parametrize("question", [["x"], 5, {"a": 1}])

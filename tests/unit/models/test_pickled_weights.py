@@ -162,6 +162,7 @@ def cut(path: Path, length: int) -> None:
     path.write_bytes(path.read_bytes()[:length])
 
 
+HUGE = b"\x80\x02]r\xff\xff\xff\x7f."  # a list, stored at that place of the unpickler's table
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "garbage": (lambda p: p.write_bytes(b"garbage" * 100), "truncated or broken"),
     "empty": (lambda p: p.write_bytes(b""), "truncated or broken"),
@@ -178,6 +179,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a pickle that ends early": (
         lambda p: rezip(p, lambda c: {n: d[:50] if n.endswith("data.pkl") else d for n, d in c.items()}),
         "broken",
+    ),
+    "an opcode that reserves memory for 2**31 entries": (
+        lambda p: rezip(p, lambda c: {n: HUGE if n.endswith("data.pkl") else d for n, d in c.items()}),
+        "stores entry 2147483647",
     ),
     "another archive": (lambda p: rezip(p, lambda c: {"readme.txt": b"hello"}), "not a file of weights"),
     "a list": (lambda p: torch.save([torch.zeros(2)], p), "holds a list, not tensors by name"),
