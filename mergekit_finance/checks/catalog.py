@@ -262,10 +262,20 @@ CATALOG: dict[str, Entry] = {
         "There is no such merge method.",
         "Correct its spelling; the message names the nearest one.",
     ),
+    "resources.disk": Entry(
+        "warning",
+        "Merged checkpoints, merged adapters or stored answers take more disk than is free.",
+        "Choose an output directory on a larger disk, or set out_dtype: bfloat16.",
+    ),
     "resources.estimate": Entry(
         "note",
         "What merging and evaluating take of memory and disk, and what is free on this machine.",
         "Compare with the machine that will do the work.",
+    ),
+    "resources.gpu-memory": Entry(
+        "warning",
+        "Evaluating a merge takes more GPU memory than is free.",
+        "Evaluate with a smaller batch, in bfloat16, or on another device.",
     ),
     "resources.memory": Entry(
         "warning",

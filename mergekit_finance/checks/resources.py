@@ -14,6 +14,7 @@ from mergekit_finance.models.weight_files import BITS, FLOATS
 # Bytes of an element by the names that recipes and configs use for dtypes.
 ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 CACHED_TOKENS = 8 * 4096  # of a batch of 8 prompts that fill a context of 4096
+PROMPTS = "8 prompts of 4096 tokens"
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -61,16 +62,44 @@ def _cache(model: ModelFacts, element: int) -> int:
 
 
 def check_resources(merge: MergeFacts) -> Iterator[Finding]:
-    """Memory must hold a merge that is evaluated in memory; mergekit-yaml's takes less."""
+    """Memory, GPU memory and disk must hold what a command is going to do."""
     needed = estimate(merge)
-    if needed is None or not merge.evaluated:
+    if needed is None:
         return
-    memory = free_memory()
-    if memory is not None and max(needed.merge, needed.evaluation) > memory:
+    on_gpu = merge.device.startswith("cuda")
+    if merge.in_memory:
+        yield from _memory_findings(needed.merge, 0 if on_gpu else needed.evaluation)
+    if merge.in_memory and on_gpu:
+        yield from _gpu_findings(needed.evaluation, merge.device)
+    yield from disk_findings(merge.checkpoints * needed.disk, merge.out)
+
+
+def _memory_findings(merging: int, evaluating: int) -> Iterator[Finding]:
+    free = free_memory()
+    if free is not None and max(merging, evaluating) > free:
+        on_cpu = f" and evaluating on the CPU {size(evaluating)}" if evaluating else ""
         yield finding(
             "resources.memory",
-            f"merging takes about {size(needed.merge)} of memory and evaluating on the CPU "
-            f"{size(needed.evaluation)}, and {size(memory)} are free",
+            f"merging takes about {size(merging)} of memory{on_cpu}, and {size(free)} are free",
+        )
+
+
+def _gpu_findings(evaluating: int, device: str) -> Iterator[Finding]:
+    free = free_gpu_memory(device)
+    if free is not None and evaluating > free:
+        yield finding(
+            "resources.gpu-memory",
+            f"evaluating takes about {size(evaluating)} of GPU memory with {PROMPTS}, and {size(free)} are "
+            f"free on {device}",
+        )
+
+
+def disk_findings(needed: int, out: Path | None) -> Iterator[Finding]:
+    """Yield a finding if the disk of an output folder has less than `needed` bytes; None is no folder."""
+    if needed and out is not None and needed > (free := free_disk(out)):
+        yield finding(
+            "resources.disk",
+            f"about {size(needed)} are going to be written to {out}, and {size(free)} of disk are free",
         )
 
 
@@ -83,8 +112,8 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
     free = "unknown" if memory is None else size(memory)
     yield finding(
         "resources.estimate",
-        f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} (8 "
-        f"prompts of 4096 tokens), of {free} free here; a merged checkpoint {size(needed.disk)} "
+        f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} "
+        f"({PROMPTS}), of {free} free here; a merged checkpoint {size(needed.disk)} "
         f"of {size(disk)} free disk",
         "",
     )
@@ -106,6 +135,20 @@ def free_memory() -> int | None:
         except (OSError, ValueError):  # no such file, or "max": no limit
             continue
     return min(amounts) if amounts else None
+
+
+def free_gpu_memory(device: str) -> int | None:
+    """Return the free bytes of a GPU, for `cuda` of the fullest one; None if there is no such GPU."""
+    import torch  # imported here: it takes 1.4 s, and `check` does without
+
+    if not torch.cuda.is_available():
+        return None
+    index = device.removeprefix("cuda").removeprefix(":")
+    numbers = [int(index)] if index.isdecimal() else range(torch.cuda.device_count())
+    free = [
+        int(torch.cuda.mem_get_info(number)[0]) for number in numbers if number < torch.cuda.device_count()
+    ]
+    return min(free, default=None)
 
 
 def free_disk(folder: Path) -> int:

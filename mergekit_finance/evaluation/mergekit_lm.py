@@ -111,12 +111,14 @@ class MergekitLM(HFLM):
         request = current_request()
         if request is not None:
             _check_outputs(request, configuration)
+        settings = changed.merge_settings
+        settings["device"] = device
         check_all(
             changed.models,
             str(changed.path),
             say=lambda line: LOG.warning(printable(line)),
             trust_remote_code=trust,
-            **changed.merge_settings,
+            **settings,
         )
         tokenizer_name = options.get("tokenizer")
         if isinstance(tokenizer_name, str):

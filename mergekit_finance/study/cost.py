@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.live_merges import Sweep
 from mergekit_finance.files import Json
-from mergekit_finance.models.facts import weights_size
 from mergekit_finance.statistics.power import expected_half_width, planning_error
-from mergekit_finance.study.config import combinations_of, identity
+from mergekit_finance.study.config import identity
 from mergekit_finance.study.points import points
 from mergekit_finance.study.results import optional_object
 from mergekit_finance.study.run import StudyRun
@@ -22,7 +21,6 @@ from mergekit_finance.study.split import has_split
 from mergekit_finance.study.task_info import clusters_of
 
 SMALL, LARGE = 4, 12  # items per task of the two timed samples
-BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
 MIN_ITEMS = 8  # per task; a budget that allows fewer is refused
 
 
@@ -128,7 +126,6 @@ def _counted(run: StudyRun) -> Plan:
     items = {name: min(limit, count) for name, count in all_items.items()}
     by_stage: dict[int, int] = {stage: len(points(study, stage)) for stage in sorted(study.stages)}
     count = sum(by_stage.values()) + len(run.references)
-    checkpoints = _written_checkpoints(run) * weights_size(study.base)
     return Plan(
         points=by_stage,
         models=count,
@@ -136,16 +133,9 @@ def _counted(run: StudyRun) -> Plan:
         items=items,
         all_items=all_items,
         limit=run.limit,
-        disk=count * sum(items.values()) * BYTES_PER_ITEM + checkpoints,
+        disk=run.disk_needed(),
         workers=len(run.executor.devices(run.worker)) if study.executor == "local" else 1,
     )
-
-
-def _written_checkpoints(run: StudyRun) -> int:
-    """Count the checkpoints that `chain: best` writes."""
-    last = max(run.study.stages)
-    stages = [s for s in run.study.stages if s < last] if run.study.chain == "best" else []
-    return sum(len(combinations_of(run.study, stage)) for stage in stages)
 
 
 def _stored(run: StudyRun) -> int:

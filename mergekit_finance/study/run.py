@@ -17,6 +17,7 @@ from mergekit_finance.checks.contexts import check_context, context_of, tokenize
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
+from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import RecipeError, default_id, first_line, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
@@ -29,7 +30,7 @@ from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
-from mergekit_finance.study.config import Combination, Study
+from mergekit_finance.study.config import Combination, Study, combinations_of
 from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
@@ -46,6 +47,7 @@ from mergekit_finance.study.schema import (
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 
+BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
 FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
 Say = Callable[[str], None]
 
@@ -132,6 +134,8 @@ class StudyRun:
             tokenizers=self.references,
             evaluated=frozenset(self.references),
             out=self.out,
+            out_dtype=self.study.out_dtype,
+            device=self.device,
         )
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
@@ -139,6 +143,7 @@ class StudyRun:
         task_info.check_named(self.evaluator, self.study, self.where)
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
+        Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
         check_distinct(self.fingerprints, self.where)
         reserved = sorted(set("@+") & set(_local_reference(self.out)))
         if self.study.chain == "best" and reserved:
@@ -147,6 +152,18 @@ class StudyRun:
                 f"-o {self.out}: with `chain: best` the path must not contain {' or '.join(reserved)}, which "
                 "mergekit reads as a revision or an adapter",
             )
+
+    def disk_needed(self) -> int:
+        """Return about how many bytes all results take, and the merges that `chain: best` writes."""
+        study = self.study
+        items = sum(
+            min(self.limit or len(t.eval_docs), len(t.eval_docs)) for t in self.evaluator.tasks.values()
+        )
+        models = len(self.references) + sum(len(points(study, stage)) for stage in study.stages)
+        last = max(study.stages)
+        stages = [stage for stage in study.stages if stage < last] if study.chain == "best" else []
+        merges = sum(len(combinations_of(study, stage)) for stage in stages)
+        return models * items * BYTES_PER_ITEM + merges * weights_size(study.base)
 
     @cached_property
     def store(self) -> Store:

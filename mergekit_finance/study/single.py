@@ -144,6 +144,7 @@ class SingleRun:
         where, recipe = str(self.recipe.path), self.recipe
         settings = recipe.merge_settings
         settings["evaluated"], settings["out"] = frozenset(recipe.constituents), self.out
+        settings["device"] = self.evaluator.device
         check_all(
             self.references,
             where,
