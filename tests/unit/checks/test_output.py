@@ -305,7 +305,7 @@ def test_answers_of_lm_eval_in_an_input_are_refused(name, models):
         line = refusal(lm_eval(recipe, use_cache=f"{place}/{name}"))
         assert line == (
             f"--use_cache {place}/{name}_rank0.db: lies in the folder of model {models}/finance. "
-            "Choose another file."
+            "Choose another file. [output.in-input]"
         )
     (models.parent / "link").unlink()
     assert snapshot(models.parent) == before

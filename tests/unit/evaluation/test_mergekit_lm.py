@@ -60,7 +60,7 @@ def test_a_wrong_tokenizer_and_a_missing_model_are_said_before_the_merge(recipe,
 
 
 NAME = "finance_bench_docmath_cs_cot"  # generates
-LENGTHS = {  # tasks and options with which an answer of 4096 tokens is asked of a context of 2048
+LENGTHS = {  # tasks and options with which an answer of 4096 tokens is asked of a context of 4096
     "a task": ([NAME], {"gen_kwargs": {"max_gen_toks": 4096}}),
     "another key": ([{"task": NAME, "generation_kwargs": {"max_new_tokens": "4096"}}], {}),
     "a group": (["finance_bench_fm"], {"gen_kwargs": {"max_gen_toks": 4096}}),
@@ -82,7 +82,9 @@ def test_answers_that_fill_the_context_are_refused_before_the_merge(lengths, rec
     tasks, options = LENGTHS[lengths]
     line = inputs.refusal(inputs.lm_eval(recipe(), tasks, **options))
     assert line.startswith(f"{recipe()}: finance_bench_") and "generates up to" in line
-    assert line.endswith("Set --gen_kwargs max_gen_toks=N with a smaller number, or leave the task out.")
+    assert line.endswith(
+        "Set --gen_kwargs max_gen_toks=N with a smaller number, or leave the task out. [task.context]"
+    )
 
 
 def test_a_length_that_is_no_number_is_one_line(recipe):
