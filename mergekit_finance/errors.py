@@ -1,20 +1,20 @@
-"""Exceptions for what a user did wrong, each with a message of one line.
+"""Exceptions for mistakes in a user's input, each with a message of one line.
 
-    MergekitFinanceError     base class: a mistake in the user's input, not a fault of ours
+    MergekitFinanceError     base class: a mistake in the user's input, not a bug in this package
     ├── RecipeError          a recipe, its `finance:` block or a parameter
-    ├── ModelError           a checkpoint: missing, broken, or not fit for its partners
-    ├── DataError            a dataset, a mirror or a row of it
+    ├── ModelError           a checkpoint that is missing, broken, or cannot be merged with the others
+    ├── DataError            a dataset, a mirror, or a row of a dataset
     ├── PluginError          a third party's plugin
-    └── HostError            a version of mergekit, lm-eval or transformers that does not fit
+    └── HostError            an unsupported version of mergekit, lm-eval or transformers
 
-A message says what is wrong, where, and what to do. Where it is a finding of docs/checks.md it ends with the
-finding's id: `... Choose another output directory. [output.is-input]`. They are plain exceptions, so that a
-library user can catch them like any other. Programs print them as `Error: ...` and exit with 1: our commands
-by cli/common.py, plain `mergekit-yaml` and `lm_eval` by hosts/programs.py. Faults of our own keep their
-traceback.
+A message says what is wrong, where, and what to do. If it is a finding of docs/checks.md, it ends with the
+finding's id: `... Choose another output directory. [output.is-input]`. All are plain exceptions, which a
+library user can catch like any other. Programs print them as `Error: ...` and exit with code 1: cli/common.py
+does so for our commands, hosts/programs.py for plain `mergekit-yaml` and `lm_eval`. Bugs in this package keep
+their traceback.
 
-Messages repeat names of files, models and tasks, and values of files, which other people chose. They reach a
-terminal, so control characters in them are escaped when the message is read.
+Messages contain untrusted text: names of files, models and tasks, and values read from files. Control
+characters in a message are escaped when it is converted to a string, because it is printed on a terminal.
 """
 
 import difflib
@@ -55,11 +55,11 @@ class RecipeError(MergekitFinanceError):
 
 
 class ModelError(MergekitFinanceError):
-    """A checkpoint is missing, broken, or does not fit its partners."""
+    """A checkpoint is missing, broken, or cannot be merged with the others."""
 
 
 class DataError(MergekitFinanceError):
-    """A dataset, a mirror or a row of it is missing, altered or malformed."""
+    """A dataset, a mirror, or a row of a dataset is missing, altered or malformed."""
 
 
 class PluginError(MergekitFinanceError):
@@ -67,7 +67,7 @@ class PluginError(MergekitFinanceError):
 
 
 class HostError(MergekitFinanceError):
-    """A host lacks a name that this package uses: its version is not one that it was written for."""
+    """mergekit, lm-eval or transformers lacks a name that this package uses: the version is not supported."""
 
 
 def with_id(text: str, id: str) -> str:
@@ -89,7 +89,7 @@ def default_id(id: str) -> Iterator[None]:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return text with every character escaped that could control a terminal, as `repr` escapes it.
+    """Return text in which every character that could control a terminal is escaped as `repr` does it.
 
     Args:
         text: untrusted text, such as a file name.
@@ -104,10 +104,10 @@ def printable(text: str, keep: str = "") -> str:
 
 @contextmanager
 def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
-    """Raise a ModelError for whatever other people's code raises while it loads a model or tokenizer.
+    """Turn every exception raised while a model or tokenizer is loaded into a ModelError.
 
-    transformers, tokenizers and the code of a model's repository raise every kind of exception for a damaged
-    file, also plain `Exception`; a panic of Rust is a BaseException.
+    For a damaged file, transformers, tokenizers and the code of a model's repository raise exceptions of many
+    types, plain `Exception` included; a Rust panic is a BaseException.
 
     Args:
         message: what could not be done; the exception's first line is added in parentheses.
@@ -122,7 +122,7 @@ def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A hint that ends a message about an unknown name: the nearest choice, then all of them."""
+    """Return a hint for the end of a message about an unknown name: the nearest choice, then all choices."""
     names = sorted(map(str, choices))
     near = difflib.get_close_matches(str(word), names, n=1) if len(str(word)) <= MAX_WORD else []
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -132,7 +132,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type's name if it has no message.
 
-    A line that ends with a colon only announces the next one, which is added.
+    If the first line ends with a colon, the second line is added.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

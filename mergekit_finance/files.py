@@ -1,7 +1,8 @@
 """Reading and writing files: atomic writes, bounded and checked reads, the one YAML loader, packaged data.
 
-Content that other people wrote (a recipe, a study folder, a model card) is untrusted: readers refuse what
-could block, leave the folder or exhaust the stack, and names are checked before they are shown or opened.
+Files from other people (a recipe, a study folder, a model card) are untrusted. Readers refuse files whose
+reading could block, paths that lead out of the folder, and nesting that would overflow the stack. Names are
+checked before they are shown or opened.
 """
 
 import codecs
@@ -23,14 +24,14 @@ from typing import TypeAlias, TypeGuard
 from mergekit_finance import strict_yaml
 from mergekit_finance.errors import DataError, RecipeError
 
-# JSON as Python reads it. Mapping and Sequence, so that a `dict[str, str]` is one without a cast.
+# JSON as Python reads it. Mapping and Sequence are used so that `dict[str, str]` is accepted without a cast.
 Json: TypeAlias = "str | int | float | bool | None | Sequence[Json] | Mapping[str, Json]"
 JsonObject: TypeAlias = dict[str, Json]
 
 MAX_DEPTH = 100  # levels of nested JSON that are read; a study's own files nest less than ten deep
 MAX_JSON = 64_000_000  # bytes; scores.json of all tasks has 3 MB, the index of the largest model's shards 9
 MAX_YAML = 1_000_000  # bytes
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes it; a pair is one character
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate as JSON escapes it; a pair is one character
 NO_MARKUP = str.maketrans({"`": "'", "[": "(", "]": ")", "|": "/"})
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -41,10 +42,10 @@ _PACKAGE = Path(__file__).resolve().parent
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
+    """Yield a temporary path; on success it is renamed to `path`, on failure it is removed.
 
-    The temporary path does not exist yet: create a file or a folder there. Its folder is created. A folder
-    cannot replace a folder that is not empty (OSError).
+    The temporary path does not exist yet: create a file or a folder there. Missing parent folders of `path`
+    are created. A folder cannot replace a folder that is not empty (OSError).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", dir=path.parent))
@@ -57,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part. Text is written as UTF-8."""
+    """Write a file so that readers see the complete old or the complete new content. Text becomes UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
@@ -89,17 +90,17 @@ def read_bytes(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> by
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("not a regular file")
     with path.open("rb") as file:
-        data = file.read(max_bytes + 1)  # not the size that stat tells: files in /proc have none
+        data = file.read(max_bytes + 1)  # the size from stat is not used: it is 0 for files in /proc
     if len(data) > max_bytes:
         raise OSError(f"larger than {max_bytes / 1e6:g} MB")
     return data
 
 
 def read_text(path: Path, errors: str = "strict", max_bytes: int = MAX_JSON, links: bool = False) -> str:
-    """Read a regular file as UTF-8. A byte order mark is left out, and line ends become line feeds.
+    """Read a regular file as UTF-8. A byte order mark is dropped, and line endings become "\\n".
 
     Raises:
-        DataError, OSError, ValueError: as `read_bytes`; ValueError also where it is not UTF-8.
+        DataError, OSError, ValueError: as `read_bytes`; also ValueError if the file is not UTF-8.
     """
     data = read_bytes(path, max_bytes, links)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and errors == "strict":
@@ -120,8 +121,8 @@ def parse_json(text: str, finite: bool = True) -> Json:
         finite: refuse NaN and infinity.
 
     Raises:
-        ValueError: it is not JSON, nests more than MAX_DEPTH levels, or holds what cannot be written again:
-            NaN, infinity, an integer of more than 100 digits, half of a surrogate pair.
+        ValueError: the text is not JSON, nests more than MAX_DEPTH levels, or holds a value that cannot be
+            written again: NaN, infinity, an integer of more than 100 digits, half of a surrogate pair.
     """
     try:
         number = _finite if finite else float
@@ -171,10 +172,10 @@ def load_yaml(text: str, where: str) -> Json:
 
     Args:
         text: the document.
-        where: its file, for messages.
+        where: the document's file, for messages.
 
     Raises:
-        RecipeError: in one line, which names the file and the line of the fault.
+        RecipeError: the text is not valid YAML; the message names the file and the line.
     """
     try:
         return strict_yaml.parse(text)
@@ -191,8 +192,8 @@ def yaml_text(path: Path) -> str:
     """Return the text of a YAML file of at most MAX_YAML bytes; symbolic links are followed.
 
     Raises:
-        FileNotFoundError: there is no such file; the caller says where one is to be had.
-        RecipeError: it cannot be read: not a regular file, too large, not UTF-8.
+        FileNotFoundError: there is no such file; the caller's message says how to get one.
+        RecipeError: the file cannot be read: it is not a regular file, is too large, or is not UTF-8.
     """
     try:
         return read_text(path, max_bytes=MAX_YAML, links=True)
@@ -220,7 +221,7 @@ def sha256_file(path: Path, progress: Callable[[int], object] | None = None) -> 
 
 
 def bundled(name: str) -> Path:
-    """Return the folder `lm_eval_tasks` or `recipes`, in the wheel or beside the package in a checkout."""
+    """Return the folder `lm_eval_tasks` or `recipes`: inside the package, or beside it in a checkout."""
     for folder in (_PACKAGE / name, _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
@@ -235,7 +236,7 @@ def writable_folder(folder: Path) -> str | None:
     return None if os.access(nearest, os.W_OK) else f"{nearest} is not writable"
 
 
-# ---- names and text that other people wrote
+# ---- untrusted names and text
 
 
 def is_name(text: object) -> TypeGuard[str]:
@@ -251,9 +252,9 @@ def is_folder(text: object) -> TypeGuard[str]:
 
 
 def file_name(text: str, max_bytes: int = 150) -> str:
-    """Return a name for a file: `text`, or if it is too long its start and 12 digits of its SHA-256.
+    """Return a file name: `text`, or if it is too long, its first bytes and 12 digits of its SHA-256.
 
-    File systems allow 255 bytes, and names of temporary files and locks add to it.
+    File systems allow 255 bytes; the default leaves room for the suffixes of temporary files and locks.
     """
     data = text.encode("utf-8", "surrogateescape")
     if len(data) <= max_bytes:
@@ -262,14 +263,14 @@ def file_name(text: str, max_bytes: int = 150) -> str:
 
 
 def require_folders(path: Path, folders: Iterable[object]) -> None:
-    """Raise DataError if a folder that the file `path` names is not a plain name."""
+    """Raise DataError if one of `folders`, read from the file `path`, is not a plain folder name."""
     for folder in folders:
         if not is_folder(folder):
             raise DataError(f"{path}: {folder!r} is not a folder under points/. Run the study again.")
 
 
 def require_names(path: Path, names: Iterable[object]) -> None:
-    """Raise DataError if a name in the file `path` is not printable, or contains markup."""
+    """Raise DataError if one of `names`, read from the file `path`, is not printable or contains markup."""
     for name in names:
         if not is_name(name):
             raise DataError(

@@ -58,7 +58,7 @@ _ALL = (
     ),
 )
 
-OPERATORS = {operator.key: operator for operator in _ALL}  # in the order of simplicity: the first wins a tie
+OPERATORS = {operator.key: operator for operator in _ALL}  # simplest first: the first is selected in a tie
 BY_METHOD = {operator.method: operator for operator in _ALL}
 BY_SLUG = {operator.slug: operator for operator in _ALL}
 PARAMETER_SYMBOLS = {"lambda": "λ", "density": "d", "seed": "seed"}

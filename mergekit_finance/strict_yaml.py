@@ -1,14 +1,14 @@
-"""Parse YAML that other people wrote into JSON values, within bounds of time and memory.
+"""Parse untrusted YAML into JSON values, within bounds of time and memory.
 
-What PyYAML's safe loader accepts and this parser refuses, each with the line of the fault:
+PyYAML's safe loader accepts the following; this parser refuses it with the line number:
 
 * a key that appears twice, a key that is not text (`yes`, `1`, `null`, a list), several documents;
 * more than MAX_NODES values after aliases are expanded ("billion laughs"), more than MAX_DEPTH levels, an
   anchor that contains itself;
 * NaN, infinity, integers of more than MAX_DIGITS characters, control characters, tags of other types.
 
-Dates stay text, as in YAML 1.2: `2020-01-01` is the string "2020-01-01", so that a value can be a revision or
-a name, and can be written as JSON. Integers and floats are those of YAML 1.1, as mergekit reads them.
+Dates stay text, as in YAML 1.2: `2020-01-01` is the string "2020-01-01", which may be a revision or a name
+and can be written as JSON. Integers and floats are those of YAML 1.1, as mergekit reads them.
 """
 
 import copy
@@ -19,11 +19,11 @@ from typing import TypeAlias
 
 import yaml
 
-MAX_NODES = 100_000  # values and keys after aliases are expanded; 100 characters of text count as one more
+MAX_NODES = 100_000  # values and keys after aliases are expanded; each 100 characters of text add one
 MAX_DEPTH = 100  # levels of nested lists and mappings; recipes and studies nest less than ten deep
 MAX_DIGITS = 100  # characters of a number; Python refuses to print integers of more than 4300 digits
 
-# What a parsed document is made of (`files.Json`, but mutable).
+# A value of a parsed document; like `files.Json`, but mutable.
 Value: TypeAlias = "str | int | float | bool | None | list[Value] | dict[str, Value]"
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,7 +32,7 @@ _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _BOOLEANS = yaml.constructor.SafeConstructor.bool_values
-# libyaml's parser, where PyYAML was built with it, is ten times as fast.
+# libyaml's parser is ten times as fast; PyYAML is not always built with it.
 _PARSER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -57,7 +57,7 @@ class _Open:
     line: int
     anchor: str | None
     size_before: int
-    key: str | None = None  # of a mapping: read, and its value is not
+    key: str | None = None  # of a mapping: the key whose value is not read yet
     is_merge: bool = False  # the key is `<<`
     merged: "list[Value]" = field(default_factory=list)  # values of `<<`
 
@@ -86,7 +86,7 @@ def _tab_hint(text: str, line: int) -> str:
 
 
 class _Builder:
-    """Makes values of the parser's events, without recursion."""
+    """Builds values from the parser's events, without recursion."""
 
     def __init__(self) -> None:
         self.result: Value = None
@@ -141,17 +141,17 @@ class _Builder:
     def _end(self) -> None:
         closed = self.open.pop()
         if isinstance(closed.content, dict) and closed.merged:
-            own, inherited = dict(closed.content), {}
+            entries, inherited = dict(closed.content), {}
             for source in reversed(closed.merged):  # of several mappings, the first takes precedence
                 inherited.update(_mapping_to_merge(source, closed.line))
             closed.content.clear()
-            closed.content.update(inherited | own)
+            closed.content.update(inherited | entries)
         if closed.anchor:
             self.anchors[closed.anchor] = (closed.content, self.size - closed.size_before)
         self._put(closed.content, closed.line)
 
     def _put(self, value: Value, line: int) -> None:
-        """Take a complete value as the document, a list's next entry, or a mapping's next key or value."""
+        """Store a complete value: as the document, a list's next entry, or a mapping's next key or value."""
         if not self.open:
             self.result = value
             return
@@ -172,7 +172,7 @@ class _Builder:
     def _grow(self, size: int, line: int) -> None:
         self.size += size
         if self.size > MAX_NODES:
-            raise InvalidYaml(f"holds more than {MAX_NODES} values, aliases expanded", line)
+            raise InvalidYaml(f"holds more than {MAX_NODES} values after aliases are expanded", line)
 
     def _anchored(self, name: str, line: int) -> tuple[Value, int]:
         if name in self.anchors:

@@ -1,10 +1,10 @@
 """The merge operators on the CPU, fused over blocks that stay in a core's cache. See terms.py for the math.
 
-The bits are those of reference.py on whole tensors, from operations that torch vectorizes: a comparison
-that yields bools, a masked fill or a `where` takes ten times as long as a product. Signs are therefore
-sign bits to flip: with the elected sign g, g * v_t > 0 means that v_t agrees, and max(g * v_t, 0) is its
-contribution. Rounding is symmetric, so taking the sign out of a sum and putting it back changes no bit.
-Every -0 that this could leave in delta is turned into +0, as in reference.py. All inputs must be finite.
+The results have the same bits as reference.py on whole tensors, but use only operations that torch
+vectorizes: a comparison that yields bools, a masked fill or a `where` takes ten times as long as a product.
+Signs are therefore represented as sign bits to flip: with the elected sign g, v_t agrees if g * v_t > 0, and
+its contribution is max(g * v_t, 0). Rounding is symmetric, so factoring the sign out of a sum changes no bit.
+Any -0 in delta is turned into +0, as in reference.py. All inputs must be finite.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from mergekit_finance.engine.masks import hash_into, signed_threshold
 from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term
 from mergekit_finance.engine.top_k import float_of
 
-_SIGN_BIT = -(1 << 31)  # of a float32, as an int32
+_SIGN_BIT = -(1 << 31)  # the sign bit of a float32, as an int32
 _DEFAULT = PassOptions()
 
 
@@ -90,10 +90,10 @@ def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int:
 
 
 def keep_norm(base: torch.Tensor, term: Term, work: torch.Tensor) -> Term:
-    """Return `term` with its mask drawn and the factor that keeps the L1 norm of its task vector.
+    """Return `term` with its mask and with the factor that preserves the L1 norm of its task vector.
 
-    The factor is |tau|_1 / |mask * tau|_1, or 1 where a norm is below 1e-7 (mergekit's DARE). The norms are
-    torch's sums over whole vectors: their last bits depend on torch's number of threads, as mergekit's do.
+    The factor is |tau|_1 / |mask * tau|_1, or 1 if a norm is below 1e-7 (mergekit's DARE). The norms are
+    torch's sums over whole vectors: as in mergekit, their last bits depend on torch's number of threads.
 
     Args:
         base: theta_0.
@@ -149,7 +149,7 @@ def _compute_vector(vector: torch.Tensor, term: Term, start: int, buffers: _Buff
 
 
 def _limits(cut: Cut, start: int, stop: int) -> list[tuple[int, int, float | None]]:
-    """Return (from, to, limit) of the parts of a block: |v| > limit is kept there; None: everything is."""
+    """Return the parts of a block as (from, to, limit): |v| > limit is kept, or everything if it is None."""
     middle = min(max(cut.until, start), stop) - start
     below = float_of(cut.bits - 1) if cut.bits else None
     parts = [(0, middle, below), (middle, stop - start, float_of(cut.bits))]
@@ -157,7 +157,7 @@ def _limits(cut: Cut, start: int, stop: int) -> list[tuple[int, int, float | Non
 
 
 def _keep_words(mask: Mask, start: int, words: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
-    """Write DARE's mask of a block into `words` as int32: all bits set where an element is kept, else 0."""
+    """Write DARE's mask of a block into `words` as int32: all bits set if the element is kept, else 0."""
     words, shifted = words.view(torch.int32), shifted.view(torch.int32)
     if mask.drawn is not None:
         words.copy_(mask.drawn[start : start + words.numel()])
@@ -173,7 +173,7 @@ def _keep_words(mask: Mask, start: int, words: torch.Tensor, shifted: torch.Tens
 def _combine(
     terms: Sequence[Term], buffers: _Buffers, rule: Rule, options: PassOptions
 ) -> tuple[torch.Tensor, PassResult]:
-    """Return delta of a block (one of the buffers) and what was counted."""
+    """Return delta of a block (one of the buffers) and the counts for the PassResult."""
     if rule.kind == "sum":
         return _sum(terms, buffers, rule), PassResult()
     if rule.kind == "mean":
@@ -198,7 +198,7 @@ def _mean(buffers: _Buffers, options: PassOptions) -> tuple[torch.Tensor, PassRe
     if counts or not zero_sign:
         torch.sign(total, out=signs)
     balance = int(signs.sum()) if counts else 0  # exact: a block has fewer than 2^24 elements
-    if len(vectors) == 1:  # the mean of one vector is the vector, its zeros +0
+    if len(vectors) == 1:  # the mean of one vector is the vector, with -0 replaced by +0
         return total.add_(0.0), PassResult(balance)
     _elect(total, zero_sign or 1, flips)
     divisor, total = _agreeing(vectors, flips, total, buffers.count, None)
@@ -213,7 +213,7 @@ def _mean(buffers: _Buffers, options: PassOptions) -> tuple[torch.Tensor, PassRe
 def _contested(signs: torch.Tensor, agreeing: torch.Tensor) -> torch.Tensor | None:
     """Return the indices where the sum is 0 and a vector agrees with the elected sign; None if none exists.
 
-    Both tensors hold small integers, so that their sums are exact, and equal unless such an index exists.
+    Both tensors hold small integers, so their sums are exact; they are equal unless such an index exists.
     Overwrites `signs`.
     """
     if agreeing.sum() == torch.dot(signs.abs_(), agreeing):
@@ -230,7 +230,7 @@ def _consensus(terms: Sequence[Term], buffers: _Buffers, rule: Rule) -> torch.Te
         buffers.vectors, flips, total, buffers.count, None if weights and all_one else weights
     )
     if rule.normalize:
-        # Where nothing agrees the sum is 0, whatever it is divided by.
+        # If no vector agrees, the sum is 0 and the divisor does not matter.
         total.div_(divisor.clamp_(min=1) if all_one else divisor.add_(spare.copy_(divisor).eq_(0.0)))
     return _signed(total, flips)
 
@@ -248,7 +248,7 @@ def _sum_into(vectors: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
 def _elect(total: torch.Tensor, zero_sign: int, flips: torch.Tensor) -> None:
     """Write the elected signs, as sign bits, into `flips`. Sums of 0 get `zero_sign` (1 or -1).
 
-    A sum is -0 only where all vectors are 0, and there the sign does not matter.
+    A sum is -0 only if all vectors are 0, and then the sign does not matter.
     """
     bits = flips.view(torch.int32)
     if zero_sign > 0:
@@ -259,7 +259,7 @@ def _elect(total: torch.Tensor, zero_sign: int, flips: torch.Tensor) -> None:
 
 
 def _signed(magnitudes: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
-    """Put the elected signs back, in place; every zero becomes +0."""
+    """Apply the elected signs to magnitudes, in place; every zero becomes +0."""
     magnitudes.view(torch.int32).bitwise_xor_(flips.view(torch.int32))
     return magnitudes.add_(0.0)
 
@@ -273,7 +273,8 @@ def _agreeing(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return how many vectors agree with the elected sign, and the sum of their magnitudes.
 
-    With `weights`, the first is the sum of the agreeing weights; [] leaves it out. Overwrites `vectors`.
+    With `weights`, the first result is the sum of the agreeing weights; with [] it is not computed.
+    Overwrites `vectors`.
     """
     for vector in vectors:
         vector.view(torch.int32).bitwise_xor_(flips.view(torch.int32))

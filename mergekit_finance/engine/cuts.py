@@ -1,14 +1,14 @@
-"""Cuts of task vectors tau = theta_t - theta_0 that are never held whole in memory.
+"""Trim thresholds ("cuts") of task vectors tau = theta_t - theta_0 that are never held in memory as a whole.
 
     pass 1   histogram of the upper 16 bits of |tau|                 serves every density
-    pass 2   histogram of the lower 16 bits in the bins needed       serves every density
+    pass 2   histogram of the lower 16 bits in the required bins     serves every density
     pass 3   position of the last tie that is kept                   only if not all ties are kept
 
-A single cut of a single large tensor needs one pass: a sample bounds it (`sampled_cut`).
-On the CPU every pass runs over blocks that fit in a core's cache; on a GPU over whole tensors.
+One cut of one large tensor takes a single pass, because a sample gives bounds for it (`sampled_cut`).
+On the CPU, every pass runs over blocks that fit in a core's cache; on a GPU, over whole tensors.
 
-In all functions `base` is theta_0 and `expert` theta_t: one tensor of each, the same number of elements, any
-floating dtype, on one device.
+In all functions, `base` is a tensor of theta_0 and `expert` the tensor of theta_t with the same name: equal
+number of elements, any floating dtype, on one device.
 """
 
 import threading
@@ -48,18 +48,18 @@ def high_counts(base: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
 
 
 def low_counts(base: torch.Tensor, expert: torch.Tensor, bins: Iterable[int]) -> dict[int, torch.Tensor]:
-    """Return, for each of `bins`, the histogram of the lower 16 bits inside it: int64 [LOW_BINS], on CPU."""
-    wanted = sorted(bins)
-    parts = _for_each_block(base, expert, _numbers_inside(wanted))
+    """Return the histogram of the lower 16 bits inside each of `bins`: int64 [LOW_BINS], on the CPU."""
+    sorted_bins = sorted(bins)
+    parts = _for_each_block(base, expert, _numbers_inside(sorted_bins))
     numbers = torch.from_numpy(
         np.concatenate([*parts, np.zeros(0, np.int32)])
     )  # an empty tensor has no parts
-    total = torch.bincount(numbers, minlength=len(wanted) * top_k.LOW_BINS)
-    return dict(zip(wanted, total.view(len(wanted), top_k.LOW_BINS), strict=True))
+    total = torch.bincount(numbers, minlength=len(sorted_bins) * top_k.LOW_BINS)
+    return dict(zip(sorted_bins, total.view(len(sorted_bins), top_k.LOW_BINS), strict=True))
 
 
 def equal_counts(base: torch.Tensor, expert: torch.Tensor, patterns: Iterable[int]) -> dict[int, list[int]]:
-    """Return, for each bit pattern, how many magnitudes of each block are equal to it."""
+    """Return the number of magnitudes in each block that equal a bit pattern, by pattern."""
     distinct = list(dict.fromkeys(patterns))
 
     def count(bits: torch.Tensor, spare: torch.Tensor) -> list[int]:
@@ -76,10 +76,11 @@ def equal_counts(base: torch.Tensor, expert: torch.Tensor, patterns: Iterable[in
 def ties_end(
     base: torch.Tensor, expert: torch.Tensor, bits: int, ties: int | None, equal: list[int] | None = None
 ) -> int:
-    """Return the flat index before which the first `ties` magnitudes equal to `bits` lie (None: all of them).
+    """Return the flat index up to which magnitudes equal to `bits` are kept.
 
     Args:
-        equal: what `equal_counts` returns for `bits`, if it was computed before.
+        ties: the number of equal magnitudes to keep; None: all of them.
+        equal: the result of `equal_counts` for `bits`, if it was computed before.
     """
     if ties is None:
         return ALL_TIES
@@ -102,10 +103,10 @@ def ties_end(
 def exact_cuts(
     base: torch.Tensor, expert: torch.Tensor, counts: Sequence[int], high: torch.Tensor | None = None
 ) -> list[Cut]:
-    """Return, for each k in `counts` (1 <= k <= n), the cut that keeps exactly k elements of one tensor.
+    """Return one cut for each k in `counts` (1 <= k <= n); it keeps exactly k elements of the tensor.
 
     Args:
-        high: what `high_counts` returns, if it was computed before.
+        high: the result of `high_counts`, if it was computed before.
     """
     if high is None and base.device.type == "cpu" and base.numel() <= 8 * SAMPLE:
         return [_cut_by_partial_sort(base, expert, k) for k in counts]
@@ -124,9 +125,11 @@ def exact_cuts(
 
 
 def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
-    """Return the cut that keeps exactly k elements, in one pass, by selecting between bounds from a sample.
+    """Return the cut that keeps exactly k elements, in one pass: a sample gives bounds, then elements between
+    them are selected.
 
-    Returns None where a sample does not help: few elements, a GPU, bounds that miss the cut or hold too much.
+    Returns None if a sample does not help: for few elements, on a GPU, or if the cut is outside the bounds or
+    too many elements are inside.
     """
     n, base, expert = base.numel(), base.reshape(-1), expert.reshape(-1)
     if base.device.type != "cpu" or n <= 8 * SAMPLE:
@@ -157,7 +160,7 @@ def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
 def _for_each_block(
     base: torch.Tensor, expert: torch.Tensor, work: Callable[[torch.Tensor, torch.Tensor], T]
 ) -> list[T]:
-    """Call `work(bits, spare)` on every block: the magnitude bits of tau and scratch space, int32 [block]."""
+    """Call `work(bits, spare)` on every block, with the magnitude bits of tau and scratch space, as int32."""
     base, expert = base.reshape(-1), expert.reshape(-1)
     if base.device.type != "cpu":
         bits = top_k.magnitude_bits(expert.to(torch.float32, copy=True).sub_(base))
@@ -172,10 +175,10 @@ def _for_each_block(
 
 
 def _numbers_inside(bins: list[int]) -> Callable[[torch.Tensor, torch.Tensor], Words]:
-    """Return a function that gives the numbers (position of the bin << 16 | lower 16 bits) of a block, int32.
+    """Return a function from a block to the numbers (position of the bin << 16 | lower 16 bits), as int32.
 
-    It skips elements outside the bins. NumPy compares and extracts small blocks several times faster than
-    torch. A few bins are compared one by one, many are looked up in a table.
+    Elements outside the bins are skipped. NumPy is used because it compares and extracts small blocks several
+    times faster than torch. A few bins are compared one by one; many bins are looked up in a table.
     """
     table = np.full(top_k.HIGH_BINS, -1, np.int32)
     table[bins] = np.arange(len(bins)) << 16
@@ -213,8 +216,8 @@ Number = TypeVar("Number", np.int32, np.uint32)
 def _take_where(mask: NDArray[np.bool_], values: NDArray[Number]) -> NDArray[Number]:
     """Return values[mask], without a branch for each element.
 
-    NumPy searches a mask with at most a tenth set byte by byte, which is slow for more than a few
-    hundredths: set elements are appended behind its end to make it more than a tenth.
+    If at most a tenth of a mask is set, NumPy searches it byte by byte, which is slow unless very few
+    elements are set. Set elements are therefore appended to the mask until more than a tenth is set.
     """
     count, size = int(np.count_nonzero(mask)), mask.size
     if size // 32 < count <= size // 10:
@@ -223,8 +226,8 @@ def _take_where(mask: NDArray[np.bool_], values: NDArray[Number]) -> NDArray[Num
 
 
 def _nth_equal(base: torch.Tensor, expert: torch.Tensor, first: int, last: int, bits: int, nth: int) -> int:
-    """Return the offset from `first` of the nth magnitude (from 1 on) in first..last that equals `bits`."""
-    # Not in place: a float32 slice is a view of the model's own weights.
+    """Return the offset from `first` of the nth magnitude (counted from 1) in first..last equal to `bits`."""
+    # Not in place: a float32 slice is a view of the model's weights.
     tau = expert.reshape(-1)[first:last].float() - base.reshape(-1)[first:last].float()
     equal = top_k.magnitude_bits(tau) == bits
     if equal.device.type == "cpu":
@@ -242,7 +245,7 @@ def _cut_by_partial_sort(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cu
 
 
 def _kth_largest_below(values: NDArray[np.uint32], k: int, limit: int) -> tuple[int, int]:
-    """Return the k-th largest of numbers below `limit`, and its rank among its equals; by histograms."""
+    """Return the k-th largest of numbers below `limit` and its rank among equal numbers, from histograms."""
     shift, prefix = max(0, limit.bit_length() - 15), 0
     while True:
         from_top = np.cumsum(np.bincount(values >> shift)[::-1])
@@ -257,7 +260,7 @@ def _kth_largest_below(values: NDArray[np.uint32], k: int, limit: int) -> tuple[
 
 
 def _sampled_bounds(base: torch.Tensor, expert: torch.Tensor, k: int) -> tuple[int, int] | None:
-    """Return bits [low, high), multiples of 2^16, that miss the k-th magnitude in 1 of 10,000 cases."""
+    """Return bounds [low, high), multiples of 2^16, that miss the k-th magnitude in 1 of 10,000 cases."""
     n = base.numel()
     step = n // SAMPLE | 1  # odd: not a multiple of a row
     sample = top_k.magnitude_bits(expert[::step].float() - base[::step].float()).numpy()
@@ -265,7 +268,7 @@ def _sampled_bounds(base: torch.Tensor, expert: torch.Tensor, k: int) -> tuple[i
     margin = 4 * (share * (1 - share) * size) ** 0.5 + 2
     first, last = int(share * size - margin), int(share * size + margin) + 1
     up_to = np.cumsum(np.bincount(sample >> 16, minlength=top_k.HIGH_BINS))
-    # The bins that hold the sample's ranks `first` and `last`, counted from the top.
+    # The bins that contain the sample's ranks `first` and `last`, counted from the largest.
     high = int(np.searchsorted(up_to, size - first)) + 1 if first >= 0 else top_k.HIGH_BINS
     low = int(np.searchsorted(up_to, size - last)) if last < size else 0
     inside = up_to[high - 1] - (up_to[low - 1] if low else 0)

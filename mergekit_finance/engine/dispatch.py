@@ -1,11 +1,10 @@
-"""The entry to the engine: merges one output tensor with the implementation for its device.
+"""Merge one output tensor with the implementation for its device.
 
     CPU              blocks.py
-    CUDA             triton_kernels.py, where Triton is installed and takes the call
+    CUDA             triton_kernels.py, if Triton is installed and the kernel supports the merge
     anything else    plain_torch.py
 
-The bits of the result do not depend on the choice: no implementation fuses products with sums, and all divide
-with correct rounding.
+All implementations give the same bits: none fuses products with sums, and all divide with correct rounding.
 """
 
 import importlib.util
@@ -52,7 +51,7 @@ def merge(
 def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
     """Return sum_p sgn(sum_t v_tp), as `merge` with rule `mean` reports it, without merging.
 
-    On a GPU the result is a tensor that may still be being computed; `total_balance` waits for it.
+    On a GPU, the result is a tensor that is computed asynchronously; `total_balance` waits for it.
     """
     if base.device.type == "cpu":
         return blocks.sign_balance(base, terms)
@@ -64,7 +63,7 @@ def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tenso
 
 
 def total_balance(balances: Sequence[int | torch.Tensor]) -> int:
-    """Return the sum of the tensors' sign balances, waiting for each GPU once."""
+    """Return the sum of sign balances, waiting for each GPU once."""
     by_device: dict[torch.device, list[torch.Tensor]] = {}
     for balance in balances:
         if isinstance(balance, torch.Tensor):
@@ -74,7 +73,7 @@ def total_balance(balances: Sequence[int | torch.Tensor]) -> int:
 
 
 def keep_norm(base: torch.Tensor, term: Term) -> Term:
-    """Do what `blocks.keep_norm` does, on the device of `base`; the norms are that device's sums."""
+    """Do what `blocks.keep_norm` does, with the norms summed on the device of `base`."""
     if base.device.type == "cpu":
         return blocks.keep_norm(base, term, torch.empty(base.numel(), device="cpu"))
     assert term.mask is not None
@@ -97,7 +96,7 @@ def has_triton() -> bool:
 
 
 def _kernel_takes(base: torch.Tensor, terms: Sequence[Term], rule: Rule) -> bool:
-    """Whether the Triton kernel can run this merge. It does not divide by sums of weights other than 1."""
+    """Return whether the Triton kernel supports this merge: it cannot divide by weights other than 1."""
     return (
         base.device.type == "cuda"
         and has_triton()

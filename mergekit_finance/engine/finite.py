@@ -10,9 +10,9 @@ from mergekit_finance.errors import ModelError
 
 
 def all_finite(tensor: torch.Tensor) -> bool:
-    """Return whether a CPU tensor holds no NaN, no Inf and nothing too large for float32.
+    """Return whether a CPU tensor has no NaN, no Inf and no number too large for float32.
 
-    A block whose float32 sum is finite has only finite elements; only the other blocks are searched.
+    If the float32 sum of a block is finite, so are its elements; only the other blocks are searched.
     """
     flat = tensor.reshape(-1)
 
@@ -33,7 +33,7 @@ def require_finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
 def require_all_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Check merged tensors by name, on any device, in the dtype that they are stored in.
 
-    A model with NaN or Inf in its weights would be evaluated like any other, and get a score. Rounding to
+    Without this check, a model with NaN or Inf in its weights would be evaluated and get a score. Rounding to
     float16 makes Inf of every number above 65504.
 
     Raises:

@@ -8,9 +8,9 @@ Element i of a tensor is kept iff u_i < round(density * 2^32), where
     x   = (x ^ x >> 15) * 0x846CA68B ^ k2
     u_i =  x ^ x >> 16
 
-so P(keep) is exact to 2^-33. There is no state: nothing depends on the order of models or tensors,
-on threads, blocks or device. The constants are those of C. Wellons' `lowbias32`; without the words k1 and k2,
-mixed in between its rounds, the masks of two tensors would be permutations of each other.
+so P(keep) is exact to 2^-33. There is no state: a mask does not depend on the order of models or tensors, or
+on threads, blocks or device. The constants are those of C. Wellons' `lowbias32`. The words k1 and k2 are
+mixed in between its rounds, because otherwise the masks of two tensors would be permutations of each other.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
 
 def mask_key(seed: int, mask_id: str, name: str) -> Key:
-    """Return the key of one tensor's mask for one model. As JSON, no two triples give the same text."""
+    """Return the key of one tensor's mask for one model. JSON gives different triples different texts."""
     text = json.dumps([int(seed), mask_id, name]).encode()
     digest = hashlib.blake2b(text, digest_size=12, person=b"cpt-dare-mask-1").digest()
     first, second, third = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8))
@@ -42,7 +42,7 @@ def threshold(density: float) -> int:
 
 
 def signed_threshold(density: float) -> int:
-    """Return the int32 below which a word of `hash_into` means "keep". Not for densities that keep all."""
+    """Return the int32 limit below which a word of `hash_into` means "keep". Not if all elements are kept."""
     return to_int32(threshold(density) ^ 2**31)  # with the top bit flipped, signed order is unsigned order
 
 
@@ -69,7 +69,7 @@ def keep_at(index: torch.Tensor, density: float, key: Key) -> torch.Tensor:
     if keeps_all(density):
         return torch.ones_like(index, dtype=torch.bool)
     x = (index & 0xFFFFFFFF) ^ key[0] ^ ((index >> 32) * _HIGH_WORD & 0xFFFFFFFF)
-    x = ((x ^ x >> 16) * _FIRST & 0xFFFFFFFF) ^ key[1]  # what wraps in int64 is above the 32 bits kept
+    x = ((x ^ x >> 16) * _FIRST & 0xFFFFFFFF) ^ key[1]  # overflow of int64 affects only the discarded bits
     x = ((x ^ x >> 15) * _SECOND & 0xFFFFFFFF) ^ key[2]
     return (x ^ x >> 16) < threshold(density)
 
@@ -83,8 +83,8 @@ def hash_words(start: int, count: int, key: Key, block: int, device: torch.devic
 def hash_into(
     x: torch.Tensor, shifted: torch.Tensor, start: int, key: Key, block: int = BLOCK_CPU
 ) -> torch.Tensor:
-    """Do the same into int32 `x`; `shifted` is scratch. `block` is a power of two, at least len(x)."""
-    # `start` and the lanes share no bits, so that their XOR is their sum.
+    """Write the words of `hash_words` into `x` (int32); `shifted` is scratch. `block` is a power of two."""
+    # `start` and the lanes have no common bits, so their XOR equals their sum.
     offset = (start & 0xFFFFFFFF) ^ key[0] ^ ((start >> 32) * _HIGH_WORD & 0xFFFFFFFF)
     torch.bitwise_xor(_lanes(block, x.device)[: x.numel()], to_int32(offset), out=x)
     _fold(x, 16, shifted).mul_(to_int32(_FIRST)).bitwise_xor_(to_int32(key[1]))

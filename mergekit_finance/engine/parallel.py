@@ -1,9 +1,9 @@
-"""Runs a function over blocks of a flat tensor, on as many workers as torch has threads.
+"""Run a function over blocks of a flat tensor, on as many workers as torch has threads.
 
-Each worker's torch has a single thread. If torch split each operation over its own threads, every operation
-would wait for the slowest of them: for operations of 50 microseconds, the size of a block in the cache, that
-waiting costs more than the work on a busy machine. Workers only share the interpreter's lock, and the wider
-the blocks, the less often they need it. No result depends on threads or block sizes.
+In each worker, torch uses a single thread. If torch split each operation over its threads, every operation
+would wait for the slowest one; an operation on a block in the cache takes 50 microseconds, and on a busy
+machine the waiting would take longer. Workers share only the interpreter's lock, which they need less often
+for larger blocks. No result depends on threads or block sizes.
 """
 
 import itertools
@@ -16,16 +16,16 @@ from typing import TypeVar
 
 import torch
 
-ALONE = 1 << 16  # smallest block of several workers; elements, a power of two
-# Largest block; elements, a power of two. Half a dozen float32 buffers of it fit the L3 cache; in smaller
-# blocks, calls and waiting for the interpreter's lock cost more than the L2 cache saves.
+ALONE = 1 << 16  # smallest block with several workers, in elements; a power of two
+# Largest block, in elements; a power of two. Six float32 buffers of this size fit in the L3 cache. For
+# smaller blocks, calls and waiting for the interpreter's lock would cost more time than the L2 cache saves.
 SHARED = 1 << 18
 Result = TypeVar("Result")
 _local = threading.local()
 
 
 def block_size(count: int) -> int:
-    """Return the elements of a block when `count` are processed. Not to be called by a worker."""
+    """Return the number of elements per block for `count` elements. Must not be called by a worker."""
     if torch.get_num_threads() == 1:
         return SHARED
     fair = count // (2 * torch.get_num_threads())  # so that workers end at about the same time
@@ -54,10 +54,10 @@ def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
 
 
 def single_threaded(work: Callable[[], Result]) -> Result:
-    """Call `work()` with a torch of one thread.
+    """Call `work()` while torch uses one thread.
 
-    Where other processes compete for the cores, torch's threads wait for each other a hundred times longer
-    than a short operation takes.
+    If other processes use the cores, torch's threads wait for each other a hundred times longer than a short
+    operation takes.
     """
     if getattr(_local, "worker", False) or torch.get_num_threads() == 1:
         return work()
@@ -67,26 +67,26 @@ def single_threaded(work: Callable[[], Result]) -> Result:
 def buffers(count: int, size: int) -> list[torch.Tensor]:
     """Return float32 scratch tensors of this thread: `count` of `size` elements, with arbitrary content.
 
-    The next call returns the same memory.
+    The next call in this thread returns the same memory.
     """
-    kept: list[torch.Tensor] = getattr(_local, "buffers", [])
-    if kept and kept[0].numel() < size:
-        kept = []
-    width = max(size, kept[0].numel() if kept else 0)
-    kept += [torch.empty(width, device="cpu") for _ in range(count - len(kept))]
-    _local.buffers = kept
-    return [buffer[:size] for buffer in kept[:count]]
+    scratch: list[torch.Tensor] = getattr(_local, "buffers", [])
+    if scratch and scratch[0].numel() < size:
+        scratch = []
+    width = max(size, scratch[0].numel() if scratch else 0)
+    scratch += [torch.empty(width, device="cpu") for _ in range(count - len(scratch))]
+    _local.buffers = scratch
+    return [buffer[:size] for buffer in scratch[:count]]
 
 
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return workers whose torch is single-threaded; the caller's setting stays as it is."""
+    """Return workers in which torch uses one thread; the caller's setting does not change."""
     pool = ThreadPoolExecutor(threads, "merge-engine", initializer=_init_worker)
     before = torch.get_num_threads()
     started = threading.Barrier(threads)
     for future in [pool.submit(started.wait) for _ in range(threads)]:
         future.result()
-    # A thread's setting also becomes the default of threads that start later: restore that.
+    # The setting of a thread also becomes the default of threads that start later, so it is restored.
     torch.set_num_threads(before)
     return pool
 
@@ -94,7 +94,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def _init_worker() -> None:
     _local.worker = True
     torch.set_num_threads(1)
-    torch.get_num_threads()  # a thread's first call sets its number to the default, which is 1 only now
+    torch.get_num_threads()  # the first call in a thread sets its number to the default, which is 1 only now
 
 
 if hasattr(os, "register_at_fork"):

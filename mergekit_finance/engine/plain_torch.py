@@ -1,6 +1,6 @@
-"""The merge operators in plain torch, one chunk at a time: for devices without Triton. Math: terms.py.
+"""The merge operators in plain torch, one chunk at a time, for devices without Triton. Math: terms.py.
 
-The bits are those of blocks.py wherever the device rounds as IEEE 754 says and does not fuse operations.
+The results have the bits of blocks.py if the device rounds as in IEEE 754 and does not fuse operations.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from mergekit_finance.engine.masks import hash_into, keep_at, signed_threshold
 from mergekit_finance.engine.terms import Mask, PassOptions, PassResult, Rule, Term
 from mergekit_finance.engine.top_k import magnitude_bits
 
-CHUNK = 1 << 24  # elements of a pass: bounds its float32 temporaries
+CHUNK = 1 << 24  # elements of a pass; this bounds the memory of its float32 temporaries
 _DEFAULT = PassOptions()
 
 
@@ -57,7 +57,8 @@ def merge_contested(
 ) -> None:
     """Merge the elements at the flat indices `contested` again, with another sign for sums of exactly 0.
 
-    Their vectors cancel: those of sign `zero_sign` agree with it, and with 0 nothing is merged. Any device.
+    The sum of their vectors is 0. The vectors with the sign `zero_sign` are merged; none if it is 0. Any
+    device.
     """
     base_values = base.reshape(-1)[contested].float()
     total, count = torch.zeros_like(base_values), torch.zeros_like(base_values)
@@ -70,7 +71,7 @@ def merge_contested(
 
 
 def _vector_at(term: Term, base: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return v_t at the flat indices `index`, where the base holds `base`."""
+    """Return v_t at the flat indices `index`; `base` has the base's values at these indices."""
     v = term.tensor.reshape(-1)[index].float() - base
     if term.cut is not None:
         bits = magnitude_bits(v)

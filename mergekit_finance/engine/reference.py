@@ -1,7 +1,7 @@
-"""The three operators on whole tensors: the definition that every other implementation is tested against.
+"""The three operators on whole tensors: the definition against which every other implementation is tested.
 
-float32 in and out, no names, no I/O; all tensors have one shape. Products and sums are separate operations
-in a fixed order: a fused multiply-add rounds once instead of twice, and would make CPU and GPU differ.
+Inputs and outputs are float32 tensors of one shape. Products and sums are separate operations in a fixed
+order: a fused multiply-add rounds once instead of twice, so that CPU and GPU would differ.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,9 +35,9 @@ def elect(vectors: Sequence[torch.Tensor], balance: Callable[[], int]) -> torch.
 
     Args:
         vectors: the trimmed task vectors.
-        balance: gives sum_q sgn(sum_t v_tq) of all elements that vote together. Its sign is elected where a
-            sum is exactly 0 although a vector is not (the rule of the authors' code); a balance of 0 elects
-            0: nothing is merged there. Called only if such an element exists.
+        balance: returns sum_q sgn(sum_t v_tq) over the elements q of the vote. Its sign is elected where a
+            sum is exactly 0 but a vector is not (the rule of the authors' code). If it is 0, the sign is 0
+            and nothing is merged there. It is called only if such an element exists.
     """
     total = running_sum(vectors)
     cancelled = torch.zeros_like(total, dtype=torch.bool)
@@ -52,13 +52,13 @@ def elect(vectors: Sequence[torch.Tensor], balance: Callable[[], int]) -> torch.
 
 
 def disjoint_mean(vectors: Sequence[torch.Tensor], sign: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the vectors that are non-zero and have the elected sign; 0 where there are none.
+    """Return the mean over the vectors that are non-zero and have the elected sign; 0 if there are none.
 
     TIES, arXiv 2306.01708, Algorithm 1, last step.
     """
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for vector in vectors:
-        agrees = vector.sign() == sign  # a zero agrees only where no sign is elected, and adds nothing
+        agrees = vector.sign() == sign  # zeros agree only if the elected sign is 0, and do not change the sum
         total += vector.masked_fill(~agrees, 0.0)
         count += agrees
     return total / count.clamp_(min=1)
@@ -67,18 +67,18 @@ def disjoint_mean(vectors: Sequence[torch.Tensor], sign: torch.Tensor) -> torch.
 def drop_and_rescale(vector: torch.Tensor, keep: torch.Tensor, density: float) -> torch.Tensor:
     """Return (keep * tau) / density (DARE, arXiv 2311.03099, section 3, with p = 1 - density).
 
-    Computed as a product with 1 / density, because GPUs divide by a scalar that way, too.
+    It is computed as a product with 1 / density, as GPUs do to divide by a scalar.
     """
     return vector.masked_fill(~keep, 0.0) * (1.0 / density)
 
 
-# ---- semantics: mergekit (0.1.5); the bits are equal because the order of operations is
+# ---- semantics: mergekit (0.1.5); the same order of operations gives the same bits
 
 
 def drop_and_keep_norm(vector: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
     """Return keep * tau, rescaled to the L1 norm of tau unless one of the two norms is below 1e-7.
 
-    Does what mergekit's `sparsify.rescaled_masked_tensor` does with RescaleNorm.l1.
+    Equivalent to mergekit's `sparsify.rescaled_masked_tensor` with RescaleNorm.l1.
     """
     masked = vector * keep
     before, after = vector.abs().sum(), masked.abs().sum()
@@ -104,9 +104,9 @@ def plain_sum(stack: torch.Tensor, weights: torch.Tensor, normalize: bool) -> to
 
 
 def consensus_sum(stack: torch.Tensor, weights: torch.Tensor, normalize: bool) -> torch.Tensor:
-    """Return the sum over the models whose sign is that of the weighted sum, where 0 counts as positive.
+    """Return the sum over the models whose sign equals that of the weighted sum; a sum of 0 is positive.
 
-    With `normalize` it is divided by the weights of those models. A zero has no sign and never agrees.
+    With `normalize`, it is divided by the sum of the weights of those models. A zero never agrees.
     """
     elected = torch.where(stack.sum(dim=0) >= 0, 1.0, -1.0)
     agrees = stack.sign() == elected

@@ -1,8 +1,8 @@
-"""The cuts that TIES needs, ranked once for every density of a sweep.
+"""Compute the trim thresholds ("cuts") of TIES for all densities of a sweep together.
 
-Paper semantics cuts the whole task vector of a model, mergekit semantics each tensor by itself. Both take one
-pass that counts the upper 16 bits of all magnitudes and one that finds the exact cuts of all densities
-asked for; where a cut splits equal magnitudes, a third finds the last one that is kept.
+Paper semantics trims the whole task vector of a model, mergekit semantics each tensor separately. Both take
+one pass that counts the upper 16 bits of all magnitudes, and one that finds the exact cuts of the requested
+densities. If a cut keeps only some of several equal magnitudes, a third pass finds the last one that is kept.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # theta_0 and theta_t of one tensor
 
 @dataclass(frozen=True)
 class _Histogram:
-    """A histogram without its empty ends."""
+    """A histogram without the empty bins at its ends."""
 
     first: int
     counts: torch.Tensor
@@ -36,10 +36,10 @@ class _Histogram:
 
 
 class SweepCuts:
-    """Cuts of the task vectors of `models` over the tensors `names`, computed when first asked for.
+    """Cuts of the task vectors of `models` over the tensors `names`, computed on first use.
 
     Args:
-        names: all tensors that make up a model's vector; ranked in sorted order.
+        names: the names of all tensors of a model's task vector; ranked in sorted order.
         models: keys of the experts.
         read_pair: `read_pair(name, model)` returns theta_0 and theta_t of one tensor.
     """
@@ -58,19 +58,19 @@ class SweepCuts:
         return self._tensor_cuts[name, model, count]
 
     def rank_tensor(self, name: str, model: Hashable, counts: Iterable[int]) -> None:
-        """Compute the cuts that keep these numbers of elements of one tensor, all at once."""
+        """Compute together the cuts that keep these numbers of elements of one tensor."""
         missing = [k for k in dict.fromkeys(counts) if (name, model, k) not in self._tensor_cuts]
         if missing:
             exact = cuts.exact_cuts(*self._pair(name, model), missing, self._counts(name, model))
             self._tensor_cuts.update({(name, model, k): cut for k, cut in zip(missing, exact, strict=True)})
 
     def model_cut(self, name: str, model: Hashable, count: int) -> Cut:
-        """Return where tensor `name` is cut if `count` elements of the model's whole vector are kept."""
+        """Return the cut of tensor `name` if `count` elements of the model's whole task vector are kept."""
         self.rank_model(model, [count])
         return self._model_cuts[model, count][name]
 
     def rank_model(self, model: Hashable, counts: Iterable[int]) -> None:
-        """Compute the cuts that keep these numbers of elements of a model's whole vector, all at once."""
+        """Compute together the cuts that keep these numbers of elements of a model's whole task vector."""
         missing = [k for k in dict.fromkeys(counts) if (model, k) not in self._model_cuts]
         if not missing:
             return
@@ -101,20 +101,20 @@ class SweepCuts:
     def _cuts_by_name(
         self, model: Hashable, thresholds: Mapping[int, top_k.Threshold]
     ) -> dict[int, dict[str, Cut]]:
-        """Turn thresholds into cuts by tensor. Ties go to the first names, there to the lowest indices."""
-        left = {k: threshold.ties for k, threshold in thresholds.items() if threshold.splits_ties}
+        """Turn thresholds into cuts by tensor. Ties are kept in the first tensors, at the lowest indices."""
+        remaining_ties = {k: threshold.ties for k, threshold in thresholds.items() if threshold.splits_ties}
         by_name = {
             k: dict.fromkeys(self._names, Cut(threshold.bits, cuts.ALL_TIES))
             for k, threshold in thresholds.items()
         }
-        for name in self._names if left else ():
-            pair, unfinished = self._pair(name, model), {k for k, ties in left.items() if ties}
+        for name in self._names if remaining_ties else ():
+            pair, unfinished = self._pair(name, model), {k for k, ties in remaining_ties.items() if ties}
             patterns = [thresholds[k].bits for k in unfinished]
             equal = cuts.equal_counts(*pair, patterns) if patterns else {}
-            for k, ties in left.items():
+            for k, ties in remaining_ties.items():
                 bits, end = thresholds[k].bits, 0
                 if ties:
                     end = cuts.ties_end(*pair, bits, ties, equal.get(bits, []))
-                    left[k] = max(0, ties - sum(equal.get(bits, [])))
+                    remaining_ties[k] = max(0, ties - sum(equal.get(bits, [])))
                 by_name[k][name] = Cut(bits, end)
         return by_name

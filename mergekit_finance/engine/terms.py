@@ -1,4 +1,4 @@
-"""Arguments and results of one merge of one output tensor, shared by all implementations.
+"""Arguments and results of the merge of one output tensor, shared by all implementations.
 
 v_t   = weight_t * factor_t * trim_or_drop(theta_t - theta_0)      per expert t, float32
 delta = combine(v_1 ... v_T)                                       see `Rule`
@@ -17,13 +17,13 @@ Report = Literal["nothing", "balance", "contested"]
 
 @dataclass(frozen=True)
 class Cut:
-    """Trim: keep elements whose magnitude bits exceed `bits`, and those equal to it before index `until`.
+    """A trim threshold: elements are kept if their magnitude bits exceed `bits`, or equal it before `until`.
 
-    The flat index settles ties, so that an element can be trimmed without looking at any other.
+    Ties are resolved by the flat index, so that each element can be trimmed independently of the others.
     """
 
     bits: int  # int32 bits of a float32 magnitude
-    until: int  # flat index; 0 drops all ties, anything past the end keeps them all
+    until: int  # flat index; 0 drops all ties, an index past the end keeps all
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Mask:
 
     key: Key
     density: float  # share of elements kept, in (0, 1)
-    drawn: torch.Tensor | None = None  # the mask itself (int8, flat) if it was computed before
+    drawn: torch.Tensor | None = None  # the mask (int8, flat) if it was computed before
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Rule:
-    """How the vectors v_t of all experts are combined into delta.
+    """The rule by which the vectors v_t of all experts are combined into delta.
 
     sum        delta = sum_t v_t                                 Task Arithmetic, arXiv 2212.04089, section 4
     mean       delta = mean of {v_t : v_t != 0, sgn(v_t) = g}    TIES, arXiv 2306.01708, Algorithm 1;
@@ -60,19 +60,19 @@ class Rule:
     kind: Literal["sum", "mean", "consensus"]
     scale: float = 1.0  # lambda
     host: bool = False  # mergekit's sums start from 0 instead of from v_1, so they never result in -0
-    normalize: bool = False  # divide by the sum of the weights (consensus: of those that agree)
+    normalize: bool = False  # divide by the sum of the weights (consensus: of the agreeing models)
 
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How rule `mean` treats sums of exactly 0, and what a pass reports. Other rules ignore the options.
+    """Options of rule `mean`: the sign for sums of exactly 0, and the content of the PassResult.
 
     zero_sign: sign elected where sum_t v_t is exactly 0: -1, 0 or 1. With 0, delta is 0 there.
-    report: what the pass returns.
-        "nothing"    an empty PassResult; for a zero_sign that is known to be right
-        "balance"    the sign balance only; on a GPU the host does not wait for it
-        "contested"  also the indices that zero_sign decided. Should it turn out to be wrong, pass them to
-                     `dispatch.merge_contested`.
+    report: the content of the result.
+        "nothing"    an empty PassResult, for a zero_sign that was determined before
+        "balance"    the sign balance only; on a GPU, the call does not wait for it
+        "contested"  also the indices at which zero_sign was used; if it turns out to be wrong, pass them to
+                     `dispatch.merge_contested`
     """
 
     zero_sign: int = 1
@@ -81,9 +81,9 @@ class PassOptions:
 
 @dataclass(frozen=True, eq=False)
 class PassResult:
-    """What one pass with rule `mean` counted. Empty for the other rules."""
+    """Counts of one pass with rule `mean`. Empty for the other rules."""
 
-    balance: int | torch.Tensor = 0  # sum_p sgn(sum_t v_tp); a tensor if it is still being computed on a GPU
+    balance: int | torch.Tensor = 0  # sum_p sgn(sum_t v_tp); a tensor if a GPU is still computing it
     contested: torch.Tensor | None = (
         None  # int64, sorted flat indices where sum_t v_t is 0 and some v_t is not
     )

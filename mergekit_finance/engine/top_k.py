@@ -1,11 +1,11 @@
-"""The exact k-th largest magnitude, without sorting and in bounded memory.
+"""Find the exact k-th largest magnitude, without sorting and in bounded memory.
 
-The bits of |x| as an int32 are ordered like |x|. Two histograms find the k-th largest: one over the upper
-16 bits, one over the lower 16 bits inside the bin that holds it. Both add up over tensors, so that a whole
-model can be ranked with one tensor in memory at a time.
+The bits of |x| as an int32 have the same order as |x|. Two histograms locate the k-th largest: one of the
+upper 16 bits, and one of the lower 16 bits inside its bin. Histograms of several tensors can be added, so
+that a whole model is ranked with one tensor in memory at a time.
 
-Tie rule: exactly k elements are kept; of those equal to the k-th magnitude, the ones with the lowest
-flat index (over several tensors: in sorted name order).
+Exactly k elements are kept. Among elements equal to the k-th magnitude, those with the lowest flat index are
+kept (with several tensors, in sorted order of their names).
 """
 
 import struct
@@ -14,21 +14,21 @@ from fractions import Fraction
 
 import torch
 
-HIGH_BINS = 1 << 15  # of the upper 16 bits; the sign bit is cleared
-LOW_BINS = 1 << 16  # of the lower 16 bits
+HIGH_BINS = 1 << 15  # bins for the upper 16 bits, whose sign bit is 0
+LOW_BINS = 1 << 16  # bins for the lower 16 bits
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """The k-th largest magnitude: keep all that exceed it, and `ties` of the `tied` elements equal to it."""
+    """The k-th largest magnitude: keep larger elements, and `ties` of the `tied` elements equal to it."""
 
-    bits: int  # of the magnitude, as an int32
+    bits: int  # the bits of the magnitude, as an int32
     ties: int
     tied: int
 
     @property
     def splits_ties(self) -> bool:
-        """Whether it matters which of the equal elements are kept. Equal zeros are zero either way."""
+        """Whether only some of the equal elements are kept. False for zeros, which are 0 if kept or not."""
         return self.ties < self.tied and self.bits > 0
 
 
@@ -53,13 +53,13 @@ def high_counts(bits: torch.Tensor) -> torch.Tensor:
 
 
 def low_counts(bits: torch.Tensor, high: int) -> torch.Tensor:
-    """Return the histogram of the lower 16 bits where the upper 16 are `high`: int64 [LOW_BINS], on CPU."""
+    """Return the histogram of the lower 16 bits if the upper 16 are `high`: int64 [LOW_BINS], on the CPU."""
     inside = bits[bits >> 16 == high]
     return torch.bincount(inside & 0xFFFF, minlength=LOW_BINS).cpu()
 
 
 def kth_bin(counts: torch.Tensor, k: int) -> tuple[int, int]:
-    """Return the bin that holds the k-th largest element, and its rank (from 1 on) inside that bin."""
+    """Return the bin of the k-th largest element, and its rank (counted from 1) inside that bin."""
     from_top = counts.flip(0).cumsum(0)
     position = int(torch.searchsorted(from_top, from_top.new_tensor(k)))
     above = int(from_top[position - 1]) if position else 0
@@ -84,7 +84,7 @@ def kth_largest(bits: torch.Tensor, k: int) -> Threshold:
 
 
 def kept(bits: torch.Tensor, threshold: int, ties: int | None) -> torch.Tensor:
-    """Return a flat bool mask: above `threshold`, and the first `ties` elements equal to it (None: all)."""
+    """Return a flat bool mask of elements above `threshold` and the first `ties` equal to it (None: all)."""
     if ties is None:
         return bits >= threshold
     keep = bits > threshold
@@ -93,5 +93,5 @@ def kept(bits: torch.Tensor, threshold: int, ties: int | None) -> torch.Tensor:
 
 
 def trim(tensor: torch.Tensor, threshold: int, ties: int | None) -> torch.Tensor:
-    """Return `tensor` (float32) with all that `kept` drops set to +0."""
+    """Return `tensor` (float32) with the elements outside the mask of `kept` set to +0."""
     return tensor.masked_fill(~kept(magnitude_bits(tensor), threshold, ties).view(tensor.shape), 0.0)

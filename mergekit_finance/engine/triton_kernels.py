@@ -1,4 +1,4 @@
-# Triton reads the parameters of a kernel itself and gives them no types that a checker could use.
+# Triton interprets the parameters of a kernel itself; there are no types for them that mypy could use.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """The merge operators as one Triton kernel. Import it through dispatch.py: it needs Triton.
 
@@ -23,7 +23,7 @@ import triton.language as tl
 from mergekit_finance.engine.masks import signed_threshold, to_int32
 from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
 
-BLOCK, WARPS = 2048, 8  # 8 bf16 a thread: loads of 16 bytes
+BLOCK, WARPS = 2048, 8  # 8 bf16 elements per thread, for loads of 16 bytes
 _KINDS = {"sum": 0, "mean": 1, "consensus": 2}
 _NUMBERS = [f"{name}{i}" for i in range(4) for name in ("w", "f", "cut", "until", "ka", "kb", "kc", "limit")]
 
@@ -80,7 +80,7 @@ def _merge(
     WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    # 64-bit positions cost a fifth of the time; most tensors have fewer than 2^31 elements.
+    # 64-bit positions take 20 % more time and are rarely needed: few tensors have 2^31 elements.
     index = (program.to(tl.int64) if WIDE else program) * BLOCK + tl.arange(0, BLOCK)
     inside = index < n
     b = tl.load(base + index, mask=inside, other=0.0).to(tl.float32)
@@ -127,7 +127,7 @@ def _merge(
         if DIVIDE:
             if E > 2:
                 delta = tl.div_rn(summed, tl.where(count == 0.0, 1.0, count))
-            else:  # by 1 or 2: a product with 1 or 0.5 has the same bits, and costs a tenth
+            else:  # division by 1 or 2: a product with 1 or 0.5 gives the same bits in a tenth of the time
                 delta = summed * tl.where(count > 1.0, 0.5, 1.0)
     if WRITE:
         merged = b + delta * scale
@@ -136,7 +136,7 @@ def _merge(
 
 _DEFAULT = PassOptions()
 _FAR = 1 << 33
-_NARROW = (1 << 31) - 2 * BLOCK  # elements up to which the last block's positions fit an int32
+_NARROW = (1 << 31) - 2 * BLOCK  # maximum number of elements whose positions in all blocks fit an int32
 
 
 def merge(
@@ -148,8 +148,8 @@ def merge(
 ) -> PassResult:
     """Do what `blocks.merge` does, for contiguous CUDA tensors and at most four experts.
 
-    Signs are counted only in a mean of several experts. The host waits for the GPU only to report
-    `contested`: with "balance", the sign balance stays on the GPU.
+    Signs are counted only in a mean of several experts. The call waits for the GPU only if the report is
+    "contested"; with "balance", the sign balance stays on the GPU.
     """
     return _launch(out, base, terms, rule, options, write=True)
 
@@ -174,7 +174,7 @@ def _launch(
     if n == 0:
         return PassResult()
     programs = triton.cdiv(n, BLOCK)
-    # Where nothing is counted or located, the kernel gets `out` as a pointer that it does not use.
+    # If nothing is counted or located, the kernel gets `out` as a pointer that it does not use.
     balances = torch.empty(programs, dtype=torch.int32, device=base.device) if count else out
     contested = torch.empty(n, dtype=torch.int8, device=base.device) if locate else out
     padded = [*terms, *[terms[0]] * (4 - len(terms))]
@@ -201,6 +201,6 @@ def _numbers(term: Term) -> list[float | int]:
     cut, mask = term.cut, term.mask
     key = [to_int32(word) for word in mask.key] if mask else [0, 0, 0]
     limit = signed_threshold(mask.density) if mask else 0
-    # At least 2^32, so that it is a 64-bit argument whatever the tensor: no second compilation.
+    # At least 2^32, so that it is a 64-bit argument for every tensor and the kernel is compiled only once.
     until = min(cut.until if cut else 0, term.tensor.numel()) + _FAR
     return [float(term.weight), float(term.factor), cut.bits if cut else 0, until, *key, limit]

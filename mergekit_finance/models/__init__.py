@@ -1,10 +1,10 @@
 """Models on disk or on the Hub.
 
-facts             what a model's files say, read without a host
+facts             facts about a model from its config and file headers, read without mergekit or transformers
 weight_files      headers of safetensors files and sampled values
 tokenizer_files   tokens and ids
 json_files        bounded reading of a model's JSON files
-fingerprint       hashes of a model's bytes
-loading           models and tokenizers loaded, and models made of tensors
-live_tokenizers   tokenizers of the merges of this process
+fingerprint       hashes of a model's files
+loading           load models and tokenizers; build a model from tensors
+live_tokenizers   the tokenizers of the models merged in this process
 """

@@ -1,8 +1,8 @@
-"""Names of tensors that old files hold and no model class loads: they are computed from the config."""
+"""Names of tensors in old files that no model class loads, because they are computed from the config."""
 
 import re
 
-# Llama-2-time files store rotary frequencies for each layer; GPT-2, GPT-NeoX and Falcon files causal masks.
+# Files from the time of Llama 2 store rotary frequencies per layer; GPT-2, GPT-NeoX and Falcon causal masks.
 _BUFFER = re.compile(
     r"(^|\.)(rotary_emb|rotary|rotary_embedding)\.(inv_freq|original_inv_freq|cos_cached|sin_cached)$"
     r"|(^|\.)(attn|attention)\.(bias|masked_bias)$"

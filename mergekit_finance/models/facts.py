@@ -1,4 +1,4 @@
-"""Facts of a model that are read without its weights: its config and the headers of its files."""
+"""Facts about a model that are read without loading its weights: its config and the headers of its files."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from mergekit_finance.models.weight_files import (
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# What two models must have in common for an element of one to mean what it means in the other.
+# Config keys that must be equal for two models' tensors to be merged element by element.
 SHAPE = (
     "architectures",
     "model_type",
@@ -38,7 +38,7 @@ SHAPE = (
     "head_dim",
 )
 VOCABULARY = "vocab_size"
-ROPE_THETA = 10000.0  # where a config does not say
+ROPE_THETA = 10000.0  # the default if the config has no value
 SINGLE = "model.safetensors"
 WEIGHTS = {SINGLE: INDEXES[0], "pytorch_model.bin": INDEXES[1]}  # the single file, and the index of shards
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -47,7 +47,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a model's files that is broken: the id of its finding, and what is wrong and where."""
+    """A defect in a model's files: the id of its finding, and a text on what is wrong and where."""
 
     id: str
     message: str
@@ -55,20 +55,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model's files say, without its weights: plain data, read with no host.
+    """Facts about a model from its files: plain data, read without mergekit, transformers or the weights.
 
     Attributes:
-        reference: the model, as the recipe or study names it.
-        folder: where its files are; None if they are not on this machine.
+        reference: the model reference in the recipe or study.
+        folder: the folder of its files; None if they are not on this machine.
         config: config.json; empty if it was not read.
-        tensors: every tensor by name; None if no weights are there, or if their headers are broken.
-        samples: values of each tensor of floats at `weight_files.sample_ranges`, by name.
-        weight_files: names of the files that the tensors are in.
-        generation_config, tokenizer_config: those files; None if there is no such file.
+        tensors: every tensor by name; None if there are no weights, or if their headers are broken.
+        samples: values of each floating-point tensor at `weight_files.sample_ranges`, by name.
+        weight_files: names of the files that contain the tensors.
+        generation_config, tokenizer_config: the contents of these files; None if there is no such file.
         chat_template: the default chat template; None if there is none.
         tokenizer: tokens and ids; None if there are no tokenizer files.
-        problems: what is broken.
-        unseen: what could not be looked at, a sentence each.
+        problems: the defects that were found.
+        unseen: a sentence for each thing that could not be checked.
     """
 
     reference: str
@@ -92,7 +92,7 @@ class ModelFacts:
 
     @property
     def sizes(self) -> dict[str, Json]:
-        """The value of every key of SHAPE and of `vocab_size`; None where the config does not say."""
+        """The value of every key of SHAPE and of `vocab_size`; None if the config does not have the key."""
         sizes = {key: self.text.get(key) for key in (*SHAPE, VOCABULARY)}
         sizes["architectures"] = self.config.get("architectures")
         heads, width = sizes["num_attention_heads"], sizes["hidden_size"]
@@ -104,7 +104,7 @@ class ModelFacts:
 
     @property
     def rope(self) -> JsonObject:
-        """The settings of rotary positions, as transformers 5 writes them; older keys are translated."""
+        """The settings of rotary positions with the keys of transformers 5; older keys are translated."""
         current = self.text.get("rope_parameters")
         if isinstance(current, dict):
             return {"rope_theta": ROPE_THETA, "rope_type": "default", **current}
@@ -117,7 +117,7 @@ class ModelFacts:
 
 
 class FactsReader:
-    """Reads the facts of several models: bytes of weight files are counted, equal tokenizers parsed once."""
+    """Reads the facts of several models. Counts bytes of weight files, and parses equal tokenizers once."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._bytes = ByteReader(max_bytes)
@@ -134,11 +134,11 @@ class FactsReader:
         return self._tokenizers.parsed
 
     def read(self, reference: str, folder: Path | None = None) -> ModelFacts:
-        """Read what a model's files say. Broken files become `problems`, absent ones `unseen`.
+        """Read the facts of a model. Broken files are listed in `problems`, missing ones in `unseen`.
 
         Args:
             reference: a local folder or a Hub id; nothing is fetched.
-            folder: where its files are, if not where the reference says.
+            folder: the folder of its files, if it differs from the reference.
         """
         folder = folder or stored_folder(reference)
         if folder is None:
@@ -234,7 +234,7 @@ def stored_folder(reference: str) -> Path | None:
     name, _, revision = reference.partition("@")
     if not HUB_ID.fullmatch(name):
         return None
-    from huggingface_hub import try_to_load_from_cache  # imported here: 0.3 s that local models do not need
+    from huggingface_hub import try_to_load_from_cache  # imported here: takes 0.3 s, not for local models
 
     try:
         config = try_to_load_from_cache(name, "config.json", revision=revision or None)
@@ -244,12 +244,12 @@ def stored_folder(reference: str) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Return the names of the weight files that mergekit reads in a folder; none if there are none.
+    """Return the names of the weight files in a folder that mergekit reads; empty if there are none.
 
-    An index of shards goes before the single file, safetensors before `.bin`.
+    An index of shards takes precedence over a single file, and safetensors over `.bin`.
 
     Raises:
-        ModelError: the index is broken or names a file outside the folder.
+        ModelError: the index is broken or lists a file outside the folder.
     """
     for single, index in WEIGHTS.items():
         if names := shard_names(folder, index):
@@ -274,7 +274,7 @@ def _optional(path: Path) -> JsonObject | None:
 
 
 def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
-    """Return the default chat template: its own file, else that of the tokenizer's config."""
+    """Return the default chat template: from its own file, or else from the tokenizer's config."""
     path = folder / "chat_template.jinja"
     try:
         if path.exists():
@@ -286,8 +286,8 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
         ) from error
     template = tokenizer_config.get("chat_template")
     if isinstance(template, list):
-        named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
-        template = named[0].get("template") if named else None
+        defaults = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+        template = defaults[0].get("template") if defaults else None
     return template if isinstance(template, str) else None
 
 
@@ -303,7 +303,7 @@ def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedC
 
 
 def local_folder(reference: str) -> Path:
-    """Return the folder that holds a model; it is fetched from the Hub if it is not local."""
+    """Return the folder of a model, which is downloaded from the Hub if it is not local."""
     from mergekit.common import ModelReference  # see the note in load_config
 
     try:
@@ -319,8 +319,8 @@ def read_tensors(reference: str) -> list[TensorFacts]:
     """Read the headers of a model's weight files, in order of file name.
 
     Raises:
-        ModelError: a file that the index names is missing, or a file is truncated or broken, or a `.bin` file
-            holds anything but tensors. Nothing in it is run.
+        ModelError: a file listed in the index is missing, or a file is truncated or broken, or a `.bin` file
+            contains anything but tensors. No code in it is run.
     """
     folder = local_folder(reference)
     if is_pickled(folder):
@@ -330,7 +330,7 @@ def read_tensors(reference: str) -> list[TensorFacts]:
 
 
 def is_pickled(folder: Path) -> bool:
-    """Return whether `.bin` files are read there, because there are no safetensors."""
+    """Return whether a folder's weights are `.bin` files, because it has no safetensors files."""
     return any(name.endswith(".bin") for name in weight_files(folder))
 
 
@@ -340,7 +340,7 @@ def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
 
     if not path.is_file():
         raise ModelError(
-            f"model {reference!r}: {path.name} is missing, though the index names it",
+            f"model {reference!r}: {path.name} is missing, although the index lists it",
             id="model.missing",
         )
     tensors = []
@@ -365,7 +365,7 @@ def weights_size(reference: str) -> int:
 
 
 def random_weights(references: Iterable[str]) -> list[str]:
-    """Return those of the local models whose config says that they were never trained."""
+    """Return the local models whose config marks them as never trained."""
     return [reference for reference in references if _says_random(Path(reference) / "config.json")]
 
 

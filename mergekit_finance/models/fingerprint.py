@@ -1,4 +1,4 @@
-"""Hashes that identify the bytes of a model, and of its tokenizer."""
+"""Hashes of the files of a model and of its tokenizer."""
 
 import hashlib
 from pathlib import Path
@@ -18,10 +18,10 @@ BLOCK = 1 << 22  # bytes read at a time
 
 
 def fingerprint(reference: str, quiet: bool = False) -> str:
-    """Hash every file of a model that can change what the model does, names included.
+    """Hash the names and contents of all files of a model that can change its outputs.
 
     Returns:
-        16 hexadecimal digits of SHA-256. A model of the Hub is fetched first.
+        16 hexadecimal digits of SHA-256. A model on the Hub is downloaded first.
     """
     return folder_fingerprint(local_folder(reference), quiet)
 
@@ -57,9 +57,9 @@ def _loaded_files(folder: Path) -> list[Path]:
 
 
 def _may_be_loaded(path: Path) -> bool:
-    """Return False for what no loader reads: hidden files, cards, pictures and license texts.
+    """Return whether loading a model may read this file: not hidden files, cards, pictures or license texts.
 
-    People add license texts to models long after these were evaluated.
+    License texts are often added to a model after it was evaluated, and must not change its hash.
     """
     suffix, name = path.suffix.lower(), path.name.upper()
     is_legal_text = name.startswith(LEGAL) and suffix not in LOADED
@@ -67,7 +67,7 @@ def _may_be_loaded(path: Path) -> bool:
 
 
 def tokenizer_fingerprint(reference: str) -> str:
-    """Hash the tokenizer files of a model, names included. Returns 16 hexadecimal digits of SHA-256."""
+    """Hash the names and contents of a model's tokenizer files. Returns 16 hexadecimal digits of SHA-256."""
     digest = hashlib.sha256()
     for path in sorted(local_folder(reference).iterdir()):
         if path.is_file() and path.name.startswith(TOKENIZER_FILES):

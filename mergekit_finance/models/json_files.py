@@ -1,8 +1,8 @@
 """Read the JSON files of a model's folder within bounds, before transformers and mergekit see them.
 
-Models come from other people. A config of ten million layers makes the hosts build lists of ten million
-names, one nested 100,000 levels deep overflows the stack, and `[]` in place of an object is a traceback: here
-each is a ModelError of one line. Links are followed, because the Hub's cache consists of links.
+Models are untrusted. A config of ten million layers would make the hosts build lists of ten million names,
+one nested 100,000 levels deep would overflow the stack, and `[]` in place of an object would be a traceback.
+Each is a ModelError of one line here. Links are followed, because the Hub's cache consists of links.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MAX_CONFIG = 5_000_000  # bytes; the largest configs list ten thousand labels or quantized modules
 COPY = "Copy or fetch it again."
 
-# The largest value of a config's sizes, far above what exists. Every size is 1 at least.
+# The largest accepted value of each size in a config, far above existing models. Every size is at least 1.
 LAYERS, HEADS, WIDTH, VOCABULARY = 10_000, 100_000, 10_000_000, 100_000_000
 LARGEST = {
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), LAYERS),
@@ -48,7 +48,7 @@ def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
 
 @default_id("model.broken")
 def read_config(folder: Path) -> JsonObject:
-    """Read config.json and check its sizes, which hosts allocate by.
+    """Read config.json and check its sizes, because mergekit and transformers allocate memory by them.
 
     Raises:
         ModelError: it cannot be read, or a size is not a number within LARGEST.
@@ -69,7 +69,7 @@ def read_config(folder: Path) -> JsonObject:
 
 
 def _blocks(config: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    """Yield a config, and the configs inside it that models of text and images have."""
+    """Yield a config and the configs inside it, which models of text and images have."""
     yield "", config
     for key, value in config.items():
         if key.endswith("_config") and isinstance(value, dict):
@@ -78,10 +78,10 @@ def _blocks(config: JsonObject) -> Iterator[tuple[str, JsonObject]]:
 
 @default_id("model.broken")
 def shard_names(folder: Path, index: str = INDEXES[0]) -> list[str]:
-    """Return the names of the files that an index of shards lists, sorted; none if there is no index.
+    """Return the names of the files in an index of shards, sorted; empty if there is no index.
 
     Raises:
-        ModelError: the index cannot be read, lists nothing, or lists what is not a file of this folder.
+        ModelError: the index cannot be read, is empty, or lists a path that is not a file of this folder.
     """
     return sorted(set(weight_map(folder, index).values()))
 
@@ -98,7 +98,7 @@ def weight_map(folder: Path, index: str = INDEXES[0]) -> dict[str, str]:
         return {}
     weight_map: Json = read_object(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelError(f"{path}: not an index of shards, it has no weight_map. {COPY}")
+        raise ModelError(f"{path}: not an index of shards, because it has no weight_map. {COPY}")
     for tensor, name in weight_map.items():
         if not is_folder(name):
             raise ModelError(f"{path}: {tensor!r} is in {name!r:.80}, not a file of this folder. {COPY}")

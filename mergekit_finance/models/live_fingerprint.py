@@ -1,4 +1,4 @@
-"""A hash that identifies a model in memory by everything that decides its answers."""
+"""Hash everything that can change the answers of a model in memory."""
 
 import hashlib
 import inspect
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGES = ("lm-eval", "torch", "transformers", "tokenizers")
-# Of a config; where a model comes from and what wrote it change no answer.
+# Config keys that do not change answers: the model's origin, and the version of the program that wrote it.
 NAMES = ("_name_or_path", "transformers_version", "_commit_hash")
 
 
 def live_fingerprint(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", settings: Mapping[str, Json]
 ) -> str:
-    """Hash a model's weights, configs, code of its own, tokenizer, settings, device and host versions.
+    """Hash a model's weights, configs, custom code, tokenizer, settings, device and host versions.
 
-    The weights themselves are hashed and not the recipe that made them: equal weights give equal answers, and
-    a recipe, its models or their merge that changed give other weights.
+    The weights are hashed instead of the recipe: equal weights give equal answers, and any change of the
+    recipe, its models or the merge code changes the weights.
 
     Args:
-        model: in memory, on any device.
-        tokenizer: what it is used with.
-        settings: how it is used: what changes its answers beside the former.
+        model: the model in memory, on any device.
+        tokenizer: its tokenizer.
+        settings: other settings that change its answers.
 
     Returns:
         32 hexadecimal digits of SHA-256.
@@ -66,7 +66,7 @@ def _without_names(config: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _code(model: "PreTrainedModel") -> str:
-    """Return the hash of the file that defines a model's class, "" for a class of transformers."""
+    """Return the hash of the file that defines the model's class, or "" for a class of transformers."""
     file = inspect.getsourcefile(type(model))
     if type(model).__module__.startswith("transformers.") or file is None:
         return ""
@@ -74,7 +74,7 @@ def _code(model: "PreTrainedModel") -> str:
 
 
 def _tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Hash all files that a tokenizer consists of, chat templates included."""
+    """Hash all files of a tokenizer, chat templates included."""
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Tokenizers of the models that were merged in this process, for code that needs them and has no model.
+"""Tokenizers of the models merged in this process, for code that does not have the model.
 
-`lm_eval --model mergekit` registers the tokenizer of its merge. lm-eval calls the tasks' loader with the
-model's arguments only; the loader finds the tokenizer here by their label (`recipe.merge_label.label`).
+`lm_eval --model mergekit` registers the tokenizer of its merge. lm-eval passes only the model arguments to
+the loader of task rows, which finds the tokenizer here by their label (`recipe.merge_label.label`).
 """
 
 from typing import TYPE_CHECKING
@@ -13,15 +13,15 @@ _by_label: "dict[str, PreTrainedTokenizerBase]" = {}
 
 
 def register(label: str, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Store the tokenizer of a merge under its label; an earlier one of that label is replaced."""
+    """Store the tokenizer of a merge under its label, replacing an earlier one."""
     _by_label[label] = tokenizer
 
 
 def find(label: str) -> "PreTrainedTokenizerBase | None":
-    """Return the tokenizer of a merge by its label, or None if no such merge was made in this process."""
+    """Return the tokenizer of a merge by its label, or None if this process has no such merge."""
     return _by_label.get(label)
 
 
 def clear() -> None:
-    """Forget all tokenizers."""
+    """Remove all tokenizers."""
     _by_label.clear()

@@ -1,4 +1,4 @@
-"""Load models and tokenizers, and make a live model of tensors."""
+"""Load models and tokenizers, and build a model in memory from tensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +20,9 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
     """Load a causal language model onto the CPU.
 
     Args:
-        reference: a local folder or a Hub id, with `@revision` if need be.
-        dtype: a torch dtype's name, or `auto`: as stored.
-        trust_remote_code: let transformers run code of the model's repository.
+        reference: a local folder or a Hub id, optionally with `@revision`.
+        dtype: the name of a torch dtype, or `auto` for the stored dtype.
+        trust_remote_code: whether transformers may run code of the model's repository.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -41,10 +41,10 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
 
 @default_id("model.tokenizer")
 def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer of a local folder or a Hub id, with `@revision` if need be.
+    """Load the tokenizer of a local folder or a Hub id, optionally with `@revision`.
 
     Raises:
-        ModelError: there is none, or it cannot be loaded.
+        ModelError: the model has no tokenizer, or it cannot be loaded.
     """
     from transformers import AutoTokenizer  # see the note in load_model
 
@@ -61,7 +61,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
 
 
 def _require_printable_keys(file: Path, content: Json) -> None:
-    """Refuse keys that would control the terminal: tokenizers prints unknown ones as they are."""
+    """Refuse keys with control characters: the tokenizers library prints unknown keys unescaped."""
     for key in keys_of(content):
         if printable(key) != key:
             raise ModelError(f"{file}: the key {key!r:.80} has control characters. Copy or fetch it again.")
@@ -69,12 +69,12 @@ def _require_printable_keys(file: Path, content: Json) -> None:
 
 @default_id("merge.incomplete")
 def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-    """Make a causal language model of a config and all its tensors by name, on the CPU.
+    """Build a causal language model on the CPU from a config and all its tensors by name.
 
-    Its dtype is that of the config, as for a checkpoint that is loaded from disk; without one, the tensors'.
+    Its dtype is that of the config, as for a checkpoint loaded from disk, or else that of the tensors.
 
     Raises:
-        ModelError: tensors are missing, or the architecture has no place for them.
+        ModelError: tensors are missing, or the architecture has no such tensors.
     """
     model_class = causal_model_class(config)
     with model_errors(f"the merge does not fit {model_class.__name__}", "merge.incomplete"):
@@ -84,15 +84,15 @@ def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]"
     model, info = typed("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
     misfits = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])
     if misfits:
-        named = ", ".join(map(str, misfits[:3]))
-        raise ModelError(f"the merge does not fill {type(model).__name__}: {named}")
+        examples = ", ".join(map(str, misfits[:3]))
+        raise ModelError(f"the merged tensors are not those of {type(model).__name__}: {examples}")
     return model.eval()
 
 
 def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":
-    """Convert a model in place to what loading its checkpoint in `dtype` would give; None changes nothing.
+    """Convert a model in place, as if its checkpoint had been loaded in `dtype`; None changes nothing.
 
-    `model.to(dtype)` would also round the rotary frequencies, which loading a checkpoint keeps in float32.
+    Unlike `model.to(dtype)`, this keeps the rotary frequencies in float32, as loading a checkpoint does.
     """
     if dtype is None or dtype == model.dtype:
         return model

@@ -1,8 +1,8 @@
-"""Reads which tensors a `pytorch_model.bin` declares, without torch and without running anything in it.
+"""List the tensors of a `pytorch_model.bin`, without torch and without running code from the file.
 
 Such a file is a zip archive: `data.pkl`, a pickle that lists tensors, and one file of bytes per storage. A
-pickle can call any function of any module while it is read. The unpickler here hands it records in place of
-the few functions that a checkpoint of weights needs, and refuses all others by name.
+pickle can call any function of any module while it is read. The unpickler here replaces the few functions
+that a checkpoint of weights needs with plain records, and refuses all others.
 """
 
 import io
@@ -21,7 +21,7 @@ from mergekit_finance.errors import ModelError, default_id, first_line, printabl
 from mergekit_finance.models.weight_files import ByteReader, BytesSpent, TensorFacts
 
 UNSAFE = "It was not loaded. Do not use this file."
-CONVERT = "Save the model as safetensors: save_pretrained of transformers does."
+CONVERT = "Save the model as safetensors, for example with save_pretrained of transformers."
 
 # The types that torch pickles for storages, with safetensors' name and the size of an element in bytes.
 STORAGES = {
@@ -37,11 +37,11 @@ STORAGES = {
     "BoolStorage": ("BOOL", 1),
 }
 
-Pickled: TypeAlias = object  # what a pickle may hold, before it is checked
+Pickled: TypeAlias = object  # an unchecked value from a pickle
 
 
 class UnsafePickle(ModelError):
-    """A pickle that would call something when it is unpickled."""
+    """A pickle that would call a function when it is unpickled."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ class _View:
 
 @default_id("model.broken")
 def read_pickled_tensors(path: Path, reader: ByteReader | None = None) -> list[TensorFacts]:
-    """Read the tensors that a `.bin` file declares, and check that all their bytes are there.
+    """Read the list of tensors of a `.bin` file, and check that all their bytes are there.
 
     Args:
         path: a file written by `torch.save` of PyTorch 1.6 or later.
         reader: counts the bytes that are read.
 
     Returns:
-        Its tensors in the order of the pickle. Where their bytes are in the file is not known.
+        Its tensors in the order of the pickle. Their positions in the file are unknown.
 
     Raises:
-        UnsafePickle: the pickle would call something.
-        ModelError: the file is missing, truncated or garbage, or holds anything but tensors by name.
-        BytesSpent: its pickle is longer than what may still be read.
+        UnsafePickle: the pickle would call a function.
+        ModelError: the file is missing or damaged, or contains anything but a mapping of tensors.
+        BytesSpent: the pickle is longer than the number of bytes that may still be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -98,10 +98,10 @@ def read_pickled_tensors(path: Path, reader: ByteReader | None = None) -> list[T
         raise
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file. Copy or fetch it again.", id="model.missing") from error
-    except Exception as error:  # bytes that are no archive or no pickle raise errors of nearly every kind
+    except Exception as error:  # damaged archives and pickles raise errors of many types
         if _is_old_format(path):
             raise ModelError(
-                f"{path}: in the format of before PyTorch 1.6, which is not read. {CONVERT}"
+                f"{path}: the format is older than PyTorch 1.6 and is not supported. {CONVERT}"
             ) from error
         reason = printable(f"{first_line(error):.200}")
         raise ModelError(f"{path}: truncated or broken ({reason}). Copy or fetch it again.") from error
@@ -111,7 +111,7 @@ def _tensors(archive: zipfile.ZipFile, path: Path, reader: ByteReader) -> list[T
     sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     pickles = [name for name in sizes if name.endswith("data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise ModelError(f"{path}: not a file of weights, it has no data.pkl. {CONVERT}")
+        raise ModelError(f"{path}: not a file of weights, because it has no data.pkl. {CONVERT}")
     reader.spend(sizes[pickles[0]])
     data = archive.read(pickles[0])
     _check_opcodes(data)
@@ -143,7 +143,7 @@ def _check_opcodes(data: bytes) -> None:
 
 
 class _HeaderUnpickler(pickle.Unpickler):
-    """An unpickler that creates records of tensors, dicts, lists, strings and numbers; nothing else."""
+    """An unpickler that creates only records of tensors, dicts, lists, strings and numbers."""
 
     def __init__(self, data: io.BytesIO, path: Path) -> None:
         super().__init__(data)
@@ -195,7 +195,7 @@ def _is_counts(value: Pickled) -> TypeGuard[Sequence[int]]:
 
 
 def _malformed(what: str) -> NoReturn:
-    raise pickle.UnpicklingError(f"a {what} with other fields than torch.save writes")
+    raise pickle.UnpicklingError(f"a {what} with fields that torch.save does not write")
 
 
 def _is_old_format(path: Path) -> bool:

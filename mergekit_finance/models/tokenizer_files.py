@@ -11,18 +11,18 @@ from mergekit_finance.models.json_files import read_object
 
 COPY = "Copy or fetch it again"
 MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has about 35 MB
-# Files that hold a vocabulary, the first that exists is read: transformers prefers tokenizer.json.
+# Files with a vocabulary. The first existing one is read: transformers prefers tokenizer.json.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """A tokenizer as its files describe it.
+    """A tokenizer, read from its files.
 
     Attributes:
-        file: the name of the file that holds the vocabulary.
-        sha256: of that file; two models with the same one share this object.
-        ids: the id of every token; None where only the tokenizer's own library can read the file.
+        file: the name of the file with the vocabulary.
+        sha256: the SHA-256 of that file; models with the same one share this object.
+        ids: the id of every token; None if only the tokenizer's library can read the file.
     """
 
     file: str
@@ -42,10 +42,10 @@ class TokenizerReader:
         self._by_hash: dict[str, TokenizerFacts] = {}
 
     def read(self, folder: Path) -> TokenizerFacts | None:
-        """Read the tokenizer of a model's folder; None if there is none.
+        """Read the tokenizer in a model's folder; None if there is none.
 
         Raises:
-            ModelError: its file cannot be read.
+            ModelError: the tokenizer's file cannot be read.
         """
         file = next((name for name in VOCABULARIES if (folder / name).exists()), None)
         if file is None:
@@ -89,7 +89,7 @@ def _ids(file: str, data: bytes, added: Mapping[str, int]) -> dict[str, int] | N
 
 
 def _vocabulary(vocabulary: Json) -> dict[str, int]:
-    """Return the ids of a vocabulary: a mapping, or Unigram's list of pairs of token and score."""
+    """Return the ids of a vocabulary, which is a mapping, or Unigram's list of (token, score) pairs."""
     if isinstance(vocabulary, dict):
         return _mapping(vocabulary)
     if isinstance(vocabulary, list):

@@ -1,7 +1,7 @@
-"""Headers of safetensors files and a few values of each tensor, read with numpy; every byte is counted.
+"""Read the headers of safetensors files and a few values of each tensor with NumPy, and count the bytes.
 
-torch, safetensors' torch part and mergekit are not needed: `mergekit-finance check` answers before they could
-be loaded. A header is data of other people: its length, its entries and their offsets are checked as the
+torch, mergekit and the torch part of safetensors are not imported, because loading them takes longer than a
+whole `mergekit-finance check`. A header is untrusted: its length, entries and offsets are checked as the
 safetensors library checks them.
 """
 
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from mergekit_finance.errors import ModelError, default_id
 from mergekit_finance.files import Json, parse_json
 
-MAX_BYTES = 64_000_000  # of weight files that one check reads
-MAX_HEADER = 100_000_000  # bytes, the bound of the safetensors library
+MAX_BYTES = 64_000_000  # bytes of weight files that one check reads at most
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 RANGES, RANGE = 4, 256  # sampled ranges of a tensor, and elements in one
 COPY = "Copy or fetch it again"
 
-# Bits of an element, by safetensors' name of the dtype.
+# Bits per element, by the name of the dtype in safetensors.
 BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -34,20 +34,20 @@ BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
-FLOATS = ("BF16", "F16", "F32", "F64")  # those that are merged, and whose values are sampled
+FLOATS = ("BF16", "F16", "F32", "F64")  # the dtypes that are merged, and whose values are sampled
 Values: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """A tensor as the header of its file declares it.
+    """A tensor as declared in the header of its file.
 
     Attributes:
-        name: of the tensor.
-        shape: sizes of its dimensions.
-        dtype: safetensors' name, e.g. BF16.
+        name: the tensor's name.
+        shape: the sizes of its dimensions.
+        dtype: the dtype's name in safetensors, e.g. BF16.
         file: the name of its file.
-        start: offset of its first byte in the file; -1 where it is not known (`.bin`).
+        start: the offset of its first byte in the file; -1 if unknown (`.bin`).
     """
 
     name: str
@@ -68,15 +68,15 @@ class TensorFacts:
 
 
 class BytesSpent(Exception):
-    """Raised when a check has read as many bytes of weight files as it may."""
+    """Raised when a check has read the maximum number of bytes of weight files."""
 
 
 class ByteReader:
     """Reads parts of files and counts their bytes.
 
     Attributes:
-        max_bytes: bytes that may be read in all.
-        bytes_read: bytes that were read so far.
+        max_bytes: the maximum number of bytes in total.
+        bytes_read: the number of bytes read so far.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -87,7 +87,7 @@ class ByteReader:
         """Read the (offset, length) of each place in a file; a place beyond its end gives fewer bytes.
 
         Raises:
-            BytesSpent: they would exceed `max_bytes`; nothing is read.
+            BytesSpent: the total would exceed `max_bytes`; nothing is read.
             OSError: the file cannot be read, or is not a regular file.
         """
         if self.bytes_read + sum(length for _, length in places) > self.max_bytes:
@@ -103,7 +103,7 @@ class ByteReader:
         return parts
 
     def spend(self, count: int) -> None:
-        """Count bytes that somebody else is about to read. Raises BytesSpent if they exceed `max_bytes`."""
+        """Count bytes that the caller reads itself. Raises BytesSpent if the total exceeds `max_bytes`."""
         if self.bytes_read + count > self.max_bytes:
             raise BytesSpent
         self.bytes_read += count
@@ -122,7 +122,7 @@ def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
 
     Raises:
         ModelError: the file is missing or truncated, or the header contradicts itself or the file's length.
-        BytesSpent: the header is longer than what may still be read.
+        BytesSpent: the header is longer than the number of bytes that may still be read.
     """
     try:
         length = path.stat().st_size
@@ -152,7 +152,7 @@ def _tensors(header: Json, file: str, start: int) -> list[TensorFacts]:
             raise ValueError(f"{name!r:.80} has the unknown dtype {dtype!r:.20}")
         tensor = TensorFacts(name, shape, dtype, file, start + offsets[0])
         if offsets[1] - offsets[0] != tensor.size or tensor.count * BITS[dtype] % 8:
-            raise ValueError(f"{name!r:.80} has other offsets than its shape needs")
+            raise ValueError(f"the offsets of {name!r:.80} do not match its shape")
         tensors.append(tensor)
     return sorted(tensors, key=lambda tensor: (tensor.start, tensor.size))
 
@@ -179,20 +179,21 @@ def _check_cover(tensors: Sequence[TensorFacts], start: int, length: int) -> Non
     """Raise ValueError unless the tensors fill the file from the header to the end, without gaps."""
     for tensor in tensors:
         if tensor.start != start:
-            raise ValueError(f"{tensor.name!r:.80} does not begin where the tensor before it ends")
+            raise ValueError(f"{tensor.name!r:.80} does not begin at the end of the previous tensor")
         start += tensor.size
     if start != length:
-        raise ValueError(f"it has {length} bytes, its header describes {start}")
+        raise ValueError(f"it has {length} bytes, but its header describes {start}")
 
 
 # ---- values
 
 
 def sample_ranges(count: int) -> list[tuple[int, int]]:
-    """Return the (first element, number) of each part of a tensor whose values are read.
+    """Return the sampled ranges of a tensor, each as (first element, number of elements).
 
-    They depend on the number of elements alone, so that tensors of one shape are compared element by element:
-    the whole of a small tensor, else four ranges of 256, the first at the start and the last at the end.
+    A small tensor is one range; a larger one has four ranges of 256 elements, the first at the start and the
+    last at the end. They depend only on `count`, so that tensors of one shape are compared element by
+    element.
     """
     if count <= RANGES * RANGE:
         return [(0, count)] if count else []
@@ -200,10 +201,10 @@ def sample_ranges(count: int) -> list[tuple[int, int]]:
 
 
 def read_samples(folder: Path, tensors: Sequence[TensorFacts], reader: ByteReader) -> dict[str, Values]:
-    """Read the values at `sample_ranges` of every tensor of floats, as float32 in a row.
+    """Read the values at `sample_ranges` of every floating-point tensor, as one float32 array per tensor.
 
     Raises:
-        BytesSpent: they would exceed what may be read.
+        BytesSpent: the total would exceed the bytes that may be read.
         OSError: a file cannot be read.
     """
     samples: dict[str, Values] = {}
@@ -227,7 +228,7 @@ def read_samples(folder: Path, tensors: Sequence[TensorFacts], reader: ByteReade
 
 
 def decode(data: bytes, dtype: str) -> Values:
-    """Return stored floats as float32. `dtype` is one of FLOATS; float64 beyond float32 becomes infinite."""
+    """Convert stored floats of a dtype in FLOATS to float32. Too large float64 values become infinite."""
     if dtype == "BF16":
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32, copy=False)
     with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
-"""What to merge.
+"""Recipes: descriptions of a merge, in mergekit's YAML format with an additional `finance:` block.
 
-load          a recipe read and checked
-overrides     values set in it from outside
+load          read and check a recipe
+overrides     set values in a recipe from the command line
 merge_label   the name of a merge in lm-eval's results
 library       the recipes that come with the package
-families      the models that these merge
+families      the models that the bundled recipes merge
 """

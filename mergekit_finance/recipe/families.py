@@ -1,6 +1,6 @@
-"""Our families of models: a base and the experts that were continually pre-trained from it.
+"""The built-in families of models: a base and the experts that were continually pre-trained from it.
 
-Which experts the paper used is not known: these are our choice.
+The paper does not say which experts it used; these are our choice.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def builtin_families() -> Sequence[Family]:
 
 
 def _lab() -> Family:
-    """Return the lab's models, as `mergekit-finance lab export` writes them."""
+    """Return the family of the lab's models, which `mergekit-finance lab export` writes."""
     note = "trained on the lab's generated corpora"
     experts = {
         skill: Expert(f"./lab/{skill}", "Apache-2.0", note) for skill in ("finance", "math", "japanese")
@@ -31,7 +31,7 @@ def _llama3() -> Family:
             "finance": Expert(
                 "instruction-pretrain/finance-Llama3-8B",
                 "llama3",
-                "float32 checkpoint, trained on instructions too",
+                "float32 checkpoint, also trained on instructions",
             ),
             "math": Expert(
                 "MathGenie/MathCoder2-Llama-3-8B",

@@ -13,14 +13,14 @@ STUDY = "study.yml"
 
 
 def families() -> list[str]:
-    """Return the names of the families of recipes, which are folders with a study.yml."""
+    """Return the names of the families of recipes. A family is a folder with a study.yml."""
     return sorted(path.parent.name for path in bundled("recipes").glob(f"*/{STUDY}"))
 
 
 def names(family: str | None = None) -> list[str]:
     """Return the names of the recipes of one family or of all, for example `lab/stage2-finance-math-ties`.
 
-    A family's study is one of them, as `lab/study`. Raises RecipeError if there is no such family.
+    They include the family's study, as `lab/study`. Raises RecipeError if there is no such family.
     """
     all_families = families()
     if family is not None and family not in all_families:
@@ -34,10 +34,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def find(name: str) -> Path:
-    """Return the file of a recipe, named with or without `.yml`, or the folder of a family.
+    """Return the file of a recipe (its name with or without `.yml`), or the folder of a family.
 
     Raises:
-        RecipeError: there is no such recipe or family; the message names the nearest.
+        RecipeError: there is no such recipe or family; the message suggests the nearest name.
     """
     plain = name.strip("/").removesuffix(".yml")
     if plain in families():
@@ -47,12 +47,12 @@ def find(name: str) -> Path:
         return bundled("recipes") / f"{plain}.yml"
     same = [full for full in recipes if full.split("/")[1] == plain]
     if same:
-        raise RecipeError(f"recipes: {name!r} is in {len(same)} families; write one of: {', '.join(same)}")
-    # The nearest name only: all of them would fill a screen.
+        raise RecipeError(f"recipes: {name!r} is in {len(same)} families. Write one of: {', '.join(same)}")
+    # Only the nearest name is shown, because the list of all names would fill a screen.
     near = difflib.get_close_matches(plain, [*recipes, *families()], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
-        f"recipes: no recipe {name!r}. {hint}`mergekit-finance recipes list` has the names; "
+        f"recipes: no recipe {name!r}. {hint}`mergekit-finance recipes list` shows the names; "
         f"families: {', '.join(families())}"
     )
 
@@ -62,14 +62,14 @@ def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
 
     Args:
         name: as for `find`.
-        destination: the new file or folder; if it is a folder that exists, the copy goes into it.
-        force: overwrite files.
+        destination: the new file or folder; an existing folder gets the copy inside it.
+        force: whether to overwrite files.
 
     Returns:
-        The files that were written.
+        The written files.
 
     Raises:
-        RecipeError: nothing of that name, a file exists, or one cannot be written.
+        RecipeError: there is no recipe or family of that name, a file exists, or a file cannot be written.
     """
     source = find(name)
     target = destination / source.name if destination.is_dir() else destination
@@ -89,7 +89,7 @@ def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
 
 
 def _model_references(content: Json) -> Iterator[str]:
-    """Yield the models that a recipe or a study names."""
+    """Yield the references of the models in a recipe or a study."""
     if isinstance(content, Mapping):
         for key, value in content.items():
             if key in ("base", "base_model", "model") and isinstance(value, str):
@@ -101,10 +101,10 @@ def _model_references(content: Json) -> Iterator[str]:
 
 
 def description(name: str) -> str:
-    """Return one line on a recipe: its stage, experts and operator, from the name of its file."""
+    """Return one line about a recipe, with its stage, experts and operator, from its file name."""
     _, stem = name.split("/")
     if stem == "study":
-        return "the study that the recipes of this family come from"
+        return "the study that the recipes of this family are exported from"
     slug = max((slug for slug in BY_SLUG if stem.endswith(f"-{slug}")), key=len)
     stage, *experts = stem.removesuffix(f"-{slug}").split("-")
     return f"stage {stage[-1]}: {' + '.join(experts)}, {BY_SLUG[slug].label}"

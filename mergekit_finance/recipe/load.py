@@ -1,6 +1,6 @@
 """Read and check a recipe: plain mergekit YAML, with a `finance:` block that mergekit ignores.
 
-All checks here are made before any weight is read.
+No check reads weights.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 STAGES = {1: "base and one expert", 2: "two experts", 3: "three experts or more"}
-# mergekit's methods that use no random numbers. A plugin's method may.
+# mergekit's methods that use no random numbers. Methods of plugins may use them.
 DRAWS_NOTHING = (
     "breadcrumbs", "breadcrumbs_ties", "karcher", "linear", "model_stock", "multislerp", "nearswap",
     "nuslerp", "passthrough", "ram", "ramplus_tl", "sce", "slerp", "task_arithmetic", "ties",
@@ -32,14 +32,14 @@ NESTED_LISTS = ("models", "slices", "sources")  # keys of a recipe that hold lis
 
 
 class Finance(BaseModel):
-    """The `finance:` block. What it leaves out follows from the merge itself.
+    """The `finance:` block. Missing values are derived from the merge itself.
 
     Attributes:
-        stage: 1: base and one expert; 2: two experts; 3: three or more.
-        constituents: the models whose scores Gain and Outperform Gap compare with.
-        tasks: what to evaluate on, by default.
+        stage: 1 for base and one expert; 2 for two experts; 3 for three or more.
+        constituents: the models with which Gain and Outperform Gap compare the merge.
+        tasks: the default tasks of an evaluation.
         citation: the paper of the method.
-        seed: what mergekit's random methods draw from (dare_ties, della, ...).
+        seed: the seed of mergekit's random methods (dare_ties, della, ...).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +53,7 @@ class Finance(BaseModel):
     @field_validator("tasks", mode="before")
     @classmethod
     def _split(cls, value: Json) -> Json:
-        """Accept one task, or several separated by commas, as `--tasks` does."""
+        """Accept one task or a comma-separated list, as `--tasks` does."""
         return split_names(value) if isinstance(value, str) else value
 
 
@@ -67,7 +67,7 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
-        path: its file, or the name that stands for it in messages.
+        path: its file, or the name used in messages instead.
         text: its YAML.
         merge: its content without the `finance:` block, as mergekit reads it.
         finance: its `finance:` block.
@@ -106,12 +106,12 @@ class Recipe:
 
     @property
     def stage(self) -> int:
-        """1 for one expert, 2 for two, 3 for more; the `finance:` block may say otherwise."""
+        """1 for one expert, 2 for two, 3 for more, unless the `finance:` block sets the stage."""
         return self.finance.stage or min(len(self.experts), 3)
 
     @property
     def constituents(self) -> tuple[str, ...]:
-        """The models that Gain and Outperform Gap compare with; in stage 1 the base is one of them."""
+        """The models with which Gain and Outperform Gap compare the merge; in stage 1, including the base."""
         if self.finance.constituents:
             return self.finance.constituents
         return self.models if self.stage == 1 else self.experts
@@ -123,7 +123,7 @@ class Recipe:
 
     @property
     def semantics(self) -> str:
-        """`paper` or `mergekit`: whose definition the method follows. mergekit's own methods: `mergekit`."""
+        """The definition that the method follows: `paper` or `mergekit` (for all methods of mergekit)."""
         if not self.method.startswith("cpt_"):
             return "mergekit"
         parameters = self.merge.get("parameters")
@@ -131,7 +131,7 @@ class Recipe:
 
     @property
     def merge_settings(self) -> How:
-        """What checks of models need to know of the merge (`checks.model_checks.MergeFacts`)."""
+        """The settings of the merge that checks of models use (`checks.model_checks.MergeFacts`)."""
         dtypes = {key: value for key in ("dtype", "out_dtype") if (value := self.merge.get(key)) is not None}
         return How(
             has_base=self.base is not None,
@@ -142,14 +142,14 @@ class Recipe:
 
     @property
     def seed(self) -> int | None:
-        """What the merge method draws from; None if it draws nothing, or has a parameter for it."""
+        """The seed of the merge method; None if it uses no random numbers or has a seed parameter."""
         if self.method.startswith("cpt_") or self.method in DRAWS_NOTHING:
             return None
         return self.finance.seed
 
     @default_id("recipe.invalid")
     def configuration(self) -> "MergeConfiguration":
-        """Return mergekit's own object for this recipe. Raises RecipeError if mergekit refuses it."""
+        """Return mergekit's MergeConfiguration of this recipe. Raises RecipeError if mergekit refuses it."""
         # Imported here to keep --help fast: mergekit takes 4.5 s.
         from mergekit.config import MergeConfiguration
 
@@ -163,22 +163,22 @@ def load(path: Path | str) -> Recipe:
     """Read a recipe and check keys, merge method, parameters and `finance:` block.
 
     Raises:
-        RecipeError: in one line, which names the file, the key and what would be right.
+        RecipeError: something is wrong; the message names the file, the key and the accepted values.
     """
     path = Path(path)
     try:
         text = yaml_text(path)
     except FileNotFoundError:
         raise RecipeError(
-            f"{path}: no such recipe; `mergekit-finance recipes list` shows ours, `recipes copy NAME .` "
-            "copies one",
+            f"{path}: no such recipe. `mergekit-finance recipes list` shows the bundled ones, "
+            "`mergekit-finance recipes copy NAME .` copies one.",
             id="file.unreadable",
         ) from None
     return _checked(text, path)
 
 
 def check_mapping(content: JsonObject, name: str) -> Recipe:
-    """Check the content of a recipe as `load` checks a file; `name` stands for the file in messages."""
+    """Check the content of a recipe as `load` checks a file; `name` replaces the file in messages."""
     return _checked(yaml.safe_dump(content, sort_keys=False), Path(name))
 
 
@@ -186,7 +186,7 @@ def check_mapping(content: JsonObject, name: str) -> Recipe:
 def _checked(text: str, path: Path) -> Recipe:
     content = load_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, this is {type(content).__name__}")
+        raise RecipeError(f"{path}: a recipe must be a mapping, not {type(content).__name__}")
     merge = {key: value for key, value in content.items() if key != "finance"}
     recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
     host.register_methods(merge_methods())
@@ -200,7 +200,7 @@ def _checked(text: str, path: Path) -> Recipe:
     _check_constituents(recipe)
     if "seed" in recipe.finance.model_fields_set and recipe.method.startswith("cpt_"):
         raise RecipeError(
-            f"{path}: finance.seed: is for mergekit's own methods. Remove it; cpt_dare_ties has "
+            f"{path}: finance.seed: only for mergekit's methods. Remove it; cpt_dare_ties has "
             "parameters.seed instead."
         )
     return recipe
@@ -217,7 +217,7 @@ def _finance(block: Json, where: str) -> Finance:
 
 
 def _check_method(merge: JsonObject, where: str) -> None:
-    """Refuse a merge method that does not exist, and keys and parameters that nobody reads."""
+    """Refuse an unknown merge method, and keys and parameters that are not used."""
     if "merge_method" not in merge:
         check_keys(merge, where)
         raise RecipeError(f"{where}: merge_method is missing")
@@ -235,7 +235,7 @@ def _check_method(merge: JsonObject, where: str) -> None:
 
 
 def _check_parameters(recipe: Recipe) -> None:
-    """Check the parameters of our methods as plain mergekit-yaml does, and name the file in messages."""
+    """Check the parameters of our methods as plain mergekit-yaml does, with the file's name in messages."""
     from mergekit import merge_methods as registry  # see the note in Recipe.configuration
     from mergekit.options import MergeOptions
 
@@ -254,7 +254,7 @@ def _check_parameters(recipe: Recipe) -> None:
 
 
 def _reference(value: Json) -> str:
-    """Return a model reference as the recipe's author wrote it."""
+    """Return a model reference as written in the recipe."""
     if not isinstance(value, dict):
         return str(value)
     model = value.get("model", value)

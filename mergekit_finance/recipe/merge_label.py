@@ -1,16 +1,16 @@
-"""Names of merges that `lm_eval --model mergekit` makes, after their recipe and what is set in it.
+"""Names in results of the merges of `lm_eval --model mergekit`: the recipe's path and the values set in it.
 
-Apart from overrides.py, so that the loader of rows, whose code counts for stored answers, does not import the
-checks of recipes.
+This module is separate from overrides.py so that the loader of dataset rows does not import the checks of
+recipes: the code that the loader imports is part of the key of stored answers.
 """
 
 from collections.abc import Mapping
 
-PREFIX = "set."  # of model arguments that set a value in the recipe
+PREFIX = "set."  # the prefix of model arguments that set a value in the recipe
 
 
 def label(arguments: Mapping[str, object]) -> str:
-    """Return the name of a merge in results, made of the recipe's path and the values set in it.
+    """Return the name of a merge in results: the recipe's path and the values set in it.
 
     Args:
         arguments: Model arguments of `lm_eval --model mergekit`; other keys than `recipe` and `set.*` are

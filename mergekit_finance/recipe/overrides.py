@@ -1,10 +1,10 @@
-"""Values set in a recipe from the outside, as in `lm_eval --model_args recipe=R.yml,set.lambda=0.4`.
+"""Set values in a recipe from the command line: `lm_eval --model_args recipe=R.yml,set.lambda=0.4`.
 
-set.lambda=0.4              the method's parameter
-set.density=0.3             a parameter of each model: set for every model
+set.lambda=0.4              a parameter of the method
+set.density=0.3             a parameter of each model, set for every model
 set.models[0].weight=0.7    one model's parameter
 set.dtype=float32           a key of the recipe
-set.slices[1].sources[0].parameters.weight=1    any place, by its path
+set.slices[1].sources[0].parameters.weight=1    any value, by its path
 """
 
 import copy
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PATH = re.compile(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*")  # models[0].weight, tokenizer.source
 NESTED = ("modules", "slices", "models", "tokenizer", "parameters")  # keys that do not hold one value
 
-# A recipe that is being changed; Json is read-only for the type checker.
+# The type of a mutable recipe; files.Json is read-only for the type checker.
 Node: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | None"
 Block: TypeAlias = dict[str, Node]
 
@@ -65,7 +65,7 @@ def _set_by_name(merge: Block, name: str, value: Node, where: str) -> None:
     elif name not in specs:
         raise RecipeError(f"{where}: unknown parameter {name!r}. {did_you_mean(name, [*specs, *keys])}")
     elif specs[name].scope == "shared":
-        for block in _inner_blocks(merge):  # parameters there take precedence over the recipe's own
+        for block in _inner_blocks(merge):  # parameters there take precedence over those of the recipe
             if isinstance(parameters := block.get("parameters"), dict):
                 parameters.pop(name, None)
         _parameters_of(merge)[name] = value
@@ -75,9 +75,9 @@ def _set_by_name(merge: Block, name: str, value: Node, where: str) -> None:
 
 
 def _set_by_path(merge: Block, place: str, value: Node, where: str) -> None:
-    """Set what a path like `slices[1].sources[0].parameters.weight` names."""
+    """Set the value at a path like `slices[1].sources[0].parameters.weight`."""
     if not PATH.fullmatch(place):
-        raise RecipeError(f"{where}: not a path; write it like models[0].weight or tokenizer.source")
+        raise RecipeError(f"{where}: not a path. Write it like models[0].weight or tokenizer.source.")
     *steps, last = re.findall(r"[^.\[\]]+", place)
     container: Node = merge
     for step in steps:
@@ -94,7 +94,7 @@ def _set_by_path(merge: Block, place: str, value: Node, where: str) -> None:
 
 
 def _step_into(container: Node, step: str, where: str) -> Node:
-    """Return the part of a list or mapping that one step of a path names."""
+    """Return the part of a list or mapping at one step of a path."""
     if isinstance(container, list) and step.isdigit():
         if int(step) < len(container):
             return container[int(step)]
@@ -125,7 +125,7 @@ def _method_parameters(merge: Block) -> "dict[str, ParameterSpec]":
 
 
 def _parameters_of(block: Block) -> Block:
-    """Return a block's `parameters:`, made if there are none."""
+    """Return a block's `parameters:`, adding an empty mapping if there are none."""
     parameters = block.get("parameters")
     if not isinstance(parameters, dict):
         parameters = {}
@@ -146,7 +146,7 @@ def _inner_blocks(block: Block) -> Iterator[Block]:
 
 
 def _model_entries(merge: Block, with_base: bool) -> Iterator[Block]:
-    """Yield every entry that names a model to merge; those of the base model only if asked for."""
+    """Yield every entry of a model to merge; those of the base model only with `with_base`."""
     for block in (merge, *_inner_blocks(merge)):
         for key in ("models", "sources"):
             entries = block.get(key)

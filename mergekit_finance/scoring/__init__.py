@@ -1,15 +1,15 @@
-"""Right or wrong: pure functions that the benchmark's task YAMLs name. They import neither torch nor lm-eval.
+"""Score model outputs: pure functions that the benchmark's task YAMLs call, without torch or lm-eval.
 
-text           one form for width, minus signs and markup
-new_question   where the model starts a question of its own
-markers        the statements that it marks as its answer
+text           normalize character width, minus signs and markup
+new_question   find where the model starts another question
+markers        find the statements that the model marks as its answer
 numbers        numbers in text
-stated_number  the one number that a statement commits to
+stated_number  the number that a statement gives as its answer
 choices        the option that a chain of thought chooses
-answers        the number, text, list, yes or no of an output
+answers        the answer of an output: a number, a text, a list, yes or no
 entities       named entities
-matching       whether an answer equals the gold one, by the rule of each dataset
-documents      the columns of a row that metrics read
+matching       whether an answer equals the gold answer, by the rule of each dataset
+documents      the columns of a dataset row that metrics read
 metrics        `process_results` of each task
-aggregate      the score of a task from the scores of its items
+aggregate      a task's score from the scores of its items
 """

@@ -1,6 +1,6 @@
-"""Aggregations named in the task YAMLs: the items' values of one metric in, one float in [0, 1] out.
+"""Aggregations for the task YAMLs: each takes the items' values of one metric and returns a float in [0, 1].
 
-They equal scikit-learn's and seqeval's where those define the number. Without items they return 0.0.
+The results equal those of scikit-learn and seqeval where these define the metric. Without items, it is 0.0.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ CHABSA_CLASSES = (0, 1)
 
 
 def f1(right: int, predicted: int, gold: int) -> float:
-    """Return the harmonic mean of precision and recall from counts: f1(1, 1, 2) -> 2/3.
-
-    It is 0.0 if nothing is right.
-    """
+    """Return the harmonic mean of precision and recall, 0.0 if nothing is right: f1(1, 1, 2) -> 2/3."""
     return 2 * right / (predicted + gold) if right else 0.0
 
 
@@ -41,16 +38,16 @@ def weighted_f1(items: Iterable[Sequence[Hashable]]) -> float:
 def macro_f1_two_class(items: Iterable[Sequence[Hashable]]) -> float:
     """Return chABSA's score: the mean F1 of positive (0) and negative (1) over (gold, prediction) pairs.
 
-    A neutral gold (-1) makes any prediction an error. pfnet-research/japanese-lm-fin-harness takes the
-    macro F1 of three classes, of which neutral is never predicted, times 1.5, which is the same number. The
-    mean is over two classes even if one does not occur.
+    If the gold label is neutral (-1), every prediction is an error. pfnet-research/japanese-lm-fin-harness
+    computes the same number as 1.5 times the macro F1 of three classes, because neutral is never predicted.
+    The mean is over two classes even if one does not occur.
     """
     scores = class_f1(items)
     return sum(scores.get(label, (0.0, 0))[0] for label in CHABSA_CLASSES) / len(CHABSA_CLASSES)
 
 
 def headline_f1_by_question(items: Iterable[Sequence[Hashable]]) -> dict[Hashable, float]:
-    """Return the weighted F1 of each question in (class_id, gold, prediction) items, keyed by class_id."""
+    """Return the weighted F1 of each question, by class_id. Items are (class_id, gold, prediction)."""
     questions: defaultdict[Hashable, list[tuple[Hashable, Hashable]]] = defaultdict(list)
     for class_id, gold, pred in items:
         questions[class_id].append((gold, pred))
@@ -58,7 +55,7 @@ def headline_f1_by_question(items: Iterable[Sequence[Hashable]]) -> dict[Hashabl
 
 
 def headline_mean_f1(items: Iterable[Sequence[Hashable]]) -> float:
-    """Return the mean over the questions present, nine or six, of their weighted F1 (BloombergGPT, AdaptLLM).
+    """Return the weighted F1, averaged over the nine or six questions that occur (BloombergGPT, AdaptLLM).
 
     Args:
         items: (class_id, gold, prediction) of each item.

@@ -1,8 +1,8 @@
 r"""Extract the answer from a model's output: a number, a line of text, a list, yes or no.
 
-With a chain of thought only a marked answer counts ("The answer is 5", "Answer: 5", "#### 5", "\boxed{5}",
-最終回答：5), and only before the model starts a question of its own. Without a marked answer there is none:
-other numbers in the reasoning are not read. Tasks without reasoning are answered on the first line.
+With a chain of thought, only a marked answer counts ("The answer is 5", "Answer: 5", "#### 5", "\boxed{5}",
+最終回答：5), and only if it comes before the model starts another question. Other numbers in the reasoning
+are never read as the answer. Tasks without reasoning are answered on the first line.
 
 The label of an option is read by `choices.final_choice`, entities by `entities.parse_entities`.
 """
@@ -23,13 +23,13 @@ from mergekit_finance.scoring.numbers import Number, Span, iter_numbers
 from mergekit_finance.scoring.stated_number import only_number, signed, stated_number
 from mergekit_finance.scoring.text import first_sentence, strip_decoration
 
-# A line that is no answer to a question for a number: the item of a list ("1. 5"), "n/a", "none".
+# A line that does not answer a question for a number: a list item ("1. 5"), "n/a", "none".
 _NO_NUMBER_LINE = re.compile(r"\(?[0-9]{1,2}[.)]\s+[-+$€£¥(△▲]{0,3}[0-9]|n/a\b|none\b", re.IGNORECASE)
 # A number that is only a bound, a guess or a question: 5以上, 5%未満, 5かもしれない, 5でしょうか.
 _DOUBT = re.compile(
     r"[0-9円%]\s?(?:以[上下]|未満|超)|かもしれ|とは限ら|でしょうか|だろうか|ですか", re.IGNORECASE
 )
-# A remark on rounding, whose number is not the answer: "rounded to 2 decimal places".
+# A remark on rounding; its number is not the answer: "rounded to 2 decimal places".
 _ROUNDED = re.compile(
     r"\(?(?:rounded )?to (?:[0-9]{1,2}|one|two|three|four) "
     r"(?:decimals?|decimal places?|significant figures)\)?:?",
@@ -51,13 +51,13 @@ def final_number(text: str, question: str = "") -> Number | None:
 
     "40 + 2 = 42. The answer is 42." -> 42, "最終回答：5.2%減少" -> -5.2 with `percent`, "5 + 2 = 7" -> None.
 
-    Statements without a number ("the answer is correct") are skipped, so that a complete answer counts even
-    if the token limit cut a later one. If the last answer is "cannot be determined", a question, a list, or
-    taken back by the model, the result is None, whatever was answered before.
+    Statements without a number ("the answer is correct") are skipped: a complete answer counts even if a
+    later one was cut off by the token limit. The result is None if the last answer is "cannot be determined",
+    a question or a list, or if the model retracts it; earlier answers are then not used.
 
     Args:
         text: the model's output.
-        question: the question, which decides the sign of a fall or a loss: "a decrease of 10%" is -10, but
+        question: the question. It decides the sign of a decrease or a loss: "a decrease of 10%" is -10, but
             10 if the question is "By how much did costs decrease?".
     """
     for statement in reversed(marked_statements(text)):
@@ -73,7 +73,7 @@ def final_number(text: str, question: str = "") -> Number | None:
 
 
 def _is_cut_short(sentence: str, last: Span) -> bool:
-    """Return whether the output ends inside the last number: "1," is 1,234 cut by the token limit."""
+    """Return whether the output ends inside the last number: "1," may be 1,234 cut off by the token limit."""
     has_fraction = "." in sentence[last.start : last.end]
     return len(sentence) - last.end == 1 and sentence.endswith(",") and not has_fraction
 
@@ -81,13 +81,13 @@ def _is_cut_short(sentence: str, last: Span) -> bool:
 def direct_number(text: str, question: str = "") -> Number | None:
     """Return the number on the first line, for tasks without reasoning, or None.
 
-    " 42\n" -> 42, "20 + 15 = 35" -> 35, "Net income was $5.2 million." -> 5.2 with multiplier 1e6. "between
-    5 and 10", "from 100 to 120", "100 + 20" and "5, 6" commit to no number, "see note 5" and "1. 5" name or
-    list one.
+    " 42\n" -> 42, "20 + 15 = 35" -> 35, "Net income was $5.2 million." -> 5.2 with multiplier 1e6. The result
+    is None for ranges and lists ("between 5 and 10", "from 100 to 120", "5, 6"), sums ("100 + 20"),
+    references ("see note 5") and numbered items ("1. 5").
 
     Args:
         text: the model's output.
-        question: the question, which decides the sign of a fall or a loss as in `final_number`.
+        question: the question. It decides the sign of a decrease or a loss as in `final_number`.
     """
     line = direct_text(text)
     if line is None or NO_ANSWER.search(line) or _NO_NUMBER_LINE.match(line):
@@ -103,7 +103,7 @@ def direct_number(text: str, question: str = "") -> Number | None:
 
 
 def direct_text(text: str) -> str | None:
-    r"""Return the first line that is not empty, without markup and a leading "Answer:", or None.
+    r"""Return the first non-empty line without markup and without a leading "Answer:", or None.
 
     "\nAnswer: **Rent**\n\nQuestion: ..." -> "Rent".
     """
@@ -114,7 +114,7 @@ def direct_text(text: str) -> str | None:
 
 
 def direct_items(text: str) -> list[str]:
-    r"""Return the items of a bulleted list that opens the output, or the first line alone.
+    r"""Return the items of the bulleted list at the start of the output, or else its first line.
 
     "- a\n- b" -> ["a", "b"], "a, b" -> ["a, b"].
     """
@@ -126,7 +126,7 @@ def direct_items(text: str) -> list[str]:
 
 
 def direct_yes_no(text: str) -> str | None:
-    """Return "yes" or "no" if the first line opens with it and does not contradict it, or None.
+    """Return "yes" or "no" if the first line starts with it and does not contradict it, else None.
 
     "Yes, it did." -> "yes"; "yes or no", "yes, it did not" and "No. 5" -> None.
     """
@@ -134,6 +134,6 @@ def direct_yes_no(text: str) -> str | None:
     match = _YES_NO.match(line)
     if not match:
         return None
-    answer, rest = match[1].lower(), line[match.end(1) :].lower()
+    answer, remainder = match[1].lower(), line[match.end(1) :].lower()
     contradiction = r"\b(?:no|not)\b|n't" if answer == "yes" else r"\byes\b"
-    return None if re.search(contradiction, rest) else answer
+    return None if re.search(contradiction, remainder) else answer

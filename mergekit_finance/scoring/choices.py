@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mergekit_finance.scoring.markers import Statement, answering_part, located_statements
 from mergekit_finance.scoring.text import first_sentence, nfkc
 
-# The model has no answer or takes it back: "cannot be determined", "not enough", 不明, "3ではない".
+# The model gives no answer or retracts it: "cannot be determined", "not enough", 不明, "3ではない".
 NO_ANSWER = re.compile(
     r"^not\b|\b(?:cannot|can't|can not|could not|unable|unknown|undetermined|indeterminate|insufficient"
     r"|unclear|not (?:given|enough|possible|provided|available|clear|determinable))\b"
@@ -16,19 +16,19 @@ NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-# What may introduce a label: the "option " of "option B", the "選択肢" of 選択肢3, the "(" of "(B)".
+# Text that may introduce a label: the "option " of "option B", the "選択肢" of 選択肢3, the "(" of "(B)".
 _INTRODUCTION = (
     r"(?:(?:the )?(?:option|choice|letter|number|statement)|選択肢[のは]?|番号|肢|第(?=.肢|.番))?"
     r"[\s\"'「『(\[【{<]*"
 )
 _INTRODUCED = re.compile(_INTRODUCTION, re.IGNORECASE)
-# A Japanese counter after a label, where the label stays a label: the 番 of "3番です", the 肢 of
-# "2肢が正しい". Not the 番 of "3番目の企業".
+# A Japanese counter that may follow a label: the 番 of "3番です", the 肢 of "2肢が正しい". Not the 番 of
+# "3番目の企業", where 3 is not a label.
 _COUNTER = (
     r"^(?:\s?(?:番目?|肢)"
     r"(?=$|[\s.,、。)」』\]】*:(と・やかまも/~-]|です|でした|である|だ|が|に|を|のみ|とな|の(?:選択肢|記述|肢)))?"
 )
-# What may follow a label: an end ("B.", "3です"), a predicate ("3が正しい", "3と考える"), a reason ("B
+# Text that may follow a label: the end ("B.", "3です"), a predicate ("3が正しい", "3と考える"), a reason ("B
 # because"). Not a noun ("A company") or a unit.
 _AFTER_LABEL = re.compile(
     r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|が(?:正|適|最|該当|不適|誤っている)|とな|にな|と考|と思|と判断"
@@ -37,13 +37,13 @@ _AFTER_LABEL = re.compile(
     r"|\s+(?:最も)?(?:不適切|適切|不適当|適当|正しい|誤っている)"
 )
 _CLOSERS = r"[\s\"'」』)\]】}]*"
-# What joins two labels, which then are no choice: the " or " of "B or C", the と of 2と3, the "/" of "A/B".
+# Text that joins two labels, so that neither is chosen: the " or " of "B or C", the と of 2と3, "/" of "A/B".
 _JOINER = (
     rf"{_CLOSERS}[、,(]?\s?(?:and/or|or(?: else| maybe| possibly)?|and|または|又は|もしくは"
     r"|あるいは|ないし|それとも|および|及び|[かとや/,、・~〜&-])[\s\"'「『(\[【{]*"
 )
-# After a label, words that reject the option: "2は誤り、", "B is incorrect,", "(×)". Not "不適切" and
-# "誤っているもの", which is what some questions ask for.
+# Words after a label that reject the option: "2は誤り、", "B is incorrect,", "(×)". Not "不適切" and
+# "誤っているもの": some questions ask for the wrong statement.
 _REJECTED = re.compile(
     rf"{_CLOSERS}[\s.:]*(?:は|が|も)?\s?[(\[]?\s?"
     r"(?:誤り(?![のをは]|がある|である?もの)|誤答|間違い|不正解|正しくな[いく](?!もの)|[×✗✕]"
@@ -51,14 +51,14 @@ _REJECTED = re.compile(
     r"[^、,。;\n]{0,20}[、,。;\s)]*",
     re.IGNORECASE,
 )
-# A clause after a label that denies, doubts, asks or supposes: 2と思われがちだが, 3とは限らない, 3ならば.
+# A clause after a label that denies, doubts, asks or assumes: 2と思われがちだが, 3とは限らない, 3ならば.
 _DOUBT = re.compile(
     r"がち|かもしれ|限ら|とは言え|とはいえ|考えにく|思え?な|誤りで(?:す|あ)|のは誤り|間違いで|では?な[いくか]|じゃな"
     r"|ありませ|なら|とす[るれ]|としたら|仮定|矛盾|でしょうか|だろうか|ですか|(?:です|ます|だ|である|た)(?:が|けど|けれど)"
 )
 _CLAUSE = re.compile(r"[^。.、,:;(\n]{0,40}")
 _SUPPOSED = re.compile(r"(?:もし|仮に|たとえ)[^。\n]{0,12}$")
-# A single letter or digit that looks like a label but is not one of the given: "G.", "9です".
+# A single letter or digit that looks like a label but is not one of the options: "G.", "9です".
 _UNKNOWN_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
 _KANJI_DIGITS = dict(zip("123456789", "一二三四五六七八九", strict=True))
 
@@ -66,18 +66,19 @@ _KANJI_DIGITS = dict(zip("123456789", "一二三四五六七八九", strict=True
 def final_choice(text: str, labels: Sequence[str]) -> str | None:
     """Return the label of the last marked answer, or None.
 
-    The statement must open with the label, used as a label: "A company that ..." is not A, 3.5% and 3つ are
-    not 3. Full-width, half-width and circled digits and kanji numerals are the same. Labels before their
-    verdict count too: "３が正解", "(B) is correct".
+    The statement must start with the label, used as a label: "A company that ..." is not A; 3.5% and 3つ are
+    not 3. Full-width, half-width and circled digits and kanji numerals are equivalent. A label before the
+    word "correct" counts too: "３が正解", "(B) is correct".
 
-    "B or C", "3 is wrong" and a label outside `labels` choose nothing, and no earlier answer is used instead.
+    The result is None for "B or C", "3 is wrong" and a label outside `labels`; earlier answers are then not
+    used.
 
     Args:
         text: the model's output.
         labels: the labels of the options as the prompt shows them, for example ["１", "２", "３", "４"].
 
     Returns:
-        The label as it is given in `labels`: "最終回答：3" -> "３".
+        The label as written in `labels`: "最終回答：3" -> "３".
     """
     forms = _label_forms(labels)
     if not forms:
@@ -96,7 +97,7 @@ def final_choice(text: str, labels: Sequence[str]) -> str | None:
 
 
 def _label_forms(labels: Sequence[str]) -> dict[str, str]:
-    """Map each way to write a label, in NFKC and upper case, to the label: {"3": "３", "三": "３"}."""
+    """Map each form of a label, in NFKC and upper case, to the label: {"3": "３", "三": "３"}."""
     forms = {nfkc(label).strip().upper(): label for label in labels if label.strip()}
     return {_KANJI_DIGITS[form]: label for form, label in forms.items() if form in _KANJI_DIGITS} | forms
 
@@ -107,9 +108,9 @@ def _any_of(forms: Iterable[str]) -> str:
 
 
 def _labels_before_verdict(body: str, forms: Iterable[str]) -> Iterator[tuple[int, Statement]]:
-    """Yield position and statement of labels before their verdict: ３が正解です, "(B) is the correct answer".
+    """Yield position and statement of labels called correct: ３が正解です, "(B) is the correct answer".
 
-    For two labels ("2と3が正解") the statement has both, so that it is no choice.
+    For two labels ("2と3が正解") the statement contains both, and `_chosen_form` then chooses neither.
     """
     label = _any_of(forms)
     pattern = re.compile(
@@ -126,26 +127,26 @@ def _labels_before_verdict(body: str, forms: Iterable[str]) -> Iterator[tuple[in
 
 
 def _chosen_form(statement: Statement, forms: Mapping[str, str]) -> str | None:
-    """Return the form of the label that a statement opens with, after any options that it rejects.
+    """Return the form of the label at the start of a statement, after any options that the statement rejects.
 
     Returns:
-        The form; "" if the label is rejected, joined to another or none of the given; None without a label.
+        The form; "" if the label is rejected, joined to another, or not an option; None without a label.
     """
     text, is_rejected = statement.text, False
     label_pattern = re.compile(rf"({_any_of(forms)})(?![0-9A-Za-zァ-ヶ]|[.,][0-9]|%)", re.IGNORECASE)
     while True:
         introduction = _INTRODUCED.match(text)
         introduced_by = introduction.group() if introduction else ""
-        rest = text[len(introduced_by) :]
-        match = label_pattern.match(rest)
+        unintroduced = text[len(introduced_by) :]
+        match = label_pattern.match(unintroduced)
         if not match:
-            return "" if is_rejected or _UNKNOWN_LABEL.match(rest) else None
-        rejection = _REJECTED.match(rest, match.end())
+            return "" if is_rejected or _UNKNOWN_LABEL.match(unintroduced) else None
+        rejection = _REJECTED.match(unintroduced, match.end())
         if not rejection:
             break
-        text, is_rejected = rest[rejection.end() :], True
+        text, is_rejected = unintroduced[rejection.end() :], True
     label, form = match[1], match[1].upper()
-    after = re.sub(_COUNTER, "", rest[match.end() :], count=1)
+    after = re.sub(_COUNTER, "", unintroduced[match.end() :], count=1)
     if _is_joined(after, forms) or _is_doubted(after, 0) or _opens_a_list(statement, after, form, forms):
         return ""
     if statement.whole:
@@ -157,7 +158,7 @@ def _chosen_form(statement: Statement, forms: Mapping[str, str]) -> str | None:
 
 
 def _is_joined(after: str, forms: Iterable[str]) -> bool:
-    """Return whether another label, which is not rejected, is joined to the first: 2番か3番, "B or C"."""
+    """Return whether a second label that is not rejected is joined to the first: 2番か3番, "B or C"."""
     other = re.match(rf"{_JOINER}{_INTRODUCTION}(?:{_any_of(forms)})(?![A-Za-z])", after, re.IGNORECASE)
     return bool(other and not _REJECTED.match(after, other.end()))
 
@@ -169,7 +170,7 @@ def _is_doubted(text: str, position: int) -> bool:
 
 
 def _opens_a_list(statement: Statement, after: str, form: str, forms: Mapping[str, str]) -> bool:
-    """Return whether the next label follows as the next item: "1. 適切, 2. 不適切" is a list, no choice."""
+    """Return whether the next label follows as the next list item: "1. 適切, 2. 不適切" chooses nothing."""
     labels = list(dict.fromkeys(forms.values()))
     position = labels.index(forms[form]) + 1
     if position == len(labels):

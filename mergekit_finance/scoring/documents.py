@@ -6,30 +6,30 @@ from typing import TypedDict
 
 
 class _Tokenized(TypedDict, total=False):
-    option_tokens: list[int] | None  # tokens of each option, where the loader was told the tokenizer
+    option_tokens: list[int] | None  # number of tokens of each option, if the loader has the tokenizer
 
 
 class ChoiceDocument(_Tokenized):
-    """A multiple-choice item. A `gold_index` of -1 means that no option is right."""
+    """A multiple-choice item. If `gold_index` is -1, no option is right."""
 
     options: list[str]
     gold_index: int
 
 
 class HeadlineDocument(ChoiceDocument):
-    """A question on a headline; `class_id` says which of the six or nine questions it is."""
+    """A question on a headline; `class_id` is the number of the question among the six or nine."""
 
     class_id: int
 
 
 class _Asked(TypedDict, total=False):
     question: str | None
-    input: str | None  # a prompt that comes whole, the question at its end
+    input: str | None  # a complete prompt that ends with the question
     percent: bool  # the question asks for a percentage
 
 
 class ConvFinQADocument(_Asked):
-    """A turn of a ConvFinQA conversation: the written answer, and the executed value where there is one."""
+    """A turn of a ConvFinQA conversation: the written answer, and the executed value if there is one."""
 
     answer: str
     executed_answer: float | str | None
@@ -42,7 +42,7 @@ class NumberDocument(_Asked):
 
 
 class TatqaDocument(_Asked):
-    """A TAT-QA question. `answer` holds one text, or several for a list of spans."""
+    """A TAT-QA question. `answer` has one entry, or several for a list of spans."""
 
     answer: list[str]
     answer_type: str  # "span", "multi-span", "arithmetic" or "count"
@@ -56,7 +56,7 @@ class JfinqaDocument(TypedDict):
 
 
 class _Labeled(TypedDict, total=False):
-    label: str | None  # the gold entities as the dataset writes them
+    label: str | None  # the gold entities as text, in the dataset's format
 
 
 class EntitiesDocument(_Labeled):

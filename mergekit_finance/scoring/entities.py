@@ -1,7 +1,7 @@
-"""Named entities: read them from model text or from tags, format them, and count matches.
+"""Read named entities from model text or from tags, format them, and count matches.
 
-FIN NER (Salinas Alvarado et al., ALTA 2015) is tagged IO: two adjacent entities of one type are one. Models
-write "Entity text (TYPE), Entity text (TYPE)", the form of BloombergGPT's and AdaptLLM's prompts.
+FIN NER (Salinas Alvarado et al., ALTA 2015) uses IO tags: two adjacent entities of one type count as one.
+Models write "Entity text (TYPE), Entity text (TYPE)", as in the prompts of BloombergGPT and AdaptLLM.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def entity_type(name: str) -> str:
 
 
 def parse_entities(text: str) -> list[Entity]:
-    """Return the mentions on the first line of an output, in order, with repeats.
+    """Return the mentions on the first line of an output, in order, including repeated ones.
 
     "Acme Bank (ORG), Paris (location)" -> [("Acme Bank", "ORG"), ("Paris", "LOC")]. A mention is all text
-    between the previous "(TYPE)" and its own, so a name may contain commas and parentheses: "Acme
-    (Holdings), Inc (ORG)" is one. Text without a known type is none.
+    between two "(TYPE)", so a name may contain commas and parentheses: "Acme (Holdings), Inc (ORG)" is one.
+    Text without a known type is not a mention.
     """
     entities, position = [], 0
     line = direct_text(text) or ""
@@ -82,9 +82,9 @@ def entities_from_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Entit
 
 
 def mention_key(entity: Sequence[str]) -> tuple[str, str]:
-    """Return what two mentions must share: text without white space, and type.
+    """Return the key that equal mentions share: the text without white space, and the type.
 
-    White space does not count, because tokenization moves it: ("ACME , INC", "org") -> ("ACME,INC", "ORG").
+    White space is removed because tokenization changes it: ("ACME , INC", "org") -> ("ACME,INC", "ORG").
     """
     text, name = entity
     return re.sub(r"\s+", "", nfkc(str(text))), entity_type(str(name))
@@ -93,7 +93,8 @@ def mention_key(entity: Sequence[str]) -> tuple[str, str]:
 def match_counts(gold: Iterable[Hashable], pred: Iterable[Hashable]) -> tuple[int, int, int]:
     """Return the numbers of right, predicted and gold mentions of a sentence.
 
-    A repeated mention is right as often as the gold has it: gold [a], prediction [a, a] -> (1, 2, 1).
+    A repeated mention counts as right at most as often as it is in the gold: gold [a], prediction [a, a] ->
+    (1, 2, 1).
     """
     golds, preds = Counter(gold), Counter(pred)
     return (golds & preds).total(), preds.total(), golds.total()
@@ -102,18 +103,18 @@ def match_counts(gold: Iterable[Hashable], pred: Iterable[Hashable]) -> tuple[in
 def adaptllm_entities(text: str) -> list[Entity]:
     r"""Return the entities that AdaptLLM's parser finds (microsoft/LMOps, adaptllm, `parse_ner`).
 
-    It keeps only the last token before "(TYPE)" and drops repeats: "Acme Trust Bank (ORG)" -> [("Bank",
-    "ORG")]. The result is that of all matches of `([^\s]+\s+)(\([^\s]+\))`, which is quadratic on a long
-    word; this function walks over the words once.
+    That parser keeps only the last token before "(TYPE)" and drops repeats: "Acme Trust Bank (ORG)" ->
+    [("Bank", "ORG")]. It finds all matches of `([^\s]+\s+)(\([^\s]+\))`, quadratic in long words; this
+    function gives the same result in one pass over the words.
     """
     entities: list[Entity] = []
     name, name_end = "", -1
     for word in re.finditer(r"\S+", text):
-        # Where "(...)" at the front of the word ends, at its last ")"; 0 if there is none.
+        # The end of "(...)" at the start of the word: after its last ")"; 0 if there is none.
         type_end = word.group().rfind(")") + 1 if name and word.group().startswith("(") else 0
         type_end = type_end if type_end > 2 else 0
         if type_end:
-            # Of the white space that ends the first group of the pattern, the parser cuts one character.
+            # The parser removes one character of the white space that ends the pattern's first group.
             entity = Entity(name + text[name_end : word.start() - 1], word.group()[1 : type_end - 1])
             if entity not in entities:
                 entities.append(entity)
@@ -122,11 +123,11 @@ def adaptllm_entities(text: str) -> list[Entity]:
 
 
 def adaptllm_f1(gold: str, pred: str) -> float:
-    """Return AdaptLLM's F1 of one sentence. AdaptLLM averages it over sentences; it is no corpus F1.
+    """Return AdaptLLM's F1 of one sentence. AdaptLLM averages it over sentences, unlike a corpus F1.
 
-    It is the two-axis score of nereval with every entity at position 0: each gold entity takes the first
-    prediction that shares its text or its type, and text and type count one point each. "Acme (LOC)" has
-    0.5 against gold "Acme (ORG)".
+    It is the score of nereval with every entity at position 0: each gold entity is compared with the first
+    prediction of equal text or equal type, and text and type count one point each. "Acme (LOC)" scores 0.5
+    against gold "Acme (ORG)".
     """
     golds, preds = adaptllm_entities(gold), adaptllm_entities(pred)
     points = 0

@@ -11,18 +11,18 @@ from itertools import islice, takewhile
 from mergekit_finance.scoring.new_question import cut_at_new_question, find_unheaded_question
 from mergekit_finance.scoring.text import DECORATION, clean_markup, first_sentence, strip_decoration
 
-# Longest statement that is read, in characters. It bounds the work; an answer that is longer is an essay.
+# Characters of a statement that are read. This bounds the time; no answer is longer.
 MAX_STATEMENT = 400
-# Of more markers than this in one output, the last ones are read.
+# If an output has more markers than this, only the last ones are read.
 _MAX_MARKERS = 100
-# An answer in words is at most this long.
+# Maximum length of an answer in words, in characters.
 _MAX_ANSWER_IN_WORDS = 40
-# How far before a marker a qualification ("if the answer is") may begin.
+# Characters before a marker that are searched for a qualification ("if the answer is").
 _LOOK_BACK = 60
 
 _CLOSERS = r"[\s*_\"'」』】\])]{0,6}"
-# What may stand between "answer" and its verb: the "(in millions)" of "The answer (in millions) is 5", or the
-# ", rounded to two decimals," of "The answer, rounded to two decimals, is 5.25".
+# Text that may come between "answer" and its verb: the "(in millions)" of "The answer (in millions) is 5", or
+# the ", rounded to two decimals," of "The answer, rounded to two decimals, is 5.25".
 _BETWEEN = (
     r"(?:\((?:in|rounded)[^()\n]{0,40}\)\s?|,\s?[^,.:;=\n]{1,60},\s"
     r"|(?:rounded|expressed|in|for|as|to)\s[^,.:;=\n]{1,50}?\s(?=is\b|was\b)|rounded\s[^,.:;=\n]{1,50}(?=:))?"
@@ -51,10 +51,10 @@ _ANNOUNCES = re.compile(
     r"|(?:as follows|the following|below)\s?[.:]",
     re.IGNORECASE,
 )
-# An operator at the very end, where the token limit cut an expression: "100 +".
+# An operator at the very end, where the token limit cut off an expression: "100 +".
 UNFINISHED = re.compile(r"[0-9%)]\s?(?:[-+×÷/]|\s\*)\s*$")
-# The first of two values, when the model rejects it at once: "not 5 but " of "not 5 but 7", 5ではなく of
-# 5ではなく7.
+# The first of two values, if the model rejects it in the same statement: the "not 5 but " of "not 5 but 7",
+# the 5ではなく of 5ではなく7.
 _REJECTED_FIRST = re.compile(
     r"(?:not\s(?=[^\s]{0,3}[0-9]|[A-Z]\b|option|choice)[^.;\n]{1,60}?,?\s(?:but|rather)(?: rather)?\s"
     r"|(?:[^。\n]{1,40}?(?:では|じゃ)なく(?:て)?[、,]?\s?)+)",
@@ -66,7 +66,8 @@ _ANSWER = (
     r"(?:(?:the|my|our|this|an?) )?(?:(?:final|correct|right|best|true) )*"
     r"(?:(?:final )?answer is:?[ $]{0,3})?$"
 )
-# Before a marker that asserts nothing: "if the answer is", "a tempting answer is", もし答えは, 誤った答えは.
+# Text before a marker that states no answer: "if the answer is", "a tempting answer is", もし答えは,
+# 誤った答えは.
 _SUPPOSED = re.compile(
     r"(?:\b(?:if|whether|suppose|supposing|assume|assuming|imagine|unless)(?: that)?,? "
     r"|\b(?:wrong|incorrect|false|tempting|naive|intermediate|preliminary|initial|common|previous) )"
@@ -74,13 +75,14 @@ _SUPPOSED = re.compile(
     r"|(?:もし|仮に|たとえ)[^。\n]{0,10}$|(?:誤った|間違った|誤りの)$",
     re.IGNORECASE,
 )
-# Before a marker that is negated: "I don't think that the answer is", "it is not true that the answer is".
+# Text that negates the marker after it: "I don't think that the answer is", "it is not true that the answer
+# is".
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bnever|\bdoubt)(?: (?:think|believe|mean|say|suggest|imply|conclude|true|the case|sure"
     rf"|certain))?(?: that)? {_ANSWER}",
     re.IGNORECASE,
 )
-# After an answer, words that take it back: "5. Wait, ...", "5. Actually ...", "5. Let me redo ...", 5。訂正.
+# Words after an answer that retract it: "5. Wait, ...", "5. Actually ...", "5. Let me redo ...", 5。訂正.
 _RETRACTED = re.compile(
     r"[.!?,;\n][ \t\n]{0,4}(?:but |oh,? |no,? )?(?:wait\b|hmm|oops\b)"
     r"|[.!?\n][ \t\n]{0,4}(?:but |oh,? )?(?:no, |actually\b|correction\b|sorry\b|my mistake|on second thought"
@@ -104,7 +106,7 @@ class Statement:
     Attributes:
         text: the line, without decoration.
         whole: the line must be an answer and nothing else, as after "####" and in "\\boxed{}".
-        denied: the model asks, negates or takes it back.
+        denied: the statement is a question, is negated, or is retracted by the model.
         numbered: the line is an item of a numbered list.
         bulleted: the line is an item of a bulleted list.
         below: the text after the line.
@@ -119,12 +121,12 @@ class Statement:
 
     @property
     def items(self) -> list[str]:
-        """The items of the bulleted list that the line opens, or the line alone."""
+        """The items of the bulleted list that starts on the line, or else the line itself."""
         return [self.text, *(bulleted_items(self.below) if self.bulleted else [])]
 
 
 def bulleted_items(text: str) -> list[str]:
-    r"""Return the items of the bulleted list that a text opens with: "- a\n- b\nc" -> ["a", "b"]."""
+    r"""Return the items of the bulleted list at the start of a text: "- a\n- b\nc" -> ["a", "b"]."""
     lines = list(takewhile(_BULLET.match, text.split("\n")))
     return [strip_decoration(_BULLET.sub("", line, count=1)) for line in lines]
 
@@ -140,7 +142,7 @@ def marked_statements(text: str) -> list[Statement]:
 def answering_part(text: str) -> str:
     """Return an output without markup, up to a new question.
 
-    Once an answer was given, a question without a heading counts as a new question too.
+    After an answer, a question without a heading counts as a new question too.
     """
     body = cut_at_new_question(clean_markup(text))
     for marker in islice(_MARKER.finditer(body), _MAX_MARKERS):
@@ -194,7 +196,7 @@ def _read_statement(body: str, marker: re.Match[str]) -> Statement | None:
 
 
 def _is_question(text: str) -> bool:
-    """Return whether a statement asks: "5?", 5でしょうか。"""
+    """Return whether a statement is a question: "5?", 5でしょうか。"""
     sentence = first_sentence(text)
     return text[len(sentence) : len(sentence) + 1] == "?" or bool(_ASKS.search(sentence))
 
@@ -202,7 +204,7 @@ def _is_question(text: str) -> bool:
 def _boxed(text: str, start: int) -> tuple[bool, str, str]:
     r"""Return the content of \boxed{...} as `_line_after` returns a line.
 
-    The content is empty if the braces never close, because the output was cut inside the answer.
+    The content is empty if the braces do not close: the output was cut off inside the answer.
     """
     depth = 1
     for position in range(start, min(len(text), start + MAX_STATEMENT)):
@@ -215,17 +217,17 @@ def _boxed(text: str, start: int) -> tuple[bool, str, str]:
 def _line_after(text: str, marker: re.Match[str]) -> tuple[bool, str, str]:
     r"""Return the line of the answer: the rest of the marker's line, or the next line that is not empty.
 
-    A \boxed{} after the marker ends the line, because it is a marker of its own.
+    A \boxed{} after the marker ends the line, because it is itself a marker.
 
     Returns:
-        Whether the answer stands on a line after the marker's, the line, and the text below it.
+        Whether the answer is on a line after the marker's line, the answer's line, and the text below it.
     """
-    rest = text[marker.end() : marker.end() + MAX_STATEMENT].partition("\\boxed")[0]
+    after_marker = text[marker.end() : marker.end() + MAX_STATEMENT].partition("\\boxed")[0]
     if marker["hash"]:
-        line, _, below = rest.partition("\n")
+        line, _, below = after_marker.partition("\n")
         return False, line, below
-    answer = rest.lstrip(DECORATION)
+    answer = after_marker.lstrip(DECORATION)
     announcement = _ANNOUNCES.match(answer)
     answer = (answer[announcement.end() :] if announcement else answer).lstrip(DECORATION)
     line, _, below = answer.partition("\n")
-    return "\n" in rest[: len(rest) - len(answer)], line, below
+    return "\n" in after_marker[: len(after_marker) - len(answer)], line, below

@@ -5,7 +5,7 @@
     jfinqa_match, jfinqa_exact            jfinqa: both as lm-eval's built-in tasks
     tatqa_match                           TAT-QA: spans, lists of spans, counts and numbers with a scale
 
-Numbers are read by `numbers`, entities compared in `entities`, options in `choices`.
+Numbers are read by `numbers`; entities are compared in `entities`, options in `choices`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ TATQA_SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "perce
 
 
 def numbers_match(pred: Number | float, gold: Number | float, *, rel_tol: float, percent_ok: bool) -> bool:
-    """Return whether a prediction is within `rel_tol` of the gold number, sign included.
+    """Return whether a prediction has the sign of the gold number and is within `rel_tol` of it.
 
-    A scaled prediction ("$5.2 million") counts as 5.2 or as 5,200,000, because a gold number is in the unit
-    of its table. A gold of 0 needs exactly 0.
+    A scaled prediction ("$5.2 million") counts as 5.2 or as 5,200,000, because gold numbers use the unit of
+    their table. A gold of 0 requires exactly 0.
 
     Args:
         pred: the prediction.
         gold: the gold number.
         rel_tol: tolerance as a share of the gold number.
-        percent_ok: whether x and x/100 are the same. 0.1407, 14.07 and 14.07% then match a gold of 14.07;
+        percent_ok: whether x and x/100 count as equal. If so, 0.1407, 14.07 and 14.07% match a gold of 14.07;
             0.1407% does not, because a number with a percent sign is never read as a fraction.
     """
     pred, gold = _as_number(pred), _as_number(gold)
@@ -62,14 +62,14 @@ def _as_number(number: Number | float) -> Number:
 def docmath_match(pred: Number, gold: float, *, percent_ok: bool) -> bool:
     """Return DocMath's `score`: signed and within 0.15 % of gold.
 
-    Gold 3.97: 3.975 is right; -3.97, 39.7 and 397 are wrong. The tolerance is that of the repository,
-    without the generosity of its rule (`docmath_official`).
+    For gold 3.97, 3.975 is right; -3.97, 39.7 and 397 are wrong. The tolerance is that of the dataset's
+    repository, whose rule accepts much more (`docmath_official`).
 
     Args:
         pred: the prediction.
         gold: the gold number.
-        percent_ok: whether question or gold say percent; only then x and x/100 are the same. Otherwise a
-            percent sign is ignored, as in the repository: 7% is right for 7 and wrong for 0.07.
+        percent_ok: whether the question or the gold is in percent; only then x and x/100 count as equal.
+            Otherwise a percent sign is ignored, as in the repository: 7% is right for 7 and wrong for 0.07.
     """
     return numbers_match(pred, gold, rel_tol=DOCMATH_TOLERANCE, percent_ok=percent_ok)
 
@@ -77,10 +77,10 @@ def docmath_match(pred: Number, gold: float, *, percent_ok: bool) -> bool:
 def docmath_official(pred: Number, gold: float) -> bool:
     """Return the match of yale-nlp/DocMath-Eval, `utils/evaluation_utils.py`, for an extracted number.
 
-    True if any holds: the larger over the smaller absolute value is an exact power of ten; the smaller
-    times 100, 1,000 or 100,000 is within 0.15 % of the larger; both round up to the same third decimal; the
-    signed prediction is within 0.15 %. So for 3.97 it accepts -3.97, 39.7, 0.397 and 397. As there, percent
-    signs and scales are dropped.
+    The result is True if any of these holds: the ratio of the absolute values is an exact power of ten; the
+    smaller one times 100, 1,000 or 100,000 is within 0.15 % of the larger; both round up to the same third
+    decimal; the signed prediction is within 0.15 %. For 3.97 it accepts -3.97, 39.7, 0.397 and 397. As in the
+    repository, percent signs and scales are ignored.
     """
     larger, smaller = max(abs(gold), abs(pred.written)), min(abs(gold), abs(pred.written))
     if smaller and math.log10(larger / smaller).is_integer():
@@ -88,7 +88,7 @@ def docmath_official(pred: Number, gold: float) -> bool:
     for factor in (100, 1_000, 100_000):
         if smaller <= larger / (factor / 2) and _within_docmath_tolerance(smaller * factor, larger):
             return True
-    # From 1e15 on, doubles have no third decimal, and near the top of their range the product would overflow.
+    # From 1e15 on, doubles have no third decimal, and for the largest ones the product would overflow.
     if larger < 1e15 and math.ceil(larger * 1000) == math.ceil(smaller * 1000):
         return True
     return _within_docmath_tolerance(pred.written, gold)
@@ -108,15 +108,16 @@ _ADAPTLLM_NUMERAL = re.compile(r"[-+]?\.?\d+(?:,\d\d\d)*\.?\d*(?:[eE][-+]?\d+)?%
 
 
 def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent: bool = False) -> bool:
-    """Return ConvFinQA's `score`: the executed value, rounded like the prediction, is the prediction.
+    """Return ConvFinQA's `score`: whether the executed value rounds to the prediction, at its last digit.
 
     For 1.42403, 142% and 142.4% are right. 0 is wrong for 0.0097, and 10% is wrong for -0.09709 even if the
-    written gold answer says 10%. The tolerance is half of the last digit that the prediction wrote, if it
-    has two significant digits or is as fine as the written answer, else only the rounding of the executed
-    value. A relative tolerance would be wrong: 0.5 % makes 2008 equal 2007 and refuses 1.7% for 0.01748.
+    written gold answer is 10%. The tolerance is half a unit of the prediction's last digit if it has at least
+    two significant digits or is as precise as the written answer, else only the rounding error of the
+    executed value. A relative tolerance does not work: 0.5 % would make 2008 equal 2007 and reject 1.7% for
+    0.01748.
 
-    x and x/100 are the same if a percentage is asked for or written. Whether an executed 80.0 is a
-    percentage already is decided by the written answer "80%" if there is one.
+    x and x/100 count as equal if the question asks for a percentage or a percent sign was written. If there
+    is a written answer such as "80%", it decides whether an executed 80.0 already is a percentage.
 
     Args:
         pred: the prediction.
@@ -127,7 +128,7 @@ def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent:
     gold = parse_number(answer)
     gold_step = gold.step if gold else 0.0
     is_percentage = percent or pred.percent or bool(gold and gold.percent)
-    # What the executed value may be, with the place value of the written answer's last digit.
+    # Possible readings of the executed value, each with the place value of the written answer's last digit.
     targets = [(executed, gold_step)]
     if gold and gold.percent:
         is_times_100 = abs(abs(gold.written) - abs(executed)) <= gold.step
@@ -158,8 +159,8 @@ def _rounds_to(pred: Number, scale: float, target: float, gold_step: float) -> b
 def convfinqa_adaptllm(pred: str, gold: str) -> bool:
     """Return AdaptLLM's match (microsoft/LMOps, adaptllm, `compute_ConvFinQA`), which is looser than `score`.
 
-    True if any number on the first line of the output is within 0.01, absolute, of the first number on the
-    first line of the gold answer. Each percent sign divides by 100. So 0 is right for 0.0097.
+    The result is True if any number on the first line of the output differs by at most 0.01 from the first
+    number on the first line of the gold answer. Each percent sign divides by 100. So 0 is right for 0.0097.
     """
     golds = _adaptllm_numbers(gold)[:1]
     return any(math.isclose(number, golds[0], abs_tol=0.01) for number in _adaptllm_numbers(pred) if golds)
@@ -189,9 +190,9 @@ _JFINQA_SCALES = {"千": 1e3, "百万": 1e6, "億": 1e8, "兆": 1e12}
 
 
 def jfinqa_answer(text: str) -> str:
-    """Return what lm-eval's jfinqa tasks take as the answer.
+    """Return the answer as lm-eval's jfinqa tasks extract it.
 
-    It is the text after the first "Answer:" or 回答: in its line, or the last line that is not empty.
+    It is the rest of the line after the first "Answer:" or 回答:, or else the last non-empty line.
     """
     match = _JFINQA_LABEL.search(text)
     if match:
@@ -201,18 +202,18 @@ def jfinqa_answer(text: str) -> str:
 
 
 def jfinqa_exact(pred: str, gold: str) -> bool:
-    """Return jfinqa's `exact_match`, equal to that of lm-eval 0.4.13's built-in tasks.
+    """Return jfinqa's `exact_match`, as computed by lm-eval 0.4.13's built-in tasks.
 
-    Width, case, thousands separators, a leading △ for "-" and a final した do not count.
+    Differences in width, case, thousands separators, a leading △ for "-" and a final した are ignored.
     """
     return _jfinqa_normal(pred) == _jfinqa_normal(gold)
 
 
 def jfinqa_match(pred: str, gold: str) -> bool:
-    """Return jfinqa's `numerical_match`, equal to that of lm-eval 0.4.13's built-in tasks.
+    """Return jfinqa's `numerical_match`, as computed by lm-eval 0.4.13's built-in tasks.
 
-    Within 1 % of gold: "10.1%" is right for "10.07%", "△3.5" for "-3.5%". Signed; percent signs are
-    ignored; a gold of 0 needs exactly 0. Unless both are numbers, `jfinqa_exact` decides.
+    The signed prediction must be within 1 % of the gold: "10.1%" is right for "10.07%", "△3.5" for "-3.5%".
+    Percent signs are ignored; a gold of 0 requires exactly 0. If one is not a number, `jfinqa_exact` decides.
     """
     predicted, target = _jfinqa_number(pred), _jfinqa_number(gold)
     if predicted is None or target is None:
@@ -231,9 +232,9 @@ def _jfinqa_normal(text: str) -> str:
 
 
 def _jfinqa_number(text: str) -> float | None:
-    """Return the number that the built-in tasks read, with their faults, which README and tests list.
+    """Return the number as the built-in tasks read it, including their errors, which README and tests list.
 
-    "12.34億円" -> 12.34 and "12.34億" -> 1234000000.0. Other characters are deleted: "売上は12、利益は3" ->
+    "12.34億円" -> 12.34, "12.34億" -> 1234000000.0. Other characters are deleted: "売上は12、利益は3" ->
     123.0.
     """
     text = _jfinqa_normal(text)
@@ -250,8 +251,7 @@ def _jfinqa_number(text: str) -> float | None:
 # ---- TAT-QA
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-# What separates the items of a list, the strictest first. A split counts only if all of its items are gold
-# items.
+# Separators of list items, the strictest first. A split counts only if all of its items are gold items.
 _LIST_SEPARATORS = (re.compile(r";|\n"), re.compile(r";|\n|,\s|,?\s\band\b\s"))
 _PLAIN_NUMBER = re.compile(r"[\s$€£()\-\d.,%]*\d[\s$€£()\-\d.,%]*")
 
@@ -262,15 +262,15 @@ def tatqa_is_computed(doc: TatqaDocument) -> bool:
 
 
 def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
-    """Return TAT-QA's `score`: the gold span, the gold list in any order, or the gold number with its scale.
+    """Return TAT-QA's `score`: whether the answer is the gold span, list (in any order) or number with scale.
 
     It follows the exact match of the dataset's authors (Zhu et al., ACL 2021): a list is a set, a number is
-    compared after rounding to two decimals, and its scale is part of it. Ours is what happens to free text:
-    articles, case, dollar signs and closing punctuation do not count.
+    compared after rounding to two decimals, and its scale must match. The normalization of free text is ours:
+    articles, case, dollar signs and closing punctuation are ignored.
 
     Args:
         text: the answer as text, the items of a list separated by ";".
-        number: the one number that the answer commits to, or None.
+        number: the number that the answer states, or None.
         doc: the question with its gold answer.
     """
     golds = [str(gold) for gold in doc["answer"]]
@@ -287,26 +287,26 @@ def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
 
 
 def tatqa_normal(text: str) -> str:
-    """Return text as TAT-QA answers are compared: "The “Notes” ($80)." -> "notes” (80)".
+    """Return text in the form in which TAT-QA answers are compared: "The “Notes” ($80)." -> "notes” (80)".
 
     Lower case, no articles, single spaces, no dollar signs, no quotes or punctuation at the ends. Markup is
-    removed, as it was from the model's answer; else "–" and a leading "$" in the gold answer would differ.
+    removed as it is from the model's answer; otherwise "–" and a leading "$" in the gold answer would differ.
     """
     words = _ARTICLES.sub(" ", clean_markup(text).lower().replace("$", "")).split()
     return " ".join(words).strip(" .,:;\"'“”‘’")
 
 
 def _tatqa_item(text: str) -> str:
-    """Return what the items of two lists are compared by: "$1,202" -> "1202", "The rent" -> "rent"."""
+    """Return the form in which list items are compared: "$1,202" -> "1202", "The rent" -> "rent"."""
     number = parse_number(text) if _PLAIN_NUMBER.fullmatch(text) else None
     return f"{number.written:.12g}{'%' * number.percent}" if number else tatqa_normal(text)
 
 
 def _tatqa_number_match(pred: Number | None, gold: str, scale: str) -> bool:
-    """Return whether two numbers are equal as written, or once both are scaled (percentages as fractions).
+    """Return whether two numbers are equal as written, or after both are scaled (percentages as fractions).
 
-    A scale or a percent sign that contradicts the gold scale is wrong: for 5 million, neither "5 thousand"
-    nor "5%".
+    A scale or percent sign that contradicts the gold scale is wrong: "5 thousand" and "5%" do not match
+    5 million.
     """
     expected = parse_number(gold)
     if pred is None or expected is None or (pred.percent and scale != "percent" and not expected.percent):

@@ -1,13 +1,13 @@
-"""`process_results` of every task: a document and the model's results in, the item's metrics out.
+"""`process_results` of every task: functions from a document and the model's results to the item's metrics.
 
-Named in the YAMLs as `!function mergekit_finance.scoring.metrics.<name>`. Every function returns
+The YAMLs call them as `!function mergekit_finance.scoring.metrics.<name>`. Every function returns
 
-* `score`, the task's primary metric: a float, or the tuple of which the task's aggregation (in `aggregate`)
-  makes one float;
-* `correct`: 1.0 or 0.0 for this item, which answer sheets show;
-* for generation, `no_answer`: 1.0 if no answer could be extracted. Such an item is wrong.
+* `score`: the task's primary metric, a float or a tuple that the task's aggregation (in `aggregate`) turns
+  into a float;
+* `correct`: 1.0 or 0.0 for this item, shown in answer sheets;
+* for generation, `no_answer`: 1.0 if no answer could be extracted. Such an item counts as wrong.
 
-A gold index of -1 (no option is right) makes every choice an error.
+If the gold index is -1 (no option is right), every choice is an error.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from mergekit_finance.scoring.matching import (
 from mergekit_finance.scoring.numbers import Number, asks_percent, parse_number
 
 Metrics: TypeAlias = dict[str, "float | tuple[int, ...]"]
-# Of each option: its summed log-likelihood, and whether greedy decoding would write it.
+# For each option: its summed log-likelihood, and whether greedy decoding would generate it.
 Likelihoods: TypeAlias = Sequence[tuple[float, bool]]
-# The generated text, or a list of it where the task asks for repeats.
+# The generated text, or a list of texts if the task sets repeats.
 Generations: TypeAlias = Sequence["str | list[str]"]
 
-# A prompt that comes whole has its question within so many characters of its end.
+# The question of a complete prompt is searched in this many characters at its end.
 _QUESTION_LENGTH = 300
 
 
@@ -88,11 +88,11 @@ def choice_acc(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
 
 
 def _choice_metrics(doc: ChoiceDocument, results: Likelihoods) -> tuple[Metrics, int]:
-    """Return `acc`, `acc_norm`, `correct` and perhaps `acc_token`, and the index of the chosen option.
+    """Return `acc`, `acc_norm`, `correct`, `acc_token` if possible, and the index of the chosen option.
 
-    The choice is the option with the highest summed log-likelihood, the first of equals, as in lm-eval.
-    `acc_norm` divides by the option's characters. `acc_token` divides by its tokens, which is how AdaptLLM
-    chooses; lm-eval passes no token counts, so it exists only for documents with `option_tokens`.
+    The option with the highest summed log-likelihood is chosen, the first in a tie, as in lm-eval.
+    `acc_norm` divides by the option's number of characters, `acc_token` by its number of tokens, as AdaptLLM
+    does. lm-eval passes no token counts, so only documents with `option_tokens` have `acc_token`.
     """
     options, gold = doc["options"], doc["gold_index"]
     likelihoods = [likelihood for likelihood, _ in results[: len(options)]]
@@ -117,7 +117,7 @@ def _most_likely(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:
 
 
 def choice_cot(doc: ChoiceDocument, results: Generations) -> Metrics:
-    """Score fp2_cot: whether the label of the last marked answer (`choices.final_choice`) is the gold one."""
+    """Score fp2_cot: whether the last marked answer (`choices.final_choice`) is the gold label."""
     labels, gold = doc["options"], doc["gold_index"]
     label = final_choice(_text(results), labels)
     right = label is not None and 0 <= gold < len(labels) and label == labels[gold]
@@ -125,10 +125,10 @@ def choice_cot(doc: ChoiceDocument, results: Generations) -> Metrics:
 
 
 def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:
-    """Score convfinqa: the first line's number by `matching.convfinqa_match`; yes and no as words.
+    """Score convfinqa: the number on the first line, by `matching.convfinqa_match`; yes and no as words.
 
-    The written `answer` is the gold number if a document has no executed value. `convfinqa_adaptllm` is
-    AdaptLLM's rule. If the document has neither `percent` nor `question`, no percentage is asked for.
+    If a document has no executed value, the written `answer` is the gold number. `convfinqa_adaptllm` is
+    AdaptLLM's rule. A document with neither `percent` nor `question` does not ask for a percentage.
     """
     text, answer = _text(results), str(doc["answer"]).strip()
     if answer.lower() in ("yes", "no"):
@@ -192,8 +192,8 @@ def jfinqa(doc: JfinqaDocument, results: Generations) -> Metrics:
 def entities(doc: EntitiesDocument, results: Generations) -> Metrics:
     """Score fin_ner: `score` is the counts of right, predicted and gold mentions, for `corpus_entity_f1`.
 
-    `correct` is 1.0 if the mentions are exactly the gold ones. `adaptllm_f1` is AdaptLLM's F1 of the
-    sentence, against its own `label` text if the document has one.
+    `correct` is 1.0 if the mentions equal the gold mentions exactly. `adaptllm_f1` is AdaptLLM's F1 of the
+    sentence, against the dataset's `label` text if the document has it.
     """
     text = _text(results)
     predicted = parse_entities(text)
@@ -204,7 +204,7 @@ def entities(doc: EntitiesDocument, results: Generations) -> Metrics:
 
 
 def tatqa(doc: TatqaDocument, results: Generations) -> Metrics:
-    """Score tatqa: the first line, or the bulleted list that begins there, by `matching.tatqa_match`."""
+    """Score tatqa: the first line, or the bulleted list that starts there, by `matching.tatqa_match`."""
     text = _text(results)
     return _tatqa_metrics(doc, "; ".join(direct_items(text)), direct_number(text, _question(doc)))
 
@@ -227,7 +227,7 @@ def _generation_metrics(right: bool, missing: bool) -> Metrics:
 
 
 def _text(results: Generations) -> str:
-    """Return the generated text; of repeats, the first."""
+    """Return the generated text; with repeats, the first one."""
     first = results[0] if results else ""
     return str(first[0] if isinstance(first, list) and first else first or "")
 
@@ -235,7 +235,7 @@ def _text(results: Generations) -> str:
 def _question(doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> str:
     """Return the question, or the last question in `input`.
 
-    It decides the sign of a fall or a loss (`stated_number.signed`).
+    It decides the sign of a decrease or a loss (`stated_number.signed`).
     """
     prompt_end = str(doc.get("input") or "")[-_QUESTION_LENGTH:]
     before, _, last_question = prompt_end.rpartition("?")[0].rpartition("?")

@@ -1,7 +1,7 @@
-"""Find where a model stops answering and starts a question of its own.
+"""Find where a model stops answering and starts another question.
 
-Base models go on after their answer with the next question of the prompt's pattern. Numbers and letters in
-such a question, and in the answer to it, must not be read as the answer.
+After their answer, base models often continue with a new question in the style of the prompt. Numbers and
+letters in that question and its answer must not be read as the answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 # Decoration before a heading at the start of its line: "## Question", "**問題", "【例題".
 _START = r"^[ \t]*(?:[#*_【\[(]{1,6}[ \t]?)?"
-# The number of a question heading: the 2 of "問題2：", the 三 of "問 三。". Not where a particle follows,
+# The number of a question heading: the 2 of "問題2：", the 三 of "問 三。". Not if a particle follows,
 # because then the question is only mentioned ("問題2の記述は ..."), and not in words such as 質問一覧.
 _NUMERAL = r"(?:[0-9]{1,4}|[一二三四五六七八九十]{1,3}(?=[ \t\n:.。、】\])]))(?![0-9のはでにをがもと])"
 _KANJI_NUMERAL = r"[0-9一二三四五六七八九十]{1,4}"
@@ -34,7 +34,7 @@ _OPEN_HEADING = (
     rf"|{_START}(?:問題|質問|設問|例題|問)[ \t]?[】\])*_]{{0,4}}[ \t]{{0,8}}(?:\n|[.])"
 )
 # Announcements at the start of a line or sentence: "次の問題", "では、もう1つの例題", "Now let's try
-# another problem", "Here is a new question"; and the instructions of this benchmark's own prompts, recited.
+# another problem", "Here is a new question"; also repeated instructions of this benchmark's prompts.
 _ANNOUNCEMENT = (
     r"(?P<opening>(?:^|(?<=[。!?.]))[ \t]*[*_]{0,4}"
     r"(?:(?:では|それでは|じゃあ|続いて|さて|さらに)[、,]?[ \t]?)?"
@@ -61,7 +61,7 @@ _ANSWER_HEADING = re.compile(
     re.IGNORECASE,
 )
 
-# Openings by which a model questions its own answer and asks nothing new: "Wait, is that right?", "Let's
+# Openings with which a model checks its answer, without a new question: "Wait, is that right?", "Let's
 # check", "Does this make sense?", "検算".
 _SELF_CHECK = (
     r"(?:wait|hmm|but|however|actually|so|no|why|let|let's|check|checking|verify"
@@ -70,9 +70,9 @@ _SELF_CHECK = (
 _JAPANESE_REQUEST = (
     r"(?:どれ(?:です)?か|いくらか|選べ|選びなさい|(?:求め|答え)(?:よ|なさい)|述べよ|計算せよ)[。.:]"
 )
-# A question without a heading, which counts only after an answer: a new paragraph or line that asks ("What is
-# the total?", "合計を求めよ。"), a new table or list of options ("Table:", "選択肢:"), a turn within a line
-# (" User: "), or this benchmark's instructions.
+# A question without a heading, which counts only after an answer: a new paragraph or line with a question
+# ("What is the total?", "合計を求めよ。"), a new table or list of options ("Table:", "選択肢:"), a chat turn
+# inside a line (" User: "), or this benchmark's instructions.
 _UNHEADED_QUESTION = re.compile(
     rf"\n[ \t-]{{0,80}}\n[ \t]{{0,4}}(?=\S)(?!(?i:{_SELF_CHECK}))[^\n?]{{0,600}}\?"
     r"|\n[ \t]{0,8}(?:What|How|Which|Who|When|Where)\b[^\n?]{0,300}\?[ \t]{0,8}(?=\n|$)"
@@ -87,8 +87,7 @@ def find_unheaded_question(text: str, start: int) -> int:
 
     Args:
         text: normalized text.
-        start: where the model's answer begins. Before an answer, such a question may be part of the
-            reasoning.
+        start: where the model's answer begins. A question before the answer may be part of the reasoning.
     """
     match = _UNHEADED_QUESTION.search(text, start)
     return match.start() if match else len(text)
@@ -98,9 +97,9 @@ def cut_at_new_question(text: str) -> str:
     r"""Return the part of an output before the model starts another question under a heading.
 
     "5\nQuestion: 3 + 4?" -> "5\n". Headings are "Question:", 問題：, "### Instruction", special tokens and
-    the like. A "###" heading is a new question unless it names a part of an answer ("### Step 2", "### 計算")
-    or opens the text. If the text opens with a question, nothing is left: what follows may answer any
-    question.
+    similar ones. A "###" heading is a new question unless it titles a part of an answer ("### Step 2",
+    "### 計算") or is at the start of the text. If the text starts with another question, the result is empty:
+    any answer below may belong to that question.
 
     Args:
         text: normalized text.
@@ -113,5 +112,5 @@ def cut_at_new_question(text: str) -> str:
 
 
 def _is_new(text: str, match: re.Match[str]) -> bool:
-    """Return whether a match starts a new question: 次の問題について考えます at the start opens an answer."""
+    """Return whether a match starts a new question; 次の問題について考えます may begin an answer."""
     return not match["opening"] or bool(re.search(r"\w", text[: match.start()]))

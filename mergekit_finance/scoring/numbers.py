@@ -1,7 +1,7 @@
 """Read numbers from text: "$5.2 million" -> 5200000.0, "△1,234百万円" -> -1234000000.0.
 
-Every pattern runs in linear time and nothing is evaluated, because model output is untrusted. Whether a
-number is right is decided in `matching`.
+Model output is untrusted: every pattern runs in linear time, and nothing is evaluated. `matching` decides
+whether a number is right.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mergekit_finance.scoring.text import normalize
 
 @dataclass(frozen=True)
 class Number:
-    """One number as a text wrote it.
+    """One number as written in a text.
 
     Attributes:
         written: signed, without scale: 5.2 for "$5.2 million". For a Japanese compound it is in units of the
             last scale: 12000 for 1億2,000万円.
         multiplier: the scale: 1e6 for "$5.2 million", 1e4 for 1億2,000万円.
-        percent: whether a percent sign was written. It changes no value: 14% is written 14.
+        percent: whether a percent sign was written. It does not change `written`, which is 14 for 14%.
         unit: "$", "円", "pt", "年" and the like, or "".
         step: place value of the last digit: 0.01 for 3.14, 1 for 42.
         significant: number of digits from the first that is not zero: 3 for 3.14, 2 for 0.050, 0 for 0.0.
@@ -56,8 +56,8 @@ class Span:
     end: int
 
 
-# The digits of a number, in this order: "1 234 567.5" or "1'234", where groups of three are one number only
-# if no other digits stand beside them; "1,234.5" and "1.2e6"; ".5".
+# The digits of a number, in this order: "1 234 567.5" or "1'234", if no other digits are next to the groups
+# of three; "1,234.5" and "1.2e6"; ".5".
 _NUMERAL = re.compile(
     r"(?<![0-9])(?<![0-9][ ,.'’])[1-9][0-9]{0,2}(?:(?: [0-9]{3})+(?! ?[0-9])|(?:['’][0-9]{3})+(?!['’]?[0-9]))"
     r"(?:\.[0-9]+)?"
@@ -65,7 +65,7 @@ _NUMERAL = re.compile(
 )
 _GROUPED = re.compile(r"[0-9]+|[0-9]{1,3}(?:[, '’][0-9]{3})+")
 _SEPARATORS = str.maketrans("", "", ", '’")
-# Digits that belong to something longer: the 5 of "3.5.2", the 2 of "1/2", the 6 of "^6", the 19 of
+# Digits that are part of a longer term: the 5 of "3.5.2", the 2 of "1/2", the 6 of "^6", the 19 of
 # "COVID-19".
 _INSIDE_A_NAME = re.compile(r"[0-9][./⁄:,]?$|\^$|[A-Za-z]-$")
 _CURRENCY_CODE = re.compile(r"(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)$", re.IGNORECASE)
@@ -105,21 +105,21 @@ _UNIT = re.compile(
 )
 
 _PREFIX_LENGTH = 24
-# What stands directly before the digits: "(US$ -" of "(US$ -5)", "minus $" of "minus $5", "△" of △5, "$(" of
-# "$(5)". It matches the empty text where there is nothing.
+# The sign and currency directly before the digits: "(US$ -" of "(US$ -5)", "minus $" of "minus $5", "△" of
+# △5, "$(" of "$(5)". The pattern also matches the empty text.
 _PREFIX = re.compile(
     r"(?P<open>\(\s?)?(?P<word>minus |negative |マイナス)?(?P<sign>[-+△▲]\s?)?"
     r"(?P<currency>(?:us\$|(?<![a-z])(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)|[$€£¥₹₩])\s?)?"
     r"(?P<inner>\(\s?)?(?P<late>[-+△▲]\s?)?$",
     re.IGNORECASE,
 )
-# What makes a number something else: the "/2" of "1/2", ":30" of "10:30", "^6" of "10^6", "th" of "5th",
-# "-K" of "10-K".
+# Text after digits that are not a plain number: the "/2" of "1/2", ":30" of "10:30", "^6" of "10^6", "th" of
+# "5th", "-K" of "10-K".
 _REFUSED_AFTER = re.compile(r"[/⁄:.^][0-9]|[eE][-+]?[0-9]|,[0-9]|(?:st|nd|rd|th)\b|-[A-Za-z]|\^")
 _CLOSING_PARENTHESIS = re.compile(r"\s?\)")
 _VERB = re.compile(r"(?<![A-Za-z])(?:is|was|are|be|by|of|to) $")
 YEAR = re.compile(r"(?:19|20)[0-9]{2}")
-# A question for a percentage: "percentage", or a percent sign that follows no digit.
+# Words of a question for a percentage: "percentage", or a percent sign without a digit before it.
 _ASKS_PERCENT = re.compile(
     r"(?<![0-9])(?<![0-9] )(?:%|percent|per cent|パーセント)|percentage", re.IGNORECASE
 )
@@ -133,15 +133,15 @@ def parse_number(text: str) -> Number | None:
 
     It reads thousands separators (comma, space, apostrophe), signs (-, −, △, ▲, "minus", accounting
     parentheses), percent, currencies, English and Japanese scales, full-width digits and scientific notation.
-    It refuses what is ambiguous: fractions and times (1/2, 10:30), badly grouped digits (1,23,4), names
-    (Q3, FY2019, 10-K), powers (10^6).
+    Ambiguous text is not read as a number: fractions and times (1/2, 10:30), badly grouped digits (1,23,4),
+    names (Q3, FY2019, 10-K), powers (10^6).
     """
     span = next(iter_numbers(normalize(text)), None)
     return span.number if span else None
 
 
 def iter_numbers(text: str) -> Iterator[Span]:
-    """Yield every number in an already normalized text, from left to right."""
+    """Yield every number in a normalized text, from left to right."""
     position = 0
     while match := _NUMERAL.search(text, position):
         span = _read(text, match)
@@ -159,7 +159,7 @@ def asks_percent(question: str) -> bool:
 
 
 def _read(text: str, digits: re.Match[str]) -> Span | None:
-    """Return the number at a numeral, with its sign, scale and unit; None if it is refused."""
+    """Return the number at a numeral, with its sign, scale and unit; None if the text is ambiguous."""
     if _is_part_of_a_name(text, digits.start()) or not _is_grouped(digits.group()):
         return None
     prefix = _read_prefix(text, digits.start())
@@ -178,7 +178,7 @@ def _read(text: str, digits: re.Match[str]) -> Span | None:
 
 
 def _is_part_of_a_name(text: str, start: int) -> bool:
-    """Return whether the digits belong to something longer: Q3, 3.5.2, COVID-19, ^6, 1/2. Not USD5."""
+    """Return whether the digits are part of a longer term: Q3, 3.5.2, COVID-19, ^6, 1/2. Not USD5."""
     before = text[max(0, start - 3) : start]
     if _INSIDE_A_NAME.search(before):
         return True
@@ -186,7 +186,7 @@ def _is_part_of_a_name(text: str, start: int) -> bool:
 
 
 def _is_grouped(numeral: str) -> bool:
-    """Return whether separators stand at every third digit, if there are any: "1,234", not "12,34"."""
+    """Return whether the separators, if any, are at every third digit: "1,234", not "12,34"."""
     integer = re.split("[.eE]", numeral, maxsplit=1)[0] or "0"
     return bool(_GROUPED.fullmatch(integer))
 
@@ -195,7 +195,7 @@ def _is_grouped(numeral: str) -> bool:
 
 
 class _Prefix(NamedTuple):
-    """What stands directly before the digits of a number."""
+    """The sign and currency directly before the digits of a number."""
 
     start: int
     negative_word: bool = False  # "minus", "negative", マイナス
@@ -234,13 +234,13 @@ def _sign(text: str, prefix: _Prefix, *, in_parentheses: bool) -> float:
 
 
 def _is_binary_minus(text: str, prefix: _Prefix, preceding: str) -> bool:
-    """Return whether "-" subtracts: between operands (93-10, 93 - 10), or apart after a noun (sales - 10)."""
+    """Return whether "-" is a subtraction: between operands (93-10, 93 - 10) or after a noun (sales - 10)."""
     if re.fullmatch(r"[0-9A-Za-z%)]", preceding):
         return True
     if not prefix.sign.endswith(" "):
         return False
-    left = text[max(0, prefix.start - 6) : prefix.start]
-    return bool(re.search(r"[0-9A-Za-z%)] $", left)) and not _VERB.search(left)
+    before_sign = text[max(0, prefix.start - 6) : prefix.start]
+    return bool(re.search(r"[0-9A-Za-z%)] $", before_sign)) and not _VERB.search(before_sign)
 
 
 # ---- the digits and their scale
@@ -269,7 +269,7 @@ def _read_magnitude(text: str, digits: re.Match[str], *, money: bool) -> _Magnit
 
 
 class _Part(NamedTuple):
-    """One numeral of a Japanese compound: 5百万 has amount 5, small scale 100 and big scale 10,000."""
+    """One part of a Japanese compound numeral: 5百万 has amount 5, small scale 100 and big scale 10,000."""
 
     amount: float
     small: float
@@ -294,7 +294,7 @@ def _read_japanese(text: str, digits: re.Match[str]) -> _Magnitude:
 
 
 def _units(parts: list[_Part]) -> list[float]:
-    """Return what one of each part is worth. 千, 百, 十 take the next big scale: 3千 of 3千5百万 is in 万."""
+    """Return one unit of each part. 千, 百, 十 use the next big scale: 3千 of 3千5百万 is in 万."""
     units, big = [], 1.0
     for part in reversed(parts):
         big = part.big if part.big > 1 else big
@@ -303,7 +303,7 @@ def _units(parts: list[_Part]) -> list[float]:
 
 
 def _descends(parts: list[_Part], units: list[float]) -> bool:
-    """Return whether each part is less than one unit of the part before it, as in a compound."""
+    """Return whether each part is less than one unit of the previous part, as in a compound numeral."""
     pairs = zip(units, parts[1:], units[1:], strict=False)
     return all(unit < above and part.amount * unit < above for above, part, unit in pairs)
 
@@ -328,13 +328,13 @@ def _step(numeral: str) -> float:
     """Return the place value of the last digit: "3.14" -> 0.01, "1.2e3" -> 100.0."""
     digits, _, exponent = numeral.lower().partition("e")
     places = len(digits.partition(".")[2])
-    # int() refuses more than 4,300 digits. Such an exponent is out of range, and the number refused, anyway.
+    # int() refuses more than 4,300 digits; a number with such an exponent is out of range anyway.
     power = int(exponent) if exponent and len(exponent) < 10 else 0
     return 10.0 ** max(-300, min(300, power - places))
 
 
 def _significant_digits(amount: float, step: float) -> int:
-    """Return the number of digits from the first that is not zero: 3.14 -> 3, 0.050 -> 2, 0.0 -> 0."""
+    """Return the number of digits from the first non-zero one on: 3.14 -> 3, 0.050 -> 2, 0.0 -> 0."""
     units = amount / step
     return len(str(round(units))) if 0.5 < units < math.inf else 0
 
@@ -343,17 +343,17 @@ def _significant_digits(amount: float, step: float) -> int:
 
 
 class _Suffix(NamedTuple):
-    """What follows the digits of a number, together with the scale that stands directly after them."""
+    """The text after the digits of a number: its end, scale, unit and percent sign."""
 
     scale: float
     percent: bool
     unit: str
     end: int
-    closed: bool = False  # a parenthesis that opened before the number closes after it
+    closed: bool = False  # a parenthesis opened before the number is closed after it
 
 
 def _read_suffix(text: str, magnitude: _Magnitude, prefix: _Prefix) -> _Suffix:
-    """Return percent sign, unit and scale, also after or inside parentheses: "(37.5) thousand", 5(百万円)."""
+    """Return percent sign, unit and scale, after or inside parentheses too: "(37.5) thousand", 5(百万円)."""
     scale = magnitude.scale
     percent, unit, end = _read_unit(text, magnitude.end)
     closing = _CLOSING_PARENTHESIS.match(text, end) if prefix.parenthesis else None

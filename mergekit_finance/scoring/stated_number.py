@@ -1,6 +1,6 @@
-"""Decide which one number a statement commits to: "about 42 (= 40 + 2)" -> 42, "between 5 and 10" -> none.
+"""Find the number that a statement gives as its answer: "about 42 (= 40 + 2)" -> 42; none in "5 to 10".
 
-`stated_number` returns the number of a statement, `signed` makes falls and losses negative.
+`stated_number` returns the number of a statement; `signed` makes decreases and losses negative.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mergekit_finance.scoring.numbers import DATE_UNITS, YEAR, Number, Span
 
-# Words that may stand before the number of an answer: "approximately ", "therefore, ", "EUR ", "a decrease
+# Words that may come before the number of an answer: "approximately ", "therefore, ", "EUR ", "a decrease
 # of ", "約", ", in millions, ".
 _LEAD_IN = re.compile(
     r"(?:[\s*_\"'「『【~≈:=({\[]|approximately|approx\.?|about|around|roughly|nearly|exactly|simply"
@@ -22,14 +22,14 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 
-# Words that make a number negative: before it, after it, and in a question that asks for its size.
+# Words that make a number negative: before it, after it, and in a question that asks for the amount.
 # Losses: "a loss of 5", "5 net loss", 5の損失; "What was the loss?".
 _LOSS = (
     r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
     r"\bloss(?:es)?\b|損失|赤字",
 )
-# Falls: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
+# Decreases: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
 # impairment); "By how much did costs decrease?".
 _FALL = (
     r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down)"
@@ -50,24 +50,23 @@ _LINKED = re.compile(
     r"[\s\"'「({]*$",
     re.IGNORECASE,
 )
-# What may follow that number up to the end of the statement: ".", "です", "」でした。", "増加".
+# Text that may follow that number up to the end of the statement: ".", "です", "」でした。", "増加".
 _TAIL = re.compile(
     r"[\s.,*_\"'」』】)}\]$。、]*(?:です|でした|である|だ|となります|となる|になります|になる|増|減|増加|減少)?"
     r"[\s.,*_\"'」』】)}\]$。、]*"
 )
-# After a first number, the start of a range or an alternative: "-10" of "5-10", " or 6", " to 120", から10.
+# The start of a range or an alternative after a first number: "-10" of "5-10", " or 6", " to 120", から10.
 _RANGE = re.compile(
     r"\s?(?:or|to|and|out of|または|もしくは|あるいは|から|か|[-~〜])\s?[-+$]?[0-9]", re.IGNORECASE
 )
-# After a number, an operator that makes it an operand, even if no second number follows: " + x", "/y", "!",
+# An operator after a number, which makes it an operand even without a second number: " + x", "/y", "!",
 # " squared", を足す. Not the "/" of "5/share".
 _OPERATION = re.compile(
     r"\s?(?:[+×÷]|[*/](?!(?<=/)(?:share|unit|year|month|day|ton|barrel|ounce|oz|kg|lb|hour)\b)(?=\s?\S)|!|[a-z]\s?\^"
     r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power)\b|(?:を|に)(?:足|引|掛|割|乗))",
     re.IGNORECASE,
 )
-# From this word on, a statement explains the number that it gave: "5, because 10 - 5", "42, up from 40",
-# 5で、.
+# Words after which a statement explains its number: "5, because 10 - 5", "42, up from 40", 5で、.
 _EXPLAINS = re.compile(
     r"\b(?:because|since|as|which|where|rounded|compared|versus|vs|not|rather|from|given|based|calculated|using"
     r"|with|i\.?e|that is|up|down)\b|で[、,]|であり|です|となり|になり|なぜなら|理由",
@@ -79,7 +78,7 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
-# Before the number of a year: "in ", "fiscal year ", "since the ", "December 31, ".
+# Text before the number of a year: "in ", "fiscal year ", "since the ", "December 31, ".
 _BEFORE_YEAR = re.compile(
     r"(?:\b(?:in|for|during|of|from|to|since|by|and|between|through|until|over|than|fiscal|years?|end|ended|fy)"
     rf"|\b{_MONTH}\.?|\b{_MONTH}\.? [0-9]{{1,2}},)(?: the)?\s$",
@@ -90,7 +89,8 @@ _DURATION = re.compile(r"[\s-]?(?:years?|months?|quarters?|weeks?|days?|か月|�
 # A sign after which a result follows, and a second unknown after a first: the ", y" of "x = 5, y = 6".
 _RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
 _UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
-# Before a number that only names or bounds something: "note 5", "table 2", "more than 5", "up to $5", 表3.
+# Text before a number that is only a reference or a bound: "note 5", "table 2", "more than 5", "up to $5",
+# 表3.
 _NAMES = re.compile(
     r"(?:\b(?:note|page|row|no\.?|line|table|item|column|section|figure|step|case|than|over|under|above|below"
     r"|least|most|plus|minus|up to|half of|out of)|(?:[×÷*]|注|頁|表|行|図))\s?[$€£¥]?$",
@@ -99,10 +99,10 @@ _NAMES = re.compile(
 
 
 def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
-    """Return the numbers of a sentence, negative where a word beside them names a fall or a loss.
+    """Return the numbers of a sentence; those next to a word for a decrease or a loss become negative.
 
-    "a decrease of 10%" -> -10, "5.2%減少" -> -5.2. A number keeps its sign if the question asks for the
-    size of just that ("By how much did costs decrease?") and names no rise.
+    "a decrease of 10%" -> -10, "5.2%減少" -> -5.2. A number keeps its sign if the question asks for the size
+    of the decrease or loss ("By how much did costs decrease?") and mentions no increase.
     """
     return [
         replace(span, number=replace(span.number, written=-abs(span.number.written)))
@@ -113,15 +113,15 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
 
 
 def _is_negated(sentence: str, span: Span, words: Sequence[re.Pattern[str]], question: str) -> bool:
-    before, after, asked = words
-    if asked.search(question) and not _RISES.search(question):
+    before, after, in_question = words
+    if in_question.search(question) and not _RISES.search(question):
         return False
     start = max(0, span.start - 40)
     return bool(before.search(sentence, start, span.start) or after.match(sentence, span.end))
 
 
 def only_number(sentence: str, spans: Sequence[Span]) -> Number | None:
-    """Return the number of a sentence that has just one, unless it is an operand, a name or a bound.
+    """Return the only number of a sentence, unless it is an operand, a reference or a bound.
 
     "42 units" -> 42, "net income 42" -> 42; "100 + x", "see note 5" and "more than 5" -> None.
     """
@@ -131,19 +131,20 @@ def only_number(sentence: str, spans: Sequence[Span]) -> Number | None:
 
 
 def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Number | None:
-    """Return the one number that a statement commits to, or None.
+    """Return the number that a statement gives as its answer, or None.
 
-    It is the result of an equation ("20 + 15 = 35" and "35 = 20 + 15" -> 35), the number that the statement
-    opens with ("about 42, up from 40" -> 42), or the only number beside dates if a verb or particle
-    links it ("2024年の売上は42億円" -> 42). For ranges, lists, expressions and equations with two
-    unknowns it is None.
+    It is the result of an equation ("20 + 15 = 35" and "35 = 20 + 15" -> 35), the number at the start of the
+    statement ("about 42, up from 40" -> 42), or the only number that is not part of a date, if a verb or
+    particle links it to its subject ("2024年の売上は42億円" -> 42). It is None for ranges, lists, expressions
+    and equations with two unknowns.
 
     Args:
         sentence: one sentence of normalized text.
         spans: its numbers, at least one.
-        whole: the number must stand alone, as after "####" and in "\\boxed{}": "#### Step 3" is a heading.
+        whole: accept only a number without other words, as after "####" and in "\\boxed{}": "#### Step 3" is
+            a heading.
     """
-    # The working in "7 (= 3 + 4)" is no second answer: parentheses after the first number are blanked out.
+    # The calculation in "7 (= 3 + 4)" is not a second answer: parentheses after the first number are blanked.
     end = spans[0].end
     sentence = sentence[:end] + _ASIDE.sub(lambda aside: " " * len(aside.group()), sentence[end:])
     spans = [span for span in spans if sentence[span.start : span.end].strip()]
@@ -155,25 +156,27 @@ def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Numbe
     right = _number_of_side(sentence, spans, signs[-1].end(), whole)
     if right:
         return right
-    left = [span for span in spans if span.start < signs[0].start()]
-    if len(left) != 1 or len(left) == len(spans):
+    before_equals = [span for span in spans if span.start < signs[0].start()]
+    if len(before_equals) != 1 or len(before_equals) == len(spans):
         return None
-    return _number_of_side(sentence[: signs[0].start()], left, 0, whole)
+    return _number_of_side(sentence[: signs[0].start()], before_equals, 0, whole)
 
 
 def _has_two_unknowns(sentence: str, signs: Sequence[re.Match[str]]) -> bool:
-    """Return whether equations are about two unknowns: x = 5, y = 6."""
+    """Return whether the equations have two unknowns: x = 5, y = 6."""
     return any(_UNKNOWN.search(sentence[: sign.start()]) for sign in signs[1:])
 
 
 def _is_change(sentence: str, sign: re.Match[str]) -> bool:
     """Return whether the first sign is an arrow from one number to another: "100 → 120" has no result."""
-    left = re.fullmatch(r"[^-+*/×÷=^]*", sentence[: sign.start()])
-    return bool(left and sign.group() in ("→", "->", "⇒", "=>") and re.search("[0-9]", left.group()))
+    before_arrow = re.fullmatch(r"[^-+*/×÷=^]*", sentence[: sign.start()])
+    return bool(
+        before_arrow and sign.group() in ("→", "->", "⇒", "=>") and re.search("[0-9]", before_arrow.group())
+    )
 
 
 def _number_of_side(sentence: str, spans: Sequence[Span], start: int, whole: bool) -> Number | None:
-    """Return the number of a statement without equation (`start` 0), or of the side from `start` on."""
+    """Return the number of a statement without equation (`start` is 0), or of an equation's right side."""
     spans = [span for span in spans if span.start >= start]
     leading = _leading_number(sentence, spans, start)
     if whole:
@@ -182,7 +185,7 @@ def _number_of_side(sentence: str, spans: Sequence[Span], start: int, whole: boo
 
 
 def _leading_number(sentence: str, spans: Sequence[Span], start: int) -> Number | None:
-    """Return the number at the front of a statement, unless it opens a range, a list or an expression."""
+    """Return the number at the start of a statement, unless it starts a range, a list or an expression."""
     if not spans or _RANGE.match(sentence, spans[0].end):
         return None
     if spans[0].number.unit in DATE_UNITS and len(spans) > 1:
@@ -194,7 +197,7 @@ def _leading_number(sentence: str, spans: Sequence[Span], start: int) -> Number 
 
 
 def _is_contested(sentence: str, spans: Sequence[Span]) -> bool:
-    """Return whether an operation or a competing number stands beside the first number."""
+    """Return whether the first number is part of an operation, or another number could be the answer."""
     first = spans[0]
     if _OPERATION.match(sentence, first.end):
         return True
@@ -222,7 +225,7 @@ def _restates(first: Span, other: Span) -> bool:
 
 
 def _linked_number(sentence: str, spans: Sequence[Span]) -> Number | None:
-    """Return the only number beside dates, if a verb or particle links it and the statement ends with it."""
+    """Return the only number that is not a date, if a verb or particle links it and it ends the statement."""
     candidates = [span for span in spans if span.number.unit not in DATE_UNITS]
     if len(candidates) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Normalize text before an answer is read from it: character width, minus signs, Markdown and LaTeX."""
+"""Normalize model output before answers are read: character width, minus signs, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _NFKC_CHUNK = 1000
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _MINUS_SIGNS = str.maketrans("−‐‑‒–﹣", "------")
-# A circled digit before a digit is the label of an item: "①12.3" becomes "①. 12.3", and NFKC then "1. 12.3".
+# A circled digit before a digit labels an item: "①12.3" becomes "①. 12.3", which NFKC turns into "1. 12.3".
 _CIRCLED = re.compile(r"([①-⑳⑴-⒇❶-❿])\s?(?=[0-9０-９])")
 
-# Characters that decorate an answer and are no part of it: quotes, brackets, Markdown emphasis, "=", ":".
+# Characters around an answer that are not part of it: quotes, brackets, Markdown emphasis, "=", ":".
 DECORATION = " \t\n*_\"'“”‘’「」『』【】:=~"
 _ANGLED = re.compile(r"^<([^<>|\n]{1,200})>")
-# "$5$" is a formula in LaTeX and loses its signs; "$5" is money and keeps its sign.
+# "$5$" is a LaTeX formula, whose dollar signs are removed; "$5" is money and keeps its dollar sign.
 _LATEX_MATH = re.compile(r"^\$\$?([^$\n]{1,200})\$\$?(?![0-9])")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|operatorname)\s?\{(?:([^{}]{0,400})\})?")
 _LATEX_SPACE = re.compile(r"\\(?:left|right|displaystyle|quad|,|;|!|:| )|\{,\}")
@@ -61,7 +61,7 @@ def clean_markup(text: str) -> str:
 
 
 def _unwrap_latex_text(match: re.Match[str]) -> str:
-    r"""Return the content of \text{...}; a brace that never closes stays. Two spaces in a row become one."""
+    r"""Return the content of \text{...}; an unclosed brace stays. Two spaces in a row become one."""
     content: str | None = match[1]
     if content is None:
         return "{"

@@ -10,17 +10,17 @@ For base theta_0 and models theta_1 ... theta_k, tau_i = theta_i - theta_0, and 
     cosine          sum_p x_p y_p / sqrt(sum_p x_p^2 * sum_p y_p^2), of weights and of task vectors;
                     null where one of the two is zero
     relative_norm   |tau_i| / |theta_0|
-    equal           share of elements in which two models hold the same number (+0 equals -0)
+    equal           share of elements in which two models have the same number (+0 equals -0)
     both_moved      share of elements in which two task vectors are both non-zero
-    sign_conflicts  among those, the share in which their signs differ; null where there are none
-    quantiles       of |tau_i|, zeros included: the smallest magnitude that at least a share q does not
-                    exceed, rounded down to 8 significant bits (the bin of a histogram over the upper 16
-                    bits of float32: at most 0.8 % low; below 2**-133 it is 0)
+    sign_conflicts  among those, the share in which the signs differ; null if there are none
+    quantiles       of |tau_i|, zeros included: the smallest magnitude such that at least a share q is not
+                    larger, rounded down to 8 significant bits (the bin of a histogram over the upper 16
+                    bits of float32: at most 0.8 % too low; 0 below 2**-133)
 
 Sums are float64; differences of bfloat16 or float16 weights are exact. The dict, format 1:
 
-    format, base, models     1, and the references as given
-    everything               false where only l2, cosine and norms were asked for; the others are absent
+    format, base, models     1, and the references as passed to the function
+    everything               false if only l2, cosine and norms were measured; the others are then absent
     skipped                  tensors that are not floating point, and buffers that no model class loads
     total                    ENTRY
     layers, modules          {name: ENTRY}; modules are q_proj, ..., norms, embeddings, lm_head
@@ -31,6 +31,7 @@ Sums are float64; differences of bfloat16 or float16 weights are exact. The dict
             task_vectors {model: {norm, relative_norm, quantiles {q: |tau|}}},
             task_vector_pairs [{a, b, cosine, both_moved, sign_conflicts}]
 
-Output embeddings that all models tie to the input embeddings count once; where only some models tie them,
-their input embeddings are compared. Which measures predict the gain of a merge: arXiv 2511.02451, Fig. 5.
+If all models tie the output embeddings to the input embeddings, they are counted once. If only some models
+tie them, the input embeddings of these models are also compared as output embeddings. arXiv 2511.02451, Fig.
+5, shows which measures predict the gain of a merge.
 """

@@ -1,7 +1,7 @@
-"""Reads safetensors checkpoints block by block, every byte once.
+"""Read safetensors checkpoints block by block, every byte once.
 
-`safe_open` checks a file; the blocks are read with `pread` at the offsets in its header. A memory map would
-count as memory in use, in the end for whole files, and a file truncated while it is mapped kills the process.
+`safe_open` checks a file; the blocks are read with `pread` at the offsets in its header. A memory map is not
+used, because its pages count as used memory, and because truncating a mapped file kills the process.
 """
 
 import json
@@ -40,11 +40,11 @@ EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.wei
 
 @dataclass(frozen=True)
 class Stored:
-    """Position of one tensor."""
+    """The position of a tensor in its file."""
 
     file: Path
-    start: int  # byte in the file
-    dtype: str  # as safetensors writes it
+    start: int  # offset of its first byte in the file
+    dtype: str  # its name in safetensors
     shape: tuple[int, ...]
 
     @property
@@ -53,7 +53,7 @@ class Stored:
 
 
 class Checkpoint:
-    """A model's safetensors files. Creating it checks their headers; no weight is read.
+    """A model's safetensors files. Creating the object checks their headers, without reading weights.
 
     Raises:
         ModelError: the model or a file is missing or broken.
@@ -62,7 +62,7 @@ class Checkpoint:
     def __init__(self, reference: str) -> None:
         self.reference, folder = reference, _folder(reference)
         self.tensors: dict[str, Stored] = {}
-        self.ties = _ties(folder)  # None: config.json does not say
+        self.ties = _ties(folder)  # None: config.json has no such key
         self._open: dict[Path, int] = {}
         for file in _files(folder, reference):
             self.tensors |= _header(file, reference)
@@ -91,7 +91,7 @@ class Checkpoint:
 
 
 class CheckpointFamily:
-    """Checkpoints with the same tensors: the base first, then the other models.
+    """Checkpoints with equal tensor names and shapes: the base first, then the other models.
 
     Raises:
         ModelError: a model is missing or broken, or tensors or shapes differ.
@@ -103,7 +103,7 @@ class CheckpointFamily:
 
     @property
     def bytes(self) -> int:
-        """Bytes that `measure` reads."""
+        """The number of bytes that `measure` reads."""
         return sum(self._width(name) * self._elements(name) for name in self.names)
 
     def measure(
@@ -152,7 +152,7 @@ def _common_tensors(checkpoints: Sequence[Checkpoint]) -> tuple[list[str], list[
 
 
 def _drop_buffers(checkpoints: Sequence[Checkpoint]) -> set[str]:
-    """Drop buffers that no model class loads, which some files hold and others do not. Return their names."""
+    """Drop buffers that no model class loads and only some files contain. Return their names."""
     buffers = {name for checkpoint in checkpoints for name in checkpoint.tensors if is_buffer(name)}
     for checkpoint in checkpoints:
         checkpoint.tensors = {name: s for name, s in checkpoint.tensors.items() if name not in buffers}
@@ -165,27 +165,27 @@ def _check_names(base: Checkpoint, other: Checkpoint) -> None:
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise ModelError(
-                f"{two.reference}: tensor {missing[0]} is missing{more}, which {one.reference} has.",
+                f"{two.reference}: tensor {missing[0]} is missing{more}, but {one.reference} has it.",
                 id="model.tensor-missing",
             )
 
 
 def _resolve_ties(checkpoints: Sequence[Checkpoint]) -> None:
-    """Drop output embeddings that all models tie. Otherwise, give models that tie them the input's."""
+    """Drop output embeddings if all models tie them; else use the input embeddings of those that do."""
     if all(checkpoint.ties for checkpoint in checkpoints):
         for checkpoint in checkpoints:
             checkpoint.tensors = {n: s for n, s in checkpoint.tensors.items() if not HEAD.search(n)}
     heads = {name for checkpoint in checkpoints for name in checkpoint.tensors if HEAD.search(name)}
     for checkpoint in checkpoints:
         inputs = [stored for name, stored in checkpoint.tensors.items() if EMBEDDINGS.search(name)]
-        # Architectures that tie by default do not say so in config.json: only an explicit false means untied.
+        # Architectures that tie by default omit the key in config.json: only an explicit false means untied.
         if checkpoint.ties is not False and len(inputs) == 1:
             checkpoint.tensors |= {head: inputs[0] for head in heads - checkpoint.tensors.keys()}
 
 
 def _folder(reference: str) -> Path:
     path = Path(os.path.expanduser(reference))
-    # Local folders may be written without "./" here: unlike mergekit, we look at the disk before the Hub.
+    # Local folders need no "./" here: unlike mergekit, the disk is searched before the Hub.
     checked = f"./{reference}" if os.path.exists(path) and not path.is_absolute() else reference
     check_reference(checked, "similarity")
     return path if os.path.isdir(path) else local_folder(reference)
@@ -205,24 +205,24 @@ def _files(folder: Path, reference: str) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     raise ModelError(
-        f"{reference}: no {SINGLE} in that folder, and similarity reads safetensors only. "
+        f"{reference}: the folder has no {SINGLE}, and similarity reads safetensors only. "
         "Load the model with transformers and save it with save_pretrained."
     )
 
 
 def _header(file: Path, reference: str) -> dict[str, Stored]:
-    """Return the tensors of one file: 8 bytes with the length of the JSON, the JSON, then the data."""
+    """Return the tensors of a file: 8 bytes with the length of the JSON header, the header, then the data."""
     try:
-        with safe_open(file, "numpy"):  # refuses what is cut short or has overlapping tensors
+        with safe_open(file, "numpy"):  # raises if the file is truncated or tensors overlap
             pass
         with file.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             header = json.loads(handle.read(length))
     except FileNotFoundError:
-        raise ModelError(f"{reference}: shard {file.name} is missing, which its index names.") from None
+        raise ModelError(f"{reference}: shard {file.name} is missing, but the index lists it.") from None
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{reference}: {file.name} is not a whole safetensors file ({error}). Fetch or copy it again."
+            f"{reference}: {file.name} is not a complete safetensors file ({error}). Copy or fetch it again."
         ) from error
     header.pop("__metadata__", None)
     return {

@@ -22,22 +22,23 @@ def compute_similarity(
     threads: int | None = None,
     quiet: bool = True,
 ) -> SimilarityResult:
-    """Measure how far models are from their base and from each other. Reads every file once.
+    """Measure the distances of models from their base and from each other. Reads every file once.
 
     Args:
-        base: folder or Hub id of the model that the others were trained from.
+        base: folder or Hub id of the model from which the others were trained.
         models: folders or Hub ids, at least one.
-        device: where sums are computed: cpu, cuda, cuda:1, ...
+        device: the device that computes sums: cpu, cuda, cuda:1, ...
         everything: False measures L2 distances, cosines and norms only, in half the time.
-        threads: default torch's number; changes nothing in the result.
-        quiet: no progress bar.
+        threads: number of threads, by default torch's. It does not change the result.
+        quiet: do not show a progress bar.
 
     Returns:
-        The measures in total, by layer, by module kind and by tensor, as `mergekit_finance.similarity`
-        defines them.
+        The measures in total, by layer, by module kind and by tensor, as defined in
+        `mergekit_finance.similarity`.
 
     Raises:
-        ModelError: a model is missing, broken, named twice or has other tensors; the device cannot be used.
+        ModelError: a model is missing, broken, listed twice or has different tensors, or the device cannot be
+            used.
     """
     _check(base, models, device)
     family = CheckpointFamily([base, *models])
@@ -54,14 +55,14 @@ def compute_similarity(
 
 def _check(base: str, models: Sequence[str], device: str) -> None:
     if not models:
-        raise ModelError("similarity: no model besides the base. Name at least one.")
+        raise ModelError("similarity: no model besides the base. Give at least one.")
     names: dict[str, str] = {}  # by folder
     for name in (base, *models):
         folder = str(Path(name).resolve()) if os.path.exists(name) else name
         if folder in names:
             other = "" if names[folder] == name else f" ({names[folder]!r} is the same folder)"
             raise ModelError(
-                f"similarity: {name!r} is named twice{other}. Name it once.",
+                f"similarity: {name!r} is listed twice{other}. Remove one.",
                 id="recipe.same-model",
             )
         names[folder] = name

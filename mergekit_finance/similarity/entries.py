@@ -1,6 +1,6 @@
-"""The result of a measurement: its types, and its numbers from the accumulated sums.
+"""Types of the result, and functions that compute it from the accumulated sums.
 
-Definitions of the measures: see `mergekit_finance.similarity`.
+The measures are defined in `mergekit_finance.similarity`.
 """
 
 import re
@@ -34,7 +34,7 @@ class _Distance(TypedDict):
 
 
 class ModelPair(_Distance, total=False):
-    """Two models."""
+    """The measures of two models."""
 
     equal: float | None
 
@@ -45,7 +45,7 @@ class _Norms(TypedDict):
 
 
 class TaskVector(_Norms, total=False):
-    """One model's difference from the base."""
+    """The measures of one task vector."""
 
     quantiles: dict[str, float | None]
 
@@ -57,7 +57,7 @@ class _Direction(TypedDict):
 
 
 class TaskVectorPair(_Direction, total=False):
-    """Two models' differences from the base."""
+    """The measures of two task vectors."""
 
     both_moved: float | None
     sign_conflicts: float | None
@@ -82,7 +82,7 @@ class TensorEntry(Entry):
 
 
 class SimilarityResult(TypedDict):
-    """What `compute_similarity` returns and similarity.json holds."""
+    """The result of `compute_similarity`, and the content of similarity.json."""
 
     format: int
     base: str
@@ -96,7 +96,7 @@ class SimilarityResult(TypedDict):
 
 
 def result(accumulator: Accumulator, skipped: Iterable[str] = ()) -> SimilarityResult:
-    """Return everything measured so far.
+    """Return the measures of all tensors added so far.
 
     Args:
         skipped: names of tensors that are not floating point.
@@ -160,10 +160,10 @@ def kind_of(name: str) -> str:
 
 
 def quantile(histogram: NDArray[np.int64], q: float) -> float | None:
-    """Return the smallest magnitude that at least a share q does not exceed.
+    """Return the smallest magnitude such that at least a share q of the elements is not larger.
 
-    It is rounded down to 8 significant bits; below 2**-133 it is 0. What float32 cannot hold counts as its
-    largest bin. None if nothing was counted.
+    It is rounded down to 8 significant bits; below 2**-133 it is 0. Magnitudes too large for float32 are in
+    the largest bin. None if nothing was counted.
     """
     count = int(histogram.sum())
     if not count:
@@ -219,7 +219,7 @@ def _vector_pair(sums: Sums, names: list[str], i: int, j: int, everything: bool)
 
 
 def _cosine(products: NDArray[np.float64], i: int, j: int) -> float | None:
-    """Return the cosine from inner products; None where a vector is zero."""
+    """Return the cosine from inner products; None if a vector is zero."""
     square = float(products[i, i] * products[j, j])
     return min(1.0, max(-1.0, float(products[i, j]) / sqrt(square))) if square else None
 

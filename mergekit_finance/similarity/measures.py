@@ -1,8 +1,8 @@
-"""Sums over fixed blocks of a tensor, in float64, which add up over tensors. All measures come from them.
+"""Compute float64 sums over fixed blocks of tensors, from which all measures are derived.
 
-A tensor is divided into spans and a span into blocks, at the same places whatever the number of threads.
-One thread computes the sums of a block, and the sums of blocks, spans and tensors are added in a fixed
-order: on one machine, the result is the same to the last bit for any number of threads.
+A tensor is divided into spans and a span into blocks, at positions that do not depend on the number of
+threads. One thread computes the sums of a block, and the sums of blocks, spans and tensors are added in a
+fixed order: on one machine, the result is the same to the last bit for any number of threads.
 """
 
 import logging
@@ -25,12 +25,12 @@ Source = Callable[[int, int], torch.Tensor]  # (start, stop) -> those elements o
 Reals = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-BINS = 1 << 15  # of the upper 16 bits of |x| as float32: 8 of exponent, 7 of mantissa
-# Elements of a block; its float64 rows (1 MB each) stay in the last-level cache. Blocks of the size of the
-# second-level cache are faster on one thread, and slower on two, which then wait for the interpreter's lock.
+BINS = 1 << 15  # bins for the upper 16 bits of |x| as float32, of which 8 are exponent and 7 mantissa
+# Elements of a block, whose float64 rows (1 MB each) stay in the last-level cache. Blocks of the size of the
+# second-level cache are faster with one thread, but slower with two, which wait for the interpreter's lock.
 BLOCK = 1 << 17
 SPAN = 1 << 19  # elements that one thread takes at a time
-GPU_SPAN = 1 << 22  # below 2**24, up to which float32 counts exactly
+GPU_SPAN = 1 << 22  # less than 2**24, up to which counts in float32 are exact
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Sums:
     unequal: Counts  # [m, m]: elements in which models i and j differ
     moved: Counts  # [m - 1, m - 1]: elements in which tau_i and tau_j are both non-zero
     signs: Counts  # [m - 1, m - 1], i != j: of those, elements of equal minus elements of opposite sign
-    histograms: Counts  # [m - 1, BINS]: of |tau_i|; [m - 1, 0] where not asked for
+    histograms: Counts  # [m - 1, BINS]: of |tau_i|; [m - 1, 0] if not requested
 
     @classmethod
     def zero(cls, models: int, bins: int = 0) -> "Sums":
@@ -71,16 +71,17 @@ class Sums:
 
 
 class Workspace:
-    """The buffers of one thread, and the sums of the blocks that went through them.
+    """The buffers of one thread, and the sums of the blocks computed in them.
 
-    The rows of a block, in float64, are the m models, then the differences of every pair of them, those from
-    the base (the task vectors) first. Distances and cosines need only the squared norms of these rows:
+    The float64 rows of a block are the m models, then the differences of all pairs of models, starting with
+    the differences from the base (the task vectors). Distances and cosines are computed from the squared
+    norms of these rows:
 
         2 x.y = |x|^2 + |y|^2 - |x - y|^2,
 
-    so that equal models have a cosine of exactly 1. If norms differ by a factor r, this cosine is off by
-    about 1e-14 r, which is negligible for weights of related models. The norms of task vectors may differ by
-    more: their inner products are computed directly, except where two vectors are near each other.
+    so that equal models have a cosine of exactly 1. If norms differ by a factor r, the error of the cosine is
+    about 1e-14 r, which is negligible for weights of related models. The norms of task vectors may differ
+    more: their inner products are computed directly, except if two vectors are close to each other.
     """
 
     def __init__(self, models: int, span: int, block: int, device: str, everything: bool) -> None:
@@ -92,12 +93,12 @@ class Workspace:
         self.bits = torch.empty(vectors, self.block, dtype=torch.int32, device=device)
         self.magnitudes = torch.empty(vectors, span, dtype=torch.int16, device=device)
         self.histograms = np.zeros((vectors, BINS), dtype=np.int64)
-        self.expert_pairs = list(combinations(range(vectors), 2))  # whose signs are counted
+        self.expert_pairs = list(combinations(range(vectors), 2))  # pairs whose signs are counted
         self.vector_pairs = list(combinations(range(models - 1), 2))
         self.squares = torch.zeros(len(self.rows), dtype=torch.float64, device=device)
         self.products = torch.zeros(len(self.vector_pairs), dtype=torch.float64, device=device)  # tau_i tau_j
         self.unequal = torch.zeros(counted, dtype=torch.float64, device=device)
-        # s_i s_j and |s_i s_j|, of the signs of two task vectors
+        # Sums of s_i s_j and |s_i s_j|, where s are the signs of two task vectors.
         self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, device=device)
 
     def span(self, sources: Sequence[Source], start: int, stop: int) -> Sums:
@@ -112,12 +113,12 @@ class Workspace:
         return self._sums(stop - start)
 
     def take_histograms(self) -> Counts:
-        """Return the histograms of all spans since the last call. Counts may be added in any order."""
+        """Return the histograms of all spans since the last call. They may be added in any order."""
         counted, self.histograms = self.histograms, np.zeros_like(self.histograms)
         return counted
 
     def _block(self, tensors: Sequence[torch.Tensor], offset: int, size: int) -> None:
-        """Add one block's sums. float64 holds every difference of two bfloat16 or float16 numbers exactly."""
+        """Add one block's sums. Differences of bfloat16 or float16 numbers are exact in float64."""
         rows = self.rows[:, :size]
         for i, tensor in enumerate(tensors):
             rows[i].copy_(tensor)
@@ -135,7 +136,7 @@ class Workspace:
             self._count(rows[self.models :], offset, size)
 
     def _count(self, differences: torch.Tensor, offset: int, size: int) -> None:
-        """Count with signs -1, 0, 1: their dot products are exact in float32 below 2**24 elements."""
+        """Count with signs -1, 0, 1, whose dot products are exact in float32 below 2**24 elements."""
         single, bits = self.single[:, :size], self.bits[:, :size]
         single.copy_(differences)
         vectors = single[: len(bits)]
@@ -144,7 +145,7 @@ class Workspace:
         self.magnitudes[:, offset : offset + size].copy_(bits)
         torch.sign(single, out=single)
         self.unequal += torch.stack([torch.dot(signs, signs) for signs in single])
-        for total in self.signs if self.expert_pairs else ():  # first of the signs, then of their magnitudes
+        for total in self.signs if self.expert_pairs else ():  # products of signs, then of their magnitudes
             total += torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in self.expert_pairs])
             vectors.abs_()
 
@@ -157,7 +158,7 @@ class Workspace:
         sums.weights = _products(norms, sums.squares)
         _fill(sums.vectors, self.vector_pairs, self.products.tolist())
         norms, between = sums.squares[0, 1:], sums.squares[1:, 1:]
-        near = between <= np.minimum.outer(norms, norms)  # on the diagonal, and where two are equal
+        near = between <= np.minimum.outer(norms, norms)  # also true on the diagonal and for equal vectors
         sums.vectors = np.where(near, _products(norms, between), sums.vectors)
         if self.everything:
             _fill(sums.unequal, self.pairs, self.unequal.tolist())
@@ -175,13 +176,13 @@ def _fill(matrix: Reals | Counts, pairs: Sequence[tuple[int, int]], values: Sequ
 
 def _products(norms: Reals, distances: Reals) -> Reals:
     """Return inner products [n, n] from squared norms [n] and squared distances [n, n] (polarization)."""
-    with np.errstate(invalid="ignore"):  # Inf - Inf of a broken checkpoint, which is refused later, by name
+    with np.errstate(invalid="ignore"):  # Inf - Inf of a broken checkpoint, which `_check_finite` refuses
         return (norms[:, None] + norms[None, :] - distances) / 2
 
 
 @contextmanager
 def _single_threaded_torch() -> Iterator[None]:
-    """Give torch one thread: how it divides a sum depends on its number of threads. The pool has ours."""
+    """Limit torch to one thread, because its number of threads changes how it splits sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -199,9 +200,9 @@ class Accumulator:
 
     Args:
         base: name of the base.
-        models: names of the others.
-        device: where sums are computed.
-        threads: default torch's number, or 2 on a GPU; changes nothing in the result.
+        models: names of the other models.
+        device: the device that computes sums.
+        threads: number of threads, by default torch's, or 2 on a GPU. It does not change the result.
         everything: False leaves out equal elements, sign conflicts and quantiles.
     """
 
@@ -227,12 +228,12 @@ class Accumulator:
             self._free.put(space)
 
     def add(self, name: str, base: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Measure one tensor of all models. It is not kept.
+        """Measure one tensor of all models. The tensors are not stored.
 
         Args:
-            name: of the tensor.
+            name: the tensor's name.
             base: the base's tensor.
-            tensors: the others' tensors of the same shape, by model.
+            tensors: the other models' tensors of the same shape, by model.
 
         Raises:
             ModelError: shapes differ, or a tensor holds NaN or Inf.
@@ -251,7 +252,7 @@ class Accumulator:
         sources: Sequence[Source],
         progress: Callable[[int], object] = lambda elements: None,
     ) -> None:
-        """Measure one tensor, read from one source for each model, the base first. Each element is read once.
+        """Measure one tensor, reading each element once, from one source per model (the base first).
 
         Args:
             progress: called with the number of elements done since the last call.
@@ -275,7 +276,7 @@ class Accumulator:
         return [self.base, *self.models]
 
     def _workspaces(self, count: int) -> list[Workspace]:
-        """Allocate buffers. If a device runs out of memory, spans become smaller, down to those of a CPU."""
+        """Allocate buffers. If a device runs out of memory, reduce the span, down to that of a CPU."""
         sizes = len(self.names), self._span, self._block, self._device, self.everything
         try:
             return [Workspace(*sizes) for _ in range(count)]
@@ -309,7 +310,7 @@ def _slices_of(flat: torch.Tensor) -> Source:
 def different_shapes(
     name: str, model: str, shape: Sequence[int], other: str, expected: Sequence[int]
 ) -> ModelError:
-    """Return the error for two models' tensors of one name whose shapes differ."""
+    """Return the error for tensors of the same name whose shapes differ between two models."""
     return ModelError(
         f"{model}: tensor {name} has shape {list(shape)}, {other} has {list(expected)}. "
         "They cannot be compared element by element.",

@@ -1,4 +1,4 @@
-"""A similarity result as a JSON file and as a short table."""
+"""Write a similarity result as a JSON file, and render it as a short table."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from mergekit_finance.similarity.entries import SimilarityResult, TaskVectorPair
 
 
 def check_target(path: Path) -> None:
-    """Refuse, before weights are read, a path that `write` could not write to.
+    """Check, before weights are read, that `write` can write to a path.
 
     Raises:
-        ModelError: the nearest existing folder above it is not a folder or not writable.
+        ModelError: the nearest existing parent is not a folder, or is not writable.
     """
     nearest = next(p for p in path.absolute().parents if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
@@ -24,7 +24,7 @@ def check_target(path: Path) -> None:
 
 
 def write(similarity: SimilarityResult, path: Path) -> None:
-    """Write a result as JSON, atomically. A pipe or a device is written into, not replaced.
+    """Write a result as JSON, atomically. A pipe or a device is not replaced but written to.
 
     Raises:
         ModelError: the file cannot be written.

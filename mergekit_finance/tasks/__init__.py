@@ -1,7 +1,7 @@
 """The old name of `mergekit_finance.scoring`, kept for one release.
 
-YAMLs that say `!function mergekit_finance.tasks.scoring.convfinqa` keep working and give a FutureWarning
-that names the new path. Functions are looked up in the modules that an old module was split into.
+YAMLs that contain `!function mergekit_finance.tasks.scoring.convfinqa` keep working and give a FutureWarning
+with the new path. Functions are looked up in the modules into which the old module was split.
 """
 
 import sys
@@ -46,7 +46,7 @@ _RENAMED = {
 
 
 class _OldModule(ModuleType):
-    """A module that looks its names up in the new modules."""
+    """A module whose attributes are looked up in the new modules."""
 
     def __init__(self, name: str, modules: tuple[ModuleType, ...]) -> None:
         super().__init__(f"{__name__}.{name}", f"Deprecated: use {', '.join(m.__name__ for m in modules)}.")

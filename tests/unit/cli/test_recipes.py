@@ -57,7 +57,7 @@ def test_show_prints_the_file(name: str) -> None:
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
     assert "did you mean 'lab/stage2-finance-math-ties'" in wrong("show", "lab/stage2-finance-mth-ties")
-    assert "is in 3 families; write one of: lab/" in wrong("show", "stage2-finance-math-ties")
+    assert "is in 3 families. Write one of: lab/" in wrong("show", "stage2-finance-math-ties")
 
 
 def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ MESSAGES = [
     ("hosts.lm_eval_output", "did not write all results", "lost results"),
     ("data.pull_errors", "no space left for", "the disk is full:"),
     ("models.loading", "cannot be loaded", "could not be loaded"),
-    ("models.loading", "the merge does not fill", "the merge leaves a part out of"),
+    ("models.loading", "the merged tensors are not those of", "the merge leaves a part out of"),
     ("evaluation.evaluator", "unknown task", "no such task"),
     ("strict_yaml", "is not a finite number", "is infinite"),
     ("merging.session", "Use another device", "Take another device"),

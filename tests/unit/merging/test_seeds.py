@@ -93,7 +93,7 @@ def test_a_recipe_has_a_seed_if_its_method_draws(method, finance, seed, models, 
 
 def test_our_methods_have_a_seed_of_their_own(models, tmp_path):
     recipe = {**content(models, "cpt_dare_ties"), "finance": {"seed": 3}}
-    with pytest.raises(RecipeError, match="finance.seed: is for mergekit's own methods.*parameters.seed"):
+    with pytest.raises(RecipeError, match="finance.seed: only for mergekit's methods.*parameters.seed"):
         load(write_recipe(tmp_path / "r.yml", recipe))
 
 

@@ -57,7 +57,7 @@ def test_a_truncated_file_is_named(model):
 def test_a_shard_that_only_the_index_has_is_named(model):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match="model-00001-of-00002.safetensors is missing, though the index"):
+    with pytest.raises(ModelError, match="model-00001-of-00002.safetensors is missing, although the index"):
         facts.read_tensors(str(model))
 
 

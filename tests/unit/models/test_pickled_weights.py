@@ -188,10 +188,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list": (lambda p: torch.save([torch.zeros(2)], p), "holds a list, not tensors by name"),
     "a number": (lambda p: torch.save({"epoch": 3}, p), "holds 'epoch', which is not a tensor"),
     "nested": (lambda p: torch.save({"state_dict": {}}, p), "holds 'state_dict', which is not a tensor"),
-    "a plain pickle": (lambda p: write_pickle(p, {"a": 1}), r"before PyTorch 1\.6"),
+    "a plain pickle": (lambda p: write_pickle(p, {"a": 1}), r"older than PyTorch 1\.6"),
     "the format of PyTorch 1.5": (
         lambda p: torch.save({"a": torch.zeros(2)}, p, _use_new_zipfile_serialization=False),
-        r"before PyTorch 1\.6",
+        r"older than PyTorch 1\.6",
     ),
 }
 

@@ -85,7 +85,7 @@ def test_slices_and_the_base(tiny, tmp_path):
             "recipe.yml,parameters.lambdo=1: parameters: unknown .* did you mean 'lambda'",
         ),
         ("merge_method", "cpt_tise", "merge_method 'cpt_tise' is not known. did you mean 'cpt_ties'"),
-        ("models..weight", 1, "not a path; write it like"),
+        ("models..weight", 1, "not a path. Write it like"),
         ("dtype.x", 1, "there is no part 'x' in a single value"),
         ("dtype.x.y", 1, "there is no part 'x' in a single value"),
     ],

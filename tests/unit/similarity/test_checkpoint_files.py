@@ -136,7 +136,7 @@ def test_tensors_that_are_missing_or_of_other_shapes_are_named(tmp_path):
     less = {n: t for n, t in full.items() if n not in (UP.format(1), NORM)}
     wide = full | {UP.format(1): torch.zeros(65, 24)}
     folders = {n: str(write(tmp_path / n, t)) for n, t in (("full", full), ("less", less), ("wide", wide))}
-    missing = rf"less: tensor {UP.format(1)} is missing \(and 1 more\), which .*full has"
+    missing = rf"less: tensor {UP.format(1)} is missing \(and 1 more\), but .*full has it"
     refused(missing, folders["full"], folders["less"])
     refused(missing, folders["less"], folders["full"])
     refused(
@@ -153,7 +153,7 @@ def test_a_truncated_shard_is_named(tmp_path, keep):
     folders = [str(write(tmp_path / n, weights(0), shards=2)) for n in ("base", "a")]
     shard = tmp_path / "a" / "model-00002-of-00002.safetensors"
     shard.write_bytes(shard.read_bytes()[:keep])
-    refused("a: model-00002-of-00002.safetensors is not a whole safetensors file", *folders)
+    refused("a: model-00002-of-00002.safetensors is not a complete safetensors file", *folders)
     shard.unlink()
     refused("a: shard model-00002-of-00002.safetensors is missing", *folders)
 
@@ -172,8 +172,8 @@ def test_wrong_arguments_and_broken_folders_are_named(tmp_path, family):
     base = folders["base"]
     refused("no such folder", base, str(tmp_path / "nowhere"))
     refused("not a Hub id", base, "nowhere")
-    refused("is named twice", base, folders["a"], folders["a"])
-    refused("Name at least one", base)
+    refused("is listed twice", base, folders["a"], folders["a"])
+    refused("Give at least one", base)
     refused("device 'cuba' cannot be used", base, folders["a"], device="cuba")
     old = write(tmp_path / "old", {})
     (old / "model.safetensors").unlink()
