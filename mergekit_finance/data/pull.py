@@ -27,7 +27,7 @@ Outcome = Literal["pulled", "present", "kept"]
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull did with the files of one dataset, by their names in the mirror.
+    """The outcome of a pull for each file of one dataset, by its name in the mirror.
 
     Attributes:
         source: The name of the source.

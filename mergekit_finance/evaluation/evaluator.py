@@ -99,7 +99,7 @@ class Evaluator:
 
     @cached_property
     def _loaded(self) -> "TaskDict":
-        """What lm-eval loads of `names`, ready to be evaluated."""
+        """The tasks of `names` as lm-eval loads them, prepared for evaluation."""
         try:
             with quiet():
                 loaded = self.task_manager.load(list(self.names))
@@ -122,7 +122,7 @@ class Evaluator:
         return loaded
 
     def members(self, name: str) -> list[str]:
-        """Return the single tasks behind one of `names`: of a group, of a tag, or the task itself."""
+        """Return the single tasks of one of `names`: those of a group or tag, or the task itself."""
         loaded = self._loaded
         if name in loaded["groups"]:
             return sorted(task.task_name for task in loaded["groups"][name].get_all_tasks())
@@ -137,7 +137,7 @@ class Evaluator:
 
     @property
     def generated_tokens(self) -> dict[str, int]:
-        """The largest number of tokens that each task generates; tasks of choices have none."""
+        """The largest number of tokens that each task generates; multiple-choice tasks are left out."""
         return {
             name: tokens_generated(name, task.get_config("generation_kwargs") or {})
             for name, task in self.tasks.items()
@@ -207,7 +207,7 @@ class Evaluator:
     def _count_truncated(
         self, samples: "Mapping[str, Sequence[Sample]]", lm: "HFLM", limit: int | None
     ) -> dict[str, int]:
-        """Prompts are the same for every model, so they are counted once per tokenizer and context."""
+        """Count prompts that do not fit, once per tokenizer and context: all models get the same prompts."""
         key = (tokenizer_content(lm.tokenizer), int(lm.max_length), limit)
         if key not in self._truncated:
             self._truncated[key] = truncated(samples, lm.tokenizer, lm.max_length)
@@ -226,7 +226,7 @@ def _seed_sampling() -> None:
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """What one task says of a model.
+    """The results of one task for a model.
 
     Attributes:
         score: the primary metric, in [0, 1].
@@ -243,7 +243,7 @@ class TaskEvaluation:
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """What `evaluate` returns.
+    """The result of `evaluate`.
 
     Attributes:
         tasks: task name -> results; groups are taken apart.

@@ -1,4 +1,4 @@
-"""Scores of single items, taken from lm-eval's samples: what the statistics work on."""
+"""Take the scores of single items, on which the statistics are computed, from lm-eval's samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
@@ -53,5 +53,5 @@ def _position(row: "Sample") -> int:
 
 
 def _is_right(score: "Json") -> float:
-    """For a task that reports no `correct`: an item with a score of one is right."""
+    """Return whether an item is right, for tasks without `correct`: 1.0 if its score is one, else 0.0."""
     return float(isinstance(score, int | float) and score >= 1)

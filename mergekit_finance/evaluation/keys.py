@@ -73,7 +73,7 @@ def merge_code(tree: SourceTree) -> str:
 
 
 def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
-    """Return the part of a key that all models share which are measured by one evaluator.
+    """Return the part of a key that is shared by all models measured with one evaluator.
 
     Args:
         evaluator: its tasks are loaded if they are not yet.
@@ -97,7 +97,7 @@ def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
 
 
 def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
-    """Return the part of a key that is one task's: the content of its YAML file and the hash of its rows."""
+    """Return the part of a key for one task: the content of its YAML file and the hash of its rows."""
     task = evaluator.tasks[name]
     kwargs = task.config.dataset_kwargs or {}
     entry = evaluator.task_manager.task_index.get(name)
@@ -122,7 +122,7 @@ def _type_name(value: object) -> str:
 
 
 def merge_key(recipe: Mapping[str, Json], fingerprints: Mapping[str, str]) -> dict[str, Json]:
-    """Return the part of a key that is a merge's own: the recipe with models' bytes in place of their names.
+    """Return the part of a key for one merge: the recipe with hashes in place of the models' names.
 
     Args:
         recipe: the plain recipe.
@@ -154,7 +154,7 @@ def _by_bytes(value: Json, fingerprints: Mapping[str, str]) -> Json:
 
 
 def digest(key: Mapping[str, Json]) -> str:
-    """Return the 12 hexadecimal digits of a key that a folder's name ends with."""
+    """Return 12 hexadecimal digits of a key's hash, the suffix of a result's folder name."""
     hashed = {name: value for name, value in key.items() if name != NOT_HASHED}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -169,7 +169,7 @@ def recorded_versions(key: Mapping[str, Json]) -> dict[str, str]:
 
 
 def definition_hash(path: Path, tree: SourceTree) -> str:
-    """Hash what a task's YAML file says, with its includes and the functions that it names.
+    """Hash the content of a task's YAML file, with its includes and the functions that it calls.
 
     Args:
         path: the YAML file. Comments, the order of keys and the names of included files do not count.

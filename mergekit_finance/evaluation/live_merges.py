@@ -58,7 +58,7 @@ class Sweep:
         self._open: tuple[MergeSession, HFLM] | None = None
 
     def prepare(self, recipes: "Iterable[Mapping[str, Json]]") -> None:
-        """Tell which recipes come next: thresholds of their densities are found in one pass over models."""
+        """Compute the thresholds of all densities of the next recipes in one pass over the models."""
         values = map(swept_values, recipes)
         self._densities = sorted({one[OF_MODELS] for one in values if OF_MODELS in one})
         if self._open and self._densities:
@@ -111,7 +111,7 @@ def swept_values(recipe: "Mapping[str, Json]") -> dict[str, float]:
 
 
 def without_swept_values(recipe: "Mapping[str, Json]") -> "dict[str, Json]":
-    """Return what all recipes of one sweep have in common."""
+    """Return a recipe without its swept values: the part that all recipes of a sweep share."""
     parameters = {key: value for key, value in _mapping(recipe["parameters"]).items() if key not in OF_RECIPE}
     models = [
         {**model, "parameters": {k: v for k, v in _mapping(model["parameters"]).items() if k != OF_MODELS}}

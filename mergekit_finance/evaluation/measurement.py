@@ -1,4 +1,4 @@
-"""What is stored of one model: lm-eval's results and the scores of single items.
+"""Measure one model: lm-eval's results and the scores of single items, which are stored.
 
 The functions here take all that a score depends on from the evaluator and their arguments, which are in the
 key of the result; the worker of a study calls them, and only schedules and stores.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one model scored.
+    """The results of one model.
 
     Attributes:
         results: lm-eval's results with all samples.

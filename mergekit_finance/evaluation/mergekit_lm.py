@@ -162,7 +162,7 @@ class MergekitLM(HFLM):
         return lm
 
     def set_cache_hook(self, cache_hook: "CacheHook") -> None:
-        """Let `--use_cache` find no answers but those of this merge, as it was made and as it is used."""
+        """Restrict `--use_cache` to answers of this merge with the same settings."""
         separate_answers(cache_hook, self._fingerprint)
         super().set_cache_hook(cache_hook)
 
@@ -188,7 +188,7 @@ class MergekitLM(HFLM):
         return f"{super().tokenizer_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def get_model_info(self) -> dict[str, Json]:
-        """Return what lm-eval writes into the results' `config`: also the recipe with its changes."""
+        """Return the entries of the results' `config`: those of lm-eval, and the recipe with its changes."""
         return {
             **super().get_model_info(),
             "model_revision": "",

@@ -6,5 +6,5 @@ session        MergeSession: many points of one recipe, written one after the ot
 opening        a recipe, planned and checked, with its inputs mapped from their files
 placement      on which device the inputs are held
 point_values   the values of a point, checked
-compare        how far our methods are from mergekit's own
+compare        distances between our methods and mergekit's
 """

@@ -44,7 +44,7 @@ Config = Mapping[str, Json]  # of a model, as in config.json
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a merged task vector a is from another, b."""
+    """The distance of a merged task vector a from another, b."""
 
     different: float  # share of elements whose bits differ
     relative: float  # |a - b| / |b|

@@ -272,7 +272,7 @@ class MergeSession:
             self._balances[key] = dispatch.total_balance(counts)
 
     def _vote_key(self, point: PointValues) -> str:
-        """Return what the majority sign depends on; points with the same key share it."""
+        """Return a key of the values that decide the majority sign; points with the same key share it."""
         density = point.applied_to(self._tensors[0].parameters)["density"]
         # A filter can give every tensor a weight of its own.
         weights = [dict(point.applied_to(tensor.parameters)["weight"]) for tensor in self._tensors]

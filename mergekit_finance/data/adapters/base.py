@@ -1,4 +1,4 @@
-"""What adapters share: validation of records, stable hashes, demonstrations drawn by hash."""
+"""Functions that adapters share: validation of records, stable hashes, demonstrations drawn by hash."""
 
 import hashlib
 from collections.abc import Callable, Sequence
