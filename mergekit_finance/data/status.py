@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mergekit_finance.data.mirror import MANIFEST, Mirror
 from mergekit_finance.data.sources import INCOMING
+from mergekit_finance.files import is_folder
 from mergekit_finance.plugins.api import Dataset, File
 
 
@@ -39,5 +40,7 @@ def size_problem(mirror: Mirror, name: str) -> str:
 
 def interrupted_downloads(mirror: Mirror, dataset: str) -> dict[str, int]:
     """Return the downloads that the next pull resumes, and their bytes so far."""
+    if not is_folder(dataset):  # a manifest may name `/`, which would be searched as a whole
+        return {}
     partials = (mirror.folder / INCOMING / dataset).rglob("*.partial")
     return {path.relative_to(mirror.folder).as_posix(): path.stat().st_size for path in sorted(partials)}

@@ -30,6 +30,7 @@ from mergekit_finance.checks.check_all import check_all, start_again
 from mergekit_finance.data.mirror import MANIFEST
 from mergekit_finance.data.records import read as read_records
 from mergekit_finance.data.rows import Place, rows_of
+from mergekit_finance.errors import DataError
 from mergekit_finance.hosts import lm_eval
 from mergekit_finance.merge_methods.check_recipe import check_recipe
 from mergekit_finance.merge_methods.method import CptMethod
@@ -183,9 +184,15 @@ def study_plan(inputs: Inputs, damage: Damage) -> Case:
         with pytest.MonkeyPatch.context() as patch:
             manager = lm_eval.task_manager
             patch.setattr(lm_eval, "task_manager", lambda folders, metadata, defaults: manager(folders, metadata, defaults=False))  # fmt: skip
+            patch.setattr("mergekit_finance.data.loader.default_folder", lambda: inputs.out / "cache")
+            patch.setattr("mergekit_finance.data.loader.pull", _not_fetched)
             command("study", "plan", path, "--no-sample", "-o", inputs.out / "study")
 
     return Case(read, path, damage.yaml(inputs.studies[-1]))
+
+
+def _not_fetched(*arguments: object) -> None:
+    raise DataError("not fetched while fuzzing")
 
 
 # ---- datasets

@@ -8,6 +8,7 @@ from helpers.datasets import adopt_into, write_jsonl
 
 from mergekit_finance.data import loader
 from mergekit_finance.data.mirror import Mirror
+from mergekit_finance.data.status import interrupted_downloads
 from mergekit_finance.errors import DataError
 
 
@@ -98,3 +99,11 @@ def test_a_manifest_that_is_no_file_is_one_line(tmp_path):
     (tmp_path / "MANIFEST.json").mkdir()
     with pytest.raises(DataError, match="not the manifest of a mirror"):
         Mirror(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["..", "outside", "{tmp}"])
+def test_downloads_are_looked_for_in_the_mirror_only(tmp_path, dataset):
+    for folder in ("mirror", "outside"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.partial").write_text("x")
+    assert interrupted_downloads(Mirror(tmp_path / "mirror"), dataset.format(tmp=tmp_path)) == {}
