@@ -1,4 +1,4 @@
-"""What checks report: findings with an id, a level and a remedy."""
+"""The findings of checks, with an id, a level and a remedy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -139,7 +139,7 @@ def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
 
 
 def check_files(merge: MergeFacts) -> Iterator[Finding]:
-    """What is broken in models' files, and what could not be looked at."""
+    """Return findings on broken model files, and on what could not be checked."""
     for model in merge.models:
         for problem in model.problems:
             yield finding(problem.id, problem.message, "" if problem.message.endswith(".") else None)

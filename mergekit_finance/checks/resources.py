@@ -1,4 +1,4 @@
-"""What merging and evaluating will take of memory and disk, against what is free."""
+"""Compare the memory and disk space that a merge and its evaluation need with the free space."""
 
 import os
 import shutil

@@ -49,7 +49,7 @@ def retention_arc(draw: Draw) -> Case:
 
 
 def retention_hellaswag(draw: Draw) -> Case:
-    """What a person does after a given step of a script."""
+    """Return a case that asks for a person's next step in a script."""
     while True:
         who, script = draw.choice(world().people), _choice_in_split(draw, world().scripts)
         at = draw.rng.randrange(len(script) - 1)

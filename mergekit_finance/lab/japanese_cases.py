@@ -155,7 +155,7 @@ def cma_basics(draw: Draw, finance: bool = True) -> Case:
 
 
 def security_sales_1(draw: Draw, finance: bool = True) -> Case:
-    """Whether a statement is true."""
+    """Return a case that asks whether a statement is true."""
     true = draw.rng.random() < 0.5
     claim = _claim(draw, finance, true)
     return _exam("security_sales_1", draw.wording(JUDGED, claim), claim, ["○", "×"], int(not true))
@@ -290,7 +290,7 @@ def _two_step_problem(draw: Draw) -> tuple[list[Sum], str]:
 
 
 class Quantity:
-    """What a question about a table asks for: a defined term, or a sum that the question spells out."""
+    """The quantity in a question about a table: a defined term, or a sum that the question spells out."""
 
     def __init__(self, draw: Draw, finance: bool) -> None:
         if finance:
@@ -325,7 +325,7 @@ def jfinqa_numerical(draw: Draw, finance: bool = True) -> Case:
 
 
 def jfinqa_consistency(draw: Draw, finance: bool = True) -> Case:
-    """Whether a stated amount agrees with the table."""
+    """Return a case that asks whether a stated amount agrees with the table."""
     quantity = Quantity(draw, finance)
     total, agrees = draw.sum(quantity.sign), draw.rng.random() < 0.5
     stated = total.result if agrees else max(1, total.result + draw.choice([-10, -2, -1, 1, 2, 10]))
@@ -336,7 +336,7 @@ def jfinqa_consistency(draw: Draw, finance: bool = True) -> Case:
 
 
 def jfinqa_temporal(draw: Draw, finance: bool = True) -> Case:
-    """Whether a quantity rose or fell between two years."""
+    """Return a case that asks whether a quantity rose or fell between two years."""
     quantity = Quantity(draw, finance)
     while True:
         before, after = draw.sum(quantity.sign), draw.sum(quantity.sign)

@@ -17,7 +17,7 @@ HELD_OUT = 8  # one item in so many is held out for test rows; the others are fo
 
 
 class Verb(NamedTuple):
-    """What can happen to a figure; `direction` is "up", "down" or "flat"."""
+    """A verb for the change of a figure; `direction` is "up", "down" or "flat"."""
 
     past: str
     plain: str

@@ -1,4 +1,4 @@
-"""What the three methods share: parameters, the two semantics, one rounding at the end.
+"""Code shared by the three methods: parameters, the two semantics, one rounding at the end.
 
 Every operator is written twice: on whole tensors, which is its definition (`paper`, `mergekit`), and as terms
 and a rule for the engine (`terms`), which is what runs on the CPU from LARGE elements on, and in a

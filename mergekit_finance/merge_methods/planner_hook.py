@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 class Measurement(Protocol):
-    """What is measured of the inputs of a merge to disk (`similarity_file.MeasuredInputs`)."""
+    """The measurement of the inputs of a merge to disk (`similarity_file.MeasuredInputs`)."""
 
     def add(self, inputs: TensorInputs) -> None:
         """Measure the inputs of one output tensor."""
@@ -75,7 +75,7 @@ class Measurement(Protocol):
 
 
 class WriteWhole(Protocol):
-    """How the tasks of a merge to disk are changed (`hosts.mergekit_writer.write_whole`)."""
+    """The change of the tasks of a merge to disk (`hosts.mergekit_writer.write_whole`)."""
 
     def __call__(
         self,
@@ -89,7 +89,7 @@ class WriteWhole(Protocol):
 
 @dataclass(frozen=True)
 class DiskHooks:
-    """What is done for merges that go to disk.
+    """The steps for merges to disk only.
 
     Attributes:
         measure: begins a measurement for `similarity: true`.

@@ -1,4 +1,4 @@
-"""What belongs to a merge beside its weights: config, generation config, tokenizer, chat template.
+"""The parts of a merged model besides its weights: config, generation config, tokenizer, chat template.
 
 mergekit's own code writes them, into a temporary folder, before any tensor is read. A merge in memory and a
 session load them from there as a merge on disk is loaded. A merge on disk is only checked, so that a broken

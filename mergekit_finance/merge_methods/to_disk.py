@@ -1,4 +1,4 @@
-"""What the planner hook does for merges that go to disk, beyond what it does for all.
+"""The additional steps of the planner hook for merges to disk.
 
 None of it changes a merge: the planner hook, whose code counts for stored results, gets it by `install`.
 """

@@ -29,7 +29,7 @@ def best(work: Callable[[], object], repeats: int) -> float:
 
 
 def sorted_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> torch.Tensor:
-    """What mergekit does instead of a selection."""
+    """Trim as mergekit does, which is compared with our selection."""
     return torch.argsort((expert.float() - base.float()).abs(), descending=True)[:k]
 
 

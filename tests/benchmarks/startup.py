@@ -1,4 +1,4 @@
-"""What the start-up hook costs: `python -c pass` with and without it, interleaved.
+"""Measure the time of the start-up hook: `python -c pass` with and without it, interleaved.
 
 python tests/benchmarks/startup.py [pairs]
 """

@@ -1,4 +1,4 @@
-"""How much of a lab study is neither lm-eval's evaluation nor merging; the bar is 5 %.
+"""Measure the share of a lab study that is neither evaluation nor merging; the limit is 5 %.
 
     python tests/benchmarks/study.py                 one worker, a few points, 60 items a task
     python tests/benchmarks/study.py --workers 2 --limit 120

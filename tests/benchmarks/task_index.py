@@ -1,4 +1,4 @@
-"""What the task index costs: `TaskManager(include_defaults=False)` with our tasks in it.
+"""Measure the time of the task index: `TaskManager(include_defaults=False)` with our tasks in it.
 
 python tests/benchmarks/task_index.py [runs]
 """

@@ -1,4 +1,4 @@
-"""What `run` finds out before it evaluates anything, and what must never be reused or scored."""
+"""Mistakes that `run` reports before evaluation, and results that must not be reused or scored."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target puts a damaged input where commands read it, and reads it as they do.
+"""The targets of the fuzzer: each puts a damaged input where commands read it, and reads it as they do.
 
 A target gets valid inputs and a Damage, and returns a Case. With a Damage that does nothing it reads the valid
 input, which must work.

@@ -14,7 +14,7 @@ HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 @dataclass
 class Hub:
-    """What arrived, and whom it lets in."""
+    """The requests received by the server, and the accepted tokens."""
 
     owner: str = "me"
     token: str = "hf_right"

@@ -1,4 +1,4 @@
-"""What the study's tests share: a tiny study on the tiny models, and folders of made-up results."""
+"""Helpers of the study's tests: a tiny study on the tiny models, and folders of made-up results."""
 
 import json
 import signal
@@ -77,7 +77,7 @@ def normal(out):
 
 
 def leftovers(out):
-    """What a stopped process left half-written."""
+    """Return the incomplete files of a stopped process."""
     return [str(p) for p in out.rglob(".*") if p.name != ".locks"]
 
 

@@ -37,7 +37,7 @@ _NamesOnly.add_constructor("!function", lambda loader, node: loader.construct_sc
 
 
 def tatqa_matches(output, doc):
-    """Whether a line without reasoning is the gold answer of a TAT-QA question."""
+    """Return whether a line without reasoning is the gold answer of a TAT-QA question."""
     return tatqa_match(output, direct_number(output, str(doc.get("question", ""))), doc)
 
 

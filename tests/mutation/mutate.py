@@ -247,7 +247,7 @@ def _changes_here(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
 
 
 def _is_text(node: ast.BinOp) -> bool:
-    """Whether a string literal or a path is joined or formatted: another operator would only raise TypeError."""
+    """Return whether a string or path is an operand: another operator would only raise TypeError."""
     parts = (node.left, node.right)
     if isinstance(node.op, ast.Div) and PATHS.search(ast.unparse(node.left)):
         return True

@@ -39,7 +39,7 @@ mergekit-finance's repository; its losses are in loss.jsonl.
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model after training; `losses` are (step, loss) as logged."""
+    """The record of a trained model; `losses` are (step, loss) as logged."""
 
     role: str
     seed: int

@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Finding:
-    """What the studies of all seeds say about one combination; scores are in [0, 1].
+    """The results of the studies of all seeds for one combination; scores are in [0, 1].
 
     Attributes:
         point: The merge that the first study selected.

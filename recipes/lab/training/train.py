@@ -31,7 +31,7 @@ from . import card, model, packing, probe, tokenizer
 
 @dataclass(frozen=True)
 class Plan:
-    """How one role is trained; `rate` is the highest learning rate, `batch` a number of rows."""
+    """The training settings of one role; `rate` is the highest learning rate, `batch` a number of rows."""
 
     role: str
     seed: int = 0

@@ -1,4 +1,4 @@
-"""What the adapters of all datasets share."""
+"""Tests of the functions that the adapters of all datasets share."""
 
 import hashlib
 

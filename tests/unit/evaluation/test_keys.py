@@ -1,4 +1,4 @@
-"""What the keys of stored results depend on, and what they do not: hashed in a copy of the sources on disk."""
+"""Tests of the keys of stored results, which are hashed in a copy of the sources on disk."""
 
 import ast
 import re

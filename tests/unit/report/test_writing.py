@@ -1,4 +1,4 @@
-"""Where a report is written, and what is in the way."""
+"""Tests of the folder that a report is written to, and of files that block it."""
 
 import errno
 from pathlib import Path

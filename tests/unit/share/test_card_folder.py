@@ -1,4 +1,4 @@
-"""Where a card may be written, and what it may delete."""
+"""Tests of the folders that a card may be written to, and of the files that it may delete."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What licenses require of a merge."""
+"""Tests of the duties that licenses impose on a merge."""
 
 from dataclasses import asdict
 from itertools import combinations

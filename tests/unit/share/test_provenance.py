@@ -1,4 +1,4 @@
-"""Whether the name, values and recipe of a point in index.json agree."""
+"""Tests that the name, values and recipe of a point in index.json agree."""
 
 import pytest
 

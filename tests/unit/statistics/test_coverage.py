@@ -61,7 +61,7 @@ def single_items(task):
 
 
 def misses(estimate, truth):
-    """Whether the interval is too high, and too low."""
+    """Return whether the interval is too high, and whether it is too low."""
     return np.array([estimate.low > truth + 1e-12, estimate.high < truth - 1e-12])
 
 

@@ -1,4 +1,4 @@
-"""What a study's plan says of items, and how it is stored."""
+"""Tests of the items in a study's plan, and of its file."""
 
 from mergekit_finance.study.cost import Plan
 from mergekit_finance.study.schema.stored import PlanFile

@@ -1,4 +1,4 @@
-"""Where jobs run: the devices of the workers, and progress bars beside those of lm-eval."""
+"""Tests of the devices of the workers, and progress bars beside those of lm-eval."""
 
 import io
 import signal

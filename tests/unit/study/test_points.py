@@ -1,4 +1,4 @@
-"""What a study runs: combinations, points, recipes, and what is merged in a chain."""
+"""Tests of a study's combinations, points and recipes, and of the models merged in a chain."""
 
 from itertools import combinations
 

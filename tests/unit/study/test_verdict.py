@@ -1,4 +1,4 @@
-"""What is decided: effects, advice, and when a verdict is borderline."""
+"""Tests of effects, advice, and borderline verdicts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""How the verdict is said: number formats, sentences, the table that the command prints."""
+"""Tests of the words of the verdict: number formats, sentences, the table that the command prints."""
 
 import numpy as np
 import pytest
