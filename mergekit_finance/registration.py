@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts.lm_eval import add_task_folders, register_model
 from mergekit_finance.hosts.lm_eval_caches import build_requests_anew
-from mergekit_finance.hosts.mergekit import register_methods
+from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.hosts.programs import report_mistakes
 from mergekit_finance.plugins.manager import merge_methods, task_folders
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mergekit_finance.errors import RecipeError, did_you_mean, first_line
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.mergekit import recipe_keys
+from mergekit_finance.hosts.mergekit_recipes import recipe_keys
 
 FINANCE_KEYS = ("stage", "constituents", "tasks", "citation", "seed")  # of the `finance:` block
 DTYPES = ("float32", "bfloat16", "float16", "float64")

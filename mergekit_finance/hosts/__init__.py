@@ -1,6 +1,8 @@
 """Adapters for parts of mergekit, lm-eval and transformers that are not public API.
 
-mergekit       merge methods, open checkpoints, planned merges
+mergekit       open checkpoints, planned merges
+mergekit_recipes
+               recipes and merge methods
 lm_eval        tasks, models, evaluation
 lm_eval_output logs, progress bars, result files
 transformers   model classes

@@ -11,7 +11,7 @@ from mergekit.config import MergeConfiguration
 
 from mergekit_finance.checks.output import Input, check_output, check_recipe_kept, model_inputs
 from mergekit_finance.files import load_yaml
-from mergekit_finance.hosts.mergekit import recipe_file, recipe_text
+from mergekit_finance.hosts.mergekit_recipes import recipe_file, recipe_text
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
 
 if TYPE_CHECKING:

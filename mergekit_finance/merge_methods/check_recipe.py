@@ -27,7 +27,8 @@ from pydantic import ValidationError
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.mergekit import recipe_file, set_tokenizer_task, tokenizer_task
+from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
+from mergekit_finance.hosts.mergekit_recipes import recipe_file
 from mergekit_finance.hosts.programs import is_host_program
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id

@@ -30,13 +30,13 @@ from mergekit_finance.engine.finite import require_finite
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import (
     install_planner_hooks,
-    install_recipe_hook,
     planned_tensors,
     planner_method,
     reopen,
     set_planned_tensors,
     tokenizer_task,
 )
+from mergekit_finance.hosts.mergekit_recipes import install_recipe_hook
 from mergekit_finance.merge_methods import check_inputs
 from mergekit_finance.merge_methods.check_recipe import (
     check_recipe,

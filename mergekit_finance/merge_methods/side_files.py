@@ -22,6 +22,7 @@ from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.small_files import check_chat_template, generation_findings, template_findings
 from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts.mergekit_recipes import chat_template_names
 from mergekit_finance.hosts.transformers import causal_model_class, load_generation_config
 from mergekit_finance.merge_methods.check_recipe import sort_models
 from mergekit_finance.merge_methods.method import CptMethod
@@ -101,7 +102,7 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
 
 def _write(config: MergeConfiguration, options: MergeOptions, folder: Path) -> None:
     if config.chat_template:
-        check_chat_template(config.chat_template, host.chat_template_names(), "chat_template")
+        check_chat_template(config.chat_template, chat_template_names(), "chat_template")
     if _aligns(config):  # mergekit takes the base's vocabulary for that of a model whose tokenizer is broken
         for model in config.referenced_models():
             place = Path(model.model.path)

@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from mergekit_finance.engine.masks import keep_mask, mask_key
 from mergekit_finance.files import Json
 from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.merge_methods import planner_hook
 from mergekit_finance.merge_methods.parameters import default_mask_id
 from mergekit_finance.plugins.manager import merge_methods
@@ -167,7 +168,7 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str, Distance]]:
 @click.command()
 def main() -> None:
     """Print the table of differences between our methods and mergekit's."""
-    host.register_methods(merge_methods())
+    register_methods(merge_methods())
     planner_hook.install()
     torch.set_num_threads(1)
     click.echo(

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def install_methods() -> None:
     """Register every plugin's merge methods and the checks of ours, as the start-up hook does."""
     from mergekit_finance.merge_methods import planner_hook  # see the note in merge
 
-    host.register_methods(merge_methods())
+    register_methods(merge_methods())
     planner_hook.install()
 
 

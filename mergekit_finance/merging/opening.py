@@ -13,6 +13,7 @@ from mergekit.options import MergeOptions
 from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.files import Json
 from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.merge_methods import planner_hook
 from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
 from mergekit_finance.merge_methods.method import CptMethod
@@ -48,7 +49,7 @@ def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
         RecipeError: the recipe is wrong, or its method is not one of ours.
         ModelError: a model is missing, broken or does not fit the others.
     """
-    host.register_methods(merge_methods())
+    register_methods(merge_methods())
     planner_hook.install()  # checks keys, and names weights files that are broken
     try:
         with host.fresh_loaders():

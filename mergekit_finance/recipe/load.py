@@ -16,7 +16,7 @@ from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, vali
 from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
-from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.plugins.manager import merge_methods
 
 if TYPE_CHECKING:

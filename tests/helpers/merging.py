@@ -19,7 +19,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from mergekit_finance.hosts.mergekit import register_methods
+from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.merge_methods import to_disk
 from mergekit_finance.merge_methods.all_methods import METHODS
 from mergekit_finance.merge_methods.method import CptMethod

@@ -17,7 +17,7 @@ from mergekit.options import MergeOptions
 
 from mergekit_finance.checks.recipe_checks import DTYPES, FINANCE_KEYS, check_dtypes, check_keys
 from mergekit_finance.errors import HostError, RecipeError
-from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.merging.session import MergeSession
 from mergekit_finance.recipe.load import Finance, check_mapping
 

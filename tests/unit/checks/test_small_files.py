@@ -11,7 +11,7 @@ from mergekit._data import chat_templates
 from mergekit_finance.checks.model_checks import MergeFacts, examine
 from mergekit_finance.checks.small_files import check_chat_template, template_error
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.hosts.mergekit import chat_template_names
+from mergekit_finance.hosts.mergekit_recipes import chat_template_names
 from mergekit_finance.models.facts import FactsReader
 
 GOOD = "{% for m in messages %}{% if m.role == 'x' %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"

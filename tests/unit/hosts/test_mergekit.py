@@ -17,6 +17,7 @@ from mergekit.plan import MergePlanner
 
 from mergekit_finance.errors import HostError, MergekitFinanceError
 from mergekit_finance.hosts import mergekit as host
+from mergekit_finance.hosts import mergekit_recipes
 from mergekit_finance.merging import in_memory
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.merging.session import MergeSession
@@ -61,7 +62,7 @@ CLASS_NAMES = {  # the private name: what of ours needs it
     (merge, "MergePlanner"): lambda planner: side_files(planner),
     (merge, "run_merge"): lambda planner: side_files(planner),
     (MergePlanner, "plan_to_disk "): lambda planner: side_files(planner),
-    (MergeConfiguration, "referenced_models"): lambda planner: host.keep_recipe_order(),
+    (MergeConfiguration, "referenced_models"): lambda planner: mergekit_recipes.keep_recipe_order(),
     (sparsify, "bernoulli"): lambda planner: host.replaced_bernoulli(print).__enter__(),
 }
 
@@ -97,8 +98,8 @@ def test_so_does_a_planner_without_a_private_attribute(name, call, planner, monk
     ("module", "name", "call"),
     [
         ("mergekit.io.tasks", "LoaderCache", lambda: host.fresh_loaders().__enter__()),
-        ("mergekit.merge_methods", "register", lambda: host.register_methods([])),
-        ("mergekit.merge_methods", "registered_methods", host.method_parameters),
+        ("mergekit.merge_methods", "register", lambda: mergekit_recipes.register_methods([])),
+        ("mergekit.merge_methods", "registered_methods", mergekit_recipes.method_parameters),
     ],
 )
 def test_so_does_a_module_without_a_public_name(module, name, call, monkeypatch):
@@ -171,10 +172,10 @@ def test_a_method_is_registered_once_and_a_taken_name_is_kept_with_a_warning():
     taken = merge_method(name="linear")(first)
     before = registered_methods()
     with pytest.warns(RuntimeWarning, match="'linear' exists already; the plugin's method is ignored"):
-        host.register_methods([taken])
+        mergekit_recipes.register_methods([taken])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        host.register_methods(before)
+        mergekit_recipes.register_methods(before)
     assert registered_methods() == before
 
 
