@@ -21,8 +21,13 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
+MAX_PLACE = 100  # characters of a path of keys
 MAX_WORD = 200  # characters: comparing longer words takes long
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, surrogates, line separators
 
@@ -138,3 +143,13 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def first_problem(error: "ValidationError") -> str:
+    """Return the first thing that is wrong with data that pydantic refuses, in one line: where and what."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))[:MAX_PLACE]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("dict_type", "model_type"):
+        message = "must be a mapping of keys"
+    return " ".join((f"{place}: {message}" if place else message).split())

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from mergekit_finance.errors import RecipeError, did_you_mean, first_line
+from mergekit_finance.errors import RecipeError, did_you_mean, first_line, first_problem
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit_recipes import recipe_keys
 
@@ -63,11 +63,7 @@ def check_dtypes(dtype: str | None, out_dtype: str | None, where: str = "") -> N
 
 def validation_message(error: Exception) -> str:
     """Return the first line of an error; of pydantic's, the place and what is wrong there."""
-    if not isinstance(error, ValidationError):
-        return first_line(error)
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    return f"{key}: {first['msg']}" if key else str(first["msg"])
+    return first_problem(error) if isinstance(error, ValidationError) else first_line(error)
 
 
 # ---- every mapping in a recipe, with its place and its kind. What has another type is left to mergekit.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mergekit_finance.errors import DataError, RecipeError, did_you_mean
+from mergekit_finance.errors import DataError, RecipeError, did_you_mean, first_problem
 from mergekit_finance.files import load_yaml
 from mergekit_finance.plugins.api import Dataset
 from mergekit_finance.plugins.manager import datasets
@@ -38,9 +38,7 @@ def parse(text: str, origin: str) -> list[Dataset]:
         try:
             parsed.append(Dataset.model_validate({"name": name, **fields}))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise DataError(f"{origin}: dataset {name!r}: {place}: {first['msg']}") from error
+            raise DataError(f"{origin}: dataset {name!r}: {first_problem(error)}") from error
     return parsed
 
 

@@ -12,8 +12,8 @@ from mergekit_finance.evaluation.item_scores import item_scores
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
+    from mergekit_finance.evaluation.columns import Columns
     from mergekit_finance.evaluation.evaluator import Evaluator
-    from mergekit_finance.evaluation.item_scores import Columns
     from mergekit_finance.hosts.lm_eval import Results
 
 

@@ -11,7 +11,8 @@ from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, load_yaml, read_text
 from mergekit_finance.study.points import Point, Source
-from mergekit_finance.study.results import StudyResults, read_object
+from mergekit_finance.study.read_files import read_object
+from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import PointEntry
 from mergekit_finance.study.store import SUMS, sums
 

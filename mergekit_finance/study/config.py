@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from mergekit_finance.errors import RecipeError, default_id, did_you_mean
+from mergekit_finance.errors import RecipeError, default_id, did_you_mean, first_problem
 from mergekit_finance.files import Json, is_name, read_yaml
 from mergekit_finance.operators import OPERATORS
 
@@ -388,22 +388,19 @@ def parse(data: Json, where: str) -> Study:
     except ValidationError as error:
         unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
         id = "study.unknown-key" if unknown else "study.invalid"
-        raise RecipeError(f"{where}: {_first_error(error)}", id=id) from error
+        raise RecipeError(f"{where}: {_problem(error)}", id=id) from error
 
 
-def _first_error(error: ValidationError) -> str:
-    """Return the first error in one line: where, what, and the nearest valid key."""
+def _problem(error: ValidationError) -> str:
+    """Return the first problem in one line, with the nearest valid key or the value in the file."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         *blocks, last = first["loc"]
+        place = ".".join(map(str, first["loc"]))
         return f"unknown key {place!r}. {did_you_mean(str(last), _valid_keys(blocks))}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] in ("dict_type", "model_type"):
-        message = "must be a mapping of keys"
     value = first.get("input")
-    shown = f" (given: {value!r})" if isinstance(value, str | int | float | bool | type(None)) else ""
-    return f"{place}: {message}{shown}" if place else message
+    shown = first["loc"] and isinstance(value, str | int | float | bool | type(None))
+    return first_problem(error) + (f" (given: {value!r})" if shown else "")
 
 
 def _valid_keys(place: Sequence[str | int]) -> list[str]:

@@ -15,7 +15,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study.config import identity
 from mergekit_finance.study.points import points
-from mergekit_finance.study.results import optional_object
+from mergekit_finance.study.read_files import optional_object
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.split import has_split
 from mergekit_finance.study.task_info import clusters_of

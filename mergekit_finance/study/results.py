@@ -1,26 +1,22 @@
 """The only reader of a study folder: checked files, and scores as the statistics need them.
 
-A study folder may come from somebody else. Symlinks are refused because they may point outside the folder,
-FIFOs because reading would block; JSON is bounded in depth and size of numbers; names are checked before they
-are shown and folder names before they are opened. What is wrong is a DataError of one line that names the
-file. Scores and samples are read when they are first used.
+A study folder may come from somebody else: see `read_files` for how a file is read. Names are checked before
+they are shown and folder names before they are opened. What is wrong is a DataError of one line that names
+the file. Scores and samples are read when they are first used.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mergekit_finance.errors import DataError, first_line
 from mergekit_finance.files import (
     JsonObject,
     parse_json,
-    read_json,
     read_text,
     require_folders,
     require_names,
@@ -29,6 +25,16 @@ from mergekit_finance.files import (
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.read_files import (
+    AGAIN,
+    optional_object,
+    read_model,
+    read_object,
+    read_scores,
+    read_tasks,
+    refuse_link,
+    refused,
+)
 from mergekit_finance.study.schema import (
     FORMAT,
     Columns,
@@ -45,15 +51,10 @@ from mergekit_finance.study.schema import (
     Summary,
     TaskInfo,
     TaskSet,
-    first_problem,
 )
 from mergekit_finance.study.split import has_split, models_with_other_items, selection_items
 
 KINDS = ("tasks", "probes", "retention")  # in the order of tables and figures
-AGAIN = "To repair it, run the study again."
-FileModel = TypeVar("FileModel", bound=BaseModel)
-TASKS = TypeAdapter(dict[str, TaskInfo])
-SCORES = TypeAdapter(dict[str, Columns])
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class StudyResults:
             raise DataError(
                 f"{path}: has format {content.get('format')!r}, and this version reads 1 to {FORMAT}. {AGAIN}"
             )
-        summary = _validated(Summary, path, content)
+        with refused(path):
+            summary = Summary.model_validate(content)
         results: dict[str, Evaluated] = {**summary.models, **summary.points}
         entries: dict[str, ModelEntry | PointEntry] = {**self.models, **self.points}
         require_folders(path, (result.folder for result in results.values()))
@@ -196,7 +198,7 @@ class StudyResults:
         path = self.folder / "similarity.json"
         if not path.exists() and not path.is_symlink():
             return Similarity()
-        return _validated(Similarity, path, read_object(path))
+        return read_model(Similarity, path)
 
     # ---- items
 
@@ -349,14 +351,11 @@ def load_results(folder: Path, with_text: bool = False, finished: bool = True) -
     require_finished(folder, summary=finished)
     for path in (folder / "points", *(folder / "points").glob("*")):
         refuse_link(path)
-    study = _validated(StudyFile, folder / "study.json", read_object(folder / "study.json"))
+    study = read_model(StudyFile, folder / "study.json")
     path = folder / "tasks.json"
-    try:
-        tasks = TASKS.validate_python(read_object(path))
-    except ValidationError as error:
-        raise _not_written(path, error) from error
+    tasks = read_tasks(path)
     require_names(path, tasks)
-    index = _validated(Index, folder / "index.json", read_object(folder / "index.json"))
+    index = read_model(Index, folder / "index.json")
     _check_index(folder / "index.json", index)
     results = results_of(folder, study.study, study.limit, tasks, index, with_text)
     if finished:
@@ -407,54 +406,3 @@ def _check_index(path: Path, index: Index) -> None:
         for reference in point.references:
             if reference not in references and Path(reference).name not in merges:
                 raise DataError(f"{path}: {point.name}: {reference!r} is not a model of this study. {AGAIN}")
-
-
-def refuse_link(path: Path) -> None:
-    """Raise DataError if the path is a symbolic link."""
-    if path.is_symlink():
-        raise DataError(f"{path}: is a symbolic link, which is not followed. {AGAIN}")
-
-
-def read_object(path: Path) -> JsonObject:
-    """Read a JSON object. Raises DataError in one line: missing, a link, damaged, or nested too deep."""
-    refuse_link(path)
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). {AGAIN}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not what a study writes (not an object). {AGAIN}")
-    return content
-
-
-def read_scores(path: Path, tasks: Collection[str] | None = None) -> dict[str, Columns]:
-    """Read a scores.json: all of it, or only some tasks, which must be there. Raises DataError."""
-    content = read_object(path)
-    for task in tasks or ():
-        if task not in content:
-            raise DataError(f"{path}: no task {task!r}. {AGAIN}")
-    try:
-        return SCORES.validate_python({task: content[task] for task in (content if tasks is None else tasks)})
-    except ValidationError as error:
-        raise _not_written(path, error) from error
-
-
-def optional_object(path: Path) -> JsonObject:
-    """Read a JSON object that can be done without: empty if it is missing or damaged. Links are refused."""
-    refuse_link(path)
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _validated(model: type[FileModel], path: Path, content: Mapping[str, object]) -> FileModel:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise _not_written(path, error) from error
-
-
-def _not_written(path: Path, error: ValidationError) -> DataError:
-    return DataError(f"{path}: not what a study writes ({first_problem(error)}). {AGAIN}")

@@ -34,7 +34,8 @@ from mergekit_finance.study.config import Combination, Study, combinations_of
 from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
-from mergekit_finance.study.results import StudyResults, load_results, optional_object, results_of
+from mergekit_finance.study.read_files import optional_object
+from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
     MergeRecipe,

@@ -31,7 +31,7 @@ from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
-from mergekit_finance.study.results import AGAIN, optional_object, read_object, read_scores
+from mergekit_finance.study.read_files import AGAIN, optional_object, read_object, read_scores
 from mergekit_finance.study.schema import Columns
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
@@ -126,7 +126,11 @@ class Store:
         with disk_errors(self.folder), atomic_path(place) as scratch:
             scratch.mkdir()
             _write_host_files(scratch, measured.results, timings, samples)
-            _write_plain(scratch / "scores.json", measured.scores, indent=None)
+            _write_plain(
+                scratch / "scores.json",
+                {task: rows.as_json() for task, rows in measured.scores.items()},
+                indent=None,
+            )
             _write_plain(scratch / "key.json", key)
             if recipe is not None:
                 (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")

@@ -16,6 +16,8 @@ Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older vers
 (`parents`, `best_parent`, `over_best_parent`, `licence`, ...); the new keys are written.
 """
 
+from mergekit_finance.evaluation.columns import Columns
+from mergekit_finance.file_models import MAX_NUMBER, Count, Number, Part, Value
 from mergekit_finance.study.schema.answer import (
     FORMAT,
     Advice,
@@ -44,7 +46,6 @@ from mergekit_finance.study.schema.answer import (
     TaskSet,
 )
 from mergekit_finance.study.schema.stored import (
-    Columns,
     Index,
     Key,
     Layer,
@@ -61,16 +62,9 @@ from mergekit_finance.study.schema.stored import (
     Vector,
 )
 from mergekit_finance.study.schema.values import (
-    MAX_NUMBER,
-    Count,
     Interval,
-    Number,
-    Part,
     Ranges,
     Side,
-    Value,
-    first_problem,
-    misfit,
     rounded,
 )
 
@@ -123,7 +117,5 @@ __all__ = [
     "Timings",
     "Value",
     "Vector",
-    "first_problem",
-    "misfit",
     "rounded",
 ]

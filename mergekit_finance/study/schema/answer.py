@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, JsonValue, field_serializer, model_validator
 
+from mergekit_finance.file_models import Count, Number, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
 from mergekit_finance.study.schema.stored import TaskInfo
-from mergekit_finance.study.schema.values import Count, Interval, Number, Part, Ranges, Value
+from mergekit_finance.study.schema.values import Interval, Ranges
 
 FORMAT: Literal[2] = 2  # of summary.json; 1 had `parents` in place of `constituents`
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
+from mergekit_finance.file_models import Count, Number, Part, Value
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.study.config import Study, dump
-from mergekit_finance.study.schema.values import Count, Number, Part, Value
 
 # ---- study.json, tasks.json, index.json
 
@@ -105,29 +105,6 @@ class Index(Part):
 
 
 # ---- points/<folder>/
-
-
-class Columns(Part):
-    """A task in scores.json: parallel columns, one row per item.
-
-    Attributes:
-        score: the value of the primary metric that lm-eval aggregates (a number, or a tuple for F1).
-        correct: 1.0 where the answer is right, else 0.0.
-        options: the number of options of a choice; 0 where the model writes its answer.
-    """
-
-    items: list[str | int] = Field(min_length=1)
-    clusters: list[str | int]
-    score: list[JsonValue]
-    correct: list[Number | bool]
-    options: list[Count]
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "Columns":
-        columns = (self.items, self.clusters, self.score, self.correct, self.options)
-        if len({len(column) for column in columns}) != 1:
-            raise ValueError("columns of different lengths")
-        return self
 
 
 class Key(Part):

@@ -6,6 +6,7 @@ import pytest
 from helpers.synthetic import PAIR, POINTS, RETENTION, SAME, build, shares
 from pydantic import ValidationError
 
+from mergekit_finance.errors import first_problem
 from mergekit_finance.study import schema
 from mergekit_finance.study.analysis.summary import summary
 
@@ -122,7 +123,7 @@ def test_a_damaged_summary_is_one_line_that_says_where(made, change, message):
     change(content)
     with pytest.raises(ValidationError) as caught:
         schema.Summary.model_validate(content)
-    assert message in schema.first_problem(caught.value) and "\n" not in schema.first_problem(caught.value)
+    assert message in first_problem(caught.value) and "\n" not in first_problem(caught.value)
 
 
 def test_a_number_that_rounds_to_zero_is_written_without_a_sign():
