@@ -134,12 +134,14 @@ def plan(
 ) -> None:
     """Print how many points, how much disk space and how many hours STUDY.YML needs.
 
-    Hours are estimated from a timed sample."""
+    Hours are estimated from a timed sample. No model is fetched: where a model is not on this machine, hours
+    are left out, and so are the checks that need it.
+    """
     from mergekit_finance.study import cost
 
     with TemporaryDirectory() as empty:
         study_run = _study_run(file, out or Path(empty), False, overrides)
-        echo(cost.text(cost.plan(study_run, budget, sample=not no_sample)))
+        echo(cost.text(cost.plan(study_run, budget, sample=not no_sample, fetch=False)))
 
 
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":

@@ -364,6 +364,21 @@ def weights_size(reference: str) -> int:
     return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
+def absent_models(references: Iterable[str]) -> tuple[str, ...]:
+    """Return the models whose weights are not all on this machine. Broken ones count as present."""
+    return tuple(reference for reference in references if not _has_weights(stored_folder(reference)))
+
+
+def _has_weights(folder: Path | None) -> bool:
+    if folder is None:
+        return False
+    try:
+        files = weight_files(folder)
+    except ModelError:  # a check reports it
+        return True
+    return bool(files) and all((folder / name).exists() for name in files)
+
+
 def random_weights(references: Iterable[str]) -> list[str]:
     """Return the local models whose config marks them as never trained."""
     return [reference for reference in references if _says_random(Path(reference) / "config.json")]

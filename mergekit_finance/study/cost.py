@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.live_merges import Sweep
 from mergekit_finance.files import Json
+from mergekit_finance.models.facts import absent_models
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study.config import identity
 from mergekit_finance.study.points import points
@@ -41,6 +42,7 @@ class Plan:
         per_item: seconds per item, the mean over tasks.
         merge: seconds per merge.
         budget: hours.
+        absent: models that are not on this machine: what is stored of them, and hours, are not known.
         clusters: clusters to report on in the largest task: at the requested limit, and at this plan's limit.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     merge: float | None = None
     budget: float | None = None
     clusters: tuple[int, int] | None = None
+    absent: tuple[str, ...] = ()
 
     def items_at(self, limit: int) -> int:
         """Return the items that one model answers at a limit."""
@@ -70,17 +73,28 @@ class Plan:
         return (self.models - self.stored) * seconds / (3600 * self.workers)
 
 
-def plan(run: StudyRun, budget: float | None = None, sample: bool = True) -> Plan:
+def plan(run: StudyRun, budget: float | None = None, sample: bool = True, fetch: bool = True) -> Plan:
     """Return what a study costs.
 
     Args:
         run: the study; it is checked, and its tasks are loaded once.
         budget: hours; the plan's limit is the largest that fits.
         sample: whether to time a small sample, which hours need.
+        fetch: whether to fetch models. False: those that are not on this machine are left out of all checks
+            that need them, and there are no hours.
+
+    Raises:
+        RecipeError: a budget is asked for, and a model is not on this machine and not fetched.
     """
+    run.absent = () if fetch else absent_models(run.references)
+    if run.absent and budget:
+        raise RecipeError(
+            f"--budget: hours need a timed sample, and {', '.join(run.absent)} is not on this machine. Fetch "
+            "it first, or leave --budget out."
+        )
     run.check()
     counted = _counted(run)
-    if not (sample or budget):
+    if run.absent or not (sample or budget):
         return counted
     timed = _timed(run, counted)
     if budget is None:
@@ -129,13 +143,21 @@ def _counted(run: StudyRun) -> Plan:
     return Plan(
         points=by_stage,
         models=count,
-        stored=_stored(run),
+        stored=0 if run.absent else _stored(run),
         items=items,
         all_items=all_items,
         limit=run.limit,
         disk=run.disk_needed(),
-        workers=len(run.executor.devices(run.worker)) if study.executor == "local" else 1,
+        absent=run.absent,
+        workers=_workers(run),
     )
+
+
+def _workers(run: StudyRun) -> int:
+    """Return the number of processes on this machine; where a model is absent, the study file's or 1."""
+    if run.absent or run.study.executor != "local":
+        return (run.study.workers or 1) if run.absent else 1
+    return len(run.executor.devices(run.worker))
 
 
 def _stored(run: StudyRun) -> int:
@@ -220,6 +242,11 @@ def text(plan: Plan) -> str:
         f"disk        about {_size_in_words(plan.disk)}",
         f"workers     {plan.workers}",
     ]
+    if plan.absent:
+        lines.append(
+            f"not here    {', '.join(plan.absent)}: no hours, stored results not counted, disk without "
+            "checkpoints. Run this again where the models are."
+        )
     if plan.per_item is not None and plan.per_model is not None and plan.merge is not None:
         evaluation = plan.per_model + plan.per_item * sum(plan.items.values())
         lines.append(

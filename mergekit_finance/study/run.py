@@ -72,6 +72,7 @@ class StudyRun:
         quiet: without progress bars.
         say: prints a line.
         index: model reference or point name -> folder, of what was evaluated or found stored.
+        absent: models that are not on this machine and are not fetched: a plan is made without them.
     """
 
     study: Study
@@ -83,6 +84,7 @@ class StudyRun:
     quiet: bool = False
     say: Say = print_to_stderr
     index: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
     def run(self) -> Summary:
         """Evaluate what is not stored, analyze, write summary.json and return it.
@@ -127,12 +129,14 @@ class StudyRun:
 
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
+        present = [reference for reference in self.references if reference not in self.absent]
         check_all(
             self.references,
             self.where,
             say=self.say,
             trust_remote_code=self.trust_remote_code,
-            tokenizers=self.references,
+            tokenizers=present,
+            fetch=not self.absent,
             evaluated=frozenset(self.references),
             out=self.out,
             out_dtype=self.study.out_dtype,
@@ -140,7 +144,7 @@ class StudyRun:
         )
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
-        check_contexts(self.evaluator, self.references, self.where, self.trust_remote_code)
+        check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
         task_info.check_named(self.evaluator, self.study, self.where)
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
@@ -164,7 +168,7 @@ class StudyRun:
         last = max(study.stages)
         stages = [stage for stage in study.stages if stage < last] if study.chain == "best" else []
         merges = sum(len(combinations_of(study, stage)) for stage in stages)
-        return models * items * BYTES_PER_ITEM + merges * weights_size(study.base)
+        return models * items * BYTES_PER_ITEM + merges * self._base_size()
 
     @cached_property
     def store(self) -> Store:
@@ -174,12 +178,19 @@ class StudyRun:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Model reference -> hash of its bytes; with `chain: best` selected merges are added."""
-        return {r: fingerprint(r, self.quiet) for r in self.references}
+        return {r: fingerprint(r, self.quiet) for r in self.references if r not in self.absent}
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """Measures every model; its tasks are loaded once."""
-        return study_evaluator(self.study, self.device, self.quiet)
+        evaluator = study_evaluator(self.study, self.device, self.quiet)
+        if self.study.base in self.absent:  # loading its tokenizer would fetch it
+            evaluator.metadata = {k: v for k, v in evaluator.metadata.items() if k != "tokenizer"}
+        return evaluator
+
+    def _base_size(self) -> int:
+        """Return the bytes of the base's weights; 0 if they are not on this machine and not fetched."""
+        return 0 if self.study.base in self.absent else weights_size(self.study.base)
 
     @cached_property
     def _stamp(self) -> Stamp | None:
@@ -206,7 +217,7 @@ class StudyRun:
     @cached_property
     def executor(self) -> Executor:
         """Runs the jobs."""
-        size = weights_size(self.study.base)
+        size = self._base_size()
         return Executor(self.study.executor, self.study.workers, size, self.quiet, self.say)
 
     # ---- stages

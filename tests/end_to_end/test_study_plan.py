@@ -18,6 +18,29 @@ def test_a_plan_counts_before_anything_runs(command, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("options", [("--no-sample",), ()])
+@pytest.mark.parametrize("base", [None, "nobody/base"])
+def test_a_plan_needs_no_models_and_fetches_none(command, tiny, monkeypatch, options, base):
+    """On a laptop: models of the Hub that are not there, all of them or the experts alone."""
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: pytest.fail("fetched"))
+    models = {"base": base or f"{tiny}/base", "experts": {"finance": {"model": "nobody/finance"}}}
+    done = command("plan", *options, stages=[1], **models)
+    assert done.exit_code == 0, done.output
+    assert "points      1 (stage 1: 1), and 2 models as they are" in done.output
+    assert f"not here    {'nobody/base, ' if base else ''}nobody/finance: no hours" in done.output
+    assert "nobody/finance is not on this machine" in done.output and "time  " not in done.output
+
+
+def test_a_budget_for_models_that_are_not_here_is_one_line(command):
+    done = command("plan", "--budget", "1", base="nobody/base")
+    assert done.exit_code == 1 and "Traceback" not in done.output
+    assert (
+        "Error: --budget: hours need a timed sample, and nobody/base is not on this machine." in done.output
+    )
+
+
 def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study):
     done = command("plan", "-o", str(finished_study))
     assert done.exit_code == 0, done.output
