@@ -1,18 +1,18 @@
-"""What the study's numbers mean, with their uncertainty. Pure functions of arrays: no files, no hosts.
+"""Estimates, intervals and tests of a study's scores. Pure functions of arrays, without files or hosts.
 
     totals        a task's aggregation as a function of sums over items
-    scores        TaskScores: one task, its clusters, every model's statistics and right or wrong
+    scores        TaskScores: one task, its clusters, and each model's statistics and right answers
     bootstrap     paired cluster bootstrap: replicate scores per task and model
     intervals     percentile intervals that allow for the number of clusters
     contrasts     scores, differences and other weighted sums of scores, with intervals
-    outperform    Gain, OG, Macro-Gain, Macro-OG, with intervals and without
-    influence     what each cluster contributes to a contrast; its standard error
-    signflip      p of a contrast (Gain > 0, Macro-Gain > 0)
-    mcnemar       p of OG > 0
+    outperform    Gain, OG, Macro-Gain and Macro-OG, with or without intervals
+    influence     contributions of clusters to a contrast, and its standard error
+    signflip      p-value of a contrast (Gain > 0, Macro-Gain > 0)
+    mcnemar       p-value of OG > 0
     multiplicity  Benjamini-Hochberg, Holm
     power         minimum detectable effect, MIN_CLUSTERS, expected interval width
-    correlation   Spearman's rho with a permutation p
+    correlation   Spearman's rho with a permutation p-value
 
-The cluster (headline, report, conversation: `cluster_id` of a row) is the unit that is independent; n always
-counts clusters. Scores are in [0, 1].
+Clusters (headlines, reports or conversations; `cluster_id` of a row) are independent of each other, items of
+one cluster are not. n always counts clusters. Scores are in [0, 1].
 """

@@ -1,4 +1,4 @@
-"""The paired cluster bootstrap.
+"""Paired cluster bootstrap.
 
 A replicate draws C of a task's C clusters with replacement and scores every model on the same draw, so that
 differences between models are paired. Score of model m in replicate b, with S_mc the model's statistics
@@ -10,9 +10,9 @@ which is one matrix product (draws, C) x (C, s). Tasks of one stratum (the same 
 strata are independent, so that a macro over tasks is bootstrapped stratified by task. Davison and Hinkley
 (1997), Bootstrap Methods and their Application, section 3.8; Field and Welsh (2007), JRSS B 69:369.
 
-The draws of a stratum depend on the seed and on its clusters alone: another task or model changes nothing,
-and replicates of models that were bootstrapped in separate calls are paired all the same. Where statistics
-are whole numbers (every task of ours) the sums are exact, so the results do not depend on the BLAS either.
+The draws of a stratum depend only on the seed and on its clusters: another task or model does not change
+them, and replicates from separate calls are paired, too. If statistics are whole numbers, as for all our
+tasks, the sums are exact and do not depend on the BLAS library.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Replicates:
 
     observed: dict[str, dict[str, float]]  # task -> model -> score
     scores: dict[str, dict[str, np.ndarray]]  # task -> model -> (B,)
-    clusters: dict[str, int]  # task -> number of clusters that it has items of
-    strata: dict[str, str]  # task -> stratum: tasks of equal stratum were drawn together
+    clusters: dict[str, int]  # task -> number of clusters with items of the task
+    strata: dict[str, str]  # task -> stratum; tasks of one stratum share the draws of clusters
 
     @property
     def tasks(self) -> list[str]:
@@ -47,25 +47,25 @@ class Replicates:
 def bootstrap(
     tasks: Sequence[TaskScores], draws: int = DRAWS, seed: int = 0, models: Sequence[str] | None = None
 ) -> Replicates:
-    """Return replicate scores of every task and model.
+    """Return replicates of the scores of every task and model.
 
     Args:
-        tasks: aligned (`scores.aligned`), so that tasks that share clusters are drawn together.
+        tasks: from `scores.aligned`, so that tasks that share clusters share the draws.
         draws: number of replicates B.
-        seed: of the draws.
-        models: only these; by default every model of each task.
+        seed: seed of the draws.
+        models: the models to include; None: every model of each task.
     """
-    chosen = {task.task: list(models if models is not None else task.models) for task in tasks}
+    models_of = {task.task: list(models if models is not None else task.models) for task in tasks}
     return Replicates(
-        observed={task.task: {m: task.score(m) for m in chosen[task.task]} for task in tasks},
-        scores={task.task: _replicate(task, chosen[task.task], draws, seed) for task in tasks},
+        observed={task.task: {m: task.score(m) for m in models_of[task.task]} for task in tasks},
+        scores={task.task: _replicate(task, models_of[task.task], draws, seed) for task in tasks},
         clusters={task.task: task.count for task in tasks},
         strata={task.task: task.stratum for task in tasks},
     )
 
 
 def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield blocks (b, clusters) of how often each cluster is drawn; each row sums to `clusters`."""
+    """Yield blocks (b, clusters) of numbers of draws of each cluster; each row sums to `clusters`."""
     rng = np.random.default_rng([seed, stable_number(stratum)])
     block = max(1, BLOCK // max(clusters, 1))
     for start in range(0, draws, block):
@@ -76,7 +76,7 @@ def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.n
 
 
 def stable_number(name: str) -> int:
-    """Return a whole number for a name, the same on every machine, unlike `hash`."""
+    """Return an integer hash of a name that is the same on every machine, unlike `hash`."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
 
 
@@ -92,7 +92,7 @@ def _replicate(task: TaskScores, models: Sequence[str], draws: int, seed: int) -
 
 
 def _groups(task: TaskScores, models: Sequence[str]) -> list[tuple[Total, list[str], np.ndarray]]:
-    """Group models whose scores are the same function of as many statistics, with their (C, models, s)."""
+    """Group models by total and number of statistics s; return their cluster sums (C, models, s)."""
     members: dict[tuple[Total, int], list[str]] = {}
     for model in models:
         members.setdefault((task.totals[model], task.statistics[model].shape[1]), []).append(model)
@@ -103,7 +103,7 @@ def _groups(task: TaskScores, models: Sequence[str]) -> list[tuple[Total, list[s
 
 
 def _scores(total: Total, block: np.ndarray, sums: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield (b,) of each model, computed a few models at a time so that memory stays within `BLOCK`."""
+    """Yield scores (b,) of each model, computing a few models at a time to keep memory within `BLOCK`."""
     clusters, models, width = sums.shape
     step = max(1, BLOCK // max(1, len(block) * width))
     for start in range(0, models, step):

@@ -2,7 +2,7 @@
 
     mean_t sum_m w_m s_t(m)
 
-A score is one (w = 1), a paired difference another (1, -1), Gain a third (1, -1/k, ... -1/k). All are smooth
+Examples are a score (w = 1), a paired difference (1, -1) and Gain (1, -1/k, ... -1/k). All are smooth
 functions of the scores, so the percentile interval of the paired replicates is valid for them.
 """
 
@@ -24,10 +24,10 @@ def contrast(
     """Return mean_t sum_m w_m s_t(m) with its percentile interval: any score, difference or Gain.
 
     Args:
-        replicates: of all the tasks and models.
-        tasks: the mean is over these.
+        replicates: scores of these tasks and models.
+        tasks: the tasks that the mean is over.
         weights: w_m by model.
-        level: of the interval.
+        level: confidence level of the interval.
     """
     observed, scores = replicates.observed, replicates.scores
     value = float(np.mean([sum(w * observed[t][m] for m, w in weights.items()) for t in tasks]))
@@ -45,7 +45,7 @@ def score(replicates: Replicates, tasks: Sequence[str], model: str, level: float
 def difference(
     replicates: Replicates, tasks: Sequence[str], model: str, other: str, level: float = LEVEL
 ) -> Estimate:
-    """Return a model's mean score over tasks less another's, paired."""
+    """Return a model's mean score over tasks minus another model's, paired."""
     return contrast(replicates, tasks, difference_weights(model, other), level)
 
 
@@ -60,7 +60,7 @@ def gain_weights(merged: str, constituents: Sequence[str]) -> dict[str, float]:
 
 
 def added(terms: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Return weights by model, summed for a model that occurs twice (a point that is its own constituent)."""
+    """Return weights by model, added up if a model occurs twice (a point that is its own constituent)."""
     weights: dict[str, float] = {}
     for model, weight in terms:
         weights[model] = weights.get(model, 0.0) + weight
@@ -79,7 +79,7 @@ def by_stratum(
         (S, B), and S numbers of clusters.
     """
     strata = list(dict.fromkeys(replicates.strata[task] for task in tasks))
-    place = np.array([strata.index(replicates.strata[task]) for task in tasks])
-    parts = np.stack([draws[place == k].sum(0) for k in range(len(strata))]) / len(tasks)
+    stratum_of_task = np.array([strata.index(replicates.strata[task]) for task in tasks])
+    parts = np.stack([draws[stratum_of_task == k].sum(0) for k in range(len(strata))]) / len(tasks)
     counts = np.array([replicates.clusters[task] for task in tasks])
-    return parts, [int(counts[place == k].max()) for k in range(len(strata))]
+    return parts, [int(counts[stratum_of_task == k].max()) for k in range(len(strata))]

@@ -1,13 +1,14 @@
-"""Spearman's rank correlation with a permutation p, for as few as seven combinations.
+"""Spearman's rank correlation with a permutation p-value, for as few as seven combinations.
 
     rho = Pearson's r of the ranks (ties: mean rank)
     p   = share of the n! orders of y whose |rho| is at least the observed one, two-sided
 
-All orders up to n = 9 (362 880); above, seeded random ones, p = (1 + reached) / (1 + drawn). Spearman (1904),
-American Journal of Psychology 15:72; Kendall and Gibbons (1990), Rank Correlation Methods.
+p uses all orders up to n = 9 (362 880). For larger n it uses random orders: p = (1 + reached) / (1 + drawn).
+Spearman (1904), American Journal of Psychology 15:72; Kendall and Gibbons (1990), Rank Correlation Methods.
 
-scipy.stats.spearmanr has a p from the t distribution only. scipy.stats.permutation_test doubles the smaller
-tail, which is another p where ranks tie; without ties both agree (tested).
+scipy.stats.spearmanr computes p from the t distribution only. scipy.stats.permutation_test doubles the
+smaller
+tail: it gives another p-value if ranks tie, and the same one without ties (tested).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROUNDING = 1e-9
 
 
 class Correlation(NamedTuple):
-    """Spearman's rho, its two-sided p, and over how many orders; nan if one side is constant or n < 3."""
+    """Spearman's rho, its two-sided p-value and the number of orders; nan if x or y is constant or n < 3."""
 
     rho: float
     p: float
@@ -39,8 +40,8 @@ def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: i
 
     Args:
         x, y: one value per combination.
-        draws: random orders above n = 9.
-        seed: of the random orders.
+        draws: number of random orders if n > 9.
+        seed: seed of the random orders.
     """
     first, second = standardized_ranks(x), standardized_ranks(y)
     n = len(first)
@@ -56,7 +57,7 @@ def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: i
 def critical(n: int, alpha: float = 0.05) -> float:
     """Return the smallest |rho| (no ties) with two-sided p <= alpha: 0.786 for n = 7, 1 for n = 5, nan below.
 
-    Exact up to n = 9; from random orders above, to about 0.01.
+    Exact up to n = 9. For larger n random orders are used; the result is accurate to about 0.01.
     """
     ranks = standardized_ranks(range(n))
     orders, exact = _orders(n, DRAWS, 0)
@@ -69,7 +70,7 @@ def critical(n: int, alpha: float = 0.05) -> float:
 
 def standardized_ranks(values: Sequence[float]) -> np.ndarray:
     """Return mean ranks, centered and of length 1, so that a dot product is a correlation; nan if all tie."""
-    # Imported here: see the note in intervals.py.
+    # Imported here to keep --help fast.
     from scipy.stats import rankdata
 
     ranks = rankdata(np.asarray(values, dtype=float))
@@ -79,7 +80,7 @@ def standardized_ranks(values: Sequence[float]) -> np.ndarray:
 
 
 def _orders(n: int, draws: int, seed: int) -> tuple[np.ndarray, bool]:
-    """Return (orders, n) indices, all of them or random ones, and whether they are all."""
+    """Return (orders, n) indices, and whether these are all orders or random ones."""
     return (_all_orders(n), True) if n <= EXACT_UP_TO else (_random_orders(n, draws, seed), False)
 
 

@@ -1,13 +1,14 @@
-"""What each cluster contributes to a contrast of scores, and the standard error that follows.
+"""Contributions of clusters to a contrast of scores, and the standard error computed from them.
 
 The contribution of cluster c to a score is its jackknife pseudo-value divided by C:
 
     v_c = (C s - (C - 1) s_(-c)) / C        s_(-c): the score without cluster c
 
 For a mean over equally large clusters v_c is the cluster's share of it. The contributions add up to the
-score (for F1, to its bias-corrected form), so that those of a difference are like the differences of matched
-pairs, for any aggregation and any cluster sizes. Efron and Tibshirani (1993), An Introduction to the
-Bootstrap, chapter 11; by cluster: MacKinnon, Nielsen and Webb (2023), Journal of Econometrics 232:272.
+score (for F1, to its bias-corrected form), so the contributions to a difference can be treated like
+differences of matched pairs, for any aggregation and any cluster sizes. Efron and Tibshirani (1993), An
+Introduction to the Bootstrap, chapter 11; by cluster: MacKinnon, Nielsen and Webb (2023), Journal of
+Econometrics 232:272.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from mergekit_finance.statistics.scores import TaskScores
 
 
 def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
-    """Return (len(names),) contributions of clusters to the model's score on the task; they add up to it.
+    """Return each cluster's contribution to a model's score on a task, shape (len(names),).
 
-    Clusters of the stratum that the task has no items of contribute 0.
+    The contributions add up to the score. Clusters without items of this task contribute 0.
     """
     sums, total = task.sums(model), task.totals[model]
-    whole = sums.sum(0)
-    without = total(whole - sums)
-    return np.where(task.present, total(whole) - (task.count - 1) / task.count * without, 0.0)
+    all_sums = sums.sum(0)
+    score_without_cluster = total(all_sums - sums)
+    weight = (task.count - 1) / task.count
+    return np.where(task.present, total(all_sums) - weight * score_without_cluster, 0.0)
 
 
 def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
-    """Return per stratum its clusters' contributions to mean_t sum_m w_m s_t(m); together they add up to it.
+    """Return the contributions of clusters to mean_t sum_m w_m s_t(m), one array per stratum.
 
-    Tasks that share clusters are one stratum: their contributions are added cluster by cluster. Clusters that
-    none of these tasks has items of are left out.
+    Together they add up to that mean. Tasks that share clusters are one stratum: their contributions are
+    added cluster by cluster. Clusters without items of these tasks are left out.
     """
     strata: dict[str, np.ndarray] = {}
     for task in tasks:
@@ -51,7 +53,7 @@ def _present(tasks: Sequence[TaskScores], stratum: str) -> np.ndarray:
 
 
 def clusters_of(tasks: Sequence[TaskScores]) -> int:
-    """Return how many clusters these tasks have items of; clusters that tasks share count once."""
+    """Return the number of clusters with items of these tasks; clusters that tasks share count once."""
     return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
 
 

@@ -1,4 +1,4 @@
-"""Percentile intervals that allow for the number of clusters, and how far their ends depend on the seed.
+"""Percentile intervals corrected for the number of clusters, and the Monte Carlo error of their ends.
 
 The plain percentile interval of a mean of n is too narrow by sqrt((n - 1) / n) and by the step from t to the
 normal. Hesterberg (2015), The American Statistician 69(4):371 ("expanded percentile") widens it by taking the
@@ -6,9 +6,9 @@ quantiles at tail area
 
     a' = Phi(sqrt(n / (n - 1)) t_{a, n - 1})        (2.3 % for a = 2.5 % and n = 100)
 
-In our simulations it covers what it should from 100 clusters on. A sum over independent strata has no single
-n: Welch and Satterthwaite's degrees of freedom stand in for n - 1. Where two models answer every item alike
-the interval is [0, 0]; it says nothing about other items.
+In our simulations coverage is nominal from 100 clusters on. A sum over independent strata has no single n:
+Welch and Satterthwaite's degrees of freedom replace n - 1. If two models answer every item alike, the
+interval of their difference is [0, 0], which does not mean that they would agree on other items.
 
 An end of the interval is a quantile of B random replicates, so another seed gives another end. The number of
 replicates below the exact quantile (B infinite) at area a is binomial (B, a), whatever their distribution.
@@ -35,11 +35,11 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval, in score units (0.01 is a point); nan where there is only one cluster.
+    """An estimate with its interval, in score units (0.01 is a point); the ends are nan for one cluster.
 
     Attributes:
-        value, low, high: what it unpacks to.
-        low_range, high_range: where the ends may lie under other seeds; None where that was not computed.
+        value, low, high: the estimate and the ends of its interval; unpacking gives these three.
+        low_range, high_range: ranges in which the ends may lie under other seeds; None if not computed.
     """
 
     value: float
@@ -71,21 +71,21 @@ def freedom(parts: np.ndarray, clusters: Sequence[int]) -> float:
         parts: (S, B) replicates of each stratum's share of a sum.
         clusters: n_s, clusters of each stratum.
     """
-    variances, spare = parts.var(axis=1), np.asarray(clusters, dtype=float) - 1
-    if spare.min() <= 0 or not variances.any():
-        return float(spare.min())
-    return float(variances.sum() ** 2 / (variances**2 / spare).sum())
+    variances, degrees = parts.var(axis=1), np.asarray(clusters, dtype=float) - 1
+    if degrees.min() <= 0 or not variances.any():
+        return float(degrees.min())
+    return float(variances.sum() ** 2 / (variances**2 / degrees).sum())
 
 
 def quantiles(draws: np.ndarray, areas: Sequence[float]) -> np.ndarray:
-    """Return quantiles of replicates (..., B), first axis one per area; nan for an area that is nan."""
+    """Return quantiles of replicates (..., B), one per area along the first axis; nan if an area is nan."""
     if np.isnan(areas).any():
         return np.full((len(areas), *draws.shape[:-1]), np.nan)
     return np.quantile(draws, areas, axis=-1, method="weibull")
 
 
 def quantile_with_range(draws: np.ndarray, area: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a quantile of replicates (..., B), and the least and greatest under other seeds."""
+    """Return a quantile of replicates (..., B), and its smallest and largest value under other seeds."""
     error = MONTE_CARLO_FACTOR * np.sqrt(area * (1 - area) / draws.shape[-1])
     areas = [area, *np.clip([area - error, area + error], 0.0, 1.0)]
     value, low, high = quantiles(draws, areas)
@@ -100,7 +100,7 @@ def percentile_interval(value: float, draws: np.ndarray, low_area: float, high_a
 
 
 def least(estimates: Sequence[Estimate], highs: Sequence[Estimate]) -> Estimate:
-    """Return the interval of a minimum: least value and low end of `estimates`, least high end of `highs`."""
+    """Return the interval of a minimum: least value and low end in `estimates`, least high end in `highs`."""
     return Estimate(
         min(e.value for e in estimates),
         min(e.low for e in estimates),

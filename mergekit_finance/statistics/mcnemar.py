@@ -1,23 +1,24 @@
-"""p of OG > 0: does the merged model answer more items right than every constituent?
+"""p-value of OG > 0: whether the merged model answers more items right than every constituent.
 
-H0: some constituent is at least as good; H1: the merged model beats all. The test rejects where it rejects
-against each constituent, so p is the largest of the one-sided p, and no correction is due
-(intersection-union; Berger 1982, Technometrics 24:295). It is about `correct`, which is a task's score only
-where that is accuracy: for F1 tasks p and the interval of OG answer slightly different questions.
+H0: some constituent is at least as good; H1: the merged model is better than all. H0 is rejected if it
+is rejected for each constituent separately, so p is the largest of the one-sided p-values and needs no
+correction (intersection-union; Berger 1982, Technometrics 24:295). The test counts right answers. For tasks
+whose score is F1 rather than accuracy, it therefore tests a slightly different hypothesis than the interval
+of OG.
 
 Against one constituent, with d_c = (items only the merged model gets right) - (items only the other does) in
 cluster c, the null distribution of D = sum_c d_c has independent random signs on the d_c:
 
 * clusters of one item: D > 0 is the exact McNemar test, binomial with b successes of b + c (McNemar 1947,
   Psychometrika 12:153);
-* larger clusters: the same with whole clusters flipped. Then D has variance sum_c d_c^2, and
+* larger clusters: the same test, flipping the signs of whole clusters. Then D has variance sum_c d_c^2, and
   D^2 / sum_c d_c^2 is the clustered McNemar statistic of Yang, Sun and Hardin (2010), Biometrical Journal
   52:638 (the test of Obuchowski 1998, Statistics in Medicine 17:1495, with the variance under H0). The exact
   distribution is used instead of the chi-square: the d_c are whole numbers, so it is a product of
   polynomials.
 
-Flipping a cluster assumes that under H0 the two models are exchangeable within it; where they are merely
-equally good on average it is asymptotic in the number of clusters.
+Flipping a cluster assumes that under H0 the two models are exchangeable within it; if they are only
+equally good on average, the test is valid for large numbers of clusters.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from mergekit_finance.statistics.scores import TaskScores
 
 
 def p_outperform(task: TaskScores, merged: str, constituents: Sequence[str]) -> float:
-    """Return p of OG > 0 on one task: the largest one-sided p over the constituents."""
+    """Return the p-value of OG > 0 on one task: the largest one-sided p-value over the constituents."""
     return max(p_better(task, merged, name) for name in constituents)
 
 
 def p_better(task: TaskScores, model: str, other: str) -> float:
-    """Return the one-sided p of "model answers more items right than other"."""
+    """Return the one-sided p-value of "model answers more items right than other"."""
     wins = task.by_cluster(task.correct[model].astype(float) - task.correct[other].astype(float))
     d = np.rint(wins).astype(int)
     return exact_mcnemar(d) if task.count == len(task.clusters) else clustered_mcnemar(d)
@@ -43,7 +44,7 @@ def p_better(task: TaskScores, model: str, other: str) -> float:
 
 def exact_mcnemar(d: np.ndarray) -> float:
     """Return P(X >= b), X binomial with b + c trials, from d in {-1, 0, 1} of clusters of one item."""
-    # Imported here: see the note in intervals.py.
+    # Imported here to keep --help fast.
     from scipy.stats import binomtest
 
     better, worse = int((d > 0).sum()), int((d < 0).sum())
@@ -55,11 +56,11 @@ def exact_mcnemar(d: np.ndarray) -> float:
 def clustered_mcnemar(d: np.ndarray) -> float:
     """Return P(sum_c g_c d_c >= sum_c d_c) over independent fair signs g_c, exactly."""
     sizes = np.abs(d[d != 0])
-    chances = np.ones(1)  # of sum_c [g_c > 0] |d_c| being 0, 1, 2, ...
+    probabilities = np.ones(1)  # of sum_c [g_c > 0] |d_c| being 0, 1, 2, ...
     for size in sizes:
-        longer = np.zeros(len(chances) + size)
-        longer[: len(chances)] += chances / 2
-        longer[size:] += chances / 2
-        chances = longer
-    reached = int(d[d > 0].sum())  # sum g d = 2 (that sum) - sum |d|
-    return float(min(1.0, chances[reached:].sum()))
+        extended = np.zeros(len(probabilities) + size)
+        extended[: len(probabilities)] += probabilities / 2
+        extended[size:] += probabilities / 2
+        probabilities = extended
+    observed = int(d[d > 0].sum())  # sum_c g_c d_c = 2 (this sum) - sum_c |d_c|
+    return float(min(1.0, probabilities[observed:].sum()))

@@ -1,6 +1,7 @@
-"""Many tests at once: adjusted p-values under the names they came with.
+"""Adjust p-values for multiple testing.
 
-Adjusted p <= a means: rejected by the procedure at level a.
+Both functions return adjusted p-values under the keys of their input. A hypothesis is rejected at level a if
+its adjusted p-value is at most a.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
 
     Benjamini and Hochberg (1995), JRSS B 57:289.
 
-    Valid for independent tests and for positively dependent ones, as points of a stage on the same items are
-    (Benjamini and Yekutieli 2001, Annals of Statistics 29:1165).
+    Valid for independent tests and for positively dependent ones, such as the points of a stage on the same
+    items (Benjamini and Yekutieli 2001, Annals of Statistics 29:1165).
     """
-    # Imported here: see the note in intervals.py.
+    # Imported here to keep --help fast.
     from scipy.stats import false_discovery_control
 
     if not p_values:

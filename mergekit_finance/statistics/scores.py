@@ -1,4 +1,4 @@
-"""The scores of one task: clusters of items, and each model's statistics and right or wrong per item."""
+"""The scores of one task: clusters of items, and each model's statistics and right answers per item."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class TaskScores:
     """A task's items, the same for every model, and what each model scored on them.
 
     Tasks that share clusters (a direct task and its chain-of-thought twin, questions of several kinds about
-    the same reports) have the same `stratum` once they are `aligned`: they number their clusters alike, so
-    that resampling draws the same clusters for all. A task may have no items of some of them.
+    the same reports) have the same `stratum` once they are `aligned`: their clusters have the same
+    numbers, so that resampling draws the same clusters for all. A task may have no items in some clusters.
     """
 
     task: str
-    names: tuple[str, ...]  # cluster ids of the stratum, sorted: what the numbers in `clusters` mean
+    names: tuple[str, ...]  # sorted cluster ids of the stratum; `clusters` has indices into it
     clusters: np.ndarray  # (n,) int: each item's cluster
     statistics: Mapping[str, np.ndarray]  # model -> (n, s) float64
-    totals: Mapping[str, Total]  # model -> the function of summed statistics that is its score
-    correct: Mapping[str, np.ndarray]  # model -> (n,) bool; empty where the task has no `correct`
+    totals: Mapping[str, Total]  # model -> function from summed statistics to its score
+    correct: Mapping[str, np.ndarray]  # model -> (n,) bool; empty if the task has no `correct`
 
     @property
     def stratum(self) -> str:
@@ -36,12 +36,12 @@ class TaskScores:
 
     @property
     def count(self) -> int:
-        """How many clusters have items: the n of every statement about this task."""
+        """The number of clusters with items of this task; all its statistics call it n."""
         return int(self.present.sum())
 
     @property
     def present(self) -> np.ndarray:
-        """Which clusters of the stratum this task has items of: (len(names),) bool."""
+        """Whether each cluster of the stratum has items of this task: (len(names),) bool."""
         return np.bincount(self.clusters, minlength=len(self.names)) > 0
 
     @property
@@ -53,7 +53,7 @@ class TaskScores:
         return self.by_cluster(self.statistics[model])
 
     def by_cluster(self, values: np.ndarray) -> np.ndarray:
-        """Return items' values (n, ...) summed within clusters: (len(names), ...)."""
+        """Sum the values of items (n, ...) within clusters: (len(names), ...)."""
         out = np.zeros((len(self.names), *values.shape[1:]))
         np.add.at(out, self.clusters, values)
         return out
@@ -63,7 +63,7 @@ class TaskScores:
         return float(self.totals[model](self.statistics[model].sum(0)))
 
     def take(self, rows: np.ndarray) -> TaskScores:
-        """Return the same task on some of its items; `rows` is a mask or indices."""
+        """Return the task restricted to some of its items; `rows` is a mask or indices."""
         names, clusters = _numbered([self.names[k] for k in self.clusters[rows]])
         return replace(
             self,
@@ -90,9 +90,9 @@ def aligned(tasks: Mapping[str, TaskScores]) -> dict[str, TaskScores]:
 def _renumbered(task: TaskScores, names: tuple[str, ...]) -> TaskScores:
     if names == task.names:
         return task
-    place = {name: k for k, name in enumerate(names)}
-    moved = np.array([place[name] for name in task.names], dtype=np.int64)
-    return replace(task, names=names, clusters=moved[task.clusters])
+    index = {name: k for k, name in enumerate(names)}
+    new_numbers = np.array([index[name] for name in task.names], dtype=np.int64)
+    return replace(task, names=names, clusters=new_numbers[task.clusters])
 
 
 def task_scores(
@@ -102,13 +102,13 @@ def task_scores(
     aggregation: Aggregation,
     correct: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskScores:
-    """Return a task from its samples.
+    """Return the TaskScores of a task from its samples.
 
     Args:
         task: its name.
         cluster_ids: each item's `cluster_id`.
         scores: model -> each item's `score` (the metric's value in lm-eval's sample), in the same order.
-        aggregation: what turns them into the task's score; see `totals.sufficient`.
+        aggregation: the function from these values to the task's score; see `totals.sufficient`.
         correct: model -> each item's `correct`, 1.0 or 0.0.
     """
     correct = correct or {}
@@ -127,13 +127,13 @@ def _numbered(cluster_ids: Sequence[str | int]) -> tuple[tuple[str, ...], np.nda
     """Return the sorted cluster ids, and each item's position among them."""
     texts = [str(cluster) for cluster in cluster_ids]
     names = tuple(sorted(set(texts)))
-    place = {name: k for k, name in enumerate(names)}
-    return names, np.array([place[text] for text in texts], dtype=np.int64)
+    index = {name: k for k, name in enumerate(names)}
+    return names, np.array([index[text] for text in texts], dtype=np.int64)
 
 
 def _same_length(task: str, model: str, items: int, clusters: int) -> None:
     if items != clusters:
         raise DataError(
-            f"task {task!r}: model {model!r} has {items} items where there are {clusters} cluster ids; "
-            "compare models on the same rows only"
+            f"task {task!r}: model {model!r} has {items} items but {clusters} cluster ids. "
+            "Compare models on the same rows only."
         )

@@ -1,9 +1,9 @@
 """A task's aggregation as a function of sums over items, so that a cluster bootstrap is a matrix product.
 
-`sufficient` turns per-item values, as lm-eval writes them in a sample (lists where there were tuples), into
+`sufficient` turns per-item values, as lm-eval writes them in a sample (tuples become lists), into
 an array (n items, s) and a `total`. `total(rows summed over any multiset of items)` is the aggregation of
-that multiset. All of `scoring/aggregate.py` are such functions, equal to 1e-12; any other aggregation is
-called on the items themselves, which is much slower.
+that multiset. All aggregations in `scoring/aggregate.py` can be written this way, equal to 1e-12; any
+other is called on the items themselves, which is much slower.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sufficient(aggregation: Aggregation, values: Sequence[Json]) -> Sufficient:
 def known_name(aggregation: Aggregation) -> str:
     """Return the key in `BUILDERS`, or "" for an aggregation that is called on the items themselves.
 
-    A function is recognized by its module and name: another library's `mean` may be anything.
+    A function is recognized by its module and name, because another library's `mean` may be a different one.
     """
     name = aggregation if isinstance(aggregation, str) else _qualified(aggregation)
     if name in (HOST_MEAN, "acc"):
@@ -56,18 +56,19 @@ def known_name(aggregation: Aggregation) -> str:
 
 
 def aggregation_name(function: Function) -> str:
-    """Return a name from which `named_aggregation` finds the function again: `mean`, or `module:name`."""
+    """Return the name of a function for `named_aggregation`: `mean`, or `module:name`."""
     return known_name(function) or f"{function.__module__}:{getattr(function, '__qualname__', '')}"
 
 
 def named_aggregation(name: str) -> Aggregation:
-    """Return what `aggregation_name` named: a known name, or the function that only a plugin's task has.
+    """Return the aggregation for a name from `aggregation_name`: the name, or the function `module:name`.
 
-    The name may come from a study folder of somebody else, and what it names is called. Only functions that
-    the packages of installed plugins or lm-eval's metrics define are looked up; no other module is imported.
+    The name may come from an untrusted study folder, and the function will be called. Therefore only
+    functions defined in packages of installed plugins or in lm-eval's metrics are allowed; no other module is
+    imported.
 
     Raises:
-        DataError: there is no such function.
+        DataError: the function does not exist or is not allowed.
     """
     if ":" not in name:
         return name
@@ -92,7 +93,7 @@ def _qualified(function: Function) -> str:
 
 
 def _resolve(aggregation: Aggregation) -> Function:
-    """Return the function; a name that is not ours is looked up in lm-eval's registry."""
+    """Return the function; a name is looked up in lm-eval's registry."""
     if callable(aggregation):
         return aggregation
     # Imported here: lm_eval takes seconds, and only third-party aggregations need it.
@@ -101,13 +102,14 @@ def _resolve(aggregation: Aggregation) -> Function:
     function: Function | None = get_aggregation(aggregation)
     if function is None:
         raise DataError(
-            f"aggregation {aggregation!r} is neither ours nor lm-eval's; pass the function itself"
+            f"aggregation {aggregation!r}: mergekit-finance and lm-eval have none of this name. "
+            "Pass the function itself."
         )
     return function
 
 
 def _ratio(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Return upper / lower, and 0 where lower is 0: no items score 0.0, as in `scoring/aggregate.py`."""
+    """Return upper / lower, and 0 where lower is 0 (without items the score is 0.0)."""
     upper, lower = np.broadcast_arrays(np.asarray(upper, float), np.asarray(lower, float))
     return np.divide(upper, lower, out=np.zeros(upper.shape), where=lower != 0)
 
@@ -129,7 +131,7 @@ def mean_total(sums: np.ndarray) -> np.ndarray:
 
 
 def _counts(pairs: Iterable[Sequence[Hashable]], labels: Sequence[Hashable]) -> np.ndarray:
-    """(n, classes, 3) of (gold, pred) pairs: is gold, is predicted, is both."""
+    """Return (n, classes, 3) indicators of (gold, pred) pairs: class is gold, is predicted, is both."""
     index = {label: k for k, label in enumerate(labels)}
     pairs = list(pairs)
     _require_size(len(pairs) * len(labels))
@@ -142,7 +144,7 @@ def _counts(pairs: Iterable[Sequence[Hashable]], labels: Sequence[Hashable]) -> 
 
 
 def _require_size(cells: int) -> None:
-    """Refuse values that are nearly all different, as classes are not, before memory is allocated."""
+    """Raise DataError, before memory is allocated, if values are nearly all different and so not classes."""
     if cells > MAX_CELLS:
         raise DataError("too many different values for an aggregation of classes")
 
@@ -153,12 +155,12 @@ def _labels(pairs: Iterable[Sequence[Hashable]]) -> list[Hashable]:
 
 
 def _class_f1(counts: np.ndarray) -> np.ndarray:
-    """(..., classes, 3) -> (..., classes): 2 right / (gold + predicted)."""
+    """Return the F1 of each class, 2 right / (gold + predicted): (..., classes, 3) -> (..., classes)."""
     return _ratio(2 * counts[..., 2], counts[..., 0] + counts[..., 1])
 
 
 def _weighted(counts: np.ndarray) -> np.ndarray:
-    """(..., classes, 3) -> (...): the classes' F1 weighted by their gold counts."""
+    """Return the mean F1 of the classes, weighted by gold counts: (..., classes, 3) -> (...)."""
     gold = counts[..., 0]
     return _ratio((gold * _class_f1(counts)).sum(-1), gold.sum(-1))
 
@@ -174,7 +176,7 @@ def weighted_f1_total(sums: np.ndarray) -> np.ndarray:
 
 
 def macro_f1_two_class(values: Sequence[Sequence[Hashable]]) -> Sufficient:
-    """chABSA: the mean F1 of classes 0 and 1; a neutral gold (-1) only adds to what is predicted."""
+    """chABSA: the mean F1 of classes 0 and 1; items with a neutral gold (-1) count only as predictions."""
     return _counts(values, (0, 1)).reshape(len(values), -1), macro_f1_two_class_total
 
 
@@ -183,20 +185,20 @@ def macro_f1_two_class_total(sums: np.ndarray) -> np.ndarray:
 
 
 def headline_mean_f1(values: Sequence[Sequence[Hashable]]) -> Sufficient:
-    """Headline: weighted F1 of the (class_id, gold, pred) of each question, mean over questions present."""
+    """Headline: mean over questions of weighted F1, from (class_id, gold, pred); class_id is the question."""
     pairs = [(gold, pred) for _, gold, pred in values]
-    labels, asked = _labels(pairs), [question for question, _, _ in values]
-    questions = sorted(set(asked), key=repr)
-    place = np.array([questions.index(question) for question in asked], dtype=int)
+    labels, question_of_item = _labels(pairs), [question for question, _, _ in values]
+    questions = sorted(set(question_of_item), key=repr)
+    columns = np.array([questions.index(question) for question in question_of_item], dtype=int)
     _require_size(len(values) * len(questions) * len(labels))
     rows = np.zeros((len(values), len(questions), len(labels), 3))
-    rows[np.arange(len(values)), place] = _counts(pairs, labels)
+    rows[np.arange(len(values)), columns] = _counts(pairs, labels)
     return rows.reshape(len(values), -1), HeadlineTotal(len(labels))
 
 
 @dataclass(frozen=True)
 class HeadlineTotal:
-    """Sums (..., questions x classes x 3) -> (...)."""
+    """Map sums (..., questions x classes x 3) to the mean weighted F1 of the questions that have items."""
 
     classes: int
 
@@ -224,37 +226,37 @@ def corpus_entity_f1_total(sums: np.ndarray) -> np.ndarray:
     return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
 
 
-# Anything else: how often each distinct value occurs.
+# Other aggregations: the count of each distinct value.
 
 
 def by_item(aggregation: Function, values: Sequence[Json]) -> Sufficient:
-    """Return statistics for any aggregation: which of the distinct values an item has, as one-hot rows.
+    """Return statistics for any aggregation: a one-hot row per item, over the distinct values.
 
     Exact for every aggregation that does not depend on the order of the items. Memory is n x distinct values.
     """
-    place: dict[str, int] = {}
-    kept: list[Json] = []
+    column_of: dict[str, int] = {}
+    distinct: list[Json] = []
     index = []
     for value in values:
-        if repr(value) not in place:
-            kept.append(value)
-        index.append(place.setdefault(repr(value), len(place)))
-    _require_size(len(index) * len(kept))
-    return np.eye(len(kept))[np.array(index, dtype=int)], ItemTotal(aggregation, tuple(kept))
+        if repr(value) not in column_of:
+            distinct.append(value)
+        index.append(column_of.setdefault(repr(value), len(column_of)))
+    _require_size(len(index) * len(distinct))
+    return np.eye(len(distinct))[np.array(index, dtype=int)], ItemTotal(aggregation, tuple(distinct))
 
 
 @dataclass(frozen=True, eq=False)
 class ItemTotal:
-    """Map counts (..., distinct values) to (...): the aggregation of the values, each as often as counted."""
+    """Map counts (..., distinct values) to (...): aggregate the values, each repeated by its count."""
 
     aggregation: Function
     values: tuple[Json, ...]
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
         flat = np.rint(sums.reshape(-1, sums.shape[-1])).astype(int)
-        return np.array([self._one(counts) for counts in flat]).reshape(sums.shape[:-1])
+        return np.array([self._score(counts) for counts in flat]).reshape(sums.shape[:-1])
 
-    def _one(self, counts: np.ndarray) -> float:
+    def _score(self, counts: np.ndarray) -> float:
         items = [self.values[k] for k in np.repeat(np.arange(len(counts)), counts)]
         return float(self.aggregation(items)) if items else 0.0
 

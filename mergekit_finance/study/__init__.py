@@ -1,1 +1,1 @@
-"""The three-stage study: plan, sweep, resume, decide."""
+"""The three-stage study: plan it, run and resume it, analyze its results."""

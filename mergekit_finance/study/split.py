@@ -1,4 +1,4 @@
-"""The selection split: a seeded share of each dataset's clusters selects, the rest reports."""
+"""Split each dataset's clusters into a random share for selection and the rest for reporting."""
 
 import hashlib
 from collections import Counter
@@ -11,9 +11,9 @@ from mergekit_finance.study.schema import Columns
 
 
 def has_split(study: Study) -> bool:
-    """Return whether some items select and others are reported.
+    """Return whether different items are used for selection and for reporting.
 
-    False where `selection.same_items` says so, and where nothing is selected: one operator with one cell.
+    False if `selection.same_items` is set, or if there is nothing to select: one operator with one cell.
     """
     grids = [operator.grid() for operator in study.operators.present().values()]
     cells = [{tuple((k, v) for k, v in values.items() if k != "seed") for values in grid} for grid in grids]
@@ -23,7 +23,7 @@ def has_split(study: Study) -> bool:
 def selection_items(
     clusters: Mapping[str, Sequence[str | int]], datasets: Mapping[str, str], share: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return which items select hyperparameters.
+    """Return which items are used to select hyperparameters.
 
     Clusters are ranked by a hash of seed and id within their dataset, so tasks of one dataset (for instance a
     direct task and its chain-of-thought twin) put a cluster on the same side.
@@ -31,7 +31,7 @@ def selection_items(
     Args:
         clusters: task -> the cluster of each item.
         datasets: task -> its dataset.
-        share: share of a dataset's clusters that select; at least one does, and at least one reports.
+        share: share of a dataset's clusters for selection; selection and reporting get at least one each.
         seed: another seed gives another split.
 
     Returns:
@@ -53,7 +53,7 @@ def _rank(seed: int, dataset: str, cluster: str | int) -> bytes:
 
 
 def models_with_other_items(tables: Mapping[str, Mapping[str, Columns]]) -> list[str]:
-    """Return the models that did not answer the same items, in the same order, as most of the others."""
+    """Return the models whose items, or their order, differ from those of most models."""
     items = {name: repr({t: rows.items for t, rows in table.items()}) for name, table in tables.items()}
-    (usual, _), *_ = Counter(items.values()).most_common(1)
-    return [name for name, listed in items.items() if listed != usual]
+    (most_common, _), *_ = Counter(items.values()).most_common(1)
+    return [name for name, listed in items.items() if listed != most_common]

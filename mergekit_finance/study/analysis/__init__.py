@@ -1,1 +1,1 @@
-"""From stored scores to conclusions: selection, effects, operators, predictors, verdict."""
+"""Conclusions from stored scores: selection, effects, operators, predictors, verdict."""

@@ -28,7 +28,9 @@ def test_task_scores_number_clusters_by_name():
 
 
 def test_models_with_different_numbers_of_rows_are_refused():
-    with pytest.raises(DataError, match="model 'q' has 1 items where there are 2"):
+    with pytest.raises(
+        DataError, match="model 'q' has 1 items but 2 cluster ids. Compare models on the same rows only."
+    ):
         task_scores("t", ["a", "b"], {"m": [1, 0], "q": [1]}, "mean")
 
 

@@ -107,7 +107,9 @@ def test_an_unknown_aggregation_is_called_on_the_items():
 def test_names_of_the_host_registry_and_unknown_names():
     statistics, total = totals.sufficient("median", [1.0, 5.0, 6.0])
     assert float(total(statistics.sum(0))) == 5.0
-    with pytest.raises(DataError, match="'no_such'.*pass the function itself"):
+    with pytest.raises(
+        DataError, match="'no_such': mergekit-finance and lm-eval have none.*Pass the function itself"
+    ):
         totals.sufficient("no_such", [1.0])
 
 
