@@ -30,6 +30,7 @@ CHANGES = {  # event -> positions of its paths and of the descriptors of folders
     "os.link": ((1, 3),), "os.symlink": ((1, 2),), "os.truncate": ((0, None),), "os.chmod": ((0, 2),),
 }  # fmt: skip
 FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "socket.getaddrinfo", "pickle.find_class")  # fmt: skip
+LEFTOVERS = os.path.join(os.path.abspath(tempfile.gettempdir()), "mergekit-finance-")
 
 
 class TooSlow(BaseException):
@@ -65,7 +66,10 @@ class _Watch:
             name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)
         place = os.path.abspath(name)
         inside = place == str(self.out) or place.startswith(f"{self.out}{os.sep}")
-        if not inside and place != os.devnull and "__pycache__" not in place:
+        # A temporary folder of an earlier test, which the garbage collector frees only now. Code under test can
+        # make none there: its temporary folders are made in `out`.
+        is_freed = event in ("os.remove", "os.rmdir") and place.startswith(LEFTOVERS)
+        if not inside and not is_freed and place != os.devnull and "__pycache__" not in place:
             self.misdeeds.append(f"{event} {place}")
 
 
