@@ -135,9 +135,12 @@ def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
             "Run: pip install 'mergekit-finance[xlsx]'"
         ) from None
     try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        with closing(workbook):
-            rows = list(workbook.worksheets[0].iter_rows(values_only=True))
+        # Opened here, because openpyxl leaves a file open that it cannot read.
+        with (
+            path.open("rb") as file,
+            closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book,
+        ):
+            rows = list(book.worksheets[0].iter_rows(values_only=True))
     except Exception as error:  # a damaged file raises many kinds: of zipfile, of XML, KeyError
         raise DataError(f"{shown}: not a spreadsheet ({first_line(error)})") from error
     header = [str(cell) for cell in rows[0]] if rows else []
