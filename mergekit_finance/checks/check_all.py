@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import How
 
 Say = Callable[[str], object]
-_passed: set[tuple[object, ...]] = set()  # what this process checked without an error
+_passed: set[tuple[object, ...]] = set()  # checks that passed in this process
 
 
 def print_to_stderr(line: str) -> None:
@@ -71,7 +71,7 @@ def check_all(
 
 
 def start_again() -> None:
-    """Check again what was checked, and print again what was printed, as a new process would."""
+    """Forget what was checked and printed, as if the process had just started."""
     _passed.clear()
     forget_printed()
 

@@ -1,4 +1,4 @@
-"""Checks of configs: what an expert was trained with, and a merge takes from the base instead."""
+"""Checks of settings in which an expert differs from the base; a merged model has those of the base."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -88,7 +88,7 @@ def _recipe(place: str, block: Block) -> Blocks:
 
 
 def _merged(prefix: str, block: Block) -> Blocks:
-    """Yield what a recipe and a module have in common."""
+    """Yield the mappings that recipes and modules of recipes have in common."""
     yield from _parameters(f"{prefix}parameters", block.get("parameters"))
     for place, model in _items(f"{prefix}models", block.get("models")):
         yield from _entry(place, model, "model")

@@ -62,7 +62,7 @@ def _cache(model: ModelFacts, element: int) -> int:
 
 
 def check_resources(merge: MergeFacts) -> Iterator[Finding]:
-    """Memory, GPU memory and disk must hold what a command is going to do."""
+    """Compare free memory, GPU memory and disk with what a command needs."""
     needed = estimate(merge)
     if needed is None:
         return
@@ -104,7 +104,7 @@ def disk_findings(needed: int, out: Path | None) -> Iterator[Finding]:
 
 
 def resource_note(merge: MergeFacts) -> Iterator[Finding]:
-    """Say what a merge takes, and what is free here."""
+    """Return a note on the memory and disk that a merge needs and that are free."""
     needed = estimate(merge)
     if needed is None:
         return

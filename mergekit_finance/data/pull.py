@@ -217,12 +217,12 @@ def _check_rows(origin: Origin, fetched: list[Fetched]) -> None:
 def _other_files(origin: Origin, files: list[File]) -> set[str]:
     """Return listed files that hold the same rows under other names: their rows would count twice."""
     dataset, mirror = origin.dataset.name, origin.mirror
-    own = {origin.key(file) for file in origin.source.files}
+    keys_of_source = {origin.key(file) for file in origin.source.files}
     same_rows: set[str] = set()
     for subset in {file.subset for file in files}:
         of_dataset = {n for n, e in mirror.files.items() if e.dataset == dataset}
         same_rows |= set(mirror.entries(dataset, subset)) if subset else of_dataset
-    return same_rows - own
+    return same_rows - keys_of_source
 
 
 def _remove_empty_incoming(origin: Origin) -> None:

@@ -121,7 +121,7 @@ def install(disk: DiskHooks | None = None) -> None:
     """Take part in every merge that this process plans; calling it again changes nothing.
 
     Args:
-        disk: for merges that go to disk (`to_disk.HOOKS`). None keeps what was given before.
+        disk: for merges that go to disk (`to_disk.HOOKS`). None keeps the steps of an earlier call.
     """
     global _disk
     _disk = disk or _disk

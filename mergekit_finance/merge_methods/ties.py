@@ -54,7 +54,7 @@ class CptTies(CptMethod):
         return terms, host_rule(call, "consensus", call.normalize is not False)
 
     def majority(self, call: Call, result: PassResult) -> int:
-        """Return that of the whole vector."""
+        """Return the majority sign of the whole vector."""
         return sign(_whole(call).sign_balance())
 
 

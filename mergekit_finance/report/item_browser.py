@@ -44,7 +44,7 @@ class ModelData(TypedDict):
 
 
 class BrowserData(TypedDict):
-    """What the page's script reads."""
+    """The data that the page's script reads."""
 
     models: list[ModelData]
     tasks: list[TaskData]

@@ -45,12 +45,12 @@ STUDY_PAPER = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known only while the folder is made.
+    """Facts that exist only while the folder is written.
 
     Attributes:
         recipe: the text of mergekit_config.yml.
         figures: file name -> caption.
-        hashes: what is hashed -> hash.
+        hashes: name -> hash.
         versions: package -> version that the results were made with.
         samples: whether the folder has prompts and answers.
         license_texts: license texts in the folder.

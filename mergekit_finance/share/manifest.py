@@ -35,7 +35,7 @@ WEIGHTS = (  # as mergekit names them
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be sent.
+    """The files that would be sent, and those that would not.
 
     Attributes:
         folder: the card's folder.

@@ -1,4 +1,4 @@
-"""What a study will cost, before it runs: points, disk, hours from a timed sample; and fitting a budget.
+"""Estimate the cost of a study before it runs: points, disk, and hours from a timed sample; fit a budget.
 
 Hours: a model's evaluation is timed on two small nested samples of every task, which gives seconds per model
 and seconds per item; a merge is timed as it is. All of it on this machine, on this device, by one worker.
@@ -27,7 +27,7 @@ MIN_ITEMS = 8  # per task; a budget that allows fewer is refused
 
 @dataclass(frozen=True)
 class Plan:
-    """What `study plan` prints.
+    """The numbers that `study plan` prints.
 
     Attributes:
         points: number of points by stage.
@@ -121,7 +121,7 @@ def fit(run: StudyRun, budget: float) -> Plan:
 
 
 def _request(run: StudyRun, budget: float) -> dict[str, Json]:
-    """What a plan answers: another study, budget or limit needs another plan."""
+    """Return the study, budget and limit of a plan: if one of them changes, a new plan is needed."""
     return {"study": identity(run.study), "budget": budget, "asked_limit": run.limit}
 
 
@@ -219,7 +219,7 @@ def _fitted(timed: Plan, budget: float) -> Plan:
 
 
 def _reported_clusters(run: StudyRun, limit: int | None, fitted: Plan) -> tuple[int, int]:
-    """Clusters of the largest task that intervals are made of: those that select nothing."""
+    """Return the number of clusters of the largest task that are reported, not used for selection."""
     share = 1 - run.study.selection.share if has_split(run.study) else 1.0
     before, after = (
         round(share * clusters_of(run.evaluator, limit)[_largest(fitted)]) for limit in (limit, fitted.limit)
@@ -273,7 +273,7 @@ def _largest(plan: Plan) -> str:
 
 
 def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
-    """What the budget costs: wider intervals, shown for the largest task."""
+    """Return how much a budget widens the intervals, shown for the largest task."""
     task, (full, kept) = _largest(plan), clusters
     error = planning_error(full)
     before, after = (100 * expected_half_width(error, full, n) for n in (full, kept))

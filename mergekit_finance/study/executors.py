@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, in one process per device, or on a Ray cluster. Files are the same."""
+"""Run jobs: in this process, in one process per device, or on a Ray cluster. Files are the same."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Never
 
 SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
-RETRIES = 5  # of a job whose worker or node died; one that kills every worker must end some day
+RETRIES = 5  # attempts at a job whose worker or node died, so that a job that kills every worker ends
 POLL_SECONDS = 0.5
 
 
@@ -118,8 +118,8 @@ def run_local(
     """Do all jobs, one process per device; with one device or one job, in this process.
 
     Args:
-        worker: what does the jobs.
-        jobs: what is to be done.
+        worker: does the jobs.
+        jobs: the jobs to do.
         devices: the device of each process.
         update: called whenever something may be finished.
         quiet: without progress bars of a model's answers.
@@ -185,7 +185,7 @@ _process_worker: Worker | None = None  # of a worker process
 
 
 def _init_worker(worker: Worker, free: "Queue[str]", parent: int, stop: "Event") -> None:
-    """Initialize a worker process: take a device, and exit when the parent does or says so."""
+    """Initialize a worker process: take a device, and exit when the parent exits or asks for it."""
     global _process_worker
     threading.Thread(target=_exit_with_parent, args=(parent, stop), daemon=True).start()
     _process_worker = worker.unloaded(free.get())
@@ -238,7 +238,7 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], update: Callable[[], None]) 
 
 
 def _data_settings() -> dict[str, str]:
-    """Where rows come from: a node that reads other rows would store them under the names of these."""
+    """Return the settings that decide which rows are read, so that every node reads the same rows."""
     return {name: value for name, value in os.environ.items() if name.startswith(("FINANCE_BENCH_", "HF_"))}
 
 

@@ -1,4 +1,4 @@
-"""What a study evaluates: combinations of experts, points of the grids, the plain recipe of each point."""
+"""Merges of a study: combinations of experts, points of the grids, the plain recipe of each point."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Point:
 
     @property
     def cell(self) -> tuple[tuple[str, float], ...]:
-        """The hyperparameters without the seed: what is selected."""
+        """The hyperparameters without the seed. Selection is among these."""
         return tuple((key, value) for key, value in self.values.items() if key != "seed")
 
     @property

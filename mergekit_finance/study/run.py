@@ -60,7 +60,7 @@ def print_to_stderr(text: str) -> None:
 
 @dataclass
 class StudyRun:
-    """A study on its way through its stages.
+    """A study that is being run, stage by stage.
 
     Attributes:
         study: the checked study.yml.
@@ -284,7 +284,7 @@ class StudyRun:
     # ---- after
 
     def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
-        """Return how far the experts, and whatever else is merged, are from the base and from each other.
+        """Return the distances of the experts, and of reused merges, from the base and each other.
 
         Evaluation has taken hours by now, and the statistics need no similarity: a failure is printed and
         stored as `error`, and the next run measures again.
@@ -299,7 +299,7 @@ class StudyRun:
             try:
                 measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
                 stored = {"key": key, **cast("JsonObject", measured)}
-            except Exception as error:  # whatever it is, it costs the similarity only
+            except Exception as error:  # any failure here loses the similarity only
                 self.say(f"similarity was not measured: {first_line(error)}. The summary goes without it.")
                 stored = {"key": key, "error": first_line(error)}
         return {"digest": digest(stored), **stored}

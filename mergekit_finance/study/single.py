@@ -53,8 +53,8 @@ class Row(TypedDict, total=False):
     Attributes:
         merged: score of the merge in [0, 1].
         constituents: score of each constituent.
-        gain: `merged` less the mean of the constituents.
-        og: `merged` less the best constituent per task.
+        gain: `merged` minus the mean of the constituents.
+        og: `merged` minus the best constituent per task.
         intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
         n: items.
         clusters: independent groups of items; intervals are made of these.

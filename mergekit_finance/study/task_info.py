@@ -1,4 +1,4 @@
-"""The tasks of a study: what is stored of them, and the checks that need them loaded."""
+"""The tasks of a study: the facts stored about them, and the checks that load them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ KINDS = ("tasks", "retention", "probes")
 
 
 def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
-    """Return what is stored of every task, sorted by name."""
+    """Return the stored facts about every task, sorted by name."""
     kinds = _kinds(evaluator, study)
     return {name: _info(name, task, kinds[name], study) for name, task in sorted(evaluator.tasks.items())}
 

@@ -1,4 +1,4 @@
-"""One worker's share of a study: which model or merge is measured next, and where its results are stored.
+"""Measure the models and merges of a study in one process, and store their results.
 
 What makes answers and scores is in `evaluation`, which the keys of stored results cover; nothing here may
 change a recipe, a model or a score.
@@ -32,7 +32,7 @@ CHUNK = 5  # points that one worker takes at a time: few enough to share out eve
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker takes at a time: one of these three.
+    """The work that a worker does at a time. Exactly one of the three attributes is set.
 
     Attributes:
         reference: a model to evaluate as it is.
@@ -86,7 +86,7 @@ class Stamp:
 
 @dataclass
 class Worker:
-    """Does jobs; tasks and requests are built at the first one.
+    """Does the jobs of one process. Tasks and requests are built at the first job.
 
     Attributes:
         evaluator: measures the models.

@@ -1,4 +1,4 @@
-"""What all figures share: colors for color-blind readers (Okabe and Ito), fonts, encoding, label placement.
+"""Shared by all figures: colors for color-blind readers (Okabe and Ito), fonts, encoding, label placement.
 
 Figures are drawn without pyplot, dates or random ids, so that the same results give the same bytes.
 """

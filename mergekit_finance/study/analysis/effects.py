@@ -1,4 +1,4 @@
-"""What a merge did: Gain, OG and retention of a point, with intervals, p values and verdicts per task."""
+"""Effects of a merge: Gain, OG and retention, with intervals, p values and verdicts per task."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The paper's claim about operators, tested: is Task Arithmetic strong but sensitive, TIES robust?"""
+"""Test the paper's claim that Task Arithmetic is strong but sensitive, and TIES robust."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ Cells = list[list[list[str]]]  # per combination, per cell of the grid: the poin
 def compare_operators(results: StudyResults, replicates: Replicates) -> OperatorComparison:
     """Compare the operators over their grids, each as a mean over combinations.
 
-    Per operator: the best macro, the spread (best less worst of the grid) and the share of the grid within
+    Per operator: the best macro, the spread (best minus worst of the grid) and the share of the grid within
     one point of the best; and the paired differences between operators. Intervals: `statistics.grids`.
     """
     cells = {key: _cells(results, key) for key in results.study.operators.present()}
@@ -42,7 +42,7 @@ def _scores(grid: Grid, cells: Cells) -> OperatorScores:
 
 
 def _difference(grid: Grid, other: Grid) -> OperatorDifference:
-    """Return one operator less another, on the same items."""
+    """Return the difference of two operators on the same items."""
     estimates = {
         "best": best(grid).less(best(other)),
         "spread": spread(grid).less(spread(other)),

@@ -1,4 +1,4 @@
-"""Does similarity before a merge predict its success? Figure 5 of the paper, and one predictor more.
+"""Test whether similarity before a merge predicts its success: Figure 5 of the paper and headroom.
 
 One value per combination, at its selected point: the mean over its pairs of constituents of L2 and cosine,
 and complementarity headroom, against Macro-Gain and Macro-OG.
@@ -58,7 +58,7 @@ def headroom(results: StudyResults, constituents: Sequence[str]) -> float:
     """Return the complementarity headroom: what a perfect choice among constituents adds to the best one.
 
     Mean over the macro's tasks, on the selection items, of the share of items that another constituent gets
-    right and the best one does not, less the share that the others would get right there by guessing.
+    right and the best one does not, minus the share that the others would get right there by guessing.
     """
     return float(np.mean([_headroom(results, task, constituents) for task in results.macro]))
 

@@ -17,7 +17,7 @@ Macro = Callable[[str], float]  # model -> macro average
 
 
 class GridPoint(Protocol):
-    """What selection needs of a point; `schema.PointEntry` and `schema.PointResult` have it."""
+    """The fields of a point that selection reads; `schema.PointEntry` and `schema.PointResult` have it."""
 
     combination: list[str]
     operator: str
@@ -96,7 +96,7 @@ def optimism(results: StudyResults, splits: int = SPLITS) -> Optimism:
     """Measure how much better the selected points score on the items that selected them than on other items.
 
     Over seeded random splits of the clusters in halves: the selected point's macro on the half that
-    selected it, less its macro on the other half; mean over combinations, operators and
+    selected it, minus its macro on the other half; mean over combinations, operators and
     splits. Each split is used both ways round, so that a half that happens to be easier cancels.
     """
     gaps = [_gap(results, seed, flip) for seed in range(splits) for flip in (False, True)]

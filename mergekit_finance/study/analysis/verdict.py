@@ -212,7 +212,7 @@ def advice(summary: Summary) -> Advice:
 
 
 def _advice_kind(is_merge: bool, split: bool, gap: Side, over_base: Side, over_single: Side) -> AdviceKind:
-    """`over_base`, `over_single`: retention of the best merge less that of the base and best single model."""
+    """`over_base`, `over_single`: its retention minus that of the base, and of the best single model."""
     if not is_merge:
         return AdviceKind.CONTRADICTION if gap == "above" and split else AdviceKind.NO_MERGE
     if gap != "above":

@@ -76,7 +76,7 @@ class TaskSet(Part):
     Attributes:
         constituents: their mean scores.
         best_constituent: the one with the best mean over these tasks; `over_best_constituent` is the merge's
-            score less its score. (OG compares with the best constituent per task.)
+            score minus its score. (OG compares with the best constituent per task.)
         base, over_base: the base's score, and the merge's less it.
         gain_raw, og_raw, best_raw, over_best_raw: the same against the base and the experts as they are;
             with `chain: best` the constituents are merges.
@@ -148,7 +148,7 @@ class TaskEffect(Part):
 
 
 class Recovery(Part):
-    """Stage 1 on the retention tasks: what CPT lost, what the merge recovered, the merge less the base."""
+    """Stage 1 on the retention tasks: what CPT lost, what the merge recovered, the merge minus the base."""
 
     lost: Interval
     recovered: Interval = Field(validation_alias=AliasChoices("recovered", "back"))
@@ -170,7 +170,7 @@ class Effects(Part):
 
 
 class EffectKind(str, Enum):
-    """What a merge of a combination did, compared over one set of tasks; the word means the same everywhere.
+    """The kind of effect that a merge has over one set of tasks. All outputs use these kinds.
 
     Every kind but the last two needs intervals on one side of 0. ABOVE_ALL, the only success: above the best
     constituent, the base and every raw expert, also after Holm's correction over the stage's combinations.
@@ -199,12 +199,12 @@ class Effect(Part):
 
 
 class AdviceKind(str, Enum):
-    """What to ship.
+    """The kinds of advice on which model to ship.
 
     The best model on the selection items is a merge: SHIP, SHIP_AT_A_COST or NOT_CLEAR, by its macro on the
-    report items less that of the best single model (above 0, above 0 with a significant loss of retention, or
-    neither). It is a single model: NO_MERGE, or CONTRADICTION if the best merge is above it on the report
-    items.
+    report items minus that of the best single model (above 0, above 0 with a significant loss of retention,
+    or neither). It is a single model: NO_MERGE, or CONTRADICTION if the best merge is above it on the
+    report items.
     """
 
     SHIP = "ship"
@@ -245,7 +245,7 @@ class Ship(Part):
     Attributes:
         model, macro: the best of all; `is_merge` whether it is a merge.
         best_merge, best_single: the best merge, and the best of base and experts.
-        merge_over_single: macro of the best merge less that of the best single model.
+        merge_over_single: macro of the best merge minus that of the best single model.
         retention_over_base, retention_over_single: retention of the best merge less theirs.
         clusters: independent clusters of the macro's tasks; n.
         advice: read it through `analysis.verdict.advice`: summaries of format 1 do not have it.
@@ -298,7 +298,7 @@ class SelectionResult(Part):
 
 
 class OperatorScores(Part):
-    """An operator over its grid, mean over combinations: best macro, best less worst, share near the best."""
+    """An operator over its grid, mean over combinations: best, best minus worst, share near the best."""
 
     best: Interval
     spread: Interval
@@ -308,7 +308,7 @@ class OperatorScores(Part):
 
 
 class OperatorDifference(Part):
-    """One operator less another, on the same items."""
+    """The difference of two operators on the same items."""
 
     best: Interval
     spread: Interval

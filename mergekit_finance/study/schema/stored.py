@@ -25,7 +25,7 @@ class StudyFile(Part):
 
 
 class TaskInfo(Part):
-    """What the statistics and the report need of a task.
+    """The facts about a task that the statistics and the report read.
 
     Attributes:
         kind: "tasks" (in the macro averages), "retention" or "probes".
@@ -118,7 +118,7 @@ class Key(Part):
 
 
 class Timings(Part):
-    """timings.json, of a study or of one model: seconds. Nothing depends on them."""
+    """timings.json, of a study or of one model: seconds. No result depends on them."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -167,7 +167,7 @@ class Layer(Part):
 
 
 class Similarity(Part):
-    """similarity.json, as far as a study uses it. The report can do without."""
+    """The fields of similarity.json that a study uses. A report can be made without this file."""
 
     base: str | None = None
     models: list[str] = []
