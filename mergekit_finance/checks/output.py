@@ -215,9 +215,9 @@ def _shards(index: Path) -> set[str]:
 
 def _within(path: Path, folder: Path) -> bool:
     """Return whether a path, which need not exist, is a folder or lies somewhere in it."""
-    wanted = _id(folder)
+    folder_id = _id(folder)
     real = Path(os.path.realpath(path))
-    return wanted is not None and any(_id(place) == wanted for place in (real, *real.parents))
+    return folder_id is not None and any(_id(place) == folder_id for place in (real, *real.parents))
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -198,13 +198,13 @@ def _shapes(model: "ModelFacts") -> dict[str, tuple[int, ...]]:
 def check_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
     """The dtype of most weights should be the one that the config names, in which hosts load a model."""
     for model in merge.models:
-        named = str(model.config.get("dtype", model.config.get("torch_dtype"))).removeprefix("torch.")
+        declared = str(model.config.get("dtype", model.config.get("torch_dtype"))).removeprefix("torch.")
         sizes: dict[str, int] = {}
         for tensor in (model.tensors or {}).values():
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size
         stored = max(sizes, key=lambda dtype: sizes[dtype]) if sizes else None
-        if stored in DTYPES.values() and named in DTYPES and DTYPES[named] != stored:
+        if stored in DTYPES.values() and declared in DTYPES and DTYPES[declared] != stored:
             yield finding(
                 "model.dtype",
-                f"{model.reference} stores its weights as {stored}, and its config.json says {named}",
+                f"{model.reference} stores its weights as {stored}, and its config.json says {declared}",
             )

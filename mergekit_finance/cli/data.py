@@ -96,7 +96,7 @@ def _print_pulled(name: str, mirror: "Mirror", result: "Pulled") -> None:
         for verb, files in (
             (f"pulled from {result.source}", result.pulled),
             (f"already there from {result.source}", result.present),
-            ("kept adopted", result.kept),
+            ("kept adopted", result.adopted),
         )
         if files
     ]

@@ -22,7 +22,7 @@ from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.files import sha256_file
 from mergekit_finance.plugins.api import Dataset, File
 
-Outcome = Literal["pulled", "present", "kept"]
+Outcome = Literal["pulled", "present", "adopted"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Pulled:
         source: The name of the source.
         pulled: Downloaded.
         present: In the mirror before, complete.
-        kept: Adopted by the user, and left alone.
+        adopted: Adopted by the user before, and not replaced.
         unlisted: Other files of the same rows, removed from the manifest.
     """
 
     source: str
     pulled: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
 
 
@@ -93,7 +93,7 @@ def pull(
         return tuple(key for key, each in outcomes.items() if each == outcome)
 
     unlisted = tuple(sorted(before.keys() - mirror.files.keys()))
-    return Pulled(name, of("pulled"), of("present"), of("kept"), unlisted)
+    return Pulled(name, of("pulled"), of("present"), of("adopted"), unlisted)
 
 
 def _without_source(dataset: Dataset, mirror: Mirror) -> Pulled:
@@ -102,7 +102,7 @@ def _without_source(dataset: Dataset, mirror: Mirror) -> Pulled:
             f"{dataset.name}: the registry has no source to pull it from. Adopt your own copy: "
             f"`mergekit-finance data adopt FOLDER --mirror {mirror.folder}`"
         )
-    return Pulled("", kept=tuple(n for n, e in mirror.files.items() if e.dataset == dataset.name))
+    return Pulled("", adopted=tuple(n for n, e in mirror.files.items() if e.dataset == dataset.name))
 
 
 def _present_source(dataset: Dataset, entries: Iterable[Entry]) -> str | None:
@@ -120,7 +120,7 @@ def _groups(files: Sequence[File]) -> list[list[File]]:
 def _pull_group(job: _Pull, files: list[File]) -> list[tuple[str, Outcome]]:
     """Fetch, check and list the files of a group; return each file's name and what was done with it."""
     if adopted := _adopted(job, files):
-        return [(name, "kept") for name in adopted]
+        return [(name, "adopted") for name in adopted]
     fetched = [_present(job, file) or _download(job.origin, file) for file in files]
     if any(not each.in_mirror for each in fetched):
         _add_to_mirror(job, [_without_partial_suffix(each) for each in fetched])

@@ -104,7 +104,7 @@ def swept_values(recipe: "Mapping[str, Json]") -> dict[str, float]:
     parameters = _mapping(recipe["parameters"])
     values = {name: _number(parameters[name]) for name in OF_RECIPE if name in parameters}
     models = [_mapping(model["parameters"]) for model in _models(recipe)]
-    densities = {_number(own[OF_MODELS]) for own in models if OF_MODELS in own}
+    densities = {_number(model[OF_MODELS]) for model in models if OF_MODELS in model}
     if len(densities) > 1:
         raise ValueError(f"a sweep takes one density for all models, not {sorted(densities)}")
     return {**values, **({OF_MODELS: densities.pop()} if densities else {})}

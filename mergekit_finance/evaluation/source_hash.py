@@ -225,10 +225,10 @@ class _Reader:
 
     def _constant(self, value: object) -> str:
         """A constant as text; of a string that names a function of ours, only its name without its module."""
-        named = self.by_name.fullmatch(value) if isinstance(value, str) else None
-        if named is None:
+        reference = self.by_name.fullmatch(value) if isinstance(value, str) else None
+        if reference is None:
             return f"{type(value).__name__} {value!r}"
-        module, attribute = named.groups()
+        module, attribute = reference.groups()
         if self.tree.path(module) is None or self.tree.is_left_out(module):
             return f"str {value!r}"
         self.symbols.add((module, attribute, ""))

@@ -39,12 +39,14 @@ def _is_cut(sample: "Sample", tokenizer: "PreTrainedTokenizerBase", max_length: 
     assert isinstance(requests, Sequence)
     for request in requests:
         assert isinstance(request, Sequence)
-        prompt, rest = request[0], request[1]
-        if isinstance(rest, str):
-            tokens = len(tokenizer(f"{prompt}{rest}")["input_ids"]) - 1
+        prompt, continuation = request[0], request[1]
+        if isinstance(continuation, str):
+            tokens = len(tokenizer(f"{prompt}{continuation}")["input_ids"]) - 1
         else:
-            assert isinstance(rest, Mapping)
-            tokens = len(tokenizer(str(prompt))["input_ids"]) + int(str(rest.get("max_gen_toks", 256)))
+            assert isinstance(continuation, Mapping)
+            tokens = len(tokenizer(str(prompt))["input_ids"]) + int(
+                str(continuation.get("max_gen_toks", 256))
+            )
         if tokens > max_length:
             return True
     return False

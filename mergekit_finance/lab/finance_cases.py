@@ -283,5 +283,5 @@ def _claim(draw: Draw, true: bool) -> tuple[str, bool]:
     relation, value, words = draw.choice(
         [("kind", term.kind, world().kinds), ("party", term.party, world().parties)]
     )
-    said = value if true else draw.choice([w.english for w in words if w.english != value])
-    return f"the {relation} of {term.english} is {said}.", true
+    stated_value = value if true else draw.choice([w.english for w in words if w.english != value])
+    return f"the {relation} of {term.english} is {stated_value}.", true

@@ -297,12 +297,12 @@ class Quantity:
             f = draw.choice_in_scope(world().formulas)
             first, second = (world().japanese(world().items, name) for name in (f.first, f.second))
             self.name, self.sign = f.japanese, f.sign
-            rest = [i.japanese for i in world().items if i.japanese not in (first, second)]
+            other_names = [i.japanese for i in world().items if i.japanese not in (first, second)]
         else:
-            first, second, *rest = [thing.japanese for thing in draw.sample(world().things, 5)]
+            first, second, *other_names = [thing.japanese for thing in draw.sample(world().things, 5)]
             self.sign = draw.choice(["plus", "minus"])
             self.name = f"{first}と{second}の{'和' if self.sign == 'plus' else '差'}"
-        self.first, self.second, self.other = first, second, draw.choice(rest)
+        self.first, self.second, self.other = first, second, draw.choice(other_names)
 
     def rows(self, draw: Draw, totals: Sequence[Sum]) -> list[list[str]]:
         """Return the table's rows in random order, one column per sum, with one row that is not asked about."""

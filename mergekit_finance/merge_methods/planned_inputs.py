@@ -84,8 +84,10 @@ class TensorInputs:
         group, values = self.group(), dict(self.task.parameters.items())
         for spec in specs:
             inputs = group.entries if spec.scope == ParameterScope.INPUT else group.non_base
-            given = self.task.input_parameters
-            values[spec.name] = PerInputValues([(entry.id, given[entry.id][spec.name]) for entry in inputs])
+            by_model = self.task.input_parameters
+            values[spec.name] = PerInputValues(
+                [(entry.id, by_model[entry.id][spec.name]) for entry in inputs]
+            )
         return cast(Parameters, values)
 
     def as_in_files(self) -> Tensors:

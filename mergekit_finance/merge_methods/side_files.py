@@ -95,8 +95,8 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
         folder, donor = Path(name), _donor(config)
         _write(config, options, folder)
         _load_config(folder, donor, options.trust_remote_code)
-        wanted = options.copy_tokenizer or _aligns(config)
-        if wanted and (_has_tokenizer(folder) or _has_tokenizer(local_folder(donor))):
+        needs_tokenizer = options.copy_tokenizer or _aligns(config)
+        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(local_folder(donor))):
             _load_tokenizer(folder, config, options.trust_remote_code)
 
 

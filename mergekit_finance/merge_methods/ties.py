@@ -85,8 +85,8 @@ def _not_ranked() -> RecipeError:
 def _trim_tensor(vector: torch.Tensor, density: float) -> torch.Tensor:
     if density >= 1 or vector.numel() == 0:
         return vector
-    kept = kept_by_mergekit(density, vector.numel())
-    threshold = top_k.kth_largest(top_k.magnitude_bits(vector), kept)
+    count = kept_by_mergekit(density, vector.numel())
+    threshold = top_k.kth_largest(top_k.magnitude_bits(vector), count)
     return top_k.trim(vector, threshold.bits, threshold.ties)
 
 
@@ -95,8 +95,8 @@ def _tensor_cut(call: Call, expert: Expert) -> Cut | None:
         return None
     if call.cuts is not None:  # of a session, which ranked before
         return call.cuts.cut(call, expert)
-    kept = kept_by_mergekit(expert.density, call.stored.numel())
-    (cut,) = cuts.exact_cuts(call.stored, expert.tensor, [kept])
+    count = kept_by_mergekit(expert.density, call.stored.numel())
+    (cut,) = cuts.exact_cuts(call.stored, expert.tensor, [count])
     return cut
 
 

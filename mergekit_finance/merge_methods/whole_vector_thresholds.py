@@ -159,11 +159,11 @@ def _ties_by_tensor(
                 bits = thresholds[expert.id].bits
                 blocks = cuts.equal_counts(call.stored, expert.tensor, [bits])
                 equal[expert.id][call.name] = sum(blocks.get(bits, ()))
-    kept: dict[Hashable, dict[str, int | None]] = {}
+    kept_ties: dict[Hashable, dict[str, int | None]] = {}
     for model, counts in equal.items():
         shares = share_in_order(counts, thresholds[model].ties)
-        kept[model] = {name: None if n and n == counts[name] else n for name, n in shares.items()}
-    return kept
+        kept_ties[model] = {name: None if n and n == counts[name] else n for name, n in shares.items()}
+    return kept_ties
 
 
 def share_in_order(counts: Mapping[str, int], total: int) -> dict[str, int]:

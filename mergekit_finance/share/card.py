@@ -265,18 +265,18 @@ def _write_weights(choice: Choice, folder: Path, trust_remote_code: bool) -> Non
 # ---- replacing an earlier card
 
 
-def _replace(made: Path, folder: Path) -> None:
+def _replace(finished: Path, folder: Path) -> None:
     """Move a finished card into place file by file, then delete files that only the earlier card had.
 
     The manifest says which files are the card's; others were added by people and stay.
     """
     old = manifest(folder) if (folder / MANIFEST).is_file() else {}
-    new = manifest(made)
+    new = manifest(finished)
     _require_no_conflict(new, folder, old)
     folder.mkdir(exist_ok=True)  # not the scratch folder itself, which only its owner can read
     for name in [*(n for n in new if n != "README.md"), "README.md", MANIFEST]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).replace(folder / name)
+        (finished / name).replace(folder / name)
     for name in old.keys() - new.keys():
         remove_if_unchanged(folder, name, old[name])
     for path in folder.glob("*.safetensors"):

@@ -112,8 +112,8 @@ def _source_model(
     for number, license_name in enumerate(_licenses_on_card(reference), 1):
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
     claims["our list"] = _license_in_families(hub_id)
-    named = {source: one_line(license_name) for source, license_name in claims.items() if license_name}
-    return SourceModel(name, reference, fingerprint, hub_id, named)
+    licenses = {source: one_line(name) for source, name in claims.items() if name}
+    return SourceModel(name, reference, fingerprint, hub_id, licenses)
 
 
 def is_hub_id(reference: str) -> bool:
@@ -183,8 +183,8 @@ def license_files(model: SourceModel) -> list[Path]:
     if folder is None:
         return []
     bounds = _bounds(folder)
-    named = [path for path in folder.iterdir() if LICENSE_FILE.fullmatch(path.name)]
-    return sorted(p for p in named if p.resolve().is_relative_to(bounds) and _is_small(p))
+    candidates = [path for path in folder.iterdir() if LICENSE_FILE.fullmatch(path.name)]
+    return sorted(p for p in candidates if p.resolve().is_relative_to(bounds) and _is_small(p))
 
 
 def _is_small(path: Path) -> bool:

@@ -52,11 +52,11 @@ def _whole(value: Json) -> Json:
 
 def _unique(values: tuple[Value, ...]) -> tuple[Value, ...]:
     """Refuse a repeated value: it changes nothing, so it is probably a typing error."""
-    seen = set()
+    earlier = set()
     for value in values:
-        if value in seen:
+        if value in earlier:
             raise ValueError(f"{value!r} appears twice")
-        seen.add(value)
+        earlier.add(value)
     return values
 
 
@@ -290,11 +290,11 @@ def _check_experts(study: Study) -> None:
             )
         if name == "base":
             raise ValueError("experts: 'base' names the base itself; give the expert another name")
-    seen = {study.base: "base"}
+    names_by_model = {study.base: "base"}
     for name, expert in study.experts.items():
-        if other := seen.get(expert.model):
+        if other := names_by_model.get(expert.model):
             raise ValueError(f"experts: {other} and {name} are both {expert.model}; name different models")
-        seen[expert.model] = name
+        names_by_model[expert.model] = name
 
 
 def _check_stages(study: Study) -> None:
@@ -327,12 +327,14 @@ def _check_points(study: Study) -> None:
 def _check_tasks(study: Study) -> None:
     if not study.tasks:
         raise ValueError("tasks: name at least one")
-    seen: dict[str, str] = {}
+    kinds_by_task: dict[str, str] = {}
     for kind in ("tasks", "retention", "probes"):
         for name in getattr(study, kind):
-            if name in seen:
-                raise ValueError(f"{kind}: {name!r} is under {seen[name]} too; it is one or the other")
-            seen[name] = kind
+            if name in kinds_by_task:
+                raise ValueError(
+                    f"{kind}: {name!r} is under {kinds_by_task[name]} too; it is one or the other"
+                )
+            kinds_by_task[name] = kind
 
 
 def _check_starts(study: Study) -> None:

@@ -109,8 +109,8 @@ def fit(run: StudyRun, budget: float) -> Plan:
     A folder that has a plan for the same study and budget keeps it: a resumed run has the same items.
     """
     request = _request(run, budget)
-    if kept := _kept_limit(run, request):
-        run.limit = kept
+    if earlier_limit := _kept_limit(run, request):
+        run.limit = earlier_limit
         run.say(f"budget {budget:g} h: first {run.limit} items of every task, as planned before")
     else:
         fitted = plan(run, budget)
@@ -274,12 +274,12 @@ def _largest(plan: Plan) -> str:
 
 def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
     """Return how much a budget widens the intervals, shown for the largest task."""
-    task, (full, kept) = _largest(plan), clusters
+    task, (full, limited) = _largest(plan), clusters
     error = planning_error(full)
-    before, after = (100 * expected_half_width(error, full, n) for n in (full, kept))
-    wider = f", in place of ±{before:.1f} on {full}" if kept < full else ""
+    before, after = (100 * expected_half_width(error, full, n) for n in (full, limited))
+    wider = f", in place of ±{before:.1f} on {full}" if limited < full else ""
     return (
         f"budget      {budget:g} hours: {plan.items[task]} of {plan.all_items[task]} items of {task}, "
-        f"nested; the expected half width of a paired difference there is ±{after:.1f} points on {kept} "
+        f"nested; the expected half width of a paired difference there is ±{after:.1f} points on {limited} "
         f"clusters to report{wider}"
     )

@@ -146,10 +146,10 @@ def starts(study: Study) -> Iterator[Point]:
 def start(study: Study, operator: str) -> Mapping[str, float]:
     """Return the first point of an operator's grid that has its `start` values, or the middle of the grid."""
     settings = study.operators.present()[operator]
-    grid, wanted = settings.grid(), settings.start
-    if wanted:
+    grid, start_values = settings.grid(), settings.start
+    if start_values:
         for values in grid:
-            if all(values[key] == value for key, value in wanted.items()):
+            if all(values[key] == value for key, value in start_values.items()):
                 return values
     return grid[len(grid) // 2]
 

@@ -246,11 +246,11 @@ class StudyRun:
 
     def _index(self, plans: Sequence[Point]) -> Index:
         """Return which folders belong to this study, and whose results they hold."""
-        named = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
+        references = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
         return Index(
             models={
                 name: ModelEntry(reference=r, fingerprint=self.fingerprints[r], folder=self.index[r])
-                for name, r in named.items()
+                for name, r in references.items()
             },
             points=[point_entry(p, self.index[p.name]) for p in plans],
         )

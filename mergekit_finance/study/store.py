@@ -233,9 +233,9 @@ def _write_host_files(folder: Path, results: Results, timings: Mapping[str, floa
     """Write lm-eval's files, with everything that differs between two runs moved to timings.json."""
     arguments = results["config"]["model_args"]
     assert isinstance(arguments, Mapping)
-    kept = results["samples"] if samples else {}
-    everything: Results = {**results, "samples": kept}
-    write_results(folder, everything, kept, {name: str(value) for name, value in arguments.items()})
+    stored_samples = results["samples"] if samples else {}
+    everything: Results = {**results, "samples": stored_samples}
+    write_results(folder, everything, stored_samples, {name: str(value) for name, value in arguments.items()})
     path = folder / "results.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     volatile = {name: content.pop(name) for name in VOLATILE if name in content}

@@ -211,12 +211,12 @@ def _aspect_row(raw: _Aspect, train: list[Row]) -> Row:
 def headline_columns(records: dict[str, list[Record]]) -> list[Row]:
     """Headlines, release of 2021: a record has six binary columns and becomes six questions."""
     train = [shot for r in records.get("train", []) for shot in _headline_rows(r)]
-    rows, seen = [], set()
+    rows, headlines = [], set()
     for record in records["test"]:
         name = digest(*(str(record.data.get(k, "")) for k in ("Dates", "URL", "News")))
-        if name in seen:
+        if name in headlines:
             continue  # the release repeats a few records; each headline counts once
-        seen.add(name)
+        headlines.add(name)
         for row in _headline_rows(record):
             same = [
                 {"text": s["text"], "answer": s["answer"]} for s in train if s["class_id"] == row["class_id"]

@@ -27,7 +27,7 @@ def draw(results: StudyResults) -> Drawn:
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for place, axes in enumerate(grid.flat):
         if place < len(tasks):
-            _panel(axes, results, tasks[place], named=place % COLUMNS == 0)
+            _panel(axes, results, tasks[place], shows_names=place % COLUMNS == 0)
         else:
             axes.set_axis_off()
     return Drawn(
@@ -62,7 +62,7 @@ def column_order(singles: IntArray, merges: IntArray) -> IntArray:
     return np.lexsort(keys)
 
 
-def _panel(axes: Axes, results: StudyResults, task: str, named: bool) -> None:
+def _panel(axes: Axes, results: StudyResults, task: str, shows_names: bool) -> None:
     sheet = answer_sheet(results, task)
     colors = ListedColormap(["white", BLUE, ORANGE])
     axes.imshow(sheet, cmap=colors, vmin=0, vmax=2, aspect="auto", interpolation="nearest")
@@ -76,7 +76,7 @@ def _panel(axes: Axes, results: StudyResults, task: str, named: bool) -> None:
     singles = len(results.singles)
     axes.hlines(np.arange(1, len(sheet)) - 0.5, *ends, color=FAINT, lw=0.5)
     axes.hlines([singles - 0.5, singles + 0.5], *ends, color=QUIET, lw=1)
-    if named:
+    if shows_names:
         axes.set_yticks(range(len(sheet)), _row_names(results), fontsize=6.8)
     else:
         axes.set_yticks([])

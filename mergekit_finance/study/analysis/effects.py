@@ -62,8 +62,8 @@ def named_tasks(results: StudyResults, combination: str) -> list[str]:
     Those of `named` in study.yml; by default the tasks of its skills and, for one expert, retention: stage 1
     asks whether what CPT lost comes back.
     """
-    if given := results.study.named.get(combination):
-        return [task for task in results.tasks if task in given]
+    if listed := results.study.named.get(combination):
+        return [task for task in results.tasks if task in listed]
     retention = results.of_kind("retention") if "+" not in combination else []
     return results.within(_skills(results, combination)) + retention
 

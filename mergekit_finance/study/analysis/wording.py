@@ -32,6 +32,21 @@ STAGES = {1: "recovery", 2: "complementarity", 3: "emergence"}
 PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
 MOST_TASKS = 6  # listed in a sentence
 Look = Literal["yes", "no", "unclear"]
+# Words that differ from the kind's stored name. ABOVE_ALL is named after the stage instead.
+EFFECT_WORDS = {
+    EffectKind.NOT_ABOVE_BASE: "above constituents, not above base",
+    EffectKind.NOT_ABOVE_EXPERTS: "above constituents, not above all experts",
+    EffectKind.NOT_AFTER_CORRECTION: "above all models before correction only",
+}
+ADVICE_WORDS = {
+    AdviceKind.SHIP: "ship",
+    AdviceKind.SHIP_AT_A_COST: "ship at a cost",
+    AdviceKind.NOT_CLEAR: "no merge is clearly better",
+    AdviceKind.NO_MERGE: "ship no merge",
+    AdviceKind.CONTRADICTION: "no clear advice",
+    AdviceKind.BORDERLINE: "borderline",
+    AdviceKind.TOO_FEW_ITEMS: "too few items to advise",
+}
 
 
 # ---- numbers and names
@@ -106,7 +121,7 @@ def chosen_by(selection: SelectionResult) -> str:
 def effect_word(effect: Effect, stage: int) -> str:
     """Return the word for an effect; ABOVE_ALL is recovery, complementarity or emergence, by stage."""
     if effect.kind is EffectKind.BORDERLINE:
-        return f"borderline ({' or '.join(_kind_word(kind, stage) for kind in effect.between)})"
+        return f"borderline ({_alternatives([_kind_word(kind, stage) for kind in effect.between])})"
     if effect.kind is EffectKind.NOT_REPEATED:
         return f"not repeated ({_kind_word(effect.between[0], stage)} in the first study only)"
     if effect.kind is EffectKind.TOO_FEW_ITEMS:
@@ -115,11 +130,17 @@ def effect_word(effect: Effect, stage: int) -> str:
 
 
 def _kind_word(kind: EffectKind, stage: int) -> str:
-    return STAGES[stage] if kind is EffectKind.ABOVE_ALL else kind.value
+    return STAGES[stage] if kind is EffectKind.ABOVE_ALL else EFFECT_WORDS.get(kind, kind.value)
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    """Return `"recovery" or "no clear effect", depending on the seed`; words can have commas."""
+    quoted = [f'"{word}"' for word in words]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}, depending on the seed"
 
 
 def short_effect_word(effect: Effect, stage: int) -> str:
-    """Return the effect in a word for a table, without the explanation in parentheses."""
+    """Return the effect for a table, without the explanation in parentheses."""
     return effect_word(effect, stage).split(" (")[0]
 
 
@@ -191,7 +212,8 @@ def _stage_one(summary: Summary) -> Iterator[tuple[str, str]]:
         for line in (*_recovered(effects), *_kept(effects, name)):
             yield "recovery", f"{merge_name(name)}, {line}."
         if effect.kind is not EffectKind.TOO_FEW_ITEMS:
-            yield "recovery", f"{merge_name(name)}, both together: {effect_word(effect, 1)}."
+            word = effect_word(effect, 1)
+            yield "recovery", f"{merge_name(name)}, retention and tasks of its skill together: {word}."
 
 
 def _recovered(effects: Effects) -> Iterator[str]:
@@ -203,7 +225,7 @@ def _recovered(effects: Effects) -> Iterator[str]:
         lost = f"lost {points(numbers.lost.value)}, recovered {interval(numbers.recovered)}"
     else:
         word = "borderline" if "above" in sides else "no clear"
-        lost = f"{word} loss by CPT ({interval(numbers.lost)})"
+        lost = f"{word} loss by continual pre-training ({interval(numbers.lost)})"
     yield f"retention: {lost}, vs base {interval(numbers.over_base)}, {size}"
 
 
@@ -250,7 +272,7 @@ def _comparisons(effects: Effects, tested: TaskSet, effect: Effect) -> str:
 
 def _tasks_of(tested: TaskSet, effect: Effect) -> str:
     count = "1 task" if len(tested.tasks) == 1 else f"{len(tested.tasks)} tasks"
-    which = {"named": "named in study.yml", "own": "of their skills", "macro": "of the macro"}
+    which = {"named": "named in study.yml", "own": "of their skills", "macro": "of the macro average"}
     return f"{count} {which[effect.tested]}"
 
 
@@ -269,7 +291,7 @@ def _interference(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Yield Task Arithmetic against the others: is it strong but sensitive, TIES robust?"""
+    """Compare Task Arithmetic with the other operators: is it stronger, and more sensitive?"""
     for pair, row in summary.operators.differences.items():
         first, second = pair.split(" - ")
         if first != "task_arithmetic":
@@ -278,28 +300,26 @@ def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
         if not enough(summary.ship.clusters):
             yield "operators", f"{names}: {sample_size(summary.ship.clusters)}."
             continue
-        best = _side_word("best", row, ("better", "worse", "not clearly different"))
-        line = f"{names}: {best} at its best ({interval(row.best)})"
+        line = f"{names}. Best score: {_side_word('best', row)} ({interval(row.best)})."
         if all(summary.operators.operators[key].swept for key in (first, second)):
-            spread = _side_word("spread", row, ("more", "less", "not clearly more or less"))
             line += (
-                f", {spread} sensitive: spread over the grid {interval(row.spread)}, share of the grid "
-                f"within one point of the best {interval(row.near)}"
+                f" Sensitivity to hyperparameters: {_side_word('spread', row)} (spread over the grid "
+                f"{interval(row.spread)}, share of the grid within one point of the best "
+                f"{interval(row.near)})."
             )
-        yield "operators", f"{line}."
+        yield "operators", line
 
 
-def _side_word(name: str, row: OperatorDifference, words: tuple[str, str, str]) -> str:
-    """Return the word for above, below or unclear; borderline if another seed may change it."""
+def _side_word(name: Literal["best", "spread"], row: OperatorDifference) -> str:
+    """Return whether the first operator's number is higher or lower; borderline if the seed decides."""
     sides = verdict.sides(name, row.best if name == "best" else row.spread, row.ranges)
-    by_side: Mapping[Side, str] = dict(zip(("above", "below", "unclear"), words, strict=True))
-    if len(sides) > 1:
-        return f"borderline ({' or '.join(by_side[side] for side in sides)})"
-    return by_side[sides[0]]
+    by_side: Mapping[Side, str] = {"above": "higher", "below": "lower", "unclear": "not clearly different"}
+    words = [by_side[side] for side in sides]
+    return f"borderline: {_alternatives(words)}" if len(words) > 1 else words[0]
 
 
 def _grid(summary: Summary, operator: str) -> str:
-    """Return what was tried: `density 0.1 to 1, λ 1`. Another grid may give another answer."""
+    """Return the range of the grid, which the comparison depends on: `density 0.1 to 1, λ 1`."""
     tried = [point.values for point in summary.points.values() if point.operator == operator]
     parts = []
     for key in tried[0]:
@@ -320,11 +340,11 @@ def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
     ]
     if parts:
         n, needed = rows[0].n, rows[0].needed
-        limit = "too few for any ρ" if needed is None else f"significant from |ρ| = {needed:.3f} on"
+        limit = f"significant from |ρ| = {needed:.3f} on" if needed else "too few for any to be significant"
         yield (
             "similarity",
-            f"Spearman's ρ with Macro-Gain over {n} combinations ({limit}): {', '.join(parts)}. It describes "
-            "these merges only.",
+            f"Spearman's ρ with Macro-Gain over {n} combinations ({limit}): {', '.join(parts)}. "
+            "The correlations describe these merges only.",
         )
 
 
@@ -333,16 +353,10 @@ def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
 
 def advice_headline(summary: Summary) -> str:
     """Return the advice in a few words."""
-    ship = summary.ship
-    return {
-        AdviceKind.SHIP: f"Ship {ship.model}",
-        AdviceKind.SHIP_AT_A_COST: f"Ship {ship.model}?",
-        AdviceKind.NOT_CLEAR: "No merge is clearly better",
-        AdviceKind.NO_MERGE: "Ship no merge",
-        AdviceKind.CONTRADICTION: "No clear advice",
-        AdviceKind.BORDERLINE: "Borderline",
-        AdviceKind.TOO_FEW_ITEMS: "Too few items to advise",
-    }[verdict.advice(summary).kind]
+    kind = verdict.advice(summary).kind
+    if kind in (AdviceKind.SHIP, AdviceKind.SHIP_AT_A_COST):
+        return ADVICE_WORDS[kind].replace("ship", f"Ship {summary.ship.model}", 1)
+    return ADVICE_WORDS[kind].capitalize()
 
 
 def advice_look(summary: Summary) -> Look:
@@ -365,25 +379,25 @@ def comparison(summary: Summary) -> str:
 def advice_sentence(summary: Summary) -> str:
     """Return what to ship, with the numbers, and with what it costs."""
     ship, advice = summary.ship, verdict.advice(summary)
-    merge = f"the best merge, {ship.best_merge}: {comparison(summary)}"
+    merge = f"the best merge is {ship.best_merge}: {comparison(summary)}"
     selected = f"{ship.model} was selected"
     selected += f": {comparison(summary)}" if ship.model == ship.best_merge else f"; {merge}"
     if advice.kind is AdviceKind.SHIP:
         return f"Ship {ship.model}: {comparison(summary)}."
     if advice.kind is AdviceKind.SHIP_AT_A_COST:
-        return f"Ship {ship.model}? {_gain_and_cost(summary)}."
+        return f"Ship {ship.model} at a cost: {_gain_and_cost(summary)}."
     if advice.kind is AdviceKind.NOT_CLEAR:
-        return f"No merge is clearly better: {ship.model} was selected, but {comparison(summary)}."
+        return f"No merge is clearly better: {ship.model} was selected, with {comparison(summary)}."
     if advice.kind is AdviceKind.NO_MERGE:
         return f"Ship no merge: {ship.model} is best; {merge}."
     if advice.kind is AdviceKind.CONTRADICTION:
-        return f"No clear advice: {ship.model} was selected, but on the report items {merge}."
-    if advice.kind is AdviceKind.BORDERLINE:
-        kinds = " or ".join(kind.value for kind in advice.between)
         return (
-            f"Borderline ({kinds}): {selected}. Another seed may change it; raise `resamples` or the number "
-            "of items."
+            f"No clear advice: {ship.model} was selected, but the best merge, {ship.best_merge}, is better "
+            f"on the report items: {comparison(summary)}."
         )
+    if advice.kind is AdviceKind.BORDERLINE:
+        kinds = _alternatives([ADVICE_WORDS[kind] for kind in advice.between])
+        return f"Borderline ({kinds}): {selected}. To decide, raise `resamples` or the number of items."
     return f"Too few items to advise (n = {ship.clusters}): {selected}."
 
 
@@ -397,7 +411,7 @@ def _gain_and_cost(summary: Summary) -> str:
             loss = Interval(-numbers.value, -numbers.high, -numbers.low)
             costs.append(f"{interval(loss)} points of retention vs {other}")
     gain = f"{interval(ship.merge_over_single)} vs the best single model ({ship.best_single})"
-    return f"It gains {gain}, but loses {' and '.join(costs)}"
+    return f"it gains {gain}, but loses {' and '.join(costs)}"
 
 
 def advice_for_point(summary: Summary, point: str) -> str:
@@ -405,7 +419,7 @@ def advice_for_point(summary: Summary, point: str) -> str:
     ship = summary.ship
     if point == ship.best_merge:
         return advice_sentence(summary)
-    return f"This point was chosen by hand. Of the whole study: {advice_sentence(summary)}"
+    return f"This point was chosen by hand. Advice of the whole study: {advice_sentence(summary)}"
 
 
 def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -418,8 +432,8 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
         size = ""
         if selection.same_items and optimism is not None:
             size = f", by {points(optimism)} points as measured on random halves"
-        what = "Hyperparameters and what to ship" if selection.same_items else "What to ship"
-        yield "caution", f"{what}: {OPTIMISTIC}{size}."
+        what = "Hyperparameters and the best model were" if selection.same_items else "The best model was"
+        yield "caution", f"{what} {OPTIMISTIC}{size}."
 
 
 def too_few_clusters(clusters: Sequence[int]) -> str:
@@ -430,4 +444,4 @@ def too_few_clusters(clusters: Sequence[int]) -> str:
     tasks = "1 task" if len(clusters) == 1 else f"{len(clusters)} tasks"
     verb = "has" if few == 1 else "have"
     least = f"fewer than {MIN_CLUSTERS} clusters to report on"
-    return f"{few} of {tasks} {verb} {least}: numbers, but no verdict."
+    return f"{few} of {tasks} {verb} {least}: scores are shown without a verdict."

@@ -76,7 +76,7 @@ def test_an_unpinned_file_is_not_requested_again_by_the_loader_or_offline(site, 
 def test_adopted_files_stay_unless_a_source_is_named(site, target, tmp_path):
     dataset = adoptable_dataset(site)
     adopt_rows(dataset, target, tmp_path / "raw")
-    assert pull(dataset, target).kept == ("d/mine.json",) and site.requests == []
+    assert pull(dataset, target).adopted == ("d/mine.json",) and site.requests == []
     done = pull(dataset, target, "main")
     assert done.pulled == ("d/rows.json",) and done.unlisted == ("d/mine.json",)
     assert sorted(Mirror(target.folder).files) == ["d/rows.json"]

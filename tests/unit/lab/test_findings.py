@@ -57,8 +57,8 @@ def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
     [
         ([0.1, 0.1, 0.1, -0.1], 0.2, 0.01, "complementarity"),
         ([0.1, 0.1, -0.1, -0.1], 0.2, 0.01, "not repeated (complementarity in the first study only)"),
-        ([0.1, 0.1, 0.1, 0.1], 0.0, 0.01, "above constituents, not base"),
-        ([0.1, 0.1, 0.1, 0.1], 0.2, 0.06, "above constituents, not after correction"),
+        ([0.1, 0.1, 0.1, 0.1], 0.0, 0.01, "above constituents, not above base"),
+        ([0.1, 0.1, 0.1, 0.1], 0.2, 0.06, "above all models before correction only"),
         ([-0.1, -0.1, -0.1, 0.1], 0.2, 1.0, "below best constituent"),
         ([0.01, 0.01, 0.01, 0.01], 0.2, 1.0, "no clear effect"),
     ],

@@ -182,7 +182,7 @@ def test_mask_seeds_are_no_grid(tmp_path):
     assert not scores.swept and scores.points == 12 and scores.best.value == pytest.approx(0.45)
     assert answer.operators.differences["task_arithmetic - dare_ties"].best.value == pytest.approx(0)
     (line,) = [s.text for s in answer.verdict if s.about == "operators"]
-    assert "sensitive" not in line
+    assert "Sensitivity" not in line
 
 
 # ---- the file

@@ -145,7 +145,8 @@ def test_selection_on_the_reported_items_is_labeled_with_its_optimism(tmp_path):
     assert found.selection.same_items and found.selection.share is None
     assert found.selection.optimism.mean > 0
     assert any(
-        "Hyperparameters and what to ship: selected and evaluated on the same items (optimistic)" in s.text
+        "Hyperparameters and the best model were selected and evaluated on the same items (optimistic)"
+        in s.text
         for s in found.verdict
     )
     assert found.tasks["t"].report_items == found.tasks["t"].items == 400

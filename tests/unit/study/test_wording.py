@@ -34,7 +34,7 @@ def test_a_number_that_rounds_to_zero_has_no_sign():
         (EffectKind.ABOVE_ALL, 1, "recovery"),
         (EffectKind.ABOVE_ALL, 2, "complementarity"),
         (EffectKind.ABOVE_ALL, 3, "emergence"),
-        (EffectKind.NOT_ABOVE_BASE, 3, "above constituents, not base"),
+        (EffectKind.NOT_ABOVE_BASE, 3, "above constituents, not above base"),
     ],
 )
 def test_the_word_for_an_effect(kind, stage, word):
@@ -48,10 +48,13 @@ def test_an_effect_on_too_few_items_is_inconclusive():
     assert wording.short_effect_word(effect, 2) == "inconclusive"
 
 
-def test_a_borderline_effect_says_between_what():
+def test_a_borderline_effect_lists_the_possible_effects():
     between = [EffectKind.ABOVE_ALL, EffectKind.NO_EFFECT]
     effect = Effect(kind=EffectKind.BORDERLINE, tested="own", between=between)
-    assert wording.effect_word(effect, 3) == "borderline (emergence or no clear effect)"
+    assert (
+        wording.effect_word(effect, 3)
+        == 'borderline ("emergence" or "no clear effect", depending on the seed)'
+    )
     assert wording.short_effect_word(effect, 3) == "borderline"
 
 
@@ -59,7 +62,7 @@ def test_a_borderline_effect_says_between_what():
     ("right", "words"),
     [
         ({"base": 20, "finance": 60, "math": 40, "pair": 120}, "complementarity. 30.0 ["),
-        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above constituents, not base. 30.0 ["),
+        ({"base": 118, "finance": 60, "math": 40, "pair": 120}, "above constituents, not above base. 30.0 ["),
         ({"base": 20, "finance": 120, "math": 40, "pair": 100}, "below best constituent. -10.0 ["),
         ({"base": 20, "finance": 120, "math": 100, "pair": 20}, "interference. -45.0 ["),
         ({"base": 20, "finance": 119, "math": 40, "pair": 120}, "no clear effect. 0.5 ["),
@@ -125,8 +128,12 @@ def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
     finance, math = said["base + finance, retention"], said["base + math, retention"]
     assert finance.startswith("lost 50.0, recovered 35.0 [") and ", vs base -15.0 [" in finance
     assert said["base + finance, tasks of its skill"].startswith("40.0 (expert 50.0, base 0.0), OG -10.0 [")
-    assert math.startswith("no clear loss by CPT (0.0 (the same on every item)), vs base -60.0 [")
-    assert said["base + finance, both together"] == "recovery."  # 50.0 on average, base and expert 37.5
+    assert math.startswith(
+        "no clear loss by continual pre-training (0.0 (the same on every item)), vs base -60.0 ["
+    )
+    assert (
+        said["base + finance, retention and tasks of its skill together"] == "recovery."
+    )  # 50.0 on average, base and expert 37.5
 
 
 @pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100.")])
@@ -148,9 +155,9 @@ def test_operators_are_compared_in_words(tmp_path):
     made = summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder)
     (line,) = lines(made, "operators")
     assert line.startswith(
-        "Task Arithmetic (λ 0.2 to 0.8) vs TIES (density 0.2 to 0.8, λ 1): better at its best (50.0 ["
+        "Task Arithmetic (λ 0.2 to 0.8) vs TIES (density 0.2 to 0.8, λ 1). Best score: higher (50.0 ["
     )
-    assert "more sensitive: spread over the grid 85.0 [" in line
+    assert " Sensitivity to hyperparameters: higher (spread over the grid 85.0 [" in line
 
 
 def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
@@ -171,7 +178,7 @@ def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
 def test_predictors_are_one_sentence(tmp_path):
     (line,) = lines(noisy_summary(tmp_path), "similarity")
     assert line.startswith(
-        "Spearman's ρ with Macro-Gain over 3 combinations (too few for any ρ): L2 distance "
+        "Spearman's ρ with Macro-Gain over 3 combinations (too few for any to be significant): L2 distance "
     )
     assert "cosine " in line and "complementarity headroom " in line and line.count("p = ") == 3
 
@@ -197,13 +204,13 @@ SINGLE = {"model": "finance", "is_merge": False}
     ("changes", "headline", "start"),
     [
         ({}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention -1.0 [-2.0, 1.0] vs base."),
-        ({"retention_over_base": [-0.114, -0.2, -0.05]}, "Ship x?", "Ship x? It gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 11.4 [5.0, 20.0] points of retention vs base."),
-        ({"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}, "Ship x?", "Ship x? It gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance."),
-        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "No merge is clearly better", "No merge is clearly better: x was selected, but -12.0 [-30.0, 6.0] vs the best"),
-        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Ship no merge", "Ship no merge: finance is best; the best merge, x: -10.0 [-20.0, 10.0] vs"),
-        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "No clear advice", "No clear advice: finance was selected, but on the report items the best merge, x: 10.0 ["),
+        ({"retention_over_base": [-0.114, -0.2, -0.05]}, "Ship x at a cost", "Ship x at a cost: it gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 11.4 [5.0, 20.0] points of retention vs base."),
+        ({"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}, "Ship x at a cost", "Ship x at a cost: it gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance."),
+        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "No merge is clearly better", "No merge is clearly better: x was selected, with -12.0 [-30.0, 6.0] vs the best"),
+        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Ship no merge", "Ship no merge: finance is best; the best merge is x: -10.0 [-20.0, 10.0] vs"),
+        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "No clear advice", "No clear advice: finance was selected, but the best merge, x, is better on the report items: 10.0 ["),
         ({"clusters": 99}, "Too few items to advise", "Too few items to advise (n = 99): x was selected: 6.0 ["),
-        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", "Borderline (ship or not clear): x was selected: 6.0 ["),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", 'Borderline ("ship" or "no merge is clearly better", depending on the seed): x was selected: 6.0 ['),
         ({"retention_over_base": None}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention not measured."),
     ],
 )  # fmt: skip
@@ -239,8 +246,11 @@ def test_selection_on_the_report_items_is_a_footnote(tmp_path):
     ("clusters", "text"),
     [
         ([100, 300], ""),
-        ([99], "1 of 1 task has fewer than 100 clusters to report on: numbers, but no verdict."),
-        ([99, 99, 100], "2 of 3 tasks have fewer than 100 clusters to report on: numbers, but no verdict."),
+        ([99], "1 of 1 task has fewer than 100 clusters to report on: scores are shown without a verdict."),
+        (
+            [99, 99, 100],
+            "2 of 3 tasks have fewer than 100 clusters to report on: scores are shown without a verdict.",
+        ),
     ],
 )
 def test_tasks_with_too_few_clusters_are_counted(clusters, text):
