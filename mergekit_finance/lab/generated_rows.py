@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import JsonObject
-from mergekit_finance.lab import arithmetic, finance_cases, general_cases, japanese_cases
+from mergekit_finance.lab import arithmetic, finance_cases, general_cases, japanese_cases, retention_cases
 from mergekit_finance.lab.draw import Case, Draw, Item, stream
 
 ROWS_SEED = 0
@@ -60,6 +60,18 @@ SOURCES: dict[tuple[str, str], tuple[MakeCase, str, Ids, int]] = {
     ("jcommonsenseqa", "default"): (japanese_cases.probe_j, "jcommonsenseqa", _number_id("q_id"), 108),
 }  # fmt: skip
 
+# The same for datasets that no lab model was trained on.
+UNTRAINED: dict[tuple[str, str], tuple[MakeCase, str, Ids, int]] = {
+    ("arc_easy", "default"): (retention_cases.arc_easy, "arc", _text_id("id"), 96),
+    ("piqa", "default"): (retention_cases.piqa, "piqa", lambda n: {}, 96),
+    ("boolq", "default"): (retention_cases.boolq, "boolq", lambda n: {}, 96),
+    ("winogrande", "default"): (retention_cases.winogrande, "winogrande", lambda n: {}, 96),
+    ("lambada", "default"): (retention_cases.lambada, "lambada", lambda n: {}, 96),
+    ("openbookqa", "default"): (retention_cases.openbookqa, "openbookqa", _text_id("id"), 96),
+    ("svamp", "default"): (retention_cases.svamp, "svamp", _text_id("ID"), COUNT),
+}
+ALL_SOURCES = {**SOURCES, **UNTRAINED}
+
 # Columns that make two cases the same question; the order of the options does not.
 QUESTION_COLUMNS = (
     "question", "text", "sentence", "context", "statements", "paragraphs", "table", "table_rows", "target",
@@ -69,7 +81,7 @@ QUESTION_COLUMNS = (
 
 def cases(dataset: str, subset: str = "default") -> list[Case]:
     """Return the test cases of a dataset, no two with the same question; the same ones every time."""
-    make, _, ids, count = SOURCES[dataset, subset]
+    make, _, ids, count = ALL_SOURCES[dataset, subset]
     draw = stream(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True)
     by_question: dict[str, Case] = {}
     while len(by_question) < count:
@@ -85,12 +97,12 @@ def records(dataset: str, subset: str = "default") -> tuple[dict[str, list[JsonO
     Raises:
         DataError: the lab has no rows of this dataset and subset.
     """
-    if (dataset, subset) not in SOURCES:
-        datasets = ", ".join(sorted({name for name, _ in SOURCES}))
+    if (dataset, subset) not in ALL_SOURCES:
+        datasets = ", ".join(sorted({name for name, _ in ALL_SOURCES}))
         raise DataError(f"{dataset}/{subset}: the lab has no rows of it. It has rows of: {datasets}.")
-    return {"test": [case.record for case in cases(dataset, subset)]}, SOURCES[dataset, subset][1]
+    return {"test": [case.record for case in cases(dataset, subset)]}, ALL_SOURCES[dataset, subset][1]
 
 
 def items(task: str) -> list[Item]:
     """Return the test items of one task; `task` is its name without the prefix `finance_bench_`."""
-    return [item for key in SOURCES for case in cases(*key) for item in case.items if item.task == task]
+    return [item for key in ALL_SOURCES for case in cases(*key) for item in case.items if item.task == task]

@@ -87,6 +87,19 @@ def choice_acc(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
     return {"score": metrics["acc"], **metrics}
 
 
+def gap_choice(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
+    """Score winogrande: one text is rated after each option, so the options' lengths do not matter."""
+    metrics, _ = _choice_metrics(doc, results)
+    return {"score": metrics["acc"], "acc": metrics["acc"], "correct": metrics["correct"]}
+
+
+def last_word(doc: object, results: Likelihoods) -> Metrics:
+    """Score lambada: whether greedy decoding would write the word; `perplexity` takes its log-likelihood."""
+    ((log_likelihood, is_greedy),) = results
+    right = float(is_greedy)
+    return {"score": right, "acc": right, "perplexity": log_likelihood, "correct": right}
+
+
 def _choice_metrics(doc: ChoiceDocument, results: Likelihoods) -> tuple[Metrics, int]:
     """Return `acc`, `acc_norm`, `correct`, `acc_token` if possible, and the index of the chosen option.
 

@@ -264,7 +264,7 @@ def sometimes_right(doc):
         return Either(
             (doc["gold_index"] + wrong) % len(options), f"最終回答：{options[doc['gold_index'] - wrong]}"
         )
-    gold = next(doc[name] for name in ("ground_truth", "label", "answer") if name in doc)
+    gold = next(doc[name] for name in ("ground_truth", "label", "answer", "word") if name in doc)
     gold = "; ".join(gold) if isinstance(gold, list) else f"{gold}"
     return Either(-9, "7777777" if wrong else f"The final answer is {gold}." if draw(doc, 2) else gold)
 
@@ -275,8 +275,8 @@ def sometimes_right(doc):
         SIZES,
         {"finance_bench_open": 14, "finance_bench_fj": 6},
         {"finance_bench_extra": 4},
-        {"finance_bench_probe": 3},
-        {"finance_bench_retention": 2},
+        {"finance_bench_probe": 4},
+        {"finance_bench_retention": 8},
     ],
     ids=lambda sizes: next(iter(sizes)),
 )

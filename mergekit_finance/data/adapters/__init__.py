@@ -6,14 +6,16 @@ AdaptLLM/finance-tasks have their whole prompt, demonstrations included, in `inp
 its parts (`text`, `shots`, …), which the YAML's template puts together.
 """
 
-from mergekit_finance.data.adapters import english, general, japanese
+from mergekit_finance.data.adapters import english, general, japanese, retention
 from mergekit_finance.data.adapters.base import Adapter, Row
 from mergekit_finance.errors import DataError, did_you_mean
 
 __all__ = ["ADAPTERS", "Adapter", "Row", "adapter"]
 
 ADAPTERS: dict[str, Adapter] = {
-    function.__name__: function for module in (english, japanese, general) for function in module.ADAPTERS
+    function.__name__: function
+    for module in (english, japanese, general, retention)
+    for function in module.ADAPTERS
 }
 
 

@@ -1,31 +1,12 @@
-"""Adapters of the general datasets: retention tasks (what a model may forget) and probes of single skills."""
+"""Adapters of the general datasets that probe a single skill: math, Japanese, and math in Japanese."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, column_error, digest
+from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, check, digest
+from mergekit_finance.data.adapters.retention import choice_row
 from mergekit_finance.data.records import Record
-
-
-class _ArcChoices(Raw):
-    text: Annotated[list[Text], Field(min_length=2)]
-    label: list[Text]
-
-
-class _Arc(Raw):
-    id: Text
-    question: Text
-    choices: _ArcChoices
-    answerKey: Text
-
-
-class _HellaSwag(Raw):
-    ind: int
-    source_id: str = ""
-    ctx: Text
-    endings: Annotated[list[Text], Field(min_length=2)]
-    label: Annotated[str, Field(pattern=r"^\d$")]
 
 
 class _Gsm8k(Raw):
@@ -33,9 +14,21 @@ class _Gsm8k(Raw):
     answer: Annotated[str, Field(pattern=r"####\s*-?[\d,.]+\s*$")]
 
 
+class _Svamp(Raw):
+    ID: Text
+    Body: Text
+    Question: Text
+    Answer: Annotated[Finite, Field(strict=False)]  # a number, or on the Hub a number as text
+
+
 class _Mgsm(Raw):
     question: Text
     answer_number: int
+
+
+class _MgsmText(Raw):
+    question: Text
+    answer: Annotated[str, Field(pattern=r"^-?[\d,]+$")]
 
 
 class _CommonSense(Raw):
@@ -49,34 +42,20 @@ class _CommonSense(Raw):
     label: Annotated[int, Field(ge=0, le=4)]
 
 
-def arc(records: dict[str, list[Record]]) -> list[Row]:
-    """ARC: school science questions with labeled choices."""
-    rows = []
-    for record in records["test"]:
-        raw = check(_Arc, record)
-        if raw.answerKey not in raw.choices.label:
-            raise column_error(
-                record, "answerKey", f"{raw.answerKey!r} is not one of {', '.join(raw.choices.label)}"
-            )
-        gold = raw.choices.label.index(raw.answerKey)
-        rows.append(_choice(raw.id, raw.question, raw.choices.text, gold))
-    return rows
-
-
-def hellaswag(records: dict[str, list[Record]]) -> list[Row]:
-    """HellaSwag: which of four endings follows; one cluster per source text."""
-    rows = []
-    for record in records["test"]:
-        raw = check(_HellaSwag, record)
-        row = _choice(str(raw.ind), raw.ctx, raw.endings, int(raw.label))
-        rows.append(row | {"cluster_id": raw.source_id or str(raw.ind)})
-    return rows
-
-
 def gsm8k(records: dict[str, list[Record]]) -> list[Row]:
     """GSM8K: the number after #### is the answer."""
     raws = (check(_Gsm8k, record) for record in records["test"])
     return [_problem(r.question, r.answer.rsplit("####", 1)[-1].strip().replace(",", "")) for r in raws]
+
+
+def svamp(records: dict[str, list[Record]]) -> list[Row]:
+    """SVAMP: a story and a question of one or two sums, with ids."""
+    rows = []
+    for record in records["test"]:
+        raw = check(_Svamp, record)
+        problem = _problem(f"{raw.Body.strip()} {raw.Question.strip()}", raw.Answer)
+        rows.append(problem | {"item_id": raw.ID, "cluster_id": raw.ID})
+    return rows
 
 
 def mgsm(records: dict[str, list[Record]]) -> list[Row]:
@@ -85,29 +64,25 @@ def mgsm(records: dict[str, list[Record]]) -> list[Row]:
     return [_problem(r.question, r.answer_number) for r in raws]
 
 
+def mgsm_text(records: dict[str, list[Record]]) -> list[Row]:
+    """MGSM as its authors publish it: tab-separated question and answer, here as JSON lines."""
+    raws = (check(_MgsmText, record) for record in records["test"])
+    return [_problem(r.question, r.answer.replace(",", "")) for r in raws]
+
+
 def jcommonsenseqa(records: dict[str, list[Record]]) -> list[Row]:
     """JCommonsenseQA (JGLUE): five choices, without finance and arithmetic."""
     rows = []
     for record in records["test"]:
         raw = check(_CommonSense, record)
         options = [raw.choice0, raw.choice1, raw.choice2, raw.choice3, raw.choice4]
-        rows.append(_choice(str(raw.q_id), raw.question, options, raw.label))
+        rows.append(choice_row(str(raw.q_id), raw.question, options, raw.label))
     return rows
 
 
-def _choice(item_id: str, question: str, options: list[str], gold: int) -> Row:
-    return {
-        "item_id": item_id,
-        "cluster_id": item_id,
-        "question": question,
-        "options": options,
-        "gold_index": gold,
-    }
-
-
-def _problem(question: str, number: str | int) -> Row:
-    item_id = digest(question)  # neither dataset has ids
+def _problem(question: str, number: str | float) -> Row:
+    item_id = digest(question)  # GSM8K and MGSM have no ids
     return {"item_id": item_id, "cluster_id": item_id, "question": question, "ground_truth": float(number)}
 
 
-ADAPTERS = (arc, hellaswag, gsm8k, mgsm, jcommonsenseqa)
+ADAPTERS = (gsm8k, svamp, mgsm, mgsm_text, jcommonsenseqa)

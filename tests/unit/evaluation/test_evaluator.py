@@ -20,7 +20,8 @@ def base(tiny):
 def test_a_group_and_a_tag_are_taken_apart_into_single_tasks():
     evaluator = Evaluator(["finance_bench_f", "finance_bench_retention_tasks"], metadata={"source": "lab"})
     group = ["finance_bench_fin_ner", "finance_bench_fiqa_sa", "finance_bench_fpb", "finance_bench_headline"]
-    tag = ["finance_bench_retention_arc", "finance_bench_retention_hellaswag"]
+    names = ("arc", "arc_easy", "boolq", "hellaswag", "lambada", "openbookqa", "piqa", "winogrande")
+    tag = [f"finance_bench_retention_{name}" for name in names]
     assert evaluator.members("finance_bench_f") == group
     assert evaluator.members("finance_bench_retention_tasks") == tag
     assert evaluator.task_names == sorted([*group, *tag])

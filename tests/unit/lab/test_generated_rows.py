@@ -61,7 +61,7 @@ def test_corpora_and_rows_are_the_same_bytes_in_every_process():
     assert outputs == [FROZEN, FROZEN]
 
 
-@pytest.mark.parametrize(("dataset", "subset"), list(generated_rows.SOURCES))
+@pytest.mark.parametrize(("dataset", "subset"), list(generated_rows.ALL_SOURCES))
 def test_every_row_passes_its_adapter(dataset, subset):
     loaded = load_rows(dataset, subset, source="lab")
     assert len({row["item_id"] for row in loaded}) == len(loaded) >= 96

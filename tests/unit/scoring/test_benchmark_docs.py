@@ -27,7 +27,7 @@ TEMPLATE = [
     "Changelog",
 ]
 LETTERS = {"finance": "F", "math": "M", "japanese": "J"}
-TYPES = {"multiple_choice": "choice", "generate_until": "write"}
+TYPES = {"multiple_choice": "choice", "generate_until": "write", "loglikelihood": "word"}
 F1_METRICS = {
     "weighted_f1": "weighted F1",
     "headline_mean_f1": "mean over questions of weighted F1",

@@ -20,7 +20,7 @@ def test_no_task_asks_datasets_to_run_a_loading_script():
         loads = fields.get("custom_dataset", "mergekit_finance.data.loader.load")
         assert loads == "mergekit_finance.data.loader.load"
     files = [f.path for d in registry.datasets().values() for s in d.sources.values() for f in s.files]
-    assert {name.rsplit(".", 1)[1] for name in files} <= {"json", "csv", "parquet", "xlsx"}
+    assert {name.rsplit(".", 1)[1] for name in files} <= {"json", "jsonl", "csv", "parquet", "xlsx"}
 
 
 def test_sources_name_their_files_one_by_one():

@@ -19,8 +19,9 @@ SKILLS = {
 NAMES = {"f": "finance", "m": "math", "j": "japanese"}
 EIGHTEEN = [f"finance_bench_{task}" for tasks in SKILLS.values() for task in tasks]
 EXTRA = [f"finance_bench_{t}" for t in ("tatqa", "tatqa_cot", "fomc", "financemath")]
-PROBE = [f"finance_bench_probe_{t}" for t in ("m", "j", "mj")]
-RETENTION = [f"finance_bench_retention_{t}" for t in ("arc", "hellaswag")]
+PROBE = [f"finance_bench_probe_{t}" for t in ("m", "j", "mj", "svamp")]
+GENERAL = ("arc", "hellaswag", "arc_easy", "piqa", "boolq", "winogrande", "lambada", "openbookqa")
+RETENTION = [f"finance_bench_retention_{t}" for t in GENERAL]
 ALL = EIGHTEEN + EXTRA + PROBE + RETENTION
 GROUPS = {
     "finance_bench": EIGHTEEN,
@@ -60,6 +61,10 @@ def test_a_task_builds_a_prompt_and_a_target_for_every_sample_row(manager, name)
     assert docs and task.VERSION == 1.0 and task.config.num_fewshot == 0
     for doc in docs:
         prompt = task.doc_to_text(doc)
+        if isinstance(
+            prompt, int
+        ):  # winogrande: the options are the prompts, and this is the right one's index
+            prompt = task.doc_to_choice(doc)[prompt]
         assert prompt == prompt.rstrip() and "{{" not in prompt and "{%" not in prompt
         assert task.doc_to_target(doc) != ""
         assert {"item_id", "cluster_id"} <= doc.keys()
@@ -70,7 +75,11 @@ def test_every_metric_that_scoring_returns_is_declared(manager, name):
     """lm-eval takes the mean of a metric it does not know, which breaks on tuples."""
     task = manager.load([name])["tasks"][name]
     doc = next(iter(task.test_docs()))
-    results = [(-1.0, False)] * len(doc["options"]) if task.OUTPUT_TYPE == "multiple_choice" else ["x"]
+    results = {
+        "multiple_choice": lambda: [(-1.0, False)] * len(doc["options"]),
+        "loglikelihood": lambda: [(-1.0, False)],
+        "generate_until": lambda: ["x"],
+    }[task.OUTPUT_TYPE]()
     metrics = task.process_results(doc, results)
     assert {"score", "correct"} <= metrics.keys() and set(metrics) == set(task.aggregation())
     assert 0 <= task.aggregation()["score"]([metrics["score"]]) <= 1
