@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
+from mergekit_finance.study.analysis.flips import flips_text
 from mergekit_finance.study.analysis.wording import chosen_by, points
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import PointResult, TaskSet
+from mergekit_finance.study.schema import ItemFlips, PointResult, TaskSet
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def selected_points(results: StudyResults) -> Table:
     """Return one row per selected point and set of tasks."""
     columns = [
         *("merge", "selected", "of its operators", "task set", "tasks", "score", "Gain", "OG"),
-        *("over best constituent", "best constituent", "p", "detectable"),
+        *("over best constituent", "best constituent", "p", "detectable", "items vs best", "items vs base"),
     ]
     rows = []
     for name in results.selected:
@@ -126,13 +127,16 @@ def selected_points(results: StudyResults) -> Table:
                     text_cell(tasks.best_constituent),
                     number_cell(tasks.p_over_best_constituent, 4),
                     number_cell(tasks.mde, 1, 100),
+                    _flips_cell(tasks.flips.get(tasks.best_constituent)),
+                    _flips_cell(tasks.flips.get("base")),
                 ]
             )
     note = (
         f"Every combination at the hyperparameters {chosen_by(results.summary.selection)}, one row per set "
         "of tasks. OG compares with the best constituent of each task; the next column with the best "
         "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
-        "the smallest difference that this number of items would detect with 80 % power."
+        "the smallest difference that this number of items would detect with 80 % power. Items: the answers "
+        "that became right (+) and wrong (-)."
     )
     return Table("selected", "Selected points", note, columns, rows, (0, 2, 3))
 
@@ -141,7 +145,7 @@ def tasks_of_selected_points(results: StudyResults) -> Table:
     """Return one row per selected point and task."""
     columns = [
         *("merge", "selected", "task", "skills", "items", "clusters"),
-        *("score", "constituents", "Gain", "OG", "p", "q", "verdict"),
+        *("score", "constituents", "Gain", "OG", "p", "q", "verdict", "items vs base"),
     ]
     rows = [_task_row(results, name, task) for name in results.selected for task in results.task_names]
     note = (
@@ -171,7 +175,13 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
         number_cell(effect.p_og, 4),
         number_cell(effect.q_og, 4),
         text_cell(effect.verdict),
+        _flips_cell(effect.flips.get("base")),
     ]
+
+
+def _flips_cell(numbers: ItemFlips | None) -> Cell:
+    """Return `+12 -30`, sorted by the difference."""
+    return Cell(flips_text(numbers), numbers.gained - numbers.lost if numbers else None, "number")
 
 
 def all_points(results: StudyResults) -> Table:

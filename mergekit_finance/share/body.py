@@ -19,6 +19,7 @@ from mergekit_finance.share.source_models import (
     obstacles,
     required_licenses,
 )
+from mergekit_finance.study.analysis.flips import flips_text
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import (
     OPTIMISTIC,
@@ -125,7 +126,8 @@ def _scores(choice: Choice) -> Iterator[str]:
     yield ""
     yield (
         "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the constituents; "
-        f"OG: over the best constituent of each task. {_selection_note(choice)}"
+        f"OG: over the best constituent of each task. Items vs base: answers that became right (+) and "
+        f"wrong (-). {_selection_note(choice)}"
     )
     if base_columns:
         yield ""
@@ -133,11 +135,21 @@ def _scores(choice: Choice) -> Iterator[str]:
             "The base is not a constituent here, so Gain and OG do not compare with it; its own columns do."
         )
     yield ""
-    header = ["over", "score", *effects.constituents, "Gain", "OG", *base_columns]
+    header = ["over", "score", *effects.constituents, "Gain", "OG", *base_columns, "items vs base"]
     sets = {name: effects.sets[name] for name in TASK_SETS if name in effects.sets}
     yield _table(header, [_set_row(choice, row, TASK_SETS[name]) for name, row in sets.items()])
     yield ""
-    header = ["task", "items", "score", *effects.constituents, "Gain", "OG", "verdict", *base_columns]
+    header = [
+        "task",
+        "items",
+        "score",
+        *effects.constituents,
+        "Gain",
+        "OG",
+        "verdict",
+        *base_columns,
+        "items vs base",
+    ]
     yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
     yield f"What each score is: {_aggregations(choice)}."
@@ -160,21 +172,22 @@ def _set_row(choice: Choice, row: TaskSet, title: str) -> list[str]:
     constituents = [points(row.constituents[name].value) for name in choice.effects.constituents]
     cells = [f"{title} ({len(row.tasks)})", labels.interval(row.score), *constituents]
     cells += [interval(row.gain, sign=True), interval(row.og, sign=True)]
-    if _base_is_constituent(choice):
-        return cells
-    if row.base is None or row.over_base is None:  # a summary of an older version
-        return [*cells, "", ""]
-    return [*cells, points(row.base.value), interval(row.over_base, sign=True)]
+    if not _base_is_constituent(choice):
+        if row.base is None or row.over_base is None:  # a summary of an older version
+            cells += ["", ""]
+        else:
+            cells += [points(row.base.value), interval(row.over_base, sign=True)]
+    return [*cells, flips_text(row.flips.get("base"))]
 
 
 def _task_row(choice: Choice, name: str, row: TaskEffect) -> list[str]:
     constituents = [points(row.constituents[model]) for model in choice.effects.constituents]
     cells = [name.removeprefix("finance_bench_"), str(row.items), labels.interval(row.score), *constituents]
     cells += [interval(row.gain, sign=True), interval(row.og, sign=True), row.verdict]
-    if _base_is_constituent(choice):
-        return cells
-    base = choice.results.measured("base").scores[name]
-    return [*cells, points(base), points(row.score.value - base, sign=True)]
+    if not _base_is_constituent(choice):
+        base = choice.results.measured("base").scores[name]
+        cells += [points(base), points(row.score.value - base, sign=True)]
+    return [*cells, flips_text(row.flips.get("base"))]
 
 
 def _aggregations(choice: Choice) -> str:

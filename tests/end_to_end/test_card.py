@@ -296,14 +296,15 @@ def test_the_base_has_columns_of_its_own_where_it_is_not_a_constituent(out: Path
     row = json.loads((out / "summary.json").read_text())["models"]["base"]["scores"]
     for task in ("fpb", "retention_arc"):
         (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith(f"| {task} ")]
-        assert line.split("|")[-3].strip() == f"{100 * row[f'finance_bench_{task}']:.1f}"
+        assert line.split("|")[-4].strip() == f"{100 * row[f'finance_bench_{task}']:.1f}"
     (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| retention (1)")]
-    assert line.split("|")[-3].strip() == f"{100 * row['finance_bench_retention_arc']:.1f}"
+    assert line.split("|")[-4].strip() == f"{100 * row['finance_bench_retention_arc']:.1f}"
     assert "over base" in body(tmp_path / "card") and "The base is not a constituent here" in body(
         tmp_path / "card"
     )
     make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
     assert "over base" not in body(tmp_path / "one")
+    assert "items vs base" in body(tmp_path / "card") and "items vs base" in body(tmp_path / "one")
 
 
 def test_a_grid_of_one_value_has_its_own_caption(

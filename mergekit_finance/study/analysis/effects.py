@@ -13,6 +13,7 @@ from mergekit_finance.statistics.multiplicity import benjamini_hochberg, holm
 from mergekit_finance.statistics.power import enough, minimum_detectable_effect
 from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
+from mergekit_finance.study.analysis.flips import flips_by_model
 from mergekit_finance.study.analysis.verdict import task_verdict
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded
@@ -121,6 +122,7 @@ def task_set(
         clusters=clusters_of(scores),  # clusters that tasks share count once
         mde=_mde(standard_error(over_best)),
         ranges=ranges_of(tested),
+        flips=flips_by_model(scores, point, everyone),
     )
 
 
@@ -151,6 +153,9 @@ def _recovery(
         ranges=ranges_of({"lost": lost}),
         recovered=rounded(difference(replicates, tasks, point, expert)),
         over_base=rounded(difference(replicates, tasks, point, "base")),
+        flips_of_expert=flips_by_model([results.report[task] for task in tasks], expert, ["base"]).get(
+            "base"
+        ),
     )
 
 
@@ -195,6 +200,7 @@ def _task(
         p_og=round(p_outperform(scores, point, constituents), 6),
         mde=_mde(max(errors)),
         ranges=ranges_of(tested),
+        flips=flips_by_model([scores], point, [*dict.fromkeys((*constituents, *raw))]),
     )
 
 

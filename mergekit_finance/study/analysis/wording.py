@@ -12,6 +12,7 @@ from typing import Literal
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import verdict
+from mergekit_finance.study.analysis.flips import flips_note
 from mergekit_finance.study.analysis.selection import cell
 from mergekit_finance.study.schema import (
     AdviceKind,
@@ -219,14 +220,17 @@ def _stage_one(summary: Summary) -> Iterator[tuple[str, str]]:
 def _recovered(effects: Effects) -> Iterator[str]:
     if not effects.recovery:
         return
-    numbers, size = effects.recovery, sample_size(effects.sets["retention"].clusters)
+    numbers, retention = effects.recovery, effects.sets["retention"]
+    vs_base, vs_expert = (flips_note(retention.flips.get(name)) for name in effects.base_and_experts)
     sides = verdict.sides("lost", numbers.lost, numbers.ranges)
     if sides == ["above"]:
-        lost = f"lost {points(numbers.lost.value)}, recovered {interval(numbers.recovered)}"
+        lost = f"lost {points(numbers.lost.value)}{flips_note(numbers.flips_of_expert)}"
+        lost += f", recovered {interval(numbers.recovered)}{vs_expert}"
     else:
         word = "borderline" if "above" in sides else "no clear"
         lost = f"{word} loss by continual pre-training ({interval(numbers.lost)})"
-    yield f"retention: {lost}, vs base {interval(numbers.over_base)}, {size}"
+    size = sample_size(retention.clusters)
+    yield f"retention: {lost}, vs base {interval(numbers.over_base)}{vs_base}, {size}"
 
 
 def _kept(effects: Effects, expert: str) -> Iterator[str]:
@@ -258,11 +262,14 @@ def _later_stages(summary: Summary) -> Iterator[tuple[str, str]]:
 
 def _comparisons(effects: Effects, tested: TaskSet, effect: Effect) -> str:
     """Return the numbers that the effect was decided by."""
-    parts = [f"{interval(tested.over_best_constituent)} vs best constituent ({tested.best_constituent})"]
+    best, flips = tested.best_constituent, tested.flips
+    parts = [
+        f"{interval(tested.over_best_constituent)} vs best constituent ({best}){flips_note(flips.get(best))}"
+    ]
     if effect.kind is EffectKind.INTERFERENCE:
         parts.insert(0, f"{interval(tested.gain)} vs the mean of the constituents (Gain)")
     if tested.over_base:
-        parts.append(f"{interval(tested.over_base)} vs base")
+        parts.append(f"{interval(tested.over_base)} vs base{flips_note(flips.get('base'))}")
     if tested.over_best_raw and not set(effects.constituents) <= set(effects.base_and_experts):
         parts.append(f"{interval(tested.over_best_raw)} vs best of base and raw experts ({tested.best_raw})")
     if len(tested.tasks) > 1:

@@ -70,6 +70,13 @@ class PointResult(Evaluated):
         return data
 
 
+class ItemFlips(Part):
+    """Items that the merge answers right and another model wrong (`gained`), and the reverse (`lost`)."""
+
+    gained: Count
+    lost: Count
+
+
 class TaskSet(Part):
     """A merge over a set of tasks: mean score, Gain, OG, and what they are tested with.
 
@@ -85,6 +92,7 @@ class TaskSet(Part):
         mde: minimum detectable effect of the comparison with the best constituent; None where unknown.
         ranges: by field, where the ends of its interval may lie under other seeds (low, low, high, high), or
             where its p may lie (low, high); see `statistics.intervals`.
+        flips: against every constituent, the base and the experts; without tasks that have no right answers.
     """
 
     tasks: list[str] = Field(min_length=1)
@@ -122,6 +130,7 @@ class TaskSet(Part):
     clusters: Count = MIN_CLUSTERS
     mde: Number | None = None
     ranges: Ranges = {}
+    flips: dict[str, ItemFlips] = {}
 
 
 class TaskEffect(Part):
@@ -144,6 +153,7 @@ class TaskEffect(Part):
     q_gain: Number | None = None
     mde: Number | None = None
     ranges: Ranges = {}
+    flips: dict[str, ItemFlips] = {}
     verdict: str = ""
 
 
@@ -154,6 +164,7 @@ class Recovery(Part):
     recovered: Interval = Field(validation_alias=AliasChoices("recovered", "back"))
     over_base: Interval
     ranges: Ranges = {}
+    flips_of_expert: ItemFlips | None = None  # from base to expert; the merge's flips are in the task set
 
 
 class Effects(Part):

@@ -126,7 +126,8 @@ def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
     made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
     said = dict(line.split(": ", 1) for line in lines(made, "recovery"))
     finance, math = said["base + finance, retention"], said["base + math, retention"]
-    assert finance.startswith("lost 50.0, recovered 35.0 [") and ", vs base -15.0 [" in finance
+    assert finance.startswith("lost 50.0 (items: +0 -100), recovered 35.0 [")
+    assert "] (items: +70 -0), vs base -15.0 [" in finance and "] (items: +0 -30), n = 200." in finance
     assert said["base + finance, tasks of its skill"].startswith("40.0 (expert 50.0, base 0.0), OG -10.0 [")
     assert math.startswith(
         "no clear loss by continual pre-training (0.0 (the same on every item)), vs base -60.0 ["
