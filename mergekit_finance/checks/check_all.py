@@ -71,7 +71,7 @@ def check_all(
 
 
 def start_again() -> None:
-    """Forget what was checked and printed, as if the process had just started."""
+    """Clear the record of checked models and printed lines, as in a new process."""
     _passed.clear()
     forget_printed()
 
@@ -85,7 +85,7 @@ def _examined(references: Sequence[str], where: str, how: "How") -> Findings:
 def _key(
     references: Sequence[str], where: str, fetch: bool, tokenizers: Collection[str], how: "How"
 ) -> tuple[object, ...]:
-    """Return what a check depends on: its arguments, and size and time of every file of the models."""
+    """Return the key of a check: its arguments, and size and time of every file of the models."""
     files = []
     for reference in references:
         folder = stored_folder(reference)

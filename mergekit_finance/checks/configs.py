@@ -60,8 +60,8 @@ def check_biases(merge: "MergeFacts") -> Iterator[Finding]:
                 owner, other = (expert, base) if two else (base, expert)
                 yield finding(
                     "model.tensor-lost",
-                    f"{owner.reference} has {key} true and {other.reference} has not: the bias tensors of "
-                    "one would be lost",
+                    f"{owner.reference} has {key} true and {other.reference} does not: the bias tensors "
+                    "would be lost",
                 )
 
 

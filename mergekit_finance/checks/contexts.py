@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mergekit_finance.files import Json
 
 KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval's order
-# Keys for the length of an answer, the first that is there counts, and lm-eval's default.
+# Keys for the length of an answer (the first one present counts), and lm-eval's default.
 GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 GENERATED_BY_DEFAULT = 256
 CONTEXT_BY_DEFAULT = 2048  # lm-eval's, for a model that states none
@@ -20,14 +20,14 @@ NO_LIMIT = 10**12  # transformers writes a larger number where a tokenizer has n
 
 
 def context_of(config: "PretrainedConfig") -> int | None:
-    """Return the tokens that a model's context holds; None if its config does not say."""
+    """Return the tokens that a model's context holds; None if its config has no such number."""
     text = getattr(config, "text_config", None) or config
     stated = [value for key in KEYS if isinstance(value := getattr(text, key, None), int)]
     return stated[0] if stated else None
 
 
 def tokenizer_context(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return the context that lm-eval takes for a model whose config does not say."""
+    """Return the context that lm-eval assumes for a model whose config has none."""
     limit = int(tokenizer.model_max_length)
     return limit if limit < NO_LIMIT else CONTEXT_BY_DEFAULT
 

@@ -19,7 +19,7 @@ _printed: set[str] = set()  # lines that this process printed already
 
 
 def forget_printed() -> None:
-    """Let lines that were printed be printed again."""
+    """Clear the record of printed lines, so that they are printed again."""
     _printed.clear()
 
 
@@ -60,7 +60,7 @@ def finding(id: str, message: str, remedy: str | None = None) -> Finding:
 def finding_of(error: MergekitFinanceError, id: str) -> Finding:
     """Return the finding that an error stands for; `id` is that of an error without one.
 
-    Its message says what to do, so that it has no remedy.
+    The error's message contains the remedy, so the finding has none.
     """
     return finding(error.id or id, error.message, "")
 

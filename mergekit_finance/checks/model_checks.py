@@ -118,7 +118,7 @@ def same_folder(references: Sequence[str]) -> Iterator[Finding]:
 
 
 def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
-    """Check that no two models have the same bytes: they would be two experts that agree in everything.
+    """Check that no two models have the same bytes: one expert would be merged twice.
 
     Args:
         fingerprints: every model's hash (`models.fingerprint`), by reference.
@@ -129,7 +129,7 @@ def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
         if fingerprint in by_bytes:
             same = f"{by_bytes[fingerprint]} and {reference}"
             raise RecipeError(
-                f"{where}: {same} are the same model, byte by byte; name one of them",
+                f"{where}: {same} are the same model, byte by byte; list one of them",
                 id="recipe.same-model",
             )
         by_bytes[fingerprint] = reference
@@ -190,8 +190,8 @@ def check_rope(merge: MergeFacts) -> Iterator[Finding]:
         if base.config and expert.config and expert.rope != base.rope:
             yield finding(
                 "model.rope",
-                f"{expert.reference} has rope {expert.rope}, {base.reference} {base.rope}: the merge keeps "
-                "the base's",
+                f"{expert.reference} has rope {expert.rope}, {base.reference} has {base.rope}: the "
+                "merge keeps the settings of the base",
             )
 
 

@@ -1,4 +1,4 @@
-"""Checks of an output path: nothing that is an input of the work may be overwritten by its result.
+"""Checks of an output path: a result must not overwrite an input.
 
 mergekit writes into the folder of an input without a warning, while that input is still being read. Paths are
 compared by what they are on disk (device and inode), so that symbolic links, hard links, bind mounts, `..`

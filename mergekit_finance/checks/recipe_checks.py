@@ -31,7 +31,7 @@ def check_keys(content: Block, where: str = "", parameters: Iterable[str] | None
         parameters: names of the method's parameters; None: parameters' names are checked elsewhere.
 
     Raises:
-        RecipeError: names the first such key, its place, and the nearest that exists.
+        RecipeError: there is such a key; the message names it, its place, and the nearest valid key.
     """
     keys: dict[str, Iterable[str]] = {**recipe_keys(), "finance": FINANCE_KEYS}
     if parameters is not None:
@@ -66,7 +66,7 @@ def validation_message(error: Exception) -> str:
     return first_problem(error) if isinstance(error, ValidationError) else first_line(error)
 
 
-# ---- every mapping in a recipe, with its place and its kind. What has another type is left to mergekit.
+# ---- every mapping in a recipe, with its place and its kind. Values of other types are left to mergekit.
 
 Blocks: TypeAlias = Iterator[tuple[str, Block, Kind]]
 

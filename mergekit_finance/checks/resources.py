@@ -99,7 +99,7 @@ def disk_findings(needed: int, out: Path | None) -> Iterator[Finding]:
     if needed and out is not None and needed > (free := free_disk(out)):
         yield finding(
             "resources.disk",
-            f"about {size(needed)} are going to be written to {out}, and {size(free)} of disk are free",
+            f"about {size(needed)} will be written to {out}, and {size(free)} of disk are free",
         )
 
 
@@ -120,7 +120,7 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free for this process, or None if the system does not tell."""
+    """Return the bytes of memory that are free for this process, or None if the system does not report it."""
     amounts = []
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
@@ -139,7 +139,7 @@ def free_memory() -> int | None:
 
 def free_gpu_memory(device: str) -> int | None:
     """Return the free bytes of a GPU, for `cuda` of the fullest one; None if there is no such GPU."""
-    import torch  # imported here: it takes 1.4 s, and `check` does without
+    import torch  # imported here: it takes 1.4 s, and `check` does not need it
 
     if not torch.cuda.is_available():
         return None

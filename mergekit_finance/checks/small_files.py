@@ -1,7 +1,7 @@
 """Checks of a model's small files: generation config and chat templates.
 
-A broken one is otherwise found when the merged model is loaded, after hours of merging. Neither torch nor
-transformers nor mergekit is imported.
+Without these checks, a broken file is noticed only when the merged model is loaded, after hours of merging.
+Neither torch nor transformers nor mergekit is imported.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -30,7 +30,7 @@ def check_small_files(merge: "MergeFacts") -> Iterator[Finding]:
 
 
 def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:
-    """Yield the token ids of a generation_config.json that are no numbers.
+    """Yield the token ids of a generation_config.json that are not numbers.
 
     Args:
         config: its content.
@@ -38,7 +38,9 @@ def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Find
     """
     for key in TOKEN_IDS:
         if not _is_token_id(config.get(key), several=key == "eos_token_id"):
-            message = f"model {model!r}: generation_config.json has {key} {config[key]!r:.60}, no token id"
+            message = (
+                f"model {model!r}: {key} {config[key]!r:.60} in generation_config.json is not a token id"
+            )
             yield finding("model.generation-config", message)
 
 
@@ -80,7 +82,7 @@ def check_chat_template(value: str, names: Collection[str], where: str) -> None:
 
 
 def template_error(template: str) -> str:
-    """Return what is wrong with the syntax of a chat template, or an empty string. Nothing of it is run."""
+    """Return what is wrong with the syntax of a chat template, or "". The template is not run."""
     # Imported here to keep --help fast.
     from jinja2 import Environment, TemplateError
     from jinja2.ext import Extension
@@ -120,7 +122,7 @@ def _texts(templates: Json) -> Iterator[str]:
     if isinstance(templates, str):
         yield templates
     elif isinstance(templates, list):
-        for part in templates:  # of tokenizer_config.json: {"name": ..., "template": ...}
+        for part in templates:  # in tokenizer_config.json: {"name": ..., "template": ...}
             yield from _texts(part.get("template") if isinstance(part, dict) else part)
     elif isinstance(templates, dict):
         yield from _texts(list(templates.values()))

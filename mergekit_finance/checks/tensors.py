@@ -32,7 +32,7 @@ def check_layers(merge: "MergeFacts") -> Iterator[Finding]:
         if counts and counts[0] != counts[1]:
             yield finding(
                 "model.layers",
-                f"{model.reference}: config.json says {counts[0]} layers, the weight files hold {counts[1]}",
+                f"{model.reference}: config.json has {counts[0]} layers, the weight files have {counts[1]}",
             )
 
 
@@ -84,7 +84,7 @@ def _merged_tensors(base: "ModelFacts") -> list[HostTensor] | None:
     if expected is None or base.tensors is None:
         return expected
     present = sum(not base.tensors.keys().isdisjoint(tensor.names) for tensor in expected)
-    return expected if 2 * present > len(expected) else None  # else the files use other names
+    return expected if 2 * present > len(expected) else None  # otherwise the files use other names
 
 
 def _layers(model: "ModelFacts") -> tuple[int, int] | None:
@@ -110,7 +110,7 @@ def _examples(names: Collection[str]) -> str:
 
 
 def check_head(merge: "MergeFacts") -> Iterator[Finding]:
-    """Output embeddings of a model's own must not meet a config that ties them to the input embeddings."""
+    """A model with separate output embeddings must not be merged under a config that ties them."""
     for model in merge.models:
         if model.tensors is None:
             continue
@@ -119,20 +119,20 @@ def check_head(merge: "MergeFacts") -> Iterator[Finding]:
             if _ties(model) is False and _is_causal(model):
                 yield finding(
                     "model.tensor-missing",
-                    f"{model.reference} lacks {HEADS[0]}, and its config.json says tie_word_embeddings false",
+                    f"{model.reference} lacks {HEADS[0]}, and its config.json has tie_word_embeddings false",
                 )
         elif _differs_from_embeddings(model, head):
             tying = next((m for m in (model, merge.base) if _ties(m)), None)
             if tying:
                 yield finding(
                     "model.head-ignored",
-                    f"{model.reference} has a {head} of its own, and the config.json of {tying.reference} "
-                    "says tie_word_embeddings true, so that it would be ignored",
+                    f"{model.reference} has a separate {head}, which would be ignored, because the "
+                    f"config.json of {tying.reference} has tie_word_embeddings true",
                 )
 
 
 def _ties(model: "ModelFacts") -> bool | None:
-    """Return tie_word_embeddings; None where the config does not say: it depends on the architecture."""
+    """Return tie_word_embeddings; None without this key: the default depends on the architecture."""
     value = model.config.get("tie_word_embeddings", model.text.get("tie_word_embeddings"))
     return value if isinstance(value, bool) else None
 
@@ -206,5 +206,5 @@ def check_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
         if stored in DTYPES.values() and declared in DTYPES and DTYPES[declared] != stored:
             yield finding(
                 "model.dtype",
-                f"{model.reference} stores its weights as {stored}, and its config.json says {declared}",
+                f"{model.reference} stores its weights as {stored}, and its config.json has {declared}",
             )

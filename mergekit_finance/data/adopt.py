@@ -1,4 +1,4 @@
-"""`data adopt`: copies raw dataset files that the user has into a mirror."""
+"""`data adopt`: copy raw dataset files from the user's disk into a mirror."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,8 +14,8 @@ def adopt(
 ) -> list[str]:
     """Find raw dataset files below `folder`, check every row, and copy the files into a mirror.
 
-    All rows are read before the first file is copied. Files that the mirror had of the same subsets are no
-    longer listed.
+    All rows are read before the first file is copied. Earlier files of the same subsets are
+    removed from the manifest.
 
     Args:
         folder: Searched with all its subfolders for the patterns in the datasets' `adopts`.
@@ -54,7 +54,7 @@ def adopt(
 def _matches(folder: Path, dataset: Dataset) -> list[tuple[File, Path]]:
     """Return the dataset's files below `folder`.
 
-    Several layouts of one subset and split are alternatives: only the first that is found counts.
+    If files of several layouts match one subset and split, the first layout of the registry is used.
     """
     first_layout: dict[tuple[str, str], list[tuple[File, Path]]] = {}
     for file in dataset.adopts:

@@ -34,7 +34,7 @@ def download(url: str, partial: Path, label: str) -> None:
 
     Args:
         url: What to download.
-        partial: The file to write; a file `<partial>.json` beside it says what it is a part of. `finish`
+        partial: The file to write; `<partial>.json` beside it records the URL and validator. `finish`
             gives it its final name, `discard` deletes both.
         label: The progress bar's text.
 
@@ -64,7 +64,7 @@ def is_transient(error: object) -> bool:
 
 
 def _wait(error: Exception, attempt: int) -> float:
-    """Return the seconds until the next attempt: what the server asks for, up to a limit, or the backoff."""
+    """Return the seconds until the next attempt: the server's Retry-After, up to a limit, or the backoff."""
     requested = error.headers.get("Retry-After", "") if isinstance(error, urllib.error.HTTPError) else ""
     return min(float(requested), MAX_WAIT) if requested.isdigit() else BACKOFF * 2 ** (attempt - 1)
 
@@ -132,13 +132,13 @@ def _stream(response: HTTPResponse, url: str, partial: Path, start: int, label: 
 
 
 def _validator(response: HTTPResponse) -> str:
-    """Return what If-Range may name: a strong ETag, otherwise the date of the last change, otherwise ""."""
+    """Return the validator for If-Range: a strong ETag, else the date of the last change, else ""."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _note(partial: Path) -> Path:
-    """Return the file beside a partial file that says what it is a part of."""
+    """Return the file beside a partial file that records its URL and validator."""
     return partial.with_name(partial.name + ".json")
 
 

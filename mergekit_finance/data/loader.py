@@ -4,7 +4,7 @@ Rows come from the first of these that applies:
 
 1. `source` or `data_dir` in `--metadata`;
 2. the mirror that the environment variable FINANCE_BENCH_DATA names;
-3. the cache, filled from the Hub or a pinned URL where it lacks the rows.
+3. the cache, filled from the Hub or a pinned URL if rows are missing.
 """
 
 import difflib
@@ -55,14 +55,14 @@ def load(
         fb_option_tokens: Add the number of tokens of each option (for `acc_token`); from the task's YAML.
         source, data_dir: Where the rows come from; the user's, from `--metadata`.
         tokenizer, pretrained, recipe: Where the tokenizer for `fb_option_tokens` comes from; the model's
-            arguments. Without any of them, or where it cannot be loaded, the tokens are left out.
+            arguments. Without any of them, or if it cannot be loaded, the tokens are left out.
         others: Further model arguments; values that a merge sets (`set.*`) are used with `recipe`.
 
     Returns:
         The table of the split "test".
 
     Raises:
-        DataError: the rows cannot be had, or a key of `--metadata` is misspelled.
+        DataError: the rows cannot be loaded, or a key of `--metadata` is misspelled.
     """
     # Imported here because only commands that need a table use it: datasets takes 1 s.
     from datasets import Dataset as Table
@@ -77,14 +77,14 @@ def load(
 
 
 def _refuse_misspelled_keys(keys: Iterable[str]) -> None:
-    """Raise DataError for a key that is almost one of ours; all others are arguments of the model."""
+    """Raise DataError for a key that is similar to one of ours; all others are arguments of the model."""
     for key in keys:
         if near := difflib.get_close_matches(key.lower(), ("source", "data_dir"), n=1, cutoff=0.8):
             raise DataError(f"--metadata: unknown key {key!r}. Did you mean {near[0]!r}?")
 
 
 def _with_option_tokens(rows: list[Row], tokenizer: "str | PreTrainedTokenizerBase | None") -> list[Row]:
-    """Add the number of tokens of each option, as it follows the last word of the prompt."""
+    """Add the number of tokens of each option, counted after the last word of the prompt."""
     if isinstance(tokenizer, str):
         try:
             tokenizer = load_tokenizer(tokenizer)
@@ -110,7 +110,7 @@ def load_rows(name: str, subset: str, source: str | None = None, data_dir: str |
         data_dir: The folder of a mirror.
 
     Raises:
-        DataError: the rows cannot be had, are altered, or are wrong.
+        DataError: the rows are missing, altered or wrong, or cannot be fetched.
     """
     registered = dataset(name)
     if source == LAB:
@@ -136,7 +136,7 @@ def _lab_rows(name: str, subset: str) -> list[Row]:
 
 
 def locate(dataset: Dataset, subset: str, source: str | None, data_dir: str | None) -> list[Place]:
-    """Return the files behind one subset, with their checksums compared; downloads them if need be."""
+    """Return the files behind one subset, with their checksums compared; downloaded if necessary."""
     if source == SAMPLE:
         return [_sample_place(dataset.name, subset)]
     if source is not None and source not in dataset.sources:

@@ -14,7 +14,7 @@ from mergekit_finance.plugins.api import Dataset, File
 
 MANIFEST = "MANIFEST.json"
 VARIABLE = "FINANCE_BENCH_DATA"
-UNVERIFIED = "unverified"  # the registry's value for a checksum that is not known in advance
+UNVERIFIED = "unverified"  # the registry's value if a file's checksum is not fixed
 REMEDY = (
     "Make a mirror with `mergekit-finance data adopt FOLDER --mirror DIR` or `mergekit-finance data pull`."
 )
@@ -28,7 +28,7 @@ class Entry(BaseModel):
         adapter: The adapter that reads it.
         sha256, size: Of the file when it was added; `size` in bytes.
         origin: The URL or file name that it came from.
-        verified: Whether its checksum was known in advance, from the registry.
+        verified: Whether its checksum equals the one in the registry.
         source: The name of the registry's source that it was pulled from; empty for adopted files.
     """
 
@@ -99,7 +99,7 @@ class Mirror:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the mirror; the manifest is read again first."""
+        """Lock the mirror against changes by other processes, and read the manifest again."""
         from huggingface_hub.utils import WeakFileLock  # see the note in default_folder
 
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`data pull`: fetches a dataset into a mirror, subset by subset.
+"""`data pull`: fetch a dataset into a mirror, subset by subset.
 
 A file gets its final name, and its entry in the manifest, only when it is complete, its SHA-256 is the
 expected one and all its rows parse.
@@ -118,7 +118,7 @@ def _groups(files: Sequence[File]) -> list[list[File]]:
 
 
 def _pull_group(job: _Pull, files: list[File]) -> list[tuple[str, Outcome]]:
-    """Fetch, check and list the files of a group; return each file's name and what was done with it."""
+    """Fetch, check and list the files of a group; return each file's name and outcome."""
     if adopted := _adopted(job, files):
         return [(name, "adopted") for name in adopted]
     fetched = [_present(job, file) or _download(job.origin, file) for file in files]
@@ -138,7 +138,7 @@ def _adopted(job: _Pull, files: list[File]) -> list[str]:
 
 
 def _present(job: _Pull, file: File) -> Fetched | None:
-    """Return the mirror's file, if a download would bring the same; otherwise None."""
+    """Return the mirror's file if a download would be identical, else None."""
     origin = job.origin
     entry = origin.mirror.files.get(origin.key(file))
     if entry is None or entry.source != origin.name or file.sha256 not in (UNVERIFIED, entry.sha256):
@@ -164,7 +164,7 @@ def _download(origin: Origin, file: File) -> Fetched:
 
 
 def _without_partial_suffix(fetched: Fetched) -> Fetched:
-    """Rename a finished download to its own name, still outside its final folder: readers go by suffix."""
+    """Remove `.partial` from a finished download; the reader is chosen by suffix. It is not moved yet."""
     if fetched.path.suffix != ".partial":
         return fetched
     return replace(fetched, path=finish(fetched.path))
@@ -206,7 +206,7 @@ def _require_unchanged(origin: Origin, fetched: Fetched) -> None:
 
 
 def _check_rows(origin: Origin, fetched: list[Fetched]) -> None:
-    """Read every row, subset by subset, so that a wrong one is reported before its file is listed."""
+    """Read every row, subset by subset, so that errors are reported before a file is listed."""
     subsets = sorted({each.file.subset for each in fetched} - {""}) or [""]
     label = f"{origin.dataset.name}: check rows"
     for subset in tqdm(subsets, label, delay=BAR_DELAY, leave=False, unit=" subsets"):
@@ -215,7 +215,7 @@ def _check_rows(origin: Origin, fetched: list[Fetched]) -> None:
 
 
 def _other_files(origin: Origin, files: list[File]) -> set[str]:
-    """Return listed files that hold the same rows under other names: their rows would count twice."""
+    """Return listed files with the same rows under other names, which would count twice."""
     dataset, mirror = origin.dataset.name, origin.mirror
     keys_of_source = {origin.key(file) for file in origin.source.files}
     same_rows: set[str] = set()

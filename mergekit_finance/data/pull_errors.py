@@ -1,4 +1,4 @@
-"""One line on why a file could not be fetched, with a remedy."""
+"""Errors of one line for files that could not be fetched: the reason and a remedy."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""Reads raw dataset files record by record, with the place of each record for error messages."""
+"""Read raw dataset files record by record, with the place of each record for error messages."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ class Record:
 
     Attributes:
         data: The record's columns.
-        file: Its file, as error messages name it.
+        file: The file's name in error messages.
         line: Its position in the file, from 1.
         kind: What `line` counts: lines of text, rows of a sheet, or records of a list.
     """
@@ -52,7 +52,7 @@ def read(path: Path, shown: str) -> list[Record]:
         shown: Its name in error messages.
 
     Raises:
-        DataError: the file cannot be read, or holds something else than records.
+        DataError: the file cannot be read, or does not contain records.
     """
     readers: dict[str, Callable[[Path, str], Iterator[Entry]]] = {
         ".jsonl": _jsonl, ".json": _json, ".tsv": _tsv, ".csv": _csv, ".xlsx": _xlsx, ".parquet": _parquet,
@@ -141,7 +141,7 @@ def _xlsx(path: Path, shown: str) -> Iterator[Entry]:
             closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book,
         ):
             rows = list(book.worksheets[0].iter_rows(values_only=True))
-    except Exception as error:  # a damaged file raises many kinds: of zipfile, of XML, KeyError
+    except Exception as error:  # damaged files raise errors of zipfile and XML, and KeyError
         raise DataError(f"{shown}: not a spreadsheet ({first_line(error)})") from error
     header = [str(cell) for cell in rows[0]] if rows else []
     for number, row in enumerate(rows[1:], 2):
@@ -155,6 +155,6 @@ def _parquet(path: Path, shown: str) -> Iterator[Entry]:
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    except Exception as error:  # a damaged file raises many kinds: Arrow's own, OSError, UnicodeDecodeError
+    except Exception as error:  # damaged files raise errors of Arrow, OSError and UnicodeDecodeError
         raise DataError(f"{shown}: not a parquet file ({first_line(error)})") from error
     yield from _numbered(rows)

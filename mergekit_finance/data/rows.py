@@ -1,4 +1,4 @@
-"""Turns dataset files into rows, through the adapters, and refuses a row that occurs twice."""
+"""Turn dataset files into rows with the adapters, and refuse a row that occurs twice."""
 
 import itertools
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
-"""Fetches one file of a dataset from the Hub or a pinned URL, and checks its SHA-256.
+"""Fetch one file of a dataset from the Hub or a pinned URL, and check its SHA-256.
 
-A file from a URL is streamed to `.incoming/<dataset>/<path>.partial` below the mirror, where an interrupted
-download waits to be resumed. A file from the Hub stays in the cache of the Hub's client.
+A file from a URL is streamed to `.incoming/<dataset>/<path>.partial` below the mirror. An interrupted
+download stays there and is resumed later. A file from the Hub stays in the cache of the Hub's client.
 """
 
 import re
@@ -102,7 +102,7 @@ def _from_hub(origin: Origin, file: File) -> Fetched:
 
 
 def _hub_file(source: Source, file: File, *, again: bool = False) -> Path:
-    """Return the file in the cache of the Hub's client, downloaded if need be (or `again`).
+    """Return the file in the cache of the Hub's client, downloaded if necessary (or if `again`).
 
     Without network, only the cache is searched.
     """
@@ -126,7 +126,7 @@ def _hub_file(source: Source, file: File, *, again: bool = False) -> Path:
 
 
 def _why_hub_is_unreachable() -> OSError | None:
-    """Return why the Hub cannot be reached, or None. Its own client finds out only after 30 s of attempts."""
+    """Return why the Hub cannot be reached, or None. Its client would retry for 30 s first."""
     from huggingface_hub import constants  # see the note in is_offline
 
     if is_offline():

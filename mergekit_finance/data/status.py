@@ -1,4 +1,4 @@
-"""`data status`: what a mirror has of a dataset, and what is missing or wrong, judged by file sizes."""
+"""`data status`: files of a dataset in a mirror, and which are missing or altered, by their sizes."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ def missing_subsets(dataset: Dataset, mirror: Mirror) -> list[str]:
 
 
 def named_subsets(dataset: Dataset, files: Iterable[File]) -> list[str]:
-    """Return the subsets that these files hold; [""] if the dataset names none.
+    """Return the subsets that these files hold; [""] if the dataset has no subsets.
 
     A file without a subset holds all subsets that the dataset names anywhere.
     """
@@ -40,7 +40,7 @@ def size_problem(mirror: Mirror, name: str) -> str:
 
 def interrupted_downloads(mirror: Mirror, dataset: str) -> dict[str, int]:
     """Return the downloads that the next pull resumes, and their bytes so far."""
-    if not is_folder(dataset):  # a manifest may name `/`, which would be searched as a whole
+    if not is_folder(dataset):  # a manifest may contain `/`, and the whole disk would be searched
         return {}
     partials = (mirror.folder / INCOMING / dataset).rglob("*.partial")
     return {path.relative_to(mirror.folder).as_posix(): path.stat().st_size for path in sorted(partials)}

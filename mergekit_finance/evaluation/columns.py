@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Columns(Part):
-    """The items of one task, one entry an item in each list, in the order of the task's rows.
+    """The items of one task, one entry per item in each list, in the order of the task's rows.
 
     Attributes:
         items: item ids.
@@ -19,7 +19,7 @@ class Columns(Part):
         score: the item's value of the metric `score`, which the task's aggregation turns into its score (a
             number, or a list for F1).
         correct: 1.0 for a right answer, else 0.0.
-        options: how many options there were to choose from; 0 if the answer is generated.
+        options: number of options to choose from; 0 if the answer is generated.
     """
 
     items: list[str | int] = Field(min_length=1)

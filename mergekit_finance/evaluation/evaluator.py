@@ -1,4 +1,4 @@
-"""The one evaluator: tasks and requests are built once, then any number of models is measured on them."""
+"""Evaluate models with lm-eval. Tasks and requests are built once and used for any number of models."""
 
 import copy
 import random
@@ -46,14 +46,14 @@ class Evaluator:
     """Measures live models on a fixed set of tasks.
 
     Attributes:
-        names: tasks, groups or tags, as lm-eval knows them.
+        names: names of tasks, groups or tags in lm-eval.
         batch_size: requests per forward pass, or lm-eval's `auto` and `auto:N`.
         device: where models are measured.
         dtype: the dtype that constituents are loaded and merges are cast to; `auto`: as stored.
-        metadata: what tasks get from the user: `source`, `data_dir`, `tokenizer`.
+        metadata: values that the user passes to tasks: `source`, `data_dir`, `tokenizer`.
         max_gen_toks: upper bound on the length of generated answers; None: each task's own.
         quiet: without progress bars of a model's answers.
-        task_folders: where tasks are looked for before lm-eval's own.
+        task_folders: folders that are searched for tasks before those of lm-eval.
     """
 
     names: Sequence[str]
@@ -89,10 +89,10 @@ class Evaluator:
 
     @property
     def tasks(self) -> "dict[str, ConfigurableTask]":
-        """The tasks by name, groups taken apart, with their rows read.
+        """The tasks by name, with groups replaced by their tasks, and rows loaded.
 
         Raises:
-            DataError: a task is named twice, or its rows cannot be fetched.
+            DataError: a task is named twice, or its rows cannot be loaded.
         """
         tasks: dict[str, ConfigurableTask] = self._loaded["tasks"]
         return tasks
@@ -107,10 +107,10 @@ class Evaluator:
             if "uplicate task" not in str(error):
                 raise
             raise DataError(
-                f"tasks: {first_line(error)}; name a task or its group, not both",
+                f"tasks: {first_line(error)}. List a task or its group, not both.",
                 id="task.twice",
             ) from error
-        except OSError as error:  # of a task of lm-eval's own; ours raise a DataError themselves
+        except OSError as error:  # from a task of lm-eval; our tasks raise a DataError
             raise DataError(
                 f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
                 f"({first_line(error)}). Go online once to fill the cache, or leave the task out.",
@@ -164,7 +164,7 @@ class Evaluator:
         """Load a model in the evaluator's dtype, with its tokenizer, and wrap it for lm-eval.
 
         Args:
-            reference: a local folder or a Hub id, with `@revision` if need be.
+            reference: a local folder or a Hub id, optionally with `@revision`.
             trust_remote_code: let transformers run code of the model's repository.
 
         Raises:
@@ -174,7 +174,7 @@ class Evaluator:
         return self.wrap(model, load_tokenizer(reference, trust_remote_code))
 
     def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
-        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters are seen."""
+        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters take effect."""
         import torch  # imported here and below to keep reading of results fast: it takes 1.4 s
 
         with quiet():
@@ -189,7 +189,7 @@ class Evaluator:
 
         Args:
             lm: what `wrap` returned.
-            name: what results name the model.
+            name: the model's name in the results.
             limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
 
         Returns:
@@ -246,7 +246,7 @@ class EvaluationResults:
     """The result of `evaluate`.
 
     Attributes:
-        tasks: task name -> results; groups are taken apart.
+        tasks: name of each single task -> results.
         truncated_prompts: task name -> items whose prompt did not fit the context, if there are any.
     """
 
@@ -288,7 +288,7 @@ def evaluate(
         The results of every single task: `score` in [0, 1], all metrics, the number of items and all samples.
 
     Raises:
-        DataError: a task is unknown or named twice, reports no `score`, or its rows cannot be had.
+        DataError: a task is unknown or named twice, reports no `score`, or its rows cannot be loaded.
     """
     where = {"source": source, "data_dir": data_dir, "tokenizer": tokenizer.name_or_path}
     evaluator = Evaluator(

@@ -29,8 +29,8 @@ FORMAT = 2
 FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# Where the code that decides an answer, a score or a merge begins. What these modules import is followed;
-# what a task's YAML file names (the loader of its rows, the functions that score) belongs to that task.
+# Modules from which the code behind answers, scores and merges is collected, with all their imports. The
+# functions that a task's YAML file names (the loader of its rows, the scoring) are hashed with that task.
 ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.loading")
 SCORES = ("mergekit_finance.evaluation.measurement", "mergekit_finance.evaluation.item_scores")
 MERGES = (
@@ -38,13 +38,13 @@ MERGES = (
     "mergekit_finance.merge_methods.all_methods",  # which mergekit finds in its registry
 )
 
-# Modules that those import and that cannot change an answer, a score or a merge, each with the reason.
+# Imported modules that cannot change an answer, a score or a merge, each with the reason.
 LEFT_OUT = {
     "mergekit_finance.errors": "exceptions and the text of their messages",
     "mergekit_finance.checks": "refuses models and recipes, or reports what is unusual about them",
     "mergekit_finance.data.pull_errors": "says why a file could not be fetched",
     "mergekit_finance.hosts.lm_eval_output": "progress bars, log messages, files of results",
-    "mergekit_finance.hosts.names": "returns a name of a host as it is, or refuses; hosts count by version",
+    "mergekit_finance.hosts.names": "looks up names in the hosts, whose versions are in the key",
     "mergekit_finance.hosts.programs": "prints errors in the hosts' own programs",
 }
 
@@ -76,7 +76,7 @@ def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
     """Return the part of a key that is shared by all models measured with one evaluator.
 
     Args:
-        evaluator: its tasks are loaded if they are not yet.
+        evaluator: its tasks are loaded if necessary.
         threads: CPU threads of torch; they change the order of sums, on the CPU only.
     """
     tokenizer = evaluator.metadata.get("tokenizer")
@@ -107,7 +107,8 @@ def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
         data = rows_fingerprint(kwargs["fb_dataset"], kwargs.get("fb_subset", "default"), **where)
     else:
         data = str(getattr(task.eval_docs, "_fingerprint", ""))
-    # A group may override what the file says; functions are in the file's hash, user's metadata in the data.
+    # A group may override values of the file. Functions are in the file's hash, the user's metadata in the
+    # data.
     left_out = ("metadata", "dataset_kwargs", "tag", "group")
     settings = {k: v for k, v in task.config.to_dict().items() if k not in left_out and not callable(v)}
     parts = [
@@ -194,22 +195,24 @@ def _read_definition(path: Path, tree: SourceTree) -> dict[str, Definition]:
 
 
 def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition]:
-    """A function in a task's YAML, by the code behind it: a file beside the YAML, or a module of ours.
-    Functions of other packages keep their name; the package's version is in the key."""
+    """Return the hash of a function in a task's YAML: from a file beside the YAML, or a module of ours.
+
+    A function of another package is identified by its name; the package's version is in the key.
+    """
     module, _, function = name.rpartition(".")
     beside = folder / f"{module.replace('.', '/')}.py"
     if beside.is_file():
         return [tree.file_hash(beside), function]
     if module.split(".")[0] != tree.root.name:
         return [name]
-    while tree.path(module) is None:  # an old name: the package that keeps it imports what it stands for
+    while tree.path(module) is None:  # a renamed module: its old package imports the new one
         module, _, last = module.rpartition(".")
         function = f"{last}.{function}"
     return [tree.hash([module]), function]
 
 
 def _loader(function: "Callable[[yaml.SafeLoader, yaml.ScalarNode], Definition]") -> type[yaml.SafeLoader]:
-    """A YAML loader that hands `!function` tags to a constructor of ours."""
+    """Return a YAML loader that calls `function` for `!function` tags."""
 
     loader: type[yaml.SafeLoader] = type("Loader", (FastLoader,), {})
     loader.add_constructor("!function", function)

@@ -1,6 +1,6 @@
 """Merges as live models, ready to be evaluated: one recipe, or a sweep over values of one recipe.
 
-All that a merge depends on is read from the plain recipe, which is what the key of its result holds.
+A merge depends only on the plain recipe, which is part of the key of its result.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.files import Json
 
-OF_RECIPE = ("lambda", "seed")  # what a sweep varies in a recipe's `parameters:`
-OF_MODELS = "density"  # and in the parameters of each model
+OF_RECIPE = ("lambda", "seed")  # swept values in a recipe's `parameters:`
+OF_MODELS = "density"  # swept value in the parameters of each model
 
 
 def merge_once(
@@ -28,7 +28,7 @@ def merge_once(
     trust_remote_code: bool,
     seed: int | None = None,
 ) -> "HFLM":
-    """Merge any plain recipe that mergekit takes, drawing from `seed`; wrap the live model for lm-eval."""
+    """Merge any plain recipe, with random numbers from `seed`, and wrap the model for lm-eval."""
     # Imported here to keep reading of results fast: mergekit takes 4.5 s.
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
@@ -47,8 +47,8 @@ def merge_once(
 class Sweep:
     """Recipes that differ in the method's values only, written one after another into one live model.
 
-    Constituents are opened at the first recipe and kept until `close`, or until a recipe of other models or
-    settings comes.
+    Constituents are opened at the first recipe and kept until `close`, or until a recipe with other
+    models or settings is merged.
     """
 
     def __init__(self, evaluator: "Evaluator", trust_remote_code: bool = False) -> None:
@@ -99,14 +99,14 @@ def swept_values(recipe: "Mapping[str, Json]") -> dict[str, float]:
     """Return `lambda`, `seed` and the density of all models, as far as a recipe has them.
 
     Raises:
-        ValueError: models have different densities, which a sweep does not take.
+        ValueError: models have different densities, which a sweep does not support.
     """
     parameters = _mapping(recipe["parameters"])
     values = {name: _number(parameters[name]) for name in OF_RECIPE if name in parameters}
     models = [_mapping(model["parameters"]) for model in _models(recipe)]
     densities = {_number(model[OF_MODELS]) for model in models if OF_MODELS in model}
     if len(densities) > 1:
-        raise ValueError(f"a sweep takes one density for all models, not {sorted(densities)}")
+        raise ValueError(f"a sweep needs the same density for all models, these have {sorted(densities)}")
     return {**values, **({OF_MODELS: densities.pop()} if densities else {})}
 
 

@@ -1,7 +1,7 @@
 """Measure one model: lm-eval's results and the scores of single items, which are stored.
 
 The functions here take all that a score depends on from the evaluator and their arguments, which are in the
-key of the result; the worker of a study calls them, and only schedules and stores.
+key of the result. The worker of a study only schedules these calls and stores their results.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def measure(evaluator: "Evaluator", lm: "HFLM", name: str, limit: int | None) ->
     Args:
         evaluator: its tasks are measured.
         lm: what `Evaluator.wrap` returned.
-        name: what results name the model.
+        name: the model's name in the results.
         limit: the first so many items of every task; None: all.
     """
     results, seconds = evaluator.measure(lm, name, limit)
@@ -48,11 +48,11 @@ def measure(evaluator: "Evaluator", lm: "HFLM", name: str, limit: int | None) ->
 def measure_model(
     evaluator: "Evaluator", reference: str, limit: int | None, trust_remote_code: bool
 ) -> Measurement:
-    """Load a model as the evaluator says, and measure it.
+    """Load a model with the evaluator's dtype and device, and measure it.
 
     Args:
         evaluator: its dtype, device and tasks are used.
-        reference: a local folder or a Hub id, with `@revision` if need be.
+        reference: a local folder or a Hub id, optionally with `@revision`.
         limit: the first so many items of every task; None: all.
         trust_remote_code: let transformers run code of the model's repository.
 

@@ -2,7 +2,7 @@
 
     lm_eval --model mergekit --model_args recipe=R.yml,set.lambda=0.4 --tasks finance_bench
 
-`recipe` is any recipe that mergekit takes. `set.<path>=value` changes it before it is checked:
+`recipe` is any recipe that mergekit accepts. `set.<path>=value` changes it before it is checked:
 
     set.lambda=0.4              the method's parameter
     set.density=0.3             a parameter of each model: set for every model
@@ -73,15 +73,16 @@ for _name in ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_fo
               "tp_plan", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit", "quantization_config",
               "attn_implementation"):  # fmt: skip
     REFUSED[_name] = ON_DISK
-# Arguments that change no answer, or only through what is fingerprinted anyway. The batch size changes at
-# most the last bits: a run that was out of memory can continue from its cached answers with a smaller one.
+# Arguments that change no answer, or only through something that is in the fingerprint. The batch size
+# changes at most the last bits, so a run that ran out of memory can continue from its cache with a smaller
+# batch.
 NOT_IN_ANSWERS = (
     "batch_size", "max_batch_size", "logits_cache", "tokenizer", "trust_remote_code", "use_fast_tokenizer",
 )  # fmt: skip
 
 
 class MergekitLM(HFLM):
-    """lm-eval's `hf` model over a merge that is made when the model is created."""
+    """lm-eval's `hf` model on a merge, which is made when the model is created."""
 
     def __init__(self, recipe: str | None = None, **arguments: Argument) -> None:
         """Check arguments, recipe and models, then merge.
@@ -147,7 +148,7 @@ class MergekitLM(HFLM):
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Argument], additional_config: Arguments | None = None
     ) -> "MergekitLM":
-        """Create the model, and name it in lm-eval's results, where it would have a random name.
+        """Create the model, and set its name in lm-eval's results, which would otherwise be random.
 
         Args:
             arg_dict: the model arguments; lm-eval reads the name from its key `model`, which is added.
@@ -171,14 +172,14 @@ class MergekitLM(HFLM):
             return live_fingerprint(self.model, self.tokenizer, self._settings)
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
-        """Generate as `hf` does; refuse answers that fill the context, where `hf` has a failed assertion."""
+        """Generate as `hf` does; for answers that fill the context, raise one line, not an AssertionError."""
         settings = {str(request.task_name): request.args[1] for request in requests}
         _check_contexts(self.recipe, "the merged model", self.max_length, settings)
         return super().generate_until(requests, disable_tqdm)
 
     @property
     def tokenizer_name(self) -> str:
-        """The tokenizer's name and a hash of what it makes of a chat, for the files of `--cache_requests`.
+        """The tokenizer's name and a hash of its rendering of a chat, for the files of `--cache_requests`.
 
         The merge of a recipe has the name of one of its models, but possibly another chat template.
         """
@@ -263,7 +264,7 @@ def _checked_device(name: Argument) -> str:
 
 
 def _checked_dtype(name: Argument) -> torch.dtype | None:
-    """Return the dtype of this name; None (also for `auto`): the one that the recipe gives the merge."""
+    """Return the dtype of this name; None (also for `auto`): the recipe's."""
     if name is None or name == "auto":
         return None
     dtype = name if isinstance(name, torch.dtype) else getattr(torch, str(name), None)

@@ -2,13 +2,12 @@
 
 `SourceTree.hash` covers the closure of some modules: the modules themselves and every module of the package
 that they import, at the top or inside a function, or whose functions they name in a string such as
-`"package.module:function"`.
-Imports under `TYPE_CHECKING` do not run and do not count. What a module is called, where it is and in which
-order it imports its neighbors changes nothing.
+`"package.module:function"`. Imports under `TYPE_CHECKING` do not run and do not count. The name and place of
+a module and the order of its imports do not count either.
 
 The text of exceptions does not count: of `raise`, only what is raised, without its arguments and its cause;
-of `assert`, only the condition. Modules that are left out (they refuse or report) are not followed, and calls
-of functions imported from them are hashed without their arguments, which hold messages.
+of `assert`, only the condition. Modules that are left out (checks and reporting) are not followed, and calls
+of functions imported from them are hashed without their arguments, which are messages.
 """
 
 import ast
@@ -178,8 +177,10 @@ class _Reader:
                 self.external.add(f"from {module} import {name.name} as {local}")
 
     def _write(self, node: ast.AST, code: list[str]) -> None:
-        """Append the tree as text, without what cannot change what the code does. Empty fields are left out,
-        so that versions of Python that add fields give the same text."""
+        """Append the tree as text, without the parts that have no effect when the code runs.
+
+        Empty fields are left out, so that versions of Python that add fields give the same text.
+        """
         if isinstance(node, ast.Name) and node.id in self.aliases:
             code.append(f"<module {self.numbers.setdefault(node.id, len(self.numbers))}>")
             return
@@ -224,7 +225,7 @@ class _Reader:
         code.append(",")
 
     def _constant(self, value: object) -> str:
-        """A constant as text; of a string that names a function of ours, only its name without its module."""
+        """Return a constant as text; of a string that names a function of ours, only the function's name."""
         reference = self.by_name.fullmatch(value) if isinstance(value, str) else None
         if reference is None:
             return f"{type(value).__name__} {value!r}"

@@ -15,8 +15,8 @@ def truncated(
 ) -> dict[str, int]:
     """Return the number of items per task whose prompt does not fit, for tasks that have any.
 
-    A choice needs room for its prompt and the option, less the last token, which is only predicted; a
-    generation needs room for its prompt and `max_gen_toks`.
+    A choice needs room for its prompt and the option without its last token, which is only predicted. A
+    generation needs room for its prompt and `max_gen_toks` tokens.
 
     Args:
         samples: task -> lm-eval's samples, whose `arguments` hold the requests.
@@ -28,7 +28,7 @@ def truncated(
 
 
 def tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return a hash of what decides how many tokens a text has. Tokenizers of one name can differ in it."""
+    """Return a hash of what determines a text's tokens; tokenizers of one name can differ in it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)  # of the tokenizers library
     content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(f"{type(tokenizer)} {content}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Copies the shipped models to a folder where recipes can name them."""
+"""Copy the shipped models to a folder where recipes can refer to them."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def copy_models(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
         The folders written, in the order of ROLES.
 
     Raises:
-        ModelError: the weights are missing, or a folder of a model's name holds something else.
+        ModelError: the weights are missing, or a folder with a model's name is not a model.
     """
     if not (weights / "base" / "model.safetensors").is_file():
         raise ModelError(
@@ -32,6 +32,6 @@ def copy_models(folder: Path, weights: Path = WEIGHTS) -> list[Path]:
         if place.exists() and not (place / "config.json").is_file():
             raise ModelError(f"{place} exists and is not a model. Choose another output folder.")
         shutil.copytree(weights / role, place, dirs_exist_ok=True)
-        if (weights / "LICENSE").is_file():  # shared here; each copied folder must be complete by itself
+        if (weights / "LICENSE").is_file():  # one file for all models here; each copied folder needs its own
             shutil.copyfile(weights / "LICENSE", place / "LICENSE")
     return [folder / role for role in ROLES]

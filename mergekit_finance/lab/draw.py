@@ -1,4 +1,4 @@
-"""Random streams over the world, each limited to the part that a corpus or a set of test rows may use."""
+"""Random streams over the world, each limited to the part for one corpus or one set of test rows."""
 
 import random
 from collections.abc import Sequence

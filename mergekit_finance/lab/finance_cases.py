@@ -248,7 +248,7 @@ def _turn(table: dict[str, dict[str, int]], questions: list[str], answers: list[
     return Item("convfinqa", row, f" {answers[turn]}")
 
 
-# --- texts of the finance corpus: each function returns a prompt (or "") and what follows it
+# --- texts of the finance corpus: each function returns a prompt (or "") and its completion
 
 
 def definition(draw: Draw) -> tuple[str, str]:

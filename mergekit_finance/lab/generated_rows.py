@@ -10,7 +10,7 @@ from mergekit_finance.lab.draw import Case, Draw, Item, stream
 ROWS_SEED = 0
 # Enough for an interval of ±0.06 on a score of one half; a headline makes six questions, others one or two.
 COUNT = 240
-HARD = 0.6  # share of sums beyond what the base was taught
+HARD = 0.6  # share of sums with larger numbers than in the base's corpus
 MakeCase = Callable[[Draw], Case]
 Ids = Callable[[int], JsonObject]  # the id columns of the n-th record
 

@@ -9,11 +9,11 @@
     check_recipe            is every parameter of the recipe right, and in the right place?
     planned_inputs          the inputs of a planned merge, one output tensor at a time
     check_inputs            do the checkpoints fit together, and are they finite?
-    whole_vector_thresholds what TIES (paper semantics) must know of whole task vectors
+    whole_vector_thresholds thresholds of whole task vectors, for TIES in paper semantics
     similarity_file         `similarity: true` in a recipe
 
 mergekit is imported here, before any of these modules: the start-up hook registers our methods as soon as
-`mergekit.merge_methods` is complete, and must not find one of them half imported.
+`mergekit.merge_methods` is complete, and could otherwise see one of them half imported.
 """
 
 import mergekit.merge_methods  # noqa: F401

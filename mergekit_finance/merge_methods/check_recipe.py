@@ -1,7 +1,7 @@
 """Checks of a recipe's parameters, wherever mergekit reads them, before any weight is read.
 
 mergekit itself ignores misspelled names, shared parameters written under a model, and values out of range.
-Each is a RecipeError of one line here, which names the place and the value and says what to write instead.
+Here each is a RecipeError of one line with the place, the value and the correction.
 """
 
 import logging
@@ -92,7 +92,7 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
     """Check the parameters and models of a recipe for one of our methods.
 
     Raises:
-        RecipeError: names the first mistake.
+        RecipeError: a parameter or model is wrong; the message names the first one.
     """
     check_dtypes(config.dtype, config.out_dtype)
     blocks = list(_blocks(config))
@@ -112,7 +112,7 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
 
 
 def semantics_of(config: MergeConfiguration) -> str:
-    """Return `paper` or `mergekit`. Ask before mergekit plans, which rewrites the configuration."""
+    """Return `paper` or `mergekit`. Call it before planning, which rewrites the configuration."""
     return (config.parameters or {}).get("semantics", SEMANTICS[0])
 
 
@@ -320,7 +320,7 @@ def _check_paper(
 
 
 def _check_resolution(blocks: list[Block]) -> None:
-    """Refuse densities of DARE masks that keep nothing."""
+    """Refuse densities of DARE masks that keep no element."""
     for block in blocks:
         for value in _scalars(block.settings.get("density", 1.0)):
             assert isinstance(value, float | int | str)  # _check_values made sure that it is a number
@@ -330,7 +330,7 @@ def _check_resolution(blocks: list[Block]) -> None:
 
 
 def wants_similarity(config: MergeConfiguration) -> bool:
-    """Return whether a recipe says `similarity: true`. Ask before mergekit plans, which rewrites it."""
+    """Return whether a recipe says `similarity: true`. Call it before mergekit plans."""
     return bool((config.parameters or {}).get("similarity"))
 
 

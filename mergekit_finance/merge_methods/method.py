@@ -2,7 +2,7 @@
 
 Every operator is written twice: on whole tensors, which is its definition (`paper`, `mergekit`), and as terms
 and a rule for the engine (`terms`), which is what runs on the CPU from LARGE elements on, and in a
-MergeSession. Tests hold the two together, bit for bit.
+MergeSession. Tests check that both give the same bits.
 """
 
 from abc import abstractmethod
@@ -46,7 +46,7 @@ class CptMethod(GroupMergeMethod):
 
     @abstractmethod
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
-        """Return what the engine is to compute."""
+        """Return the terms and the rule for the engine."""
 
     def majority(self, call: Call, result: PassResult) -> int:
         """Return the sign of sums of exactly 0: by default, that of the tensor's own sign balance."""

@@ -8,7 +8,7 @@
 | lambda    | for the merge| 1.0     | factor of the merged task vector                            |
 | normalize | for the merge| mergekit's, per method | mergekit semantics only                      |
 | semantics | for the merge| paper   | paper or mergekit                                           |
-| seed      | for the merge| 0       | of the DARE masks                                           |
+| seed      | for the merge| 0       | seed of the DARE masks                                      |
 | similarity| for the merge| false   | write similarity.json beside the merge                      |
 """
 
@@ -43,7 +43,7 @@ _SPECS = {
 
 
 class CutSource(Protocol):
-    """Has ranked task vectors already."""
+    """An object with the cuts of ranked task vectors."""
 
     def cut(self, call: "Call", expert: "Expert") -> Cut | None:
         """Return where the expert's tensor of this call is cut; None: nothing is trimmed."""

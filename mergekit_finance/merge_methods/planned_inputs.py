@@ -1,6 +1,6 @@
 """The inputs of a planned merge, one output tensor at a time.
 
-mergekit's planner decides what a method cannot see: which tensors there are, how a `tokenizer:` block
+Some facts are known only after mergekit has planned: which tensors there are, how a `tokenizer:` block
 permutes them, which dtype they are cast to. Whole-model quantities are therefore computed from the planned
 gather tasks. Each is run alone through mergekit's own executor: the tensors are exactly those that the merge
 will use, and only one output tensor's inputs are in memory at a time.
@@ -180,7 +180,7 @@ def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
     """Return the same task on tensors as the files hold them, where that gives the same bits.
 
     `dtype: float32` in a recipe makes mergekit hold a float32 copy of every input. Our methods compute in
-    float32 whatever they are given, and need the copy of one block at a time only.
+    float32 from any dtype, and need the copy of one block at a time only.
     """
     gather = task.gather_tensors
     if not isinstance(gather, GatherTensors) or gather.dtype != "float32":
@@ -196,7 +196,7 @@ def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
 
 @contextmanager
 def name_broken_files(model: ModelReference) -> Iterator[None]:
-    """Turn the error about a truncated or garbled weights file into a ModelError that names the file.
+    """Turn errors about a truncated or damaged weights file into a ModelError that names the file.
 
     A local `.bin` file is checked before it is opened, so that only tensors are ever unpickled. A LoRA
     adapter is refused where mergekit has no folder to merge it in.

@@ -1,4 +1,4 @@
-"""Checks a recipe and its inputs inside mergekit's planner, before anything is written.
+"""Check a recipe and its inputs inside mergekit's planner, before anything is written.
 
 For a recipe with one of our methods, planning does this:
 
@@ -9,7 +9,7 @@ For a recipe with one of our methods, planning does this:
     mergekit's own plan
     check the inputs        missing tensors, shapes, NaN, Inf; the same pass ranks for TIES in paper semantics
                             and measures for `similarity: true` where the merge goes to disk
-    hand over               each planned task gets a Context beside its parameters
+    add a Context           to the parameters of each planned task
     write all or nothing    where the merge goes to disk: each merged tensor is checked for NaN and Inf
 
 Recipes with other methods are planned by mergekit alone.
@@ -102,7 +102,7 @@ class DiskHooks:
     write_whole: WriteWhole
 
 
-# Set by `install`. Not imported: they change no merge, and keys of stored results hash imports.
+# Set by `install`, not imported: they change no merge, and the keys of stored results hash all imports.
 _disk: DiskHooks | None = None
 
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
@@ -118,7 +118,7 @@ class CheckedPlan:
 
 
 def install(disk: DiskHooks | None = None) -> None:
-    """Take part in every merge that this process plans; calling it again changes nothing.
+    """Add our checks to every merge that this process plans; a second call changes nothing.
 
     Args:
         disk: for merges that go to disk (`to_disk.HOOKS`). None keeps the steps of an earlier call.
@@ -146,7 +146,7 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
         RecipeError, ModelError: what is wrong.
     """
     method, config = planner_method(planner), planner.config
-    paper = semantics_of(config) == "paper"  # asked before mergekit rewrites the configuration
+    paper = semantics_of(config) == "paper"  # read before mergekit rewrites the configuration
     check_recipe(config, method, planner.options)
     measured = None
     if planner in _to_disk and wants_similarity(config) and _disk:

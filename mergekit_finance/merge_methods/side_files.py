@@ -53,7 +53,7 @@ class SideFiles:
         """Make the merged model of its tensors, on the CPU, as `from_pretrained` would load it from disk.
 
         Raises:
-            ModelError: tensors are missing, or the architecture has no place for them.
+            ModelError: tensors are missing, or the architecture has no parameter for them.
         """
         model = live_model(self.config, tensors)
         load_generation_config(model, self.folder)

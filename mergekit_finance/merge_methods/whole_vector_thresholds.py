@@ -72,7 +72,7 @@ class VectorHistograms:
 class WholeVectorThresholds:
     """Thresholds and majority sign of one planned merge, shared by all threads that execute it.
 
-    Creating it runs passes 2 and 3. It is what a `Call` gets as `whole` (protocol `WholeVectors`).
+    Creating it runs passes 2 and 3. A `Call` holds it as `whole` (protocol `WholeVectors`).
     """
 
     def __init__(self, inputs: PlannedInputs, histograms: VectorHistograms) -> None:

@@ -1,4 +1,4 @@
-"""Compares our methods, in both semantics, with mergekit's own, on tiny models.
+"""Compare our methods, in both semantics, with mergekit's own, on tiny models.
 
 `python -m mergekit_finance.merging.compare` creates a tiny random Llama base and three experts in a temporary
 folder, merges them with every operator (ours in paper semantics, ours in mergekit semantics, mergekit's), and

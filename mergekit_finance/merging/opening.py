@@ -31,7 +31,7 @@ RecipeLike: TypeAlias = "str | Path | Mapping[str, Json] | recipes.Recipe | Merg
 
 @dataclass(frozen=True)
 class OpenedRecipe:
-    """A planned merge of which nothing is computed yet."""
+    """A planned merge before any tensor is computed."""
 
     method: CptMethod
     tensors: list[OutputTensor]

@@ -83,7 +83,7 @@ def use_less_memory(tensors: list[OutputTensor]) -> str:
     """Stream all inputs, or merge on the CPU if they are streamed already.
 
     Returns:
-        What was done, for a message; empty if everything is on the CPU already.
+        The change, for a message; empty if everything is on the CPU already.
     """
     elsewhere = [t for t in tensors if t.device.type != "cpu"]
     if not elsewhere:

@@ -1,4 +1,4 @@
-"""The values of a point that differ from the recipe's, checked as a recipe's are."""
+"""The values of a point that replace the recipe's, with the same checks."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ ByModel: TypeAlias = Mapping[Hashable, float]
 
 @dataclass(frozen=True)
 class PointValues:
-    """Checked values; what is None or absent is as in the recipe."""
+    """Checked values. None or a missing key means the recipe's value."""
 
     scale: float | None = None  # lambda
     seed: int | None = None
@@ -49,7 +49,7 @@ def check_point(
         mask_ids: the experts, each with its mask_id if the recipe has one.
 
     Raises:
-        RecipeError: names the first mistake.
+        RecipeError: a value is wrong; the message names the first one.
     """
     specs = {spec.name: spec for spec in method.spec.parameters if spec.name in SWEPT}
     values: dict[str, PointValue] = {}

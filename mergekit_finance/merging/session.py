@@ -1,4 +1,4 @@
-"""MergeSession: constituents opened once, and any number of points written into one live model.
+"""MergeSession: open constituents once, and merge any number of points into one live model.
 
     with MergeSession.open("recipe.yml") as session:
         session.prepare(density=[0.1, 0.2, 0.5])
@@ -107,7 +107,7 @@ class MergeSession:
         session = cls(opened.method, opened.tensors, opened.buffers)
         session.model = opened.side_files.live_model(session._bases())
         session.tokenizer = opened.side_files.tokenizer
-        # The model before the constituents: they can be streamed, it cannot.
+        # The model comes first: constituents can be streamed if memory is short, the model cannot.
         session._bind_parameters(devices[0])
         place(opened.tensors, devices, memory_limit)
         if merged:
@@ -118,10 +118,11 @@ class MergeSession:
         """Rank magnitudes and count signs for all densities of a sweep at once: `density=[0.1, 0.2]`.
 
         Args:
-            grid: `density`, the densities that later calls of `apply` will use. Others work too, but slower.
+            grid: `density`, the densities that later calls of `apply` will use. Other densities work too, but
+                slower.
 
         Raises:
-            RecipeError: a density is wrong, or another parameter is given.
+            RecipeError: a density is wrong, or there is another parameter than density.
         """
         densities = grid.pop("density", ())
         if grid or isinstance(densities, str) or not isinstance(densities, Iterable):
@@ -140,7 +141,7 @@ class MergeSession:
 
         Args:
             values: `lambda_`, `seed`; `density`, `weight`: one value, or a mapping by model reference or
-                mask_id. What is not given is as in the recipe.
+                mask_id. Other values are the recipe's.
 
         Raises:
             RecipeError: a value is wrong; the model is unchanged.
@@ -197,9 +198,9 @@ class MergeSession:
         pairs = zip(first.group.tensors, second.group.tensors, strict=True)
         if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
             raise ModelError(
-                f"{second.name} and {first.name} are one in {type(self.model).__name__}, whose config ties "
-                "them, and two in the models' files. Write tie_word_embeddings: false into config.json, or "
-                "merge the points with mergekit-yaml."
+                f"{second.name} and {first.name} are one parameter of {type(self.model).__name__}, whose "
+                "config ties them, but differ in the models' files. Write tie_word_embeddings: false into "
+                "config.json, or merge the points with mergekit-yaml."
             )
 
     # ---- points
@@ -261,7 +262,7 @@ class MergeSession:
     def _count_balance(self, point: PointValues) -> None:
         """Count a point's sign balance before it is merged.
 
-        Worth a pass only where merging again would take longer: on GPUs that hold all inputs.
+        This pass saves time only if merging twice would take longer: on GPUs that hold all inputs.
         """
         if len(self._experts) == 1 or any(t.streamed or t.device.type == "cpu" for t in self._tensors):
             return
@@ -318,7 +319,7 @@ class MergeSession:
 class _SessionCuts:
     """The cuts of a session's task vectors, ranked once for all points (protocol `CutSource`).
 
-    It must not refer to the session: in a cycle, the model would be freed only by the garbage collector.
+    It holds no reference to the session: in a cycle, only the garbage collector would free the model.
     """
 
     def __init__(self, tensors: list[OutputTensor], experts: list[Hashable], paper: bool) -> None:

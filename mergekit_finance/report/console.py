@@ -49,8 +49,8 @@ def notes(content: JsonObject) -> str:
     if result["random_weights"]:
         names = ", ".join(map(short_name, result["random_weights"]))
         lines.append(
-            f"the weights are RANDOM, never trained: {names}. The table shows that the path works, not that "
-            "merging does."
+            f"these models have random, untrained weights: {names}. The table shows that the pipeline runs, "
+            "not what merging does."
         )
     if result["source"] == "sample":
         lines.append("the rows are a few examples written for this project, not a benchmark.")
@@ -63,6 +63,6 @@ def notes(content: JsonObject) -> str:
     smallest = min(row.get("clusters", row["n"]) for row in result["tasks"].values())
     if not enough(smallest):
         lines.append(
-            f"the smallest task has {smallest} independent items: differences of this size are mostly noise."
+            f"the smallest task has only {smallest} independent items: differences on it are mostly noise."
         )
     return "\n".join(f"- {line}" for line in lines)

@@ -115,8 +115,8 @@ def cautions(results: StudyResults) -> list[str]:
             "real models."
         )
     notes.append(
-        "Macro scores are means over tasks of different sizes and kinds. Intervals cover the choice of items "
-        "for these models, not other training runs of them."
+        "Macro scores are means over tasks of different sizes and kinds. Intervals account for the choice of "
+        "items, not for other training runs of the models."
     )
     return notes
 
@@ -162,7 +162,10 @@ def _settings(results: StudyResults) -> Pairs:
         ("chain", f"{study.chain} (what stages 2 and 3 merge)"),
         ("tasks", ", ".join(study.tasks)),
         ("selection items", selection_items),
-        ("named tasks", "as the study file says" if study.named else "those of its skills"),
+        (
+            "named tasks",
+            "listed in the study file" if study.named else "the tasks of each combination's skills",
+        ),
     ]
 
 
@@ -174,15 +177,15 @@ def _grid(points: Sequence[Mapping[str, float]]) -> str:
 
 
 def selection_note(results: StudyResults) -> str:
-    """Return which items the numbers in the box are of."""
+    """Return which items the numbers in the box were computed on."""
     if results.summary.selection.is_split:
-        return "the best on the selection items; numbers are of the other items, with 95% intervals."
-    return "the best on all items; numbers are of the same items, with 95% intervals."
+        return "best on the selection items; its numbers are from the other items, with 95% intervals."
+    return "best on all items; its numbers are from the same items, with 95% intervals."
 
 
 def _measured(results: StudyResults) -> Pairs:
     selection = results.summary.selection
-    items = "items that selected nothing" if selection.is_split else "all items"
+    items = "items not used for selection" if selection.is_split else "all items"
     pairs = [
         ("scores, Gain, OG, retention", f"{items}; bootstrap over clusters of items"),
         ("resamples", str(results.study.resamples)),
@@ -203,18 +206,18 @@ def recipes(results: StudyResults) -> list[Recipe]:
 
 
 def versions(results: StudyResults) -> Pairs:
-    """Return what the stored results were made with, then what made this page.
+    """Return the versions and settings that made the stored results, then the versions that made this page.
 
     Only the last lines depend on the machine that makes the page: elsewhere the same results give the same
     bytes.
     """
     key = results.key("base")
-    pairs = [(f"{name}, of the results", str(v)) for name, v in sorted(_object(key, "versions").items())]
+    pairs = [(f"{name} (results)", str(v)) for name, v in sorted(_object(key, "versions").items())]
     settings = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads")
     hashes = ("answer_code", "score_code", "code", "merge_code")
-    pairs += [(f"{name}, of the results", str(key[name])) for name in (*settings, *hashes) if name in key]
-    pairs += [(f"{name}, which made this page", _version(name)) for name in PACKAGES]
-    return [*pairs, ("Python, which made this page", platform.python_version())]
+    pairs += [(f"{name} (results)", str(key[name])) for name in (*settings, *hashes) if name in key]
+    pairs += [(f"{name} (this page)", _version(name)) for name in PACKAGES]
+    return [*pairs, ("Python (this page)", platform.python_version())]
 
 
 def _object(content: JsonObject, key: str) -> JsonObject:
@@ -252,7 +255,7 @@ def hashes(results: StudyResults) -> list[tuple[str, Pairs]]:
 
 
 def plugin_sections(results: StudyResults) -> list[tuple[str, str]]:
-    """Return (title, text) of the sections that plugins add; the text of one that fails says so."""
+    """Return (title, text) of the sections that plugins add. If a plugin fails, the text is its error."""
     texts = []
     for section in report_sections():
         if section.render_study is None:

@@ -106,7 +106,7 @@ def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:
 def selected_points(results: StudyResults) -> Table:
     """Return one row per selected point and set of tasks."""
     columns = [
-        *("merge", "selected", "of its operators", "task set", "tasks", "score", "Gain", "OG"),
+        *("merge", "selected", "best of its operators", "task set", "tasks", "score", "Gain", "OG"),
         *("over best constituent", "best constituent", "p", "detectable", "items vs best", "items vs base"),
     ]
     rows = []
@@ -117,7 +117,7 @@ def selected_points(results: StudyResults) -> Table:
                 [
                     text_cell(labels.combination(point.combination)),
                     text_cell(labels.operator_and_values(point)),
-                    text_cell("chosen" if name in results.chosen else ""),
+                    text_cell("yes" if name in results.chosen else ""),
                     text_cell(set_name),
                     number_cell(len(tasks.tasks), 0),
                     interval_cell(tasks.score),

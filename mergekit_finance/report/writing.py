@@ -1,4 +1,4 @@
-"""Write the report: everything is made first, then written under temporary names, then renamed."""
+"""Write the report: all content is made first, then written under temporary names, then renamed."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack

@@ -104,7 +104,7 @@ def _head(choice: Choice) -> Iterator[str]:
         yield "No source model is on the Hub, so there is no `base_model`; `--hub-id` sets one."
     elif len(on_hub) < len(choice.models):
         yield ""
-        yield "`base_model` above names only models that are on the Hub: it takes no folders."
+        yield "`base_model` above lists only models on the Hub, because it cannot name local folders."
 
 
 def one_of(merges: int) -> str:
@@ -132,7 +132,8 @@ def _scores(choice: Choice) -> Iterator[str]:
     if base_columns:
         yield ""
         yield (
-            "The base is not a constituent here, so Gain and OG do not compare with it; its own columns do."
+            "The base is not a constituent here, so Gain and OG do not compare with it; the columns "
+            "`base` and `over base` do."
         )
     yield ""
     header = ["over", "score", *effects.constituents, "Gain", "OG", *base_columns, "items vs base"]
@@ -161,7 +162,7 @@ def _selection_note(choice: Choice) -> str:
         return "Hyperparameters were selected on other items of the same datasets."
     if selection.same_items:
         return "Hyperparameters were selected on these same items: the scores are optimistic."
-    return "Nothing was swept: these are all items."
+    return "Nothing was swept, so the scores are on all items."
 
 
 def _base_is_constituent(choice: Choice) -> bool:
@@ -272,12 +273,12 @@ def _limits(choice: Choice) -> Iterator[str]:
     yield ""
     yield f"- Semantics `{results.study.semantics}`: {SEMANTICS[results.study.semantics]}."
     yield f"- {count_range([effect.items for effect in effects])} per task.{f' {few}' if few else ''}"
-    yield "- Intervals cover the choice of items, not training: there is one training run of each model."
+    yield "- Intervals account for the choice of items, not for training: each model was trained once."
     measured_in = "English and Japanese" if japanese else "English"
-    yield f"- Languages: merged for {merged_for}, measured in {measured_in} only."
+    yield f"- Languages: merged for {merged_for}, evaluated in {measured_in} only."
     if (source := results.study.source) in GENERATED:
         yield f"- **All rows are generated (`source: {source}`)**: scores do not apply to the real datasets."
-    yield "- Not measured: safety, bias, whether a model has seen the benchmarks. Not investment advice."
+    yield "- Not evaluated: safety, bias, whether models have seen the benchmarks. Not investment advice."
 
 
 def count_range(items: Sequence[int]) -> str:

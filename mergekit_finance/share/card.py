@@ -102,7 +102,7 @@ def _require_same_models(choice: Choice) -> None:
         check_reference(model.reference, str(choice.results.folder))
         if fingerprint(model.reference) != model.fingerprint:
             raise ModelError(
-                f"{model.reference}: is not the model that the study measured (its files have changed since)"
+                f"{model.reference}: its files have changed since the study measured it. Run the study again."
             )
 
 
@@ -249,7 +249,7 @@ def _hashes(choice: Choice, folder: Path) -> dict[str, str]:
 
 
 def _write_weights(choice: Choice, folder: Path, trust_remote_code: bool) -> None:
-    """Merge as `mergekit-yaml` does. Errors name the point, not the temporary recipe, which is gone then."""
+    """Merge as `mergekit-yaml` does. Errors name the point, because the temporary recipe is deleted."""
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.options import MergeOptions
 
@@ -290,11 +290,13 @@ def _require_no_conflict(new: Mapping[str, str], folder: Path, old: Mapping[str,
         path = folder / name
         is_persons = path.exists() and name not in old and not matches(name, WEIGHTS)
         if is_persons and (not path.is_file() or sha256_file(path) != value):
-            raise DataError(f"-o {folder}: {name} exists and is not of this card. Move it away.")
+            raise DataError(
+                f"-o {folder}: {name} exists and was not written by `card`. Move it to another place."
+            )
     recipe_changed = old.get(RECIPE, "") != new[RECIPE]
     for path in sorted(folder.glob("*.safetensors")) if recipe_changed else ():
         if path.name not in {**old, **new}:
-            raise DataError(f"-o {folder}: {path.name} is of another card's recipe. Move it away.")
+            raise DataError(f"-o {folder}: {path.name} belongs to another recipe. Move it to another place.")
 
 
 def remove_if_unchanged(folder: Path, name: str, sha256: str) -> None:

@@ -138,7 +138,7 @@ def upload(plan: Plan, repo: str, private: bool) -> str:
         api = HfApi(library_name="mergekit-finance")
         address = str(api.create_repo(repo, private=private or None, exist_ok=True))
         api.create_commit(repo, operations, commit_message=message)
-    except Exception as error:  # of any kind; those that are not of the Hub or the network are re-raised
+    except Exception as error:  # `_as_one_line` returns errors of other origin unchanged
         raise _as_one_line(error, repo) from error
     return address
 

@@ -1,4 +1,4 @@
-"""Which files of a card's folder may be shared. Everything that is not listed here stays on this machine."""
+"""Which files of a card's folder may be shared. Files that are not listed here are never sent."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def missing_weights(self) -> list[str]:
-        """Weight files that the card lists but that would not be sent: the rest would be another model."""
+        """Weight files that the card lists but that would not be sent: the model would be incomplete."""
         return [name for name in manifest(self.folder) if matches(name, WEIGHTS) and name not in self.send]
 
     @property
@@ -160,14 +160,16 @@ def _objects(path: Path, key: str) -> dict[str, JsonObject]:
         raise DataError(f"{path}: {key} is not an object. Make the card again.")
     parts = {name: part for name, part in content.items() if isinstance(part, dict)}
     if len(parts) != len(content):
-        raise DataError(f"{path}: {key} holds something else than objects. Make the card again.")
+        raise DataError(f"{path}: {key} contains values that are not objects. Make the card again.")
     return parts
 
 
 def read_object(path: Path) -> JsonObject:
     """Read a JSON object of the card. Raises DataError for links, damaged JSON and other kinds of content."""
     if path.is_symlink() or path.parent.is_symlink():
-        raise DataError(f"{path}: is behind a symbolic link, which is not followed. Make the card again.")
+        raise DataError(
+            f"{path}: is reached through a symbolic link, which is not followed. Make the card again."
+        )
     try:
         content: Json = parse_json(read_text(path))
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ def require_provenance(results: StudyResults, name: str) -> None:
     index = results.folder / "index.json"
     key = read_object(folder / "key.json")
     if entry.folder != f"{entry.name}-{digest(key)}":
-        raise _error(folder / "key.json", "is of other results than the name of its folder says")
+        raise _error(folder / "key.json", "belongs to other results than its folder's name")
     _require_unchanged_files(folder)
     if not is_consistent(entry):
         raise _error(index, f"the recipe of {name} does not agree with its name and values")

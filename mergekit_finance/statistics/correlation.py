@@ -7,8 +7,7 @@ p uses all orders up to n = 9 (362 880). For larger n it uses random orders: p =
 Spearman (1904), American Journal of Psychology 15:72; Kendall and Gibbons (1990), Rank Correlation Methods.
 
 scipy.stats.spearmanr computes p from the t distribution only. scipy.stats.permutation_test doubles the
-smaller
-tail: it gives another p-value if ranks tie, and the same one without ties (tested).
+smaller tail: it gives another p-value if ranks tie, and the same one without ties (tested).
 """
 
 from __future__ import annotations

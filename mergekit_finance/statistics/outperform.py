@@ -30,14 +30,13 @@ constituent per task:
 
 with e* the centered replicates, N_t the constituents whose observed D_tp is within sqrt(log n) standard
 errors of the smallest, w(t) the one in N_t of the largest error. Choosing N_t corresponds to selecting
-contact sets
-in inference on intersection bounds: Chernozhukov, Lee and Rosen (2013), Econometrica 81:667; Andrews and
-Soares (2010), Econometrica 78:119. If constituents are clearly apart, N_t has one member and the interval is
-that of a contrast (coverage 95 %). If they tie in every task, the lower end never misses and the upper end
-misses in 2.5 % of cases (97.5 %). If they nearly tie in every task, the upper end allows for more bias than
-there is, and
-no estimate of the bias is uniformly right: coverage is 98 to 99 % over 6 to 9 tasks. Over 18 tasks, with
-constituents half a standard error apart, it is 99 % for two constituents and 99.9 % for three.
+contact sets in inference on intersection bounds: Chernozhukov, Lee and Rosen (2013), Econometrica 81:667;
+Andrews and Soares (2010), Econometrica 78:119. If constituents are clearly apart, N_t has one member and the
+interval is that of a contrast (coverage 95 %). If they tie in every task, the lower end never misses and the
+upper end misses in 2.5 % of cases (97.5 %). If they nearly tie in every task, the upper end allows for more
+bias than there is, and no estimate of the bias is uniformly right: coverage is 98 to 99 % over 6 to 9 tasks.
+Over 18 tasks, with constituents half a standard error apart, it is 99 % for two constituents and 99.9 % for
+three.
 
 Alternatives are worse: Bonferroni over the k^T contrasts of fixed choices is always wider (6.4 standard
 errors for 18 tasks and 3 constituents); resampling the minimum itself covers 55 % over 4 tasks with 3 tied

@@ -170,7 +170,7 @@ class Operators(Part):
     @model_validator(mode="after")
     def _at_least_one(self) -> "Operators":
         if not self.present():
-            raise ValueError(f"name at least one of {', '.join(OPERATORS)}")
+            raise ValueError(f"list at least one of {', '.join(OPERATORS)}")
         return self
 
     def present(self) -> dict[str, TaskArithmetic | Ties]:
@@ -280,28 +280,31 @@ def combinations_of(study: Study, stage: int) -> list[Combination]:
 
 def _check_experts(study: Study) -> None:
     if not study.experts:
-        raise ValueError("experts: name at least one")
+        raise ValueError("experts: list at least one")
     for name in study.experts:
         if not name.replace("_", "").isalnum():
-            raise ValueError(f"experts: {name!r} must be letters, digits and _: it names files")
+            raise ValueError(
+                f"experts: {name!r} is used in file names, so it must consist of letters, digits and _"
+            )
         if len(name.encode()) > MAX_NAME_BYTES:
             raise ValueError(
-                f"experts: {name[:20]!r}... is longer than {MAX_NAME_BYTES} bytes: it names files"
+                f"experts: {name[:20]!r}... is too long: file names contain it, so at most "
+                f"{MAX_NAME_BYTES} bytes are allowed"
             )
         if name == "base":
-            raise ValueError("experts: 'base' names the base itself; give the expert another name")
+            raise ValueError("experts: 'base' is reserved for the base model; give the expert another name")
     names_by_model = {study.base: "base"}
     for name, expert in study.experts.items():
         if other := names_by_model.get(expert.model):
-            raise ValueError(f"experts: {other} and {name} are both {expert.model}; name different models")
+            raise ValueError(f"experts: {other} and {name} are both {expert.model}; use different models")
         names_by_model[expert.model] = name
 
 
 def _check_stages(study: Study) -> None:
     if not study.stages:
-        raise ValueError("stages: name at least one of 1, 2, 3")
+        raise ValueError("stages: list at least one of 1, 2, 3")
     if len(set(study.stages)) < len(study.stages):
-        raise ValueError(f"stages: name each once (given: {list(study.stages)})")
+        raise ValueError(f"stages: list each stage once (given: {list(study.stages)})")
     most = max(study.stages)
     if most > len(study.experts):
         fitting = [stage for stage in study.stages if stage <= len(study.experts)] or [1]
@@ -310,30 +313,28 @@ def _check_stages(study: Study) -> None:
             f"add experts, or write `stages: {fitting}`"
         )
     if study.chain == "best" and sorted(study.stages) != list(range(1, most + 1)):
-        raise ValueError("chain: best takes each stage's selected models to the next; name all stages from 1")
+        raise ValueError("chain: best merges what the stage before selected; list all stages from 1")
 
 
 def _check_points(study: Study) -> None:
-    """Refuse grids that no study finishes, before they are built."""
+    """Refuse grids that are too large to evaluate, before they are built."""
     merges = sum(comb(len(study.experts), stage) for stage in study.stages)
     size = merges * sum(operator.size for operator in study.operators.present().values())
     if size > MAX_POINTS:
         raise ValueError(
             f"operators: the grids have {size} points over {merges} combinations, at most {MAX_POINTS} are "
-            "allowed; name fewer values, experts or stages"
+            "allowed; list fewer values, experts or stages"
         )
 
 
 def _check_tasks(study: Study) -> None:
     if not study.tasks:
-        raise ValueError("tasks: name at least one")
+        raise ValueError("tasks: list at least one")
     kinds_by_task: dict[str, str] = {}
     for kind in ("tasks", "retention", "probes"):
         for name in getattr(study, kind):
             if name in kinds_by_task:
-                raise ValueError(
-                    f"{kind}: {name!r} is under {kinds_by_task[name]} too; it is one or the other"
-                )
+                raise ValueError(f"{kind}: {name!r} is under {kinds_by_task[name]} too; list it once")
             kinds_by_task[name] = kind
 
 
@@ -346,7 +347,7 @@ def _check_starts(study: Study) -> None:
                 raise ValueError(f"operators.{key}.start: unknown {parameter!r}; {hint}")
         if not any(operator.start.items() <= values.items() for values in operator.grid()):
             raise ValueError(
-                f"operators.{key}.start: {operator.start} is not a point of the grid; name one that is"
+                f"operators.{key}.start: {operator.start} is not a point of the grid; choose one that is"
             )
 
 
@@ -357,7 +358,7 @@ def _check_named(study: Study) -> None:
     )
     for name, tasks in study.named.items():
         if not tasks:
-            raise ValueError(f"named.{name}: name at least one task, or leave it out to use the default")
+            raise ValueError(f"named.{name}: list at least one task, or leave the key out to use the default")
         if name not in names:
             same = [n for n in names if sorted(n.split("+")) == sorted(name.split("+"))]
             if same:

@@ -31,7 +31,7 @@ class Plan:
 
     Attributes:
         points: number of points by stage.
-        models: points and models as they are.
+        models: number of points and unmerged models.
         stored: models that are stored already.
         items: items by task at this limit.
         all_items: items by task without a limit.
@@ -42,7 +42,7 @@ class Plan:
         per_item: seconds per item, the mean over tasks.
         merge: seconds per merge.
         budget: hours.
-        absent: models that are not on this machine: what is stored of them, and hours, are not known.
+        absent: models that are not on this machine; their stored results and hours are not counted.
         clusters: clusters to report on in the largest task: at the requested limit, and at this plan's limit.
     """
 
@@ -176,7 +176,7 @@ def _timed(run: StudyRun, counted: Plan) -> Plan:
     """Merge the first point and evaluate it on two nested samples."""
     evaluator = run.evaluator.on(run.executor.devices(run.worker)[0], quiet=True)
     first = points(run.study, min(run.study.stages))[0]
-    run.say("time a sample: one merge, evaluated on a few items of every task")
+    run.say("timing a sample: one merge, evaluated on a few items of every task")
     with closing(Sweep(evaluator, run.trust_remote_code)) as sweep:
         sweep.prepare([first.recipe()])
         sweep.at(first.recipe())  # opens the models
@@ -203,8 +203,8 @@ def _fitted(timed: Plan, budget: float) -> Plan:
     if not fitting:
         raise RecipeError(
             f"--budget {budget:g}: {timed.models - timed.stored} models need "
-            f"{timed.hours(timed.items_at(least)):.2g} hours even at {least} items a task; give more hours, "
-            "coarser grids or fewer tasks"
+            f"{timed.hours(timed.items_at(least)):.2g} hours even with {least} items per task. Allow more "
+            "hours, or use coarser grids or fewer tasks."
         )
     limit = max(fitting)
     items = {task: min(limit, count) for task, count in timed.all_items.items()}
@@ -236,22 +236,22 @@ def text(plan: Plan) -> str:
     count = sum(plan.points.values())
     limited = f", the first {plan.limit} of each" if plan.limit else ""
     lines = [
-        f"points      {count} ({stages}), and {plan.models - count} models as they are; "
-        f"{plan.stored} stored already",
-        f"items       {sum(plan.items.values())} a model, {len(plan.items)} tasks{limited}",
+        f"points      {count} ({stages}), and {plan.models - count} unmerged models; "
+        f"{plan.stored} already stored",
+        f"items       {sum(plan.items.values())} per model, {len(plan.items)} tasks{limited}",
         f"disk        about {_size_in_words(plan.disk)}",
         f"workers     {plan.workers}",
     ]
     if plan.absent:
         lines.append(
-            f"not here    {', '.join(plan.absent)}: no hours, stored results not counted, disk without "
-            "checkpoints. Run this again where the models are."
+            f"not here    {', '.join(plan.absent)}: hours, stored results and checkpoints are not counted. "
+            "Run this again where the models are."
         )
     if plan.per_item is not None and plan.per_model is not None and plan.merge is not None:
         evaluation = plan.per_model + plan.per_item * sum(plan.items.values())
         lines.append(
             f"time        about {_hours_in_words(plan.hours())}: {evaluation:.3g} s of evaluation and "
-            f"{plan.merge:.2g} s of merging a model, by a timed sample on this machine"
+            f"{plan.merge:.2g} s of merging per model, from a timed sample on this machine"
         )
     if plan.budget is not None and plan.clusters is not None:
         lines.append(_budget_line(plan, plan.budget, plan.clusters))
@@ -277,9 +277,9 @@ def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
     task, (full, limited) = _largest(plan), clusters
     error = planning_error(full)
     before, after = (100 * expected_half_width(error, full, n) for n in (full, limited))
-    wider = f", in place of ±{before:.1f} on {full}" if limited < full else ""
+    wider = f" (±{before:.1f} on all {full})" if limited < full else ""
     return (
         f"budget      {budget:g} hours: {plan.items[task]} of {plan.all_items[task]} items of {task}, "
-        f"nested; the expected half width of a paired difference there is ±{after:.1f} points on {limited} "
-        f"clusters to report{wider}"
+        f"nested. On it, a paired difference has an expected half width of ±{after:.1f} points with "
+        f"{limited} reported clusters{wider}"
     )

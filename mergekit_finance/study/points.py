@@ -12,7 +12,7 @@ from mergekit_finance.study.config import Combination, Study, combinations_of, t
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is merged: what recipes call it, and where it is."""
+    """A model to merge: its name in recipes, and its reference (folder or Hub id)."""
 
     name: str  # also its mask_id
     reference: str
@@ -24,7 +24,7 @@ class Point:
 
     Attributes:
         stage: 1, 2 or 3.
-        combination: the experts that it is about.
+        combination: names of the experts that it combines.
         operator: key of the operator.
         values: hyperparameters, `seed` included.
         sources: the models that are merged: the experts, or with `chain: best` the selected models of the
@@ -45,12 +45,12 @@ class Point:
 
     @property
     def group(self) -> str:
-        """`stage2-finance-math-ties`: combination and operator."""
+        """Combination and operator, such as `stage2-finance-math-ties`."""
         return f"stage{self.stage}-{'-'.join(self.combination)}-{OPERATORS[self.operator].slug}"
 
     @property
     def name(self) -> str:
-        """`stage2-finance-math-ties-density0.2-lambda1.0`."""
+        """The unique name, such as `stage2-finance-math-ties-density0.2-lambda1.0`."""
         return "-".join([self.group, *(f"{key}{text(value)}" for key, value in self.values.items())])
 
     @property
@@ -65,7 +65,7 @@ class Point:
         return (self.base, *merged) if self.stage == 1 else merged
 
     def recipe(self) -> dict[str, Json]:
-        """Return the plain mergekit recipe, its keys in the order that people write them."""
+        """Return the plain mergekit recipe, with the keys in their usual order."""
         shared: dict[str, Json] = {"lambda": self.values["lambda"], "semantics": self.semantics}
         if "seed" in self.values:
             shared["seed"] = int(self.values["seed"])
@@ -85,12 +85,12 @@ class Point:
 
 @dataclass(frozen=True)
 class RecipePoint:
-    """One merge by any recipe that mergekit takes: the only point of `mergekit-finance run`.
+    """The merge of `mergekit-finance run`, by any recipe that mergekit accepts.
 
     Attributes:
-        name: what its folder is named after.
+        name: the start of its folder's name.
         merge: the recipe without its `finance:` block.
-        seed: what the merge method draws from; None if it draws nothing.
+        seed: seed of the merge method's random numbers; None if it uses none.
     """
 
     name: str
@@ -106,37 +106,37 @@ AnyPoint: TypeAlias = Point | RecipePoint
 
 
 def parents_of(combination: Combination) -> list[Combination]:
-    """Return the combinations of the stage before within this one: what `chain: best` merges."""
+    """Return the combinations with one expert fewer; `chain: best` merges their selected models."""
     return list(combinations(combination, len(combination) - 1))
 
 
-def points(study: Study, stage: int, chosen: Mapping[Combination, Source] | None = None) -> list[Point]:
+def points(study: Study, stage: int, selected: Mapping[Combination, Source] | None = None) -> list[Point]:
     """Return all points of a stage.
 
     Args:
         study: the study.
         stage: 1, 2 or 3.
-        chosen: the selected model of each combination of the stage before, with `chain: best`.
+        selected: with `chain: best`, the selected model of each combination of the stage before.
     """
     return [
         Point(stage, combination, operator, values, sources, study.base, study.semantics, study.out_dtype)
         for combination in combinations_of(study, stage)
-        for sources in [_sources(study, combination, chosen)]
+        for sources in [_sources(study, combination, selected)]
         for operator, grid in study.operators.present().items()
         for values in grid.grid()
     ]
 
 
 def _sources(
-    study: Study, combination: Combination, chosen: Mapping[Combination, Source] | None
+    study: Study, combination: Combination, selected: Mapping[Combination, Source] | None
 ) -> tuple[Source, ...]:
-    if len(combination) == 1 or not chosen:
+    if len(combination) == 1 or not selected:
         return tuple(Source(name, study.experts[name].model) for name in combination)
-    return tuple(chosen[before] for before in parents_of(combination))
+    return tuple(selected[parent] for parent in parents_of(combination))
 
 
 def starts(study: Study) -> Iterator[Point]:
-    """Yield one point per combination and operator: at the `start` values, else the middle of the grid."""
+    """Yield one point per combination and operator: at the `start` values, or in the middle of the grid."""
     for stage in sorted(study.stages):
         for point in points(study, stage):
             if point.values == start(study, point.operator):

@@ -171,7 +171,7 @@ class StudyResults:
         require_folders(path, (result.folder for result in results.values()))
         for name, result in results.items():
             if name not in entries or entries[name].folder != result.folder:
-                raise DataError(f"{path}: {name} is of other results than index.json says. {AGAIN}")
+                raise DataError(f"{path}: {name} belongs to other results than those in index.json. {AGAIN}")
         return summary
 
     def measured(self, name: str) -> ModelResult | PointResult:
@@ -216,7 +216,9 @@ class StudyResults:
         for name in names:
             for task, rows in self.columns(name).items():
                 if rows.items != self.columns("base")[task].items:
-                    raise DataError(f"{self.place(name)}: of other items than the base's. {AGAIN}")
+                    raise DataError(
+                        f"{self.place(name)}: was evaluated on other items than the base. {AGAIN}"
+                    )
 
     def correct(self, name: str, task: str) -> list[bool]:
         """Return for every item whether the model's answer is right."""
@@ -284,7 +286,7 @@ class StudyResults:
         tables = {name: self.columns(name) for name in (*self.models, *self.points)}
         if others := models_with_other_items(tables):
             raise DataError(
-                f"{self.folder}: results of {others[0]} are of other rows than the rest. "
+                f"{self.folder}: results of {others[0]} are on other rows than those of the other models. "
                 f"Remove points/{self.place(others[0]).name} and run the study again."
             )
         return aligned({task: self._task_scores(task) for task in self.tasks})

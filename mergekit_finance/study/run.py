@@ -272,7 +272,7 @@ class StudyRun:
         place = self.out / "selected" / self.index[point.name]
         with self.store.lock(f"selected-{place.name}"):  # another process may be writing it
             if not _is_as_written(place):
-                self.say(f"write {place}, which the next stage merges")
+                self.say(f"writing {place}, which the next stage merges")
                 self.store.remove_scratch(place)
                 with disk_errors(self.out):
                     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
@@ -300,7 +300,9 @@ class StudyRun:
                 measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
                 stored = {"key": key, **cast("JsonObject", measured)}
             except Exception as error:  # any failure here loses the similarity only
-                self.say(f"similarity was not measured: {first_line(error)}. The summary goes without it.")
+                self.say(
+                    f"similarity was not measured: {first_line(error)}. The summary is written without it."
+                )
                 stored = {"key": key, "error": first_line(error)}
         return {"digest": digest(stored), **stored}
 

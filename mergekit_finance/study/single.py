@@ -1,7 +1,7 @@
-"""`mergekit-finance run`: a study of one point, from any recipe that mergekit takes.
+"""`mergekit-finance run`: a study of one point, from any recipe that mergekit accepts.
 
-The same worker, store, checks and statistics as in a study. In a folder that a study or another run wrote,
-constituents that were measured with the same settings are not measured again.
+It uses the worker, store, checks and statistics of a study. If the output folder already contains results of
+constituents with the same settings, from a study or another run, these are reused.
 """
 
 import json
@@ -44,7 +44,7 @@ from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker
 
 FORMAT = 2
-MERGED = "merged"  # the merge among the models of the statistics
+MERGED = "merged"  # name of the merge in the statistics
 
 
 class Row(TypedDict, total=False):
@@ -57,7 +57,7 @@ class Row(TypedDict, total=False):
         og: `merged` minus the best constituent per task.
         intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
         n: items.
-        clusters: independent groups of items; intervals are made of these.
+        clusters: independent groups of items; intervals are computed over these.
         truncated: items whose prompt did not fit the context of some model.
     """
 
@@ -99,9 +99,9 @@ class SingleRun:
         evaluator: measures the models.
         out: the output folder.
         limit: items per task; None: all.
-        trust_remote_code: whether models may run code of their own.
-        quiet: without progress bars.
-        say: prints a line.
+        trust_remote_code: whether model repositories may run Python code.
+        quiet: whether to hide progress bars.
+        say: callback that prints a line.
     """
 
     recipe: Recipe
@@ -130,7 +130,7 @@ class SingleRun:
             trust_remote_code=self.trust_remote_code,
         ).stamped()
         point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.seed)
-        # The merge first: one that fails is found before hours of evaluation.
+        # The merge comes first: if it fails, this is noticed before hours of evaluation.
         jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
         executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")
         folders = executor.run_missing(worker, jobs)
@@ -175,7 +175,7 @@ class SingleRun:
         return Store(self.out)
 
     def _data_source(self) -> str:
-        """Where rows came from: a source by name, a mirror, or what the loader found."""
+        """Return the origin of the rows: a source's name, `mirror`, or `cache or Hub`."""
         metadata = self.evaluator.metadata
         mirror = metadata.get("data_dir") or os.environ.get(VARIABLE)
         return metadata.get("source") or ("mirror" if mirror else "cache or Hub")
@@ -223,7 +223,7 @@ def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]
 
 
 def _task_row(task: str, results: Mapping[str, Results], replicates: Replicates) -> Row:
-    """The row of one task, with the scores that lm-eval reported."""
+    """Return the row of one task, with the scores that lm-eval reported."""
     constituents = [model for model in results if model != MERGED]
     row = _row([task], constituents, replicates)
     scores = {model: float(r["results"][task]["score,none"]) for model, r in results.items()}
@@ -251,5 +251,5 @@ def _row(tasks: list[str], constituents: list[str], replicates: Replicates) -> R
 
 
 def _has_interval(estimate: Estimate) -> bool:
-    """Whether the tasks have two clusters or more."""
+    """Return whether an interval has finite ends, which needs two clusters or more."""
     return math.isfinite(estimate.low) and math.isfinite(estimate.high)

@@ -1,16 +1,16 @@
-"""The store: one folder for every model that was evaluated, named by a hash of everything that made it.
+"""The store: one folder per evaluated model, named by a hash of everything that can change its results.
 
     OUT/points/<name>-<hash>/results.json            lm-eval's results, without times and dates
                              samples_<task>.jsonl    lm-eval's samples (evaluation.samples: all)
                              scores.json             per task: items, clusters, scores, right or wrong
                              recipe.yml              of a merge: the plain recipe
-                             key.json                the key that the hash is of
-                             timings.json            how long it took, and when
-                             files.json              sha256 of each of these but timings.json
+                             key.json                the input of the hash
+                             timings.json            durations and dates
+                             files.json              sha256 of each of these files except timings.json
     OUT/.locks/                                      one file lock per folder that is being written
 
-A folder is written under a temporary name and renamed, so a folder under its own name is complete. A folder
-whose files were altered or lost is evaluated again; timings may be edited, nothing depends on them.
+A folder is written under a temporary name and renamed when it is complete. If files of a folder were altered
+or lost, its model is evaluated again. Nothing depends on timings.json.
 """
 
 import errno
@@ -62,29 +62,29 @@ class Store:
         """Remove a folder whose files were altered or lost.
 
         Args:
-            place: the folder. One that another process is writing is left alone.
-            samples: whether samples must be there.
+            place: the folder; it is skipped while another process is writing it.
+            samples: whether samples are required.
 
         Returns:
-            What is wrong with it, or "" if it can be used or is not there.
+            A description of the damage, or "" if the folder is intact or does not exist.
         """
         if not (place.exists() or place.is_symlink()):
             return ""
-        with self._held(place.name) as mine:
-            damage = _damage(place, samples) if mine else ""
+        with self._held(place.name) as acquired:
+            damage = _damage(place, samples) if acquired else ""
             if damage:
                 shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
             return damage
 
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
-        """Yield whether this process may write `place` now. The lock is released when its process ends."""
-        with self._held(place.name, wait) as mine:
-            yield mine and not self.done(place)
+        """Lock `place` and yield whether this process may write it. The lock ends with the process."""
+        with self._held(place.name, wait) as acquired:
+            yield acquired and not self.done(place)
 
     @contextmanager
     def _held(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Hold the lock of this name if it is free, or with `wait` once it is."""
+        """Hold the lock of this name, and yield whether it was acquired; `wait` waits until it is free."""
         lock = self.lock(name)
         try:
             lock.acquire(timeout=-1 if wait else 0)
@@ -97,7 +97,7 @@ class Store:
             lock.release()
 
     def lock(self, name: str) -> FileLock:
-        """Return the lock of this name in the folder, not yet held."""
+        """Return the file lock of this name, not yet acquired."""
         locks = self.folder / ".locks"
         with disk_errors(self.folder):
             locks.mkdir(parents=True, exist_ok=True)
@@ -118,9 +118,9 @@ class Store:
         Args:
             place: the folder, which must not exist.
             measured: lm-eval's results with samples, and the items of every task.
-            key: what `place` is named after.
-            timings: seconds by what was done.
-            samples: whether to keep lm-eval's samples.
+            key: the key whose hash is in the name of `place`.
+            timings: seconds by step.
+            samples: whether to store lm-eval's samples.
             recipe: the plain recipe of a merge, as YAML.
         """
         with disk_errors(self.folder), atomic_path(place) as scratch:
@@ -137,20 +137,20 @@ class Store:
             _write_plain(scratch / SUMS, sums(scratch))
 
     def publish(self, files: Mapping[str, Json]) -> None:
-        """Write files of the output folder together, so that they are always of one run."""
+        """Write files of the output folder under a lock, so that all are from the same run."""
         with self.lock("publish"):
             for name, content in files.items():
                 write_json(self.folder / name, content)
 
     def mention_older_results(self, say: Callable[[str], None]) -> None:
-        """Print one line if the folder holds results that an older version stored, which no key matches."""
-        older = [*self.folder.glob("models/*-*/results.json")]  # where `run` stored them
+        """Print one line if the folder contains results of an older version, which cannot be reused."""
+        older = [*self.folder.glob("models/*-*/results.json")]  # the folders of older versions of `run`
         for path in self.points.glob("[!.]*/key.json"):
             try:
                 key = read_object(path)
                 older += [path] if key and key.get("format") != FORMAT else []
             except DataError:
-                pass  # damaged: evaluated again when its turn comes
+                pass  # damaged: `discard_damaged` handles it
         if older:
             say(
                 f"{self.folder}: results of an older version are not used ({len(older)} models, such as "
@@ -158,23 +158,23 @@ class Store:
             )
 
     def remove_scratch(self, place: Path) -> None:
-        """Remove what a killed process left of `place` under temporary names. Call it with the lock held."""
+        """Remove temporary folders that a killed process left for `place`. The caller must hold the lock."""
         for scratch in place.parent.glob(".*"):
             if (scratch / place.name).exists():
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written, if no other process is writing it."""
+        """Remove temporary files of killed processes. Those that another process is writing are kept."""
         for scratch in self.points.glob(".*"):
             names = [path.name for path in scratch.iterdir()] if scratch.is_dir() else []
             for name in names or self._lock_names(scratch.name[1:].rsplit(".", 1)[0]):
-                with self._held(name) as mine:
-                    if mine or self.done(self.points / name):
+                with self._held(name) as acquired:
+                    if acquired or self.done(self.points / name):
                         shutil.rmtree(scratch, ignore_errors=True)
         leftovers = list(self.folder.glob(".*.json.*"))
         if leftovers:
-            with self._held("publish") as mine:
-                for path in leftovers if mine else ():
+            with self._held("publish") as acquired:
+                for path in leftovers if acquired else ():
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _lock_names(self, start: str) -> list[str]:
@@ -190,43 +190,45 @@ class Store:
         return read_scores(place / "scores.json")
 
     def seconds(self, folders: Iterator[str]) -> dict[str, float]:
-        """Sum the stored timings of some folders, by what was done (`merge`, `evaluate`)."""
+        """Sum the stored timings of some folders by step (`merge`, `evaluate`)."""
         total = {"merge": 0.0, "evaluate": 0.0}
         for name in folders:
             timings = optional_object(self.points / name / "timings.json")
-            for what in total:
-                seconds = timings.get(what)
-                total[what] += seconds if isinstance(seconds, int | float) else 0.0  # may have been edited
+            for step in total:
+                seconds = timings.get(step)
+                total[step] += (
+                    seconds if isinstance(seconds, int | float) else 0.0
+                )  # edited files may contain anything
         return total
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Return sha256 by name of the files that hold what a model scored."""
+    """Return the sha256 of a folder's files by name, without timings.json and files.json."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (SUMS, "timings.json"))
     return {path.name: sha256_file(path) for path in files}
 
 
 def _damage(place: Path, samples: bool) -> str:
-    """Return what is wrong with a stored folder, or "" if it can be trusted."""
+    """Return what is wrong with a stored folder, or "" if it is intact."""
     try:
-        key, _, results, noted = (read_object(place / f"{name}.json") for name in PARTS)
+        key, _, results, recorded = (read_object(place / f"{name}.json") for name in PARTS)
         scores = read_scores(place / "scores.json")
     except DataError as error:
         return f"{place.name} is damaged ({str(error).removesuffix(AGAIN).rstrip(' .')})"
     tasks = results.get("results")
     if not place.name.endswith(f"-{digest(key)}"):
-        return f"{place.name} is damaged (key.json is of other results)"
+        return f"{place.name} is damaged (key.json belongs to other results)"
     if not scores or not isinstance(tasks, Mapping) or set(scores) != set(tasks):
         return f"{place.name} is damaged (scores.json)"
-    lost = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
-    if lost:
-        return f"{place.name} is damaged (samples of {lost[0]} are missing)"
+    without_samples = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
+    if without_samples:
+        return f"{place.name} is damaged (samples of {without_samples[0]} are missing)"
     required = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if "merge" in key else set())
-    if not required <= set(noted):
+    if not required <= set(recorded):
         return f"{place.name} is damaged ({SUMS})"
     actual = sums(place)
-    altered = [name for name, checksum in noted.items() if actual.get(name) != checksum]
-    return f"{place.name} is damaged ({altered[0]} is not as it was written)" if altered else ""
+    altered = [name for name, checksum in recorded.items() if actual.get(name) != checksum]
+    return f"{place.name} is damaged ({altered[0]} was altered or is missing)" if altered else ""
 
 
 def _write_host_files(folder: Path, results: Results, timings: Mapping[str, float], samples: bool) -> None:
@@ -241,7 +243,7 @@ def _write_host_files(folder: Path, results: Results, timings: Mapping[str, floa
     volatile = {name: content.pop(name) for name in VOLATILE if name in content}
     for config in content.get("configs", {}).values():
         metadata = config.get("metadata") or {}
-        if task_file := metadata.get("config_source"):  # by folder and name: paths differ between machines
+        if task_file := metadata.get("config_source"):  # keep folder and name; paths differ between machines
             metadata["config_source"] = "/".join(Path(task_file).parts[-2:])
     _write_plain(path, content)
     _write_plain(folder / "timings.json", {**timings, **volatile})
@@ -255,14 +257,14 @@ def _write_plain(path: Path, content: object, indent: int | None = 1) -> None:
 
 
 def write_json(path: Path, content: Json) -> None:
-    """Write a file of the study atomically, keys sorted."""
+    """Write a file of the study atomically, with sorted keys."""
     with disk_errors(path.parent):
         write_file(path, json.loads(json.dumps(content, sort_keys=True)), indent=1)
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one line; everything stored before is kept."""
+    """Raise a one-line DataError if the disk is full or read-only. Results stored before are kept."""
     try:
         yield
     except OSError as error:

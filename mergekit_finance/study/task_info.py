@@ -16,7 +16,7 @@ from mergekit_finance.study.split import has_split, selection_items
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
-GENERATED = ("lab", "sample")  # sources whose rows this project wrote or makes
+GENERATED = ("lab", "sample")  # sources whose rows this project wrote or generates
 KINDS = ("tasks", "retention", "probes")
 
 
@@ -56,7 +56,7 @@ def _info(name: str, task: "ConfigurableTask", kind: str, study: Study) -> TaskI
 
 
 def dataset_of(name: str, task: "ConfigurableTask") -> str:
-    """Return the name of a task's dataset, or the task's own name if its YAML file names no dataset."""
+    """Return the name of a task's dataset, or the task's own name if its YAML file has no `fb_dataset`."""
     return (task.config.dataset_kwargs or {}).get("fb_dataset") or name
 
 
@@ -68,14 +68,14 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
                 continue
             if name in evaluator.task_manager.all_groups:
                 tasks = ", ".join(evaluator.task_names)
-                problem = f"{name!r} is a group. Name single tasks of this study: {tasks}"
+                problem = f"{name!r} is a group. List single tasks of this study: {tasks}"
             else:
                 problem = f"no task {name!r} in this study; {did_you_mean(name, evaluator.task_names)}"
             raise RecipeError(f"{where}: named.{combination}: {problem}", id="study.invalid")
 
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
-    """Raise RecipeError for a skill that no task needs: its expert would have no tasks of its own."""
+    """Raise RecipeError for a skill that no task needs, because its expert would have no tasks."""
     needed = {
         skill
         for task in evaluator.tasks.values()
@@ -95,7 +95,8 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
 def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:
     """Raise RecipeError for a task with too few clusters.
 
-    Where hyperparameters are selected a task needs one cluster to select on; an interval needs two to report.
+    A task needs two clusters for reporting (for an interval) and, if hyperparameters are selected, one for
+    selection.
     """
     tasks = dict(sorted(evaluator.tasks.items()))
     clusters = {name: clusters_of_items(task, limit) for name, task in tasks.items()}
@@ -107,17 +108,17 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
         items = clusters[name]
         reported = len(set(items if selecting is None else np.array(items)[~selecting]))
         if reported < 2 or (selecting is not None and not selecting.any()):
-            more = ", try another selection.seed, or set selection.same_items: true"
+            alternatives = ", try another selection.seed, or set selection.same_items: true"
             raise RecipeError(
                 f"{where}: task {name} has {len(items)} items in {len(set(items))} clusters, "
                 f"{reported} of them to report on (an interval needs two). "
-                f"Raise `limit`{more if selecting is not None else ''}.",
+                f"Raise `limit`{alternatives if selecting is not None else ''}.",
                 id="task.few-clusters",
             )
 
 
 def clusters_of(evaluator: Evaluator, limit: int | None) -> dict[str, int]:
-    """Return how many clusters of each task are evaluated."""
+    """Return the number of evaluated clusters of each task."""
     return {name: len(set(clusters_of_items(task, limit))) for name, task in evaluator.tasks.items()}
 
 

@@ -57,7 +57,7 @@ def test_local_models_are_not_listed_as_base_model(out: Path, tmp_path: Path) ->
     assert "base_model" not in metadata_load(tmp_path / "card" / "README.md")
     assert "No source model is on the Hub, so there is no `base_model`" in body(tmp_path / "card")
     make(out, tmp_path / "other", PAIR, {"base": "a/b"})
-    assert "takes no folders" in body(tmp_path / "other")
+    assert "cannot name local folders" in body(tmp_path / "other")
 
 
 def test_the_recipe_reproduces_the_weights_bit_for_bit(out: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_files_that_a_person_added_stay_when_the_card_is_made_again(out: Path, t
     (card / "NOTICE").write_text("mine")
     make(out, card, PAIR)
     assert (card / "NOTICE").read_text() == "mine"
-    with pytest.raises(MergekitFinanceError, match="NOTICE exists and is not of this card"):
+    with pytest.raises(MergekitFinanceError, match="NOTICE exists and was not written by `card`"):
         make(tmp_path / "out", card, PAIR)
     assert (card / "NOTICE").read_text() == "mine"
 
@@ -49,7 +49,7 @@ def test_weights_of_another_recipe_are_refused(out: Path, tmp_path: Path) -> Non
     (card / "model.safetensors").write_text("mine")
     make(out, card, PAIR)
     before = (card / "README.md").read_bytes()
-    with pytest.raises(MergekitFinanceError, match=r"model.safetensors is of another card's recipe"):
+    with pytest.raises(MergekitFinanceError, match=r"model.safetensors belongs to another recipe"):
         make(out, card, "stage1-math-ta-lambda0.4")
     assert (card / "README.md").read_bytes() == before and (card / "model.safetensors").exists()
 
@@ -101,7 +101,10 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
         (lambda: make(out, out), "the study's own folder"),
         (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* did you mean 'base'"),
         (lambda: make(spoilt, card, PAIR, samples=True), "do not allow sharing their text"),
-        (lambda: make(edited, card, PAIR, weights=True), "is not the model that the study measured"),
+        (
+            lambda: make(edited, card, PAIR, weights=True),
+            "its files have changed since the study measured it",
+        ),
     ]:
         with pytest.raises(MergekitFinanceError, match=message) as caught:
             call()

@@ -319,7 +319,7 @@ def test_two_tensors_that_the_config_says_are_one(tmp_path: Path) -> None:
     folder = models(tmp_path / "m", tie_word_embeddings=True)
     edit(folder / "math", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
     with pytest.raises(
-        ModelError, match="lm_head.weight.*are one in LlamaForCausalLM.*tie_word_embeddings: false"
+        ModelError, match="lm_head.weight.*are one parameter of LlamaForCausalLM.*tie_word_embeddings: false"
     ):
         MergeSession.open(settings_of(folder, "cpt_ties", "paper"))
 

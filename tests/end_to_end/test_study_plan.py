@@ -12,8 +12,8 @@ from mergekit_finance.study.run import StudyRun
 def test_a_plan_counts_before_anything_runs(command, tmp_path):
     done = command("plan", "--no-sample", "-o", str(tmp_path / "out"), workers=2)
     assert done.exit_code == 0, done.output
-    assert "points      3 (stage 1: 2, stage 2: 1), and 3 models as they are; 0 stored" in done.output
-    assert "items       8 a model, 2 tasks, the first 4 of each" in done.output
+    assert "points      3 (stage 1: 2, stage 2: 1), and 3 unmerged models; 0 already stored" in done.output
+    assert "items       8 per model, 2 tasks, the first 4 of each" in done.output
     assert "workers     2" in done.output and "time " not in done.output
     assert not (tmp_path / "out").exists()
 
@@ -28,8 +28,8 @@ def test_a_plan_needs_no_models_and_fetches_none(command, tiny, monkeypatch, opt
     models = {"base": base or f"{tiny}/base", "experts": {"finance": {"model": "nobody/finance"}}}
     done = command("plan", *options, stages=[1], **models)
     assert done.exit_code == 0, done.output
-    assert "points      1 (stage 1: 1), and 2 models as they are" in done.output
-    assert f"not here    {'nobody/base, ' if base else ''}nobody/finance: no hours" in done.output
+    assert "points      1 (stage 1: 1), and 2 unmerged models" in done.output
+    assert f"not here    {'nobody/base, ' if base else ''}nobody/finance: hours" in done.output
     assert "nobody/finance is not on this machine" in done.output and "time  " not in done.output
 
 
@@ -45,9 +45,9 @@ def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study)
     done = command("plan", "-o", str(finished_study))
     assert done.exit_code == 0, done.output
     assert (
-        "6 stored already" in done.output
+        "6 already stored" in done.output
         and "s of evaluation and" in done.output
-        and "by a timed sample" in done.output
+        and "from a timed sample" in done.output
     )
 
 
@@ -121,12 +121,12 @@ def test_a_budget_says_what_it_costs(tiny, tmp_path, timed):
     study = config.parse(helpers.content(tiny, limit=None), "study.yml")
     run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
     text = planning.text(planning.plan(run, 20 * 120 / 3600))
-    assert "20 of " in text and "half width of a paired difference" in text
+    assert "20 of " in text and "a paired difference has an expected half width of" in text
 
 
 def test_a_budget_too_small_is_one_line_and_leaves_nothing(tiny, tmp_path, timed):
     with pytest.raises(
-        RecipeError, match="--budget 0.01: 6 models need 0.27 hours even at 8 items"
+        RecipeError, match="--budget 0.01: 6 models need 0.27 hours even with 8 items"
     ) as caught:
         budgeted(tiny, tmp_path / "out", 0.01, limit=None)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()

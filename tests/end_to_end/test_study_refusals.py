@@ -87,7 +87,7 @@ def test_two_names_for_the_same_bytes_are_refused(models_copy, tmp_path):
         (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
-        (DataError, "uplicate task .*finance_bench_fpb.*name a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
+        (DataError, "uplicate task .*finance_bench_fpb.*List a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
         (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip

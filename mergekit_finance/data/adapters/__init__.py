@@ -3,7 +3,7 @@
 Every row has `item_id` (unique, stable) and `cluster_id`: rows of one cluster share a source (a headline, a
 report, a conversation) and are not independent. Choice rows have `options` and `gold_index`. Rows of
 AdaptLLM/finance-tasks have their whole prompt, demonstrations included, in `input`; rows of raw layouts have
-its parts (`text`, `shots`, …), which the YAML's template puts together.
+its parts (`text`, `shots`, …), from which the YAML's template builds the prompt.
 """
 
 from mergekit_finance.data.adapters import english, general, japanese, retention
@@ -20,7 +20,7 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 def adapter(name: str) -> Adapter:
-    """Return an adapter by the name that registry and manifest give it. Raises DataError for other names."""
+    """Return the adapter of this name in registry and manifest. Raises DataError for unknown names."""
     if name not in ADAPTERS:
         raise DataError(f"unknown adapter {name!r}. {did_you_mean(name, ADAPTERS)}")
     return ADAPTERS[name]

@@ -1,4 +1,4 @@
-"""Functions that adapters share: validation of records, stable hashes, demonstrations drawn by hash."""
+"""Shared by adapters: validation of records, stable hashes, hash-based choice of demonstrations."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -52,5 +52,5 @@ def digest(*parts: str) -> str:
 
 
 def draw_shots(train: Sequence[Row], item_id: str, count: int) -> list[Row]:
-    """Return `count` demonstrations from the train split, drawn for an item by hash: always the same ones."""
+    """Return `count` demonstrations from the train split, chosen by a hash of the item's id."""
     return sorted(train, key=lambda shot: digest(item_id, *map(str, shot.values())))[:count]

@@ -186,7 +186,9 @@ def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
 def _opinion_rows(document: str, sentence: _Sentence) -> list[Row]:
     rows: dict[str, Row] = {}
     start = f"{document}-{sentence.sentence_id}-"
-    beginnings: Counter[str] = Counter()  # of the ids so far: counting them again for each would be quadratic
+    beginnings: Counter[str] = (
+        Counter()
+    )  # of the ids so far, counted once: counting for each row would be quadratic
     for opinion in sentence.opinions:
         item_id = f"{start}{opinion.start}-{opinion.to}"
         item_id += f"-{beginnings[item_id]}" if item_id in rows else ""

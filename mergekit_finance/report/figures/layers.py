@@ -20,7 +20,7 @@ from mergekit_finance.study.schema import Layer
 
 NAME = "7-layers"
 MAX_PAIRS = 12  # pairs of models that a panel can show
-# No expert's color: in the first panel those stand for experts.
+# Pairs must not have the colors of experts, which the first panel uses.
 PAIR_COLORS = (BLUE, "#7a0f1f", "#5a2d91", "#00656b", "#6b6a00", INK)
 MARKERS = "os^Dv*"
 Series = dict[str, list[float | None]]  # label of a line -> its value in each layer

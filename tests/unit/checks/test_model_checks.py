@@ -154,7 +154,7 @@ def test_other_rotary_positions_are_warned_of():
     assert (one.id, one.level) == ("model.rope", "warning")
     assert one.message == (
         "./b has rope {'rope_theta': 500000.0, 'rope_type': 'default'}, "
-        "./base {'rope_theta': 10000.0, 'rope_type': 'default'}: the merge keeps the base's"
+        "./base has {'rope_theta': 10000.0, 'rope_type': 'default'}: the merge keeps the settings of the base"
     )
 
 

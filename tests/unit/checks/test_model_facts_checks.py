@@ -71,11 +71,11 @@ TENSORS = {
     "a value head": ("expert", lambda t: t.update({"v_head.weight": torch.ones(32)}), "error", "model.tensor-lost", "v_head"),
     "a layer less": (
         "expert", lambda t: [t.pop(n) for n in list(t) if ".layers.1." in n], "error", "model.layers",
-        "says 2 layers, the weight files hold 1",
+        "has 2 layers, the weight files have 1",
     ),
     "a layer more": (
         "base", lambda t: t.update({n.replace(".1.", ".2."): x for n, x in t.items() if ".layers.1." in n}),
-        "error", "model.layers", "says 2 layers, the weight files hold 3",
+        "error", "model.layers", "has 2 layers, the weight files have 3",
     ),
     "no head": ("expert", lambda t: t.pop(HEAD), "error", "model.tensor-missing", "tie_word_embeddings false"),
     "another shape": (
@@ -84,7 +84,7 @@ TENSORS = {
     ),
     "float32": (
         "expert", lambda t: t.update({n: x.float() for n, x in t.items()}), "warning", "model.dtype",
-        "as F32, and its config.json says bfloat16",
+        "as F32, and its config.json has bfloat16",
     ),
     "NaN": ("expert", lambda t: t[DOWN].fill_(float("nan")), "error", "model.not-finite", DOWN),
     "Inf in the base": ("base", lambda t: t[DOWN][-1, -1:].fill_(float("inf")), "error", "model.not-finite", DOWN),

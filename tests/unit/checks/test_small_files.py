@@ -46,7 +46,11 @@ def test_files_that_models_have_pass(name, content, tmp_path):
     [
         ("generation_config.json", "{broken", "generation_config.json"),
         ("generation_config.json", [], "not a JSON object"),
-        ("generation_config.json", {"eos_token_id": "</s>"}, "eos_token_id '</s>', no token id"),
+        (
+            "generation_config.json",
+            {"eos_token_id": "</s>"},
+            "eos_token_id '</s>' in generation_config.json is not a token id",
+        ),
         ("generation_config.json", {"eos_token_id": [1, None]}, "eos_token_id"),
         ("generation_config.json", {"bos_token_id": True}, "bos_token_id"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),

@@ -26,8 +26,8 @@ def test_the_table_has_a_column_a_model_and_signed_differences():
 
 def test_notes_mention_random_weights_and_small_samples():
     text = report.notes(RESULT)
-    assert "RANDOM" in text and "base" in text and "7 independent items" in text
-    assert "RANDOM" not in report.notes(RESULT | {"random_weights": []})
+    assert "random, untrained weights" in text and "base" in text and "7 independent items" in text
+    assert "random, untrained weights" not in report.notes(RESULT | {"random_weights": []})
 
 
 def test_run_prints_the_sections_of_plugins():

@@ -72,7 +72,7 @@ def test_without_a_sweep_all_items_are_reported(tmp_path):
         "other items",
         "selected on the selection items",
         "selected hyperparameters and",
-        "items that selected",
+        "items not used for selection",
         "of clusters, ",
     ):
         assert words not in page
@@ -82,11 +82,11 @@ def test_without_a_sweep_all_items_are_reported(tmp_path):
 def test_an_older_summary_without_the_key_split_is_read(tmp_path):
     out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["selection"].pop("split"))
-    assert "numbers are of the other items" in page_of(out)
+    assert "its numbers are from the other items" in page_of(out)
     damage(out, "summary.json", lambda s: s["selection"].update(same_items=True))
-    assert "numbers are of the same items" in page_of(out) and "selected on the reported items" in page_of(
+    assert "its numbers are from the same items" in page_of(
         out
-    )
+    ) and "selected on the reported items" in page_of(out)
 
 
 def decided_again(out, split=True, **ship):

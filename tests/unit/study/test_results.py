@@ -190,7 +190,9 @@ def test_a_summary_of_other_results_is_refused(folder):
     change(folder / "summary.json", lambda c: c["points"][PAIR].update(folder="other"))
     with pytest.raises(DataError) as caught:
         load_results(folder)
-    assert f"{PAIR} is of other results than index.json says" in one_line(caught, folder / "summary.json")
+    assert f"{PAIR} belongs to other results than those in index.json" in one_line(
+        caught, folder / "summary.json"
+    )
 
 
 def test_a_summary_of_a_later_format_is_refused(folder):
@@ -232,7 +234,7 @@ def test_scores_of_missing_tasks_models_and_items_are_named(folder):
     with pytest.raises(DataError, match="no task 'r'"):
         load_results(folder).require_results(["math"])
     change(folder / "points" / "finance" / "scores.json", lambda c: c["t"]["items"].__setitem__(0, "other"))
-    with pytest.raises(DataError, match="of other items than the base's"):
+    with pytest.raises(DataError, match="was evaluated on other items than the base"):
         load_results(folder).require_results(["finance"])
     (folder / "points" / PAIR / "scores.json").unlink()
     with pytest.raises(DataError, match="results are missing"):

@@ -170,6 +170,7 @@ def test_results_of_different_rows_are_refused(tmp_path):
     columns["t"]["items"][0] = "another row"
     path.write_text(json.dumps(columns))
     with pytest.raises(
-        DataError, match="results of finance are of other rows than the rest. Remove points/finance and run"
+        DataError,
+        match="results of finance are on other rows than those of the other models. Remove points/finance and run",
     ):
         analysis.summary(out)
