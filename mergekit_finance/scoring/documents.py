@@ -49,7 +49,13 @@ class TatqaDocument(_Asked):
     scale: str  # "", "thousand", "million", "billion" or "percent"
 
 
-class JfinqaDocument(TypedDict):
+class _JfinqaSource(TypedDict, total=False):
+    question: str
+    pre_text: list[str]
+    table_headers: list[str]
+
+
+class JfinqaDocument(_JfinqaSource):
     """A jfinqa question and its answer, a number with its unit or a word."""
 
     answer: str

@@ -34,6 +34,7 @@ from mergekit_finance.scoring.entities import (
     mention_key,
     parse_entities,
 )
+from mergekit_finance.scoring.japanese_answers import judge
 from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.matching import (
     convfinqa_adaptllm,
@@ -194,12 +195,26 @@ def exact_number_cot(doc: NumberDocument, results: Generations) -> Metrics:
 
 
 def jfinqa(doc: JfinqaDocument, results: Generations) -> Metrics:
-    """Score jfinqa: `numerical_match` (also `score`) and `exact_match` of lm-eval's built-in jfinqa tasks."""
-    answer, gold = jfinqa_answer(_text(results)), str(doc["answer"])
-    right = jfinqa_match(answer, gold)
-    exact = float(jfinqa_exact(answer, gold))
-    metrics = _generation_metrics(right, missing=not answer)
-    return {**metrics, "numerical_match": float(right), "exact_match": exact}
+    """Score jfinqa: `score` by `japanese_answers.judge`.
+
+    `numerical_match` and `exact_match` are the rules of lm-eval's built-in jfinqa tasks.
+    """
+    return _jfinqa_metrics(doc, _text(results), reasoning=False)
+
+
+def jfinqa_cot(doc: JfinqaDocument, results: Generations) -> Metrics:
+    """Score jfinqa with chain of thought: as `jfinqa`, but the first line is not the answer."""
+    return _jfinqa_metrics(doc, _text(results), reasoning=True)
+
+
+def _jfinqa_metrics(doc: JfinqaDocument, text: str, *, reasoning: bool) -> Metrics:
+    right, source = judge(text, doc, reasoning=reasoning)
+    builtin, gold = jfinqa_answer(text), str(doc["answer"])
+    return {
+        **_generation_metrics(right, missing=source == "none"),
+        "numerical_match": float(jfinqa_match(builtin, gold)),
+        "exact_match": float(jfinqa_exact(builtin, gold)),
+    }
 
 
 def entities(doc: EntitiesDocument, results: Generations) -> Metrics:

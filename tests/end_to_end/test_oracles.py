@@ -111,8 +111,10 @@ def test_jfinqa_equals_the_builtin_task_on_the_same_rows_and_outputs(where, name
         ]
     for metric in ("numerical_match,none", "exact_match,none"):
         assert found["results"][ours][metric] == found["results"][theirs][metric]
-    assert found["results"][ours]["score,none"] == found["results"][theirs]["numerical_match,none"]
+    # `score` also accepts other wordings, such as 約-3.5% and 増収です.
+    assert found["results"][ours]["score,none"] >= found["results"][theirs]["numerical_match,none"]
     if len(rows) > 50:
+        assert 0.2 < found["results"][theirs]["numerical_match,none"] < 0.9
         assert 0.2 < found["results"][ours]["score,none"] < 0.9
 
 

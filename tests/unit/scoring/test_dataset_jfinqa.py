@@ -22,7 +22,9 @@ from mergekit_finance.scoring import metrics as scoring
 )  # fmt: skip
 def test_jfinqa_answers(gold, output, right):
     assert matching.jfinqa_match(output, gold) is right
-    assert scoring.jfinqa({"answer": gold}, [f" {output}\n"])["score"] == right
+    scores = scoring.jfinqa({"answer": gold}, [f" {output}\n"])
+    assert scores["numerical_match"] == right
+    assert scores["score"] == (right or output == "約△3.5%")  # `score` reads the triangle anywhere
 
 
 def report(answer, number=1, company="E1"):
