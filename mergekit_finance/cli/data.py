@@ -140,6 +140,10 @@ def adopt(folder: Path, mirror: Path | None) -> None:
         raise DataError(f"{folder}: contains no file of a known dataset. Looked for: {', '.join(patterns)}")
     for name in names:
         echo(f"adopted {name}")
+    echo("")
+    for dataset in sorted({target.files[name].dataset for name in names}):
+        for line in _content_lines(dataset, target):
+            echo(line)
     echo(f"\nUse it: export FINANCE_BENCH_DATA={target.folder}")
 
 
@@ -156,7 +160,7 @@ Examples:
 def status(ctx: click.Context, datasets: tuple[str, ...], mirror: Path | None) -> None:
     """Show which dataset files a mirror contains (default: all datasets).
 
-    Only file sizes are compared; `data verify` compares the checksums.
+    All rows are read and counted. Of files only the sizes are compared; `data verify` compares the checksums.
 
     verified: the file's checksum equals the registry's. unverified: the registry has no checksum; the
     manifest contains that of the first pull.
@@ -192,12 +196,33 @@ def _status_lines(name: str, dataset: "Dataset | None", mirror: "Mirror") -> lis
     partials = interrupted_downloads(mirror, name)
     problems += [f"partly downloaded {path}: {size} bytes" for path, size in partials.items()]
     sources = ", ".join(sorted({mirror.files[file].source or "adopted" for file in files}))
+    rows = [] if problems or not files or not dataset else _content_lines(name, mirror)
     state = "incomplete" if problems else "complete"
     summary = f"{state:11} {_sizes(mirror, files):32} {sources}" if files else "absent"
     lines = [f"{name:16} {summary}", *(f"{'':16} {problem}" for problem in problems)]
+    lines += [f"{'':16} {line}" for line in rows]
     if problems and dataset:
         command = f"pull {name}" if dataset.sources else "adopt FOLDER"
         lines.append(f"{'':16} get it: mergekit-finance data {command}")
+    return lines
+
+
+def _content_lines(dataset: str, mirror: "Mirror") -> list[str]:
+    """Return a line for each subset of a dataset: its rows, and the tasks that can run on them."""
+    from mergekit_finance.data.contents import contents
+    from mergekit_finance.errors import DataError
+
+    try:
+        subsets = contents(mirror, dataset)
+    except DataError as error:
+        return [f"cannot be used: {error}"]
+    lines = []
+    for subset in subsets:
+        name = dataset if subset.subset == "default" else f"{dataset} {subset.subset}"
+        tasks = ", ".join(subset.tasks) or "no task uses them"
+        lines.append(f"{name}: {subset.rows:,} rows for {tasks}")
+        if subset.is_zero_shot:
+            lines.append(f"  warning: no train rows, so prompts of {name} have no demonstrations (0-shot)")
     return lines
 
 

@@ -9,12 +9,16 @@ Rows come from the first of these that applies:
 
 import difflib
 import hashlib
+import logging
 import os
 from collections.abc import Iterable
+from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.data.adapters import Row, adapter
+from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.mirror import VARIABLE, Mirror, default_folder
 from mergekit_finance.data.pull import pull
 from mergekit_finance.data.records import Record
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from datasets import Dataset as Table
     from transformers import PreTrainedTokenizerBase
 
+LOG = logging.getLogger(__name__)
 SAMPLE, LAB = "sample", "lab"  # sources that every dataset may have beside those of the registry
 
 
@@ -70,10 +75,23 @@ def load(
     report_mistakes()  # of `lm_eval --include_path` where the start-up hook is off
     _refuse_misspelled_keys(others)
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
+    if source not in (SAMPLE, LAB) and lacks_demonstrations(rows):
+        _warn_of_zero_shot(fb_dataset)
     if fb_option_tokens:
         merged = live_tokenizers.find(label({"recipe": recipe, **others})) if recipe else None
         rows = _with_option_tokens(rows, tokenizer or pretrained or merged)
     return {"test": Table.from_list(rows)}
+
+
+@cache
+def _warn_of_zero_shot(name: str) -> None:
+    """Log once that a dataset's prompts have no demonstrations; worker processes leave it to their parent."""
+    if parent_process() is None:
+        LOG.warning(
+            "%s: without train rows its prompts have no demonstrations (0-shot); do not compare its scores "
+            "with few-shot ones. Add the train files: `mergekit-finance data adopt FOLDER`.",
+            name,
+        )
 
 
 def _refuse_misspelled_keys(keys: Iterable[str]) -> None:
@@ -127,12 +145,14 @@ def _lab_rows(name: str, subset: str) -> list[Row]:
     """Return rows of the lab's generated world, through the dataset's own adapter."""
     splits, adapter_name = lab_records(name, subset)
     shown = f"lab {name}/{subset}"
-    return adapter(adapter_name)(
+    rows = adapter(adapter_name)(
         {
             split: [Record(data, shown, line, "record") for line, data in enumerate(records, 1)]
             for split, records in splits.items()
         }
     )
+    # The lab's models were trained on FIN NER prompts that do not state the format.
+    return [row | {"states_format": False} if "states_format" in row else row for row in rows]
 
 
 def locate(dataset: Dataset, subset: str, source: str | None, data_dir: str | None) -> list[Place]:

@@ -110,20 +110,25 @@ def _parse(text: str, place: str) -> Json:
 
 
 def _tsv(path: Path, shown: str) -> Iterator[Entry]:
-    lines = _text(path, shown).split("\n")
-    header = lines[0].rstrip("\r").split("\t")
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip():
-            yield "line", number, dict(zip(header, line.rstrip("\r").split("\t"), strict=False))
+    """Read tab-separated values. Cells may be quoted as in CSV: pandas quotes a headline that has a quote."""
+    return _separated(path, shown, "\t")
 
 
 def _csv(path: Path, shown: str) -> Iterator[Entry]:
-    reader = csv.DictReader(io.StringIO(_text(path, shown), newline=""))
+    return _separated(path, shown, ",")
+
+
+def _separated(path: Path, shown: str, delimiter: str) -> Iterator[Entry]:
+    """Read lines of cells below a header; strictly, or an open quote would swallow all later lines."""
+    lines = io.StringIO(_text(path, shown), newline="")
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         for data in reader:
-            yield "line", reader.line_num, data
+            yield "line", reader.line_num, {key: value for key, value in data.items() if key is not None}
     except csv.Error as error:
-        raise DataError(f"{shown}, line {reader.line_num}: not CSV ({error})") from error
+        raise DataError(
+            f"{shown}, line {reader.line_num}: not {path.suffix[1:].upper()} ({error})"
+        ) from error
 
 
 def _xlsx(path: Path, shown: str) -> Iterator[Entry]:

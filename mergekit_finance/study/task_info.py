@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import RecipeError, did_you_mean
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -50,6 +51,7 @@ def _info(name: str, task: "ConfigurableTask", kind: str, study: Study) -> TaskI
         aggregation=aggregation_name(task.aggregation()["score"]),
         version=str(task.VERSION),
         generates=task.get_config("output_type") == "generate_until",
+        is_zero_shot=study.source not in GENERATED and lacks_demonstrations(list(task.test_docs())),
         license=license_,
         text_may_be_shared=shared,
     )

@@ -1,6 +1,7 @@
 """Shared by adapters: validation of records, stable hashes, hash-based choice of demonstrations."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -51,6 +52,20 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-def draw_shots(train: Sequence[Row], item_id: str, count: int) -> list[Row]:
-    """Return `count` demonstrations from the train split, chosen by a hash of the item's id."""
-    return sorted(train, key=lambda shot: digest(item_id, *map(str, shot.values())))[:count]
+def draw_shots(train: Sequence[Row], item_id: str, count: int, each_answer: bool = False) -> list[Row]:
+    """Return demonstrations from the train split, drawn for an item by hash: always the same ones.
+
+    Args:
+        train: All demonstrations.
+        item_id: The item's id; other items get others.
+        count: The number of demonstrations to draw.
+        each_answer: Draw at least one for each answer that occurs, if `count` allows. Without it, five
+            demonstrations of a skewed dataset often have one answer only.
+    """
+    in_order = sorted(train, key=lambda shot: digest(item_id, *map(str, shot.values())))
+    first: dict[str, int] = {}  # answer -> position of its first demonstration
+    for position, shot in enumerate(in_order if each_answer else ()):
+        first.setdefault(shot["answer"], position)
+    others = (position for position in range(len(in_order)) if position not in first.values())
+    chosen = itertools.islice(itertools.chain(first.values(), others), count)
+    return [in_order[position] for position in sorted(chosen)]

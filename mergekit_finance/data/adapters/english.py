@@ -173,7 +173,7 @@ def _phrase_row(raw: _Phrase, train: list[Row]) -> Row:
         "cluster_id": digest(raw.sentence),
         "input": "",
         "text": raw.sentence,
-        "shots": draw_shots(train, str(raw.id), SHOTS_CHOICE),
+        "shots": draw_shots(train, str(raw.id), SHOTS_CHOICE, each_answer=True),
         "options": SENTIMENTS,
         "gold_index": SENTIMENTS.index(raw.label),
     }
@@ -202,7 +202,7 @@ def _aspect_row(raw: _Aspect, train: list[Row]) -> Row:
         "input": "",
         "text": raw.sentence,
         "target": raw.target,
-        "shots": draw_shots(train, raw.id, SHOTS_CHOICE),
+        "shots": draw_shots(train, raw.id, SHOTS_CHOICE, each_answer=True),
         "options": SENTIMENTS,
         "gold_index": fiqa_class(float(raw.sentiment_score)),
     }
@@ -222,7 +222,9 @@ def headline_columns(records: dict[str, list[Record]]) -> list[Row]:
                 {"text": s["text"], "answer": s["answer"]} for s in train if s["class_id"] == row["class_id"]
             ]
             item = f"{name}-{row['class_id']}"
-            rows.append(row | {"item_id": item, "shots": draw_shots(same, item, SHOTS_CHOICE)})
+            rows.append(
+                row | {"item_id": item, "shots": draw_shots(same, item, SHOTS_CHOICE, each_answer=True)}
+            )
     return rows
 
 
@@ -257,7 +259,7 @@ def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
         label = raw.label if isinstance(raw.label, str) else ", ".join(raw.label)
         entities = [list(e) for e in parse_entities(label)]
         item = {"item_id": str(raw.id), "cluster_id": digest(raw.input), "input": raw.input, "text": ""}
-        rows.append(item | {"shots": [], "entities": entities, "label": label})
+        rows.append(item | {"shots": [], "states_format": False, "entities": entities, "label": label})
     return rows
 
 
@@ -269,7 +271,10 @@ def fin_ner(records: dict[str, list[Record]]) -> list[Row]:
     """
     train = [_entity_shot(row) for row in map(_tagged, records.get("train", [])) if row["entities"]]
     rows = [row for row in map(_tagged, records["test"]) if row["entities"]]
-    return [row | {"shots": draw_shots(train, row["item_id"], SHOTS_ENTITIES)} for row in rows]
+    return [
+        row | {"shots": draw_shots(train, row["item_id"], SHOTS_ENTITIES), "states_format": not train}
+        for row in rows
+    ]
 
 
 def _entity_shot(row: Row) -> Row:

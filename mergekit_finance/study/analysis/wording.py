@@ -433,6 +433,8 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
     clusters = [task.report_clusters for task in summary.tasks.values()]
     if few := too_few_clusters(clusters):
         yield "caution", few
+    if without := [name for name, task in summary.tasks.items() if task.is_zero_shot]:
+        yield "caution", f"Without demonstrations, for want of train rows (0-shot): {task_list(without)}."
     selection = summary.selection
     if verdict.advice(summary).optimistic:
         optimism = selection.optimism.mean if selection.optimism else None

@@ -33,6 +33,7 @@ class TaskInfo(Part):
         dataset: tasks of one dataset share clusters, and with them the selection split.
         aggregation: a name that `statistics.totals` resolves.
         generates: whether the model writes its answer, rather than choosing an option.
+        is_zero_shot: whether its prompts lack demonstrations because train rows are missing.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class TaskInfo(Part):
     aggregation: str
     version: str = ""
     generates: bool = False
+    is_zero_shot: bool = False
     license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
     text_may_be_shared: bool = False
 

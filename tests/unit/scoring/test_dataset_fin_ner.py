@@ -72,3 +72,11 @@ def test_ner_the_sentence_is_the_end_of_a_long_prompt(mirror, prompt):
     for row in loader.load_rows("fin_ner", "default", data_dir=str(mirror))[:20]:
         assert len(row["shots"]) == SHOTS_ENTITIES
         assert prompt("fin_ner", row).endswith(f"{row['text']}\nExtract named entity:")
+
+
+def test_ner_states_its_format_only_without_demonstrations(prompt):
+    test = {"id": "1", "tokens": ["Ana", "signs"], "ner_tags": ["I-PER", "O"]}
+    train = {"id": "2", "tokens": ["Ben", "signs"], "ner_tags": ["I-PER", "O"]}
+    (alone,), (shown,) = rows("fin_ner", test), rows("fin_ner", test, train=[train])
+    assert "entity (TYPE)" in prompt("fin_ner", alone)
+    assert "entity (TYPE)" not in prompt("fin_ner", shown) and "Ben (PER)" in prompt("fin_ner", shown)

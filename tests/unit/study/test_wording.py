@@ -288,3 +288,11 @@ def test_words_are_made_for_a_summary_of_format_1(tmp_path):
         row.effect = None
     made.ship.advice = None
     assert wording.sentences(made) == stored and wording.sentences(made) is not stored
+
+
+def test_a_task_without_its_demonstrations_is_named(tmp_path):
+    tables = {"t": shares(200, base=20, finance=60, math=40, pair=120)}
+    for name, info in {"with": {}, "without": {"is_zero_shot": True}}.items():
+        read = summary(build(tmp_path / name, tables, {"t": info}, selection=SAME).folder)
+        notes = [line for line in lines(read, "caution") if "Without demonstrations" in line]
+        assert notes == (["Without demonstrations, for want of train rows (0-shot): t."] if info else [])
