@@ -42,10 +42,10 @@ def test_the_hook_stands_down_where_the_host_found_the_folder_itself():
 def test_a_users_task_of_the_same_name_wins(tmp_path):
     from lm_eval.tasks import TaskManager
 
-    own = tmp_path / "own.yaml"
-    own.write_text("task: finance_bench_fpb\ndataset_path: json\ndoc_to_text: q\ndoc_to_target: a\n")
+    users_task = tmp_path / "own.yaml"
+    users_task.write_text("task: finance_bench_fpb\ndataset_path: json\ndoc_to_text: q\ndoc_to_target: a\n")
     index = TaskManager(include_defaults=False, include_path=str(tmp_path)).task_index
-    assert index["finance_bench_fpb"].yaml_path == own
+    assert index["finance_bench_fpb"].yaml_path == users_task
 
 
 def test_ours_come_after_lm_evals_own():

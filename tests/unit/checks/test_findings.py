@@ -20,9 +20,11 @@ def test_an_id_that_the_catalog_lacks_is_a_fault_of_the_code():
 
 @pytest.mark.parametrize(("id", "error"), [("model.broken", ModelError), ("recipe.same-model", RecipeError)])
 def test_the_first_error_is_raised_as_one_line(id, error):
-    found = Findings([finding("model.rope", "r"), finding(id, "bad\nfile", "Mend it."), finding(id, "later")])
+    findings = Findings(
+        [finding("model.rope", "r"), finding(id, "bad\nfile", "Mend it."), finding(id, "later")]
+    )
     with pytest.raises(error) as caught:
-        found.raise_errors("r.yml")
+        findings.raise_errors("r.yml")
     assert str(caught.value) == f"r.yml: bad file. Mend it. [{id}]"
 
 
@@ -31,16 +33,16 @@ def test_without_errors_nothing_is_raised():
 
 
 def test_warnings_come_before_notes_and_a_line_is_printed_once():
-    found = Findings([finding("model.unseen", "u", "A."), finding("model.rope", "r\x1b[31m", "B.")])
+    findings = Findings([finding("model.unseen", "u", "A."), finding("model.rope", "r\x1b[31m", "B.")])
     lines: list[str] = []
-    found.print_rest(lines.append)
-    found.print_rest(lines.append)
+    findings.print_rest(lines.append)
+    findings.print_rest(lines.append)
     assert lines == ["warning: r\\x1b[31m. B. [model.rope]", "note: u. A. [model.unseen]"]
 
 
 def test_findings_are_grouped_by_level():
-    found = Findings([finding(id, id) for id in ("model.rope", "model.broken", "model.unseen")])
-    assert [[one.id for one in group] for group in (found.errors, found.warnings, found.notes)] == [
+    findings = Findings([finding(id, id) for id in ("model.rope", "model.broken", "model.unseen")])
+    assert [[one.id for one in group] for group in (findings.errors, findings.warnings, findings.notes)] == [
         ["model.broken"],
         ["model.rope"],
         ["model.unseen"],

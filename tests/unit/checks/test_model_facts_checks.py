@@ -52,11 +52,11 @@ def change_json(folder, name="config.json", **values):
 
 def check(models, **how):
     """Return (level, id, line) of every finding, without the note on missing tokenizers."""
-    found, _ = examine_models(
+    findings, _ = examine_models(
         [str(models / "base"), str(models / "expert")], "study.yml", FactsReader(), **how
     )
-    assert all("\n" not in one.line for one in found)
-    return [(one.level, one.id, one.line) for one in found if one.id != "model.unseen"]
+    assert all("\n" not in one.line for one in findings)
+    return [(one.level, one.id, one.line) for one in findings if one.id != "model.unseen"]
 
 
 def test_a_base_and_its_expert_give_no_finding(models):
@@ -99,8 +99,8 @@ TENSORS = {
 def test_changed_tensors_are_found(models, case):
     model, change, level, name, text = TENSORS[case]
     change_tensors(models / model, change)
-    found = [(a, b) for a, b, line in check(models) if text in line]
-    assert (level, name) in found
+    matching = [(a, b) for a, b, line in check(models) if text in line]
+    assert (level, name) in matching
 
 
 def test_a_base_that_was_saved_again_in_another_dtype_is_noted(models):

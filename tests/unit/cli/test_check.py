@@ -190,18 +190,18 @@ def test_the_json_report_counts_levels_and_bytes(copies):
     content = json.loads(config.read_text())
     content["rope_parameters"] = {"rope_theta": 5e5}
     config.write_text(json.dumps(content))
-    found = report(copies / "base", copies / "math")
-    assert (found["errors"], found["warnings"], found["kind"]) == (0, 1, "models")
-    (warning,) = (one for one in found["findings"] if one["level"] == "warning")
+    json_report = report(copies / "base", copies / "math")
+    assert (json_report["errors"], json_report["warnings"], json_report["kind"]) == (0, 1, "models")
+    (warning,) = (one for one in json_report["findings"] if one["level"] == "warning")
     assert warning["id"] == "model.rope" and warning["remedy"].startswith("Merge only if")
-    assert 0 < found["bytes_read"] < 64_000_000
+    assert 0 < json_report["bytes_read"] < 64_000_000
 
 
 def test_license_conflicts_of_a_study_are_a_note(study):
     study.write_text(study.read_text().replace("apache-2.0}", "cc-by-nd-4.0}", 1))
-    found = [one for one in report(study)["findings"] if one["id"] == "study.license"]
-    assert len(found) == 1 and found[0]["level"] == "note"
-    assert "cc-by-nd-4.0, the license of finance" in found[0]["message"]
+    notes = [one for one in report(study)["findings"] if one["id"] == "study.license"]
+    assert len(notes) == 1 and notes[0]["level"] == "note"
+    assert "cc-by-nd-4.0, the license of finance" in notes[0]["message"]
 
 
 # ---- cost

@@ -34,10 +34,10 @@ def wrong(*args: object) -> str:
 def test_list_has_every_file_and_says_what_it_is() -> None:
     lines = call("list").output.splitlines()
     assert len(lines) == 3 * 22 and lines == call().output.splitlines()
-    found = dict(line.split(maxsplit=1) for line in lines)
-    assert set(found) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yml")}
-    assert found["lab/stage2-math-japanese-dare-ties"] == "stage 2: math + japanese, DARE-TIES"
-    assert found["llama3-8b/stage1-finance-ta"] == "stage 1: finance, Task Arithmetic"
+    descriptions = dict(line.split(maxsplit=1) for line in lines)
+    assert set(descriptions) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yml")}
+    assert descriptions["lab/stage2-math-japanese-dare-ties"] == "stage 2: math + japanese, DARE-TIES"
+    assert descriptions["llama3-8b/stage1-finance-ta"] == "stage 1: finance, Task Arithmetic"
 
 
 def test_list_of_a_family() -> None:
@@ -86,16 +86,19 @@ def test_copy_a_family_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_export_writes_every_point_as_the_study_would_merge_it(tmp_path: Path) -> None:
     assert call("export", LAB, "-o", tmp_path).exit_code == 0
     study = load_study(LAB)
-    wanted = {p.name: p for stage in study.stages for p in points(study, stage)}
-    assert {p.stem for p in tmp_path.iterdir()} == set(wanted) and len(wanted) == 7 * 30
+    expected = {p.name: p for stage in study.stages for p in points(study, stage)}
+    assert {p.stem for p in tmp_path.iterdir()} == set(expected) and len(expected) == 7 * 30
     for name in (
         "stage1-math-ta-lambda0.3",
         "stage3-finance-math-japanese-dare-ties-density0.1-lambda1.0-seed0",
     ):
-        found = load_recipe(tmp_path / f"{name}.yml")
-        assert found.merge == wanted[name].recipe()
-        assert found.finance.stage == wanted[name].stage and found.constituents == wanted[name].constituents
-        assert "# A point of the grid of the study 'lab'" in found.text and found.finance.citation
+        exported = load_recipe(tmp_path / f"{name}.yml")
+        assert exported.merge == expected[name].recipe()
+        assert (
+            exported.finance.stage == expected[name].stage
+            and exported.constituents == expected[name].constituents
+        )
+        assert "# A point of the grid of the study 'lab'" in exported.text and exported.finance.citation
 
 
 def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
@@ -114,9 +117,9 @@ def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
         "# Stage 2, complementarity: two experts.", "# Ours.", "#  indented",
         "# A starting point: the study sweeps density and lambda.",
     ]  # fmt: skip
-    found = yaml.safe_load(text)
-    assert found["models"][0]["parameters"] == {"weight": 1.0, "density": 0.5, "mask_id": "x"}
-    assert found["finance"]["tasks"] == ["finance_bench_f", "my_task"]
+    exported = yaml.safe_load(text)
+    assert exported["models"][0]["parameters"] == {"weight": 1.0, "density": 0.5, "mask_id": "x"}
+    assert exported["finance"]["tasks"] == ["finance_bench_f", "my_task"]
 
 
 def test_export_never_overwrites_what_says_something_else(tmp_path: Path) -> None:

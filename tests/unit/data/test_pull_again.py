@@ -94,8 +94,8 @@ def test_a_subset_is_listed_although_another_one_fails(site, target):
     body = site.files.pop(f"/{COMMIT}/b.json")
     with pytest.raises(DataError, match="b.json"):
         pull(dataset, target)
-    found = Mirror(target.folder)
-    assert sorted(found.files) == ["d/a.json"] and missing_subsets(dataset, found) == ["b"]
+    mirror = Mirror(target.folder)
+    assert sorted(mirror.files) == ["d/a.json"] and missing_subsets(dataset, mirror) == ["b"]
     site.files[f"/{COMMIT}/b.json"] = body
     assert pull(dataset, target).pulled == ("d/b.json",)
 

@@ -64,9 +64,9 @@ def test_a_download_stopped_by_a_full_disk_is_resumed(site, target, monkeypatch)
         pull(one_file_dataset(site), target)
     monkeypatch.undo()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    kept = (target.folder / ".incoming" / "d" / "rows.json.partial").stat().st_size
+    partial_size = (target.folder / ".incoming" / "d" / "rows.json.partial").stat().st_size
     pull(one_file_dataset(site), target)
-    assert 0 < kept <= 131_072 and site.requests[-1].range == f"bytes={kept}-"
+    assert 0 < partial_size <= 131_072 and site.requests[-1].range == f"bytes={partial_size}-"
     assert (target.folder / "d" / "rows.json").read_bytes() == rows()
 
 

@@ -52,16 +52,16 @@ def test_without_network_the_hubs_cache_is_used_without_waiting(target, monkeypa
 
 
 def test_the_commit_behind_a_branch_is_recorded_and_a_change_is_refused(site, tmp_path, target):
-    wanted = [hub_entry("d", on_hub(site))]
-    code, out, err = hub_pull(site, tmp_path, wanted)
+    registry = [hub_entry("d", on_hub(site))]
+    code, out, err = hub_pull(site, tmp_path, registry)
     assert code == 0 and out.startswith("d: pulled from main, 1 file"), err
-    found = Mirror(tmp_path / "m").files["d/FPB/test.json"]
-    assert found.origin == f"hf://datasets/owner/open@{COMMIT}/FPB/test.json"
+    listed_file = Mirror(tmp_path / "m").files["d/FPB/test.json"]
+    assert listed_file.origin == f"hf://datasets/owner/open@{COMMIT}/FPB/test.json"
     on_hub(site, body=rows(word="sideways"), commit=LATER)
-    code, out, err = hub_pull(site, tmp_path, wanted)
+    code, out, err = hub_pull(site, tmp_path, registry)
     assert code == 1 and f"@{LATER}/FPB/test.json was altered upstream" in error_of(err)
-    assert Mirror(tmp_path / "m").files["d/FPB/test.json"] == found
-    code, out, err = hub_pull(site, tmp_path, wanted, env={"HF_HUB_OFFLINE": "1"})
+    assert Mirror(tmp_path / "m").files["d/FPB/test.json"] == listed_file
+    code, out, err = hub_pull(site, tmp_path, registry, env={"HF_HUB_OFFLINE": "1"})
     assert code == 0 and out.startswith("d: already there"), err
 
 

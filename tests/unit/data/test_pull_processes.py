@@ -23,8 +23,8 @@ from mergekit_finance.data.pull import pull
 
 def test_two_processes_pulling_one_dataset_download_it_once(site, target, tmp_path):
     site.faults = [server.stall(100_000)]
-    wanted = [entry("d", [serve_file(site)])]
-    pulls = [start_command(tmp_path, wanted, "data", "pull", "--mirror", target.folder) for _ in range(2)]
+    registry = [entry("d", [serve_file(site)])]
+    pulls = [start_command(tmp_path, registry, "data", "pull", "--mirror", target.folder) for _ in range(2)]
     wait_until(lambda: site.requests)
     time.sleep(1.5)  # time for the other to ask as well, if nothing held it back
     site.resume.set()
@@ -36,8 +36,8 @@ def test_two_processes_pulling_one_dataset_download_it_once(site, target, tmp_pa
 
 def test_two_processes_pulling_into_one_mirror_are_both_listed(site, target, tmp_path):
     site.faults = [server.stall(100_000), server.stall(100_000)]
-    wanted = [entry("d", [serve_file(site)]), entry("e", [serve_file(site, "more.json")])]
-    pulls = [start_command(tmp_path, wanted, "data", "pull", n, "--mirror", target.folder) for n in "de"]
+    registry = [entry("d", [serve_file(site)]), entry("e", [serve_file(site, "more.json")])]
+    pulls = [start_command(tmp_path, registry, "data", "pull", n, "--mirror", target.folder) for n in "de"]
     wait_until(lambda: site.requests)
     time.sleep(1)
     site.resume.set()

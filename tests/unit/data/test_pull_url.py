@@ -30,11 +30,11 @@ def test_a_complete_download_is_listed_with_checksum_origin_and_source(site, tar
     done = pull(one_file_dataset(site), target)
     assert done.pulled == ("d/rows.json",) and files_in(target) == WHOLE
     assert not (target.folder / ".incoming").exists()
-    found = Mirror(target.folder).files["d/rows.json"]
+    listed_file = Mirror(target.folder).files["d/rows.json"]
     assert (target.folder / "d" / "rows.json").read_bytes() == rows()
-    assert (found.sha256, found.size) == (sha256(rows()), len(rows()))
-    assert (found.origin, found.source) == (f"{site.url}/{COMMIT}/rows.json", "main")
-    assert not found.verified
+    assert (listed_file.sha256, listed_file.size) == (sha256(rows()), len(rows()))
+    assert (listed_file.origin, listed_file.source) == (f"{site.url}/{COMMIT}/rows.json", "main")
+    assert not listed_file.verified
 
 
 def test_a_file_with_the_registrys_checksum_is_marked_verified(site, target):

@@ -107,18 +107,18 @@ def test_the_merge_is_the_same_for_any_block_size_and_thread_count(
     cut = Cut(int(top_k.magnitude_bits(torch.tensor([0.7]))), 900)
     masks = [Mask(mask_key(0, str(i), "w"), 0.6) for i in range(3)]
     terms = [Term(e, 0.3 + i, cut if i else None, masks[i], 1.1) for i, e in enumerate(experts)]
-    threads, seen = torch.get_num_threads(), set()
+    threads, results = torch.get_num_threads(), set()
     try:
         for block, count in ((1 << 10, 1), (1 << 10, 3), (1 << 12, 5), (1 << 16, 2), (1 << 20, 1)):
             shrink_blocks(monkeypatch, block)
             torch.set_num_threads(count)
             out = torch.empty(70_001, dtype=dtype)
             blocks.merge(out, base, terms, Rule(kind, 0.5, host=True))
-            seen.add(raw(out))
+            results.add(raw(out))
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
-    assert len(seen) == 1
+    assert len(results) == 1
 
 
 def test_inputs_may_be_strided_and_of_mixed_dtypes() -> None:

@@ -89,15 +89,15 @@ def test_cuts_of_edge_cases_keep_what_a_stable_sort_keeps(edge: str) -> None:
 
 def test_cuts_do_not_depend_on_blocks_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     base, expert = bf16_with_zeros(70_000)
-    threads, seen = torch.get_num_threads(), []
+    threads, results = torch.get_num_threads(), []
     try:
         for block, count in ((1 << 10, 1), (1 << 12, 3), (1 << 20, 2)):
             shrink_blocks(monkeypatch, block)
             torch.set_num_threads(count)
-            seen.append(cuts.exact_cuts(base, expert, [70, 7000, 35_000]))
+            results.append(cuts.exact_cuts(base, expert, [70, 7000, 35_000]))
     finally:
         torch.set_num_threads(threads)
-    assert seen[0] == seen[1] == seen[2]
+    assert results[0] == results[1] == results[2]
 
 
 SAMPLED = {

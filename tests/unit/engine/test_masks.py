@@ -40,8 +40,8 @@ def test_the_mask_is_the_documented_function(density: float) -> None:
 @pytest.mark.parametrize("start", [2**31, 2**32, 3 * 2**32 + 2**20])
 def test_indices_beyond_32_bits(start: int) -> None:
     key = mask_key(0, "m", "w")
-    found = masks.hash_words(start, 64, key, masks.BLOCK_CPU, CPU).tolist()
-    assert found == [masks.to_int32(by_the_docstring(start + i, key) ^ 2**31) for i in range(64)]
+    words = masks.hash_words(start, 64, key, masks.BLOCK_CPU, CPU).tolist()
+    assert words == [masks.to_int32(by_the_docstring(start + i, key) ^ 2**31) for i in range(64)]
 
 
 def test_the_key_is_the_documented_hash() -> None:
@@ -52,7 +52,7 @@ def test_the_key_is_the_documented_hash() -> None:
 
 def test_mask_bits_equal_those_of_published_merges() -> None:
     # Published merges depend on these bits: a change here needs a new version of the key.
-    bits = "".join("1" if kept else "0" for kept in mask(n=64, seed=1, mask_id="finance").tolist())
+    bits = "".join("1" if bit else "0" for bit in mask(n=64, seed=1, mask_id="finance").tolist())
     assert bits == GOLDEN
 
 
@@ -61,15 +61,15 @@ GOLDEN = "1000111001111111011100011011111111101000110111110101101111110100"
 
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """One mask of 300,001 elements, in blocks of several sizes and with several threads."""
-    found, threads = [], torch.get_num_threads()
+    masks_by_setting, threads = [], torch.get_num_threads()
     try:
         for block, count in ((1 << 20, 1), (1 << 10, 1), (1 << 18, 2), (1 << 24, 2)):
             monkeypatch.setattr(engine, "BLOCK_CPU", block)  # where keep_mask looks it up
             torch.set_num_threads(count)
-            found.append(mask(n=300_001))
+            masks_by_setting.append(mask(n=300_001))
     finally:
         torch.set_num_threads(threads)
-    return found
+    return masks_by_setting
 
 
 def test_the_mask_is_the_same_for_any_block_size_and_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_mask_is_the_same_for_any_block_size_and_thread_count(monkeypatch: p
 
 def test_a_mask_that_depends_on_its_blocks_would_be_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     original = engine.hash_words
-    monkeypatch.setattr(engine, "hash_words", lambda start, *rest: original(0, *rest))
+    monkeypatch.setattr(engine, "hash_words", lambda start, *arguments: original(0, *arguments))
     first, *others = in_blocks(monkeypatch)
     assert [torch.equal(first, other) for other in others] == [False, False, True]  # one block, as the first
 
@@ -98,8 +98,8 @@ def test_density_one_keeps_everything_and_empty_tensors_work() -> None:
 
 @pytest.mark.parametrize("density", [0.001, 0.01, 0.1, 0.25, 0.5, 0.9, 0.99])
 def test_the_share_kept_is_the_density(density: float) -> None:
-    kept = sum(int(mask(f"tensor {i}", density=density).sum()) for i in range(4))
-    assert abs(kept - 4 * N * density) < 4.5 * math.sqrt(4 * N * density * (1 - density))
+    count = sum(int(mask(f"tensor {i}", density=density).sum()) for i in range(4))
+    assert abs(count - 4 * N * density) < 4.5 * math.sqrt(4 * N * density * (1 - density))
 
 
 def test_probability_is_exact_to_33_bits() -> None:
@@ -126,8 +126,8 @@ def test_masks_are_independent(what: str, density: float) -> None:
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 7, 16, 64, 256, 1024, 4096, 65536])
 def test_no_serial_correlation(lag: int) -> None:
-    kept = mask(density=0.5)
-    agree = int((kept[lag:] == kept[:-lag]).sum())
+    bits = mask(density=0.5)
+    agree = int((bits[lag:] == bits[:-lag]).sum())
     n = N - lag
     assert abs(agree - n / 2) < 4.5 * math.sqrt(n / 4)
 

@@ -13,12 +13,12 @@ def test_an_empty_tensor_is_ranked_with_the_others():
         "c": (torch.zeros(3), torch.tensor([1.0, 3.0, 1.0])),
     }
     ranks = SweepCuts(list(pairs), ["m"], lambda name, model: pairs[name])
-    kept = {}
+    counts = {}
     for name in pairs:
         cut = ranks.model_cut(name, "m", 5)  # 3, 2, and three of the four ones: two of a's, the first of c's
         tau = pairs[name][1]
         bits = tau.abs().view(torch.int32)
-        kept[name] = [
+        counts[name] = [
             i for i, b in enumerate(bits.tolist()) if b > cut.bits or (b == cut.bits and i < cut.until)
         ]
-    assert kept == {"a": [0, 1, 2], "b": [], "c": [0, 1]}
+    assert counts == {"a": [0, 1, 2], "b": [], "c": [0, 1]}

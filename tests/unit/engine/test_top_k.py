@@ -45,9 +45,9 @@ def test_exactly_the_k_largest_are_kept_lowest_index_first(values: list[float], 
 def test_histograms_add_up_over_tensors(parts: list[list[float]], data: st.DataObject) -> None:
     bits = [top_k.magnitude_bits(torch.tensor(p, dtype=torch.float32)) for p in parts]
     k = data.draw(st.integers(1, sum(map(len, parts))))
-    high, rest = top_k.kth_bin(sum(map(top_k.high_counts, bits)), k)
+    high, remaining = top_k.kth_bin(sum(map(top_k.high_counts, bits)), k)
     low = sum(top_k.low_counts(b, high) for b in bits)
-    assert top_k.threshold_in_bin(high, low, rest) == top_k.kth_largest(torch.cat(bits), k)
+    assert top_k.threshold_in_bin(high, low, remaining) == top_k.kth_largest(torch.cat(bits), k)
 
 
 def test_the_k_largest_of_bf16_differences_with_many_equal_magnitudes() -> None:

@@ -56,7 +56,7 @@ def count_requests(monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def requests_to_model(monkeypatch):
     return count_requests(monkeypatch)
 
 
@@ -170,14 +170,14 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_cached_answer_is_reused_by_no_other_merge(change, cached, managers, asked):
+def test_a_cached_answer_is_reused_by_no_other_merge(change, cached, managers, requests_to_model):
     arguments, changed = {"recipe": str(cached.recipe)}, CHANGES[change]
     if isinstance(changed, dict):
         arguments |= changed
     else:
         changed(cached.recipe, cached.models)
     evaluate(managers["sample"], "mergekit", arguments, use_cache=cached.cache)
-    assert len(asked) == cached.requests > 0  # no answer was taken from the cache
+    assert len(requests_to_model) == cached.requests > 0  # no answer was taken from the cache
 
 
 def other_name(recipe: Path, models: Path) -> None:
@@ -196,7 +196,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("change", SAME)
-def test_a_merge_with_equal_weights_finds_its_answers(change, cached, managers, asked):
+def test_a_merge_with_equal_weights_finds_its_answers(change, cached, managers, requests_to_model):
     arguments, options, changed = {"recipe": str(cached.recipe)}, {}, SAME[change]
     if callable(changed):
         changed(cached.recipe, cached.models)
@@ -204,29 +204,35 @@ def test_a_merge_with_equal_weights_finds_its_answers(change, cached, managers, 
         options = {name: value for name, value in changed.items() if "batch" in name}
         arguments |= {name: value for name, value in changed.items() if name not in options}
     second = evaluate(managers["sample"], "mergekit", arguments, use_cache=cached.cache, **options)
-    assert second == cached.answers and cached.requests > 0 and not asked
+    assert second == cached.answers and cached.requests > 0 and not requests_to_model
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(recipe, tmp_path, managers, asked, monkeypatch):
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+    recipe, tmp_path, managers, requests_to_model, monkeypatch
+):
     arguments, cache = {"recipe": str(recipe())}, str(tmp_path / "answers")
     with monkeypatch.context() as patch:
         patch.setattr(HFLM, "generate_until", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
-    before = len(asked)
+    before = len(requests_to_model)
     evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
-    assert before > 0 and {request.request_type for request in asked[before:]} == {"generate_until"}
+    assert before > 0 and {request.request_type for request in requests_to_model[before:]} == {
+        "generate_until"
+    }
 
 
-def test_answers_of_hf_in_the_same_file_are_left_alone(recipe, tiny, tmp_path, managers, asked):
+def test_answers_of_hf_in_the_same_file_are_left_alone(recipe, tiny, tmp_path, managers, requests_to_model):
     """And hf's by name: lm-eval reuses them for any model, which docs/caches.md says."""
     cache, manager = str(tmp_path / "answers"), managers["sample"]
     theirs = {"pretrained": f"{tiny}/math", "dtype": "auto"}
     of_hf = evaluate(manager, "hf", theirs, use_cache=cache)
-    requests = len(asked)
+    requests = len(requests_to_model)
     ours = evaluate(manager, "mergekit", {"recipe": str(recipe())}, use_cache=cache)
-    assert ours != of_hf and len(asked) == 2 * requests
-    assert evaluate(manager, "hf", theirs, use_cache=cache) == of_hf and len(asked) == 2 * requests
+    assert ours != of_hf and len(requests_to_model) == 2 * requests
+    assert (
+        evaluate(manager, "hf", theirs, use_cache=cache) == of_hf and len(requests_to_model) == 2 * requests
+    )
 
 
 def test_other_rows_have_answers_of_their_own(recipe, tmp_path, managers):

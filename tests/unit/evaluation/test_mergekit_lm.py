@@ -99,11 +99,11 @@ def test_answers_that_fill_the_context_are_one_line_where_only_requests_tell(rec
     from types import SimpleNamespace
 
     lm = lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu", max_length=16)
-    asked = [SimpleNamespace(task_name="mine", args=("Why?", {"until": [], "max_gen_toks": 16}))]
+    requests = [SimpleNamespace(task_name="mine", args=("Why?", {"until": [], "max_gen_toks": 16}))]
     with pytest.raises(
         MergekitFinanceError, match="mine generates up to 16 tokens, and the context of .* has 16"
     ):
-        lm.generate_until(asked)
+        lm.generate_until(requests)
 
 
 def test_the_usual_arguments_are_honoured(recipe, tiny):
@@ -177,13 +177,13 @@ def test_options_are_counted_with_the_tokenizer_of_the_live_merge(tiny):
     from mergekit_finance.models import live_tokenizers
     from mergekit_finance.models.loading import load_tokenizer
 
-    asked = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
+    arguments = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
     try:
         live_tokenizers.register("no base.yml,lambda=0.4", load_tokenizer(f"{tiny}/base"))
         assert all(
             len(row["option_tokens"]) == len(row["options"])
-            for row in rows(**asked, **{"set.lambda": 0.4})["test"]
+            for row in rows(**arguments, **{"set.lambda": 0.4})["test"]
         )
-        assert "option_tokens" not in rows(**asked, **{"set.lambda": 0.5})["test"][0]
+        assert "option_tokens" not in rows(**arguments, **{"set.lambda": 0.5})["test"][0]
     finally:
         live_tokenizers.clear()

@@ -68,13 +68,13 @@ def test_what_the_host_keeps_of_a_long_prompt_ends_with_the_question(tiny, token
     task.config.generation_kwargs = {"until": ["\n"], "max_gen_toks": 4}
     task.build_all_requests(limit=1)
     model = load_model(str(tiny / "base"), "float32")
-    seen = []
+    prompts = []
     model.register_forward_pre_hook(
-        lambda m, args, kwargs: seen.append(kwargs.get("input_ids", *args[:1])), with_kwargs=True
+        lambda m, args, kwargs: prompts.append(kwargs.get("input_ids", *args[:1])), with_kwargs=True
     )
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=48)
     getattr(lm, task.instances[0].request_type)(task.instances[:1])
-    kept = tokenizer.decode(seen[0][0])
+    prompt_end = tokenizer.decode(prompts[0][0])
     question = (doc.get("question") or doc["text"])[-20:]
-    assert question in kept and task.doc_to_text(doc)[-7:] in kept
-    assert len(tokenizer(task.doc_to_text(doc))["input_ids"]) > seen[0].shape[1]
+    assert question in prompt_end and task.doc_to_text(doc)[-7:] in prompt_end
+    assert len(tokenizer(task.doc_to_text(doc))["input_ids"]) > prompts[0].shape[1]

@@ -14,14 +14,14 @@ def _study(p, over_best, over_base, holm=0.01):
     """A summary with what findings reads: one pair, and one expert that never differs from its constituents."""
 
     def effects(p, gap, base):
-        named = TaskSet(
+        named_set = TaskSet(
             tasks=["t"], score=Interval(0.5, 0.4, 0.6), constituents={"a": Interval(0.4, 0.3, 0.5)},
             best_constituent="a", over_best_constituent=Interval(gap, gap - 0.04, gap + 0.04),
             base=Interval(0.3, 0.2, 0.4), over_base=Interval(base, base - 0.1, base + 0.1),
             gain=Interval(0.1, 0.0, 0.2), og=Interval(0.1, 0.0, 0.2), p_over_all_constituents=p,
             over_best_raw=Interval(gap, gap - 0.04, gap + 0.04), holm_over_all_models=holm, clusters=200,
         )  # fmt: skip
-        return Effects(constituents=["a"], sets={"named": named}, tasks={})
+        return Effects(constituents=["a"], sets={"named": named_set}, tasks={})
 
     points = {"a": "stage1-a-ta-lambda0.5", "a+b": "stage2-a-b-ta-lambda0.5"}
     return Summary.model_construct(

@@ -32,9 +32,9 @@ def trainer(out, corpus, **changes):
 
 
 def test_the_architecture_has_at_most_two_million_parameters():
-    made = model.make(0)
-    assert sum(p.numel() for p in made.parameters()) <= model.MAX_PARAMETERS
-    assert made.config.vocab_size == len(tokenizer.load())
+    network = model.make(0)
+    assert sum(p.numel() for p in network.parameters()) <= model.MAX_PARAMETERS
+    assert network.config.vocab_size == len(tokenizer.load())
 
 
 def test_first_weights_depend_on_the_seed_alone():
@@ -44,8 +44,8 @@ def test_first_weights_depend_on_the_seed_alone():
 
 
 def test_ten_steps_change_the_loss_as_recorded(tmp_path, corpus):
-    made = trainer(tmp_path, corpus)
-    losses = [made.advance().item() for _ in range(10)]
+    first_trainer = trainer(tmp_path, corpus)
+    losses = [first_trainer.advance().item() for _ in range(10)]
     assert losses == pytest.approx(LOSSES, abs=TOLERANCE)
     assert losses[-1] < losses[0] - 0.3
 
@@ -64,8 +64,8 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(tmp_path, corpu
 
 
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path, corpus):
-    made = trainer(tmp_path, corpus, save_every=1)
-    made.run(stop_at=1)
+    first_trainer = trainer(tmp_path, corpus, save_every=1)
+    first_trainer.run(stop_at=1)
     with pytest.raises(SystemExit, match="was written under another plan"):
         trainer(tmp_path, corpus, save_every=1, rate=0.5).resume()
 
@@ -125,6 +125,6 @@ def test_the_corpus_does_not_depend_on_the_number_of_processes(monkeypatch):
 def test_help_shows_defaults_and_what_the_probe_writes(capsys):
     with pytest.raises(SystemExit):
         train.main(["--help"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert "OUT/probe.json" in said and "default: 480000 base, 240000 an expert" in said
-    assert "default: 96" in said and "default: 256" in said and "default: auto" in said
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "OUT/probe.json" in help_text and "default: 480000 base, 240000 an expert" in help_text
+    assert "default: 96" in help_text and "default: 256" in help_text and "default: auto" in help_text

@@ -111,8 +111,8 @@ def test_ties_mergekit_keeps_int_of_density_times_n_but_at_least_one() -> None:
 
 def test_ties_mergekit_counts_with_the_float_loss_of_int() -> None:
     g = group([0.0] * 100, [float(i + 1) for i in range(100)])
-    kept = call(cpt_ties, g, semantics="mergekit", density=0.29)
-    assert int((kept != 0).sum()) == 28  # int(0.29 * 100); paper semantics keeps 29
+    merged = call(cpt_ties, g, semantics="mergekit", density=0.29)
+    assert int((merged != 0).sum()) == 28  # int(0.29 * 100); paper semantics keeps 29
 
 
 def test_ties_mergekit_breaks_ties_by_index() -> None:
@@ -174,11 +174,11 @@ def test_dare_mergekit_can_divide_by_weights(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_dare_mask_takes_seed_model_and_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(dare_ties, "mask_key", lambda *parts: seen.append(parts))
+    arguments = []
+    monkeypatch.setattr(dare_ties, "mask_key", lambda *parts: arguments.append(parts))
     monkeypatch.setattr(dare_ties, "keep_mask", lambda *_: torch.tensor([True]))
     call(cpt_dare_ties, group([0.0], [1.0], [2.0], name="n"), density=0.5, seed=4, mask_id=["x", None])
-    assert seen == [(4, "b", "n"), (4, "x", "n")]  # b by default; sums run in mask_id order
+    assert arguments == [(4, "b", "n"), (4, "x", "n")]  # b by default; sums run in mask_id order
 
 
 # ---- all

@@ -171,9 +171,9 @@ def test_older_weights_do_not_stay_beside_new_ones(
 
 
 def test_what_a_killed_merge_left_is_removed(models: Path, tmp_path: Path) -> None:
-    left = tmp_path / "out" / UNFINISHED
-    left.mkdir(parents=True)
-    (left / "model-1.safetensors").write_bytes(b"half of it")
+    unfinished = tmp_path / "out" / UNFINISHED
+    unfinished.mkdir(parents=True)
+    (unfinished / "model-1.safetensors").write_bytes(b"half of it")
     merged = run(recipe(models, "cpt_task_arithmetic", ["math"]), tmp_path / "out")
     assert merged and {p.name for p in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors"}
 

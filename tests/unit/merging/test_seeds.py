@@ -28,8 +28,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content(models: Path, method: str) -> dict[str, Any]:
-    own = {"weight": 0.5, "density": 0.5, **({"epsilon": 0.1} if method.startswith("della") else {})}
-    entries = [{"model": str(models / name), "parameters": own} for name in ("finance", "math")]
+    parameters = {"weight": 0.5, "density": 0.5, **({"epsilon": 0.1} if method.startswith("della") else {})}
+    entries = [{"model": str(models / name), "parameters": parameters} for name in ("finance", "math")]
     return {"merge_method": method, "base_model": str(models / "base"), "models": entries, "dtype": "float32"}
 
 
@@ -47,8 +47,8 @@ def merged(models: Path, method: str, seed: int | None) -> dict[str, torch.Tenso
 def without_side_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from mergekit_finance.merge_methods import side_files
 
-    made = SimpleNamespace(live_model=lambda tensors: tensors, tokenizer=None)
-    monkeypatch.setattr(side_files, "make_side_files", lambda *_: made)
+    replacement = SimpleNamespace(live_model=lambda tensors: tensors, tokenizer=None)
+    monkeypatch.setattr(side_files, "make_side_files", lambda *_: replacement)
 
 
 @pytest.mark.parametrize("method", RANDOM)

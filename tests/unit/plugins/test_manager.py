@@ -84,8 +84,8 @@ def test_our_own_plugin_is_loaded_first_by_its_entry_point(monkeypatch):
     values = {"a_third_party": "json", plugins.BUILTIN: plugins.BUILTIN_MODULE}
     entries = [EntryPoint(name, value, "mergekit_finance") for name, value in values.items()]
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
-    found = plugins.manager.__wrapped__()
-    assert [(p.name, p.distribution) for p in found.loaded] == [
+    manager = plugins.manager.__wrapped__()
+    assert [(p.name, p.distribution) for p in manager.loaded] == [
         ("builtin", "unknown"),  # an entry point made by hand has no distribution
         ("a_third_party", "unknown"),
     ]
@@ -94,9 +94,9 @@ def test_our_own_plugin_is_loaded_first_by_its_entry_point(monkeypatch):
 def test_our_own_plugin_is_loaded_without_metadata(monkeypatch):
     """As with PYTHONPATH, where no entry point is installed."""
     monkeypatch.setattr(plugins, "entry_points", lambda group: [])
-    found = plugins.manager.__wrapped__()
-    assert [p.name for p in found.loaded] == ["builtin"]
-    assert found.collect("finance_task_folders")
+    manager = plugins.manager.__wrapped__()
+    assert [p.name for p in manager.loaded] == ["builtin"]
+    assert manager.collect("finance_task_folders")
 
 
 def test_a_third_party_may_name_its_plugin_like_ours(monkeypatch):
@@ -104,9 +104,9 @@ def test_a_third_party_may_name_its_plugin_like_ours(monkeypatch):
 
     other = EntryPoint("builtin", "json", "mergekit_finance")
     monkeypatch.setattr(plugins, "entry_points", lambda group: [other])
-    found = plugins.manager.__wrapped__()
-    assert [p.name for p in found.loaded] == ["builtin", "builtin of unknown"]
-    assert found.collect("finance_task_folders")
+    manager = plugins.manager.__wrapped__()
+    assert [p.name for p in manager.loaded] == ["builtin", "builtin of unknown"]
+    assert manager.collect("finance_task_folders")
 
 
 def test_a_fault_of_our_own_plugin_is_raised(manager):

@@ -14,9 +14,9 @@ ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.ym
 
 
 def test_a_recipe_knows_its_stage_constituents_and_semantics(recipe, tiny):
-    found = load(recipe())
-    assert found.experts == found.constituents == (f"{tiny}/finance", f"{tiny}/math")
-    assert (found.base, found.stage, found.semantics) == (f"{tiny}/base", 2, "paper")
+    loaded = load(recipe())
+    assert loaded.experts == loaded.constituents == (f"{tiny}/finance", f"{tiny}/math")
+    assert (loaded.base, loaded.stage, loaded.semantics) == (f"{tiny}/base", 2, "paper")
 
 
 def test_without_a_finance_block_stage_and_constituents_follow_from_the_merge(tmp_path):
@@ -24,8 +24,8 @@ def test_without_a_finance_block_stage_and_constituents_follow_from_the_merge(tm
     path.write_text(
         "merge_method: ties\nbase_model: ./b\nmodels:\n  - model: ./e\n    parameters: {weight: 1}\n"
     )
-    found = load(path)
-    assert (found.stage, found.constituents, found.semantics) == (1, ("./b", "./e"), "mergekit")
+    loaded = load(path)
+    assert (loaded.stage, loaded.constituents, loaded.semantics) == (1, ("./b", "./e"), "mergekit")
 
 
 def test_slices_name_their_models(tmp_path):
@@ -39,8 +39,8 @@ def test_slices_name_their_models(tmp_path):
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_bundled_recipe_is_valid(path):
-    found = load(path)
-    assert found.finance.stage and found.finance.citation and found.finance.tasks
+    loaded = load(path)
+    assert loaded.finance.stage and loaded.finance.citation and loaded.finance.tasks
 
 
 def test_there_are_bundled_recipes():
@@ -109,9 +109,9 @@ def test_a_key_that_appears_twice_is_refused_with_its_line(recipe, old, new, key
 
 
 def test_a_mapping_is_checked_as_the_file_would_be(recipe):
-    found = load(recipe())
-    content = {**found.merge, "finance": {"stage": 2}}
-    assert check_mapping(content, "point").merge == found.merge
+    loaded = load(recipe())
+    content = {**loaded.merge, "finance": {"stage": 2}}
+    assert check_mapping(content, "point").merge == loaded.merge
     with pytest.raises(RecipeError, match="^point: unknown key 'dtpye'. did you mean 'dtype'"):
         check_mapping({**content, "dtpye": "float32"}, "point")
 

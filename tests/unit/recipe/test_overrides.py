@@ -31,8 +31,8 @@ def test_a_parameter_of_the_method(ties):
 
 
 def test_a_parameter_that_models_have_one_by_one(ties):
-    found = [m["parameters"] for m in merged(ties, density=0.3)["models"]]
-    assert found == [{"density": 0.3}, {"density": 0.3, "weight": 2.0}]
+    parameters = [m["parameters"] for m in merged(ties, density=0.3)["models"]]
+    assert parameters == [{"density": 0.3}, {"density": 0.3, "weight": 2.0}]
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 FPB = "finance_bench_fpb"
 
 
-def first(found):
-    return next(iter(found.values()))
+def first(content):
+    return next(iter(content.values()))
 
 
 def expert(summary):

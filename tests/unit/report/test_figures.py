@@ -32,9 +32,9 @@ def made(out):
     ids=["one point", "40 points"],
 )
 def test_every_figure_is_drawn(tmp_path, combinations, operators):
-    found = made(study(tmp_path / "out", combinations=combinations, operators=operators))
-    assert tuple(found) == figures.NAMES
-    for png, svg in found.values():
+    drawn = made(study(tmp_path / "out", combinations=combinations, operators=operators))
+    assert tuple(drawn) == figures.NAMES
+    for png, svg in drawn.values():
         assert png.startswith(b"\x89PNG") and b"<svg" in svg and 2000 < len(png) < 1_000_000
 
 
@@ -61,9 +61,9 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_others(tmp_path, monkeypatch, 
 
 def test_layers_are_ordered_by_number_then_by_name(tmp_path):
     out = study(tmp_path / "out")
-    found = json.loads((out / "similarity.json").read_text())
-    found["layers"] = {name: found["layers"]["0"] for name in ("²", "10", "2")}
-    (out / "similarity.json").write_text(json.dumps(found))
+    similarity = json.loads((out / "similarity.json").read_text())
+    similarity["layers"] = {name: similarity["layers"]["0"] for name in ("²", "10", "2")}
+    (out / "similarity.json").write_text(json.dumps(similarity))
     axes = layers.draw(load(out)).figure.axes[0]
     assert [str(x) for x in axes.lines[0].get_xdata(orig=True)] == ["2", "10", "²"]
 
@@ -79,8 +79,10 @@ def test_the_retention_figure_needs_retention_of_every_model(tmp_path):
 def test_the_retention_figure_uses_tasks_of_its_skills_or_is_marked_macro(tmp_path):
     out = study(tmp_path / "out")
     damage = json.loads((out / "summary.json").read_text())
-    for known in damage["combinations"].values():  # of one expert, `named` holds retention
-        damage["selected"][known["selected"]]["sets"]["named"]["tasks"] = ["finance_bench_retention_arc"]
+    for combination in damage["combinations"].values():  # of one expert, `named` holds retention
+        damage["selected"][combination["selected"]]["sets"]["named"]["tasks"] = [
+            "finance_bench_retention_arc"
+        ]
     damage["points"][damage["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
     (out / "summary.json").write_text(json.dumps(damage))
     figure = retention.draw(load(out)).figure
@@ -131,17 +133,17 @@ def test_heatmap_colors_survive_png_encoding(tmp_path):
     shown = axes.images[0]
     rows, columns = shown.get_array().shape
     places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # beside the number
-    wanted = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
-    assert np.abs(np.array(colored(data, axes, places)) - wanted).max() <= 1
+    expected = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(colored(data, axes, places)) - expected).max() <= 1
 
 
 def test_answer_sheet_colors_survive_png_encoding(tmp_path):
     drawn = sheets.draw(load(study(tmp_path / "out")))
     axes, data = drawn.figure.axes[0], drawn.png()
     cells = axes.images[0].get_array()
-    found = colored(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
-    wanted = 255 * axes.images[0].to_rgba(cells)[..., :3].reshape(-1, 3)
-    assert np.abs(np.array(found) - wanted).max() <= 3
+    shown = colored(data, axes, [(x, y) for y in range(len(cells)) for x in range(cells.shape[1])])
+    expected = 255 * axes.images[0].to_rgba(cells)[..., :3].reshape(-1, 3)
+    assert np.abs(np.array(shown) - expected).max() <= 3
 
 
 def test_text_on_dark_cells_is_white():
@@ -149,8 +151,8 @@ def test_text_on_dark_cells_is_white():
 
     norm = Normalize(-50, 50)
     values = (-55, -40, -10, 0, 10, 45)
-    found = dict(zip(values, heatmaps.text_colors(np.array(values, dtype=float), norm), strict=True))
-    assert [value for value, color in found.items() if color == "white"] == [-55, -40, 45]
+    text_colors = dict(zip(values, heatmaps.text_colors(np.array(values, dtype=float), norm), strict=True))
+    assert [value for value, color in text_colors.items() if color == "white"] == [-55, -40, 45]
 
 
 def test_frames_stand_out_and_short_names_are_explained(tmp_path):

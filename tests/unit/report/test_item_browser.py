@@ -74,9 +74,9 @@ def test_a_page_of_210_merges_stays_under_5_mb(tmp_path):
         "summary.json",
         lambda s: [_vary(rng, task) for x in s["selected"].values() for task in x["tasks"].values()],
     )
-    made = report_files(load_results(out))
-    assert len(load_results(out).points) == 210 and len(made["report.html"]) < 5_000_000
-    assert len(made["figures/2-gain-and-og.png"]) < 1_500_000
+    files = report_files(load_results(out))
+    assert len(load_results(out).points) == 210 and len(files["report.html"]) < 5_000_000
+    assert len(files["figures/2-gain-and-og.png"]) < 1_500_000
 
 
 def _vary(rng, task):

@@ -36,10 +36,10 @@ def test_the_verdict_comes_first_and_nothing_is_loaded_from_the_network(tmp_path
 
 def test_headings_of_the_verdict_are_neutral(tmp_path):
     out = study(tmp_path / "out")
-    found = [
+    page_headings = [
         {"about": a, "text": f"{a}: they interfere"} for a in ("recovery", "complementarity", "emergence")
     ]
-    damage(out, "summary.json", lambda s: s["verdict"].extend(found))
+    damage(out, "summary.json", lambda s: s["verdict"].extend(page_headings))
     headings = re.findall(r"<h3>(.*?stage \d\))</h3>", page_of(out))
     assert len(headings) == 3 and all("does not" in h or "interfere" in h for h in headings)
 
@@ -141,8 +141,8 @@ def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, spli
 
 
 def test_gain_and_og_are_explained_under_the_verdict(tmp_path):
-    wanted = "Gain: the merge minus the mean of its constituents. OG: the merge minus the best constituent of each task."
-    assert wanted in page_of(study(tmp_path / "out"))
+    explanation = "Gain: the merge minus the mean of its constituents. OG: the merge minus the best constituent of each task."
+    assert explanation in page_of(study(tmp_path / "out"))
 
 
 def test_counts_of_one_are_singular(tmp_path):

@@ -47,7 +47,7 @@ def test_characters_that_change_text_direction_are_removed_from_names(tmp_path, 
     page = page_of(out)
     before, _, data = page.partition('id="data">')
     assert before.count(TURN) == 1 and f"merge_method: cpt # {TURN}</code>" in before
-    found = data_of(page)
-    assert TURN not in "".join(model["label"] + model["short"] for model in found["models"])
-    assert "math" in [model["short"] for model in found["models"]] and "base + math" in before
-    assert TURN in found["tasks"][0]["texts"][0]["prompt"] and data
+    page_data = data_of(page)
+    assert TURN not in "".join(model["label"] + model["short"] for model in page_data["models"])
+    assert "math" in [model["short"] for model in page_data["models"]] and "base + math" in before
+    assert TURN in page_data["tasks"][0]["texts"][0]["prompt"] and data

@@ -15,8 +15,8 @@ def test_figures_without_results_are_removed(tmp_path):
     (out / "figures" / "mine.png").write_bytes(b"")
     (out / "similarity.json").unlink()
     build(out)
-    left = {path.name for path in (out / "figures").iterdir()}
-    assert "7-layers.png" not in left and {"mine.png", "1-stages.svg"} <= left
+    remaining = {path.name for path in (out / "figures").iterdir()}
+    assert "7-layers.png" not in remaining and {"mine.png", "1-stages.svg"} <= remaining
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])

@@ -6,11 +6,11 @@ from mergekit_finance.share import body
 
 
 @pytest.mark.parametrize(
-    ("items", "said"),
+    ("items", "text"),
     [([6, 6], "6 items"), ([1], "1 item"), ([1, 3], "1 to 3 items"), ([0, 1], "0 to 1 item")],
 )
-def test_a_range_with_equal_ends_is_one_number(items: list[int], said: str) -> None:
-    assert body.count_range(items) == said
+def test_a_range_with_equal_ends_is_one_number(items: list[int], text: str) -> None:
+    assert body.count_range(items) == text
 
 
 def test_one_task_and_one_merge_are_singular() -> None:

@@ -10,16 +10,18 @@ from mergekit_finance.share.source_models import SourceModel, obstacles
 
 
 @pytest.mark.parametrize(
-    ("written", "known"),
+    ("written", "identifier"),
     [
         ("apache-2.0", "apache-2.0"), ("Apache-2.0", "apache-2.0"), ("Apache License 2.0", "apache-2.0"),
         ("MIT", "mit"), ("Llama 3", "llama3"), ("llama-3.1", "llama3.1"), ("CC-BY-NC-4.0", "cc-by-nc-4.0"),
         ("cc by nc 4.0", "cc-by-nc-4.0"), ("cc-by", None), (None, None), ("other", None), ("unknown", None), ("", None),
     ],
 )  # fmt: skip
-def test_licenses_are_found_by_common_spellings(written: str | None, known: str | None) -> None:
-    found = find_license(written)
-    assert (found.id == known) if known else (found.kind == "unknown" and not found.shareable)
+def test_licenses_are_found_by_common_spellings(written: str | None, identifier: str | None) -> None:
+    license_ = find_license(written)
+    assert (
+        (license_.id == identifier) if identifier else (license_.kind == "unknown" and not license_.shareable)
+    )
 
 
 def test_every_known_license_but_cc0_has_duties_and_a_link() -> None:
@@ -31,7 +33,7 @@ def test_every_known_license_but_cc0_has_duties_and_a_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "wanted"),
+    ("of", "expected"),
     [
         (["mit"], {"license": "mit"}),
         (["llama3", "llama3"], {"license": "llama3"}),
@@ -49,9 +51,9 @@ def test_every_known_license_but_cc0_has_duties_and_a_link() -> None:
         (["apache-2.0", "My Own!"], {"license": "other", "license_name": "apache-2.0-and-my-own", "license_link": "README.md#licenses-and-duties"}),
     ],
 )  # fmt: skip
-def test_the_license_of_a_merge_covers_all_duties(of: list[str], wanted: dict[str, str]) -> None:
+def test_the_license_of_a_merge_covers_all_duties(of: list[str], expected: dict[str, str]) -> None:
     merged = license_of_merge(map(find_license, of))
-    assert {key: value for key, value in asdict(merged).items() if value is not None} == wanted
+    assert {key: value for key, value in asdict(merged).items() if value is not None} == expected
 
 
 def test_a_license_that_covers_another_lists_all_its_duties() -> None:
@@ -81,5 +83,7 @@ def test_share_alike_conflicts_with_other_terms() -> None:
 
 
 def test_conflicting_licenses_give_other() -> None:
-    for found in combinations(KNOWN.values(), 3):
-        assert not conflict(found) or license_of_merge(found).license == "other", found
+    for licenses_of_models in combinations(KNOWN.values(), 3):
+        assert not conflict(licenses_of_models) or license_of_merge(licenses_of_models).license == "other", (
+            licenses_of_models
+        )

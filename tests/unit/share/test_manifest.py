@@ -25,8 +25,8 @@ def test_which_files_are_sent_although_the_manifest_lists_all(tmp_path: Path, na
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
-    found = manifest.reason_to_leave_out(path, name, True, True, {name: sha256_file(path)})
-    assert found.startswith(reason) if reason else found == ""
+    left_out_because = manifest.reason_to_leave_out(path, name, True, True, {name: sha256_file(path)})
+    assert left_out_because.startswith(reason) if reason else left_out_because == ""
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def card(folder: Path, **tasks: object) -> Path:
 
 def test_local_paths_are_reported_and_hub_ids_are_not(tmp_path: Path) -> None:
     folder = card(tmp_path / "card", a=True)
-    known = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
-    (folder / manifest.MODELS).write_text(json.dumps({"models": known}))
+    models = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
+    (folder / manifest.MODELS).write_text(json.dumps({"models": models}))
     assert manifest.local_paths_note(folder) == ""
-    known.append({"name": "b", "reference": "/home/me/b", "fingerprint": "0"})
-    (folder / manifest.MODELS).write_text(json.dumps({"models": known}))
+    models.append({"name": "b", "reference": "/home/me/b", "fingerprint": "0"})
+    (folder / manifest.MODELS).write_text(json.dumps({"models": models}))
     assert "1 local path " in manifest.local_paths_note(folder) and "/home/me/b" in manifest.local_paths_note(
         folder
     )
@@ -101,8 +101,8 @@ def test_a_malformed_file_of_a_card_is_a_one_line_error(tmp_path: Path, name: st
 def test_samples_are_sent_only_if_every_task_allows_it(
     tmp_path: Path, tasks: dict[str, object], goes: bool
 ) -> None:
-    found = manifest.plan(card(tmp_path / "card", **tasks), weights=True)
-    assert ("results/samples_a.jsonl" in found.send) is goes
+    plan = manifest.plan(card(tmp_path / "card", **tasks), weights=True)
+    assert ("results/samples_a.jsonl" in plan.send) is goes
 
 
 def test_malformed_source_models_are_a_one_line_error(tmp_path: Path) -> None:

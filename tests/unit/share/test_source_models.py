@@ -16,7 +16,7 @@ MIT = [SourceModel(name, "a/d", "0", claims={"x": "mit"}) for name in ("x", "y")
 
 
 @pytest.mark.parametrize(
-    ("found", "there", "missing"),
+    ("source_models", "there", "missing"),
     [
         ([BASE], [], ["Apache License 2.0 (base)"]),
         ([BASE], ["licenses/base/NOTICE", "README.md"], ["Apache License 2.0 (base)"]),
@@ -28,9 +28,9 @@ MIT = [SourceModel(name, "a/d", "0", claims={"x": "mit"}) for name in ("x", "y")
     ],
 )  # fmt: skip
 def test_license_texts_that_weights_lack(
-    found: list[SourceModel], there: list[str], missing: list[str]
+    source_models: list[SourceModel], there: list[str], missing: list[str]
 ) -> None:
-    assert missing_texts(found, there) == missing
+    assert missing_texts(source_models, there) == missing
 
 
 def test_a_model_without_a_license_stops_sharing() -> None:

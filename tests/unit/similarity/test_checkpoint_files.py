@@ -88,26 +88,26 @@ def test_tied_output_embeddings(tmp_path):
     """Stored or not, with all tied they count once; a tied model against an untied one has the input's."""
     base = weights(0)
     tied = {n: t for n, t in base.items() if n != HEAD}
-    says = {"tie_word_embeddings": True}
+    config = {"tie_word_embeddings": True}
     folders = {
         "untied": write(tmp_path / "untied", base),
-        "tied": write(tmp_path / "tied", tied, config=says),
+        "tied": write(tmp_path / "tied", tied, config=config),
         "silent": write(tmp_path / "silent", tied, config={"model_type": "gemma2"}),
-        "stored": write(tmp_path / "stored", tied | {HEAD: base[EMBED].clone()}, config=says),
+        "stored": write(tmp_path / "stored", tied | {HEAD: base[EMBED].clone()}, config=config),
     }
     folders = {k: str(v) for k, v in folders.items()}
     assert HEAD not in compute_similarity(folders["tied"], [folders["stored"]])["tensors"]
     for name in ("tied", "silent"):
-        found = compute_similarity(folders["untied"], [folders[name]])["tensors"][HEAD]
+        measured = compute_similarity(folders["untied"], [folders[name]])["tensors"][HEAD]
         expected = np.linalg.norm((base[HEAD].double() - base[EMBED].double()).numpy())
-        assert found["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
+        assert measured["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_integer_tensors_are_skipped_and_listed(tmp_path):
     extra = {"model.position_ids": torch.arange(5)}
     folders = [str(write(tmp_path / n, weights(0) | extra)) for n in ("base", "a")]
-    found = compute_similarity(folders[0], folders[1:])
-    assert found["skipped"] == ["model.position_ids"] and "model.position_ids" not in found["tensors"]
+    measured = compute_similarity(folders[0], folders[1:])
+    assert measured["skipped"] == ["model.position_ids"] and "model.position_ids" not in measured["tensors"]
 
 
 INV_FREQ = "model.layers.0.self_attn.rotary_emb.inv_freq"

@@ -11,15 +11,15 @@ from mergekit_finance.similarity.compute import compute_similarity
 @pytest.fixture
 def pretended(monkeypatch):
     """A device "cuda:3" whose memory is the CPU's and holds `limit` elements a buffer; what was asked of it."""
-    asked, original = [], measures.Workspace.__init__
+    requested, original = [], measures.Workspace.__init__
 
     def make(space, count, span, block, device, everything):
-        asked.append((device, span))
+        requested.append((device, span))
         if span > make.limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         original(space, count, span, block, "cpu", everything)
 
-    make.limit, make.asked = measures.GPU_SPAN, asked
+    make.limit, make.requested = measures.GPU_SPAN, requested
     monkeypatch.setattr(measures.Workspace, "__init__", make)
     monkeypatch.setattr("mergekit_finance.similarity.compute._check", lambda *_: None)
     return make
@@ -36,11 +36,11 @@ def floats(value):
 def test_a_gpu_works_in_larger_spans_with_the_same_result(family, pretended):
     folders, _ = family
     arguments = folders["base"], [folders["a"], folders["b"]]
-    found, asked = compute_similarity(*arguments, "cuda:3"), list(pretended.asked)
-    assert asked == [("cuda:3", measures.GPU_SPAN)] * 2
-    for mine, theirs in zip(floats(found), floats(compute_similarity(*arguments)), strict=True):
+    measured, requested = compute_similarity(*arguments, "cuda:3"), list(pretended.requested)
+    assert requested == [("cuda:3", measures.GPU_SPAN)] * 2
+    for mine, theirs in zip(floats(measured), floats(compute_similarity(*arguments)), strict=True):
         assert mine == (pytest.approx(theirs, rel=1e-12) if isinstance(theirs, float) else theirs)
-    assert pretended.asked[-1] == ("cpu", measures.SPAN)
+    assert pretended.requested[-1] == ("cpu", measures.SPAN)
 
 
 def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplog):
@@ -48,7 +48,7 @@ def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplo
     pretended.limit = measures.SPAN
     compute_similarity(folders["base"], [folders["a"]], "cuda:3")
     assert f"cuda:3 ran out of memory: measuring {measures.SPAN} elements at a time" in caplog.text
-    assert pretended.asked[-1] == ("cuda:3", measures.SPAN)
+    assert pretended.requested[-1] == ("cuda:3", measures.SPAN)
 
 
 def test_a_device_without_memory_is_named(family, pretended):

@@ -50,9 +50,9 @@ def check(entry, x, folders):
         t = np.abs(tau[label[m]])
         assert vector["norm"] == pytest.approx(np.linalg.norm(t), rel=1e-12)
         assert vector["relative_norm"] == pytest.approx(np.linalg.norm(t) / np.linalg.norm(x["base"]))
-        for q, found in vector["quantiles"].items():
+        for q, quantile in vector["quantiles"].items():
             exact = np.quantile(t, float(q), method="inverted_cdf")
-            assert found <= exact <= found * (1 + 2**-7)
+            assert quantile <= exact <= quantile * (1 + 2**-7)
     (pair,) = entry["task_vector_pairs"]
     both = (tau["a"] != 0) & (tau["b"] != 0)
     assert pair["both_moved"] == both.mean()
@@ -62,15 +62,15 @@ def check(entry, x, folders):
 
 def test_every_measure_equals_numpy(family, small_blocks):
     folders, tensors = family
-    found = compute_similarity(folders["base"], [folders["a"], folders["b"]])
+    measured = compute_similarity(folders["base"], [folders["a"], folders["b"]])
     names = list(tensors["base"])
-    check(found["total"], dense(tensors, sorted(names)), folders)
+    check(measured["total"], dense(tensors, sorted(names)), folders)
     for name in names:
-        check(found["tensors"][name], dense(tensors, [name]), folders)
-    assert list(found["layers"]) == ["0", "1", "10"]
-    check(found["layers"]["10"], dense(tensors, [UP.format(10), DOWN.format(10)]), folders)
-    assert list(found["modules"]) == ["down_proj", "embeddings", "lm_head", "norms", "up_proj"]
-    check(found["modules"]["up_proj"], dense(tensors, [UP.format(i) for i in (0, 1, 10)]), folders)
+        check(measured["tensors"][name], dense(tensors, [name]), folders)
+    assert list(measured["layers"]) == ["0", "1", "10"]
+    check(measured["layers"]["10"], dense(tensors, [UP.format(10), DOWN.format(10)]), folders)
+    assert list(measured["modules"]) == ["down_proj", "embeddings", "lm_head", "norms", "up_proj"]
+    check(measured["modules"]["up_proj"], dense(tensors, [UP.format(i) for i in (0, 1, 10)]), folders)
 
 
 def test_a_case_computed_by_hand():
@@ -145,12 +145,12 @@ def test_a_model_is_identical_to_itself(row):
 @given(st.lists(st.floats(0, 2.0**100, width=32), min_size=1, max_size=200))
 def test_quantiles_are_ranks_and_equal_scipy(row):
     vector = measured([0.0] * len(row), row)["task_vectors"]["m0"]
-    for q, found in vector["quantiles"].items():
+    for q, quantile in vector["quantiles"].items():
         rank = Fraction(q) * len(row)
         exact = sorted(row)[max(1, ceil(rank)) - 1]
         if rank.denominator != 1:  # else float arithmetic decides which neighbour SciPy takes
             assert exact == scipy_quantile(row, float(q), method="inverted_cdf")
-        assert found <= exact and (exact < 2.0**-126 or exact < found * (1 + 2**-7))
+        assert quantile <= exact and (exact < 2.0**-126 or exact < quantile * (1 + 2**-7))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4, 1e-6])

@@ -49,10 +49,10 @@ def test_tasks_with_the_same_clusters_share_draws_in_any_order_of_rows():
     direct = task_scores("direct", ["a", "b", "c", "d"], {"m": [1, 0, 0, 1]}, "mean")
     twin = task_scores("cot", ["d", "c", "b", "a"], {"m": [1, 0, 0, 1]}, "mean")
     other = task_scores("other", ["a", "b", "c", "e"], {"m": [1, 0, 0, 1]}, "mean")
-    found = bootstrap([direct, twin, other], draws=50)
-    assert found.strata["direct"] == found.strata["cot"] != found.strata["other"]
-    assert np.array_equal(found.scores["direct"]["m"], found.scores["cot"]["m"])
-    assert not np.array_equal(found.scores["direct"]["m"], found.scores["other"]["m"])
+    replicates = bootstrap([direct, twin, other], draws=50)
+    assert replicates.strata["direct"] == replicates.strata["cot"] != replicates.strata["other"]
+    assert np.array_equal(replicates.scores["direct"]["m"], replicates.scores["cot"]["m"])
+    assert not np.array_equal(replicates.scores["direct"]["m"], replicates.scores["other"]["m"])
 
 
 def test_draws_do_not_depend_on_other_tasks_and_models():
@@ -73,12 +73,12 @@ def test_replicates_are_the_aggregation_of_drawn_clusters():
     ids = rng.integers(12, size=40)
     values = {m: [tuple(pair) for pair in rng.integers(3, size=(40, 2)).tolist()] for m in "mp"}
     task = task_scores("t", ids, values, "weighted_f1")
-    found = bootstrap([task], draws=20, seed=1)
+    replicates = bootstrap([task], draws=20, seed=1)
     drawn = np.concatenate(list(weights(task.stratum, task.count, 20, 1))).astype(int)
     for b, row in enumerate(drawn):
         for m in "mp":
             items = [v for v, c in zip(values[m], task.clusters, strict=True) for _ in range(row[c])]
-            assert found.scores["t"][m][b] == pytest.approx(weighted_f1(items), abs=1e-12)
+            assert replicates.scores["t"][m][b] == pytest.approx(weighted_f1(items), abs=1e-12)
 
 
 def test_weights_are_blocked_and_stable(monkeypatch):
@@ -94,8 +94,8 @@ def test_weights_are_blocked_and_stable(monkeypatch):
 def test_bootstrap_variance_is_that_of_the_clustered_mean():
     task = make(items=300, clusters=100)
     parts = task.sums("m")[:, 0] / 3
-    found = bootstrap([task], draws=20_000)
-    assert found.scores["t"]["m"].std() == pytest.approx(parts.std() / 10, rel=0.03)
+    replicates = bootstrap([task], draws=20_000)
+    assert replicates.scores["t"]["m"].std() == pytest.approx(parts.std() / 10, rel=0.03)
 
 
 def test_tail_area_against_the_t_distribution():
@@ -115,9 +115,9 @@ def test_freedom_of_equal_strata_adds_up():
 def test_interval_of_a_mean_is_near_that_of_t():
     rng = np.random.default_rng(2)
     values = rng.random(120)
-    found = bootstrap([task_scores("t", range(120), {"m": values}, "mean")], draws=20_000)
+    replicates = bootstrap([task_scores("t", range(120), {"m": values}, "mean")], draws=20_000)
     low, high = stats.t.interval(0.95, 119, values.mean(), stats.sem(values))
-    estimate = contrasts.score(found, ["t"], "m")
+    estimate = contrasts.score(replicates, ["t"], "m")
     assert estimate.value == pytest.approx(values.mean())
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.02 * (high - low))
 
@@ -127,23 +127,24 @@ def test_only_tasks_with_other_clusters_narrow_the_interval_of_a_macro():
     answers = {"m": rng.integers(2, size=200), "p": rng.integers(2, size=200)}
     one, twin = (task_scores(name, range(200), answers, "mean") for name in ("one", "twin"))
     other = task_scores("other", range(1000, 1200), answers, "mean")
-    found = bootstrap([one, twin, other], draws=4000)
+    replicates = bootstrap([one, twin, other], draws=4000)
     alone, twins, apart = (
-        contrasts.difference(found, names, "m", "p") for names in (["one"], ["one", "twin"], ["one", "other"])
+        contrasts.difference(replicates, names, "m", "p")
+        for names in (["one"], ["one", "twin"], ["one", "other"])
     )
     assert twins == pytest.approx(alone)
     assert (apart.high - apart.low) / (alone.high - alone.low) == pytest.approx(2**-0.5, rel=0.05)
 
 
 def test_one_cluster_has_no_interval():
-    found = bootstrap([task_scores("t", ["a", "a"], {"m": [1, 0], "p": [0, 0]}, "mean")], draws=10)
-    estimate = contrasts.difference(found, ["t"], "m", "p")
+    replicates = bootstrap([task_scores("t", ["a", "a"], {"m": [1, 0], "p": [0, 0]}, "mean")], draws=10)
+    estimate = contrasts.difference(replicates, ["t"], "m", "p")
     assert estimate.value == 0.5 and np.isnan([estimate.low, estimate.high]).all()
 
 
 def test_the_difference_of_a_model_from_itself_is_zero():
-    found = bootstrap([make()], draws=30)
-    assert tuple(contrasts.difference(found, ["t"], "m", "m")) == (0, 0, 0)
+    replicates = bootstrap([make()], draws=30)
+    assert tuple(contrasts.difference(replicates, ["t"], "m", "m")) == (0, 0, 0)
     assert contrasts.gain_weights("m", ["p", "q", "q"]) == pytest.approx({"m": 1, "p": -1 / 3, "q": -2 / 3})
 
 
@@ -162,11 +163,13 @@ def test_tasks_that_share_some_clusters_are_drawn_together():
         "b": over("b", range(40, 120), hard[40:]),
         "c": over("c", range(900, 980), rng.random(80) < 0.5),
     }
-    made = aligned(apart)
-    assert made["a"].stratum == made["b"].stratum != made["c"].stratum
-    assert made["c"] is apart["c"] and len(made["a"].names) == 120
-    assert [made[t].count for t in "abc"] == [80, 80, 80] and clusters_of([made["a"], made["b"]]) == 120
-    for name, task in made.items():
+    together = aligned(apart)
+    assert together["a"].stratum == together["b"].stratum != together["c"].stratum
+    assert together["c"] is apart["c"] and len(together["a"].names) == 120
+    assert [together[t].count for t in "abc"] == [80, 80, 80] and clusters_of(
+        [together["a"], together["b"]]
+    ) == 120
+    for name, task in together.items():
         assert task.score("m") == apart[name].score("m")
         assert np.delete(pseudo_values(task, "m"), ~task.present) == pytest.approx(
             pseudo_values(apart[name], "m")
@@ -174,13 +177,15 @@ def test_tasks_that_share_some_clusters_are_drawn_together():
         assert standard_error(contributions([task], {"m": 1})) == pytest.approx(
             standard_error(contributions([apart[name]], {"m": 1}))
         )
-    found, other = (bootstrap(list(t.values()), draws=4000) for t in (made, apart))
-    assert np.corrcoef(found.scores["a"]["m"], found.scores["b"]["m"])[0, 1] == pytest.approx(0.5, abs=0.06)
+    replicates, other = (bootstrap(list(t.values()), draws=4000) for t in (together, apart))
+    assert np.corrcoef(replicates.scores["a"]["m"], replicates.scores["b"]["m"])[0, 1] == pytest.approx(
+        0.5, abs=0.06
+    )
     assert abs(np.corrcoef(other.scores["a"]["m"], other.scores["b"]["m"])[0, 1]) < 0.06
     for name in "ab":  # alone a task has the interval that it had
-        one, two = (contrasts.score(f, [name], "m") for f in (found, other))
+        one, two = (contrasts.score(f, [name], "m") for f in (replicates, other))
         assert (one.low, one.high) == pytest.approx((two.low, two.high), abs=0.015)
-    joint, split = (contrasts.score(f, ["a", "b"], "m") for f in (found, other))
+    joint, split = (contrasts.score(f, ["a", "b"], "m") for f in (replicates, other))
     assert joint.high - joint.low > 1.15 * (split.high - split.low)
 
 

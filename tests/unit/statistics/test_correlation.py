@@ -18,16 +18,16 @@ numbers = st.lists(st.integers(0, 6), min_size=3, max_size=6)
 @settings(deadline=None, max_examples=30)
 def test_rho_and_p_are_those_of_scipy_over_all_orders(x, random):
     y = random.sample(x, len(x))
-    found = spearman(x, y)
+    correlation = spearman(x, y)
     if len(set(x)) == 1:
-        assert np.isnan(found.rho) and np.isnan(found.p)
+        assert np.isnan(correlation.rho) and np.isnan(correlation.p)
         return
-    assert found.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert correlation.rho == pytest.approx(stats.spearmanr(x, y).statistic)
     every = [
         abs(float(np.corrcoef(standardized_ranks(x), standardized_ranks(o))[0, 1])) for o in permutations(y)
     ]
-    assert found.exact and found.orders == len(every)
-    assert found.p == pytest.approx(np.mean(np.array(every) >= abs(found.rho) - 1e-9))
+    assert correlation.exact and correlation.orders == len(every)
+    assert correlation.p == pytest.approx(np.mean(np.array(every) >= abs(correlation.rho) - 1e-9))
 
 
 def test_exact_p_is_scipys_permutation_test():
@@ -55,10 +55,14 @@ def test_many_values_are_seeded_random_orders_near_scipy():
     rng = np.random.default_rng(1)
     x = rng.standard_normal(25)
     y = x + 2 * rng.standard_normal(25)
-    found, scipys = spearman(x, y), stats.spearmanr(x, y)
-    assert (found.rho, found.orders, found.exact) == (pytest.approx(scipys.statistic), 99_999, False)
-    assert found.p == pytest.approx(scipys.pvalue, rel=0.1)
-    assert found == spearman(x, y) != spearman(x, y, seed=1)
+    correlation, scipys = spearman(x, y), stats.spearmanr(x, y)
+    assert (correlation.rho, correlation.orders, correlation.exact) == (
+        pytest.approx(scipys.statistic),
+        99_999,
+        False,
+    )
+    assert correlation.p == pytest.approx(scipys.pvalue, rel=0.1)
+    assert correlation == spearman(x, y) != spearman(x, y, seed=1)
     assert spearman(range(25), range(25), draws=999).p == 1 / 1000
 
 

@@ -33,21 +33,21 @@ def answers(rng, right, clusters, icc, sims):
 
     def draw(size):
         shared = rng.standard_normal((sims, 1, size), dtype=np.float32)
-        own = rng.standard_normal((sims, len(right), size), dtype=np.float32)
-        return (shared + own) / np.sqrt(2) < ndtri(right)[:, None]
+        noise = rng.standard_normal((sims, len(right), size), dtype=np.float32)
+        return (shared + noise) / np.sqrt(2) < ndtri(right)[:, None]
 
-    own = draw(len(clusters))
+    independent = draw(len(clusters))
     if not icc:
-        return own
+        return independent
     common = draw(clusters.max() + 1)[:, :, clusters]
-    return np.where(rng.random((sims, 1, len(clusters))) < np.sqrt(icc), common, own)
+    return np.where(rng.random((sims, 1, len(clusters))) < np.sqrt(icc), common, independent)
 
 
 def task(rng, name, right, count, icc, sims):
     """One task; data set s has models "s:0" (merged), "s:1", ..."""
     clusters = np.repeat(np.arange(count), rng.integers(1, 5, size=count))
-    made = answers(rng, np.array(right), clusters, icc, sims)
-    rows = {f"{s}:{m}": row for s, rows in enumerate(made) for m, row in enumerate(rows)}
+    right_answers = answers(rng, np.array(right), clusters, icc, sims)
+    rows = {f"{s}:{m}": row for s, rows in enumerate(right_answers) for m, row in enumerate(rows)}
     statistics = {key: np.column_stack([row, np.ones(len(row))]) for key, row in rows.items()}
     ids = tuple(f"{name}/{k:04}" for k in range(count))
     return TaskScores(name, ids, clusters, statistics, dict.fromkeys(rows, mean_total), rows)
@@ -79,16 +79,18 @@ def coverage(right, icc, change=lambda task: task, measures=("gain", "og"), grou
     for group in range(groups):
         rng = np.random.default_rng([5, group])
         tasks = [task(rng, f"t{t}", row, CLUSTERS[t], icc, SIMS) for t, row in enumerate(right)]
-        found = bootstrap([change(t) for t in tasks], draws=DRAWS, seed=group)
+        replicates = bootstrap([change(t) for t in tasks], draws=DRAWS, seed=group)
         for s in range(SIMS):
             args = f"{s}:0", [f"{s}:{p}" for p in constituents]
             for kind in measures:
                 measure = MEASURES[kind]
                 for t in range(min(3, len(right))):
-                    missed[kind] += misses(measure(found, [f"t{t}"], *args), truth[kind][t]) / min(
+                    missed[kind] += misses(measure(replicates, [f"t{t}"], *args), truth[kind][t]) / min(
                         3, len(right)
                     )
-                missed[f"macro {kind}"] += misses(measure(found, found.tasks, *args), truth[kind].mean())
+                missed[f"macro {kind}"] += misses(
+                    measure(replicates, replicates.tasks, *args), truth[kind].mean()
+                )
     return {name: 1 - counts.sum() / (groups * SIMS) for name, counts in missed.items()}
 
 
@@ -96,14 +98,14 @@ def frozen(right):
     return tuple(map(tuple, right))
 
 
-def within(found, least=0.93, most=0.98):
-    return {name: share for name, share in found.items() if not least <= share <= most} == {}
+def within(rates, least=0.93, most=0.98):
+    return {name: share for name, share in rates.items() if not least <= share <= most} == {}
 
 
 @pytest.mark.parametrize(("right", "icc"), [(TIED_3, 0.3), (CLEAR_2, 0.0)], ids=["tied", "clear"])
 def test_intervals_cover(right, icc):
-    found = coverage(frozen(right), icc)
-    assert within(found), found
+    rates = coverage(frozen(right), icc)
+    assert within(rates), rates
 
 
 @pytest.mark.parametrize(
@@ -120,15 +122,15 @@ def test_intervals_cover(right, icc):
 )
 def test_intervals_cover_everywhere(right, icc):
     """The rest of tied and clear, 2 and 3 constituents, ICC 0 and 0.3; and a mixture of both."""
-    found = coverage(frozen(right), icc)
-    assert within(found), found
+    rates = coverage(frozen(right), icc)
+    assert within(rates), rates
 
 
 def test_intervals_of_nearly_tied_constituents_cover_at_least_as_often_as_they_say():
     """The worst case for width: every task's constituents half a standard error apart. Said in outperform.py."""
-    found = coverage(frozen([[0.6, 0.6, 0.58]] * 9), 0.3, measures=("og",), groups=2)
-    assert found["og"] <= 0.99
-    assert 0.97 <= found["macro og"]
+    rates = coverage(frozen([[0.6, 0.6, 0.58]] * 9), 0.3, measures=("og",), groups=2)
+    assert rates["og"] <= 0.99
+    assert 0.97 <= rates["macro og"]
 
 
 @functools.cache
@@ -139,9 +141,11 @@ def missed_over_best(right, icc, measure=outperform.over_best, groups=3):
     for group in range(groups):
         rng = np.random.default_rng([6, group])
         tasks = [task(rng, f"t{t}", row, CLUSTERS[t], icc, SIMS) for t, row in enumerate(right)]
-        found = bootstrap(tasks, draws=DRAWS, seed=group)
+        replicates = bootstrap(tasks, draws=DRAWS, seed=group)
         for s in range(SIMS):
-            missed += misses(measure(found, found.tasks, f"{s}:0", [f"{s}:{p}" for p in names]), truth)
+            missed += misses(
+                measure(replicates, replicates.tasks, f"{s}:0", [f"{s}:{p}" for p in names]), truth
+            )
     return missed / (groups * SIMS)
 
 
@@ -158,9 +162,9 @@ def test_over_the_best_constituent_is_covered(right, icc):
 def test_an_interval_for_the_constituent_observed_best_would_cover_too_seldom():
     """Its own contrast calls a merge that is as good as three tied constituents "below" far too often."""
 
-    def observed_best(found, tasks, merged, constituents):
-        best = max(constituents, key=lambda p: contrasts.score(found, tasks, p).value)
-        return contrasts.difference(found, tasks, merged, best)
+    def observed_best(replicates, tasks, merged, constituents):
+        best = max(constituents, key=lambda p: contrasts.score(replicates, tasks, p).value)
+        return contrasts.difference(replicates, tasks, merged, best)
 
     _, low = missed_over_best.__wrapped__(frozen(TIED_3), 0.3, observed_best, groups=2)
     assert low > 0.05
@@ -168,24 +172,24 @@ def test_an_interval_for_the_constituent_observed_best_would_cover_too_seldom():
 
 def test_intervals_that_ignore_clusters_would_cover_too_seldom():
     """The simulation can fail: with correlated items taken for independent ones coverage is 89 %."""
-    found = coverage(frozen([[0.6, 0.6]] * 3), 0.3, change=single_items, measures=("gain",), groups=2)
-    assert found["gain"] < 0.92 and found["macro gain"] < 0.92
+    rates = coverage(frozen([[0.6, 0.6]] * 3), 0.3, change=single_items, measures=("gain",), groups=2)
+    assert rates["gain"] < 0.92 and rates["macro gain"] < 0.92
 
 
 def test_bootstrapping_the_minimum_would_cover_too_seldom(monkeypatch):
     """So would resampling Macro-OG as if it were smooth, where constituents tie."""
 
-    def resampled(found, tasks, merged, constituents):
+    def resampled(replicates, tasks, merged, constituents):
         draws = [
-            np.min([found.scores[t][merged] - found.scores[t][p] for p in constituents], axis=0)
+            np.min([replicates.scores[t][merged] - replicates.scores[t][p] for p in constituents], axis=0)
             for t in tasks
         ]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         return outperform.Estimate(0.0, low, high)
 
     monkeypatch.setitem(MEASURES, "og", resampled)
-    found = coverage.__wrapped__(frozen(TIED_3), 0.0, measures=("og",), groups=1)
-    assert found["macro og"] < 0.6
+    rates = coverage.__wrapped__(frozen(TIED_3), 0.0, measures=("og",), groups=1)
+    assert rates["macro og"] < 0.6
 
 
 @pytest.mark.parametrize("aggregation", ["weighted_f1", "macro_f1_two_class"])
@@ -201,10 +205,11 @@ def test_gain_of_f1_is_covered(aggregation):
     truth = _f1_of(aggregation, items(1_000_000, 0.6)) - _f1_of(aggregation, items(1_000_000, 0.5))
     clusters, sims = np.arange(150), 500
     scores = {f"{s}:{m}": items(150, r).tolist() for s in range(sims) for m, r in enumerate([0.6, 0.5, 0.5])}
-    made = task_scores("f1", clusters, scores, aggregation)
-    found = bootstrap([made], draws=DRAWS)
+    f1_task = task_scores("f1", clusters, scores, aggregation)
+    replicates = bootstrap([f1_task], draws=DRAWS)
     missed = sum(
-        misses(outperform.gain(found, ["f1"], f"{s}:0", [f"{s}:1", f"{s}:2"]), truth) for s in range(sims)
+        misses(outperform.gain(replicates, ["f1"], f"{s}:0", [f"{s}:1", f"{s}:2"]), truth)
+        for s in range(sims)
     )
     assert 0.93 <= 1 - missed.sum() / sims <= 0.98
 
@@ -223,21 +228,21 @@ def test_minimum_detectable_effect_is_detected_four_times_in_five():
     error = np.mean([influence.standard_error(influence.contributions([p], weights)) for p in pilots])
     effect = power.minimum_detectable_effect(error)
     clusters_rng = np.random.default_rng(9)
-    made = task(clusters_rng, "t", [0.5 + effect, 0.5], 150, 0.3, sims)
-    found = bootstrap([made], draws=DRAWS)
-    lows = [contrasts.difference(found, ["t"], f"{s}:0", f"{s}:1").low for s in range(sims)]
+    simulated = task(clusters_rng, "t", [0.5 + effect, 0.5], 150, 0.3, sims)
+    replicates = bootstrap([simulated], draws=DRAWS)
+    lows = [contrasts.difference(replicates, ["t"], f"{s}:0", f"{s}:1").low for s in range(sims)]
     assert np.mean(np.array(lows) > 0) == pytest.approx(0.8, abs=0.04)
 
 
 def test_expected_half_width_is_what_fewer_clusters_give():
     rng, sims = np.random.default_rng(4), 60
-    made = task(rng, "t", [0.6, 0.5], 240, 0.3, sims)
-    small = made.take(np.flatnonzero(made.clusters < 110))
-    found = bootstrap([small], draws=DRAWS)
+    simulated = task(rng, "t", [0.6, 0.5], 240, 0.3, sims)
+    small = simulated.take(np.flatnonzero(simulated.clusters < 110))
+    replicates = bootstrap([small], draws=DRAWS)
     widths, expected = [], []
     for s in range(sims):
-        estimate = contrasts.difference(found, ["t"], f"{s}:0", f"{s}:1")
+        estimate = contrasts.difference(replicates, ["t"], f"{s}:0", f"{s}:1")
         widths.append((estimate.high - estimate.low) / 2)
-        error = influence.standard_error(influence.contributions([made], {f"{s}:0": 1, f"{s}:1": -1}))
+        error = influence.standard_error(influence.contributions([simulated], {f"{s}:0": 1, f"{s}:1": -1}))
         expected.append(power.expected_half_width(error, 240, 110))
     assert np.mean(widths) == pytest.approx(np.mean(expected), rel=0.05)

@@ -20,15 +20,15 @@ CURVES = {
 def simulated(rng, curves):
     """Answers of every cell to the same items, which agree more than by chance; 12 items a cluster."""
     draws = rng.multinomial(CLUSTERS, np.full(CLUSTERS, 1 / CLUSTERS), size=300).T / CLUSTERS
-    seen, drawn = [], []
+    observed, drawn = [], []
     for curve in curves:
         shared = rng.standard_normal((1, CLUSTERS, 12), dtype=np.float32)
-        own = rng.standard_normal((CELLS, CLUSTERS, 12), dtype=np.float32)
-        right = np.sqrt(0.8) * shared + np.sqrt(0.2) * own < ndtri(curve)[:, None, None]
+        noise = rng.standard_normal((CELLS, CLUSTERS, 12), dtype=np.float32)
+        right = np.sqrt(0.8) * shared + np.sqrt(0.2) * noise < ndtri(curve)[:, None, None]
         means = right.mean(axis=2)
-        seen.append(means.mean(axis=1))
+        observed.append(means.mean(axis=1))
         drawn.append(means @ draws)
-    return Grid(np.array(seen), np.array(drawn), CLUSTERS)
+    return Grid(np.array(observed), np.array(drawn), CLUSTERS)
 
 
 def truths(curve):
@@ -60,8 +60,8 @@ def coverage(curve, measures, sims=120):
 @pytest.mark.parametrize("name", CURVES)
 def test_a_grids_measures_are_covered(name):
     """Monte-Carlo error 2 points."""
-    found = coverage(CURVES[name], MEASURES)
-    assert min(found.values()) >= 0.93 - 0.02, found
+    rates = coverage(CURVES[name], MEASURES)
+    assert min(rates.values()) >= 0.93 - 0.02, rates
 
 
 def test_percentiles_of_the_measures_would_cover_too_seldom():
@@ -81,8 +81,8 @@ def test_percentiles_of_the_measures_would_cover_too_seldom():
             lambda s: (s.max(axis=1, keepdims=True) - s <= grids.NEAR).mean(axis=1).mean(axis=0)
         ),
     }
-    found = coverage(CURVES["flat"], plain, sims=60)
-    assert found["best"] < 0.8 and found["spread"] < 0.1 and found["near"] < 0.1, found
+    rates = coverage(CURVES["flat"], plain, sims=60)
+    assert rates["best"] < 0.8 and rates["spread"] < 0.1 and rates["near"] < 0.1, rates
 
 
 def test_a_difference_of_operators_is_paired_and_covered():
@@ -101,12 +101,12 @@ def test_a_difference_of_operators_is_paired_and_covered():
 
 def test_best_spread_and_near_by_hand():
     """Two combinations of three cells and no noise: the measures are what they are, with no interval."""
-    seen = np.array([[0.5, 0.495, 0.3], [0.2, 0.6, 0.1]])
-    grid = Grid(seen, np.repeat(seen[..., None], 50, axis=-1), 100)
+    observed = np.array([[0.5, 0.495, 0.3], [0.2, 0.6, 0.1]])
+    grid = Grid(observed, np.repeat(observed[..., None], 50, axis=-1), 100)
     assert tuple(grids.best(grid).estimate()) == pytest.approx((0.55, 0.55, 0.55))
     assert tuple(grids.spread(grid).estimate()) == pytest.approx((0.35, 0.35, 0.35))
     assert tuple(grids.near(grid)) == pytest.approx((0.5, 0.5, 0.5))
-    other = Grid(seen - 0.1, np.repeat(seen[..., None] - 0.1, 50, axis=-1), 100)
+    other = Grid(observed - 0.1, np.repeat(observed[..., None] - 0.1, 50, axis=-1), 100)
     assert tuple(grids.best(grid).less(grids.best(other))) == pytest.approx((0.1, 0.1, 0.1))
     assert tuple(grids.difference(grids.near(grid), grids.near(other))) == pytest.approx((0, 0, 0))
 

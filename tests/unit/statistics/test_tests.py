@@ -24,11 +24,11 @@ def answers(rng, right, clusters, copied):
     """(models, items) right or wrong; with chance `copied` an item repeats its cluster's draw: ICC copied^2."""
 
     def draw(size):
-        shared, own = rng.standard_normal((1, size)), rng.standard_normal((len(right), size))
-        return (shared + own) / np.sqrt(2) < stats.norm.ppf(right)[:, None]
+        shared, noise = rng.standard_normal((1, size)), rng.standard_normal((len(right), size))
+        return (shared + noise) / np.sqrt(2) < stats.norm.ppf(right)[:, None]
 
-    own, common = draw(len(clusters)), draw(clusters.max() + 1)[:, clusters]
-    return np.where(rng.random(len(clusters)) < copied, common, own)
+    independent, common = draw(len(clusters)), draw(clusters.max() + 1)[:, clusters]
+    return np.where(rng.random(len(clusters)) < copied, common, independent)
 
 
 @given(whole)
@@ -73,9 +73,9 @@ def sizes_of_p_outperform(right, constituents, copied, sims=1500, item_level=Fal
     names = ["m", "p", "q"][: len(right)]
     rejected = 0
     for _ in range(sims):
-        made = dict(zip(names, answers(rng, right, clusters, copied), strict=True))
+        right_answers = dict(zip(names, answers(rng, right, clusters, copied), strict=True))
         ids = range(400) if item_level else clusters
-        task = task_scores("t", ids, {}, "mean", made)
+        task = task_scores("t", ids, {}, "mean", right_answers)
         rejected += mcnemar.p_outperform(task, "m", constituents) <= 0.05
     return rejected / sims
 
@@ -168,11 +168,11 @@ def test_jackknife_error_of_f1_is_that_of_the_bootstrap():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(deadline=None)
 def test_adjusted_p_values(p):
-    named = {("point", k): value for k, value in enumerate(p)}
-    adjusted = multiplicity.benjamini_hochberg(named)
-    assert list(adjusted) == list(named)
+    by_name = {("point", k): value for k, value in enumerate(p)}
+    adjusted = multiplicity.benjamini_hochberg(by_name)
+    assert list(adjusted) == list(by_name)
     assert list(adjusted.values()) == pytest.approx(stats.false_discovery_control(p).tolist())
-    held, order = multiplicity.holm(named), np.argsort(p, kind="stable")
+    held, order = multiplicity.holm(by_name), np.argsort(p, kind="stable")
     worst = 0.0
     for rank, k in enumerate(order):
         worst = max(worst, min(1.0, (len(p) - rank) * p[k]))

@@ -74,12 +74,12 @@ def test_known_values_by_hand():
 
 
 def test_every_score_and_correct_in_our_yamls_is_known():
-    wanted = re.compile(r"metric: (?:score|correct)\n\s+aggregation: (?:!function )?(\S+)")
-    found = {
-        name for path in (ROOT / "lm_eval_tasks").rglob("*yaml") for name in wanted.findall(path.read_text())
+    pattern = re.compile(r"metric: (?:score|correct)\n\s+aggregation: (?:!function )?(\S+)")
+    names = {
+        name for path in (ROOT / "lm_eval_tasks").rglob("*yaml") for name in pattern.findall(path.read_text())
     }
-    assert {"mean", f"{totals.OURS}.headline_mean_f1"} <= found
-    assert all(totals.known_name(name) for name in found)
+    assert {"mean", f"{totals.OURS}.headline_mean_f1"} <= names
+    assert all(totals.known_name(name) for name in names)
 
 
 def test_functions_are_recognized_by_module_and_name():

@@ -33,12 +33,12 @@ def test_headroom_by_hand(tmp_path):
 
 def test_a_correlation_over_seven_combinations_says_what_would_be_significant():
     rows = [row(2, k, -k, 0, k**3, -k) for k in range(7)]
-    found = {(r.over, r.predictor, r.outcome): r for r in predictors.correlations(rows)}
-    of_l2 = found["all", "l2", "macro_gain"]
+    correlations = {(r.over, r.predictor, r.outcome): r for r in predictors.correlations(rows)}
+    of_l2 = correlations["all", "l2", "macro_gain"]
     assert of_l2.rho == 1 and of_l2.n == 7 and of_l2.exact
     assert of_l2.needed == pytest.approx(0.786, abs=5e-4)
     assert of_l2.p == pytest.approx(2 / 5040, abs=1e-6)  # two-sided, over all permutations
-    assert found["all", "headroom", "macro_gain"].rho is None  # a constant has no correlation
+    assert correlations["all", "headroom", "macro_gain"].rho is None  # a constant has no correlation
 
 
 def test_pairs_are_correlated_alone_too():

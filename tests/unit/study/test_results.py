@@ -73,7 +73,7 @@ def test_the_items_that_select_are_those_of_the_statistics(tmp_path):
     results = load_results(tmp_path)
     selecting = results.is_selection_item("t")
     assert sum(selecting) == 6 == results.selection["t"].count and results.report["t"].count == 14
-    assert {f"t/{i}" for i, own in zip(results.items("t"), selecting, strict=True) if own} == set(
+    assert {f"t/{i}" for i, selects in zip(results.items("t"), selecting, strict=True) if selects} == set(
         results.selection["t"].names
     )
 

@@ -38,7 +38,7 @@ def computed(tmp_path_factory):
 
 
 @pytest.fixture
-def made(computed):
+def study_summary(computed):
     """A summary that a test may change."""
     return computed.model_copy(deep=True)
 
@@ -49,29 +49,31 @@ def as_format_1(content):
         return [as_format_1(part) for part in content]
     if not isinstance(content, dict):
         return content
-    kept = {key: value for key, value in content.items() if key not in NEW_IN_FORMAT_2}
-    return {RENAMED.get(key, key): as_format_1(value) for key, value in kept.items()}
+    remaining = {key: value for key, value in content.items() if key not in NEW_IN_FORMAT_2}
+    return {RENAMED.get(key, key): as_format_1(value) for key, value in remaining.items()}
 
 
-def test_what_is_written_is_read_back(made):
-    written = json.loads(json.dumps(made.as_json()))
-    study = made.study.model_copy(update={"workers": None})  # how many processes answer it is not stored
-    assert schema.Summary.model_validate(written) == made.model_copy(update={"study": study})
-    assert written["ship"]["macro"] == list(made.ship.macro)  # an interval is a list of three
+def test_what_is_written_is_read_back(study_summary):
+    written = json.loads(json.dumps(study_summary.as_json()))
+    study = study_summary.study.model_copy(
+        update={"workers": None}
+    )  # how many processes answer it is not stored
+    assert schema.Summary.model_validate(written) == study_summary.model_copy(update={"study": study})
+    assert written["ship"]["macro"] == list(study_summary.ship.macro)  # an interval is a list of three
 
 
-def test_a_summary_of_format_1_is_read_with_its_old_keys(made):
-    old = as_format_1(made.as_json()) | {"format": 1}
+def test_a_summary_of_format_1_is_read_with_its_old_keys(study_summary):
+    old = as_format_1(study_summary.as_json()) | {"format": 1}
     for point in old["points"].values():
         point["constituents"] = ["./a/reference"]  # format 1 had references there, and names in `parents`
     assert "parents" in old["points"][PAIR] and "best_parent" in old["selected"][PAIR]["sets"]["macro"]
     read = schema.Summary.model_validate(old)
     assert read.format == 2 and read.points[PAIR].constituents == ["finance", "math"]
     assert read.selected[PAIR].sets["macro"].best_constituent == "finance"
-    assert read.selected[POINTS[0]].recovery == made.selected[POINTS[0]].recovery.model_copy(
+    assert read.selected[POINTS[0]].recovery == study_summary.selected[POINTS[0]].recovery.model_copy(
         update={"ranges": {}}
     )
-    assert read.selection == made.selection
+    assert read.selection == study_summary.selection
     new = read.as_json()
     assert not set(RENAMED.values()) & keys(new)
 
@@ -118,8 +120,8 @@ def test_only_true_allows_text_to_be_shared(value):
         (lambda c: c["study"].update(selection={"share": "some"}), "study.selection.share"),
     ],
 )
-def test_a_damaged_summary_is_one_line_that_says_where(made, change, message):
-    content = json.loads(json.dumps(made.as_json()))
+def test_a_damaged_summary_is_one_line_that_says_where(study_summary, change, message):
+    content = json.loads(json.dumps(study_summary.as_json()))
     change(content)
     with pytest.raises(ValidationError) as caught:
         schema.Summary.model_validate(content)

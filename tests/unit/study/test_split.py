@@ -21,11 +21,11 @@ def rows(count, size=1, prefix="c"):
 
 
 @pytest.mark.parametrize(
-    ("clusters", "share", "wanted"), [(100, 0.3, 30), (10, 0.3, 3), (2, 0.3, 1), (4, 0.01, 1), (4, 0.99, 3)]
+    ("clusters", "share", "expected"), [(100, 0.3, 30), (10, 0.3, 3), (2, 0.3, 1), (4, 0.01, 1), (4, 0.99, 3)]
 )
-def test_a_share_of_the_clusters_selects_and_both_sides_have_some(clusters, share, wanted):
+def test_a_share_of_the_clusters_selects_and_both_sides_have_some(clusters, share, expected):
     chosen = selection_items({"t": rows(clusters * 3, 3)}, {"t": "d"}, share, 0)["t"]
-    assert chosen.sum() == 3 * wanted
+    assert chosen.sum() == 3 * expected
     assert all(len(set(chosen[3 * k : 3 * k + 3])) == 1 for k in range(clusters))  # a cluster is on one side
 
 
@@ -91,9 +91,9 @@ def test_density_goes_before_lambda_and_task_arithmetic_before_ties():
         "t2": point("ties", density=0.6, **{"lambda": 0.5}),
         "ta": point(**{"lambda": 0.9}),
     }
-    found = chosen(points, dict.fromkeys(points, 0.5))
-    assert found.by_operator == {("a", "ties"): "t1", ("a", "task_arithmetic"): "ta"}
-    assert found.by_combination == {"a": "ta"}
+    choice = chosen(points, dict.fromkeys(points, 0.5))
+    assert choice.by_operator == {("a", "ties"): "t1", ("a", "task_arithmetic"): "ta"}
+    assert choice.by_combination == {"a": "ta"}
 
 
 def test_dare_is_chosen_by_its_mean_over_seeds():
@@ -136,28 +136,28 @@ def test_choosing_a_clearly_best_point_is_not_optimistic(tmp_path):
 
 
 def test_optimism_is_finite_with_two_clusters(tmp_path):
-    found = selection.optimism(folder(tmp_path, items=2))
-    assert np.isfinite(found.mean)
+    optimism = selection.optimism(folder(tmp_path, items=2))
+    assert np.isfinite(optimism.mean)
 
 
 def test_selection_on_the_reported_items_is_labeled_with_its_optimism(tmp_path):
-    found = analysis.summary(folder(tmp_path, same_items=True).folder)
-    assert found.selection.same_items and found.selection.share is None
-    assert found.selection.optimism.mean > 0
+    summary = analysis.summary(folder(tmp_path, same_items=True).folder)
+    assert summary.selection.same_items and summary.selection.share is None
+    assert summary.selection.optimism.mean > 0
     assert any(
         "Hyperparameters and the best model were selected and evaluated on the same items (optimistic)"
         in s.text
-        for s in found.verdict
+        for s in summary.verdict
     )
-    assert found.tasks["t"].report_items == found.tasks["t"].items == 400
+    assert summary.tasks["t"].report_items == summary.tasks["t"].items == 400
 
 
 def test_selection_on_other_items_is_not_called_optimistic(tmp_path):
     loaded = folder(tmp_path)
-    found = analysis.summary(loaded.folder)
-    assert not found.selection.same_items and found.selection.share == 0.3
-    assert not any("(optimistic)" in s.text for s in found.verdict)
-    assert found.tasks["t"].report_items == 280
+    summary = analysis.summary(loaded.folder)
+    assert not summary.selection.same_items and summary.selection.share == 0.3
+    assert not any("(optimistic)" in s.text for s in summary.verdict)
+    assert summary.tasks["t"].report_items == 280
     assert not set(loaded.selection["t"].names) & set(loaded.report["t"].names)
 
 

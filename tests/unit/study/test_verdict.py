@@ -48,8 +48,8 @@ def test_the_kind_of_an_effect(changes, kind):
 def test_a_constituent_that_is_beaten_alone_is_no_success(tmp_path):
     """Above both experts and not above the base: neither complementarity nor emergence."""
     tables = {"t": shares(200, base=118, finance=60, math=40, pair=120)}
-    made = summary(build(tmp_path, tables, selection=SAME).folder)
-    assert verdict.effect(made, "finance+math").kind is EffectKind.NOT_ABOVE_BASE
+    study_summary = summary(build(tmp_path, tables, selection=SAME).folder)
+    assert verdict.effect(study_summary, "finance+math").kind is EffectKind.NOT_ABOVE_BASE
 
 
 def test_an_effect_is_about_the_named_tasks_else_the_skills_else_the_macro(tmp_path):
@@ -57,19 +57,21 @@ def test_an_effect_is_about_the_named_tasks_else_the_skills_else_the_macro(tmp_p
     skills = {"a": {"skills": ["finance"]}, "b": {"skills": ["japanese"]}}
     cases = [({}, skills, "own", ["a"]), ({"finance+math": "b"}, skills, "named", ["b"])]
     cases.append(({}, {task: {"skills": ["japanese"]} for task in "ab"}, "macro", ["a", "b"]))
-    for k, (named, tasks, name, wanted) in enumerate(cases):
-        made = summary(build(tmp_path / str(k), tables, tasks, selection=SAME, named=named).folder)
-        assert verdict.effect(made, "finance+math").tested == name
-        assert made.selected[PAIR].sets[name].tasks == wanted
+    for k, (named_in_study, tasks, name, expected) in enumerate(cases):
+        study_summary = summary(
+            build(tmp_path / str(k), tables, tasks, selection=SAME, named=named_in_study).folder
+        )
+        assert verdict.effect(study_summary, "finance+math").tested == name
+        assert study_summary.selected[PAIR].sets[name].tasks == expected
 
 
 def test_a_summary_of_format_1_is_decided_by_its_numbers(tmp_path):
     tables = {"t": shares(200, base=20, finance=60, math=40, pair=120)}
-    made = summary(build(tmp_path, tables, selection=SAME).folder)
-    stored = made.combinations["finance+math"].effect, made.ship.advice
+    study_summary = summary(build(tmp_path, tables, selection=SAME).folder)
+    stored = study_summary.combinations["finance+math"].effect, study_summary.ship.advice
     assert None not in stored
-    made.combinations["finance+math"].effect = made.ship.advice = None
-    assert (verdict.effect(made, "finance+math"), verdict.advice(made)) == stored
+    study_summary.combinations["finance+math"].effect = study_summary.ship.advice = None
+    assert (verdict.effect(study_summary, "finance+math"), verdict.advice(study_summary)) == stored
 
 
 @pytest.mark.parametrize(
@@ -118,10 +120,10 @@ def test_a_verdict_that_the_seed_can_turn_is_borderline_under_every_seed(tmp_pat
     results = nearly_above(tmp_path, data)
     studies = [results.study.model_copy(update={"seed": seed}) for seed in range(8)]
     answers = [answer(replace(results, study=study), results.similarity) for study in studies]
-    rows = [made.selected[PAIR].sets["own"] for made in answers]
+    rows = [study_summary.selected[PAIR].sets["own"] for study_summary in answers]
     # the interval alone gives both, by the seed
     assert {row.over_best_constituent.side for row in rows} == {"above", "unclear"}
-    effects = [verdict.effect(made, "finance+math") for made in answers]
+    effects = [verdict.effect(study_summary, "finance+math") for study_summary in answers]
     assert {effect.kind for effect in effects} == {EffectKind.BORDERLINE}
     assert all(EffectKind.NO_EFFECT in effect.between for effect in effects)
 
@@ -183,12 +185,12 @@ def _summary_of_a_gain(tmp_path):
 
 def advised(tmp_path, split=True, **changes):
     """A study's summary with numbers about what to ship put in; nothing decided."""
-    made = _summary_of_a_gain(tmp_path)
+    study_summary = _summary_of_a_gain(tmp_path)
     ship = {"model": PAIR, "is_merge": True, "best_merge": PAIR, "best_single": "finance", "clusters": 100}
     ship |= {"macro": UP, "merge_over_single": UP, "retention_over_base": [0.0, -0.1, 0.1], "ranges": {}}
-    made.ship = type(made.ship).model_validate(ship | changes)
-    made.selection.split = split
-    return made
+    study_summary.ship = type(study_summary.ship).model_validate(ship | changes)
+    study_summary.selection.split = split
+    return study_summary
 
 
 SINGLE = {"model": "finance", "is_merge": False}
@@ -217,8 +219,10 @@ def test_the_kind_of_advice(tmp_path, changes, kind):
 def test_a_merge_that_loses_retention_is_never_a_plain_ship(tmp_path):
     """Measured: better in its tasks than any model, and 40 points of retention lost."""
     tables = {"t": shares(200, base=20, finance=60, math=40, pair=160), "kept": shares(200, base=150, finance=140, math=140, pair=70)}  # fmt: skip
-    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
-    assert made.ship.model == PAIR and verdict.advice(made).kind is AdviceKind.SHIP_AT_A_COST
+    study_summary = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    assert (
+        study_summary.ship.model == PAIR and verdict.advice(study_summary).kind is AdviceKind.SHIP_AT_A_COST
+    )
 
 
 def test_advice_on_the_items_that_selected_is_marked_optimistic(tmp_path):

@@ -70,23 +70,23 @@ def test_a_borderline_effect_lists_the_possible_effects():
     ],
 )
 def test_a_pair_is_compared_with_its_best_constituent_and_the_base(tmp_path, right, words):
-    made = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
-    (line,) = lines(made, "complementarity")
+    study_summary = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
+    (line,) = lines(study_summary, "complementarity")
     assert words in line and "vs best constituent (finance)" in line and " vs base" in line
 
 
 def test_interference_shows_the_number_that_it_goes_by(tmp_path):
     right = {"base": 20, "finance": 120, "math": 100, "pair": 20}
-    made = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
-    (line,) = lines(made, "complementarity")
+    study_summary = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
+    (line,) = lines(study_summary, "complementarity")
     assert "interference. -45.0 [" in line and "] vs the mean of the constituents (Gain), -50.0 [" in line
-    assert "finance + math: below the mean of its constituents on t." in lines(made, "interference")
+    assert "finance + math: below the mean of its constituents on t." in lines(study_summary, "interference")
 
 
 def test_tasks_that_are_outperformed_are_named_only_where_there_are_some(tmp_path):
     tables = {"t": shares(200, finance=60, math=40, pair=190), "u": shares(200, finance=60, math=40, pair=20)}
-    made = summary(build(tmp_path / "some", tables, selection=SAME).folder)
-    assert lines(made, "complementarity")[0].endswith(" Outperforms all constituents on t.")
+    study_summary = summary(build(tmp_path / "some", tables, selection=SAME).folder)
+    assert lines(study_summary, "complementarity")[0].endswith(" Outperforms all constituents on t.")
     none = noisy_summary(tmp_path / "none")
     assert "utperforms" not in lines(none, "complementarity")[0]
 
@@ -98,11 +98,13 @@ def test_the_sentence_is_about_what_study_yml_names(tmp_path):
         "b": shares(200, base=90, finance=160, math=40, pair=100),
     }
     tasks = {"a": {"skills": ["finance"]}, "b": {"skills": ["japanese"]}}
-    for named, number, which in (
+    for named_in_study, number, which in (
         ({}, "30.0 [", "1 task of their skills"),
         ({"finance+math": "b"}, "-30.0 [", "1 task named in study.yml"),
     ):
-        folder = build(tmp_path / str(len(named)), tables, tasks, selection=SAME, named=named).folder
+        folder = build(
+            tmp_path / str(len(named_in_study)), tables, tasks, selection=SAME, named=named_in_study
+        ).folder
         (line,) = lines(summary(folder), "complementarity")
         assert f". {number}" in line.split(" vs best constituent")[0] and which in line
 
@@ -123,25 +125,27 @@ def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
         "t": shares(200, finance=100, math=60, s1f=80, s1m=20),
         "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
     }
-    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
-    said = dict(line.split(": ", 1) for line in lines(made, "recovery"))
-    finance, math = said["base + finance, retention"], said["base + math, retention"]
+    study_summary = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    sentences = dict(line.split(": ", 1) for line in lines(study_summary, "recovery"))
+    finance, math = sentences["base + finance, retention"], sentences["base + math, retention"]
     assert finance.startswith("lost 50.0 (items: +0 -100), recovered 35.0 [")
     assert "] (items: +70 -0), vs base -15.0 [" in finance and "] (items: +0 -30), n = 200." in finance
-    assert said["base + finance, tasks of its skill"].startswith("40.0 (expert 50.0, base 0.0), OG -10.0 [")
+    assert sentences["base + finance, tasks of its skill"].startswith(
+        "40.0 (expert 50.0, base 0.0), OG -10.0 ["
+    )
     assert math.startswith(
         "no clear loss by continual pre-training (0.0 (the same on every item)), vs base -60.0 ["
     )
     assert (
-        said["base + finance, retention and tasks of its skill together"] == "recovery."
+        sentences["base + finance, retention and tasks of its skill together"] == "recovery."
     )  # 50.0 on average, base and expert 37.5
 
 
 @pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100.")])
 def test_recovery_on_few_clusters_is_inconclusive(tmp_path, clusters, size):
     tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
-    made = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
-    assert size in lines(made, "recovery")[0]
+    study_summary = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
+    assert size in lines(study_summary, "recovery")[0]
 
 
 def test_operators_are_compared_in_words(tmp_path):
@@ -153,8 +157,8 @@ def test_operators_are_compared_in_words(tmp_path):
         n: 190 if n.endswith("ta-lambda0.8") else 20 if "ta-" in n else 90 for n in names
     }
     table = {name: np.arange(200) < count for name, count in right.items()}
-    made = summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder)
-    (line,) = lines(made, "operators")
+    study_summary = summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder)
+    (line,) = lines(study_summary, "operators")
     assert line.startswith(
         "Task Arithmetic (λ 0.2 to 0.8) vs TIES (density 0.2 to 0.8, λ 1). Best score: higher (50.0 ["
     )
@@ -162,18 +166,18 @@ def test_operators_are_compared_in_words(tmp_path):
 
 
 def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
-    made = noisy_summary(tmp_path)
+    study_summary = noisy_summary(tmp_path)
     points = [
         PointResult.model_validate(
-            made.points[PAIR].as_json()
+            study_summary.points[PAIR].as_json()
             | {"operator": "dare_ties", "values": {"density": 0.5, "lambda": 1.0, "seed": seed}}
         )
         for seed in (0, 1, 2)
     ]
-    made.points = {f"p{k}": point for k, point in enumerate(points)}
-    assert wording.how(made, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
-    made.points = {"p0": points[0]}
-    assert wording.how(made, "p0") == "DARE-TIES, density 0.5, λ 1"
+    study_summary.points = {f"p{k}": point for k, point in enumerate(points)}
+    assert wording.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
+    study_summary.points = {"p0": points[0]}
+    assert wording.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1"
 
 
 def test_predictors_are_one_sentence(tmp_path):
@@ -189,13 +193,13 @@ def test_predictors_are_one_sentence(tmp_path):
 
 def advised(tmp_path, split=True, **changes):
     """A summary with numbers about what to ship put in."""
-    made = noisy_summary(tmp_path)
+    study_summary = noisy_summary(tmp_path)
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "clusters": 100}
     ship |= {"macro": [0.5, 0.4, 0.6], "merge_over_single": [0.06, 0.02, 0.1]}
     ship |= {"retention_over_base": [-0.01, -0.02, 0.01], "ranges": {}}
-    made.ship = type(made.ship).model_validate(ship | changes)
-    made.selection.split = split
-    return made
+    study_summary.ship = type(study_summary.ship).model_validate(ship | changes)
+    study_summary.selection.split = split
+    return study_summary
 
 
 SINGLE = {"model": "finance", "is_merge": False}
@@ -216,11 +220,11 @@ SINGLE = {"model": "finance", "is_merge": False}
     ],
 )  # fmt: skip
 def test_advice_in_words(tmp_path, changes, headline, start):
-    made = advised(tmp_path, **changes)
-    assert wording.advice_headline(made) == headline
-    assert wording.advice_sentence(made).startswith(start)
-    assert wording.advice_for_point(made, "x") == wording.advice_sentence(made)
-    other = wording.advice_for_point(made, "y")
+    study_summary = advised(tmp_path, **changes)
+    assert wording.advice_headline(study_summary) == headline
+    assert wording.advice_sentence(study_summary).startswith(start)
+    assert wording.advice_for_point(study_summary, "x") == wording.advice_sentence(study_summary)
+    other = wording.advice_for_point(study_summary, "y")
     assert other.startswith("This point was chosen by hand.") and start in other
 
 
@@ -234,13 +238,13 @@ def test_the_look_of_advice(tmp_path, changes, look):
 
 def test_selection_on_the_report_items_is_a_footnote(tmp_path):
     tables = {"t": shares(200, finance=160, math=60, s1f=40, s1m=40, pair=50)}
-    made = summary(build(tmp_path, tables, selection=SAME).folder)
-    assert made.ship.model == "finance" and made.ship.advice.kind is AdviceKind.NO_MERGE
-    (line,) = lines(made, "ship")
+    study_summary = summary(build(tmp_path, tables, selection=SAME).folder)
+    assert study_summary.ship.model == "finance" and study_summary.ship.advice.kind is AdviceKind.NO_MERGE
+    (line,) = lines(study_summary, "ship")
     assert line.startswith("Ship no merge: finance is best") and "same items" not in line
-    notes = lines(made, "caution")
+    notes = lines(study_summary, "caution")
     assert any("selected and evaluated on the same items (optimistic), by " in note for note in notes)
-    assert wording.text(made).count("same items") == 1
+    assert wording.text(study_summary).count("same items") == 1
 
 
 @pytest.mark.parametrize(
@@ -262,32 +266,32 @@ def test_tasks_with_too_few_clusters_are_counted(clusters, text):
 
 
 def test_the_table_has_a_row_per_combination(tmp_path):
-    made = noisy_summary(tmp_path)
-    header, *rows = wording.overview_rows(made)
+    study_summary = noisy_summary(tmp_path)
+    header, *rows = wording.overview_rows(study_summary)
     assert header[0] == "stage" and header[-1] == "effect"
     assert [row[1] for row in rows] == ["base + finance", "base + math", "finance + math"]
     words = [
-        wording.short_effect_word(verdict.effect(made, name), row.stage)
-        for name, row in made.combinations.items()
+        wording.short_effect_word(verdict.effect(study_summary, name), row.stage)
+        for name, row in study_summary.combinations.items()
     ]
     assert sorted(row[-1] for row in rows) == sorted(words)
 
 
 def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
-    made = noisy_summary(tmp_path)
-    whole, wrapped = wording.text(made), wording.text(made, 72)
+    study_summary = noisy_summary(tmp_path)
+    whole, wrapped = wording.text(study_summary), wording.text(study_summary, 72)
     table = len(whole.split("\n\n")[0])
     assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))
     assert wrapped[table:].split() == whole[table:].split()
 
 
 def test_words_are_made_for_a_summary_of_format_1(tmp_path):
-    made = noisy_summary(tmp_path)
-    stored = made.verdict
-    for row in made.combinations.values():
+    study_summary = noisy_summary(tmp_path)
+    stored = study_summary.verdict
+    for row in study_summary.combinations.values():
         row.effect = None
-    made.ship.advice = None
-    assert wording.sentences(made) == stored and wording.sentences(made) is not stored
+    study_summary.ship.advice = None
+    assert wording.sentences(study_summary) == stored and wording.sentences(study_summary) is not stored
 
 
 def test_a_task_without_its_demonstrations_is_named(tmp_path):
