@@ -144,14 +144,30 @@ def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:
     If a document has no executed value, the written `answer` is the gold number. `convfinqa_adaptllm` is
     AdaptLLM's rule. A document with neither `percent` nor `question` does not ask for a percentage.
     """
-    text, answer = _text(results), str(doc["answer"]).strip()
+    text = _text(results)
+    return _convfinqa_metrics(doc, text, direct_number(text, _question(doc)))
+
+
+def convfinqa_cot(doc: ConvFinQADocument, results: Generations) -> Metrics:
+    """Score convfinqa_cot: as convfinqa, but the last marked statement is the answer.
+
+    `convfinqa_adaptllm` is AdaptLLM's rule for that statement.
+    """
+    text = _text(results)
+    statement = next(reversed(marked_statements(text)), None)
+    line = "" if statement is None or statement.denied else statement.text
+    return _convfinqa_metrics(doc, line, final_number(text, _question(doc)))
+
+
+def _convfinqa_metrics(doc: ConvFinQADocument, line: str, number: Number | None) -> Metrics:
+    """Return the metrics of an answer, given as a text that starts with it and as the number it states."""
+    answer = str(doc["answer"]).strip()
     if answer.lower() in ("yes", "no"):
-        yes_or_no = direct_yes_no(text)
+        yes_or_no = direct_yes_no(line)
         right, missing = yes_or_no == answer.lower(), yes_or_no is None
     else:
-        number = direct_number(text, _question(doc))
         right, missing = _convfinqa_right(doc, answer, number), number is None
-    loose = float(convfinqa_adaptllm(text, answer))
+    loose = float(convfinqa_adaptllm(line, answer))
     return {**_generation_metrics(right, missing), "convfinqa_adaptllm": loose}
 
 

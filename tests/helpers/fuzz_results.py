@@ -123,10 +123,10 @@ BITS = [
 LENGTHS = (1, 2, 3, 30, 400, 3000)
 CHOICES = (metrics.choice_f1, metrics.headline, metrics.chabsa, metrics.choice_acc)
 GENERATED_ANSWERS = {
-    "convfinqa-default": (metrics.convfinqa,), "docmath-simpshort": (metrics.docmath, metrics.docmath_cot), "docmath-compshort": (metrics.docmath, metrics.docmath_cot),
+    "convfinqa-default": (metrics.convfinqa, metrics.convfinqa_cot), "docmath-simpshort": (metrics.docmath, metrics.docmath_cot), "docmath-compshort": (metrics.docmath, metrics.docmath_cot),
     "financemath-default": (metrics.docmath_cot,), "gsm8k-default": (metrics.exact_number_cot,), "mgsm_ja-default": (metrics.exact_number_cot,),
     "fp2-default": (metrics.choice_cot,), "fin_ner-default": (metrics.entities,), "tatqa-default": (metrics.tatqa, metrics.tatqa_cot),
-    **dict.fromkeys(("jfinqa-numerical_reasoning", "jfinqa-consistency_checking", "jfinqa-temporal_reasoning"), (metrics.jfinqa,)),
+    **dict.fromkeys(("jfinqa-numerical_reasoning", "jfinqa-consistency_checking", "jfinqa-temporal_reasoning"), (metrics.jfinqa, metrics.jfinqa_cot)),
 }  # fmt: skip
 
 

@@ -89,3 +89,32 @@ def test_convfinqa_without_an_executed_value_the_written_answer_stands_in():
         1,
         0,
     ]
+
+
+def test_convfinqa_with_chain_of_thought_asks_for_reasoning_in_both_forms_of_rows(prompt):
+    turn = rows("convfinqa", conversation(["3120", "2890"], [3120.0, 2890.0]))[1]
+    text = prompt("convfinqa_cot", turn)
+    assert "Question: question 0 ?\nAnswer: 3120\n" in text
+    assert text.endswith("Question: question 1 ?\nReasoning:") and text.count("step by step") == 1
+    complete = "before .\n\nQuestion: change ?\nAnswer:"
+    (row,) = rows("adaptllm_convfinqa", {"id": 4, "input": complete, "label": ["6.5%"]})
+    text = prompt("convfinqa_cot", row)
+    assert "change ?\n\nWork out" in text and text.endswith("The final answer is <answer>.\nReasoning:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "executed", "output", "right"),
+    [
+        ("6.5%", 0.065, "3 / 46 = 0.0652. The final answer is 6.5%.", True),
+        ("6.5%", 0.065, "6.5%\nThe final answer is 0.065.", True),
+        ("6.5%", 0.065, "The final answer is -6.5%.", False),
+        ("6.5%", 0.065, "The final answer is 65%.", False),
+        ("6.5%", 0.065, "The final answer is 6.5%. Wait, the final answer is 7%.", False),
+        ("yes", "yes", "28 is more than 20.\nThe final answer is yes.", True),
+        ("yes", "yes", "The final answer is no.", False),
+        ("no", "no", "Is it more? No, I have to compute.", False),
+    ],
+)
+def test_convfinqa_with_chain_of_thought_scores_the_last_marked_answer(answer, executed, output, right):
+    (row,) = rows("convfinqa", conversation([answer], [executed]))
+    assert scoring.convfinqa_cot(row, [output])["correct"] == right

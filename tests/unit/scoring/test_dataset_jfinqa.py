@@ -62,3 +62,26 @@ def test_jfinqa_stops_and_length_are_the_builtin_tasks(manager):
         task = manager.load([f"finance_bench_jfinqa_{name}"])["tasks"][f"finance_bench_jfinqa_{name}"]
         options = task.config.generation_kwargs
         assert options["until"] == ["\n\n", "Question:"] and options["max_gen_toks"] == 256
+
+
+@pytest.mark.parametrize("name", ["numerical", "consistency", "temporal"])
+def test_jfinqa_gold_in_the_words_of_a_chain_of_thought_is_right(manager, name):
+    task = manager.load([f"finance_bench_jfinqa_{name}_cot"])["tasks"][f"finance_bench_jfinqa_{name}_cot"]
+    for row in task.test_docs():
+        prompt = task.doc_to_text(row)
+        assert prompt.endswith("\n\n考え：") and f"問題：{row['question']}" in prompt
+        for closing in (
+            "最終回答：{}",
+            "最終回答：{}です。",
+            "よって、答えは{}である。",
+            "したがって、{}となる。",
+        ):
+            output = f"表の値を使って計算する。\n{closing.format(row['answer'])}\n"
+            scores = task.process_results(row, [output])
+            assert (scores["score"], scores["no_answer"]) == (1.0, 0.0), output
+
+
+def test_jfinqa_reasoning_without_an_answer_is_none():
+    doc = {"question": "売上高は前期比で何%増減したか。", "answer": "4.2%"}
+    for output in ("まず売上高を表から読む。", "", "最終回答："):
+        assert scoring.jfinqa_cot(doc, [output])["no_answer"] == 1.0

@@ -58,3 +58,34 @@ def test_a_wrong_sign_or_power_of_ten_scores_0(predictions):
             if judge(head + marker + answer, document(p)).right:
                 accepted.append((p["id"], answer))
     assert changed > 3500 and not accepted
+
+
+def in_the_words_of_the_question(question, gold):
+    """Return statements that turn the question into its gold answer."""
+    if gold in ("はい", "いいえ"):
+        endings = ("一致します。", "一致する。") if gold == "はい" else ("一致しません。", "一致していない。")
+        return [question.replace("一致するか。", ending) for ending in endings]
+    if gold[-1] in "収益加少善化":
+        return [
+            re.sub("[^はてで]*か[^か]*か。$", f"{gold}{ending}", question)
+            for ending in ("です。", "となった。")
+        ]
+    size, asked = gold.lstrip("-"), "何%|何ポイント|何倍|いくら"
+    signs = ("-", "△", "▲", "マイナス") if gold[0] == "-" else ("",)
+    stated = [re.sub(asked, sign + size, question) for sign in signs]
+    if re.search("(?:変化|増減)したか", question):
+        direction = "減少した。" if gold[0] == "-" else "増加した。"
+        stated.append(re.sub(f"(?:{asked})(?:変化|増減)したか。", size + direction, question))
+    return stated
+
+
+def test_gold_in_the_words_of_the_question_is_right(predictions):
+    misread, count = [], 0
+    for p in predictions[:1000]:
+        for words in in_the_words_of_the_question(p["question"], p["gold"]):
+            statement = re.sub("か。$", "。", words)
+            for reasoning in (False, True):
+                count += 1
+                if not judge(statement, document(p), reasoning=reasoning).right:
+                    misread.append(statement)
+    assert count > 3000 and not misread

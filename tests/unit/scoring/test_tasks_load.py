@@ -19,6 +19,7 @@ SKILLS = {
 NAMES = {"f": "finance", "m": "math", "j": "japanese"}
 EIGHTEEN = [f"finance_bench_{task}" for tasks in SKILLS.values() for task in tasks]
 EXTRA = [f"finance_bench_{t}" for t in ("tatqa", "tatqa_cot", "fomc", "financemath")]
+EXTRA += [f"finance_bench_{t}_cot" for t in ("convfinqa", *SKILLS["fmj"])]
 PROBE = [f"finance_bench_probe_{t}" for t in ("m", "j", "mj", "svamp")]
 GENERAL = ("arc", "hellaswag", "arc_easy", "piqa", "boolq", "winogrande", "lambada", "openbookqa")
 RETENTION = [f"finance_bench_retention_{t}" for t in GENERAL]
@@ -102,7 +103,7 @@ def test_a_task_states_the_skills_of_its_group(manager, group):
 
 
 def test_direct_and_cot_twins_share_their_items(manager):
-    for direct in ("docmath_ss", "docmath_cs", "fp2"):
+    for direct in ("docmath_ss", "docmath_cs", "fp2", "convfinqa", "tatqa", *SKILLS["fmj"]):
         pair = [f"finance_bench_{direct}", f"finance_bench_{direct}_cot"]
         loaded = manager.load(pair)["tasks"]
         ids = [[d["item_id"] for d in loaded[name].test_docs()] for name in pair]
