@@ -158,8 +158,11 @@ def sentence_number(
 
 
 def _is_stray_percent(reading: _Reading, gold_kind: str) -> bool:
-    """Return whether a percent sign follows an amount: models write "8,063%" after a prompt with "<値>%"."""
-    return reading.number.kind == "percent" and gold_kind in ("amount", "")
+    """Return whether a percent sign follows an amount or points.
+
+    Models write "8,063%" if the prompt has "<値>%", and "2.3%" for 2.3ポイント.
+    """
+    return reading.number.kind == "percent" and gold_kind in ("amount", "", "point")
 
 
 def _is_whole(text: str, span: Span) -> bool:
