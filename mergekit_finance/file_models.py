@@ -1,7 +1,6 @@
 """The base of all typed models of JSON files: writers return them, readers check files with them.
 
-Scores are in `evaluation.columns`, similarities in `similarity.entries`, the other files of a study in
-`study.schema`.
+Scores are in `evaluation.columns`, similarities in `similarity.schema`, the other files in `study.schema`.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -26,3 +25,11 @@ class Part(BaseModel):
     def as_json(self) -> "JsonObject":
         """Return what is written to the file. Fields without a value are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class PartWithNulls(Part):
+    """A file, or a part of one, in which null is a value: only fields that were never set are left out."""
+
+    def as_json(self) -> "JsonObject":
+        """Return what is written to the file, fields in the order of the model."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)

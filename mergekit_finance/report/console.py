@@ -1,7 +1,6 @@
 """What `mergekit-finance run` prints."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
 
 from mergekit_finance.files import JsonObject
 from mergekit_finance.models.facts import short_name
@@ -9,14 +8,13 @@ from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.statistics.power import enough
-
-if TYPE_CHECKING:
-    from mergekit_finance.study.single import Row, RunResult
+from mergekit_finance.study.schema import GainFile, GainRow
 
 
-def run_text(result: "RunResult") -> str:
+def run_text(result: GainFile) -> str:
     """Return what `run` prints: the sections of all plugins, in order."""
-    texts = [(section.title, section.render(cast(JsonObject, result))) for section in report_sections()]
+    content = result.as_json()
+    texts = [(section.title, section.render(content)) for section in report_sections()]
     return "\n\n".join(f"{title}\n\n{text}" for title, text in texts if text)
 
 
@@ -27,40 +25,40 @@ def builtin_sections() -> Sequence[Section]:
 
 def gain_table(content: JsonObject) -> str:
     """Return a Markdown table of gain.json: scores of constituents and merge, Gain and OG, by task."""
-    result = cast("RunResult", content)
-    models = list(result["macro"]["constituents"])
+    result = GainFile.model_validate(content)
+    models = list(result.macro.constituents)
     short_names = [short_name(model) for model in models]
     names = short_names if len(set(short_names)) == len(models) else models
     rows = [["task", "n", *names, "merged", "Gain", "OG"]]
-    rows += [[task, str(row["n"]), *_scores(row, models)] for task, row in result["tasks"].items()]
-    rows.append(["macro", "", *_scores(result["macro"], models)])
+    rows += [[task, str(row.n), *_scores(row, models)] for task, row in result.tasks.items()]
+    rows.append(["macro", "", *_scores(result.macro, models)])
     return markdown_table(rows)
 
 
-def _scores(row: "Row", models: Sequence[str]) -> list[str]:
-    scores = [*(row["constituents"][model] for model in models), row["merged"]]
-    return [*(f"{score:.3f}" for score in scores), f"{row['gain']:+.3f}", f"{row['og']:+.3f}"]
+def _scores(row: GainRow, models: Sequence[str]) -> list[str]:
+    scores = [*(row.constituents[model] for model in models), row.merged]
+    return [*(f"{score:.3f}" for score in scores), f"{row.gain:+.3f}", f"{row.og:+.3f}"]
 
 
 def notes(content: JsonObject) -> str:
     """Return what a reader must know before relying on the table, as a Markdown list."""
-    result = cast("RunResult", content)
-    lines = [f"semantics: {result['semantics']} ({result['method']}, stage {result['stage']})"]
-    if result["random_weights"]:
-        names = ", ".join(map(short_name, result["random_weights"]))
+    result = GainFile.model_validate(content)
+    lines = [f"semantics: {result.semantics} ({result.method}, stage {result.stage})"]
+    if result.random_weights:
+        names = ", ".join(map(short_name, result.random_weights))
         lines.append(
             f"these models have random, untrained weights: {names}. The table shows that the pipeline runs, "
             "not what merging does."
         )
-    if result["source"] == "sample":
+    if result.source == "sample":
         lines.append("the rows are a few examples written for this project, not a benchmark.")
-    for task, row in result["tasks"].items():
-        if row.get("truncated"):
+    for task, row in result.tasks.items():
+        if row.truncated:
             lines.append(
-                f"{task}: {row['truncated']} of {row['n']} prompts did not fit the context; they were cut "
+                f"{task}: {row.truncated} of {row.n} prompts did not fit the context; they were cut "
                 "from the left, so that the question is kept."
             )
-    smallest = min(row.get("clusters", row["n"]) for row in result["tasks"].values())
+    smallest = min(row.clusters or row.n for row in result.tasks.values())
     if not enough(smallest):
         lines.append(
             f"the smallest task has only {smallest} independent items: differences on it are mostly noise."

@@ -4,14 +4,12 @@ It uses the worker, store, checks and statistics of a study. If the output folde
 constituents with the same settings, from a study or another run, these are reused.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
 
 import torch
 
@@ -39,55 +37,12 @@ from mergekit_finance.study.run import (
     check_tasks,
     print_to_stderr,
 )
-from mergekit_finance.study.schema import Columns
+from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker
 
 FORMAT = 2
 MERGED = "merged"  # name of the merge in the statistics
-
-
-class Row(TypedDict, total=False):
-    """Scores of one task, or their means over all tasks (`macro`).
-
-    Attributes:
-        merged: score of the merge in [0, 1].
-        constituents: score of each constituent.
-        gain: `merged` minus the mean of the constituents.
-        og: `merged` minus the best constituent per task.
-        intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
-        n: items.
-        clusters: independent groups of items; intervals are computed over these.
-        truncated: items whose prompt did not fit the context of some model.
-    """
-
-    merged: float
-    constituents: dict[str, float]
-    gain: float
-    og: float
-    intervals: dict[str, list[float]]
-    n: int
-    clusters: int
-    truncated: int
-
-
-class RunResult(TypedDict):
-    """The content of gain.json."""
-
-    format: int
-    recipe: str
-    method: str
-    semantics: str
-    stage: int
-    seed: int | None  # of mergekit's random methods
-    base: str | None
-    models: dict[str, str]  # reference -> fingerprint
-    results: dict[str, str]  # reference or "merged" -> folder below points/
-    limit: int | None
-    source: str
-    random_weights: list[str]
-    tasks: dict[str, Row]
-    macro: Row
 
 
 @dataclass
@@ -112,7 +67,7 @@ class SingleRun:
     quiet: bool = False
     say: Say = print_to_stderr
 
-    def run(self) -> RunResult:
+    def run(self) -> GainFile:
         """Merge, evaluate what is not stored yet, write gain.json and return its content.
 
         Raises:
@@ -136,7 +91,7 @@ class SingleRun:
         folders = executor.run_missing(worker, jobs)
         result = self._result(dict(zip([MERGED, *self.recipe.constituents], folders, strict=True)))
         with self.store.lock("publish"), disk_errors(self.out):
-            write_json(self.out / "gain.json", json.loads(json.dumps(result)))
+            write_json(self.out / "gain.json", result.as_json())
         return result
 
     def check(self) -> None:
@@ -180,17 +135,15 @@ class SingleRun:
         mirror = metadata.get("data_dir") or os.environ.get(VARIABLE)
         return metadata.get("source") or ("mirror" if mirror else "cache or Hub")
 
-    def _result(self, folders: Mapping[str, str]) -> RunResult:
+    def _result(self, folders: Mapping[str, str]) -> GainFile:
         places = {model: self.store.points / folder for model, folder in folders.items()}
         results = {model: self.store.results(place) for model, place in places.items()}
         tables = {model: self.store.scores(place) for model, place in places.items()}
         replicates = _replicates(self.evaluator, tables)
-        tasks = {task: _task_row(task, results, replicates) for task in sorted(tables[MERGED])}
-        for task, row in tasks.items():
-            row["n"] = len(tables[MERGED][task].items)
-            row["truncated"] = max(r["truncated_prompts"].get(task, 0) for r in results.values())
+        items = {task: len(tables[MERGED][task].items) for task in sorted(tables[MERGED])}
+        tasks = {task: _task_row(task, n, results, replicates) for task, n in items.items()}
         recipe = self.recipe
-        return RunResult(
+        return GainFile(
             format=FORMAT,
             recipe=recipe.text,
             method=recipe.method,
@@ -222,31 +175,35 @@ def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]
     return bootstrap(list(aligned(scores).values()))
 
 
-def _task_row(task: str, results: Mapping[str, Results], replicates: Replicates) -> Row:
-    """Return the row of one task, with the scores that lm-eval reported."""
+def _task_row(task: str, n: int, results: Mapping[str, Results], replicates: Replicates) -> GainRow:
+    """Return the row of one task, of `n` items, with the scores that lm-eval reported."""
     constituents = [model for model in results if model != MERGED]
-    row = _row([task], constituents, replicates)
     scores = {model: float(r["results"][task]["score,none"]) for model, r in results.items()}
-    row["merged"] = scores.pop(MERGED)
-    row["constituents"] = scores
-    row["clusters"] = replicates.clusters[task]
-    return row
+    return _row([task], constituents, replicates).model_copy(
+        update={
+            "merged": scores.pop(MERGED),
+            "constituents": scores,
+            "clusters": replicates.clusters[task],
+            "n": n,
+            "truncated": max(r["truncated_prompts"].get(task, 0) for r in results.values()),
+        }
+    )
 
 
-def _row(tasks: list[str], constituents: list[str], replicates: Replicates) -> Row:
+def _row(tasks: list[str], constituents: list[str], replicates: Replicates) -> GainRow:
     estimates = {
         "merged": score(replicates, tasks, MERGED),
         "gain": gain(replicates, tasks, MERGED, constituents),
         "og": outperform_gap(replicates, tasks, MERGED, constituents),
     }
-    row = Row(
+    row = GainRow(
         merged=estimates["merged"].value,
         constituents={m: score(replicates, tasks, m).value for m in constituents},
         gain=estimates["gain"].value,
         og=estimates["og"].value,
     )
     if all(map(_has_interval, estimates.values())):
-        row["intervals"] = {name: [e.low, e.high] for name, e in estimates.items()}
+        row.intervals = {name: (e.low, e.high) for name, e in estimates.items()}
     return row
 
 

@@ -44,8 +44,8 @@ def test_a_run_stores_models_and_a_recipe_with_long_names(long_models, tmp_path)
     recipe = load(long_recipe(long_models, tmp_path / f"{'r' * 250}.yml"))
     evaluator = Evaluator((TASK,), metadata={"source": "sample"})
     result = SingleRun(recipe, evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None).run()
-    assert len(result["results"]) == 3
-    for folder in result["results"].values():
+    assert len(result.results) == 3
+    for folder in result.results.values():
         assert (
             len(folder) < 170 and (tmp_path / "out" / "points" / folder / f"samples_{TASK}.jsonl").is_file()
         )

@@ -18,7 +18,7 @@ def go(recipe, out, **options):
     settings = {"limit": 3, "metadata": {"source": "sample"}} | options
     limit, said = settings.pop("limit"), []
     run = SingleRun(load(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=said.append)
-    return run.run(), said
+    return run.run().as_json(), said
 
 
 def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
@@ -119,9 +119,11 @@ def test_results_equal_those_of_plain_lm_eval_on_the_saved_merge(recipe, tmp_pat
 def test_real_rows_run_through(recipe, mirror, tmp_path):
     tasks = (TASK, "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
     evaluator = Evaluator(tasks, metadata={"data_dir": str(mirror)})
-    result = SingleRun(
-        load(recipe()), evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None
-    ).run()
+    result = (
+        SingleRun(load(recipe()), evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None)
+        .run()
+        .as_json()
+    )
     assert sorted(result["tasks"]) == sorted(tasks) and {r["n"] for r in result["tasks"].values()} == {2}
 
 

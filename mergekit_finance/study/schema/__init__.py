@@ -7,6 +7,7 @@
         summary.json      Summary       the whole answer
         timings.json      Timings       seconds
         plan.json         PlanFile      the limit that a budget led to
+        gain.json         GainFile      what `mergekit-finance run` measured, in place of all above
         points/<folder>/scores.json     Columns       by task
                         key.json        Key           what the folder's hash is of
                         timings.json    Timings
@@ -46,6 +47,7 @@ from mergekit_finance.study.schema.answer import (
     TaskResult,
     TaskSet,
 )
+from mergekit_finance.study.schema.gain import GainFile, GainRow
 from mergekit_finance.study.schema.stored import (
     Index,
     Key,
@@ -82,6 +84,8 @@ __all__ = [
     "Evaluated",
     "ItemFlips",
     "FORMAT",
+    "GainFile",
+    "GainRow",
     "Index",
     "Interval",
     "Key",

@@ -1,11 +1,13 @@
 """The printed report."""
 
 from mergekit_finance.report import console as report
+from mergekit_finance.study.schema import GainFile
 
+SCORES = {"merged": 0.5, "gain": 0.1, "og": -0.05, "constituents": {"./a/x": 0.4, "./b/y": 0.55}}
 RESULT = {
-    "semantics": "paper", "method": "cpt_ties", "stage": 2, "random_weights": ["./tiny/base"], "source": None,
-    "tasks": {"t": {"n": 7, "merged": 0.5, "gain": 0.1, "og": -0.05, "constituents": {"./a/x": 0.4, "./b/y": 0.55}}},
-    "macro": {"merged": 0.5, "gain": 0.1, "og": -0.05, "constituents": {"./a/x": 0.4, "./b/y": 0.55}},
+    "format": 2, "recipe": "", "method": "cpt_ties", "semantics": "paper", "stage": 2, "seed": None,
+    "base": "./tiny/base", "models": {}, "results": {}, "limit": None, "source": "cache or Hub",
+    "random_weights": ["./tiny/base"], "tasks": {"t": {**SCORES, "n": 7}}, "macro": SCORES,
 }  # fmt: skip
 
 
@@ -31,4 +33,9 @@ def test_notes_mention_random_weights_and_small_samples():
 
 
 def test_run_prints_the_sections_of_plugins():
-    assert report.run_text(RESULT).startswith("Gain and Outperform Gap")
+    assert report.run_text(GainFile.model_validate(RESULT)).startswith("Gain and Outperform Gap")
+
+
+def test_gain_json_is_read_as_it_was_written():
+    """Nulls and fields that were left out included."""
+    assert GainFile.model_validate(RESULT).as_json() == RESULT
