@@ -51,11 +51,11 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_rows():
     """The folder of real raw rows, whose licenses keep them out of this repository."""
-    named = os.environ.get(REAL_ROWS)
-    if not named:
+    folder_name = os.environ.get(REAL_ROWS)
+    if not folder_name:
         pytest.skip(f"{REAL_ROWS} names no folder of real dataset rows")
-    folder = Path(named).resolve()
-    assert folder.is_dir(), f"{REAL_ROWS} is not a folder: {named}"
+    folder = Path(folder_name).resolve()
+    assert folder.is_dir(), f"{REAL_ROWS} is not a folder: {folder_name}"
     return folder
 
 

@@ -149,9 +149,9 @@ def whole_cuts(data: dict[str, Models], density: float) -> list[Cut]:
     limits = []
     for i in (1, 2):
         high = sum(cuts.high_counts(m[0], m[i]) for m in data.values())
-        bin_, rest = top_k.kth_bin(high, int(density * n))
+        bin_, remaining = top_k.kth_bin(high, int(density * n))
         low = sum(cuts.low_counts(m[0], m[i], [bin_])[bin_] for m in data.values())
-        limits.append(Cut(top_k.threshold_in_bin(bin_, low, rest).bits, cuts.ALL_TIES))
+        limits.append(Cut(top_k.threshold_in_bin(bin_, low, remaining).bits, cuts.ALL_TIES))
     return limits
 
 
@@ -166,7 +166,7 @@ def point(
 
     def run() -> None:
         dispatch.total_balance(
-            [0 if found is None else found.balance for found in [merge(*call) for call in calls]]
+            [0 if result is None else result.balance for result in [merge(*call) for call in calls]]
         )
 
     return run

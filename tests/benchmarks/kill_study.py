@@ -31,15 +31,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--limit", type=int, default=12, help="items a task")
     parser.add_argument("--jobs", type=int, default=1)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = prepared(folder, asked.limit)
-        duration = undisturbed(folder, path, asked.workers)
+        path = prepared(folder, arguments.limit)
+        duration = undisturbed(folder, path, arguments.workers)
         print("killed at   stored then   workers died   same bytes   made twice", flush=True)
-        moments = [(k + 0.5) / asked.moments for k in range(asked.moments)]
-        with ThreadPoolExecutor(asked.jobs) as pool:
-            good = list(pool.map(lambda m: one(folder, path, duration * m, asked.workers), moments))
+        moments = [(k + 0.5) / arguments.moments for k in range(arguments.moments)]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            good = list(pool.map(lambda m: one(folder, path, duration * m, arguments.workers), moments))
     print(f"{sum(good)} of {len(good)} as undisturbed")
     sys.exit(0 if all(good) else 1)
 

@@ -33,27 +33,27 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--limit", type=int, help="items a task  [default: 60; with --full the recipe's]")
     parser.add_argument("--full", action="store_true")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        command, out = prepared(Path(name), asked)
+        command, out = prepared(Path(name), arguments)
         started = time.monotonic()
         subprocess.run(command, check=True, env=os.environ | {"TQDM_DISABLE": "1"})
-        show(json.loads((out / "timings.json").read_text()), time.monotonic() - started, asked.workers)
+        show(json.loads((out / "timings.json").read_text()), time.monotonic() - started, arguments.workers)
 
 
-def prepared(folder: Path, asked: argparse.Namespace) -> tuple[list[str], Path]:
+def prepared(folder: Path, arguments: argparse.Namespace) -> tuple[list[str], Path]:
     """The lab, a study of it, and the command that runs it."""
     from mergekit_finance.cli.demo import lab_study
     from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.study.config import dump
 
     copy_models(folder / "lab")
-    made = dump(lab_study(folder / "lab", True, asked.workers))
-    if not asked.full:
-        made |= {"operators": SMALL, "limit": 60}
-    if asked.limit:
-        made["limit"] = asked.limit
-    (folder / "study.yml").write_text(yaml.safe_dump(made, sort_keys=False))
+    content = dump(lab_study(folder / "lab", True, arguments.workers))
+    if not arguments.full:
+        content |= {"operators": SMALL, "limit": 60}
+    if arguments.limit:
+        content["limit"] = arguments.limit
+    (folder / "study.yml").write_text(yaml.safe_dump(content, sort_keys=False))
     return [helpers.COMMAND, "study", str(folder / "study.yml"), "-o", str(folder / "out")], folder / "out"
 
 

@@ -79,7 +79,7 @@ def test_the_recipe_reproduces_the_weights_bit_for_bit(out: Path, tmp_path: Path
 
 def macro_tasks(out: Path) -> list[str]:
     tasks = json.loads((out / "tasks.json").read_text())
-    return [task for task, known in tasks.items() if known["kind"] == "tasks"]
+    return [task for task, info in tasks.items() if info["kind"] == "tasks"]
 
 
 def test_recipe_and_study_can_be_loaded(out: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_recipe_names_all_tasks_of_a_group(out: Path, tmp_path: Path) -> Non
     one = changed(out, tmp_path / "one", "study.json", lambda c: c["study"].update(tasks=["finance_bench"]))
     more = {"kind": "tasks"}
     folder = changed(
-        one, tmp_path / "out", "tasks.json", lambda c: [known.update(more) for known in c.values()]
+        one, tmp_path / "out", "tasks.json", lambda c: [info.update(more) for info in c.values()]
     )
     make(folder, tmp_path / "card", PAIR)
     recipe = load(tmp_path / "card" / "mergekit_config.yml")
@@ -105,7 +105,7 @@ def test_the_recipe_names_all_tasks_of_a_group(out: Path, tmp_path: Path) -> Non
 
 
 def test_results_are_copied_unchanged_and_contain_no_dataset_text(out: Path, tmp_path: Path) -> None:
-    made = make(out, tmp_path / "card", PAIR)
+    choice = make(out, tmp_path / "card", PAIR)
     results = tmp_path / "card" / "results"
     assert {p.name for p in results.iterdir()} == {
         "summary.json",
@@ -115,8 +115,8 @@ def test_results_are_copied_unchanged_and_contain_no_dataset_text(out: Path, tmp
         "files.json",
     }
     assert (results / "summary.json").read_bytes() == (out / "summary.json").read_bytes()
-    assert (results / "scores.json").read_bytes() == (made.folder / "scores.json").read_bytes()
-    samples = (made.folder / "samples_finance_bench_fpb.jsonl").read_text("utf-8").splitlines()
+    assert (results / "scores.json").read_bytes() == (choice.folder / "scores.json").read_bytes()
+    samples = (choice.folder / "samples_finance_bench_fpb.jsonl").read_text("utf-8").splitlines()
     texts = [json.loads(line)["doc"]["text"] for line in samples]
     everything = b"".join(p.read_bytes() for p in (tmp_path / "card").rglob("*") if p.is_file())
     assert texts and not any(text.encode() in everything for text in texts)
@@ -178,7 +178,7 @@ def test_the_card_shows_the_studys_advice_and_marks_it_optimistic(
 
 
 @pytest.mark.parametrize(
-    ("base", "finance", "license_of_merge", "said"),
+    ("base", "finance", "license_of_merge", "texts"),
     [
         ("apache-2.0", "apache-2.0", "apache-2.0", ["put the text of Apache License 2.0 (base, finance) here as `LICENSE`"]),
         ("apache-2.0", "mit", "other", ["text of the MIT license", "[MIT License](https://opensource.org/license/mit)"]),
@@ -192,12 +192,12 @@ def test_the_card_shows_the_studys_advice_and_marks_it_optimistic(
     ],
 )  # fmt: skip
 def test_the_card_lists_the_duties_of_every_license(
-    out: Path, tmp_path: Path, base: str, finance: str, license_of_merge: str, said: list[str]
+    out: Path, tmp_path: Path, base: str, finance: str, license_of_merge: str, texts: list[str]
 ) -> None:
     folder = licensed(out, tmp_path / "out", base, finance=finance)
     make(folder, tmp_path / "card", "stage1-finance-ta-lambda0.4")
     assert metadata_load(tmp_path / "card" / "README.md")["license"] == license_of_merge
-    assert all(text in body(tmp_path / "card") for text in said), body(tmp_path / "card")
+    assert all(text in body(tmp_path / "card") for text in texts), body(tmp_path / "card")
     notice = tmp_path / "card" / "NOTICE"
     assert notice.exists() == (base in ("llama3", "llama2", "gemma"))
 
@@ -229,19 +229,19 @@ def test_figures_are_drawn_from_the_results_not_copied(out: Path, tmp_path: Path
     for name in ("2-gain-and-og.png", "4-hyperparameters.png", "a-heatmap-of-customers.png"):
         (folder / "figures" / name).write_bytes(name.encode())
     make(folder, tmp_path / "card", PAIR)
-    found = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
-    assert set(found) == {"2-gain-and-og.png", "4-hyperparameters.png"}
-    assert all(data.startswith(b"\x89PNG") for data in found.values())
-    assert all(f"(figures/{name})" in body(tmp_path / "card") for name in found)
+    pictures = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
+    assert set(pictures) == {"2-gain-and-og.png", "4-hyperparameters.png"}
+    assert all(data.startswith(b"\x89PNG") for data in pictures.values())
+    assert all(f"(figures/{name})" in body(tmp_path / "card") for name in pictures)
     assert "every point" not in body(tmp_path / "card")  # the heatmap shows the selected ones
 
 
 def test_figures_are_drawn_without_a_report(out: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the figures need matplotlib")
     make(out, tmp_path / "card", PAIR)
-    found = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
-    assert set(found) == {"2-gain-and-og.png", "4-hyperparameters.png"}
-    assert all(data.startswith(b"\x89PNG") for data in found.values()) and not (out / "figures").exists()
+    pictures = {p.name: p.read_bytes() for p in (tmp_path / "card" / "figures").iterdir()}
+    assert set(pictures) == {"2-gain-and-og.png", "4-hyperparameters.png"}
+    assert all(data.startswith(b"\x89PNG") for data in pictures.values()) and not (out / "figures").exists()
 
 
 def test_without_matplotlib_the_card_says_so(

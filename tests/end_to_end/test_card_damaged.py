@@ -101,10 +101,10 @@ def test_symbolic_links_are_not_followed(out: Path, tmp_path: Path) -> None:
 
 
 def test_samples_require_true_in_both_files(out: Path, tmp_path: Path) -> None:
-    for i, (name, said) in enumerate([("tasks.json", "yes"), ("summary.json", False)]):
+    for i, (name, value) in enumerate([("tasks.json", "yes"), ("summary.json", False)]):
 
-        def change(content: dict, said: object = said) -> None:
-            content.get("tasks", content)["finance_bench_fpb"]["text_may_be_shared"] = said
+        def change(content: dict, permission: object = value) -> None:
+            content.get("tasks", content)["finance_bench_fpb"]["text_may_be_shared"] = permission
 
         folder = changed(out, tmp_path / f"out{i}", name, change)
         with pytest.raises(MergekitFinanceError, match="do not allow"):
@@ -134,9 +134,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("told", OTHERS)
-def test_a_recipe_that_is_not_the_measured_one_is_refused(out: Path, tmp_path: Path, told: str) -> None:
-    folder = changed(out, tmp_path / "out", "index.json", OTHERS[told])
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_recipe_that_is_not_the_measured_one_is_refused(out: Path, tmp_path: Path, case: str) -> None:
+    folder = changed(out, tmp_path / "out", "index.json", OTHERS[case])
     for older in (False, True):
         for path in folder.glob("points/*/files.json") if older else ():
             path.unlink()

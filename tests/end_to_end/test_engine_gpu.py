@@ -56,8 +56,8 @@ def assert_same(settings: dict[str, Any], **where: Any) -> None:
     with MergeSession.open(settings) as session:
         expected = list(points(session, method))
     with MergeSession.open(settings, **where) as session:
-        for found, wanted in zip(points(session, method), expected, strict=True):
-            assert found == wanted
+        for merged, reference in zip(points(session, method), expected, strict=True):
+            assert merged == reference
 
 
 @contextmanager

@@ -51,9 +51,9 @@ def at(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
             continue
         for entry in entries:
             mask_id = entry["parameters"]["mask_id"]
-            own = value.get(mask_id) if isinstance(value, dict) else value
-            if own is not None:
-                entry["parameters"][name] = own
+            model_value = value.get(mask_id) if isinstance(value, dict) else value
+            if model_value is not None:
+                entry["parameters"][name] = model_value
     return {**settings, "models": entries, "parameters": shared}
 
 
@@ -109,15 +109,15 @@ def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_pat
     wide = shutil.copytree(narrow, tmp_path / "float32")
     for name in NAMES:
         edit(wide / name, lambda weights: {n: t.float() for n, t in weights.items()})
-    found = []
+    results = []
     for folder in (narrow, wide):
         settings = {**settings_of(folder, method, semantics), "out_dtype": "float32"}
         with MergeSession.open(settings, merged=False) as session:
             for point in POINTS[method]:  # each after the others: what one leaves behind, the next would meet
                 session.apply(**point)
-            found.append({n: raw(p.data) for n, p in session.model.named_parameters()})
+            results.append({n: raw(p.data) for n, p in session.model.named_parameters()})
             assert_is_written(session, at(settings, POINTS[method][-1]), tmp_path / f"out {folder.name}")
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
@@ -281,10 +281,10 @@ def test_a_truncated_file_is_named(tmp_path: Path, shards: int) -> None:
     file = sorted((folder / "math").glob("*.safetensors"))[-1]
     file.write_bytes(file.read_bytes()[:-100])
     settings = settings_of(folder, "cpt_ties", "mergekit")
-    named = f"math': {file.name} is truncated or broken"
-    with pytest.raises(ModelError, match=named):
+    message = f"math': {file.name} is truncated or broken"
+    with pytest.raises(ModelError, match=message):
         MergeSession.open(settings)
-    with pytest.raises(ModelError, match=named):
+    with pytest.raises(ModelError, match=message):
         run(settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

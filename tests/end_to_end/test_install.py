@@ -39,9 +39,9 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    made = Environment.make(tmp_path_factory.mktemp("an environment") / "with space")
-    made.install(wheel)
-    return made
+    environment = Environment.make(tmp_path_factory.mktemp("an environment") / "with space")
+    environment.install(wheel)
+    return environment
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def warm(installed):
 @pytest.fixture
 def broken(installed, tmp_path):
     """An environment of its own whose copy of the package can be damaged."""
-    made = Environment.make(tmp_path / "broken")
+    environment = Environment.make(tmp_path / "broken")
     for name in OURS:
         source = installed.site / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, made.site / name)
-    return made
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, environment.site / name)
+    return environment
 
 
 def test_the_wheel_adds_only_our_names_to_site_packages(wheel):
@@ -95,24 +95,24 @@ def test_the_bundled_folders_are_found_in_the_wheel(installed, tmp_path):
 
 
 def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(warm, tmp_path):
-    made = Environment.make(tmp_path / "editable")
-    before = made.listing()
-    made.install("-e", ROOT)
+    environment = Environment.make(tmp_path / "editable")
+    before = environment.listing()
+    environment.install("-e", ROOT)
     code = PROBE + "from mergekit_finance.files import bundled; print(bundled('recipes'))"
-    shown = made.run_warm(warm, "-c", code, cwd=tmp_path).stdout
+    shown = environment.run_warm(warm, "-c", code, cwd=tmp_path).stdout
     assert shown.splitlines() == ["True", "True", str(ROOT / "recipes")]
-    made.pip("uninstall", "-q", "-y", "mergekit-finance")
-    assert made.listing() == before
+    environment.pip("uninstall", "-q", "-y", "mergekit-finance")
+    assert environment.listing() == before
 
 
 def test_uninstalling_leaves_nothing(wheel, tmp_path):
-    made = Environment.make(tmp_path / "clean")
-    before = made.listing()
-    made.install(wheel)
-    assert made.listing() > before
-    made.run("-c", "pass")
-    made.pip("uninstall", "-q", "-y", "mergekit-finance")
-    assert made.listing() == before
+    environment = Environment.make(tmp_path / "clean")
+    before = environment.listing()
+    environment.install(wheel)
+    assert environment.listing() > before
+    environment.run("-c", "pass")
+    environment.pip("uninstall", "-q", "-y", "mergekit-finance")
+    assert environment.listing() == before
 
 
 def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
@@ -196,19 +196,21 @@ def test_the_hook_gives_the_hosts_their_own_loader_back(installed, warm, tmp_pat
 
 def test_a_third_partys_wheel_adds_a_method_and_a_task_folder(installed, warm, wheel, tiny, tmp_path):
     """A ten-line plugin, built, installed, and used from both plain commands; a broken one beside it."""
-    made = Environment.make(tmp_path / "plugged")
+    environment = Environment.make(tmp_path / "plugged")
     good = _third_party(tmp_path / "good", GOOD)
     bad = _third_party(tmp_path / "bad", "raise ValueError('out of order')", "bad_finance")
-    made.install(wheel, *build_wheels(tmp_path / "dist", good, bad))
+    environment.install(wheel, *build_wheels(tmp_path / "dist", good, bad))
     recipe = tmp_path / "recipe.yml"
     recipe.write_text(f"merge_method: acme_first\nmodels:\n  - model: {tiny}/base\n  - model: {tiny}/math\n")
     command = ("-m", "mergekit.scripts.run_yaml", recipe, tmp_path / "merged", "--no-write-model-card")
-    merged = made.run_warm(warm, *command, cwd=tmp_path)
+    merged = environment.run_warm(warm, *command, cwd=tmp_path)
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     assert "plugin 'bad_finance' is left out: ValueError: out of order" in merged.stderr
-    listed = made.run_warm(warm, "-m", "lm_eval", "validate", "--tasks", "acme_task", cwd=tmp_path)
+    listed = environment.run_warm(warm, "-m", "lm_eval", "validate", "--tasks", "acme_task", cwd=tmp_path)
     assert "All tasks found" in listed.stdout
-    plugins = made.run("-c", "from mergekit_finance.cli import main; main(['plugins'])", cwd=tmp_path).stdout
+    plugins = environment.run(
+        "-c", "from mergekit_finance.cli import main; main(['plugins'])", cwd=tmp_path
+    ).stdout
     assert "acme_finance         acme-finance 1.0" in plugins and "finance_merge_methods" in plugins
     assert "ValueError: out of order" in plugins
 

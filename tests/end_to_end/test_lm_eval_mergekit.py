@@ -81,8 +81,8 @@ def test_the_plain_command(recipe, tmp_path):
 
     done = run(f"recipe={path.name},set.lambda=0.4,set.models[0].weight=0.5")
     assert done.returncode == 0, done.stderr
-    (found,) = (tmp_path / "out").rglob("results_*.json")
-    result = json.loads(found.read_text())
+    (results_file,) = (tmp_path / "out").rglob("results_*.json")
+    result = json.loads(results_file.read_text())
     assert result["model_name"] == "recipe.yml,lambda=0.4,models[0].weight=0.5"
     assert result["config"]["model"] == "mergekit"
     assert result["config"]["model_args"]["recipe"] == "recipe.yml"

@@ -273,10 +273,10 @@ def test_too_large_for_float32(broken: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["base", "finance"])
 def test_a_missing_tensor(broken: Path, tmp_path: Path, method: str, name: str, model: str) -> None:
     # Tied names stand in for a missing head: take the embedding's name away from it as well.
-    gone = {name} if name == NORM else {HEAD, "model.embed_tokens.weight"}
-    edit(broken / model, lambda w: {n: t for n, t in w.items() if n not in gone})
+    removed = {name} if name == NORM else {HEAD, "model.embed_tokens.weight"}
+    edit(broken / model, lambda w: {n: t for n, t in w.items() if n not in removed})
     message = refused(recipe(broken, method), tmp_path, ModelError)
-    assert re.search(rf"{model}: tensor ({'|'.join(gone)}) is missing", message)
+    assert re.search(rf"{model}: tensor ({'|'.join(removed)}) is missing", message)
 
 
 @pytest.mark.parametrize("method", METHODS)

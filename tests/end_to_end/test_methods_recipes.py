@@ -58,8 +58,8 @@ def load(name: str) -> dict[str, Any]:
 
 
 def test_there_is_one_recipe_a_stage_and_operator_and_no_other_in_these_families() -> None:
-    found = {str(f.relative_to(RECIPES)) for family in FAMILIES for f in (RECIPES / family).glob("*.yml")}
-    assert found == {*NAMES, *(f"{family}/study.yml" for family in FAMILIES)} and len(NAMES) == 63
+    files = {str(f.relative_to(RECIPES)) for family in FAMILIES for f in (RECIPES / family).glob("*.yml")}
+    assert files == {*NAMES, *(f"{family}/study.yml" for family in FAMILIES)} and len(NAMES) == 63
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,16 +91,16 @@ def test_the_llama2_files_say_that_the_finance_expert_must_be_replaced(name: str
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_recipes_of_a_family_are_what_its_study_exports(family: str) -> None:
     """`mergekit-finance recipes export recipes/FAMILY/study.yml --start --force` brings them in step."""
-    made = {f"{family}/{r.name}": r.text for r in export(RECIPES / family / "study.yml", start=True)}
-    assert made == {n: (RECIPES / n).read_text("utf-8") for n in NAMES if n.startswith(f"{family}/")}
+    exported = {f"{family}/{r.name}": r.text for r in export(RECIPES / family / "study.yml", start=True)}
+    assert exported == {n: (RECIPES / n).read_text("utf-8") for n in NAMES if n.startswith(f"{family}/")}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_family_that_plugins_see_names_the_same_models(family: str) -> None:
     from mergekit_finance.recipe.families import builtin_families
 
-    found = next(f for f in builtin_families() if f.name == family)
-    assert {"base": found.base} | {s: e.model for s, e in found.experts.items()} == FAMILIES[family]
+    registered = next(f for f in builtin_families() if f.name == family)
+    assert {"base": registered.base} | {s: e.model for s, e in registered.experts.items()} == FAMILIES[family]
 
 
 @pytest.mark.parametrize("name", NAMES)

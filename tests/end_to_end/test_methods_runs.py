@@ -174,7 +174,7 @@ def test_the_plain_command_writes_what_run_merge_writes(models: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("poison", "each", "said"),
+    ("poison", "each", "message"),
     [
         (
             None,
@@ -185,7 +185,7 @@ def test_the_plain_command_writes_what_run_merge_writes(models: Path, tmp_path: 
     ],
 )
 def test_the_plain_command_names_a_mistake_in_one_line(
-    tmp_path: Path, poison: float | None, each: dict[str, float], said: str
+    tmp_path: Path, poison: float | None, each: dict[str, float], message: str
 ) -> None:
     folder = random_models(tmp_path)
     if poison:
@@ -199,7 +199,7 @@ def test_the_plain_command_names_a_mistake_in_one_line(
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("Error: ") and said in last
+    assert last.startswith("Error: ") and message in last
 
 
 def test_installing_twice_wraps_once() -> None:

@@ -102,20 +102,20 @@ def test_jfinqa_equals_the_builtin_task_on_the_same_rows_and_outputs(where, name
     rows = loader.load("jfinqa", subset.get(name, "temporal_reasoning"), **where)["test"]
     ours, theirs = f"finance_bench_jfinqa_{name}", f"jfinqa_{name}"
     model = Canned(jfinqa_output)
-    found = evaluate(model, f"jfinqa_{name}", builtin_jfinqa(name, rows), where=where)
-    assert len(found["samples"][ours]) == len(found["samples"][theirs]) == len(rows)
-    for a, b in zip(found["samples"][ours], found["samples"][theirs], strict=True):
+    results = evaluate(model, f"jfinqa_{name}", builtin_jfinqa(name, rows), where=where)
+    assert len(results["samples"][ours]) == len(results["samples"][theirs]) == len(rows)
+    for a, b in zip(results["samples"][ours], results["samples"][theirs], strict=True):
         assert a["arguments"][0][0] == b["arguments"][0][0]  # the prompt
         assert (a["numerical_match"], a["exact_match"]) == (b["numerical_match"], b["exact_match"]), a[
             "resps"
         ]
     for metric in ("numerical_match,none", "exact_match,none"):
-        assert found["results"][ours][metric] == found["results"][theirs][metric]
+        assert results["results"][ours][metric] == results["results"][theirs][metric]
     # `score` also accepts other wordings, such as 約-3.5% and 増収です.
-    assert found["results"][ours]["score,none"] >= found["results"][theirs]["numerical_match,none"]
+    assert results["results"][ours]["score,none"] >= results["results"][theirs]["numerical_match,none"]
     if len(rows) > 50:
-        assert 0.2 < found["results"][theirs]["numerical_match,none"] < 0.9
-        assert 0.2 < found["results"][ours]["score,none"] < 0.9
+        assert 0.2 < results["results"][theirs]["numerical_match,none"] < 0.9
+        assert 0.2 < results["results"][ours]["score,none"] < 0.9
 
 
 # --- choices: the likelihood of plain transformers
@@ -159,7 +159,7 @@ def best(values):
 
 def test_exam_choices_equal_a_direct_likelihood_computation(tiny, plain, where, one_thread):
     limit, batch_size = 3, 3 if "data_dir" in where else 1
-    found = simple_evaluate(
+    results = simple_evaluate(
         "hf", model_args=f"pretrained={tiny}/finance,dtype=float32", device="cpu", limit=limit,
         bootstrap_iters=0, batch_size=batch_size, tasks=[f"finance_bench_{t}" for t in EXAMS],
         task_manager=TaskManager(include_defaults=False, metadata=where),
@@ -168,29 +168,29 @@ def test_exam_choices_equal_a_direct_likelihood_computation(tiny, plain, where, 
     for name in EXAMS:
         manager = TaskManager(include_defaults=False, metadata=where)
         task = manager.load([f"finance_bench_{name}"])["tasks"][f"finance_bench_{name}"]
-        samples = found["samples"][f"finance_bench_{name}"]
+        samples = results["samples"][f"finance_bench_{name}"]
         assert len(samples) == min(limit, len(task.test_docs()))
         for sample, doc in zip(samples, task.test_docs(), strict=False):
             assert sample["doc"] == doc
             likelihoods = [plain(task.doc_to_text(doc), option)[0] for option in doc["options"]]
-            given = [float(resp[0][0]) for resp in sample["resps"]]
-            assert given == pytest.approx(likelihoods, abs=1e-4)
+            lm_eval_likelihoods = [float(resp[0][0]) for resp in sample["resps"]]
+            assert lm_eval_likelihoods == pytest.approx(likelihoods, abs=1e-4)
             choice, is_clear = best(likelihoods)
             clear += is_clear
             assert not is_clear or sample["acc"] == float(choice == doc["gold_index"]), doc["item_id"]
         accuracy = sum(sample["acc"] for sample in samples) / len(samples)
-        assert found["results"][f"finance_bench_{name}"]["acc,none"] == pytest.approx(accuracy)
+        assert results["results"][f"finance_bench_{name}"]["acc,none"] == pytest.approx(accuracy)
     assert clear >= 10
 
 
 def test_fpb_choice_per_token_equals_a_direct_likelihood_computation(tiny, plain, where, one_thread):
-    found = simple_evaluate(
+    results = simple_evaluate(
         "hf", model_args=f"pretrained={tiny}/finance,dtype=float32", device="cpu", limit=12,
         bootstrap_iters=0, batch_size=4, tasks=["finance_bench_fpb"],
         task_manager=TaskManager(include_defaults=False, metadata={**where, "pretrained": f"{tiny}/finance"}),
     )  # fmt: skip
     clear = counts = 0
-    for sample in found["samples"]["finance_bench_fpb"]:
+    for sample in results["samples"]["finance_bench_fpb"]:
         doc, prompt = sample["doc"], sample["arguments"][0][0]
         pairs = [plain(prompt, f" {option}") for option in doc["options"]]
         assert doc["option_tokens"] == [length for _, length in pairs]
@@ -204,22 +204,22 @@ def test_fpb_choice_per_token_equals_a_direct_likelihood_computation(tiny, plain
 # --- groups: the unweighted mean of their leaves
 
 
-def leaves(found, group):
-    below = found["group_subtasks"].get(group)
-    return [leaf for child in below for leaf in leaves(found, child)] if below else [group]
+def leaves(results, group):
+    below = results["group_subtasks"].get(group)
+    return [leaf for child in below for leaf in leaves(results, child)] if below else [group]
 
 
-def check_groups(found, sizes):
+def check_groups(results, sizes):
     for group, size in sizes.items():
-        row = found["results"][group]
-        below = leaves(found, group)
-        scores = [found["results"][task]["score,none"] for task in below]
+        row = results["results"][group]
+        below = leaves(results, group)
+        scores = [results["results"][task]["score,none"] for task in below]
         assert len(below) == len(set(below)) == size
         assert [key for key in row if key.startswith("score,")] == ["score,none"]
         assert (
             row["score,none"] == pytest.approx(sum(scores) / size, abs=1e-12) and 0 <= row["score,none"] <= 1
         )
-        assert found["groups"][group]["score,none"] == row["score,none"]
+        assert results["groups"][group]["score,none"] == row["score,none"]
 
 
 SIZES = {
@@ -232,22 +232,22 @@ SIZES = {
 
 
 def test_the_tiny_models_scores_of_a_group_are_the_mean_of_its_leaves(tiny, one_thread):
-    found = simple_evaluate(
+    results = simple_evaluate(
         "hf", model_args=f"pretrained={tiny}/finance", tasks=["finance_bench"], device="cpu", limit=3,
         gen_kwargs={"max_gen_toks": 12}, batch_size=8, bootstrap_iters=0,
         task_manager=TaskManager(include_defaults=False, metadata={"source": "sample"}),
     )  # fmt: skip
-    check_groups(found, SIZES)
-    assert found["results"]["finance_bench"]["score,none"] > 0
+    check_groups(results, SIZES)
+    assert results["results"]["finance_bench"]["score,none"] > 0
 
 
 class Either(str):
     """Equal to an option's number for a choice, a text for a generation: one document can be both."""
 
     def __new__(cls, number, text):
-        made = super().__new__(cls, text)
-        made.number = number
-        return made
+        answer = super().__new__(cls, text)
+        answer.number = number
+        return answer
 
     def __eq__(self, other):
         return self.number == other if isinstance(other, int) else str.__eq__(self, other)
@@ -283,15 +283,15 @@ def sometimes_right(doc):
     ids=lambda sizes: next(iter(sizes)),
 )
 def test_a_groups_score_is_the_unweighted_mean_of_its_leaves(sizes):
-    found = evaluate(Canned(sometimes_right), next(iter(sizes)), where={"source": "sample"})
-    check_groups(found, sizes)
-    tasks = leaves(found, next(iter(sizes)))
-    scores = [found["results"][task]["score,none"] for task in tasks]
-    lengths = [found["n-samples"][task]["effective"] for task in tasks]
+    results = evaluate(Canned(sometimes_right), next(iter(sizes)), where={"source": "sample"})
+    check_groups(results, sizes)
+    tasks = leaves(results, next(iter(sizes)))
+    scores = [results["results"][task]["score,none"] for task in tasks]
+    lengths = [results["n-samples"][task]["effective"] for task in tasks]
     if len(tasks) > 4:
         assert len(set(scores)) > 4
         weighted = sum(s * n for s, n in zip(scores, lengths, strict=True)) / sum(lengths)
-        assert found["results"][next(iter(sizes))]["score,none"] != pytest.approx(weighted, abs=1e-3)
+        assert results["results"][next(iter(sizes))]["score,none"] != pytest.approx(weighted, abs=1e-3)
 
 
 # --- F1: scikit-learn and seqeval, through a whole evaluation
@@ -306,8 +306,8 @@ def uneven(doc):
 def test_choice_f1_equals_scikit_learn(where, task):
     metrics = pytest.importorskip("sklearn.metrics")
     name = f"finance_bench_{task}"
-    found = evaluate(Canned(uneven), task, where=where, limit=400)
-    docs = [sample["doc"] for sample in found["samples"][name]]
+    results = evaluate(Canned(uneven), task, where=where, limit=400)
+    docs = [sample["doc"] for sample in results["samples"][name]]
     golds, preds = [doc["gold_index"] for doc in docs], [uneven(doc) for doc in docs]
 
     def f1(items, **options):
@@ -325,7 +325,7 @@ def test_choice_f1_equals_scikit_learn(where, task):
         expected = 1.5 * f1(list(zip(golds, preds, strict=True)), labels=[0, 1, -1], average="macro")
     else:
         expected = f1(list(zip(golds, preds, strict=True)), average="weighted")
-    result = found["results"][name]
+    result = results["results"][name]
     assert result["score,none"] == pytest.approx(expected, abs=1e-12) and 0 < expected < 1
     assert result["acc,none"] == pytest.approx(metrics.accuracy_score(golds, preds), abs=1e-12)
 
@@ -367,12 +367,12 @@ def test_entity_f1_equals_seqeval(where):
     def say(doc):
         return f" {format_entities(entities_from_tags(raw[doc['item_id']]['tokens'], predicted(doc)))}\n"
 
-    found = evaluate(Canned(say), "fin_ner", where=where)
-    docs = [sample["doc"] for sample in found["samples"]["finance_bench_fin_ner"]]
+    results = evaluate(Canned(say), "fin_ner", where=where)
+    docs = [sample["doc"] for sample in results["samples"]["finance_bench_fin_ner"]]
     expected = seqeval.f1_score(
         [tags[doc["item_id"]] for doc in docs], [predicted(doc) for doc in docs], zero_division=0
     )
-    assert found["results"]["finance_bench_fin_ner"]["score,none"] == pytest.approx(expected, abs=1e-12)
+    assert results["results"]["finance_bench_fin_ner"]["score,none"] == pytest.approx(expected, abs=1e-12)
     assert 0 < expected < 1
 
 
@@ -389,9 +389,9 @@ def test_the_plain_command_runs_all_tasks_on_the_real_rows_offline(tiny, mirror,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = (tmp_path / "out").rglob("results_*.json")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    check_groups(found, {**SIZES, "finance_bench_extra": 4})
-    assert all(n["effective"] == 2 < n["original"] for n in found["n-samples"].values())
+    results = json.loads(path.read_text(encoding="utf-8"))
+    check_groups(results, {**SIZES, "finance_bench_extra": 4})
+    assert all(n["effective"] == 2 < n["original"] for n in results["n-samples"].values())
     assert sum(line.count("|score") for line in done.stdout.splitlines()) >= 22
 
 
@@ -446,7 +446,7 @@ def test_the_open_group_needs_no_gated_dataset(mirror, tmp_path, monkeypatch):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(mirror / name, folder / name)
     monkeypatch.setenv("FINANCE_BENCH_DATA", str(folder))
-    found = evaluate(Canned(sometimes_right), "finance_bench_open", limit=1)
-    check_groups(found, {"finance_bench_open": 14})
+    results = evaluate(Canned(sometimes_right), "finance_bench_open", limit=1)
+    check_groups(results, {"finance_bench_open": 14})
     with pytest.raises(DataError, match="no rows of docmath/simpshort"):
         TaskManager(include_defaults=False).load(["finance_bench"])

@@ -69,8 +69,8 @@ def find(browser, selector):
 def requests(browser):
     """Return the addresses that the page requested, without those of the browser's own empty tab."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    return [url for url in asked if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
+    addresses = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return [url for url in addresses if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))]
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +165,10 @@ def shades(browser, selector, along):
 
 def test_a_shadow_marks_hidden_content_on_small_screens(browser, plain):
     show(browser, plain, 360)
-    left, right = shades(browser, ".paper", 0)
-    assert right < left - 15
-    left, right = shades(browser, ".paper", 9999)
-    assert left < right - 15
+    left_shadow, right = shades(browser, ".paper", 0)
+    assert right < left_shadow - 15
+    left_shadow, right = shades(browser, ".paper", 9999)
+    assert left_shadow < right - 15
 
 
 def test_tables_sort_and_filter(browser, plain):
@@ -218,18 +218,18 @@ def ranked(tmp_path_factory):
 def test_empty_cells_are_last_in_both_sort_orders(browser, ranked, title, clicks):
     show(browser, ranked)
     browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
-    found = sorted_by(browser, title, clicks)
-    assert found[-4:] == [""] * 4 and "" not in found[:-4]  # the base and three experts have no Gain
-    values = [float(text) for text in found[:-4]]
+    column = sorted_by(browser, title, clicks)
+    assert column[-4:] == [""] * 4 and "" not in column[:-4]  # the base and three experts have no Gain
+    values = [float(text) for text in column[:-4]]
     assert len(set(values)) == 16 and values == sorted(values, reverse=clicks == 1)
 
 
 def test_name_columns_are_first_sorted_ascending(browser, plain):
     show(browser, plain)
     browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
-    found = sorted_by(browser, "operator", 1)
-    assert found == sorted(found, key=str.lower) and {"TIES", "none"} <= set(found)
-    assert sorted_by(browser, "operator", 1) == sorted(found, key=str.lower, reverse=True)
+    column = sorted_by(browser, "operator", 1)
+    assert column == sorted(column, key=str.lower) and {"TIES", "none"} <= set(column)
+    assert sorted_by(browser, "operator", 1) == sorted(column, key=str.lower, reverse=True)
 
 
 TURN = "\u202e"  # right-to-left override
@@ -250,7 +250,7 @@ def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_pat
     change_study(monkeypatch, name=f"ti{TURN}ny")
     damage(out, "summary.json", lambda s: s["ship"].update(ship))
     show(browser, page_of(out))
-    assert browser.execute_script(ORDERED) == [": effe", ")", ": the "]
+    assert browser.execute_script(ORDERED) == [": effe", ")", ": best"]
     assert browser.title.startswith("\u2068tiny\u2069: effects")
     how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
     assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}

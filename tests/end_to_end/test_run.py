@@ -16,13 +16,13 @@ TASK = "finance_bench_fpb"
 
 def go(recipe, out, **options):
     settings = {"limit": 3, "metadata": {"source": "sample"}} | options
-    limit, said = settings.pop("limit"), []
-    run = SingleRun(load(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=said.append)
-    return run.run().as_json(), said
+    limit, printed = settings.pop("limit"), []
+    run = SingleRun(load(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=printed.append)
+    return run.run().as_json(), printed
 
 
 def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
-    result, said = go(recipe(), tmp_path / "out")
+    result, printed = go(recipe(), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "gain.json").read_text()) == result
     row = result["tasks"][TASK]
     scores = list(row["constituents"].values())
@@ -31,12 +31,12 @@ def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
     assert row["n"] == 3 and len(result["random_weights"]) == 3
     for folder in result["results"].values():
         place = tmp_path / "out" / "points" / folder
-        wanted = {"key.json", "results.json", "scores.json", "files.json", "timings.json"}
-        wanted |= {f"samples_{TASK}.jsonl"} | ({"recipe.yml"} if folder.startswith("merged-") else set())
-        assert {p.name for p in place.iterdir()} == wanted
+        expected = {"key.json", "results.json", "scores.json", "files.json", "timings.json"}
+        expected |= {f"samples_{TASK}.jsonl"} | ({"recipe.yml"} if folder.startswith("merged-") else set())
+        assert {p.name for p in place.iterdir()} == expected
         samples = [json.loads(line) for line in (place / f"samples_{TASK}.jsonl").read_text().splitlines()]
         assert len({s["doc"]["item_id"] for s in samples}) == 3
-    assert said == ["0 of 3 models are stored, 3 to do"]
+    assert printed == ["0 of 3 models are stored, 3 to do"]
 
 
 def test_stored_results_are_reused_and_a_changed_recipe_or_model_is_not(recipe, tiny, tmp_path):
@@ -45,18 +45,18 @@ def test_stored_results_are_reused_and_a_changed_recipe_or_model_is_not(recipe, 
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(tiny, tmp_path / "own")
-    own = (str(tiny), str(tmp_path / "own"))
-    first, _ = go(recipe(own), tmp_path / "out")
-    again, said = go(recipe(own), tmp_path / "out")
-    assert again == first and said == ["3 of 3 models are stored, 0 to do"]
-    changed, said = go(recipe(own, ("lambda: 0.5", "lambda: 0.25")), tmp_path / "out")
-    assert said == ["2 of 3 models are stored, 1 to do"]
+    copied_models = (str(tiny), str(tmp_path / "own"))
+    first, _ = go(recipe(copied_models), tmp_path / "out")
+    again, printed = go(recipe(copied_models), tmp_path / "out")
+    assert again == first and printed == ["3 of 3 models are stored, 0 to do"]
+    changed, printed = go(recipe(copied_models, ("lambda: 0.5", "lambda: 0.25")), tmp_path / "out")
+    assert printed == ["2 of 3 models are stored, 1 to do"]
     assert changed["results"]["merged"] != first["results"]["merged"]
     weights = tmp_path / "own" / "math" / "model.safetensors"
     tensors = {k: v * 1.1 for k, v in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
-    _, said = go(recipe(own), tmp_path / "out")
-    assert said == ["1 of 3 models are stored, 2 to do"]
+    _, printed = go(recipe(copied_models), tmp_path / "out")
+    assert printed == ["1 of 3 models are stored, 2 to do"]
 
 
 def test_the_merge_in_memory_equals_mergekits_on_disk(recipe, tmp_path):
@@ -69,10 +69,10 @@ def test_the_merge_in_memory_equals_mergekits_on_disk(recipe, tmp_path):
     variants = [(), (("cpt_task_arithmetic", "task_arithmetic"), ("lambda: 0.5", "weight: 0.5")),
                 (("out_dtype: bfloat16", "out_dtype: bfloat16\ntokenizer: {source: base}"),)]  # fmt: skip
     for i, changes in enumerate(variants):
-        found = load(recipe(*changes, name=f"r{i}.yml"))
+        loaded = load(recipe(*changes, name=f"r{i}.yml"))
         options = MergeOptions(quiet=True, write_model_card=False)
-        live, tokenizer = merging.merge(found.configuration(), options)
-        run_merge(found.configuration(), str(tmp_path / f"disk{i}"), options)
+        live, tokenizer = merging.merge(loaded.configuration(), options)
+        run_merge(loaded.configuration(), str(tmp_path / f"disk{i}"), options)
         disk = AutoModelForCausalLM.from_pretrained(tmp_path / f"disk{i}", dtype="auto")
         ours, theirs = live.state_dict(), disk.state_dict()
         assert ours.keys() == theirs.keys() and live.dtype == disk.dtype == torch.bfloat16
@@ -178,20 +178,20 @@ def test_a_study_reuses_the_constituents_that_a_run_stored_in_the_same_folder(
     helpers.go(tiny, out, tasks=[TASK])
     assert sorted(m for m in measured if not m.startswith("stage")) == ["base"]
     del measured[:]
-    again, said = go(recipe(), out, metadata=metadata, **settings)
-    assert again == first and measured == [] and said == ["3 of 3 models are stored, 0 to do"]
+    again, printed = go(recipe(), out, metadata=metadata, **settings)
+    assert again == first and measured == [] and printed == ["3 of 3 models are stored, 0 to do"]
 
 
 def test_results_of_an_older_version_are_named_and_not_used(recipe, tmp_path):
     old = tmp_path / "out" / "models" / "math-0123456789ab"
     old.mkdir(parents=True)
     (old / "results.json").write_text("{}")
-    _, said = go(recipe(), tmp_path / "out")
-    assert said[0].endswith(
+    _, printed = go(recipe(), tmp_path / "out")
+    assert printed[0].endswith(
         "results of an older version are not used (1 models, such as models/math-0123456789ab). "
         "Their folders can be deleted."
     )
-    assert said[1] == "0 of 3 models are stored, 3 to do"
+    assert printed[1] == "0 of 3 models are stored, 3 to do"
 
 
 def test_gain_json_has_intervals_beside_the_values(recipe, tmp_path):

@@ -17,16 +17,16 @@ TASK = "finance_bench_fpb"
 
 
 @pytest.fixture
-def own(tiny, tmp_path):
+def models_copy(tiny, tmp_path):
     """A copy of the tiny models that a test may damage."""
     shutil.copytree(tiny, tmp_path / "own")
     return tmp_path / "own"
 
 
 def run(path, out, *tasks):
-    said = []
+    printed = []
     evaluator = Evaluator(tasks or (TASK,), metadata={"source": "sample"})
-    return SingleRun(load(path), evaluator, out, 2, quiet=True, say=said.append).run(), said
+    return SingleRun(load(path), evaluator, out, 2, quiet=True, say=printed.append).run(), printed
 
 
 def refused(path, out, kind, message, *tasks):
@@ -75,11 +75,11 @@ def test_a_lora_reference_is_refused_in_one_line(recipe, tiny, tmp_path):
     refused(path, tmp_path / "out", ModelError, "names a LoRA adapter")
 
 
-def test_a_truncated_shard_is_named(recipe, tiny, own, tmp_path):
-    weights = own / "math" / "model.safetensors"
+def test_a_truncated_shard_is_named(recipe, tiny, models_copy, tmp_path):
+    weights = models_copy / "math" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     refused(
-        recipe((str(tiny), str(own))),
+        recipe((str(tiny), str(models_copy))),
         tmp_path / "out",
         ModelError,
         "model.safetensors: truncated or broken",
@@ -92,10 +92,12 @@ def test_an_output_directory_below_a_file_is_refused(recipe, tmp_path):
         run(recipe(), tmp_path / "file" / "out")
 
 
-def test_a_constituent_without_tokenizer_is_refused_before_anything_is_evaluated(recipe, tiny, own, tmp_path):
-    for path in (own / "math").glob("tokenizer*"):
+def test_a_constituent_without_tokenizer_is_refused_before_anything_is_evaluated(
+    recipe, tiny, models_copy, tmp_path
+):
+    for path in (models_copy / "math").glob("tokenizer*"):
         path.unlink()
-    refused(recipe((str(tiny), str(own))), tmp_path / "out", ModelError, "no usable tokenizer")
+    refused(recipe((str(tiny), str(models_copy))), tmp_path / "out", ModelError, "no usable tokenizer")
 
 
 def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_path):
@@ -118,17 +120,17 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     ids=["among the values that are checked before", "found while merging"],
 )
 def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(
-    recipe, tiny, own, tmp_path, name, element
+    recipe, tiny, models_copy, tmp_path, name, element
 ):
     import torch
     from safetensors.torch import load_file, save_file
 
-    weights = own / "math" / "model.safetensors"
+    weights = models_copy / "math" / "model.safetensors"
     tensors = load_file(weights)
     tensors[name].view(-1)[element] = torch.nan
     save_file(tensors, weights, metadata={"format": "pt"})
     changes = (
-        (str(tiny), str(own)),
+        (str(tiny), str(models_copy)),
         ("cpt_task_arithmetic", "task_arithmetic"),
         ("lambda: 0.5", "weight: 0.5"),
     )
@@ -138,14 +140,14 @@ def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(
     assert not [path for path in out.rglob("*") if ".locks" not in path.parts]
 
 
-def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, own, tmp_path):
+def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, models_copy, tmp_path):
     """generation_config.json holds end tokens and limits: without it Gain compares two ways of decoding."""
     from mergekit.options import MergeOptions
 
-    (own / "base" / "generation_config.json").write_text(
+    (models_copy / "base" / "generation_config.json").write_text(
         json.dumps({"max_new_tokens": 5, "eos_token_id": [1, 2]})
     )
-    config = load(recipe((str(tiny), str(own)))).configuration()
+    config = load(recipe((str(tiny), str(models_copy)))).configuration()
     model, _ = merging.merge(config, MergeOptions(quiet=True))
     assert (model.generation_config.max_new_tokens, model.generation_config.eos_token_id) == (5, [1, 2])
 
@@ -163,9 +165,11 @@ def test_tasks_of_a_recipe_may_be_comma_separated(recipe, tmp_path):
     assert load(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")
 
 
-def test_a_context_without_room_for_a_prompt_is_refused(recipe, tiny, own, tmp_path):
+def test_a_context_without_room_for_a_prompt_is_refused(recipe, tiny, models_copy, tmp_path):
     """The merge has the base's context."""
-    path = own / "base" / "config.json"
+    path = models_copy / "base" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_position_embeddings": 100}))
     message = "finance_bench_fin_ner generates up to 100 tokens, and the context of .*base has 100. Set a"
-    refused(recipe((str(tiny), str(own))), tmp_path / "out", DataError, message, "finance_bench_fin_ner")
+    refused(
+        recipe((str(tiny), str(models_copy))), tmp_path / "out", DataError, message, "finance_bench_fin_ner"
+    )

@@ -35,20 +35,20 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(out: Path) -> Path:
+def finished_card(out: Path) -> Path:
     make(out, out.parent / "card", PAIR, weights=True)
     return out.parent / "card"
 
 
 @pytest.fixture
-def card(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "card")
+def card(finished_card: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished_card, tmp_path / "card")
 
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    with HubServer() as found:
-        yield found
+    with HubServer() as hub_server:
+        yield hub_server
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def share(mkf, tmp_path: Path, server: HubServer):
     return call
 
 
-def refused(done, hub: Hub, *said: str) -> None:
+def refused(done, hub: Hub, *texts: str) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert all(text in line for text in said), line
+    assert all(text in line for text in texts), line
     assert not hub.committed
 
 
@@ -89,11 +89,11 @@ def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server
 
 
 def test_weights_under_apache_require_its_text(share, card: Path, server: HubServer) -> None:
-    wanted = "the text of Apache License 2.0 (base, finance, math) must accompany the weights"
-    refused(share(card, "--weights"), server.hub, wanted, "DIR/LICENSE")
-    assert not server.hub.asked
+    message = "the text of Apache License 2.0 (base, finance, math) must accompany the weights"
+    refused(share(card, "--weights"), server.hub, message, "DIR/LICENSE")
+    assert not server.hub.requests
     done = share(card)
-    assert done.returncode == 0 and f"Before its weights are shared: {wanted}" in done.stdout
+    assert done.returncode == 0 and f"Before its weights are shared: {message}" in done.stdout
     (card / "LICENSE").write_text("the text of Apache License 2.0")
     assert "Before its weights" not in share(card, "--dry-run").stdout
 
@@ -103,7 +103,7 @@ def test_changed_weights_are_not_sent(share, card: Path, server: HubServer, name
     (card / "LICENSE").write_text("the text of Apache License 2.0")
     (card / name).write_bytes(b"other weights")
     refused(share(card, "--weights"), server.hub, f"{name} is changed since the card was made")
-    assert not server.hub.asked
+    assert not server.hub.requests
     done = share(card)
     assert done.returncode == 0, done.stderr
     assert set(server.hub.committed) == CARD | {"LICENSE"}
@@ -134,12 +134,12 @@ def test_a_dry_run_lists_every_file_and_sends_no_request(share, card: Path, serv
     (card / ".env").write_text("SECRET=1")
     done = share(card, "--dry-run", HF_TOKEN="")
     assert done.returncode == 0, done.stderr
-    sent, left = done.stdout.split("Left out:")
+    sent, left_out = done.stdout.split("Left out:")
     listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in sent.splitlines()[1:-1]}
-    assert "The files contain 3 local paths (references of models, for example " in left
+    assert "The files contain 3 local paths (references of models, for example " in left_out
     assert listed == {name: (card / name).stat().st_size for name in CARD}
-    assert all(name in left for name in (*WEIGHTS, ".env")) and "nothing was sent" in left
-    assert not server.hub.asked
+    assert all(name in left_out for name in (*WEIGHTS, ".env")) and "nothing was sent" in left_out
+    assert not server.hub.requests
 
 
 def test_other_files_links_and_samples_are_not_sent(
@@ -200,14 +200,14 @@ def test_samples_are_sent_only_if_every_task_allows_it(
 def test_a_license_that_forbids_it_or_is_unknown_stops_sharing(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
-    for i, (license_name, said) in enumerate(
+    for i, (license_name, reason) in enumerate(
         {"my-own": "which is not in our list", "cc-by-nd-4.0": "forbids it"}.items()
     ):
         card = tmp_path / f"card{i}"
         make(licensed(out, tmp_path / f"out{i}", license_name), card, PAIR)
-        refused(share(card), server.hub, "not shared", said, "--i-have-checked-the-licenses")
-        refused(share(card, "--dry-run"), server.hub, said)
-        assert not server.hub.asked
+        refused(share(card), server.hub, "not shared", reason, "--i-have-checked-the-licenses")
+        refused(share(card, "--dry-run"), server.hub, reason)
+        assert not server.hub.requests
     for spelling in ("--i-have-checked-the-licenses", "--i-have-checked-the-licences"):
         server.hub.committed.clear()
         assert share(card, spelling).returncode == 0
@@ -233,7 +233,7 @@ def test_refusals_of_the_hub_are_one_line_each(share, card: Path, server: HubSer
         "not logged in",
         "hf auth login",
     )
-    assert not server.hub.asked
+    assert not server.hub.requests
     refused(share(card, HF_TOKEN="hf_wrong"), server.hub, "does not accept your token")
     refused(share(card, repo="other/merge"), server.hub, "other/merge: you may not write there (403)")
     server.hub.repos["other/merge"] = {}  # there, and readable
@@ -265,7 +265,7 @@ def test_wrong_arguments_are_a_one_line_error(share, card: Path, server: HubServ
     refused(share(card, "--weights"), server.hub, "--weights: model.safetensors is gone")
     (card / "results" / "models.json").write_text("[]")
     refused(share(card), server.hub, "Make the card again")
-    assert not server.hub.asked and "HF_HUB_OFFLINE" in os.environ
+    assert not server.hub.requests and "HF_HUB_OFFLINE" in os.environ
 
 
 def test_sharing_twice_adds_a_commit(share, card: Path, server: HubServer) -> None:

@@ -13,12 +13,12 @@ from mergekit_finance.similarity.compute import compute_similarity
 
 
 @pytest.fixture(scope="module")
-def named(tiny):
+def model_folders(tiny):
     return [str(tiny / name) for name in ("base", "finance", "math", "japanese")]
 
 
-def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, named, tmp_path):
-    base, *models = named
+def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, model_folders, tmp_path):
+    base, *models = model_folders
     for threads in ("1", "2"):
         out = tmp_path / f"out{threads}" / "sim.json"
         done = mkf("similarity", "--base", base, *models, "-o", out, env={"OMP_NUM_THREADS": threads})
@@ -41,16 +41,16 @@ def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, named, tmp
         (["{base}", "{math}", "--device", "cuda:77"], "device 'cuda:77' cannot be used"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_file(mkf, named, tmp_path, arguments, message):
-    base, model, *rest = (a.format(base=named[0], math=named[2]) for a in arguments)
-    done = mkf("similarity", "--base", base, model, "-o", tmp_path / "sim.json", *rest)
+def test_mistakes_are_one_line_and_leave_no_file(mkf, model_folders, tmp_path, arguments, message):
+    base, model, *options = (a.format(base=model_folders[0], math=model_folders[2]) for a in arguments)
+    done = mkf("similarity", "--base", base, model, "-o", tmp_path / "sim.json", *options)
     assert done.returncode == 1 and list(tmp_path.iterdir()) == []
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_target_that_cannot_be_written_is_said_before_anything_is_read(mkf, named, tmp_path):
+def test_a_target_that_cannot_be_written_is_said_before_anything_is_read(mkf, model_folders, tmp_path):
     (tmp_path / "file").write_text("mine")
-    done = mkf("similarity", "--base", *named[:2], "-o", tmp_path / "file" / "sim.json")
+    done = mkf("similarity", "--base", *model_folders[:2], "-o", tmp_path / "file" / "sim.json")
     assert done.returncode == 1 and f"{tmp_path / 'file'} is not a directory" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and (tmp_path / "file").read_text() == "mine"
 
@@ -64,7 +64,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
     os.close(reader)
 
 
-def test_a_disk_that_fills_up_is_one_line(named, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_is_one_line(model_folders, tmp_path, monkeypatch):
     def full(self, *_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 

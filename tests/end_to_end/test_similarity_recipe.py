@@ -137,6 +137,6 @@ def test_in_memory_nothing_is_measured_and_one_line_says_so(
     settings = settings_of(folder)
     merging.merge(MergeConfiguration.model_validate(settings), MergeOptions(quiet=True))
     MergeSession.open(settings).close()
-    said = [r.message for r in caplog.records if "similarity" in r.message]
-    assert len(said) == 2 and all("a merge in memory has no output folder" in line for line in said)
-    assert not any("\n" in line for line in said)
+    messages = [r.message for r in caplog.records if "similarity" in r.message]
+    assert len(messages) == 2 and all("a merge in memory has no output folder" in line for line in messages)
+    assert not any("\n" in line for line in messages)

@@ -22,9 +22,9 @@ def test_every_model_has_a_complete_folder(finished_study):
     assert {p.name for p in (finished_study / "points").iterdir()} == folders
     for folder in folders:
         files = {p.name for p in (finished_study / "points" / folder).iterdir()}
-        wanted = {"results.json", "scores.json", "key.json", "timings.json", "files.json"}
-        wanted |= {f"samples_{task}.jsonl" for task in helpers.TASKS}
-        assert files == wanted | ({"recipe.yml"} if folder.startswith("stage") else set())
+        expected = {"results.json", "scores.json", "key.json", "timings.json", "files.json"}
+        expected |= {f"samples_{task}.jsonl" for task in helpers.TASKS}
+        assert files == expected | ({"recipe.yml"} if folder.startswith("stage") else set())
     assert not helpers.leftovers(finished_study)
 
 
@@ -36,11 +36,11 @@ def test_times_are_in_timings_json_and_not_in_results_json(finished_study):
 
 
 def test_the_summary_has_models_points_combinations_and_a_verdict(finished_study):
-    found = helpers.summary_of(finished_study)
-    assert set(found["models"]) == set(MODELS) and len(found["points"]) == 3
-    assert set(found["combinations"]) == {"finance", "math", "finance+math"}
-    assert found["verdict"] and found["ship"]["model"]
-    assert "workers" not in found["study"] and "executor" not in found["study"]
+    summary = helpers.summary_of(finished_study)
+    assert set(summary["models"]) == set(MODELS) and len(summary["points"]) == 3
+    assert set(summary["combinations"]) == {"finance", "math", "finance+math"}
+    assert summary["verdict"] and summary["ship"]["model"]
+    assert "workers" not in summary["study"] and "executor" not in summary["study"]
     text = (finished_study / "summary.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
 
@@ -110,8 +110,8 @@ def test_two_studies_at_the_same_time_in_one_folder_each_get_their_own_summary(t
         return stages(run)
 
     monkeypatch.setattr(StudyRun, "evaluate_stages", meanwhile)
-    found, _ = helpers.go(tiny, study_copy)
-    assert found == alone == helpers.summary_of(study_copy)
+    summary, _ = helpers.go(tiny, study_copy)
+    assert summary == alone == helpers.summary_of(study_copy)
     assert load_results(study_copy).study.name == "tiny" and load_results(study_copy).limit == 4
 
 

@@ -30,8 +30,10 @@ def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chaine
     else:
         second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
     grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
-    _, said = helpers.go(tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid)
-    assert sum(text.startswith("write ") for text in said) == 1
+    _, printed = helpers.go(
+        tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid
+    )
+    assert sum(text.startswith("writing ") for text in printed) == 1
     assert "merge:" not in capfd.readouterr().err  # quiet: no bar of mergekit's either
     assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
 
@@ -47,17 +49,17 @@ def test_what_a_killed_process_left_of_a_selected_merge_is_removed(tiny, chained
 
 
 def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
-    found = helpers.summary_of(chained)
-    selected = {c: row["selected"] for c, row in found["combinations"].items()}
-    pair = found["points"][selected["finance+math"]]
+    summary = helpers.summary_of(chained)
+    selected = {c: row["selected"] for c, row in summary["combinations"].items()}
+    pair = summary["points"][selected["finance+math"]]
     assert pair["constituents"] == [selected["finance"], selected["math"]]
-    triple = found["points"][selected["finance+math+japanese"]]
+    triple = summary["points"][selected["finance+math+japanese"]]
     assert triple["constituents"] == [
         selected["finance+math"],
         selected["finance+japanese"],
         selected["math+japanese"],
     ]
-    raw = found["selected"][selected["finance+math+japanese"]]["base_and_experts"]
+    raw = summary["selected"][selected["finance+math+japanese"]]["base_and_experts"]
     assert raw == ["base", "finance", "math", "japanese"]
     assert len(list((chained / "selected").glob("*/config.json"))) == 6
     assert not helpers.leftovers(chained)
@@ -106,5 +108,5 @@ def test_chain_best_refuses_a_folder_whose_name_mergekit_would_read_as_a_revisio
 def test_chain_best_runs_below_a_folder_of_any_name(tiny, tmp_path, monkeypatch):
     (tmp_path / "we@x +1").mkdir()
     monkeypatch.chdir(tmp_path / "we@x +1")
-    found, _ = helpers.go(tiny, Path("out"), chain="best")
-    assert "finance+math" in found["combinations"]
+    summary, _ = helpers.go(tiny, Path("out"), chain="best")
+    assert "finance+math" in summary["combinations"]

@@ -84,9 +84,9 @@ def timed(monkeypatch):
 
     calls = []
 
-    def time_it(run, found):
+    def time_it(run, counted):
         calls.append(run.limit)
-        return replace(found, per_item=10.0, per_model=0.0, merge=0.0)
+        return replace(counted, per_item=10.0, per_model=0.0, merge=0.0)
 
     monkeypatch.setattr(planning, "_timed", time_it)
     return calls
@@ -100,8 +100,8 @@ def budgeted(models, out, hours, **changes):
 
 def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
     """6 models x 2 tasks x 10 s an item: 120 s an item of the limit."""
-    found, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
-    assert run.limit == 20 and found.items == dict.fromkeys(sorted(helpers.TASKS), 20)
+    fitted, run = budgeted(tiny, tmp_path, 20 * 120 / 3600, limit=None)
+    assert run.limit == 20 and fitted.items == dict.fromkeys(sorted(helpers.TASKS), 20)
     assert run.worker.limit == 20
 
 

@@ -111,25 +111,25 @@ def test_tensors_of_other_shapes_or_of_integers_are_refused(tiny, models_copy, t
 
 def test_a_contradictory_config_is_refused_in_one_line(tiny, models_copy, tmp_path):
     path = models_copy / "math" / "config.json"
-    found = json.loads(path.read_text())
-    path.write_text(json.dumps(found | {"hidden_size": found["hidden_size"] + 1}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"hidden_size": content["hidden_size"] + 1}))
     refused(models_copy, tmp_path / "out", ModelError, "math")
 
 
 def test_models_with_other_rope_settings_or_token_ids_give_a_warning(tiny, models_copy, tmp_path):
     config_, tokens = models_copy / "math" / "config.json", models_copy / "finance" / "tokenizer.json"
-    found = json.loads(config_.read_text())
-    rope = found.get("rope_parameters") or {}
+    content = json.loads(config_.read_text())
+    rope = content.get("rope_parameters") or {}
     config_.write_text(
-        json.dumps(found | {"rope_parameters": rope | {"rope_type": "default", "rope_theta": 5e5}})
+        json.dumps(content | {"rope_parameters": rope | {"rope_type": "default", "rope_theta": 5e5}})
     )
     table = json.loads(tokens.read_text())
     vocab = table["model"]["vocab"]
     one, two = list(vocab)[-2:]
     vocab[one], vocab[two] = vocab[two], vocab[one]
     tokens.write_text(json.dumps(table))
-    _, said = helpers.go(models_copy, tmp_path / "out", tasks=["finance_bench_fpb"])
-    warned = sorted(text for text in said if text.startswith("warning: "))
+    _, printed = helpers.go(models_copy, tmp_path / "out", tasks=["finance_bench_fpb"])
+    warned = sorted(text for text in printed if text.startswith("warning: "))
     assert len(warned) == 2
     assert "finance gives 2 tokens other ids than" in warned[0] and "math has rope" in warned[1]
 

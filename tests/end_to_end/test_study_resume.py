@@ -22,8 +22,8 @@ def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy):
     old = study_copy / "points" / "math-0123456789ab"
     old.mkdir()
     (old / "key.json").write_text('{"code": "0123", "model": "abc"}')
-    _, said = helpers.go(tiny, study_copy)
-    assert len(said) == 2 and said[0].endswith(
+    _, printed = helpers.go(tiny, study_copy)
+    assert len(printed) == 2 and printed[0].endswith(
         "results of an older version are not used (1 models, such as points/math-0123456789ab). "
         "Their folders can be deleted."
     )
@@ -31,8 +31,8 @@ def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy):
 
 def test_a_second_run_evaluates_nothing(tiny, study_copy, evaluated):
     before, stamps = helpers.normal(study_copy), helpers.stamps(study_copy)
-    _, said = helpers.go(tiny, study_copy)
-    assert evaluated == [] and said == ["6 of 6 models are stored, 0 to do"]
+    _, printed = helpers.go(tiny, study_copy)
+    assert evaluated == [] and printed == ["6 of 6 models are stored, 0 to do"]
     assert helpers.normal(study_copy) == before and helpers.stamps(study_copy) == stamps
 
 
@@ -60,9 +60,9 @@ def test_damaged_results_are_evaluated_again(tiny, study_copy, evaluated, name, 
     before = helpers.normal(study_copy)
     (place,) = (study_copy / "points").glob("math-*")
     (place / name).unlink() if text is None else (place / name).write_text(text)
-    _, said = helpers.go(tiny, study_copy)
+    _, printed = helpers.go(tiny, study_copy)
     assert evaluated == ["math"] and helpers.normal(study_copy) == before
-    assert said[0].startswith(f"{place.name} is damaged (") and said[0].endswith("evaluated again")
+    assert printed[0].startswith(f"{place.name} is damaged (") and printed[0].endswith("evaluated again")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_edited_timings_change_nothing(tiny, study_copy, evaluated, text):
 )
 def test_similarity_that_was_altered_is_measured_again(tiny, study_copy, change):
     before = helpers.normal(study_copy)
-    found = json.loads((study_copy / "similarity.json").read_text())
-    change(found)
-    (study_copy / "similarity.json").write_text(json.dumps(found))
+    similarity = json.loads((study_copy / "similarity.json").read_text())
+    change(similarity)
+    (study_copy / "similarity.json").write_text(json.dumps(similarity))
     helpers.go(tiny, study_copy)
     assert helpers.normal(study_copy) == before
 
@@ -134,8 +134,8 @@ def test_similarity_that_cannot_be_measured_costs_nothing_else(tiny, study_copy,
 
     with monkeypatch.context() as patch:
         patch.setattr(study_run, "compute_similarity", fail)
-        result, said = helpers.go(tiny, study_copy)
-    (line,) = [text for text in said if "similarity was not measured" in text]
+        result, printed = helpers.go(tiny, study_copy)
+    (line,) = [text for text in printed if "similarity was not measured" in text]
     assert "\n" not in line
     assert {**result, "similarity": 0, "verdict": 0} == {**summary, "similarity": 0, "verdict": 0}
     assert all(row.get("cosine") is None for row in result["similarity"]["combinations"])
@@ -188,12 +188,12 @@ def test_an_edited_study_that_is_interrupted_keeps_the_last_summary(tiny, study_
 
 def test_an_edited_grid_evaluates_only_new_points(tiny, study_copy, evaluated):
     grid = {"task_arithmetic": {"lambda": [0.25, 0.5]}}
-    found, _ = helpers.go(tiny, study_copy, operators=grid)
+    summary, _ = helpers.go(tiny, study_copy, operators=grid)
     assert sorted(evaluated) == [f"stage{s}-lambda0.25".replace("-", f"-{c}-ta-") for s, c in [(1, "finance"), (1, "math"), (2, "finance-math")]]  # fmt: skip
-    assert len(found["points"]) == 6
+    assert len(summary["points"]) == 6
     del evaluated[:]
-    found, _ = helpers.go(tiny, study_copy)
-    assert evaluated == [] and len(found["points"]) == 3  # those of another grid stay, unread
+    summary, _ = helpers.go(tiny, study_copy)
+    assert evaluated == [] and len(summary["points"]) == 3  # those of another grid stay, unread
 
 
 def test_another_order_of_experts_evaluates_nothing(tiny, study_copy, evaluated):

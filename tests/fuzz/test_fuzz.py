@@ -68,22 +68,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def run(inputs: Inputs, name: str, cases: settings, start: str | None = None) -> dict[str, float]:
     """Run cases of a target. Returns their number, how many were refused, and the most CPU seconds of one."""
     target, _ = TARGETS[name]
-    seen = {"cases": 0, "refused": 0, "slowest": 0.0}
+    statistics = {"cases": 0, "refused": 0, "slowest": 0.0}
 
     @given(st.randoms(use_true_random=False))
     def one(random: Random) -> None:
         case = target(inputs, Damage(random))
         note(str(case))
         outcome = case.run(inputs.out)
-        seen["cases"] += 1
-        seen["refused"] += outcome.refused
-        seen["slowest"] = max(seen["slowest"], outcome.seconds)
+        statistics["cases"] += 1
+        statistics["refused"] += outcome.refused
+        statistics["slowest"] = max(statistics["slowest"], outcome.seconds)
 
     target(inputs, Damage(Random(0), harmless=True))  # makes the inputs that it needs
     before = inputs.digest()
     settings(cases)(seed(start)(one) if start else one)()
     assert inputs.digest() == before, "an input was changed"
-    return seen
+    return statistics
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -175,7 +175,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 )
 def test_what_is_no_file_is_not_read(inputs: Inputs, folder: str, name: str) -> None:
     path, read = reader(inputs, folder, name)
-    kept = path.rename(inputs.folder / "kept")
+    original = path.rename(inputs.folder / "kept")
     try:
         for kind, make in KINDS.items():
             make(path)
@@ -183,7 +183,7 @@ def test_what_is_no_file_is_not_read(inputs: Inputs, folder: str, name: str) -> 
             examine(read, inputs.out)
             (path.rmdir if kind == "a folder" else path.unlink)()
     finally:
-        kept.rename(path)
+        original.rename(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,9 +39,9 @@ class ForkServer:
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether a child can have this environment: it agrees in all that was read at import."""
-        own = {**environment, "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1")}
-        names = {name for name in {*own, *self.environment} if name.startswith(READ_AT_IMPORT)}
-        return all(own.get(name) == self.environment.get(name) for name in names)
+        with_threads = {**environment, "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1")}
+        names = {name for name in {*with_threads, *self.environment} if name.startswith(READ_AT_IMPORT)}
+        return all(with_threads.get(name) == self.environment.get(name) for name in names)
 
     def run(
         self, argv: list[str], cwd: str, environment: Mapping[str, str], site: str | None = None

@@ -39,14 +39,14 @@ class Environment:
     def make(cls, folder: Path) -> "Environment":
         """An environment that has the running one's dependencies and nothing of ours."""
         run(sys.executable, "-m", "venv", "--without-pip", folder)
-        made = cls(folder)
+        environment = cls(folder)
         view = folder / "dependencies"
         view.mkdir()
         for entry in DEPENDENCIES.iterdir():
             if "mergekit_finance" not in entry.name and entry.suffix != ".pth":
                 (view / entry.name).symlink_to(entry)
-        (made.site / "dependencies.pth").write_text(f"{view}\n", encoding="utf-8")
-        return made
+        (environment.site / "dependencies.pth").write_text(f"{view}\n", encoding="utf-8")
+        return environment
 
     @cached_property
     def site(self) -> Path:

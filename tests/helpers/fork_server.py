@@ -140,8 +140,8 @@ def _entry_point(argv):
     if argv[1:2] == ["-c"]:
         sys.argv = ["-c", *argv[3:]]
         return lambda: exec(compile(argv[2], "<string>", "exec"), {"__name__": "__main__"})
-    (found,) = entry_points(group="console_scripts", name=Path(argv[0]).name)
-    return found.load()
+    (entry_point,) = entry_points(group="console_scripts", name=Path(argv[0]).name)
+    return entry_point.load()
 
 
 def exit_status(function):

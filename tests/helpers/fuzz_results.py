@@ -31,8 +31,8 @@ def study_folder(inputs: Inputs, damage: Damage) -> Case:
     path = out / name if name in top else damage.pick(sorted(out.glob(f"points/*/{name}")))
     text = path.read_text()
     if name.startswith("samples"):
-        first, _, rest = text.partition("\n")
-        data = damage.json(first) + f"\n{rest}".encode()
+        first, _, remaining = text.partition("\n")
+        data = damage.json(first) + f"\n{remaining}".encode()
     else:
         data = damage.yaml(text) if name.endswith(".yml") else damage.json(text)
     return Case(lambda: read_study(inputs), path, data)
@@ -96,8 +96,8 @@ def store(inputs: Inputs, damage: Damage) -> Case:
 
     def read() -> None:
         stored = Store(inputs.out / "stored")
-        said: list[str] = []
-        stored.mention_older_results(said.append)
+        printed: list[str] = []
+        stored.mention_older_results(printed.append)
         stored.seconds(iter([place.name]))
         if not stored.discard_damaged(place, samples=True):
             stored.scores(place)

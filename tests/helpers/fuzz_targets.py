@@ -305,10 +305,10 @@ def header(inputs: Inputs, damage: Damage) -> Case:
     """The header of a safetensors file: its JSON, one entry of it, its length, or any bytes."""
     data = (inputs.models / "math" / SINGLE).read_bytes()
     length = int.from_bytes(data[:8], "little")
-    text, rest = data[8 : 8 + length].decode(), data[8 + length :]
+    text, remaining = data[8 : 8 + length].decode(), data[8 + length :]
     kind = damage.random.randrange(4)
     if kind == 3:
-        return model_case(inputs, "math", SINGLE, damage.bytes(data[: 8 + length]) + damage.bytes(rest))
+        return model_case(inputs, "math", SINGLE, damage.bytes(data[: 8 + length]) + damage.bytes(remaining))
     content = json.loads(text)
     if kind == 2 and damage.often(1):
         name = damage.pick([name for name in content if name != "__metadata__"])
@@ -317,7 +317,7 @@ def header(inputs: Inputs, damage: Damage) -> Case:
     else:
         head = damage.json(text)
     size = damage.pick((len(head) + 1, 0, 2**62, 2**64 - 1, 10**8)) if damage.often(5) else len(head)
-    return model_case(inputs, "math", SINGLE, size.to_bytes(8, "little") + head + rest)
+    return model_case(inputs, "math", SINGLE, size.to_bytes(8, "little") + head + remaining)
 
 
 def pickled(inputs: Inputs, damage: Damage) -> Case:

@@ -23,7 +23,7 @@ class Hub:
     committed: dict[str, bytes] = field(default_factory=dict)  # path -> bytes
     lfs: set[str] = field(default_factory=set)  # paths that came as LFS
     summaries: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     fails: dict[str, int] = field(default_factory=dict)  # by part of the path: a status
 
 
@@ -31,12 +31,12 @@ class HubHandler(Handler):
     hub: Hub
 
     def do_GET(self):
-        self.hub.asked.append(f"GET {self.path}")
+        self.hub.requests.append(f"GET {self.path}")
         name = self.path.removeprefix("/api/models/")
         self.reply(200 if name in self.hub.repos else 404, {"id": name})
 
     def do_PUT(self):
-        self.hub.asked.append(f"PUT {self.path}")
+        self.hub.requests.append(f"PUT {self.path}")
         body = self.rfile.read(int(self.headers["Content-Length"]))
         oid = self.path.rsplit("/", 1)[1]
         if oid != hashlib.sha256(body).hexdigest():
@@ -47,7 +47,7 @@ class HubHandler(Handler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         path = self.path.split("?")[0]
-        self.hub.asked.append(f"POST {path}")
+        self.hub.requests.append(f"POST {path}")
         if self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             return self.reply(401, {"error": "Invalid username or password."})
         for part, status in self.hub.fails.items():
@@ -64,14 +64,14 @@ class HubHandler(Handler):
         self.wfile.write(data)
 
     def create(self, body: bytes):
-        asked = json.loads(body)
-        name = f"{asked['organization']}/{asked['name']}"
-        if asked["organization"] != self.hub.owner:
+        repository = json.loads(body)
+        name = f"{repository['organization']}/{repository['name']}"
+        if repository["organization"] != self.hub.owner:
             return self.reply(403, {"error": "You don't have the rights to create a model there"})
         url = f"{self.server.site.url}/{name}"
         if name in self.hub.repos:
             return self.reply(409, {"error": "You already created this model repo", "url": url})
-        self.hub.repos[name] = asked
+        self.hub.repos[name] = repository
         return self.reply(200, {"url": url})
 
     def validate(self, body: bytes):
@@ -94,8 +94,8 @@ class HubHandler(Handler):
             f["path"]: "lfs" if f["path"].endswith(".safetensors") or f["size"] > 300_000 else "regular"
             for f in files
         }
-        found = [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()]
-        return self.reply(200, {"files": found})
+        uploads = [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()]
+        return self.reply(200, {"files": uploads})
 
     def batch(self, body: bytes):
         objects = json.loads(body)["objects"]

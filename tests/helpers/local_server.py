@@ -73,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def start(self, status: int, length: int | None, **headers: str):
         """Status line and headers; each request is noted here."""
-        wanted = self.headers.get("Range"), self.headers.get("If-Range")
-        self.site.requests.append(Request(self.command, self.path, *wanted, status))
+        request_headers = self.headers.get("Range"), self.headers.get("If-Range")
+        self.site.requests.append(Request(self.command, self.path, *request_headers, status))
         self.send_response(status)
         if self.path in self.site.files:
             headers = {"ETag": etag(self.site.files[self.path]), **self.site.headers, **headers}
@@ -86,8 +86,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def offset(self, body: bytes) -> int:
         """Return the first byte of the requested range; 0 if the file is not the one that If-Range names."""
-        wanted, same = self.headers.get("Range"), self.headers.get("If-Range", etag(body))
-        return int(wanted.removeprefix("bytes=").split("-")[0]) if wanted and same == etag(body) else 0
+        requested_range, same = self.headers.get("Range"), self.headers.get("If-Range", etag(body))
+        return (
+            int(requested_range.removeprefix("bytes=").split("-")[0])
+            if requested_range and same == etag(body)
+            else 0
+        )
 
     def start_part(self, body: bytes) -> bytes:
         """Send the headers of a correct response; return the bytes that should follow."""

@@ -85,10 +85,10 @@ def run(recipe: Mapping[str, Any], out: Path, **options: Any) -> Weights:
 
 def stored(folder: Path) -> Weights:
     """All tensors of a checkpoint, shards together."""
-    found: Weights = {}
+    tensors: Weights = {}
     for file in sorted(folder.glob("*.safetensors")):
-        found |= load_file(file)
-    return found
+        tensors |= load_file(file)
+    return tensors
 
 
 def same_bytes(one: Weights, other: Weights) -> bool:

@@ -47,10 +47,10 @@ def study(
         name: _model(name, f"./lab/{name}", tasks, i) for i, name in enumerate(["base", *called.values()])
     }
     points = _points(combinations or COMBINATIONS, operators, called, tasks)
-    for name, known in {**models, **points}.items():
-        _results(out / "points" / known["folder"], name, tasks, items, text, reply, item)
+    for name, entry in {**models, **points}.items():
+        _results(out / "points" / entry["folder"], name, tasks, items, text, reply, item)
     _json(out / "summary.json", _summary(models, points, tasks, items))
-    _json(out / "tasks.json", {name: {**known, "license": "MIT"} for name, known in tasks.items()})
+    _json(out / "tasks.json", {name: {**entry, "license": "MIT"} for name, entry in tasks.items()})
     _json(out / "study.json", {"format": 1, "study": _study(), "limit": None})
     _json(out / "index.json", _index(models, points))
     _json(out / "similarity.json", _similarity([m["reference"] for m in models.values()]))
@@ -58,11 +58,11 @@ def study(
 
 
 def default_tasks() -> dict[str, dict[str, Any]]:
-    known = {"kind": "tasks", "text_may_be_shared": True, "dataset": "d", "aggregation": "mean"}
+    common = {"kind": "tasks", "text_may_be_shared": True, "dataset": "d", "aggregation": "mean"}
     return {
-        "finance_bench_fpb": {**known, "skills": ["finance"]},
-        "finance_bench_docmath_cs": {**known, "skills": ["finance", "math"]},
-        "finance_bench_retention_arc": {**known, "skills": [], "kind": "retention"},
+        "finance_bench_fpb": {**common, "skills": ["finance"]},
+        "finance_bench_docmath_cs": {**common, "skills": ["finance", "math"]},
+        "finance_bench_retention_arc": {**common, "skills": [], "kind": "retention"},
     }
 
 
@@ -87,7 +87,7 @@ def _points(
     called: dict[str, str],
     tasks: dict[str, Any],
 ) -> dict[str, Any]:
-    found = {}
+    points = {}
     for stage, groups in combinations.items():
         for group in groups:
             experts = [called[name] for name in group]
@@ -96,8 +96,8 @@ def _points(
                     key = "lambda" if operator == "task_arithmetic" else "density"
                     values = {key: value} | ({} if key == "lambda" else {"lambda": 1.0})
                     name = f"stage{stage}-{'-'.join(group)}-{GRID[operator]}-{key}{value}"
-                    found[name] = _point(name, stage, experts, operator, values, tasks, value)
-    return found
+                    points[name] = _point(name, stage, experts, operator, values, tasks, value)
+    return points
 
 
 def _point(
@@ -118,12 +118,12 @@ def _summary(
 ) -> dict[str, Any]:
     combinations: dict[str, Any] = {}
     for name, point in points.items():
-        known = combinations.setdefault(
+        entry = combinations.setdefault(
             "+".join(point["combination"]),
             {"stage": point["stage"], "selected": name, "by_operator": {}, "named_tasks": list(tasks)[:1]},
         )
-        known["by_operator"].setdefault(point["operator"], name)
-    chosen = {name for known in combinations.values() for name in known["by_operator"].values()}
+        entry["by_operator"].setdefault(point["operator"], name)
+    chosen = {name for entry in combinations.values() for name in entry["by_operator"].values()}
     best = next(iter(combinations.values()))["selected"]
     return {
         "format": 2,
@@ -132,7 +132,7 @@ def _summary(
         "selection": {"same_items": False, "split": True, "share": 0.3, "seed": 0, "optimism": {"mean": 0.01}},
         "models": models,
         "points": points,
-        "tasks": {name: {**known, "items": items, "report_items": items} for name, known in tasks.items()},
+        "tasks": {name: {**entry, "items": items, "report_items": items} for name, entry in tasks.items()},
         "selected": {name: _selected(points[name], tasks, items) for name in chosen},
         "combinations": combinations,
         "ship": {"model": best, "is_merge": True, "best_merge": best, "best_single": "base", "macro": _triple(0.5), "merge_over_single": _triple(0.03), "advice": {"kind": "not clear"}},
@@ -189,24 +189,22 @@ def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[
 
 def _own(point: dict[str, Any], tasks: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     """Return the set `own`, as a study does: none if no task needs only these skills."""
-    own = [
-        t
-        for t, known in tasks.items()
-        if known["skills"] and set(known["skills"]) <= set(point["combination"])
+    tasks_within = [
+        t for t, info in tasks.items() if info["skills"] and set(info["skills"]) <= set(point["combination"])
     ]
-    return {"own": {**whole, "tasks": own, "og": _triple(0.3)}} if own else {}
+    return {"own": {**whole, "tasks": tasks_within, "og": _triple(0.3)}} if tasks_within else {}
 
 
 def _rows(combinations: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "combination": name,
-            "stage": known["stage"],
-            "point": known["selected"],
+            "stage": combination["stage"],
+            "point": combination["selected"],
             "l2": 40.0 + i,
             "cosine": 0.9 - 0.01 * i,
         }
-        for i, (name, known) in enumerate(combinations.items())
+        for i, (name, combination) in enumerate(combinations.items())
     ]
 
 
@@ -279,8 +277,8 @@ def page_of(out: Path, with_text: bool = False) -> str:
 
 def data_of(html: str) -> dict[str, Any]:
     """Return the data of the page's item browser."""
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
-    return json.loads(found)
+    (json_text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    return json.loads(json_text)
 
 
 def damage(out: Path, path: str | Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -49,10 +49,10 @@ def write(path, models, **changes):
 def go(models, out, **changes):
     """Run in this process. Returns the content of summary.json and what was said."""
     study = config.parse(content(models, **changes), "study.yml")
-    said = []
-    run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=said.append)
+    printed = []
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=printed.append)
     summary = run.run()
-    return summary.as_json(), said
+    return summary.as_json(), printed
 
 
 def refused(models, out, kind, message, **changes):
@@ -92,11 +92,11 @@ def children(pid):
     """Ids of all living descendants of a process."""
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
     parents = dict(map(int, line.split()) for line in listed.splitlines())
-    found, more = set(), {pid}
+    descendants, more = set(), {pid}
     while more:
-        more = {own for own, parent in parents.items() if parent in more}
-        found |= more
-    return found
+        more = {child for child, parent in parents.items() if parent in more}
+        descendants |= more
+    return descendants
 
 
 def alive(pid):
@@ -115,12 +115,12 @@ def synthetic(out, study, tables, tasks=None):
         tables: task -> model or point -> each item's score; `base`, experts and points by name.
         tasks: task -> what differs from a right-or-wrong task of the macro, `clusters` among it.
     """
-    made = config.parse(study, "study.yml")
-    plans = [p for stage in made.stages for p in points(made, stage)]
-    models = {"base": made.base} | {name: e.model for name, e in made.experts.items()}
-    write_json(out / "study.json", {"format": 1, "study": config.dump(made), "limit": made.limit})
-    known = {task: _known(task, (tasks or {}).get(task, {})) for task in tables}
-    write_json(out / "tasks.json", known)
+    parsed = config.parse(study, "study.yml")
+    plans = [p for stage in parsed.stages for p in points(parsed, stage)]
+    models = {"base": parsed.base} | {name: e.model for name, e in parsed.experts.items()}
+    write_json(out / "study.json", {"format": 1, "study": config.dump(parsed), "limit": parsed.limit})
+    tasks_file = {task: _task_row(task, (tasks or {}).get(task, {})) for task in tables}
+    write_json(out / "tasks.json", tasks_file)
     rows = {m: {"reference": r, "fingerprint": m, "folder": m} for m, r in models.items()}
     index = {"format": 1, "models": rows, "points": [point_entry(p, p.name).as_json() for p in plans]}
     write_json(out / "index.json", index)
@@ -131,7 +131,7 @@ def synthetic(out, study, tables, tasks=None):
     return plans
 
 
-def _known(task, changes):
+def _task_row(task, changes):
     row = {
         "kind": "tasks", "skills": ["finance"], "dataset": task, "aggregation": "mean", "version": "1",
         "generates": False, "license": "Apache-2.0", "text_may_be_shared": True,
@@ -168,8 +168,8 @@ def summary_of(out):
 def start(path, out, log, *options):
     """The command in a process group of its own; what it says goes to a file."""
     command = [COMMAND, "study", str(path), "-o", str(out), *map(str, options)]
-    with log.open("a") as said:
-        return subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    with log.open("a") as log_file:
+        return subprocess.Popen(command, stdout=log_file, stderr=log_file, start_new_session=True)
 
 
 def kill(process):

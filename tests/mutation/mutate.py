@@ -152,8 +152,8 @@ def mutants(root: Path, seed: int, count: int) -> list[Mutant]:
     for candidates in by_folder.values():
         generator.shuffle(candidates)
     chosen = [candidates.pop() for _, candidates in sorted(by_folder.items())]
-    rest = [one for _, candidates in sorted(by_folder.items()) for one in candidates]
-    chosen = (chosen + generator.sample(rest, max(0, min(len(rest), count - len(chosen)))))[:count]
+    remaining = [one for _, candidates in sorted(by_folder.items()) for one in candidates]
+    chosen = (chosen + generator.sample(remaining, max(0, min(len(remaining), count - len(chosen)))))[:count]
     return [
         Mutant(number, name, function, *generator.choice(_preferred(sites)))
         for number, (name, function, sites) in enumerate(sorted(chosen, key=lambda c: c[:2]), 1)

@@ -32,10 +32,10 @@ class Elsewhere:
     """A finder that knows one host module and counts how often it is asked."""
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
 
     def find_spec(self, name, path=None, target=None):
-        self.asked.append(name)
+        self.requested.append(name)
         return importlib.machinery.ModuleSpec(name, self) if name == HOST else None
 
     def create_module(self, spec):
@@ -67,8 +67,8 @@ def test_only_the_hosts_modules_are_looked_for(start_up):
     sys.meta_path.append(other)
     start_up.install()
     finder = sys.meta_path[0]
-    assert finder.find_spec("json") is None and other.asked == []
-    assert finder.find_spec("lm_eval.models") is None and other.asked == ["lm_eval.models"]
+    assert finder.find_spec("json") is None and other.requested == []
+    assert finder.find_spec("lm_eval.models") is None and other.requested == ["lm_eval.models"]
 
 
 def loaded(start_up):
