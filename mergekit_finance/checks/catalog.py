@@ -1,4 +1,4 @@
-"""Every finding that a check can report: its id, its level and what it means. docs/checks.md repeats it."""
+"""Every finding of the checks: its id, level, meaning and remedy. docs/checks.md shows the same list."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -12,10 +12,10 @@ class Entry:
     """A kind of finding.
 
     Attributes:
-        level: error: the command would fail or lose something. warning: it would work, but probably not as
-            meant. note: worth knowing.
-        meaning: what was found, in one sentence.
-        remedy: what to do about it, in one sentence.
+        level: error: the command would fail, or lose or ignore data. warning: it would succeed, but probably
+            with a result that the user does not intend. note: information only.
+        meaning: what the check found.
+        remedy: what the user can do about it.
     """
 
     level: Level
@@ -26,8 +26,8 @@ class Entry:
 CATALOG: dict[str, Entry] = {
     "file.repeated-key": Entry(
         "error",
-        "A key appears twice in one block of a recipe or study file; YAML would keep the last value.",
-        "Remove one of the two.",
+        "A key appears twice in one block of a recipe or study file. YAML would keep the last value only.",
+        "Remove one of the two lines.",
     ),
     "file.unreadable": Entry(
         "error",
@@ -37,12 +37,12 @@ CATALOG: dict[str, Entry] = {
     ),
     "merge.failed": Entry(
         "error",
-        "mergekit refuses to plan or run the merge.",
+        "mergekit reported an error while it planned or ran the merge.",
         "Correct what the message names.",
     ),
     "merge.incomplete": Entry(
         "error",
-        "The merged tensors do not fill the model class of the base's config.",
+        "The merge does not produce every tensor that the model class in the base's config needs.",
         "Check that config.json belongs to the weights, and that transformers loads every model.",
     ),
     "merge.not-finite": Entry(
@@ -52,14 +52,14 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.adapter": Entry(
         "error",
-        "A reference names a LoRA adapter (`model+adapter`), and there is no folder to merge it in.",
+        "A reference names a LoRA adapter (`model+adapter`), and no folder is set in which to merge it.",
         "Merge it first: mergekit-yaml with merge_method: passthrough, models: [{model: model+adapter}] and "
-        "--lora-merge-cache DIR; then name the result.",
+        "--lora-merge-cache DIR. Then name the result in the recipe.",
     ),
     "model.architecture": Entry(
         "error",
-        "Models differ in architecture or in a size of their layers.",
-        "Merge only models that were trained from one base.",
+        "Models differ in architecture or in layer sizes.",
+        "Merge only models that were trained from the same base.",
     ),
     "model.broken": Entry(
         "error",
@@ -69,7 +69,7 @@ CATALOG: dict[str, Entry] = {
     "model.buffers": Entry(
         "note",
         "A file stores buffers that no model class loads, such as rotary frequencies.",
-        "Nothing: they are computed from the config, and the merge leaves them out.",
+        "No action needed: the merge leaves them out, and the model computes them from its config.",
     ),
     "model.chat-template": Entry(
         "error",
@@ -78,27 +78,27 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.config": Entry(
         "warning",
-        "An expert has other settings than the base, such as rms_norm_eps, hidden_act or eos_token_id.",
+        "An expert and the base differ in settings such as rms_norm_eps, hidden_act or eos_token_id.",
         "Merge only if the difference is intended: the merged model keeps the base's settings.",
     ),
     "model.config-shape": Entry(
         "error",
-        "A tensor has another shape than the config of its model declares.",
-        "Copy or fetch the model again: config.json and the weights are not of one model.",
+        "The shape of a tensor differs from the shape in the model's config.",
+        "Copy or fetch the model again: config.json and the weights belong to different models.",
     ),
     "model.dtype": Entry(
         "warning",
-        "Weights are stored in another dtype than the config names, in which they are loaded.",
+        "Weights are stored in one dtype, but the config names another one, which is used for loading.",
         "Correct `dtype` in config.json, or write dtype and out_dtype into the recipe.",
     ),
     "model.equals-base": Entry(
         "note",
-        "An expert equals the base in every value that was looked at.",
-        "Check that the reference is right: merging it adds nothing.",
+        "An expert equals the base in every value that was compared.",
+        "Check that the reference is right. Merging a copy of the base has no effect.",
     ),
     "model.far-from-base": Entry(
         "warning",
-        "An expert is so far from the base that it was probably not trained from it.",
+        "The weights of an expert differ so much from the base that it was probably not trained from it.",
         "Name the base that the expert was trained from.",
     ),
     "model.generation-config": Entry(
@@ -108,43 +108,43 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.head-ignored": Entry(
         "error",
-        "A model has output embeddings of its own, and a config ties them to the input embeddings.",
+        "A model stores separate output embeddings, but a config ties them to the input embeddings.",
         "Correct tie_word_embeddings in config.json, or merge models that agree on it.",
     ),
     "model.layers": Entry(
         "error",
-        "The config has another number of layers than the weight files.",
+        "The number of layers in the config differs from that in the weight files.",
         "Correct num_hidden_layers in config.json, or copy or fetch the model again.",
     ),
     "model.missing": Entry(
         "error",
-        "A reference is neither a folder with a checkpoint nor a Hub id, or a file of it is missing.",
+        "A reference is neither a folder with a checkpoint nor a Hub id, or a file of the model is missing.",
         "Correct the reference, or copy the model again.",
     ),
     "model.not-finite": Entry(
         "error",
         "A weight is NaN or infinite.",
-        "Use another checkpoint: every merge with it is broken.",
+        "Use another checkpoint: a merge with this one has NaN or infinite weights, too.",
     ),
     "model.not-floats": Entry(
         "error",
         "A tensor is stored as integers or in 8 bits or fewer, as in quantized models.",
-        "Name the model in bfloat16, float16 or float32.",
+        "Use a copy of the model in bfloat16, float16 or float32.",
     ),
     "model.rope": Entry(
         "warning",
-        "An expert has other rotary position settings than the base.",
+        "An expert and the base differ in their rotary position embeddings (RoPE) settings.",
         "Merge only if the difference is intended: the merged model keeps the base's settings.",
     ),
     "model.shape": Entry(
         "error",
         "A tensor has different shapes in two models.",
-        "Merge only models of one shape.",
+        "Merge only models whose tensors have the same shapes.",
     ),
     "model.tensor-lost": Entry(
         "error",
-        "A model has tensors that a merge would leave out without a word, such as biases or extra heads.",
-        "Merge only models with the same tensors, of an architecture whose tensors mergekit lists.",
+        "A model has tensors that a merge would silently leave out, such as biases or extra heads.",
+        "Merge only models with the same tensors, of an architecture that mergekit supports.",
     ),
     "model.tensor-missing": Entry(
         "error",
@@ -153,8 +153,8 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.token-ids": Entry(
         "warning",
-        "An expert gives tokens other ids than the base.",
-        "In a recipe, add a tokenizer block (tokenizer: {source: base}), which aligns the rows of tokens.",
+        "Some tokens have different ids in an expert and in the base.",
+        "Add a tokenizer block (tokenizer: {source: base}) to the recipe. It aligns the embeddings by token.",
     ),
     "model.tokenizer": Entry(
         "error",
@@ -163,18 +163,19 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.two-sets": Entry(
         "error",
-        "model.safetensors lies beside an index of other files: transformers reads it, mergekit reads those.",
-        "Delete the set that is not meant.",
+        "The folder has model.safetensors and also an index of other weight files. transformers reads "
+        "model.safetensors, mergekit the files of the index.",
+        "Delete the weight files that you do not want to use.",
     ),
     "model.unsafe": Entry(
         "error",
-        "A `.bin` file holds something that can run code when it is loaded. It was not loaded.",
+        "A `.bin` file contains pickled objects that can run code when loaded. It was not loaded.",
         "Do not use this file.",
     ),
     "model.unseen": Entry(
         "note",
-        "A part of the model could not be looked at, because its files are not on this machine.",
-        "Run check again where they are, or let the command fetch them.",
+        "A part of the model was not checked, because its files are not on this machine.",
+        "Run check on a machine that has the files, or start the command, which downloads them.",
     ),
     "model.unsupported": Entry(
         "error",
@@ -183,27 +184,27 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.vocabulary": Entry(
         "error",
-        "Models have vocabularies of different sizes and the recipe does not align them.",
+        "Models have vocabularies of different sizes, and the recipe does not align them.",
         "Add a tokenizer block (tokenizer: {source: base}) to the recipe.",
     ),
     "output.holds-input": Entry(
         "error",
-        "The output directory holds a model, recipe or study that is read.",
+        "The output directory contains a model, recipe or study that the command reads.",
         "Choose another output directory.",
     ),
     "output.in-input": Entry(
         "error",
-        "The output lies in the folder of a model that is read.",
+        "The output is inside the folder of a model that the command reads.",
         "Choose another output directory.",
     ),
     "output.is-input": Entry(
         "error",
-        "The output is the folder, or a file, of a model that is read.",
+        "The output is the folder, or a file, of a model that the command reads.",
         "Choose another output directory.",
     ),
     "output.not-a-directory": Entry(
         "error",
-        "The output directory, or a folder in it, exists and is not a directory.",
+        "The output path, or a path in it where a directory is needed, exists and is not a directory.",
         "Choose another output directory.",
     ),
     "output.not-writable": Entry(
@@ -218,18 +219,18 @@ CATALOG: dict[str, Entry] = {
     ),
     "output.reserved-character": Entry(
         "error",
-        "With `chain: best`, the path of the output directory has @ or +, which mergekit reads as a revision "
-        "or an adapter.",
+        "With `chain: best`, the path of the output directory contains @ or +. mergekit reads these as the "
+        "start of a revision or an adapter.",
         "Choose another output directory.",
     ),
     "output.shared-file": Entry(
         "error",
-        "A file in the output directory is, through a link, also a file of a model that is read.",
+        "A file in the output directory is linked to a file of a model that the command reads.",
         "Choose another output directory.",
     ),
     "recipe.chat-template": Entry(
         "error",
-        "`chat_template:` is neither `auto`, nor the name of a template of mergekit's, nor valid Jinja.",
+        "`chat_template:` is neither `auto`, nor the name of one of mergekit's templates, nor valid Jinja.",
         "Correct the template.",
     ),
     "recipe.dtype": Entry(
@@ -244,17 +245,17 @@ CATALOG: dict[str, Entry] = {
     ),
     "recipe.override": Entry(
         "error",
-        "A value that is set from the command line (`set.<path>`) has no such place in the recipe.",
+        "The path of a value that is set on the command line (`set.<path>`) does not exist in the recipe.",
         "Correct the path.",
     ),
     "recipe.same-model": Entry(
         "error",
-        "Two references are the same model.",
+        "The same model is listed twice.",
         "List the model once.",
     ),
     "recipe.unknown-key": Entry(
         "error",
-        "A key or parameter of the recipe is read neither by mergekit nor by this package.",
+        "The recipe has a key or parameter that neither mergekit nor this package supports.",
         "Correct its spelling; the message names the nearest valid one.",
     ),
     "recipe.unknown-method": Entry(
@@ -264,23 +265,23 @@ CATALOG: dict[str, Entry] = {
     ),
     "resources.disk": Entry(
         "warning",
-        "Merged checkpoints, merged adapters or stored answers take more disk than is free.",
+        "Merged checkpoints, merged adapters or stored answers need more disk space than is free.",
         "Choose an output directory on a larger disk, or set out_dtype: bfloat16.",
     ),
     "resources.estimate": Entry(
         "note",
-        "What merging and evaluating take of memory and disk, and what is free on this machine.",
-        "Compare with the machine that will do the work.",
+        "The estimated memory and disk space for merging and evaluating, and what is free on this machine.",
+        "Compare the estimate with the machine on which you will run the job.",
     ),
     "resources.gpu-memory": Entry(
         "warning",
-        "Evaluating a merge takes more GPU memory than is free.",
+        "Evaluating a merge needs more GPU memory than is free.",
         "Evaluate with a smaller batch, in bfloat16, or on another device.",
     ),
     "resources.memory": Entry(
         "warning",
-        "Merging or evaluating takes more memory than is free.",
-        "Use a larger machine, or merge with mergekit-yaml, which holds few tensors at a time.",
+        "Merging or evaluating needs more memory than is free.",
+        "Use a machine with more memory, or merge with mergekit-yaml, which loads a few tensors at a time.",
     ),
     "study.invalid": Entry(
         "error",
@@ -290,7 +291,7 @@ CATALOG: dict[str, Entry] = {
     "study.license": Entry(
         "note",
         "The models' licenses forbid sharing a merge, contradict each other, or are unknown.",
-        "Read them before you share a merge: `mergekit-finance card` lists what each requires.",
+        "Read the licenses before you share a merge. `mergekit-finance card` lists what each requires.",
     ),
     "study.unknown-key": Entry(
         "error",
@@ -299,23 +300,23 @@ CATALOG: dict[str, Entry] = {
     ),
     "task.context": Entry(
         "error",
-        "A task generates as many tokens as a model's context holds, which leaves no room for a prompt.",
+        "A task may generate as many tokens as the model's context holds, which leaves no room for a prompt.",
         "Set a smaller max_gen_toks, or leave the task out.",
     ),
     "task.few-clusters": Entry(
         "error",
-        "A task has too few independent items for an interval.",
+        "A task has too few independent items for a confidence interval.",
         "Raise `limit`, or change `selection`.",
     ),
     "task.no-score": Entry(
         "error",
-        "A task reports no `score`, so that Gain is not defined for it.",
+        "A task reports no metric named `score`, which Gain needs.",
         "Use a finance_bench task, or give the task a `score` metric.",
     ),
     "task.none": Entry(
         "error",
         "There is no task to evaluate.",
-        "Name at least one.",
+        "Name at least one task.",
     ),
     "task.rows": Entry(
         "error",
@@ -324,8 +325,8 @@ CATALOG: dict[str, Entry] = {
     ),
     "task.twice": Entry(
         "error",
-        "A task is named twice, alone and as part of a group.",
-        "Name the task or its group.",
+        "A task is named twice: alone and as part of a group.",
+        "Name either the task or its group.",
     ),
     "task.unknown": Entry(
         "error",
