@@ -24,6 +24,12 @@ def class_f1(items: Iterable[Sequence[Hashable]]) -> dict[Hashable, tuple[float,
     return {label: (f1(right[label], preds[label], golds[label]), golds[label]) for label in golds | preds}
 
 
+def fallback_share(items: Iterable[str]) -> float:
+    """Return the share of outputs whose answer has no marker, from the items' `answer_from`."""
+    sources = list(items)
+    return sources.count("fallback") / len(sources) if sources else 0.0
+
+
 def weighted_f1(items: Iterable[Sequence[Hashable]]) -> float:
     """Return the F1 of (gold, prediction) pairs per class, weighted by gold counts.
 

@@ -5,7 +5,9 @@ The YAMLs call them as `!function mergekit_finance.scoring.metrics.<name>`. Ever
 * `score`: the task's primary metric, a float or a tuple that the task's aggregation (in `aggregate`) turns
   into a float;
 * `correct`: 1.0 or 0.0 for this item, shown in answer sheets;
-* for generation, `no_answer`: 1.0 if no answer could be extracted. Such an item counts as wrong.
+* for generation, `no_answer`: 1.0 if no answer could be extracted. Such an item counts as wrong;
+* where an answer without a marker is read from the last sentences, `answer_from`: "marker", "fallback" or
+  "none", and `marker_score`: the score if only marked answers counted.
 
 If the gold index is -1 (no option is right), every choice is an error.
 """
@@ -35,6 +37,7 @@ from mergekit_finance.scoring.entities import (
     parse_entities,
 )
 from mergekit_finance.scoring.japanese_answers import judge
+from mergekit_finance.scoring.japanese_text import Source
 from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.matching import (
     convfinqa_adaptllm,
@@ -49,7 +52,7 @@ from mergekit_finance.scoring.matching import (
 )
 from mergekit_finance.scoring.numbers import Number, asks_percent, parse_number
 
-Metrics: TypeAlias = dict[str, "float | tuple[int, ...]"]
+Metrics: TypeAlias = dict[str, "float | str | tuple[int, ...]"]
 # For each option: its summed log-likelihood, and whether greedy decoding would generate it.
 Likelihoods: TypeAlias = Sequence[tuple[float, bool]]
 # The generated text, or a list of texts if the task sets repeats.
@@ -227,7 +230,7 @@ def _jfinqa_metrics(doc: JfinqaDocument, text: str, *, reasoning: bool) -> Metri
     right, source = judge(text, doc, reasoning=reasoning)
     builtin, gold = jfinqa_answer(text), str(doc["answer"])
     return {
-        **_generation_metrics(right, missing=source == "none"),
+        **_sourced_metrics(right, source),
         "numerical_match": float(jfinqa_match(builtin, gold)),
         "exact_match": float(jfinqa_exact(builtin, gold)),
     }
@@ -268,6 +271,12 @@ def _tatqa_metrics(doc: TatqaDocument, answer: str, number: Number | None) -> Me
 
 def _generation_metrics(right: bool, missing: bool) -> Metrics:
     return {"score": float(right), "correct": float(right), "no_answer": float(missing)}
+
+
+def _sourced_metrics(right: bool, source: Source) -> Metrics:
+    """Return the metrics of an answer, its source, and `marker_score`, which counts marked answers only."""
+    metrics = _generation_metrics(right, missing=source == "none")
+    return {**metrics, "answer_from": source, "marker_score": float(right and source == "marker")}
 
 
 def _text(results: Generations) -> str:

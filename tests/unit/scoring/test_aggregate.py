@@ -74,3 +74,8 @@ def test_lists_from_json_do_as_well_as_tuples():
         == aggregate.weighted_f1([(0, 0), (1, 0)])
         == pytest.approx(1 / 3)
     )
+
+
+def test_fallback_share_counts_answers_without_a_marker():
+    assert aggregate.fallback_share(["marker", "fallback", "none", "marker"]) == 0.25
+    assert aggregate.fallback_share([]) == 0.0

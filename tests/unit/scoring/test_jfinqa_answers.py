@@ -43,7 +43,9 @@ SALES = {"question": "光通信機は2023年3月期から2024年3月期にかけ
 )
 def test_where_the_answer_was_read_is_recorded(text, doc, source):
     assert judge(text, doc).source == source
-    assert metrics.jfinqa(doc, [text])["no_answer"] == float(source == "none")
+    scores = metrics.jfinqa(doc, [text])
+    assert (scores["answer_from"], scores["no_answer"]) == (source, float(source == "none"))
+    assert scores["marker_score"] == (scores["score"] if source == "marker" else 0.0)
 
 
 def test_with_reasoning_the_first_line_is_not_the_answer():
