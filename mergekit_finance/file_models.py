@@ -1,6 +1,6 @@
 """The base of all typed models of JSON files: writers return them, readers check files with them.
 
-Scores are in `evaluation.columns`, similarities in `similarity.schema`, the other files in `study.schema`.
+Scores are in `evaluation.columns`, similarities in `similarity.measured`, the other files in `study.schema`.
 """
 
 from typing import TYPE_CHECKING, Annotated

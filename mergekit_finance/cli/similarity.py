@@ -44,7 +44,7 @@ def similarity(
     check_output_file(out, model_inputs([base, *models]))
     result = compute_similarity(base, models, device, everything=not distances, quiet=quiet)
     table.write(result, out)
-    if skipped := result["skipped"]:
+    if skipped := result.skipped:
         names = ", ".join(skipped[:3])
         echo(f"skipped {len(skipped)} tensors that are buffers or not floating point: {names}", err=True)
     echo(f"{table.render(result)}\n\nWritten to {out}")

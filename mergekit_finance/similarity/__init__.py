@@ -1,7 +1,7 @@
 """Distances between models and between their task vectors, measured in one pass over the files.
 
     from mergekit_finance.similarity.compute import compute_similarity
-    compute_similarity("base", ["finance", "math"])   -> dict; as `mergekit-finance similarity` writes it
+    compute_similarity("base", ["finance", "math"])   -> measured.Similarity
 
 For base theta_0 and models theta_1 ... theta_k, tau_i = theta_i - theta_0, and for any set of elements p
 (a tensor, a layer, a module kind, the whole model):

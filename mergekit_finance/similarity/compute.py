@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from mergekit_finance.errors import ModelError, first_line
 from mergekit_finance.similarity.checkpoint_files import CheckpointFamily
-from mergekit_finance.similarity.entries import SimilarityResult, result
+from mergekit_finance.similarity.entries import result
+from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.similarity.measures import Accumulator
 
 
@@ -21,7 +22,7 @@ def compute_similarity(
     everything: bool = True,
     threads: int | None = None,
     quiet: bool = True,
-) -> SimilarityResult:
+) -> Similarity:
     """Measure the distances of models from their base and from each other. Reads every file once.
 
     Args:
@@ -34,7 +35,7 @@ def compute_similarity(
 
     Returns:
         The measures in total, by layer, by module kind and by tensor, as defined in
-        `mergekit_finance.similarity`.
+        `mergekit_finance.similarity`; `as_json()` is the content of similarity.json.
 
     Raises:
         ModelError: a model is missing, broken, listed twice or has different tensors, or the device cannot be

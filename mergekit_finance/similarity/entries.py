@@ -1,4 +1,4 @@
-"""Types of the result, and functions that compute it from the accumulated sums.
+"""Compute the result from the accumulated sums.
 
 The measures are defined in `mergekit_finance.similarity`.
 """
@@ -8,11 +8,18 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import combinations
 from math import ceil, sqrt
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mergekit_finance.similarity.measured import (
+    Entry,
+    ModelPair,
+    Similarity,
+    TaskVector,
+    TaskVectorPair,
+    TensorEntry,
+)
 from mergekit_finance.similarity.measures import BINS, Accumulator, Sums
 
 FORMAT = 1
@@ -26,76 +33,7 @@ KINDS = {
 }
 
 
-class _Distance(TypedDict):
-    a: str
-    b: str
-    l2: float
-    cosine: float | None
-
-
-class ModelPair(_Distance, total=False):
-    """The measures of two models."""
-
-    equal: float | None
-
-
-class _Norms(TypedDict):
-    norm: float
-    relative_norm: float | None
-
-
-class TaskVector(_Norms, total=False):
-    """The measures of one task vector."""
-
-    quantiles: dict[str, float | None]
-
-
-class _Direction(TypedDict):
-    a: str
-    b: str
-    cosine: float | None
-
-
-class TaskVectorPair(_Direction, total=False):
-    """The measures of two task vectors."""
-
-    both_moved: float | None
-    sign_conflicts: float | None
-
-
-class Entry(TypedDict):
-    """The measures over one set of elements."""
-
-    elements: int
-    norms: dict[str, float]
-    pairs: list[ModelPair]
-    task_vectors: dict[str, TaskVector]
-    task_vector_pairs: list[TaskVectorPair]
-
-
-class TensorEntry(Entry):
-    """The measures over one tensor."""
-
-    shape: list[int]
-    layer: str | None
-    module: str
-
-
-class SimilarityResult(TypedDict):
-    """The result of `compute_similarity`, and the content of similarity.json."""
-
-    format: int
-    base: str
-    models: list[str]
-    everything: bool
-    skipped: list[str]
-    total: Entry
-    layers: dict[str, Entry]
-    modules: dict[str, Entry]
-    tensors: dict[str, TensorEntry]
-
-
-def result(accumulator: Accumulator, skipped: Iterable[str] = ()) -> SimilarityResult:
+def result(accumulator: Accumulator, skipped: Iterable[str] = ()) -> Similarity:
     """Return the measures of all tensors added so far.
 
     Args:
@@ -105,40 +43,44 @@ def result(accumulator: Accumulator, skipped: Iterable[str] = ()) -> SimilarityR
     tensors = sorted(accumulator.tensors)
     layers = _grouped(accumulator, {name: layer_of(name) for name in tensors})
     kinds = _grouped(accumulator, {name: kind_of(name) for name in tensors})
-    return {
-        "format": FORMAT,
-        "base": accumulator.base,
-        "models": accumulator.models,
-        "everything": accumulator.everything,
-        "skipped": list(skipped),
-        "total": entry(_total(accumulator, tensors), names),
-        "layers": {layer: entry(layers[layer], names) for layer in sorted(layers, key=int)},
-        "modules": {kind: entry(kinds[kind], names) for kind in sorted(kinds)},
-        "tensors": {
-            name: {
-                "shape": list(accumulator.shapes[name]),
-                "layer": layer_of(name),
-                "module": kind_of(name),
-                **entry(accumulator.tensors[name], names),
-            }
-            for name in tensors
-        },
-    }
+    return Similarity(
+        format=FORMAT,
+        base=accumulator.base,
+        models=accumulator.models,
+        everything=accumulator.everything,
+        skipped=list(skipped),
+        total=entry(_total(accumulator, tensors), names),
+        layers={layer: entry(layers[layer], names) for layer in sorted(layers, key=int)},
+        modules={kind: entry(kinds[kind], names) for kind in sorted(kinds)},
+        tensors={name: _tensor(accumulator, name) for name in tensors},
+    )
+
+
+def _tensor(accumulator: Accumulator, name: str) -> TensorEntry:
+    measures = entry(accumulator.tensors[name], accumulator.names)
+    return TensorEntry(
+        shape=list(accumulator.shapes[name]),
+        layer=layer_of(name),
+        module=kind_of(name),
+        elements=measures.elements,
+        norms=measures.norms,
+        pairs=measures.pairs,
+        task_vectors=measures.task_vectors,
+        task_vector_pairs=measures.task_vector_pairs,
+    )
 
 
 def entry(sums: Sums, names: list[str]) -> Entry:
     """Return the measures of one set of elements; `names` are the models, the base first."""
     everything = bool(sums.histograms.size)
     vectors = range(len(names) - 1)
-    return {
-        "elements": sums.count,
-        "norms": {name: sqrt(sums.weights[i, i]) for i, name in enumerate(names)},
-        "pairs": [_pair(sums, names, i, j, everything) for i, j in combinations(range(len(names)), 2)],
-        "task_vectors": {names[i + 1]: _vector(sums, i, everything) for i in vectors},
-        "task_vector_pairs": [
-            _vector_pair(sums, names, i, j, everything) for i, j in combinations(vectors, 2)
-        ],
-    }
+    return Entry(
+        elements=sums.count,
+        norms={name: sqrt(sums.weights[i, i]) for i, name in enumerate(names)},
+        pairs=[_pair(sums, names, i, j, everything) for i, j in combinations(range(len(names)), 2)],
+        task_vectors={names[i + 1]: _vector(sums, i, everything) for i in vectors},
+        task_vector_pairs=[_vector_pair(sums, names, i, j, everything) for i, j in combinations(vectors, 2)],
+    )
 
 
 def layer_of(name: str) -> str | None:
@@ -190,31 +132,26 @@ def _grouped(accumulator: Accumulator, groups: dict[str, str | None]) -> dict[st
 
 
 def _pair(sums: Sums, names: list[str], i: int, j: int, everything: bool) -> ModelPair:
-    pair: ModelPair = {
-        "a": names[i],
-        "b": names[j],
-        "l2": sqrt(sums.squares[i, j]),
-        "cosine": _cosine(sums.weights, i, j),
-    }
+    pair = ModelPair(a=names[i], b=names[j], l2=sqrt(sums.squares[i, j]), cosine=_cosine(sums.weights, i, j))
     if everything:
-        pair["equal"] = _share(sums.count - int(sums.unequal[i, j]), sums.count)
+        pair.equal = _share(sums.count - int(sums.unequal[i, j]), sums.count)
     return pair
 
 
 def _vector(sums: Sums, i: int, everything: bool) -> TaskVector:
     norm, base = sqrt(sums.vectors[i, i]), sqrt(sums.weights[0, 0])
-    row: TaskVector = {"norm": norm, "relative_norm": norm / base if base else None}
+    vector = TaskVector(norm=norm, relative_norm=norm / base if base else None)
     if everything:
-        row["quantiles"] = {str(q): quantile(sums.histograms[i], q) for q in QUANTILES}
-    return row
+        vector.quantiles = {str(q): quantile(sums.histograms[i], q) for q in QUANTILES}
+    return vector
 
 
 def _vector_pair(sums: Sums, names: list[str], i: int, j: int, everything: bool) -> TaskVectorPair:
-    pair: TaskVectorPair = {"a": names[i + 1], "b": names[j + 1], "cosine": _cosine(sums.vectors, i, j)}
+    pair = TaskVectorPair(a=names[i + 1], b=names[j + 1], cosine=_cosine(sums.vectors, i, j))
     if everything:
         both = int(sums.moved[i, j])
-        pair["both_moved"] = _share(both, sums.count)
-        pair["sign_conflicts"] = _share((both - int(sums.signs[i, j])) // 2, both)
+        pair.both_moved = _share(both, sums.count)
+        pair.sign_conflicts = _share((both - int(sums.signs[i, j])) // 2, both)
     return pair
 
 

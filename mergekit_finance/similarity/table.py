@@ -8,7 +8,7 @@ from pathlib import Path
 from mergekit_finance.errors import ModelError
 from mergekit_finance.files import atomic_write
 from mergekit_finance.models.facts import short_name
-from mergekit_finance.similarity.entries import SimilarityResult, TaskVectorPair
+from mergekit_finance.similarity.measured import Similarity
 
 
 def check_target(path: Path) -> None:
@@ -23,14 +23,14 @@ def check_target(path: Path) -> None:
         raise ModelError(f"-o {path}: {nearest} {problem}. Choose another file.", id="output.not-writable")
 
 
-def write(similarity: SimilarityResult, path: Path) -> None:
+def write(similarity: Similarity, path: Path) -> None:
     """Write a result as JSON, atomically. A pipe or a device is not replaced but written to.
 
     Raises:
         ModelError: the file cannot be written.
         ValueError: a number is NaN or infinite.
     """
-    text = json.dumps(similarity, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(similarity.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
@@ -43,29 +43,29 @@ def write(similarity: SimilarityResult, path: Path) -> None:
         ) from error
 
 
-def render(similarity: SimilarityResult) -> str:
+def render(similarity: Similarity) -> str:
     """Return the total as a table with one row for each pair of models."""
-    total, base = similarity["total"], similarity["base"]
-    labels = _labels([base, *similarity["models"]])
-    vectors: dict[tuple[str, str], TaskVectorPair] = {(p["a"], p["b"]): p for p in total["task_vector_pairs"]}
+    total, base = similarity.total, similarity.base
+    labels = _labels([base, *similarity.models])
+    vectors = {(p.a, p.b): p for p in total.task_vector_pairs}
     rows = [["pair", "L2", "cosine", "equal", "cosine of tau", "sign conflicts", "|tau|/|base|"]]
-    for pair in total["pairs"]:
-        vector_pair = vectors.get((pair["a"], pair["b"]))
-        relative_norm = total["task_vectors"][pair["b"]]["relative_norm"] if pair["a"] == base else None
+    for pair in total.pairs:
+        vector_pair = vectors.get((pair.a, pair.b))
+        relative_norm = total.task_vectors[pair.b].relative_norm if pair.a == base else None
         rows.append(
             [
-                f"{labels[pair['a']]} - {labels[pair['b']]}",
-                _number(pair["l2"], ".6g"),
-                _number(pair["cosine"], ".6f"),
-                _number(pair.get("equal"), ".2%"),
-                _number(vector_pair["cosine"] if vector_pair else None, ".4f"),
-                _number(vector_pair.get("sign_conflicts") if vector_pair else None, ".2%"),
+                f"{labels[pair.a]} - {labels[pair.b]}",
+                _number(pair.l2, ".6g"),
+                _number(pair.cosine, ".6f"),
+                _number(pair.equal, ".2%"),
+                _number(vector_pair.cosine if vector_pair else None, ".4f"),
+                _number(vector_pair.sign_conflicts if vector_pair else None, ".2%"),
                 _number(relative_norm, ".4g"),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    head = f"{total['elements']:,} elements in {len(similarity['tensors'])} tensors"
+    head = f"{total.elements:,} elements in {len(similarity.tensors)} tensors"
     return "\n".join([head, *lines])
 
 

@@ -22,6 +22,7 @@ from mergekit_finance.files import (
     require_names,
     strings,
 )
+from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
@@ -46,8 +47,8 @@ from mergekit_finance.study.schema import (
     ModelResult,
     PointEntry,
     PointResult,
-    Similarity,
     StudyFile,
+    StudySimilarity,
     Summary,
     TaskInfo,
     TaskSet,
@@ -193,12 +194,12 @@ class StudyResults:
         return name, sets[name]
 
     @cached_property
-    def similarity(self) -> Similarity:
-        """similarity.json; empty if it was not measured."""
+    def similarity(self) -> Similarity | None:
+        """The measures in similarity.json; None if there are none."""
         path = self.folder / "similarity.json"
         if not path.exists() and not path.is_symlink():
-            return Similarity()
-        return read_model(Similarity, path)
+            return None
+        return read_model(StudySimilarity, path).measured
 
     # ---- items
 

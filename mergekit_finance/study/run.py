@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -21,7 +20,7 @@ from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import RecipeError, default_id, first_line, printable
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.keys import digest
-from mergekit_finance.files import Json, JsonObject, atomic_path, atomic_write, writable_folder
+from mergekit_finance.files import atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
@@ -34,15 +33,15 @@ from mergekit_finance.study.config import Combination, Study, combinations_of
 from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
-from mergekit_finance.study.read_files import optional_object
+from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
     MergeRecipe,
     ModelEntry,
     PointEntry,
-    Similarity,
     StudyFile,
+    StudySimilarity,
     Summary,
 )
 from mergekit_finance.study.store import Store, disk_errors
@@ -97,13 +96,13 @@ class StudyRun:
         plans = self.evaluate_stages()
         similarity = self._similarities(plans)
         results = self._results(plans)
-        summary = answer(results, Similarity.model_validate(similarity))
+        summary = answer(results, similarity.measured)
         self.store.publish(
             {
                 "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
                 "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
                 "index.json": self._index(plans).as_json(),
-                "similarity.json": similarity,
+                "similarity.json": similarity.as_json(),
                 "summary.json": summary.as_json(),
                 "timings.json": self._timings(time.monotonic() - started),
             }
@@ -283,7 +282,7 @@ class StudyRun:
 
     # ---- after
 
-    def _similarities(self, plans: Sequence[Point]) -> dict[str, Json]:
+    def _similarities(self, plans: Sequence[Point]) -> StudySimilarity:
         """Return the distances of the experts, and of reused merges, from the base and each other.
 
         Evaluation has taken hours by now, and the statistics need no similarity: a failure is printed and
@@ -292,19 +291,17 @@ class StudyRun:
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
         others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
         key = {r: self.fingerprints[r] for r in (self.study.base, *others)}
-        content = optional_object(self.out / "similarity.json")
-        stored = {name: value for name, value in content.items() if name != "digest"}
-        if stored.get("key") != key or content.get("digest") != digest(stored) or "error" in stored:
-            device = self.device if self.device.startswith("cuda") else "cpu"
-            try:
-                measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
-                stored = {"key": key, **cast("JsonObject", measured)}
-            except Exception as error:  # any failure here loses the similarity only
-                self.say(
-                    f"similarity was not measured: {first_line(error)}. The summary is written without it."
-                )
-                stored = {"key": key, "error": first_line(error)}
-        return {"digest": digest(stored), **stored}
+        stored = optional_model(StudySimilarity, self.out / "similarity.json")
+        if stored and stored.measured and stored.key == key and stored.digest == _digest(stored):
+            return stored
+        device = self.device if self.device.startswith("cuda") else "cpu"
+        try:
+            measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
+            fresh = StudySimilarity(key=key, measured=measured)
+        except Exception as error:  # any failure here loses the similarity only
+            self.say(f"similarity was not measured: {first_line(error)}. The summary goes without it.")
+            fresh = StudySimilarity(key=key, error=first_line(error))
+        return fresh.model_copy(update={"digest": _digest(fresh)})
 
     def _timings(self, wall: float) -> dict[str, float]:
         return {"wall_of_last_run": wall, **self.store.seconds(iter(self.index.values()))}
@@ -406,6 +403,11 @@ def point_entry(point: Point, folder: str) -> PointEntry:
         references=list(point.constituents),
         recipe=MergeRecipe.model_validate(point.recipe()),
     )
+
+
+def _digest(similarity: StudySimilarity) -> str:
+    """Return the hash of everything in a similarity.json but its `digest`."""
+    return digest({name: value for name, value in similarity.as_json().items() if name != "digest"})
 
 
 def _local_reference(place: Path) -> str:

@@ -6,10 +6,14 @@ import os
 import stat
 
 import pytest
+from helpers.similarity_file import similarity_content
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.similarity import table
 from mergekit_finance.similarity.compute import compute_similarity
+from mergekit_finance.similarity.measured import Similarity
+
+SIMILARITY = Similarity.model_validate(similarity_content("base", ["math"], [], []))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,7 @@ def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, model_fold
         assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / f"out{t}" / "sim.json").read_bytes() for t in "12")
     assert first == second
-    assert json.loads(first) == compute_similarity(base, models)
+    assert json.loads(first) == compute_similarity(base, models).as_json()
     rows = done.stdout.splitlines()
     assert rows[0].endswith("elements in 21 tensors") and "similarity:" in done.stderr
     assert [row.split("  ")[0].strip() for row in rows[2:8]] == [
@@ -59,8 +63,9 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    table.write({"l2": 1.5}, pipe)
-    assert stat.S_ISFIFO(pipe.stat().st_mode) and json.loads(os.read(reader, 1000)) == {"l2": 1.5}
+    table.write(SIMILARITY, pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert json.loads(os.read(reader, 4000)) == similarity_content("base", ["math"], [], [])
     os.close(reader)
 
 
@@ -70,5 +75,5 @@ def test_a_disk_that_fills_up_is_one_line(model_folders, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(ModelError, match="sim.json: cannot be written \\(No space left on device\\)"):
-        table.write({}, tmp_path / "sim.json")
+        table.write(SIMILARITY, tmp_path / "sim.json")
     assert not list(tmp_path.iterdir())

@@ -139,7 +139,7 @@ def test_similarity_that_cannot_be_measured_costs_nothing_else(tiny, study_copy,
     assert "\n" not in line
     assert {**result, "similarity": 0, "verdict": 0} == {**summary, "similarity": 0, "verdict": 0}
     assert all(row.get("cosine") is None for row in result["similarity"]["combinations"])
-    assert load_results(study_copy).similarity.total is None
+    assert load_results(study_copy).similarity is None
     helpers.go(tiny, study_copy)
     assert helpers.normal(study_copy) == before
 

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from helpers.inputs import mkf
+from helpers.similarity_file import similarity_content
 from helpers.tiny_models import make_family
 from mergekit_finance.data.mirror import Mirror
 from mergekit_finance.data.rows import Place, rows_of
@@ -245,9 +246,7 @@ def _sample(i: int, item: str, task: str) -> dict[str, Any]:
 
 
 def _similarity(base: str, experts: list[str]) -> dict[str, Any]:
-    layer = {
-        "pairs": [{"a": base, "b": e, "l2": 5.0, "cosine": 0.9} for e in experts] + [{"a": experts[0], "b": experts[1], "l2": 7.0, "cosine": 0.8}],
-        "task_vector_pairs": [{"a": experts[0], "b": experts[1], "cosine": 0.1, "sign_conflicts": 0.48}],
-        "task_vectors": {e: {"relative_norm": 0.2} for e in experts},
-    }  # fmt: skip
-    return {"key": {}, "base": base, "models": experts, "total": layer, "layers": {"0": layer, "1": layer}}
+    pairs = [{"a": base, "b": e, "l2": 5.0, "cosine": 0.9} for e in experts]
+    pairs.append({"a": experts[0], "b": experts[1], "l2": 7.0, "cosine": 0.8})
+    vectors = [{"a": experts[0], "b": experts[1], "cosine": 0.1, "sign_conflicts": 0.48}]
+    return {"key": {}} | similarity_content(base, experts, pairs, vectors, layers=2)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from helpers.similarity_file import similarity_content
 from mergekit_finance.cli import main
 from mergekit_finance.report.page import page
 from mergekit_finance.study.results import StudyResults, load_results
@@ -210,14 +211,9 @@ def _rows(combinations: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _similarity(references: list[str]) -> dict[str, Any]:
     base, *experts = references
-    layer = {
-        "pairs": [{"a": base, "b": e, "l2": 5.0, "cosine": 0.9} for e in experts],
-        "task_vector_pairs": [
-            {"a": experts[0], "b": e, "cosine": 0.1, "sign_conflicts": 0.48} for e in experts[1:]
-        ],
-        "task_vectors": {e: {"relative_norm": 0.2} for e in experts},
-    }
-    return {"base": base, "models": experts, "layers": {str(i): layer for i in range(3)}}
+    pairs = [{"a": base, "b": e, "l2": 5.0, "cosine": 0.9} for e in experts]
+    vectors = [{"a": experts[0], "b": e, "cosine": 0.1, "sign_conflicts": 0.48} for e in experts[1:]]
+    return similarity_content(base, experts, pairs, vectors, layers=3)
 
 
 def _results(

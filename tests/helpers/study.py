@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from helpers.commands import HANG
+from helpers.similarity_file import similarity_content
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
@@ -151,11 +152,10 @@ def _columns(task, scores, changes):
 
 
 def _similarity(references):
-    pairs = [
-        {"a": a, "b": b, "l2": 1.0 + k, "cosine": 1 - 0.1 * k, "sign_conflicts": 0.1}
-        for k, (a, b) in enumerate((a, b) for a in references for b in references if a < b)
-    ]
-    return {"key": {}, "total": {"pairs": pairs, "task_vector_pairs": pairs[2:]}}
+    names = [(a, b) for a in references for b in references if a < b]
+    pairs = [{"a": a, "b": b, "l2": 1.0 + k, "cosine": 1 - 0.1 * k} for k, (a, b) in enumerate(names)]
+    cosines = [{"a": p["a"], "b": p["b"], "cosine": p["cosine"], "sign_conflicts": 0.1} for p in pairs[2:]]
+    return {"key": {}} | similarity_content(references[0], references[1:], pairs, cosines)
 
 
 def summary_of(out):

@@ -15,8 +15,8 @@ from mergekit_finance.report.figures.style import (
     canvas,
     expert_colors,
 )
+from mergekit_finance.similarity.measured import Entry
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import Layer
 
 NAME = "7-layers"
 MAX_PAIRS = 12  # pairs of models that a panel can show
@@ -60,9 +60,9 @@ def draw(results: StudyResults) -> Drawn | None:
     )
 
 
-def layers_of(results: StudyResults) -> Mapping[str, Layer]:
+def layers_of(results: StudyResults) -> Mapping[str, Entry]:
     """Return the similarity by layer; empty if it was not measured."""
-    return results.similarity.layers or {}
+    return results.similarity.layers if results.similarity else {}
 
 
 def _layer_order(key: str) -> tuple[bool, int, str]:
@@ -74,7 +74,8 @@ def _layer_order(key: str) -> tuple[bool, int, str]:
 def model_names(results: StudyResults) -> dict[str, str]:
     """Return reference -> the expert's name in the study, or the last component of the reference."""
     in_study = {model.reference: name for name, model in results.summary.models.items()}
-    listed = [str(results.similarity.base), *results.similarity.models]
+    similarity = results.similarity
+    listed = [similarity.base, *similarity.models] if similarity else []
     return {reference: in_study.get(reference, PurePath(reference).name) for reference in listed}
 
 

@@ -6,29 +6,35 @@ and complementarity headroom, against Macro-Gain and Macro-OG.
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
+from mergekit_finance.similarity.measured import Entry, ModelPair, Similarity, TaskVectorPair
 from mergekit_finance.statistics.correlation import critical, spearman
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import Correlation, Effects, Layer, Pair, PredictorRow, Similarity
+from mergekit_finance.study.schema import Correlation, Effects, PredictorRow
 
 PREDICTORS = ("l2", "cosine", "headroom")
 OUTCOMES = ("macro_gain", "macro_og")
+AnyPair = TypeVar("AnyPair", ModelPair, TaskVectorPair)
 
 
-def table(results: StudyResults, similarity: Similarity, best: Mapping[str, Effects]) -> list[PredictorRow]:
+def table(
+    results: StudyResults, similarity: Similarity | None, best: Mapping[str, Effects]
+) -> list[PredictorRow]:
     """Return one row per combination. `best`: combination -> the effects of its selected point."""
-    total = similarity.total or Layer()
+    total = similarity.total if similarity else None
     return [_row(results, total, combination, effects) for combination, effects in best.items()]
 
 
-def _row(results: StudyResults, total: Layer, combination: str, effects: Effects) -> PredictorRow:
+def _row(results: StudyResults, total: Entry | None, combination: str, effects: Effects) -> PredictorRow:
     """Return the means over the pairs of constituents, before the merge, beside Macro-Gain and Macro-OG."""
     point = results.points[effects.point]
     references = list(combinations(point.references, 2))
-    pairs = [pair for names in references if (pair := _pair(total.pairs, names))]
-    vectors = [pair for names in references if (pair := _pair(total.task_vector_pairs, names))]
+    all_pairs, all_vectors = (total.pairs, total.task_vector_pairs) if total else ([], [])
+    pairs = [pair for names in references if (pair := _pair(all_pairs, names))]
+    vectors = [vector for names in references if (vector := _pair(all_vectors, names))]
     macro = effects.sets["macro"]
     return PredictorRow(
         combination=combination,
@@ -44,7 +50,7 @@ def _row(results: StudyResults, total: Layer, combination: str, effects: Effects
     )
 
 
-def _pair(pairs: Sequence[Pair], names: Sequence[str]) -> Pair | None:
+def _pair(pairs: Sequence[AnyPair], names: Sequence[str]) -> AnyPair | None:
     return next((pair for pair in pairs if {pair.a, pair.b} == set(names)), None)
 
 

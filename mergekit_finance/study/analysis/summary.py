@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
 from mergekit_finance.statistics.influence import clusters_of
@@ -23,7 +24,6 @@ from mergekit_finance.study.schema import (
     Predictors,
     SelectionResult,
     Ship,
-    Similarity,
     Summary,
     TaskResult,
     rounded,
@@ -42,7 +42,7 @@ def summary(folder: Path) -> Summary:
     return answer(results, results.similarity)
 
 
-def answer(results: StudyResults, similarity: Similarity) -> Summary:
+def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
     """Return the answer of a study. The same stored scores give the same bytes."""
     macro = selection.macro_on(results.selection, results.macro)
     choice = selection.choose(results.points, macro)

@@ -3,7 +3,7 @@
     OUT/study.json        StudyFile     the study as it was run
         tasks.json        TaskInfo      by task
         index.json        Index         models and points, and which folder holds their results
-        similarity.json   Similarity    how far the models are apart before a merge
+        similarity.json   StudySimilarity  how far the models are apart before a merge
         summary.json      Summary       the whole answer
         timings.json      Timings       seconds
         plan.json         PlanFile      the limit that a budget led to
@@ -51,18 +51,15 @@ from mergekit_finance.study.schema.gain import GainFile, GainRow
 from mergekit_finance.study.schema.stored import (
     Index,
     Key,
-    Layer,
     MergeRecipe,
     ModelEntry,
-    Pair,
     PlanFile,
     PointEntry,
     RecipeModel,
-    Similarity,
     StudyFile,
+    StudySimilarity,
     TaskInfo,
     Timings,
-    Vector,
 )
 from mergekit_finance.study.schema.values import (
     Interval,
@@ -89,7 +86,6 @@ __all__ = [
     "Index",
     "Interval",
     "Key",
-    "Layer",
     "MAX_NUMBER",
     "MergeRecipe",
     "ModelEntry",
@@ -99,7 +95,6 @@ __all__ = [
     "OperatorDifference",
     "OperatorScores",
     "Optimism",
-    "Pair",
     "Part",
     "PlanFile",
     "PointEntry",
@@ -113,8 +108,8 @@ __all__ = [
     "Sentence",
     "Ship",
     "Side",
-    "Similarity",
     "StudyFile",
+    "StudySimilarity",
     "Summary",
     "TaskEffect",
     "TaskInfo",
@@ -122,6 +117,5 @@ __all__ = [
     "TaskSet",
     "Timings",
     "Value",
-    "Vector",
     "rounded",
 ]

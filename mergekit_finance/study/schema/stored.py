@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
-from mergekit_finance.file_models import Count, Number, Part, Value
+from mergekit_finance.file_models import Count, Part, PartWithNulls, Value
 from mergekit_finance.files import Json, JsonObject
+from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.study.config import Study, dump
 
 # ---- study.json, tasks.json, index.json
@@ -144,34 +145,29 @@ class PlanFile(Part):
 # ---- similarity.json
 
 
-class Pair(Part):
-    """Two models, or the task vectors of two models: L2 distance, cosine, share of conflicting signs."""
+class StudySimilarity(PartWithNulls):
+    """similarity.json of a study: what `compute_similarity` measured, and of which models.
 
-    a: str
-    b: str
-    l2: Number | None = None
-    cosine: Number | None = None
-    sign_conflicts: Number | None = None
+    Attributes:
+        digest: of everything else in the file: an altered file is measured again.
+        key: reference -> fingerprint of the models.
+        error: why nothing could be measured.
+        measured: the measures; in the file its fields stand beside those above. None if there is an error.
+    """
 
+    digest: str = ""
+    key: dict[str, str] = {}
+    error: str | None = None
+    measured: Similarity | None = None
 
-class Vector(Part):
-    """The size of a task vector, relative to its base."""
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, data: Json) -> Json:
+        if not isinstance(data, Mapping) or "measured" in data or "error" in data:
+            return data
+        return {"digest": data.get("digest", ""), "key": data.get("key", {}), "measured": data}
 
-    relative_norm: Number | None = None
-
-
-class Layer(Part):
-    """Distances within one layer, or in total."""
-
-    pairs: list[Pair] = []
-    task_vector_pairs: list[Pair] = []
-    task_vectors: dict[str, Vector | None] = {}
-
-
-class Similarity(Part):
-    """The fields of similarity.json that a study uses. A report can be made without this file."""
-
-    base: str | None = None
-    models: list[str] = []
-    layers: dict[str, Layer] | None = None
-    total: Layer | None = None
+    def as_json(self) -> JsonObject:
+        """Return what is written to the file."""
+        own = self.model_dump(mode="json", exclude={"measured"}, exclude_unset=True)
+        return {**own, **(self.measured.as_json() if self.measured else {})}

@@ -65,8 +65,8 @@ def test_a_merge_that_streams_the_same_tensors_measures_the_same(family, small_b
 
 def test_distances_alone_equal_those_of_a_full_measurement(family):
     folders, _ = family
-    few = compute_similarity(folders["base"], [folders["a"], folders["b"]], everything=False)
-    all_ = compute_similarity(folders["base"], [folders["a"], folders["b"]])
+    few = compute_similarity(folders["base"], [folders["a"], folders["b"]], everything=False).as_json()
+    all_ = compute_similarity(folders["base"], [folders["a"], folders["b"]]).as_json()
     for name, entry in few["tensors"].items():
         for mine, full in zip(entry["pairs"], all_["tensors"][name]["pairs"], strict=True):
             assert mine == {key: full[key] for key in ("a", "b", "l2", "cosine")}
@@ -78,7 +78,7 @@ def test_models_of_different_dtypes(tmp_path, dtype):
     base = weights(0)
     other = {n: t.to(dtype) for n, t in weights(1, torch.float32, base=base).items()}
     folders = [str(write(tmp_path / n, t)) for n, t in (("base", base), ("a", other))]
-    total = compute_similarity(folders[0], folders[1:])["total"]
+    total = compute_similarity(folders[0], folders[1:]).as_json()["total"]
     x, y = (np.concatenate([t[n].double().numpy().ravel() for n in sorted(t)]) for t in (base, other))
     assert total["pairs"][0]["l2"] == pytest.approx(np.linalg.norm(x - y), rel=1e-12)
     assert total["pairs"][0]["equal"] == np.mean(x == y)
@@ -96,9 +96,9 @@ def test_tied_output_embeddings(tmp_path):
         "stored": write(tmp_path / "stored", tied | {HEAD: base[EMBED].clone()}, config=config),
     }
     folders = {k: str(v) for k, v in folders.items()}
-    assert HEAD not in compute_similarity(folders["tied"], [folders["stored"]])["tensors"]
+    assert HEAD not in compute_similarity(folders["tied"], [folders["stored"]]).as_json()["tensors"]
     for name in ("tied", "silent"):
-        measured = compute_similarity(folders["untied"], [folders[name]])["tensors"][HEAD]
+        measured = compute_similarity(folders["untied"], [folders[name]]).as_json()["tensors"][HEAD]
         expected = np.linalg.norm((base[HEAD].double() - base[EMBED].double()).numpy())
         assert measured["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
 
@@ -106,7 +106,7 @@ def test_tied_output_embeddings(tmp_path):
 def test_integer_tensors_are_skipped_and_listed(tmp_path):
     extra = {"model.position_ids": torch.arange(5)}
     folders = [str(write(tmp_path / n, weights(0) | extra)) for n in ("base", "a")]
-    measured = compute_similarity(folders[0], folders[1:])
+    measured = compute_similarity(folders[0], folders[1:]).as_json()
     assert measured["skipped"] == ["model.position_ids"] and "model.position_ids" not in measured["tensors"]
 
 
@@ -120,7 +120,7 @@ def test_rotary_buffers_of_old_files_are_skipped_and_listed(tmp_path, old):
     folders = [
         str(write(tmp_path / n, weights(0) | (extra if old in (n, "both") else {}))) for n in ("base", "a")
     ]
-    result = compute_similarity(folders[0], folders[1:])
+    result = compute_similarity(folders[0], folders[1:]).as_json()
     assert result["skipped"] == [INV_FREQ]
     assert sorted(result["tensors"]) == sorted(weights(0)) and result["total"]["pairs"][0]["l2"] == 0
 

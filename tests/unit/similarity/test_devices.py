@@ -36,9 +36,9 @@ def floats(value):
 def test_a_gpu_works_in_larger_spans_with_the_same_result(family, pretended):
     folders, _ = family
     arguments = folders["base"], [folders["a"], folders["b"]]
-    measured, requested = compute_similarity(*arguments, "cuda:3"), list(pretended.requested)
+    measured, requested = compute_similarity(*arguments, "cuda:3").as_json(), list(pretended.requested)
     assert requested == [("cuda:3", measures.GPU_SPAN)] * 2
-    for mine, theirs in zip(floats(measured), floats(compute_similarity(*arguments)), strict=True):
+    for mine, theirs in zip(floats(measured), floats(compute_similarity(*arguments).as_json()), strict=True):
         assert mine == (pytest.approx(theirs, rel=1e-12) if isinstance(theirs, float) else theirs)
     assert pretended.requested[-1] == ("cpu", measures.SPAN)
 

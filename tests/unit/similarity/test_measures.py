@@ -27,7 +27,7 @@ def measured(base, *models, **options):
     ]
     accumulator = Accumulator("base", names, **options)
     accumulator.add("w.weight", rows[0], dict(zip(names, rows[1:], strict=True)))
-    return entries.result(accumulator)["total"]
+    return entries.result(accumulator).as_json()["total"]
 
 
 def dense(tensors, names):
@@ -62,7 +62,7 @@ def check(entry, x, folders):
 
 def test_every_measure_equals_numpy(family, small_blocks):
     folders, tensors = family
-    measured = compute_similarity(folders["base"], [folders["a"], folders["b"]])
+    measured = compute_similarity(folders["base"], [folders["a"], folders["b"]]).as_json()
     names = list(tensors["base"])
     check(measured["total"], dense(tensors, sorted(names)), folders)
     for name in names:

@@ -1,0 +1,76 @@
+"""The typed models of similarity.json: what is measured, written, and read again.
+
+The measures are defined in `mergekit_finance.similarity`. Fields with a default are left out where only
+distances were measured; null is a measure that is undefined.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mergekit_finance.file_models import Count, PartWithNulls
+
+MAX_MEASURE = 1e100  # above any norm of float32 weights; figures overflow on much larger numbers
+Measure = Annotated[float, Field(strict=True, ge=-MAX_MEASURE, le=MAX_MEASURE)]
+
+
+class ModelPair(PartWithNulls):
+    """The measures of two models."""
+
+    a: str
+    b: str
+    l2: Measure
+    cosine: Measure | None
+    equal: Measure | None = None
+
+
+class TaskVector(PartWithNulls):
+    """The measures of one task vector."""
+
+    norm: Measure
+    relative_norm: Measure | None
+    quantiles: dict[str, Measure | None] = {}
+
+
+class TaskVectorPair(PartWithNulls):
+    """The measures of two task vectors."""
+
+    a: str
+    b: str
+    cosine: Measure | None
+    both_moved: Measure | None = None
+    sign_conflicts: Measure | None = None
+
+
+class Entry(PartWithNulls):
+    """The measures over one set of elements."""
+
+    elements: Count
+    norms: dict[str, Measure]
+    pairs: list[ModelPair]
+    task_vectors: dict[str, TaskVector]
+    task_vector_pairs: list[TaskVectorPair]
+
+
+class _TensorFacts(PartWithNulls):
+    shape: list[Count]
+    layer: str | None
+    module: str
+
+
+class TensorEntry(Entry, _TensorFacts):
+    """The measures over one tensor, after its shape, layer and module kind."""
+
+
+class Similarity(PartWithNulls):
+    """The result of `compute_similarity`, and the content of similarity.json."""
+
+    format: int
+    base: str
+    models: list[str]
+    everything: bool
+    skipped: list[str]
+    total: Entry
+    layers: dict[str, Entry]
+    modules: dict[str, Entry]
+    tensors: dict[str, TensorEntry]
