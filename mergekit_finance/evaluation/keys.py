@@ -5,7 +5,6 @@ plugins by their versions, and our own code by a hash of its syntax trees (`sour
 a file, a comment, a docstring, or a change to the report or the statistics keeps every stored result.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from mergekit_finance.data.loader import fingerprint as rows_fingerprint
+from mergekit_finance.evaluation.digest import NOT_HASHED
 from mergekit_finance.evaluation.source_hash import SourceTree, combined
 from mergekit_finance.files import Json
 from mergekit_finance.models.fingerprint import tokenizer_fingerprint
@@ -51,7 +51,6 @@ LEFT_OUT = {
 # Packages whose version can change an answer or a score; our own code is hashed instead.
 HOSTS = ("mergekit", "lm-eval", "torch", "transformers", "tokenizers", "datasets")
 PACKAGES = ("mergekit-finance", *HOSTS)
-NOT_HASHED = "package_version"  # recorded in key.json, and left out of its hash
 
 Definition: TypeAlias = "str | int | float | bool | None | list[Definition] | dict[str, Definition]"
 
@@ -152,21 +151,6 @@ def _by_bytes(value: Json, fingerprints: Mapping[str, str]) -> Json:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_by_bytes(part, fingerprints) for part in value]
     return value
-
-
-def digest(key: Mapping[str, Json]) -> str:
-    """Return 12 hexadecimal digits of a key's hash, the suffix of a result's folder name."""
-    hashed = {name: value for name, value in key.items() if name != NOT_HASHED}
-    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def recorded_versions(key: Mapping[str, Json]) -> dict[str, str]:
-    """Return the versions that a stored result was made with, by package; {} if the key has none."""
-    versions = key.get("versions")
-    if not isinstance(versions, Mapping) or not versions:
-        return {}
-    ours = {"mergekit-finance": str(key[NOT_HASHED])} if NOT_HASHED in key else {}
-    return ours | {name: str(number) for name, number in versions.items()}
 
 
 def definition_hash(path: Path, tree: SourceTree) -> str:

@@ -211,7 +211,7 @@ def versions(results: StudyResults) -> Pairs:
     Only the last lines depend on the machine that makes the page: elsewhere the same results give the same
     bytes.
     """
-    key = results.key("base")
+    key = results.key("base").as_json()
     pairs = [(f"{name} (results)", str(v)) for name, v in sorted(_object(key, "versions").items())]
     settings = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads")
     hashes = ("answer_code", "score_code", "code", "merge_code")

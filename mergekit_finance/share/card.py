@@ -11,7 +11,7 @@ import yaml
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.checks.output import check_output, model_inputs
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
-from mergekit_finance.evaluation.keys import PACKAGES, recorded_versions
+from mergekit_finance.evaluation.keys import PACKAGES
 from mergekit_finance.files import Json, sha256_file, write_json
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.models.fingerprint import fingerprint
@@ -237,7 +237,7 @@ def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
 
 def versions(choice: Choice) -> dict[str, str]:
     """Return the versions that the point was made with, else those that are installed."""
-    return recorded_versions(choice.results.key(choice.point)) or {name: version(name) for name in PACKAGES}
+    return choice.results.key(choice.point).all_versions or {name: version(name) for name in PACKAGES}
 
 
 def _hashes(choice: Choice, folder: Path) -> dict[str, str]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mergekit_finance.errors import DataError, RecipeError
-from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import Json, JsonObject, load_yaml, read_text
 from mergekit_finance.study.points import Point, Source
-from mergekit_finance.study.read_files import read_object
+from mergekit_finance.study.read_files import read_model, read_object
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import PointEntry
+from mergekit_finance.study.schema import Key, PointEntry
 from mergekit_finance.study.store import SUMS, sums
 
 
@@ -26,14 +25,14 @@ def require_provenance(results: StudyResults, name: str) -> None:
     """
     entry, folder = results.points[name], results.place(name)
     index = results.folder / "index.json"
-    key = read_object(folder / "key.json")
-    if entry.folder != f"{entry.name}-{digest(key)}":
+    key = read_model(Key, folder / "key.json")
+    if entry.folder != f"{entry.name}-{key.digest}":
         raise _error(folder / "key.json", "belongs to other results than its folder's name")
     _require_unchanged_files(folder)
     if not is_consistent(entry):
         raise _error(index, f"the recipe of {name} does not agree with its name and values")
-    recipe, measured = entry.recipe.as_json(), key.get("merge")
-    if not isinstance(measured, dict) or _without_models(recipe) != _without_models(measured):
+    recipe, measured = entry.recipe.as_json(), key.merge
+    if measured is None or _without_models(recipe) != _without_models(measured):
         raise _error(index, f"the recipe of {name} is not the one that was measured")
     _require_same_models(results, name, recipe, measured)
 

@@ -5,19 +5,18 @@ and seconds per item; a merge is timed as it is. All of it on this machine, on t
 """
 
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.live_merges import Sweep
-from mergekit_finance.files import Json
 from mergekit_finance.models.facts import absent_models
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study.config import identity
 from mergekit_finance.study.points import points
-from mergekit_finance.study.read_files import optional_object
+from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.run import StudyRun
+from mergekit_finance.study.schema import PlanFile
 from mergekit_finance.study.split import has_split
 from mergekit_finance.study.task_info import clusters_of
 
@@ -116,21 +115,21 @@ def fit(run: StudyRun, budget: float) -> Plan:
         fitted = plan(run, budget)
         run.say(text(fitted))
         run.limit = fitted.limit
-        run.store.publish({"plan.json": {**request, "limit": run.limit}})
+        planned = request.model_copy(update={"limit": run.limit})
+        run.store.publish({"plan.json": planned.as_json()})
     return plan(run, sample=False)
 
 
-def _request(run: StudyRun, budget: float) -> dict[str, Json]:
-    """Return the study, budget and limit of a plan: if one of them changes, a new plan is needed."""
-    return {"study": identity(run.study), "budget": budget, "asked_limit": run.limit}
+def _request(run: StudyRun, budget: float) -> PlanFile:
+    """Return the study, budget and limit of a plan, its result still open; a change needs a new plan."""
+    return PlanFile(study=identity(run.study), budget=budget, asked_limit=run.limit, limit=None)
 
 
-def _kept_limit(run: StudyRun, request: Mapping[str, Json]) -> int | None:
+def _kept_limit(run: StudyRun, request: PlanFile) -> int | None:
     """Return the limit of an earlier plan for the same request; the file may have been edited."""
-    plan = optional_object(run.out / "plan.json")
-    limit = plan.get("limit")
-    same = all(plan.get(key) == value for key, value in request.items())
-    return limit if same and isinstance(limit, int) and limit > 0 else None
+    earlier = optional_model(PlanFile, run.out / "plan.json")
+    same = earlier is not None and earlier.model_copy(update={"limit": None}) == request
+    return earlier.limit if earlier and same else None
 
 
 def _counted(run: StudyRun) -> Plan:

@@ -28,6 +28,7 @@ from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.read_files import (
     AGAIN,
+    optional_model,
     optional_object,
     read_model,
     read_object,
@@ -43,6 +44,7 @@ from mergekit_finance.study.schema import (
     Effects,
     Evaluated,
     Index,
+    Key,
     ModelEntry,
     ModelResult,
     PointEntry,
@@ -267,9 +269,9 @@ class StudyResults:
         """Return lm-eval's results of a model; empty if they are gone or damaged."""
         return optional_object(self.place(name) / "results.json")
 
-    def key(self, name: str) -> JsonObject:
+    def key(self, name: str) -> Key:
         """Return what a model's results depend on; empty if it is gone or damaged."""
-        return optional_object(self.place(name) / "key.json")
+        return optional_model(Key, self.place(name) / "key.json") or Key()
 
     def recipe_text(self, point: str) -> str:
         """Return a point's mergekit recipe as the study wrote it, else as index.json has it."""

@@ -18,8 +18,8 @@ from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
 from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import RecipeError, default_id, first_line, printable
+from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.evaluation.keys import digest
 from mergekit_finance.files import atomic_path, atomic_write, writable_folder
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import load_config, weights_size
@@ -43,6 +43,7 @@ from mergekit_finance.study.schema import (
     StudyFile,
     StudySimilarity,
     Summary,
+    Timings,
 )
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
@@ -104,7 +105,7 @@ class StudyRun:
                 "index.json": self._index(plans).as_json(),
                 "similarity.json": similarity.as_json(),
                 "summary.json": summary.as_json(),
-                "timings.json": self._timings(time.monotonic() - started),
+                "timings.json": self._timings(time.monotonic() - started).as_json(),
             }
         )
         return summary
@@ -303,8 +304,9 @@ class StudyRun:
             fresh = StudySimilarity(key=key, error=first_line(error))
         return fresh.model_copy(update={"digest": _digest(fresh)})
 
-    def _timings(self, wall: float) -> dict[str, float]:
-        return {"wall_of_last_run": wall, **self.store.seconds(iter(self.index.values()))}
+    def _timings(self, wall: float) -> Timings:
+        stored = self.store.seconds(iter(self.index.values()))
+        return stored.model_copy(update={"wall_of_last_run": wall})
 
 
 def run_study(

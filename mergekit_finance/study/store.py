@@ -25,18 +25,18 @@ from typing import cast
 from filelock import FileLock, Timeout
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation.keys import FORMAT, digest
+from mergekit_finance.evaluation.keys import FORMAT
 from mergekit_finance.evaluation.measurement import Measurement
 from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
-from mergekit_finance.study.read_files import AGAIN, optional_object, read_object, read_scores
-from mergekit_finance.study.schema import Columns
+from mergekit_finance.study.read_files import AGAIN, optional_model, read_model, read_object, read_scores
+from mergekit_finance.study.schema import Columns, Key, Timings
 
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 SUMS = "files.json"
-PARTS = ("key", "timings", "results", "files")  # and scores
+PARTS = ("timings", "results", "files")  # read as objects; key and scores as typed models
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Store:
         """The folder that holds one folder per evaluated model."""
         return self.folder / "points"
 
-    def place(self, name: str, key: Mapping[str, Json]) -> Path:
+    def place(self, name: str, key: Key) -> Path:
         """Return the folder of the results with this key."""
-        return self.points / f"{file_name(name)}-{digest(key)}"
+        return self.points / f"{file_name(name)}-{key.digest}"
 
     def done(self, place: Path) -> bool:
         """Return whether results are stored in a folder."""
@@ -107,8 +107,8 @@ class Store:
         self,
         place: Path,
         measured: Measurement,
-        key: Mapping[str, Json],
-        timings: Mapping[str, float],
+        key: Key,
+        timings: Timings,
         *,
         samples: bool = True,
         recipe: str | None = None,
@@ -131,7 +131,7 @@ class Store:
                 {task: rows.as_json() for task, rows in measured.scores.items()},
                 indent=None,
             )
-            _write_plain(scratch / "key.json", key)
+            _write_plain(scratch / "key.json", key.as_json())
             if recipe is not None:
                 (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")
             _write_plain(scratch / SUMS, sums(scratch))
@@ -147,8 +147,8 @@ class Store:
         older = [*self.folder.glob("models/*-*/results.json")]  # the folders of older versions of `run`
         for path in self.points.glob("[!.]*/key.json"):
             try:
-                key = read_object(path)
-                older += [path] if key and key.get("format") != FORMAT else []
+                key = read_model(Key, path)
+                older += [path] if key.model_fields_set and key.format != FORMAT else []
             except DataError:
                 pass  # damaged: `discard_damaged` handles it
         if older:
@@ -189,17 +189,13 @@ class Store:
         """Read the items of every task."""
         return read_scores(place / "scores.json")
 
-    def seconds(self, folders: Iterator[str]) -> dict[str, float]:
-        """Sum the stored timings of some folders by step (`merge`, `evaluate`)."""
-        total = {"merge": 0.0, "evaluate": 0.0}
-        for name in folders:
-            timings = optional_object(self.points / name / "timings.json")
-            for step in total:
-                seconds = timings.get(step)
-                total[step] += (
-                    seconds if isinstance(seconds, int | float) else 0.0
-                )  # edited files may contain anything
-        return total
+    def seconds(self, folders: Iterator[str]) -> Timings:
+        """Sum the stored timings of some folders. A file that was edited or lost counts as 0 seconds."""
+        paths = [self.points / name / "timings.json" for name in folders]
+        stored = [optional_model(Timings, path) or Timings() for path in paths]
+        return Timings(
+            merge=sum((one.merge for one in stored), 0.0), evaluate=sum((one.evaluate for one in stored), 0.0)
+        )
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -211,19 +207,20 @@ def sums(folder: Path) -> dict[str, str]:
 def _damage(place: Path, samples: bool) -> str:
     """Return what is wrong with a stored folder, or "" if it is intact."""
     try:
-        key, _, results, recorded = (read_object(place / f"{name}.json") for name in PARTS)
+        key = read_model(Key, place / "key.json")
+        _, results, recorded = (read_object(place / f"{name}.json") for name in PARTS)
         scores = read_scores(place / "scores.json")
     except DataError as error:
         return f"{place.name} is damaged ({str(error).removesuffix(AGAIN).rstrip(' .')})"
     tasks = results.get("results")
-    if not place.name.endswith(f"-{digest(key)}"):
+    if not place.name.endswith(f"-{key.digest}"):
         return f"{place.name} is damaged (key.json belongs to other results)"
     if not scores or not isinstance(tasks, Mapping) or set(scores) != set(tasks):
         return f"{place.name} is damaged (scores.json)"
     without_samples = [task for task in scores if samples and not list(place.glob(f"samples_{task}*.jsonl"))]
     if without_samples:
         return f"{place.name} is damaged (samples of {without_samples[0]} are missing)"
-    required = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if "merge" in key else set())
+    required = {"key.json", "scores.json", "results.json"} | ({"recipe.yml"} if key.is_merge else set())
     if not required <= set(recorded):
         return f"{place.name} is damaged ({SUMS})"
     actual = sums(place)
@@ -231,7 +228,7 @@ def _damage(place: Path, samples: bool) -> str:
     return f"{place.name} is damaged ({altered[0]} was altered or is missing)" if altered else ""
 
 
-def _write_host_files(folder: Path, results: Results, timings: Mapping[str, float], samples: bool) -> None:
+def _write_host_files(folder: Path, results: Results, timings: Timings, samples: bool) -> None:
     """Write lm-eval's files, with everything that differs between two runs moved to timings.json."""
     arguments = results["config"]["model_args"]
     assert isinstance(arguments, Mapping)
@@ -246,7 +243,7 @@ def _write_host_files(folder: Path, results: Results, timings: Mapping[str, floa
         if task_file := metadata.get("config_source"):  # keep folder and name; paths differ between machines
             metadata["config_source"] = "/".join(Path(task_file).parts[-2:])
     _write_plain(path, content)
-    _write_plain(folder / "timings.json", {**timings, **volatile})
+    _write_plain(folder / "timings.json", {**timings.as_json(), **volatile})
 
 
 def _write_plain(path: Path, content: object, indent: int | None = 1) -> None:

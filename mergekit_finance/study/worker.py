@@ -22,6 +22,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
+from mergekit_finance.study.schema import Key, Timings
 from mergekit_finance.study.store import Store
 
 if TYPE_CHECKING:
@@ -136,16 +137,17 @@ class Worker:
         """Return the folder of a merge."""
         return self.store.place(point.name, self.point_key(point))
 
-    def model_key(self, reference: str) -> dict[str, Json]:
+    def model_key(self, reference: str) -> Key:
         """Return the key of a model: its bytes, and everything that evaluation depends on."""
-        return {**self._stamp.evaluation, "limit": self.limit, "model": self.fingerprints[reference]}
+        own = {"limit": self.limit, "model": self.fingerprints[reference]}
+        return Key.model_validate({**self._stamp.evaluation, **own})
 
-    def point_key(self, point: AnyPoint) -> dict[str, Json]:
+    def point_key(self, point: AnyPoint) -> Key:
         """Return the key of a merge: its recipe with hashes in place of models, and all settings."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
         shared = {"limit": self.limit, "merge_code": self._stamp.merge_code}
         drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
-        return {**self._stamp.evaluation, **shared, **merge, **drawn}
+        return Key.model_validate({**self._stamp.evaluation, **shared, **merge, **drawn})
 
     @property
     def _stamp(self) -> Stamp:
@@ -192,7 +194,12 @@ class Worker:
 
     def _evaluate_model(self, reference: str) -> None:
         measured = measure_model(self.evaluator, reference, self.limit, self.trust_remote_code)
-        self._store(self.model_place(reference), self.model_key(reference), measured)
+        self._store(
+            self.model_place(reference),
+            self.model_key(reference),
+            measured,
+            Timings(evaluate=measured.seconds),
+        )
 
     def _evaluate_recipe(self, point: RecipePoint) -> None:
         def evaluate() -> None:
@@ -234,16 +241,19 @@ class Worker:
         measured = measure(self.evaluator, lm, point.name, self.limit)
         recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
         self._store(
-            self.point_place(point), self.point_key(point), measured, {"merge": merge_seconds}, recipe
+            self.point_place(point),
+            self.point_key(point),
+            measured,
+            Timings(merge=merge_seconds, evaluate=measured.seconds),
+            recipe,
         )
 
     def _store(
         self,
         place: Path,
-        key: Mapping[str, Json],
+        key: Key,
         measured: Measurement,
-        timings: Mapping[str, float] | None = None,
+        timings: Timings,
         recipe: str | None = None,
     ) -> None:
-        seconds = {**(timings or {}), "evaluate": measured.seconds}
-        self.store.write(place, measured, key, seconds, samples=self.samples, recipe=recipe)
+        self.store.write(place, measured, key, timings, samples=self.samples, recipe=recipe)

@@ -19,7 +19,7 @@ from helpers.similarity_file import similarity_content
 from helpers.tiny_models import make_family
 from mergekit_finance.data.mirror import Mirror
 from mergekit_finance.data.rows import Place, rows_of
-from mergekit_finance.evaluation.keys import digest
+from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.files import bundled, write_json
 from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.share import card

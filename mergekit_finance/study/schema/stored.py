@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
-from mergekit_finance.file_models import Count, Part, PartWithNulls, Value
+from mergekit_finance.evaluation.digest import digest
+from mergekit_finance.file_models import Count, Number, Part, PartWithNulls, Value
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.study.config import Study, dump
@@ -110,36 +111,70 @@ class Index(Part):
 # ---- points/<folder>/
 
 
-class Key(Part):
-    """key.json: all that can change a model's answers; its hash names the folder."""
+class Key(PartWithNulls):
+    """key.json: all that can change a model's answers; its hash names the folder.
+
+    `evaluation.keys` documents the parts. All are optional: a folder's hash covers those that it has.
+    """
 
     model_config = ConfigDict(extra="allow")
 
+    format: int | None = None
+    tasks: dict[str, dict[str, str]] = {}
+    answer_code: str = ""
+    score_code: str = ""
+    merge_code: str = ""
+    device: str = ""
+    dtype: str = ""
+    batch_size: int | str | None = None
+    max_gen_toks: int | None = None
+    threads: int | None = None
+    limit: int | None = None
+    tokenizer: str = ""
+    versions: dict[str, str] = {}
+    package_version: str = ""
+    plugins: list[str] = []
     model: str = ""
     merge: dict[str, JsonValue] | None = None
-    versions: dict[str, str] = {}
+    seed: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """The suffix of the name of the folder that holds these results."""
+        return digest(self.as_json())
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether the results are those of a merge."""
+        return "merge" in self.model_fields_set
+
+    @property
+    def all_versions(self) -> dict[str, str]:
+        """The versions that the results were made with, by package; empty if the key has none."""
+        ours = {"mergekit-finance": self.package_version} if self.package_version else {}
+        return ours | self.versions if self.versions else {}
 
 
-class Timings(Part):
-    """timings.json, of a study or of one model: seconds. No result depends on them."""
+class Timings(PartWithNulls):
+    """timings.json, of a study or of one model: seconds. No result depends on them.
+
+    Of a model it also has what lm-eval wrote that differs between two runs, such as the date.
+    """
 
     model_config = ConfigDict(extra="allow")
 
-    merge: float = 0.0
-    evaluate: float = 0.0
-    wall_of_last_run: float | None = None
+    merge: Number = 0.0
+    evaluate: Number = 0.0
+    wall_of_last_run: Number = 0.0
 
 
-class PlanFile(Part):
+class PlanFile(PartWithNulls):
     """plan.json: the limit that the budget (hours) led to, for this study and the limit it asked for."""
 
     study: dict[str, JsonValue]
     budget: float
-    asked_limit: int | None = None
-    limit: Annotated[int, Field(strict=True, gt=0)]
-
-    def as_json(self) -> JsonObject:
-        return self.model_dump(mode="json")
+    asked_limit: int | None
+    limit: Annotated[int, Field(strict=True, gt=0)] | None
 
 
 # ---- similarity.json

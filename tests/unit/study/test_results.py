@@ -12,6 +12,7 @@ from mergekit_finance.errors import DataError
 from mergekit_finance.study import results as reader
 from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.results import load_results
+from mergekit_finance.study.schema import Key
 from mergekit_finance.study.store import write_json
 
 TABLES = {
@@ -60,7 +61,7 @@ def test_a_finished_study_is_read(folder):
     assert results.items("t")[:2] == ["t 0000", "t 0001"]
     assert results.measured(PAIR).scores["t"] == 0.6 and results.measured("base").scores["t"] == 0.25
     assert results.tested("finance+math")[0] == "own"
-    assert results.similarity.total.pairs and results.samples("t") == [] and results.key("base") == {}
+    assert results.similarity.total.pairs and results.samples("t") == [] and results.key("base") == Key()
     results.require_results([*MODELS, *POINTS])
 
 
@@ -253,7 +254,7 @@ def test_what_can_be_done_without_is_empty_where_it_is_damaged(folder):
     for name in ("results.json", "key.json"):
         (folder / "points" / "base" / name).write_text(DEEP)
     results = load_results(folder)
-    assert results.host_results("base") == results.key("base") == {}
+    assert results.host_results("base") == {} and results.key("base") == Key()
 
 
 def test_a_recipe_that_is_gone_is_made_from_the_index(folder):

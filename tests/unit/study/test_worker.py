@@ -1,0 +1,79 @@
+"""The keys of a worker: all that its calls of `evaluation` depend on."""
+
+import inspect
+from dataclasses import fields, replace
+
+import pytest
+
+from mergekit_finance.evaluation import live_merges, measurement
+from mergekit_finance.study.points import RecipePoint
+from mergekit_finance.study.schema import Key, Timings
+from mergekit_finance.study.worker import Stamp, Worker
+
+POINT = RecipePoint("p", {"merge_method": "dare_ties"}, seed=1)
+# Whether remote code may run decides whether a model loads; its files, code included, are in the fingerprint.
+IN_THE_KEY = {"limit": 5, "stamp": Stamp({"dtype": "float16"}, "other code"), "fingerprints": {"m": "2"}}
+NOT_IN_THE_KEY = {"samples": False, "trust_remote_code": True, "done": print, "threads": 7}
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """`threads` enters the keys through the stamp."""
+    return Worker(None, tmp_path, {"m": "1"}, stamp=Stamp({"dtype": "float32"}, "code"))
+
+
+@pytest.mark.parametrize("name", IN_THE_KEY)
+def test_what_changes_a_result_changes_the_name_of_its_folder(worker, name):
+    changed = replace(worker, **{name: IN_THE_KEY[name]})
+    assert changed.model_place("m") != worker.model_place("m")
+    if name != "fingerprints":  # the recipe names no model
+        assert changed.point_place(POINT) != worker.point_place(POINT)
+
+
+@pytest.mark.parametrize("name", NOT_IN_THE_KEY)
+def test_what_changes_no_result_keeps_its_folder(worker, name):
+    changed = replace(worker, **{name: NOT_IN_THE_KEY[name]})
+    assert changed.model_place("m") == worker.model_place("m")
+    assert changed.point_place(POINT) == worker.point_place(POINT)
+
+
+def test_every_setting_of_a_worker_is_in_its_keys_or_known_not_to_matter():
+    settings = {field.name for field in fields(Worker) if field.init}
+    assert settings == {*IN_THE_KEY, *NOT_IN_THE_KEY, "evaluator", "out"}
+
+
+def test_a_worker_passes_nothing_else_to_what_measures_and_merges():
+    """A new argument must be added to the key, or to the arguments that are covered or cannot matter."""
+    covered = {"evaluator", "lm", "name", "reference", "limit", "recipe", "seed", "trust_remote_code"}
+    called = [measurement.measure, measurement.measure_model, live_merges.merge_once]
+    called += [live_merges.Sweep.__init__, live_merges.Sweep.at]
+    names = {name for function in called for name in inspect.signature(function).parameters}
+    assert names - {"self"} <= covered
+
+
+def test_the_seed_of_a_recipe_is_in_the_key(worker):
+    other = replace(POINT, seed=2)
+    assert worker.point_place(other) != worker.point_place(POINT)
+
+
+def test_a_key_keeps_parts_that_this_version_has_no_name_for():
+    """A result of another version keeps the hash that its folder is named by."""
+    content = {"model": "1", "limit": None, "code": "abc", "versions": {"torch": "2"}}
+    key = Key.model_validate(content)
+    assert key.as_json() == content and not key.is_merge
+    assert key.digest != Key.model_validate({**content, "code": "abd"}).digest
+    assert Key(merge=None).is_merge
+
+
+def test_a_key_lists_the_versions_of_hosts_and_of_this_package():
+    assert Key(versions={"torch": "2"}, package_version="0.1.0").all_versions == {
+        "mergekit-finance": "0.1.0",
+        "torch": "2",
+    }
+    assert Key(package_version="0.1.0").all_versions == {}
+
+
+def test_timings_keep_what_lm_eval_adds_and_leave_out_what_was_not_measured():
+    timings = Timings.model_validate({"evaluate": 1.5, "date": 7.0, "git_hash": None})
+    assert timings.as_json() == {"evaluate": 1.5, "date": 7.0, "git_hash": None}
+    assert timings.merge == 0
