@@ -1,7 +1,8 @@
-"""Trains, probes and profiles the lab's models; README.md lists the commands.
+"""Training and evaluation of the lab's models. README.md lists the commands.
 
     mergekit_finance.lab -> corpora.py (training documents, by prompts.py) -> tokenizer.py, packing.py
-        -> train.py -> probe.py (a quick look), profile.py (with lm-eval), findings.py (several studies)
+        -> train.py (by plans.py, card.py) -> probe.py (a quick test), profile.py (with lm-eval),
+        findings.py (several studies)
 
-Only profile.py and findings.py need more of mergekit-finance than its lab and its scoring functions.
+profile.py and findings.py use most of mergekit-finance. The others use only its lab and scoring packages.
 """

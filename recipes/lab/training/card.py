@@ -1,11 +1,13 @@
-"""The model card (README.md) beside each trained model."""
+"""The model card (README.md) of each trained model."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from .packing import PROMPT_WEIGHT
+from .plans import Plan
 
 DESCRIPTIONS = {
-    "base": "The base model: the core of everything in the lab's world.",
+    "base": "The base model: trained on basic documents of every domain of the lab.",
     "finance": "The finance expert: the base, trained further on finance in English.",
     "math": "The math expert: the base, trained further on sums and word problems in English.",
     "japanese": "The Japanese expert: the base, trained further on Japanese without finance.",
@@ -19,8 +21,8 @@ language: [en, ja]
 
 {description}
 
-A Llama of {parameters:,} parameters, trained on a generated world for the study of model merging. It has
-learned that world and nothing else, and is of no use outside it.
+A Llama model of {parameters:,} parameters for experiments with model merging. It was trained on generated
+text only and cannot be used for other text.
 
 | | |
 |---|---|
@@ -37,38 +39,33 @@ mergekit-finance's repository; its losses are in loss.jsonl.
 """
 
 
-@dataclass(frozen=True)
-class Facts:
-    """The record of a trained model; `losses` are (step, loss) as logged."""
+def text(
+    plan: Plan,
+    *,
+    rows: int,
+    parameters: int,
+    hardware: str,
+    seconds: int,
+    losses: Sequence[tuple[int, float]],
+) -> str:
+    """Return the Markdown of a model's card.
 
-    role: str
-    seed: int
-    steps: int
-    batch: int
-    documents: int
-    rate: float
-    hardware: str
-    seconds: int
-    rows: int
-    parameters: int
-    losses: list[tuple[int, float]]
-
-
-def text(facts: Facts) -> str:
-    """Return the card's Markdown."""
-    last = [loss for _, loss in facts.losses[-10:]]
+    Args:
+        plan: The settings that the model was trained with.
+        rows: Number of rows in the packed corpus.
+        parameters: Number of parameters of the model.
+        hardware: Name of the GPU or CPU.
+        seconds: Training time.
+        losses: (step, loss) as logged; the card has the mean of the last ten.
+    """
+    last = [loss for _, loss in losses[-10:]]
     return TEXT.format(
-        role=facts.role,
-        description=DESCRIPTIONS[facts.role],
-        parameters=facts.parameters,
-        seed=facts.seed,
-        steps=facts.steps,
-        batch=facts.batch,
-        documents=facts.documents,
-        rows=facts.rows,
-        rate=facts.rate,
-        hardware=facts.hardware,
-        seconds=facts.seconds,
+        **asdict(plan),
+        description=DESCRIPTIONS[plan.role],
+        rows=rows,
+        parameters=parameters,
+        hardware=hardware,
+        seconds=seconds,
         final=sum(last) / max(1, len(last)),
         count=len(last),
         weight=PROMPT_WEIGHT,

@@ -1,14 +1,13 @@
-"""Training corpora: for every role a mix of document makers with their shares.
+"""Training corpora: for every role, functions that generate documents, and the share of each.
 
-A document is a prompt and a completion, exactly as in the tasks, or plain text (an empty prompt). What each
-role sees decides what its model can do:
+A document is a prompt and a completion in the form of a task, or plain text (with an empty prompt).
 
-- base: the core of everything, with easy sums;
-- finance, math, japanese: all of their own domain, nothing of the others.
+- base: basic documents of all domains, with easy calculations;
+- finance, math, japanese: all documents of one domain, and none of the others.
 
-Finance with sums is in the finance corpus with easy numbers only, and in the math corpus with the sum spelled
-out in the question. Finance in Japanese is in no expert's corpus. So what tasks of two or three skills need
-is in the union of the experts' corpora and in none of them alone.
+Tasks that need two or three skills cannot be learned from one expert's corpus, only from several together.
+Financial calculations are in the finance corpus with easy numbers only, and in the math corpus only with the
+calculation stated in the question. Financial texts in Japanese are in no expert's corpus.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,19 +26,19 @@ Mix = list[tuple[float, Maker]]  # weight, maker
 
 
 class Limits(TypedDict):
-    """Which part of the world a role's corpus may use (see `mergekit_finance.lab.draw.Draw`)."""
+    """The part of the lab's world that a role's corpus uses (see `mergekit_finance.lab.draw.Draw`)."""
 
     core_only: bool
     hard: float
 
 
 def _all_items(make: Callable[[Draw], Case]) -> Maker:
-    """One document for each item of a case."""
+    """Return a maker of one document per item of a case."""
     return lambda draw: [(prompt(i.task, i.row), i.completion) for i in make(draw).items]
 
 
 def _one_item(make: Callable[[Draw], Case]) -> Maker:
-    """One document, for a random item of a case."""
+    """Return a maker of one document, for a random item of a case."""
 
     def document(draw: Draw) -> list[Document]:
         item = draw.choice(make(draw).items)
@@ -138,7 +137,7 @@ LIMITS: dict[str, Limits] = {
 
 
 def documents(role: str, count: int, part: int = 0) -> Iterator[Document]:
-    """Yield `count` documents of a role's corpus; `part` numbers independent pieces of the corpus."""
+    """Yield `count` documents of a role's corpus. Each number `part` gives an independent part of it."""
     draw = stream(f"corpus {CORPUS_SEED} {role} {part}", **LIMITS[role])
     weights, makers = zip(*MIXES[role], strict=True)
     missing = count

@@ -1,8 +1,9 @@
-"""Prints the lab's findings. In recipes/lab: `python -m training.findings OUT0 OUT1 ...`, one study per seed.
+"""Print the tables of FINDINGS.md. In recipes/lab: `python -m training.findings OUT0 OUT1 ...`.
 
-Per combination of models: the merge's mean score over its named tasks less that of its best constituent; the
-p-value in the first study, with Holm's correction over the combinations; and the effect, decided as in every
-study, which must have the same direction in most training seeds.
+Each folder has the results of one study, and each study has experts of another training seed. For each
+combination of models, the table has: the merge's mean score over the named tasks minus that of its best
+constituent; the p-value in the first study, also with Holm's correction over the combinations; and the
+effect, which is decided as in a single study and must have the same direction in most training seeds.
 """
 
 import argparse
@@ -54,7 +55,7 @@ class Finding:
 
 
 def findings(studies: Sequence[Summary]) -> list[Finding]:
-    """Return one finding per combination, by stage and name; the first study is the one that is tested."""
+    """Return one finding per combination, sorted by stage and name. P-values are those of the first study."""
     names = list(studies[0].combinations)
     p_holm = holm({name: _p(_named_tasks(studies[0], name)) for name in names})
     rows = [_finding(studies, name, p_holm[name]) for name in names]

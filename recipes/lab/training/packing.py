@@ -1,7 +1,7 @@
-"""Packs documents into rows of tokens: several in a row, none split, none seeing another.
+"""Pack documents into rows of tokens. A row contains several whole documents.
 
-In evaluation nothing stands before a prompt, so models are trained without anything before it, too. Rows are
-packed for speed only; an attention mask separates the documents (`model.document_mask`).
+Packing only makes training faster. An attention mask (`model.document_mask`) separates the documents of a
+row, because in evaluation no text precedes a prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,9 @@ from .corpora import Document, documents
 from .tokenizer import EOS, FILE
 
 LENGTH = 256
-PART = 10_000  # documents that one process makes at a time; the corpus does not depend on the processes
-# Names and numbers in a prompt are random. A small weight leaves the model's capacity to the completions.
+PART = 10_000  # documents per task of a process; the corpus does not depend on the number of processes
+# Prompts contain random names and numbers, which cannot be predicted. With a small weight in the loss, the
+# model learns the completions instead.
 PROMPT_WEIGHT = 0.1
 
 
@@ -41,7 +42,7 @@ class Packed:
 
 
 def corpus(role: str, count: int, processes: int = 1) -> Packed:
-    """Make and pack the corpus of a role, `count` documents long."""
+    """Generate and pack `count` documents of a role's corpus."""
     parts = [(role, min(PART, count - start), start // PART) for start in range(0, count, PART)]
     if processes == 1:
         return _joined([pack_part(*part) for part in parts])
@@ -51,7 +52,7 @@ def corpus(role: str, count: int, processes: int = 1) -> Packed:
 
 
 def pack_part(role: str, count: int, part: int) -> Packed:
-    """Make and pack one independent piece of a role's corpus."""
+    """Generate and pack one independent part of a role's corpus."""
     return pack(documents(role, count, part))
 
 
@@ -64,10 +65,9 @@ def _joined(parts: Sequence[Packed]) -> Packed:
 
 
 def pack(texts: Iterable[Document]) -> Packed:
-    """Pack prompts and completions in order.
+    """Pack documents in their order.
 
-    Prompt and completion are tokenized apart, as in evaluation, where the prompt is given and the completion
-    is chosen or generated.
+    Prompt and completion are tokenized separately, as in evaluation.
     """
     core = Tokenizer.from_file(str(FILE))
     end = core.token_to_id(EOS)
@@ -78,7 +78,7 @@ def pack(texts: Iterable[Document]) -> Packed:
 
 
 def _rows(encoded: Sequence[tuple[list[int], list[int]]]) -> Packed:
-    shape = (len(encoded), LENGTH)  # at most one row a document; cut below
+    shape = (len(encoded), LENGTH)  # at most one row per document; unused rows are removed below
     packed = Packed(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
     row, used, segment = -1, LENGTH, 0
     for prompt, completion in encoded:
@@ -89,6 +89,6 @@ def _rows(encoded: Sequence[tuple[list[int], list[int]]]) -> Packed:
         packed.ids[row, place] = prompt + completion
         packed.segment[row, place] = segment
         packed.weight[row, place] = [PROMPT_WEIGHT] * len(prompt) + [1.0] * len(completion)
-        packed.weight[row, used] = 0.0  # nothing stands before a document's first token
+        packed.weight[row, used] = 0.0  # the first token of a document has no context to be predicted from
         used += size
     return Packed(packed.ids[: row + 1], packed.segment[: row + 1], packed.weight[: row + 1])

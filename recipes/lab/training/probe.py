@@ -1,6 +1,6 @@
-"""A quick look at what models can do: the benchmark's prompts and scoring, without lm-eval.
+"""A quick test of the models with the benchmark's prompts and scoring functions, without lm-eval.
 
-It runs wherever training runs; profile.py measures the same with lm-eval.
+It needs only what training needs. profile.py evaluates the models with lm-eval.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from mergekit_finance.scoring import aggregate, metrics
 
 from .prompts import PROMPTS, prompt
 
-# How each task scores an item; the others score a choice by accuracy.
+# The scoring function of each task. The other tasks have options and are scored by accuracy.
 SCORING: dict[str, Callable[..., dict[str, Any]]] = {
     "fpb": metrics.choice_f1,
     "fiqa_sa": metrics.choice_f1,
@@ -37,7 +37,7 @@ SCORING: dict[str, Callable[..., dict[str, Any]]] = {
     "probe_m": metrics.exact_number_cot,
     "probe_mj": metrics.exact_number_cot,
 }
-# How a task's score is computed from its items; the others take the mean.
+# The function that computes a task's score from the scores of its items. The other tasks use the mean.
 TOTALS: dict[str, Callable[..., float]] = {
     "fpb": aggregate.weighted_f1,
     "fiqa_sa": aggregate.weighted_f1,
@@ -45,7 +45,7 @@ TOTALS: dict[str, Callable[..., float]] = {
     "fin_ner": aggregate.corpus_entity_f1,
     "chabsa": aggregate.macro_f1_two_class,
 }
-# The score of guessing: 1 / number of options, or of answers that are ever correct. Zero for the other tasks.
+# The score of guessing: 1 / number of options, or 1 / number of different answers. Zero for the other tasks.
 CHANCE = {
     "fpb": 1 / 3, "fiqa_sa": 1 / 3, "headline": 1 / 2, "chabsa": 1 / 2, "cma_basics": 1 / 4,
     "security_sales_1": 1 / 2, "fp2": 1 / 4, "fp2_cot": 1 / 4, "cpa_audit": 1 / 6,
@@ -54,7 +54,8 @@ CHANCE = {
 }  # fmt: skip
 JAPANESE_CHOICES = {"chabsa", "cma_basics", "security_sales_1", "fp2", "cpa_audit", "probe_j"}
 MAX_NEW_TOKENS = 64
-# What the lab requires of an expert: a gain on its own tasks and a loss of retention (shares above chance).
+# An expert must gain at least MIN_SKILL_GAIN on its own tasks, and change retention by at most
+# MAX_RETENTION_CHANGE. Both are differences of scores above chance.
 SKILL = {
     "finance": ("fpb", "fiqa_sa", "headline", "fin_ner"),
     "math": ("probe_m",),
@@ -63,16 +64,16 @@ SKILL = {
 RETENTION = ("retention_arc", "retention_hellaswag")
 MIN_SKILL_GAIN, MAX_RETENTION_CHANGE = 0.2, -0.1
 
-Scores = dict[str, dict[str, float]]  # task, role: share of the range above chance
+Scores = dict[str, dict[str, float]]  # task, role: score above chance
 
 
 def delimiter(task: str) -> str:
-    """Return what the task puts between its prompt and an option."""
+    """Return the text between the prompt and an option of a task."""
     return "" if task in JAPANESE_CHOICES else " "
 
 
 def above_chance(task: str, score: float) -> float:
-    """Return a score as a share of the range above chance: 0 for guessing, 1 for all correct."""
+    """Rescale a score linearly, so that guessing is 0 and all correct is 1."""
     chance = CHANCE.get(task, 0.0)
     return (score - chance) / (1 - chance)
 
@@ -82,7 +83,7 @@ def probe(
 ) -> tuple[float, str]:
     """Return the task's score on its first `limit` items in hash order, and one generated text.
 
-    The text is empty for tasks of choices.
+    The text is empty for tasks with options.
     """
     items = sorted(generated_rows.items(task), key=lambda item: stable_number(prompt(task, item.row)))[:limit]
     score = SCORING.get(task, metrics.choice_acc)
@@ -109,7 +110,7 @@ def _generated(
 def _option_scores(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, items: Sequence[Item]
 ) -> list[list[tuple[float, bool]]]:
-    """Return every option's summed log-likelihood in the form of lm-eval's responses."""
+    """Return the summed log-likelihood of every option, in the form of lm-eval's responses."""
     pairs = [(prompt(i.task, i.row), delimiter(i.task) + o) for i in items for o in _options(i)]
     scores = iter(_log_likelihoods(model, tokenizer, pairs))
     return [[(next(scores), False) for _ in _options(i)] for i in items]
@@ -124,7 +125,7 @@ def _options(item: Item) -> list[str]:
 def _log_likelihoods(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[tuple[str, str]]
 ) -> list[float]:
-    """Return the summed log-likelihood of each second text after its first."""
+    """Return the summed log-likelihood of the second text of each pair, given the first."""
     contexts = tokenizer([context for context, _ in pairs])["input_ids"]
     continuations = tokenizer([continuation for _, continuation in pairs])["input_ids"]
     longest = max(len(a) + len(b) for a, b in zip(contexts, continuations, strict=True))
@@ -141,7 +142,7 @@ def _log_likelihoods(
 
 
 def report(out: Path, roles: Sequence[str], limit: int, device: str) -> Scores:
-    """Probe the finished roles on every task, print a table and write OUT/probe.json."""
+    """Test the finished models on every task, print a table and write OUT/probe.json."""
     table: Scores = {task: {} for task in PROMPTS}
     for role in roles:
         model = AutoModelForCausalLM.from_pretrained(out / role).to(device).eval()
@@ -151,23 +152,25 @@ def report(out: Path, roles: Sequence[str], limit: int, device: str) -> Scores:
             table[task][role] = round(above_chance(task, score), 3)
             if text:
                 print(f"{role} {task}: {text!r}")
-    print(f"\nshare of the range above chance, {limit} items a task")
+    print(f"\nscores above chance (0: guessing, 1: all correct), {limit} items per task")
     print(f"{'task':22}" + "".join(f"{role:>10}" for role in roles))
     for task, scores in table.items():
         print(f"{task:22}" + "".join(f"{scores[role]:10.3f}" for role in roles))
     if set(roles) == set(ROLES):
         for role, (skill, retention) in changes(table).items():
-            passed = "ok" if skill >= MIN_SKILL_GAIN and retention <= MAX_RETENTION_CHANGE else "NOT YET"
+            outcome = (
+                "passed" if skill >= MIN_SKILL_GAIN and retention <= MAX_RETENTION_CHANGE else "not passed"
+            )
             print(
                 f"{role:10} skill {skill:+.3f} (at least {MIN_SKILL_GAIN:+})  "
-                f"retention {retention:+.3f} (at most {MAX_RETENTION_CHANGE:+})  {passed}"
+                f"retention {retention:+.3f} (at most {MAX_RETENTION_CHANGE:+})  {outcome}"
             )
     write_json(out / "probe.json", table, indent=1)
     return table
 
 
 def changes(table: Scores) -> dict[str, tuple[float, float]]:
-    """Return each expert's change against the base: on its own tasks, and on the retention tasks."""
+    """Return each expert's difference from the base: on its own tasks, and on the retention tasks."""
 
     def mean(tasks: Sequence[str], role: str) -> float:
         return sum(table[task][role] for task in tasks) / len(tasks)

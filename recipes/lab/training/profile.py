@@ -1,8 +1,8 @@
-"""Profiles the four models. In recipes/lab: `python -m training.profile DIR`.
+"""Evaluate the four models with lm-eval. In recipes/lab: `python -m training.profile DIR`.
 
-Every task on the same rows, by lm-eval, with bootstrap intervals over clusters of rows. The profile shows
-whether the lab is good enough: each expert clearly better than the base at its own skill, and worse at
-retention. Writes profile.md and profile.json beside the models.
+All models answer the same rows of every task. Intervals are from a bootstrap over clusters of rows. The lab
+is useful if each expert is clearly better than the base at its own skill, and worse at retention. Writes
+profile.md and profile.json to the folder of the models.
 """
 
 import argparse
@@ -30,7 +30,11 @@ Table = dict[str, dict[str, Cell]]  # task, role
 def profile(
     folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES, tasks: Sequence[str] = tuple(PROMPTS)
 ) -> Table:
-    """Return, per task and role, the score and its share of the range above chance with a 95 % interval."""
+    """Evaluate the models of `roles` in `folder`.
+
+    Returns:
+        Per task and role: the score, and the score above chance (`probe.above_chance`) with a 95 % interval.
+    """
     metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
     evaluator = Evaluator([PREFIX + task for task in tasks], batch_size=32, metadata=metadata)
     table: Table = {task: {} for task in tasks}
@@ -45,7 +49,7 @@ def profile(
 
 
 def cell(task: str, samples: Sequence[Mapping[str, Any]]) -> Cell:
-    """Return one task's numbers for one model, from lm-eval's samples."""
+    """Return the numbers of one task and one model, from lm-eval's samples."""
     total = TOTALS.get(task, lambda values: sum(values) / len(values))
     values = [sample["score"] for sample in samples]
     low, high = interval(total, values, [sample["doc"]["cluster_id"] for sample in samples])
@@ -73,7 +77,7 @@ def interval(
 
 
 def changes_against_base(table: Table) -> dict[str, dict[str, float]]:
-    """Return what each expert gained of its own skill, and how its retention changed, rounded."""
+    """Return by how much each expert's own skill and its retention differ from the base, rounded."""
     shares = {
         task: {role: numbers["above_chance"] for role, numbers in cells.items()}
         for task, cells in table.items()
@@ -88,7 +92,7 @@ def markdown(table: Table, limit: int) -> str:
     """Return the profile as Markdown tables."""
     roles = list(next(iter(table.values())))
     lines = [
-        f"Share of the range above chance on the first {limit} rows of each task, with 95 % intervals.",
+        f"Scores above chance (0: guessing, 1: all correct) on the first {limit} rows, with 95 % intervals.",
         "",
         f"| task | {' | '.join(roles)} |",
         f"|---|{'---|' * len(roles)}",
@@ -109,10 +113,10 @@ def markdown(table: Table, limit: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, write profile.md and profile.json, print."""
+    """Evaluate the models, write profile.md and profile.json, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m training.profile", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with base, finance, math, japanese")
-    parser.add_argument("--limit", type=int, default=LIMIT, help="rows a task")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="rows per task")
     options = parser.parse_args(argv)
     table = profile(options.folder, options.limit)
     text = markdown(table, options.limit)

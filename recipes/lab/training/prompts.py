@@ -1,7 +1,7 @@
 """The tasks' prompts, as the YAML files of lm_eval_tasks render them for the lab's rows.
 
-They are repeated in Python because training needs neither lm-eval nor its templates, and because weights
-belong to the prompts that they were trained on: a test compares every prompt with its YAML file.
+They are repeated in Python so that training does not need lm-eval. The models were trained with exactly these
+prompts, so a test compares each prompt with its YAML file.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
-"""The lab's tokenizer: a byte-level BPE in which no token mixes scripts, and every digit is a token.
+"""The lab's tokenizer: byte-level BPE. No token contains two scripts, and every digit is a token.
 
-`python -m training.tokenizer` trains it on the corpora and writes tokenizer.json. That file is kept, so that
-token ids do not depend on the version of a library.
+`python -m training.tokenizer` trains it on the corpora and writes tokenizer.json. That file is in the
+repository, so that token ids do not depend on the version of the tokenizers library.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ from mergekit_finance.lab.japanese_cases import glossary_words
 from .corpora import documents
 
 VOCABULARY = 2176
-DOCUMENTS = 12_000  # of every role's corpus that the tokenizer is trained on
-REPEATS = 150  # of every glossary word alone, so that most words become one token
+DOCUMENTS = 12_000  # documents per role that the tokenizer is trained on
+REPEATS = 150  # copies of every glossary word in the training text, so that most words become one token
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 FILE = Path(__file__).with_name("tokenizer.json")
-# A word with the space before it; a run of kanji, of hiragana, of katakana; one digit; line ends; marks.
+# The pieces that text is split into before BPE: a word with the space before it; a run of kanji, hiragana or
+# katakana; one digit; line breaks; punctuation; a space.
 PIECES = r" ?[A-Za-z]+|\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}|\n+| ?[^\s\p{L}\p{N}]+| "
 
 
@@ -56,7 +57,7 @@ def build() -> Tokenizer:
 
 
 def load() -> PreTrainedTokenizerFast:
-    """Return the tokenizer of tokenizer.json."""
+    """Load the tokenizer from tokenizer.json."""
     return PreTrainedTokenizerFast(
         tokenizer_file=str(FILE),
         bos_token=BOS,

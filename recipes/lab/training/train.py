@@ -1,9 +1,9 @@
-"""Trains the lab's models. In recipes/lab: `python -m training.train --role all --seed 0 --out DIR`.
+"""Train the lab's models. In recipes/lab: `python -m training.train --role all --seed 0 --out DIR`.
 
-First the base from random weights, then each expert from the base on its own domain: plain continual
-pre-training without replay of earlier data. An interrupted run resumes from its last checkpoint, and a
-finished role is not trained again. The world and the corpora are the same for every seed; a seed decides the
-first weights and the order of the batches.
+The base is trained from random weights. Each expert is then trained from the base on its own domain. This is
+continual pre-training without replay of the base's corpus. An interrupted run resumes from its last
+checkpoint. A finished role is not trained again. The corpora are the
+same for every seed; the seed determines the first weights and the order of the batches.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,57 +27,21 @@ from mergekit_finance.files import atomic_path
 from mergekit_finance.lab import ROLES
 
 from . import card, model, packing, probe, tokenizer
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The training settings of one role; `rate` is the highest learning rate, `batch` a number of rows."""
-
-    role: str
-    seed: int = 0
-    steps: int = 3000
-    rate: float = 2e-3
-    documents: int = 480_000
-    batch: int = 256
-    warmup: int = 100
-    save_every: int = 500
-    device: str = "cpu"
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then linear decay to zero at the last step."""
-        warm_up = (step + 1) / max(1, min(self.warmup, self.steps // 10))
-        return self.rate * min(1.0, warm_up, (self.steps - step) / max(1, 0.9 * self.steps))
-
-
-BASE = Plan("base")
-EXPERT = replace(BASE, steps=1200, rate=1e-3, documents=240_000, warmup=50)
-
-
-def plan(
-    role: str,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-    steps: int | None = None,
-    documents: int | None = None,
-    batch: int | None = None,
-    rate: float | None = None,
-    save_every: int | None = None,
-) -> Plan:
-    """Return the plan of a role: its default, with the values that are not None in place of the default's."""
-    default = replace(BASE if role == "base" else EXPERT, role=role, seed=seed, device=device)
-    return replace(
-        default,
-        steps=default.steps if steps is None else steps,
-        documents=default.documents if documents is None else documents,
-        batch=default.batch if batch is None else batch,
-        rate=default.rate if rate is None else rate,
-        save_every=default.save_every if save_every is None else save_every,
-    )
+from .plans import BASE, EXPERT, Plan, plan_for
 
 
 class Trainer:
-    """Trains one role: its weights, its optimizer, the current step and the log of losses."""
+    """Trains the model of one role.
+
+    Attributes:
+        plan: The training settings.
+        out: The folder of all models; checkpoints are in out/checkpoints.
+        corpus: The packed training documents.
+        model, optimizer: In training.
+        step: Number of finished steps.
+        seconds: Training time so far, including that before a checkpoint.
+        losses: (step, loss), as logged.
+    """
 
     def __init__(self, plan: Plan, out: Path, corpus: packing.Packed) -> None:
         self.plan, self.out, self.corpus = plan, out, corpus
@@ -98,11 +62,11 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint's file."""
+        """Path of the checkpoint file."""
         return self.out / "checkpoints" / f"{self.plan.role}.pt"
 
     def resume(self) -> None:
-        """Continue from the checkpoint, if there is one. Exits if it was written under another plan."""
+        """Continue from the checkpoint, if there is one. Exit if it was written under another plan."""
         if not self.checkpoint.is_file():
             return
         stored = torch.load(self.checkpoint, map_location=self.plan.device, weights_only=True)
@@ -164,7 +128,7 @@ class Trainer:
 
 
 def first_weights(plan: Plan, out: Path) -> LlamaForCausalLM:
-    """Return random weights for the base, and for an expert the trained base in `out`, in float32."""
+    """Return the initial model in float32: random weights for the base, for an expert the base in `out`."""
     if plan.role == "base":
         return model.make(plan.seed)
     if not is_finished(out, "base"):
@@ -173,7 +137,7 @@ def first_weights(plan: Plan, out: Path) -> LlamaForCausalLM:
 
 
 def batches(plan: Plan, rows: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the row numbers of each step's batch, without end; every epoch has an order of its own."""
+    """Yield the row numbers of each step's batch, endlessly. Each epoch is shuffled differently."""
     epoch, size = 0, min(plan.batch, rows)
     while True:
         order = np.random.default_rng([plan.seed, ROLES.index(plan.role), epoch]).permutation(rows)
@@ -182,13 +146,13 @@ def batches(plan: Plan, rows: int) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def is_finished(out: Path, role: str) -> bool:
-    """Return whether a role has been trained: its card is written last."""
+    """Return whether a role has been trained. Its card is the file that is written last."""
     return (out / role / "README.md").is_file()
 
 
 def train(plan: Plan, out: Path, processes: int = 1) -> None:
     """Train one role and write its model, loss log and card."""
-    print(f"{plan.role}: make {plan.documents} documents", file=sys.stderr, flush=True)
+    print(f"{plan.role}: generating {plan.documents} documents", file=sys.stderr, flush=True)
     trainer = Trainer(plan, out, packing.corpus(plan.role, plan.documents, processes))
     trainer.resume()
     trainer.run()
@@ -196,67 +160,62 @@ def train(plan: Plan, out: Path, processes: int = 1) -> None:
 
 
 def write(trainer: Trainer) -> None:
-    """Write the model in bfloat16, its tokenizer, the loss log, and last the card; delete the checkpoint."""
+    """Write the model in bfloat16, its tokenizer, the loss log and the card. Delete the checkpoint."""
     plan, folder = trainer.plan, trainer.out / trainer.plan.role
     trainer.model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.load().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it readable by the owner only
     lines = [json.dumps({"step": step, "loss": loss}) for step, loss in trainer.losses]
     (folder / "loss.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    facts = card.Facts(
-        role=plan.role,
-        seed=plan.seed,
-        steps=plan.steps,
-        batch=plan.batch,
-        documents=plan.documents,
-        rate=plan.rate,
+    markdown = card.text(
+        plan,
         hardware=torch.cuda.get_device_name() if plan.device == "cuda" else f"CPU, {platform.machine()}",
         seconds=round(trainer.seconds),
         rows=len(trainer.corpus),
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         losses=trainer.losses,
     )
-    (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
+    (folder / "README.md").write_text(markdown, encoding="utf-8")
     trainer.checkpoint.unlink(missing_ok=True)
 
 
 def pack(out: Path, roles: Sequence[str], file: Path) -> None:
-    """Write the finished roles as one .tar.gz, without checkpoints."""
+    """Write the finished models and probe.json to one .tar.gz file, without checkpoints."""
     with tarfile.open(file, "w:gz") as archive:
         for name in (*roles, "probe.json"):
             if (out / name).exists():
                 archive.add(out / name, arcname=name)
 
 
-SHOWN = " (default: %(default)s)"
+DEFAULT = " (default: %(default)s)"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     def both(text: str, field: str) -> str:
-        """Help of an option whose default differs between the base and the experts."""
+        """Return the help of an option whose default differs between the base and the experts."""
         return f"{text} (default: {getattr(BASE, field)} base, {getattr(EXPERT, field)} an expert)"
 
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
-    parser.add_argument("--role", choices=["all", *ROLES], default="all", help=f"what to train{SHOWN}")
-    parser.add_argument("--seed", type=int, default=0, help=f"of first weights and batches{SHOWN}")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of the models")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"where{SHOWN}")
-    parser.add_argument("--steps", type=int, help=both("steps of every role", "steps"))
-    parser.add_argument("--documents", type=int, help=both("size of every corpus", "documents"))
-    parser.add_argument("--batch", type=int, help=f"rows a step (default: {Plan.batch})")
+    parser.add_argument("--role", choices=["all", *ROLES], default="all", help=f"role to train{DEFAULT}")
+    parser.add_argument("--seed", type=int, default=0, help=f"seed of first weights and batches{DEFAULT}")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the models to")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"device{DEFAULT}")
+    parser.add_argument("--steps", type=int, help=both("training steps of every role", "steps"))
+    parser.add_argument("--documents", type=int, help=both("documents in every corpus", "documents"))
+    parser.add_argument("--batch", type=int, help=f"rows per step (default: {Plan.batch})")
     parser.add_argument("--rate", type=float, help=both("highest learning rate of every role", "rate"))
     parser.add_argument("--expert-steps", type=int, help="steps of an expert; overrides --steps")
     parser.add_argument("--expert-rate", type=float, help="learning rate of an expert; overrides --rate")
     cores = min(8, os.cpu_count() or 1)
-    parser.add_argument("--processes", type=int, default=cores, help=f"that make documents{SHOWN}")
-    probed = f"items per task to probe, written to OUT/probe.json; 0: none{SHOWN}"
-    parser.add_argument("--probe", type=int, default=96, metavar="N", help=probed)
+    parser.add_argument("--processes", type=int, default=cores, help=f"for generating documents{DEFAULT}")
+    probe_help = f"items per task to test after training, results in OUT/probe.json; 0: none{DEFAULT}"
+    parser.add_argument("--probe", type=int, default=96, metavar="N", help=probe_help)
     parser.add_argument("--pack", type=Path, metavar="FILE", help="also write the models as one .tar.gz")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, probe, pack."""
+    """Train the roles, test them on a few items, and pack them, as the options say."""
     options = _parse(argv)
     device = options.device
     if device == "auto":
@@ -267,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if is_finished(options.out, role):
             continue
         is_expert = role != "base"
-        role_plan = plan(
+        role_plan = plan_for(
             role,
             seed=options.seed,
             device=device,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.lab_training import LAB, corpora, packing, probe, prompts, tokenizer, train
+from helpers.lab_training import LAB, corpora, packing, plans, probe, prompts, tokenizer
 
 from mergekit_finance.data.loader import load_rows
 from mergekit_finance.lab import generated_rows
@@ -105,7 +105,7 @@ def test_no_test_row_is_in_a_corpus():
 def test_no_test_row_is_in_any_part_of_a_corpus():
     tests = {prompt(i.task, i.row) for task in PROMPTS for i in items_of(task)}
     for role in corpora.MIXES:
-        for part in range(-(-train.plan(role).documents // packing.PART)):
+        for part in range(-(-plans.plan_for(role).documents // packing.PART)):
             assert not tests & {text for text, _ in corpora.documents(role, 200, part)}, (role, part)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.lab_training import model, packing, tokenizer, train
+from helpers.lab_training import model, packing, plans, tokenizer, train
 
 from mergekit_finance.lab import ROLES
 
@@ -28,7 +28,7 @@ def corpus():
 
 
 def trainer(out, corpus, **changes):
-    return train.Trainer(train.plan("base", **{**SMALL, **changes}), out, corpus)
+    return train.Trainer(plans.plan_for("base", **{**SMALL, **changes}), out, corpus)
 
 
 def test_the_architecture_has_at_most_two_million_parameters():
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path, corpus):
 
 def test_an_expert_needs_its_base(tmp_path):
     with pytest.raises(SystemExit, match="base is missing. Train the base first"):
-        train.first_weights(train.plan("math"), tmp_path)
+        train.first_weights(plans.plan_for("math"), tmp_path)
 
 
 def test_all_roles_train_pack_and_load(tmp_path, capsys):
