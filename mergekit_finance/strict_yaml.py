@@ -9,6 +9,9 @@ PyYAML's safe loader accepts the following; this parser refuses it with the line
 
 Dates stay text, as in YAML 1.2: `2020-01-01` is the string "2020-01-01", which may be a revision or a name
 and can be written as JSON. Integers and floats are those of YAML 1.1, as mergekit reads them.
+
+Two things are left to PyYAML: writing (`safe_dump` quotes what would be read back as another type), and task
+files in `evaluation.keys`, which name code that lm-eval runs and must be read as lm-eval reads them.
 """
 
 import copy

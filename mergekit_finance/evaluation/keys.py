@@ -196,7 +196,10 @@ def _function_hash(name: str, folder: Path, tree: SourceTree) -> list[Definition
 
 
 def _loader(function: "Callable[[yaml.SafeLoader, yaml.ScalarNode], Definition]") -> type[yaml.SafeLoader]:
-    """Return a YAML loader that calls `function` for `!function` tags."""
+    """Return a YAML loader that hands `!function` tags to `function`.
+
+    It is not `strict_yaml`: a task file must be read as lm-eval reads it, and names code that lm-eval runs.
+    """
 
     loader: type[yaml.SafeLoader] = type("Loader", (FastLoader,), {})
     loader.add_constructor("!function", function)

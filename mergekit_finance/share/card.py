@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from mergekit_finance import strict_yaml
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.checks.output import check_output, model_inputs
 from mergekit_finance.errors import DataError, MergekitFinanceError, ModelError, RecipeError
@@ -147,7 +148,7 @@ def _hub_comment(line: str, hub_ids: Mapping[str, str]) -> str:
     key, _, value = line.strip().removeprefix("- ").partition(": ")
     if key not in ("base_model", "model"):
         return ""
-    hub_id = hub_ids.get(str(yaml.safe_load(value)))
+    hub_id = hub_ids.get(str(strict_yaml.parse(value)))
     return f"  # on the Hub: {hub_id}" if hub_id else ""
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mergekit_finance import strict_yaml
 from mergekit_finance.errors import ModelError, did_you_mean
-from mergekit_finance.files import Json, JsonObject, one_line
+from mergekit_finance.files import Json, JsonObject, one_line, read_text
 from mergekit_finance.plugins.manager import families
 from mergekit_finance.share.licenses import UNKNOWN, License, conflict, find_license
 from mergekit_finance.study.config import Study
@@ -25,7 +26,9 @@ LICENSE_FILE = re.compile(
 )
 # The same in a card's folder; older cards spelled the folder `licences`.
 LICENSE_FILE_IN_CARD = re.compile(r"(licen[sc]es/([^/]+)/)?(LICEN[SC]E|COPYING)[^/]*", re.I)
-FRONT_MATTER_WITH_LICENSE = re.compile(rb"(\xef\xbb\xbf)?\s*---\s.*?^\s*[\"']?license", re.S | re.M)
+FRONT_MATTER = re.compile(r"\s*---\n(.*?)\n---[ \t]*(\n|\Z)", re.S)  # where the Hub reads it
+UNREADABLE_LICENSE = re.compile(r"\s*---\s.*?^[ \t]*[\"']?license", re.S | re.M)  # the end is missing
+LARGEST_CARD = 16_000_000  # bytes of a model card; strict_yaml bounds its front matter
 LARGEST_TEXT = 1_000_000  # bytes of a license text
 
 
@@ -149,16 +152,15 @@ def _licenses_on_card(reference: str) -> list[str]:
 
 def _front_matter(path: Path) -> Mapping[str, Json] | None:
     """Return a model card's front matter: empty if it has none, None if it cannot be parsed."""
-    from huggingface_hub import metadata_load  # see the note in local_folder
-
     try:
-        text = path.read_bytes()
-        content = metadata_load(path)
-    except Exception:  # third-party front matter can fail to parse in any way
+        text = read_text(path, max_bytes=LARGEST_CARD, links=True)  # the Hub's cache holds links
+        block = FRONT_MATTER.match(text)
+        content = strict_yaml.parse(block[1]) if block else None
+    except (OSError, ValueError):
         return None
-    if content is None and FRONT_MATTER_WITH_LICENSE.match(text):
-        return None
-    return content or {}
+    if content is None:
+        return None if UNREADABLE_LICENSE.match(text) else {}
+    return content if isinstance(content, dict) else None
 
 
 def _license_name(entry: Json, front_matter: Mapping[str, Json]) -> str:

@@ -1,5 +1,6 @@
 """The models that a point merges: licenses, license texts, and names on the Hub."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,40 @@ def test_in_the_hub_cache_only_links_into_its_blobs_are_followed(
 def test_every_license_on_a_model_card_counts(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert source_models._licenses_on_card(str(tmp_path)) == claims
+
+
+LAUGHS = "\n".join(
+    f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"---\nlicense: mit\na: &a [x]\n{LAUGHS}\n---\n",  # 43 million values after aliases are expanded
+        f"---\nlicense: mit\na: {'[' * 5000}{']' * 5000}\n---\n",
+        "---\nlicense: mit\na: !!python/name:os.system\n---\n",
+    ],
+)
+def test_front_matter_of_others_is_read_within_bounds(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert source_models._licenses_on_card(str(tmp_path)) == ["unknown"]
+
+
+def test_many_empty_lines_take_no_time_that_grows_with_their_square(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\n" + "\n" * 100_000 + "x")
+    started = time.process_time()
+    assert source_models._licenses_on_card(str(tmp_path)) == []
+    assert time.process_time() - started < 5
+
+
+def test_a_model_card_that_is_too_large_has_an_unknown_license(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert source_models._licenses_on_card(str(tmp_path)) == ["mit"]
+    monkeypatch.setattr(source_models, "LARGEST_CARD", 10)
+    assert source_models._licenses_on_card(str(tmp_path)) == ["unknown"]
 
 
 def test_license_texts_do_not_change_a_fingerprint(tmp_path: Path) -> None:
