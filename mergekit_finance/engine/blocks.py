@@ -15,11 +15,10 @@ import torch
 
 from mergekit_finance.engine import parallel
 from mergekit_finance.engine.masks import hash_into, signed_threshold
-from mergekit_finance.engine.terms import Cut, Mask, PassOptions, PassResult, Rule, Term
+from mergekit_finance.engine.terms import DEFAULT_OPTIONS, Cut, Mask, PassOptions, PassResult, Rule, Term
 from mergekit_finance.engine.top_k import float_of
 
 _SIGN_BIT = -(1 << 31)  # the sign bit of a float32, as an int32
-_DEFAULT = PassOptions()
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,9 @@ def merge(
     base: torch.Tensor,
     terms: Sequence[Term],
     rule: Rule,
-    options: PassOptions = _DEFAULT,
+    options: PassOptions = DEFAULT_OPTIONS,
 ) -> PassResult:
-    """Write the merged tensor into `out`. All tensors are on the CPU.
-
-    Args:
-        out: contiguous, any floating dtype.
-        base: theta_0, with as many elements as `out`, any floating dtype.
-        terms: the experts, in the order in which they are summed.
-        rule: how their vectors are combined.
-        options: how sums of exactly 0 are treated and what is reported (rule `mean` only).
-    """
+    """Merge tensors on the CPU: see `terms.Implementation.merge`."""
     flat_out, flat_base = out.view(-1), base.reshape(-1)
     terms = [replace(term, tensor=term.tensor.reshape(-1)) for term in terms]
 

@@ -16,10 +16,9 @@ import torch
 
 from mergekit_finance.engine import blocks, plain_torch
 from mergekit_finance.engine.masks import keep_mask
-from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
+from mergekit_finance.engine.terms import DEFAULT_OPTIONS, Implementation, PassOptions, PassResult, Rule, Term
 
 MAX_KERNEL_EXPERTS = 4
-_DEFAULT = PassOptions()
 
 
 def merge(
@@ -27,25 +26,10 @@ def merge(
     base: torch.Tensor,
     terms: Sequence[Term],
     rule: Rule,
-    options: PassOptions = _DEFAULT,
+    options: PassOptions = DEFAULT_OPTIONS,
 ) -> PassResult:
-    """Write the merged tensor into `out`. All tensors are on the device of `base`.
-
-    Args:
-        out: contiguous, any floating dtype.
-        base: theta_0, with as many elements as `out`, any floating dtype.
-        terms: the experts, in the order in which they are summed.
-        rule: how their vectors are combined.
-        options: how sums of exactly 0 are treated and what is reported (rule `mean` only).
-    """
-    if base.device.type == "cpu":
-        return blocks.merge(out, base, terms, rule, options)
-    if _kernel_takes(base, terms, rule):
-        # Imported here: Triton is not installed on every machine.
-        from mergekit_finance.engine import triton_kernels
-
-        return triton_kernels.merge(out, base, terms, rule, options)
-    return plain_torch.merge(out, base, terms, rule, options)
+    """Merge with the implementation for the device of `base`: see `terms.Implementation.merge`."""
+    return _implementation(base, terms, rule).merge(out, base, terms, rule, options)
 
 
 def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
@@ -53,13 +37,7 @@ def sign_balance(base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tenso
 
     On a GPU, the result is a tensor that is computed asynchronously; `total_balance` waits for it.
     """
-    if base.device.type == "cpu":
-        return blocks.sign_balance(base, terms)
-    if _kernel_takes(base, terms, Rule("mean")):
-        from mergekit_finance.engine import triton_kernels  # as in `merge`
-
-        return triton_kernels.sign_balance(base, terms)
-    return plain_torch.sign_balance(base, terms)
+    return _implementation(base, terms, Rule("mean")).sign_balance(base, terms)
 
 
 def total_balance(balances: Sequence[int | torch.Tensor]) -> int:
@@ -93,6 +71,17 @@ def implementation(device: str | torch.device) -> str:
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
+
+
+def _implementation(base: torch.Tensor, terms: Sequence[Term], rule: Rule) -> Implementation:
+    if base.device.type == "cpu":
+        return blocks
+    if _kernel_takes(base, terms, rule):
+        # Imported here: Triton is not installed on every machine.
+        from mergekit_finance.engine import triton_kernels
+
+        return triton_kernels
+    return plain_torch
 
 
 def _kernel_takes(base: torch.Tensor, terms: Sequence[Term], rule: Rule) -> bool:

@@ -10,11 +10,10 @@ import torch
 
 from mergekit_finance.engine import blocks
 from mergekit_finance.engine.masks import hash_into, keep_at, signed_threshold
-from mergekit_finance.engine.terms import Mask, PassOptions, PassResult, Rule, Term
+from mergekit_finance.engine.terms import DEFAULT_OPTIONS, Mask, PassOptions, PassResult, Rule, Term
 from mergekit_finance.engine.top_k import magnitude_bits
 
 CHUNK = 1 << 24  # elements of a pass; this bounds the memory of its float32 temporaries
-_DEFAULT = PassOptions()
 
 
 def merge(
@@ -22,9 +21,9 @@ def merge(
     base: torch.Tensor,
     terms: Sequence[Term],
     rule: Rule,
-    options: PassOptions = _DEFAULT,
+    options: PassOptions = DEFAULT_OPTIONS,
 ) -> PassResult:
-    """Do what `blocks.merge` does, on any device."""
+    """Merge tensors on any device: see `terms.Implementation.merge`."""
     flat_out, results = out.view(-1), []
     for part, chunk, vectors in _chunks(base, terms):
         delta, result = _combine(vectors, terms, rule, options.zero_sign)

@@ -7,7 +7,7 @@ out   = theta_0 + scale * delta                                    rounded once,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -72,11 +72,14 @@ class PassOptions:
         "nothing"    an empty PassResult, for a zero_sign that was determined before
         "balance"    the sign balance only; on a GPU, the call does not wait for it
         "contested"  also the indices at which zero_sign was used; if it turns out to be wrong, pass them to
-                     `dispatch.merge_contested`
+                     `plain_torch.merge_contested`
     """
 
     zero_sign: int = 1
     report: Report = "contested"
+
+
+DEFAULT_OPTIONS = PassOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,3 +96,28 @@ class PassResult:
         """Join the results of consecutive blocks of one tensor."""
         contested = [part.contested for part in parts if part.contested is not None]
         return cls(sum(part.balance for part in parts), torch.cat(contested) if contested else None)
+
+
+class Implementation(Protocol):
+    """The functions that blocks, triton_kernels and plain_torch have in common. All give the same bits."""
+
+    def merge(
+        self,
+        out: torch.Tensor,
+        base: torch.Tensor,
+        terms: Sequence[Term],
+        rule: Rule,
+        options: PassOptions,
+    ) -> PassResult:
+        """Write the merged tensor into `out`. All tensors are on the device of `base`.
+
+        Args:
+            out: contiguous, any floating dtype.
+            base: theta_0, with as many elements as `out`, any floating dtype.
+            terms: the experts, in the order in which they are summed.
+            rule: how their vectors are combined.
+            options: how sums of exactly 0 are treated and what is reported (rule `mean` only).
+        """
+
+    def sign_balance(self, base: torch.Tensor, terms: Sequence[Term]) -> int | torch.Tensor:
+        """Return sum_p sgn(sum_t v_tp), as `merge` with rule `mean` reports it, without merging."""

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 
 from mergekit_finance.engine.masks import signed_threshold, to_int32
-from mergekit_finance.engine.terms import PassOptions, PassResult, Rule, Term
+from mergekit_finance.engine.terms import DEFAULT_OPTIONS, PassOptions, PassResult, Rule, Term
 
 BLOCK, WARPS = 2048, 8  # 8 bf16 elements per thread, for loads of 16 bytes
 _KINDS = {"sum": 0, "mean": 1, "consensus": 2}
@@ -134,7 +134,6 @@ def _merge(
         tl.store(out + index, merged.to(out.dtype.element_ty), mask=inside)
 
 
-_DEFAULT = PassOptions()
 _FAR = 1 << 33
 _NARROW = (1 << 31) - 2 * BLOCK  # maximum number of elements whose positions in all blocks fit an int32
 
@@ -144,9 +143,9 @@ def merge(
     base: torch.Tensor,
     terms: Sequence[Term],
     rule: Rule,
-    options: PassOptions = _DEFAULT,
+    options: PassOptions = DEFAULT_OPTIONS,
 ) -> PassResult:
-    """Do what `blocks.merge` does, for contiguous CUDA tensors and at most four experts.
+    """Merge contiguous CUDA tensors of at most four experts: see `terms.Implementation.merge`.
 
     Signs are counted only in a mean of several experts. The call waits for the GPU only if the report is
     "contested"; with "balance", the sign balance stays on the GPU.
