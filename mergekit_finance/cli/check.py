@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from mergekit_finance.checks.catalog import CATALOG, LEVELS
+from mergekit_finance.checks.findings import Finding, Findings, finding, finding_of
 from mergekit_finance.cli.common import echo
+from mergekit_finance.errors import MergekitFinanceError, RecipeError
+from mergekit_finance.files import read_yaml
 
 if TYPE_CHECKING:
-    from mergekit_finance.checks.findings import Finding, Findings
     from mergekit_finance.models.facts import FactsReader
 
 RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
@@ -49,8 +51,6 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
     not checked. Every finding has an id (docs/checks.md) and a remedy. Exits with 1 if there is an error.
     """
     # Imported here to keep --help fast: numpy and pydantic take half a second.
-    from mergekit_finance.checks.findings import Findings, finding_of
-    from mergekit_finance.errors import MergekitFinanceError
     from mergekit_finance.models.facts import FactsReader
 
     reader = FactsReader()
@@ -100,8 +100,6 @@ def _is_yaml(target: str) -> bool:
 
 def _kind(path: Path) -> str:
     """Return `recipe` or `study`, from the keys in the file. Raises RecipeError if it is neither."""
-    from mergekit_finance.errors import RecipeError
-    from mergekit_finance.files import read_yaml
 
     try:
         content = read_yaml(path)
@@ -130,10 +128,8 @@ def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings"
 
 def check_study(path: Path, reader: "FactsReader") -> "Findings":
     """Check a study's file, models and licenses. Neither torch nor a host is loaded."""
-    from mergekit_finance.checks.findings import Findings, finding, finding_of
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
-    from mergekit_finance.errors import RecipeError
     from mergekit_finance.share.source_models import obstacles, study_models
     from mergekit_finance.study import config
 
@@ -152,10 +148,8 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
 
 def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
     """Check a recipe's keys and parameters with mergekit, and its models."""
-    from mergekit_finance.checks.findings import Findings, finding_of
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
-    from mergekit_finance.errors import RecipeError
     from mergekit_finance.recipe.load import load
 
     try:

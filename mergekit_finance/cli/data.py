@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mergekit_finance.cli.common import echo
+from mergekit_finance.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from mergekit_finance.data.mirror import Mirror
@@ -48,7 +49,6 @@ def pull(datasets: tuple[str, ...], mirror: Path | None, source: str | None, rep
     If one dataset fails, the others are still pulled.
     """
     from mergekit_finance.data.pull import pull as pull_dataset
-    from mergekit_finance.errors import DataError
 
     target = _open_or_create(mirror)
     chosen = _datasets_to_pull(datasets, source)
@@ -78,7 +78,6 @@ def _open_or_create(folder: Path | None) -> "Mirror":
 def _datasets_to_pull(names: Sequence[str], source: str | None) -> "list[Dataset]":
     """Return the datasets with these names or, without names, all that have the source."""
     from mergekit_finance.data import registry
-    from mergekit_finance.errors import DataError, did_you_mean
 
     if names:
         return [registry.dataset(name) for name in dict.fromkeys(names)]
@@ -130,7 +129,6 @@ def adopt(folder: Path, mirror: Path | None) -> None:
 
     from mergekit_finance.data.adopt import adopt as adopt_files
     from mergekit_finance.data.registry import datasets
-    from mergekit_finance.errors import DataError
 
     target, registered = _open_or_create(mirror), datasets().values()
     with tqdm(desc="check rows", unit=" subsets", delay=2) as bar:
@@ -167,7 +165,6 @@ def status(ctx: click.Context, datasets: tuple[str, ...], mirror: Path | None) -
     """
     from mergekit_finance.data import registry
     from mergekit_finance.data.mirror import MANIFEST
-    from mergekit_finance.errors import DataError, did_you_mean
 
     target, registered = _open_or_create(mirror), registry.datasets()
     unregistered = {entry.dataset for entry in target.files.values()} - registered.keys()
@@ -210,7 +207,6 @@ def _status_lines(name: str, dataset: "Dataset | None", mirror: "Mirror") -> lis
 def _content_lines(dataset: str, mirror: "Mirror") -> list[str]:
     """Return a line for each subset of a dataset: its rows, and the tasks that can run on them."""
     from mergekit_finance.data.contents import contents
-    from mergekit_finance.errors import DataError
 
     try:
         subsets = contents(mirror, dataset)
@@ -240,7 +236,6 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
     from tqdm import tqdm
 
     from mergekit_finance.data.mirror import Mirror, default_folder
-    from mergekit_finance.errors import DataError, did_you_mean
 
     target = Mirror.existing(mirror or default_folder())
     datasets_in_mirror = {entry.dataset for entry in target.files.values()}

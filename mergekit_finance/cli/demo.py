@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mergekit_finance.cli.common import ITEMS, PROCESSES, echo, print_width, resumable
+from mergekit_finance.files import bundled
+from mergekit_finance.lab.copy_models import copy_models
 
 if TYPE_CHECKING:
     from mergekit_finance.study.config import Study
@@ -34,7 +36,6 @@ Examples:
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """Run the three-stage study on four tiny trained models, offline, and write its report."""
     # Imported here to keep --help fast: these load torch, transformers and both hosts.
-    from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.report.writing import build
     from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.run import StudyRun
@@ -55,7 +56,6 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
 
 def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
     """Return the bundled study of the lab, with the models in the folder `lab`."""
-    from mergekit_finance.files import bundled
     from mergekit_finance.study.config import load, parse
 
     content = load(bundled("recipes") / "lab" / "study.yml").model_dump(by_alias=True, exclude_none=True)

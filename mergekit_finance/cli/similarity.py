@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.checks.output import check_output_file, model_inputs
 from mergekit_finance.cli.common import echo
 
 
@@ -36,7 +37,6 @@ def similarity(
     definition of each measure and the JSON format.
     """
     # Imported here to keep --help fast: torch takes 1.4 s.
-    from mergekit_finance.checks.output import check_output_file, model_inputs
     from mergekit_finance.similarity import table
     from mergekit_finance.similarity.compute import compute_similarity
 
