@@ -20,13 +20,13 @@ STAGES = {
     3: "Stage 3, emergence: three experts.",
 }
 TIES_PAPER = {"density": 0.2, "lambda": 1.0}
-STARTS = {
-    "task_arithmetic": "A starting point: the study sweeps lambda.",
-    "ties": "A starting point: the study sweeps density and lambda.",
-    "dare_ties": "A starting point: the study sweeps density (1 - drop rate) and lambda, over several seeds.",
+VARIED = {
+    "task_arithmetic": "lambda",
+    "ties": "density and lambda",
+    "dare_ties": "density (1 - drop rate), lambda and the seed of the masks",
 }
 ALL_TASKS = "finance_bench"
-FINANCE_LINE = "finance:  # for mergekit-finance; mergekit ignores it"
+FINANCE_LINE = "finance:  # read by mergekit-finance, ignored by mergekit"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def export(path: Path, start: bool = False) -> list[Exported]:
 
 
 def header(path: Path) -> list[str]:
-    """Return the first block of comments of a study file: what its recipes say of their models."""
+    """Return the lines of the comment at the top of a study file. They are repeated in every recipe."""
     comments = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -77,9 +77,9 @@ def _exported(study: Study, point: Point, comments: list[str], name: str, which:
 
 
 def _start(point: Point) -> str:
-    if point.operator == "ties" and dict(point.values) == TIES_PAPER:
-        return STARTS["ties"].replace("point:", "point, from the TIES paper (K = 20 %, lambda = 1):")
-    return STARTS[point.operator]
+    is_paper = point.operator == "ties" and dict(point.values) == TIES_PAPER
+    source = ", from the TIES paper (K = 20 %, lambda = 1)" if is_paper else ""
+    return f"Values to start with{source}. A study can vary {VARIED[point.operator]}."
 
 
 def _of_grid(study: Study, point: Point) -> str:

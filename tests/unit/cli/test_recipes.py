@@ -115,7 +115,7 @@ def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert head == [
         "# Stage 2, complementarity: two experts.", "# Ours.", "#  indented",
-        "# A starting point: the study sweeps density and lambda.",
+        "# Values to start with. A study can vary density and lambda.",
     ]  # fmt: skip
     exported = yaml.safe_load(text)
     assert exported["models"][0]["parameters"] == {"weight": 1.0, "density": 0.5, "mask_id": "x"}
