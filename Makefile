@@ -1,10 +1,12 @@
-# make demo       the main job on tiny models, offline
-# make test       all tests but long simulations and long fuzzing
-# make test-full  those too: every simulation, and all cases of `make fuzz`
-# make fuzz       30,000 cases of damaged input of every kind (make test runs 2,000 of them)
-# make quick      the tests that take seconds
-# make lint       ruff, mypy and the import contracts
-# make mutants    50 small faults put into the package, one at a time: the tests must notice each
+# make demo       run a three-stage study on four tiny models, offline
+# make test       run all tests except long simulations and long fuzzing
+# make test-full  run all tests: `make test`, `make fuzz` and the simulations
+# make fuzz       run 30,000 cases of damaged input of every kind (`make test` runs 2,000)
+# make quick      run the tests that take less than 5 seconds each
+# make lint       run ruff, mypy and the import contracts
+# make mutants    insert 50 small faults into the package, one at a time, and check that the tests find each
+# make bench      run the benchmarks that need no GPU; make bench-gpu runs those on a GPU
+# make clean      delete the virtual environment, builds and the demo's output
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,14 +15,14 @@ SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks 
 .PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
 	bench-similarity bench-gpu
 
-# Dependencies, once: under the pins of constraints.txt.
+# Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt '.[dev]'
 	touch $@
 
-# The package itself, as a wheel, whenever a file of it changed.
+# Install the package as a wheel, whenever one of its files has changed.
 $(BIN)/.package: $(BIN)/.dependencies $(SOURCES)
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --force-reinstall .
 	touch $@
@@ -28,8 +30,8 @@ $(BIN)/.package: $(BIN)/.dependencies $(SOURCES)
 demo: $(BIN)/.package
 	$(BIN)/mergekit-finance demo
 
-# Two workers, one core each. Whole files stay together, so that what a file's tests share is made once, and run in
-# the order of collection: the end-to-end tests, which take longest, first.
+# Two workers, one core each. All tests of a file run in the same worker, so that they share fixtures. Files run in the
+# order of collection, so that the end-to-end tests, which take longest, start first.
 WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 SHORT := not simulation and not fuzz and not network
@@ -40,7 +42,7 @@ test: $(BIN)/.package
 test-full: test fuzz
 	$(BIN)/pytest $(WORKERS) -m "simulation and not network"
 
-# Hypothesis shows the smallest case that fails; `make fuzz SEED=...` runs the same cases again.
+# Hypothesis prints the smallest failing case. `make fuzz SEED=...` repeats the cases of an earlier run.
 CASES ?= 30000
 SEED ?= $(shell date +%s)
 fuzz: $(BIN)/.package
@@ -56,13 +58,13 @@ lint: $(BIN)/.package
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# JOBS copies of the tree at once; an interrupted run goes on where it was.
+# JOBS is the number of copies of the tree that are tested in parallel. After an interruption, repeat to continue.
 JOBS ?= 2
 mutants: $(BIN)/.package
 	$(BIN)/python tests/mutation/mutate.py --jobs $(JOBS)
 
-# Every benchmark, one command each; models of 1.3 GB are made once under MODELS. `make bench` runs what needs
-# no GPU, one after the other (20 minutes on 2 cores; nothing else should run).
+# There is one target per benchmark. Test models (1.3 GB) are created once in MODELS. `make bench` runs all benchmarks
+# without a GPU, one after the other. It takes 20 minutes on 2 cores. Do not run anything else at the same time.
 MODELS ?= /tmp/bench_models
 BENCH := $(BIN)/python tests/benchmarks
 
@@ -86,7 +88,7 @@ bench-session: $(BIN)/.package
 bench-similarity: $(BIN)/.package
 	$(BENCH)/similarity.py 7 $(MODELS)/similarity
 
-# On a machine with a GPU; DEVICES=cuda:0,cuda:1 tries several.
+# Needs a GPU. DEVICES=cuda:0,cuda:1 runs it on several GPUs.
 bench-gpu: $(BIN)/.package
 	$(BENCH)/gpu_engine.py $(if $(DEVICES),--devices $(DEVICES))
 
