@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parents[1]
 REAL_ROWS = "FINANCE_BENCH_TEST_DATA"
 
-# Offline always: a test that reaches for the Hub must fail at once, not hang.
+# Always offline: a test that uses the Hub must fail at once, not hang.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has one core: more threads wait for each other in a loop
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("FINANCE_BENCH_DATA", None)
 
-# No time limits: an example that takes long says that the machine is busy, nothing about the code.
+# No time limits: a slow example shows only that the machine is busy.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
@@ -132,7 +132,7 @@ def pytest_unconfigure():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how many damaged inputs were read, and which took longest."""
+    """Print how many damaged inputs were read, and which took longest."""
     runs = [
         value
         for reports in terminalreporter.stats.values()

@@ -1,4 +1,4 @@
-"""MergeSession on real GPUs: the CPU's bytes, whatever fits and on however many devices. Skipped without one."""
+"""MergeSession on real GPUs: the same bytes as on the CPU, for any memory limit and number of devices. Skipped without one."""
 
 import gc
 import logging
@@ -63,7 +63,7 @@ def assert_same(settings: dict[str, Any], **where: Any) -> None:
 @contextmanager
 def at_most(megabytes: int) -> Iterator[None]:
     """A GPU with little memory: torch's allocator refuses more, as a full one does."""
-    gc.collect()  # what a failed test's traceback held
+    gc.collect()  # free tensors that the traceback of a failed test refers to
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(
         megabytes * (1 << 20) / torch.cuda.get_device_properties(0).total_memory
@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_streamed(
 def test_memory_that_somebody_else_takes_later(
     method: str, semantics: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Constituents fit; what preparation and points need does not any more."""
+    """Constituents fit, but then there is no memory left to prepare and merge points."""
     settings = settings_of(folder, method, semantics)
     with MergeSession.open(settings) as session:
         expected = list(points(session, method))
@@ -113,7 +113,7 @@ def test_memory_that_somebody_else_takes_later(
 
 
 def _fill() -> list[torch.Tensor]:
-    """All that is left, in pieces down to 64 KB."""
+    """Allocate all free memory, in pieces down to 64 KB."""
     taken, size = [], 64 << 20
     while size >= 64 << 10:
         try:

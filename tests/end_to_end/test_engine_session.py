@@ -113,7 +113,9 @@ def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_pat
     for folder in (narrow, wide):
         settings = {**settings_of(folder, method, semantics), "out_dtype": "float32"}
         with MergeSession.open(settings, merged=False) as session:
-            for point in POINTS[method]:  # each after the others: what one leaves behind, the next would meet
+            for point in POINTS[
+                method
+            ]:  # in one session, so that state left by one point would change the next
                 session.apply(**point)
             results.append({n: raw(p.data) for n, p in session.model.named_parameters()})
             assert_is_written(session, at(settings, POINTS[method][-1]), tmp_path / f"out {folder.name}")
@@ -347,9 +349,9 @@ def test_a_wrong_point_is_named_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_closed_session_lets_go_of_its_model_at_once(tmp_path: Path) -> None:
-    """The next model may need its memory; the garbage collector comes when it likes."""
+    """The next model may need its memory before the garbage collector runs."""
     settings = settings_of(models(tmp_path / "m"), "cpt_ties", "paper")
-    MergeSession.open(settings).close()  # imports, whose tracebacks may hold what called them
+    MergeSession.open(settings).close()  # imports come first: their tracebacks may refer to the caller
     gc.collect()
     gc.disable()
     try:
@@ -394,7 +396,7 @@ def test_a_majority_is_remembered_for_the_weights_of_every_tensor(tmp_path: Path
 def test_the_live_model_has_its_place_before_the_constituents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A device that constituents have filled could not take it; one too small for it is named."""
+    """Constituents must not fill the device before the model is placed; a device too small for the model is named."""
     order: list[str] = []
     monkeypatch.setattr("mergekit_finance.merging.session.usable_device", torch.device)
     monkeypatch.setattr(placement, "moved", lambda group, device: order.append("input") or group)

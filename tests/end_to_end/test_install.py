@@ -22,7 +22,7 @@ OURS = {
     "mergekit_finance_autoload.pth",
     "mergekit_finance_autoload.start",
 }
-# What a program sees of us in both hosts, as one line of output each.
+# What a program sees of this package in both hosts, printed as one line each.
 PROBE = """
 import mergekit.plan, mergekit.merge_methods as m
 from lm_eval.tasks import TaskManager
@@ -118,7 +118,7 @@ def test_uninstalling_leaves_nothing(wheel, tmp_path):
 def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
     code = "import sys; print(*sorted(m for m in sys.modules if 'mergekit' in m or m in ('torch', 'click', 'pluggy')))"
     assert installed.run("-c", code, cwd=tmp_path).stdout.split() == ["_mergekit_finance_autoload"]
-    # the same probe does see an import that should not be there
+    # the probe does detect an unwanted import
     assert "click" in installed.run("-c", "import click;" + code, cwd=tmp_path).stdout.split()
 
 

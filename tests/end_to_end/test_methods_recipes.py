@@ -25,7 +25,7 @@ FAMILIES = {
     },
     "llama2-7b": {
         "base": "meta-llama/Llama-2-7b-hf",
-        "finance": "./finance-cpt-of-Llama-2-7b",  # a place for the user's own
+        "finance": "./finance-cpt-of-Llama-2-7b",  # a folder for recipes of the user
         "math": "gair-prox/Llama-2-7B-ProXMath",
         "japanese": "elyza/ELYZA-japanese-Llama-2-7b",
     },

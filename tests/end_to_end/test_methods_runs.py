@@ -1,4 +1,4 @@
-"""Whole merges through mergekit's run_merge: what may change the bytes that are written, and what may not."""
+"""Whole merges through mergekit's run_merge: settings that change the written bytes, and settings that do not."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Our numbers against those of others: lm-eval's own tasks, plain transformers, scikit-learn, seqeval."""
+"""Our numbers compared with other implementations: lm-eval's own tasks, plain transformers, scikit-learn, seqeval."""
 
 import hashlib
 import http.server
@@ -25,7 +25,7 @@ EXAMS = ("cma_basics", "cpa_audit", "fp2", "security_sales_1")
 
 
 class Canned(LM):
-    """Answers as `say` does: of a document, the number of an option or a text."""
+    """A model that answers with `say(document)`: the number of an option, or a text."""
 
     def __init__(self, say):
         super().__init__()
@@ -82,7 +82,7 @@ def jfinqa_output(doc):
 
 
 def builtin_jfinqa(name, rows):
-    """lm-eval's own task, all of it but where its rows come from."""
+    """lm-eval's own task with our rows."""
     import lm_eval.tasks.jfinqa.utils as utils
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
@@ -142,7 +142,7 @@ def plain(tiny):
 
 @pytest.fixture
 def one_thread():
-    """More threads cost a tiny model more than they bring, where other processes want the cores too."""
+    """One torch thread: more make a tiny model slower when other processes use the cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -152,7 +152,7 @@ def one_thread():
 
 
 def best(values):
-    """The first of the largest values; near ties would make the comparison a coin toss."""
+    """The first of the largest values; near ties would make the comparison random."""
     first, second = sorted(values, reverse=True)[:2]
     return values.index(first), first - second > 1e-4
 
@@ -299,7 +299,7 @@ def test_a_groups_score_is_the_unweighted_mean_of_its_leaves(sizes):
 
 
 def uneven(doc):
-    """A choice that leans to the first option."""
+    """A choice that prefers the first option."""
     return min(draw(doc, 2 * len(doc["options"])), len(doc["options"]) - 1) % len(doc["options"])
 
 
@@ -398,7 +398,7 @@ def test_the_plain_command_runs_all_tasks_on_the_real_rows_offline(tiny, mirror,
 
 @pytest.fixture
 def gate():
-    """A Hub that answers every request as it does for a gated repository without a token."""
+    """A Hub that treats every repository as gated, for a user without a token."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def refuse(self):

@@ -1,4 +1,4 @@
-"""report.html in a real browser: nothing untrusted runs, nothing is asked of the network, it can be used."""
+"""report.html in a real browser: nothing untrusted runs, no request is sent, and all controls work."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def browser(driver):
 def show(browser, page, width=1440, dark=False):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    theme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # a click waits for no scrolling
+    theme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # no smooth scrolling before a click
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": theme})
     browser.get(page.as_uri())

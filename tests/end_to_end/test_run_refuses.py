@@ -141,7 +141,7 @@ def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(
 
 
 def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, models_copy, tmp_path):
-    """generation_config.json holds end tokens and limits: without it Gain compares two ways of decoding."""
+    """generation_config.json holds end tokens and limits: without them, merge and constituents would decode differently."""
     from mergekit.options import MergeOptions
 
     (models_copy / "base" / "generation_config.json").write_text(

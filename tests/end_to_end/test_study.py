@@ -1,4 +1,4 @@
-"""`mergekit-finance study`, whole: real merges, real lm-eval; what it writes, and by how many processes."""
+"""`mergekit-finance study`, with real merges and real lm-eval: the files that it writes, and several processes."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ def test_two_processes_on_one_folder_share_the_work(tiny, finished_study, tmp_pa
 
 
 def test_a_point_that_another_process_is_writing_is_waited_for(tiny, study_copy, evaluated):
-    """The other one holds the lock, stores the point and lets go: this run takes what it stored."""
+    """The other process holds the lock, stores the point and releases it; this run uses the stored result."""
     import fcntl
     from threading import Timer
 
@@ -96,7 +96,7 @@ def test_a_point_that_another_process_is_writing_is_waited_for(tiny, study_copy,
 
 
 def test_two_studies_at_the_same_time_in_one_folder_each_get_their_own_summary(tiny, study_copy, monkeypatch):
-    """Each answers for itself, and what is in the folder is of one of them."""
+    """Each returns its own summary, and all files in the folder are from one of them."""
     alone = helpers.summary_of(study_copy)
     stages = StudyRun.evaluate_stages
     other = {"tasks": ["finance_bench_fpb"], "limit": 8, "name": "other"}

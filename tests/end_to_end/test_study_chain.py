@@ -34,7 +34,7 @@ def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chaine
         tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid
     )
     assert sum(text.startswith("writing ") for text in printed) == 1
-    assert "merge:" not in capfd.readouterr().err  # quiet: no bar of mergekit's either
+    assert "merge:" not in capfd.readouterr().err  # quiet: no progress bar of mergekit
     assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
 
 

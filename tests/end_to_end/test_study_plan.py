@@ -1,4 +1,4 @@
-"""`study plan` and `--budget`: what a study will cost, before it runs."""
+"""`study plan` and `--budget`: the cost of a study before it runs."""
 
 import pytest
 from helpers import study as helpers
@@ -133,7 +133,7 @@ def test_a_budget_too_small_is_one_line_and_leaves_nothing(tiny, tmp_path, timed
 
 
 def test_a_resumed_budget_keeps_its_limit(tiny, tmp_path, timed, monkeypatch):
-    """Even on a machine that is slower by now, and with other workers: else stored results would be lost."""
+    """Also if the machine is slower now or has other workers: another limit would discard stored results."""
     _, first = budgeted(tiny, tmp_path, 1, limit=None)
     _, again = budgeted(tiny, tmp_path, 1, limit=None, workers=2)
     assert again.limit == first.limit and len(timed) == 1

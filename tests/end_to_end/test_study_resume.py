@@ -18,7 +18,7 @@ from mergekit_finance.study.run import StudyRun
 
 
 def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy):
-    """Their keys have another form: no key of today matches them."""
+    """Their keys have another form, so none of the current keys matches."""
     old = study_copy / "points" / "math-0123456789ab"
     old.mkdir()
     (old / "key.json").write_text('{"code": "0123", "model": "abc"}')
@@ -69,7 +69,7 @@ def test_damaged_results_are_evaluated_again(tiny, study_copy, evaluated, name, 
     "name", ["scores.json", "results.json", "recipe.yml", "samples_finance_bench_fpb.jsonl"]
 )
 def test_results_that_were_altered_but_are_still_valid_are_evaluated_again(tiny, study_copy, evaluated, name):
-    """Nothing in them is wrong but that they are not what was measured."""
+    """The files are well-formed, but their values are not the measured ones."""
     before = helpers.normal(study_copy)
     (place,) = (study_copy / "points").glob("stage1-math-*")
     text = (place / name).read_text()

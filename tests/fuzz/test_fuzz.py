@@ -88,7 +88,7 @@ def run(inputs: Inputs, name: str, cases: settings, start: str | None = None) ->
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_valid_input_is_read_without_an_error(inputs: Inputs, name: str) -> None:
-    """Otherwise damage of it would show nothing."""
+    """Otherwise tests of damaged input would prove nothing."""
     target, _ = TARGETS[name]
     for pick in range(5):
         case = target(inputs, Damage(Random(pick), harmless=True))

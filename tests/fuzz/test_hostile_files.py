@@ -1,4 +1,4 @@
-"""Inputs that are known to do harm, in every place that they fit: one line each, whoever reads them."""
+"""Inputs that are known to do harm, as every kind of file: each command that reads one prints one line."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ YAML = {
 
 
 def said(inputs: Inputs, *arguments: object) -> str:
-    """Return what a command prints that must fail."""
+    """Return the output of a command that must fail."""
     results: list[Result] = []
     outcome = examine(lambda: results.append(command(*arguments)), inputs.out)
     assert outcome.refused
@@ -123,7 +123,7 @@ STUDY_FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "sum
 
 
 def reader(inputs: Inputs, folder: str, name: str) -> tuple[Path, Callable[[], object]]:
-    """Return the place of a file, and what reads it."""
+    """Return the path of a file, and the command that reads it."""
     if folder == "study":
         places = [inputs.study / name, *sorted(inputs.study.glob(f"points/base-*/{name}"))]
         return next(place for place in places if place.exists()), lambda: read_study(inputs)
@@ -158,7 +158,7 @@ def test_hostile_json_is_one_line(inputs: Inputs, folder: str, name: str) -> Non
         path.write_bytes(original)
 
 
-# ---- files that are none
+# ---- paths that are not regular files
 
 KINDS: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-HANG = 1200  # seconds: only ends what hangs, however busy the machine is
+HANG = 1200  # seconds; long enough for a busy machine, so that only a hanging command is stopped
 # Read when a host or library is imported, or when Python starts: a change of these needs a fresh interpreter.
 READ_AT_IMPORT = (
     "TRANSFORMERS_", "TOKENIZERS_", "MERGEKIT_FINANCE_AUTOLOAD", "OMP_", "MKL_", "PYTHON",
@@ -38,7 +38,7 @@ class ForkServer:
         return self.process
 
     def serves(self, environment: Mapping[str, str]) -> bool:
-        """Whether a child can have this environment: it agrees in all that was read at import."""
+        """Whether a child can run with this environment: all variables that are read at import must be equal."""
         with_threads = {**environment, "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1")}
         names = {name for name in {*with_threads, *self.environment} if name.startswith(READ_AT_IMPORT)}
         return all(with_threads.get(name) == self.environment.get(name) for name in names)

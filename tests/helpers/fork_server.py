@@ -70,7 +70,7 @@ def read_task_files():
     for path in _index.TaskIndex._iter_yaml_files(Path(_index.__file__).parent):
         try:
             parsed[str(path)] = original(path, **AS_THE_INDEX_ASKS)
-        except Exception:  # the index skips such files, and will find the same fault
+        except Exception:  # the index skips such files and reports the same error
             continue
     _index.load_yaml = load_yaml
 
@@ -178,10 +178,10 @@ PREPARED = []
 
 def serve(preload, run, prepare=lambda request: None):
     """Import, then answer requests until standard input is closed, each by a child that runs it."""
-    sys.path.pop(0)  # this folder: its module names are not meant to be found from anywhere
+    sys.path.pop(0)  # this folder, whose modules must not be importable by commands
     with os.fdopen(os.dup(1), "wb") as replies:
         os.set_inheritable(replies.fileno(), False)
-        os.dup2(2, 1)  # whatever an import prints is no reply
+        os.dup2(2, 1)  # output of imports must not be read as a reply
         preload()
         for line in sys.stdin.buffer:
             request = json.loads(line)

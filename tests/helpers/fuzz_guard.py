@@ -1,4 +1,4 @@
-"""Runs code on damaged input and checks what holds whatever the input is.
+"""Run code on damaged input and check the rules that hold for any input.
 
 Either it works, or it raises an error of ours, whose message is one short line without control characters. It
 takes at most MAX_SECONDS of CPU time, and writes nothing but to the one folder that it may write to.

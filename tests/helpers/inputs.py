@@ -1,4 +1,4 @@
-"""Runs every command that writes, in process, so that a test can say what it did to its inputs."""
+"""Run every command that writes, in process, so that tests can check that its inputs are unchanged."""
 
 import functools
 import hashlib
@@ -72,7 +72,7 @@ def _card(models: Path, out: Path, monkeypatch: Any) -> Result:
     monkeypatch.setattr(card, "choose", lambda *_: chosen)
     monkeypatch.setattr(
         card, "_check_target", lambda *_: None
-    )  # it would refuse a folder that is no card of ours
+    )  # a folder that is not a card would be refused
     monkeypatch.setattr(card, "_fill", lambda chosen, folder, *_: (folder / "README.md").write_text("card"))
     monkeypatch.setattr(card, "_require_same_models", lambda *_: None)
     return mkf("card", models.parent / "study", "-o", out, "--weights")

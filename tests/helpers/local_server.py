@@ -128,7 +128,7 @@ def reset(after: int) -> Fault:
 
     def answer(handler, body):
         handler.wfile.write(handler.start_part(body)[:after])
-        time.sleep(0.3)  # a reset throws away what the client has not read
+        time.sleep(0.3)  # a reset discards data that the client has not read
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handler.connection.close()
 
@@ -145,7 +145,7 @@ def stall(after: int) -> Fault:
         try:
             handler.wfile.write(part[after:])
         except OSError:
-            pass  # the client is gone, which is what the test is about
+            pass  # the client has closed the connection, as the test intends
 
     return answer
 

@@ -42,14 +42,14 @@ TEXT_BITS = ["\x00", "\x1b[2J", "\n", "\r", "\u202e", "9" * 5000, "(" * 3000, "{
 
 
 class Damage:
-    """Damages what it is given; with `harmless` it only picks among valid inputs, and these stay as they are."""
+    """Damages documents; with `harmless` it only chooses among valid inputs and does not change them."""
 
     def __init__(self, random: Random, harmless: bool = False) -> None:
         self.random = random
         self._random = None if harmless else random
 
     def pick(self, choices: Any) -> Any:
-        """Return one of several."""
+        """Return one of several values."""
         return choices[self.random.randrange(len(choices))]
 
     def often(self, share: int = 2) -> bool:

@@ -38,7 +38,7 @@ def study(
         combinations: by stage, the experts that are merged.
         operators: values on the axis of each operator (λ of Task Arithmetic, density of the others).
         items: items of every task.
-        names: what experts are called instead.
+        names: other names for the experts.
         text, reply, item: the prompt, the answers and the item ids in the samples.
     """
     called = {name: (names or {}).get(name, name) for name in EXPERTS}
@@ -189,7 +189,7 @@ def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[
 
 
 def _own(point: dict[str, Any], tasks: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-    """Return the set `own`, as a study does: none if no task needs only these skills."""
+    """Return the set `own`, as a study writes it; {} if no task needs only these skills."""
     tasks_within = [
         t for t, info in tasks.items() if info["skills"] and set(info["skills"]) <= set(point["combination"])
     ]

@@ -48,7 +48,7 @@ def write(path, models, **changes):
 
 
 def go(models, out, **changes):
-    """Run in this process. Returns the content of summary.json and what was said."""
+    """Run in this process. Returns the content of summary.json and the printed lines."""
     study = config.parse(content(models, **changes), "study.yml")
     printed = []
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=printed.append)
@@ -66,12 +66,12 @@ def refused(models, out, kind, message, **changes):
 
 
 def stamps(out):
-    """Of every stored model the file of its times, which no two evaluations share."""
+    """Return the timings.json of every stored model; it differs between any two evaluations."""
     return {p.parent.name: p.read_bytes() for p in sorted((out / "points").glob("[!.]*/timings.json"))}
 
 
 def normal(out):
-    """All bytes that must not depend on when, where or by how many processes a study ran."""
+    """Return all files that must not depend on the time, place or number of processes of a run."""
     files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file() and ".locks" not in p.parts}
     left_out = ("timings.json", "study.json", "plan.json")
     return {str(name): p.read_bytes() for name, p in files.items() if name.name not in left_out}
@@ -114,7 +114,7 @@ def synthetic(out, study, tables, tasks=None):
     Args:
         study: a mapping for `config.parse`.
         tables: task -> model or point -> each item's score; `base`, experts and points by name.
-        tasks: task -> what differs from a right-or-wrong task of the macro, `clusters` among it.
+        tasks: task -> fields that differ from a right-or-wrong task of the macro; may contain `clusters`.
     """
     parsed = config.parse(study, "study.yml")
     plans = [p for stage in parsed.stages for p in points(parsed, stage)]
@@ -166,14 +166,14 @@ def summary_of(out):
 
 
 def start(path, out, log, *options):
-    """The command in a process group of its own; what it says goes to a file."""
+    """The command in a process group of its own; its output goes to a file."""
     command = [COMMAND, "study", str(path), "-o", str(out), *map(str, options)]
     with log.open("a") as log_file:
         return subprocess.Popen(command, stdout=log_file, stderr=log_file, start_new_session=True)
 
 
 def kill(process):
-    """kill -9 of the main process alone. Returns how long the last of its workers lived on."""
+    """Send SIGKILL to the main process only. Returns the seconds until the last worker ended."""
     family = children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -183,7 +183,7 @@ def kill(process):
 
 
 def wait_for(condition, process=None, log=None):
-    """Wait until a condition holds, as long as the process lives that is to fulfill it."""
+    """Wait until a condition holds, or until the process that should make it true has ended."""
     until = time.monotonic() + HANG
     while not condition():
         assert process is None or process.poll() is None, log.read_text()[-3000:] if log else "it ended"

@@ -46,5 +46,5 @@ def noisy_summary(tmp_path):
 
 
 def lines(summary, about):
-    """The sentences about something."""
+    """Return the sentences of the verdict on one subject, such as `recovery`."""
     return [sentence.text for sentence in summary.verdict if sentence.about == about]

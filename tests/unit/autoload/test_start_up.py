@@ -29,7 +29,7 @@ def start_up(monkeypatch):
 
 
 class Elsewhere:
-    """A finder that knows one host module and counts how often it is asked."""
+    """A finder for one host module that records the requested names."""
 
     def __init__(self):
         self.requested = []

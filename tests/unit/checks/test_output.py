@@ -18,7 +18,7 @@ WEIGHTS = "model.safetensors"
 
 @pytest.fixture
 def models(tiny: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny models, which a test may lose."""
+    """A copy of the tiny models that a test may overwrite."""
     return Path(shutil.copytree(tiny, tmp_path / "models", ignore=shutil.ignore_patterns("japanese")))
 
 
@@ -235,7 +235,7 @@ def test_an_output_that_is_a_file_is_refused_before_the_merge(models, tmp_path):
 
 
 def test_other_methods_of_mergekit_are_left_alone(models, tmp_path):
-    """Where mergekit writes its own merges is not ours to say."""
+    """This package does not check where mergekit writes merges of its own methods."""
     merged = [{"model": str(models / name), "parameters": {"weight": 0.5}} for name in ("finance", "math")]
     recipe = merge_recipe(models, merge_method="linear", base_model=None, parameters=None, models=merged)
     result = mergekit_yaml(write_recipe(tmp_path / "r.yml", recipe), models / "finance" / "merged")

@@ -1,4 +1,4 @@
-"""Keys that nobody reads are refused by name, place and nearest valid key, by every way to give a recipe."""
+"""Keys that are not read are refused by name, place and nearest valid key, by every way to give a recipe."""
 
 import sys
 from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_other_methods_recipes_are_not_ours_to_refuse(models, tmp_path):
 
 
 def test_every_key_that_is_read_is_taken(models):
-    """One recipe with everything: what pydantic reads is what the check knows."""
+    """A recipe with every key: the check accepts exactly the keys that pydantic reads."""
     path = {"path": "./a", "revision": "main"}
     reference = {"model": path, "lora": path, "override_architecture": "LlamaForCausalLM"}
     filters = [{"filter": "mlp", "value": [0.1, 0.2]}, {"value": 1.0}]
@@ -289,7 +289,7 @@ def test_a_parameters_name_is_checked_with_the_method(models):
 
 
 def test_a_recipe_from_a_pipe_is_checked_for_keys_that_appear_twice(models, tmp_path):
-    """It cannot be read a second time."""
+    """A pipe cannot be read a second time."""
     text = yaml.safe_dump(merge_recipe(models), sort_keys=False) + "dtype: bfloat16\n"
     code = (
         "import os, sys\n"

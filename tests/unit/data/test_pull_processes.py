@@ -26,7 +26,7 @@ def test_two_processes_pulling_one_dataset_download_it_once(site, target, tmp_pa
     registry = [entry("d", [serve_file(site)])]
     pulls = [start_command(tmp_path, registry, "data", "pull", "--mirror", target.folder) for _ in range(2)]
     wait_until(lambda: site.requests)
-    time.sleep(1.5)  # time for the other to ask as well, if nothing held it back
+    time.sleep(1.5)  # time for a request of the other process, if the lock did not hold it back
     site.resume.set()
     printed = sorted(pull.communicate(timeout=HANG)[0].split(",")[0] for pull in pulls)
     assert [pull.returncode for pull in pulls] == [0, 0]

@@ -39,9 +39,9 @@ def assert_selects(base: torch.Tensor, expert: torch.Tensor, counts: list[int]) 
     for k, cut in zip(counts, cuts.exact_cuts(base, expert, counts), strict=True):
         if cut.bits:
             assert kept(tau, cut) == by_sorting(tau, k)
-        else:  # zeros are zeros, kept or not
+        else:  # a zero stays zero whether it is kept or not
             assert int((tau != 0).sum()) <= k
-    assert (raw(base), raw(expert)) == before  # nobody's weights are written to
+    assert (raw(base), raw(expert)) == before  # the inputs are unchanged
 
 
 @quick

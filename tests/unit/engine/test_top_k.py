@@ -54,7 +54,7 @@ def test_the_k_largest_of_bf16_differences_with_many_equal_magnitudes() -> None:
     generator = torch.Generator().manual_seed(0)
     base = (torch.randn(50_000, generator=generator) * 0.02).bfloat16()
     delta = (base.float() + torch.randn(50_000, generator=generator) * 1e-4).bfloat16().float() - base.float()
-    assert float((delta == 0).float().mean()) > 0.2  # the case that this is about
+    assert float((delta == 0).float().mean()) > 0.2  # the case under test
     bits = top_k.magnitude_bits(delta)
     cut = top_k.kth_largest(bits, 10_000)
     assert cut.splits_ties
@@ -81,7 +81,7 @@ def test_counts_round_half_to_even_without_float_loss(density: float, n: int, ex
 
 
 def test_float_arithmetic_would_miscount() -> None:
-    assert int(0.29 * 100) == 28  # why exact_count exists, and what mergekit semantics keeps
+    assert int(0.29 * 100) == 28  # the reason for exact_count; mergekit semantics keeps this number
 
 
 def test_trim_keeps_values_and_writes_zeros_elsewhere() -> None:

@@ -47,7 +47,7 @@ def test_the_kernel_counts_signs_with_and_without_merging(
 ) -> None:
     """The kernel counts alone and while it merges, and writes only the statistics that are requested."""
     if experts == 1:
-        return  # a lone vector's majority decides nothing, and is not counted
+        return  # with a single vector no majority is needed, so it is not counted
     rule = Rule("mean", 0.7)
 
     def alone(base: torch.Tensor, terms: list[Term]) -> int | torch.Tensor:

@@ -42,7 +42,7 @@ def models(tiny, tmp_path):
 
 
 def count_requests(monkeypatch):
-    """Return a list of the requests that reach a model, as they do: those that no cache answers."""
+    """Return a list that collects the requests that reach the model, so those not answered from a cache."""
     requests = []
     for name in ("loglikelihood", "generate_until"):
         original = getattr(HFLM, name)
@@ -223,7 +223,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
 
 
 def test_answers_of_hf_in_the_same_file_are_left_alone(recipe, tiny, tmp_path, managers, requests_to_model):
-    """And hf's by name: lm-eval reuses them for any model, which docs/caches.md says."""
+    """lm-eval reuses answers of `hf` for any model with the same name; docs/caches.md warns of it."""
     cache, manager = str(tmp_path / "answers"), managers["sample"]
     theirs = {"pretrained": f"{tiny}/math", "dtype": "auto"}
     of_hf = evaluate(manager, "hf", theirs, use_cache=cache)
@@ -393,7 +393,7 @@ def test_merges_with_other_chat_templates_have_other_tokenizer_names(recipe, mod
 
 
 def test_a_study_uses_neither_cache(tiny, tmp_path, monkeypatch):
-    """Whatever the environment says: its results are stored under keys of their own."""
+    """Also if the environment enables them: results of a study have their own keys."""
     from mergekit_finance.evaluation.evaluator import Evaluator
     from mergekit_finance.models.loading import load_model, load_tokenizer
 

@@ -95,7 +95,7 @@ def with_other_words(text):
     return f"# a comment\n{ast.unparse(tree)}\n\n\n# another comment\n"
 
 
-# ---- what must change a key
+# ---- changes that must change a key
 
 
 @pytest.mark.parametrize("module", CLOSURE)
@@ -168,7 +168,7 @@ def test_a_fault_on_the_way_to_a_stored_score_changes_the_key(unchanged, module,
 
 
 def test_the_worker_of_a_study_neither_loads_nor_scores_nor_changes_a_recipe():
-    """It is in no key: what makes an answer or a score is called, with nothing but what the key holds."""
+    """The worker is in no key, so it may only call the code that is, with values from the key."""
     tree = ast.parse((keys.PACKAGE / "study" / "worker.py").read_text(encoding="utf-8"))
     imported = {
         alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
@@ -196,7 +196,7 @@ def test_a_scoring_function_changes_the_tasks_that_name_it_alone(unchanged):
     assert {part for part, value in after.items() if value != unchanged[1][part]} == {module}
 
 
-# ---- what must not
+# ---- changes that must not change a key
 
 MESSAGES = [
     ("errors", "MAX_MESSAGE = 2000", "MAX_MESSAGE = 1000"),

@@ -1,4 +1,4 @@
-"""`--model mergekit`: what is set in a recipe, what is refused, and who else stays registered."""
+"""`--model mergekit`: values set in a recipe, refused arguments, and other registered models."""
 
 import pytest
 import torch

@@ -57,7 +57,7 @@ def test_two_tokenizers_of_one_name_are_counted_each_and_equal_ones_once(tiny, t
     "name", ["finance_bench_docmath_cs_cot", "finance_bench_fpb", "finance_bench_jfinqa_numerical"]
 )
 def test_what_the_host_keeps_of_a_long_prompt_ends_with_the_question(tiny, tokenizer, name):
-    """The model itself is asked: what reaches it, on a context too short for the prompt."""
+    """Looks at the tokens that reach the model if the context is too short for the prompt."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 

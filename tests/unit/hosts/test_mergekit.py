@@ -48,7 +48,7 @@ def side_files(planner: MergePlanner) -> None:
     host.write_side_files(planner.config, Path(), planner.options, lambda planner: None)
 
 
-CLASS_NAMES = {  # the private name: what of ours needs it
+CLASS_NAMES = {  # private name of mergekit: our function that uses it
     (MergePlanner, "_plan"): lambda planner: host.plan(planner),
     (MergePlanner, "_plan "): lambda planner: host.plan_without_hook(planner),
     (MergePlanner, "_plan  "): lambda planner: hooks(),
@@ -124,7 +124,7 @@ def test_an_import_error_of_another_package_is_not_about_mergekit():
 
 @pytest.fixture
 def opened(models: Path) -> SimpleNamespace:
-    """A checkpoint that somebody else has open, with settings of theirs."""
+    """A checkpoint that the caller has opened with other settings."""
     reference = ModelReference.model_validate(str(models / "base"))
     before, LoaderCache.loaders = LoaderCache.loaders, {}
     LoaderCache().setup(MergeOptions(lora_merge_cache="theirs"))
@@ -187,7 +187,7 @@ def test_mergekits_own_methods_are_planned_by_mergekit_alone(planner):
 
 
 def test_a_merge_on_disk_leaves_the_callers_open_checkpoints_alone(opened, configuration, tmp_path):
-    """And reads the files as they are now, not as another merge of this process once saw them."""
+    """It reads the current files, not those that an earlier merge of this process opened."""
     options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False)
     files = merge_to_folder(configuration, tmp_path, options)
     assert [path.name for path in files] == ["config.json", "model.safetensors"]

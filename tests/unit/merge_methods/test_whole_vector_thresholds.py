@@ -115,7 +115,7 @@ def test_sharded_checkpoints_equal_a_dense_numpy_implementation(tmp_path: Path) 
     assert_is_dense_ties(merged, folder, ("finance", "math"), 0.2)
 
 
-# ---- a model small enough for hands
+# ---- a model small enough to compute by hand
 
 
 TINY = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "vocab_size": 4}
@@ -236,7 +236,7 @@ def test_only_one_tensor_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(PlannedInputs, "_gather", watched)
     run(recipe(random_models(tmp_path), "cpt_ties", each={"density": 0.2}), tmp_path / "out")
-    assert most[0] <= 3  # the previous output tensor's three inputs, about to be let go
+    assert most[0] <= 3  # the three inputs of the previous output tensor, which are released next
 
 
 def test_ties_are_kept_in_sorted_name_order() -> None:

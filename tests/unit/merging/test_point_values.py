@@ -1,4 +1,4 @@
-"""The values of a point: which are taken, for which models, and what is refused."""
+"""The values of a point: which are accepted, for which models, and which are refused."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_one_value_is_for_all_experts_and_a_mapping_for_those_it_names() -> None
     assert changed["lambda"] == 0.5
     assert changed["density"] == {"./lab/finance": 0.9, "./lab/math": 0.9}
     assert changed["weight"] == {"./lab/finance": 1.0, "./lab/math": 3.0}
-    assert changed["semantics"] == "paper" and RECIPE["lambda"] == 1.0  # the recipe's own stay as they are
+    assert changed["semantics"] == "paper" and RECIPE["lambda"] == 1.0  # values of the recipe are unchanged
 
 
 def test_experts_are_named_by_reference_mask_id_or_last_path_component() -> None:

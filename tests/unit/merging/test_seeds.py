@@ -58,7 +58,7 @@ def test_two_merges_are_equal_and_another_seed_gives_another(method, models, wit
         return in_memory.merge(config, MergeOptions(quiet=True, random_seed=seed))[0]
 
     first = merge(None)
-    torch.manual_seed(5)  # what the process drew before changes nothing
+    torch.manual_seed(5)  # earlier random numbers of the process have no effect
     assert same_bytes(first, merge(None)) and same_bytes(first, merge(0))
     assert not same_bytes(first, merge(1))
 

@@ -1,4 +1,4 @@
-"""JSON files of a model's folder: what hosts cannot cope with is one line, before they see it."""
+"""JSON files of a model's folder: content that hosts cannot handle is refused in one line before they read it."""
 
 import json
 import os

@@ -35,7 +35,7 @@ NAMES = {
 
 
 class Call:
-    """Pickles as a call of any function, which whoever unpickles it makes."""
+    """Pickles as a call of a function, which is run on unpickling."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)

@@ -1,4 +1,4 @@
-"""The plugin manager; and two tests that keep the API honest: every hook is documented and used."""
+"""The plugin manager; and two tests of the API: every hook is documented and used."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Recipes: what is worked out, and what is refused by file, key and remedy."""
+"""Recipes: derived values, and refusals that name file, key and remedy."""
 
 import os
 import subprocess

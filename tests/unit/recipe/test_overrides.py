@@ -54,7 +54,7 @@ def test_a_key_of_the_recipe_and_a_model(ties, tiny):
 
 
 def test_slices_and_the_base(tiny, tmp_path):
-    """What stands nearer to a slice would win; the base has no density; with `linear` all have a weight."""
+    """A value nearer to a slice has priority; the base has no density; with `linear` all models have a weight."""
     sources = [
         {"model": f"{tiny}/{m}", "layer_range": [0, 2], "parameters": {"density": 1}}
         for m in ("base", "math")

@@ -132,7 +132,7 @@ def test_heatmap_colors_survive_png_encoding(tmp_path):
     axes, data = drawn.figure.axes[0], drawn.png()
     shown = axes.images[0]
     rows, columns = shown.get_array().shape
-    places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # beside the number
+    places = [(x + 0.3, y) for y in range(rows) for x in range(columns)]  # a place without digits
     expected = 255 * shown.to_rgba(shown.get_array())[..., :3].reshape(-1, 3)
     assert np.abs(np.array(colored(data, axes, places)) - expected).max() <= 1
 
@@ -236,7 +236,7 @@ def test_columns_of_an_answer_sheet_form_blocks_by_expert():
     merges = np.array([[1, 0, 1, 0]])
     order = sheets.column_order(singles, merges).tolist()
     assert order == [1, 3, 0, 2]  # by the first expert, then the second, then the base
-    assert order[-1] == 2  # what nobody gets right stands last
+    assert order[-1] == 2  # items that no model answers right come last
 
 
 def test_labels_are_short_and_without_the_prefix():

@@ -90,7 +90,7 @@ def test_an_older_summary_without_the_key_split_is_read(tmp_path):
 
 
 def decided_again(out, split=True, **ship):
-    """Change what the advice is decided by; the stored advice is removed."""
+    """Change the numbers that the advice depends on, and remove the stored advice."""
 
     def change(summary):
         summary["selection"]["split"] = split

@@ -10,7 +10,7 @@ from mergekit_finance.similarity.compute import compute_similarity
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """A device "cuda:3" whose memory is the CPU's and holds `limit` elements a buffer; what was asked of it."""
+    """A device "cuda:3" whose memory is the CPU's and holds `limit` elements per buffer; records the requested buffers."""
     requested, original = [], measures.Workspace.__init__
 
     def make(space, count, span, block, device, everything):

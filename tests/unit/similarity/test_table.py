@@ -29,7 +29,7 @@ def test_the_table_has_one_row_for_each_pair(family):
 
 @pytest.mark.parametrize("everything", [True, False])
 def test_the_file_is_read_as_it_was_written(family, tmp_path, everything):
-    """What was not measured is left out; what is undefined is null."""
+    """Measures that were not computed are left out; undefined values are null."""
     folders, _ = family
     similarity = compute_similarity(folders["base"], [folders["a"]], everything=everything)
     table.write(similarity, tmp_path / "sim.json")
