@@ -109,7 +109,7 @@ def findings_table(studies: Sequence[Summary]) -> str:
     """Return the table of findings; scores in points of a hundred."""
     lines = [
         "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
-        "other seeds | effect | base | merge less base | other seeds |",
+        "other seeds | effect | base | merge minus base | other seeds |",
         "|---|---|---:|---:|---|---|---:|---|---|---:|---|---|",
     ]
     for row in findings(studies):
