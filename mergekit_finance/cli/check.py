@@ -100,7 +100,6 @@ def _is_yaml(target: str) -> bool:
 
 def _kind(path: Path) -> str:
     """Return `recipe` or `study`, from the keys in the file. Raises RecipeError if it is neither."""
-
     try:
         content = read_yaml(path)
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
-from mergekit_finance.study.analysis.wording import merge_name, points
+from mergekit_finance.study.analysis.phrases import merge_name, points
 
 PARAMETER_ORDER = ("density", "lambda", "seed")
 STAGES = {

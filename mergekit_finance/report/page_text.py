@@ -9,7 +9,7 @@ from mergekit_finance.errors import first_line
 from mergekit_finance.files import JsonObject
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
-from mergekit_finance.study.analysis import verdict, wording
+from mergekit_finance.study.analysis import phrases, verdict, wording
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
 from mergekit_finance.study.task_info import GENERATED
@@ -133,7 +133,7 @@ def choices(results: StudyResults) -> list[tuple[str, Pairs]]:
     items = "reported" if results.summary.selection.is_split else "all"
     return [
         ("Set by the study file", _settings(results)),
-        (f"Hyperparameters {wording.chosen_by(results.summary.selection)}", selected),
+        (f"Hyperparameters {phrases.chosen_by(results.summary.selection)}", selected),
         (f"Measured on {items} items", _measured(results)),
     ]
 
@@ -192,7 +192,7 @@ def _measured(results: StudyResults) -> Pairs:
     ]
     optimism = selection.optimism.mean if selection.optimism else None
     if optimism is not None and (selection.is_split or selection.same_items):
-        gap = f"{wording.points(optimism, sign=True)} points"
+        gap = f"{phrases.points(optimism, sign=True)} points"
         pairs.append(("optimism of selecting and evaluating on the same items", gap))
     return pairs
 

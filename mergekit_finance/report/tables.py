@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.flips import flips_text
-from mergekit_finance.study.analysis.wording import chosen_by, points
+from mergekit_finance.study.analysis.phrases import chosen_by, points
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import ItemFlips, PointResult, TaskSet
 

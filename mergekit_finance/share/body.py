@@ -20,14 +20,9 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis.flips import flips_text
+from mergekit_finance.study.analysis.phrases import interval, points
 from mergekit_finance.study.analysis.verdict import advice
-from mergekit_finance.study.analysis.wording import (
-    OPTIMISTIC,
-    advice_for_point,
-    interval,
-    points,
-    too_few_clusters,
-)
+from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
 from mergekit_finance.study.schema import TaskEffect, TaskSet
 from mergekit_finance.study.task_info import GENERATED
 

@@ -63,3 +63,14 @@ def command(tiny, tmp_path):
         return CliRunner().invoke(main, ["study", *args[:1], *where, *args[1:]] if args[:1] == ("plan",) else ["study", *where, *args])  # fmt: skip
 
     return call
+
+
+@pytest.fixture
+def one_thread():
+    """One torch thread: more make a tiny model slower when other processes use the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -4,70 +4,26 @@ import gc
 import logging
 import shutil
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.merging import WORDS, edit, permuted, random_models, raw, recipe, run, split, write_tokenizer
+from helpers.merging import edit, permuted, raw, recipe, run
+from helpers.sessions import NAMES, assert_is_written, at, models, settings_of
 
 from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.merging import placement
 from mergekit_finance.merging.compare import OPERATORS
 from mergekit_finance.merging.session import MergeSession
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 BF16 = torch.bfloat16
-NAMES = ("base", "finance", "math")
 POINTS: dict[str, list[dict[str, Any]]] = {
     "cpt_task_arithmetic": [{"lambda_": 0.3}, {"lambda_": 1.0, "weight": {"math": 0.5}}, {"lambda_": -0.7}],
     "cpt_ties": [{"density": 0.2}, {"density": 1.0, "lambda_": 0.5}, {"density": {"math": 0.7}}],
     "cpt_dare_ties": [{"density": 0.2, "seed": 3}, {"density": 1.0}, {"density": 0.6, "weight": 0.4}],
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def models(folder: Path, **settings: Any) -> Path:
-    random_models(folder, **settings)
-    for name in NAMES:
-        write_tokenizer(folder / name, WORDS)
-    return folder
-
-
-def at(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a point."""
-    entries = [{**m, "parameters": dict(m["parameters"])} for m in settings["models"]]
-    shared = dict(settings["parameters"])
-    for name, value in point.items():
-        if name in ("lambda_", "seed"):
-            shared[name.rstrip("_")] = value
-            continue
-        for entry in entries:
-            mask_id = entry["parameters"]["mask_id"]
-            model_value = value.get(mask_id) if isinstance(value, dict) else value
-            if model_value is not None:
-                entry["parameters"][name] = model_value
-    return {**settings, "models": entries, "parameters": shared}
-
-
-def assert_is_written(session: MergeSession, settings: dict[str, Any], out: Path) -> None:
-    written = run(settings, out)
-    live = dict(session.model.named_parameters(remove_duplicate=False))
-    assert set(written) <= set(live)
-    wrong = [n for n, tensor in written.items() if raw(live[n].data) != raw(tensor)]
-    assert not wrong
-
-
-def settings_of(folder: Path, method: str, semantics: str, **more: Any) -> dict[str, Any]:
-    each = {} if method == "cpt_task_arithmetic" else {"density": 0.4}
-    return recipe(folder, method, ("finance", "math"), each=each, semantics=semantics, **more)
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
@@ -275,34 +231,6 @@ def test_buffers_that_are_not_merged_stay_as_they_are(tmp_path: Path) -> None:
         assert all(torch.equal(before[n], b) for n, b in session.model.named_buffers())
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_a_truncated_file_is_named(tmp_path: Path, shards: int) -> None:
-    folder = models(tmp_path / "m")
-    if shards > 1:
-        split(folder / "math", shards)
-    file = sorted((folder / "math").glob("*.safetensors"))[-1]
-    file.write_bytes(file.read_bytes()[:-100])
-    settings = settings_of(folder, "cpt_ties", "mergekit")
-    message = f"math': {file.name} is truncated or broken"
-    with pytest.raises(ModelError, match=message):
-        MergeSession.open(settings)
-    with pytest.raises(ModelError, match=message):
-        run(settings, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("method", OPERATORS)
-def test_a_merge_that_overflows_is_named(method: str, tmp_path: Path) -> None:
-    settings = settings_of(models(tmp_path / "m"), method, "paper")
-    with (
-        MergeSession.open(settings) as session,
-        pytest.raises(ModelError, match="holds NaN or Inf. Lower lambda"),
-    ):
-        session.apply(weight=1e30, lambda_=1e30)
-    with pytest.raises(ModelError, match="holds NaN or Inf. Lower lambda"):
-        run(at(settings, {"weight": 1e30, "lambda_": 1e30}), tmp_path / "out")
-
-
 def test_looking_for_an_overflow_moves_no_streamed_tensor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,37 +243,6 @@ def test_looking_for_an_overflow_moves_no_streamed_tensor(
         monkeypatch.setattr(placement, "moved", lambda group, device: moved.append(group) or group)
         session.apply(lambda_=0.5)
         assert len(moved) == len(list(session._filled()))
-
-
-def test_two_tensors_that_the_config_says_are_one(tmp_path: Path) -> None:
-    folder = models(tmp_path / "m", tie_word_embeddings=True)
-    edit(folder / "math", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
-    with pytest.raises(
-        ModelError, match="lm_head.weight.*are one parameter of LlamaForCausalLM.*tie_word_embeddings: false"
-    ):
-        MergeSession.open(settings_of(folder, "cpt_ties", "paper"))
-
-
-MISTAKES = [
-    ({"densty": 0.2}, "densty: cannot be swept for cpt_ties; did you mean 'density'"),
-    ({"semantics": "mergekit"}, "semantics: cannot be swept"),
-    ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
-    ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe; did you mean 'math'"),
-    ({"lambda_": "big"}, "lambda: 'big' is not a number"),
-    ({"density": 1e-9}, "keeps none of the"),
-]
-
-
-def test_a_wrong_point_is_named_and_changes_nothing(tmp_path: Path) -> None:
-    folder = models(tmp_path / "m")
-    with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
-        before = {n: raw(p.data) for n, p in session.model.named_parameters()}
-        for point, message in MISTAKES:
-            with pytest.raises(RecipeError, match=message):
-                session.apply(**point)
-        with pytest.raises(RecipeError, match="prepare takes density"):
-            session.prepare(seed=[1])
-        assert {n: raw(p.data) for n, p in session.model.named_parameters()} == before
 
 
 def test_a_closed_session_lets_go_of_its_model_at_once(tmp_path: Path) -> None:
@@ -363,12 +260,6 @@ def test_a_closed_session_lets_go_of_its_model_at_once(tmp_path: Path) -> None:
         assert [reference() for reference in held] == [None, None]
     finally:
         gc.enable()
-
-
-def test_other_methods_are_refused(tmp_path: Path) -> None:
-    folder = models(tmp_path / "m")
-    with pytest.raises(RecipeError, match="merge_method ties: a session sweeps"):
-        MergeSession.open(recipe(folder, "ties", ("finance",)))
 
 
 def test_a_majority_is_remembered_for_the_weights_of_every_tensor(tmp_path: Path) -> None:
@@ -443,33 +334,3 @@ def test_prepare_takes_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
             session.apply(**{"lambda": 0.1, "lambda_": 0.9})
     with pytest.raises(RecipeError, match="this session is closed"):
         session.prepare()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
-        ({"device": "cud"}, "device 'cud' cannot be used"),
-        ({"device": []}, "name at least one"),
-        ({"device": None}, "device 'None' cannot be used"),
-        ({"device": "meta"}, "device 'meta' cannot be used"),
-        ({"recipe": {}}, "this recipe cannot be opened: ValidationError"),
-        ({"recipe": None}, "this recipe cannot be opened"),
-    ],
-)
-def test_what_cannot_be_opened_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    settings = change.pop("recipe", settings_of(models(tmp_path / "m"), "cpt_ties", "paper"))
-    with pytest.raises(ModelError, match=message) as caught:
-        MergeSession.open(settings, **change)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    folder = models(tmp_path / "m")
-    split(folder / "math", 3)
-    sorted((folder / "math").glob("*.safetensors"))[-1].unlink()
-    settings = settings_of(folder, "cpt_ties", "mergekit")
-    for go in (MergeSession.open, lambda s: run(s, tmp_path / "out")):
-        with pytest.raises(ModelError, match="math: a weights file is missing"):
-            go(settings)
-    assert not (tmp_path / "out").exists()

@@ -140,17 +140,6 @@ def plain(tiny):
     return likelihood
 
 
-@pytest.fixture
-def one_thread():
-    """One torch thread: more make a tiny model slower when other processes use the cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def best(values):
     """The first of the largest values; near ties would make the comparison random."""
     first, second = sorted(values, reverse=True)[:2]

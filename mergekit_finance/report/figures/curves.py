@@ -20,7 +20,7 @@ from mergekit_finance.report.figures.style import (
     expert_colors,
     expert_lines,
 )
-from mergekit_finance.study.analysis.wording import chosen_by
+from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval, PointResult
 

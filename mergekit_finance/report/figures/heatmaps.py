@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import INK, QUIET, Drawn, canvas, hide_frame, laid_out
-from mergekit_finance.study.analysis.wording import chosen_by
+from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskResult
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.curves import operators_of
 from mergekit_finance.report.figures.style import INK, OPERATOR_COLORS, QUIET, Drawn, canvas, expert_colors
-from mergekit_finance.study.analysis.wording import chosen_by
+from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
 

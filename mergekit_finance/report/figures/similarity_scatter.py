@@ -15,7 +15,7 @@ from mergekit_finance.report.figures.style import (
     canvas,
     place_names,
 )
-from mergekit_finance.study.analysis.wording import number
+from mergekit_finance.study.analysis.phrases import number
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Correlation, PredictorRow
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import QUIET, RED, STAGE_COLORS, Drawn, canvas, hide_frame
-from mergekit_finance.study.analysis.wording import chosen_by
+from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
 

@@ -1,4 +1,4 @@
-"""The words of the verdict: number formats, effect words, sentences. Page, card and command print these.
+"""The words of the verdict: effect words and sentences. Page, card and command print these.
 
 Differences are in points of a hundred, as `value [low, high]` with a 95 % interval; n counts independent
 clusters of items. "Best constituent" is the one model with the best mean over the tasks; "best constituent
@@ -9,11 +9,20 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
+from mergekit_finance.operators import OPERATORS
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import verdict
 from mergekit_finance.study.analysis.flips import flips_note
-from mergekit_finance.study.analysis.selection import cell
+from mergekit_finance.study.analysis.phrases import (
+    how,
+    interval,
+    merge_name,
+    number,
+    points,
+    sample_size,
+    symbol,
+    task_list,
+)
 from mergekit_finance.study.schema import (
     AdviceKind,
     Effect,
@@ -21,7 +30,6 @@ from mergekit_finance.study.schema import (
     Effects,
     Interval,
     OperatorDifference,
-    SelectionResult,
     Sentence,
     Side,
     Summary,
@@ -31,7 +39,6 @@ from mergekit_finance.study.schema import (
 OPTIMISTIC = "selected and evaluated on the same items (optimistic)"
 STAGES = {1: "recovery", 2: "complementarity", 3: "emergence"}
 PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
-MOST_TASKS = 6  # listed in a sentence
 Look = Literal["yes", "no", "unclear"]
 # Words that differ from the kind's stored name. ABOVE_ALL is named after the stage instead.
 EFFECT_WORDS = {
@@ -48,72 +55,6 @@ ADVICE_WORDS = {
     AdviceKind.BORDERLINE: "borderline",
     AdviceKind.TOO_FEW_ITEMS: "too few items to advise",
 }
-
-
-# ---- numbers and names
-
-
-def points(value: float, sign: bool = False, digits: int = 1) -> str:
-    """Return a share as points of a hundred: `3.1`, or `+3.1` with `sign`; zero has no sign."""
-    return number(100 * value, digits, sign)
-
-
-def number(value: float, digits: int = 1, sign: bool = False) -> str:
-    """Return a number with a plain minus; what rounds to zero has no sign."""
-    rounded = round(value, digits) + 0.0  # + 0.0: no minus zero
-    return f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
-
-
-def interval(numbers: Sequence[float], sign: bool = False) -> str:
-    """Return `3.1 [1.0, 5.2]` in points.
-
-    A difference that is the same in every cluster resamples to itself. That is not an interval, and
-    [0.0, 0.0] would look like certainty about other items.
-    """
-    value, low, high = numbers
-    if low == high:
-        return f"{points(value, sign)} (the same on every item)"
-    return f"{points(value, sign)} [{points(low, sign)}, {points(high, sign)}]"
-
-
-def merge_name(combination: str) -> str:
-    """Return `finance + math`; for one expert `base + finance`."""
-    names = combination.split("+")
-    return " + ".join(["base", *names] if len(names) == 1 else names)
-
-
-def how(summary: Summary, point: str) -> str:
-    """Return `Task Arithmetic, λ 0.4`; of a cell with several mask seeds, which one is reported."""
-    row = summary.points[point]
-    values = [f"{_symbol(k)} {v:g}" for k, v in row.values.items() if k != "seed"]
-    same = [other for other in summary.points.values() if cell(other) == cell(row)]
-    if len(same) > 1:
-        values.append(f"mask seed {row.values['seed']:g}, the first of {len(same)}")
-    return ", ".join([OPERATORS[row.operator].label, *values])
-
-
-def _symbol(parameter: str) -> str:
-    """Return λ for lambda; density stays a word in text."""
-    return PARAMETER_SYMBOLS[parameter] if parameter == "lambda" else parameter
-
-
-def task_list(tasks: Sequence[str]) -> str:
-    """Return short task names, at most MOST_TASKS: `fpb, headline and 3 more`."""
-    names = [task.removeprefix("finance_bench_") for task in tasks]
-    more = f" and {len(names) - MOST_TASKS} more" if len(names) > MOST_TASKS else ""
-    return f"{', '.join(names[:MOST_TASKS])}{more}"
-
-
-def sample_size(clusters: int) -> str:
-    """Return `n = 120`, or `n = 64 (inconclusive)` below MIN_CLUSTERS."""
-    return f"n = {clusters}" + ("" if enough(clusters) else " (inconclusive)")
-
-
-def chosen_by(selection: SelectionResult) -> str:
-    """Return what gave the hyperparameters that are shown."""
-    if selection.is_split:
-        return "selected on the selection items"
-    return "selected on the reported items" if selection.same_items else "given by the study file"
 
 
 # ---- combinations
@@ -332,7 +273,7 @@ def _grid(summary: Summary, operator: str) -> str:
     for key in tried[0]:
         if key != "seed":
             ends = dict.fromkeys((min(values[key] for values in tried), max(values[key] for values in tried)))
-            parts.append(f"{_symbol(key)} {' to '.join(f'{value:g}' for value in ends)}")
+            parts.append(f"{symbol(key)} {' to '.join(f'{value:g}' for value in ends)}")
     return ", ".join(parts)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.synthetic import MODELS, PAIR, RETENTION, SAME, build, lines, noisy_summary, shares
 
-from mergekit_finance.study.analysis import verdict, wording
+from mergekit_finance.study.analysis import phrases, verdict, wording
 from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointResult
 
@@ -20,12 +20,12 @@ from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointR
     ],
 )
 def test_an_interval_in_points(numbers, sign, text):
-    assert wording.interval(numbers, sign) == text
+    assert phrases.interval(numbers, sign) == text
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
-    assert wording.number(-0.004, 2, sign=True) == wording.number(0.004, 2, sign=True) == "0.00"
-    assert wording.number(0.5, 2, sign=True) == "+0.50" and wording.number(-0.5, 2) == "-0.50"
+    assert phrases.number(-0.004, 2, sign=True) == phrases.number(0.004, 2, sign=True) == "0.00"
+    assert phrases.number(0.5, 2, sign=True) == "+0.50" and phrases.number(-0.5, 2) == "-0.50"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,9 @@ def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
         for seed in (0, 1, 2)
     ]
     study_summary.points = {f"p{k}": point for k, point in enumerate(points)}
-    assert wording.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
+    assert phrases.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1, mask seed 0, the first of 3"
     study_summary.points = {"p0": points[0]}
-    assert wording.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1"
+    assert phrases.how(study_summary, "p0") == "DARE-TIES, density 0.5, λ 1"
 
 
 def test_predictors_are_one_sentence(tmp_path):
