@@ -244,7 +244,7 @@ def test_figures_are_drawn_without_a_report(out: Path, tmp_path: Path) -> None:
     assert all(data.startswith(b"\x89PNG") for data in pictures.values()) and not (out / "figures").exists()
 
 
-def test_without_matplotlib_the_card_says_so(
+def test_without_matplotlib_the_card_notes_that_figures_are_missing(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [n for n in sys.modules if n.startswith("mergekit_finance.report")]:
@@ -284,7 +284,7 @@ def test_tasks_of_its_skills_exclude_retention(out: Path, tmp_path: Path) -> Non
     assert "tasks of its skills (1)" in body(tmp_path / "card")  # fpb; the named set has retention, too
 
 
-def test_the_card_says_if_nothing_was_swept(out: Path, tmp_path: Path) -> None:
+def test_the_card_notes_that_nothing_was_swept(out: Path, tmp_path: Path) -> None:
     folder = changed(out, tmp_path / "out", "summary.json", lambda c: c["selection"].update(split=False))
     make(folder, tmp_path / "card", PAIR)
     assert "Nothing was swept" in body(tmp_path / "card") and "on other items" not in body(tmp_path / "card")

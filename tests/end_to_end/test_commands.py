@@ -71,7 +71,7 @@ def test_plain_lm_eval_without_data_ends_with_one_line(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_simple_evaluate_knows_our_tasks_with_its_own_task_manager(tiny):
+def test_simple_evaluate_finds_our_tasks_with_its_own_task_manager(tiny):
     code = (
         "import lm_eval; r = lm_eval.simple_evaluate(model='hf', model_args={'pretrained': %r}, device='cpu', limit=2,"
         " tasks=['finance_bench_fpb'], metadata={'source': 'sample'}); print(r['results']['finance_bench_fpb']['score,none'])"
@@ -118,7 +118,7 @@ def test_adopt_then_list(installed_mkf, mkf, tmp_path):
     assert "CC-BY-NC-SA" in mkf("data", "list").stdout
 
 
-def test_adopting_a_folder_with_nothing_known_says_what_was_looked_for(mkf, tmp_path):
+def test_adopting_a_folder_without_known_files_lists_the_patterns(mkf, tmp_path):
     assert "Looked for: " in error_line(mkf("data", "adopt", tmp_path, "--mirror", tmp_path / "m"))
     assert not (tmp_path / "m").exists()
 

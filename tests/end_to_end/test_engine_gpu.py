@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_streamed(
 
 
 @pytest.mark.parametrize("method,semantics", CASES)
-def test_memory_that_somebody_else_takes_later(
+def test_memory_that_another_process_takes_during_a_session(
     method: str, semantics: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Constituents fit, but then there is no memory left to prepare and merge points."""

@@ -29,7 +29,7 @@ POINTS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
 @pytest.mark.parametrize("method", OPERATORS)
-def test_points_are_what_run_merge_writes(method: str, semantics: str, tied: bool, tmp_path: Path) -> None:
+def test_points_equal_what_run_merge_writes(method: str, semantics: str, tied: bool, tmp_path: Path) -> None:
     folder = models(tmp_path / "m", tie_word_embeddings=tied, dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4)
     settings = {**settings_of(folder, method, semantics), "out_dtype": "bfloat16"}
     with MergeSession.open(settings) as session:
@@ -245,7 +245,7 @@ def test_looking_for_an_overflow_moves_no_streamed_tensor(
         assert len(moved) == len(list(session._filled()))
 
 
-def test_a_closed_session_lets_go_of_its_model_at_once(tmp_path: Path) -> None:
+def test_a_closed_session_releases_its_model_at_once(tmp_path: Path) -> None:
     """The next model may need its memory before the garbage collector runs."""
     settings = settings_of(models(tmp_path / "m"), "cpt_ties", "paper")
     MergeSession.open(settings).close()  # imports come first: their tracebacks may refer to the caller
@@ -307,7 +307,7 @@ def test_the_live_model_has_its_place_before_the_constituents(
         MergeSession.open(settings, device="cuda:5", merged=False)
 
 
-def test_the_cpus_own_allocator_is_heard_too(tmp_path: Path) -> None:
+def test_an_out_of_memory_error_of_the_cpu_allocator_is_recognized(tmp_path: Path) -> None:
     with MergeSession.open(settings_of(models(tmp_path / "m"), "cpt_ties", "paper")) as session:
 
         def never() -> None:

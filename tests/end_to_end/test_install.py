@@ -94,7 +94,7 @@ def test_the_bundled_folders_are_found_in_the_wheel(installed, tmp_path):
     assert [f.startswith(str(installed.site / "mergekit_finance")) for f in folders] == [True, True]
 
 
-def test_an_editable_install_is_seen_and_finds_the_checkouts_folders(warm, tmp_path):
+def test_an_editable_install_works_and_finds_the_checkouts_folders(warm, tmp_path):
     environment = Environment.make(tmp_path / "editable")
     before = environment.listing()
     environment.install("-e", ROOT)

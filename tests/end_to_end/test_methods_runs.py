@@ -212,7 +212,7 @@ def test_installing_twice_wraps_once() -> None:
     assert mergekit.plan.MergePlanner._plan is wrapped
 
 
-def test_other_methods_recipes_are_left_alone(models: Path, tmp_path: Path) -> None:
+def test_recipes_of_other_methods_are_not_checked(models: Path, tmp_path: Path) -> None:
     assert run(recipe(models, "ties", each={"densty": 0.2}), tmp_path / "out")  # mergekit ignores the typo
 
 

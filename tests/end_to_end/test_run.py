@@ -147,9 +147,7 @@ def test_an_unknown_task_lists_ours():
         _ = Evaluator(("finance_bench_fbp",)).tasks
 
 
-def test_a_recipe_that_asks_for_similarity_runs_and_says_that_there_is_no_folder_for_it(
-    recipe, tmp_path, caplog
-):
+def test_similarity_true_is_ignored_with_a_warning_if_there_is_no_output_folder(recipe, tmp_path, caplog):
     result, _ = go(recipe(("lambda: 0.5", "lambda: 0.5\n  similarity: true")), tmp_path / "out")
     assert "gain" in result["tasks"][TASK]
     assert sum("similarity: true is ignored" in r.message for r in caplog.records) == 1

@@ -21,7 +21,7 @@ def model_folders(tiny):
     return [str(tiny / name) for name in ("base", "finance", "math", "japanese")]
 
 
-def test_it_writes_what_the_library_returns_whatever_the_threads(mkf, model_folders, tmp_path):
+def test_it_writes_what_the_library_returns_for_any_number_of_threads(mkf, model_folders, tmp_path):
     base, *models = model_folders
     for threads in ("1", "2"):
         out = tmp_path / f"out{threads}" / "sim.json"
@@ -52,7 +52,7 @@ def test_mistakes_are_one_line_and_leave_no_file(mkf, model_folders, tmp_path, a
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_target_that_cannot_be_written_is_said_before_anything_is_read(mkf, model_folders, tmp_path):
+def test_an_unwritable_target_is_reported_before_anything_is_read(mkf, model_folders, tmp_path):
     (tmp_path / "file").write_text("mine")
     done = mkf("similarity", "--base", *model_folders[:2], "-o", tmp_path / "file" / "sim.json")
     assert done.returncode == 1 and f"{tmp_path / 'file'} is not a directory" in done.stderr

@@ -48,7 +48,7 @@ def by_command(settings: dict[str, Any], out: Path) -> bytes:
 
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
 @pytest.mark.parametrize("method", OPERATORS)
-def test_mergekit_yaml_leaves_what_the_command_writes(
+def test_mergekit_yaml_writes_the_same_file_as_the_command(
     folder: Path, method: str, semantics: str, tmp_path: Path
 ) -> None:
     settings = settings_of(folder, method, semantics=semantics)
@@ -69,7 +69,9 @@ def test_no_weight_changes_and_false_writes_nothing(folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_files_are_measured_whatever_the_recipes_dtype(dtype: str | None, tied: bool, tmp_path: Path) -> None:
+def test_similarity_is_measured_on_the_files_for_any_dtype_of_the_recipe(
+    dtype: str | None, tied: bool, tmp_path: Path
+) -> None:
     folder = random_models(tmp_path / "m", tie_word_embeddings=tied)
     settings = settings_of(folder, "cpt_task_arithmetic", dtype=dtype)
     run(settings, tmp_path / "out")
@@ -120,7 +122,7 @@ def test_a_merge_that_fails_later_leaves_no_similarity(
     assert not (tmp_path / "out").exists()
 
 
-def test_in_memory_nothing_is_measured_and_one_line_says_so(
+def test_in_memory_nothing_is_measured_and_one_line_is_logged(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from mergekit.config import MergeConfiguration

@@ -105,7 +105,7 @@ def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
     assert run.worker.limit == 20
 
 
-def test_what_is_stored_counts_for_a_budget_at_its_own_limit_only(tiny, study_copy, timed):
+def test_stored_results_reduce_the_cost_of_a_budget_only_at_their_limit(tiny, study_copy, timed):
     """6 models x 2 tasks x 10 s an item; all are stored at 4 items, which costs nothing; no other limit does."""
     _, run = budgeted(tiny, study_copy, 0.001, limit=4)
     assert run.limit == 4
@@ -117,7 +117,7 @@ def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):
     assert budgeted(tiny, tmp_path, 100, limit=4)[1].limit == 4
 
 
-def test_a_budget_says_what_it_costs(tiny, tmp_path, timed):
+def test_a_budget_line_shows_how_much_wider_intervals_become(tiny, tmp_path, timed):
     study = config.parse(helpers.content(tiny, limit=None), "study.yml")
     run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
     text = planning.text(planning.plan(run, 20 * 120 / 3600))

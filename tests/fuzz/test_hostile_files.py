@@ -173,7 +173,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     ("folder", "name"),
     [*FILES, ("math", SINGLE), ("math", "chat_template.jinja"), ("pickled", "pytorch_model.bin")],
 )
-def test_what_is_no_file_is_not_read(inputs: Inputs, folder: str, name: str) -> None:
+def test_paths_that_are_not_regular_files_are_not_read(inputs: Inputs, folder: str, name: str) -> None:
     path, read = reader(inputs, folder, name)
     original = path.rename(inputs.folder / "kept")
     try:
@@ -187,7 +187,7 @@ def test_what_is_no_file_is_not_read(inputs: Inputs, folder: str, name: str) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recipes_and_studies_that_are_no_files_are_one_line(inputs: Inputs, kind: str) -> None:
+def test_recipes_and_studies_that_are_not_regular_files_are_one_line(inputs: Inputs, kind: str) -> None:
     path = inputs.folder / "none.yml"
     KINDS[kind](path)
     try:

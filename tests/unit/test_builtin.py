@@ -25,7 +25,7 @@ def test_families_are_those_of_the_bundled_recipes():
     assert {family.name for family in builtin.finance_families()} == {"lab", "llama3-8b", "llama2-7b"}
 
 
-def test_the_plugin_manager_knows_each_of_these_parts():
+def test_the_plugin_manager_has_each_of_these_parts():
     assert {d.name for d in builtin.finance_datasets()} <= set(manager.datasets())
     assert set(builtin.finance_task_folders()) <= set(manager.task_folders())
     assert {m.spec.name for m in builtin.finance_merge_methods()} <= {

@@ -79,7 +79,7 @@ def test_a_message_is_one_printable_line_of_bounded_length(kind):
 @pytest.mark.parametrize(
     "kind", [ValueError, KeyError, Exception, MemoryError, RecursionError, AssertionError]
 )
-def test_whatever_other_peoples_code_raises_becomes_a_model_error(kind):
+def test_any_exception_of_third_party_code_becomes_a_model_error(kind):
     with pytest.raises(errors.ModelError, match=r"^x cannot be loaded \(.*y.*\) \[model.broken\]$"):
         with errors.model_errors("x cannot be loaded"):
             raise kind("y\nz")

@@ -22,7 +22,7 @@ def names(**options):
     return TaskManager(include_defaults=False, **options).all_tasks
 
 
-def test_tasks_are_known_without_any_option():
+def test_tasks_are_found_without_any_option():
     assert "finance_bench_fpb" in names()
 
 
@@ -33,7 +33,7 @@ def test_a_folder_given_by_include_path_too_is_indexed_once(caplog):
     assert "overrides" not in caplog.text and "Duplicate" not in caplog.text
 
 
-def test_the_hook_stands_down_where_the_host_found_the_folder_itself():
+def test_the_hook_does_nothing_if_the_host_found_the_folder_itself():
     """An lm-eval that reads the `lm_eval.tasks` entry point has our folder in its list already."""
     ours = bundled("lm_eval_tasks")
     assert with_folders([ours], [ours], ours / "none") == [ours]

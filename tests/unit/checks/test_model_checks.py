@@ -50,7 +50,7 @@ def only(*models: ModelFacts, **how: object) -> Finding:
         ("./tiny/empty+./lora", "names a LoRA adapter"),
     ],
 )
-def test_a_reference_that_is_no_model_is_named(tmp_path, monkeypatch, reference, message):
+def test_a_reference_that_is_not_a_model_is_named(tmp_path, monkeypatch, reference, message):
     (tmp_path / "tiny" / "empty").mkdir(parents=True)
     (tmp_path / "tiny" / "config").mkdir()
     (tmp_path / "tiny" / "config" / "config.json").write_text("{}")
@@ -176,7 +176,7 @@ def test_models_without_token_ids_are_not_compared():
 # ---- files
 
 
-def test_what_is_broken_is_an_error_and_what_is_unseen_a_note():
+def test_broken_files_are_an_error_and_unread_ones_a_note():
     model = ModelFacts(
         "./a", problems=(Problem("model.broken", "./a/config.json: broken"),), unseen=("no weights",)
     )
@@ -186,6 +186,6 @@ def test_what_is_broken_is_an_error_and_what_is_unseen_a_note():
     ]
 
 
-def test_every_check_passes_over_models_of_which_nothing_is_known():
+def test_every_check_skips_models_without_facts():
     merge = MergeFacts("r.yml", (ModelFacts("./base"), ModelFacts("./a")))
     assert [list(check(merge)) for check in CHECKS] == [[] for _ in CHECKS]

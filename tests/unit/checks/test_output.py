@@ -216,7 +216,7 @@ def test_a_recipe_that_the_merge_would_overwrite_is_kept(name, link, models, tmp
 
 
 @pytest.mark.parametrize("name", ["r.yml", "README.md"])
-def test_a_recipe_in_the_output_folder_that_stays_as_it_is_is_no_obstacle(name, models, tmp_path):
+def test_a_recipe_in_the_output_folder_that_is_not_overwritten_is_allowed(name, models, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     recipe = write_recipe(out / name, merge_recipe(models))
@@ -234,7 +234,7 @@ def test_an_output_that_is_a_file_is_refused_before_the_merge(models, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_other_methods_of_mergekit_are_left_alone(models, tmp_path):
+def test_output_folders_of_other_methods_are_not_checked(models, tmp_path):
     """This package does not check where mergekit writes merges of its own methods."""
     merged = [{"model": str(models / name), "parameters": {"weight": 0.5}} for name in ("finance", "math")]
     recipe = merge_recipe(models, merge_method="linear", base_model=None, parameters=None, models=merged)
@@ -242,7 +242,7 @@ def test_other_methods_of_mergekit_are_left_alone(models, tmp_path):
     assert result.exit_code == 0, result.exception
 
 
-def test_a_folder_beside_the_models_is_no_obstacle(models, tmp_path):
+def test_an_output_folder_beside_the_models_is_allowed(models, tmp_path):
     """An earlier merge, or files with the names of an input's files, may be in the output folder."""
     recipe = write_recipe(tmp_path / "r.yml", merge_recipe(models))
     for _ in range(2):
@@ -311,7 +311,7 @@ def test_answers_of_lm_eval_in_an_input_are_refused(name, models):
     assert snapshot(models.parent) == before
 
 
-def test_the_plain_command_says_it_in_one_line(models, tmp_path):
+def test_the_plain_command_prints_one_line(models, tmp_path):
     from helpers import commands
 
     recipe = write_recipe(tmp_path / "r.yml", merge_recipe(models))

@@ -318,7 +318,7 @@ def test_a_recipe_from_a_pipe_is_checked_for_keys_that_appear_twice(models, tmp_
     ],
     ids=["key", "type", "mapping", "nothing wrong", "reference"],
 )
-def test_the_plain_command_says_it_in_one_line(change, message, models, tmp_path):
+def test_the_plain_command_prints_one_line(change, message, models, tmp_path):
     content = merge_recipe(models)
     change(content)
     recipe = write_recipe(tmp_path / "r.yml", content)
@@ -330,7 +330,7 @@ def test_the_plain_command_says_it_in_one_line(change, message, models, tmp_path
         assert done.returncode == 0, done.stderr
 
 
-def test_a_program_gets_pydantics_own_error(models):
+def test_a_python_program_gets_the_error_of_pydantic(models):
     from pydantic import ValidationError
 
     with pytest.raises(ValidationError):

@@ -43,7 +43,7 @@ def test_the_estimate_is_the_merged_model_one_tensor_of_each_and_a_batch():
     assert needed.evaluation == needed.disk + 2 * 2 * 4 * 16 * (8 * 128) * 2
 
 
-def test_nothing_is_said_where_all_fits_or_is_not_known(free):
+def test_nothing_is_reported_if_all_fits_or_sizes_are_unknown(free):
     free()
     assert ids(merge(device="cuda", checkpoints=3, out=Path())) == []
     free(memory=None, gpu=None)
@@ -82,7 +82,7 @@ def test_the_disk_must_hold_every_checkpoint_that_is_written(free):
     assert ids(merge(checkpoints=3)) == []  # no output folder
 
 
-def test_a_study_says_that_its_results_do_not_fit_the_disk(tiny, tmp_path, free):
+def test_a_study_reports_that_its_results_do_not_fit_the_disk(tiny, tmp_path, free):
     from helpers import study as studies
 
     from mergekit_finance.study import config

@@ -72,7 +72,7 @@ def test_models_that_fit_have_no_errors(tiny):
     assert "[resources.estimate] merging takes about" in result.stdout
 
 
-def test_a_study_is_told_from_a_recipe_by_its_content(study, recipe):
+def test_studies_and_recipes_are_distinguished_by_their_content(study, recipe):
     assert report(study)["kind"] == "study"
     assert report(recipe())["kind"] == "recipe"
 
@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_read_is_one_finding_in_json(tmp_path, content, id
 @pytest.mark.parametrize(
     "kind", ["missing", "fifo", "device", "too large", "no config", "no folder", "a loop"]
 )
-def test_a_path_that_is_no_file_or_model_is_one_finding_in_json(tmp_path, kind):
+def test_a_path_that_is_neither_file_nor_model_is_one_finding_in_json(tmp_path, kind):
     path = tmp_path / "x.yml"
     if kind == "fifo":
         os.mkfifo(path)

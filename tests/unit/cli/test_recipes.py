@@ -31,7 +31,7 @@ def wrong(*args: object) -> str:
     return done.output
 
 
-def test_list_has_every_file_and_says_what_it_is() -> None:
+def test_list_shows_every_file_with_a_description() -> None:
     lines = call("list").output.splitlines()
     assert len(lines) == 3 * 22 and lines == call().output.splitlines()
     descriptions = dict(line.split(maxsplit=1) for line in lines)
@@ -122,7 +122,7 @@ def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
     assert exported["finance"]["tasks"] == ["finance_bench_f", "my_task"]
 
 
-def test_export_never_overwrites_what_says_something_else(tmp_path: Path) -> None:
+def test_export_never_overwrites_a_file_with_other_content(tmp_path: Path) -> None:
     call("copy", "lab/study", tmp_path)
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0  # the same again

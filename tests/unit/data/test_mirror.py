@@ -95,7 +95,7 @@ def test_links_in_a_circle_are_one_line(raw, tmp_path):
         mirror.verify("fpb/fpb/test.jsonl")
 
 
-def test_a_manifest_that_is_no_file_is_one_line(tmp_path):
+def test_a_manifest_that_is_not_a_file_is_one_line(tmp_path):
     (tmp_path / "MANIFEST.json").mkdir()
     with pytest.raises(DataError, match="not the manifest of a mirror"):
         Mirror(tmp_path)

@@ -94,7 +94,7 @@ def test_the_error_names_the_other_sources(site, target):
         pull(parse_entries(several)[0], target)
 
 
-def test_without_network_the_error_says_so(target, monkeypatch):
+def test_without_network_the_error_names_the_cause(target, monkeypatch):
     def fail(*args, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -178,7 +178,7 @@ def test_many_opinions_on_the_same_words_have_ids_of_their_own_in_linear_time(tm
 
 
 @pytest.mark.parametrize("question", [["x"], 5, {"a": 1}])
-def test_a_question_of_the_cpa_exam_that_is_no_text_is_refused(tmp_path, question):
+def test_a_question_of_the_cpa_exam_that_is_not_text_is_refused(tmp_path, question):
     row = {"key": "k", "q_no": 1, "question": question, "a_no": 1, "1": "x", "2": "y"}
     write_jsonl(tmp_path / "x.jsonl", [row])
     with pytest.raises(DataError, match="line 1: column 'question'"):

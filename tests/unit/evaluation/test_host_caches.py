@@ -207,7 +207,7 @@ def test_a_merge_with_equal_weights_finds_its_answers(change, cached, managers, 
     assert second == cached.answers and cached.requests > 0 and not requests_to_model
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+def test_an_interrupted_evaluation_continues_from_its_cached_answers(
     recipe, tmp_path, managers, requests_to_model, monkeypatch
 ):
     arguments, cache = {"recipe": str(recipe())}, str(tmp_path / "answers")
@@ -222,7 +222,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
     }
 
 
-def test_answers_of_hf_in_the_same_file_are_left_alone(recipe, tiny, tmp_path, managers, requests_to_model):
+def test_answers_of_hf_in_the_same_cache_file_are_not_used_for_merges(
+    recipe, tiny, tmp_path, managers, requests_to_model
+):
     """lm-eval reuses answers of `hf` for any model with the same name; docs/caches.md warns of it."""
     cache, manager = str(tmp_path / "answers"), managers["sample"]
     theirs = {"pretrained": f"{tiny}/math", "dtype": "auto"}
@@ -350,7 +352,7 @@ def test_what_another_version_stored_is_not_read(managers, request_folder, monke
     assert not list(request_folder.iterdir())
 
 
-def test_a_warning_says_so_once(managers, request_folder, caplog, monkeypatch):
+def test_the_warning_is_printed_once(managers, request_folder, caplog, monkeypatch):
     from mergekit_finance.hosts.lm_eval_caches import build_requests_anew
 
     wrapped = lm_eval_task.Task.build_all_requests

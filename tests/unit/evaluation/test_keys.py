@@ -336,7 +336,7 @@ def test_comments_and_the_order_of_keys_in_a_task_file_change_nothing(task):
 @pytest.mark.parametrize(
     ("old", "new"), [("question", "context"), ("utils.own", "mergekit_finance.scoring.metrics.docmath")]
 )
-def test_what_a_task_file_says_changes_the_key(task, tmp_path, old, new):
+def test_the_content_of_a_task_file_changes_the_key(task, tmp_path, old, new):
     before = task()
     assert task((tmp_path / "task.yaml").read_text().replace(old, new)) != before
 
@@ -351,7 +351,7 @@ def test_what_a_task_file_includes_changes_the_key(task, tmp_path, name, old, ne
     assert task() != before
 
 
-def test_an_old_name_of_a_scoring_function_is_followed_to_what_it_stands_for(tmp_path, package):
+def test_an_old_name_of_a_scoring_function_has_the_key_of_the_new_one(tmp_path, package):
     path = tmp_path / "task.yaml"
     path.write_text("task: t\nprocess_results: !function mergekit_finance.tasks.scoring.docmath\n")
     before = keys.definition_hash(path, SourceTree(package))
@@ -392,7 +392,7 @@ def test_a_merges_key_has_bytes_in_place_of_models_names():
     assert "./" not in str(one)
 
 
-def test_hashing_is_no_long_work():
+def test_hashing_takes_little_processor_time():
     """Processor time, which a busy machine does not stretch."""
     import time
 

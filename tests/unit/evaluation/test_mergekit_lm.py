@@ -33,7 +33,7 @@ def registered():
         ({"recipe": "r", "enable_thinking": True}, "enable_thinking needs think_end_token="),
     ],
 )  # fmt: skip
-def test_arguments_that_make_no_sense_say_what_to_do_instead(arguments, message):
+def test_arguments_that_do_not_apply_to_merges_are_refused_with_a_remedy(arguments, message):
     with pytest.raises(MergekitFinanceError, match=message) as caught:
         lm_eval_model.MergekitLM(**arguments)
     assert "\n" not in str(caught.value)
@@ -50,7 +50,7 @@ def test_several_processes_are_refused(monkeypatch):
         lm_eval_model.MergekitLM(recipe="r.yml")
 
 
-def test_a_wrong_tokenizer_and_a_missing_model_are_said_before_the_merge(recipe, monkeypatch, tiny):
+def test_a_wrong_tokenizer_and_a_missing_model_are_reported_before_the_merge(recipe, monkeypatch, tiny):
     monkeypatch.setattr(lm_eval_model, "_merge", lambda *_: pytest.fail("merged"))
     with pytest.raises(MergekitFinanceError, match="no usable tokenizer"):
         lm_eval_model.MergekitLM(recipe=str(recipe()), device="cpu", tokenizer=f"{tiny}/nowhere")
@@ -87,7 +87,7 @@ def test_answers_that_fill_the_context_are_refused_before_the_merge(lengths, rec
     )
 
 
-def test_a_length_that_is_no_number_is_one_line(recipe):
+def test_a_length_that_is_not_a_number_is_one_line(recipe):
     from helpers import inputs
 
     line = inputs.refusal(inputs.lm_eval(recipe(), [NAME], gen_kwargs={"max_gen_toks": "many"}))
@@ -151,7 +151,7 @@ def test_results_are_named_after_the_recipe_and_the_changes(recipe):
 @pytest.mark.parametrize(
     ("switch", "before"), [("strict", ""), ("0", "import mergekit_finance; mergekit_finance.register()")]
 )
-def test_every_other_model_stays_known_and_ours_is_lazy(switch, before):
+def test_other_models_stay_registered_and_ours_is_loaded_lazily(switch, before):
     code = f"""
 {before}
 import sys

@@ -30,7 +30,7 @@ def test_a_choice_needs_room_for_its_option_less_one(tokenizer):
     assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 1) == {}
 
 
-def test_two_tokenizers_of_one_name_are_counted_each_and_equal_ones_once(tiny, tokenizer, monkeypatch):
+def test_prompts_are_counted_once_per_tokenizer_content_not_per_name(tiny, tokenizer, monkeypatch):
     """A merge's tokenizer has the name of the base's, and can have other tokens."""
     from types import SimpleNamespace
 
@@ -56,7 +56,7 @@ def test_two_tokenizers_of_one_name_are_counted_each_and_equal_ones_once(tiny, t
 @pytest.mark.parametrize(
     "name", ["finance_bench_docmath_cs_cot", "finance_bench_fpb", "finance_bench_jfinqa_numerical"]
 )
-def test_what_the_host_keeps_of_a_long_prompt_ends_with_the_question(tiny, tokenizer, name):
+def test_the_part_of_a_long_prompt_that_the_host_keeps_ends_with_the_question(tiny, tokenizer, name):
     """Looks at the tokens that reach the model if the context is too short for the prompt."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

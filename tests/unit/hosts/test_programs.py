@@ -50,7 +50,7 @@ def test_other_programs_and_other_exceptions_keep_their_traceback(tmp_path, name
         ("mine", False),
     ],
 )
-def test_python_m_is_told_by_the_modules_name(monkeypatch, module, expected):
+def test_python_m_is_recognized_by_the_modules_name(monkeypatch, module, expected):
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name=module)))
     assert programs.is_host_program() == expected
 
@@ -69,7 +69,7 @@ def test_python_m_is_recognized_although_the_hook_is_installed_before_python_kno
     assert capsys.readouterr().err == "Error: x: missing\n"
 
 
-def test_the_hook_of_a_users_program_is_left_alone(monkeypatch):
+def test_the_exception_hook_of_a_users_program_is_not_replaced(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["mine.py"])
     before = sys.excepthook
     programs.report_mistakes()

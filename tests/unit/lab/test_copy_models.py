@@ -48,7 +48,7 @@ def test_export_refuses_a_folder_that_is_not_a_model(tmp_path):
         copy_models(tmp_path / "lab")
 
 
-def test_export_without_weights_says_how_to_get_them(tmp_path):
+def test_export_without_weights_names_the_remedy(tmp_path):
     with pytest.raises(
         ModelError, match="the lab's weights are missing. Reinstall mergekit-finance, or train them"
     ):

@@ -79,7 +79,7 @@ def test_the_advice_gives_the_adapted_model_which_every_way_then_takes(family, t
         assert same(session.model.state_dict(), live.state_dict())
 
 
-def test_without_one_every_function_says_the_same(family, tmp_path):
+def test_without_one_every_function_gives_the_same_error(family, tmp_path):
     settings = recipe(family, reference(family))
     for way in (
         lambda: in_memory.merge(MergeConfiguration.model_validate(settings), options()),
@@ -93,7 +93,7 @@ def test_without_one_every_function_says_the_same(family, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["run", "study plan", "study", "lm_eval", "mergekit-yaml"])
-def test_without_one_every_command_says_the_same(command, family, tmp_path):
+def test_without_one_every_command_gives_the_same_error(command, family, tmp_path):
     settings, out = tmp_path / "recipe.yml", tmp_path / "out"
     settings.write_text(json.dumps(recipe(family, reference(family))))
     experts = {"math": {"model": reference(family), "skills": ["math"]}}

@@ -279,7 +279,7 @@ def test_options_of_mergekit_change_nothing(chosen, families, tmp_path):
     assert memory(settings, **chosen).differences(on_disk(settings, tmp_path, **chosen)) == []
 
 
-def test_architectures_can_be_mixed_where_mergekit_is_told_so(families, tmp_path):
+def test_architectures_can_be_mixed_with_allow_crimes(families, tmp_path):
     """`allow_crimes`: the config is that of the first model."""
     models = [{"model": str(families(name) / "math")} for name in ("llama", "mistral")]
     settings = {"merge_method": "linear", "models": models, "parameters": {"weight": 0.5}, "dtype": "float32"}

@@ -70,7 +70,7 @@ def test_a_shard_that_only_the_index_has_is_named(model):
         ("{", "cannot be read"),
     ],
 )
-def test_an_index_that_is_none_is_named(model, text, message):
+def test_an_index_that_is_not_valid_is_named(model, text, message):
     (model / "model.safetensors.index.json").write_text(text)
     with pytest.raises(ModelError, match=f"model.safetensors.index.json: {message}"):
         facts.read_tensors(str(model))
@@ -81,7 +81,7 @@ def test_a_model_that_cannot_be_fetched_is_named():
         facts.local_folder("nobody/nothing")
 
 
-def test_models_that_say_they_were_never_trained(tiny, tmp_path):
+def test_models_with_random_weights_are_recognized(tiny, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     references = [str(tiny / "base"), str(tmp_path), "nobody/nothing"]
     assert facts.random_weights(references) == [str(tiny / "base")]
@@ -185,7 +185,7 @@ def test_a_single_file_beside_an_index_of_others_is_a_problem(model):
     assert read(model).problems == ()
 
 
-def test_a_hub_id_that_is_not_here_and_absent_weights_are_said(model):
+def test_missing_hub_models_and_weights_are_reported(model):
     assert read(Path("nobody/nothing")).unseen == (
         "nobody/nothing is not on this machine: nothing was checked",
     )
@@ -205,7 +205,7 @@ def test_a_model_in_the_hubs_cache_is_read(model, tmp_path, monkeypatch):
     assert facts.FactsReader().read("o/n").folder == snapshot
 
 
-def test_when_the_bytes_are_spent_the_rest_is_unseen(model):
+def test_after_the_byte_limit_the_remaining_files_are_reported_as_unread(model):
     reader = facts.FactsReader(max_bytes=3000)
     model_facts = reader.read(str(model))
     assert reader.bytes_read <= 3000

@@ -54,7 +54,7 @@ def test_a_misspelt_hook_is_a_fault_with_its_name(manager):
     assert "finance_task_folder" in manager.loaded[0].fault
 
 
-def test_a_hook_that_raises_does_not_take_the_others_down(manager):
+def test_a_hook_that_raises_does_not_stop_the_other_hooks(manager):
     def fails():
         raise KeyError("oops")
 

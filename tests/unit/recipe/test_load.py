@@ -13,7 +13,7 @@ from mergekit_finance.recipe.load import check_mapping, load
 ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.yml")
 
 
-def test_a_recipe_knows_its_stage_constituents_and_semantics(recipe, tiny):
+def test_a_loaded_recipe_has_stage_constituents_and_semantics(recipe, tiny):
     loaded = load(recipe())
     assert loaded.experts == loaded.constituents == (f"{tiny}/finance", f"{tiny}/math")
     assert (loaded.base, loaded.stage, loaded.semantics) == (f"{tiny}/base", 2, "paper")
@@ -79,7 +79,7 @@ def test_a_missing_recipe_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["- a list", "just text", "", "merge_method: [linear]"])
-def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_recipe_is_refused(tmp_path, text):
     path = tmp_path / "r.yml"
     path.write_text(text)
     with pytest.raises(RecipeError):
@@ -116,7 +116,7 @@ def test_a_mapping_is_checked_as_the_file_would_be(recipe):
         check_mapping({**content, "dtpye": "float32"}, "point")
 
 
-def test_our_methods_are_known_without_the_start_up_hook(recipe):
+def test_our_methods_are_registered_without_the_start_up_hook(recipe):
     """Loading a recipe registers them: a program needs no call of `register()`."""
     code = (
         "import sys\n"

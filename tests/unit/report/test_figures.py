@@ -49,7 +49,7 @@ def test_a_study_without_retention_and_similarity_has_fewer_figures(tmp_path):
     assert [d.name[0] for d in figures.draw_all(load(out))] == ["1", "2", "3", "4"]
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_the_others(tmp_path, monkeypatch, caplog):
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(tmp_path, monkeypatch, caplog):
     def fail(results):
         raise ZeroDivisionError("no\nline")
 

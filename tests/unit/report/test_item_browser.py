@@ -27,7 +27,7 @@ def test_text_appears_only_where_it_may_be_shared(tmp_path):
     assert all(task["texts"] for task in data_of(page)["tasks"])
 
 
-def test_text_is_hidden_unless_the_dataset_says_true(tmp_path):
+def test_text_is_hidden_unless_the_datasets_permission_is_true(tmp_path):
     tasks = default_tasks()
     tasks["finance_bench_fpb"]["text_may_be_shared"] = "yes"
     del tasks["finance_bench_docmath_cs"]["text_may_be_shared"]
@@ -36,7 +36,7 @@ def test_text_is_hidden_unless_the_dataset_says_true(tmp_path):
     assert not stored.text_allowed("finance_bench_docmath_cs") and not stored.text_allowed("unheard of")
 
 
-def test_text_is_shown_only_if_both_files_say_so(tmp_path):
+def test_text_is_shown_only_if_both_files_allow_it(tmp_path):
     out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["tasks"]["finance_bench_fpb"].update(text_may_be_shared=False))
     assert not load_results(out).text_allowed("finance_bench_fpb") and load_results(out).text_allowed(

@@ -234,7 +234,7 @@ def test_minimum_detectable_effect_is_detected_four_times_in_five():
     assert np.mean(np.array(lows) > 0) == pytest.approx(0.8, abs=0.04)
 
 
-def test_expected_half_width_is_what_fewer_clusters_give():
+def test_expected_half_width_equals_that_of_fewer_clusters():
     rng, sims = np.random.default_rng(4), 60
     simulated = task(rng, "t", [0.6, 0.5], 240, 0.3, sims)
     small = simulated.take(np.flatnonzero(simulated.clusters < 110))

@@ -12,7 +12,7 @@ from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.store import write_json
 
 
-def test_gain_and_og_are_what_they_are_by_hand(tmp_path):
+def test_gain_and_og_equal_those_computed_by_hand(tmp_path):
     tables = {"t": shares(200, base=40, finance=100, math=60, s1f=80, s1m=20, pair=120)}
     answer = summary(build(tmp_path, tables, selection=SAME).folder)
     assert answer.points[PAIR].gain_and_og["t"] == pytest.approx((0.6 - 0.4, 0.6 - 0.5))
@@ -118,7 +118,7 @@ def test_below_100_clusters_there_is_no_verdict(tmp_path, clusters, word):
     assert rows[PAIR].tasks["t"].verdict == word and rows[PAIR].tasks["t"].clusters == clusters
 
 
-def test_tasks_that_are_not_named_are_not_said_to_interfere_or_gain(tmp_path):
+def test_tasks_that_are_not_named_get_no_claim_of_interference_or_gain(tmp_path):
     """Their intervals are some of many: no claim without a q."""
     tables = {
         "j": shares(200, finance=140, math=140, pair=60),
@@ -170,7 +170,7 @@ def test_recovery_by_hand(tmp_path):
     assert answer.selected[PAIR].recovery is None
 
 
-def test_mask_seeds_are_no_grid(tmp_path):
+def test_mask_seeds_do_not_count_as_a_grid(tmp_path):
     """One cell of each operator, DARE with four seeds: nothing to be sensitive on, and its best is a mean."""
     operators = {"task_arithmetic": {"lambda": [0.5]}, "dare_ties": {"density": [0.5], "seeds": [0, 1, 2, 3]}}
     study = helpers.config.parse(helpers.content(".", operators=operators), "x")
@@ -203,7 +203,7 @@ def test_a_summary_has_the_same_bytes_twice(tmp_path):
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 
-def test_what_ships_is_selected_on_the_selection_items(tmp_path):
+def test_the_recommended_model_is_selected_on_the_selection_items(tmp_path):
     """A merge that is best on the report items alone is not selected."""
     results = noisy(tmp_path)
     macro = {name: np.mean([results.selection[t].score(name) for t in "ab"]) for name in (*MODELS, *POINTS)}

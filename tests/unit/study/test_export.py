@@ -26,7 +26,7 @@ def imported_by(statement):
     )
 
 
-def test_all_names_what_can_be_had():
+def test_every_name_in_all_is_an_attribute():
     assert sorted(mergekit_finance.__all__) == mergekit_finance.__all__
     for name in mergekit_finance.__all__:
         assert getattr(mergekit_finance, name)
@@ -51,7 +51,7 @@ def test_the_probe_above_sees_a_heavy_import():
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_module_imports_and_says_what_it_is_for(name):
+def test_every_module_imports_and_has_a_docstring(name):
     if name.endswith(".triton_kernels"):
         pytest.importorskip(
             "triton", reason="the GPU kernels need Triton, which comes with CUDA builds of torch"

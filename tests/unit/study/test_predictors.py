@@ -31,7 +31,7 @@ def test_headroom_by_hand(tmp_path):
     )
 
 
-def test_a_correlation_over_seven_combinations_says_what_would_be_significant():
+def test_a_correlation_over_seven_combinations_has_the_smallest_significant_rho():
     rows = [row(2, k, -k, 0, k**3, -k) for k in range(7)]
     correlations = {(r.over, r.predictor, r.outcome): r for r in predictors.correlations(rows)}
     of_l2 = correlations["all", "l2", "macro_gain"]

@@ -79,7 +79,7 @@ def test_the_items_that_select_are_those_of_the_statistics(tmp_path):
     )
 
 
-def test_text_is_allowed_only_if_both_files_say_so(folder):
+def test_text_is_allowed_only_if_both_files_allow_it(folder):
     assert load_results(folder).text_allowed("t") and not load_results(folder).text_allowed("unknown")
     change(folder / "summary.json", lambda c: c["tasks"]["t"].update(text_may_be_shared=False))
     assert not load_results(folder).text_allowed("t") and load_results(folder).text_allowed("r")
@@ -95,7 +95,7 @@ def test_text_is_allowed_only_if_both_files_say_so(folder):
         (("index.json",), "this study is not finished"),
     ],
 )
-def test_a_folder_without_a_finished_study_says_what_it_is(tmp_path, names, message):
+def test_the_error_for_a_folder_without_a_finished_study_describes_the_folder(tmp_path, names, message):
     for name in names:
         (tmp_path / name).write_text("{}")
     with pytest.raises(DataError) as caught:
@@ -146,7 +146,7 @@ def test_a_pipe_is_not_waited_for(folder):
 
 
 @pytest.mark.parametrize("name", ["results.json", "key.json", "samples_t.jsonl", "recipe.yml"])
-def test_links_are_not_followed_to_what_can_be_done_without(folder, tmp_path, name):
+def test_links_are_not_followed_for_optional_files(folder, tmp_path, name):
     (tmp_path / "elsewhere").write_text("{}")
     (folder / "points" / "base" / name).symlink_to(tmp_path / "elsewhere")
     (folder / "points" / PAIR / name).symlink_to(tmp_path / "elsewhere")
@@ -250,7 +250,7 @@ def test_samples_are_read_in_the_order_of_items_and_damaged_lines_are_skipped(fo
     assert [row["a"] for row in load_results(folder).samples("t")] == [1, 2]
 
 
-def test_what_can_be_done_without_is_empty_where_it_is_damaged(folder):
+def test_damaged_optional_files_are_read_as_empty(folder):
     for name in ("results.json", "key.json"):
         (folder / "points" / "base" / name).write_text(DEEP)
     results = load_results(folder)

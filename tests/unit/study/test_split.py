@@ -78,7 +78,7 @@ def chosen(points, scores):
     return selection.choose(points, lambda name: scores[name])
 
 
-def test_ties_go_to_the_smaller_value_whatever_the_order():
+def test_ties_go_to_the_smaller_value_in_any_order():
     for order in (("b", "a"), ("a", "b")):
         points = {name: point(**{"lambda": {"a": 0.2, "b": 0.4}[name]}) for name in order}
         assert chosen(points, {"a": 0.5, "b": 0.5}).by_combination == {"a": "a"}

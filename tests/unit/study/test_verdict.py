@@ -45,7 +45,7 @@ def test_the_kind_of_an_effect(changes, kind):
     assert verdict.effect_of(task_set(**changes), "own").kind is kind
 
 
-def test_a_constituent_that_is_beaten_alone_is_no_success(tmp_path):
+def test_beating_one_constituent_alone_is_not_a_success(tmp_path):
     """Above both experts and not above the base: neither complementarity nor emergence."""
     tables = {"t": shares(200, base=118, finance=60, math=40, pair=120)}
     study_summary = summary(build(tmp_path, tables, selection=SAME).folder)
@@ -116,7 +116,7 @@ def nearly_above(tmp_path, data):
 
 
 @pytest.mark.parametrize("data", [9, 10])
-def test_a_verdict_that_the_seed_can_turn_is_borderline_under_every_seed(tmp_path, data):
+def test_a_verdict_that_the_seed_can_change_is_borderline_under_every_seed(tmp_path, data):
     results = nearly_above(tmp_path, data)
     studies = [results.study.model_copy(update={"seed": seed}) for seed in range(8)]
     answers = [answer(replace(results, study=study), results.similarity) for study in studies]
@@ -128,7 +128,7 @@ def test_a_verdict_that_the_seed_can_turn_is_borderline_under_every_seed(tmp_pat
     assert all(EffectKind.NO_EFFECT in effect.between for effect in effects)
 
 
-def test_what_no_seed_can_turn_is_not_borderline():
+def test_a_verdict_that_no_seed_can_change_is_not_borderline():
     ranges = {"over_best_constituent": (0.05, 0.15, 0.25, 0.35)}
     assert verdict.effect_of(task_set(ranges=ranges), "own").kind is EffectKind.ABOVE_ALL
 

@@ -75,7 +75,7 @@ def test_a_pair_is_compared_with_its_best_constituent_and_the_base(tmp_path, rig
     assert words in line and "vs best constituent (finance)" in line and " vs base" in line
 
 
-def test_interference_shows_the_number_that_it_goes_by(tmp_path):
+def test_interference_shows_the_difference_that_decided_it(tmp_path):
     right = {"base": 20, "finance": 120, "math": 100, "pair": 20}
     study_summary = summary(build(tmp_path, {"t": shares(200, **right)}, selection=SAME).folder)
     (line,) = lines(study_summary, "complementarity")
@@ -120,7 +120,7 @@ def test_og_is_called_the_best_constituent_per_task(tmp_path):
     assert ", OG -15.0 [" in line and "] vs best constituent per task; 2 tasks" in line
 
 
-def test_recovery_has_intervals_and_says_where_nothing_was_lost(tmp_path):
+def test_recovery_has_intervals_and_notes_when_nothing_was_lost(tmp_path):
     tables = {
         "t": shares(200, finance=100, math=60, s1f=80, s1m=20),
         "kept": shares(200, base=150, finance=50, math=150, s1f=120, s1m=30),
@@ -165,7 +165,7 @@ def test_operators_are_compared_in_words(tmp_path):
     assert " Sensitivity to hyperparameters: higher (spread over the grid 85.0 [" in line
 
 
-def test_a_cell_of_several_masks_says_which_is_reported(tmp_path):
+def test_a_cell_of_several_masks_names_the_reported_one(tmp_path):
     study_summary = noisy_summary(tmp_path)
     points = [
         PointResult.model_validate(

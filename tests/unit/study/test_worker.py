@@ -37,7 +37,7 @@ def test_what_changes_no_result_keeps_its_folder(worker, name):
     assert changed.point_place(POINT) == worker.point_place(POINT)
 
 
-def test_every_setting_of_a_worker_is_in_its_keys_or_known_not_to_matter():
+def test_every_setting_of_a_worker_is_in_its_keys_or_listed_as_irrelevant():
     settings = {field.name for field in fields(Worker) if field.init}
     assert settings == {*IN_THE_KEY, *NOT_IN_THE_KEY, "evaluator", "out"}
 
@@ -73,7 +73,7 @@ def test_a_key_lists_the_versions_of_hosts_and_of_this_package():
     assert Key(package_version="0.1.0").all_versions == {}
 
 
-def test_timings_keep_what_lm_eval_adds_and_leave_out_what_was_not_measured():
+def test_timings_have_the_fields_of_lm_eval_and_only_measured_values():
     timings = Timings.model_validate({"evaluate": 1.5, "date": 7.0, "git_hash": None})
     assert timings.as_json() == {"evaluate": 1.5, "date": 7.0, "git_hash": None}
     assert timings.merge == 0
