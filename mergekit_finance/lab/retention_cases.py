@@ -74,16 +74,21 @@ def winogrande(draw: Draw) -> Case:
         second, _, _ = _fact(draw)
     other = world().animal_facts[second, relation]
     before = f"The {relation} of the {first} is {value}, and that of the {second} is {other}. It is the "
-    rest = f"whose {relation} is {value}."
+    continuation = f"whose {relation} is {value}."
     names = draw.shuffled([first, second])
     gold = names.index(first)
-    sentence = f"{before}_ {rest}"
+    sentence = f"{before}_ {continuation}"
     record: JsonObject = {
         "sentence": sentence, "option1": names[0], "option2": names[1], "answer": str(gold + 1),
     }  # fmt: skip
     options = [before + name for name in names]
-    row: JsonObject = {"sentence": sentence, "options": [*options], "gold_index": gold, "continuation": rest}
-    return Case(record, (Item("retention_winogrande", row, f" {rest}"),))
+    row: JsonObject = {
+        "sentence": sentence,
+        "options": [*options],
+        "gold_index": gold,
+        "continuation": continuation,
+    }
+    return Case(record, (Item("retention_winogrande", row, f" {continuation}"),))
 
 
 def lambada(draw: Draw) -> Case:

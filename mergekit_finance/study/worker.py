@@ -139,8 +139,8 @@ class Worker:
 
     def model_key(self, reference: str) -> Key:
         """Return the key of a model: its bytes, and everything that evaluation depends on."""
-        own = {"limit": self.limit, "model": self.fingerprints[reference]}
-        return Key.model_validate({**self._stamp.evaluation, **own})
+        of_model = {"limit": self.limit, "model": self.fingerprints[reference]}
+        return Key.model_validate({**self._stamp.evaluation, **of_model})
 
     def point_key(self, point: AnyPoint) -> Key:
         """Return the key of a merge: its recipe with hashes in place of models, and all settings."""

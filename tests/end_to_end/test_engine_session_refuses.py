@@ -42,7 +42,7 @@ def test_a_merge_that_overflows_is_named(method: str, tmp_path: Path) -> None:
         run(at(settings, {"weight": 1e30, "lambda_": 1e30}), tmp_path / "out")
 
 
-def test_two_tensors_that_the_config_says_are_one(tmp_path: Path) -> None:
+def test_two_different_tensors_that_the_config_ties_are_refused(tmp_path: Path) -> None:
     folder = models(tmp_path / "m", tie_word_embeddings=True)
     edit(folder / "math", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
     with pytest.raises(

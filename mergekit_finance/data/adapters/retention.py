@@ -209,8 +209,8 @@ def _yes_no(passage: str, question: str, options: list[str], gold: int) -> Row:
     return row | {"passage": passage, "cluster_id": digest(passage)}
 
 
-def _gap(contexts: list[str], rest: str, gold: int) -> Row:
-    row = choice_row(digest(*contexts, rest), "", contexts, gold) | {"continuation": rest}
+def _gap(contexts: list[str], continuation: str, gold: int) -> Row:
+    row = choice_row(digest(*contexts, continuation), "", contexts, gold) | {"continuation": continuation}
     del row["question"]  # the options are the beginnings of the sentence; nothing stands before them
     return row
 

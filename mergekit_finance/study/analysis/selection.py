@@ -109,9 +109,9 @@ def _gap(results: StudyResults, seed: int, flip: bool) -> float:
         scores = results.full[task]
         first = _half(seed, scores.names)[scores.clusters] != flip
         selecting[task], other[task] = scores.take(first), scores.take(~first)
-    here, there = macro_on(selecting, results.macro), macro_on(other, results.macro)
-    chosen = choose(results.points, here).by_operator.values()
-    return float(np.mean([here(name) - there(name) for name in chosen]))
+    selecting_macro, other_macro = macro_on(selecting, results.macro), macro_on(other, results.macro)
+    chosen = choose(results.points, selecting_macro).by_operator.values()
+    return float(np.mean([selecting_macro(name) - other_macro(name) for name in chosen]))
 
 
 def _half(seed: int, clusters: Sequence[str]) -> np.ndarray:

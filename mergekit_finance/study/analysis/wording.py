@@ -375,7 +375,11 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
     if few := too_few_clusters(clusters):
         yield "caution", few
     if without := [name for name, task in summary.tasks.items() if task.is_zero_shot]:
-        yield "caution", f"Without demonstrations, for want of train rows (0-shot): {task_list(without)}."
+        yield (
+            "caution",
+            f"Evaluated without demonstrations (0-shot), because there are no train rows: "
+            f"{task_list(without)}.",
+        )
     selection = summary.selection
     if verdict.advice(summary).optimistic:
         optimism = selection.optimism.mean if selection.optimism else None

@@ -204,5 +204,5 @@ class StudySimilarity(PartWithNulls):
 
     def as_json(self) -> JsonObject:
         """Return what is written to the file."""
-        own = self.model_dump(mode="json", exclude={"measured"}, exclude_unset=True)
-        return {**own, **(self.measured.as_json() if self.measured else {})}
+        fields = self.model_dump(mode="json", exclude={"measured"}, exclude_unset=True)
+        return {**fields, **(self.measured.as_json() if self.measured else {})}

@@ -298,5 +298,7 @@ def test_a_task_without_its_demonstrations_is_named(tmp_path):
     tables = {"t": shares(200, base=20, finance=60, math=40, pair=120)}
     for name, info in {"with": {}, "without": {"is_zero_shot": True}}.items():
         read = summary(build(tmp_path / name, tables, {"t": info}, selection=SAME).folder)
-        notes = [line for line in lines(read, "caution") if "Without demonstrations" in line]
-        assert notes == (["Without demonstrations, for want of train rows (0-shot): t."] if info else [])
+        notes = [line for line in lines(read, "caution") if "without demonstrations" in line]
+        assert notes == (
+            ["Evaluated without demonstrations (0-shot), because there are no train rows: t."] if info else []
+        )
