@@ -29,7 +29,11 @@ def test_the_first_error_is_raised_as_one_line(id, error):
 
 
 def test_without_errors_nothing_is_raised():
-    Findings([finding("model.rope", "r"), finding("model.unseen", "u")]).raise_errors()
+    findings = Findings([finding("model.rope", "r"), finding("model.unseen", "u")])
+    findings.raise_errors()
+    lines: list[str] = []
+    findings.print_rest(lines.append)
+    assert [line.partition(".")[0] for line in lines] == ["warning: r", "note: u"]
 
 
 def test_warnings_come_before_notes_and_a_line_is_printed_once():

@@ -68,7 +68,9 @@ def checkpoint(folder: Path) -> Path:
 
 
 def test_local_checkpoints_and_hub_ids_pass(tmp_path):
-    checks.check_references([str(checkpoint(tmp_path / "a")), "owner/name", "owner/name@main"], "r.yml")
+    references = [str(checkpoint(tmp_path / "a")), "owner/name", "owner/name@main"]
+    checks.check_references(references, "r.yml")
+    assert [list(checks.reference_findings(reference)) for reference in references] == [[], [], []]
 
 
 @pytest.mark.parametrize("spelling", ["{}/a/../a", "{}/link"])
