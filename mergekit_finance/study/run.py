@@ -300,7 +300,7 @@ class StudyRun:
             measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
             fresh = StudySimilarity(key=key, measured=measured)
         except Exception as error:  # any failure here loses the similarity only
-            self.say(f"similarity was not measured: {first_line(error)}. The summary goes without it.")
+            self.say(f"similarity was not measured: {first_line(error)}. The summary is written without it.")
             fresh = StudySimilarity(key=key, error=first_line(error))
         return fresh.model_copy(update={"digest": _digest(fresh)})
 
