@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Findings, forget_printed
@@ -33,6 +34,7 @@ def check_all(
     trust_remote_code: bool = False,
     tokenizers: Collection[str] = (),
     fetch: bool = True,
+    folders: Mapping[str, Path] | None = None,
     **how: "Unpack[How]",
 ) -> None:
     """Check models before they are merged or evaluated; print warnings and notes, each once per process.
@@ -47,23 +49,25 @@ def check_all(
         tokenizers: references of models whose tokenizer is loaded with transformers, because it is used.
         fetch: fetch models of the Hub, first their configs, so that those that do not fit cost no download;
             and load every config with transformers. False: look at what is on this machine only.
+        folders: the folders of models that a host has opened already, by reference.
         how: fields of MergeFacts.
 
     Raises:
         ModelError, RecipeError: in one line, the first error.
     """
-    if (key := _key(references, where, fetch, tokenizers, how)) in _passed:
+    folders = folders or {}
+    if (key := _key(references, where, fetch, tokenizers, folders, how)) in _passed:
         return
-    findings = _examined(references, where, how)
+    findings = _examined(references, where, how, folders)
     if fetch:
         for reference in references:
             load_config(reference, trust_remote_code)
         remote = [reference for reference in references if not os.path.isdir(reference)]
         if remote:
-            _examined(references, where, how)
+            _examined(references, where, how, folders)
             for reference in remote:
                 local_folder(reference)
-            findings = _examined(references, where, how)
+            findings = _examined(references, where, how, folders)
     for reference in tokenizers:
         load_tokenizer(reference, trust_remote_code)
     findings.print_rest(say)
@@ -76,19 +80,24 @@ def start_again() -> None:
     forget_printed()
 
 
-def _examined(references: Sequence[str], where: str, how: "How") -> Findings:
-    findings, _ = examine_models(references, where, FactsReader(), **how)
+def _examined(references: Sequence[str], where: str, how: "How", folders: Mapping[str, Path]) -> Findings:
+    findings, _ = examine_models(references, where, FactsReader(), folders, **how)
     findings.raise_errors(where)
     return findings
 
 
 def _key(
-    references: Sequence[str], where: str, fetch: bool, tokenizers: Collection[str], how: "How"
+    references: Sequence[str],
+    where: str,
+    fetch: bool,
+    tokenizers: Collection[str],
+    folders: Mapping[str, Path],
+    how: "How",
 ) -> tuple[object, ...]:
     """Return the key of a check: its arguments, and size and time of every file of the models."""
     files = []
     for reference in references:
-        folder = stored_folder(reference)
+        folder = folders.get(reference) or stored_folder(reference)
         try:
             stats = [(p.name, p.stat()) for p in sorted(folder.iterdir())] if folder else []
         except OSError:

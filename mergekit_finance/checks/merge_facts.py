@@ -24,6 +24,7 @@ class MergeFacts:
         device: where merges are evaluated: `cpu`, `cuda` (every GPU) or one such as `cuda:1`.
         checkpoints: merged models that are written to disk, those of merged adapters included.
         in_memory: whether a merge is held in memory as a whole, and not written tensor by tensor.
+        accepted: ids of errors that are warnings for this merge.
     """
 
     where: str
@@ -37,6 +38,7 @@ class MergeFacts:
     device: str = "cpu"
     checkpoints: int = 0
     in_memory: bool = True
+    accepted: frozenset[str] = frozenset()
 
     @property
     def base(self) -> ModelFacts:
@@ -61,6 +63,7 @@ class How(TypedDict, total=False):
     device: str
     checkpoints: int
     in_memory: bool
+    accepted: frozenset[str]
 
 
 Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,16 @@ PAIR = 2  # names in an example
 
 def examine(merge: MergeFacts) -> Findings:
     """Run every check of CHECKS on facts that were read; without a model there is nothing to check."""
-    return Findings(one for check in CHECKS for one in check(merge)) if merge.models else Findings()
+    findings = [one for check in CHECKS for one in check(merge)] if merge.models else []
+    return Findings(replace(one, level="warning") if one.id in merge.accepted else one for one in findings)
 
 
 def examine_models(
-    references: Sequence[str], where: str, reader: FactsReader, **how: "Unpack[How]"
+    references: Sequence[str],
+    where: str,
+    reader: FactsReader,
+    folders: Mapping[str, Path] | None = None,
+    **how: "Unpack[How]",
 ) -> tuple[Findings, MergeFacts]:
     """Check references, read the facts of models and run all checks. No host is loaded, nothing is fetched.
 
@@ -36,20 +42,21 @@ def examine_models(
         references: the models, the base first.
         where: the file that names them, for messages.
         reader: reads the models and counts the bytes.
+        folders: the folders of models that a host has opened, by reference; these references are not checked.
         how: fields of MergeFacts.
 
     Returns:
         The findings and the facts. A model whose reference is wrong is not among the facts.
     """
-    findings = Findings()
-    usable = []
+    findings, usable, folders = Findings(), [], folders or {}
     for reference in references:
-        wrong = list(reference_findings(reference))
+        wrong = [] if reference in folders else list(reference_findings(reference))
         findings += wrong
         if not wrong:
             usable.append(reference)
     findings += same_folder(usable)
-    merge = MergeFacts(where, tuple(reader.read(reference) for reference in dict.fromkeys(usable)), **how)
+    models = tuple(reader.read(reference, folders.get(reference)) for reference in dict.fromkeys(usable))
+    merge = MergeFacts(where, models, **how)
     findings += examine(merge)
     return findings, merge
 

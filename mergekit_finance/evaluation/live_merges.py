@@ -40,7 +40,7 @@ def merge_once(
         random_seed=seed,
     )
     with quiet_hosts():
-        model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options)
+        model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options, check=False)
     return evaluator.wrap(cast(model, torch_dtype(evaluator.dtype)), tokenizer)
 
 
@@ -86,7 +86,9 @@ class Sweep:
     def _opened(self, recipe: "Mapping[str, Json]") -> "tuple[MergeSession, HFLM]":
         device, trust = self.evaluator.device, self.trust_remote_code
         with quiet_hosts():
-            session = MergeSession.open(recipe, device=device, trust_remote_code=trust, merged=False)
+            session = MergeSession.open(
+                recipe, device=device, trust_remote_code=trust, merged=False, check=False
+            )
         if self._densities:
             session.prepare(density=self._densities)
         model = cast(session.model, torch_dtype(self.evaluator.dtype))

@@ -282,4 +282,4 @@ def _merge(
     from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
     options = MergeOptions(device=device, trust_remote_code=trust_remote_code, random_seed=seed)
-    return merge(configuration, options)
+    return merge(configuration, options, check=False)

@@ -98,6 +98,14 @@ def stored_names(model: "ModelReference") -> Mapping[str, str]:
     return MERGEKIT.get(open_loader(model).index, "tensor_paths")
 
 
+def opened_folder(model: "ModelReference") -> Path:
+    """Return the folder that a model is read from, opened if needed; with an adapter, that of their merge.
+
+    Written for mergekit 0.1.5 (`index.base_path`).
+    """
+    return Path(MERGEKIT.get(open_loader(model).index, "base_path"))
+
+
 def stored_as_safetensors(model: "ModelReference") -> bool:
     """Return whether a checkpoint has safetensors files. Written for 0.1.5 (`index.is_safetensors`)."""
     return MERGEKIT.get(open_loader(model).index, "is_safetensors")

@@ -10,6 +10,7 @@ For a recipe with one of our methods, planning does this:
     check the inputs        missing tensors, shapes, NaN, Inf; the same pass ranks for TIES in paper semantics
                             and measures for `similarity: true` where the merge goes to disk
     add a Context           to the parameters of each planned task
+    check the models        as `mergekit-finance check` does, with its warnings, if the merge goes to disk
     write all or nothing    where the merge goes to disk: each merged tensor is checked for NaN and Inf
 
 Recipes with other methods are planned by mergekit alone.
@@ -59,6 +60,7 @@ from mergekit_finance.merge_methods.whole_vector_thresholds import VectorHistogr
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
+    from mergekit.options import MergeOptions
     from mergekit.plan import MergePlanner
 
     Plan = Callable[[MergePlanner], None]
@@ -72,6 +74,13 @@ class Measurement(Protocol):
 
     def write(self, folder: Path) -> None:
         """Write what was measured into the folder of the merged weights."""
+
+
+class Models(Protocol):
+    """The models of a merge to disk (`check_models.MergedModels`)."""
+
+    def check(self, out: Path | None = None) -> None:
+        """Check the models of the planned merge, and print warnings."""
 
 
 class WriteWhole(Protocol):
@@ -94,11 +103,13 @@ class DiskHooks:
     Attributes:
         measure: begins a measurement for `similarity: true`.
         check_before_writing: checks a planner and its output folder.
+        models: returns the models of a merge, before it is planned.
         write_whole: changes mergekit's tasks so that all weights are written or none.
     """
 
     measure: "Callable[[MergeConfiguration], Measurement]"
     check_before_writing: "Callable[[MergePlanner, Path], None]"
+    models: "Callable[[MergeConfiguration, MergeOptions], Models]"
     write_whole: WriteWhole
 
 
@@ -193,16 +204,17 @@ def _tasks_to_disk(
     planner: "MergePlanner", folder: Path, their_tasks: Callable[[], list[Task]]
 ) -> list[Task]:
     """Do what mergekit's `plan_to_disk` does, checked first; the weights are written all or not at all."""
-    if _disk:
-        _disk.check_before_writing(planner, folder)
+    if _disk is None:
+        return their_tasks()
+    _disk.check_before_writing(planner, folder)
+    models = _disk.models(planner.config, planner.options)
     _to_disk[planner] = None
     try:
         tasks = their_tasks()
         measured = _to_disk[planner]
     finally:
         del _to_disk[planner]
-    if _disk is None:
-        return tasks
+    models.check(folder)
     return _disk.write_whole(tasks, folder, require_finite, measured.write if measured else None)
 
 

@@ -6,10 +6,16 @@ not be part of the keys of stored results.
 
 from mergekit_finance.hosts.mergekit_writer import write_whole
 from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods.check_models import MergedModels
 from mergekit_finance.merge_methods.check_output import check_before_writing
 from mergekit_finance.merge_methods.similarity_file import MeasuredInputs
 
-HOOKS = planner_hook.DiskHooks(MeasuredInputs.of, check_before_writing, write_whole)
+HOOKS = planner_hook.DiskHooks(
+    measure=MeasuredInputs.of,
+    check_before_writing=check_before_writing,
+    models=MergedModels.of,
+    write_whole=write_whole,
+)
 
 
 def install() -> None:

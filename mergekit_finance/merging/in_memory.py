@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def merge(
-    config: "MergeConfiguration", options: "MergeOptions"
+    config: "MergeConfiguration", options: "MergeOptions", check: bool = True
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Merge as `mergekit-yaml` does, but into a live model instead of a folder.
 
@@ -26,6 +26,8 @@ def merge(
         config: the recipe. Planning changes it.
         options: mergekit's; `device` is where the arithmetic runs, `random_seed` (default 0) what mergekit's
             random methods draw from.
+        check: run the checks of `mergekit-finance check`, too. Their warnings are printed to stderr, once per
+            process.
 
     Returns:
         The merged model, on the CPU, and its tokenizer.
@@ -46,7 +48,7 @@ def merge(
         host.set_up_loaders(options)
         side_files = make_side_files(config, options)  # before any tensor is read
         with host.merge_errors(), host.seeded(options.random_seed or 0):
-            tensors = _merged_tensors(config, options)
+            tensors = _merged_tensors(config, options, check)
         return side_files.live_model(tensors), side_files.tokenizer
 
 
@@ -58,15 +60,21 @@ def install_methods() -> None:
     planner_hook.install()
 
 
-def _merged_tensors(config: "MergeConfiguration", options: "MergeOptions") -> "dict[str, torch.Tensor]":
+def _merged_tensors(
+    config: "MergeConfiguration", options: "MergeOptions", check: bool = False
+) -> "dict[str, torch.Tensor]":
     """Run the planned tasks; each output tensor is cast as mergekit's SaveTensor would cast it."""
     from mergekit.common import dtype_from_name  # see the note in merge
     from mergekit.graph import Executor
 
     from mergekit_finance.engine.finite import require_finite
+    from mergekit_finance.merge_methods.check_models import MergedModels
 
     planner = host.new_planner(config, options)
+    models = MergedModels.of(config, options)
     host.plan(planner)
+    if check:
+        models.check()
     weights = {task: weight for weight, task in host.planned_tensors(planner)}
     executor = Executor([*weights], math_device=options.device, storage_device="cpu")
     tensors: dict[str, torch.Tensor] = {}

@@ -15,6 +15,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.merge_methods import planner_hook
+from mergekit_finance.merge_methods.check_models import MergedModels
 from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
@@ -39,11 +40,15 @@ class OpenedRecipe:
     side_files: SideFiles
 
 
-def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
+def open_recipe(
+    recipe: RecipeLike, trust_remote_code: bool, device: str = "cpu", check: bool = True
+) -> OpenedRecipe:
     """Plan a recipe as `mergekit-yaml` does, check it, and map every input tensor.
 
     Args:
         recipe: a file, a checked Recipe, a mapping, or mergekit's configuration.
+        device: where merges are evaluated, whose free memory is compared with what they need.
+        check: run the checks of `mergekit-finance check`, which print warnings, when the merge is planned.
 
     Raises:
         RecipeError: the recipe is wrong, or its method is not one of ours.
@@ -53,7 +58,7 @@ def open_recipe(recipe: RecipeLike, trust_remote_code: bool) -> OpenedRecipe:
     planner_hook.install()  # checks keys, and names weights files that are broken
     try:
         with host.fresh_loaders():
-            return _open(_configuration(recipe), trust_remote_code)
+            return _open(_configuration(recipe), trust_remote_code, device if check else None)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except (RuntimeError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
@@ -74,7 +79,7 @@ def _configuration(recipe: RecipeLike) -> MergeConfiguration:
     return recipe.model_copy(deep=True)
 
 
-def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
+def _open(config: MergeConfiguration, trust_remote_code: bool, checked_for: str | None) -> OpenedRecipe:
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
     host.set_up_loaders(options)
     planner = host.new_planner(config, options)
@@ -86,7 +91,10 @@ def _open(config: MergeConfiguration, trust_remote_code: bool) -> OpenedRecipe:
         )
     warn_similarity_ignored(config)
     side_files = make_side_files(config, options)  # before any tensor is read
+    models = MergedModels.of(config, options.model_copy(update={"device": checked_for}))
     inputs = planner_hook.check_and_plan(planner, host.plan_without_hook, ranks=False).inputs
+    if checked_for is not None:
+        models.check()
     tensors, buffers = _mapped(planner, method, inputs)
     return OpenedRecipe(method, tensors, buffers, side_files)
 

@@ -81,6 +81,7 @@ class MergeSession:
         memory_limit: int | None = None,
         trust_remote_code: bool = False,
         merged: bool = True,
+        check: bool = True,
     ) -> "MergeSession":
         """Check a recipe and its inputs, hold them, and create the live model.
 
@@ -90,6 +91,8 @@ class MergeSession:
             memory_limit: bytes of constituents that one GPU may hold.
             trust_remote_code: as in transformers.
             merged: False leaves the base in the model until the first `apply`.
+            check: run the checks of `mergekit-finance check`, too. Their warnings are printed to stderr, once
+                per process.
 
         Returns:
             An open session; its `model` and `tokenizer` are live. Close it, or use it as a context manager.
@@ -103,7 +106,7 @@ class MergeSession:
         devices = [usable_device(name) for name in names]
         if not devices:
             raise ModelError("device: is empty; name at least one, such as cpu or cuda")
-        opened = open_recipe(recipe, trust_remote_code)
+        opened = open_recipe(recipe, trust_remote_code, str(devices[0]), check)
         session = cls(opened.method, opened.tensors, opened.buffers)
         session.model = opened.side_files.live_model(session._bases())
         session.tokenizer = opened.side_files.tokenizer

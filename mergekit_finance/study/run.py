@@ -423,7 +423,7 @@ def _write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet:
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
     options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)
-    model, tokenizer = merge(configuration, options)
+    model, tokenizer = merge(configuration, options, check=False)
     with atomic_path(place) as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)

@@ -1,0 +1,91 @@
+"""The checks of `mergekit-finance check` for the models of a merge that mergekit plans."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergekit.common import ModelReference
+from mergekit.config import MergeConfiguration
+from mergekit.options import MergeOptions
+
+from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.merge_facts import How
+from mergekit_finance.hosts.mergekit import opened_folder
+from mergekit_finance.hosts.mergekit_recipes import recipe_file
+from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
+
+
+@dataclass(frozen=True)
+class MergedModels:
+    """The models of a recipe before mergekit plans it, which changes the configuration.
+
+    Attributes:
+        models: every model that is merged, the base first.
+        settings: the settings of the merge that checks use.
+        trust_remote_code: as in transformers.
+    """
+
+    models: list[ModelReference]
+    settings: How
+    trust_remote_code: bool
+
+    @classmethod
+    def of(cls, config: MergeConfiguration, options: MergeOptions) -> "MergedModels":
+        """Return the models of a recipe that is not planned yet.
+
+        Args:
+            config: the recipe.
+            options: mergekit's. They decide which errors are warnings, as mergekit accepts them.
+        """
+        settings = How(
+            has_base=config.base_model is not None,
+            aligned=config.tokenizer is not None or config.tokenizer_source is not None,
+            dtype=config.dtype,
+            out_dtype=config.out_dtype,
+            device=str(options.device or "cpu"),
+            accepted=_accepted(config, options),
+        )
+        return cls(_models(config), settings, options.trust_remote_code)
+
+    def check(self, out: Path | None = None) -> None:
+        """Check the models of a planned merge; print warnings and notes to stderr, each once per process.
+
+        The files that mergekit opened are checked, those of a merged LoRA adapter included.
+
+        Args:
+            out: the output folder; None for a merge in memory.
+
+        Raises:
+            ModelError, RecipeError: in one line, the first error.
+        """
+        settings = self.settings.copy()
+        settings["out"], settings["in_memory"] = out, out is None
+        if out is not None:
+            settings["checkpoints"] = 1 + sum(model.lora is not None for model in self.models)
+        check_all(
+            [str(model) for model in self.models],
+            str(recipe_file() or ""),
+            trust_remote_code=self.trust_remote_code,
+            fetch=False,
+            folders={str(model): opened_folder(model) for model in self.models},
+            **settings,
+        )
+
+
+def _models(config: MergeConfiguration) -> list[ModelReference]:
+    bases = [part.base_model for owner in owners_of(config) for part in owner.slices or ()]
+    models = [config.base_model, *bases, *(entry.model for _, entry in entries_of(config))]
+    return list(dict.fromkeys(model for model in models if model is not None))
+
+
+def _accepted(config: MergeConfiguration, options: MergeOptions) -> frozenset[str]:
+    """Return the ids of errors that do not end this merge."""
+    accepted = {"model.not-floats"}  # integer buffers are copied; the planner refuses those that differ
+    if config.merge_method.startswith("cpt_"):
+        accepted.add("model.head-ignored")  # our methods merge it; a session refuses what it cannot hold
+    if options.allow_crimes:
+        accepted |= {"model.architecture", "model.vocabulary"}
+    if options.unsafe_truncate_embeddings:
+        accepted |= {"model.vocabulary", "model.shape"}
+    if config.modules or any(owner.slices for owner in owners_of(config)):  # which take parts of models
+        accepted |= {"model.architecture", "model.tensor-lost", "model.tensor-missing"}
+    return frozenset(accepted)
