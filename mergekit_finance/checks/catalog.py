@@ -243,6 +243,11 @@ CATALOG: dict[str, Entry] = {
         "A value of the recipe is not allowed.",
         "Correct the line that the message names.",
     ),
+    "recipe.out-dtype": Entry(
+        "warning",
+        "Without out_dtype the merge is stored in a wider dtype than the config of its base has.",
+        "Write out_dtype into the recipe.",
+    ),
     "recipe.override": Entry(
         "error",
         "The path of a value that is set on the command line (`set.<path>`) does not exist in the recipe.",

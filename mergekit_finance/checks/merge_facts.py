@@ -21,6 +21,7 @@ class MergeFacts:
         evaluated: references of the models that are also evaluated as they are.
         out: the output folder, if there is one.
         dtype, out_dtype: of the recipe.
+        method: the recipe's merge method; None if the models are not merged by one recipe.
         device: where merges are evaluated: `cpu`, `cuda` (every GPU) or one such as `cuda:1`.
         checkpoints: merged models that are written to disk, those of merged adapters included.
         in_memory: whether a merge is held in memory as a whole, and not written tensor by tensor.
@@ -35,6 +36,7 @@ class MergeFacts:
     out: Path | None = None
     dtype: str | None = None
     out_dtype: str | None = None
+    method: str | None = None
     device: str = "cpu"
     checkpoints: int = 0
     in_memory: bool = True
@@ -60,6 +62,7 @@ class How(TypedDict, total=False):
     out: Path | None
     dtype: str | None
     out_dtype: str | None
+    method: str | None
     device: str
     checkpoints: int
     in_memory: bool

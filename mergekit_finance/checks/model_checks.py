@@ -234,6 +234,7 @@ CHECKS: tuple[Check, ...] = (
     tensors.check_head,
     tensors.check_declared_shapes,
     tensors.check_dtypes,
+    tensors.check_output_dtype,
     lineage.check_finite,
     lineage.check_lineage,
     configs.check_biases,

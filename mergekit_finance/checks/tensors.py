@@ -9,6 +9,7 @@ import numpy as np
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.hosts.architectures import HostTensor, host_tensors
 from mergekit_finance.models.buffers import is_buffer
+from mergekit_finance.models.weight_files import BITS, FLOATS
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -198,13 +199,42 @@ def _shapes(model: "ModelFacts") -> dict[str, tuple[int, ...]]:
 def check_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
     """The dtype of most weights should be the one that the config names, in which hosts load a model."""
     for model in merge.models:
-        declared = str(model.config.get("dtype", model.config.get("torch_dtype"))).removeprefix("torch.")
-        sizes: dict[str, int] = {}
-        for tensor in (model.tensors or {}).values():
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size
-        stored = max(sizes, key=lambda dtype: sizes[dtype]) if sizes else None
+        declared, stored = _declared_dtype(model), _stored_dtype(model)
         if stored in DTYPES.values() and declared in DTYPES and DTYPES[declared] != stored:
             yield finding(
                 "model.dtype",
                 f"{model.reference} stores its weights as {stored}, and its config.json has {declared}",
             )
+
+
+def check_output_dtype(merge: "MergeFacts") -> Iterator[Finding]:
+    """A recipe without out_dtype should not store the merge in a wider dtype than its base's config has.
+
+    Without `dtype`, too, a merge is stored in the widest dtype of its models.
+    """
+    declared = _declared_dtype(merge.base)
+    if merge.method is None or merge.out_dtype or declared not in DTYPES:
+        return
+    of_recipe = DTYPES.get((merge.dtype or "").removeprefix("torch."))
+    stored = [of_recipe] if of_recipe else [*filter(None, map(_stored_dtype, merge.models))]
+    widest = max((dtype for dtype in stored if dtype in FLOATS), key=BITS.__getitem__, default=None)
+    if widest and BITS[widest] > BITS[DTYPES[declared]]:
+        yield finding(
+            "recipe.out-dtype",
+            f"the merge is stored as {widest}, {BITS[widest] // BITS[DTYPES[declared]]} times the size of "
+            f"{declared}, which the config.json of {merge.base.reference} has",
+            f"Write out_dtype: {declared} into the recipe.",
+        )
+
+
+def _declared_dtype(model: "ModelFacts") -> str:
+    """Return the dtype that a config names, `None` if it names none."""
+    return str(model.config.get("dtype", model.config.get("torch_dtype"))).removeprefix("torch.")
+
+
+def _stored_dtype(model: "ModelFacts") -> str | None:
+    """Return the dtype of most bytes of the weights; None if they are not on this machine."""
+    sizes: dict[str, int] = {}
+    for tensor in (model.tensors or {}).values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.size
+    return max(sizes, key=lambda dtype: sizes[dtype]) if sizes else None

@@ -41,6 +41,7 @@ class MergedModels:
             aligned=config.tokenizer is not None or config.tokenizer_source is not None,
             dtype=config.dtype,
             out_dtype=config.out_dtype,
+            method=config.merge_method,
             device=str(options.device or "cpu"),
             accepted=_accepted(config, options),
         )

@@ -138,6 +138,7 @@ class Recipe:
             aligned=self.aligns_vocabularies,
             dtype=str(dtypes["dtype"]) if "dtype" in dtypes else None,
             out_dtype=str(dtypes["out_dtype"]) if "out_dtype" in dtypes else None,
+            method=self.method,
         )
 
     @property

@@ -70,6 +70,7 @@ CASES = {
     "model.config": configured({"rms_norm_eps": 1e-6}, rms_norm_eps=1e-3),
     "model.dtype": configured({}, dtype="bfloat16"),
     "model.token-ids": other_token_ids,
+    "recipe.out-dtype": configured({"dtype": "bfloat16"}),
     "model.equals-base": copy_of_the_base,
     "model.far-from-base": stranger,
 }
