@@ -61,6 +61,18 @@ def _vector(
 
 
 @triton.jit
+def _elect(total, inside, balance, zero_sign, KIND: tl.constexpr, COUNT: tl.constexpr):
+    if KIND == 1:
+        sign = tl.where(total > 0.0, 1.0, 0.0) - tl.where(total < 0.0, 1.0, 0.0)
+        if COUNT:
+            tl.store(balance, tl.sum(tl.where(inside, sign, 0.0).to(tl.int32), axis=0))
+        sign = tl.where(total == 0.0, zero_sign.to(tl.float32), sign)
+    else:
+        sign = tl.where(total >= 0.0, 1.0, -1.0)
+    return sign
+
+
+@triton.jit
 def _add(summed, count, vector, sign):
     agrees = vector * sign > 0.0
     return summed + tl.where(agrees, vector, 0.0), count + tl.where(agrees, 1.0, 0.0)
@@ -102,16 +114,7 @@ def _merge(
         if NORMALIZE:
             delta = tl.div_rn(delta, tl.full([BLOCK], E, tl.float32))
     else:
-        positive = tl.where(total > 0.0, 1.0, 0.0)
-        negative = tl.where(total < 0.0, 1.0, 0.0)
-        if KIND == 1:
-            sign = positive - negative
-            if COUNT:
-                balance = tl.sum(tl.where(inside, sign, 0.0).to(tl.int32), axis=0)
-                tl.store(balances + program, balance)
-            sign = tl.where(total == 0.0, zero_sign.to(tl.float32), sign)
-        else:
-            sign = tl.where(total >= 0.0, 1.0, -1.0)
+        sign = _elect(total, inside, balances + program, zero_sign, KIND, COUNT)
         summed = tl.zeros([BLOCK], tl.float32)
         count = tl.zeros([BLOCK], tl.float32)
         summed, count = _add(summed, count, v0, sign)

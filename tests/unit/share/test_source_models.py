@@ -8,6 +8,7 @@ import pytest
 from mergekit_finance.models import fingerprint as models
 from mergekit_finance.share import source_models
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, missing_texts, obstacles
+from mergekit_finance.study import config
 
 BASE = SourceModel("base", "a/b", "0", claims={"x": "apache-2.0"})
 
@@ -99,6 +100,18 @@ def test_in_the_hub_cache_only_links_into_its_blobs_are_followed(
 def test_every_license_on_a_model_card_counts(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert source_models._licenses_on_card(str(tmp_path)) == claims
+
+
+def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: [mit, apache-2.0]\n---\n")
+    content = {"model": "a/b", "skills": "math"}
+    ties = {"ties": {"density": [0.5]}}
+    study = config.parse(
+        {"base": str(tmp_path), "base_license": "mit", "experts": {"math": content}, "operators": ties},
+        "study.yml",
+    )
+    base, _ = source_models.study_models(study)
+    assert base.claims == {"study.yml": "mit", "its card": "mit", "its card (2)": "apache-2.0"}
 
 
 LAUGHS = "\n".join(

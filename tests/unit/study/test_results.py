@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from helpers.study import content, synthetic
@@ -46,6 +47,16 @@ def one_line(caught, path):
     message = str(caught.value)
     assert "\n" not in message and str(path) in message, message
     return message
+
+
+def test_tasks_within_skills_need_some_skill_and_no_other(folder):
+    results = load_results(folder)
+    skills = {"none": [], "finance": ["finance"], "both": ["finance", "math"], "math": ["math"]}
+    tasks = {name: results.tasks["t"].model_copy(update={"skills": of}) for name, of in skills.items()}
+    tasks["retention"] = tasks["finance"].model_copy(update={"kind": "retention"})
+    results = replace(results, tasks=tasks)
+    assert results.within(frozenset({"finance"})) == ["finance"]
+    assert results.within(frozenset({"finance", "math"})) == ["finance", "both", "math"]
 
 
 def test_a_finished_study_is_read(folder):
