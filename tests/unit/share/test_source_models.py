@@ -104,12 +104,14 @@ def test_every_license_on_a_model_card_counts(tmp_path: Path, text: str, claims:
 
 def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: [mit, apache-2.0]\n---\n")
-    content = {"model": "a/b", "skills": "math"}
-    ties = {"ties": {"density": [0.5]}}
-    study = config.parse(
-        {"base": str(tmp_path), "base_license": "mit", "experts": {"math": content}, "operators": ties},
-        "study.yml",
-    )
+    content = {
+        "base": str(tmp_path),
+        "base_license": "mit",
+        "experts": {"math": {"model": "a/b", "skills": "math"}},
+        "operators": {"ties": {"density": [0.5]}},
+        "stages": [1],
+    }
+    study = config.parse(content, "study.yml")
     base, _ = source_models.study_models(study)
     assert base.claims == {"study.yml": "mit", "its card": "mit", "its card (2)": "apache-2.0"}
 
