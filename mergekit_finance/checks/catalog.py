@@ -116,6 +116,11 @@ CATALOG: dict[str, Entry] = {
         "The number of layers in the config differs from that in the weight files.",
         "Correct num_hidden_layers in config.json, or copy or fetch the model again.",
     ),
+    "model.license": Entry(
+        "note",
+        "The licenses on the models' cards forbid sharing a merge, or contradict each other.",
+        "Read the licenses before you share a merge. `mergekit-finance card` lists what each requires.",
+    ),
     "model.missing": Entry(
         "error",
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of the model is missing.",

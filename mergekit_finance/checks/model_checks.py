@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
+from mergekit_finance.checks.licenses import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_small_files
@@ -239,5 +240,6 @@ CHECKS: tuple[Check, ...] = (
     lineage.check_lineage,
     configs.check_biases,
     configs.check_settings,
+    check_licenses,
     check_resources,
 )

@@ -141,6 +141,8 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         references, str(path), reader, evaluated=frozenset(references), out_dtype=study.out_dtype
     )
     findings += resource_note(merge)
+    # Instead of the notes on the cards alone: the study file may name licenses, too.
+    findings = Findings(one for one in findings if one.id != "model.license")
     findings += [finding("study.license", line) for line in obstacles(study_models(study))]
     return findings
 

@@ -43,6 +43,8 @@ LEFT_OUT = {
     "mergekit_finance.errors": "exceptions and the text of their messages",
     "mergekit_finance.checks": "refuses models and recipes, or reports what is unusual about them",
     "mergekit_finance.merge_methods.check_models": "calls these checks when mergekit has planned a merge",
+    "mergekit_finance.models.card_licenses": "which licenses a model card names",
+    "mergekit_finance.models.licenses": "what a license requires of a shared merge",
     "mergekit_finance.data.pull_errors": "says why a file could not be fetched",
     "mergekit_finance.hosts.lm_eval_output": "progress bars, log messages, files of results",
     "mergekit_finance.hosts.names": "looks up names in the hosts, whose versions are in the key",

@@ -4,6 +4,8 @@ facts             facts about a model from its config and file headers, read wit
 weight_files      headers of safetensors files and sampled values
 tokenizer_files   tokens and ids
 json_files        bounded reading of a model's JSON files
+licenses          what each license requires
+card_licenses     the licenses that a model card names
 fingerprint       hashes of a model's files
 loading           load models and tokenizers; build a model from tensors
 live_tokenizers   the tokenizers of the models merged in this process

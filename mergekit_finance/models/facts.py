@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.buffers import is_buffer
+from mergekit_finance.models.card_licenses import licenses_on_card
 from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names, weight_map
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
@@ -67,6 +68,7 @@ class ModelFacts:
         generation_config, tokenizer_config: the contents of these files; None if there is no such file.
         chat_template: the default chat template; None if there is none.
         tokenizer: tokens and ids; None if there are no tokenizer files.
+        licenses: the licenses that the model's card names.
         problems: the defects that were found.
         unseen: a sentence for each thing that could not be checked.
     """
@@ -83,6 +85,7 @@ class ModelFacts:
     tokenizer: TokenizerFacts | None = None
     problems: tuple[Problem, ...] = ()
     unseen: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
 
     @property
     def text(self) -> JsonObject:
@@ -171,7 +174,7 @@ class FactsReader:
             unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
         return ModelFacts(
             reference, folder, config, tensors, samples, tuple(files or ()), generation, tokenizer_config,
-            template, tokenizer, tuple(problems), tuple(unseen),
+            template, tokenizer, tuple(problems), tuple(unseen), tuple(licenses_on_card(folder)),
         )  # fmt: skip
 
     def _tensors(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from mergekit_finance.evaluation.keys import PACKAGES
+from mergekit_finance.models.licenses import License, find_license
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import Choice
 from mergekit_finance.share.front_matter import aggregation_in_words, languages
-from mergekit_finance.share.licenses import License, find_license
 from mergekit_finance.share.source_models import (
     SourceModel,
     is_hub_id,

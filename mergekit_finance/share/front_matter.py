@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.share.choice import Choice
-from mergekit_finance.share.licenses import license_of_merge
 from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.task_info import GENERATED

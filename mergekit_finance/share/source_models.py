@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mergekit_finance import strict_yaml
 from mergekit_finance.errors import ModelError, did_you_mean
-from mergekit_finance.files import Json, JsonObject, one_line, read_text
+from mergekit_finance.files import Json, JsonObject, one_line
+from mergekit_finance.models.card_licenses import licenses_on_card
+from mergekit_finance.models.licenses import UNKNOWN, License, conflict, find_license
 from mergekit_finance.plugins.manager import families
-from mergekit_finance.share.licenses import UNKNOWN, License, conflict, find_license
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.results import StudyResults
 
@@ -26,9 +26,6 @@ LICENSE_FILE = re.compile(
 )
 # The same in a card's folder; older cards spelled the folder `licences`.
 LICENSE_FILE_IN_CARD = re.compile(r"(licen[sc]es/([^/]+)/)?(LICEN[SC]E|COPYING)[^/]*", re.I)
-FRONT_MATTER = re.compile(r"\s*---\n(.*?)\n---[ \t]*(\n|\Z)", re.S)  # where the Hub reads it
-UNREADABLE_LICENSE = re.compile(r"\s*---\s.*?^[ \t]*[\"']?license", re.S | re.M)  # the end is missing
-LARGEST_CARD = 16_000_000  # bytes of a model card; strict_yaml bounds its front matter
 LARGEST_TEXT = 1_000_000  # bytes of a license text
 
 
@@ -112,7 +109,7 @@ def _source_model(
     in_study = study.base_license if name == "base" else study.experts[name].license
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     claims = {"study.yml": in_study}
-    for number, license_name in enumerate(_licenses_on_card(reference), 1):
+    for number, license_name in enumerate(licenses_on_card(local_folder(reference)), 1):
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
     claims["our list"] = _license_in_families(hub_id)
     licenses = {source: one_line(name) for source, name in claims.items() if name}
@@ -135,38 +132,6 @@ def local_folder(reference: str) -> Path | None:
     name, _, revision = reference.partition("@")
     config = try_to_load_from_cache(name, "config.json", revision=revision or None)
     return Path(config).parent if isinstance(config, str) else None
-
-
-def _licenses_on_card(reference: str) -> list[str]:
-    """Return the licenses in the front matter of the model's README.md; `unknown` if it is unreadable."""
-    folder = local_folder(reference)
-    if folder is None or not (folder / "README.md").is_file():
-        return []
-    front_matter = _front_matter(folder / "README.md")
-    if front_matter is None:
-        return [UNKNOWN]
-    value = front_matter.get("license")
-    entries = value if isinstance(value, list) else [value]
-    return [_license_name(entry, front_matter) for entry in entries if entry not in (None, "")]
-
-
-def _front_matter(path: Path) -> Mapping[str, Json] | None:
-    """Return a model card's front matter: empty if it has none, None if it cannot be parsed."""
-    try:
-        text = read_text(path, max_bytes=LARGEST_CARD, links=True)  # the Hub's cache holds links
-        block = FRONT_MATTER.match(text)
-        content = strict_yaml.parse(block[1]) if block else None
-    except (OSError, ValueError):
-        return None
-    if content is None:
-        return None if UNREADABLE_LICENSE.match(text) else {}
-    return content if isinstance(content, dict) else None
-
-
-def _license_name(entry: Json, front_matter: Mapping[str, Json]) -> str:
-    """Return one license of a model card; `other` stands for the card's `license_name`."""
-    name = front_matter.get("license_name", entry) if entry == "other" else entry
-    return name if isinstance(name, str) and name.strip() else UNKNOWN
 
 
 def _license_in_families(hub_id: str | None) -> str | None:

@@ -65,12 +65,18 @@ def stranger(models: Path) -> None:
     edit(models / "finance", lambda weights: {name: w.flip(0).contiguous() for name, w in weights.items()})
 
 
+def conflicting_licenses(models: Path) -> None:
+    for name, license in (("base", "llama3"), ("finance", "cc-by-sa-4.0")):
+        (models / name / "README.md").write_text(f"---\nlicense: {license}\n---\n")
+
+
 CASES = {
     "model.rope": configured({}, rope_parameters={"rope_type": "default", "rope_theta": 5e5}),
     "model.config": configured({"rms_norm_eps": 1e-6}, rms_norm_eps=1e-3),
     "model.dtype": configured({}, dtype="bfloat16"),
     "model.token-ids": other_token_ids,
     "recipe.out-dtype": configured({"dtype": "bfloat16"}),
+    "model.license": conflicting_licenses,
     "model.equals-base": copy_of_the_base,
     "model.far-from-base": stranger,
 }

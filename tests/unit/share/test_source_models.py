@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mergekit_finance.models import card_licenses
 from mergekit_finance.models import fingerprint as models
+from mergekit_finance.models.card_licenses import licenses_on_card
 from mergekit_finance.share import source_models
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, missing_texts, obstacles
 from mergekit_finance.study import config
@@ -42,7 +44,7 @@ def test_a_model_without_a_license_stops_sharing() -> None:
 
 def test_licenses_come_from_model_cards_and_families(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: my-own\n---\n")
-    assert source_models._licenses_on_card(str(tmp_path)) == ["my-own"]
+    assert licenses_on_card(tmp_path) == ["my-own"]
     assert source_models._license_in_families("MathGenie/MathCoder2-Llama-3-8B") == "apache-2.0"
     assert source_models._license_in_families("gair-prox/Llama-2-7B-ProXMath") is None
     assert source_models._license_in_families(None) is None
@@ -99,7 +101,7 @@ def test_in_the_hub_cache_only_links_into_its_blobs_are_followed(
 )  # fmt: skip
 def test_every_license_on_a_model_card_counts(tmp_path: Path, text: str, claims: list[str]) -> None:
     (tmp_path / "README.md").write_text(text)
-    assert source_models._licenses_on_card(str(tmp_path)) == claims
+    assert licenses_on_card(tmp_path) == claims
 
 
 def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path) -> None:
@@ -131,13 +133,13 @@ LAUGHS = "\n".join(
 )
 def test_front_matter_of_others_is_read_within_bounds(tmp_path: Path, text: str) -> None:
     (tmp_path / "README.md").write_text(text)
-    assert source_models._licenses_on_card(str(tmp_path)) == ["unknown"]
+    assert licenses_on_card(tmp_path) == ["unknown"]
 
 
 def test_many_empty_lines_take_no_time_that_grows_with_their_square(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\n" + "\n" * 100_000 + "x")
     started = time.process_time()
-    assert source_models._licenses_on_card(str(tmp_path)) == []
+    assert licenses_on_card(tmp_path) == []
     assert time.process_time() - started < 5
 
 
@@ -145,9 +147,9 @@ def test_a_model_card_that_is_too_large_has_an_unknown_license(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert source_models._licenses_on_card(str(tmp_path)) == ["mit"]
-    monkeypatch.setattr(source_models, "LARGEST_CARD", 10)
-    assert source_models._licenses_on_card(str(tmp_path)) == ["unknown"]
+    assert licenses_on_card(tmp_path) == ["mit"]
+    monkeypatch.setattr(card_licenses, "LARGEST_CARD", 10)
+    assert licenses_on_card(tmp_path) == ["unknown"]
 
 
 def test_license_texts_do_not_change_a_fingerprint(tmp_path: Path) -> None:

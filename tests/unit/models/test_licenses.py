@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from mergekit_finance.share.licenses import KNOWN, MergeLicense, conflict, find_license, license_of_merge
+from mergekit_finance.models.licenses import KNOWN, MergeLicense, conflict, find_license, license_of_merge
 from mergekit_finance.share.source_models import SourceModel, obstacles
 
 
