@@ -308,6 +308,11 @@ CATALOG: dict[str, Entry] = {
         "The study file has an unknown key.",
         "Correct its spelling; the message names the nearest valid one.",
     ),
+    "task.broken": Entry(
+        "error",
+        "A task, or a function that its file names, cannot be loaded.",
+        "Correct the file or the function that the message names.",
+    ),
     "task.context": Entry(
         "error",
         "A task may generate as many tokens as the model's context holds, which leaves no room for a prompt.",
@@ -318,10 +323,20 @@ CATALOG: dict[str, Entry] = {
         "A task has too few independent items for a confidence interval.",
         "Raise `limit`, or change `selection`.",
     ),
+    "task.include-path": Entry(
+        "error",
+        "The folder of your own tasks does not exist.",
+        "Name a folder of lm-eval task files.",
+    ),
+    "task.no-items": Entry(
+        "error",
+        "A task's score cannot be computed from scores of single items, which a study needs.",
+        "Use `aggregation: mean` or another metric, or compare with `mergekit-finance run`.",
+    ),
     "task.no-score": Entry(
         "error",
-        "A task reports no metric named `score`, which Gain needs.",
-        "Use a finance_bench task, or give the task a `score` metric.",
+        "A task has no metric in [0, 1], which Gain needs.",
+        "Name another metric of the task, or use another task.",
     ),
     "task.none": Entry(
         "error",
@@ -335,8 +350,18 @@ CATALOG: dict[str, Entry] = {
     ),
     "task.twice": Entry(
         "error",
-        "A task is named twice: alone and as part of a group.",
-        "Name either the task or its group.",
+        "A task is named twice: alone and as part of a group, in two files, or like a built-in task.",
+        "Name either the task or its group; rename your own task.",
+    ),
+    "task.unknown-filter": Entry(
+        "error",
+        "A task has no filter of the name in study.yml.",
+        "Use one that the message lists.",
+    ),
+    "task.unknown-metric": Entry(
+        "error",
+        "A task has no metric of the name in study.yml.",
+        "Use one that the message lists.",
     ),
     "task.unknown": Entry(
         "error",

@@ -50,6 +50,11 @@ Examples:
 )
 @click.option("--source", help="Dataset source by name, e.g. hub, github, sample.")
 @click.option(
+    "--include-path",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of your own lm-eval tasks; their Python code runs.",
+)
+@click.option(
     "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
 )
 def run(
@@ -62,6 +67,7 @@ def run(
     dtype: str,
     data_dir: Path | None,
     source: str | None,
+    include_path: Path | None,
     trust_remote_code: bool,
 ) -> None:
     """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
@@ -84,6 +90,7 @@ def run(
         batch_size=_batch_size(batch_size),
         device=device or default_device(),
         dtype=dtype,
+        include_paths=[include_path] if include_path else [],
         metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts its tokens
     )
     with resumable(out):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.contexts import tokens_generated
-from mergekit_finance.errors import DataError, did_you_mean, first_line
+from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
+from mergekit_finance.evaluation.measures import Choice, Measure, measure_of, with_scores
 from mergekit_finance.evaluation.truncation import tokenizer_content, truncated
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import hide_bars, progress_bars, quiet
@@ -54,6 +55,8 @@ class Evaluator:
         max_gen_toks: upper bound on the length of generated answers; None: each task's own.
         quiet: without progress bars of a model's answers.
         task_folders: folders that are searched for tasks before those of lm-eval.
+        include_paths: folders of the user's own tasks, whose Python code runs, as in lm-eval.
+        choices: by name of `names`: which metric and filter is the score.
     """
 
     names: Sequence[str]
@@ -64,6 +67,8 @@ class Evaluator:
     max_gen_toks: int | None = None
     quiet: bool = False
     task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
+    include_paths: Sequence[Path] = ()
+    choices: Mapping[str, Choice] = field(default_factory=dict)
     _truncated: dict[tuple[str, int, int | None], dict[str, int]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -75,10 +80,12 @@ class Evaluator:
         Raises:
             DataError: there is no task of a given name.
         """
-        ours = host.task_manager(self.task_folders, self.metadata, defaults=False)
+        self._check_include_paths()
+        folders = [*self.task_folders, *self.include_paths]
+        ours = host.task_manager(folders, self.metadata, defaults=False)
         if all(ours.match_tasks([name]) for name in self.names):
             return ours
-        everything = host.task_manager(self.task_folders, self.metadata, defaults=True)
+        everything = host.task_manager(folders, self.metadata, defaults=True)
         for name in self.names:
             if not everything.match_tasks([name]):
                 raise DataError(
@@ -86,6 +93,29 @@ class Evaluator:
                     id="task.unknown",
                 )
         return everything
+
+    def _check_include_paths(self) -> None:
+        """Raise DataError for a folder that is missing, or a task in it that has the name of another."""
+        names: dict[str, Path] = {}
+        for folder in self.include_paths:
+            if not folder.is_dir():
+                raise DataError(
+                    f"include_path {folder}: no such directory. Name a folder of lm-eval task files.",
+                    id="task.include-path",
+                )
+            for name, path in host.task_files(folder):
+                if name in names:
+                    raise DataError(
+                        f"{path}: task {name!r} is also in {names[name]}. Rename one of them.",
+                        id="task.twice",
+                    )
+                names[name] = path
+        builtin = host.taken_names(names, self.task_folders) if names else {}
+        for name, path in builtin.items():
+            raise DataError(
+                f"{names[name]}: task {name!r} has the name of a built-in task ({path.name}). Rename yours.",
+                id="task.twice",
+            )
 
     @property
     def tasks(self) -> "dict[str, ConfigurableTask]":
@@ -103,23 +133,53 @@ class Evaluator:
         try:
             with quiet():
                 loaded = self.task_manager.load(list(self.names))
-        except ValueError as error:
+        except MergekitFinanceError:
+            raise
+        except Exception as error:
             if "uplicate task" not in str(error):
-                raise
+                raise self._load_error(error) from error
             raise DataError(
                 f"tasks: {first_line(error)}. List a task or its group, not both.",
                 id="task.twice",
-            ) from error
-        except OSError as error:  # from a task of lm-eval; our tasks raise a DataError
-            raise DataError(
-                f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
-                f"({first_line(error)}). Go online once to fill the cache, or leave the task out.",
-                id="task.rows",
             ) from error
         for task in loaded["tasks"].values():
             host.prepare_task(task, FEWSHOT_SEED, self.max_gen_toks)
             host.reuse_requests(task)
         return loaded
+
+    def _load_error(self, error: Exception) -> Exception:
+        """Return the error to raise for one of a host's or a task's code while tasks were loaded."""
+        if isinstance(error, OSError):  # of a task of lm-eval's own; ours raise a DataError themselves
+            return DataError(
+                f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
+                f"({first_line(error)}). Go online once to fill the cache, or leave the task out.",
+                id="task.rows",
+            )
+        for name in self.names:
+            entry = self.task_manager.task_index[name]
+            try:
+                with quiet():
+                    self.task_manager.load([name])
+            except Exception as fault:
+                if not any(entry.yaml_path and entry.yaml_path.is_relative_to(f) for f in self.task_folders):
+                    return DataError(
+                        f"task {name!r} cannot be loaded ({type(fault).__name__}: {first_line(fault)}). "
+                        f"Correct {entry.yaml_path or 'its group'} or the functions that it names.",
+                        id="task.broken",
+                    )
+        return error
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """What the score of each task is, by task.
+
+        Raises:
+            DataError: a task has no metric, or not the metric or filter of its choice.
+        """
+        choices = {task: self.choices[name] for name in self.choices for task in self.members(name)}
+        return {
+            name: measure_of(name, task, choices.get(name, Choice())) for name, task in self.tasks.items()
+        }
 
     def members(self, name: str) -> list[str]:
         """Return the single tasks of one of `names`: those of a group or tag, or the task itself."""
@@ -145,12 +205,12 @@ class Evaluator:
         }
 
     def check_scores(self) -> None:
-        """Raise DataError if a task does not report `score`, for which Gain and OG are defined."""
-        for name, task in self.tasks.items():
-            if "score" not in task.aggregation():
+        """Raise DataError if a task has no metric in [0, 1], for which Gain and OG are defined."""
+        for name, measure in self.measures.items():
+            if measure.unit:
                 raise DataError(
-                    f"task {name!r} reports no `score`, so Gain is not defined for it. Use a finance_bench "
-                    "task, or give yours a `score` metric under the filter `none`.",
+                    f"task {name!r}: its metric {measure.metric!r} is in a unit of its own, so its Gain "
+                    "cannot be averaged with that of other tasks. Name another metric of it.",
                     id="task.no-score",
                 )
 
@@ -198,7 +258,7 @@ class Evaluator:
         started = time.monotonic()
         with quiet(), progress_bars():
             _seed_sampling()
-            results = host.evaluate(lm, self.tasks, limit)
+            results = with_scores(host.evaluate(lm, self.tasks, limit), self.measures)
         seconds = time.monotonic() - started
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = self._count_truncated(results["samples"], lm, limit)

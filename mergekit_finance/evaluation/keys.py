@@ -117,6 +117,8 @@ def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
         definition_hash(path, source()) if path else "",
         json.dumps(settings, sort_keys=True, default=_type_name),
     ]
+    measure = evaluator.measures[name]
+    parts.append(f"{measure.key} {measure.higher_is_better}")
     return {"version": str(task.VERSION), "definition": combined(parts), "data": data}
 
 

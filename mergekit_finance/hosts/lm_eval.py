@@ -4,6 +4,7 @@ Adapters for its output are in `lm_eval_output`, which keys of stored results do
 imported inside the functions to keep --help fast: with torch it takes seconds.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mergekit_finance.files import Json
 
 Sample: TypeAlias = "Mapping[str, Json]"  # one item: doc, arguments, resps and a value per metric
+Aggregation: TypeAlias = "Callable[[Sequence[Json]], float]"
 RequestOptions: TypeAlias = "int | bool | str | Callable[..., str] | Sequence[int] | None"
 
 
@@ -46,6 +48,39 @@ def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults:
         include_defaults=defaults,
         metadata=dict(metadata),
     )
+
+
+def task_files(folder: Path) -> "list[tuple[str, Path]]":
+    """Return name and file of every task and group that is defined in a folder; no function is imported."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    named = []
+    for path in sorted(folder.glob("**/*.yaml")):
+        try:
+            content = load_yaml(path, resolve_func=False)
+        except Exception:  # lm-eval skips such files: they are no tasks
+            continue
+        name = content.get("group", content.get("task"))
+        if isinstance(name, str):
+            named.append((name, path))
+    return named
+
+
+def taken_names(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
+    """Return which names are tasks or groups in `folders` or of lm-eval itself, with their files.
+
+    Files are searched as text: parsing the YAML of lm-eval's tasks takes seconds.
+    """
+    import lm_eval.tasks
+
+    alternatives = "|".join(re.escape(name) for name in names)
+    pattern = re.compile(rf"""^(?:task|group): *["']?({alternatives})["']?\s*$""".encode(), re.MULTILINE)
+    taken: dict[str, Path] = {}
+    for folder in (*folders, Path(str(lm_eval.tasks.__file__)).parent):
+        for path in sorted(folder.glob("**/*.yaml")):
+            for name in pattern.findall(path.read_bytes()):
+                taken.setdefault(name.decode(), path)
+    return taken
 
 
 def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:
@@ -81,6 +116,24 @@ def with_folders(paths: Sequence[Path], folders: Sequence[Path], builtin_tasks: 
     missing = [folder for folder in folders if folder.resolve() not in present]
     position = 1 if paths and Path(paths[0]).resolve() == builtin_tasks else 0
     return [*paths[:position], *missing, *paths[position:]]
+
+
+def metrics_of(task: "ConfigurableTask") -> "dict[str, tuple[Aggregation, bool]]":
+    """Return aggregation and higher-is-better of every metric that a task declares, in its order.
+
+    `bypass`, the metric of tasks that only write answers, is left out.
+    """
+    better = task.higher_is_better()
+    return {
+        name: (aggregation, better.get(name) is not False)
+        for name, aggregation in task.aggregation().items()
+        if name != "bypass"
+    }
+
+
+def filters_of(task: "ConfigurableTask") -> list[str]:
+    """Return the names of a task's filters, in its order."""
+    return [ensemble.name for ensemble in LM_EVAL.get(task, "_filters")]
 
 
 def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int | None) -> None:

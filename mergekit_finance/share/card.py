@@ -174,6 +174,7 @@ def _ordered_parameters(parameters: Json) -> dict[str, Json]:
 def _study_text(choice: Choice) -> str:
     """Return study.yml as it was run, with its defaults."""
     settings = dump(choice.results.study)
+    settings.pop("include_path", None)  # a shared file must not make code run
     if choice.results.limit:
         settings["limit"] = choice.results.limit
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -41,7 +41,7 @@ def text(choice: Choice) -> str:
         base_model_relation="merge",
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["mergekit", "merge", "mergekit-finance", "finance"],
+        tags=["mergekit", "merge", "mergekit-finance", *(["finance"] if "finance" in choice.skills else [])],
         language=languages(choice),
         model_name=choice.title,
         eval_results=list(results(choice)),

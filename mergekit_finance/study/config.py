@@ -27,6 +27,7 @@ MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
 SKILLS = ("finance", "math", "japanese")
 # The tasks of `run` where the recipe names none: one of each skill set, of the 18.
+UNUSED_BY_SCORES = ("executor", "workers", "include_path")  # keys that change no number
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
 Combination = tuple[str, ...]  # the experts that a merge is about
 Value = TypeVar("Value")
@@ -94,6 +95,22 @@ class Expert(Part):
         default=None,
         validation_alias=AliasChoices("license", "licence"),
         description="SPDX id or name of the model's license, for the card",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_a_model(cls, data: Json) -> Json:
+        """Read `legal: ./legal` as `legal: {model: ./legal}`."""
+        return {"model": data} if isinstance(data, str) else data
+
+
+class TaskSettings(Part):
+    """What an entry of `tasks`, `retention` or `probes` says of a task or group besides its name."""
+
+    metric: Name | None = Field(default=None, description="the metric that is the score; default: the first")
+    filter: Name | None = Field(default=None, description="the filter of the metric; default: the first")
+    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(_as_list)] = Field(
+        default=(), description="the skills that the task needs, free words; default: the task's own"
     )
 
 
@@ -215,6 +232,8 @@ class Study(Part):
         chain: "experts" merges the experts in every stage, "best" the models that the stage before selected.
         tasks, retention, probes: lm-eval tasks or groups; macro averages are over `tasks`.
         named: combination ("finance+math") -> the tasks that its tests are about.
+        task_settings: by task or group, what the mapping `{task: ..., metric: ...}` in one of those says.
+        include_path: folder of the user's own lm-eval tasks, whose Python code runs; relative to study.yml.
         source, data_dir: where rows come from; see `data.sources`.
         limit: items per task; None for all.
         selection: how hyperparameters are selected.
@@ -242,6 +261,8 @@ class Study(Part):
     retention: Names = ()
     probes: Names = ()
     named: dict[str, Names] = Field(default={}, description="combination: the tasks its tests are about")
+    task_settings: Annotated[dict[Name, TaskSettings], Field(max_length=1000)] | None = None
+    include_path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     source: Name | None = None
     data_dir: Annotated[str, Field(max_length=4096)] | None = None
     limit: Count | None = None
@@ -252,6 +273,22 @@ class Study(Part):
     out_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     resamples: Annotated[int, Field(ge=200, le=100_000), IsWhole] = 2000
     seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_entries(cls, data: Json) -> Json:
+        """Accept `{task: NAME, metric: ..., skills: ...}` in lists of tasks."""
+        if not isinstance(data, Mapping):
+            return data
+        content = dict(data)
+        settings: dict[str, Json] = {}
+        for kind in ("tasks", "retention", "probes"):
+            if isinstance(entries := content.get(kind), list | tuple):
+                content[kind] = [_name_of_entry(kind, entry, settings) for entry in entries]
+        of_file = content.get("task_settings") or {}
+        if settings and isinstance(of_file, Mapping):
+            content["task_settings"] = {**of_file, **settings}
+        return content
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":
@@ -267,6 +304,17 @@ class Study(Part):
     def skills(self) -> dict[str, frozenset[str]]:
         """Skills by expert. The default is one skill, called like the expert."""
         return {name: frozenset(e.skills or (name,)) for name, e in self.experts.items()}
+
+
+def _name_of_entry(kind: str, entry: Json, settings: dict[str, Json]) -> Json:
+    """Return the name in an entry of a list of tasks, and add what else it says to `settings`."""
+    if not isinstance(entry, Mapping):
+        return entry
+    name = entry.get("task")
+    if not isinstance(name, str):
+        raise ValueError(f"{kind}: an entry that is a mapping needs `task`, a name")
+    settings[name] = {key: value for key, value in entry.items() if key != "task"}
+    return name
 
 
 def _sorted_unique(values: Iterable[float]) -> list[float]:
@@ -378,7 +426,17 @@ def load(path: Path | str) -> Study:
     except FileNotFoundError:
         copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
         raise RecipeError(f"{path}: no such study file; {copy}", id="file.unreadable") from None
-    return parse(content, str(path))
+    study = parse(content, str(path))
+    if study.include_path is None:
+        return study
+    folder = path.parent / study.include_path
+    if not folder.is_dir():
+        raise RecipeError(
+            f"{path}: include_path {study.include_path}: no such directory. Name a folder of lm-eval task "
+            "files (*.yaml), relative to the study file.",
+            id="task.include-path",
+        )
+    return study.model_copy(update={"include_path": str(folder)})
 
 
 @default_id("study.invalid")
@@ -409,7 +467,8 @@ def _problem(error: ValidationError) -> str:
 def _valid_keys(place: Sequence[str | int]) -> list[str]:
     """Return the keys of the block at `place`, a path of keys in the file."""
     blocks: dict[str | int, type[BaseModel]] = {
-        "experts": Expert, "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
+        "experts": Expert, "task_settings": TaskSettings,
+        "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
         "operators": Operators, "selection": Selection, "evaluation": Evaluation,
     }  # fmt: skip
     model = next((blocks[p] for p in reversed(place) if p in blocks), Study)
@@ -428,4 +487,4 @@ def dump(study: Study) -> dict[str, JsonValue]:
 
 def identity(study: Study) -> dict[str, JsonValue]:
     """Return `dump` without the keys that change no number: where and in how many processes it runs."""
-    return {key: value for key, value in dump(study).items() if key not in ("executor", "workers")}
+    return {key: value for key, value in dump(study).items() if key not in UNUSED_BY_SCORES}

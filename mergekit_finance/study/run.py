@@ -145,6 +145,7 @@ class StudyRun:
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
+        task_info.check_items(self.evaluator)
         task_info.check_named(self.evaluator, self.study, self.where)
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)

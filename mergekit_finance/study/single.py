@@ -170,7 +170,7 @@ def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]
             name,
             [f"{dataset}/{cluster}" for cluster in tables[MERGED][name].clusters],
             {model: table[name].score for model, table in tables.items()},
-            task.aggregation()["score"],
+            evaluator.measures[name].aggregation,
         )
     return bootstrap(list(aligned(scores).values()))
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.registry import dataset as registered
-from mergekit_finance.errors import RecipeError, did_you_mean
+from mergekit_finance.errors import DataError, RecipeError, did_you_mean
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.statistics.totals import aggregation_name
+from mergekit_finance.statistics.totals import aggregation_name, named_aggregation
 from mergekit_finance.study.config import SKILLS, Study
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.split import has_split, selection_items
@@ -24,7 +24,30 @@ KINDS = ("tasks", "retention", "probes")
 def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
     """Return the stored facts about every task, sorted by name."""
     kinds = _kinds(evaluator, study)
-    return {name: _info(name, task, kinds[name], study) for name, task in sorted(evaluator.tasks.items())}
+    skills = skills_of_tasks(evaluator, study)
+    return {
+        name: _info(
+            name,
+            task,
+            kind=kinds[name],
+            skills=skills[name],
+            aggregation=aggregation_name(evaluator.measures[name].aggregation),
+            study=study,
+        )
+        for name, task in sorted(evaluator.tasks.items())
+    }
+
+
+def skills_of_tasks(evaluator: Evaluator, study: Study) -> dict[str, list[str]]:
+    """Return the skills of every task: those in study.yml for it or a group of it, else its own."""
+    skills = {
+        name: sorted((task.config.metadata or {}).get("skills") or ())
+        for name, task in evaluator.tasks.items()
+    }
+    for listed, settings in (study.task_settings or {}).items():
+        for name in evaluator.members(listed) if settings.skills else ():
+            skills[name] = sorted(settings.skills)
+    return skills
 
 
 def _kinds(evaluator: Evaluator, study: Study) -> dict[str, str]:
@@ -37,18 +60,20 @@ def _kinds(evaluator: Evaluator, study: Study) -> dict[str, str]:
     return kinds
 
 
-def _info(name: str, task: "ConfigurableTask", kind: str, study: Study) -> TaskInfo:
+def _info(
+    name: str, task: "ConfigurableTask", *, kind: str, skills: list[str], aggregation: str, study: Study
+) -> TaskInfo:
     dataset = (task.config.dataset_kwargs or {}).get("fb_dataset")
     license_, shared = "unknown", False
-    if study.source in GENERATED:
+    if study.source in GENERATED and dataset is not None:
         license_, shared = "Apache-2.0", True
     elif dataset is not None:
         license_, shared = registered(dataset).license, registered(dataset).text_may_be_shared
     return TaskInfo(
         kind=kind,
-        skills=sorted((task.config.metadata or {}).get("skills") or ()),
+        skills=skills,
         dataset=dataset_of(name, task),
-        aggregation=aggregation_name(task.aggregation()["score"]),
+        aggregation=aggregation,
         version=str(task.VERSION),
         generates=task.get_config("output_type") == "generate_until",
         is_zero_shot=study.source not in GENERATED and lacks_demonstrations(list(task.test_docs())),
@@ -78,11 +103,7 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
     """Raise RecipeError for a skill that no task needs, because its expert would have no tasks."""
-    needed = {
-        skill
-        for task in evaluator.tasks.values()
-        for skill in (task.config.metadata or {}).get("skills") or ()
-    }
+    needed = {skill for skills in skills_of_tasks(evaluator, study).values() for skill in skills}
     valid = needed | set(SKILLS)
     for name, expert in study.experts.items():
         for skill in expert.skills or ():
@@ -92,6 +113,23 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
                     f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}",
                     id="study.invalid",
                 )
+
+
+def check_items(evaluator: Evaluator) -> None:
+    """Raise DataError for a task whose score cannot be computed again from the scores of stored items.
+
+    A study resamples items; a function of the user's task files is not called when stored results are read.
+    """
+    for name, measure in evaluator.measures.items():
+        try:
+            named_aggregation(aggregation_name(measure.aggregation))
+        except DataError as error:
+            raise DataError(
+                f"task {name!r}: the aggregation of {measure.metric!r} is a function of its own, and a study "
+                "needs scores of single items. Use `aggregation: mean` or another metric, or compare with "
+                "`mergekit-finance run`.",
+                id="task.no-items",
+            ) from error
 
 
 def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:

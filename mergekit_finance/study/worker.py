@@ -18,6 +18,7 @@ from mergekit_finance.evaluation import keys
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.evaluation.measurement import Measurement, measure, measure_model
+from mergekit_finance.evaluation.measures import Choice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.study.config import Study
@@ -64,6 +65,8 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
     settings = study.evaluation
     return Evaluator(
         names=[*study.tasks, *study.retention, *study.probes],
+        include_paths=[Path(study.include_path)] if study.include_path else [],
+        choices={name: Choice(one.metric, one.filter) for name, one in (study.task_settings or {}).items()},
         batch_size=settings.batch_size,
         device=device,
         dtype=settings.dtype,

@@ -106,10 +106,10 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     (folder / "plain.yaml").write_text(
         "task: plain_task\ncustom_dataset: !function mergekit_finance.data.loader.load\n"
         "dataset_kwargs: {fb_dataset: fpb}\ntest_split: test\noutput_type: multiple_choice\n"
-        "doc_to_text: text\ndoc_to_choice: options\ndoc_to_target: gold_index\nmetric_list: [{metric: acc}]\n"
+        "doc_to_text: text\ndoc_to_choice: options\ndoc_to_target: gold_index\nmetric_list: [{metric: bypass}]\n"
     )
     evaluator = Evaluator(("plain_task",), metadata={"source": "sample"}, task_folders=[folder])
-    with pytest.raises(DataError, match="task 'plain_task' reports no `score`"):
+    with pytest.raises(DataError, match="task 'plain_task' computes no metric"):
         SingleRun(load(recipe()), evaluator, tmp_path / "out", 2, say=lambda text: None).run()
     assert not (tmp_path / "out").exists()
 

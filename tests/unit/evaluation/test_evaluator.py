@@ -64,10 +64,11 @@ def test_evaluate_measures_as_lm_eval_does(base, tiny):
 
 
 def test_evaluate_refuses_a_task_without_a_score(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        Evaluator, "tasks", {"sciq": type("Task", (), {"aggregation": lambda self: {"acc": sum}})()}
-    )
-    with pytest.raises(DataError, match="task 'sciq' reports no `score`"):
+    methods = {
+        "aggregation": lambda self: {"bypass": sum}, "higher_is_better": lambda self: {}, "_filters": []
+    }  # fmt: skip
+    monkeypatch.setattr(Evaluator, "tasks", {"sciq": type("Task", (), methods)()})
+    with pytest.raises(DataError, match="task 'sciq' computes no metric"):
         evaluate(*base, "sciq")
 
 

@@ -52,7 +52,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"experts": {"a": {"model": "x/y"}, "b": {"model": "x/y"}}, "stages": 1}, "experts: a and b are both x/y; use different models"),
         ({"experts": {"a-b": {"model": "x"}}, "stages": 1}, "experts: 'a-b' is used in file names, so it must consist of letters, digits and _"),
         ({"experts": {"base": {"model": "x"}}, "stages": 1}, "experts: 'base' is reserved for the base model; give the expert another name"),
-        ({"experts": {"a": "./x"}}, "experts.a: must be a mapping of keys (given: './x')"),
+        ({"experts": {"a": 5}}, "experts.a: must be a mapping of keys (given: 5)"),
         ({"experts": ["a"]}, "experts: must be a mapping of keys"),
         ({"experts": {"a": {"model": ""}}}, "experts.a.model: String should have at least 1 character (given: '')"),
         ({"base": ""}, "base: String should have at least 1 character (given: '')"),

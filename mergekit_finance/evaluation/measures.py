@@ -1,0 +1,123 @@
+"""Which of a task's metrics is its `score`, and how results and samples get it.
+
+Tasks of this package report `score` themselves. Of any other task of lm-eval it is the metric that the user
+names, else the first that the task declares, after the filter that the user names, else the first filter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.hosts import lm_eval as host
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+
+    from mergekit_finance.files import Json
+    from mergekit_finance.hosts.lm_eval import Results, Sample
+
+SCORE, NO_FILTER = "score", "none"
+# Metrics of lm-eval that are no shares of 1, although higher is better; where lower is better none is.
+OTHER_UNITS = ("bleu", "chrf", "chrf++")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A metric and a filter as the user names them; None: the task's own."""
+
+    metric: str | None = None
+    filter: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is read from a task's results as its `score`.
+
+    Attributes:
+        metric, filter: their names in lm-eval's results.
+        aggregation: from the values of items to the task's value.
+        higher_is_better: False for perplexity, bits per byte and other losses.
+    """
+
+    metric: str
+    filter: str
+    aggregation: "Callable[[Sequence[Json]], float]"
+    higher_is_better: bool = True
+
+    @property
+    def key(self) -> str:
+        """The metric's name in lm-eval's results: `acc_norm,none`."""
+        return f"{self.metric},{self.filter}"
+
+    @property
+    def unit(self) -> str:
+        """The metric's name if it is measured in a unit of its own, or "" for a score in [0, 1]."""
+        return self.metric if self.metric in OTHER_UNITS or not self.higher_is_better else ""
+
+
+def measure_of(name: str, task: "ConfigurableTask", choice: Choice) -> Measure:
+    """Return what a task's score is.
+
+    Raises:
+        DataError: the task has no such metric or filter, or no metric at all; one line names the valid ones.
+    """
+    metrics, filters = host.metrics_of(task), host.filters_of(task)
+    if not metrics:
+        raise DataError(
+            f"task {name!r} computes no metric, so Gain is not defined for it. Use another task, or give "
+            "it a `metric_list`.",
+            id="task.no-score",
+        )
+    if choice.metric is not None and choice.metric not in metrics:
+        raise DataError(
+            f"task {name!r} has no metric {choice.metric!r}. {did_you_mean(choice.metric, metrics)}",
+            id="task.unknown-metric",
+        )
+    if choice.filter is not None and choice.filter not in filters:
+        raise DataError(
+            f"task {name!r} has no filter {choice.filter!r}. {did_you_mean(choice.filter, filters)}",
+            id="task.unknown-filter",
+        )
+    metric = choice.metric or (SCORE if SCORE in metrics else next(iter(metrics)))
+    aggregation, higher_is_better = metrics[metric]
+    filter_name = choice.filter or (NO_FILTER if NO_FILTER in filters else filters[0])
+    return Measure(metric, filter_name, aggregation, higher_is_better)
+
+
+def with_scores(results: "Results", measures: Mapping[str, Measure]) -> "Results":
+    """Add `score` to lm-eval's results and samples, in place, and return them.
+
+    Of samples only those of the measure's filter are kept, one per item: lm-eval repeats every item for every
+    filter, with the same responses. An item for which the task did not compute the metric is left out, as in
+    lm-eval's own aggregation.
+
+    Raises:
+        DataError: a task did not compute its metric for any item, or the metric is not in [0, 1].
+    """
+    for name, measure in measures.items():
+        samples = [row for row in map(_scored(measure), results["samples"][name]) if row]
+        if not samples:
+            raise DataError(
+                f"task {name!r} did not compute {measure.key!r} for any item. Name another metric.",
+                id="task.no-score",
+            )
+        value = float(results["results"][name][measure.key])
+        if not measure.unit and not -1 <= value <= 1:
+            raise DataError(
+                f"task {name!r}: {measure.key!r} is {value:g} and not in [0, 1], so its Gain cannot be "
+                "averaged with that of other tasks. Name another metric.",
+                id="task.no-score",
+            )
+        results["results"][name][f"{SCORE},{NO_FILTER}"] = value
+        results["samples"][name] = samples
+    return results
+
+
+def _scored(measure: Measure) -> "Callable[[Sample], Sample | None]":
+    def scored(row: "Sample") -> "Sample | None":
+        if row.get("filter", NO_FILTER) != measure.filter or measure.metric not in row:
+            return None
+        return row if measure.metric == SCORE else {**row, SCORE: row[measure.metric]}
+
+    return scored
