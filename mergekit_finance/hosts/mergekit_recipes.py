@@ -187,3 +187,16 @@ def recipe_file() -> Path | None:
     context = click.get_current_context(silent=True)
     name = context.params.get("config_file") if context else None
     return Path(name) if isinstance(name, str) else None
+
+
+def trusts_remote_code() -> bool | None:
+    """Return whether `mergekit-yaml` was started with `--trust-remote-code`; None in any other program.
+
+    Written for mergekit 0.1.5 (the name of its click command, and its option).
+    """
+    import click  # see the note in recipe_file
+
+    context = click.get_current_context(silent=True)
+    if context is None or context.command.name != "mergekit-yaml":
+        return None
+    return bool(context.params.get("trust_remote_code"))

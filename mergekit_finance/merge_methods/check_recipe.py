@@ -6,6 +6,7 @@ Here each is a RecipeError of one line with the place, the value and the correct
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -24,14 +25,17 @@ from mergekit.merge_methods.base import ParameterScope, ParameterSpec
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
+from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.model_checks import reference_findings
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
-from mergekit_finance.hosts.mergekit_recipes import recipe_file
+from mergekit_finance.hosts.mergekit_recipes import recipe_file, trusts_remote_code
 from mergekit_finance.hosts.programs import is_host_program
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
+from mergekit_finance.models.facts import load_config
 
 if TYPE_CHECKING:
     from mergekit.plan import MergePlanner
@@ -84,7 +88,23 @@ def validate_recipe(
             raise RecipeError(": ".join(filter(None, (where, validation_message(error))))) from error
         raise
     check_dtypes(config.dtype, config.out_dtype, where)
+    trust_remote_code = trusts_remote_code()
+    if trust_remote_code is not None:
+        _load_configs(config, where, trust_remote_code)
     return config
+
+
+def _load_configs(config: MergeConfiguration, where: str, trust_remote_code: bool) -> None:
+    """Load the config of every model, as `mergekit-yaml` is about to do without naming a missing model.
+
+    Raises:
+        ModelError: a model is missing, or its config is broken.
+    """
+    for model in config.referenced_models():
+        name = str(model.model)
+        if not os.path.exists(model.model.path):
+            Findings(reference_findings(name)).raise_errors(where)
+        load_config(name, trust_remote_code)
 
 
 @default_id("recipe.invalid")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import commands
 from helpers.merging import WORDS, edit, random_models, recipe, run, stored, write_tokenizer
 from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
@@ -151,3 +152,19 @@ def test_a_session_of_a_study_is_not_checked_again(
         MergeSession.open(recipe(models, "cpt_task_arithmetic"), check=False).close()
     assert not printed("model.rope", capsys)
     assert "rope" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("./missing", "no such folder"), ("some/model", "cannot be loaded")]
+)
+def test_mergekit_yaml_names_a_missing_model_in_one_line(
+    name: str, text: str, models: Path, tmp_path: Path
+) -> None:
+    settings = recipe(models, "cpt_task_arithmetic")
+    settings["models"][0]["model"] = name
+    (tmp_path / "recipe.yml").write_text(json.dumps(settings))
+    result = commands.run("mergekit-yaml", "recipe.yml", "out", cwd=tmp_path)
+    line = commands.error_line(result)
+    assert name in line
+    assert text in line
+    assert not (tmp_path / "out").exists()
