@@ -1,8 +1,9 @@
 r"""Extract the answer from a model's output: a number, a line of text, a list, yes or no.
 
-With a chain of thought, only a marked answer counts ("The answer is 5", "Answer: 5", "#### 5", "\boxed{5}",
-最終回答：5), and only if it comes before the model starts another question. Other numbers in the reasoning
-are never read as the answer. Tasks without reasoning are answered on the first line.
+With a chain of thought, the last marked answer counts ("The answer is 5", "Answer: 5", "#### 5",
+"\boxed{5}", 最終回答：5). Without a marker it is the number that the last sentence commits to ("So it was 5
+in 2018"). Both must come before the model starts another question. Tasks without reasoning are answered on
+the first line.
 
 The label of an option is read by `choices.final_choice`, entities by `entities.parse_entities`.
 """
@@ -10,18 +11,22 @@ The label of an option is read by `choices.final_choice`, entities by `entities.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from mergekit_finance.scoring.choices import NO_ANSWER
+from mergekit_finance.scoring.committed import committed_number, merged_restatements
+from mergekit_finance.scoring.japanese_text import Source
 from mergekit_finance.scoring.markers import (
     MAX_STATEMENT,
     UNFINISHED,
     answering_part,
     bulleted_items,
-    marked_statements,
+    located_statements,
 )
-from mergekit_finance.scoring.numbers import Number, Span, iter_numbers
-from mergekit_finance.scoring.stated_number import only_number, signed, stated_number
-from mergekit_finance.scoring.text import first_sentence, strip_decoration
+from mergekit_finance.scoring.numbers import Number, iter_numbers
+from mergekit_finance.scoring.periods import asks_when, without_periods
+from mergekit_finance.scoring.stated_number import signed, stated_number
+from mergekit_finance.scoring.text import first_sentence, sentences, strip_decoration
 
 # A line that does not answer a question for a number: a list item ("1. 5"), "n/a", "none".
 _NO_NUMBER_LINE = re.compile(r"\(?[0-9]{1,2}[.)]\s+[-+$€£¥(△▲]{0,3}[0-9]|n/a\b|none\b", re.IGNORECASE)
@@ -46,6 +51,32 @@ _YES_NO = re.compile(
 )
 
 
+# A ratio to one, "1.86:1" or "1.86 to 1", the end of an amount in rupees, "500/-", and the letters of FY2009.
+_RATIO = re.compile(r"(?<=[0-9])(?:\s?(?::|to)\s?1(?:\.0+)?(?![0-9.,]*[0-9%])|/-)", re.IGNORECASE)
+_FISCAL_YEAR = re.compile(r"\bFY\s?(?=(?:19|20)[0-9]{2}\b)", re.IGNORECASE)
+# A sentence without a marker that gives no answer: "Suppose it is 5.", "The wrong answer is 5.", 誤答は5です.
+_NOT_MEANT = re.compile(
+    r"^(?:suppose|supposing|imagine|if|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
+    r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い|もし|仮に",
+    re.IGNORECASE,
+)
+# A box that the token limit cut open: its number may be longer.
+_CUT_BOX = re.compile(r"\\boxed\s?\{[^{}]*$")
+_CODE_BLOCK = re.compile(r"```.*?(?:```|$)", re.DOTALL)
+# The end of an output that is searched for an answer without a marker.
+_MAX_ENDING, _MAX_SENTENCES = 1500, 12
+
+
+class Answer(NamedTuple):
+    """A number, and what led to it: "marker", "fallback" (the last committed number) or "none"."""
+
+    number: Number | None
+    source: Source
+
+
+NONE = Answer(None, "none")
+
+
 def final_number(text: str, question: str = "") -> Number | None:
     """Return the number of the last marked answer of a chain of thought, or None.
 
@@ -60,22 +91,84 @@ def final_number(text: str, question: str = "") -> Number | None:
         question: the question. It decides the sign of a decrease or a loss: "a decrease of 10%" is -10, but
             10 if the question is "By how much did costs decrease?".
     """
-    for statement in reversed(marked_statements(text)):
+    return final_answer(text, question).number
+
+
+def final_answer(text: str, question: str = "") -> Answer:
+    """Return the number that a chain of thought commits to, and where it was found.
+
+    The last marked statement with a number counts. Without one, or after one that the model takes back, it is
+    the number of the last sentence that commits to one.
+
+    Args:
+        text: the model's output.
+        question: as in `final_number`.
+    """
+    body, start = answering_part(text), 0
+    for position, statement in reversed(list(located_statements(body))):
         sentence = _ROUNDED.sub("", first_sentence(statement.text))
         if NO_ANSWER.search(sentence) or _DOUBT.search(sentence):
-            return None
-        if statement.denied or statement.numbered or len(statement.items) > 1:
-            return None
-        spans = list(iter_numbers(sentence))
-        if spans and not _is_cut_short(sentence, spans[-1]):
-            return stated_number(sentence, signed(sentence, spans, question), whole=statement.whole)
-    return None
+            return NONE
+        if statement.numbered or len(statement.items) > 1:
+            return NONE
+        if statement.denied:
+            start = body.find(sentence, position) + len(sentence)
+            break
+        if _has_number(sentence, question):
+            number = _read(sentence, question, whole=statement.whole, is_marked=True)
+            return Answer(number, "marker") if number else NONE
+    return _last_committed(body[start:], question)
 
 
-def _is_cut_short(sentence: str, last: Span) -> bool:
-    """Return whether the output ends inside the last number: "1," may be 1,234 cut off by the token limit."""
+def _last_committed(body: str, question: str) -> Answer:
+    """Return the number of the last sentence that commits to one: "So it was 5 in 2018." """
+    body = _CUT_BOX.sub("", _CODE_BLOCK.sub("", body)[-_MAX_ENDING:])
+    read = sentences(body)
+    if UNFINISHED.search(body):
+        read.pop()
+    for sentence, is_complete in reversed(read[-_MAX_SENTENCES:]):
+        sentence = _ROUNDED.sub("", sentence)
+        if NO_ANSWER.search(sentence) or _DOUBT.search(sentence):
+            return NONE
+        if _has_number(sentence, question) and not _NOT_MEANT.search(sentence):
+            number = _read(sentence, question, is_complete=is_complete)
+            if number:
+                return Answer(number, "fallback")
+    return NONE
+
+
+def _read(
+    sentence: str, question: str, *, whole: bool = False, is_marked: bool = False, is_complete: bool = True
+) -> Number | None:
+    """Return the number that a sentence states, or else the one that it commits to."""
+    sentence = _blank_notation(sentence, question)
+    every = signed(sentence, list(iter_numbers(sentence)), question)
+    spans = merged_restatements(sentence, without_periods(sentence, every, question))
+    if not spans:  # only dates: "2018" may be the answer, "revenue in 2018 was higher" is none
+        return stated_number(sentence, every, whole=whole) if every else None
+    number = stated_number(sentence, spans, whole=whole)
+    if number or whole:
+        return number
+    return committed_number(sentence, spans, is_complete=is_complete, is_marked=is_marked)
+
+
+def _blank_notation(sentence: str, question: str) -> str:
+    """Replace by spaces what makes a number look like a name: the ":1" of "1.86:1", the FY of FY2009."""
+    sentence = _RATIO.sub(lambda match: " " * len(match.group()), sentence)
+    if asks_when(question):
+        sentence = _FISCAL_YEAR.sub(lambda match: " " * len(match.group()), sentence)
+    return sentence
+
+
+def _has_number(sentence: str, question: str) -> bool:
+    """Return whether a sentence has a number that the token limit did not cut short: "1," may be 1,234."""
+    sentence = _blank_notation(sentence, question)
+    spans = list(iter_numbers(sentence))
+    if not spans:
+        return False
+    last = spans[-1]
     has_fraction = "." in sentence[last.start : last.end]
-    return len(sentence) - last.end == 1 and sentence.endswith(",") and not has_fraction
+    return not (len(sentence) - last.end == 1 and sentence.endswith(",") and not has_fraction)
 
 
 def direct_number(text: str, question: str = "") -> Number | None:
@@ -96,10 +189,9 @@ def direct_number(text: str, question: str = "") -> Number | None:
     if UNFINISHED.search(raw_line[:MAX_STATEMENT]):
         return None
     sentence = first_sentence(line[:MAX_STATEMENT])
-    spans = signed(sentence, list(iter_numbers(sentence)), question)
-    if not spans or _DOUBT.search(sentence) or line.startswith("?", len(sentence)):
+    if _DOUBT.search(sentence) or line.startswith("?", len(sentence)):
         return None
-    return stated_number(sentence, spans, whole=False) or only_number(sentence, spans)
+    return _read(sentence, question)
 
 
 def direct_text(text: str) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import Required
 
 
 class _Tokenized(TypedDict, total=False):
@@ -35,10 +38,16 @@ class ConvFinQADocument(_Asked):
     executed_answer: float | str | None
 
 
-class NumberDocument(_Asked):
-    """A question whose answer is one number: DocMath-Eval, FinanceMath, GSM8K, MGSM."""
+class NumberDocument(_Asked, total=False):
+    """A question whose answer is one number: DocMath-Eval, FinanceMath, GSM8K, MGSM.
 
-    ground_truth: float
+    `paragraphs` and `tables` state the unit of the numbers, if the question does not.
+    """
+
+    paragraphs: list[str]
+    tables: list[str]
+
+    ground_truth: Required[float]
 
 
 class TatqaDocument(_Asked):

@@ -14,64 +14,27 @@ import math
 import re
 
 from mergekit_finance.scoring.documents import TatqaDocument
+from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
+from mergekit_finance.scoring.number_match import Asked, number_matches
 from mergekit_finance.scoring.numbers import Number, parse_number
 from mergekit_finance.scoring.text import clean_markup, nfkc
 
-DOCMATH_TOLERANCE = 0.0015
 JFINQA_TOLERANCE = 0.01
 TATQA_SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "percent": 0.01}
-
-
-def numbers_match(pred: Number | float, gold: Number | float, *, rel_tol: float, percent_ok: bool) -> bool:
-    """Return whether a prediction has the sign of the gold number and is within `rel_tol` of it.
-
-    A scaled prediction ("$5.2 million") counts as 5.2 or as 5,200,000, because gold numbers use the unit of
-    their table. A gold of 0 requires exactly 0.
-
-    Args:
-        pred: the prediction.
-        gold: the gold number.
-        rel_tol: tolerance as a share of the gold number.
-        percent_ok: whether x and x/100 count as equal. If so, 0.1407, 14.07 and 14.07% match a gold of 14.07;
-            0.1407% does not, because a number with a percent sign is never read as a fraction.
-    """
-    pred, gold = _as_number(pred), _as_number(gold)
-    factors: tuple[float, ...] = (1.0,)
-    if percent_ok and pred.percent and not gold.percent:
-        factors = (1.0, 0.01)
-    elif percent_ok and gold.percent and not pred.percent:
-        factors = (1.0, 100.0)
-    elif percent_ok and not pred.percent:
-        factors = (1.0, 0.01, 100.0)
-    # 1e-12 allows for binary rounding at the edge of the tolerance.
-    return any(
-        abs(reading * factor - target) <= abs(target) * (rel_tol + 1e-12)
-        for target in {gold.written, gold.value}
-        for reading in {pred.written, pred.value}
-        for factor in factors
-    )
-
-
-def _as_number(number: Number | float) -> Number:
-    return number if isinstance(number, Number) else Number(float(number))
 
 
 # ---- DocMath-Eval
 
 
 def docmath_match(pred: Number, gold: float, *, percent_ok: bool) -> bool:
-    """Return DocMath's `score`: signed and within 0.15 % of gold.
-
-    For gold 3.97, 3.975 is right; -3.97, 39.7 and 397 are wrong. The tolerance is that of the dataset's
-    repository, whose rule accepts much more (`docmath_official`).
+    """Return DocMath's `score`, by `number_match.number_matches`, for a question without a stated unit.
 
     Args:
         pred: the prediction.
         gold: the gold number.
-        percent_ok: whether the question or the gold is in percent; only then x and x/100 count as equal.
-            Otherwise a percent sign is ignored, as in the repository: 7% is right for 7 and wrong for 0.07.
+        percent_ok: whether the question asks for a percentage.
     """
-    return numbers_match(pred, gold, rel_tol=DOCMATH_TOLERANCE, percent_ok=percent_ok)
+    return number_matches(pred, gold, Asked(percent=percent_ok, writes_percent=percent_ok))
 
 
 def docmath_official(pred: Number, gold: float) -> bool:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from mergekit_finance.scoring.answers import direct_items, direct_number, direct_yes_no, final_number
+from mergekit_finance.scoring.answers import Answer, direct_items, direct_number, direct_yes_no, final_answer
 from mergekit_finance.scoring.choices import final_choice
 from mergekit_finance.scoring.documents import (
     ChoiceDocument,
@@ -42,7 +42,6 @@ from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.matching import (
     convfinqa_adaptllm,
     convfinqa_match,
-    docmath_match,
     docmath_official,
     jfinqa_answer,
     jfinqa_exact,
@@ -50,6 +49,7 @@ from mergekit_finance.scoring.matching import (
     tatqa_is_computed,
     tatqa_match,
 )
+from mergekit_finance.scoring.number_match import asked, is_written_as_percent, number_matches
 from mergekit_finance.scoring.numbers import Number, asks_percent, parse_number
 
 Metrics: TypeAlias = dict[str, "float | str | tuple[int, ...]"]
@@ -148,30 +148,31 @@ def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:
     AdaptLLM's rule. A document with neither `percent` nor `question` does not ask for a percentage.
     """
     text = _text(results)
-    return _convfinqa_metrics(doc, text, direct_number(text, _question(doc)))
+    return _convfinqa_metrics(doc, text, _direct(text, doc))
 
 
 def convfinqa_cot(doc: ConvFinQADocument, results: Generations) -> Metrics:
-    """Score convfinqa_cot: as convfinqa, but the last marked statement is the answer.
+    """Score convfinqa_cot: as convfinqa, but the last marked statement is the answer, or the last sentence.
 
-    `convfinqa_adaptllm` is AdaptLLM's rule for that statement.
+    `convfinqa_adaptllm` is AdaptLLM's rule for the marked statement.
     """
     text = _text(results)
     statement = next(reversed(marked_statements(text)), None)
     line = "" if statement is None or statement.denied else statement.text
-    return _convfinqa_metrics(doc, line, final_number(text, _question(doc)))
+    return _convfinqa_metrics(doc, line, final_answer(text, _question(doc)))
 
 
-def _convfinqa_metrics(doc: ConvFinQADocument, line: str, number: Number | None) -> Metrics:
+def _convfinqa_metrics(doc: ConvFinQADocument, line: str, read: Answer) -> Metrics:
     """Return the metrics of an answer, given as a text that starts with it and as the number it states."""
+    source: Source
     answer = str(doc["answer"]).strip()
     if answer.lower() in ("yes", "no"):
         yes_or_no = direct_yes_no(line)
-        right, missing = yes_or_no == answer.lower(), yes_or_no is None
+        right, source = yes_or_no == answer.lower(), "marker" if yes_or_no else "none"
     else:
-        right, missing = _convfinqa_right(doc, answer, number), number is None
+        right, source = _convfinqa_right(doc, answer, read.number), read.source
     loose = float(convfinqa_adaptllm(line, answer))
-    return {**_generation_metrics(right, missing), "convfinqa_adaptllm": loose}
+    return {**_sourced_metrics(right, source), "convfinqa_adaptllm": loose}
 
 
 def _convfinqa_right(doc: ConvFinQADocument, answer: str, number: Number | None) -> bool:
@@ -188,29 +189,40 @@ def _convfinqa_right(doc: ConvFinQADocument, answer: str, number: Number | None)
 def docmath(doc: NumberDocument, results: Generations) -> Metrics:
     """Score docmath_ss and docmath_cs: the number on the first line.
 
-    `score` is `matching.docmath_match`; `docmath_official` is the rule of the dataset's repository.
+    `score` is `number_match.number_matches`; `docmath_official` is the rule of the dataset's repository.
     """
-    return _docmath_metrics(doc, direct_number(_text(results), _question(doc)))
+    text = _text(results)
+    return _docmath_metrics(doc, text, _direct(text, doc))
 
 
 def docmath_cot(doc: NumberDocument, results: Generations) -> Metrics:
-    """Score docmath_ss_cot, docmath_cs_cot and financemath: the number of the last marked answer."""
-    return _docmath_metrics(doc, final_number(_text(results), _question(doc)))
+    """Score docmath_ss_cot, docmath_cs_cot and financemath: the number that `final_answer` reads."""
+    text = _text(results)
+    return _docmath_metrics(doc, text, final_answer(text, _question(doc)))
 
 
-def _docmath_metrics(doc: NumberDocument, number: Number | None) -> Metrics:
-    gold = float(doc["ground_truth"])
-    percent_ok = bool(doc.get("percent")) or asks_percent(str(doc["question"]))
-    right = number is not None and docmath_match(number, gold, percent_ok=percent_ok)
+def _direct(text: str, doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> Answer:
+    """Return the number on the first line, which a task without reasoning takes as marked."""
+    number = direct_number(text, _question(doc))
+    return Answer(number, "none" if number is None else "marker")
+
+
+def _docmath_metrics(doc: NumberDocument, text: str, read: Answer) -> Metrics:
+    gold, number = float(doc["ground_truth"]), read.number
+    document = "\n".join([*doc.get("paragraphs", []), *doc.get("tables", [])])
+    about = asked(str(doc["question"]), document, percent=bool(doc.get("percent")))
+    right = number is not None and number_matches(
+        number, gold, about, is_percent_elsewhere=is_written_as_percent(text, number)
+    )
     official = number is not None and docmath_official(number, gold)
-    return {**_generation_metrics(right, number is None), "docmath_official": float(official)}
+    return {**_sourced_metrics(right, read.source), "docmath_official": float(official)}
 
 
 def exact_number_cot(doc: NumberDocument, results: Generations) -> Metrics:
-    """Score GSM8K and MGSM: whether the number of the last marked answer is the gold number (within 1e-6)."""
-    number = final_number(_text(results), _question(doc))
+    """Score GSM8K, SVAMP and MGSM: whether the number of the last answer is the gold number (within 1e-6)."""
+    number, source = final_answer(_text(results), _question(doc))
     right = number is not None and math.isclose(number.value, doc["ground_truth"], abs_tol=1e-6)
-    return _generation_metrics(right, number is None)
+    return _sourced_metrics(right, source)
 
 
 def jfinqa(doc: JfinqaDocument, results: Generations) -> Metrics:
@@ -253,20 +265,22 @@ def entities(doc: EntitiesDocument, results: Generations) -> Metrics:
 def tatqa(doc: TatqaDocument, results: Generations) -> Metrics:
     """Score tatqa: the first line, or the bulleted list that starts there, by `matching.tatqa_match`."""
     text = _text(results)
-    return _tatqa_metrics(doc, "; ".join(direct_items(text)), direct_number(text, _question(doc)))
+    return _tatqa_metrics(doc, "; ".join(direct_items(text)), _direct(text, doc))
 
 
 def tatqa_cot(doc: TatqaDocument, results: Generations) -> Metrics:
-    """Score tatqa_cot: the last marked statement, by `matching.tatqa_match`."""
+    """Score tatqa_cot: the last marked statement, by `matching.tatqa_match`; a number also without marker."""
     text = _text(results)
     statement = next(reversed(marked_statements(text)), None)
     answer = "" if statement is None or statement.denied else "; ".join(statement.items)
-    return _tatqa_metrics(doc, answer, final_number(text, _question(doc)))
+    return _tatqa_metrics(doc, answer, final_answer(text, _question(doc)))
 
 
-def _tatqa_metrics(doc: TatqaDocument, answer: str, number: Number | None) -> Metrics:
-    missing = number is None if tatqa_is_computed(doc) else not answer
-    return _generation_metrics(bool(answer) and tatqa_match(answer, number, doc), missing)
+def _tatqa_metrics(doc: TatqaDocument, answer: str, read: Answer) -> Metrics:
+    if tatqa_is_computed(doc):
+        return _sourced_metrics(tatqa_match(answer, read.number, doc), read.source)
+    right = bool(answer) and tatqa_match(answer, read.number, doc)
+    return _sourced_metrics(right, "marker" if answer else "none")
 
 
 def _generation_metrics(right: bool, missing: bool) -> Metrics:

@@ -18,10 +18,12 @@ _PROMPTS = r"Question|Problem|Exercise|Example|Context|Passage|Document|Input|In
 # Headings closed by a colon or bracket: "Question 3:", "問題：", "【例題】", "### Input:", "User:". "Q3:"
 # may name a quarter, so a numbered Q counts only if a question mark or か。 follows in the line.
 _CLOSED_HEADING = (
-    rf"\bQuestion\s?[0-9]{{0,4}}\s?:|(?:問題|質問|設問)\s?[0-9]{{0,4}}\s?[:】]"
+    rf"(?:(?<=[.!?。] )|(?<=[.!?。]))Question\s?[0-9]{{0,4}}\s?:|(?:問題|質問|設問)\s?[0-9]{{0,4}}\s?[:】]"
     rf"|{_START}(?:(?:[Qq]uestion|{_PROMPTS})[ \t]?[0-9]{{0,4}}[ \t]?[*_]{{0,4}}[:】\]]"
-    r"|[Qq]:|Q[0-9]{1,3}[:.](?=[^\n]{0,300}(?:\?|か。))"
+    r"|Q[0-9]{1,3}[:.](?=[^\n]{0,300}(?:\?|か。))"
+    r"|(?<=#)[ \t]?(?:Instruction|Input|Question|Problem|Exercise|Example|Task|User|Human)s?[ \t]*$"
     r"|(?:例題|例|ユーザー|入力|指示|文書)[ \t]?[0-9]{0,4}[ \t]?[:】\].])"
+    r"|^[ \t]*(?:\*\*)?[Qq]:"  # not "* q: the quantity", an item of a list
 )
 # Headings without a colon, alone on their line or numbered: "Question 3" and a line break, "Problem 2.",
 # "問3", "第二問".
@@ -50,15 +52,6 @@ _SPECIAL_TOKENS = r"<\|[a-z_]{1,30}\|>|</s>|<eos>|\[/?INST\]"
 # Matched on NFKC text.
 _NEW_QUESTION = re.compile(
     f"{_CLOSED_HEADING}|{_OPEN_HEADING}|{_ANNOUNCEMENT}|{_SPECIAL_TOKENS}", re.MULTILINE
-)
-
-_MARKDOWN_HEADING = re.compile(r"^[ \t]*###[ \t]+(.*)$", re.MULTILINE)
-# Headings that belong to an answer: "### Step 2", "### **Final answer**", "### 1. Calculation", "### 解説".
-_ANSWER_HEADING = re.compile(
-    r"[*_\s]*(?:[0-9]+[.)]?\s*)?(?:(?:the |final |my )?(?:answer|response|solution|step|calculation"
-    r"|computation|explanation|reasoning|conclusion|result|summary|verification|analysis)"
-    r"|最終|回答|解答|答|結論|計算|ステップ|手順|解説|説明|考え方|推論|まとめ|検算|分析)",
-    re.IGNORECASE,
 )
 
 # Openings with which a model checks its answer, without a new question: "Wait, is that right?", "Let's
@@ -105,9 +98,6 @@ def cut_at_new_question(text: str) -> str:
         text: normalized text.
     """
     end = next((match.start() for match in _NEW_QUESTION.finditer(text) if _is_new(text, match)), len(text))
-    for heading in _MARKDOWN_HEADING.finditer(text, 0, end):
-        if heading.start() and not _ANSWER_HEADING.match(heading[1]):
-            return text[: heading.start()]
     return text[:end]
 
 

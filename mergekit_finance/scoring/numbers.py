@@ -26,6 +26,8 @@ class Number:
         percent: whether a percent sign was written. It does not change `written`, which is 14 for 14%.
         unit: "$", "円", "pt", "年" and the like, or "".
         step: place value of the last digit: 0.01 for 3.14, 1 for 42.
+        sign_in_words: whether a word that the question has too stands for its sign: "a loss of 5" where the
+            question asks for the loss. The gold may then have either sign.
         significant: number of digits from the first that is not zero: 3 for 3.14, 2 for 0.050, 0 for 0.0.
     """
 
@@ -35,6 +37,7 @@ class Number:
     unit: str = ""
     step: float = 1.0
     significant: int = 1
+    sign_in_words: bool = False
 
     @property
     def value(self) -> float:
@@ -68,7 +71,9 @@ _SEPARATORS = str.maketrans("", "", ", '’")
 # Digits that are part of a longer term: the 5 of "3.5.2", the 2 of "1/2", the 6 of "^6", the 19 of
 # "COVID-19".
 _INSIDE_A_NAME = re.compile(r"[0-9][./⁄:,]?$|\^$|[A-Za-z]-$")
-_CURRENCY_CODE = re.compile(r"(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)$", re.IGNORECASE)
+_CURRENCY_CODE = re.compile(
+    r"(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf|aud|cad|sgd|nzd|zar|krw|sek|nok|dkk|rs)$", re.IGNORECASE
+)
 
 _POWER_OF_TEN = re.compile(r"\s?(?:×|x|\*|\\times)\s?10\s?(?:\^|\*\*)\s?\{?([-+]?[0-9]{1,3})\}?")
 _JAPANESE_SCALES = {"千": 1e3, "百": 1e2, "十": 1e1, "万": 1e4, "億": 1e8, "兆": 1e12}
@@ -109,7 +114,8 @@ _PREFIX_LENGTH = 24
 # △5, "$(" of "$(5)". The pattern also matches the empty text.
 _PREFIX = re.compile(
     r"(?P<open>\(\s?)?(?P<word>minus |negative |マイナス)?(?P<sign>[-+△▲]\s?)?"
-    r"(?P<currency>(?:us\$|(?<![a-z])(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf)|[$€£¥₹₩])\s?)?"
+    r"(?P<currency>(?:(?<![a-z])(?:[a-z]{1,3}\$|(?:usd|eur|gbp|jpy|rmb|cny|inr|hkd|chf|aud|cad|sgd|nzd|zar|krw|sek|nok|dkk)|rs\.?)"
+    r"|[$€£¥₹₩₤])\s?)?"
     r"(?P<inner>\(\s?)?(?P<late>[-+△▲]\s?)?$",
     re.IGNORECASE,
 )

@@ -61,9 +61,10 @@ _RANGE = re.compile(
 )
 # An operator after a number, which makes it an operand even without a second number: " + x", "/y", "!",
 # " squared", を足す. Not the "/" of "5/share".
-_OPERATION = re.compile(
+OPERATION = re.compile(
     r"\s?(?:[+×÷]|[*/](?!(?<=/)(?:share|unit|year|month|day|ton|barrel|ounce|oz|kg|lb|hour)\b)(?=\s?\S)|!|[a-z]\s?\^"
-    r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power)\b|(?:を|に)(?:足|引|掛|割|乗))",
+    r"|(?:plus|minus|divided by|multiplied by|squared|cubed|to the power"
+    r"|(?:less|more|fewer) than(?=\s?[$€£]?[0-9]))\b|(?:を|に)(?:足|引|掛|割|乗))",
     re.IGNORECASE,
 )
 # Words after which a statement explains its number: "5, because 10 - 5", "42, up from 40", 5で、.
@@ -87,11 +88,11 @@ _BEFORE_YEAR = re.compile(
 _BEFORE_DAY = re.compile(rf"\b{_MONTH}\.?\s$", re.IGNORECASE)
 _DURATION = re.compile(r"[\s-]?(?:years?|months?|quarters?|weeks?|days?|か月|ヶ月)\b", re.IGNORECASE)
 # A sign after which a result follows, and a second unknown after a first: the ", y" of "x = 5, y = 6".
-_RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
+RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
 _UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
 # Text before a number that is only a reference or a bound: "note 5", "table 2", "more than 5", "up to $5",
 # 表3.
-_NAMES = re.compile(
+NAMES = re.compile(
     r"(?:\b(?:note|page|row|no\.?|line|table|item|column|section|figure|step|case|than|over|under|above|below"
     r"|least|most|plus|minus|up to|half of|out of)|(?:[×÷*]|注|頁|表|行|図))\s?[$€£¥]?$",
     re.IGNORECASE,
@@ -104,30 +105,18 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
     "a decrease of 10%" -> -10, "5.2%減少" -> -5.2. A number keeps its sign if the question asks for the size
     of the decrease or loss ("By how much did costs decrease?") and mentions no increase.
     """
-    return [
-        replace(span, number=replace(span.number, written=-abs(span.number.written)))
-        if any(_is_negated(sentence, span, words, question) for words in _NEGATIVE_WORDS)
-        else span
-        for span in spans
-    ]
+    return [_with_sign(sentence, span, question) for span in spans]
 
 
-def _is_negated(sentence: str, span: Span, words: Sequence[re.Pattern[str]], question: str) -> bool:
-    before, after, in_question = words
-    if in_question.search(question) and not _RISES.search(question):
-        return False
+def _with_sign(sentence: str, span: Span, question: str) -> Span:
     start = max(0, span.start - 40)
-    return bool(before.search(sentence, start, span.start) or after.match(sentence, span.end))
-
-
-def only_number(sentence: str, spans: Sequence[Span]) -> Number | None:
-    """Return the only number of a sentence, unless it is an operand, a reference or a bound.
-
-    "42 units" -> 42, "net income 42" -> 42; "100 + x", "see note 5" and "more than 5" -> None.
-    """
-    if len(spans) > 1 or _OPERATION.match(sentence, spans[0].end):
-        return None
-    return None if _NAMES.search(sentence, max(0, spans[0].start - 24), spans[0].start) else spans[0].number
+    for before, after, in_question in _NEGATIVE_WORDS:
+        if before.search(sentence, start, span.start) or after.match(sentence, span.end):
+            asks_for_size = in_question.search(question) and not _RISES.search(question)
+            if asks_for_size:
+                return replace(span, number=replace(span.number, sign_in_words=True))
+            return replace(span, number=replace(span.number, written=-abs(span.number.written)))
+    return span
 
 
 def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Number | None:
@@ -148,10 +137,10 @@ def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Numbe
     end = spans[0].end
     sentence = sentence[:end] + _ASIDE.sub(lambda aside: " " * len(aside.group()), sentence[end:])
     spans = [span for span in spans if sentence[span.start : span.end].strip()]
-    signs = [sign for sign in _RESULT.finditer(sentence) if sign.start()]
+    signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
     if not signs:
         return _number_of_side(sentence, spans, 0, whole)
-    if _has_two_unknowns(sentence, signs) or _is_change(sentence, signs[0]):
+    if has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]):
         return None
     right = _number_of_side(sentence, spans, signs[-1].end(), whole)
     if right:
@@ -162,12 +151,12 @@ def stated_number(sentence: str, spans: Sequence[Span], *, whole: bool) -> Numbe
     return _number_of_side(sentence[: signs[0].start()], before_equals, 0, whole)
 
 
-def _has_two_unknowns(sentence: str, signs: Sequence[re.Match[str]]) -> bool:
+def has_two_unknowns(sentence: str, signs: Sequence[re.Match[str]]) -> bool:
     """Return whether the equations have two unknowns: x = 5, y = 6."""
     return any(_UNKNOWN.search(sentence[: sign.start()]) for sign in signs[1:])
 
 
-def _is_change(sentence: str, sign: re.Match[str]) -> bool:
+def is_change(sentence: str, sign: re.Match[str]) -> bool:
     """Return whether the first sign is an arrow from one number to another: "100 → 120" has no result."""
     before_arrow = re.fullmatch(r"[^-+*/×÷=^]*", sentence[: sign.start()])
     return bool(
@@ -199,7 +188,7 @@ def _leading_number(sentence: str, spans: Sequence[Span], start: int) -> Number 
 def _is_contested(sentence: str, spans: Sequence[Span]) -> bool:
     """Return whether the first number is part of an operation, or another number could be the answer."""
     first = spans[0]
-    if _OPERATION.match(sentence, first.end):
+    if OPERATION.match(sentence, first.end):
         return True
     explanation = _EXPLAINS.search(sentence, first.end)
     end = explanation.start() if explanation else len(sentence)

@@ -24,8 +24,18 @@ _LATEX_ARROW = re.compile(r"\\(?:long)?(?:right)?arrow\b|\\implies\b|\\to\b", re
 _DECIMAL = r"\s?(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)\s?"
 # A fraction of plain numbers ("\frac{3}{4}") that is not part of a mixed number, as in "2\frac{3}{4}".
 _FRACTION = re.compile(rf"(?<![0-9}})])\\[dt]?frac\s?\{{{_DECIMAL}\}}\s?\{{{_DECIMAL}\}}(?![0-9])")
+# Characters that a combining stroke crosses out, before or after each: "1\u03362\u0336".
+_STRUCK_OUT = re.compile(
+    r"(?:[\u0335-\u0338][^\s\u0335-\u0338])+[\u0335-\u0338]?|(?:[^\s\u0335-\u0338][\u0335-\u0338])+"
+)
 _TAG = re.compile(r"</?(?:b|i|u|em|strong|number|answer)>", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[。!?]|(?<![A-Z])(?<!approx)\.(?=\s|$)|\n")
+# Not the full stop of an abbreviation: "Rs. 500", "approx. 5", "XYZ Inc. is", "U.S. dollars".
+_SENTENCE_END = re.compile(
+    r"[。!?]|(?<![A-Z])(?<!approx)(?<![Rr]s)(?<!Inc)(?<!Co)(?<!Corp)(?<!Ltd)(?<! vs)(?<!i\.e)(?<!e\.g)"
+    r"(?<! No)\.(?=\s|$)|\n"
+)
+# The mark of a list item at the start of a line: "11. Convert" is one sentence, not two.
+_LIST_MARK = re.compile(r"^[ \t]*(?:[-*•][ \t]+)?\(?[0-9]{1,2}[.)][ \t]*(?=[ \t]\S|\Z)", re.MULTILINE)
 
 
 def normalize(text: str) -> str:
@@ -49,6 +59,7 @@ def nfkc(text: str) -> str:
 
 def clean_markup(text: str) -> str:
     r"""Return normalized text without bold, code and LaTeX markup: "**$1{,}234\%$**" -> "$1,234%$"."""
+    text = _STRUCK_OUT.sub("", text)
     text = _TAG.sub("", _LATEX_ARROW.sub("→", normalize(text)))
     text = _LATEX_SPACE.sub(lambda match: "," if match.group() == "{,}" else "", text)
     text = _LATEX_TEXT.sub(_unwrap_latex_text, text)
@@ -88,3 +99,17 @@ def first_sentence(text: str) -> str:
     """Return text up to its first full stop, question mark or line break: "5. So" -> "5", "3.5" -> "3.5"."""
     match = _SENTENCE_END.search(text)
     return text[: match.start()] if match and match.start() else text
+
+
+def sentences(text: str) -> list[tuple[str, bool]]:
+    """Return the sentences of a text without decoration, each with whether it is complete; none is empty.
+
+    A sentence is complete unless the text ends inside it: the token limit cuts outputs off.
+    """
+    text = _LIST_MARK.sub("", text)
+    found, start = [], 0
+    for match in _SENTENCE_END.finditer(text):
+        found.append((strip_decoration(text[start : match.start()]), True))
+        start = match.end()
+    found.append((strip_decoration(text[start:]), False))
+    return [(sentence, is_complete) for sentence, is_complete in found if sentence]

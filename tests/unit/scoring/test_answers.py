@@ -66,8 +66,9 @@ def test_final_choice_reads_every_marker(marker, label):
 
 @given(st.text(alphabet="0123456789 .,%$-+=()\nabcXYZ売上高約円", max_size=200))
 @settings(max_examples=300, deadline=None)
-def test_without_a_marker_there_is_no_answer(text):
-    assert answers.final_number(text) is None
+def test_without_a_marker_there_is_no_choice_and_a_number_is_a_fallback(text):
+    answer = answers.final_answer(text)
+    assert answer.source == ("none" if answer.number is None else "fallback")
     assert final_choice(text, list("1234")) is None
 
 

@@ -44,6 +44,19 @@ def test_the_set_is_large_and_has_right_and_wrong_outputs_of_every_generation_ta
     assert labeled == {(task, right) for task in SCORERS for right in (True, False)}
 
 
+def test_the_scorer_agrees_with_the_labels_on_at_least_98_percent():
+    """Each task and each label by itself on at least 90 %: a whole kind of output must not be lost."""
+    judged = [
+        (task, right, (SCORERS[task](dict(doc), [text])["correct"] == 1.0) == right)
+        for task, doc, text, right in OUTPUTS
+    ]
+    assert sum(agrees for *_, agrees in judged) >= 0.98 * len(judged)
+    for task in SCORERS:
+        for label in (True, False):
+            agreements = [agrees for name, right, agrees in judged if (name, right) == (task, label)]
+            assert sum(agreements) >= min(0.9 * len(agreements), len(agreements) - 1), (task, label)
+
+
 @pytest.mark.parametrize("task", SCORERS)
 def test_every_output_gets_a_score_of_0_or_1(task):
     for name, doc, text, _ in OUTPUTS:

@@ -20,7 +20,7 @@ from mergekit_finance.scoring.numbers import Number, parse_number
         ("39.7", 3.97, False, False),
         ("0.397", 3.97, True, False),
         ("397", 3.97, False, False),
-        ("397", 3.97, True, True),
+        ("397", 3.97, True, False),
         ("0.0108", 0.0101, False, False),
         ("1001.5", 1000, False, True),
         ("1001.6", 1000, False, False),
@@ -32,7 +32,7 @@ from mergekit_finance.scoring.numbers import Number, parse_number
         ("14.07%", 0.1407, True, True),
         ("0.1407%", 14.07, True, False),
         ("7%", 7, False, True),
-        ("7%", 0.07, False, False),
+        ("7%", 0.07, False, True),  # the answer writes percent
         ("$5.2 million", 5.2, False, True),
         ("$5.2 million", 5.2e6, False, True),
         ("$5.2 million", 5.2e3, False, False),
@@ -113,12 +113,3 @@ def test_the_strict_rule_is_stricter_than_the_official_one(pred, gold):
         and abs(pred - gold) < abs(gold) * 0.001499
     ):
         assert matching.docmath_official(Number(pred), gold)
-
-
-def test_numbers_match_uses_gold_percent_and_tolerance():
-    gold = parse_number("14.07%")
-    assert matching.numbers_match(parse_number("0.1407"), gold, rel_tol=0.001, percent_ok=True)
-    assert not matching.numbers_match(parse_number("1407"), gold, rel_tol=0.001, percent_ok=True)
-    assert not matching.numbers_match(parse_number("0.1407"), gold, rel_tol=0.001, percent_ok=False)
-    assert not matching.numbers_match(14.1, 14.07, rel_tol=0.001, percent_ok=False)
-    assert matching.numbers_match(14.1, 14.07, rel_tol=0.01, percent_ok=False)

@@ -85,16 +85,22 @@ def test_an_answer_that_is_taken_back_is_wrong():
     assert [scoring.tatqa_cot(gold, [text])["score"] for text in outputs] == [1, 0, 0]
 
 
-def test_reasoning_is_read_from_its_marker_only():
+def test_reasoning_is_read_from_its_marker_or_its_last_sentence():
     gold = doc("73", scale="thousand")
     assert scoring.tatqa_cot(gold, ["592 - 519 = 73. The final answer is 73."])["score"] == 1
-    assert scoring.tatqa_cot(gold, ["so 73 it is"]) == {"score": 0.0, "correct": 0.0, "no_answer": 1.0}
+    marked = scoring.tatqa_cot(gold, ["592 - 519 = 73. The final answer is 73."])
+    unmarked = scoring.tatqa_cot(gold, ["592 - 519 = 73, so the change is 73."])
+    assert (marked["answer_from"], marked["marker_score"]) == ("marker", 1.0)
+    assert (unmarked["answer_from"], unmarked["score"], unmarked["marker_score"]) == ("fallback", 1.0, 0.0)
+    nothing = {"score": 0.0, "correct": 0.0, "no_answer": 1.0, "answer_from": "none", "marker_score": 0.0}
+    assert scoring.tatqa_cot(gold, ["I am not sure."]) == nothing
 
 
 def test_gsm8k_requires_the_exact_number():
     assert scoring.exact_number_cot({"ground_truth": 18.0}, ["9 + 9. The final answer is 18."])["score"] == 1
     assert scoring.exact_number_cot({"ground_truth": 18.0}, ["The final answer is 18.5."])["score"] == 0
-    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["18"])["no_answer"] == 1
+    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["18"])["answer_from"] == "fallback"
+    assert scoring.exact_number_cot({"ground_truth": 18.0}, ["no idea"])["no_answer"] == 1
 
 
 @given(st.text(max_size=200), st.sampled_from(["arithmetic", "count", "span", "multi-span"]))

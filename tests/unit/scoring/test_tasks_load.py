@@ -25,9 +25,11 @@ GENERAL = ("arc", "hellaswag", "arc_easy", "piqa", "boolq", "winogrande", "lamba
 RETENTION = [f"finance_bench_retention_{t}" for t in GENERAL]
 ALL = EIGHTEEN + EXTRA + PROBE + RETENTION
 # Versions above 1.0: the prompt or the score of the task has changed since.
-VERSIONS = dict.fromkeys([f"finance_bench_{task}" for task in SKILLS["fmj"]], 2.0) | dict.fromkeys(
-    [f"finance_bench_{task}" for task in SKILLS["f"]], 1.1
-)
+CHANGED = {
+    2.0: (*SKILLS["fm"], *SKILLS["fmj"], "tatqa", "tatqa_cot", "financemath", "probe_m", "probe_mj"),
+    1.1: SKILLS["f"],
+}
+VERSIONS = {f"finance_bench_{task}": version for version, tasks in CHANGED.items() for task in tasks}
 GROUPS = {
     "finance_bench": EIGHTEEN,
     "finance_bench_open": [t for t in EIGHTEEN if "docmath" not in t],

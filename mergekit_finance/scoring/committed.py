@@ -1,0 +1,165 @@
+"""Read the number that a sentence commits to, where `stated_number` finds several that could be meant.
+
+"Net revenue was $402 million in 2017, so the average of both years is $418.5 million." -> 418.5
+"The rate was 21.45%, compared with 20.1% a year earlier." -> 21.45
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mergekit_finance.scoring.numbers import Number, Span
+from mergekit_finance.scoring.stated_number import NAMES, OPERATION, RESULT, has_two_unknowns, is_change
+
+# Words between a verb and its number: "about ", "equal to ", "an increase of ".
+_HEDGES = (
+    r"(?:[\s*_\"'「『(\[{≈=~:$]|approximately|approx\.?|about|around|roughly|nearly|exactly|just|only|an?\b"
+    r"|the\b|equal|to\b|(?:net |total )?(?:increase|decrease|decline|total|loss|gain|profit|difference|change"
+    r"|reduction|drop|rise|growth|value|ratio|rate)s? of|約|およそ|ほぼ){0,8}$"
+)
+# A verb or sign that commits to the number after it: "is ", "was about ", "= ", は.
+_STRONG = re.compile(
+    r"(?:\b(?:is|was|are|were|be|been|becomes?|equals?|equal to|equaled|equalled|totals?|totaled|totalled"
+    r"|amount(?:s|ed)? to|comes? to|came to|gives?|yields?|results? in|reach(?:es|ed)?|stands? at|stood at"
+    r"|obtain|get|increased by|decreased by|rose(?: by)?|fell(?: by)?|grew(?: by)?|declined by|dropped by"
+    r"|changed by|(?:down|up) by|calculated as|estimated at|answer|result)\b:?|[=≈:]|は|が|=>|→)" + _HEDGES,
+    re.IGNORECASE,
+)
+# A word that does so if no verb does: "of ", "by ", "so ".
+_WEAK = re.compile(r"\b(?:of|by|to|therefore,?|hence,?|thus,?|so,?)\b" + _HEDGES, re.IGNORECASE)
+# Words after which a sentence compares or explains: what stands before them is the answer.
+_COMPARES = re.compile(
+    r"[,;(]?\s?\b(?:compared (?:to|with|against)|versus|vs\.?|up from|down from|rather than|instead of"
+    r"|because|since|whereas|while|given (?:that|the|a|an)|based on|assuming|using|where"
+    r"|which (?:is|was) (?:higher|lower|more|less)|not|from|excluding|including|than|out of"
+    r"|with|in order to|so that|if|when|for (?:a|an|the|each|every)"
+    r"|to (?:have|obtain|get|reach|achieve|maintain|cover|meet|break even))\b",
+    re.IGNORECASE,
+)
+# A range, or an alternative between two numbers: "between 5 and 10", "5 to 10", "5 or 6", "5-10".
+_RANGE_START = re.compile(r"\b(?:between|from|either)\s[^\w\s]{0,3}$", re.IGNORECASE)
+_JOINED = re.compile(r"\s?(?:-|~|to|or|かまたは|または|か|から)\s?[^\w\s]{0,3}", re.IGNORECASE)
+_AND = re.compile(r"\s(?:and|to)\s[^\w\s]{0,3}", re.IGNORECASE)
+_END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!]*$")
+# A number of which another is a share, or the left side of an equation: "20% of 80", "7 out of 10", "42 = x".
+_SHARE = re.compile(r"\s?(?:out of|of)\s[$€£]?[0-9]|\s?=\s?[A-Za-z]\b|\s?\\[dt]?frac", re.IGNORECASE)
+# An operator or function before its operand: "+ 20", "divided by 20", "sqrt(16".
+_OPERATOR = re.compile(
+    r"(?:[0-9%)]\s?[-+*/×÷^]|\b(?:divided by|multiplied by|times|plus|minus|less)|[a-z]\()\s?[$€£(]{0,2}$",
+    re.IGNORECASE,
+)
+# A number that is a rate: "$15 each", "$11 per unit", "$5/share".
+_RATE = re.compile(r"\s?(?:each\b|apiece\b|per\s(?!cent\b)\w|/\s?[a-z])", re.IGNORECASE)
+_DECORATION = " *_\"'([{≈=~:$"
+_LOOK_BACK = 60
+
+
+def committed_number(
+    sentence: str, spans: Sequence[Span], *, is_complete: bool, is_marked: bool
+) -> Number | None:
+    """Return the number that a sentence commits to, or None.
+
+    Args:
+        sentence: one sentence of normalized text.
+        spans: its numbers without dates, with their signs.
+        is_complete: whether the sentence ends in a full stop or a line break, and was not cut off.
+        is_marked: whether the sentence follows an answer marker. It then may commit to one number only.
+
+    Returns:
+        The last number that a verb or sign introduces, before any comparison; or else the only number. None
+        for a range or an expression, and for an incomplete sentence unless a verb introduces the number.
+    """
+    signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
+    is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
+    if is_ambiguous or _is_range(sentence, spans):
+        return None
+    answers = [span for span in spans if not (_is_bound(sentence, span) or _is_operand(sentence, span))]
+    if not answers:
+        return None
+    amounts = [span for span in answers if not _RATE.match(sentence, span.end)] or answers
+    has_expression = len(answers) < sum(not _is_bound(sentence, span) for span in spans)
+    if is_marked and not signs and not sentence[: amounts[0].start].strip(_DECORATION):
+        return None if has_expression or len(_before_comparison(sentence, amounts)) > 1 else amounts[0].number
+    for link in (_STRONG,) if has_expression or not is_complete else (_STRONG, _WEAK):
+        linked = _before_comparison(sentence, [span for span in amounts if _follows(sentence, span, link)])
+        if linked:
+            return None if is_marked and len(linked) > 1 else linked[-1].number
+    if has_expression or len(_before_comparison(sentence, amounts)) != 1:
+        return None
+    return amounts[0].number if is_complete or _END.match(sentence, amounts[0].end) else None
+
+
+def _follows(sentence: str, span: Span, link: re.Pattern[str]) -> bool:
+    return bool(link.search(sentence, max(0, span.start - _LOOK_BACK), span.start))
+
+
+def _is_operand(sentence: str, span: Span) -> bool:
+    """Return whether a number is part of an expression: "100 + 20", "20% of 80", "sqrt(16)", "42 = x"."""
+    before = sentence[max(0, span.start - 16) : span.start]
+    if re.search("[A-Za-z]$", before) and sentence.startswith("(", span.start):
+        return True
+    if OPERATION.match(sentence, span.end) or _SHARE.match(sentence, span.end):
+        return True
+    return bool(_OPERATOR.search(before))
+
+
+def _is_bound(sentence: str, span: Span) -> bool:
+    """Return whether a number is a bound or a reference: "less than 1", "at least 5", "see note 5"."""
+    return bool(NAMES.search(sentence, max(0, span.start - 24), span.start))
+
+
+def merged_restatements(sentence: str, spans: Sequence[Span]) -> list[Span]:
+    """Return the numbers, with a value that is written twice as one: "0.0533 or 5.33%", "5.33% (0.0533)"."""
+    merged: list[Span] = []
+    for span in spans:
+        if merged and _says_again(sentence, merged[-1], span):
+            number = _more_precise(merged[-1].number, span.number)
+            merged[-1] = replace(merged[-1], number=number, end=span.end)
+            continue
+        merged.append(span)
+    return merged
+
+
+def _says_again(sentence: str, first: Span, second: Span) -> bool:
+    """Return whether the second number is the first in another form, at most a few words later."""
+    between = sentence[first.end : second.start].strip("() ")
+    if len(between) > 24 or re.search(r"[-+*/×÷=≈]", between):
+        return False
+    if not _is_restated(first.number, second.number):
+        return False
+    is_equal = first.number.value == second.number.value
+    return is_equal or first.number.percent != second.number.percent
+
+
+def _more_precise(first: Number, second: Number) -> Number:
+    """Return the one with more digits, or else the first."""
+    return second if second.significant > first.significant else first
+
+
+def _is_restated(first: Number, second: Number) -> bool:
+    """Return whether two numbers are one value, at the precision of the less precise: 0.0533 and 5.33%."""
+    a, b = (number.value / (100 if number.percent else 1) for number in (first, second))
+    step = max(n.step * n.multiplier / (100 if n.percent else 1) for n in (first, second))
+    return abs(a - b) <= step / 2 * (1 + 1e-9) and (a != 0 or b == 0)
+
+
+def _before_comparison(sentence: str, linked: Sequence[Span]) -> Sequence[Span]:
+    """Return the numbers up to the first comparison that follows one of them."""
+    for position, (span, following) in enumerate(zip(linked, linked[1:], strict=False)):
+        if _COMPARES.search(sentence, span.end, following.start):
+            return linked[: position + 1]
+    return linked
+
+
+def _is_range(sentence: str, spans: Sequence[Span]) -> bool:
+    """Return whether two different numbers are joined as a range or an alternative."""
+    return any(
+        _JOINED.fullmatch(sentence, first.end, second.start)
+        or (
+            _RANGE_START.search(sentence, max(0, first.start - 16), first.start)
+            and _AND.fullmatch(sentence, first.end, second.start)
+        )
+        for first, second in zip(spans, spans[1:], strict=False)
+    )

@@ -1,0 +1,178 @@
+"""Decide whether a number is the gold number: sign, tolerance, percent against fraction, scale, years.
+
+within 0.15 % of the gold, or equal to it at the gold's last digit     3.975 or 3.9704 for 3.97
+x % for a gold of x / 100, and the reverse, where percent is written   21.45% for 0.2145
+a scale against the unit that the question states                      $5.21 million for 5210 "in thousands"
+a year exactly                                                         2018 is wrong for 2017
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mergekit_finance.scoring.numbers import Number, asks_percent, iter_numbers
+from mergekit_finance.scoring.text import normalize
+
+TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
+_CURRENCIES = ("$", "円", "€", "£")
+_ROUNDING = 1e-9  # allows for binary rounding at the edge of a tolerance
+_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_ABBREVIATIONS = {"mm": 1e6, "mn": 1e6, "bn": 1e9, "m": 1e6, "b": 1e9, "k": 1e3, "000s": 1e3}
+# The unit of a question or table: "in millions", "(in thousands of dollars)", "in $ billions", "(Millions)",
+# "expressed in US$ thousands", "(in $000s)".
+_UNIT = re.compile(
+    r"\b(?:in|as)\s(?:(?:the )?nearest\s)?"
+    r"(?:[a-z]{0,3}[$€£¥]|(?:us |u\.s\. )?dollars?|usd|eur(?:os?)?|gbp|rmb|units? of)?"
+    r"\s?\(?(hundred|thousand|million|billion|trillion)s?\b"
+    r"|\(\s?[a-z]{0,3}[$€£¥]?\s?(?:(?:us )?dollars? )?(?:in )?(thousand|million|billion|trillion)s?\b"
+    r"[^()\n]{0,40}\)"
+    r"|\b(?:in|as)\s(?:us)?[$€£]\s?(mm|mn|bn|m|b|k|000s)\b|\([$€£]\s?(mm|mn|bn|m|b|k|000s)\)",
+    re.IGNORECASE,
+)
+_PERCENT = re.compile(r"[%％]|\bper ?cent|パーセント", re.IGNORECASE)
+_MAX_PERCENT = 1000  # a larger gold is no percentage, unless the question writes percent
+_YEAR_ASKED = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
+_YEAR_RANGE = (1900, 2100)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the question says about its answer.
+
+    Attributes:
+        percent: whether it asks for a percentage.
+        writes_percent: whether it has a percent sign or word at all: "rates of 1.00% and 0.63%".
+        year: whether it asks for a year, which is compared exactly.
+        unit: the scale in which the answer is asked, 1e6 for "in millions"; None if it is not stated.
+        table_unit: the scale of the document's tables, if all state the same.
+    """
+
+    percent: bool = False
+    writes_percent: bool = False
+    year: bool = False
+    unit: float | None = None
+    table_unit: float | None = None
+
+
+def asked(question: str, document: str = "", percent: bool = False) -> Asked:
+    """Read percent and unit from a question, and the unit of the tables from the document.
+
+    Args:
+        question: the question.
+        document: text and tables that it is about.
+        percent: whether the dataset says that the answer is a percentage.
+    """
+    in_question, in_document = _units(question), _units(document)
+    return Asked(
+        percent or asks_percent(question),
+        percent or bool(_PERCENT.search(question)),
+        bool(_YEAR_ASKED.search(question)),
+        in_question[-1] if in_question else None,
+        in_document[0] if len(set(in_document)) == 1 else None,
+    )
+
+
+def _units(text: str) -> list[float]:
+    units = []
+    for match in _UNIT.finditer(text):
+        name = next(group for group in match.groups() if group).lower()
+        units.append(_SCALES[name] if name in _SCALES else _ABBREVIATIONS[name])
+    return units
+
+
+def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewhere: bool = False) -> bool:
+    """Return whether a number is the gold number.
+
+    Args:
+        pred: the answer's number.
+        gold: the gold number, in the unit that the question asks for.
+        asked: what the question says.
+        is_percent_elsewhere: whether the output writes the same number with a percent sign.
+    """
+    gold = float(gold)
+    if asked.percent and (pred.scaled or pred.unit in _CURRENCIES):
+        return False
+    if _is_year(gold) and not asked.unit and (asked.year or _may_be_year(pred)):
+        return pred.value == gold
+    if pred.sign_in_words and pred.written * gold < 0:
+        pred = replace(pred, written=-pred.written)
+    percent = is_percent_elsewhere or pred.percent
+    return any(_is_close(reading, gold) for reading in _readings(pred, gold, asked, percent))
+
+
+def _may_be_year(pred: Number) -> bool:
+    """Return whether a number is written as years are: without decimals, unit, scale and percent sign."""
+    return pred.step >= 1 and not (pred.percent or pred.unit or pred.scaled)
+
+
+def _is_year(gold: float) -> bool:
+    return gold.is_integer() and _YEAR_RANGE[0] <= gold < _YEAR_RANGE[1]
+
+
+class _Reading(NamedTuple):
+    """What a written number may mean in the gold's unit."""
+
+    value: float
+    step: float  # place value of its last digit
+    digits: int  # significant digits that the gold needs for a comparison at its last digit
+
+
+def _readings(pred: Number, gold: float, asked: Asked, percent: bool) -> list[_Reading]:
+    """Return what the number may mean. A gold of at most 1 may be a fraction, a larger one a percentage."""
+    is_fraction, is_plain = abs(gold) <= 1, not (pred.scaled or pred.unit)
+    factors: list[tuple[float, int]] = []
+    if not pred.percent or asked.writes_percent or 1 < abs(gold) <= _MAX_PERCENT:
+        factors += [(scale, 2) for scale in _scales(pred, asked)]
+    if is_plain and is_fraction and (percent or asked.percent):
+        factors.append((0.01, 3))
+    in_percent = percent or asked.percent or (asked.writes_percent and abs(gold) <= 100)
+    if is_plain and in_percent and not (is_fraction or pred.percent):
+        factors.append((100.0, 3))
+    return [_Reading(pred.written * factor, pred.step * factor, digits) for factor, digits in factors]
+
+
+def _scales(pred: Number, asked: Asked) -> set[float]:
+    """Return what the written number may be multiplied with to be in the gold's unit."""
+    if pred.percent:
+        return {1.0}
+    if asked.unit:
+        return {pred.multiplier / asked.unit} if pred.scaled else {1.0, 1.0 / asked.unit}
+    scales = {1.0, pred.multiplier}
+    if asked.table_unit:
+        scales = {pred.multiplier, pred.multiplier / asked.table_unit}
+        scales |= set() if pred.scaled else {1.0}
+    return scales
+
+
+def _is_close(reading: _Reading, gold: float) -> bool:
+    """Return whether a value is within the tolerance, or rounds to the gold at the gold's last digit.
+
+    The second needs a gold of two significant digits, three if it is whole or was converted: to one digit,
+    0.0367 would be 0.04, and to two whole digits, 12.4 would be 12.
+    """
+    difference = abs(reading.value - gold)
+    if difference <= abs(gold) * (TOLERANCE + _ROUNDING):
+        return True
+    digits = f"{abs(gold):.10g}"
+    places = 0 if "e" in digits else len(digits.partition(".")[2])
+    last_digit = 10.0**-places
+    needed = reading.digits if places else 3
+    if abs(gold) < 10 ** (needed - 1) * last_digit or reading.step >= last_digit * (1 - _ROUNDING):
+        return False
+    return difference < last_digit / 2 * (1 - _ROUNDING)
+
+
+def is_written_as_percent(text: str, number: Number) -> bool:
+    """Return whether a text writes the same number, or the number times 100, with a percent sign."""
+    if number.percent:
+        return True
+    tolerance = number.step / 2 * (1 + _ROUNDING)
+    for span in iter_numbers(normalize(text)):
+        written = span.number.written
+        if span.number.percent and (
+            written == number.written or abs(written / 100 - number.written) <= tolerance
+        ):
+            return True
+    return False
