@@ -12,7 +12,14 @@ from mergekit_finance.errors import RecipeError, did_you_mean, first_line, first
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit_recipes import recipe_keys
 
-FINANCE_KEYS = ("stage", "constituents", "tasks", "citation", "seed")  # of the `finance:` block
+FINANCE_KEYS = (
+    "stage",
+    "constituents",
+    "tasks",
+    "citation",
+    "seed",
+    "include_path",
+)  # of the `finance:` block
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 Block: TypeAlias = Mapping[str, Json]

@@ -52,7 +52,7 @@ Examples:
 @click.option(
     "--include-path",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of your own lm-eval tasks; their Python code runs.",
+    help="Folder of your own lm-eval tasks, whose Python code runs; overrides the recipe's.",
 )
 @click.option(
     "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
@@ -83,6 +83,9 @@ def run(
 
     check_device(device)
     checked = recipes.load(recipe)
+    if include_path is None and checked.finance.include_path:
+        include_path = recipe.parent / checked.finance.include_path
+        echo(f"{recipe}: include_path {include_path}: Python code of tasks in this folder may run", err=True)
     names = recipes.split_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
     evaluator = Evaluator(

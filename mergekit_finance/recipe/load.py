@@ -40,6 +40,8 @@ class Finance(BaseModel):
         tasks: the default tasks of an evaluation.
         citation: the paper of the method.
         seed: the seed of mergekit's random methods (dare_ties, della, ...).
+        include_path: the folder of the user's own lm-eval tasks, relative to the recipe; only
+            `mergekit-finance run` uses it, and prints that code of the folder runs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +51,7 @@ class Finance(BaseModel):
     tasks: tuple[str, ...] = ()
     citation: str = ""
     seed: int = Field(0, ge=0, lt=2**63, strict=True)
+    include_path: str | None = Field(None, min_length=1, max_length=4096)
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from helpers import study as helpers
 
+from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.study import config
 from mergekit_finance.study.results import load_results
@@ -159,3 +161,32 @@ def test_a_study_with_own_tasks_reads_back_as_it_was_written(tiny, own_tasks):
     study = config.parse(helpers.content(tiny, **settings(own_tasks)), "study.yml")
     assert config.parse(config.dump(study), "study.json") == study
     assert "include_path" not in config.identity(study)
+
+
+def run_recipe(tiny, tmp_path, folder):
+    recipe = {
+        "merge_method": "cpt_task_arithmetic",
+        "base_model": f"{tiny}/base",
+        "models": [{"model": f"{tiny}/finance"}],
+        "parameters": {"lambda": 0.5},
+        "dtype": "float32",
+        "finance": {"include_path": folder, "tasks": "my_clauses"},
+    }
+    path = tmp_path / "recipe.yml"
+    path.write_text(yaml.safe_dump(recipe))
+    return CliRunner().invoke(main, ["run", str(path), "-o", str(tmp_path / "out"), "--device", "cpu"])
+
+
+def test_run_takes_own_tasks_from_the_recipes_block_and_says_that_their_code_may_run(
+    tiny, tmp_path, own_tasks
+):
+    result = run_recipe(tiny, tmp_path, "./my_tasks")
+    assert result.exit_code == 0, result.output
+    assert f"include_path {own_tasks}: Python code of tasks in this folder may run" in result.output
+    assert list(json.loads((tmp_path / "out" / "gain.json").read_text())["tasks"]) == ["my_clauses"]
+
+
+def test_run_refuses_a_missing_include_path_in_one_line(tiny, tmp_path):
+    result = run_recipe(tiny, tmp_path, "./none")
+    assert result.exit_code == 1 and not (tmp_path / "out").exists()
+    assert "Error: include_path" in result.output and "none: no such directory" in result.output
