@@ -82,6 +82,9 @@ class Models(Protocol):
     def check(self, out: Path | None = None) -> None:
         """Check the models of the planned merge, and print warnings."""
 
+    def check_adapter_space(self) -> None:
+        """Warn if merged adapters do not fit on the disk, before they are merged."""
+
 
 class WriteWhole(Protocol):
     """The change of the tasks of a merge to disk (`hosts.mergekit_writer.write_whole`)."""
@@ -208,6 +211,7 @@ def _tasks_to_disk(
         return their_tasks()
     _disk.check_before_writing(planner, folder)
     models = _disk.models(planner.config, planner.options)
+    models.check_adapter_space()
     _to_disk[planner] = None
     try:
         tasks = their_tasks()

@@ -65,6 +65,15 @@ def test_with_a_folder_for_it_an_adapter_is_merged_in_memory_as_on_disk(family, 
     assert not same(plain.state_dict(), disk)
 
 
+def test_merged_adapters_that_do_not_fit_on_the_disk_are_reported(family, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mergekit_finance.checks.resources.free_disk", lambda folder: 1)
+    to_disk(recipe(family, reference(family)), tmp_path / "out", lora_merge_cache=str(tmp_path / "cache"))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith("[resources.disk]")]
+    assert [str(tmp_path / name) in line for name, line in zip(("cache", "out"), lines, strict=True)] == [
+        True
+    ] * 2
+
+
 def test_the_advice_gives_the_adapted_model_which_every_way_then_takes(family, tmp_path):
     cache = str(tmp_path / "cache")
     adapted = to_disk(
