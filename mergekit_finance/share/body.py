@@ -322,7 +322,8 @@ def _citation(choice: Choice) -> Iterator[str]:
     yield "## Citation"
     yield ""
     yield f"- {OPERATORS[choice.entry.operator].citation}"
-    yield f"- {STUDY_PAPER}"
+    if any("finance" in task.skills for task in choice.results.tasks.values()):
+        yield f"- {STUDY_PAPER}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
