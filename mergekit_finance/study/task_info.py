@@ -103,6 +103,8 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
     """Raise RecipeError for a skill that no task needs, because its expert would have no tasks."""
+    if any(settings.skills for settings in (study.task_settings or {}).values()):
+        return  # skills are free words here: an expert may have one that no task needs
     needed = {skill for skills in skills_of_tasks(evaluator, study).values() for skill in skills}
     valid = needed | set(SKILLS)
     for name, expert in study.experts.items():

@@ -77,7 +77,7 @@ def settings(own_tasks, tasks=None):
 
 
 def test_a_study_of_own_tasks_takes_the_named_metric_and_skills(tiny, tmp_path, own_tasks):
-    experts = {"legal": f"{tiny}/finance", "code": {"model": f"{tiny}/math", "skills": ["code"]}}
+    experts = {"legal": f"{tiny}/finance", "code": {"model": f"{tiny}/math", "skills": ["code", "no task"]}}
     out = tmp_path / "out"
     helpers.go(tiny, out, experts=experts, **settings(own_tasks))
     results = load_results(out)
