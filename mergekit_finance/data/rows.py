@@ -42,7 +42,8 @@ def rows_of(places: Iterable[Place]) -> list[Row]:
     rows: dict[str, Row] = {}
     for adapter_name, records in by_adapter.items():
         if "test" not in records:
-            raise DataError(f"{records['train'][0].file}: the file of the test split is missing beside it")
+            first = next(record for split in records.values() for record in split)
+            raise DataError(f"{first.file}: the file of the test split is missing beside it")
         for row in adapter(adapter_name)(records):
             if row["item_id"] in rows:
                 raise _duplicate(row["item_id"], by_adapter)

@@ -143,16 +143,20 @@ def test_twins_and_truncated_files_are_refused(tiny, models_copy, tmp_path):
 
 
 def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
-    """lm-eval's own tasks report acc: Gain needs `score`."""
+    """A task that computes no metric; of others the first metric is the score (tests/unit/study/test_own_tasks.py)."""
 
     class Foreign:
         VERSION, config, eval_docs = 1, type("Config", (), {"dataset_kwargs": None}), []
+        _filters = ()
 
         def aggregation(self):
-            return {"acc": sum}
+            return {}
+
+        def higher_is_better(self):
+            return {}
 
     monkeypatch.setattr(Evaluator, "tasks", {"sciq": Foreign()})
-    refused(tiny, tmp_path / "out", DataError, "task 'sciq' reports no `score`, so Gain is not defined")
+    refused(tiny, tmp_path / "out", DataError, "task 'sciq' computes no metric, so Gain is not defined")
 
 
 def test_an_output_that_is_a_file_is_refused(tiny, tmp_path):
