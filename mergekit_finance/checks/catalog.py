@@ -133,7 +133,12 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.not-floats": Entry(
         "error",
-        "A tensor is stored as integers or in 8 bits or fewer, as in quantized models.",
+        "A tensor is stored as integers or in 8 bits or fewer in every model: it is a buffer, or all are quantized.",
+        "Use copies of the models in bfloat16, float16 or float32. Remove a buffer that is not needed.",
+    ),
+    "model.quantized": Entry(
+        "error",
+        "A tensor is stored as integers or in 8 bits or fewer, and as floating-point numbers in another model.",
         "Use a copy of the model in bfloat16, float16 or float32.",
     ),
     "model.rope": Entry(

@@ -171,12 +171,19 @@ def check_sizes(merge: MergeFacts) -> Iterator[Finding]:
 def check_tensors(merge: MergeFacts) -> Iterator[Finding]:
     """All tensors must hold floats, and a tensor must have one shape in all models."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    with_floats = {
+        name
+        for model in merge.models
+        for name, tensor in (model.tensors or {}).items()
+        if tensor.dtype in FLOATS
+    }
     for model in merge.models:
         tensors = [] if model.tensors is None else model.tensors.values()
         integers = [tensor for tensor in tensors if tensor.dtype not in FLOATS]
+        integers.sort(key=lambda tensor: tensor.name not in with_floats)  # stable: quantized weights first
         if integers:
             yield finding(
-                "model.not-floats",
+                "model.quantized" if integers[0].name in with_floats else "model.not-floats",
                 f"{model.reference!r} holds {integers[0].name} as {integers[0].dtype}, not as floats "
                 "(is it quantized?)",
             )
