@@ -133,12 +133,12 @@ CATALOG: dict[str, Entry] = {
     ),
     "model.not-floats": Entry(
         "error",
-        "A tensor is stored as integers or in 8 bits or fewer in every model: it is a buffer, or all are quantized.",
+        "A tensor is as integers or in 8 bits or fewer in every model: a buffer, or quantized models.",
         "Use copies of the models in bfloat16, float16 or float32. Remove a buffer that is not needed.",
     ),
     "model.quantized": Entry(
         "error",
-        "A tensor is stored as integers or in 8 bits or fewer, and as floating-point numbers in another model.",
+        "A tensor is stored as integers or in 8 bits or fewer, and as floats in another model.",
         "Use a copy of the model in bfloat16, float16 or float32.",
     ),
     "model.rope": Entry(
