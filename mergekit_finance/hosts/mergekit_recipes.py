@@ -194,9 +194,21 @@ def trusts_remote_code() -> bool | None:
 
     Written for mergekit 0.1.5 (the name of its click command, and its option).
     """
+    return _option("trust_remote_code")
+
+
+def allows_crimes() -> bool:
+    """Return whether `mergekit-yaml` was started with `--allow-crimes`.
+
+    Written for mergekit 0.1.5 (the name of its click command, and its option).
+    """
+    return bool(_option("allow_crimes"))
+
+
+def _option(name: str) -> bool | None:
     import click  # see the note in recipe_file
 
     context = click.get_current_context(silent=True)
     if context is None or context.command.name != "mergekit-yaml":
         return None
-    return bool(context.params.get("trust_remote_code"))
+    return bool(context.params.get(name))

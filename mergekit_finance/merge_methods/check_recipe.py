@@ -25,13 +25,13 @@ from mergekit.merge_methods.base import ParameterScope, ParameterSpec
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.model_checks import reference_findings
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
-from mergekit_finance.hosts.mergekit_recipes import recipe_file, trusts_remote_code
+from mergekit_finance.hosts.mergekit_recipes import allows_crimes, recipe_file, trusts_remote_code
 from mergekit_finance.hosts.programs import is_host_program
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
@@ -90,21 +90,35 @@ def validate_recipe(
     check_dtypes(config.dtype, config.out_dtype, where)
     trust_remote_code = trusts_remote_code()
     if trust_remote_code is not None:
-        _load_configs(config, where, trust_remote_code)
+        check_configs(config, where, trust_remote_code, allows_crimes())
     return config
 
 
-def _load_configs(config: MergeConfiguration, where: str, trust_remote_code: bool) -> None:
-    """Load the config of every model, as `mergekit-yaml` is about to do without naming a missing model.
+def check_configs(
+    config: MergeConfiguration, where: str, trust_remote_code: bool, mixed: bool = False
+) -> None:
+    """Load the config of every model, as mergekit is about to do without naming a missing model.
+
+    Args:
+        config: the recipe.
+        where: the recipe's file, for messages.
+        trust_remote_code: as in transformers.
+        mixed: whether models may have different architectures (`--allow-crimes`).
 
     Raises:
-        ModelError: a model is missing, or its config is broken.
+        ModelError: a model is missing, its config is broken, or it has another architecture than the others.
     """
+    architectures: dict[tuple[str, ...], str] = {}
     for model in config.referenced_models():
         name = str(model.model)
         if not os.path.exists(model.model.path):
             Findings(reference_findings(name)).raise_errors(where)
-        load_config(name, trust_remote_code)
+        architecture = tuple(load_config(name, trust_remote_code).architectures or ())
+        architectures.setdefault(architecture, name)
+    if len(architectures) > 1 and not mixed:
+        (one, first), (two, second) = list(architectures.items())[:2]
+        message = f"{first!r} is a {'/'.join(one)}, {second!r} is a {'/'.join(two)}"
+        raise finding("model.architecture", message).as_error(where)
 
 
 @default_id("recipe.invalid")

@@ -16,7 +16,7 @@ from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.merge_methods import planner_hook
 from mergekit_finance.merge_methods.check_models import MergedModels
-from mergekit_finance.merge_methods.check_recipe import warn_similarity_ignored
+from mergekit_finance.merge_methods.check_recipe import check_configs, warn_similarity_ignored
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs
 from mergekit_finance.merge_methods.side_files import SideFiles, make_side_files
@@ -81,6 +81,8 @@ def _configuration(recipe: RecipeLike) -> MergeConfiguration:
 
 def _open(config: MergeConfiguration, trust_remote_code: bool, checked_for: str | None) -> OpenedRecipe:
     options = MergeOptions(quiet=True, trust_remote_code=trust_remote_code)
+    if checked_for is not None:
+        check_configs(config, "", trust_remote_code)
     host.set_up_loaders(options)
     planner = host.new_planner(config, options)
     method = host.planner_method(planner)

@@ -1,0 +1,300 @@
+"""Damaged files and doubtful settings of a model, through every command: one finding, one line, nothing written.
+
+More faults are in test_rows_by_command.py.
+"""
+
+import io
+import json
+import logging
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import torch
+from click.testing import Result
+from helpers import inputs, study
+from helpers.merging import WORDS, edit, random_models, stored, write_tokenizer
+from safetensors.torch import save_file
+
+from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.merging.session import MergeSession
+
+WORK = "the checks have passed"
+LAYER = "model.layers.1.mlp.down_proj.weight"
+LINE = re.compile(r"^(?:Error|warning|note): .*\[([a-z-]+\.[a-z-]+)\]$", re.MULTILINE)
+Change = Callable[[Path], object]
+
+
+def stop(*_: object, **__: object) -> NoReturn:
+    """Stand for the work of a command: it begins after all checks."""
+    raise MergekitFinanceError(WORK)
+
+
+def expert_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Change:
+    """Return a function that changes the tensors of ./finance in place."""
+
+    def edited(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        change(weights)
+        return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+    return lambda models: edit(models / "finance", edited)
+
+
+def expert_json(file: str = "config.json", **values: object) -> Change:
+    """Return a function that changes a JSON file of ./finance."""
+
+    def change(models: Path) -> None:
+        path = models / "finance" / file
+        content = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**content, **values}))
+
+    return change
+
+
+def expert_file(name: str, content: bytes) -> Change:
+    """Return a function that overwrites a file of ./finance."""
+    return lambda models: (models / "finance" / name).write_bytes(content)
+
+
+def only_bin(content: bytes) -> Change:
+    """Return a function that leaves one .bin file of these bytes in ./finance."""
+
+    def change(models: Path) -> None:
+        (models / "finance" / "model.safetensors").unlink()
+        (models / "finance" / "pytorch_model.bin").write_bytes(content)
+
+    return change
+
+
+def stranger(models: Path) -> None:
+    edit(models / "finance", lambda ws: {n: w.flip(0).contiguous() for n, w in ws.items()})
+
+
+def saved_again(models: Path) -> None:
+    """An expert that has the values of the base in another file."""
+    weights = stored(models / "base")
+    save_file(weights, models / "finance" / "model.safetensors", metadata={"format": "pt", "saved": "again"})
+
+
+def an_adapter(models: Path) -> None:
+    shutil.rmtree(models / "finance")
+    (models / "finance").mkdir()
+    expert_json("adapter_config.json", base_model_name_or_path=str(models / "base"), r=1)(models)
+    (models / "finance" / "adapter_model.safetensors").write_bytes(b"")
+
+
+def drop_layer(weights: dict[str, torch.Tensor]) -> None:
+    for name in [name for name in weights if ".layers.1." in name]:
+        del weights[name]
+
+
+SETTINGS = {
+    "rms_norm_eps": 1e-6, "hidden_act": "silu", "max_position_embeddings": 64, "sliding_window": None,
+    "eos_token_id": 1, "dtype": "float32",
+}  # fmt: skip
+
+
+def zipped(pickled: bytes) -> bytes:
+    """Return a file as torch.save writes it, with this pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+    return buffer.getvalue()
+
+
+MALICIOUS = b"cposix\nsystem\n(S'touch pwned'\ntR."
+ERRORS: dict[str, tuple[str, Change]] = {
+    "value head": ("model.tensor-lost", expert_tensors(lambda ws: ws.update({"v_head.weight": torch.ones(16)}))),
+    "layer missing": ("model.layers", expert_tensors(drop_layer)),
+    "biases in the config": ("model.tensor-lost", expert_json(attention_bias=True)),
+    "other model type": ("model.architecture", expert_json(model_type="mistral", architectures=["MistralForCausalLM"])),
+    "other head size": ("model.architecture", expert_json(num_key_value_heads=1)),
+    "empty weights": ("model.broken", expert_file("model.safetensors", b"")),
+    "garbage that would run": ("model.broken", only_bin(MALICIOUS)),
+    "malicious .bin": ("model.unsafe", only_bin(zipped(MALICIOUS))),
+    "config is a list": ("model.broken", expert_file("config.json", b"[]")),
+    "config is no JSON": ("model.broken", expert_file("config.json", b"{")),
+    "config nested deeply": ("model.broken", expert_file("config.json", b"[" * 100_000)),
+    "ten million layers": ("model.broken", expert_json(num_hidden_layers=10_000_000)),
+    "adapter": ("model.missing", an_adapter),
+    "tokenizer config is a list": ("model.broken", expert_file("tokenizer_config.json", b"[]")),
+    "tokenizer is no JSON": ("model.broken", expert_file("tokenizer.json", b"{")),
+    "generation config": ("model.generation-config", expert_json("generation_config.json", eos_token_id="x")),
+    "chat template": ("model.chat-template", expert_file("chat_template.jinja", b"{% for %}")),
+    "no folder": ("model.missing", lambda models: shutil.rmtree(models / "finance")),
+}  # fmt: skip
+# mergekit or our planner looks at these first, and has an id of its own.
+EARLIER = {
+    "layer missing": ("model.tensor-missing", "MergeSession", "mergekit-yaml"),
+}
+WARNINGS: dict[str, tuple[str, Change]] = {
+    "rms_norm_eps": ("model.config", expert_json(rms_norm_eps=0.1)),
+    "hidden_act": ("model.config", expert_json(hidden_act="gelu")),
+    "max positions": ("model.config", expert_json(max_position_embeddings=77)),
+    "sliding window": ("model.config", expert_json(sliding_window=9)),
+    "eos": ("model.config", expert_json(eos_token_id=7)),
+    "rope": ("model.rope", expert_json(rope_parameters={"rope_type": "default", "rope_theta": 7.0})),
+    "dtype": ("model.dtype", expert_json(dtype="bfloat16")),
+    "token ids": ("model.token-ids", lambda ms: write_tokenizer(ms / "finance", [WORDS[0], *WORDS[:0:-1]])),
+    "stranger": ("model.far-from-base", stranger),
+    "equals the base": ("model.equals-base", saved_again),
+    "rotary buffers": (
+        "model.buffers",
+        expert_tensors(lambda ws: ws.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)})),
+    ),
+}  # fmt: skip
+
+
+def by_check(models: Path, out: Path) -> Result:
+    return inputs.mkf("check", models / "base", models / "finance", models / "math")
+
+
+def by_check_recipe(models: Path, out: Path) -> Result:
+    return inputs.mkf("check", recipe(models))
+
+
+def by_check_study(models: Path, out: Path) -> Result:
+    return inputs.mkf("check", study_file(models))
+
+
+def by_run(models: Path, out: Path) -> Result:
+    return inputs.mkf("run", recipe(models), "-o", out, "--source", "sample", "--limit", 2, "--tasks", TASK)
+
+
+def by_plan(models: Path, out: Path) -> Result:
+    return inputs.mkf("study", "plan", study_file(models), "-o", out)
+
+
+def by_plan_without_sample(models: Path, out: Path) -> Result:
+    return inputs.mkf("study", "plan", study_file(models), "-o", out, "--no-sample")
+
+
+def by_study(models: Path, out: Path) -> Result:
+    return inputs.mkf("study", study_file(models), "-o", out, "--quiet")
+
+
+def by_lm_eval(models: Path, out: Path) -> Result:
+    return inputs.lm_eval(recipe(models), (TASK,), output_path=out)
+
+
+def by_session(models: Path, out: Path) -> Result:
+    from click.testing import CliRunner
+
+    try:
+        MergeSession.open(recipe(models)).close()
+    except Exception as error:
+        return Result(CliRunner(), b"", b"", b"", None, 1, error)
+    return Result(CliRunner(), b"", b"", b"", None, 0, None)
+
+
+def by_mergekit_yaml(models: Path, out: Path) -> Result:
+    return inputs.mergekit_yaml(recipe(models), out)
+
+
+TASK = "finance_bench_fpb"
+COMMANDS = {
+    "check": by_check,
+    "check recipe": by_check_recipe,
+    "check study": by_check_study,
+    "run": by_run,
+    "study plan": by_plan,
+    "study plan --no-sample": by_plan_without_sample,
+    "study": by_study,
+    "lm_eval": by_lm_eval,
+    "MergeSession": by_session,
+    "mergekit-yaml": by_mergekit_yaml,
+}
+
+
+def recipe(models: Path) -> Path:
+    return inputs.write_recipe(models.parent / "recipe.yml", inputs.merge_recipe(models, out_dtype="float32"))
+
+
+def study_file(models: Path) -> Path:
+    return study.write(models.parent / "study.yml", models, tasks=[TASK], source="sample")
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = random_models(tmp_path_factory.mktemp("rows") / "models")
+    for name in ("base", "finance", "math"):
+        write_tokenizer(folder / name, WORDS)
+        path = folder / name / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **SETTINGS}))
+    shutil.rmtree(folder / "japanese")
+    return folder
+
+
+@pytest.fixture
+def models(intact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (
+        "study.single.Executor",
+        "study.run.StudyRun.evaluate_stages",
+        "study.cost._timed",
+        "evaluation.mergekit_lm._merge",
+    ):
+        monkeypatch.setattr(f"mergekit_finance.{name}", stop)
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(intact, tmp_path / "models"))
+
+
+def lines_of(result: Result, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return all that a command printed, logged or raised."""
+    error = result.exception
+    raised = [f"Error: {error}"] if error and not isinstance(error, SystemExit) else []
+    if raised:
+        assert isinstance(error, MergekitFinanceError), repr(error)
+    captured = capsys.readouterr()
+    return "\n".join([result.output, captured.out, captured.err, caplog.text, *raised])
+
+
+def ids_of(command: str, text: str) -> list[str]:
+    pattern = re.compile(r"^  \[([a-z.-]+)\]", re.MULTILINE) if command.startswith("check") else LINE
+    return pattern.findall(re.sub(r"^.*?(?=(?:warning|note): )", "", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("row", ERRORS)
+def test_a_broken_model_ends_every_command_in_one_line(
+    row: str,
+    command: str,
+    models: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    id, change = ERRORS[row]
+    change(models)
+    before = inputs.snapshot(models)
+    result = COMMANDS[command](models, tmp_path / "out")
+    text = lines_of(result, caplog, capsys)
+    assert result.exit_code == 1, text
+    assert "Traceback" not in text
+    earlier, *commands = EARLIER.get(row, (id,))
+    assert (earlier if command in commands else id) in ids_of(command, text), text[-1500:]
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "pwned").exists()
+    assert inputs.snapshot(models) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("row", WARNINGS)
+def test_a_doubtful_model_is_reported_once_by_every_command(
+    row: str,
+    command: str,
+    models: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    id, change = WARNINGS[row]
+    change(models)
+    with caplog.at_level(logging.WARNING):
+        result = COMMANDS[command](models, tmp_path / "out")
+    text = lines_of(result, caplog, capsys)
+    assert ids_of(command, text).count(id) == 1, text[-1500:]
+    assert result.exit_code == 0 or WORK in text, text[-1500:]
