@@ -189,7 +189,8 @@ class MergeSession:
             if parameter is None or parameter.shape != tensor.group.tensors[0].shape:
                 raise ModelError(
                     f"{type(self.model).__name__} has no parameter {tensor.name} of the merged shape, so "
-                    "that points cannot be merged into it. Merge them with mergekit-yaml."
+                    "that points cannot be merged into it. Merge them with mergekit-yaml.",
+                    id="merge.incomplete",
                 )
             if id(parameter) in bound:  # tied: the first tensor fills it
                 self._check_tied(bound[id(parameter)], tensor)
@@ -203,7 +204,8 @@ class MergeSession:
             raise ModelError(
                 f"{second.name} and {first.name} are one parameter of {type(self.model).__name__}, whose "
                 "config ties them, but differ in the models' files. Write tie_word_embeddings: false into "
-                "config.json, or merge the points with mergekit-yaml."
+                "config.json, or merge the points with mergekit-yaml.",
+                id="model.head-ignored",
             )
 
     # ---- points
