@@ -270,5 +270,6 @@ def disk_errors(folder: Path) -> Iterator[None]:
         remedy = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
         raise DataError(
             f"{folder}: cannot be written ({error.strerror}); finished work is kept. {remedy}, then run "
-            "the same command again."
+            "the same command again.",
+            id="output.not-writable",
         ) from error

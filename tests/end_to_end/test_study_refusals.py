@@ -22,7 +22,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store, "_write_host_files", full)
-    with pytest.raises(DataError, match="cannot be written .No space left on device.; finished work is kept"):
+    with pytest.raises(
+        DataError, match="cannot be written .No space left on device.; finished work is kept.*not-writable"
+    ):
         helpers.go(tiny, tmp_path / "out")
     assert not helpers.leftovers(tmp_path / "out")
 
