@@ -155,6 +155,20 @@ def check_files(merge: MergeFacts) -> Iterator[Finding]:
             yield finding("model.unseen", sentence)
 
 
+def check_architectures(merge: MergeFacts) -> Iterator[Finding]:
+    """Every config must name one class: mergekit and transformers choose by it how to read the model."""
+    for model in merge.models:
+        if model.config:
+            yield from architecture_findings(model.reference, model.config.get("architectures"))
+
+
+def architecture_findings(reference: str, architectures: object) -> Iterator[Finding]:
+    """Yield a finding unless `architectures` of config.json is a list of one name."""
+    is_one = isinstance(architectures, list) and len(architectures) == 1 and isinstance(architectures[0], str)
+    if not is_one:
+        yield finding("model.broken", f"{reference}: config.json must name one class under `architectures`")
+
+
 def check_sizes(merge: MergeFacts) -> Iterator[Finding]:
     """Models must have one architecture and the same sizes; vocabularies unless they are aligned."""
     for other in merge.others:
@@ -232,6 +246,7 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     check_files,
+    check_architectures,
     check_sizes,
     check_tensors,
     check_rope,

@@ -26,7 +26,7 @@ from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
 from mergekit_finance.checks.findings import Findings, finding
-from mergekit_finance.checks.model_checks import reference_findings
+from mergekit_finance.checks.model_checks import architecture_findings, reference_findings
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
@@ -113,7 +113,9 @@ def check_configs(
         name = str(model.model)
         if not os.path.exists(model.model.path):
             Findings(reference_findings(name)).raise_errors(where)
-        architecture = tuple(load_config(name, trust_remote_code).architectures or ())
+        loaded = load_config(name, trust_remote_code)
+        Findings(architecture_findings(name, loaded.architectures)).raise_errors(where)
+        architecture = tuple(loaded.architectures or ())
         architectures.setdefault(architecture, name)
     if len(architectures) > 1 and not mixed:
         (one, first), (two, second) = list(architectures.items())[:2]

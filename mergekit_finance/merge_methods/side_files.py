@@ -24,7 +24,7 @@ from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.hosts.mergekit_recipes import chat_template_names
 from mergekit_finance.hosts.transformers import causal_model_class, load_generation_config
-from mergekit_finance.merge_methods.check_recipe import sort_models
+from mergekit_finance.merge_methods.check_recipe import check_configs, sort_models
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.models.facts import local_folder
 from mergekit_finance.models.loading import live_model, load_tokenizer
@@ -71,6 +71,7 @@ def make_side_files(config: MergeConfiguration, options: MergeOptions) -> SideFi
         RecipeError: `chat_template:` is wrong.
         ModelError: a config, tokenizer, generation config or chat template is missing or broken.
     """
+    check_configs(config, "", options.trust_remote_code, options.allow_crimes)
     folder = Path(tempfile.mkdtemp(prefix="mergekit-finance-"))
     try:
         _write(config, options, folder)

@@ -14,7 +14,7 @@ from mergekit_finance.models.weight_files import TensorFacts
 
 
 def facts(reference: str, rope: float = 1e4, **sizes: object) -> ModelFacts:
-    config = {**dict.fromkeys((*SHAPE, "vocab_size"), 1), **sizes, "rope_theta": rope}
+    config = {**dict.fromkeys((*SHAPE, "vocab_size"), 1), "architectures": ["A"], **sizes, "rope_theta": rope}
     return ModelFacts(reference, config=config)
 
 
@@ -98,9 +98,10 @@ def test_two_models_with_the_same_bytes_are_refused():
 
 @pytest.mark.parametrize("name", SHAPE)
 def test_another_size_is_named_with_both_models(name):
-    one = only(facts("./base"), facts("./a"), facts("./b", **{name: 2}))
+    first, other = (["A"], ["B"]) if name == "architectures" else (1, 2)
+    one = only(facts("./base"), facts("./a"), facts("./b", **{name: other}))
     assert (one.id, one.level) == ("model.architecture", "error")
-    assert one.message.startswith(f"'./b' has {name} 2, './base' has 1: they cannot be merged")
+    assert one.message.startswith(f"'./b' has {name} {other}, './base' has {first}: they cannot be merged")
 
 
 def test_another_vocabulary_is_named_unless_a_tokenizer_block_aligns_it():
