@@ -24,11 +24,14 @@ _STRONG = re.compile(
     r"(?:\b(?:is|was|are|were|be|been|becomes?|equals?|equal to|equaled|equalled|totals?|totaled|totalled"
     r"|amount(?:s|ed)? to|comes? to|came to|gives?|yields?|results? in|reach(?:es|ed)?|stands? at|stood at"
     r"|obtain|get|increased by|decreased by|rose(?: by)?|fell(?: by)?|grew(?: by)?|declined by|dropped by"
-    r"|changed by|(?:down|up) by|calculated as|estimated at|answer|result)\b:?|[=≈:]|は|が|=>|→)" + _HEDGES,
+    r"|changed by|(?:down|up) by|calculated as|estimated at|(?:total|sum|average)"
+    r" of|answer|result)\b:?|[=≈:]|は|が|=>|→)" + _HEDGES,
     re.IGNORECASE,
 )
 # A word that does so if no verb does: "of ", "by ", "so ".
-_WEAK = re.compile(r"\b(?:of|by|to|therefore,?|hence,?|thus,?|so,?)\b" + _HEDGES, re.IGNORECASE)
+_WEAK = re.compile(
+    r"\b(?:of|by|to|(?<!to )(?:has|have|had)|therefore,?|hence,?|thus,?|so,?)\b" + _HEDGES, re.IGNORECASE
+)
 # Words after which a sentence compares or explains: what stands before them is the answer.
 _COMPARES = re.compile(
     r"[,;(]?\s?\b(?:compared (?:to|with|against)|versus|vs\.?|up from|down from|rather than|instead of"

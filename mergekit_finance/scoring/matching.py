@@ -14,8 +14,8 @@ import math
 import re
 
 from mergekit_finance.scoring.documents import TatqaDocument
+from mergekit_finance.scoring.number_match import CURRENCIES, Asked, number_matches
 from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
-from mergekit_finance.scoring.number_match import Asked, number_matches
 from mergekit_finance.scoring.numbers import Number, parse_number
 from mergekit_finance.scoring.text import clean_markup, nfkc
 
@@ -90,7 +90,10 @@ def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent:
     """
     gold = parse_number(answer)
     gold_step = gold.step if gold else 0.0
-    is_percentage = percent or pred.percent or bool(gold and gold.percent)
+    asks_percentage = percent or bool(gold and gold.percent)
+    if asks_percentage and (pred.scaled or pred.unit in CURRENCIES):
+        return False
+    is_percentage = asks_percentage or pred.percent
     # Possible readings of the executed value, each with the place value of the written answer's last digit.
     targets = [(executed, gold_step)]
     if gold and gold.percent:

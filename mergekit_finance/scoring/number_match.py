@@ -16,7 +16,7 @@ from mergekit_finance.scoring.numbers import Number, asks_percent, iter_numbers
 from mergekit_finance.scoring.text import normalize
 
 TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
-_CURRENCIES = ("$", "円", "€", "£")
+CURRENCIES = ("$", "円", "€", "£")
 _ROUNDING = 1e-9  # allows for binary rounding at the edge of a tolerance
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _ABBREVIATIONS = {"mm": 1e6, "mn": 1e6, "bn": 1e9, "m": 1e6, "b": 1e9, "k": 1e3, "000s": 1e3}
@@ -92,7 +92,9 @@ def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewh
         is_percent_elsewhere: whether the output writes the same number with a percent sign.
     """
     gold = float(gold)
-    if asked.percent and (pred.scaled or pred.unit in _CURRENCIES):
+    if asked.percent and (pred.scaled or pred.unit in CURRENCIES):
+        return False
+    if asked.unit and pred.percent and not asked.percent:
         return False
     if _is_year(gold) and not asked.unit and (asked.year or _may_be_year(pred)):
         return pred.value == gold

@@ -38,6 +38,12 @@ _FALL = (
     r"\b(?:decreas|declin|drop|fall|fell|reduc|lower)|減(?![価損])|低下|下落",
 )
 _NEGATIVE_WORDS = [tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL)]
+# A rise directly before its number: "increased by ", "an increase of ".
+_RISE = re.compile(
+    r"\b(?:increased|rose|grew|risen|grown|increase|rise|growth|up)(?: of| by)?\s"
+    r"(?:about |approximately |around )?[$€£]?$",
+    re.IGNORECASE,
+)
 _RISES = re.compile(r"\b(?:increas|ris(?:e|en|ing)\b|rose\b|grow|grew)|増|上昇", re.IGNORECASE)
 
 # A verb or noun that links the only number of a statement to its subject: "was " of "Net income was 5",
@@ -111,8 +117,10 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
 def _with_sign(sentence: str, span: Span, question: str) -> Span:
     start = max(0, span.start - 40)
     for before, after, in_question in _NEGATIVE_WORDS:
+        asks_for_size = in_question.search(question) and not _RISES.search(question)
+        if asks_for_size and _RISE.search(sentence, start, span.start):  # the opposite of what is asked
+            return replace(span, number=replace(span.number, written=-abs(span.number.written)))
         if before.search(sentence, start, span.start) or after.match(sentence, span.end):
-            asks_for_size = in_question.search(question) and not _RISES.search(question)
             if asks_for_size:
                 return replace(span, number=replace(span.number, sign_in_words=True))
             return replace(span, number=replace(span.number, written=-abs(span.number.written)))
