@@ -150,6 +150,11 @@ def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "Stu
     from mergekit_finance.study.run import StudyRun
 
     study = config.load(file)
+    if study.include_path:
+        echo(
+            f"{file}: include_path {study.include_path}: Python code of tasks in this folder may run",
+            err=True,
+        )
     settings = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
     study = study.model_copy(update={key: value for key, value in settings.items() if value})
     device = overrides.get("device") or study.evaluation.device

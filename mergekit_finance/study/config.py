@@ -26,8 +26,8 @@ MAX_POINTS = 10_000  # of all grids; each is a merge and an evaluation
 MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
 SKILLS = ("finance", "math", "japanese")
-# The tasks of `run` where the recipe names none: one of each skill set, of the 18.
 UNUSED_BY_SCORES = ("executor", "workers", "include_path")  # keys that change no number
+# The tasks of `run` where the recipe names none: one of each skill set, of the 18.
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
 Combination = tuple[str, ...]  # the experts that a merge is about
 Value = TypeVar("Value")

@@ -190,3 +190,10 @@ def test_run_refuses_a_missing_include_path_in_one_line(tiny, tmp_path):
     result = run_recipe(tiny, tmp_path, "./none")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     assert "Error: include_path" in result.output and "none: no such directory" in result.output
+
+
+def test_study_plan_says_that_code_of_own_tasks_may_run(tiny, tmp_path, own_tasks):
+    file = helpers.write(tmp_path / "study.yml", tiny, **settings(own_tasks))
+    result = CliRunner().invoke(main, ["study", "plan", str(file), "--no-sample", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert f"include_path {own_tasks}: Python code of tasks in this folder may run" in result.stderr
