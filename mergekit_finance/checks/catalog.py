@@ -126,6 +126,11 @@ CATALOG: dict[str, Entry] = {
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of the model is missing.",
         "Correct the reference, or copy the model again.",
     ),
+    "model.no-special-tokens": Entry(
+        "error",
+        "A tokenizer has neither a bos nor an eos token. lm-eval needs one of them to compare options.",
+        "Set `eos_token` or `bos_token` in the model's tokenizer_config.json.",
+    ),
     "model.not-finite": Entry(
         "error",
         "A weight is NaN or infinite.",

@@ -1,4 +1,4 @@
-"""Check that a model's context has room for a task's answers: lm-eval stops with an AssertionError."""
+"""Check what lm-eval needs of a model: room in its context for a task's answers, and a bos or eos token."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -65,3 +65,9 @@ def check_context(
                 f"{task} generates up to {tokens} tokens, and the context of {reference} has {context}",
                 remedy,
             )
+
+
+def check_special_tokens(reference: str, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Finding]:
+    """Yield a finding if there is neither bos nor eos: lm-eval puts one before every log-likelihood."""
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        yield finding("model.no-special-tokens", f"the tokenizer of {reference} has no bos and no eos token")

@@ -204,6 +204,11 @@ class Evaluator:
             if task.get_config("output_type") == "generate_until"
         }
 
+    @property
+    def compares_options(self) -> bool:
+        """Whether some task needs log-likelihoods."""
+        return any(task.get_config("output_type") != "generate_until" for task in self.tasks.values())
+
     def check_scores(self) -> None:
         """Raise DataError if a task has no metric in [0, 1], for which Gain and OG are defined."""
         for name, measure in self.measures.items():

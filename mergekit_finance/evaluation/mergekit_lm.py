@@ -26,13 +26,19 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.contexts import check_context, context_of, tokenizer_context, tokens_generated
-from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.contexts import (
+    check_context,
+    check_special_tokens,
+    context_of,
+    tokenizer_context,
+    tokens_generated,
+)
+from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval_caches import separate_answers
-from mergekit_finance.hosts.lm_eval_output import folder_name, quiet
+from mergekit_finance.hosts.lm_eval_output import folder_name, quiet, results_folder
 from mergekit_finance.hosts.lm_eval_request import Request, current_request
 from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.merging.in_memory import merge
@@ -111,7 +117,7 @@ class MergekitLM(HFLM):
         configuration = changed.configuration()
         request = current_request()
         if request is not None:
-            _check_outputs(request, configuration)
+            _check_outputs(request, configuration, folder_name(label({"recipe": recipe, **arguments})))
         settings = changed.merge_settings
         settings["device"] = device
         check_all(
@@ -171,6 +177,14 @@ class MergekitLM(HFLM):
         with quiet():
             return live_fingerprint(self.model, self.tokenizer, self._settings)
 
+    def loglikelihood(
+        self, requests: "list[Instance]", disable_tqdm: bool = False
+    ) -> "list[tuple[float, bool]]":
+        """Compute as `hf` does; without a bos or eos token, raise one line, not a TypeError."""
+        if self.prefix_token_id is None:
+            Findings(check_special_tokens("the merged model", self.tokenizer)).raise_errors(self.recipe)
+        return super().loglikelihood(requests, disable_tqdm)
+
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
         """Generate as `hf` does; for answers that fill the context, raise one line, not an AssertionError."""
         settings = {str(request.task_name): request.args[1] for request in requests}
@@ -218,9 +232,20 @@ def _check_options(options: Arguments) -> None:
         )
 
 
-def _check_outputs(request: Request, configuration: "MergeConfiguration") -> None:
-    """Refuse results and stored answers in an input's folder, whose bytes identify the model."""
+def _check_outputs(request: Request, configuration: "MergeConfiguration", name: str) -> None:
+    """Refuse results and stored answers in an input's folder, whose bytes identify the model.
+
+    Refuse also results whose folder has the name of a file, such as the recipe's: lm-eval would lose them.
+
+    Args:
+        request: what lm-eval was asked to do.
+        configuration: the merge.
+        name: the merge's name in the results.
+    """
     inputs, option = inputs_of(configuration), "--output_path "
+    if request.output is not None and (file := results_folder(request.output, name)).is_file():
+        message = f"{option}{request.output}: results are written to {file}, which is a file"
+        raise finding("output.not-a-directory", message).as_error()
     if request.cache is not None:
         check_output_file(request.cache, inputs, "--use_cache ")
     if request.output is None:

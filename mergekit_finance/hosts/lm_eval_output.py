@@ -114,6 +114,13 @@ def folder_name(model: str) -> str:
     return file_name(model, 100) if len(sanitize_model_name(model).encode()) > 255 else model
 
 
+def results_folder(output: Path, model: str) -> Path:
+    """Return the folder that lm-eval writes a model's results to; it only logs an error if it cannot."""
+    from lm_eval.utils import sanitize_model_name
+
+    return output.parent if output.suffix == ".json" else output / sanitize_model_name(model)
+
+
 FULL_DISK = 1 << 20  # bytes: if fewer are free, a missing file means that the disk is full
 
 

@@ -14,11 +14,13 @@ Wrapping the hosts' entry points would not be enough: `python -m` does not use t
 
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import TracebackType
 
 from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.files import read_yaml, yaml_text
 
+OUR_METHODS = "cpt_"  # the names of our merge methods begin with it
 HOSTS = {"mergekit": "mergekit", "lm_eval": "lm-eval"}  # package: distribution
 
 
@@ -35,11 +37,33 @@ def report_mistakes() -> None:
     ) -> None:
         if isinstance(error, MergekitFinanceError) and is_host_program():
             print(f"Error: {error}", file=sys.stderr)
+        elif is_host_program() and (reason := _recipe_mistake()):
+            print(f"Error: {reason}", file=sys.stderr)
         else:
             previous(kind, error, traceback)
 
     vars(print_one_line)["is_mergekit_finance"] = True
     sys.excepthook = print_one_line
+
+
+def _recipe_mistake() -> str:
+    """Return why a recipe for one of our methods cannot be read, or "".
+
+    `mergekit-yaml` parses the recipe before our checks, and ends in a traceback of its parser for control
+    characters or a number of 5,000 digits.
+    """
+    for argument in sys.argv[1:]:
+        path = Path(argument)
+        try:
+            is_ours = path.suffix in (".yml", ".yaml") and OUR_METHODS in yaml_text(path)
+        except (OSError, MergekitFinanceError):
+            continue
+        try:
+            if is_ours:
+                read_yaml(path)
+        except MergekitFinanceError as error:
+            return str(error)
+    return ""
 
 
 def is_host_program() -> bool:

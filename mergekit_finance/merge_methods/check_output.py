@@ -11,7 +11,7 @@ from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 
 from mergekit_finance.checks.output import Input, check_output, check_recipe_kept, model_inputs
-from mergekit_finance.files import load_yaml
+from mergekit_finance.files import load_yaml, yaml_text
 from mergekit_finance.hosts.mergekit_recipes import recipe_file, recipe_text
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def check_before_writing(planner: "MergePlanner", folder: Path) -> None:
-    """Refuse an output folder that belongs to an input, and a recipe's text in which a key appears twice.
+    """Refuse an output folder that belongs to an input, and a recipe that other commands cannot read.
+
+    Such a recipe has a key twice, for example, or is larger than 1 MB.
 
     Args:
         planner: of a recipe with one of our methods, not planned yet.
@@ -32,6 +34,8 @@ def check_before_writing(planner: "MergePlanner", folder: Path) -> None:
     options, file, text = planner.options, recipe_file(), recipe_text()
     check_output(folder, inputs_of(planner.config, options.transformers_cache), "output ")
     check_recipe_kept(file, folder, options.write_model_card, "output ")
+    if file is not None:
+        yaml_text(file)
     if text is not None:
         load_yaml(text, str(file or "recipe"))
 

@@ -1,17 +1,15 @@
 """study.yml: one file describes the experiment. The whole file is checked before anything is read or run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     ValidationError,
@@ -19,10 +17,22 @@ from pydantic import (
 )
 
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean, first_problem
-from mergekit_finance.files import Json, is_name, read_yaml
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.files import Json, read_yaml
+from mergekit_finance.study.fields import (
+    MAX_POINTS,
+    Count,
+    IsNumber,
+    IsWhole,
+    Name,
+    Names,
+    Part,
+    Reference,
+    Seed,
+    Text,
+    as_list,
+)
+from mergekit_finance.study.operator_grids import DareTies, Operators, TaskArithmetic, Ties
 
-MAX_POINTS = 10_000  # of all grids; each is a merge and an evaluation
 MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
 SKILLS = ("finance", "math", "japanese")
@@ -30,67 +40,13 @@ UNUSED_BY_SCORES = ("executor", "workers", "include_path")  # keys that change n
 # The tasks of `run` where the recipe names none: one of each skill set, of the 18.
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
 Combination = tuple[str, ...]  # the experts that a merge is about
-Value = TypeVar("Value")
-
-
-def _as_list(value: Json) -> Json:
-    """Wrap a single value: `lambda: 0.5` means `lambda: [0.5]`."""
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _no_bool(value: Json) -> Json:
-    """Refuse YAML's yes and true as numbers, which Python would read as 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not yes or no")
-    return value
-
-
-def _whole(value: Json) -> Json:
-    """Refuse yes and true, and read 1e30 as the integer, so that a message names the bound it exceeds."""
-    value = _no_bool(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _unique(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Refuse a repeated value: it changes nothing, so it is probably a typing error."""
-    earlier = set()
-    for value in values:
-        if value in earlier:
-            raise ValueError(f"{value!r} appears twice")
-        earlier.add(value)
-    return values
-
-
-def _name(value: str) -> str:
-    """Refuse a name that the files of a study and its report cannot show (`files.require_names`)."""
-    if not is_name(value):
-        raise ValueError("must be one line of printable characters without < > `")
-    return value
-
-
-IsNumber, IsWhole, Unique = BeforeValidator(_no_bool), BeforeValidator(_whole), AfterValidator(_unique)
-Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
-Reference = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_name)]
-Text = Annotated[str, Field(max_length=1000)]
-Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
-Density = Annotated[float, Field(gt=0, le=1), IsNumber]
-Seed = Annotated[int, Field(ge=0, lt=2**32), IsWhole]
-Count = Annotated[int, Field(ge=1, le=10**9), IsWhole]
-GridList = Field(min_length=1, max_length=MAX_POINTS)
-Names = Annotated[tuple[Name, ...], Field(max_length=1000), BeforeValidator(_as_list), Unique]
-
-
-class Part(BaseModel):
-    """A block of the file. Unknown keys are refused; instances are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Expert(Part):
     """A continually pre-trained model and what it is an expert in."""
 
     model: Reference
-    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(_as_list)] = ()
+    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(as_list)] = ()
     license: Text | None = Field(
         default=None,
         validation_alias=AliasChoices("license", "licence"),
@@ -109,90 +65,9 @@ class TaskSettings(Part):
 
     metric: Name | None = Field(default=None, description="the metric that is the score; default: the first")
     filter: Name | None = Field(default=None, description="the filter of the metric; default: the first")
-    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(_as_list)] = Field(
+    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(as_list)] = Field(
         default=(), description="the skills that the task needs, free words; default: the task's own"
     )
-
-
-class TaskArithmetic(Part):
-    """The grid of Task Arithmetic: base + lambda * sum of task vectors."""
-
-    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(_as_list)] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda"
-    )
-    start: dict[str, float] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return len(set(self.lambdas))
-
-    def grid(self) -> list[dict[str, float]]:
-        return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
-
-
-class Ties(Part):
-    """The grid of TIES: every density with every lambda."""
-
-    densities: Annotated[tuple[Density, ...], GridList, BeforeValidator(_as_list)] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density"
-    )
-    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(_as_list)] = Field(
-        default=(1.0,), alias="lambda"
-    )
-    start: dict[str, float] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return len(set(self.densities)) * len(set(self.lambdas))
-
-    def grid(self) -> list[dict[str, float]]:
-        return [
-            {"density": density, "lambda": value}
-            for density in _sorted_unique(self.densities)
-            for value in _sorted_unique(self.lambdas)
-        ]
-
-
-class DareTies(Ties):
-    """The grid of DARE-TIES: every density with every lambda and every seed of the masks."""
-
-    seeds: Annotated[tuple[Seed, ...], GridList, BeforeValidator(_as_list)] = (0,)
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return super().size * len(set(self.seeds))
-
-    def grid(self) -> list[dict[str, float]]:
-        return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
-
-
-class Operators(Part):
-    """The operators of the study; one that is left out is not run."""
-
-    task_arithmetic: TaskArithmetic | None = None
-    ties: Ties | None = None
-    dare_ties: DareTies | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Json) -> Json:
-        """Read `ties:` without a value as TIES with its defaults, not as an operator that is left out."""
-        if not isinstance(data, Mapping):
-            return data
-        return {name: {} if value is None else value for name, value in data.items()}
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> "Operators":
-        if not self.present():
-            raise ValueError(f"list at least one of {', '.join(OPERATORS)}")
-        return self
-
-    def present(self) -> dict[str, TaskArithmetic | Ties]:
-        """Return the operators that the study runs, by key, the simplest first."""
-        return {key: value for key in OPERATORS if (value := getattr(self, key)) is not None}
 
 
 class Selection(Part):
@@ -251,7 +126,7 @@ class Study(Part):
     experts: Annotated[dict[str, Expert], Field(max_length=MAX_EXPERTS)]
     operators: Operators
     semantics: Literal["paper", "mergekit"] = "paper"
-    stages: Annotated[tuple[Literal[1, 2, 3], ...], Field(max_length=3), BeforeValidator(_as_list)] = (
+    stages: Annotated[tuple[Literal[1, 2, 3], ...], Field(max_length=3), BeforeValidator(as_list)] = (
         1,
         2,
         3,
@@ -315,10 +190,6 @@ def _name_of_entry(kind: str, entry: Json, settings: dict[str, Json]) -> Json:
         raise ValueError(f"{kind}: an entry that is a mapping needs `task`, a name")
     settings[name] = {key: value for key, value in entry.items() if key != "task"}
     return name
-
-
-def _sorted_unique(values: Iterable[float]) -> list[float]:
-    return sorted(set(values))
 
 
 def combinations_of(study: Study, stage: int) -> list[Combination]:

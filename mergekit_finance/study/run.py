@@ -12,7 +12,12 @@ from pathlib import Path
 import torch
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.contexts import check_context, context_of, tokenizer_context
+from mergekit_finance.checks.contexts import (
+    check_context,
+    check_special_tokens,
+    context_of,
+    tokenizer_context,
+)
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
@@ -363,13 +368,18 @@ def check_tasks(evaluator: Evaluator, where: str) -> None:
 def check_contexts(
     evaluator: Evaluator, references: Sequence[str], where: str, trust_remote_code: bool
 ) -> None:
-    """Raise if a task's answers fill the context of a model, or of a merge, which has the base's."""
+    """Raise if lm-eval cannot evaluate a task with a model, or with a merge, which has the base's settings.
+
+    A task's answers must fit the context, and log-likelihoods need a bos or eos token.
+    """
     generated = evaluator.generated_tokens
-    for reference in references if generated else ():
-        context = context_of(load_config(reference, trust_remote_code))
-        if context is None:
-            context = tokenizer_context(load_tokenizer(reference, trust_remote_code))
-        Findings(check_context(reference, context, generated)).raise_errors(where)
+    for reference in references:
+        tokenizer = load_tokenizer(reference, trust_remote_code)
+        if generated:
+            context = context_of(load_config(reference, trust_remote_code)) or tokenizer_context(tokenizer)
+            Findings(check_context(reference, context, generated)).raise_errors(where)
+        if evaluator.compares_options:
+            Findings(check_special_tokens(reference, tokenizer)).raise_errors(where)
 
 
 def check_folder(out: Path, inputs: Sequence[Input]) -> None:
