@@ -1,5 +1,7 @@
 """The checks of `mergekit-finance check` for the models of a merge that mergekit plans."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from mergekit_finance.checks.check_all import check_all, print_to_stderr
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.merge_facts import How, MergeFacts
 from mergekit_finance.checks.resources import disk_findings, estimate
+from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import adapter_folder, opened_folder
 from mergekit_finance.hosts.mergekit_recipes import recipe_file
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
@@ -72,6 +75,20 @@ class MergedModels:
             folders={str(model): opened_folder(model) for model in self.models},
             **settings,
         )
+
+    @contextmanager
+    def while_planning(self, out: Path | None = None) -> Iterator[None]:
+        """Replace mergekit's error about models that it cannot plan by the finding of `check`, if any.
+
+        Args:
+            out: as in `check`.
+        """
+        try:
+            yield
+        except ModelError as error:
+            if error.id == "merge.failed":
+                self.check(out)
+            raise
 
     def check_adapter_space(self) -> None:
         """Print a warning if the models that are merged with their adapters do not fit on the disk.

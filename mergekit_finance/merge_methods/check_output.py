@@ -34,7 +34,7 @@ def check_before_writing(planner: "MergePlanner", folder: Path) -> None:
     options, file, text = planner.options, recipe_file(), recipe_text()
     check_output(folder, inputs_of(planner.config, options.transformers_cache), "output ")
     check_recipe_kept(file, folder, options.write_model_card, "output ")
-    if file is not None:
+    if file is not None and file.is_file():  # a pipe was read already
         yaml_text(file)
     if text is not None:
         load_yaml(text, str(file or "recipe"))

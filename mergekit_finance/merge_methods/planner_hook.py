@@ -17,6 +17,7 @@ Recipes with other methods are planned by mergekit alone.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -81,6 +82,9 @@ class Models(Protocol):
 
     def check(self, out: Path | None = None) -> None:
         """Check the models of the planned merge, and print warnings."""
+
+    def while_planning(self, out: Path | None = None) -> AbstractContextManager[None]:
+        """Replace mergekit's error about models that it cannot plan by the finding of `check`."""
 
     def check_adapter_space(self) -> None:
         """Warn if merged adapters do not fit on the disk, before they are merged."""
@@ -214,7 +218,8 @@ def _tasks_to_disk(
     models.check_adapter_space()
     _to_disk[planner] = None
     try:
-        tasks = their_tasks()
+        with models.while_planning(folder):
+            tasks = their_tasks()
         measured = _to_disk[planner]
     finally:
         del _to_disk[planner]

@@ -1,6 +1,7 @@
 """A recipe, planned and checked by mergekit's planner and ours, with its inputs mapped from their files."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -94,7 +95,8 @@ def _open(config: MergeConfiguration, trust_remote_code: bool, checked_for: str 
     warn_similarity_ignored(config)
     side_files = make_side_files(config, options)  # before any tensor is read
     models = MergedModels.of(config, options.model_copy(update={"device": checked_for}))
-    inputs = planner_hook.check_and_plan(planner, host.plan_without_hook, ranks=False).inputs
+    with models.while_planning() if checked_for is not None else nullcontext():
+        inputs = planner_hook.check_and_plan(planner, host.plan_without_hook, ranks=False).inputs
     if checked_for is not None:
         models.check()
     tensors, buffers = _mapped(planner, method, inputs)

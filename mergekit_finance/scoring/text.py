@@ -107,9 +107,9 @@ def sentences(text: str) -> list[tuple[str, bool]]:
     A sentence is complete unless the text ends inside it: the token limit cuts outputs off.
     """
     text = _LIST_MARK.sub("", text)
-    found, start = [], 0
+    pieces, start = [], 0
     for match in _SENTENCE_END.finditer(text):
-        found.append((strip_decoration(text[start : match.start()]), True))
+        pieces.append((strip_decoration(text[start : match.start()]), True))
         start = match.end()
-    found.append((strip_decoration(text[start:]), False))
-    return [(sentence, is_complete) for sentence, is_complete in found if sentence]
+    pieces.append((strip_decoration(text[start:]), False))
+    return [(sentence, is_complete) for sentence, is_complete in pieces if sentence]

@@ -88,6 +88,11 @@ def test_the_plain_command(recipe, tmp_path):
     assert result["config"]["model_args"]["recipe"] == "recipe.yml"
     assert result["config"]["model_args"]["set.lambda"] == 0.4
     assert result["config"]["merge"]["models"][0]["parameters"] == {"weight": 0.5}
+    options[options.index("out")] = "."  # the folder of results would have the name of the recipe's file
+    done = run(f"recipe={path.name}")
+    assert done.returncode == 1
+    assert commands.error_line(done).endswith("[output.not-a-directory]")
+    options[options.index(".")] = "out"
     done = run(f"recipe={path.name},set.lambada=0.4")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(

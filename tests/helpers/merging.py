@@ -121,10 +121,12 @@ WORDS = [f"w{i}" for i in range(SMALL["vocab_size"])]
 
 
 def write_tokenizer(folder: Path, words: list[str]) -> None:
-    """A tokenizer whose vocabulary is `words`, in this order."""
+    """A tokenizer whose vocabulary is `words`, in this order; w1 ends a text."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=WORDS[0]))
     tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=WORDS[0]).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token=WORDS[0], eos_token=WORDS[1]
+    ).save_pretrained(folder)
 
 
 def permuted(folder: Path) -> list[int]:

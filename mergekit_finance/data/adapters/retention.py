@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, column_error, digest
+from mergekit_finance.data.adapters.base import M, Raw, Row, Text, check, column_error, digest
 from mergekit_finance.data.records import Record
 
 
@@ -18,18 +18,18 @@ class _LabeledChoices(Raw):
     label: list[Text]
 
 
-class _Arc(Raw):
+class _Labeled(Raw):
     id: Text
+    choices: _LabeledChoices
+    answerKey: Text
+
+
+class _Arc(_Labeled):
     question: Text
-    choices: _LabeledChoices
-    answerKey: Text
 
 
-class _OpenBookQA(Raw):
-    id: Text
+class _OpenBookQA(_Labeled):
     question_stem: Text
-    choices: _LabeledChoices
-    answerKey: Text
 
 
 class _HellaSwag(Raw):
@@ -88,20 +88,12 @@ class _Continuation(Raw):
 
 def arc(records: dict[str, list[Record]]) -> list[Row]:
     """ARC, both sets: school science questions with labeled choices."""
-    rows = []
-    for record in records["test"]:
-        raw = check(_Arc, record)
-        rows.append(choice_row(raw.id, raw.question, raw.choices.text, _gold(record, raw)))
-    return rows
+    return [_labeled(record, raw, raw.question) for record, raw in _checked(_Arc, records)]
 
 
 def openbookqa(records: dict[str, list[Record]]) -> list[Row]:
     """OpenBookQA: the beginning of a statement or a question, with labeled choices."""
-    rows = []
-    for record in records["test"]:
-        raw = check(_OpenBookQA, record)
-        rows.append(choice_row(raw.id, raw.question_stem, raw.choices.text, _gold(record, raw)))
-    return rows
+    return [_labeled(record, raw, raw.question_stem) for record, raw in _checked(_OpenBookQA, records)]
 
 
 def hellaswag(records: dict[str, list[Record]]) -> list[Row]:
@@ -191,11 +183,16 @@ def choice_row(item_id: str, question: str, options: list[str], gold: int) -> Ro
     }
 
 
-def _gold(record: Record, raw: _Arc | _OpenBookQA) -> int:
+def _checked(model: type[M], records: dict[str, list[Record]]) -> list[tuple[Record, M]]:
+    return [(record, check(model, record)) for record in records["test"]]
+
+
+def _labeled(record: Record, raw: _Labeled, question: str) -> Row:
+    """Return the row of a question whose answer is the label of a choice."""
     key = raw.answerKey.strip()  # OpenBookQA has keys with a leading space
     if key not in raw.choices.label:
         raise column_error(record, "answerKey", f"{key!r} is not one of {', '.join(raw.choices.label)}")
-    return raw.choices.label.index(key)
+    return choice_row(raw.id, question, raw.choices.text, raw.choices.label.index(key))
 
 
 def _in(record: Record, raw: _Query) -> int:

@@ -41,7 +41,7 @@ def models(tmp_path: Path) -> Path:
 
 
 # ---- faults of a model: each changes ./finance. Where a config contradicts the files, `check` lists all findings,
-# other commands the first one, and mergekit may refuse it while it plans (merge.failed).
+# other commands the first one.
 
 
 def change_config(folder: Path, **values: Any) -> None:
@@ -98,11 +98,11 @@ MODEL_FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a tensor is missing": ("model.tensor-missing", missing_tensor),
     "a bias tensor": ("model.tensor-lost", bias_tensor),
     "fewer layers in the config": (
-        "model.layers model.architecture merge.failed",
+        "model.layers model.architecture",
         lambda e: change_config(e, num_hidden_layers=1),
     ),
     "more layers in the config": (
-        "model.layers model.architecture merge.failed",
+        "model.layers model.architecture",
         lambda e: change_config(e, num_hidden_layers=3),
     ),
     "another shape": ("model.shape", lambda e: replace(e, LAYER, lambda w: w[:8])),
@@ -117,8 +117,8 @@ MODEL_FAULTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a truncated file": ("model.broken", truncated_file),
     "a header longer than the file": ("model.broken", long_header),
     "a garbage .bin": ("model.broken", garbage_bin),
-    "no architectures": ("model.broken merge.failed", lambda e: change_config(e, architectures=None)),
-    "two architectures": ("model.broken merge.failed", lambda e: change_config(e, architectures=["A", "B"])),
+    "no architectures": ("model.broken", lambda e: change_config(e, architectures=None)),
+    "two architectures": ("model.broken", lambda e: change_config(e, architectures=["A", "B"])),
     "another hidden size in the config": (
         "model.config-shape model.architecture",
         lambda e: change_config(e, hidden_size=32),
@@ -198,11 +198,18 @@ def written(file: Path, settings: dict[str, Any]) -> Path:
     return file
 
 
-@pytest.mark.parametrize("command", RECIPE_COMMANDS)
-@pytest.mark.parametrize("fault", MODEL_FAULTS)
+# Without its start-up hook, mergekit reads `architectures` before our checks. The command itself is run below, in
+# test_architectures_are_checked_before_mergekit_reads_them.
+CELLS = [
+    (fault, command)
+    for fault in MODEL_FAULTS
+    for command in RECIPE_COMMANDS
+    if not (command is by_mergekit_yaml and "architectures" in fault)
+]
+
+
+@pytest.mark.parametrize(("fault", "command"), CELLS)
 def test_a_fault_of_a_model(fault: str, command: Any, models: Path, tmp_path: Path) -> None:
-    if command is by_mergekit_yaml and "architectures" in fault:
-        pytest.skip("mergekit reads it before our hook; test_architectures_are_checked_... runs the command")
     ids, damage = MODEL_FAULTS[fault]
     damage(models / "finance")
     file = written(tmp_path / "r.yml", recipe(models, "cpt_task_arithmetic", semantics="paper"))
@@ -268,4 +275,42 @@ def test_a_config_that_is_a_list_is_one_line_in_mergekit_yaml_and_check(models: 
     assert "config.json: not a JSON object" in line
     assert "[model.broken]" in line
     assert "model.broken" in by_check(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def without_special_tokens(folder: Path) -> None:
+    for name in ("base", "finance", "math"):
+        file = folder / name / "tokenizer_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": None, "bos_token": None}))
+
+
+@pytest.mark.parametrize("command", [name for name in STUDY_COMMANDS if name != "check"])
+def test_a_tokenizer_without_bos_and_eos_is_refused_before_options_are_compared(
+    command: str, models: Path, tmp_path: Path
+) -> None:
+    without_special_tokens(models)
+    file = written(tmp_path / "study.yml", studies.content(models))
+    start_again()
+    output = through_the_command_line(*STUDY_COMMANDS[command](file, tmp_path / "out"))
+    assert "[model.no-special-tokens]" in output
+
+
+def test_the_same_in_run_and_in_lm_eval(models: Path, tmp_path: Path) -> None:
+    without_special_tokens(models)
+    file = written(tmp_path / "r.yml", recipe(models, "cpt_task_arithmetic", semantics="paper"))
+    start_again()
+    assert "[model.no-special-tokens]" in by_run(file, tmp_path / "out")
+    lm = MergekitLM(recipe=str(file), device="cpu")
+    with pytest.raises(MergekitFinanceError, match="no bos and no eos token"):
+        lm.loglikelihood([])
+
+
+def test_a_recipe_above_one_megabyte_is_refused_by_mergekit_yaml_too(models: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "r.yml", recipe(models, "cpt_task_arithmetic", semantics="paper"))
+    file.write_text(file.read_text() + "# " + "x" * 1_000_000 + "\n")
+    for line in (
+        by_check(file, tmp_path / "out"),
+        commands.error_line(commands.run("mergekit-yaml", "r.yml", "out", cwd=tmp_path)),
+    ):
+        assert "at most 1 MB" in line
     assert not (tmp_path / "out").exists()

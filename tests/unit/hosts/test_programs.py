@@ -74,3 +74,25 @@ def test_the_exception_hook_of_a_users_program_is_not_replaced(monkeypatch):
     before = sys.excepthook
     programs.report_mistakes()
     assert sys.excepthook is before
+
+
+RECIPE = "merge_method: cpt_ties\nbase_model: a\nparameters: {lambda: %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (RECIPE % ("9" * 5000), "Error: r.yml, line 3: not valid YAML (a number of 5000 characters"),
+        (RECIPE % "1" + "x: a\x07b\n", "Error: r.yml, line 4: not valid YAML (control character"),
+        (RECIPE % "1", "ValueError"),  # nothing is wrong with the recipe
+        (("9" * 5000).join(["merge_method: ties\nx: ", "\n"]), "ValueError"),  # not one of our methods
+    ],
+)
+def test_a_recipe_that_mergekits_parser_refuses_is_one_line(tmp_path, text, line):
+    (tmp_path / "r.yml").write_text(text)
+    (tmp_path / "mergekit-yaml").write_text(FAILS.format(error="ValueError"))
+    command = [sys.executable, "mergekit-yaml", "r.yml", "out"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(line)
+    assert ("Traceback" in done.stderr) == (line == "ValueError")

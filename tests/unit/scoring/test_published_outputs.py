@@ -47,8 +47,10 @@ def judged(real_rows):
 
 
 def test_the_score_agrees_with_the_published_judgement(judged):
-    right = [made["score"] == 1.0 for row, made in judged if row["published_correct"]]
-    false_accepts = sum(made["score"] == 1.0 for row, made in judged if not row["published_correct"])
+    right = [metrics_of_row["score"] == 1.0 for row, metrics_of_row in judged if row["published_correct"]]
+    false_accepts = sum(
+        metrics_of_row["score"] == 1.0 for row, metrics_of_row in judged if not row["published_correct"]
+    )
     agreement = (sum(right) + len(judged) - len(right) - false_accepts) / len(judged)
     assert sum(right) / len(right) >= 0.95
     assert agreement >= 0.983
@@ -56,9 +58,9 @@ def test_the_score_agrees_with_the_published_judgement(judged):
 
 
 def test_answers_without_a_marker_are_marked_as_such(judged):
-    sources = [made["answer_from"] for _, made in judged]
+    sources = [metrics_of_row["answer_from"] for _, metrics_of_row in judged]
     assert {"marker", "fallback", "none"} == set(sources)
-    assert all(made["marker_score"] <= made["score"] for _, made in judged)
+    assert all(metrics_of_row["marker_score"] <= metrics_of_row["score"] for _, metrics_of_row in judged)
 
 
 def written(number):
@@ -83,13 +85,13 @@ def test_a_right_answer_with_another_sign_or_power_of_ten_is_wrong(judged):
 
 def test_changing_the_number_inside_a_right_output_makes_it_wrong(judged):
     changed = 0
-    for row, made in judged:
+    for row, metrics_of_row in judged:
         number = final_answer(row["output"], row["question"]).number
-        if made["score"] != 1.0 or number is None or not number.written or number.percent:
+        if metrics_of_row["score"] != 1.0 or number is None or not number.written or number.percent:
             continue
         digits = f"{abs(number.written):,.10f}".rstrip("0").rstrip(".")
-        head, found, tail = row["output"].rpartition(digits)
-        if not found or re.search(r"[0-9.,]$", head) or re.match(r"[0-9.,]?[0-9]", tail):
+        head, number_text, tail = row["output"].rpartition(digits)
+        if not number_text or re.search(r"[0-9.,]$", head) or re.match(r"[0-9.,]?[0-9]", tail):
             continue
         output = f"{head}{written(abs(number.written) * 10)}{tail}"
         again = final_answer(output, row["question"]).number
