@@ -276,7 +276,7 @@ class StudyRun:
     def _write_merge(self, point: Point) -> Source:
         """Merge a point to OUT/selected/<name>-<hash>, unless it is there as it was written."""
         place = self.out / "selected" / self.index[point.name]
-        with self.store.lock(f"selected-{place.name}"):  # another process may be writing it
+        with self.store.hold(f"selected-{place.name}"):  # another process may be writing it
             if not _is_as_written(place):
                 self.say(f"writing {place}, which the next stage merges")
                 self.store.remove_scratch(place)

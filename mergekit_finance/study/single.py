@@ -90,7 +90,7 @@ class SingleRun:
         executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")
         folders = executor.run_missing(worker, jobs)
         result = self._result(dict(zip([MERGED, *self.recipe.constituents], folders, strict=True)))
-        with self.store.lock("publish"), disk_errors(self.out):
+        with self.store.hold("publish"), disk_errors(self.out):
             write_json(self.out / "gain.json", result.as_json())
         return result
 

@@ -7,7 +7,7 @@
                              key.json                the input of the hash
                              timings.json            durations and dates
                              files.json              sha256 of each of these files except timings.json
-    OUT/.locks/                                      one file lock per folder that is being written
+    OUT/.locks/                                      claims of running processes: see `claims`
 
 A folder is written under a temporary name and renamed when it is complete. If files of a folder were altered
 or lost, its model is evaluated again. Nothing depends on timings.json.
@@ -16,13 +16,11 @@ or lost, its model is evaluated again. Nothing depends on timings.json.
 import errno
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-
-from filelock import FileLock, Timeout
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.keys import FORMAT
@@ -31,6 +29,7 @@ from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
 from mergekit_finance.files import write_json as write_file
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
+from mergekit_finance.study.claims import TAKEN, Claims, claims_in
 from mergekit_finance.study.read_files import AGAIN, optional_model, read_model, read_object, read_scores
 from mergekit_finance.study.schema import Columns, Key, Timings
 
@@ -68,40 +67,35 @@ class Store:
         Returns:
             A description of the damage, or "" if the folder is intact or does not exist.
         """
-        if not (place.exists() or place.is_symlink()):
+        if not (place.exists() or place.is_symlink()) or not _damage(place, samples):
             return ""
-        with self._held(place.name) as acquired:
-            damage = _damage(place, samples) if acquired else ""
+        with self.hold(place.name, wait=False) as acquired:
+            damage = _damage(place, samples) if acquired else ""  # another process may have replaced it
             if damage:
                 shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
             return damage
 
+    @property
+    def claims(self) -> Claims:
+        """The claims of this process below the output folder."""
+        return claims_in(self.folder / ".locks")
+
     @contextmanager
     def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
-        """Lock `place` and yield whether this process may write it. The lock ends with the process."""
-        with self._held(place.name, wait) as acquired:
+        """Claim `place` and yield whether this process may write it. The claim ends with the process."""
+        with self.hold(place.name, wait) as acquired:
             yield acquired and not self.done(place)
 
     @contextmanager
-    def _held(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Hold the lock of this name, and yield whether it was acquired; `wait` waits until it is free."""
-        lock = self.lock(name)
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    def lock(self, name: str) -> FileLock:
-        """Return the file lock of this name, not yet acquired."""
-        locks = self.folder / ".locks"
+    def hold(self, name: str, wait: bool = True) -> Iterator[bool]:
+        """Hold the claim of a name, and yield whether it was acquired; `wait` waits until it is free."""
         with disk_errors(self.folder):
-            locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{name}.lock")
+            claim = self.claims.wait_for(name) if wait else self.claims.acquire(name)
+        try:
+            yield claim is not None
+        finally:
+            if claim:
+                self.claims.release(claim)
 
     def write(
         self,
@@ -113,17 +107,19 @@ class Store:
         samples: bool = True,
         recipe: str | None = None,
     ) -> None:
-        """Write a complete folder under a temporary name, then rename it.
+        """Write a complete folder under a temporary name, then rename it, unless it is stored by now.
+
+        Two processes may evaluate one model if one of them was suspended for long: the first result stays.
 
         Args:
-            place: the folder, which must not exist.
+            place: the folder.
             measured: lm-eval's results with samples, and the items of every task.
             key: the key whose hash is in the name of `place`.
             timings: seconds by step.
             samples: whether to store lm-eval's samples.
             recipe: the plain recipe of a merge, as YAML.
         """
-        with disk_errors(self.folder), atomic_path(place) as scratch:
+        with disk_errors(self.folder), self._unless_stored(place), atomic_path(place) as scratch:
             scratch.mkdir()
             _write_host_files(scratch, measured.results, timings, samples)
             _write_plain(
@@ -136,9 +132,18 @@ class Store:
                 (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")
             _write_plain(scratch / SUMS, sums(scratch))
 
+    @contextmanager
+    def _unless_stored(self, place: Path) -> Iterator[None]:
+        """Suppress the error of a rename to a folder that another process has stored."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in TAKEN or not self.done(place):
+                raise
+
     def publish(self, files: Mapping[str, Json]) -> None:
-        """Write files of the output folder under a lock, so that all are from the same run."""
-        with self.lock("publish"):
+        """Write files of the output folder under a claim, so that all are from the same run."""
+        with self.hold("publish"):
             for name, content in files.items():
                 write_json(self.folder / name, content)
 
@@ -158,28 +163,24 @@ class Store:
             )
 
     def remove_scratch(self, place: Path) -> None:
-        """Remove temporary folders that a killed process left for `place`. The caller must hold the lock."""
+        """Remove temporary folders that a killed process left for `place`. The caller must hold the claim."""
         for scratch in place.parent.glob(".*"):
             if (scratch / place.name).exists():
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def clean(self) -> None:
-        """Remove temporary files of killed processes. Those that another process is writing are kept."""
-        for scratch in self.points.glob(".*"):
-            names = [path.name for path in scratch.iterdir()] if scratch.is_dir() else []
-            for name in names or self._lock_names(scratch.name[1:].rsplit(".", 1)[0]):
-                with self._held(name) as acquired:
-                    if acquired or self.done(self.points / name):
-                        shutil.rmtree(scratch, ignore_errors=True)
-        leftovers = list(self.folder.glob(".*.json.*"))
-        if leftovers:
-            with self._held("publish") as acquired:
-                for path in leftovers if acquired else ():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        """Remove temporary files and claims of killed processes. Those of living processes are kept."""
+        scratches = [*self.points.glob(".*"), *self.folder.glob(".*.json.*")]
+        if scratches or self.claims.folder.exists():
+            with disk_errors(self.folder):
+                self._clean(scratches)
 
-    def _lock_names(self, start: str) -> list[str]:
-        """Return the names of folders whose lock files begin with `start`."""
-        return [path.stem for path in (self.folder / ".locks").glob("*.lock") if path.name.startswith(start)]
+    def _clean(self, scratches: Sequence[Path]) -> None:
+        self.claims.clean()
+        taken = self.claims.taken()
+        for scratch in scratches:
+            if not any(_belongs(scratch, self.points, name) for name in taken):
+                shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink(missing_ok=True)
 
     def results(self, place: Path) -> Results:
         """Read lm-eval's stored results, without samples."""
@@ -196,6 +197,13 @@ class Store:
         return Timings(
             merge=sum((one.merge for one in stored), 0.0), evaluate=sum((one.evaluate for one in stored), 0.0)
         )
+
+
+def _belongs(scratch: Path, points: Path, name: str) -> bool:
+    """Return whether a temporary folder of `atomic_path` is for what the claim `name` is for."""
+    if scratch.parent != points:
+        return name == "publish"
+    return scratch.name[1:].rsplit(".", 1)[0] == name[:60]
 
 
 def sums(folder: Path) -> dict[str, str]:

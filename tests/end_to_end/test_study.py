@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from threading import Timer
 
 import pytest
 from helpers import commands
@@ -9,6 +10,7 @@ from helpers import study as helpers
 from helpers.commands import HANG
 
 from mergekit_finance.study import config
+from mergekit_finance.study.claims import Claims
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun, run_study
 
@@ -77,18 +79,15 @@ def test_two_processes_on_one_folder_share_the_work(tiny, finished_study, tmp_pa
 
 
 def test_a_point_that_another_process_is_writing_is_waited_for(tiny, study_copy, evaluated):
-    """The other process holds the lock, stores the point and releases it; this run uses the stored result."""
-    import fcntl
-    from threading import Timer
-
+    """The other process holds the claim, stores the point and releases it; this run uses the stored result."""
     place = next((study_copy / "points").glob("stage2-*"))
     stored = place.rename(study_copy / "aside")
-    lock = (study_copy / ".locks" / f"{place.name}.lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    other = Claims(study_copy / ".locks")
+    claim = other.acquire(place.name)
 
     def finish():
         stored.rename(place)
-        lock.close()
+        other.release(claim)
 
     Timer(1.0, finish).start()
     helpers.go(tiny, study_copy)

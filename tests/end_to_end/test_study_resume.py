@@ -155,7 +155,7 @@ def test_a_folder_that_another_process_is_writing_is_not_removed(tiny, study_cop
 
 @contextmanager
 def subprocess_sees(store, place):
-    """Run in another process, because file locks are per process."""
+    """Run in another process."""
     code = (
         "import sys; from pathlib import Path; from mergekit_finance.study.store import Store;"
         "print(Store(Path(sys.argv[1])).discard_damaged(Path(sys.argv[2]), True))"

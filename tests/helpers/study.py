@@ -72,14 +72,14 @@ def stamps(out):
 
 def normal(out):
     """Return all files that must not depend on the time, place or number of processes of a run."""
-    files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file() and ".locks" not in p.parts}
+    files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file()}
     left_out = ("timings.json", "study.json", "plan.json")
     return {str(name): p.read_bytes() for name, p in files.items() if name.name not in left_out}
 
 
 def leftovers(out):
-    """Return the incomplete files of a stopped process."""
-    return [str(p) for p in out.rglob(".*") if p.name != ".locks"]
+    """Return the incomplete files and the claims of a stopped process."""
+    return [str(p) for p in out.rglob(".*")]
 
 
 def processes(text):
