@@ -144,7 +144,7 @@ def test_plugins_are_listed(installed_mkf):
         (None, ("--batch-size", "many"), "--batch-size 'many'"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_leaves_nothing(
+def test_a_users_mistake_is_reported_in_one_line_and_leaves_nothing(
     recipe, tmp_path, monkeypatch, change, options, message
 ):
     monkeypatch.chdir(tmp_path)

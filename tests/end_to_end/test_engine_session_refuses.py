@@ -93,7 +93,9 @@ def test_other_methods_are_refused(tmp_path: Path) -> None:
         ({"recipe": None}, "this recipe cannot be opened"),
     ],
 )
-def test_what_cannot_be_opened_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_opened_is_reported_in_one_line(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     settings = change.pop("recipe", settings_of(models(tmp_path / "m"), "cpt_ties", "paper"))
     with pytest.raises(ModelError, match=message) as caught:
         MergeSession.open(settings, **change)

@@ -412,7 +412,7 @@ def gate():
 
 
 @pytest.mark.slow
-def test_a_gated_dataset_without_a_token_is_one_line_in_the_plain_command(gate, tmp_path):
+def test_a_gated_dataset_without_a_token_is_reported_in_one_line_in_the_plain_command(gate, tmp_path):
     done = commands.run(
         "lm_eval", "--model", "dummy", "--tasks", "finance_bench_docmath_cs", "--limit", 1, cwd=tmp_path,
         env={"HF_ENDPOINT": gate, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_TOKEN": ""},

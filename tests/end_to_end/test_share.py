@@ -226,7 +226,7 @@ def test_weights_of_llama_3_require_its_name_and_license_text(
     assert set(server.hub.committed) == CARD | WEIGHTS | {"NOTICE", "LICENSE"}
 
 
-def test_refusals_of_the_hub_are_one_line_each(share, card: Path, server: HubServer) -> None:
+def test_refusals_of_the_hub_are_reported_in_one_line_each(share, card: Path, server: HubServer) -> None:
     refused(
         share(card, HF_TOKEN="", HF_TOKEN_PATH=str(card / "none")),
         server.hub,
@@ -244,11 +244,11 @@ def test_refusals_of_the_hub_are_one_line_each(share, card: Path, server: HubSer
     refused(share(card), server.hub, "answered 500")
 
 
-def test_a_network_that_is_down_is_one_line(share, card: Path, server: HubServer) -> None:
+def test_a_network_that_is_down_is_reported_in_one_line(share, card: Path, server: HubServer) -> None:
     refused(share(card, HF_ENDPOINT="http://127.0.0.1:9"), server.hub, "the Hub cannot be reached")
 
 
-def test_a_card_that_the_hub_refuses_is_one_line(share, card: Path, server: HubServer) -> None:
+def test_a_card_that_the_hub_refuses_is_reported_in_one_line(share, card: Path, server: HubServer) -> None:
     readme = card / "README.md"
     readme.write_text(
         readme.read_text().replace("base_model_relation", "base_model: [./lab]\nbase_model_relation")

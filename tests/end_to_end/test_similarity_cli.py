@@ -45,7 +45,9 @@ def test_it_writes_what_the_library_returns_for_any_number_of_threads(mkf, model
         (["{base}", "{math}", "--device", "cuda:77"], "device 'cuda:77' cannot be used"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_file(mkf, model_folders, tmp_path, arguments, message):
+def test_mistakes_are_reported_in_one_line_and_leave_no_file(
+    mkf, model_folders, tmp_path, arguments, message
+):
     base, model, *options = (a.format(base=model_folders[0], math=model_folders[2]) for a in arguments)
     done = mkf("similarity", "--base", base, model, "-o", tmp_path / "sim.json", *options)
     assert done.returncode == 1 and list(tmp_path.iterdir()) == []
@@ -69,7 +71,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
     os.close(reader)
 
 
-def test_a_disk_that_fills_up_is_one_line(model_folders, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_is_reported_in_one_line(model_folders, tmp_path, monkeypatch):
     def full(self, *_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -33,7 +33,7 @@ def test_a_plan_needs_no_models_and_fetches_none(command, tiny, monkeypatch, opt
     assert "nobody/finance is not on this machine" in done.output and "time  " not in done.output
 
 
-def test_a_budget_for_models_that_are_not_here_is_one_line(command):
+def test_a_budget_for_models_that_are_not_here_is_reported_in_one_line(command):
     done = command("plan", "--budget", "1", base="nobody/base")
     assert done.exit_code == 1 and "Traceback" not in done.output
     assert (
@@ -124,7 +124,7 @@ def test_a_budget_line_shows_how_much_wider_intervals_become(tiny, tmp_path, tim
     assert "20 of " in text and "a paired difference has an expected half width of" in text
 
 
-def test_a_budget_too_small_is_one_line_and_leaves_nothing(tiny, tmp_path, timed):
+def test_a_budget_too_small_is_reported_in_one_line_and_leaves_nothing(tiny, tmp_path, timed):
     with pytest.raises(
         RecipeError, match="--budget 0.01: 6 models need 0.27 hours even with 8 items"
     ) as caught:

@@ -15,7 +15,7 @@ from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
     from mergekit_finance.study import store
 
     def full(*args):
@@ -44,7 +44,7 @@ def test_samples_that_lm_eval_could_not_write_are_noticed(tmp_path, monkeypatch)
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_rows_that_cannot_be_fetched_are_one_line(tiny, tmp_path, monkeypatch):
+def test_rows_that_cannot_be_fetched_are_reported_in_one_line(tiny, tmp_path, monkeypatch):
     """The message is that of `datasets` for one of lm-eval's own tasks, offline."""
     from lm_eval.tasks import TaskManager
 
@@ -93,7 +93,7 @@ def test_two_names_for_the_same_bytes_are_refused(models_copy, tmp_path):
         (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line(tiny, tmp_path, kind, message, changes):
+def test_a_mistake_is_reported_in_one_line(tiny, tmp_path, kind, message, changes):
     for expert in changes.get("experts", {}).values():
         expert["model"] = expert["model"].replace("./tiny", str(tiny))
     refused(tiny, tmp_path / "out", kind, message, **changes)
@@ -184,7 +184,7 @@ def test_the_command_prints_a_table_and_a_verdict(command, finished_study, tmp_p
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:99", "meta"])
-def test_an_unknown_device_is_one_line(command, tmp_path, device):
+def test_an_unknown_device_is_reported_in_one_line(command, tmp_path, device):
     done = command("-o", str(tmp_path / "out"), "--device", device)
     assert done.exit_code == 1 and done.output.startswith("Error: --device ") and done.output.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -195,7 +195,7 @@ def test_a_device_of_the_file_is_checked_too(command, tmp_path):
     assert done.exit_code == 1 and done.output.count("\n") == 1 and "banana" in done.output
 
 
-def test_a_missing_study_is_one_line(tmp_path):
+def test_a_missing_study_is_reported_in_one_line(tmp_path):
     from click.testing import CliRunner
 
     from mergekit_finance.cli import main

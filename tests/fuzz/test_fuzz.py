@@ -96,7 +96,7 @@ def test_valid_input_is_read_without_an_error(inputs: Inputs, name: str) -> None
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_input_works_or_is_one_line(inputs: Inputs, name: str, record_property) -> None:
+def test_damaged_input_works_or_is_reported_in_one_line(inputs: Inputs, name: str, record_property) -> None:
     cases = settings(RELAXED, max_examples=TARGETS[name][1], derandomize=True)
     record_property("fuzz", {"target": name, **run(inputs, name, cases)})
 

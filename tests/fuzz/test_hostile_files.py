@@ -74,7 +74,7 @@ def test_without_the_harm_these_pass(inputs: Inputs, start: str) -> None:
 
 @pytest.mark.parametrize("start", [RECIPE, STUDY], ids=["recipe", "study"])
 @pytest.mark.parametrize("what", YAML)
-def test_hostile_yaml_is_one_line(inputs: Inputs, what: str, start: str) -> None:
+def test_hostile_yaml_is_reported_in_one_line(inputs: Inputs, what: str, start: str) -> None:
     path = inputs.folder / "hostile.yml"
     path.write_text(start + YAML[what], encoding="utf-8")
     reason = {"more than 1 MB": "larger than 1 MB", "an unknown key": "seed"}.get(what, "not valid YAML")
@@ -92,7 +92,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("line", VALUES, ids=lambda line: line[:40])
-def test_study_values_out_of_bounds_are_one_line(inputs: Inputs, line: str) -> None:
+def test_study_values_out_of_bounds_are_reported_in_one_line(inputs: Inputs, line: str) -> None:
     path = inputs.folder / "hostile.yml"
     key = line.partition(":")[0]
     others = [other for other in STUDY.splitlines() if not other.startswith(f"{key}:")]
@@ -146,7 +146,7 @@ CAN_BE_EMPTY = ("generation_config.json", "results.json", "key.json", "tokenizer
 
 
 @pytest.mark.parametrize(("folder", "name"), FILES)
-def test_hostile_json_is_one_line(inputs: Inputs, folder: str, name: str) -> None:
+def test_hostile_json_is_reported_in_one_line(inputs: Inputs, folder: str, name: str) -> None:
     path, read = reader(inputs, folder, name)
     original = path.read_bytes()
     try:
@@ -187,7 +187,9 @@ def test_paths_that_are_not_regular_files_are_not_read(inputs: Inputs, folder: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recipes_and_studies_that_are_not_regular_files_are_one_line(inputs: Inputs, kind: str) -> None:
+def test_recipes_and_studies_that_are_not_regular_files_are_reported_in_one_line(
+    inputs: Inputs, kind: str
+) -> None:
     path = inputs.folder / "none.yml"
     KINDS[kind](path)
     try:

@@ -13,7 +13,7 @@ KINDS = [errors.RecipeError, errors.ModelError, errors.DataError, errors.PluginE
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_library_users_catch_it_as_any_exception(kind):
+def test_each_error_can_be_caught_as_an_exception(kind):
     with pytest.raises(Exception, match="^text$") as caught:
         raise kind("text")
     assert isinstance(caught.value, errors.MergekitFinanceError)
@@ -26,14 +26,14 @@ def test_a_message_ends_with_the_id_of_its_finding_also_in_another_process():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_an_error_without_an_id_is_given_the_default_and_one_with_an_id_keeps_it():
+def test_an_error_without_an_id_gets_the_default_and_one_with_an_id_keeps_it():
     for error, text in ((errors.RecipeError("x"), "x [a]"), (errors.RecipeError("x", id="b"), "x [b]")):
         with pytest.raises(errors.RecipeError) as caught, errors.default_id("a"):
             raise error
         assert str(caught.value) == text
 
 
-def test_raised_in_one_asyncio_task_it_leaves_the_loop_alive():
+def test_an_error_in_one_asyncio_task_does_not_stop_the_loop():
     async def fails():
         raise errors.DataError("x: missing")
 
@@ -48,7 +48,7 @@ def test_raised_in_one_asyncio_task_it_leaves_the_loop_alive():
     assert isinstance(failed, errors.DataError) and worked == "done"
 
 
-def test_uncaught_in_a_users_program_it_has_a_traceback_as_any_exception():
+def test_an_uncaught_error_in_a_users_program_has_a_traceback():
     code = "from mergekit_finance.errors import DataError; raise DataError('x: missing; do y')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("Traceback")

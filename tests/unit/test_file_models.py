@@ -16,12 +16,12 @@ class WithNulls(PartWithNulls):
     share: float | None = None
 
 
-def test_a_part_leaves_out_what_has_no_value_and_writes_its_aliases():
+def test_a_part_leaves_out_fields_without_a_value_and_writes_aliases():
     assert Plain(name="a").as_json() == Plain(name="a", score=None).as_json() == {"title": "a"}
     assert Plain(name="a", score=0.0).as_json() == {"title": "a", "score": 0.0}
 
 
-def test_a_part_with_nulls_leaves_out_only_what_was_never_set():
+def test_a_part_with_nulls_leaves_out_only_fields_that_were_never_set():
     assert WithNulls(name="a", share=None).as_json() == {"title": "a", "share": None}
     part = WithNulls(name="a")
     part.score = None

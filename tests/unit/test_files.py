@@ -2,10 +2,10 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers.fuzz_guard import cpu_limit
 
 from mergekit_finance.errors import DataError, RecipeError, printable
 from mergekit_finance.files import (
@@ -51,15 +51,15 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_cannot_be_read_as_yaml_is_one_line(tmp_path: Path, name: str, reader: str) -> None:
+def test_a_file_that_cannot_be_read_as_yaml_is_reported_in_one_line(
+    tmp_path: Path, name: str, reader: str
+) -> None:
     make, problem = UNREADABLE[name]
     path = tmp_path / ("file/x.yml" if name == "a path below a file" else "x.yml")
     make(path)
-    before = time.process_time()
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises(RecipeError) as caught, cpu_limit(15):  # it takes less than 1 s
         READERS[reader](path)
     message = str(caught.value)
-    assert time.process_time() - before < 15  # under 1 s of CPU time
     assert message.startswith(str(path)) and problem in message and message.isprintable()
 
 
@@ -69,14 +69,14 @@ def test_a_yaml_file_may_be_a_link_and_begin_with_a_byte_order_mark(tmp_path: Pa
     assert read_yaml(tmp_path / "b.yml") == {"a": "é"}
 
 
-def test_a_missing_yaml_file_is_for_the_caller_to_explain(tmp_path: Path) -> None:
+def test_a_missing_yaml_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_yaml(tmp_path / "x.yml")
 
 
 @pytest.mark.parametrize("path", ["x\0y", "x" * 5000])
 @pytest.mark.parametrize("reader", READERS)
-def test_a_path_that_no_file_can_have_is_one_line(path: str, reader: str) -> None:
+def test_a_path_that_no_file_can_have_is_reported_in_one_line(path: str, reader: str) -> None:
     with pytest.raises(RecipeError) as caught:
         READERS[reader](Path(path))
     assert str(caught.value).isprintable() and len(str(caught.value)) < 2000
@@ -117,7 +117,7 @@ def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
         read_json(path, max_bytes=2)
 
 
-def test_links_are_followed_only_where_asked_for(tmp_path: Path) -> None:
+def test_links_are_followed_only_with_the_option(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(DataError, match="is a symbolic link"):

@@ -1,9 +1,9 @@
-"""The table of operators: what other parts look up by key, method and slug."""
+"""The table of operators: lookup by key, method and slug; parameters and citations."""
 
 from mergekit_finance.operators import BY_METHOD, BY_SLUG, OPERATORS, PARAMETER_SYMBOLS
 
 
-def test_the_order_is_that_of_simplicity():
+def test_operators_are_ordered_from_simple_to_complex():
     assert list(OPERATORS) == ["task_arithmetic", "ties", "dare_ties"]
 
 

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mergekit_finance import registration as integration
+from mergekit_finance import registration
 from mergekit_finance.files import bundled
 from mergekit_finance.hosts.lm_eval import with_folders
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    integration.register()
+    registration.register()
 
 
 def names(**options):
@@ -48,7 +48,7 @@ def test_a_users_task_of_the_same_name_wins(tmp_path):
     assert index["finance_bench_fpb"].yaml_path == users_task
 
 
-def test_ours_come_after_lm_evals_own():
+def test_our_task_folders_come_after_those_of_lm_eval():
     ours, theirs, users = bundled("lm_eval_tasks"), bundled("recipes"), bundled("recipes") / "x"
     assert with_folders([theirs, users], [ours], theirs) == [theirs, ours, users]
 
@@ -57,12 +57,12 @@ def test_registering_twice_changes_nothing():
     from mergekit.merge_methods import registered_methods
 
     before = [m.spec.name for m in registered_methods()]
-    integration.register()
+    registration.register()
     assert [m.spec.name for m in registered_methods()] == before
     assert len(set(before)) == len(before)
 
 
-def test_the_host_keeps_its_own_method_of_a_name_that_a_plugin_takes(monkeypatch):
+def test_a_method_of_the_host_is_not_replaced_by_a_plugins_method_of_the_same_name(monkeypatch):
     import mergekit.merge_methods as host
     import torch
     from mergekit.merge_methods import TensorGroup, merge_method
@@ -71,13 +71,13 @@ def test_the_host_keeps_its_own_method_of_a_name_that_a_plugin_takes(monkeypatch
         return group.tensors[0]
 
     taken = merge_method(name="linear")(other)
-    monkeypatch.setattr(integration, "merge_methods", lambda: [taken])
+    monkeypatch.setattr(registration, "merge_methods", lambda: [taken])
     with pytest.warns(RuntimeWarning, match="'linear' exists already"):
-        integration.on_merge_methods(host)
+        registration.on_merge_methods(host)
 
 
-def test_importing_a_method_module_first_registers_it_all_the_same():
-    """The import that starts inside our own package must not find it half made."""
+def test_importing_a_method_module_first_also_registers_the_methods():
+    """mergekit is then imported from within our package, which is only partly initialized at that time."""
     code = (
         "import warnings; warnings.simplefilter('error', RuntimeWarning)\n"
         "import mergekit_finance.merge_methods.all_methods\n"
@@ -93,4 +93,4 @@ def test_importing_a_method_module_first_registers_it_all_the_same():
 )
 def test_prompts_of_tasks_with_our_rows_are_recognized(kwargs, ours):
     task = SimpleNamespace(config=SimpleNamespace(dataset_kwargs=kwargs))
-    assert integration._reads_our_rows(task) is ours
+    assert registration._reads_our_rows(task) is ours

@@ -1,4 +1,4 @@
-"""The start-up file by itself, in this process; tests/end_to_end/test_install.py starts interpreters with it."""
+"""The start-up file, in this process; tests/end_to_end/test_install.py starts interpreters that load it."""
 
 import importlib.machinery
 import importlib.util
@@ -18,7 +18,7 @@ HOST = "mergekit.plan"
 
 @pytest.fixture
 def start_up(monkeypatch):
-    """The module, freshly executed, with a meta path of its own."""
+    """The module, freshly executed, with an empty `sys.meta_path`."""
     path = FILE if FILE.exists() else INSTALLED
     spec = importlib.util.spec_from_file_location("start_up_under_test", path)
     module = importlib.util.module_from_spec(spec)
@@ -28,7 +28,7 @@ def start_up(monkeypatch):
     return module
 
 
-class Elsewhere:
+class OtherFinder:
     """A finder for one host module that records the requested names."""
 
     def __init__(self):
@@ -46,16 +46,16 @@ class Elsewhere:
 
 
 @pytest.mark.parametrize("value", ["0", "off", "OFF", "no", "false", "False"])
-def test_the_switch_installs_nothing(start_up, monkeypatch, value):
+def test_with_the_switch_off_no_finder_is_installed(start_up, monkeypatch, value):
     monkeypatch.setenv("MERGEKIT_FINANCE_AUTOLOAD", value)
     start_up.install()
     assert sys.meta_path == []
 
 
 @pytest.mark.parametrize("value", ["", "1", "strict"])
-def test_one_finder_is_installed_first_however_often(start_up, monkeypatch, value):
+def test_installing_twice_puts_one_finder_first(start_up, monkeypatch, value):
     monkeypatch.setenv("MERGEKIT_FINANCE_AUTOLOAD", value)
-    other = Elsewhere()
+    other = OtherFinder()
     sys.meta_path.append(other)
     start_up.install()
     start_up.install()
@@ -63,7 +63,7 @@ def test_one_finder_is_installed_first_however_often(start_up, monkeypatch, valu
 
 
 def test_only_the_hosts_modules_are_looked_for(start_up):
-    other = Elsewhere()
+    other = OtherFinder()
     sys.meta_path.append(other)
     start_up.install()
     finder = sys.meta_path[0]
@@ -82,7 +82,7 @@ def loaded(start_up):
 def test_the_host_is_executed_first_and_keeps_its_own_loader(start_up, monkeypatch):
     calls = []
     monkeypatch.setattr(registration, "on_plan", lambda module: calls.append((module, module.executed)))
-    other = Elsewhere()
+    other = OtherFinder()
     sys.meta_path.append(other)
     start_up.install()
     module, spec = loaded(start_up)
@@ -95,7 +95,7 @@ def test_a_fault_of_ours_is_one_warning_and_the_host_is_loaded(start_up, monkeyp
         raise SystemExit("gone\nand more")
 
     monkeypatch.setattr(registration, "on_plan", fail)
-    sys.meta_path.append(Elsewhere())
+    sys.meta_path.append(OtherFinder())
     start_up.install()
     with pytest.warns(
         RuntimeWarning, match=r"^mergekit-finance is not available in mergekit\.plan: SystemExit: gone$"
@@ -111,14 +111,14 @@ def test_strict_raises_the_fault_and_an_interrupt_is_always_raised(start_up, mon
 
     monkeypatch.setenv("MERGEKIT_FINANCE_AUTOLOAD", switch)
     monkeypatch.setattr(registration, "on_plan", fail)
-    sys.meta_path.append(Elsewhere())
+    sys.meta_path.append(OtherFinder())
     start_up.install()
     with pytest.raises(error):
         loaded(start_up)
 
 
 def test_a_second_finder_of_this_kind_does_not_search_without_end(start_up):
-    sys.meta_path.append(Elsewhere())
+    sys.meta_path.append(OtherFinder())
     start_up.install()
     finder = sys.meta_path[0]
     twin = types.SimpleNamespace(find_spec=lambda name, path=None, target=None: finder.find_spec(name))

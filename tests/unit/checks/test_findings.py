@@ -13,7 +13,7 @@ def test_level_and_remedy_come_from_the_catalog():
     assert finding("model.rope", "x", "Do this.").remedy == "Do this."
 
 
-def test_an_id_that_the_catalog_lacks_is_a_fault_of_the_code():
+def test_an_id_that_the_catalog_lacks_raises_key_error():
     with pytest.raises(KeyError):
         finding("model.nothing", "x")
 

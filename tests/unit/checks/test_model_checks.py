@@ -1,4 +1,4 @@
-"""Checks of models work on plain facts: no model is needed to test them."""
+"""Checks of models, on facts that the tests write down: no model is loaded."""
 
 from pathlib import Path
 
@@ -26,12 +26,13 @@ def with_ids(reference: str, **ids: int) -> ModelFacts:
     return ModelFacts(reference, tokenizer=TokenizerFacts("tokenizer.json", str(ids), ids))
 
 
-def findings(*models: ModelFacts, **how: object) -> list[Finding]:
-    return examine(MergeFacts("r.yml", models, **how))
+def findings(*models: ModelFacts, **options: object) -> list[Finding]:
+    return examine(MergeFacts("r.yml", models, **options))
 
 
-def only(*models: ModelFacts, **how: object) -> Finding:
-    (one,) = findings(*models, **how)
+def only_finding(*models: ModelFacts, **options: object) -> Finding:
+    """Return the finding of these models, which must be one."""
+    (one,) = findings(*models, **options)
     return one
 
 
@@ -99,14 +100,14 @@ def test_two_models_with_the_same_bytes_are_refused():
 @pytest.mark.parametrize("name", SHAPE)
 def test_another_size_is_named_with_both_models(name):
     first, other = (["A"], ["B"]) if name == "architectures" else (1, 2)
-    one = only(facts("./base"), facts("./a"), facts("./b", **{name: other}))
+    one = only_finding(facts("./base"), facts("./a"), facts("./b", **{name: other}))
     assert (one.id, one.level) == ("model.architecture", "error")
     assert one.message.startswith(f"'./b' has {name} {other}, './base' has {first}: they cannot be merged")
 
 
 def test_another_vocabulary_is_named_unless_a_tokenizer_block_aligns_it():
     models = [facts("./base"), facts("./a", vocab_size=7)]
-    one = only(*models)
+    one = only_finding(*models)
     assert one.id == "model.vocabulary" and one.message.startswith("'./a' has vocab_size 7")
     assert "tokenizer block" in one.remedy
     assert findings(*models, aligned=True) == []
@@ -129,7 +130,7 @@ def test_another_shape_is_named_with_tensor_and_both_models():
         with_tensors("./a", tensor("w", 2, 3)),
         with_tensors("./b", tensor("w", 2, 4)),
     ]
-    one = only(*models)
+    one = only_finding(*models)
     assert one.id == "model.shape"
     assert one.message.startswith("'./b' has w of shape [2, 4], './base' of [2, 3]")
     assert findings(*models, aligned=True) == []
@@ -137,7 +138,7 @@ def test_another_shape_is_named_with_tensor_and_both_models():
 
 @pytest.mark.parametrize("dtype", ["I8", "U8", "F8_E4M3"])
 def test_quantized_weights_are_named(dtype):
-    one = only(with_tensors("./a", tensor("w", 2, dtype=dtype)))
+    one = only_finding(with_tensors("./a", tensor("w", 2, dtype=dtype)))
     assert one.id == "model.not-floats" and one.message.startswith(f"'./a' holds w as {dtype}, not as floats")
 
 
@@ -153,7 +154,7 @@ def test_tensors_of_different_float_dtypes_pass():
 
 
 def test_other_rotary_positions_are_warned_of():
-    one = only(facts("./base"), facts("./a"), facts("./b", rope=5e5))
+    one = only_finding(facts("./base"), facts("./a"), facts("./b", rope=5e5))
     assert (one.id, one.level) == ("model.rope", "warning")
     assert one.message == (
         "./b has rope {'rope_theta': 500000.0, 'rope_type': 'default'}, "
@@ -162,7 +163,9 @@ def test_other_rotary_positions_are_warned_of():
 
 
 def test_other_token_ids_are_warned_of_with_their_share():
-    one = only(with_ids("./base", x=0, y=1), with_ids("./a", x=0, new=2), with_ids("./c", x=1, y=0, z=3, w=4))
+    one = only_finding(
+        with_ids("./base", x=0, y=1), with_ids("./a", x=0, new=2), with_ids("./c", x=1, y=0, z=3, w=4)
+    )
     assert (one.id, one.level) == ("model.token-ids", "warning")
     assert one.message == (
         "./c gives 2 tokens other ids than ./base ('x', 'y'), 50.0% of its tokens: "

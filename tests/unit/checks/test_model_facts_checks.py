@@ -1,4 +1,4 @@
-"""Checks of tensors, values and configs on tiny models that are written to disk: one change, one finding."""
+"""Checks of tensors, values and configs, on tiny models on disk in which one thing is changed."""
 
 import json
 import shutil
@@ -50,10 +50,10 @@ def change_json(folder, name="config.json", **values):
     (folder / name).write_text(json.dumps({**content, **values}))
 
 
-def check(models, **how):
+def check(models, **options):
     """Return (level, id, line) of every finding, without the note on missing tokenizers."""
     findings, _ = examine_models(
-        [str(models / "base"), str(models / "expert")], "study.yml", FactsReader(), **how
+        [str(models / "base"), str(models / "expert")], "study.yml", FactsReader(), **options
     )
     assert all("\n" not in one.line for one in findings)
     return [(one.level, one.id, one.line) for one in findings if one.id != "model.unseen"]
@@ -88,7 +88,7 @@ TENSORS = {
     ),
     "NaN": ("expert", lambda t: t[DOWN].fill_(float("nan")), "error", "model.not-finite", DOWN),
     "Inf in the base": ("base", lambda t: t[DOWN][-1, -1:].fill_(float("inf")), "error", "model.not-finite", DOWN),
-    "a stranger": (
+    "unrelated weights": (
         "expert", lambda t: t.update({n: torch.roll(x, 7, 0) if x.ndim > 1 else x for n, x in t.items()}),
         "warning", "model.far-from-base", "was trained from",
     ),
@@ -156,10 +156,8 @@ def test_other_settings_are_warned_of_with_both_values(models, key):
 def test_the_end_of_text_id_of_the_generation_config_is_compared(models):
     change_json(models / "expert", "generation_config.json", eos_token_id=[1, 9])
     ((level, name, line),) = check(models)
-    assert (level, name) == (
-        "warning",
-        "model.config",
-    ) and "of generation_config.json ([1, 9], not 1)" in line
+    assert (level, name) == ("warning", "model.config")
+    assert "of generation_config.json ([1, 9], not 1)" in line
 
 
 def test_a_list_of_one_id_equals_the_id(models):

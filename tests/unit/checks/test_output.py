@@ -83,20 +83,20 @@ OUTPUTS: dict[str, Callable[[Path], Path | str]] = {
 }
 SHARED_FILES = {"hard links to its files": hard_linked_files, "links to its files": linked_files}
 AROUND = {"the folder of all models": lambda models: models, "a parent": lambda models: models.parent}
-ONE_FILE = ("similarity", "recipes export")  # write files of other names, which share nothing
-BESIDE = (*ONE_FILE, "lm_eval")  # write new files only, so that they may be around the models
+ONE_FILE = ("similarity", "recipes export")  # they write files whose names no file of a model has
+NEW_FILES_ONLY = (*ONE_FILE, "lm_eval")  # they may write into a folder that holds models
 
 
-def of_the_user(models: Path) -> dict[str, str]:
-    """Everything around the models but the recipes that this file writes."""
+def user_files(models: Path) -> dict[str, str]:
+    """Return the files in the folder of the models, without the recipes that these tests write."""
     return {k: v for k, v in snapshot(models.parent).items() if not k.startswith("recipes of tests")}
 
 
-def is_refused(command: str, output: Path | str, models: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    before = of_the_user(models)
+def refused_line(command: str, output: Path | str, models: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    before = user_files(models)
     line = refusal(WRITERS[command](models, Path(output) if command == "similarity" else output, monkeypatch))
-    assert of_the_user(models) == before, "something was written"
-    # Shards outside of the model are refused by themselves, where files are looked at first.
+    assert user_files(models) == before, "something was written"
+    # Commands that check the model files first refuse shards outside the folder of their model.
     assert "Choose another" in line or "not a file of this folder" in line
     return line
 
@@ -107,21 +107,21 @@ def is_refused(command: str, output: Path | str, models: Path, monkeypatch: pyte
 )
 def test_an_output_that_is_or_lies_in_an_input_is_refused(command, where, models, monkeypatch):
     output = OUTPUTS[where](models)
-    line = is_refused(command, output, models, monkeypatch)
+    line = refused_line(command, output, models, monkeypatch)
     assert f"{models}/" in line
 
 
 @pytest.mark.parametrize("command", [c for c in WRITERS if c not in ONE_FILE])
 @pytest.mark.parametrize("where", SHARED_FILES)
 def test_an_output_that_shares_files_with_an_input_is_refused(command, where, models, monkeypatch):
-    line = is_refused(command, SHARED_FILES[where](models), models, monkeypatch)
+    line = refused_line(command, SHARED_FILES[where](models), models, monkeypatch)
     assert "is the same file as" in line and "of model" in line
 
 
-@pytest.mark.parametrize("command", [c for c in WRITERS if c not in BESIDE])
+@pytest.mark.parametrize("command", [c for c in WRITERS if c not in NEW_FILES_ONLY])
 @pytest.mark.parametrize("where", AROUND)
 def test_an_output_that_holds_an_input_is_refused(command, where, models, monkeypatch):
-    assert "holds model" in is_refused(command, AROUND[where](models), models, monkeypatch)
+    assert "holds model" in refused_line(command, AROUND[where](models), models, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_hubs_cache_of_an_input_is_an_input(place, tmp_path, monkeypatch):
         check_output(cached / place, model_inputs(["owner/name@abc"]))
 
 
-def test_another_cache_of_the_hub_counts_too(tmp_path):
+def test_another_folder_can_be_the_hubs_cache(tmp_path):
     (tmp_path / "models--owner--name").mkdir()
     with pytest.raises(RecipeError, match="lies in the folder of model owner/name"):
         check_output(
@@ -192,8 +192,8 @@ def test_links_into_the_blobs_of_the_hubs_cache_are_shared_files(tmp_path):
         check_output(out, model_inputs(["owner/name"], cache=str(tmp_path)))
 
 
-def test_folders_that_are_one_on_disk_under_two_names_are_one(models, monkeypatch):
-    """As bind mounts are, and names that differ in case where the file system ignores it."""
+def test_two_paths_of_one_folder_on_disk_are_the_same_folder(models, monkeypatch):
+    """A bind mount has two paths, and so has any folder where the file system ignores case."""
     real = checks._id
     alias = models / "FINANCE"
     monkeypatch.setattr(checks, "_id", lambda path: real(models / "finance" if path == alias else path))
@@ -267,7 +267,7 @@ def test_a_folder_of_results_that_links_into_an_input_is_refused(name, models, t
     out.mkdir()
     (out / name).symlink_to(models / "finance")
     for command in ("run", "study", "study plan"):
-        assert f"{name}: is the folder of model" in is_refused(command, out, models, monkeypatch)
+        assert f"{name}: is the folder of model" in refused_line(command, out, models, monkeypatch)
 
 
 def test_recipes_are_copied_beside_models_and_not_into_them(models, tmp_path, monkeypatch):
@@ -292,7 +292,7 @@ def test_export_does_not_overwrite_the_study_file(models, tmp_path):
 
 
 def test_a_json_file_of_lm_eval_in_an_input_is_refused(models, monkeypatch):
-    line = is_refused("lm_eval", models / "finance" / "results.json", models, monkeypatch)
+    line = refused_line("lm_eval", models / "finance" / "results.json", models, monkeypatch)
     assert "--output_path" in line and "lies in the folder of model" in line
 
 

@@ -204,7 +204,7 @@ def test_a_key_that_appears_twice_is_refused(case, reader, models, tmp_path):
     recipe = tmp_path / "r.yml"
     recipe.write_text(text.replace(old, new))
     before = snapshot(tmp_path)
-    if reader == "run_merge":  # a program that gives mergekit the text, too
+    if reader == "run_merge":  # a program may give mergekit the text as well
         with pytest.raises(RecipeError) as caught:
             config = MergeConfiguration.model_validate(yaml.safe_load(recipe.read_text()))
             run_merge(
@@ -234,7 +234,7 @@ def test_dtypes_are_those_that_mergekit_has():
         check_dtypes(name, f"torch.{name}")
 
 
-def test_other_methods_recipes_are_not_ours_to_refuse(models, tmp_path):
+def test_recipes_of_other_methods_are_not_checked(models, tmp_path):
     weighted = [
         {"model": str(models / e), "parameters": {"weight": 0.5}, "x": 1} for e in ("finance", "math")
     ]
@@ -245,8 +245,8 @@ def test_other_methods_recipes_are_not_ours_to_refuse(models, tmp_path):
     assert result.exit_code == 0, result.exception
 
 
-def test_every_key_that_is_read_is_taken(models):
-    """A recipe with every key: the check accepts exactly the keys that pydantic reads."""
+def test_every_key_that_pydantic_reads_is_accepted():
+    """The recipe has every key that mergekit's models of a recipe have."""
     path = {"path": "./a", "revision": "main"}
     reference = {"model": path, "lora": path, "override_architecture": "LlamaForCausalLM"}
     filters = [{"filter": "mlp", "value": [0.1, 0.2]}, {"value": 1.0}]
@@ -280,7 +280,7 @@ def test_the_finance_block_has_the_keys_of_its_model():
     assert tuple(Finance.model_fields) == FINANCE_KEYS
 
 
-def test_a_parameters_name_is_checked_with_the_method(models):
+def test_an_unknown_parameter_of_the_method_is_refused_by_name(models):
     with pytest.raises(RecipeError, match=r"parameters: unknown parameter 'lamda'. did you mean 'lambda'"):
         check_mapping(merge_recipe(models, parameters={"lamda": 1.0}), "r")
 
@@ -340,7 +340,7 @@ def test_a_python_program_gets_the_error_of_pydantic(models):
 # ---- the adapter
 
 
-def test_the_recipes_text_is_that_of_the_merge_that_is_running(monkeypatch):
+def test_the_text_of_the_recipe_comes_from_the_running_merge(monkeypatch):
     import mergekit.merge
 
     def run_merge(config: object, config_source: str | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""Memory, GPU memory and disk: what is needed against what is free, which the tests set."""
+"""Memory, GPU memory and disk: the need of a merge is compared with free bytes that the tests set."""
 
 from pathlib import Path
 
@@ -14,22 +14,22 @@ LARGE = 10**15
 CONFIG = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 128}
 
 
-def merge(**how: object) -> MergeFacts:
+def merge(**options: object) -> MergeFacts:
     tensors = {"w": TensorFacts("w", (1000, 64), "BF16")}
     models = tuple(ModelFacts(name, config=CONFIG, tensors=tensors) for name in ("./base", "./a"))
-    return MergeFacts("r.yml", models, **how)
+    return MergeFacts("r.yml", models, **options)
 
 
 @pytest.fixture
 def free(monkeypatch):
     """Set the free bytes of memory, GPU and disk."""
 
-    def put(memory: int | None = LARGE, gpu: int | None = LARGE, disk: int = LARGE) -> None:
+    def set_free(memory: int | None = LARGE, gpu: int | None = LARGE, disk: int = LARGE) -> None:
         monkeypatch.setattr(resources, "free_memory", lambda: memory)
         monkeypatch.setattr(resources, "free_gpu_memory", lambda device: gpu)
         monkeypatch.setattr(resources, "free_disk", lambda folder: disk)
 
-    return put
+    return set_free
 
 
 def ids(facts: MergeFacts) -> list[str]:

@@ -35,7 +35,7 @@ def write(folder: Path, name: str, content: Any) -> None:
         ("chat_template.jinja", "{% generation %}{{ strftime_now('%Y') }}{% endgeneration %}"),
     ],
 )
-def test_files_that_models_have_pass(name, content, tmp_path):
+def test_valid_small_files_give_no_error(name, content, tmp_path):
     write(tmp_path, "config.json", {})
     write(tmp_path, name, content)
     assert errors(tmp_path) == []
@@ -62,7 +62,7 @@ def test_files_that_models_have_pass(name, content, tmp_path):
         ("chat_template.jinja", "{{ " + "(" * 5000 + ")" * 5000 + " }}", "nested too deep"),
     ],
 )
-def test_a_broken_file_is_one_line(name, content, message, tmp_path):
+def test_a_broken_file_is_reported_in_one_line(name, content, message, tmp_path):
     write(tmp_path, "config.json", {})
     write(tmp_path, name, content)
     (line,) = errors(tmp_path)
@@ -74,7 +74,7 @@ def test_a_template_is_not_run_while_it_is_checked():
 
 
 @pytest.mark.parametrize("template", ["{{ %s }}" % ("9" * 5000), "{{ 10 ** %s }}" % ("9" * 5000), "{{ x[::%s] }}" % ("9" * 5000)])  # fmt: skip
-def test_a_number_that_python_does_not_parse_is_one_line(template):
+def test_a_number_that_python_does_not_parse_is_reported_in_one_line(template):
     assert "4300 digits" in template_error(template)
 
 

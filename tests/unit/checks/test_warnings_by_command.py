@@ -62,7 +62,7 @@ def copy_of_the_base(models: Path) -> None:
     edit(models / "finance", lambda _: weights)
 
 
-def stranger(models: Path) -> None:
+def unrelated_weights(models: Path) -> None:
     edit(models / "finance", lambda weights: {name: w.flip(0).contiguous() for name, w in weights.items()})
 
 
@@ -79,7 +79,7 @@ CASES = {
     "recipe.out-dtype": configured({"dtype": "bfloat16"}),
     "model.license": conflicting_licenses,
     "model.equals-base": copy_of_the_base,
-    "model.far-from-base": stranger,
+    "model.far-from-base": unrelated_weights,
 }
 
 
@@ -96,7 +96,7 @@ def printed(id: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("id", CASES)
-def test_no_command_is_silent_where_another_warns(
+def test_every_command_prints_the_same_warning_once(
     id: str, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     CASES[id](models)

@@ -60,7 +60,7 @@ def copies(tiny, tmp_path):
     ],
     ids=["study", "recipe"],
 )
-def test_if_no_model_is_there_each_is_an_error(tmp_path, text):
+def test_each_missing_model_is_an_error(tmp_path, text):
     (tmp_path / "target.yml").write_text(text)
     assert ids(tmp_path / "target.yml") == ["model.missing"] * 2
 
@@ -132,7 +132,9 @@ def test_a_hub_id_is_listed_as_not_checked(tiny):
         ([], "Error: Missing argument"),
     ],
 )
-def test_a_target_that_is_neither_is_one_line(tmp_path, monkeypatch, targets, message):
+def test_a_target_that_is_neither_model_nor_file_of_ours_is_reported_in_one_line(
+    tmp_path, monkeypatch, targets, message
+):
     monkeypatch.chdir(tmp_path)
     Path("list.yml").write_text("[1]")
     Path("broken.yml").write_text("{")
@@ -238,4 +240,4 @@ finally:
     for targets in (large, [study]):
         result = commands.run_installed("python", "-c", code, "check", *map(str, targets))
         assert result.stdout.splitlines()[-1] == "loaded: []", result.stderr
-    assert "torch" in sys.modules  # of this process: the test can tell
+    assert "torch" in sys.modules  # torch is installed, so that the empty list above means something

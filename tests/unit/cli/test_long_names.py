@@ -16,7 +16,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 @pytest.mark.parametrize("length", NAMES)
-def test_a_name_that_is_too_long_is_one_line(tmp_path, monkeypatch, arguments, length):
+def test_a_name_that_is_too_long_is_reported_in_one_line(tmp_path, monkeypatch, arguments, length):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yml").write_text(STUDY)
     (tmp_path / "recipe.yml").write_text(RECIPE.replace("NAME", NAMES[length]))

@@ -6,14 +6,14 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from mergekit_finance import registration as integration
+from mergekit_finance import registration
 from mergekit_finance.cli import main
 from mergekit_finance.files import bundled
 from mergekit_finance.recipe.load import load as load_recipe
 from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.points import points
 
-integration.register()
+registration.register()
 
 RECIPES = bundled("recipes")
 LAB = RECIPES / "lab" / "study.yml"
@@ -23,7 +23,7 @@ def call(*args: object) -> Result:
     return CliRunner().invoke(main, ["recipes", *map(str, args)])
 
 
-def wrong(*args: object) -> str:
+def error_line(*args: object) -> str:
     done = call(*args)
     assert done.exit_code == 1 and done.output.startswith("Error: ") and done.output.count("\n") == 1, (
         done.output
@@ -44,7 +44,7 @@ def test_list_of_a_family() -> None:
     assert all(
         line.startswith("llama2-7b/") for line in call("list", "--family", "llama2-7b").output.splitlines()
     )
-    assert "did you mean 'lab'" in wrong("list", "--family", "labb")
+    assert "did you mean 'lab'" in error_line("list", "--family", "labb")
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_show_prints_the_file(name: str) -> None:
 
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
-    assert "did you mean 'lab/stage2-finance-math-ties'" in wrong("show", "lab/stage2-finance-mth-ties")
-    assert "is in 3 families. Write one of: lab/" in wrong("show", "stage2-finance-math-ties")
+    assert "did you mean 'lab/stage2-finance-math-ties'" in error_line("show", "lab/stage2-finance-mth-ties")
+    assert "is in 3 families. Write one of: lab/" in error_line("show", "stage2-finance-math-ties")
 
 
 def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Pat
     assert (tmp_path / "study.yml").read_bytes() == LAB.read_bytes()
     assert call("copy", "lab/stage1-math-ta", tmp_path / "new" / "mine.yml").exit_code == 0
     (tmp_path / "study.yml").write_text("mine")
-    assert "exists already. Use --force" in wrong("copy", "lab/study", tmp_path)
+    assert "exists already. Use --force" in error_line("copy", "lab/study", tmp_path)
     assert (tmp_path / "study.yml").read_text() == "mine"
     assert call("copy", "lab/study", tmp_path, "--force").exit_code == 0
     assert (tmp_path / "study.yml").read_bytes() == LAB.read_bytes()
@@ -77,7 +77,7 @@ def test_copy_a_family_whole_or_not_at_all(tmp_path: Path) -> None:
     names = {p.name for p in (tmp_path / "lab").glob("*.yml")}
     assert len(names) == 22 and "study.yml" in names
     (tmp_path / "lab" / "stage1-math-ta.yml").unlink()
-    assert "exists already" in wrong("copy", "lab", tmp_path)
+    assert "exists already" in error_line("copy", "lab", tmp_path)
     assert not (tmp_path / "lab" / "stage1-math-ta.yml").exists()
     assert call("copy", "llama3-8b", tmp_path / "new" / "other").exit_code == 0  # makes both folders
     assert len(list((tmp_path / "new" / "other").glob("*.yml"))) == 22
@@ -101,7 +101,7 @@ def test_export_writes_every_point_as_the_study_would_merge_it(tmp_path: Path) -
         assert "# A point of the grid of the study 'lab'" in exported.text and exported.finance.citation
 
 
-def test_export_of_starts_and_the_comments_on_top(tmp_path: Path) -> None:
+def test_export_start_writes_start_values_and_the_leading_comments_of_the_study(tmp_path: Path) -> None:
     study = tmp_path / "study.yml"
     study.write_text(
         "# Ours.\n#  indented\n\n# not this\nbase: ./b\nexperts: {x: {model: ./x}, y: {model: ./y}}\n"
@@ -128,19 +128,19 @@ def test_export_never_overwrites_a_file_with_other_content(tmp_path: Path) -> No
     assert call("export", tmp_path / "study.yml", "--start").exit_code == 0  # the same again
     mine = tmp_path / "stage2-finance-math-ta.yml"
     mine.write_text("mine")
-    assert "exists with other content. --force" in wrong("export", tmp_path / "study.yml", "--start")
+    assert "exists with other content. --force" in error_line("export", tmp_path / "study.yml", "--start")
     assert mine.read_text() == "mine"
     assert call("export", tmp_path / "study.yml", "--start", "--force").exit_code == 0
     assert mine.read_bytes() == (RECIPES / "lab" / mine.name).read_bytes()
 
 
-def test_export_of_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
+def test_export_of_a_study_that_cannot_be_exported_is_refused_in_one_line(tmp_path: Path) -> None:
     best = tmp_path / "best.yml"
     best.write_text(LAB.read_text("utf-8") + "chain: best\n")
-    assert "the study itself selects" in wrong("export", best)
-    assert "no such study" in wrong("export", tmp_path / "none.yml")
+    assert "the study itself selects" in error_line("export", best)
+    assert "no such study" in error_line("export", tmp_path / "none.yml")
     best.write_text("base: ./b\n")
-    assert "experts" in wrong("export", best)
+    assert "experts" in error_line("export", best)
 
 
 @pytest.mark.parametrize("command", ["", "list", "show", "copy", "export"])

@@ -13,7 +13,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.cli.common import printable_logs
 
 ESCAPE = "\x1b[31m\r\x07\u202e"
-LATIN = os.fsdecode(b"\xff")  # a name that is not UTF-8, as Python holds it
+LATIN = os.fsdecode(b"\xff")  # a file name that is not UTF-8, as Python decodes it
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]")
 
 
@@ -88,7 +88,7 @@ def test_a_number_out_of_bounds_names_the_bound(command: str, option: str, value
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "²", "٣", str(10**30), "auto:0", "auto:", "auto:²", "65537"])
-def test_a_batch_size_out_of_bounds_is_one_line(tmp_path: Path, value: str) -> None:
+def test_a_batch_size_out_of_bounds_is_reported_in_one_line(tmp_path: Path, value: str) -> None:
     (tmp_path / "r.yml").write_text(
         "merge_method: cpt_task_arithmetic\nbase_model: ./b\nmodels: [{model: ./e}]\n"
     )

@@ -1,4 +1,4 @@
-"""A local file server, an empty mirror, and a process without data of its own."""
+"""A local file server, an empty mirror, and no data from the environment."""
 
 from types import SimpleNamespace
 

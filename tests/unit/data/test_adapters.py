@@ -1,4 +1,4 @@
-"""Tests of the functions that the adapters of all datasets share."""
+"""Functions that the adapters of all datasets share."""
 
 import hashlib
 

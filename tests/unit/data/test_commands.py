@@ -89,7 +89,7 @@ def test_pull_continues_after_a_failure_and_ends_with_a_summary(site, target, mo
         (["d"], "Error: d: could not fetch"),
     ],
 )
-def test_a_wrong_argument_is_one_line(site, target, monkeypatch, args, message):
+def test_a_wrong_argument_is_reported_in_one_line(site, target, monkeypatch, args, message):
     register_only(monkeypatch, one_file_dataset(site))
     site.files.clear()
     code, _out, err = command("pull", *args, "--mirror", target.folder)
@@ -110,7 +110,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_download_error_is_one_line_with_exit_code_1(site, target, monkeypatch, fault):
+def test_every_download_error_is_reported_in_one_line_with_exit_code_1(site, target, monkeypatch, fault):
     make, break_it = FAULTS[fault]
     register_only(monkeypatch, make(site))
     break_it(site)
@@ -175,7 +175,7 @@ def test_verify_lists_each_altered_or_missing_file(site, target, monkeypatch):
     assert command("verify", "f", "--mirror", target.folder)[0] == 0
 
 
-def test_verify_of_a_missing_mirror_or_dataset_is_one_line(site, target, monkeypatch):
+def test_verify_of_a_missing_mirror_or_dataset_is_reported_in_one_line(site, target, monkeypatch):
     code, _out, err = command("verify", "--mirror", target.folder)
     assert code == 1 and "no MANIFEST.json" in err and err.count("\n") == 1
     register_only(monkeypatch, one_file_dataset(site))

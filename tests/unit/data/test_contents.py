@@ -56,7 +56,7 @@ def test_loading_warns_once_where_demonstrations_are_missing(adopted, caplog):
     assert has_train or "fpb: without train rows" in messages[0]
 
 
-def test_sample_rows_are_known_to_have_no_demonstrations(caplog):
+def test_sample_rows_without_demonstrations_give_no_warning(caplog):
     loader._warn_of_zero_shot.cache_clear()
     with caplog.at_level(logging.WARNING, logger=loader.__name__):
         loader.load("fpb", source="sample")
@@ -78,7 +78,7 @@ def test_adopt_shows_counts_tasks_and_the_warning(tmp_path):
     assert "warning: no train rows" in done.output
 
 
-def test_status_says_in_one_line_that_rows_cannot_be_used(tmp_path):
+def test_status_reports_unusable_rows_in_one_line(tmp_path):
     write_phrases(tmp_path / "raw", train=True)
     mirror = Mirror(tmp_path / "mirror")
     adopt(tmp_path / "raw", mirror, datasets().values(), lambda text: None)
@@ -88,7 +88,7 @@ def test_status_says_in_one_line_that_rows_cannot_be_used(tmp_path):
     assert done.exit_code == 0 and "cannot be used: " in done.output and "not JSON" in done.output
 
 
-def test_every_dataset_of_a_task_is_known_to_the_registry():
+def test_the_registry_has_every_dataset_of_a_task():
     assert {name for name, _ in contents.tasks_by_rows()} <= set(datasets())
     assert sum(map(len, contents.tasks_by_rows().values())) >= 34
 

@@ -21,7 +21,7 @@ def test_sample_rows_have_ids_and_clusters(name, subset):
     assert all(r["cluster_id"] for r in rows)
 
 
-def test_a_mistake_is_one_line_of_lm_eval_without_the_start_up_hook(monkeypatch, capsys):
+def test_lm_eval_reports_a_mistake_in_one_line_without_the_start_up_hook(monkeypatch, capsys):
     """`MERGEKIT_FINANCE_AUTOLOAD=0 lm_eval --include_path ...`: nothing of ours runs before the loader."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(sys, "argv", ["lm_eval"])

@@ -73,7 +73,7 @@ def test_a_datasets_own_folder_can_be_adopted(raw, tmp_path):
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "a/../../b", "a//b", "", "a\0b", "x" * 300, "\x1b[31m", "a\\b", "a/./b"]
 )
-def test_a_file_name_that_no_mirror_has_is_one_line(raw, tmp_path, name):
+def test_a_file_name_that_no_mirror_has_is_reported_in_one_line(raw, tmp_path, name):
     adopt_into(tmp_path / "m", raw)
     path = tmp_path / "m" / "MANIFEST.json"
     content = json.loads(path.read_text())
@@ -84,7 +84,7 @@ def test_a_file_name_that_no_mirror_has_is_one_line(raw, tmp_path, name):
     assert str(caught.value).isprintable()
 
 
-def test_links_in_a_circle_are_one_line(raw, tmp_path):
+def test_links_in_a_circle_are_reported_in_one_line(raw, tmp_path):
     adopt_into(tmp_path / "m", raw)
     mirror = Mirror.existing(tmp_path / "m")
     file = mirror.path("fpb/fpb/test.jsonl")
@@ -95,7 +95,7 @@ def test_links_in_a_circle_are_one_line(raw, tmp_path):
         mirror.verify("fpb/fpb/test.jsonl")
 
 
-def test_a_manifest_that_is_not_a_file_is_one_line(tmp_path):
+def test_a_manifest_that_is_not_a_file_is_reported_in_one_line(tmp_path):
     (tmp_path / "MANIFEST.json").mkdir()
     with pytest.raises(DataError, match="not the manifest of a mirror"):
         Mirror(tmp_path)

@@ -26,7 +26,7 @@ from mergekit_finance.errors import DataError
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of its own, of 128 kB."""
+    """A folder on a separate disk of 128 kB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
@@ -76,12 +76,14 @@ def opener(limit):
 
     def open_(path, mode="r", *args, **kwargs):
         file = real(path, mode, *args, **kwargs)
-        return Cramped(file, limit) if path.suffix == ".partial" and mode != "rb" else file
+        return LimitedFile(file, limit) if path.suffix == ".partial" and mode != "rb" else file
 
     return open_
 
 
-class Cramped:
+class LimitedFile:
+    """A file that raises ENOSPC after `limit` bytes."""
+
     def __init__(self, file, limit):
         self.file, self.left = file, limit
 

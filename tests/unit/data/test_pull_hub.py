@@ -65,7 +65,7 @@ def test_the_commit_behind_a_branch_is_recorded_and_a_change_is_refused(site, tm
     assert code == 0 and out.startswith("d: already there"), err
 
 
-def test_a_gated_dataset_is_one_line_and_the_others_are_pulled(site, tmp_path):
+def test_a_gated_dataset_is_reported_in_one_line_and_the_others_are_pulled(site, tmp_path):
     site.refused = {"/datasets/owner/closed": GATED}
     closed = hub_entry("closed", {"path": "x.json"}, repo="owner/closed", gate=GATE)
     code, out, err = hub_pull(site, tmp_path, [closed, hub_entry("d", on_hub(site))])

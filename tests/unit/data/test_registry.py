@@ -40,7 +40,7 @@ def test_an_entry_with_the_old_key_licence_has_a_license():
         ("x: 3", "extra.yml: dataset 'x': must be a mapping of fields"),
     ],
 )
-def test_a_registry_that_is_not_a_mapping_of_datasets_is_one_line(text, message):
+def test_a_registry_that_is_not_a_mapping_of_datasets_is_reported_in_one_line(text, message):
     with pytest.raises(DataError, match=message):
         registry.parse(text, "extra.yml")
 

@@ -92,7 +92,7 @@ def test_an_item_id_twice_in_one_record_is_reported(tmp_path):
         rows_of([Place(tmp_path / "t.json", "t.json", "tatqa", "test")])
 
 
-def test_a_number_with_too_many_digits_is_one_line(raw, tmp_path):
+def test_a_number_with_too_many_digits_is_reported_in_one_line(raw, tmp_path):
     with (raw / "fpb" / "test.jsonl").open("a") as file:
         file.write('{"id": ' + "9" * 5000 + "}")
     with pytest.raises(
@@ -118,7 +118,7 @@ def test_headline_reports_a_column_missing_in_the_header(tmp_path):
         rows_of([Place(tmp_path / "h.csv", "h.csv", "headline_columns", "test")])
 
 
-def test_a_row_nested_too_deeply_is_one_line(raw, tmp_path):
+def test_a_row_nested_too_deeply_is_reported_in_one_line(raw, tmp_path):
     (raw / "docmath_schema" / "compshort.jsonl").write_text("[" * 100_000)
     with pytest.raises(DataError, match="line 1: not a row|not JSON"):
         adopt_into(tmp_path / "m", raw)
@@ -153,14 +153,14 @@ def test_a_line_that_is_not_json_is_reported(raw, tmp_path):
         ("x.jsonl", b"\xff", "not UTF-8"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_one_line(tmp_path, name, data, message):
+def test_a_damaged_file_is_reported_in_one_line(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=f"{name}.*{message}") as caught:
         rows_of([Place(tmp_path / name, name, "phrasebank", "test")])
     assert "\n" not in str(caught.value)
 
 
-def test_a_parquet_file_with_text_that_is_not_utf_8_is_one_line(tmp_path):
+def test_a_parquet_file_with_text_that_is_not_utf_8_is_reported_in_one_line(tmp_path):
     table = pyarrow.table({"id": pyarrow.array([b"\x98"]).cast(pyarrow.string(), safe=False)})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(DataError, match="not a parquet file"):

@@ -80,7 +80,9 @@ def test_cuts_of_edge_cases_keep_what_a_stable_sort_keeps(edge: str) -> None:
     n = base.numel()
     assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuts, "SAMPLE", 64)  # not all at once: by histograms, and by a sample
+        patch.setattr(
+            cuts, "SAMPLE", 64
+        )  # smaller than the tensors: cuts are found by histograms and from a sample
         shrink_blocks(patch, 128)
         assert_selects(base, expert, [1, 2, n // 10, n // 3, n // 2, n - 1, n])
         for k in (2, n // 3, n // 2):

@@ -1,4 +1,4 @@
-"""DARE's keep masks: the documented function, its independence of how it is computed, its statistics."""
+"""DARE's keep masks: the documented function, the same for any blocks and threads; its statistics."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mergekit_finance.engine import masks
-from mergekit_finance.engine import masks as engine
 from mergekit_finance.engine.masks import keep_mask, mask_key, threshold
 
 CPU = torch.device("cpu")
@@ -64,7 +63,7 @@ def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     masks_by_setting, threads = [], torch.get_num_threads()
     try:
         for block, count in ((1 << 20, 1), (1 << 10, 1), (1 << 18, 2), (1 << 24, 2)):
-            monkeypatch.setattr(engine, "BLOCK_CPU", block)  # where keep_mask looks it up
+            monkeypatch.setattr(masks, "BLOCK_CPU", block)  # where keep_mask looks it up
             torch.set_num_threads(count)
             masks_by_setting.append(mask(n=300_001))
     finally:
@@ -78,8 +77,8 @@ def test_the_mask_is_the_same_for_any_block_size_and_thread_count(monkeypatch: p
 
 
 def test_a_mask_that_depends_on_its_blocks_would_be_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = engine.hash_words
-    monkeypatch.setattr(engine, "hash_words", lambda start, *arguments: original(0, *arguments))
+    original = masks.hash_words
+    monkeypatch.setattr(masks, "hash_words", lambda start, *arguments: original(0, *arguments))
     first, *others = in_blocks(monkeypatch)
     assert [torch.equal(first, other) for other in others] == [False, False, True]  # one block, as the first
 

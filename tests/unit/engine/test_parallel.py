@@ -43,7 +43,7 @@ def test_results_are_in_order_and_calls_can_be_nested() -> None:
     assert parallel.each(100, work) == [2 * s for s in range(0, 100, 16)]
 
 
-def test_workers_have_a_torch_of_one_thread_and_the_caller_keeps_its_threads() -> None:
+def test_workers_use_one_torch_thread_and_the_caller_keeps_its_threads() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

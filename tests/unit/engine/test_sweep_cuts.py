@@ -6,7 +6,7 @@ from mergekit_finance.engine.sweep_cuts import SweepCuts
 
 
 def test_an_empty_tensor_is_ranked_with_the_others():
-    """It stands between others, with ties that end before it and after it."""
+    """It lies between two others, and equal magnitudes continue from the first into the third."""
     pairs = {
         "a": (torch.zeros(4), torch.tensor([1.0, 1.0, 2.0, 0.5])),
         "b": (torch.zeros(0), torch.zeros(0)),

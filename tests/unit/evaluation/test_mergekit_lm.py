@@ -87,14 +87,14 @@ def test_answers_that_fill_the_context_are_refused_before_the_merge(lengths, rec
     )
 
 
-def test_a_length_that_is_not_a_number_is_one_line(recipe):
+def test_a_length_that_is_not_a_number_is_reported_in_one_line(recipe):
     from helpers import inputs
 
     line = inputs.refusal(inputs.lm_eval(recipe(), [NAME], gen_kwargs={"max_gen_toks": "many"}))
     assert line == f"{NAME}: max_gen_toks: 'many' is not a whole number."
 
 
-def test_answers_that_fill_the_context_are_one_line_where_only_requests_tell(recipe):
+def test_answers_that_fill_the_context_are_reported_in_one_line_where_only_requests_tell(recipe):
     """A task that is a Python class, or a program that calls the model itself."""
     from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The adapters to lm-eval: one readable line where a name is gone."""
+"""The adapters to lm-eval: one readable line where a name of lm-eval is missing."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts import lm_eval_output
 
 
-def lacks(name: str) -> str:
+def missing_name(name: str) -> str:
     return (
         rf"^lm-eval 0\.4\.13 has no {name}; mergekit-finance was written for lm-eval 0\.4\.13\. "
         r"Install lm-eval>=0\.4\.13,<0\.5\.$"
@@ -29,7 +29,7 @@ def lacks(name: str) -> str:
 )  # fmt: skip
 def test_an_lm_eval_without_a_name_gives_one_readable_line(monkeypatch, owner, name, call, message):
     monkeypatch.delattr(owner, name)
-    with pytest.raises(HostError, match=lacks(message)):
+    with pytest.raises(HostError, match=missing_name(message)):
         call()
 
 
@@ -40,9 +40,9 @@ def test_an_lm_eval_without_a_name_gives_one_readable_line(monkeypatch, owner, n
         ("set_fewshot_seed", lambda t: host.prepare_task(t, 0, None)),
     ],
 )
-def test_so_does_a_task_without_a_method(name, call):
+def test_a_task_without_a_method_gives_one_readable_line(name, call):
     task = SimpleNamespace(get_config=lambda key: 0)
-    with pytest.raises(HostError, match=lacks(rf"SimpleNamespace\.{name}")):
+    with pytest.raises(HostError, match=missing_name(rf"SimpleNamespace\.{name}")):
         call(task)
 
 

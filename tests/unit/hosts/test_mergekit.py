@@ -1,5 +1,6 @@
-"""The adapters to mergekit: one readable line where a name is gone, and the caller's open checkpoints stay."""
+"""The adapters to mergekit: one readable line where a name is missing; open checkpoints of the caller stay."""
 
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,7 +49,8 @@ def side_files(planner: MergePlanner) -> None:
     host.write_side_files(planner.config, Path(), planner.options, lambda planner: None)
 
 
-CLASS_NAMES = {  # private name of mergekit: our function that uses it
+# Name of mergekit: our function that uses it. Spaces at the end tell apart the functions that use one name.
+CLASS_NAMES = {
     (MergePlanner, "_plan"): lambda planner: host.plan(planner),
     (MergePlanner, "_plan "): lambda planner: host.plan_without_hook(planner),
     (MergePlanner, "_plan  "): lambda planner: hooks(),
@@ -88,7 +90,7 @@ def test_a_mergekit_without_a_private_name_gives_one_readable_line(owner, name, 
         ("_tensors", lambda planner: host.set_planned_tensors(planner, [])),
     ],
 )
-def test_so_does_a_planner_without_a_private_attribute(name, call, planner, monkeypatch):
+def test_a_planner_without_a_private_attribute_gives_one_readable_line(name, call, planner, monkeypatch):
     monkeypatch.delattr(planner, name)
     with pytest.raises(HostError, match=rf"has no MergePlanner\.{name}; .* Install mergekit>=0.1.5,<0.2\.$"):
         call(planner)
@@ -102,19 +104,19 @@ def test_so_does_a_planner_without_a_private_attribute(name, call, planner, monk
         ("mergekit.merge_methods", "registered_methods", mergekit_recipes.method_parameters),
     ],
 )
-def test_so_does_a_module_without_a_public_name(module, name, call, monkeypatch):
+def test_a_module_without_a_public_name_gives_one_readable_line(module, name, call, monkeypatch):
     monkeypatch.delattr(f"{module}.{name}")
     with pytest.raises(HostError, match=rf"^mergekit 0.1.5 has no {module}\.{name}; "):
         call()
 
 
-def test_so_does_a_missing_module(monkeypatch, configuration):
-    monkeypatch.setitem(__import__("sys").modules, "mergekit.plan", None)
+def test_a_missing_module_gives_one_readable_line(monkeypatch, configuration):
+    monkeypatch.setitem(sys.modules, "mergekit.plan", None)
     with pytest.raises(HostError, match=r"^mergekit 0.1.5 has no module mergekit\.plan; "):
         host.new_planner(configuration, MergeOptions())
 
 
-def test_an_import_error_of_another_package_is_not_about_mergekit():
+def test_an_import_error_of_another_package_is_raised_unchanged():
     with pytest.raises(ImportError, match="quux"), host.MERGEKIT.imports():
         raise ImportError("No module named 'quux'", name="quux")
 

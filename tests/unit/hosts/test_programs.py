@@ -1,4 +1,4 @@
-"""One line and exit code 1 in the hosts' own programs; plain exceptions in everybody else's."""
+"""Errors are one line with exit code 1 in the hosts' own programs, and plain exceptions in other programs."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def run_program(folder, name, error="DataError"):
 @pytest.mark.parametrize(
     "name", ["lm_eval", "lm-eval", "mergekit-yaml", "mergekit-multi", "lm_eval-script.py"]
 )
-def test_in_a_hosts_program_a_mistake_is_one_line_with_exit_code_1(tmp_path, name):
+def test_in_a_hosts_program_a_mistake_is_reported_in_one_line_with_exit_code_1(tmp_path, name):
     done = run_program(tmp_path, name)
     assert (done.returncode, done.stderr) == (1, "Error: rows.jsonl: broken. Copy it again.\n")
 
@@ -55,9 +55,7 @@ def test_python_m_is_recognized_by_the_modules_name(monkeypatch, module, expecte
     assert programs.is_host_program() == expected
 
 
-def test_python_m_is_recognized_although_the_hook_is_installed_before_python_knows_the_module(
-    monkeypatch, capsys
-):
+def test_python_m_is_recognized_also_if_the_hook_is_installed_before_the_module_is_found(monkeypatch, capsys):
     """The start-up hook runs while Python looks for `lm_eval.__main__`, when sys.argv[0] is still `-m`."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(sys, "argv", ["-m"])
@@ -88,7 +86,7 @@ RECIPE = "merge_method: cpt_ties\nbase_model: a\nparameters: {lambda: %s}\n"
         (("9" * 5000).join(["merge_method: ties\nx: ", "\n"]), "ValueError"),  # not one of our methods
     ],
 )
-def test_a_recipe_that_mergekits_parser_refuses_is_one_line(tmp_path, text, line):
+def test_a_recipe_that_mergekits_parser_refuses_is_reported_in_one_line(tmp_path, text, line):
     (tmp_path / "r.yml").write_text(text)
     (tmp_path / "mergekit-yaml").write_text(FAILS.format(error="ValueError"))
     command = [sys.executable, "mergekit-yaml", "r.yml", "out"]

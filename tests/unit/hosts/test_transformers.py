@@ -1,4 +1,4 @@
-"""The adapters to transformers: one readable line where a name is gone."""
+"""The adapters to transformers: one readable line where a name of transformers is missing."""
 
 import pytest
 import transformers

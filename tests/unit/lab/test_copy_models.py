@@ -37,9 +37,8 @@ def test_export_writes_four_models(tmp_path):
         for p in places
     )
     assert copy_models(tmp_path / "lab") == places
-    assert all(
-        "Apache License" in (p / "LICENSE").read_text() for p in places
-    )  # whoever shares them needs it
+    # The license must go with the models when they are shared.
+    assert all("Apache License" in (p / "LICENSE").read_text() for p in places)
 
 
 def test_export_refuses_a_folder_that_is_not_a_model(tmp_path):

@@ -11,7 +11,7 @@ from mergekit_finance.study.schema import Combination, Effects, Interval, Summar
 
 
 def _study(p, over_best, over_base, holm=0.01):
-    """A summary with what findings reads: one pair, and one expert that never differs from its constituents."""
+    """A summary with the fields that findings reads: one pair, and one expert that never differs from its constituents."""
 
     def effects(p, gap, base):
         named_set = TaskSet(
@@ -83,7 +83,7 @@ def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
     assert [len(table) - 2 for table in tables] == [4, 8, 2, 6]  # merges, models, operators, predictors
 
 
-def test_a_study_without_p_values_is_one_line():
+def test_a_study_without_p_values_is_reported_in_one_line():
     study = _study(None, 0.1, 0.1)
     with pytest.raises(SystemExit, match="Error: a study is of an older version"):
         findings.findings([study])

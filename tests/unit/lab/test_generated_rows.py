@@ -18,9 +18,9 @@ SCRIPT = """
 import hashlib, json
 from mergekit_finance.lab import ROLES, generated_rows
 from training import corpora
-made = {f"{d} {s}": generated_rows.records(d, s) for d, s in generated_rows.SOURCES}
-made |= {role: list(corpora.documents(role, 500)) for role in ROLES}
-print(hashlib.sha256(json.dumps(made, ensure_ascii=False).encode()).hexdigest())
+rows = {f"{d} {s}": generated_rows.records(d, s) for d, s in generated_rows.SOURCES}
+rows |= {role: list(corpora.documents(role, 500)) for role in ROLES}
+print(hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest())
 """
 # World, corpora and rows must not change: the weights were trained on them, and stored scores are of them.
 FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
@@ -28,7 +28,7 @@ FROZEN = "db7cbac7d0f54c1fdf5022ed75e68c9befa4c35d1aa6d895cd53ebb6d472a55c"
 
 @functools.cache
 def items_of(task):
-    """The items of a task's test rows, which nobody changes; making those of all tasks takes 3 s."""
+    """The items of a task's test rows; cached, because generating those of all tasks takes 3 s."""
     return tuple(generated_rows.items(task))
 
 
@@ -120,9 +120,9 @@ def test_sums_of_test_rows_are_in_no_corpus():
 def test_the_corpus_of_the_base_uses_core_verbs_only():
     from mergekit_finance.lab.world import world
 
-    beyond = {f" {v.past} " for verbs in world().verbs.values() for v in verbs[1::2]}
+    other_verbs = {f" {v.past} " for verbs in world().verbs.values() for v in verbs[1::2]}
     for text, completion in corpora.documents("base", 5_000):
-        assert not any(word in text + completion for word in beyond)
+        assert not any(word in text + completion for word in other_verbs)
 
 
 def test_prompts_and_answers_are_short(lab_tokenizer):
@@ -142,7 +142,7 @@ def test_the_tokenizer_round_trips_japanese_and_keeps_digits_apart(lab_tokenizer
     assert len(lab_tokenizer.tokenize("1234")) == 4
 
 
-def test_a_prompt_and_its_completion_tokenise_as_they_do_together(lab_tokenizer):
+def test_a_prompt_and_its_completion_have_the_same_tokens_apart_and_together(lab_tokenizer):
     for task in PROMPTS:
         item = items_of(task)[0]
         text = prompt(task, item.row)

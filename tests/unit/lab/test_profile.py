@@ -41,6 +41,6 @@ def test_the_shipped_weights_reproduce_the_profile():
 
 def test_the_experts_profiles_differ_enough_to_tell_their_weights_apart():
     """With the finance expert in the place of math, the test above would fail."""
-    shown = STORED["tasks"]
-    gaps = [abs(c["finance"]["above_chance"] - c["math"]["above_chance"]) for c in shown.values()]
+    tasks = STORED["tasks"]
+    gaps = [abs(c["finance"]["above_chance"] - c["math"]["above_chance"]) for c in tasks.values()]
     assert max(gaps) > 0.5

@@ -15,7 +15,7 @@ TOLERANCE = 0.02
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Two threads cost a model of this size more than they bring."""
+    """A second thread slows down the training of a model this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Every cell of the table of semantics (merge methods in DESIGN and recipes/README.md), by hand."""
+"""The paper and mergekit semantics of each method, on tensors whose merge was computed by hand."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +7,7 @@ import pytest
 import torch
 from helpers.merging import call, group
 
-from mergekit_finance.engine import reference as kernels
-from mergekit_finance.engine import top_k
+from mergekit_finance.engine import reference, top_k
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods import dare_ties
 from mergekit_finance.merge_methods.all_methods import METHODS
@@ -71,7 +70,7 @@ def test_ties_paper_merges_by_the_mean_of_non_zero_agreeing_values_times_lambda(
 
 def test_ties_paper_trims_by_the_whole_models_cut() -> None:
     g = group([0.0] * 3, [4.0, 1.9, 2.0], [0.5, 8.0, 2.5])
-    # Alone, this tensor would keep its largest; the model's cut of 2 keeps what it keeps.
+    # A cut of this tensor alone would keep its largest value; the whole model's cut keeps all from 2 on.
     assert call(cpt_ties, g, context=whole(cut=2.0), density=0.1).tolist() == [4.0, 8.0, 2.25]
 
 
@@ -83,7 +82,7 @@ def test_ties_paper_elects_the_majority_sign_where_the_sum_is_zero(balance: int,
 
 def test_ties_paper_counts_the_majority_only_if_a_sum_is_zero() -> None:
     def never() -> int:
-        raise AssertionError("a third pass without need")
+        raise AssertionError("the majority was counted, although no sum is zero")
 
     context = whole()
     context.whole.sign_balance = never
@@ -152,9 +151,7 @@ def test_dare_paper_elects_and_takes_the_disjoint_mean_of_what_is_kept(
 
 
 @pytest.mark.parametrize(("extra", "merged"), [(1.0, 2.0), (-1.0, -2.0)])
-def test_dare_paper_elects_the_majority_sign_of_the_same_tensor(
-    monkeypatch: pytest.MonkeyPatch, extra: float, merged: float
-) -> None:
+def test_dare_paper_elects_the_majority_sign_of_the_same_tensor(extra: float, merged: float) -> None:
     g = group([0.0, 0.0], [2.0, extra], [-2.0, extra])
     assert call(cpt_dare_ties, g).tolist() == [merged, extra]
 
@@ -162,7 +159,7 @@ def test_dare_paper_elects_the_majority_sign_of_the_same_tensor(
 def test_dare_mergekit_keeps_the_l1_norm_and_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed_masks(monkeypatch, {"a": [1, 0, 1, 0], "b": [1, 1, 1, 1]})
     g = group([0.0] * 4, [1.0, 2.0, 3.0, 2.0], [1.0, -1.0, 1.0, 1.0])
-    # L1 of a: 8, of what is left: 4, so it doubles; then the agreeing are summed, not averaged.
+    # The L1 norm of a is 8, of its kept values 4: they are doubled. Values that agree are summed, not averaged.
     merged = call(cpt_dare_ties, g, semantics="mergekit", density=[0.5, 0.5])
     assert merged.tolist() == [3.0, -1.0, 7.0, 1.0]
 
@@ -212,4 +209,4 @@ def test_default_mask_id_is_the_last_path_component() -> None:
 
 
 def test_sign_balance_counts_exactly() -> None:
-    assert kernels.sign_balance(torch.tensor([3.0, -1.0, -0.0, -9.0, -1e-45])) == -2
+    assert reference.sign_balance(torch.tensor([3.0, -1.0, -0.0, -9.0, -1e-45])) == -2

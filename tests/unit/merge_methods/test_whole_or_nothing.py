@@ -135,7 +135,9 @@ def test_a_failure_of_another_kind_leaves_nothing_either(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_one_line(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mergekit.io.tensor_writer import TensorWriter
 
     def full(*_: object, **__: object) -> None:

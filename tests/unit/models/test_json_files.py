@@ -32,7 +32,7 @@ def one_line(error: ModelError, path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", NOT_OBJECTS)
-def test_what_is_not_a_json_object_is_one_line(tmp_path: Path, name: str) -> None:
+def test_what_is_not_a_json_object_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / "tokenizer_config.json", NOT_OBJECTS[name]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     before = time.process_time()
@@ -42,7 +42,7 @@ def test_what_is_not_a_json_object_is_one_line(tmp_path: Path, name: str) -> Non
     assert time.process_time() - before < 15  # under 1 s of CPU time
 
 
-def test_what_is_not_a_file_is_one_line(tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with pytest.raises(ModelError, match="no such file"):
         read_object(path)
@@ -77,7 +77,9 @@ def test_a_link_is_followed_as_in_the_hubs_cache(tmp_path: Path) -> None:
         ({"text_config": {"num_hidden_layers": 10**7}}, "text_config.num_hidden_layers is 10000000"),
     ],
 )
-def test_a_size_out_of_bounds_is_one_line(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_a_size_out_of_bounds_is_reported_in_one_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(changes))
     with pytest.raises(ModelError) as caught:
         read_config(tmp_path)
@@ -120,7 +122,7 @@ def test_shards_are_the_files_that_the_index_names(tmp_path: Path) -> None:
         ({"weight_map": {"\x1b[31m": 5}}, "'\\x1b[31m' is in 5"),
     ],
 )
-def test_an_index_that_names_no_files_of_its_folder_is_one_line(
+def test_an_index_that_names_no_files_of_its_folder_is_reported_in_one_line(
     tmp_path: Path, index: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "model.safetensors.index.json"

@@ -126,7 +126,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file_is_one_line_where_the_library_refuses_it(tmp_path, name):
+def test_a_broken_file_is_reported_in_one_line_where_the_library_refuses_it(tmp_path, name):
     path = write(tmp_path / "m.safetensors", *BROKEN[name])
     with pytest.raises(ModelError, match="truncated or broken") as caught:
         read_header(path, ByteReader())
@@ -135,7 +135,7 @@ def test_a_broken_file_is_one_line_where_the_library_refuses_it(tmp_path, name):
         load_file(path)
 
 
-def test_a_missing_file_and_a_pipe_are_one_line(tmp_path):
+def test_a_missing_file_and_a_pipe_are_reported_in_one_line(tmp_path):
     with pytest.raises(ModelError, match="no such file"):
         read_header(tmp_path / "m.safetensors", ByteReader())
     os.mkfifo(tmp_path / "pipe.safetensors")

@@ -90,7 +90,7 @@ def test_slices_and_the_base(tiny, tmp_path):
         ("dtype.x.y", 1, "there is no part 'x' in a single value"),
     ],
 )
-def test_unknown_paths_are_one_line_with_the_nearest(ties, place, value, message):
+def test_unknown_paths_are_reported_in_one_line_with_the_nearest(ties, place, value, message):
     with pytest.raises(MergekitFinanceError, match=message) as caught:
         merged(ties, **{place: value})
     assert "\n" not in str(caught.value) and "/tmp" not in message

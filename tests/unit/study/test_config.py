@@ -116,7 +116,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"evaluation": {"dtype": "int8"}}, "evaluation.dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16' (given: 'int8')"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line(changes, message):
+def test_a_mistake_is_reported_in_one_line(changes, message):
     with pytest.raises(RecipeError) as caught:
         parse(**changes)
     assert str(caught.value).startswith(f"study.yml: {message}") and "\n" not in str(caught.value)
@@ -143,7 +143,7 @@ def test_a_missing_required_key_is_named(missing):
         ("experts: {a: {model: y}, a: {model: z}}\n", "key 'a' appears twice"),
     ],
 )
-def test_a_file_that_is_not_a_study_is_one_line(tmp_path, text, message):
+def test_a_file_that_is_not_a_study_is_reported_in_one_line(tmp_path, text, message):
     path = tmp_path / "study.yml"
     path.write_text(text)
     with pytest.raises(RecipeError) as caught:
@@ -152,7 +152,7 @@ def test_a_file_that_is_not_a_study_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+def test_a_file_that_cannot_be_read_is_reported_in_one_line(tmp_path):
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\xfa")
     for name, message in (
         ("none.yml", "no such study file"),

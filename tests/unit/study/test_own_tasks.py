@@ -129,7 +129,7 @@ def test_a_name_in_two_files_is_refused(tiny, tmp_path, own_tasks):
     helpers.refused(tiny, tmp_path / "out", DataError, "task 'my_clauses' is also in", **settings(own_tasks))
 
 
-def test_an_import_error_in_a_function_of_a_task_is_one_line(tiny, tmp_path, own_tasks):
+def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(tiny, tmp_path, own_tasks):
     (own_tasks / "utils.py").write_text("import not_installed_here\n")
     with (own_tasks / "my_clauses.yaml").open("a") as file:
         file.write("process_docs: !function utils.process\n")

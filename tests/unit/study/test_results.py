@@ -184,7 +184,7 @@ def point(index):
         (lambda c: point(c).update(constituents=["./nowhere"]), "'./nowhere' is not a model of this study"),
     ],
 )
-def test_a_damaged_index_is_one_line(folder, edit, message):
+def test_a_damaged_index_is_reported_in_one_line(folder, edit, message):
     change(folder / "index.json", edit)
     with pytest.raises(DataError) as caught:
         load_results(folder)
@@ -232,7 +232,7 @@ SCORES = {
 
 @pytest.mark.parametrize("how", SCORES)
 @pytest.mark.parametrize("model", ["base", PAIR])
-def test_damaged_scores_are_one_line(folder, model, how):
+def test_damaged_scores_are_reported_in_one_line(folder, model, how):
     edit, message = SCORES[how]
     path = folder / "points" / model / "scores.json"
     change(path, lambda scores: edit(scores["t"]))

@@ -120,7 +120,7 @@ def test_only_true_allows_text_to_be_shared(value):
         (lambda c: c["study"].update(selection={"share": "some"}), "study.selection.share"),
     ],
 )
-def test_a_damaged_summary_is_one_line_with_the_place(study_summary, change, message):
+def test_a_damaged_summary_is_reported_in_one_line_with_the_place(study_summary, change, message):
     content = json.loads(json.dumps(study_summary.as_json()))
     change(content)
     with pytest.raises(ValidationError) as caught:
