@@ -66,15 +66,16 @@ _QUESTION_LENGTH = 300
 
 
 def choice_f1(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
-    """Score fpb, fiqa_sa and fomc: `score` is (gold, choice), for `weighted_f1`."""
-    metrics, choice = _choice_metrics(doc, results)
-    return {"score": (doc["gold_index"], choice), **metrics}
+    """Score fpb, fiqa_sa and fomc: `score` is (gold, choice), for `weighted_f1`.
+
+    `f1_token` is the same for AdaptLLM's choice, by the mean log-likelihood per token.
+    """
+    return _f1_metrics(doc, results)
 
 
 def headline(doc: HeadlineDocument, results: Likelihoods) -> Metrics:
-    """Score headline: `score` is (class_id, gold, choice), for `headline_mean_f1`."""
-    metrics, choice = _choice_metrics(doc, results)
-    return {"score": (doc["class_id"], doc["gold_index"], choice), **metrics}
+    """Score headline: `score` and `f1_token` are (class_id, gold, choice), for `headline_mean_f1`."""
+    return _f1_metrics(doc, results, doc["class_id"])
 
 
 def chabsa(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
@@ -104,23 +105,44 @@ def last_word(doc: object, results: Likelihoods) -> Metrics:
     return {"score": right, "acc": right, "perplexity": log_likelihood, "correct": right}
 
 
+def _f1_metrics(doc: ChoiceDocument, results: Likelihoods, *question: int) -> Metrics:
+    """Return the metrics of a choice with `score` and, if possible, `f1_token`: (*question, gold, choice)."""
+    metrics, choice = _choice_metrics(doc, results)
+    gold, token_choice = doc["gold_index"], _choice_per_token(doc, results)
+    if token_choice is not None:
+        metrics["f1_token"] = (*question, gold, token_choice)
+    return {"score": (*question, gold, choice), **metrics}
+
+
 def _choice_metrics(doc: ChoiceDocument, results: Likelihoods) -> tuple[Metrics, int]:
     """Return `acc`, `acc_norm`, `correct`, `acc_token` if possible, and the index of the chosen option.
 
     The option with the highest summed log-likelihood is chosen, the first in a tie, as in lm-eval.
-    `acc_norm` divides by the option's number of characters, `acc_token` by its number of tokens, as AdaptLLM
-    does. lm-eval passes no token counts, so only documents with `option_tokens` have `acc_token`.
+    `acc_norm` divides by the option's number of characters, `acc_token` by its number of tokens.
     """
     options, gold = doc["options"], doc["gold_index"]
-    likelihoods = [likelihood for likelihood, _ in results[: len(options)]]
+    likelihoods = _likelihoods(doc, results)
     choice = _most_likely(likelihoods, [1] * len(options))
     acc = float(choice == gold)
     acc_norm = float(_most_likely(likelihoods, [len(text) for text in options]) == gold)
     metrics: Metrics = {"acc": acc, "acc_norm": acc_norm}
-    option_tokens = doc.get("option_tokens")
-    if option_tokens:
-        metrics["acc_token"] = float(_most_likely(likelihoods, option_tokens) == gold)
+    token_choice = _choice_per_token(doc, results)
+    if token_choice is not None:
+        metrics["acc_token"] = float(token_choice == gold)
     return {**metrics, "correct": acc}, choice
+
+
+def _choice_per_token(doc: ChoiceDocument, results: Likelihoods) -> int | None:
+    """Return AdaptLLM's choice: the option with the highest mean log-likelihood per token.
+
+    lm-eval passes no token counts, so the result is None for documents without `option_tokens`.
+    """
+    option_tokens = doc.get("option_tokens")
+    return _most_likely(_likelihoods(doc, results), option_tokens) if option_tokens else None
+
+
+def _likelihoods(doc: ChoiceDocument, results: Likelihoods) -> list[float]:
+    return [likelihood for likelihood, _ in results[: len(doc["options"])]]
 
 
 def _most_likely(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:

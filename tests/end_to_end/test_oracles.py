@@ -5,6 +5,7 @@ import http.server
 import json
 import shutil
 import threading
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -172,22 +173,33 @@ def test_exam_choices_equal_a_direct_likelihood_computation(tiny, plain, where, 
     assert clear >= 10
 
 
-def test_fpb_choice_per_token_equals_a_direct_likelihood_computation(tiny, plain, where, one_thread):
+def test_choices_per_token_and_their_f1_equal_a_direct_likelihood_computation(tiny, plain, where, one_thread):
+    """AdaptLLM's choice, and the scikit-learn F1 that AdaptLLM computes of it."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    tasks = [f"finance_bench_{task}" for task in ("fpb", "fiqa_sa", "headline")]
     results = simple_evaluate(
         "hf", model_args=f"pretrained={tiny}/finance,dtype=float32", device="cpu", limit=12,
-        bootstrap_iters=0, batch_size=4, tasks=["finance_bench_fpb"],
+        bootstrap_iters=0, batch_size=4, tasks=tasks,
         task_manager=TaskManager(include_defaults=False, metadata={**where, "pretrained": f"{tiny}/finance"}),
     )  # fmt: skip
     clear = counts = 0
-    for sample in results["samples"]["finance_bench_fpb"]:
-        doc, prompt = sample["doc"], sample["arguments"][0][0]
-        pairs = [plain(prompt, f" {option}") for option in doc["options"]]
-        assert doc["option_tokens"] == [length for _, length in pairs]
-        counts += len(set(doc["option_tokens"])) > 1
-        choice, is_clear = best([likelihood / length for likelihood, length in pairs])
-        clear += is_clear
-        assert not is_clear or sample["acc_token"] == float(choice == doc["gold_index"])
-    assert clear > 5 and counts > 5
+    for task in tasks:
+        pairs = defaultdict(list)  # (gold, choice) by question
+        for sample in results["samples"][task]:
+            doc, prompt = sample["doc"], sample["arguments"][0][0]
+            options = [plain(prompt, f" {option}") for option in doc["options"]]
+            assert doc["option_tokens"] == [length for _, length in options]
+            counts += len(set(doc["option_tokens"])) > 1
+            choice, is_clear = best([likelihood / length for likelihood, length in options])
+            clear += is_clear
+            choice = choice if is_clear else sample["f1_token"][-1]
+            assert sample["acc_token"] == float(choice == doc["gold_index"])
+            pairs[doc.get("class_id")].append((doc["gold_index"], choice))
+        f1 = [
+            metrics.f1_score(*zip(*question, strict=True), average="weighted") for question in pairs.values()
+        ]
+        assert results["results"][task]["f1_token,none"] == pytest.approx(sum(f1) / len(f1), abs=1e-12)
+    assert clear > 20 and counts > 5
 
 
 # --- groups: the unweighted mean of their leaves

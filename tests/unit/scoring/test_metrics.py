@@ -50,6 +50,32 @@ def test_acc_norm_divides_by_characters_and_acc_token_by_tokens():
     assert "acc_token" not in scoring.choice_acc({**doc, "option_tokens": None}, likelihoods(-2.0, -3.0))
 
 
+def test_f1_token_is_the_gold_and_adaptllms_choice():
+    doc = {"options": ["yes", "certainly"], "gold_index": 0, "class_id": 4, "option_tokens": [1, 2]}
+    values = likelihoods(-2.0, -3.0)
+    assert scoring.choice_f1(doc, values)["score"] == (0, 0)
+    assert scoring.choice_f1(doc, values)["f1_token"] == (0, 1)
+    assert scoring.headline(doc, values)["f1_token"] == (4, 0, 1)
+    assert "f1_token" not in scoring.choice_f1({**doc, "option_tokens": None}, values)
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=25)
+def test_f1_token_equals_scikit_learn_on_the_choice_by_mean_likelihood(data):
+    """AdaptLLM's rule, computed here with numpy and scikit-learn."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    golds = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=30))
+    pairs, expected = [], []
+    for gold in golds:
+        values = data.draw(st.lists(st.floats(-50, -0.01), min_size=3, max_size=3))
+        tokens = data.draw(st.lists(st.integers(1, 4), min_size=3, max_size=3))
+        doc = {"options": ["a", "b", "c"], "gold_index": gold, "option_tokens": tokens}
+        pairs.append(scoring.choice_f1(doc, likelihoods(*values))["f1_token"])
+        expected.append(int(np.argmin(-np.array(values) / np.array(tokens))))
+    f1 = metrics.f1_score(golds, expected, average="weighted", zero_division=0)
+    assert aggregate.weighted_f1(pairs) == pytest.approx(f1)
+
+
 @given(st.lists(st.floats(-50, -0.01), min_size=2, max_size=6), st.data())
 @settings(deadline=None)
 def test_choice_equals_the_host_arithmetic(values, data):
