@@ -113,6 +113,18 @@ def read_json(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> Jso
     return parse_json(read_text(path, max_bytes=max_bytes, links=links))
 
 
+class NotAnObject(ValueError):
+    """JSON that is valid, but not an object."""
+
+
+def read_object(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> JsonObject:
+    """Read a JSON file that holds an object. Raises as `read_json`, and NotAnObject."""
+    content = read_json(path, max_bytes, links)
+    if not isinstance(content, dict):
+        raise NotAnObject("not a JSON object")
+    return content
+
+
 def parse_json(text: str, finite: bool = True) -> Json:
     """Parse JSON within bounds.
 

@@ -11,7 +11,7 @@ from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import licenses_on_card
-from mergekit_finance.models.json_files import INDEXES, read_config, read_object, shard_names, weight_map
+from mergekit_finance.models.json_files import INDEXES, read_config, read_model_json, shard_names, weight_map
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
 from mergekit_finance.models.weight_files import (
@@ -273,7 +273,7 @@ def other_set(folder: Path, files: Sequence[str]) -> str:
 
 
 def _optional(path: Path) -> JsonObject | None:
-    return read_object(path) if path.exists() else None
+    return read_model_json(path) if path.exists() else None
 
 
 def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
@@ -390,7 +390,7 @@ def random_weights(references: Iterable[str]) -> list[str]:
 def _says_random(config: Path) -> bool:
     if not config.is_file():
         return False
-    return read_object(config).get("mergekit_finance_weights") == "random"
+    return read_model_json(config).get("mergekit_finance_weights") == "random"
 
 
 def short_name(reference: str) -> str:

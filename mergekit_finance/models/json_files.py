@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, default_id, printable
-from mergekit_finance.files import Json, JsonObject, is_folder, read_json
+from mergekit_finance.files import Json, JsonObject, NotAnObject, is_folder, read_object
 
 CONFIG = "config.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -29,21 +29,20 @@ LARGEST = {
 
 
 @default_id("model.broken")
-def read_object(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
+def read_model_json(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
     """Read a JSON object of a model's folder.
 
     Raises:
         ModelError: the file is missing, larger than `max_bytes`, not JSON, out of bounds, or not an object.
     """
     try:
-        content = read_json(path, max_bytes=max_bytes, links=True)
+        return read_object(path, max_bytes, links=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file. {COPY}", id="model.missing") from error
+    except NotAnObject as error:
+        raise ModelError(f"{path}: not a JSON object. {COPY}") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}). {COPY}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: not a JSON object. {COPY}")
-    return content
 
 
 @default_id("model.broken")
@@ -54,7 +53,7 @@ def read_config(folder: Path) -> JsonObject:
         ModelError: it cannot be read, or a size is not a number within LARGEST.
     """
     path = folder / CONFIG
-    config = read_object(path, MAX_CONFIG)
+    config = read_model_json(path, MAX_CONFIG)
     for place, block in _blocks(config):
         for key, largest in LARGEST.items():
             value = block.get(key)
@@ -96,7 +95,7 @@ def weight_map(folder: Path, index: str = INDEXES[0]) -> dict[str, str]:
     path = folder / index
     if not (path.exists() or path.is_symlink()):
         return {}
-    weight_map: Json = read_object(path).get("weight_map")
+    weight_map: Json = read_model_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{path}: not an index of shards, because it has no weight_map. {COPY}")
     for tensor, name in weight_map.items():

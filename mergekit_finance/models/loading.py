@@ -9,7 +9,7 @@ from mergekit_finance.errors import ModelError, default_id, model_errors, printa
 from mergekit_finance.files import Json, keys_of
 from mergekit_finance.hosts.transformers import causal_model_class
 from mergekit_finance.models.facts import is_pickled, read_tensors
-from mergekit_finance.models.json_files import read_object
+from mergekit_finance.models.json_files import read_model_json
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
     path, _, revision = reference.partition("@")
     if Path(path).is_dir():
         for file in sorted(Path(path).glob("*token*.json")):
-            content = read_object(file)
+            content = read_model_json(file)
             if file.name in ("tokenizer_config.json", "special_tokens_map.json"):
                 _require_printable_keys(file, content)
     with model_errors(f"model {reference!r}: no usable tokenizer", "model.tokenizer"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.files import Json, JsonObject, parse_json, read_bytes
-from mergekit_finance.models.json_files import read_object
+from mergekit_finance.models.json_files import read_model_json
 
 COPY = "Copy or fetch it again"
 MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has about 35 MB
@@ -106,4 +106,4 @@ def _mapping(content: JsonObject) -> dict[str, int]:
 
 def _added_tokens(folder: Path) -> dict[str, int]:
     path = folder / "added_tokens.json"
-    return _mapping(read_object(path)) if path.exists() else {}
+    return _mapping(read_model_json(path)) if path.exists() else {}

@@ -18,8 +18,9 @@ from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import load as load_recipe
 from mergekit_finance.share import body, front_matter
+from mergekit_finance.share.card_files import MANIFEST, MODELS, CardFiles, CardModels, card_manifest
 from mergekit_finance.share.choice import Choice, choose
-from mergekit_finance.share.manifest import MANIFEST, MODELS, WEIGHTS, hashes_of, manifest, matches
+from mergekit_finance.share.manifest import WEIGHTS, hashes_of, matches
 from mergekit_finance.share.source_models import is_hub_id, license_files, required_licenses
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render
@@ -130,7 +131,7 @@ def _fill(choice: Choice, folder: Path, weights: bool, samples: bool, trust_remo
     card = f"---\n{front_matter.text(choice)}\n---\n\n{body.text(choice, facts)}"
     front_matter.check(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_json(folder / MANIFEST, {"format": 1, "files": hashes_of(folder)})
+    write_json(folder / MANIFEST, CardFiles(format=1, files=hashes_of(folder)).as_json())
 
 
 def recipe_text(choice: Choice) -> str:
@@ -186,13 +187,10 @@ def _write_results(choice: Choice, folder: Path, samples: bool) -> None:
     _copy(choice.results.folder / "summary.json", results / "summary.json")
     for name in ("scores.json", "key.json"):
         _copy(choice.folder / name, results / name)
-    models: dict[str, Json] = {
-        "format": 1,
-        "point": choice.point,
-        "models": [model.as_json() for model in choice.models],
-        "text_may_be_shared": choice.text_may_be_shared,
-    }
-    write_json(folder / MODELS, models)
+    models = CardModels(
+        format=1, point=choice.point, models=choice.models, text_may_be_shared=choice.text_may_be_shared
+    )
+    write_json(folder / MODELS, models.as_json())
     for path in choice.folder.glob("samples_*.jsonl") if samples else ():
         _copy(path, results / path.name)
 
@@ -272,8 +270,8 @@ def _replace(finished: Path, folder: Path) -> None:
 
     The manifest says which files are the card's; others were added by people and stay.
     """
-    old = manifest(folder) if (folder / MANIFEST).is_file() else {}
-    new = manifest(finished)
+    old = card_manifest(folder) if (folder / MANIFEST).is_file() else {}
+    new = card_manifest(finished)
     _require_no_conflict(new, folder, old)
     folder.mkdir(exist_ok=True)  # not the scratch folder itself, which only its owner can read
     for name in [*(n for n in new if n != "README.md"), "README.md", MANIFEST]:

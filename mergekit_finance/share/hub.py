@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergekit_finance.errors import DataError, ModelError
-from mergekit_finance.share import manifest
+from mergekit_finance.share import card_files, manifest
 from mergekit_finance.share.manifest import Plan
 from mergekit_finance.share.source_models import missing_texts, obstacles, required_prefix
 
@@ -42,7 +42,7 @@ class Share:
             ModelError: a license forbids sharing.
         """
         _require_repo(self.repo)
-        plan = manifest.plan(self.folder, self.weights)
+        plan = manifest.plan_upload(self.folder, self.weights)
         if dry_run:
             self.say(listing(plan, self.repo))
             if note := manifest.local_paths_note(self.folder):
@@ -86,7 +86,7 @@ def _require_repo(repo: str) -> None:
 
 def reasons_to_refuse(plan: Plan, repo: str) -> list[str]:
     """Return the reasons not to share: licenses that forbid it, or unmet conditions of sharing weights."""
-    models = manifest.stored_source_models(plan.folder)
+    models = card_files.stored_source_models(plan.folder)
     reasons = obstacles(models)
     if not plan.has_weights:
         return reasons
@@ -109,7 +109,7 @@ def has_prefix(name: str, prefix: str) -> bool:
 
 def _required_texts(plan: Plan) -> list[str]:
     """Return one line if license texts must accompany weights and are missing."""
-    missing = missing_texts(manifest.stored_source_models(plan.folder), plan.send)
+    missing = missing_texts(card_files.stored_source_models(plan.folder), plan.send)
     if not missing:
         return []
     return [f"the text of {' and '.join(missing)} must accompany the weights; put it into DIR/LICENSE"]

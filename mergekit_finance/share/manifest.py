@@ -6,23 +6,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.files import (
-    Json,
-    JsonObject,
-    parse_json,
-    read_text,
-    require_names,
-    sha256_file,
-    strings,
+from mergekit_finance.files import sha256_file
+from mergekit_finance.share.card_files import (
+    MANIFEST,
+    MODELS,
+    MODELS_BEFORE,
+    SUMMARY,
+    card_manifest,
+    read_models,
+    read_summary,
+    stored_source_models,
 )
-from mergekit_finance.share.source_models import SourceModel, is_hub_id
+from mergekit_finance.share.source_models import is_hub_id
 
-MODELS = "results/models.json"  # the source models, as the card was made with
-MODELS_BEFORE = "results/parents.json"  # the same, with the key `parents`, in older cards
-MANIFEST = "results/files.json"  # the files that `card` wrote: name -> sha256
 TEXTS = ("README.md", "mergekit_config.yml", "study.yml")  # of the card; people may edit them
 ADDED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY", "USE_POLICY.md", "NOTICE")  # people may add
-RESULTS = ("results/summary.json", "results/scores.json", "results/key.json", MODELS, MODELS_BEFORE)
+RESULTS = (SUMMARY, "results/scores.json", "results/key.json", MODELS, MODELS_BEFORE)
 UNCHANGED = ("licenses/*/*", "licences/*/*", "figures/*.png", "figures/*.svg")  # only as `card` wrote them
 SAMPLES = ("results/samples_*.jsonl",)
 SHARD = "model-NNNNN-of-NNNNN.safetensors".replace("N", "[0-9]")
@@ -55,7 +54,9 @@ class Plan:
     @property
     def missing_weights(self) -> list[str]:
         """Weight files that the card lists but that would not be sent: the model would be incomplete."""
-        return [name for name in manifest(self.folder) if matches(name, WEIGHTS) and name not in self.send]
+        return [
+            name for name in card_manifest(self.folder) if matches(name, WEIGHTS) and name not in self.send
+        ]
 
     @property
     def size(self) -> int:
@@ -72,7 +73,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def plan(folder: Path, weights: bool) -> Plan:
+def plan_upload(folder: Path, weights: bool) -> Plan:
     """Sort every file of a card's folder into what is sent and what is left out.
 
     Raises:
@@ -81,7 +82,7 @@ def plan(folder: Path, weights: bool) -> Plan:
     if not (folder / "README.md").is_file() or not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: no card here. Make one with `mergekit-finance card OUT -o {folder}`.")
     send, left_out = {}, {}
-    text_allowed, recorded = _text_may_be_shared(folder), manifest(folder)
+    text_allowed, recorded = _text_may_be_shared(folder), card_manifest(folder)
     for path in sorted(_walk(folder)):
         name = path.relative_to(folder).as_posix()
         reason = reason_to_leave_out(path, name, weights, text_allowed, recorded)
@@ -90,17 +91,6 @@ def plan(folder: Path, weights: bool) -> Plan:
         else:
             send[name] = path
     return Plan(folder, send, left_out)
-
-
-def manifest(folder: Path) -> dict[str, str]:
-    """Return the files that `card` wrote into this folder: name -> sha256."""
-    recorded = read_object(folder / MANIFEST).get("files")
-    if not isinstance(recorded, dict):
-        raise DataError(f"{folder / MANIFEST}: lists no files. Make the card again.")
-    hashes = {name: value for name, value in recorded.items() if isinstance(value, str)}
-    if len(hashes) != len(recorded):
-        raise DataError(f"{folder / MANIFEST}: a hash is not text. Make the card again.")
-    return hashes
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
@@ -147,57 +137,10 @@ def reason_to_leave_out(
 
 def _text_may_be_shared(folder: Path) -> bool:
     """Return whether every task of the study allows sharing its text."""
-    if _models_file(folder).get("text_may_be_shared", True) is not True:  # from the study's tasks.json
+    if not read_models(folder).text_may_be_shared:
         return False
-    tasks = _objects(folder / "results" / "summary.json", "tasks")
-    return bool(tasks) and all(task.get("text_may_be_shared") is True for task in tasks.values())
-
-
-def _objects(path: Path, key: str) -> dict[str, JsonObject]:
-    """Return an object of objects from a JSON file of the card."""
-    content = read_object(path).get(key, {})
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: {key} is not an object. Make the card again.")
-    parts = {name: part for name, part in content.items() if isinstance(part, dict)}
-    if len(parts) != len(content):
-        raise DataError(f"{path}: {key} contains values that are not objects. Make the card again.")
-    return parts
-
-
-def read_object(path: Path) -> JsonObject:
-    """Read a JSON object of the card. Raises DataError for links, damaged JSON and other kinds of content."""
-    if path.is_symlink() or path.parent.is_symlink():
-        raise DataError(
-            f"{path}: is reached through a symbolic link, which is not followed. Make the card again."
-        )
-    try:
-        content: Json = parse_json(read_text(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Make the card again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not a JSON object. Make the card again.")
-    return content
-
-
-def _models_file(folder: Path) -> JsonObject:
-    """Read the source models' file; an older card has it under its old name."""
-    new, old = folder / MODELS, folder / MODELS_BEFORE
-    return read_object(old if not new.exists() and old.exists() else new)
-
-
-def stored_source_models(folder: Path) -> list[SourceModel]:
-    """Return the source models as the card was made with. Raises DataError if they are damaged."""
-    path = folder / MODELS
-    content = _models_file(folder)
-    entries = content.get("models", content.get("parents"))
-    try:
-        models = [SourceModel.from_json(entry) for entry in entries] if isinstance(entries, list) else []
-    except TypeError as error:
-        raise DataError(f"{path}: not a list of models ({error}). Make the card again.") from error
-    if not models:
-        raise DataError(f"{path}: lists no models, so licenses are unknown. Make the card again.")
-    require_names(path, (text for model in models for text in strings(model.as_json())))
-    return models
+    tasks = read_summary(folder).tasks
+    return bool(tasks) and all(task.text_may_be_shared is True for task in tasks.values())
 
 
 def local_paths_note(folder: Path) -> str:
@@ -211,7 +154,6 @@ def local_paths_note(folder: Path) -> str:
 
 def local_paths(folder: Path) -> list[str]:
     """Return references of models in the card's files that are paths on this machine."""
-    in_summary = _objects(folder / "results" / "summary.json", "models").values()
-    references = [model.get("reference") for model in in_summary]
+    references = [model.reference for model in read_summary(folder).models.values()]
     references += [model.reference for model in stored_source_models(folder)]
     return sorted({ref for ref in references if isinstance(ref, str) and not is_hub_id(ref)})

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, did_you_mean
-from mergekit_finance.files import Json, JsonObject, one_line
+from mergekit_finance.files import one_line
 from mergekit_finance.models.card_licenses import licenses_on_card
 from mergekit_finance.models.licenses import UNKNOWN, License, conflict, find_license
 from mergekit_finance.plugins.manager import families
@@ -57,22 +57,6 @@ class SourceModel:
     def shown(self) -> str:
         """The Hub identifier, or the reference if the model is not on the Hub."""
         return self.hub_id or self.reference
-
-    def as_json(self) -> JsonObject:
-        """Return the fields as they are written to results/models.json."""
-        return {**vars(self), "claims": dict(self.claims)}
-
-    @classmethod
-    def from_json(cls, content: Json) -> "SourceModel":
-        """Build one from `as_json`. Raises TypeError if a field is missing, unknown or not text."""
-        if not isinstance(content, dict):
-            raise TypeError("not an object")
-        model = cls(**content)
-        texts = [model.name, model.reference, model.fingerprint, model.hub_id or ""]
-        claims = model.claims.values() if isinstance(model.claims, dict) else [None]
-        if not all(isinstance(text, str) for text in (*texts, *claims)):
-            raise TypeError("a field is not text")
-        return model
 
 
 def source_models(results: StudyResults, point: str, hub_ids: Mapping[str, str]) -> list[SourceModel]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models.json_files import read_config, read_object, shard_names
+from mergekit_finance.models.json_files import read_config, read_model_json, shard_names
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 NOT_OBJECTS = {
@@ -37,7 +37,7 @@ def test_what_is_not_a_json_object_is_reported_in_one_line(tmp_path: Path, name:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     before = time.process_time()
     with pytest.raises(ModelError) as caught:
-        read_object(path)
+        read_model_json(path)
     one_line(caught.value, path)
     assert time.process_time() - before < 15  # under 1 s of CPU time
 
@@ -45,14 +45,14 @@ def test_what_is_not_a_json_object_is_reported_in_one_line(tmp_path: Path, name:
 def test_what_is_not_a_file_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with pytest.raises(ModelError, match="no such file"):
-        read_object(path)
+        read_model_json(path)
     os.mkfifo(path)
     with pytest.raises(ModelError, match="not a regular file"):
-        read_object(path)
+        read_model_json(path)
     path.unlink()
     path.symlink_to("/dev/zero")
     with pytest.raises(ModelError, match="not a regular file"):
-        read_object(path)
+        read_model_json(path)
 
 
 def test_a_link_is_followed_as_in_the_hubs_cache(tmp_path: Path) -> None:

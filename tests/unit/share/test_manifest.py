@@ -7,7 +7,7 @@ import pytest
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import sha256_file
-from mergekit_finance.share import hub, manifest
+from mergekit_finance.share import card_files, hub, manifest
 from mergekit_finance.share.source_models import missing_texts
 
 
@@ -46,21 +46,21 @@ def test_files_that_card_did_not_write_are_not_sent(tmp_path: Path, name: str) -
 def card(folder: Path, **tasks: object) -> Path:
     (folder / "results").mkdir(parents=True)
     (folder / "README.md").write_text("x")
-    (folder / manifest.MODELS).write_text('{"models": []}')
+    (folder / card_files.MODELS).write_text('{"models": []}')
     summary = {"tasks": {name: {"text_may_be_shared": value} for name, value in tasks.items()}}
     (folder / "results" / "summary.json").write_text(json.dumps(summary))
     (folder / "results" / "samples_a.jsonl").write_text("text")
-    (folder / manifest.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    (folder / card_files.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
     return folder
 
 
 def test_local_paths_are_reported_and_hub_ids_are_not(tmp_path: Path) -> None:
     folder = card(tmp_path / "card", a=True)
     models = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
-    (folder / manifest.MODELS).write_text(json.dumps({"models": models}))
+    (folder / card_files.MODELS).write_text(json.dumps({"models": models}))
     assert manifest.local_paths_note(folder) == ""
     models.append({"name": "b", "reference": "/home/me/b", "fingerprint": "0"})
-    (folder / manifest.MODELS).write_text(json.dumps({"models": models}))
+    (folder / card_files.MODELS).write_text(json.dumps({"models": models}))
     assert "1 local path " in manifest.local_paths_note(folder) and "/home/me/b" in manifest.local_paths_note(
         folder
     )
@@ -101,43 +101,43 @@ def test_a_malformed_file_of_a_card_is_a_one_line_error(tmp_path: Path, name: st
 def test_samples_are_sent_only_if_every_task_allows_it(
     tmp_path: Path, tasks: dict[str, object], goes: bool
 ) -> None:
-    plan = manifest.plan(card(tmp_path / "card", **tasks), weights=True)
+    plan = manifest.plan_upload(card(tmp_path / "card", **tasks), weights=True)
     assert ("results/samples_a.jsonl" in plan.send) is goes
 
 
 def test_malformed_source_models_are_a_one_line_error(tmp_path: Path) -> None:
     folder = card(tmp_path / "card", a=True)
     for text in ("{", "[]", '{"models": 1}', '{"models": [{"x": 1}]}'):
-        (folder / manifest.MODELS).write_text(text)
+        (folder / card_files.MODELS).write_text(text)
         with pytest.raises(DataError, match="Make the card again"):
-            manifest.stored_source_models(folder)
+            card_files.stored_source_models(folder)
 
 
 @pytest.mark.parametrize("text", ['{"models": []}', "{}"])
 def test_a_card_without_source_models_is_refused(tmp_path: Path, text: str) -> None:
     folder = card(tmp_path / "card", a=True)
-    (folder / manifest.MODELS).write_text(text)
+    (folder / card_files.MODELS).write_text(text)
     with pytest.raises(DataError, match="Make the card again"):
         hub.Share(folder, "me/x").send(dry_run=True)
 
 
 def test_samples_are_not_sent_if_tasks_json_forbade_it(tmp_path: Path) -> None:
     folder = card(tmp_path / "card", a=True)
-    (folder / manifest.MODELS).write_text('{"models": [], "text_may_be_shared": false}')
-    assert "results/samples_a.jsonl" in manifest.plan(folder, weights=True).left_out
+    (folder / card_files.MODELS).write_text('{"models": [], "text_may_be_shared": false}')
+    assert "results/samples_a.jsonl" in manifest.plan_upload(folder, weights=True).left_out
 
 
 def test_an_older_card_can_still_be_shared(tmp_path: Path) -> None:
     """Before, the models were in results/parents.json and license texts in licences/."""
     folder = card(tmp_path / "card", a=True)
     source_model = {"name": "a", "reference": "me/a", "fingerprint": "0", "claims": {"x": "mit"}}
-    (folder / manifest.MODELS).unlink()
+    (folder / card_files.MODELS).unlink()
     (folder / "results" / "parents.json").write_text(json.dumps({"parents": [source_model]}))
     (folder / "licences" / "a").mkdir(parents=True)
     (folder / "licences" / "a" / "LICENSE").write_text("the text")
-    (folder / manifest.MANIFEST).unlink()
-    (folder / manifest.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
-    plan = manifest.plan(folder, weights=False)
+    (folder / card_files.MANIFEST).unlink()
+    (folder / card_files.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    plan = manifest.plan_upload(folder, weights=False)
     assert {"results/parents.json", "licences/a/LICENSE"} <= set(plan.send)
-    assert [model.name for model in manifest.stored_source_models(folder)] == ["a"]
-    assert missing_texts(manifest.stored_source_models(folder), plan.send) == []
+    assert [model.name for model in card_files.stored_source_models(folder)] == ["a"]
+    assert missing_texts(card_files.stored_source_models(folder), plan.send) == []
