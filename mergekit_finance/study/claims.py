@@ -111,6 +111,14 @@ def _process(content: bytes) -> Process | None:
 # ---- claims
 
 
+class TooManyDeathsError(Exception):
+    """Owners of a claim died one after the other; `deaths` says how many."""
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(f"{deaths} owners died")
+        self.deaths = deaths
+
+
 @dataclass
 class _Silence:
     """How long an owner's counter has not changed, as one observer saw it."""
@@ -167,13 +175,15 @@ class Claims:
 
     # ---- for the owner
 
-    def acquire(self, name: str) -> Claim | None:
+    def acquire(self, name: str, max_deaths: int | None = None) -> Claim | None:
         """Claim a name, or return None if another owner has it, who is not known to be dead.
 
         Args:
             name: what is claimed; a file name.
+            max_deaths: if as many owners died with the claim, one after the other, it is left as it is.
 
         Raises:
+            TooManyDeathsError: so many died.
             OSError: the folder cannot be written.
         """
         with self._lock:
@@ -182,7 +192,7 @@ class Claims:
             if not self.held:
                 self._appear()
             try:
-                claim = self._attempt(name)
+                claim = self._attempt(name, max_deaths)
                 if claim:
                     self.held[name] = claim
                 return claim
@@ -247,7 +257,7 @@ class Claims:
 
     # ---- steps
 
-    def _attempt(self, name: str) -> Claim | None:
+    def _attempt(self, name: str, max_deaths: int | None) -> Claim | None:
         place = self.folder / f"{name}{CLAIM}"
         if place.is_file() or place.is_symlink():
             place.unlink(missing_ok=True)  # not of this program, and in the way
@@ -256,7 +266,10 @@ class Claims:
             return self._create(name, place)
         if not all([self._is_dead(_owner(file)) for file in files]):  # a list: every owner is looked at
             return None
-        return self._take_over(name, place, files)
+        deaths = max(map(_deaths, files)) + 1
+        if max_deaths is not None and deaths >= max_deaths:
+            raise TooManyDeathsError(deaths)
+        return self._take_over(name, place, files, deaths)
 
     def _create(self, name: str, place: Path) -> Claim | None:
         """Rename a prepared folder to the claim's. A folder that is being released is empty and gives way."""
@@ -273,9 +286,8 @@ class Claims:
         # Not decided by the rename's result: over NFS it may report a failure and have succeeded.
         return claim if claim.file.exists() else None
 
-    def _take_over(self, name: str, place: Path, files: list[str]) -> Claim | None:
+    def _take_over(self, name: str, place: Path, files: list[str], deaths: int) -> Claim | None:
         """Rename the dead owner's file. If it has another name by now, another observer was first."""
-        deaths = max(map(_deaths, files)) + 1
         claim = Claim(name, deaths, place / self._next_file(deaths))
         with suppress(FileNotFoundError):
             os.rename(place / files[0], claim.file)

@@ -1,34 +1,41 @@
-"""Run jobs: in this process, in one process per device, or on a Ray cluster. Files are the same."""
+"""Run the jobs of a study: in this process, in several, or on a Ray cluster. Files are the same.
+
+Every process takes models that no other has, of this command or of another one on the same folder (see
+`schedule` and `claims`). None of them is told what to do.
+"""
 
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
-from mergekit_finance.errors import MergekitFinanceError, ModelError
+from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line
+from mergekit_finance.study import claims
+from mergekit_finance.study.progress import Progress, messages_above
 from mergekit_finance.study.worker import Job, Worker, noop
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
-    from multiprocessing.synchronize import Event
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnContext, SpawnProcess
 
     from ray import ObjectRef
-    from typing_extensions import Never
 
 SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
-RETRIES = 5  # attempts at a job whose worker or node died, so that a job that kills every worker ends
+RETRIES = 5  # how often workers are started again that died before they had evaluated anything
 POLL_SECONDS = 0.5
+OUT_OF_MEMORY = 17  # exit code of a worker process that ran out of GPU memory
+PATIENCE = 10.0  # seconds in which a worker must end that was asked to
 
 
 @dataclass(frozen=True)
@@ -61,34 +68,36 @@ class Executor:
         Returns:
             The folder names of all models of the jobs, in their order.
         """
-        store, places = worker.store, [worker.places(job) for job in jobs]
-        total = sum(map(len, places))
-        for place in (place for group in places for place in group):
+        store, places = worker.store, [worker.place(job) for job in jobs]
+        for place in places:
             if damage := store.discard_damaged(place, worker.samples):
                 self.say(f"{damage}: evaluated again")
-        stored = sum(store.done(place) for group in places for place in group)
-        missing = [job for job, group in zip(jobs, places, strict=True) if not all(map(store.done, group))]
-        self.say(f"{stored} of {total} models are stored, {total - stored} to do")
+        stored = set(store.stored(places))
+        missing = [job for job, place in zip(jobs, places, strict=True) if place not in stored]
+        count = len(dict.fromkeys(places))
+        self.say(f"{len(stored)} of {count} models are stored, {count - len(stored)} to do")
         if missing:
-            self._run(worker, missing, stored, total)
-        return [place.name for group in places for place in group]
+            self._run(worker, missing, list(dict.fromkeys(places)))
+        return [place.name for place in places]
 
-    def _run(self, worker: Worker, jobs: Sequence[Job], stored: int, total: int) -> None:
-        places = [place for job in jobs for place in worker.places(job)]
-        before = sum(map(worker.store.done, places))
-        with progress_bar(total, stored, self.quiet, self.label) as bar:
+    def _run(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> None:
+        store = worker.store
+        names = {place.name: worker.name(job) for place, job in ((worker.place(job), job) for job in jobs)}
 
-            def update() -> None:
-                bar.update(stored - before + sum(map(worker.store.done, places)) - bar.n)
+        def running() -> list[str]:
+            return [names[name] for name in store.claims.taken() if name in names]
 
-            try:
+        progress = Progress(
+            len(places), lambda: len(store.stored(places)), running, label=self.label, quiet=self.quiet
+        )
+        try:
+            with progress:
                 if self.kind == "ray":
-                    run_on_ray(worker, jobs, update)
+                    run_on_ray(worker, jobs)
                 else:
-                    run_local(worker, jobs, self.devices(worker), update, self.quiet)
-            finally:
-                worker.store.clean()  # what stopped processes left half-written
-            update()
+                    run_local(worker, jobs, self.devices(worker), progress)
+        finally:
+            store.clean()  # what stopped processes left half-written
 
 
 def devices(device: str, workers: int | None, model_size: int) -> list[str]:
@@ -112,60 +121,137 @@ def devices(device: str, workers: int | None, model_size: int) -> list[str]:
 # ---- this machine
 
 
-def run_local(
-    worker: Worker, jobs: Sequence[Job], devices: Sequence[str], update: Callable[[], None], quiet: bool
-) -> None:
+def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progress: Progress) -> None:
     """Do all jobs, one process per device; with one device or one job, in this process.
 
     Args:
         worker: does the jobs.
         jobs: the jobs to do.
         devices: the device of each process.
-        update: called whenever something may be finished.
-        quiet: without progress bars of a model's answers.
+        progress: shows what is done, and lines for the user.
     """
     if len(devices) > 1 and len(jobs) > 1:
-        _run_in_processes(worker, jobs, list(devices)[: len(jobs)], update)
+        _Pool(worker, jobs, list(devices)[: len(jobs)], progress).run()
         return
-    quiet = quiet or not sys.stderr.isatty()  # a bar below the study's needs a terminal
-    evaluator = worker.evaluator.on(devices[0], quiet)
-    alone = replace(worker, evaluator=evaluator, done=lambda name: update())
+    alone = replace(
+        worker, evaluator=worker.evaluator.on(devices[0], True), done=lambda name: progress.update()
+    )
     _hide_loading_bars()
     try:
-        for job in jobs:
-            alone.do(job)
+        with messages_above(progress):
+            alone.work(jobs)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{devices[0]} is out of memory ({first_line(error)}); finished work is kept. Run the same "
+            "command again, with a smaller batch_size."
+        ) from error
     finally:
         alone.close()
 
 
-def _run_in_processes(
-    worker: Worker, jobs: Sequence[Job], devices: Sequence[str], update: Callable[[], None]
-) -> None:
-    context = get_context("spawn")  # torch and CUDA do not survive a fork
-    free: Queue[str] = context.Queue()
-    for device in devices:
-        free.put(device)
-    stop = context.Event()
-    settings = worker.unloaded(devices[0]), free, os.getpid(), stop
-    pool = ProcessPoolExecutor(len(devices), context, _init_worker, settings)
-    try:
-        with _ignore_sigint():
-            pending = {pool.submit(_do_job, job) for job in jobs}
-        while pending:
-            finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-            update()
-    except BrokenProcessPool as error:
-        raise ModelError(
-            "a worker process died (out of memory?); finished work is kept. Run the same command again, "
-            "with fewer `workers:`."
-        ) from error
-    except BaseException:
-        stop.set()  # at once: the models that are being evaluated may take hours
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+@dataclass
+class _Process:
+    """A worker process, and this process's end of the connection to it."""
+
+    process: "SpawnProcess"
+    connection: "Connection"
+    device: str
+
+
+class _Pool:
+    """Worker processes that do the jobs. Those that die are not replaced as long as others are left.
+
+    Args:
+        worker: does the jobs in each process.
+        jobs: the jobs to do.
+        devices: the device of each process.
+        progress: lines for the user are shown with it.
+    """
+
+    def __init__(
+        self, worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progress: Progress
+    ) -> None:
+        self._worker, self._jobs, self._devices, self._progress = worker, jobs, devices, progress
+        self._context: SpawnContext = get_context("spawn")  # torch and CUDA do not survive a fork
+        self._processes: list[_Process] = []
+        self._places = [worker.place(job) for job in jobs]
+        self._restarts: list[int] = []  # the number of stored models at each of them
+
+    def run(self) -> None:
+        """Start the processes and wait until they have done all jobs.
+
+        Raises:
+            MergekitFinanceError: as a process raised it; the others are stopped.
+            ModelError: processes died over and over.
+        """
+        try:
+            with _ignore_sigint():
+                for device in self._devices:
+                    self._start(device)
+            while self._processes:
+                connection.wait([one.connection for one in self._processes], POLL_SECONDS)
+                for one in list(self._processes):
+                    self._look_at(one)
+        finally:
+            self._stop()
+
+    def _start(self, device: str) -> None:
+        here, there = self._context.Pipe()
+        arguments = self._worker.unloaded(device), self._jobs, there
+        process = self._context.Process(target=_work_in_process, args=arguments)
+        process.start()
+        there.close()
+        self._processes.append(_Process(process, here, device))
+
+    def _look_at(self, one: _Process) -> None:
+        """Raise what a process raised, print what it says, and note its end."""
+        with suppress(EOFError, OSError):
+            while one.connection.poll():
+                message = one.connection.recv()
+                if isinstance(message, BaseException):
+                    raise message
+                self._progress.say(str(message))
+            return
+        one.process.join(PATIENCE)
+        self._processes.remove(one)
+        one.connection.close()
+        if one.process.exitcode:
+            self._note_death(one)
+
+    def _note_death(self, one: _Process) -> None:
+        """Print that a process died. If none is left, start another one."""
+        reason = _reason(one.process.exitcode or 0)
+        left = len(self._processes)
+        others = (
+            f"the other {left} go on" if left > 1 else "the other one goes on" if left else "started again"
+        )
+        if not left:
+            self._restarts.append(len(self._worker.store.stored(self._places)))
+            if self._restarts.count(self._restarts[-1]) > RETRIES:
+                raise ModelError(
+                    f"worker processes died over and over ({reason}); finished work is kept. Run the same "
+                    "command again, with fewer `workers:` or a smaller batch_size."
+                )
+            with _ignore_sigint():
+                self._start(one.device)
+        self._progress.say(f"a worker process on {one.device} died ({reason}): {others}")
+
+    def _stop(self) -> None:
+        """End all processes at once: the models that are being evaluated may take hours."""
+        for one in self._processes:
+            one.connection.close()  # a process ends when its connection does
+        for one in self._processes:
+            one.process.join(PATIENCE)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+
+
+def _reason(code: int) -> str:
+    """Return why a process ended with an exit code."""
+    if code == OUT_OF_MEMORY:
+        return "out of GPU memory"
+    return f"signal {-code}: out of memory?" if code < 0 else f"exit code {code}"
 
 
 @contextmanager
@@ -181,26 +267,28 @@ def _ignore_sigint() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_process_worker: Worker | None = None  # of a worker process
-
-
-def _init_worker(worker: Worker, free: "Queue[str]", parent: int, stop: "Event") -> None:
-    """Initialize a worker process: take a device, and exit when the parent exits or asks for it."""
-    global _process_worker
-    threading.Thread(target=_exit_with_parent, args=(parent, stop), daemon=True).start()
-    _process_worker = worker.unloaded(free.get())
+def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection") -> None:
+    """Do jobs in a worker process. It ends with its parent, or when the parent closes the connection."""
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # tqdm's own has a semaphore, which outlives a killed process
     _hide_loading_bars()
+    try:
+        worker.work(jobs)
+    except torch.OutOfMemoryError:  # of the GPU, which this process shares with others
+        sys.exit(OUT_OF_MEMORY)
+    except MergekitFinanceError as error:
+        parent.send(error)
+    except Exception as error:
+        parent.send(RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
+    finally:
+        worker.close()
 
 
-def _exit_with_parent(parent: int, stop: "Event") -> None:
-    while os.getppid() == parent and not stop.wait(POLL_SECONDS):
-        pass
+def _exit_with_parent(parent: "Connection") -> None:
+    with suppress(EOFError, OSError):
+        parent.recv()
+    claims.release_all()
     os._exit(1)
-
-
-def _do_job(job: Job) -> None:
-    assert _process_worker is not None
-    _process_worker.do(job)
 
 
 def _hide_loading_bars() -> None:
@@ -212,11 +300,12 @@ def _hide_loading_bars() -> None:
 # ---- Ray
 
 
-def run_on_ray(worker: Worker, jobs: Sequence[Job], update: Callable[[], None]) -> None:
-    """Run one Ray task per job, on the cluster that RAY_ADDRESS names or a local one.
+def run_on_ray(worker: Worker, jobs: Sequence[Job]) -> None:
+    """Run as many Ray tasks as jobs, on the cluster that RAY_ADDRESS names or a local one.
 
-    The output folder must be on a disk that all nodes share. A job whose node died is given to another;
-    what it had stored is kept.
+    Each task does jobs until none is left; a cluster that grows may begin more tasks later. The output folder
+    must be on a disk that all nodes share. A task whose node died is run again on another; what it had stored
+    is kept.
     """
     ray = _import_ray()
     started_here = not ray.is_initialized()
@@ -224,14 +313,13 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], update: Callable[[], None]) 
         ray.init(log_to_driver=False, logging_level="error", ignore_reinit_error=True)
     try:
         gpus = 1 if worker.evaluator.device.startswith("cuda") else 0
-        task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_do_job_on_node)
-        shared = ray.put(worker.unloaded(worker.evaluator.device))
-        pending = [task.remote(shared, job, os.getcwd(), _data_settings()) for job in jobs]
+        task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_work_on_node)
+        shared = ray.put((worker.unloaded(worker.evaluator.device), list(jobs)))
+        pending = [task.remote(shared, os.getcwd(), _data_settings()) for _ in jobs]
         while pending:
             finished, pending = ray.wait(pending, timeout=POLL_SECONDS)
             for reference in finished:
                 _check_result(ray, reference)
-            update()
     finally:
         if started_here:
             ray.shutdown()
@@ -242,17 +330,18 @@ def _data_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(("FINANCE_BENCH_", "HF_"))}
 
 
-def _do_job_on_node(worker: Worker, job: Job, folder: str, settings: Mapping[str, str]) -> None:
-    """Do one job in a Ray worker process, in the study's working directory, so that paths mean the same.
+_node_worker: Worker | None = None  # of a Ray worker process, with the tasks that it has loaded
 
-    The process keeps its loaded tasks for the next job.
-    """
-    global _process_worker
+
+def _work_on_node(work: tuple[Worker, Sequence[Job]], folder: str, settings: Mapping[str, str]) -> None:
+    """Do jobs in a Ray worker process, in the study's working directory, so that paths mean the same."""
+    global _node_worker
+    worker, jobs = work
     os.chdir(folder)
     os.environ.update(settings)
-    if _process_worker is None or replace(_process_worker, done=noop) != worker:
-        _process_worker = worker
-    _process_worker.do(job)
+    if _node_worker is None or replace(_node_worker, done=noop) != worker:
+        _node_worker = worker
+    _node_worker.work(jobs)
 
 
 def _check_result(ray: ModuleType, reference: "ObjectRef[None]") -> None:
@@ -265,8 +354,8 @@ def _check_result(ray: ModuleType, reference: "ObjectRef[None]") -> None:
         raise
     except ray.exceptions.RayError as error:  # the worker or its node died at every attempt
         raise ModelError(
-            f"Ray lost the same job {RETRIES + 1} times ({type(error).__name__}: out of memory?); finished "
-            "work is kept. Run the same command again, on nodes with more memory."
+            f"Ray lost the same worker {RETRIES + 1} times ({type(error).__name__}: out of memory?); "
+            "finished work is kept. Run the same command again, on nodes with more memory."
         ) from error
 
 
@@ -279,10 +368,3 @@ def _import_ray() -> ModuleType:
         ) from error
     module: ModuleType = ray
     return module
-
-
-def progress_bar(total: int, stored: int, quiet: bool, label: str = "study") -> "tqdm[Never]":
-    """Return a bar of models. What was stored before does not count towards its speed."""
-    return tqdm(
-        total=total, initial=stored, unit="model", desc=label, disable=quiet, file=sys.stderr, smoothing=0.1
-    )

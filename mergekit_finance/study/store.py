@@ -15,8 +15,9 @@ or lost, its model is evaluated again. Nothing depends on timings.json.
 
 import errno
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,15 @@ class Store:
         """Return whether results are stored in a folder."""
         return (place / "scores.json").is_file()
 
+    def stored(self, places: Iterable[Path]) -> list[Path]:
+        """Return those of some folders in which results are stored.
+
+        The folder above them is listed first: a network disk may remember for a while that a file is missing,
+        but not of a folder that has just been opened.
+        """
+        names = set(os.listdir(self.points)) if self.points.is_dir() else set()
+        return [place for place in places if place.name in names and self.done(place)]
+
     def discard_damaged(self, place: Path, samples: bool) -> str:
         """Remove a folder whose files were altered or lost.
 
@@ -81,16 +91,20 @@ class Store:
         return claims_in(self.folder / ".locks")
 
     @contextmanager
-    def claim(self, place: Path, wait: bool = False) -> Iterator[bool]:
-        """Claim `place` and yield whether this process may write it. The claim ends with the process."""
-        with self.hold(place.name, wait) as acquired:
-            yield acquired and not self.done(place)
+    def claim(self, place: Path, max_deaths: int | None = None) -> Iterator[bool]:
+        """Claim `place` and yield whether this process may write it. The claim ends with the process.
+
+        Raises:
+            TooManyDeathsError: `max_deaths` processes died with this claim.
+        """
+        with self.hold(place.name, False, max_deaths) as acquired:
+            yield acquired and not self.stored([place])
 
     @contextmanager
-    def hold(self, name: str, wait: bool = True) -> Iterator[bool]:
+    def hold(self, name: str, wait: bool = True, max_deaths: int | None = None) -> Iterator[bool]:
         """Hold the claim of a name, and yield whether it was acquired; `wait` waits until it is free."""
         with disk_errors(self.folder):
-            claim = self.claims.wait_for(name) if wait else self.claims.acquire(name)
+            claim = self.claims.wait_for(name) if wait else self.claims.acquire(name, max_deaths)
         try:
             yield claim is not None
         finally:

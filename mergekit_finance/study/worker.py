@@ -7,13 +7,14 @@ change a recipe, a model or a score.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import yaml
 
+from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
@@ -21,40 +22,44 @@ from mergekit_finance.evaluation.measurement import Measurement, measure, measur
 from mergekit_finance.evaluation.measures import Choice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
+from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
+from mergekit_finance.study.schedule import Candidate, ranked
 from mergekit_finance.study.schema import Key, Timings
 from mergekit_finance.study.store import Store
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
-CHUNK = 5  # points that one worker takes at a time: few enough to share out evenly
+POLL_SECONDS = 0.5  # between two looks at models that other processes evaluate
+MAX_DEATHS = 3  # worker processes that may die with a model before nobody takes it again
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work that a worker does at a time. Exactly one of the three attributes is set.
+    """A model to evaluate. Exactly one of the three attributes is set.
 
     Attributes:
         reference: a model to evaluate as it is.
-        points: points of one combination and operator.
+        point: a point of the study.
         recipe: a merge by any recipe.
     """
 
     reference: str = ""
-    points: tuple[Point, ...] = ()
+    point: Point | None = None
     recipe: RecipePoint | None = None
 
-    def __len__(self) -> int:
-        return len(self.points) or 1
+    @property
+    def group(self) -> str:
+        """Jobs of one group are merged one after the other into one live model."""
+        return self.point.group if self.point else ""
 
 
 def jobs(references: Sequence[str], points: Mapping[str, Sequence[Point]]) -> list[Job]:
-    """Return the models as jobs, then the points of each group in chunks."""
+    """Return the models as jobs, then the points group by group."""
     models = [Job(reference=reference) for reference in references]
-    chunks = [g[at : at + CHUNK] for g in points.values() for at in range(0, len(g), CHUNK)]
-    return models + [Job(points=tuple(chunk)) for chunk in chunks]
+    return models + [Job(point=point) for group in points.values() for point in group]
 
 
 def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:
@@ -114,7 +119,7 @@ class Worker:
     done: Callable[[str], None] = noop
     stamp: Stamp | None = None
     _sweep: Sweep | None = field(default=None, init=False, repr=False, compare=False)
-    _sweep_of: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    _group: str = field(default="", init=False, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
@@ -135,6 +140,11 @@ class Worker:
     def model_place(self, reference: str) -> Path:
         """Return the folder of a model that is evaluated as it is."""
         return self.store.place(short_name(reference), self.model_key(reference))
+
+    def name(self, job: Job) -> str:
+        """Return what the progress bar calls a job."""
+        point = job.point or job.recipe
+        return point.name if point else short_name(job.reference)
 
     def point_place(self, point: AnyPoint) -> Path:
         """Return the folder of a merge."""
@@ -158,42 +168,81 @@ class Worker:
             raise RuntimeError("worker without a stamp: its keys would match results of other settings")
         return self.stamp
 
-    def places(self, job: Job) -> list[Path]:
-        """Return the folders that a job fills."""
+    def place(self, job: Job) -> Path:
+        """Return the folder that a job fills."""
         if job.reference:
-            return [self.model_place(job.reference)]
-        points: tuple[AnyPoint, ...] = job.points if job.recipe is None else (job.recipe,)
-        return [self.point_place(point) for point in points]
+            return self.model_place(job.reference)
+        point = job.point or job.recipe
+        assert point is not None
+        return self.point_place(point)
 
     # ---- work
 
-    def do(self, job: Job) -> None:
-        """Evaluate what is not stored yet. Wait at the end for models that another process evaluates."""
+    def work(self, jobs: Sequence[Job]) -> None:
+        """Evaluate models that no other process evaluates, one after the other, until all are stored.
+
+        What others evaluate is waited for at the end, and taken over if its process dies.
+
+        Raises:
+            ModelError: a model is left that too many processes died with.
+        """
         torch.set_num_threads(self.threads)
-        if job.reference:
-            self.close()  # a device may not hold a model beside the constituents of a merge
-            self._store_once(self.model_place(job.reference), lambda: self._evaluate_model(job.reference))
-        elif job.recipe is not None:
+        waiting = {self.place(job): job for job in jobs}
+        lethal: dict[str, int] = {}
+        while True:
+            for place in self.store.stored(waiting):
+                del waiting[place]
+            missing = {place.name: job for place, job in waiting.items() if place.name not in lethal}
+            if not missing:
+                break
+            if not self._evaluate_one(missing, lethal):
+                time.sleep(POLL_SECONDS)
+        if lethal:
+            raise _too_lethal(lethal)
+
+    def _evaluate_one(self, missing: Mapping[str, Job], lethal: dict[str, int]) -> bool:
+        """Evaluate the first model that this process can claim.
+
+        Args:
+            missing: by the names of their folders.
+            lethal: models that too many processes died with are added to it.
+
+        Returns:
+            False if all are claimed by other processes.
+        """
+        taken = self.store.claims.taken()
+        jobs = [job for _, job in missing.items()]
+        candidates = [Candidate(name, job.group or name) for name, job in missing.items()]
+        for one in ranked(candidates, taken, self._group):
+            place = self.store.points / one.name
+            try:
+                with self.store.claim(place, max_deaths=MAX_DEATHS) as mine:
+                    if mine:
+                        self._evaluate(missing[one.name], jobs)
+            except TooManyDeathsError as error:
+                lethal[one.name] = error.deaths
+                continue
+            if self.store.done(place):
+                self.done(one.name)
+            if mine or one.name not in taken:  # in the latter case another process was faster
+                return True
+        return False
+
+    def _evaluate(self, job: Job, missing: Sequence[Job]) -> None:
+        if job.point:
+            self._evaluate_point(job.point, [one.point for one in missing if one.point])
+            return
+        self.close()  # a device may not hold a model beside the constituents of a merge
+        if job.recipe:
             self._evaluate_recipe(job.recipe)
         else:
-            self._evaluate_points([p for p in job.points if not self.store.done(self.point_place(p))])
+            self._evaluate_model(job.reference)
 
     def close(self) -> None:
         """Release the constituents of the last sweep."""
         if self._sweep:
             self._sweep.close()
-            self._sweep = None
-
-    def _store_once(self, place: Path, evaluate: Callable[[], None], wait: bool = True) -> bool:
-        """Evaluate under the folder's lock unless it is stored; return whether it is stored now."""
-        if not self.store.done(place):
-            with self.store.claim(place, wait) as mine:
-                if mine:
-                    evaluate()
-        stored = self.store.done(place)
-        if stored:
-            self.done(place.name)
-        return stored
+            self._sweep, self._group = None, ""
 
     def _evaluate_model(self, reference: str) -> None:
         measured = measure_model(self.evaluator, reference, self.limit, self.trust_remote_code)
@@ -205,40 +254,24 @@ class Worker:
         )
 
     def _evaluate_recipe(self, point: RecipePoint) -> None:
-        def evaluate() -> None:
-            started = time.monotonic()
-            lm = merge_once(point.recipe(), self.evaluator, self.trust_remote_code, point.seed)
-            self._measure_merge(lm, point, time.monotonic() - started)
+        started = time.monotonic()
+        lm = merge_once(point.recipe(), self.evaluator, self.trust_remote_code, point.seed)
+        self._measure_merge(lm, point, time.monotonic() - started)
 
-        self.close()
-        self._store_once(self.point_place(point), evaluate)
+    def _evaluate_point(self, point: Point, missing: Sequence[Point]) -> None:
+        """Merge and measure a point.
 
-    def _evaluate_points(self, points: Sequence[Point]) -> None:
-        if not points:
-            return
-        sweep = self._sweep_for(points)
-
-        def merge_and_measure(point: Point) -> None:
-            started = time.monotonic()
-            lm = sweep.at(point.recipe())
-            self._measure_merge(lm, point, time.monotonic() - started)
-
-        waiting = list(points)
-        for wait in (False, True):
-            waiting = [
-                point
-                for point in waiting
-                if not self._store_once(self.point_place(point), partial(merge_and_measure, point), wait)
-            ]
-
-    def _sweep_for(self, points: Sequence[Point]) -> Sweep:
-        """Return the last job's sweep if these points merge the same models, else a new one."""
-        models = (points[0].group, points[0].base, *points[0].constituents)
-        if self._sweep is None or self._sweep_of != models:
+        Args:
+            point: the point.
+            missing: points that are not stored, whose thresholds are computed with this one's.
+        """
+        if self._sweep is None or self._group != point.group:
             self.close()
-            self._sweep, self._sweep_of = Sweep(self.evaluator, self.trust_remote_code), models
-        self._sweep.prepare([point.recipe() for point in points])
-        return self._sweep
+            self._sweep, self._group = Sweep(self.evaluator, self.trust_remote_code), point.group
+            self._sweep.prepare([one.recipe() for one in missing if one.group == point.group])
+        started = time.monotonic()
+        lm = self._sweep.at(point.recipe())
+        self._measure_merge(lm, point, time.monotonic() - started)
 
     def _measure_merge(self, lm: "HFLM", point: AnyPoint, merge_seconds: float) -> None:
         measured = measure(self.evaluator, lm, point.name, self.limit)
@@ -260,3 +293,13 @@ class Worker:
         recipe: str | None = None,
     ) -> None:
         self.store.write(place, measured, key, timings, samples=self.samples, recipe=recipe)
+
+
+def _too_lethal(lethal: Mapping[str, int]) -> ModelError:
+    """Return the error for models that too many processes died with."""
+    name, deaths = next(iter(lethal.items()))
+    others = f", and {len(lethal) - 1} others too" if len(lethal) > 1 else ""
+    return ModelError(
+        f"{name}: {deaths} worker processes died while they evaluated it (out of memory?){others}; finished "
+        "work is kept. Run the same command again, with fewer `workers:` or a smaller batch_size."
+    )

@@ -89,10 +89,10 @@ def lethal(*args):
     os._exit(1)
 
 ray.cloudpickle.register_pickle_by_value(sys.modules["__main__"])
-executors._do_job_on_node, executors.RETRIES = lethal, 1
+executors._work_on_node, executors.RETRIES = lethal, 1
 worker = Worker(Evaluator(["task"]), None, {})
 try:
-    executors.run_on_ray(worker, [Job(reference="x")], lambda: None)
+    executors.run_on_ray(worker, [Job(reference="x")])
 except ModelError as error:
     print("refused:", error)
 """
@@ -101,4 +101,4 @@ except ModelError as error:
 def test_a_job_that_kills_every_worker_ends_in_one_line():
     """The study ends after the given number of retries."""
     done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=HANG)
-    assert "refused: Ray lost the same job 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]
+    assert "refused: Ray lost the same worker 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]

@@ -23,13 +23,6 @@ def test_lm_evals_progress_bars_are_shown_below_the_studys_and_removed():
     assert (task.tqdm, model.tqdm, huggingface.tqdm) == before
 
 
-def test_stored_models_do_not_count_towards_the_speed_of_a_run(monkeypatch):
-    """198 of 214 are stored: the first model that is evaluated must not look like 199 in its time."""
-    monkeypatch.setattr("tqdm.std.tqdm.display", lambda *_, **__: None)
-    with executors.progress_bar(214, 198, quiet=False) as bar:
-        assert bar.n == bar.initial == bar.last_print_n == 198
-
-
 @pytest.mark.parametrize(
     ("device", "workers", "size", "expected"),
     [

@@ -80,11 +80,12 @@ def test_one_session_sweeps_a_combination_and_operator():
     assert len(sweeps) == 9 and all(len({p.group for p in group}) == 1 for group in sweeps.values())
 
 
-def test_jobs_are_models_then_chunks_of_one_group():
+def test_jobs_are_models_then_the_points_group_by_group():
     parsed = study(2, operators={"task_arithmetic": {}})
     jobs = work.jobs(["a", "b"], groups(points(parsed, 1)))
-    assert [len(job) for job in jobs] == [1, 1, 5, 5, 5, 5] and jobs[0].reference == "a"
-    assert all(len({p.group for p in job.points}) == 1 for job in jobs[2:])
+    assert [job.reference for job in jobs] == ["a", "b"] + [""] * 20
+    assert [job.group for job in jobs[2:]] == sorted(job.group for job in jobs[2:])
+    assert len({job.point.name for job in jobs[2:]}) == 20 and len({job.group for job in jobs[2:]}) == 2
 
 
 def test_a_start_point_is_the_files_or_the_middle_of_the_grid():
