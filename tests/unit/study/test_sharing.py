@@ -1,0 +1,142 @@
+"""Worker processes that share jobs: who does what, who dies, and what is said. Nothing is merged or evaluated."""
+
+import io
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.study import executors, worker
+from mergekit_finance.study.progress import Progress
+from mergekit_finance.study.worker import Job, Worker
+
+
+@dataclass
+class Fake(Worker):
+    """Its models are folders. It notes in OUT/log which it has begun, and dies with some of them."""
+
+    lethal: tuple[str, ...] = ()
+    seconds: float = 0.01
+    broken: str = ""
+    at_start: bool = False
+
+    def unloaded(self, device, quiet=True):
+        return self
+
+    def place(self, job):
+        return self.store.points / job.reference
+
+    def work(self, jobs):
+        if self.at_start:
+            os._exit(9)
+        super().work(jobs)
+
+    def _evaluate(self, job, missing):
+        with (self.out / "log").open("a") as log:
+            log.write(f"{job.reference}\n")
+        time.sleep(self.seconds * random.random())
+        if job.reference in self.lethal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if job.reference == self.broken:
+            raise ModelError("broken: holds NaN. Replace it.")
+        place = self.place(job)
+        place.mkdir(parents=True)
+        (place / "scores.json").touch()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Processes are forked: a new one would import torch."""
+    monkeypatch.setattr(executors, "get_context", lambda kind: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(executors, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.02)
+
+
+def run(fake, names, processes):
+    """Run jobs in processes. Returns what was printed."""
+    file = io.StringIO()
+    with Progress(len(names), lambda: 0, list, quiet=True, file=file) as progress:
+        executors.run_local(fake, [Job(reference=name) for name in names], ["cpu"] * processes, progress)
+    return file.getvalue().splitlines()
+
+
+def begun(out):
+    return sorted((out / "log").read_text().split())
+
+
+def stored(out):
+    return sorted(path.name for path in (out / "points").iterdir())
+
+
+NAMES = sorted(f"m{k:02}" for k in range(24))
+
+
+def test_processes_share_jobs_and_do_none_twice(tmp_path):
+    assert run(Fake(None, tmp_path, {}), NAMES, 4) == []
+    assert begun(tmp_path) == stored(tmp_path) == NAMES
+    assert not (tmp_path / ".locks").exists()
+
+
+def test_several_commands_share_jobs_and_do_none_twice(tmp_path):
+    context = multiprocessing.get_context("fork")
+    commands = [context.Process(target=run, args=(Fake(None, tmp_path, {}), NAMES, 2)) for _ in range(3)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join()
+    assert [command.exitcode for command in commands] == [0, 0, 0]
+    assert begun(tmp_path) == stored(tmp_path) == NAMES
+    assert not (tmp_path / ".locks").exists()
+
+
+def test_a_process_that_dies_is_named_in_one_line_and_the_others_do_its_work(tmp_path, monkeypatch):
+    """The job is done by another process: only the first one to begin it dies."""
+    original = Fake._evaluate
+
+    def dies_once(self, job, missing):
+        first = job.reference == "m05" and not (tmp_path / "died").exists()
+        if first:
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(self, job, missing)
+
+    monkeypatch.setattr(Fake, "_evaluate", dies_once)
+    (line,) = run(Fake(None, tmp_path, {}), NAMES, 3)
+    assert line == "a worker process on cpu died (signal 9: out of memory?): the other 2 go on"
+    assert begun(tmp_path) == stored(tmp_path) == NAMES
+
+
+def test_a_job_that_kills_every_process_is_left_out_and_ends_in_one_line(tmp_path):
+    """The rest is done first."""
+    fake = Fake(None, tmp_path, {}, lethal=("m00",))
+    with pytest.raises(ModelError, match="m00: 3 worker processes died while they evaluated it") as caught:
+        run(fake, NAMES, 2)
+    assert "\n" not in str(caught.value)
+    assert stored(tmp_path) == NAMES[1:] and begun(tmp_path) == ["m00"] * 3 + NAMES[1:]
+    fake.store.clean()  # at the end of a command, and at the start of the next one
+    assert run(Fake(None, tmp_path, {}), NAMES[:2], 2) == []
+    assert stored(tmp_path) == NAMES
+
+
+def test_processes_that_die_before_they_do_anything_end_in_one_line(tmp_path):
+    with pytest.raises(ModelError, match=r"worker processes died over and over \(exit code 9\)"):
+        run(Fake(None, tmp_path, {}, at_start=True), NAMES, 2)
+
+
+def test_an_error_of_a_process_stops_the_others_and_leaves_no_claims(tmp_path):
+    fake = Fake(None, tmp_path, {}, broken="m03", seconds=0.2)
+    with pytest.raises(ModelError, match="broken: holds NaN. Replace it."):
+        run(fake, NAMES, 3)
+    assert len(stored(tmp_path)) < len(NAMES)
+    fake.store.clean()
+    assert not (tmp_path / ".locks").exists() and not multiprocessing.active_children()
+
+
+def test_a_process_alone_does_its_jobs_in_this_process(tmp_path):
+    assert run(Fake(None, tmp_path, {}), NAMES, 1) == []
+    assert (tmp_path / "log").read_text().split() == NAMES
