@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from mergekit_finance.errors import ModelError
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import executors, worker
 from mergekit_finance.study.progress import Progress
 from mergekit_finance.study.worker import Job, Worker
@@ -77,14 +78,17 @@ NAMES = sorted(f"m{k:02}" for k in range(24))
 
 
 def test_processes_share_jobs_and_do_none_twice(tmp_path):
-    assert run(Fake(None, tmp_path, {}), NAMES, 4) == []
+    assert run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES, 4) == []
     assert begun(tmp_path) == stored(tmp_path) == NAMES
     assert not (tmp_path / ".locks").exists()
 
 
 def test_several_commands_share_jobs_and_do_none_twice(tmp_path):
     context = multiprocessing.get_context("fork")
-    commands = [context.Process(target=run, args=(Fake(None, tmp_path, {}), NAMES, 2)) for _ in range(3)]
+    commands = [
+        context.Process(target=run, args=(Fake(Evaluator(["task"]), tmp_path, {}), NAMES, 2))
+        for _ in range(3)
+    ]
     for command in commands:
         command.start()
     for command in commands:
@@ -106,30 +110,30 @@ def test_a_process_that_dies_is_named_in_one_line_and_the_others_do_its_work(tmp
         original(self, job, missing)
 
     monkeypatch.setattr(Fake, "_evaluate", dies_once)
-    (line,) = run(Fake(None, tmp_path, {}), NAMES, 3)
+    (line,) = run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES, 3)
     assert line == "a worker process on cpu died (signal 9: out of memory?): the other 2 go on"
     assert begun(tmp_path) == stored(tmp_path) == NAMES
 
 
 def test_a_job_that_kills_every_process_is_left_out_and_ends_in_one_line(tmp_path):
     """The rest is done first."""
-    fake = Fake(None, tmp_path, {}, lethal=("m00",))
+    fake = Fake(Evaluator(["task"]), tmp_path, {}, lethal=("m00",))
     with pytest.raises(ModelError, match="m00: 3 worker processes died while they evaluated it") as caught:
         run(fake, NAMES, 2)
     assert "\n" not in str(caught.value)
     assert stored(tmp_path) == NAMES[1:] and begun(tmp_path) == ["m00"] * 3 + NAMES[1:]
     fake.store.clean()  # at the end of a command, and at the start of the next one
-    assert run(Fake(None, tmp_path, {}), NAMES[:2], 2) == []
+    assert run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES[:2], 2) == []
     assert stored(tmp_path) == NAMES
 
 
 def test_processes_that_die_before_they_do_anything_end_in_one_line(tmp_path):
     with pytest.raises(ModelError, match=r"worker processes died over and over \(exit code 9\)"):
-        run(Fake(None, tmp_path, {}, at_start=True), NAMES, 2)
+        run(Fake(Evaluator(["task"]), tmp_path, {}, at_start=True), NAMES, 2)
 
 
 def test_an_error_of_a_process_stops_the_others_and_leaves_no_claims(tmp_path):
-    fake = Fake(None, tmp_path, {}, broken="m03", seconds=0.2)
+    fake = Fake(Evaluator(["task"]), tmp_path, {}, broken="m03", seconds=0.2)
     with pytest.raises(ModelError, match="broken: holds NaN. Replace it."):
         run(fake, NAMES, 3)
     assert len(stored(tmp_path)) < len(NAMES)
@@ -138,5 +142,5 @@ def test_an_error_of_a_process_stops_the_others_and_leaves_no_claims(tmp_path):
 
 
 def test_a_process_alone_does_its_jobs_in_this_process(tmp_path):
-    assert run(Fake(None, tmp_path, {}), NAMES, 1) == []
+    assert run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES, 1) == []
     assert (tmp_path / "log").read_text().split() == NAMES
