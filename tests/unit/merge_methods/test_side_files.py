@@ -156,7 +156,7 @@ def test_a_model_without_tokenizer_is_merged_on_disk_as_by_mergekit_and_refused_
 # ---- how they are made
 
 
-def test_the_folder_of_side_files_lives_as_long_as_the_tokenizer(written):
+def test_the_folder_of_side_files_is_kept_as_long_as_the_tokenizer(written):
     with host.fresh_loaders():
         side_files = make_side_files(configuration(recipe(written)), OPTIONS)
     folder, tokenizer = side_files.folder, side_files.tokenizer
@@ -190,8 +190,8 @@ def test_a_merge_of_another_thread_writes_its_weights_meanwhile(written, tmp_pat
     assert not list((tmp_path / "side").glob("*.safetensors"))
 
 
-def test_a_layer_that_is_taken_twice_is_two_layers(written):
-    """As in a checkpoint: training one of them does not train the other."""
+def test_a_layer_that_is_used_twice_gives_two_independent_layers(written):
+    """As after loading from disk: training one of them does not change the other."""
     part = {"sources": [{"model": str(written / "math"), "layer_range": [0, 1]}]}
     settings = {"merge_method": "passthrough", "slices": [part, part], "dtype": "float32"}
     model, _ = in_memory.merge(configuration(settings), OPTIONS)

@@ -53,7 +53,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_with_a_folder_for_it_an_adapter_is_merged_in_memory_as_on_disk(family, tmp_path):
+def test_with_a_merge_cache_an_adapter_is_merged_in_memory_as_on_disk(family, tmp_path):
     settings = recipe(family, reference(family))
     disk = to_disk(settings, tmp_path / "out", lora_merge_cache=str(tmp_path / "one"))
     configuration = MergeConfiguration.model_validate(settings)
@@ -69,12 +69,10 @@ def test_merged_adapters_that_do_not_fit_on_the_disk_are_reported(family, tmp_pa
     monkeypatch.setattr("mergekit_finance.checks.resources.free_disk", lambda folder: 1)
     to_disk(recipe(family, reference(family)), tmp_path / "out", lora_merge_cache=str(tmp_path / "cache"))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith("[resources.disk]")]
-    assert [str(tmp_path / name) in line for name, line in zip(("cache", "out"), lines, strict=True)] == [
-        True
-    ] * 2
+    assert all(str(tmp_path / name) in line for name, line in zip(("cache", "out"), lines, strict=True))
 
 
-def test_the_advice_gives_the_adapted_model_which_every_way_then_takes(family, tmp_path):
+def test_an_adapter_can_be_merged_first_as_the_error_advises(family, tmp_path):
     cache = str(tmp_path / "cache")
     adapted = to_disk(
         recipe(family, reference(family), "passthrough"), tmp_path / "adapted", lora_merge_cache=cache
@@ -88,7 +86,7 @@ def test_the_advice_gives_the_adapted_model_which_every_way_then_takes(family, t
         assert same(session.model.state_dict(), live.state_dict())
 
 
-def test_without_one_every_function_gives_the_same_error(family, tmp_path):
+def test_without_a_merge_cache_every_function_gives_the_same_error(family, tmp_path):
     settings = recipe(family, reference(family))
     for way in (
         lambda: in_memory.merge(MergeConfiguration.model_validate(settings), options()),
@@ -102,7 +100,7 @@ def test_without_one_every_function_gives_the_same_error(family, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["run", "study plan", "study", "lm_eval", "mergekit-yaml"])
-def test_without_one_every_command_gives_the_same_error(command, family, tmp_path):
+def test_without_a_merge_cache_every_command_gives_the_same_error(command, family, tmp_path):
     settings, out = tmp_path / "recipe.yml", tmp_path / "out"
     settings.write_text(json.dumps(recipe(family, reference(family))))
     experts = {"math": {"model": reference(family), "skills": ["math"]}}

@@ -28,7 +28,7 @@ CONVERSATION = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "co
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything of a merge that can change what it answers."""
+    """The parts of a merged model that can change its answers."""
 
     tensors: Mapping[str, bytes]
     config: Mapping[str, Any]
@@ -227,7 +227,9 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_is_the_same_three_ways(architecture, tied, name, families, tmp_path):
+def test_every_architecture_gives_the_same_model_in_all_three_ways(
+    architecture, tied, name, families, tmp_path
+):
     settings = EVERY[name](families(architecture, tied))
     if (architecture, tied) in UNSUPPORTED:
         with pytest.raises(Exception, match="lm_head"):
@@ -240,7 +242,7 @@ def test_every_architecture_is_the_same_three_ways(architecture, tied, name, fam
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("name", KEYS)
-def test_every_key_of_a_recipe_is_the_same_three_ways(name, tied, families, tmp_path):
+def test_every_key_of_a_recipe_gives_the_same_model_in_all_three_ways(name, tied, families, tmp_path):
     extra = name.startswith("tokenizer")
     settings = KEYS[name](families(tied=tied, extra_tokens=True) if extra else families(tied=tied))
     disk = on_disk(settings, tmp_path)
@@ -249,7 +251,7 @@ def test_every_key_of_a_recipe_is_the_same_three_ways(name, tied, families, tmp_
 
 
 @pytest.mark.parametrize("name", MERGEKITS)
-def test_mergekits_own_methods_are_the_same_in_memory(name, families, tmp_path):
+def test_mergekits_own_methods_give_the_same_model_in_memory(name, families, tmp_path):
     extra = "union" in name
     settings = MERGEKITS[name](families(extra_tokens=True) if extra else families())
     assert memory(settings).differences(on_disk(settings, tmp_path)) == []

@@ -12,7 +12,7 @@ def test_the_table_shows_which_methods_give_the_same_bits() -> None:
     equal = {" ".join(line[:-4]): line[-4] == "0.00%" for line in lines}
     assert equal == {
         **{f"{ours} (mergekit) {theirs} {p}": True for ours, theirs, p in POINTS},
-        # Never by design, not even Task Arithmetic: three models, summed in another order.
+        # Paper semantics sums in another order than mergekit, so that not even Task Arithmetic gives its bits.
         **{f"{ours} (paper) {theirs} {p}": False for ours, theirs, p in POINTS},
     }
 

@@ -15,7 +15,7 @@ GPUS = [torch.device("cuda", i) for i in (0, 1)]
 
 @pytest.fixture
 def tensors(monkeypatch: pytest.MonkeyPatch) -> list[OutputTensor]:
-    """Four output tensors of 80, 160, 240 and 320 bytes of inputs; moving them to a GPU is pretended."""
+    """Four output tensors of 80, 160, 240 and 320 bytes of inputs; nothing is moved to a GPU."""
     monkeypatch.setattr(placement, "moved", lambda group, device: group)
     groups = [
         TensorGroup.from_tensors(list(torch.zeros(2, 10 * i)), ids=["base", "a"], base_index=0, name=f"t{i}")
@@ -52,7 +52,9 @@ def test_after_a_device_ran_out_of_memory_the_rest_is_streamed(
     assert caplog.text.count("cuda:0 ran out of memory at t3, after 0.0 GB") == 1
 
 
-def test_less_memory_means_streaming_first_and_the_cpu_then(tensors: list[OutputTensor]) -> None:
+def test_to_use_less_memory_tensors_are_streamed_first_and_then_merged_on_the_cpu(
+    tensors: list[OutputTensor],
+) -> None:
     place(tensors, GPUS)
     assert use_less_memory(tensors) == "constituents are streamed at every point"
     assert all(t.streamed and t.device.type == "cuda" for t in tensors)

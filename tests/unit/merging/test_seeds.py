@@ -104,7 +104,7 @@ def test_a_seed_is_a_whole_number_that_torch_takes(value, models, tmp_path):
         load(write_recipe(tmp_path / "r.yml", recipe))
 
 
-def test_methods_that_draw_nothing_exist():
+def test_the_methods_that_draw_nothing_are_registered():
     names = {method.spec.name for method in registered_methods()}
     assert set(DRAWS_NOTHING) < names and not set(RANDOM) & set(DRAWS_NOTHING)
 

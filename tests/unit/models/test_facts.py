@@ -278,6 +278,7 @@ def test_templates_and_small_files_change_the_fingerprint(model, name):
 
 
 def _with_index(model, change):
+    """Write an index of the single file, changed by `change`, and return the problems of the model."""
     tensors = {t.name: t.file for t in facts.read_header(model / "model.safetensors", facts.ByteReader())}
     change(tensors)
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": tensors}))

@@ -2,10 +2,10 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
+from helpers.fuzz_guard import cpu_limit
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.json_files import read_config, read_model_json, shard_names
@@ -32,17 +32,15 @@ def one_line(error: ModelError, path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", NOT_OBJECTS)
-def test_what_is_not_a_json_object_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+def test_content_that_is_not_a_json_object_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     path, content = tmp_path / "tokenizer_config.json", NOT_OBJECTS[name]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    before = time.process_time()
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as caught, cpu_limit(15):  # it takes less than 1 s
         read_model_json(path)
     one_line(caught.value, path)
-    assert time.process_time() - before < 15  # under 1 s of CPU time
 
 
-def test_what_is_not_a_file_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with pytest.raises(ModelError, match="no such file"):
         read_model_json(path)

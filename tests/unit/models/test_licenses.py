@@ -1,4 +1,4 @@
-"""Tests of the duties that licenses impose on a merge."""
+"""The license of a merge, and the duties that it takes over from the licenses of its models."""
 
 from dataclasses import asdict
 from itertools import combinations
@@ -33,7 +33,7 @@ def test_every_known_license_but_cc0_has_duties_and_a_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "expected"),
+    ("licenses", "expected"),
     [
         (["mit"], {"license": "mit"}),
         (["llama3", "llama3"], {"license": "llama3"}),
@@ -51,8 +51,8 @@ def test_every_known_license_but_cc0_has_duties_and_a_link() -> None:
         (["apache-2.0", "My Own!"], {"license": "other", "license_name": "apache-2.0-and-my-own", "license_link": "README.md#licenses-and-duties"}),
     ],
 )  # fmt: skip
-def test_the_license_of_a_merge_covers_all_duties(of: list[str], expected: dict[str, str]) -> None:
-    merged = license_of_merge(map(find_license, of))
+def test_the_license_of_a_merge_covers_all_duties(licenses: list[str], expected: dict[str, str]) -> None:
+    merged = license_of_merge(map(find_license, licenses))
     assert {key: value for key, value in asdict(merged).items() if value is not None} == expected
 
 

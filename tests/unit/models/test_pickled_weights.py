@@ -1,4 +1,4 @@
-"""`.bin` checkpoints: read as torch reads them, and nothing in a hostile one is ever run."""
+"""`.bin` checkpoints: tensors are read as torch reads them, and no code in the file is run."""
 
 import json
 import os
@@ -240,7 +240,7 @@ def test_nothing_in_a_hostile_file_is_run(kind, models, tmp_path):
     assert not mark.exists() and not list((tmp_path / "out").iterdir())
     if kind != "a plain pickle":
         assert [problem.id for problem in FactsReader().read(model).problems] == ["model.unsafe"]
-    # It is hostile: whoever reads it as Python's own pickle does runs it.
+    # Python's own pickle does run the code, so that the file is a valid test.
     if file.read_bytes()[:2] == b"PK":
         with zipfile.ZipFile(file) as archive:
             pickle.loads(archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl"))))

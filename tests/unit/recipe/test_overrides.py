@@ -26,11 +26,11 @@ def merged(path, **overrides):
     return load_changed(path, overrides).merge
 
 
-def test_a_parameter_of_the_method(ties):
+def test_a_parameter_of_the_method_can_be_set(ties):
     assert merged(ties, **{"lambda": 0.4})["parameters"] == {"lambda": 0.4}
 
 
-def test_a_parameter_that_models_have_one_by_one(ties):
+def test_a_parameter_of_the_models_is_set_for_each_model(ties):
     parameters = [m["parameters"] for m in merged(ties, density=0.3)["models"]]
     assert parameters == [{"density": 0.3}, {"density": 0.3, "weight": 2.0}]
 
@@ -43,17 +43,17 @@ def test_a_parameter_that_models_have_one_by_one(ties):
         ("parameters.lambda", lambda m: m["parameters"]["lambda"]),
     ],
 )
-def test_a_path(ties, place, where):
+def test_a_value_can_be_set_by_its_path(ties, place, where):
     assert where(merged(ties, **{place: 0.25})) == 0.25
 
 
-def test_a_key_of_the_recipe_and_a_model(ties, tiny):
+def test_a_key_of_the_recipe_and_a_model_can_be_set(ties, tiny):
     assert merged(ties, out_dtype="float32")["out_dtype"] == "float32"
     changed = merged(ties, **{"models[0].model": f"{tiny}/japanese"})
     assert changed["models"][0]["model"] == f"{tiny}/japanese"
 
 
-def test_slices_and_the_base(tiny, tmp_path):
+def test_parameters_are_set_in_slices_and_not_for_the_base(tiny, tmp_path):
     """A value nearer to a slice has priority; the base has no density; with `linear` all models have a weight."""
     sources = [
         {"model": f"{tiny}/{m}", "layer_range": [0, 2], "parameters": {"density": 1}}
@@ -93,7 +93,7 @@ def test_slices_and_the_base(tiny, tmp_path):
 def test_unknown_paths_are_reported_in_one_line_with_the_nearest(ties, place, value, message):
     with pytest.raises(MergekitFinanceError, match=message) as caught:
         merged(ties, **{place: value})
-    assert "\n" not in str(caught.value) and "/tmp" not in message
+    assert "\n" not in str(caught.value)
 
 
 def test_a_parameter_of_a_method_that_does_not_exist_names_the_method(ties):

@@ -1,4 +1,4 @@
-"""The printed report."""
+"""The table and the notes that `run` prints."""
 
 from mergekit_finance.report import console as report
 from mergekit_finance.study.schema import GainFile

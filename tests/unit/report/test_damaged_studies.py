@@ -23,10 +23,10 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", BAD)
-def test_bad_input_is_a_one_line_error_and_writes_nothing(tmp_path, how):
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_input_is_a_one_line_error_and_writes_nothing(tmp_path, fault):
     out = study(tmp_path / "out")
-    spoil, message = BAD[how]
+    spoil, message = BAD[fault]
     spoil(out)
     done = report(out)
     assert done.exit_code == 1 and message in done.output
@@ -51,9 +51,8 @@ def test_bad_input_is_a_one_line_error_and_writes_nothing(tmp_path, how):
 )
 def test_symbolic_links_are_refused(tmp_path, path, monkeypatch):
     """Otherwise a page that is shown to others could contain a file from outside the study."""
-    monkeypatch.setattr(
-        figures, "draw_all", lambda results: iter(())
-    )  # 2 s before the page reads the samples
+    # Drawing takes 2 s, and comes before the samples are read.
+    monkeypatch.setattr(figures, "draw_all", lambda results: iter(()))
     out, elsewhere = study(tmp_path / "out"), tmp_path / "elsewhere"
     (next(out.glob("points/m0-*")) / "key.json").write_text("{}")
     place = next(out.glob(path))
@@ -129,41 +128,41 @@ OF_SUMMARY = {
 }
 
 
-def is_one_line(out, place):
+def assert_one_line_error(out, place):
     done = report(out)
     assert done.exit_code == 1 and place in done.output and isinstance(done.exception, SystemExit)
     assert len(done.output.strip().splitlines()) == 1 and "run the study again" in done.output
     assert not (out / "report.html").exists() and not (out / "figures").exists()
 
 
-@pytest.mark.parametrize("how", OF_SCORES)
+@pytest.mark.parametrize("fault", OF_SCORES)
 @pytest.mark.parametrize("model", ["m0", "m2"])
-def test_damaged_scores_are_a_one_line_error(tmp_path, model, how):
+def test_damaged_scores_are_a_one_line_error(tmp_path, model, fault):
     out = study(tmp_path / "out")
     path = next(out.glob(f"points/{model}-*/scores.json"))
-    damage(out, path.relative_to(out), lambda scores: OF_SCORES[how](scores[FPB]))
-    is_one_line(out, str(path))
+    damage(out, path.relative_to(out), lambda scores: OF_SCORES[fault](scores[FPB]))
+    assert_one_line_error(out, str(path))
 
 
-@pytest.mark.parametrize("how", OF_SIMILARITY)
-def test_a_damaged_similarity_is_a_one_line_error(tmp_path, how):
+@pytest.mark.parametrize("fault", OF_SIMILARITY)
+def test_a_damaged_similarity_is_a_one_line_error(tmp_path, fault):
     out = study(tmp_path / "out")
-    damage(out, "similarity.json", OF_SIMILARITY[how])
-    is_one_line(out, "similarity.json")
+    damage(out, "similarity.json", OF_SIMILARITY[fault])
+    assert_one_line_error(out, "similarity.json")
 
 
-@pytest.mark.parametrize("how", OF_SUMMARY)
-def test_a_damaged_summary_is_a_one_line_error(tmp_path, how):
+@pytest.mark.parametrize("fault", OF_SUMMARY)
+def test_a_damaged_summary_is_a_one_line_error(tmp_path, fault):
     out = study(tmp_path / "out")
-    damage(out, "summary.json", OF_SUMMARY[how])
-    is_one_line(out, "summary.json")
+    damage(out, "summary.json", OF_SUMMARY[fault])
+    assert_one_line_error(out, "summary.json")
 
 
 @pytest.mark.parametrize("path", ["summary.json", "tasks.json", "similarity.json", "points/m0-*/scores.json"])
 def test_deep_nesting_is_a_one_line_error(tmp_path, path):
     out = study(tmp_path / "out")
     next(out.glob(path)).write_text(DEEP)
-    is_one_line(out, "nested too deep")
+    assert_one_line_error(out, "nested too deep")
 
 
 @pytest.mark.parametrize(

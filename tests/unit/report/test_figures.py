@@ -1,4 +1,4 @@
-"""The figures of a report: for one point and for many, Japanese drawn, no global state."""
+"""The figures of a report: which are drawn, their colors, legends and names; matplotlib's settings stay."""
 
 import io
 import itertools
@@ -19,7 +19,7 @@ from mergekit_finance.report.figures import curves, heatmaps, layers, retention,
 from mergekit_finance.study.results import load_results as load
 
 
-def made(out):
+def drawn_files(out):
     return {d.name: (d.png(), d.svg()) for d in figures.draw_all(load(out))}
 
 
@@ -32,7 +32,7 @@ def made(out):
     ids=["one point", "40 points"],
 )
 def test_every_figure_is_drawn(tmp_path, combinations, operators):
-    drawn = made(study(tmp_path / "out", combinations=combinations, operators=operators))
+    drawn = drawn_files(study(tmp_path / "out", combinations=combinations, operators=operators))
     assert tuple(drawn) == figures.NAMES
     for png, svg in drawn.values():
         assert png.startswith(b"\x89PNG") and b"<svg" in svg and 2000 < len(png) < 1_000_000
@@ -78,13 +78,13 @@ def test_the_retention_figure_needs_retention_of_every_model(tmp_path):
 
 def test_the_retention_figure_uses_tasks_of_its_skills_or_is_marked_macro(tmp_path):
     out = study(tmp_path / "out")
-    damage = json.loads((out / "summary.json").read_text())
-    for combination in damage["combinations"].values():  # of one expert, `named` holds retention
-        damage["selected"][combination["selected"]]["sets"]["named"]["tasks"] = [
+    summary = json.loads((out / "summary.json").read_text())
+    for combination in summary["combinations"].values():  # of one expert, `named` holds retention
+        summary["selected"][combination["selected"]]["sets"]["named"]["tasks"] = [
             "finance_bench_retention_arc"
         ]
-    damage["points"][damage["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
-    (out / "summary.json").write_text(json.dumps(damage))
+    summary["points"][summary["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
+    (out / "summary.json").write_text(json.dumps(summary))
     figure = retention.draw(load(out)).figure
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert list(panels)[:2] == ["base + finance", "base + math (macro)"]
@@ -209,14 +209,14 @@ def test_japanese_names_have_glyphs(tmp_path):
     assert style.japanese_font() is not None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that no font has
-        made(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
+        drawn_files(study(tmp_path / "out", names={"japanese": "日本語", "finance": "金融"}))
 
 
 def test_the_callers_matplotlib_settings_are_restored(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    made(study(tmp_path / "out"))
+    drawn_files(study(tmp_path / "out"))
     assert dict(matplotlib.rcParams) == before
 
 

@@ -1,4 +1,4 @@
-"""Tests of the folder that a report is written to, and of files that block it."""
+"""The folder that a report is written to, and files that are in its way."""
 
 import errno
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_read_only_folder_is_a_one_line_error(tmp_path, monkeypatch):
     """Fail as a read-only mount does, also for the removal of files that do not exist."""
     out = study(tmp_path / "out")
 
-    def refuse(self, *args, **how):
+    def refuse(self, *args, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
     for name in ("mkdir", "write_bytes", "unlink"):

@@ -1,3 +1,5 @@
+"""Aggregates of scores, against scikit-learn."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ def test_no_items_give_zero(function):
     assert aggregate.headline_f1_by_question([]) == {}
 
 
-def test_lists_from_json_do_as_well_as_tuples():
+def test_lists_from_json_are_accepted_like_tuples():
     assert (
         aggregate.weighted_f1([[0, 0], [1, 0]])
         == aggregate.weighted_f1([(0, 0), (1, 0)])

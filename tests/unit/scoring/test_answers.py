@@ -1,8 +1,10 @@
+"""The number, choice or text that is read from an output: golden cases, every marker, hostile text."""
+
 import json
-import time
 from pathlib import Path
 
 import pytest
+from helpers.fuzz_guard import cpu_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,11 +167,10 @@ def test_a_recited_shot_never_changes_the_answer(text):
 )
 def test_hostile_text_takes_linear_time(text):
     hostile = (text * 100_000)[:100_000]
-    started = time.process_time()
-    answers.final_number(hostile)
-    answers.direct_number(hostile)
-    final_choice(hostile, list("ABCD"))
-    assert time.process_time() - started < 15.0
+    with cpu_limit(15):
+        answers.final_number(hostile)
+        answers.direct_number(hostile)
+        final_choice(hostile, list("ABCD"))
 
 
 @pytest.mark.fuzz
@@ -188,20 +189,19 @@ def test_hostile_text_takes_linear_time(text):
         "答え：5\n以下",
     ],
 )
-def test_a_long_tail_after_what_a_pattern_begins_with_takes_linear_time(start, filler):
+def test_a_long_text_after_the_beginning_of_a_pattern_takes_linear_time(start, filler):
     hostile = (start + filler * 100_000)[:100_000]
-    started = time.process_time()
-    answers.final_number(hostile)
-    answers.direct_number(hostile)
-    final_choice(hostile, list("1234"))
-    assert time.process_time() - started < 15.0
+    with cpu_limit(15):
+        answers.final_number(hostile)
+        answers.direct_number(hostile)
+        final_choice(hostile, list("1234"))
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
     [("The answer is 35 = 20 + 15.", 35), ("The answer is x = 42.", 42), ("The answer is 42 = x.", None)],
 )
-def test_the_result_of_an_equation_may_stand_left_only_if_numbers_stand_right(text, number):
+def test_the_left_side_of_an_equation_is_the_answer_only_if_the_right_side_has_numbers(text, number):
     result = answers.final_number(text)
     assert (result and result.written) == number
 

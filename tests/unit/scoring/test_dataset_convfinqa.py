@@ -79,7 +79,7 @@ def test_convfinqa_adaptllm_rule_is_reported_and_looser():
     assert (metrics["score"], metrics["convfinqa_adaptllm"]) == (0.0, 1.0)
 
 
-def test_convfinqa_without_an_executed_value_the_written_answer_stands_in():
+def test_convfinqa_without_an_executed_value_the_written_answer_is_used():
     text = "before .\n\nQuestion: rent ?\nAnswer: 31.5\n\nQuestion: change ?\nAnswer:"
     (row,) = rows("adaptllm_convfinqa", {"id": 4, "input": text, "label": ["6.5%", "6.5 %"]})
     assert row["executed_answer"] is None and row["percent"]

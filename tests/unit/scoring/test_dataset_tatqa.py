@@ -66,7 +66,7 @@ def test_tatqa_several_spans_are_a_set():
         ["$80 of 4% notes (the “Notes”)"],
     ],
 )
-def test_tatqa_a_span_said_as_gold_has_it_is_right(answer):
+def test_tatqa_a_span_written_as_in_gold_is_right(answer):
     """Extraction takes a leading "$" and typographic signs from the output; they are removed from gold too."""
     doc = {"answer": answer, "answer_type": "span" if len(answer) == 1 else "multi-span", "scale": ""}
     assert scoring.tatqa(doc, [f" {'; '.join(answer)}\n"])["correct"] == 1

@@ -1,7 +1,6 @@
 """jfinqa's `score` on generated outputs: any value in any wording, wrong signs and powers of ten, any text."""
 
-import time
-
+from helpers.fuzz_guard import cpu_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +119,5 @@ def test_time_grows_linearly_with_the_output():
     pieces = [*FRAGMENTS, "し", "1,", "減少率は", "5または", "**5**", "答え：5\n", "ではない"]
     for number, piece in enumerate(pieces):
         question, gold = QUESTIONS[number % len(QUESTIONS)]
-        start = time.process_time()
-        judge(piece * (30_000 // len(piece)), {"question": question, "answer": gold})
-        assert time.process_time() - start < 1.0, piece
+        with cpu_limit(1.0):
+            judge(piece * (30_000 // len(piece)), {"question": question, "answer": gold})

@@ -123,7 +123,7 @@ def test_convfinqa_written_answers_match_their_executed_values(real_rows):
         for answer, executed in pairs
         if not matching.convfinqa_match(parse_number(answer), executed, answer)
     ]
-    # What is left are the annotators' own slips: a wrong sign, truncation, another number altogether.
+    # The rest are mistakes of the annotators: a wrong sign, truncation, another number.
     assert 0 < len(refused) < 0.04 * len(pairs), refused
     shifted = [
         answer

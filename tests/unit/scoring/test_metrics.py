@@ -1,3 +1,5 @@
+"""The metrics of one document: score, correct, no_answer and those of each task."""
+
 import math
 import subprocess
 import sys
@@ -235,7 +237,7 @@ def test_importing_scoring_imports_no_heavy_module():
         "import sys, mergekit_finance.scoring.metrics, mergekit_finance.scoring.aggregate;"
         "print([m for m in ('torch', 'transformers', 'lm_eval', 'numpy', 'sklearn') if m in sys.modules])"
     )
-    # -S with the path given by hand: start-up hooks of the environment are not what is tested.
+    # -S and our path only: start-up hooks of the environment may import anything.
     path = str(Path(__file__).resolve().parents[3])
     run = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],

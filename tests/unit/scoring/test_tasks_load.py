@@ -4,11 +4,11 @@ import pytest
 import yaml
 from lm_eval.tasks import TaskManager
 
-from mergekit_finance import registration as integration
+from mergekit_finance import registration
 from mergekit_finance.files import bundled
 from mergekit_finance.plugins.manager import datasets
 
-integration.register()
+registration.register()
 
 SKILLS = {
     "f": ("fpb", "fiqa_sa", "headline", "fin_ner"),
@@ -42,7 +42,7 @@ GROUPS = {
 
 @pytest.fixture(scope="module")
 def manager(tiny):
-    # as `lm_eval --model_args pretrained=…` passes it: the tokenizer tells how long options are
+    # lm_eval adds `pretrained` of --model_args: rows then have the numbers of tokens of their options.
     return TaskManager(
         include_defaults=False, metadata={"source": "sample", "pretrained": str(tiny / "base")}
     )
@@ -68,9 +68,7 @@ def test_a_task_builds_a_prompt_and_a_target_for_every_sample_row(manager, name)
     assert docs and task.VERSION == VERSIONS.get(name, 1.0) and task.config.num_fewshot == 0
     for doc in docs:
         prompt = task.doc_to_text(doc)
-        if isinstance(
-            prompt, int
-        ):  # winogrande: the options are the prompts, and this is the right one's index
+        if isinstance(prompt, int):  # winogrande: the index of the prompt that is right
             prompt = task.doc_to_choice(doc)[prompt]
         assert prompt == prompt.rstrip() and "{{" not in prompt and "{%" not in prompt
         assert task.doc_to_target(doc) != ""

@@ -1,4 +1,4 @@
-"""Tests of the folders that a card may be written to, and of the files that it may delete."""
+"""The folders that a card may be written to, and the files that it may delete."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ def test_a_malformed_file_of_a_card_is_a_one_line_error(tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize(
-    ("tasks", "goes"),
+    ("tasks", "is_sent"),
     [
         ({"a": True}, True),
         ({"a": True, "b": False}, False),
@@ -99,10 +99,10 @@ def test_a_malformed_file_of_a_card_is_a_one_line_error(tmp_path: Path, name: st
     ],
 )
 def test_samples_are_sent_only_if_every_task_allows_it(
-    tmp_path: Path, tasks: dict[str, object], goes: bool
+    tmp_path: Path, tasks: dict[str, object], is_sent: bool
 ) -> None:
     plan = manifest.plan_upload(card(tmp_path / "card", **tasks), weights=True)
-    assert ("results/samples_a.jsonl" in plan.send) is goes
+    assert ("results/samples_a.jsonl" in plan.send) is is_sent
 
 
 def test_malformed_source_models_are_a_one_line_error(tmp_path: Path) -> None:

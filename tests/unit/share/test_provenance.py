@@ -1,4 +1,4 @@
-"""Tests that the name, values and recipe of a point in index.json agree."""
+"""The name, values and recipe of a point in index.json must agree."""
 
 import pytest
 

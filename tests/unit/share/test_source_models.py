@@ -1,9 +1,9 @@
 """The models that a point merges: licenses, license texts, and names on the Hub."""
 
-import time
 from pathlib import Path
 
 import pytest
+from helpers.fuzz_guard import cpu_limit
 
 from mergekit_finance.models import card_licenses
 from mergekit_finance.models import fingerprint as models
@@ -25,10 +25,10 @@ MIT = [SourceModel(name, "a/d", "0", claims={"x": "mit"}) for name in ("x", "y")
         ([BASE], [], ["Apache License 2.0 (base)"]),
         ([BASE], ["licenses/base/NOTICE", "README.md"], ["Apache License 2.0 (base)"]),
         ([BASE, MATH], ["licenses/math/COPYING"], []),  # one text for all
-        (MIT, ["licenses/x/LICENSE.txt"], ["MIT License (y)"]),  # it names its holders
+        (MIT, ["licenses/x/LICENSE.txt"], ["MIT License (y)"]),  # each MIT text names other holders
         ([BASE, *MIT], ["licenses/x/LICENCE"], ["Apache License 2.0 (base)", "MIT License (y)"]),
         ([BASE, *MIT], ["LICENSE"], []),
-        ([SourceModel("x", "a/b", "0", claims={"x": "cc-by-4.0"})], [], []),  # a link will do
+        ([SourceModel("x", "a/b", "0", claims={"x": "cc-by-4.0"})], [], []),  # a link is enough
     ],
 )  # fmt: skip
 def test_license_texts_that_weights_lack(
@@ -118,7 +118,7 @@ def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path)
     assert base.claims == {"study.yml": "mit", "its card": "mit", "its card (2)": "apache-2.0"}
 
 
-LAUGHS = "\n".join(
+NESTED_ALIASES = "\n".join(
     f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
@@ -126,7 +126,7 @@ LAUGHS = "\n".join(
 @pytest.mark.parametrize(
     "text",
     [
-        f"---\nlicense: mit\na: &a [x]\n{LAUGHS}\n---\n",  # 43 million values after aliases are expanded
+        f"---\nlicense: mit\na: &a [x]\n{NESTED_ALIASES}\n---\n",  # 43 million values after aliases are expanded
         f"---\nlicense: mit\na: {'[' * 5000}{']' * 5000}\n---\n",
         "---\nlicense: mit\na: !!python/name:os.system\n---\n",
     ],
@@ -136,11 +136,10 @@ def test_front_matter_of_others_is_read_within_bounds(tmp_path: Path, text: str)
     assert licenses_on_card(tmp_path) == ["unknown"]
 
 
-def test_many_empty_lines_take_no_time_that_grows_with_their_square(tmp_path: Path) -> None:
+def test_many_empty_lines_are_read_in_linear_time(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\n" + "\n" * 100_000 + "x")
-    started = time.process_time()
-    assert licenses_on_card(tmp_path) == []
-    assert time.process_time() - started < 5
+    with cpu_limit(5):
+        assert licenses_on_card(tmp_path) == []
 
 
 def test_a_model_card_that_is_too_large_has_an_unknown_license(

@@ -56,11 +56,11 @@ def test_every_byte_is_read_once(family, monkeypatch, small_blocks):
 
 def test_a_merge_that_streams_the_same_tensors_measures_the_same(family, small_blocks):
     folders, tensors = family
-    fed = Accumulator(folders["base"], [folders["a"], folders["b"]])
+    accumulator = Accumulator(folders["base"], [folders["a"], folders["b"]])
     for name in reversed(list(tensors["base"])):
         parts = {folders[m]: tensors[m][name] for m in ("b", "a")}
-        fed.add(name, tensors["base"][name], parts)
-    assert entries.result(fed) == compute_similarity(folders["base"], [folders["a"], folders["b"]])
+        accumulator.add(name, tensors["base"][name], parts)
+    assert entries.result(accumulator) == compute_similarity(folders["base"], [folders["a"], folders["b"]])
 
 
 def test_distances_alone_equal_those_of_a_full_measurement(family):
@@ -85,7 +85,7 @@ def test_models_of_different_dtypes(tmp_path, dtype):
 
 
 def test_tied_output_embeddings(tmp_path):
-    """Stored or not, with all tied they count once; a tied model against an untied one has the input's."""
+    """If all models are tied, they count once, stored or not; if one is not, the head of the others is their input."""
     base = weights(0)
     tied = {n: t for n, t in base.items() if n != HEAD}
     config = {"tie_word_embeddings": True}

@@ -1,4 +1,4 @@
-"""Devices, as far as a machine without a GPU can show."""
+"""Memory of devices, with a simulated GPU."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from mergekit_finance.similarity.compute import compute_similarity
 
 
 @pytest.fixture
-def pretended(monkeypatch):
+def simulated_gpu(monkeypatch):
     """A device "cuda:3" whose memory is the CPU's and holds `limit` elements per buffer; records the requested buffers."""
     requested, original = [], measures.Workspace.__init__
 
@@ -33,26 +33,26 @@ def floats(value):
         yield value
 
 
-def test_a_gpu_works_in_larger_spans_with_the_same_result(family, pretended):
+def test_a_gpu_works_in_larger_spans_with_the_same_result(family, simulated_gpu):
     folders, _ = family
     arguments = folders["base"], [folders["a"], folders["b"]]
-    measured, requested = compute_similarity(*arguments, "cuda:3").as_json(), list(pretended.requested)
+    measured, requested = compute_similarity(*arguments, "cuda:3").as_json(), list(simulated_gpu.requested)
     assert requested == [("cuda:3", measures.GPU_SPAN)] * 2
     for mine, theirs in zip(floats(measured), floats(compute_similarity(*arguments).as_json()), strict=True):
         assert mine == (pytest.approx(theirs, rel=1e-12) if isinstance(theirs, float) else theirs)
-    assert pretended.requested[-1] == ("cpu", measures.SPAN)
+    assert simulated_gpu.requested[-1] == ("cpu", measures.SPAN)
 
 
-def test_a_device_with_little_memory_gets_smaller_spans(family, pretended, caplog):
+def test_a_device_with_little_memory_gets_smaller_spans(family, simulated_gpu, caplog):
     folders, _ = family
-    pretended.limit = measures.SPAN
+    simulated_gpu.limit = measures.SPAN
     compute_similarity(folders["base"], [folders["a"]], "cuda:3")
     assert f"cuda:3 ran out of memory: measuring {measures.SPAN} elements at a time" in caplog.text
-    assert pretended.requested[-1] == ("cuda:3", measures.SPAN)
+    assert simulated_gpu.requested[-1] == ("cuda:3", measures.SPAN)
 
 
-def test_a_device_without_memory_is_named(family, pretended):
+def test_a_device_without_memory_is_named(family, simulated_gpu):
     folders, _ = family
-    pretended.limit = 0
+    simulated_gpu.limit = 0
     with pytest.raises(ModelError, match=r"cuda:3 ran out of memory\. Use --device cpu"):
         compute_similarity(folders["base"], [folders["a"]], "cuda:3")
