@@ -97,7 +97,7 @@ def run_warm(*args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
 
 
 def run_installed(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
-    """The same in a fresh interpreter, by the installed script: for what is about start-up."""
+    """Run an installed console script in a fresh interpreter, for tests of start-up."""
     return subprocess.run(
         [str(BIN / name), *map(str, args)], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True,
         text=True, timeout=HANG,

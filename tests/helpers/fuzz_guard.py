@@ -39,10 +39,10 @@ class TooSlow(BaseException):
 
 @dataclass
 class _Watch:
-    """What the audit hook notes while code under test runs."""
+    """The audit hook: records what code under test does that it must not do."""
 
     out: Path | None = None  # None: nothing is watched
-    misdeeds: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)  # of commands
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -55,10 +55,10 @@ class _Watch:
             for path, folder in CHANGES[event]:
                 self.check(event, arguments[path], -1 if folder is None else arguments[folder])
         elif event in FORBIDDEN:
-            self.misdeeds.append(f"{event} {arguments!r:.200}")
+            self.violations.append(f"{event} {arguments!r:.200}")
 
     def check(self, event: str, path: Any, folder: int = -1) -> None:
-        """Note a change of a path outside `out`; Python's own caches of imports are no change."""
+        """Record a change of a path outside `out`; Python's own caches of imports may change."""
         if isinstance(path, int):
             return
         name = os.fsdecode(path)
@@ -70,7 +70,7 @@ class _Watch:
         # make none there: its temporary folders are made in `out`.
         is_freed = event in ("os.remove", "os.rmdir") and place.startswith(LEFTOVERS)
         if not inside and not is_freed and place != os.devnull and "__pycache__" not in place:
-            self.misdeeds.append(f"{event} {place}")
+            self.violations.append(f"{event} {place}")
 
 
 _WATCH = _Watch()
@@ -83,10 +83,10 @@ def watched(out: Path) -> Iterator[list[str]]:
     if not _hooked:
         sys.addaudithook(_WATCH)  # it cannot be removed: one for the process, mostly idle
         _hooked.append(True)
-    _WATCH.out, _WATCH.misdeeds, _WATCH.exit_codes = Path(os.path.abspath(out)), [], []
+    _WATCH.out, _WATCH.violations, _WATCH.exit_codes = Path(os.path.abspath(out)), [], []
     temporary, tempfile.tempdir = tempfile.tempdir, str(out)
     try:
-        yield _WATCH.misdeeds
+        yield _WATCH.violations
     finally:
         _WATCH.out, tempfile.tempdir = None, temporary
 
@@ -124,7 +124,7 @@ def examine(read: Callable[[], object], out: Path) -> Outcome:
     """Run code on damaged input. Whatever is not allowed raises."""
     error = None
     start = time.process_time()
-    with watched(out) as misdeeds, warnings.catch_warnings(), cpu_limit(MAX_SECONDS):
+    with watched(out) as violations, warnings.catch_warnings(), cpu_limit(MAX_SECONDS):
         warnings.simplefilter("ignore")
         try:
             read()
@@ -132,7 +132,7 @@ def examine(read: Callable[[], object], out: Path) -> Outcome:
             error = raised
     seconds = time.process_time() - start
     assert seconds <= MAX_SECONDS, f"{seconds:.1f} s of CPU time"
-    assert not misdeeds, misdeeds[:5]
+    assert not violations, violations[:5]
     if error is not None:
         check_line(str(error))
     return Outcome(error is not None or any(_WATCH.exit_codes), seconds)
@@ -151,7 +151,7 @@ def check_line(message: str) -> None:
 
 
 def command(*arguments: object) -> Result:
-    """Run `mergekit-finance` in this process; exceptions that are not ours come out.
+    """Run `mergekit-finance` in this process; exceptions that are not ours are raised.
 
     Returns:
         The result; its exit code is 0, or 1 or 2 with a message.
@@ -164,5 +164,5 @@ def command(*arguments: object) -> Result:
     if errors:  # nothing follows the message
         assert result.stderr.endswith(f"{errors[-1]}\n"), result.stderr[-500:]
         check_line(errors[-1].removeprefix("Error: "))
-    assert result.exit_code == 0 or result.output.strip(), "failed without a word"
+    assert result.exit_code == 0 or result.output.strip(), "it failed without a message"
     return result

@@ -130,7 +130,7 @@ ROUTES = {
 
 
 class HubServer(Server):
-    """The Hub in a thread; `hub` is what it has."""
+    """The Hub in a thread; `hub` has its repositories, files and requests."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Makes the lab's training code importable, which is beside its recipes and not in the package:
+"""Import the lab's training code, which is beside its recipes and not in the package:
 
 from helpers.lab_training import corpora, train
 """

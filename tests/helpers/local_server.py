@@ -1,4 +1,4 @@
-"""A file server on the loopback interface that misbehaves on request, and stands in for the Hub."""
+"""A file server on the loopback interface, which can send wrong responses and stands in for the Hub."""
 
 import hashlib
 import socket
@@ -27,7 +27,7 @@ class Request:
 
 @dataclass
 class Site:
-    """The server's files, the requests that it got, and how it misbehaves.
+    """The server's files, the requests that it got, and its wrong responses.
 
     Attributes:
         files: By path.
@@ -62,14 +62,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(self.site.faults.pop(0) if self.site.faults else serve)
 
-    def answer(self, how: Fault):
+    def answer(self, fault: Fault):
         refused = next((r for prefix, r in self.site.refused.items() if self.path.startswith(prefix)), None)
         if refused:
             self.start(refused[0], 0, **refused[1])
         elif self.path not in self.site.files:
             self.start(404, 0, **{"X-Error-Code": "EntryNotFound"})
         else:
-            how(self, self.site.files[self.path])
+            fault(self, self.site.files[self.path])
 
     def start(self, status: int, length: int | None, **headers: str):
         """Status line and headers; each request is noted here."""
@@ -177,7 +177,7 @@ def other_file(handler: Handler, body: bytes) -> None:
     handler.wfile.write(b"#" * (len(body) - start))
 
 
-def boast(extra: int) -> Fault:
+def announce_more(extra: int) -> Fault:
     """Announce `extra` bytes more than are sent."""
 
     def answer(handler, body):

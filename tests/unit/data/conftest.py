@@ -26,7 +26,7 @@ def online(monkeypatch):
 
 @pytest.fixture
 def site(online):
-    """A file server; `site.faults` makes it misbehave."""
+    """A file server; `site.faults` are wrong responses that it sends first."""
     with local_server.Server() as running:
         yield running.site
 

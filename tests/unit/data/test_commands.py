@@ -104,7 +104,10 @@ FAULTS = {
         lambda site: site.refused.update({"/": (401, {})}),
     ),
     "503": (one_file_dataset, lambda site: site.refused.update({"/": (503, {})})),
-    "ended after": (one_file_dataset, lambda site: site.faults.extend([server.boast(9)] * download.ATTEMPTS)),
+    "ended after": (
+        one_file_dataset,
+        lambda site: site.faults.extend([server.announce_more(9)] * download.ATTEMPTS),
+    ),
     "not JSON": (lambda site: one_file_dataset(site, body=b"{half"), lambda site: None),
 }
 

@@ -38,7 +38,7 @@ def test_a_wrong_checksum_leaves_the_older_file_unchanged(site, target):
 
 
 def test_a_body_shorter_than_its_content_length_is_never_accepted(site, target):
-    site.faults = [server.boast(10)] * download.ATTEMPTS
+    site.faults = [server.announce_more(10)] * download.ATTEMPTS
     with pytest.raises(DataError, match=f"ended after {len(rows())} of {len(rows()) + 10} bytes"):
         pull(one_file_dataset(site), target)
     assert len(site.requests) == download.ATTEMPTS and nothing_listed(target)

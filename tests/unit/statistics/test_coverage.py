@@ -1,9 +1,9 @@
-"""Do the intervals cover the truth as often as they say? Simulated, with the package's own functions.
+"""Coverage of the intervals, simulated with the package's own functions.
 
 A simulated data set is a merged model and its constituents, answering items in clusters of one to four. With chance
 sqrt(icc) an item repeats what all models do on its cluster's common item, so that every contrast has exactly
 that intra-cluster correlation, and a model's expected score is exactly its `right`. Data sets are models of one
-TaskScores, which draws the same clusters for a few hundred of them: that is what makes it fast.
+TaskScores, which draws the same clusters for a few hundred of them: this makes the simulation fast.
 """
 
 import functools
@@ -54,7 +54,7 @@ def task(rng, name, right, count, icc, sims):
 
 
 def single_items(task):
-    """The same task as if its items were independent: the mistake that clusters are there to prevent."""
+    """The same task with every item as its own cluster: the correlation within clusters is ignored."""
     items = range(len(task.clusters))
     ids = tuple(f"{task.task}/{k:04}" for k in items)
     return TaskScores(task.task, ids, np.array(items), task.statistics, task.totals, task.correct)
@@ -120,14 +120,14 @@ def test_intervals_cover(right, icc):
         (MIXED_3, 0.3),
     ],
 )
-def test_intervals_cover_everywhere(right, icc):
+def test_intervals_cover_in_all_other_cases(right, icc):
     """The rest of tied and clear, 2 and 3 constituents, ICC 0 and 0.3; and a mixture of both."""
     rates = coverage(frozen(right), icc)
     assert within(rates), rates
 
 
-def test_intervals_of_nearly_tied_constituents_cover_at_least_as_often_as_they_say():
-    """The worst case for width: every task's constituents half a standard error apart. Said in outperform.py."""
+def test_intervals_of_nearly_tied_constituents_cover_at_least_at_their_level():
+    """The worst case for width: every task's constituents half a standard error apart (see outperform.py)."""
     rates = coverage(frozen([[0.6, 0.6, 0.58]] * 9), 0.3, measures=("og",), groups=2)
     assert rates["og"] <= 0.99
     assert 0.97 <= rates["macro og"]
@@ -194,7 +194,7 @@ def test_bootstrapping_the_minimum_would_cover_too_seldom(monkeypatch):
 
 @pytest.mark.parametrize("aggregation", ["weighted_f1", "macro_f1_two_class"])
 def test_gain_of_f1_is_covered(aggregation):
-    """Three classes, 40 % of a class mistaken by the merged model, 50 % by its constituents; truth from 10^6 items."""
+    """Of each of three classes the merged model mistakes 40 %, its constituents 50 %; the truth is of 10^6 items."""
     rng = np.random.default_rng(3)
 
     def items(size, right):

@@ -21,7 +21,7 @@ def task(name, **answers):
     )
 
 
-def test_gains_and_losses_are_counted_apart():
+def test_gains_and_losses_are_counted_separately():
     one = task("one", merge=[1, 1, 0, 0], base=[0, 1, 1, 1])
     other = task("other", merge=[1, 0], base=[0, 0])
     assert flips([one], "merge", "base") == Flips(gained=1, lost=2)

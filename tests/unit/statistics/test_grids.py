@@ -1,4 +1,4 @@
-"""Best, spread and the share near the best of a grid: by hand, and covered whatever ties."""
+"""Best, spread and the share near the best of a grid: by hand, and the coverage of their intervals."""
 
 import numpy as np
 import pytest
@@ -48,13 +48,13 @@ MEASURES = {
 
 def coverage(curve, measures, sims=120):
     rng, truth = np.random.default_rng(3), truths(curve)
-    held = dict.fromkeys(measures, 0)
+    covered = dict.fromkeys(measures, 0)
     for _ in range(sims):
         grid = simulated(rng, [curve] * COMBINATIONS)
         for name, measure in measures.items():
             _, low, high = measure(grid)
-            held[name] += low - 1e-9 <= truth[name] <= high + 1e-9
-    return {name: count / sims for name, count in held.items()}
+            covered[name] += low - 1e-9 <= truth[name] <= high + 1e-9
+    return {name: count / sims for name, count in covered.items()}
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -65,7 +65,7 @@ def test_a_grids_measures_are_covered(name):
 
 
 def test_percentiles_of_the_measures_would_cover_too_seldom():
-    """Where cells tie their replicates are all to one side."""
+    """Where cells tie, all replicates lie to one side of the truth."""
 
     def percentiles(measure):
         def interval(grid):
@@ -87,14 +87,14 @@ def test_percentiles_of_the_measures_would_cover_too_seldom():
 
 def test_a_difference_of_operators_is_paired_and_covered():
     """Two operators answer the same items: the interval of their difference is narrower than either's."""
-    rng, held, widths = np.random.default_rng(5), 0, []
+    rng, covered, widths = np.random.default_rng(5), 0, []
     for _ in range(100):
         both = simulated(rng, [CURVES["gentle"]] * 2 + [CURVES["gentle"] - 0.03] * 2)
         one, other = (Grid(both.observed[k : k + 2], both.draws[k : k + 2], CLUSTERS) for k in (0, 2))
         _, low, high = grids.best(one).less(grids.best(other))
-        held += low <= 0.03 <= high
+        covered += low <= 0.03 <= high
         widths.append(high - low)
-    assert held >= 91
+    assert covered >= 91
     alone = grids.best(one).estimate()
     assert np.mean(widths) < 2 * (alone.high - alone.low)
 

@@ -63,7 +63,7 @@ def sizes_of_p_outperform(right, constituents, copied, sims=1500, item_level=Fal
 
 
 def test_p_of_og_keeps_its_level_with_correlated_clusters():
-    """Monte-Carlo error 0.6 points. Level is spent only where one constituent is as good and the other far behind."""
+    """Monte-Carlo error 0.6 points. The level is reached only if one constituent is as good and the other far worse."""
     icc = np.sqrt(0.3)
     assert sizes_of_p_outperform([0.6, 0.6, 0.6], ["p", "q"], icc) <= 0.062
     assert 0.03 <= sizes_of_p_outperform([0.6, 0.6, 0.2], ["p", "q"], icc) <= 0.062

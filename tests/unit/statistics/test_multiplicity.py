@@ -16,11 +16,11 @@ def test_adjusted_p_values(p):
     adjusted = multiplicity.benjamini_hochberg(by_name)
     assert list(adjusted) == list(by_name)
     assert list(adjusted.values()) == pytest.approx(stats.false_discovery_control(p).tolist())
-    held, order = multiplicity.holm(by_name), np.argsort(p, kind="stable")
+    by_holm, order = multiplicity.holm(by_name), np.argsort(p, kind="stable")
     worst = 0.0
     for rank, k in enumerate(order):
         worst = max(worst, min(1.0, (len(p) - rank) * p[k]))
-        assert held["point", k] == pytest.approx(worst)
+        assert by_holm["point", k] == pytest.approx(worst)
 
 
 def test_adjusted_p_values_by_hand_and_of_no_tests():

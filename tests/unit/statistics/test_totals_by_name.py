@@ -27,7 +27,7 @@ HARMFUL = [
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_a_study_folder_cannot_name_any_function_as_an_aggregation(name: str) -> None:
-    """tasks.json of somebody else's study named `subprocess:call`, and its scores were run as a command."""
+    """Otherwise tasks.json of a downloaded study could name `subprocess:call`, to be called with its scores."""
     before = set(sys.modules)
     with pytest.raises(DataError) as caught:
         named_aggregation(name)
