@@ -37,7 +37,9 @@ def test_the_hub_reads_the_front_matter(out: Path, tmp_path: Path) -> None:
         "transformers",
         "other",
     )
-    assert data["license_name"] == "apache-2.0-and-llama3"  # our list of the base; the lab's own cards
+    assert (
+        data["license_name"] == "apache-2.0-and-llama3"
+    )  # of the base from our list of families, of the expert from its card
     assert {"mergekit", "merge"} <= set(data["tags"]) and data["language"] == ["en"]
     name, results = model_index_to_eval_results(data["model-index"])
     assert name == f"Llama-3-{PAIR}"
@@ -209,9 +211,8 @@ def test_license_texts_beside_a_model_are_copied(out: Path, tmp_path: Path) -> N
     make(moved, tmp_path / "card", PAIR)
     assert (tmp_path / "card" / "licenses" / "base" / "LICENSE").read_text() == "the text"
     assert "`licenses/base/LICENSE`" in body(tmp_path / "card")
-    assert "Before you share the weights" not in body(
-        tmp_path / "card"
-    )  # one text of Apache's serves all three
+    # One copy of Apache's text is enough for all three models.
+    assert "Before you share the weights" not in body(tmp_path / "card")
     make(licensed(moved, tmp_path / "more", None, math="mit"), tmp_path / "other", PAIR)
     assert "put the text of MIT License (math) here" in body(tmp_path / "other")
 

@@ -78,9 +78,9 @@ TRAPS = {
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_damaged_study_is_a_one_line_error(out: Path, tmp_path: Path, trap: str) -> None:
     name, change, message = TRAPS[trap]
-    spoilt = changed(out, tmp_path / "out", name, change)
+    damaged = changed(out, tmp_path / "out", name, change)
     with pytest.raises(MergekitFinanceError, match=message) as caught:
-        make(spoilt, tmp_path / "card")
+        make(damaged, tmp_path / "card")
     assert "\n" not in str(caught.value) and not (tmp_path / "card").exists()
 
 

@@ -83,9 +83,9 @@ def test_a_linked_folder_is_refused_and_permissions_are_kept(out: Path, tmp_path
 def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
-    spoilt = changed(
+    unshareable = changed(
         out,
-        tmp_path / "spoilt",
+        tmp_path / "unshareable",
         "tasks.json",
         lambda c: c["finance_bench_fpb"].update(text_may_be_shared=False),
     )
@@ -100,7 +100,7 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
         (lambda: make(out, tmp_path / "full"), "exists and is not a card"),
         (lambda: make(out, out), "the study's own folder"),
         (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* did you mean 'base'"),
-        (lambda: make(spoilt, card, PAIR, samples=True), "do not allow sharing their text"),
+        (lambda: make(unshareable, card, PAIR, samples=True), "do not allow sharing their text"),
         (
             lambda: make(edited, card, PAIR, weights=True),
             "its files have changed since the study measured it",
@@ -113,8 +113,8 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
         "edited",
         "edited-base",
         "full",
-        "spoilt",
-    ]  # nothing half-made
+        "unshareable",
+    ]  # no unfinished card
 
 
 def test_a_failed_merge_names_the_point(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

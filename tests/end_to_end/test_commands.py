@@ -54,7 +54,7 @@ def test_plain_lm_eval_lists_and_validates_our_tasks(tmp_path):
 
 
 @pytest.mark.slow
-def test_with_the_hook_off_include_path_brings_the_tasks(tiny, installed_mkf, tmp_path):
+def test_with_the_hook_off_tasks_are_found_by_include_path(tiny, installed_mkf, tmp_path):
     folder = installed_mkf("tasks", "--path").stdout.strip()
     tasks = ("--tasks", "finance_bench_fpb", "--include_path", folder)
     off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}

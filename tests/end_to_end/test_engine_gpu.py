@@ -1,4 +1,4 @@
-"""MergeSession on real GPUs: the same bytes as on the CPU, for any memory limit and number of devices. Skipped without one."""
+"""MergeSession on real GPUs: the same bytes as on the CPU, for any memory limit and number of devices."""
 
 import gc
 import logging
@@ -76,12 +76,12 @@ def at_most(megabytes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("method,semantics", CASES)
-def test_points_are_the_cpus(method: str, semantics: str, folder: Path) -> None:
+def test_points_have_the_bytes_of_the_cpu(method: str, semantics: str, folder: Path) -> None:
     assert_same(settings_of(folder, method, semantics), device="cuda")
 
 
 @pytest.mark.parametrize("method,semantics", CASES)
-def test_several_gpus(method: str, semantics: str, folder: Path) -> None:
+def test_points_on_several_gpus_have_the_bytes_of_the_cpu(method: str, semantics: str, folder: Path) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -89,7 +89,7 @@ def test_several_gpus(method: str, semantics: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("method,semantics", CASES)
-def test_what_does_not_fit_is_streamed(
+def test_tensors_that_do_not_fit_are_streamed(
     method: str, semantics: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with at_most(120), caplog.at_level(logging.WARNING):  # the model and one or two of three constituents
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_streamed(
 
 
 @pytest.mark.parametrize("method,semantics", CASES)
-def test_memory_that_another_process_takes_during_a_session(
+def test_a_session_continues_if_another_process_takes_the_memory(
     method: str, semantics: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Constituents fit, but then there is no memory left to prepare and merge points."""

@@ -57,7 +57,7 @@ YAML = {
 }
 
 
-def said(inputs: Inputs, *arguments: object) -> str:
+def failing_output(inputs: Inputs, *arguments: object) -> str:
     """Return the output of a command that must fail."""
     results: list[Result] = []
     outcome = examine(lambda: results.append(command(*arguments)), inputs.out)
@@ -66,7 +66,7 @@ def said(inputs: Inputs, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("start", [RECIPE, STUDY], ids=["recipe", "study"])
-def test_without_the_harm_these_pass(inputs: Inputs, start: str) -> None:
+def test_the_same_files_without_the_harmful_part_are_accepted(inputs: Inputs, start: str) -> None:
     path = inputs.folder / "hostile.yml"
     path.write_text(start)
     assert not examine(lambda: command("check", path), inputs.out).refused
@@ -80,7 +80,7 @@ def test_hostile_yaml_is_reported_in_one_line(inputs: Inputs, what: str, start: 
     reason = {"more than 1 MB": "larger than 1 MB", "an unknown key": "seed"}.get(what, "not valid YAML")
     other = ["study", "plan", path] if start == STUDY else ["run", path, "-o", inputs.out / "run"]
     for arguments in (["check", path], other):
-        assert reason in said(inputs, *arguments)
+        assert reason in failing_output(inputs, *arguments)
 
 
 VALUES = [
@@ -97,8 +97,8 @@ def test_study_values_out_of_bounds_are_reported_in_one_line(inputs: Inputs, lin
     key = line.partition(":")[0]
     others = [other for other in STUDY.splitlines() if not other.startswith(f"{key}:")]
     path.write_text("\n".join([*others, line]))
-    assert key in said(inputs, "check", path)
-    assert key in said(inputs, "study", "plan", path, "--no-sample")
+    assert key in failing_output(inputs, "check", path)
+    assert key in failing_output(inputs, "study", "plan", path, "--no-sample")
 
 
 DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000

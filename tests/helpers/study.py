@@ -83,7 +83,7 @@ def leftovers(out):
 
 
 def processes(text):
-    """Ids of living processes whose command line or parent's has this text."""
+    """Return the ids of running processes whose command line contains this text."""
     listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     return [int(pid) for pid, state, args in rows if text in args and not state.startswith("Z")]

@@ -1,9 +1,10 @@
 """Run programs in children forked from one process that has the hosts' dependencies imported, but no host.
 
-Torch, transformers and what else the hosts import take nearly all of the seconds that importing a host takes. A child
-becomes the Python of an environment as the interpreter's start does it: `site.addsitedir` of its site-packages, with
-the .pth files in there; or that of the running environment, where it puts our start-up hook in place. It then runs a program in which a host's import, and what this package does at it, are still
-to come. `helpers.commands` is the client.
+Importing a host takes 7 seconds, nearly all of them for torch, transformers and other dependencies. A child then
+becomes the Python of an environment: it calls `site.addsitedir` for its site-packages, as the interpreter does at its
+start, which runs the .pth files in there. Without a folder of site-packages it is the Python of the running
+environment, and puts our start-up hook in place. The program that it runs imports the hosts, and with them this
+package. `helpers.commands` is the client.
 """
 
 import importlib
