@@ -68,7 +68,7 @@ SHARED_OPTIONS = (
     click.option(
         "--workers",
         type=PROCESSES,
-        help="Processes; overrides `workers`.  [default: one per GPU, or one per core]",
+        help="Processes per device; overrides `workers`.  [default: as free memory allows, or one per core]",
     ),
     click.option("--executor", type=click.Choice(["local", "ray"]), help="Overrides `executor`."),
     click.option(

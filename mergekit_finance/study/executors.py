@@ -24,6 +24,7 @@ from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line
 from mergekit_finance.study import claims
 from mergekit_finance.study.progress import Progress, messages_above
 from mergekit_finance.study.worker import Job, Worker, noop
+from mergekit_finance.study.worker_count import Need, devices
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from ray import ObjectRef
 
-SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
 RETRIES = 5  # how often workers are started again that died before they had evaluated anything
 POLL_SECONDS = 0.5
 OUT_OF_MEMORY = 17  # exit code of a worker process that ran out of GPU memory
@@ -44,8 +44,8 @@ class Executor:
 
     Attributes:
         kind: `local` or `ray`.
-        workers: processes; None: one per GPU, or one per core for small models.
-        model_size: bytes of one model's weights.
+        workers: processes per device; None: as many as free memory and cores allow.
+        need: what one process takes on its device.
         quiet: without progress bars.
         say: prints a line.
         label: the title of the progress bar.
@@ -53,14 +53,14 @@ class Executor:
 
     kind: str
     workers: int | None
-    model_size: int
+    need: Need
     quiet: bool
     say: Callable[[str], None]
     label: str = "study"
 
     def devices(self, worker: Worker) -> list[str]:
         """Return the device of each local worker process."""
-        return devices(worker.evaluator.device, self.workers, self.model_size)
+        return devices(worker.evaluator.device, self.workers, self.need)
 
     def run_missing(self, worker: Worker, jobs: Sequence[Job]) -> list[str]:
         """Evaluate what the jobs name and the store does not hold; damaged results are evaluated again.
@@ -93,29 +93,11 @@ class Executor:
         try:
             with progress:
                 if self.kind == "ray":
-                    run_on_ray(worker, jobs)
+                    run_on_ray(worker, jobs, self.workers or 1)
                 else:
                     run_local(worker, jobs, self.devices(worker), progress)
         finally:
             store.clean()  # what stopped processes left half-written
-
-
-def devices(device: str, workers: int | None, model_size: int) -> list[str]:
-    """Return the device of each local worker.
-
-    Args:
-        device: `cpu`, `cuda` (every GPU) or one device such as `cuda:1`.
-        workers: processes; None: one per GPU, on the CPU one per core, or one if models are large.
-        model_size: bytes of one model's weights.
-    """
-    if device.startswith("cuda"):
-        if ":" in device:
-            return [device] * (workers or 1)
-        return [f"cuda:{k}" for k in range(torch.cuda.device_count())][:workers]
-    if device != "cpu":
-        return [device] * (workers or 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ["cpu"] * (workers or (cores if model_size < SMALL_MODEL else 1))
 
 
 # ---- this machine
@@ -300,7 +282,7 @@ def _hide_loading_bars() -> None:
 # ---- Ray
 
 
-def run_on_ray(worker: Worker, jobs: Sequence[Job]) -> None:
+def run_on_ray(worker: Worker, jobs: Sequence[Job], per_gpu: int = 1) -> None:
     """Run as many Ray tasks as jobs, on the cluster that RAY_ADDRESS names or a local one.
 
     Each task does jobs until none is left; a cluster that grows may begin more tasks later. The output folder
@@ -312,7 +294,7 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job]) -> None:
     if started_here:
         ray.init(log_to_driver=False, logging_level="error", ignore_reinit_error=True)
     try:
-        gpus = 1 if worker.evaluator.device.startswith("cuda") else 0
+        gpus = 1 / per_gpu if worker.evaluator.device.startswith("cuda") else 0
         task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_work_on_node)
         shared = ray.put((worker.unloaded(worker.evaluator.device), list(jobs)))
         pending = [task.remote(shared, os.getcwd(), _data_settings()) for _ in jobs]

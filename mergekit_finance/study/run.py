@@ -52,6 +52,7 @@ from mergekit_finance.study.schema import (
 )
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
+from mergekit_finance.study.worker_count import Need, batch_bytes
 
 BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
 FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
@@ -223,8 +224,16 @@ class StudyRun:
     @cached_property
     def executor(self) -> Executor:
         """Runs the jobs."""
-        size = self._base_size()
-        return Executor(self.study.executor, self.study.workers, size, self.quiet, self.say)
+        return Executor(self.study.executor, self.study.workers, self._need(), self.quiet, self.say)
+
+    def _need(self) -> Need:
+        """Return what one worker process takes on its device."""
+        settings, base = self.study.evaluation, self.study.base
+        if base in self.absent:
+            return Need()
+        weights = self._base_size() * (2 if settings.dtype == "float32" else 1)
+        config = load_config(base, self.trust_remote_code)
+        return Need(weights, len(self.references) + 1, batch_bytes(config, settings.batch_size))
 
     # ---- stages
 
@@ -333,7 +342,7 @@ def run_study(
         device: `cpu`, `cuda` (every GPU) or one device such as `cuda:1`; None: the study's, else cuda if a
             GPU is available.
         limit: the first so many items of every task; overrides the study's.
-        workers: processes; overrides the study's.
+        workers: processes per device; overrides the study's.
         trust_remote_code: whether models may run code of their own.
         quiet: without progress bars and progress messages.
 

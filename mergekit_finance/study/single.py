@@ -40,6 +40,7 @@ from mergekit_finance.study.run import (
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker
+from mergekit_finance.study.worker_count import Need
 
 FORMAT = 2
 MERGED = "merged"  # name of the merge in the statistics
@@ -87,7 +88,7 @@ class SingleRun:
         point = RecipePoint(f"merged-{self.recipe.name}", self.recipe.merge, self.recipe.seed)
         # The merge comes first: if it fails, this is noticed before hours of evaluation.
         jobs = [Job(recipe=point), *(Job(reference=r) for r in self.recipe.constituents)]
-        executor = Executor("local", workers=1, model_size=0, quiet=self.quiet, say=self.say, label="run")
+        executor = Executor("local", workers=1, need=Need(), quiet=self.quiet, say=self.say, label="run")
         folders = executor.run_missing(worker, jobs)
         result = self._result(dict(zip([MERGED, *self.recipe.constituents], folders, strict=True)))
         with self.store.hold("publish"), disk_errors(self.out):
