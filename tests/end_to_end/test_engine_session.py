@@ -46,7 +46,9 @@ def test_points_equal_what_run_merge_writes(method: str, semantics: str, tied: b
 
 @pytest.mark.parametrize("method", OPERATORS)
 @pytest.mark.parametrize("out_dtype", [None, "float16"])
-def test_mixed_dtypes(method: str, out_dtype: str | None, tmp_path: Path) -> None:
+def test_points_of_models_of_mixed_dtypes_equal_what_run_merge_writes(
+    method: str, out_dtype: str | None, tmp_path: Path
+) -> None:
     folder = models(tmp_path / "m", dtypes={"base": BF16, "math": torch.float16})
     settings = settings_of(folder, method, "paper", dtype=None)
     settings |= {"out_dtype": out_dtype} if out_dtype else {}
@@ -58,7 +60,9 @@ def test_mixed_dtypes(method: str, out_dtype: str | None, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
 @pytest.mark.parametrize("method", OPERATORS)
-def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_path: Path) -> None:
+def test_bfloat16_numbers_stored_as_float32_give_the_same_bytes(
+    method: str, semantics: str, tmp_path: Path
+) -> None:
     """Cuts split ties here, and float32 inputs are views of the files: neither may be written to."""
     shape = {"hidden_size": 256, "intermediate_size": 512, "vocab_size": 1024}
     narrow = models(tmp_path / "bf16", dtypes=dict.fromkeys(NAMES, BF16), scale=1e-4, **shape)
@@ -69,9 +73,8 @@ def test_the_same_numbers_stored_as_float32(method: str, semantics: str, tmp_pat
     for folder in (narrow, wide):
         settings = {**settings_of(folder, method, semantics), "out_dtype": "float32"}
         with MergeSession.open(settings, merged=False) as session:
-            for point in POINTS[
-                method
-            ]:  # in one session, so that state left by one point would change the next
+            # All points in one session: state that one point left would change the next.
+            for point in POINTS[method]:
                 session.apply(**point)
             results.append({n: raw(p.data) for n, p in session.model.named_parameters()})
             assert_is_written(session, at(settings, POINTS[method][-1]), tmp_path / f"out {folder.name}")
@@ -146,7 +149,7 @@ def test_dare_elects_the_majority_of_each_tensor(tmp_path: Path) -> None:
         assert {float(p.detach().unique()) for n, p in parameters.items() if "mlp" not in n} == {-1.0}
 
 
-def test_a_tokenizer_block(tmp_path: Path) -> None:
+def test_points_with_a_tokenizer_block_equal_what_run_merge_writes(tmp_path: Path) -> None:
     folder = models(tmp_path / "m")
     permuted(folder)
     settings = {**settings_of(folder, "cpt_ties", "paper"), "tokenizer": {"source": "base"}}
@@ -166,13 +169,14 @@ def test_tensors_are_sharded_over_devices(tmp_path: Path) -> None:
 def test_placing_balances_and_respects_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = models(tmp_path / "m")
     with MergeSession.open(settings_of(folder, "cpt_ties", "paper")) as session:
-        held, devices = list(session._tensors), [torch.device("cuda", i) for i in (0, 1)]
+        tensors, devices = list(session._tensors), [torch.device("cuda", i) for i in (0, 1)]
         monkeypatch.setattr(placement, "moved", lambda group, device: group)
-        placement.place(held, devices)
-        sizes = [sum(h.size for h in held if h.device == d) for d in devices]
-        assert abs(sizes[0] - sizes[1]) <= max(h.size for h in held) and not any(h.streamed for h in held)
-        placement.place(held, devices[:1], limit=sum(sizes) // 2)
-        assert 0 < sum(h.size for h in held if not h.streamed) <= sum(sizes) // 2
+        placement.place(tensors, devices)
+        sizes = [sum(t.size for t in tensors if t.device == d) for d in devices]
+        assert abs(sizes[0] - sizes[1]) <= max(t.size for t in tensors)
+        assert not any(t.streamed for t in tensors)
+        placement.place(tensors, devices[:1], limit=sum(sizes) // 2)
+        assert 0 < sum(t.size for t in tensors if not t.streamed) <= sum(sizes) // 2
 
 
 def test_out_of_memory_is_named_and_streamed(
@@ -194,7 +198,7 @@ def test_out_of_memory_is_named_and_streamed(
         assert "cuda:0 ran out of memory at model." in caplog.text and "streamed" in caplog.text
 
 
-def test_out_of_memory_later_takes_smaller_plans(
+def test_out_of_memory_at_a_point_leads_to_streaming_and_then_to_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = models(tmp_path / "m")
@@ -238,8 +242,8 @@ def test_looking_for_an_overflow_moves_no_streamed_tensor(
     settings = {**settings_of(models(tmp_path / "m"), "cpt_task_arithmetic", "paper"), "out_dtype": "float16"}
     with MergeSession.open(settings, merged=False) as session:
         moved: list[Any] = []
-        for held in session._tensors:
-            held.streamed = True
+        for tensor in session._tensors:
+            tensor.streamed = True
         monkeypatch.setattr(placement, "moved", lambda group, device: moved.append(group) or group)
         session.apply(lambda_=0.5)
         assert len(moved) == len(list(session._filled()))
@@ -255,9 +259,9 @@ def test_a_closed_session_releases_its_model_at_once(tmp_path: Path) -> None:
         with MergeSession.open(settings) as session:
             session.prepare(density=[0.2])
             session.apply(density=0.2)
-            held = [weakref.ref(session), weakref.ref(session.model)]
+            references = [weakref.ref(session), weakref.ref(session.model)]
         del session
-        assert [reference() for reference in held] == [None, None]
+        assert [reference() for reference in references] == [None, None]
     finally:
         gc.enable()
 
@@ -284,7 +288,7 @@ def test_a_majority_is_remembered_for_the_weights_of_every_tensor(tmp_path: Path
         assert_is_written(session, at(settings, {"weight": 1.0}), tmp_path / "equal")
 
 
-def test_the_live_model_has_its_place_before_the_constituents(
+def test_the_live_model_is_moved_to_the_device_before_the_constituents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Constituents must not fill the device before the model is placed; a device too small for the model is named."""
@@ -326,7 +330,7 @@ def test_an_out_of_memory_error_of_the_cpu_allocator_is_recognized(tmp_path: Pat
 
 
 @pytest.mark.parametrize("grid", [{"density": 0.5}, {"density": None}, {"density": "0.5"}])
-def test_prepare_takes_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
+def test_prepare_refuses_a_grid_that_is_not_a_list(tmp_path: Path, grid: dict[str, Any]) -> None:
     with MergeSession.open(settings_of(models(tmp_path / "m"), "cpt_ties", "paper")) as session:
         with pytest.raises(RecipeError, match="a list of numbers"):
             session.prepare(**grid)

@@ -93,7 +93,7 @@ def test_other_methods_are_refused(tmp_path: Path) -> None:
         ({"recipe": None}, "this recipe cannot be opened"),
     ],
 )
-def test_what_cannot_be_opened_is_reported_in_one_line(
+def test_a_recipe_or_device_that_cannot_be_opened_is_reported_in_one_line(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     settings = change.pop("recipe", settings_of(models(tmp_path / "m"), "cpt_ties", "paper"))
@@ -107,7 +107,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     split(folder / "math", 3)
     sorted((folder / "math").glob("*.safetensors"))[-1].unlink()
     settings = settings_of(folder, "cpt_ties", "mergekit")
-    for go in (MergeSession.open, lambda s: run(s, tmp_path / "out")):
+    for merge in (MergeSession.open, lambda s: run(s, tmp_path / "out")):
         with pytest.raises(ModelError, match="math: a weights file is missing"):
-            go(settings)
+            merge(settings)
     assert not (tmp_path / "out").exists()

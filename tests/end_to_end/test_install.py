@@ -1,8 +1,8 @@
 """The wheel, the editable install, the start-up hook and third parties, in real environments.
 
 One environment holds the wheel for the whole module; each test that needs another lays it over the
-running environment with --no-deps. What is about the start of Python starts it. What is about a host's
-import runs in a child of one process that has the hosts' dependencies imported (`warm`).
+running environment with --no-deps. Tests of the start of Python start it. Tests of a host's import run
+in a child of one process that has the hosts' dependencies imported (`warm`).
 """
 
 import shutil
@@ -79,7 +79,7 @@ def test_the_wheel_carries_tasks_recipes_and_data_inside_the_package(wheel):
     assert not [n for n in names if "training" in n or "tiny" in n], "code of training and tests"
 
 
-def test_both_hosts_see_us_from_another_directory(installed, tmp_path):
+def test_both_hosts_have_our_methods_and_tasks_in_another_directory(installed, tmp_path):
     elsewhere = tmp_path / "another directory"
     elsewhere.mkdir()
     assert installed.run("-W", "error::RuntimeWarning", "-c", PROBE, cwd=elsewhere).stdout.split() == [
@@ -122,7 +122,7 @@ def test_start_up_imports_our_one_module_and_nothing_else(installed, tmp_path):
     assert "click" in installed.run("-c", "import click;" + code, cwd=tmp_path).stdout.split()
 
 
-def test_switch_0_hides_us_and_register_brings_us_back(installed, warm, tmp_path):
+def test_with_switch_0_nothing_is_registered_until_register_is_called(installed, warm, tmp_path):
     off = {"MERGEKIT_FINANCE_AUTOLOAD": "0"}
     hidden = installed.run_warm(warm, "-c", PROBE, cwd=tmp_path, env=off)
     assert hidden.stdout.split() == ["False", "False"]
@@ -165,7 +165,7 @@ def test_strict_raises_the_plugins_own_fault(broken, warm, tmp_path):
     assert "SyntaxError" in done.stderr and "Traceback" in done.stderr
 
 
-def test_spawned_and_forked_children_see_us(installed, warm, tmp_path):
+def test_spawned_and_forked_children_have_our_methods(installed, warm, tmp_path):
     script = tmp_path / "children.py"
     script.write_text(
         textwrap.dedent("""

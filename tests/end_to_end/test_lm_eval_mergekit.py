@@ -64,8 +64,8 @@ def test_scores_equal_those_of_the_merge_on_disk(variant, recipe, tmp_path, task
 
 
 @pytest.mark.slow
-def test_the_plain_command(recipe, tmp_path):
-    """No checkpoint is written; results are named after the recipe; a mistake is one line."""
+def test_the_plain_command_writes_no_checkpoint_and_names_results_after_the_recipe(recipe, tmp_path):
+    """It also reports a mistake in one line."""
     path = recipe()
     options = ["--model", "mergekit", "--tasks", CHOICE, "--limit", "2", "--output_path", "out"]
     options += ["--device", "cpu", "--metadata", '{"source": "sample"}']

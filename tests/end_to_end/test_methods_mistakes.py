@@ -24,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(settings: dict[str, Any], out: Path, kind: type[MergekitFinanceError], **options: Any) -> str:
-    """The one line; nothing is written."""
+    """Return the line with which a merge is refused; assert that nothing is written."""
     with pytest.raises(kind) as caught:
         run(settings, out / "out", **options)
     message = str(caught.value)
@@ -184,7 +184,7 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
 
 @pytest.mark.parametrize(("method", "change", "message"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
 @pytest.mark.usefixtures("unread")
-def test_a_wrong_recipe(
+def test_a_wrong_recipe_is_refused(
     models: Path, tmp_path: Path, method: str, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     settings = recipe(models, method)
@@ -202,18 +202,18 @@ def slices(settings: dict[str, Any], last: int = 2) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("unread")
-def test_slices_in_paper_semantics(models: Path, tmp_path: Path, method: str) -> None:
+def test_slices_in_paper_semantics_are_refused(models: Path, tmp_path: Path, method: str) -> None:
     message = refused(slices(recipe(models, method)), tmp_path, RecipeError)
     assert message.startswith("slices: paper semantics merges whole models")
 
 
 @pytest.mark.usefixtures("unread")
-def test_similarity_of_slices(models: Path, tmp_path: Path) -> None:
+def test_similarity_of_slices_is_refused(models: Path, tmp_path: Path) -> None:
     settings = slices(recipe(models, "cpt_ties", semantics="mergekit", similarity=True))
     assert "similarity: compares whole models" in refused(settings, tmp_path, RecipeError)
 
 
-def test_a_typo_in_slices(models: Path, tmp_path: Path) -> None:
+def test_a_typo_in_slices_is_named(models: Path, tmp_path: Path) -> None:
     settings = slices(recipe(models, "cpt_ties", each={"densty": 0.2}, semantics="mergekit"))
     assert refused(settings, tmp_path, RecipeError).startswith("slices[0].sources[0] (")
 
@@ -252,18 +252,20 @@ def poke(name: str, value: float, index: int = 3) -> Callable[[Weights], Weights
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
-def test_nan_and_inf(broken: Path, tmp_path: Path, method: str, semantics: str, value: float) -> None:
+def test_nan_and_inf_are_named_with_model_and_tensor(
+    broken: Path, tmp_path: Path, method: str, semantics: str, value: float
+) -> None:
     edit(broken / "math", poke(NORM, value))
     message = refused(recipe(broken, method, semantics=semantics), tmp_path, ModelError)
     assert re.search(rf"math: tensor {NORM} holds 1 NaN or Inf \(the first at flat index 3\)", message)
 
 
-def test_nan_in_the_base(broken: Path, tmp_path: Path) -> None:
+def test_nan_in_the_base_is_named(broken: Path, tmp_path: Path) -> None:
     edit(broken / "base", poke(HEAD, float("nan")))
     assert f"base: tensor {HEAD} holds" in refused(recipe(broken, "cpt_ties"), tmp_path, ModelError)
 
 
-def test_too_large_for_float32(broken: Path, tmp_path: Path) -> None:
+def test_values_too_large_for_float32_are_named(broken: Path, tmp_path: Path) -> None:
     edit(broken / "math", lambda w: {**w, NORM: w[NORM].double() * 1e300})
     assert f"math: tensor {NORM}" in refused(recipe(broken, "cpt_ties", dtype=None), tmp_path, ModelError)
 
@@ -271,8 +273,8 @@ def test_too_large_for_float32(broken: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", [NORM, HEAD])
 @pytest.mark.parametrize("model", ["base", "finance"])
-def test_a_missing_tensor(broken: Path, tmp_path: Path, method: str, name: str, model: str) -> None:
-    # Tied names stand in for a missing head: take the embedding's name away from it as well.
+def test_a_missing_tensor_is_named(broken: Path, tmp_path: Path, method: str, name: str, model: str) -> None:
+    # mergekit reads a missing head from the embedding, so that both are removed.
     removed = {name} if name == NORM else {HEAD, "model.embed_tokens.weight"}
     edit(broken / model, lambda w: {n: t for n, t in w.items() if n not in removed})
     message = refused(recipe(broken, method), tmp_path, ModelError)
@@ -280,13 +282,13 @@ def test_a_missing_tensor(broken: Path, tmp_path: Path, method: str, name: str, 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_shapes_that_differ(broken: Path, tmp_path: Path, method: str) -> None:
+def test_shapes_that_differ_are_named(broken: Path, tmp_path: Path, method: str) -> None:
     edit(broken / "math", lambda w: {**w, NORM: torch.zeros(17)})
     message = refused(recipe(broken, method), tmp_path, ModelError)
     assert re.search(rf"math: tensor {NORM} has shape \[17\], .*base has \[16\] \[model.shape\]$", message)
 
 
-def test_vocabularies_that_differ(broken: Path, tmp_path: Path) -> None:
+def test_vocabularies_that_differ_are_named(broken: Path, tmp_path: Path) -> None:
     edit(broken / "math", lambda w: {**w, HEAD: torch.zeros(28, 16)})
     message = refused(recipe(broken, "cpt_dare_ties"), tmp_path, ModelError)
     assert f"{HEAD} has shape [28, 16]" in message and message.endswith(
@@ -294,20 +296,20 @@ def test_vocabularies_that_differ(broken: Path, tmp_path: Path) -> None:
     )
 
 
-def test_shapes_that_a_tokenizer_block_cannot_align(broken: Path, tmp_path: Path) -> None:
+def test_shapes_that_a_tokenizer_block_cannot_align_are_named(broken: Path, tmp_path: Path) -> None:
     permuted(broken)
     edit(broken / "math", lambda w: {**w, HEAD: torch.zeros(24, 17)})
     settings = {**recipe(broken, "cpt_ties"), "tokenizer": {"source": "base"}}
     assert f"math: tensor {HEAD} has shape [24, 17]" in refused(settings, tmp_path, ModelError)
 
 
-def test_other_numbers_of_layers(broken: Path, tmp_path: Path) -> None:
+def test_other_numbers_of_layers_are_named(broken: Path, tmp_path: Path) -> None:
     config = llama_config(**{**SMALL, "num_hidden_layers": 3})
     write_model(broken / "math", config, load_file(broken / "math" / "model.safetensors"))
     assert "has num_hidden_layers 3" in refused(recipe(broken, "cpt_ties"), tmp_path, ModelError)
 
 
-def test_buffers_of_integers(broken: Path, tmp_path: Path) -> None:
+def test_integer_buffers_must_be_equal_in_all_models(broken: Path, tmp_path: Path) -> None:
     for model in ("base", *EXPERTS):
         edit(broken / model, lambda w: {**w, NORM: torch.arange(16)})
     merged = run(recipe(broken, "cpt_ties", each={"density": 0.2}, dtype=None), tmp_path / "fine")
@@ -318,7 +320,7 @@ def test_buffers_of_integers(broken: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["cpt_ties", "cpt_dare_ties"])
-def test_a_density_that_keeps_nothing(broken: Path, tmp_path: Path, method: str) -> None:
+def test_a_density_that_keeps_nothing_is_refused(broken: Path, tmp_path: Path, method: str) -> None:
     size = sum(t.numel() for t in load_file(broken / "math" / "model.safetensors").values())
     settings = recipe(broken, method, each={"density": 0.49 / size})
     message = refused(settings, tmp_path, RecipeError)

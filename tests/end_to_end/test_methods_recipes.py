@@ -63,7 +63,7 @@ def test_there_is_one_recipe_a_stage_and_operator_and_no_other_in_these_families
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_says_what_it_is(name: str) -> None:
+def test_a_recipe_has_the_models_method_and_stage_of_its_file_name(name: str) -> None:
     settings, models = load(name), FAMILIES[name.split("/")[0]]
     stage, *middle = Path(name).stem.split("-")
     experts = [part for part in middle if part in EXPERTS]
@@ -90,7 +90,7 @@ def test_the_llama2_files_say_that_the_finance_expert_must_be_replaced(name: str
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_recipes_of_a_family_are_what_its_study_exports(family: str) -> None:
-    """`mergekit-finance recipes export recipes/FAMILY/study.yml --start --force` brings them in step."""
+    """`mergekit-finance recipes export recipes/FAMILY/study.yml --start --force` writes them again."""
     exported = {f"{family}/{r.name}": r.text for r in export(RECIPES / family / "study.yml", start=True)}
     assert exported == {n: (RECIPES / n).read_text("utf-8") for n in NAMES if n.startswith(f"{family}/")}
 
@@ -114,7 +114,7 @@ def test_a_recipe_runs(checkpoints: Path, name: str, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("operator", SHORT)
-def test_the_plain_command_runs_it(checkpoints: Path, operator: str, tmp_path: Path) -> None:
+def test_the_plain_command_runs_a_recipe_of_the_lab(checkpoints: Path, operator: str, tmp_path: Path) -> None:
     file = RECIPES / "lab" / f"stage2-finance-math-{operator}.yml"
     done = commands.run("mergekit-yaml", file, tmp_path / "out", cwd=checkpoints)
     assert done.returncode == 0, done.stderr

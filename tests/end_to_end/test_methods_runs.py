@@ -112,7 +112,9 @@ def test_a_model_that_changed_on_disk_is_read_anew(method: str, tmp_path: Path) 
 
 
 @paper_and_mergekit
-@pytest.mark.parametrize("method", ["cpt_task_arithmetic", "cpt_ties"])  # DARE: test_methods_compare.py
+@pytest.mark.parametrize(
+    "method", ["cpt_task_arithmetic", "cpt_ties"]
+)  # DARE: tests/unit/merging/test_compare.py
 def test_matches_mergekits_own_method_in_a_whole_merge(
     models: Path, method: str, semantics: str, tmp_path: Path
 ) -> None:
@@ -130,7 +132,9 @@ def test_matches_mergekits_own_method_in_a_whole_merge(
 @each_method
 @paper_and_mergekit
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_tokenizer_block_that_permutes(method: str, semantics: str, tied: bool, tmp_path: Path) -> None:
+def test_a_tokenizer_block_aligns_permuted_vocabularies(
+    method: str, semantics: str, tied: bool, tmp_path: Path
+) -> None:
     folder = random_models(tmp_path, tie_word_embeddings=tied)
     parameters: dict[str, Any] = {"each": density(method), "semantics": semantics}
     expected = run(recipe(folder, method, **parameters), tmp_path / "aligned")
@@ -141,7 +145,7 @@ def test_a_tokenizer_block_that_permutes(method: str, semantics: str, tied: bool
     assert not same_bytes(run(recipe(folder, method, **parameters), tmp_path / "unaligned"), expected)
 
 
-def test_a_union_tokenizer_is_free_of_the_order_of_models(tmp_path: Path) -> None:
+def test_a_union_tokenizer_does_not_depend_on_the_order_of_models(tmp_path: Path) -> None:
     folder, outs = random_models(tmp_path), []
     for model in ("base", *EXPERTS):
         write_tokenizer(folder / model, WORDS[:-1] + ([] if model == "base" else ["new"]))
@@ -202,7 +206,7 @@ def test_the_plain_command_names_a_mistake_in_one_line(
     assert last.startswith("Error: ") and message in last
 
 
-def test_installing_twice_wraps_once() -> None:
+def test_installing_the_planner_hook_twice_wraps_once() -> None:
     import mergekit.plan
 
     from mergekit_finance.merge_methods import planner_hook
@@ -216,7 +220,7 @@ def test_recipes_of_other_methods_are_not_checked(models: Path, tmp_path: Path) 
     assert run(recipe(models, "ties", each={"densty": 0.2}), tmp_path / "out")  # mergekit ignores the typo
 
 
-def test_config_is_the_bases(models: Path, tmp_path: Path) -> None:
+def test_the_config_is_that_of_the_base(models: Path, tmp_path: Path) -> None:
     run(recipe(models, "cpt_task_arithmetic"), tmp_path / "out")
     assert (
         json.loads((tmp_path / "out" / "config.json").read_text())["hidden_size"]

@@ -14,12 +14,12 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from mergekit_finance import registration as integration
+from mergekit_finance import registration
 from mergekit_finance.data import loader
 from mergekit_finance.data.mirror import MANIFEST
 from mergekit_finance.errors import DataError
 
-integration.register()
+registration.register()
 
 JFINQA = ("numerical", "consistency", "temporal")
 EXAMS = ("cma_basics", "cpa_audit", "fp2", "security_sales_1")
@@ -243,7 +243,7 @@ def test_the_tiny_models_scores_of_a_group_are_the_mean_of_its_leaves(tiny, one_
 
 
 class Either(str):
-    """Equal to an option's number for a choice, a text for a generation: one document can be both."""
+    """An answer for both kinds of tasks: equal to the number of an option, and the text of an answer."""
 
     def __new__(cls, number, text):
         answer = super().__new__(cls, text)
@@ -438,7 +438,7 @@ def test_a_gated_dataset_without_a_token_is_reported_in_one_line_in_the_plain_co
 
 @pytest.mark.slow
 def test_the_open_group_needs_no_gated_dataset(mirror, tmp_path, monkeypatch):
-    """The mirror without DocMath-Eval's rows: 14 tasks run, and the whole says what is missing."""
+    """The mirror without DocMath-Eval's rows: 14 tasks run, and loading the whole benchmark names what is missing."""
     folder = tmp_path / "open"
     folder.mkdir()
     manifest = json.loads((mirror / MANIFEST).read_text(encoding="utf-8"))

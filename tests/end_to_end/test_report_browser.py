@@ -79,8 +79,8 @@ def plain(tmp_path_factory):
     return page_of(study(tmp_path_factory.mktemp("plain") / "out"))
 
 
-def page_of(out, **how):
-    build(out, **how)
+def page_of(out, **options):
+    build(out, **options)
     return (out / "report.html").resolve()
 
 
@@ -99,7 +99,7 @@ def test_untrusted_text_does_not_run(browser, tmp_path, monkeypatch):
         browser, "iframe, svg, textarea, [onerror], [onmouseover]"
     )
     shown = [element.get_attribute("textContent") for element in find(browser, ".detail pre, .answer span")]
-    assert any(NASTY in text for text in shown)  # there, as text
+    assert any(NASTY in text for text in shown)  # it is shown as text
     assert not browser.get_log("browser")
 
 
@@ -252,8 +252,10 @@ def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_pat
     show(browser, page_of(out))
     assert browser.execute_script(ORDERED) == [": effe", ")", ": best"]
     assert browser.title.startswith("\u2068tiny\u2069: effects")
-    how = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
-    assert {browser.execute_script(how, kind) for kind in ("td", "th", "label", "option")} == {"isolate"}
+    isolation = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"
+    assert {browser.execute_script(isolation, kind) for kind in ("td", "th", "label", "option")} == {
+        "isolate"
+    }
 
 
 def test_printing_opens_every_table_and_restores_the_screen(browser, plain):

@@ -1,4 +1,4 @@
-"""`mergekit-finance run`, whole: tiny real models, real merges, real lm-eval."""
+"""`mergekit-finance run` from the recipe to gain.json: tiny models, real merges, real lm-eval."""
 
 import json
 
@@ -116,7 +116,7 @@ def test_results_equal_those_of_plain_lm_eval_on_the_saved_merge(recipe, tmp_pat
     assert plain["results"][TASK]["score,none"] == result["tasks"][TASK]["merged"]
 
 
-def test_real_rows_run_through(recipe, mirror, tmp_path):
+def test_a_run_evaluates_real_rows(recipe, mirror, tmp_path):
     tasks = (TASK, "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
     evaluator = Evaluator(tasks, metadata={"data_dir": str(mirror)})
     result = (
@@ -142,7 +142,7 @@ def test_models_that_do_not_fit_are_named(recipe, tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_task_lists_ours():
+def test_an_unknown_task_suggests_the_nearest_name():
     with pytest.raises(DataError, match="unknown task 'finance_bench_fbp'. did you mean 'finance_bench_fpb'"):
         _ = Evaluator(("finance_bench_fbp",)).tasks
 
@@ -160,7 +160,7 @@ def test_similarity_true_is_ignored_with_a_warning_if_there_is_no_output_folder(
 def test_a_study_reuses_the_constituents_that_a_run_stored_in_the_same_folder(
     recipe, tiny, tmp_path, monkeypatch
 ):
-    """And the other way round: both write points/<name>-<hash>, and the keys agree."""
+    """Also in the other order: both write points/<name>-<hash>, and their keys are equal."""
     import torch
 
     torch.set_num_threads(1)  # as a study's default: threads are in the key of results on the CPU

@@ -1,7 +1,6 @@
 """Mistakes that `run` reports before evaluation, and results that must not be reused or scored."""
 
 import json
-import shutil
 
 import pytest
 
@@ -16,13 +15,6 @@ from mergekit_finance.study.single import SingleRun
 TASK = "finance_bench_fpb"
 
 
-@pytest.fixture
-def models_copy(tiny, tmp_path):
-    """A copy of the tiny models that a test may damage."""
-    shutil.copytree(tiny, tmp_path / "own")
-    return tmp_path / "own"
-
-
 def run(path, out, *tasks):
     printed = []
     evaluator = Evaluator(tasks or (TASK,), metadata={"source": "sample"})
@@ -30,7 +22,7 @@ def run(path, out, *tasks):
 
 
 def refused(path, out, kind, message, *tasks):
-    """The run ends with one line before anything is evaluated, and leaves nothing."""
+    """Assert that a run ends with one line before anything is evaluated, and leaves no folder."""
     with pytest.raises(kind, match=message) as caught:
         run(path, out, *tasks)
     assert "\n" not in str(caught.value)
@@ -119,7 +111,7 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     [("model.norm.weight", 0), ("model.embed_tokens.weight", 5000)],
     ids=["among the values that are checked before", "found while merging"],
 )
-def test_a_merge_with_nan_is_refused_with_mergekits_own_methods_too(
+def test_a_merge_with_nan_is_refused_also_with_mergekits_own_methods(
     recipe, tiny, models_copy, tmp_path, name, element
 ):
     import torch

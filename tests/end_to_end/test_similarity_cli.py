@@ -21,7 +21,7 @@ def model_folders(tiny):
     return [str(tiny / name) for name in ("base", "finance", "math", "japanese")]
 
 
-def test_it_writes_what_the_library_returns_for_any_number_of_threads(mkf, model_folders, tmp_path):
+def test_the_command_writes_what_the_library_returns_for_any_number_of_threads(mkf, model_folders, tmp_path):
     base, *models = model_folders
     for threads in ("1", "2"):
         out = tmp_path / f"out{threads}" / "sim.json"

@@ -58,7 +58,7 @@ def test_mergekit_yaml_writes_the_same_file_as_the_command(
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_no_weight_changes_and_false_writes_nothing(folder: Path, tmp_path: Path) -> None:
+def test_similarity_changes_no_weight_and_false_writes_no_file(folder: Path, tmp_path: Path) -> None:
     with_, without = settings_of(folder), settings_of(folder)
     without["parameters"]["similarity"] = False
     one, other = run(with_, tmp_path / "with"), run(without, tmp_path / "without")
@@ -78,7 +78,7 @@ def test_similarity_is_measured_on_the_files_for_any_dtype_of_the_recipe(
     assert (tmp_path / "out" / "similarity.json").read_bytes() == by_command(settings, tmp_path / "sim.json")
 
 
-def test_a_tokenizer_block_is_measured_aligned(tmp_path: Path) -> None:
+def test_with_a_tokenizer_block_the_aligned_tensors_are_measured(tmp_path: Path) -> None:
     folder = random_models(tmp_path / "m")
     plain = settings_of(folder, "cpt_task_arithmetic")
     expected = json.loads(by_command(plain, tmp_path / "sim.json"))

@@ -78,7 +78,7 @@ def test_two_processes_on_one_folder_share_the_work(tiny, finished_study, tmp_pa
     assert helpers.normal(tmp_path / "out") == helpers.normal(finished_study)
 
 
-def test_a_point_that_another_process_is_writing_is_waited_for(tiny, study_copy, evaluated):
+def test_a_study_waits_for_a_point_that_another_process_is_writing(tiny, study_copy, evaluated):
     """The other process holds the claim, stores the point and releases it; this run uses the stored result."""
     place = next((study_copy / "points").glob("stage2-*"))
     stored = place.rename(study_copy / "aside")

@@ -19,16 +19,16 @@ def chained(tiny, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("how", ["altered", "lost", "folder lost", "a file"])
-def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chained, tmp_path, how, capfd):
+@pytest.mark.parametrize("damage", ["altered", "lost", "folder lost", "a file"])
+def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chained, tmp_path, damage, capfd):
     """`folder lost` is also what a kill between noting its fingerprint and renaming it leaves."""
     out = shutil.copytree(chained, tmp_path / "out")
     first, second = sorted((out / "selected").glob("stage1-*/model.safetensors"))[:2]
-    if how in ("folder lost", "a file"):
+    if damage in ("folder lost", "a file"):
         shutil.rmtree(second.parent)
-        (second.parent.touch if how == "a file" else tuple)()
+        (second.parent.touch if damage == "a file" else tuple)()
     else:
-        second.write_bytes(first.read_bytes()) if how == "altered" else second.unlink()
+        second.write_bytes(first.read_bytes()) if damage == "altered" else second.unlink()
     grid = {"task_arithmetic": {"lambda": [0.4, 0.6]}}
     _, printed = helpers.go(
         tiny, out, experts=helpers.EXPERTS, stages=[1, 2, 3], chain="best", operators=grid
@@ -38,7 +38,7 @@ def test_a_selected_merge_that_was_altered_or_lost_is_written_again(tiny, chaine
     assert second.read_bytes() == (chained / second.relative_to(out)).read_bytes()
 
 
-def test_what_a_killed_process_left_of_a_selected_merge_is_removed(tiny, chained, tmp_path):
+def test_incomplete_files_of_a_killed_process_in_selected_are_removed(tiny, chained, tmp_path):
     out = shutil.copytree(chained, tmp_path / "out")
     lost = next((out / "selected").glob("stage1-*/config.json")).parent
     (out / "selected" / ".half").mkdir()
@@ -65,8 +65,7 @@ def test_chain_best_merges_the_selected_models_of_the_stage_before(chained):
     assert not helpers.leftovers(chained)
 
 
-def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
-    """The recipe of a later stage names checkpoints in OUT/selected, and mergekit-yaml merges them."""
+def test_the_recipe_of_a_chained_point_names_checkpoints_in_selected(chained, tmp_path):
     from mergekit_finance.recipe import load as recipe
 
     place = next((chained / "points").glob("stage3-*"))
@@ -74,7 +73,7 @@ def test_a_chained_point_is_a_recipe_that_runs(chained, tmp_path):
     assert all(str(chained / "selected") in expert for expert in checked.experts)
 
 
-def test_a_selected_checkpoint_has_the_points_own_bytes(chained, tiny, tmp_path):
+def test_a_selected_checkpoint_has_the_bytes_of_its_point(chained, tiny, tmp_path):
     from safetensors.torch import load_file
 
     from mergekit_finance.merging.session import MergeSession

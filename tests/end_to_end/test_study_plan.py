@@ -21,7 +21,7 @@ def test_a_plan_counts_before_anything_runs(command, tmp_path):
 @pytest.mark.parametrize("options", [("--no-sample",), ()])
 @pytest.mark.parametrize("base", [None, "nobody/base"])
 def test_a_plan_needs_no_models_and_fetches_none(command, tiny, monkeypatch, options, base):
-    """On a laptop: models of the Hub that are not there, all of them or the experts alone."""
+    """Models of the Hub that are not on this machine: all of them, or the experts alone."""
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: pytest.fail("fetched"))

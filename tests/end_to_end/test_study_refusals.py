@@ -136,7 +136,7 @@ def test_models_with_other_rope_settings_or_token_ids_give_a_warning(tiny, model
     assert "finance gives 2 tokens other ids than" in warned[0] and "math has rope" in warned[1]
 
 
-def test_twins_and_truncated_files_are_refused(tiny, models_copy, tmp_path):
+def test_two_paths_of_one_model_and_truncated_files_are_refused(tiny, models_copy, tmp_path):
     experts = {"finance": {"model": f"{tiny}/math/../finance"}, "again": {"model": f"{tiny}/finance"}}
     refused(tiny, tmp_path / "out", RecipeError, "are the same model", experts=experts)
     weights = models_copy / "math" / "model.safetensors"
