@@ -1,45 +1,33 @@
 """Evaluate models with lm-eval. Tasks and requests are built once and used for any number of models."""
 
 import copy
-import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.contexts import tokens_generated
 from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
+from mergekit_finance.evaluation.answering import AnsweringModel
+from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
 from mergekit_finance.evaluation.measures import Choice, Measure, measure_of, with_scores
-from mergekit_finance.evaluation.truncation import tokenizer_content, truncated
+from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
-from mergekit_finance.hosts.lm_eval_output import hide_bars, progress_bars, quiet
-from mergekit_finance.models.loading import cast, load_model, load_tokenizer
+from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
+from mergekit_finance.models.loading import cast
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
-    import torch
     from lm_eval.api.task import ConfigurableTask
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks.manager import TaskDict
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from mergekit_finance.hosts.lm_eval import Results, Sample
 
-FEWSHOT_SEED = SAMPLING_SEED = 1234  # lm-eval's defaults
-
-
-def torch_dtype(name: str) -> "torch.dtype | None":
-    """Return the torch dtype of this name; None for `auto`."""
-    import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
-
-    if name == "auto":
-        return None
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
+FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 @dataclass
@@ -57,6 +45,7 @@ class Evaluator:
         task_folders: folders that are searched for tasks before those of lm-eval.
         include_paths: folders of the user's own tasks, whose Python code runs, as in lm-eval.
         choices: by name of `names`: which metric and filter is the score.
+        prompt_lengths: tokens of prompts, counted once for all models with the same tokenizer.
     """
 
     names: Sequence[str]
@@ -69,9 +58,7 @@ class Evaluator:
     task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
     include_paths: Sequence[Path] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
-    _truncated: dict[tuple[str, int, int | None], dict[str, int]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
 
     @cached_property
     def task_manager(self) -> "TaskManager":
@@ -225,68 +212,39 @@ class Evaluator:
         other.device, other.quiet = device, quiet
         return other
 
-    def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
-        """Load a model in the evaluator's dtype, with its tokenizer, and wrap it for lm-eval.
+    @property
+    def live_models(self) -> LiveModels:
+        """How the evaluated models are loaded."""
+        return LiveModels(self.device, self.dtype, self.batch_size, self.quiet)
 
-        Args:
-            reference: a local folder or a Hub id, optionally with `@revision`.
-            trust_remote_code: let transformers run code of the model's repository.
-
-        Raises:
-            ModelError: model or tokenizer cannot be loaded.
-        """
-        model = load_model(reference, self.dtype, trust_remote_code)
-        return self.wrap(model, load_tokenizer(reference, trust_remote_code))
-
-    def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
-        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters take effect."""
-        import torch  # imported here and below to keep reading of results fast: it takes 1.4 s
-
-        with quiet():
-            torch.nn.Module.to(model, self.device)  # in place
-            lm = host.live_model(model, tokenizer, self.batch_size)
-        if self.quiet:
-            hide_bars(lm)
-        return lm
-
-    def measure(self, lm: "HFLM", name: str, limit: int | None = None) -> "tuple[Results, float]":
+    def measure(self, model: AnsweringModel, name: str, limit: int | None = None) -> "tuple[Results, float]":
         """Evaluate a model on all tasks.
 
         Args:
-            lm: what `wrap` returned.
+            model: gives lm-eval the stored answers, and asks for those that are missing.
             name: the model's name in the results.
             limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
 
         Returns:
-            lm-eval's results with all samples, and the seconds that its evaluation took.
+            lm-eval's results with all samples, and the seconds that its evaluation took, without those of
+            loading or merging the model.
         """
         started = time.monotonic()
         with quiet(), progress_bars():
-            _seed_sampling()
-            results = with_scores(host.evaluate(lm, self.tasks, limit), self.measures)
-        seconds = time.monotonic() - started
+            seed_sampling()
+            results = with_scores(host.evaluate(model, self.tasks, limit), self.measures)
+        seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
-        results["truncated_prompts"] = self._count_truncated(results["samples"], lm, limit)
+        results["truncated_prompts"] = self._truncated_prompts(model)
         return results, seconds
 
-    def _count_truncated(
-        self, samples: "Mapping[str, Sequence[Sample]]", lm: "HFLM", limit: int | None
-    ) -> dict[str, int]:
-        """Count prompts that do not fit, once per tokenizer and context: all models get the same prompts."""
-        key = (tokenizer_content(lm.tokenizer), int(lm.max_length), limit)
-        if key not in self._truncated:
-            self._truncated[key] = truncated(samples, lm.tokenizer, lm.max_length)
-        return self._truncated[key]
-
-
-def _seed_sampling() -> None:
-    """Seed every generator as lm-eval's `simple_evaluate` does, for tasks that sample their answers."""
-    import numpy as np
-    import torch
-
-    random.seed(0)
-    np.random.seed(SAMPLING_SEED)
-    torch.manual_seed(SAMPLING_SEED)
+    def _truncated_prompts(self, model: AnsweringModel) -> dict[str, int]:
+        """Return the number of items whose prompt did not fit the model's context, of tasks that have any."""
+        cut = {
+            name: {request.doc_id for request in task.instances if model.is_cut(request)}
+            for name, task in self.tasks.items()
+        }
+        return {name: len(items) for name, items in cut.items() if items}
 
 
 @dataclass(frozen=True)
@@ -365,8 +323,8 @@ def evaluate(
         quiet=True,
     )
     evaluator.check_scores()
-    lm = evaluator.wrap(cast(model, torch_dtype(dtype)), tokenizer)
-    results, _ = evaluator.measure(lm, tokenizer.name_or_path, limit)
+    make = partial(evaluator.live_models.wrap, cast(model, torch_dtype(dtype)), tokenizer)
+    results, _ = evaluator.measure(AnsweringModel(make), tokenizer.name_or_path, limit)
     by_task = {}
     for name in evaluator.task_names:
         metrics = {

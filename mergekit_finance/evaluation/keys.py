@@ -1,8 +1,16 @@
-"""Keys of stored results: everything that can change an answer or a score, and nothing that cannot.
+"""Keys of stored answers and of stored scores: everything that can change them, and nothing that cannot.
 
-A result is reused only if its key is equal. Models and rows enter a key by a hash of their bytes, hosts and
-plugins by their versions, and our own code by a hash of its syntax trees (`source_hash`): renaming or moving
-a file, a comment, a docstring, or a change to the report or the statistics keeps every stored result.
+A stored result is reused only if its key is equal. There are two kinds of keys:
+
+- of a model's answers: the model, its device, dtype and engine, and the code that loads, merges and asks it
+  (`answers_key`). Each request has a key of its own beside it (`answers.request_key`). Neither contains
+  tasks, rows, limits, scoring or the batch size: these change without a stored answer becoming useless.
+- of a model's scores: the key of its answers, the tasks with their rows, the code that builds requests, and
+  the code that computes scores (`scores_key`). Scores are computed from stored answers in seconds.
+
+Models and rows enter a key by a hash of their bytes, hosts and plugins by their versions, and our own code
+by a hash of its syntax trees (`source_hash`): renaming or moving a file, a comment, a docstring, or a
+change to the report or the statistics keeps every stored result.
 """
 
 import json
@@ -23,15 +31,18 @@ from mergekit_finance.plugins.manager import manager
 
 if TYPE_CHECKING:
     from mergekit_finance.evaluation.evaluator import Evaluator
+    from mergekit_finance.evaluation.live_models import LiveModels
 
-FORMAT = 2
+FORMAT = 3  # of scores
+ANSWERS_FORMAT = 1
 # libyaml's loader, where it is installed, is ten times as fast.
 FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # Modules from which the code behind answers, scores and merges is collected, with all their imports. The
 # functions that a task's YAML file names (the loader of its rows, the scoring) are hashed with that task.
-ANSWERS = ("mergekit_finance.evaluation.evaluator", "mergekit_finance.models.loading")
+ANSWERS = ("mergekit_finance.evaluation.live_models", "mergekit_finance.evaluation.truncation")
+REQUESTS = ("mergekit_finance.evaluation.evaluator",)
 SCORES = ("mergekit_finance.evaluation.measurement", "mergekit_finance.evaluation.item_scores")
 MERGES = (
     "mergekit_finance.evaluation.live_merges",  # in memory: one recipe, or a sweep of one
@@ -52,7 +63,8 @@ LEFT_OUT = {
 }
 
 # Packages whose version can change an answer or a score; our own code is hashed instead.
-HOSTS = ("mergekit", "lm-eval", "torch", "transformers", "tokenizers", "datasets")
+ANSWERING_HOSTS = ("lm-eval", "torch", "transformers", "tokenizers")
+HOSTS = (*ANSWERING_HOSTS, "mergekit", "datasets")
 PACKAGES = ("mergekit-finance", *HOSTS)
 
 Definition: TypeAlias = "str | int | float | bool | None | list[Definition] | dict[str, Definition]"
@@ -65,8 +77,13 @@ def source() -> SourceTree:
 
 
 def code_key(tree: SourceTree) -> dict[str, str]:
-    """Return the hashes of the code that makes answers and scores, the same for every model and task."""
-    return {"answer_code": tree.hash(ANSWERS), "score_code": tree.hash(SCORES)}
+    """Return the hashes of the code that scores depend on besides that of `answer_code`."""
+    return {"request_code": tree.hash(REQUESTS), "score_code": tree.hash(SCORES)}
+
+
+def answer_code(tree: SourceTree) -> str:
+    """Return the hash of the code that loads models and asks them."""
+    return tree.hash(ANSWERS)
 
 
 def merge_code(tree: SourceTree) -> str:
@@ -74,28 +91,50 @@ def merge_code(tree: SourceTree) -> str:
     return tree.hash(MERGES)
 
 
-def evaluation_key(evaluator: "Evaluator", threads: int) -> dict[str, Json]:
-    """Return the part of a key that is shared by all models measured with one evaluator.
+def answers_key(live_models: "LiveModels") -> dict[str, Json]:
+    """Return the part of the keys of answers that all models share.
+
+    Args:
+        live_models: their device, dtype and engine are in the key. The batch size is not: batches change
+        the last
+            bits of a log-likelihood, as do the threads of the CPU.
+    """
+    return {
+        "answers_format": ANSWERS_FORMAT,
+        "answer_code": answer_code(source()),
+        "device": live_models.device.split(":")[0],
+        "dtype": live_models.dtype,
+        "engine": live_models.engine,
+        "versions": {name: version(name) for name in ANSWERING_HOSTS},
+    }
+
+
+def merges_key() -> dict[str, Json]:
+    """Return the part of the keys of answers that all merges share."""
+    return {"merge_code": merge_code(source()), "mergekit": version("mergekit"), "plugins": _plugins()}
+
+
+def scores_key(evaluator: "Evaluator") -> dict[str, Json]:
+    """Return the part of the keys of scores, besides the key of the answers, that all models share.
 
     Args:
         evaluator: its tasks are loaded if necessary.
-        threads: CPU threads of torch; they change the order of sums, on the CPU only.
     """
     tokenizer = evaluator.metadata.get("tokenizer")
-    key: dict[str, Json] = {
+    return {
         "format": FORMAT,
         "tasks": {name: _task_key(evaluator, name) for name in evaluator.task_names},
         **code_key(source()),
-        "device": evaluator.device.split(":")[0],
-        "dtype": evaluator.dtype,
-        "batch_size": evaluator.batch_size,  # batching changes the last bits of a score
         "max_gen_toks": evaluator.max_gen_toks,
         "tokenizer": tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
         "versions": {name: version(name) for name in HOSTS},
         NOT_HASHED: version("mergekit-finance"),
-        "plugins": [p.distribution for p in manager().loaded if p.name != "builtin"],
+        "plugins": _plugins(),
     }
-    return key if key["device"] == "cuda" else {**key, "threads": threads}
+
+
+def _plugins() -> list[str]:
+    return [p.distribution for p in manager().loaded if p.name != "builtin"]
 
 
 def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:

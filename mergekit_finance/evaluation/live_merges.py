@@ -6,7 +6,7 @@ A merge depends only on the plain recipe, which is part of the key of its result
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergekit_finance.evaluation.evaluator import torch_dtype
+from mergekit_finance.evaluation.live_models import torch_dtype
 from mergekit_finance.hosts.lm_eval_output import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.merging.session import MergeSession
@@ -15,7 +15,7 @@ from mergekit_finance.models.loading import cast
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
-    from mergekit_finance.evaluation.evaluator import Evaluator
+    from mergekit_finance.evaluation.live_models import LiveModels
     from mergekit_finance.files import Json
 
 OF_RECIPE = ("lambda", "seed")  # swept values in a recipe's `parameters:`
@@ -24,7 +24,7 @@ OF_MODELS = "density"  # swept value in the parameters of each model
 
 def merge_once(
     recipe: "Mapping[str, Json]",
-    evaluator: "Evaluator",
+    live_models: "LiveModels",
     trust_remote_code: bool,
     seed: int | None = None,
 ) -> "HFLM":
@@ -34,14 +34,14 @@ def merge_once(
     from mergekit.options import MergeOptions
 
     options = MergeOptions(
-        device=evaluator.device,
+        device=live_models.device,
         trust_remote_code=trust_remote_code,
-        quiet=evaluator.quiet,
+        quiet=live_models.quiet,
         random_seed=seed,
     )
     with quiet_hosts():
         model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options, check=False)
-    return evaluator.wrap(cast(model, torch_dtype(evaluator.dtype)), tokenizer)
+    return live_models.wrap(cast(model, torch_dtype(live_models.dtype)), tokenizer)
 
 
 class Sweep:
@@ -51,8 +51,8 @@ class Sweep:
     models or settings is merged.
     """
 
-    def __init__(self, evaluator: "Evaluator", trust_remote_code: bool = False) -> None:
-        self.evaluator, self.trust_remote_code = evaluator, trust_remote_code
+    def __init__(self, live_models: "LiveModels", trust_remote_code: bool = False) -> None:
+        self.live_models, self.trust_remote_code = live_models, trust_remote_code
         self._densities: list[float] = []
         self._fixed: Mapping[str, Json] = {}
         self._open: tuple[MergeSession, HFLM] | None = None
@@ -84,16 +84,16 @@ class Sweep:
         return host
 
     def _opened(self, recipe: "Mapping[str, Json]") -> "tuple[MergeSession, HFLM]":
-        device, trust = self.evaluator.device, self.trust_remote_code
+        device, trust = self.live_models.device, self.trust_remote_code
         with quiet_hosts():
             session = MergeSession.open(
                 recipe, device=device, trust_remote_code=trust, merged=False, check=False
             )
         if self._densities:
             session.prepare(density=self._densities)
-        model = cast(session.model, torch_dtype(self.evaluator.dtype))
+        model = cast(session.model, torch_dtype(self.live_models.dtype))
         self._fixed = without_swept_values(recipe)
-        self._open = session, self.evaluator.wrap(model, session.tokenizer)
+        self._open = session, self.live_models.wrap(model, session.tokenizer)
         return self._open
 
 

@@ -1,30 +1,45 @@
-"""Count prompts that do not fit a model's context; lm-eval cuts them on the left and keeps the question."""
+"""Count the tokens of prompts. lm-eval cuts those that do not fit on the left and keeps the question."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from mergekit_finance.hosts.lm_eval import Sample
+    from mergekit_finance.hosts.lm_eval_models import RequestArguments
+
+GENERATED_BY_DEFAULT = 256  # tokens, lm-eval's default
 
 
-def truncated(
-    samples: "Mapping[str, Sequence[Sample]]", tokenizer: "PreTrainedTokenizerBase", max_length: int
-) -> dict[str, int]:
-    """Return the number of items per task whose prompt does not fit, for tasks that have any.
+class PromptLengths:
+    """The tokens of requests, counted once for all models with the same tokenizer."""
 
-    A choice needs room for its prompt and the option without its last token, which is only predicted. A
-    generation needs room for its prompt and `max_gen_toks` tokens.
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def of_tokenizer(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
+        """Return the counts so far of a tokenizer, by key of the request; the caller adds to them."""
+        return self._counts.setdefault(tokenizer_content(tokenizer), {})
+
+
+def tokens_needed(arguments: "RequestArguments", tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the tokens of a context that a request takes; more than the context holds are cut off.
+
+    A choice takes its prompt and the option without its last token, which is only predicted. A generation
+    takes its prompt and `max_gen_toks` tokens. A rolling log-likelihood is computed in windows: 0.
 
     Args:
-        samples: task -> lm-eval's samples, whose `arguments` hold the requests.
+        arguments: the arguments of the request.
         tokenizer: the model's.
-        max_length: the model's context in tokens.
     """
-    counts = {task: sum(_is_cut(s, tokenizer, max_length) for s in items) for task, items in samples.items()}
-    return {task: count for task, count in counts.items() if count}
+    if len(arguments) == 1:
+        return 0
+    prompt, continuation = str(arguments[0]), arguments[1]
+    if isinstance(continuation, Mapping):
+        generated = int(str(continuation.get("max_gen_toks", GENERATED_BY_DEFAULT)))
+        return len(tokenizer(prompt)["input_ids"]) + generated
+    return len(tokenizer(f"{prompt}{continuation}")["input_ids"]) - 1
 
 
 def tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -32,21 +47,3 @@ def tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)  # of the tokenizers library
     content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(f"{type(tokenizer)} {content}".encode()).hexdigest()
-
-
-def _is_cut(sample: "Sample", tokenizer: "PreTrainedTokenizerBase", max_length: int) -> bool:
-    requests = sample["arguments"]
-    assert isinstance(requests, Sequence)
-    for request in requests:
-        assert isinstance(request, Sequence)
-        prompt, continuation = request[0], request[1]
-        if isinstance(continuation, str):
-            tokens = len(tokenizer(f"{prompt}{continuation}")["input_ids"]) - 1
-        else:
-            assert isinstance(continuation, Mapping)
-            tokens = len(tokenizer(str(prompt))["input_ids"]) + int(
-                str(continuation.get("max_gen_toks", 256))
-            )
-        if tokens > max_length:
-            return True
-    return False

@@ -1,25 +1,27 @@
-"""Adapters for lm-eval's tasks, models and evaluation. Written for lm-eval 0.4.13.
+"""Adapters for lm-eval's tasks and its evaluation. Written for lm-eval 0.4.13.
 
-Adapters for its output are in `lm_eval_output`, which keys of stored results do not cover. lm-eval is
-imported inside the functions to keep --help fast: with torch it takes seconds.
+Adapters for its models are in `lm_eval_models`, for its output in `lm_eval_output`, which keys of stored
+results do not cover. lm-eval is imported inside the functions to keep --help fast: with torch it takes
+seconds.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict, cast
 
 from mergekit_finance.hosts.names import LM_EVAL
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import LM
     from lm_eval.api.task import ConfigurableTask
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks._index import Entry
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from mergekit_finance.files import Json
+    from mergekit_finance.hosts.lm_eval_models import Response
 
 Sample: TypeAlias = "Mapping[str, Json]"  # one item: doc, arguments, resps and a value per metric
 Aggregation: TypeAlias = "Callable[[Sequence[Json]], float]"
@@ -174,7 +176,7 @@ def reuse_requests(task: "ConfigurableTask") -> None:
     task.build_all_requests = build_once
 
 
-# ---- models and evaluation
+# ---- evaluation
 
 
 def register_model(name: str, target: str) -> None:
@@ -194,20 +196,27 @@ def register_model(name: str, target: str) -> None:
         LM_EVAL.get(model_registry, "register")(name, target=target)
 
 
-def live_model(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int | str
-) -> "HFLM":
-    """Wrap a model in memory for lm-eval; later changes of its parameters take effect."""
-    from lm_eval.models.huggingface import HFLM
+class Responder(Protocol):
+    """What lm-eval's `evaluate` needs of a model: a method for every kind of request."""
 
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    rank: int
+    world_size: int
+
+    def loglikelihood(self, requests: "list[Instance]") -> "list[Response]": ...
+
+    def loglikelihood_rolling(self, requests: "list[Instance]") -> "list[Response]": ...
+
+    def generate_until(self, requests: "list[Instance]") -> "list[Response]": ...
 
 
-def evaluate(lm: "HFLM", tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
-    """Run loaded tasks on a model and return results with every sample; no standard errors are computed."""
+def evaluate(responder: Responder, tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
+    """Run loaded tasks and return results with every sample; no standard errors are computed."""
     from lm_eval.evaluator import evaluate
 
     results: Results = evaluate(
-        lm=lm, task_dict={"tasks": dict(tasks), "groups": {}}, limit=limit, bootstrap_iters=0
+        lm=cast("LM", responder),
+        task_dict={"tasks": dict(tasks), "groups": {}},
+        limit=limit,
+        bootstrap_iters=0,
     )
     return results

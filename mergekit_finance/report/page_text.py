@@ -213,8 +213,8 @@ def versions(results: StudyResults) -> Pairs:
     """
     key = results.key("base").as_json()
     pairs = [(f"{name} (results)", str(v)) for name, v in sorted(_object(key, "versions").items())]
-    settings = ("device", "dtype", "batch_size", "limit", "max_gen_toks", "threads")
-    hashes = ("answer_code", "score_code", "code", "merge_code")
+    settings = ("device", "dtype", "engine", "limit", "max_gen_toks")
+    hashes = ("answer_code", "request_code", "score_code", "merge_code")
     pairs += [(f"{name} (results)", str(key[name])) for name in (*settings, *hashes) if name in key]
     pairs += [(f"{name} (this page)", _version(name)) for name in PACKAGES]
     return [*pairs, ("Python (this page)", platform.python_version())]

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mergekit_finance.errors import RecipeError
+from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.live_merges import Sweep
 from mergekit_finance.models.facts import absent_models
 from mergekit_finance.statistics.power import expected_half_width, planning_error
@@ -176,17 +177,21 @@ def _timed(run: StudyRun, counted: Plan) -> Plan:
     evaluator = run.evaluator.on(run.executor.devices(run.worker)[0], quiet=True)
     first = points(run.study, min(run.study.stages))[0]
     run.say("timing a sample: one merge, evaluated on a few items of every task")
-    with closing(Sweep(evaluator, run.trust_remote_code)) as sweep:
+    with closing(Sweep(evaluator.live_models, run.trust_remote_code)) as sweep:
         sweep.prepare([first.recipe()])
         sweep.at(first.recipe())  # opens the models
         started = time.monotonic()
         lm = sweep.at(first.recipe())
         merge = time.monotonic() - started
-        evaluator.measure(lm, first.name, SMALL)  # the first pass is slower: caches, allocator
-        seconds = [evaluator.measure(lm, first.name, limit)[1] for limit in (SMALL, LARGE)]
+
+        def seconds(limit: int) -> float:
+            return evaluator.measure(AnsweringModel(lambda: lm), first.name, limit)[1]
+
+        seconds(SMALL)  # the first pass is slower: caches, allocator
+        of_few, of_more = seconds(SMALL), seconds(LARGE)
     few, more = counted.items_at(SMALL), counted.items_at(LARGE)
-    per_item = max(0.0, (seconds[1] - seconds[0]) / max(1, more - few))
-    return replace(counted, merge=merge, per_item=per_item, per_model=max(0.0, seconds[0] - per_item * few))
+    per_item = max(0.0, (of_more - of_few) / max(1, more - few))
+    return replace(counted, merge=merge, per_item=per_item, per_model=max(0.0, of_few - per_item * few))
 
 
 def _fitted(timed: Plan, budget: float) -> Plan:

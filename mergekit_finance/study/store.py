@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import cast
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.evaluation.answers import AnswerStore
 from mergekit_finance.evaluation.keys import FORMAT
 from mergekit_finance.evaluation.measurement import Measurement
 from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
@@ -49,6 +50,11 @@ class Store:
     def points(self) -> Path:
         """The folder that holds one folder per evaluated model."""
         return self.folder / "points"
+
+    @property
+    def answers(self) -> AnswerStore:
+        """The answers of all models, from which their results are computed."""
+        return AnswerStore(self.folder / "answers")
 
     def place(self, name: str, key: Key) -> Path:
         """Return the folder of the results with this key."""
@@ -184,7 +190,9 @@ class Store:
 
     def clean(self) -> None:
         """Remove temporary files and claims of killed processes. Those of living processes are kept."""
+        answers = self.answers.folder
         scratches = [*self.points.glob(".*"), *self.folder.glob(".*.json.*")]
+        scratches += [*answers.glob(".*"), *answers.glob("*/.*")]
         if scratches or self.claims.folder.exists():
             with disk_errors(self.folder):
                 self._clean(scratches)
@@ -193,8 +201,17 @@ class Store:
         self.claims.clean()
         taken = self.claims.taken()
         for scratch in scratches:
-            if not any(_belongs(scratch, self.points, name) for name in taken):
+            if not any(self._belongs(scratch, name) for name in taken):
                 shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink(missing_ok=True)
+
+    def _belongs(self, scratch: Path, name: str) -> bool:
+        """Return whether a temporary folder of `atomic_path` is for what the claim `name` is for."""
+        parent = scratch.parent
+        if parent == self.points:
+            return scratch.name[1:].rsplit(".", 1)[0] == name[:60]
+        if parent.parent == self.answers.folder:
+            return parent.name == name
+        return name == "publish" or parent == self.answers.folder  # batch_size.json, of any worker
 
     def results(self, place: Path) -> Results:
         """Read lm-eval's stored results, without samples."""
@@ -211,13 +228,6 @@ class Store:
         return Timings(
             merge=sum((one.merge for one in stored), 0.0), evaluate=sum((one.evaluate for one in stored), 0.0)
         )
-
-
-def _belongs(scratch: Path, points: Path, name: str) -> bool:
-    """Return whether a temporary folder of `atomic_path` is for what the claim `name` is for."""
-    if scratch.parent != points:
-        return name == "publish"
-    return scratch.name[1:].rsplit(".", 1)[0] == name[:60]
 
 
 def sums(folder: Path) -> dict[str, str]:

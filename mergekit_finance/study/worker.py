@@ -7,7 +7,7 @@ change a recipe, a model or a score.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,11 @@ import yaml
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys
+from mergekit_finance.evaluation.answering import AnsweringModel
+from mergekit_finance.evaluation.answers import Answers, AnswerStore
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
-from mergekit_finance.evaluation.measurement import Measurement, measure, measure_model
+from mergekit_finance.evaluation.measurement import Measurement, measure
 from mergekit_finance.evaluation.measures import Choice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
@@ -27,7 +29,7 @@ from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
 from mergekit_finance.study.schedule import Candidate, ranked
 from mergekit_finance.study.schema import Key, Timings
-from mergekit_finance.study.store import Store
+from mergekit_finance.study.store import Store, disk_errors
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -87,10 +89,17 @@ def noop(name: str) -> None:
 
 @dataclass(frozen=True)
 class Stamp:
-    """The parts of keys that all models share. Computed once per run, so that all workers agree."""
+    """The parts of keys that all models share. Computed once per run, so that all workers agree.
 
-    evaluation: Mapping[str, Json]
-    merge_code: str
+    Attributes:
+        answers: of the answers of all models.
+        merges: of the answers of merges, besides.
+        scoring: of the scores, besides.
+    """
+
+    answers: Mapping[str, Json]
+    merges: Mapping[str, Json]
+    scoring: Mapping[str, Json]
 
 
 @dataclass
@@ -126,9 +135,15 @@ class Worker:
         """The stored results."""
         return Store(self.out)
 
+    @property
+    def answers(self) -> AnswerStore:
+        """The stored answers."""
+        return self.store.answers
+
     def stamped(self) -> "Worker":
         """Return this worker with the part of the keys that all models share."""
-        stamp = Stamp(keys.evaluation_key(self.evaluator, self.threads), keys.merge_code(keys.source()))
+        answers = keys.answers_key(self.evaluator.live_models)
+        stamp = Stamp(answers, keys.merges_key(), keys.scores_key(self.evaluator))
         return replace(self, stamp=stamp)
 
     def unloaded(self, device: str, quiet: bool = True) -> "Worker":
@@ -151,16 +166,25 @@ class Worker:
         return self.store.place(point.name, self.point_key(point))
 
     def model_key(self, reference: str) -> Key:
-        """Return the key of a model: its bytes, and everything that evaluation depends on."""
-        of_model = {"limit": self.limit, "model": self.fingerprints[reference]}
-        return Key.model_validate({**self._stamp.evaluation, **of_model})
+        """Return the key of a model's scores: that of its answers, and everything that scoring depends on."""
+        return self._scores_key(self.model_answers_key(reference))
 
     def point_key(self, point: AnyPoint) -> Key:
-        """Return the key of a merge: its recipe with hashes in place of models, and all settings."""
+        """Return the key of a merge's scores."""
+        return self._scores_key(self.point_answers_key(point))
+
+    def model_answers_key(self, reference: str) -> dict[str, Json]:
+        """Return the key of a model's answers: its bytes, and how it is asked."""
+        return {**self._stamp.answers, "model": self.fingerprints[reference]}
+
+    def point_answers_key(self, point: AnyPoint) -> dict[str, Json]:
+        """Return the key of a merge's answers: its recipe by bytes of models, and how it is asked."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
-        shared = {"limit": self.limit, "merge_code": self._stamp.merge_code}
         drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
-        return Key.model_validate({**self._stamp.evaluation, **shared, **merge, **drawn})
+        return {**self._stamp.answers, **self._stamp.merges, **merge, **drawn}
+
+    def _scores_key(self, answers_key: Mapping[str, Json]) -> Key:
+        return Key.model_validate({**answers_key, **self._stamp.scoring, "limit": self.limit})
 
     @property
     def _stamp(self) -> Stamp:
@@ -245,53 +269,47 @@ class Worker:
             self._sweep, self._group = None, ""
 
     def _evaluate_model(self, reference: str) -> None:
-        measured = measure_model(self.evaluator, reference, self.limit, self.trust_remote_code)
-        self._store(
-            self.model_place(reference),
-            self.model_key(reference),
-            measured,
-            Timings(evaluate=measured.seconds),
-        )
+        make = partial(self.evaluator.live_models.load, reference, self.trust_remote_code)
+        answers = self.answers.of(short_name(reference), self.model_answers_key(reference))
+        measured = self._measure(make, answers, reference)
+        self._store(self.model_place(reference), self.model_key(reference), measured)
 
     def _evaluate_recipe(self, point: RecipePoint) -> None:
-        started = time.monotonic()
-        lm = merge_once(point.recipe(), self.evaluator, self.trust_remote_code, point.seed)
-        self._measure_merge(lm, point, time.monotonic() - started)
+        live_models, trust = self.evaluator.live_models, self.trust_remote_code
+        self._evaluate_merge(point, partial(merge_once, point.recipe(), live_models, trust, point.seed))
 
     def _evaluate_point(self, point: Point, missing: Sequence[Point]) -> None:
-        """Merge and measure a point.
+        """Measure a point; it is merged if answers of it are missing.
 
         Args:
             point: the point.
             missing: points that are not stored, whose thresholds are computed with this one's.
         """
+        self._evaluate_merge(point, partial(self._merge, point, missing))
+
+    def _merge(self, point: Point, missing: Sequence[Point]) -> "HFLM":
+        """Merge a point into the live model of its group's sweep."""
         if self._sweep is None or self._group != point.group:
             self.close()
-            self._sweep, self._group = Sweep(self.evaluator, self.trust_remote_code), point.group
+            self._sweep, self._group = Sweep(self.evaluator.live_models, self.trust_remote_code), point.group
             self._sweep.prepare([one.recipe() for one in missing if one.group == point.group])
-        started = time.monotonic()
-        lm = self._sweep.at(point.recipe())
-        self._measure_merge(lm, point, time.monotonic() - started)
+        return self._sweep.at(point.recipe())
 
-    def _measure_merge(self, lm: "HFLM", point: AnyPoint, merge_seconds: float) -> None:
-        measured = measure(self.evaluator, lm, point.name, self.limit)
+    def _evaluate_merge(self, point: AnyPoint, make: "Callable[[], HFLM]") -> None:
+        answers = self.answers.of(point.name, self.point_answers_key(point))
+        measured = self._measure(make, answers, point.name)
         recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
-        self._store(
-            self.point_place(point),
-            self.point_key(point),
-            measured,
-            Timings(merge=merge_seconds, evaluate=measured.seconds),
-            recipe,
-        )
+        self._store(self.point_place(point), self.point_key(point), measured, recipe)
 
-    def _store(
-        self,
-        place: Path,
-        key: Key,
-        measured: Measurement,
-        timings: Timings,
-        recipe: str | None = None,
-    ) -> None:
+    def _measure(self, make: "Callable[[], HFLM]", answers: Answers, name: str) -> Measurement:
+        """Measure a model, which is made only if answers are missing."""
+        batches = self.answers.batches(self.evaluator.batch_size)
+        model = AnsweringModel(make, answers, batches, self.evaluator.prompt_lengths)
+        with disk_errors(self.out), self.store.hold(answers.folder_name):
+            return measure(self.evaluator, model, name, self.limit)
+
+    def _store(self, place: Path, key: Key, measured: Measurement, recipe: str | None = None) -> None:
+        timings = Timings(merge=measured.making if recipe else 0.0, evaluate=measured.seconds)
         self.store.write(place, measured, key, timings, samples=self.samples, recipe=recipe)
 
 

@@ -6,6 +6,7 @@ import pytest
 from helpers import share as share_helpers
 from helpers import study as helpers
 
+from mergekit_finance.evaluation import answering
 from mergekit_finance.evaluation.evaluator import Evaluator
 
 
@@ -26,15 +27,28 @@ def study_copy(finished_study, tmp_path):
 
 @pytest.fixture
 def evaluated(monkeypatch):
-    """Names of what is evaluated in this process, as it happens."""
+    """Names of what is scored in this process, as it happens; `asked` tells whether a model responded."""
     names, measure = [], Evaluator.measure
 
-    def counted(self, lm, name, limit=None):
+    def counted(self, model, name, limit=None):
         names.append(name.rsplit("/", 1)[-1])
-        return measure(self, lm, name, limit)
+        return measure(self, model, name, limit)
 
     monkeypatch.setattr(Evaluator, "measure", counted)
     return names
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The requests that reach a model in this process, as lm-eval's instances."""
+    requests, ask = [], answering.ask
+
+    def counted(lm, kind, batch, on_answer):
+        requests.extend(batch)
+        return ask(lm, kind, batch, on_answer)
+
+    monkeypatch.setattr(answering, "ask", counted)
+    return requests
 
 
 @pytest.fixture

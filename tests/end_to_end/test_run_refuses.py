@@ -146,10 +146,17 @@ def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, models_co
 
 def test_the_key_covers_versions_code_and_tokenizer(tiny):
     evaluator = Evaluator((TASK,), metadata={"source": "sample", "tokenizer": str(tiny / "base")})
-    key = keys.evaluation_key(evaluator, threads=1)
+    key = keys.scores_key(evaluator)
     assert {"mergekit", "lm-eval", "tokenizers", "datasets"} <= key["versions"].keys()
     assert key["tokenizer"] == tokenizer_fingerprint(str(tiny / "base"))
-    assert key["answer_code"] and key["score_code"] and key["tasks"][TASK]["definition"]
+    assert key["request_code"] and key["score_code"] and key["tasks"][TASK]["definition"]
+    answers = keys.answers_key(evaluator.live_models)
+    assert (
+        answers["answer_code"]
+        and answers["engine"] == "hf"
+        and {"torch", "lm-eval"} <= answers["versions"].keys()
+    )
+    assert not answers.keys() & {"tasks", "limit", "batch_size", "threads", "request_code", "score_code"}
 
 
 def test_tasks_of_a_recipe_may_be_comma_separated(recipe, tmp_path):

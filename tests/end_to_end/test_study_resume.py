@@ -219,10 +219,8 @@ def test_a_changed_model_is_evaluated_again_and_so_is_what_it_is_merged_into(
 
 CHANGES = {
     "limit": {"limit": 5},
-    "batch size": {"evaluation": {"batch_size": 16, "max_gen_toks": 4}},
     "length of answers": {"evaluation": {"batch_size": 32, "max_gen_toks": 5}},
     "dtype": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "dtype": "float32"}},
-    "threads": {"evaluation": {"batch_size": 32, "max_gen_toks": 4, "threads": 2}},
     "rows": {"source": "sample"},
     "tasks": {"tasks": ["finance_bench_fpb"]},
 }
@@ -241,6 +239,8 @@ def test_settings_that_can_change_a_score_change_every_key(tiny, finished_study,
         ({"workers": 2}, 6),
         ({"resamples": 300}, 6),
         ({"executor": "ray"}, 6),
+        ({"evaluation": {"batch_size": 16, "max_gen_toks": 4}}, 6),
+        ({"evaluation": {"batch_size": 32, "max_gen_toks": 4, "threads": 2}}, 6),
     ],
 )
 def test_the_recipe_is_part_of_a_merges_key(tiny, finished_study, changes, same):

@@ -13,6 +13,7 @@ import yaml
 from helpers.commands import HANG
 from helpers.similarity_file import similarity_content
 from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.evaluation.answers import read_folder
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
 from mergekit_finance.study.run import StudyRun, point_entry
@@ -71,10 +72,14 @@ def stamps(out):
 
 
 def normal(out):
-    """Return all files that must not depend on the time, place or number of processes of a run."""
-    files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file()}
+    """Return all files that must not depend on the time, place or number of processes of a run.
+
+    Answers are compared by content: which of them share a file depends on when they were written.
+    """
+    files = {p.relative_to(out): p for p in out.rglob("*") if p.is_file() and "answers" not in p.parts}
     left_out = ("timings.json", "study.json", "plan.json")
-    return {str(name): p.read_bytes() for name, p in files.items() if name.name not in left_out}
+    contents = {str(name): p.read_bytes() for name, p in files.items() if name.name not in left_out}
+    return contents | {str(p.relative_to(out)): read_folder(p) for p in (out / "answers").glob("*-*")}
 
 
 def leftovers(out):

@@ -112,7 +112,7 @@ class Index(Part):
 
 
 class Key(PartWithNulls):
-    """key.json: all that can change a model's answers; its hash names the folder.
+    """key.json: all that can change a model's scores; its hash names the folder.
 
     `evaluation.keys` documents the parts. All are optional: a folder's hash covers those that it has.
     """
@@ -120,15 +120,16 @@ class Key(PartWithNulls):
     model_config = ConfigDict(extra="allow")
 
     format: int | None = None
+    answers_format: int | None = None
     tasks: dict[str, dict[str, str]] = {}
     answer_code: str = ""
+    request_code: str = ""
     score_code: str = ""
     merge_code: str = ""
     device: str = ""
     dtype: str = ""
-    batch_size: int | str | None = None
+    engine: str = ""
     max_gen_toks: int | None = None
-    threads: int | None = None
     limit: int | None = None
     tokenizer: str = ""
     versions: dict[str, str] = {}

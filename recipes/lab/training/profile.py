@@ -7,12 +7,14 @@ profile.md and profile.json to the folder of the models.
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import atomic_write, write_json
 from mergekit_finance.lab import ROLES
@@ -41,7 +43,8 @@ def profile(
     for role in roles:
         model = AutoModelForCausalLM.from_pretrained(folder / role)
         tokenizer = AutoTokenizer.from_pretrained(folder / role)
-        results, _ = evaluator.measure(evaluator.wrap(model, tokenizer), str(folder / role), limit)
+        live = AnsweringModel(partial(evaluator.live_models.wrap, model, tokenizer))
+        results, _ = evaluator.measure(live, str(folder / role), limit)
         for name, samples in results["samples"].items():
             task = name.removeprefix(PREFIX)
             table[task][role] = cell(task, samples)

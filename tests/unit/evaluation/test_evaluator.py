@@ -1,8 +1,11 @@
 """The evaluator: tasks by name, group and tag, and live models in memory."""
 
+from functools import partial
+
 import pytest
 
 from mergekit_finance.errors import DataError
+from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.evaluator import Evaluator, evaluate
 
 TASK = "finance_bench_fpb"
@@ -75,8 +78,8 @@ def test_evaluate_refuses_a_task_without_a_score(base, tmp_path, monkeypatch):
 def test_a_limit_is_of_one_measurement_only(base):
     """A larger limit after a smaller one builds the requests again; the tasks are the same objects."""
     evaluator = Evaluator([TASK], metadata={"source": "lab"}, quiet=True)
-    lm = evaluator.wrap(*base)
-    sizes = [len(evaluator.measure(lm, "base", limit)[0]["samples"][TASK]) for limit in (2, 4, 2)]
+    model = AnsweringModel(partial(evaluator.live_models.wrap, *base))
+    sizes = [len(evaluator.measure(model, "base", limit)[0]["samples"][TASK]) for limit in (2, 4, 2)]
     assert sizes == [2, 4, 2]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -396,8 +397,8 @@ def test_merges_with_other_chat_templates_have_other_tokenizer_names(recipe, mod
 
 def test_a_study_uses_neither_cache(tiny, tmp_path, monkeypatch):
     """Also if the environment enables them: results of a study have their own keys."""
+    from mergekit_finance.evaluation.answering import AnsweringModel
     from mergekit_finance.evaluation.evaluator import Evaluator
-    from mergekit_finance.models.loading import load_model, load_tokenizer
 
     read = []
     monkeypatch.setenv("LM_HARNESS_CACHE_PATH", str(tmp_path / "requests"))
@@ -408,8 +409,7 @@ def test_a_study_uses_neither_cache(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("lm_eval.api.model.CachingLM", lambda *_: pytest.fail("cached answers"))
     evaluator = Evaluator([CHOICE], metadata={"source": "sample"}, quiet=True)
     for name in ("math", "finance"):
-        reference = f"{tiny}/{name}"
-        lm = evaluator.wrap(load_model(reference, "auto"), load_tokenizer(reference))
-        evaluator.measure(lm, name, 2)
+        lm = evaluator.live_models.load(f"{tiny}/{name}")
+        evaluator.measure(AnsweringModel(partial(lambda lm: lm, lm)), name, 2)
         assert lm.cache_hook.dbdict is None
     assert read == [False] and not (tmp_path / "requests").exists()

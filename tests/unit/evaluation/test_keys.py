@@ -20,7 +20,7 @@ def SourceTree(root, parsed=None):
     return source_hash.SourceTree(root, keys.LEFT_OUT, {} if parsed is None else parsed)
 
 
-CODE = (*keys.ANSWERS, *keys.SCORES, *keys.MERGES)
+CODE = (*keys.ANSWERS, *keys.REQUESTS, *keys.SCORES, *keys.MERGES)
 
 
 def functions_of_tasks():
@@ -48,7 +48,8 @@ def package(tmp_path):
 def code(tree):
     """The code's parts of a key: what all tasks share, and the functions that task files name."""
     functions = {module: tree.hash([module]) for module in functions_of_tasks()}
-    return {**keys.code_key(tree), "merge_code": keys.merge_code(tree), **functions}
+    of_answers = {"answer_code": keys.answer_code(tree), "merge_code": keys.merge_code(tree)}
+    return {**keys.code_key(tree), **of_answers, **functions}
 
 
 @pytest.fixture(scope="module")
@@ -109,33 +110,38 @@ LOADER, METRICS, TOTALS = (f"mergekit_finance.{name}" for name in ("data.loader"
 # The path from a model and a task's rows to a stored score, written down here and not taken from the closure.
 FAULTS = [
     # module, function, its code, a fault in it, the part of the key that must change
-    ("evaluation.evaluator", "load", "load_model(reference, self.dtype,", 'load_model(reference, "float32",', "answer_code"),
-    ("evaluation.evaluator", "load", "load_tokenizer(reference,", 'load_tokenizer("gpt2",', "answer_code"),
-    ("evaluation.evaluator", "wrap", "self.batch_size", "1", "answer_code"),
-    ("evaluation.evaluator", "measure", "host.evaluate(lm, self.tasks, limit)", "host.evaluate(lm, self.tasks, 1)", "answer_code"),
-    ("evaluation.evaluator", "_seed_sampling", "torch.manual_seed(SAMPLING_SEED)", "torch.manual_seed(1)", "answer_code"),
-    ("evaluation.evaluator", "_loaded", "self.max_gen_toks", "1", "answer_code"),
-    ("evaluation.evaluator", "torch_dtype", "getattr(torch, name)", "torch.float32", "answer_code"),
-    ("evaluation.truncation", "_is_cut", "tokens > max_length", "tokens >= max_length", "answer_code"),
-    ("hosts.lm_eval", "prepare_task", "(seed=fewshot_seed)", "(seed=0)", "answer_code"),
-    ("hosts.lm_eval", "prepare_task", "min(kwargs", "max(kwargs", "answer_code"),
-    ("hosts.lm_eval", "reuse_requests", "built_for != options", "built_for is None", "answer_code"),
-    ("hosts.lm_eval", "live_model", "batch_size=batch_size", "batch_size=1", "answer_code"),
-    ("hosts.lm_eval", "evaluate", "limit=limit", "limit=None", "answer_code"),
+    ("evaluation.live_models", "load", "load_model(reference, self.dtype,", 'load_model(reference, "float32",', "answer_code"),
+    ("evaluation.live_models", "load", "load_tokenizer(reference,", 'load_tokenizer("gpt2",', "answer_code"),
+    ("evaluation.live_models", "wrap", "self.batch_size", "1", "answer_code"),
+    ("evaluation.live_models", "ask", "host.ask(lm, kind,", 'host.ask(lm, "loglikelihood",', "answer_code"),
+    ("evaluation.live_models", "seed_sampling", "torch.manual_seed(SAMPLING_SEED)", "torch.manual_seed(1)", "answer_code"),
+    ("evaluation.live_models", "torch_dtype", "getattr(torch, name)", "torch.float32", "answer_code"),
+    ("evaluation.truncation", "tokens_needed", '["input_ids"]) - 1', '["input_ids"])', "answer_code"),
+    ("hosts.lm_eval_models", "live_model", "batch_size=batch_size", "batch_size=1", "answer_code"),
+    ("hosts.lm_eval_models", "ask", "LM_EVAL.get(lm, kind)", 'LM_EVAL.get(lm, "loglikelihood")', "answer_code"),
     ("models.loading", "load_model", "dtype=dtype", 'dtype="float32"', "answer_code"),
     ("models.loading", "load_model", "revision=revision or None", "revision=None", "answer_code"),
     ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "answer_code"),
     ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "merge_code"),
+    ("evaluation.evaluator", "measure", "host.evaluate(model, self.tasks, limit)", "host.evaluate(model, self.tasks, 1)", "request_code"),
+    ("evaluation.evaluator", "_loaded", "self.max_gen_toks", "1", "request_code"),
+    ("evaluation.evaluator", "_truncated_prompts", "request.doc_id", "0", "request_code"),
+    ("evaluation.answering", "is_cut", "answer.tokens > answer.context", "answer.tokens >= answer.context", "request_code"),
+    ("evaluation.answering", "_respond", "[key].response for key in keys", "[keys[0]].response for key in keys", "request_code"),
+    ("evaluation.answers", "request_key", "[kind, *arguments, occurrence]", "[kind, occurrence]", "request_code"),
+    ("hosts.lm_eval", "prepare_task", "(seed=fewshot_seed)", "(seed=0)", "request_code"),
+    ("hosts.lm_eval", "prepare_task", "min(kwargs", "max(kwargs", "request_code"),
+    ("hosts.lm_eval", "reuse_requests", "built_for != options", "built_for is None", "request_code"),
+    ("hosts.lm_eval", "evaluate", "limit=limit", "limit=None", "request_code"),
     ("evaluation.measurement", "measure", 'item_scores(results["samples"])', "{}", "score_code"),
     ("evaluation.measurement", "measure", "name, limit)", "name, 1)", "score_code"),
-    ("evaluation.measurement", "measure_model", "evaluator.load(reference,", 'evaluator.load("gpt2",', "score_code"),
     ("evaluation.item_scores", "_columns", 'json.loads(json.dumps(row["score"]))', '1.0', "score_code"),
     ("evaluation.item_scores", "_columns", 'doc.get("cluster_id", item)', 'doc.get("item_id", item)', "score_code"),
     ("evaluation.item_scores", "_is_right", "score >= 1", "score > 0", "score_code"),
     ("evaluation.live_merges", "at", "swept_values(recipe).items()", '{**swept_values(recipe), "lambda": 0.1}.items()', "merge_code"),
     ("evaluation.live_merges", "swept_values", "_number(parameters[name])", "1.0", "merge_code"),
     ("evaluation.live_merges", "merge_once", "model_validate(dict(recipe))", 'model_validate({**recipe, "dtype": "float16"})', "merge_code"),
-    ("evaluation.live_merges", "merge_once", "cast(model, torch_dtype(evaluator.dtype))", "model", "merge_code"),
+    ("evaluation.live_merges", "merge_once", "cast(model, torch_dtype(live_models.dtype))", "model", "merge_code"),
     ("merging.in_memory", "_merged_tensors", "value.to(dtype)", "2 * value.to(dtype)", "merge_code"),
     ("merging.session", "apply", "self._merge_all, point", "self._merge_all, None", "merge_code"),
     ("merging.point_values", "applied_to", 'changed["lambda"] = self.scale', 'changed["lambda"] = 1.0', "merge_code"),
@@ -167,6 +173,27 @@ def test_a_fault_on_the_way_to_a_stored_score_changes_the_key(unchanged, module,
     assert after[part] != unchanged[1][part]
 
 
+# Code of prompts and scores: a change of it must not make stored answers useless.
+OF_SCORES = sorted(
+    set(keys.source().closure([*keys.REQUESTS, *keys.SCORES, *functions_of_tasks()]))
+    - set(keys.source().closure([*keys.ANSWERS, *keys.MERGES]))
+)
+
+
+def test_no_stored_answer_depends_on_code_that_builds_requests_or_computes_scores():
+    required = {"evaluation.evaluator", "evaluation.measures", "evaluation.item_scores", "hosts.lm_eval"}
+    required |= {"evaluation.answering", "scoring.metrics", "scoring.answers", "data.loader"}
+    assert {f"mergekit_finance.{name}" for name in required} <= set(OF_SCORES)
+
+
+@pytest.mark.parametrize("module", OF_SCORES)
+def test_a_change_of_prompts_or_scores_keeps_the_keys_of_answers(unchanged, module):
+    text = SourceTree(unchanged[0]).path(module).read_text(encoding="utf-8")
+    after = changed_key(unchanged, module, with_another_function(text))
+    assert after != unchanged[1]
+    assert all(after[part] == unchanged[1][part] for part in ("answer_code", "merge_code"))
+
+
 def test_the_worker_of_a_study_neither_loads_nor_scores_nor_changes_a_recipe():
     """The worker is in no key, so it may only call the code that is, with values from the key."""
     tree = ast.parse((keys.PACKAGE / "study" / "worker.py").read_text(encoding="utf-8"))
@@ -174,7 +201,7 @@ def test_the_worker_of_a_study_neither_loads_nor_scores_nor_changes_a_recipe():
         alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     assert not imported & {"load_model", "load_tokenizer", "item_scores", "cast", "MergeSession"}
-    assert {"measure", "measure_model", "merge_once", "Sweep"} <= imported
+    assert {"measure", "AnsweringModel", "merge_once", "Sweep"} <= imported
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not attributes & {"values", "configuration", "wrap", "scores", "results"} - {"values"}
     of_points = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "values"]
@@ -236,7 +263,7 @@ def test_every_module_that_is_left_out_exists_and_has_a_reason():
     tree = source_hash.SourceTree(keys.PACKAGE)
     assert all(tree.path(module) and len(reason) > 20 for module, reason in keys.LEFT_OUT.items())
     scores = {name.removeprefix("mergekit_finance.") for name in keys.source().closure(keys.SCORES)}
-    written = {"evaluation.columns", "file_models"}  # the types of scores.json, which the writer returns
+    written = {"evaluation.columns", "file_models", "files", "strict_yaml"}  # the types of scores.json
     assert scores == {"evaluation.measurement", "evaluation.item_scores", *written}  # none for types alone
 
 
@@ -271,21 +298,20 @@ def test_the_report_the_statistics_and_the_commands_change_nothing(package):
 def test_a_module_that_moves_or_is_renamed_changes_nothing(package, tmp_path, old, new):
     """Its importers are rewritten as a developer would: imports, the order of imports, aliases, task files."""
     tasks = shutil.copytree(bundled("lm_eval_tasks"), tmp_path / "tasks")
-    before = moved_key(package, tasks)
+    before = moved_key(package, tasks, {})
     tree = SourceTree(package)
     target = package.joinpath(*new.split(".")[1:]).with_suffix(".py")
     tree.path(old).rename(target)
     for path in [*package.rglob("*.py"), *(p for p in tasks.rglob("*") if p.is_file())]:
         text = path.read_text(encoding="utf-8")
         path.write_text(renamed(text, old, new), encoding="utf-8")
-    assert moved_key(package, tasks) == before
+    assert moved_key(package, tasks, {old: new}) == before
 
 
-def moved_key(package, tasks):
+def moved_key(package, tasks, moved):
     tree = SourceTree(package)
     definitions = {path.name: keys.definition_hash(path, tree) for path in sorted(tasks.rglob("*.yaml"))}
-    entries = [name if tree.path(name) else "mergekit_finance.models.aaa_open" for name in CODE]
-    return tree.hash(entries), definitions
+    return tree.hash([moved.get(name, name) for name in CODE]), definitions
 
 
 def renamed(text, old, new):
@@ -398,8 +424,7 @@ def test_hashing_takes_little_processor_time():
 
     started = time.process_time()
     tree = SourceTree(keys.PACKAGE)
-    keys.code_key(tree)
-    keys.merge_code(tree)
+    code(tree)
     for path in TASKS:
         keys.definition_hash(path, tree)
     assert time.process_time() - started < 15

@@ -2,11 +2,7 @@
 
 import pytest
 
-from mergekit_finance.evaluation.truncation import truncated
-
-
-def samples(*arguments):
-    return {"task": [{"arguments": [a]} for a in arguments]}
+from mergekit_finance.evaluation.truncation import PromptLengths, tokens_needed
 
 
 @pytest.fixture(scope="module")
@@ -19,38 +15,52 @@ def tokenizer(tiny):
 def test_a_generation_needs_room_for_what_it_writes(tokenizer):
     prompt = "Question: how much? " * 20
     size = len(tokenizer(prompt)["input_ids"])
-    request = (prompt, {"max_gen_toks": 10})
-    assert truncated(samples(request, ("short", {"max_gen_toks": 10})), tokenizer, size + 9) == {"task": 1}
-    assert truncated(samples(request), tokenizer, size + 10) == {}
+    assert tokens_needed((prompt, {"max_gen_toks": 10}), tokenizer) == size + 10
+    assert tokens_needed((prompt, {}), tokenizer) == size + 256
 
 
 def test_a_choice_needs_room_for_its_option_less_one(tokenizer):
     size = len(tokenizer("Sales rose . positive")["input_ids"])
-    assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 2) == {"task": 1}
-    assert truncated(samples(("Sales rose .", " positive")), tokenizer, size - 1) == {}
+    assert tokens_needed(("Sales rose .", " positive"), tokenizer) == size - 1
 
 
-def test_prompts_are_counted_once_per_tokenizer_content_not_per_name(tiny, tokenizer, monkeypatch):
+def test_a_rolling_log_likelihood_is_never_cut(tokenizer):
+    assert tokens_needed(("Sales rose . " * 500,), tokenizer) == 0
+
+
+def test_prompts_are_counted_once_per_tokenizer_content_not_per_name(tiny, tokenizer):
     """A merge's tokenizer has the name of the base's, and can have other tokens."""
-    from types import SimpleNamespace
-
     from helpers.tiny_models import make_tokenizer
 
-    from mergekit_finance.evaluation import evaluator as evaluators
     from mergekit_finance.models.loading import load_tokenizer
 
-    counted = []
-    monkeypatch.setattr(
-        evaluators, "truncated", lambda samples, *_: counted.append(1) or {"task": len(counted)}
-    )
-    evaluator = evaluators.Evaluator(["task"])
     other = make_tokenizer(300)
     other.name_or_path = tokenizer.name_or_path
-    counts = [
-        evaluator._count_truncated({}, SimpleNamespace(tokenizer=one, max_length=48), None)["task"]
-        for one in (tokenizer, other, load_tokenizer(str(tiny / "math")), tokenizer)
-    ]
-    assert counts == [1, 2, 1, 1]
+    lengths = PromptLengths()
+    first, changed, same = map(lengths.of_tokenizer, (tokenizer, other, load_tokenizer(str(tiny / "math"))))
+    assert first is same and first is not changed
+
+
+def test_items_whose_prompt_does_not_fit_are_counted_by_task(tiny, tokenizer):
+    """Several requests of one item are one item; a context of 16 tokens holds no prompt of these tasks."""
+    from functools import partial
+
+    from mergekit_finance.evaluation.answering import AnsweringModel
+    from mergekit_finance.evaluation.evaluator import Evaluator
+
+    names = ["finance_bench_fpb", "finance_bench_docmath_ss"]
+    evaluator = Evaluator(names, metadata={"source": "lab"}, quiet=True, max_gen_toks=4)
+
+    def make(length):
+        lm = evaluator.live_models.load(str(tiny / "base"))
+        lm._max_length = length
+        return lm
+
+    cut, whole = (
+        evaluator.measure(AnsweringModel(partial(make, length)), "base", 2)[0]["truncated_prompts"]
+        for length in (16, 4096)
+    )
+    assert cut == dict.fromkeys(names, 2) and whole == {}
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,21 @@ from dataclasses import fields, replace
 import pytest
 
 from mergekit_finance.evaluation import live_merges, measurement
+from mergekit_finance.evaluation.live_models import LiveModels
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.schema import Key, Timings
 from mergekit_finance.study.worker import Stamp, Worker
 
 POINT = RecipePoint("p", {"merge_method": "dare_ties"}, seed=1)
 # Whether remote code may run decides whether a model loads; its files, code included, are in the fingerprint.
-IN_THE_KEY = {"limit": 5, "stamp": Stamp({"dtype": "float16"}, "other code"), "fingerprints": {"m": "2"}}
+STAMP = Stamp({"dtype": "float32"}, {"merge_code": "code"}, {"score_code": "code"})
+IN_THE_KEY = {"limit": 5, "stamp": replace(STAMP, answers={"dtype": "float16"}), "fingerprints": {"m": "2"}}
 NOT_IN_THE_KEY = {"samples": False, "trust_remote_code": True, "done": print, "threads": 7}
 
 
 @pytest.fixture
 def worker(tmp_path):
-    """`threads` enters the keys through the stamp."""
-    return Worker(None, tmp_path, {"m": "1"}, stamp=Stamp({"dtype": "float32"}, "code"))
+    return Worker(None, tmp_path, {"m": "1"}, stamp=STAMP)
 
 
 @pytest.mark.parametrize("name", IN_THE_KEY)
@@ -37,6 +38,22 @@ def test_what_changes_no_result_keeps_its_folder(worker, name):
     assert changed.point_place(POINT) == worker.point_place(POINT)
 
 
+def test_limit_and_scoring_change_scores_and_no_answer(worker):
+    """So a larger limit, another task and a corrected scorer use the stored answers."""
+    other = replace(worker, limit=5, stamp=replace(STAMP, scoring={"score_code": "other"}))
+    assert other.model_answers_key("m") == worker.model_answers_key("m")
+    assert other.point_answers_key(POINT) == worker.point_answers_key(POINT)
+
+
+@pytest.mark.parametrize(
+    "stamp", [replace(STAMP, answers={"dtype": "float16"}), replace(STAMP, merges={"merge_code": "other"})]
+)
+def test_the_code_that_merges_and_the_dtype_change_the_answers_of_a_merge(worker, stamp):
+    other = replace(worker, stamp=stamp)
+    assert other.point_answers_key(POINT) != worker.point_answers_key(POINT)
+    assert (other.model_answers_key("m") == worker.model_answers_key("m")) == (stamp.answers == STAMP.answers)
+
+
 def test_every_setting_of_a_worker_is_in_its_keys_or_listed_as_irrelevant():
     settings = {field.name for field in fields(Worker) if field.init}
     assert settings == {*IN_THE_KEY, *NOT_IN_THE_KEY, "evaluator", "out"}
@@ -44,8 +61,18 @@ def test_every_setting_of_a_worker_is_in_its_keys_or_listed_as_irrelevant():
 
 def test_a_worker_passes_nothing_else_to_what_measures_and_merges():
     """A new argument must be added to the key, or to the arguments that are covered or cannot matter."""
-    covered = {"evaluator", "lm", "name", "reference", "limit", "recipe", "seed", "trust_remote_code"}
-    called = [measurement.measure, measurement.measure_model, live_merges.merge_once]
+    covered = {
+        "evaluator",
+        "model",
+        "name",
+        "reference",
+        "limit",
+        "recipe",
+        "seed",
+        "trust_remote_code",
+        "live_models",
+    }
+    called = [measurement.measure, LiveModels.load, live_merges.merge_once]
     called += [live_merges.Sweep.__init__, live_merges.Sweep.at]
     names = {name for function in called for name in inspect.signature(function).parameters}
     assert names - {"self"} <= covered
@@ -54,6 +81,7 @@ def test_a_worker_passes_nothing_else_to_what_measures_and_merges():
 def test_the_seed_of_a_recipe_is_in_the_key(worker):
     other = replace(POINT, seed=2)
     assert worker.point_place(other) != worker.point_place(POINT)
+    assert worker.point_answers_key(other) != worker.point_answers_key(POINT)
 
 
 def test_a_key_keeps_parts_that_this_version_has_no_name_for():

@@ -1,0 +1,135 @@
+"""Stand between lm-eval and a model: requests with a stored answer do not reach the model.
+
+lm-eval builds all requests and computes all scores, as always. `AnsweringModel` takes the place of the
+model, in the manner of lm-eval's own `CachingLM`: it looks every request up and passes on those that have
+no answer. If all have one, the model is neither loaded nor merged.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mergekit_finance.evaluation.answers import Answer, Answers, request_key
+from mergekit_finance.evaluation.batch_limit import BatchLimit
+from mergekit_finance.evaluation.live_models import ask
+from mergekit_finance.evaluation.truncation import PromptLengths, tokens_needed
+from mergekit_finance.hosts import lm_eval_models as host
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from mergekit_finance.hosts.lm_eval_models import RequestArguments, Response
+
+
+@dataclass
+class AnsweringModel:
+    """Takes a model's place in lm-eval, and makes the model only for requests without a stored answer.
+
+    Attributes:
+        make: loads or merges the model.
+        answers: the stored answers; new ones are added.
+        batches: the batch size that fits the device.
+        lengths: tokens of prompts, shared by models with the same tokenizer.
+        seconds_making: how long `make` took.
+        rank, world_size: lm-eval's names for one process.
+    """
+
+    make: "Callable[[], HFLM]"
+    answers: Answers = field(default_factory=Answers)
+    batches: BatchLimit = field(default_factory=lambda: BatchLimit("auto"))
+    lengths: PromptLengths = field(default_factory=PromptLengths)
+    seconds_making: float = field(default=0.0, init=False)
+    rank: int = field(default=0, init=False)
+    world_size: int = field(default=1, init=False)
+
+    def loglikelihood(self, requests: "list[Instance]") -> "list[Response]":
+        """Return a log-likelihood and whether the option is the greedy one, for every request."""
+        return self._respond("loglikelihood", requests)
+
+    def loglikelihood_rolling(self, requests: "list[Instance]") -> "list[Response]":
+        """Return the log-likelihood of every text."""
+        return self._respond("loglikelihood_rolling", requests)
+
+    def generate_until(self, requests: "list[Instance]") -> "list[Response]":
+        """Return the generated text for every request."""
+        return self._respond("generate_until", requests)
+
+    def is_cut(self, request: "Instance") -> bool:
+        """Return whether the prompt of a request that was answered did not fit the model's context."""
+        answer = self.answers[request_key(request.request_type, request.args)]
+        return answer.tokens > answer.context
+
+    def _respond(self, kind: str, requests: "Sequence[Instance]") -> "list[Response]":
+        keys = request_keys(kind, requests)
+        unanswered = dict(zip(keys, requests, strict=True))  # equal requests once
+        try:
+            while unanswered := {k: r for k, r in unanswered.items() if not self.answers.has(k, kind)}:
+                self._ask(kind, unanswered)
+        finally:
+            self.answers.flush()
+        return [self.answers[key].response for key in keys]
+
+    def _ask(self, kind: str, requests: "Mapping[str, Instance]") -> None:
+        """Ask the model for all these answers, or halve its batch size if a batch does not fit the memory."""
+        keys_of = defaultdict(list)  # several keys only where answers to equal requests are sampled
+        for key, request in requests.items():
+            keys_of[request_key(kind, request.args)].append(key)
+
+        def add(kind: str, arguments: "RequestArguments", response: "Response") -> None:
+            base = request_key(kind, arguments)
+            if keys_of[base]:
+                self.answers.add(keys_of[base].pop(0), self._answer(base, arguments, response))
+
+        try:
+            responses = ask(self._lm, kind, [*requests.values()], add)
+        except Exception as error:
+            if not host.is_out_of_memory(error):
+                raise
+        else:
+            for request, response in zip(requests.values(), responses, strict=True):
+                add(kind, request.args, response)  # of models that do not report single answers
+            return
+        self.batches.halve(self._lm)  # after `except`, which keeps the failed batch in memory
+
+    @cached_property
+    def _lm(self) -> "HFLM":
+        started = time.monotonic()
+        lm = self.make()
+        self.seconds_making = time.monotonic() - started
+        self.batches.apply(lm)
+        return lm
+
+    @cached_property
+    def _lengths(self) -> dict[str, int]:
+        return self.lengths.of_tokenizer(self._lm.tokenizer)
+
+    def _answer(self, key: str, arguments: "RequestArguments", response: "Response") -> Answer:
+        if key not in self._lengths:
+            self._lengths[key] = tokens_needed(arguments, self._lm.tokenizer)
+        plain = float(response) if isinstance(response, int) else response  # of an empty text: 0
+        return Answer(plain, self._lengths[key], int(self._lm.max_length))
+
+
+def request_keys(kind: str, requests: "Sequence[Instance]") -> list[str]:
+    """Return the keys of requests. Equal requests have one key, unless their answers are sampled."""
+    counts: Counter[str] = Counter()
+    keys = []
+    for request in requests:
+        key = request_key(kind, request.args)
+        occurrence, counts[key] = counts[key], counts[key] + 1
+        if occurrence and _is_sampled(request.args):
+            key = request_key(kind, request.args, occurrence)
+        keys.append(key)
+    return keys
+
+
+def _is_sampled(arguments: "RequestArguments") -> bool:
+    """Return whether an answer to a request is drawn at random."""
+    settings = arguments[-1]
+    if not isinstance(settings, Mapping):
+        return False
+    return bool(settings.get("temperature") if settings.get("do_sample") is None else settings["do_sample"])

@@ -1,0 +1,106 @@
+"""Models in memory, and how they respond to requests: all code that an answer depends on, besides merging.
+
+Keys of stored answers hash this module and what it imports. Code that builds requests or computes scores must
+not be imported here: a change of it would make every stored answer useless.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mergekit_finance.hosts import lm_eval_models as host
+from mergekit_finance.hosts.lm_eval_output import hide_bars, quiet
+from mergekit_finance.models.loading import load_model, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from mergekit_finance.hosts.lm_eval_models import RequestArguments, Response
+
+SAMPLING_SEED = 1234  # lm-eval's default
+
+
+def torch_dtype(name: str) -> "torch.dtype | None":
+    """Return the torch dtype of this name; None for `auto`."""
+    import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
+
+    if name == "auto":
+        return None
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+@dataclass(frozen=True)
+class LiveModels:
+    """How models are loaded and wrapped for lm-eval.
+
+    Attributes:
+        device: where models respond.
+        dtype: the dtype that models are loaded in and merges are cast to; `auto`: as stored.
+        batch_size: requests per forward pass, or lm-eval's `auto` and `auto:N`.
+        quiet: without progress bars of a model's answers.
+        engine: what computes the answers; `hf` is lm-eval's own class.
+    """
+
+    device: str = "cpu"
+    dtype: str = "auto"
+    batch_size: int | str = 8
+    quiet: bool = False
+    engine: str = "hf"
+
+    def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
+        """Load a model in this dtype, with its tokenizer, and wrap it for lm-eval.
+
+        Args:
+            reference: a local folder or a Hub id, optionally with `@revision`.
+            trust_remote_code: let transformers run code of the model's repository.
+
+        Raises:
+            ModelError: model or tokenizer cannot be loaded.
+        """
+        model = load_model(reference, self.dtype, trust_remote_code)
+        return self.wrap(model, load_tokenizer(reference, trust_remote_code))
+
+    def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
+        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters take effect."""
+        import torch
+
+        with quiet():
+            torch.nn.Module.to(model, self.device)  # in place
+            lm = host.live_model(model, tokenizer, self.batch_size)
+        if self.quiet:
+            hide_bars(lm)
+        return lm
+
+
+def ask(
+    lm: "HFLM",
+    kind: str,
+    requests: "Sequence[Instance]",
+    on_answer: "Callable[[str, RequestArguments, Response], None]",
+) -> "list[Response]":
+    """Let a model respond to requests of one kind; answers are sampled from a fixed seed.
+
+    Args:
+        lm: what `LiveModels` returned.
+        kind: `loglikelihood`, `loglikelihood_rolling` or `generate_until`.
+        requests: the requests, each with one repeat.
+        on_answer: called with kind, arguments and response as soon as a response is there.
+    """
+    seed_sampling()
+    return host.ask(lm, kind, requests, on_answer)
+
+
+def seed_sampling() -> None:
+    """Seed every generator as lm-eval's `simple_evaluate` does, for tasks that sample."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(SAMPLING_SEED)
+    torch.manual_seed(SAMPLING_SEED)
