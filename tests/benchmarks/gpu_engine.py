@@ -319,19 +319,21 @@ def sharded(data: dict[str, Models], names: list[str]) -> None:
     outs = []
     for chosen in (names[:1], names):
         devices = [torch.device(name) for name in chosen]
-        held = output_tensors(data)
-        place(held, devices)
-        spread = [sum(h.size for h in held if h.device == d) / 1e9 for d in dict.fromkeys(devices)]
-        points = {h.name: torch.empty_like(h.group.tensors[0]) for h in held}
+        tensors = output_tensors(data)
+        place(tensors, devices)
+        spread = [
+            sum(tensor.size for tensor in tensors if tensor.device == d) / 1e9 for d in dict.fromkeys(devices)
+        ]
+        points = {tensor.name: torch.empty_like(tensor.group.tensors[0]) for tensor in tensors}
 
-        def run(held: list[OutputTensor] = held, points: dict[str, torch.Tensor] = points) -> None:
-            for h in held:  # launches return at once: devices work side by side
-                models = tuple(h.inputs().tensors) if h.streamed else tuple(h.group.tensors)
-                quick_merge(points[h.name], models[0], *terms_of(models, h.name, "TA", []))
+        def run(tensors: list[OutputTensor] = tensors, points: dict[str, torch.Tensor] = points) -> None:
+            for tensor in tensors:  # launches return at once: devices work side by side
+                models = tuple(tensor.inputs().tensors) if tensor.streamed else tuple(tensor.group.tensors)
+                quick_merge(points[tensor.name], models[0], *terms_of(models, tensor.name, "TA", []))
 
         run()
         middle = waited(run, devices)
-        print(f"  {','.join(chosen):24}{middle:>9.2f} ms a point; GB held: {spread}", flush=True)
+        print(f"  {','.join(chosen):24}{middle:>9.2f} ms a point; GB on each: {spread}", flush=True)
         outs.append({n: bits(t) for n, t in points.items()})
     different = sum(int((outs[0][n] != outs[1][n]).sum()) for n in outs[0])
     print(f"several devices: {different} elements differ from one device (bar: 0)")

@@ -9,7 +9,7 @@ import time
 
 from lm_eval.tasks import TaskManager
 
-from mergekit_finance import registration as integration
+from mergekit_finance import registration
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 BAR = 150
@@ -22,7 +22,7 @@ def once() -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-integration.register()
+registration.register()
 first, *times = [once() for _ in range(RUNS + 1)]
 print(
     f"TaskManager(include_defaults=False): first {first:.1f} ms, "

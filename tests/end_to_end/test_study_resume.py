@@ -82,9 +82,9 @@ def test_a_merge_without_recipe_yml_is_evaluated_again_even_if_the_checksums_agr
     tiny, study_copy, evaluated
 ):
     (place,) = (study_copy / "points").glob("stage1-math-*")
-    noted = json.loads((place / "files.json").read_text())
-    del noted["recipe.yml"]
-    (place / "files.json").write_text(json.dumps(noted))
+    checksums = json.loads((place / "files.json").read_text())
+    del checksums["recipe.yml"]
+    (place / "files.json").write_text(json.dumps(checksums))
     (place / "recipe.yml").unlink()
     helpers.go(tiny, study_copy)
     assert evaluated == ["stage1-math-ta-lambda0.5"]
@@ -149,13 +149,13 @@ def test_a_folder_that_another_process_is_writing_is_not_removed(tiny, study_cop
     store = StudyRun(config.parse(helpers.content(tiny), "x"), study_copy).store
     (place,) = (study_copy / "points").glob("math-*")
     (place / "scores.json").write_text("{}")
-    with store.claim(place), subprocess_sees(store, place) as fault:
+    with store.claim(place), discarded_in_another_process(store, place) as fault:
         assert fault == "" and place.is_dir()
 
 
 @contextmanager
-def subprocess_sees(store, place):
-    """Run in another process."""
+def discarded_in_another_process(store, place):
+    """Yield what `discard_damaged` returns in another process."""
     code = (
         "import sys; from pathlib import Path; from mergekit_finance.study.store import Store;"
         "print(Store(Path(sys.argv[1])).discard_damaged(Path(sys.argv[2]), True))"

@@ -20,7 +20,7 @@ def base(tiny):
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto"), AutoTokenizer.from_pretrained(folder)
 
 
-def test_a_group_and_a_tag_are_taken_apart_into_single_tasks():
+def test_a_group_and_a_tag_are_expanded_into_their_tasks():
     evaluator = Evaluator(["finance_bench_f", "finance_bench_retention_tasks"], metadata={"source": "lab"})
     group = ["finance_bench_fin_ner", "finance_bench_fiqa_sa", "finance_bench_fpb", "finance_bench_headline"]
     names = ("arc", "arc_easy", "boolq", "hellaswag", "lambada", "openbookqa", "piqa", "winogrande")
@@ -75,7 +75,7 @@ def test_evaluate_refuses_a_task_without_a_score(base, tmp_path, monkeypatch):
         evaluate(*base, "sciq")
 
 
-def test_a_limit_is_of_one_measurement_only(base):
+def test_a_limit_applies_to_one_measurement(base):
     """A larger limit after a smaller one builds the requests again; the tasks are the same objects."""
     evaluator = Evaluator([TASK], metadata={"source": "lab"}, quiet=True)
     model = AnsweringModel(partial(evaluator.live_models.wrap, *base))
