@@ -342,7 +342,7 @@ def test_stored_prompts_are_not_used_after_a_change(change, mode, managers, tmp_
     assert not request_folder.exists()  # nothing stored that another version of this package would read
 
 
-def test_what_another_version_stored_is_not_read(managers, request_folder, monkeypatch):
+def test_prompts_that_another_version_stored_are_not_read(managers, request_folder, monkeypatch):
     wrapped = lm_eval_task.Task.build_all_requests
     with monkeypatch.context() as patch:
         patch.setattr(lm_eval_task.Task, "build_all_requests", wrapped.__wrapped__)

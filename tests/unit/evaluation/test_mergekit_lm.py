@@ -94,7 +94,7 @@ def test_a_length_that_is_not_a_number_is_reported_in_one_line(recipe):
     assert line == f"{NAME}: max_gen_toks: 'many' is not a whole number."
 
 
-def test_answers_that_fill_the_context_are_reported_in_one_line_where_only_requests_tell(recipe):
+def test_answers_that_fill_the_context_are_refused_also_if_only_the_requests_show_it(recipe):
     """A task that is a Python class, or a program that calls the model itself."""
     from types import SimpleNamespace
 
@@ -106,7 +106,7 @@ def test_answers_that_fill_the_context_are_reported_in_one_line_where_only_reque
         lm.generate_until(requests)
 
 
-def test_the_usual_arguments_are_honoured(recipe, tiny):
+def test_arguments_of_hf_are_passed_on_to_the_model(recipe, tiny):
     lm = lm_eval_model.MergekitLM(
         recipe=str(recipe()), device="cpu", dtype="float32", batch_size=3, max_batch_size=5, max_length=99,
         truncation=True, add_bos_token=True, prefix_token_id=7, softmax_dtype="float32",

@@ -1,4 +1,4 @@
-"""study.yml: every mistake is one line that names place, value and choices; defaults; there and back again."""
+"""study.yml: every mistake is one line that names place, value and choices; defaults; a dump is read back."""
 
 import pytest
 import yaml
@@ -208,7 +208,7 @@ def test_the_identity_of_a_study_leaves_out_executor_and_workers():
 
 
 @pytest.mark.parametrize(("key", "base_key"), [("license", "base_license"), ("licence", "base_licence")])
-def test_a_license_may_be_spelled_either_way_and_is_written_the_american_way(key, base_key):
+def test_a_license_may_be_spelled_either_way_and_is_written_as_license(key, base_key):
     study = parse(**{base_key: "llama3", "experts": {"finance": {"model": "./f", key: "mit"}}, "stages": 1})
     assert study.base_license == "llama3" and study.experts["finance"].license == "mit"
     written = config.dump(study)

@@ -90,7 +90,7 @@ def test_named_tasks_come_from_the_file_first(tmp_path):
     assert effects.named_tasks(results, "finance") == ["a", "b"]
 
 
-def test_the_named_tasks_of_one_expert_hold_retention_too(tmp_path):
+def test_the_named_tasks_of_one_expert_include_retention(tmp_path):
     results = build(tmp_path, {"a": shares(100), "r": shares(100)}, {"r": RETENTION})
     assert effects.named_tasks(results, "finance") == ["a", "r"]
     assert effects.named_tasks(results, "finance+math") == ["a"]
@@ -144,7 +144,7 @@ def test_clusters_of_two_datasets_are_never_the_same(tmp_path):
     assert rows_of(tmp_path, tables, tasks)[PAIR].sets["macro"].clusters == 120
 
 
-def test_a_difference_that_is_the_same_on_every_item_promises_no_power(tmp_path):
+def test_a_difference_that_is_the_same_on_every_item_has_no_minimum_detectable_effect(tmp_path):
     pair = rows_of(tmp_path, {"t": shares(200, finance=80, math=80, pair=80)})[PAIR]
     assert pair.tasks["t"].mde is None and pair.sets["macro"].mde is None
 

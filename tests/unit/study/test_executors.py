@@ -1,4 +1,4 @@
-"""Tests of progress bars beside those of lm-eval, and of Ctrl-C."""
+"""Progress bars beside those of lm-eval, and Ctrl-C while workers start."""
 
 import io
 import signal
@@ -21,7 +21,7 @@ def test_lm_evals_progress_bars_are_shown_below_the_studys_and_removed():
     assert (task.tqdm, model.tqdm, huggingface.tqdm) == before
 
 
-def test_processes_start_with_ctrl_c_ignored_and_the_parent_hears_it_again():
+def test_processes_start_with_ctrl_c_ignored_and_the_parent_handles_it_again():
     before = signal.getsignal(signal.SIGINT)
     with executors._ignore_sigint():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -46,7 +46,7 @@ def test_importing_the_package_or_its_cli_imports_nothing_heavy(statement):
     assert not imported_by(statement) & HEAVY
 
 
-def test_the_probe_above_sees_a_heavy_import():
+def test_the_check_for_heavy_imports_finds_one():
     assert "numpy" in imported_by("import numpy")
 
 

@@ -1,4 +1,4 @@
-"""Tests of a study's combinations, points and recipes, and of the models merged in a chain."""
+"""A study's combinations, points and recipes, and the models that a chain merges."""
 
 from itertools import combinations
 

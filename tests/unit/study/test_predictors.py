@@ -1,4 +1,4 @@
-"""Does similarity before a merge predict its success: headroom and correlations, by hand."""
+"""Predictors of a merge's success from similarity before it: headroom and correlations, by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The reader of a study folder: what it gives, and the one line it says of what is wrong."""
+"""The reader of a study folder: what it returns, and its one-line errors."""
 
 import json
 import os
@@ -230,10 +230,10 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("how", SCORES)
+@pytest.mark.parametrize("fault", SCORES)
 @pytest.mark.parametrize("model", ["base", PAIR])
-def test_damaged_scores_are_reported_in_one_line(folder, model, how):
-    edit, message = SCORES[how]
+def test_damaged_scores_are_reported_in_one_line(folder, model, fault):
+    edit, message = SCORES[fault]
     path = folder / "points" / model / "scores.json"
     change(path, lambda scores: edit(scores["t"]))
     with pytest.raises(DataError) as caught:

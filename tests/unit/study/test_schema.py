@@ -1,4 +1,4 @@
-"""The files of a study: written with today's keys, read with yesterday's."""
+"""The files of a study: written with current keys, read also with the keys of earlier versions."""
 
 import json
 
@@ -55,9 +55,8 @@ def as_format_1(content):
 
 def test_what_is_written_is_read_back(study_summary):
     written = json.loads(json.dumps(study_summary.as_json()))
-    study = study_summary.study.model_copy(
-        update={"workers": None}
-    )  # how many processes answer it is not stored
+    # The number of workers is not stored.
+    study = study_summary.study.model_copy(update={"workers": None})
     assert schema.Summary.model_validate(written) == study_summary.model_copy(update={"study": study})
     assert written["ship"]["macro"] == list(study_summary.ship.macro)  # an interval is a list of three
 

@@ -1,4 +1,4 @@
-"""Tests of effects, advice, and borderline verdicts."""
+"""Effects, advice, and borderline verdicts."""
 
 from dataclasses import replace
 
@@ -141,7 +141,7 @@ def test_a_bound_within_its_error_of_0_makes_a_borderline_effect():
 
 
 def test_a_bound_that_decides_nothing_makes_nothing_borderline():
-    """Gain is above 0 by a hair; an effect above the best constituent does not ask for it."""
+    """Gain is just above 0; an effect above the best constituent does not depend on it."""
     ranges = {"gain": (-0.001, 0.004, 0.25, 0.35)}
     assert (
         verdict.effect_of(task_set(gain=[0.2, 0.002, 0.3], ranges=ranges), "own").kind is EffectKind.ABOVE_ALL

@@ -1,4 +1,4 @@
-"""Tests of the words of the verdict: number formats, sentences, the table that the command prints."""
+"""The words of the verdict: number formats, sentences, and the table that the command prints."""
 
 import numpy as np
 import pytest
@@ -285,7 +285,7 @@ def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
     assert wrapped[table:].split() == whole[table:].split()
 
 
-def test_words_are_made_for_a_summary_of_format_1(tmp_path):
+def test_sentences_are_written_for_a_summary_of_format_1(tmp_path):
     study_summary = noisy_summary(tmp_path)
     stored = study_summary.verdict
     for row in study_summary.combinations.values():

@@ -24,7 +24,7 @@ def worker(tmp_path):
 
 
 @pytest.mark.parametrize("name", IN_THE_KEY)
-def test_what_changes_a_result_changes_the_name_of_its_folder(worker, name):
+def test_a_setting_that_changes_a_result_changes_the_name_of_its_folder(worker, name):
     changed = replace(worker, **{name: IN_THE_KEY[name]})
     assert changed.model_place("m") != worker.model_place("m")
     if name != "fingerprints":  # the recipe names no model
@@ -32,7 +32,7 @@ def test_what_changes_a_result_changes_the_name_of_its_folder(worker, name):
 
 
 @pytest.mark.parametrize("name", NOT_IN_THE_KEY)
-def test_what_changes_no_result_keeps_its_folder(worker, name):
+def test_a_setting_that_changes_no_result_keeps_the_folder(worker, name):
     changed = replace(worker, **{name: NOT_IN_THE_KEY[name]})
     assert changed.model_place("m") == worker.model_place("m")
     assert changed.point_place(POINT) == worker.point_place(POINT)
