@@ -1,6 +1,5 @@
 """`mergekit-finance study`: from study.yml to summary.json. What is stored is never evaluated again."""
 
-import os
 import shutil
 import sys
 import time
@@ -12,33 +11,28 @@ from pathlib import Path
 import torch
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.contexts import (
-    check_context,
-    check_special_tokens,
-    context_of,
-    tokenizer_context,
-)
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.model_checks import check_distinct
-from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, model_inputs, refusal
+from mergekit_finance.checks.output import model_inputs, refusal
 from mergekit_finance.checks.resources import disk_findings
-from mergekit_finance.errors import RecipeError, default_id, first_line, printable
+from mergekit_finance.errors import first_line, printable
 from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.files import atomic_path, atomic_write, writable_folder
+from mergekit_finance.files import Json, atomic_path, atomic_write
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
-from mergekit_finance.models.loading import load_tokenizer
 from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
+from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
 from mergekit_finance.study.config import Combination, Study, combinations_of
 from mergekit_finance.study.config import load as load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
 from mergekit_finance.study.read_files import optional_model
+from mergekit_finance.study.refusals import check_contexts, check_folder, check_tasks
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
@@ -55,7 +49,6 @@ from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
 BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
-FILES = ("study.json", "tasks.json", "index.json", "similarity.json", "summary.json", "timings.json")
 Say = Callable[[str], None]
 
 
@@ -101,19 +94,27 @@ class StudyRun:
         self.prepare()
         started = time.monotonic()
         plans = self.evaluate_stages()
-        similarity = self._similarities(plans)
         results = self._results(plans)
+        inputs = analysis_inputs(results, self._index(plans))
+        with self.store.hold("analysis"):  # of several processes that end together, one analyzes
+            return stored_summary(self.out, inputs) or self._analyze(plans, results, inputs, started)
+
+    def _analyze(self, plans: Sequence[Point], results: StudyResults, inputs: str, started: float) -> Summary:
+        """Measure similarities, compute the summary, and publish all files of the study."""
+        similarity = self._similarities(plans)
         summary = answer(results, similarity.measured)
-        self.store.publish(
-            {
-                "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
-                "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
-                "index.json": self._index(plans).as_json(),
-                "similarity.json": similarity.as_json(),
-                "summary.json": summary.as_json(),
-                "timings.json": self._timings(time.monotonic() - started).as_json(),
-            }
-        )
+        files: dict[str, Json] = {
+            "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
+            "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
+            "index.json": self._index(plans).as_json(),
+            "similarity.json": similarity.as_json(),
+            "summary.json": summary.as_json(),
+            "timings.json": self._timings(time.monotonic() - started).as_json(),
+        }
+        with self.store.hold("publish"):
+            self.store.write_files(files)
+            if similarity.measured:  # else the next run measures again
+                self.store.write_files({RECORD: analysis_record(self.out, inputs).as_json()})
         return summary
 
     # ---- before anything is evaluated
@@ -361,53 +362,6 @@ def run_study(
     run = StudyRun(checked, Path(out), device, limit or checked.limit, where, trust_remote_code, quiet, say)
     run.run()
     return load_results(run.out)
-
-
-# ---- refusals, the same for `study` and `run`
-
-
-@default_id("task.rows")
-def check_tasks(evaluator: Evaluator, where: str) -> None:
-    """Raise if there is no task, or one without a `score`."""
-    if not evaluator.task_names:
-        raise RecipeError(f"{where}: no tasks to evaluate", id="task.none")
-    evaluator.check_scores()
-
-
-def check_contexts(
-    evaluator: Evaluator, references: Sequence[str], where: str, trust_remote_code: bool
-) -> None:
-    """Raise if lm-eval cannot evaluate a task with a model, or with a merge, which has the base's settings.
-
-    A task's answers must fit the context, and log-likelihoods need a bos or eos token.
-    """
-    generated = evaluator.generated_tokens
-    for reference in references:
-        tokenizer = load_tokenizer(reference, trust_remote_code)
-        if generated:
-            context = context_of(load_config(reference, trust_remote_code)) or tokenizer_context(tokenizer)
-            Findings(check_context(reference, context, generated)).raise_errors(where)
-        if evaluator.compares_options:
-            Findings(check_special_tokens(reference, tokenizer)).raise_errors(where)
-
-
-def check_folder(out: Path, inputs: Sequence[Input]) -> None:
-    """Raise if results cannot be written to the output folder, or would change an input. Nothing is created.
-
-    Selected merges in OUT/selected are inputs of later stages, and of recipes that use them.
-    """
-    check_output(out, inputs, writes=RESULT_FOLDERS, may_hold=("selected",))
-    if reason := writable_folder(out):
-        raise refusal("output.not-writable", f"-o {out}: {reason}")
-    for name in ("points", ".locks", "selected"):
-        place = out / name
-        if place.exists() and not place.is_dir():
-            raise refusal("output.not-a-directory", f"-o {out}: {place} exists and is not a directory")
-        if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-            raise refusal("output.not-writable", f"-o {out}: {place} is not writable")
-    for name in (*FILES, "gain.json"):
-        if (out / name).is_dir():
-            raise refusal("output.not-writable", f"-o {out}: {out / name} is a directory")
 
 
 # ---- helpers

@@ -30,13 +30,8 @@ from mergekit_finance.statistics.outperform import gain, outperform_gap
 from mergekit_finance.statistics.scores import aligned, task_scores
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
-from mergekit_finance.study.run import (
-    Say,
-    check_contexts,
-    check_folder,
-    check_tasks,
-    print_to_stderr,
-)
+from mergekit_finance.study.refusals import check_contexts, check_folder, check_tasks
+from mergekit_finance.study.run import Say, print_to_stderr
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Job, Worker

@@ -164,8 +164,12 @@ class Store:
     def publish(self, files: Mapping[str, Json]) -> None:
         """Write files of the output folder under a claim, so that all are from the same run."""
         with self.hold("publish"):
-            for name, content in files.items():
-                write_json(self.folder / name, content)
+            self.write_files(files)
+
+    def write_files(self, files: Mapping[str, Json]) -> None:
+        """Write files of the output folder. The caller must hold the claim `publish`."""
+        for name, content in files.items():
+            write_json(self.folder / name, content)
 
     def mention_older_results(self, say: Callable[[str], None]) -> None:
         """Print one line if the folder contains results of an older version, which cannot be reused."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +12,7 @@ from helpers import study as helpers
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys as result_keys
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.study import config
+from mergekit_finance.study import analyzed, config
 from mergekit_finance.study import run as study_run
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
@@ -269,3 +270,52 @@ def test_a_worker_without_a_stamp_is_refused(tiny, tmp_path):
 
     with pytest.raises(RuntimeError, match="without a stamp"):
         Worker(Evaluator(helpers.TASKS), tmp_path, {"./base": "x"}).model_place("./base")
+
+
+@pytest.fixture
+def analyses(monkeypatch):
+    """The studies that were analyzed, one entry each time."""
+    counted, answer = [], study_run.answer
+    monkeypatch.setattr(study_run, "answer", lambda results, similarity: counted.append(1) or answer(results, similarity))  # fmt: skip
+    return counted
+
+
+def test_a_finished_study_is_not_analyzed_again(tiny, study_copy, analyses):
+    before, summary = helpers.normal(study_copy), helpers.summary_of(study_copy)
+    result, _ = helpers.go(tiny, study_copy, workers=2)
+    assert analyses == [] and result == summary and helpers.normal(study_copy) == before
+
+
+@pytest.mark.parametrize("name", ["summary.json", "tasks.json", "study.json", "analysis.json", "similarity.json"])  # fmt: skip
+@pytest.mark.parametrize("damage", ["lost", "altered"])
+def test_a_study_is_analyzed_again_if_one_of_its_files_is_lost_or_altered(
+    tiny, study_copy, analyses, name, damage
+):
+    before = helpers.normal(study_copy)
+    path = study_copy / name
+    path.unlink()
+    if damage == "altered":
+        path.write_text("{}")
+    helpers.go(tiny, study_copy)
+    assert analyses == [1] and helpers.normal(study_copy) == before
+
+
+def test_a_study_is_analyzed_again_with_other_statistics_or_other_code(
+    tiny, study_copy, analyses, monkeypatch
+):
+    helpers.go(tiny, study_copy, resamples=300)
+    assert analyses == [1]
+    monkeypatch.setattr(analyzed, "LIBRARIES", ("numpy",))  # as another version of one would
+    helpers.go(tiny, study_copy, resamples=300)
+    assert analyses == [1, 1]
+
+
+def test_of_several_processes_that_end_together_one_analyzes(tiny, study_copy, analyses):
+    (study_copy / "summary.json").unlink()
+    studies = [config.parse(helpers.content(tiny), "x") for _ in range(3)]
+    runs = [StudyRun(one, study_copy, "cpu", one.limit, quiet=True, say=lambda text: None) for one in studies]
+    for run in runs:
+        _ = run.evaluator.tasks  # lm-eval's loading is not made for threads
+    with ThreadPoolExecutor(3) as pool:
+        summaries = [one.as_json() for one in pool.map(StudyRun.run, runs)]
+    assert analyses == [1] and summaries[0] == summaries[1] == summaries[2] == helpers.summary_of(study_copy)

@@ -6,6 +6,7 @@
         similarity.json   StudySimilarity  how far the models are apart before a merge
         summary.json      Summary       the whole answer
         timings.json      Timings       seconds
+        analysis.json     AnalysisFile  what summary.json was computed from
         plan.json         PlanFile      the limit that a budget led to
         gain.json         GainFile      what `mergekit-finance run` measured, in place of all above
         points/<folder>/scores.json     Columns       by task
@@ -49,6 +50,7 @@ from mergekit_finance.study.schema.answer import (
 )
 from mergekit_finance.study.schema.gain import GainFile, GainRow
 from mergekit_finance.study.schema.stored import (
+    AnalysisFile,
     Index,
     Key,
     MergeRecipe,
@@ -71,6 +73,7 @@ from mergekit_finance.study.schema.values import (
 __all__ = [
     "Advice",
     "AdviceKind",
+    "AnalysisFile",
     "Columns",
     "Combination",
     "Correlation",

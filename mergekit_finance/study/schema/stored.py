@@ -169,6 +169,13 @@ class Timings(PartWithNulls):
     wall_of_last_run: Number = 0.0
 
 
+class AnalysisFile(Part):
+    """analysis.json: a hash of what the analysis read, and the sha256 of the files that it wrote, by name."""
+
+    inputs: str
+    files: dict[str, str]
+
+
 class PlanFile(PartWithNulls):
     """plan.json: the limit that the budget (hours) led to, for this study and the limit it asked for."""
 
