@@ -16,7 +16,14 @@ from mergekit_finance.checks.findings import finding
 from mergekit_finance.errors import MergekitFinanceError
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-RESULT_FOLDERS = ("", "points", "selected", "figures", ".locks")  # folders that a run or a study writes into
+RESULT_FOLDERS = (
+    "",
+    "answers",
+    "points",
+    "selected",
+    "figures",
+    ".locks",
+)  # folders that a run or a study writes into
 ADVICE = "Choose another output directory."
 OTHER_FILE = "Choose another file."
 RELATIONS = {"is": "output.is-input", "lies in": "output.in-input", "holds": "output.holds-input"}

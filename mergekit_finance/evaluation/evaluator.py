@@ -130,8 +130,8 @@ class Evaluator:
                 id="task.twice",
             ) from error
         for task in loaded["tasks"].values():
-            host.prepare_task(task, FEWSHOT_SEED, self.max_gen_toks)
-            host.reuse_requests(task)
+            host.prepare_task(task, self.max_gen_toks)
+            host.reuse_requests(task, FEWSHOT_SEED)
         return loaded
 
     def _load_error(self, error: Exception) -> Exception:

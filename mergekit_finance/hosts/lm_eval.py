@@ -138,36 +138,40 @@ def filters_of(task: "ConfigurableTask") -> list[str]:
     return [ensemble.name for ensemble in LM_EVAL.get(task, "_filters")]
 
 
-def prepare_task(task: "ConfigurableTask", fewshot_seed: int, max_gen_toks: int | None) -> None:
+def prepare_task(task: "ConfigurableTask", max_gen_toks: int | None) -> None:
     """Apply the settings that lm-eval's `simple_evaluate` applies before it evaluates.
 
     Args:
         task: a loaded task, changed in place.
-        fewshot_seed: seed of the draws of few-shot examples.
         max_gen_toks: upper bound on the length of generated answers; None keeps the task's setting.
     """
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
-    LM_EVAL.get(task, "set_fewshot_seed")(seed=fewshot_seed)
     if max_gen_toks and task.get_config("output_type") == "generate_until":
         kwargs = task.get_config("generation_kwargs") or {}
         limit = min(kwargs.get("max_gen_toks", max_gen_toks), max_gen_toks)
         task.set_config(key="generation_kwargs", value={"max_gen_toks": limit}, update=True)
 
 
-def reuse_requests(task: "ConfigurableTask") -> None:
+def reuse_requests(task: "ConfigurableTask", fewshot_seed: int) -> None:
     """Let a task build its requests once; later evaluations reuse them without the answers.
 
-    Other options (limit, few-shot examples) build them again.
+    Other options (a limit) build them again, with the same few-shot examples: lm-eval draws the examples of
+    one item after the other from a generator that it seeds once, when the task is loaded.
 
     Replaces the method `build_all_requests` of this one object.
+
+    Args:
+        task: a loaded task, changed in place.
+        fewshot_seed: seed of the draws of few-shot examples.
     """
-    build = LM_EVAL.get(task, "build_all_requests")
+    build, seed = LM_EVAL.get(task, "build_all_requests"), LM_EVAL.get(task, "set_fewshot_seed")
     built_for: dict[str, RequestOptions] | None = None
 
     def build_once(**options: RequestOptions) -> None:
         nonlocal built_for
         if built_for != options:
+            seed(seed=fewshot_seed)
             build(**options)
             built_for = options
         for instance in task.instances:

@@ -29,7 +29,7 @@ from mergekit_finance.study.results import StudyResults
 RECIPE = "mergekit_config.yml"
 RECIPE_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
 PARAMETER_ORDER = ("weight", "density", "mask_id")
-STUDY_FOLDERS = ("points", "selected", ".locks", "figures")  # of a study's own files
+STUDY_FOLDERS = ("answers", "points", "selected", ".locks", "figures")  # of a study's own files
 FIGURES = {  # figure of the report -> caption
     "2-gain-and-og": "Gain and OG of the selected points on every task",
     "4-hyperparameters": "Score against λ or density, constituents as lines",

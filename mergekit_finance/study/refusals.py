@@ -62,7 +62,7 @@ def check_folder(out: Path, inputs: Sequence[Input]) -> None:
     check_output(out, inputs, writes=RESULT_FOLDERS, may_hold=("selected",))
     if reason := writable_folder(out):
         raise refusal("output.not-writable", f"-o {out}: {reason}")
-    for name in ("points", ".locks", "selected"):
+    for name in ("answers", "points", ".locks", "selected"):
         place = out / name
         if place.exists() and not place.is_dir():
             raise refusal("output.not-a-directory", f"-o {out}: {place} exists and is not a directory")

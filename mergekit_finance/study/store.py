@@ -1,5 +1,6 @@
-"""The store: one folder per evaluated model, named by a hash of everything that can change its results.
+"""The store: one folder of scores per evaluated model, named by a hash of everything that can change them.
 
+    OUT/answers/                                     the answers that scores are computed from: see `answers`
     OUT/points/<name>-<hash>/results.json            lm-eval's results, without times and dates
                              samples_<task>.jsonl    lm-eval's samples (evaluation.samples: all)
                              scores.json             per task: items, clusters, scores, right or wrong
@@ -10,7 +11,7 @@
     OUT/.locks/                                      claims of running processes: see `claims`
 
 A folder is written under a temporary name and renamed when it is complete. If files of a folder were altered
-or lost, its model is evaluated again. Nothing depends on timings.json.
+or lost, they are computed again from the model's answers. Nothing depends on timings.json.
 """
 
 import errno

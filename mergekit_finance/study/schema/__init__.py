@@ -12,6 +12,7 @@
         points/<folder>/scores.json     Columns       by task
                         key.json        Key           what the folder's hash is of
                         timings.json    Timings
+        answers/<folder>/key.json       a mapping     what the folder's hash is of; see evaluation.answers
         (results.json and samples_*.jsonl are lm-eval's, recipe.yml mergekit's, files.json is {name: sha256})
 
 Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older versions wrote are read as aliases

@@ -130,7 +130,7 @@ FAULTS = [
     ("evaluation.answering", "is_cut", "answer.tokens > answer.context", "answer.tokens >= answer.context", "request_code"),
     ("evaluation.answering", "_respond", "[key].response for key in keys", "[keys[0]].response for key in keys", "request_code"),
     ("evaluation.answers", "request_key", "[kind, *arguments, occurrence]", "[kind, occurrence]", "request_code"),
-    ("hosts.lm_eval", "prepare_task", "(seed=fewshot_seed)", "(seed=0)", "request_code"),
+    ("hosts.lm_eval", "build_once", "seed(seed=fewshot_seed)", "seed(seed=0)", "request_code"),
     ("hosts.lm_eval", "prepare_task", "min(kwargs", "max(kwargs", "request_code"),
     ("hosts.lm_eval", "reuse_requests", "built_for != options", "built_for is None", "request_code"),
     ("hosts.lm_eval", "evaluate", "limit=limit", "limit=None", "request_code"),

@@ -34,16 +34,12 @@ def test_an_lm_eval_without_a_name_gives_one_readable_line(monkeypatch, owner, n
 
 
 @pytest.mark.parametrize(
-    ("name", "call"),
-    [
-        ("build_all_requests", host.reuse_requests),
-        ("set_fewshot_seed", lambda t: host.prepare_task(t, 0, None)),
-    ],
+    ("name", "others"),
+    [("build_all_requests", {}), ("set_fewshot_seed", {"build_all_requests": None})],
 )
-def test_a_task_without_a_method_gives_one_readable_line(name, call):
-    task = SimpleNamespace(get_config=lambda key: 0)
+def test_a_task_without_a_method_gives_one_readable_line(name, others):
     with pytest.raises(HostError, match=missing_name(rf"SimpleNamespace\.{name}")):
-        call(task)
+        host.reuse_requests(SimpleNamespace(**others), 0)
 
 
 def test_a_model_is_registered_once_and_one_of_that_name_is_kept():
@@ -57,12 +53,13 @@ def test_requests_are_built_once_per_limit_and_lose_their_answers():
     calls = []
     instance = SimpleNamespace(resps=["old"], filtered_resps={"none": "old"})
     task = SimpleNamespace(build_all_requests=lambda **options: calls.append(options), instances=[instance])
-    host.reuse_requests(task)
+    task.set_fewshot_seed = lambda seed: calls.append(seed)
+    host.reuse_requests(task, 7)
     task.build_all_requests(limit=2)
     task.build_all_requests(limit=2)
     assert (instance.resps, instance.filtered_resps) == ([], {})
     task.build_all_requests(limit=3)
-    assert calls == [{"limit": 2}, {"limit": 3}]
+    assert calls == [7, {"limit": 2}, 7, {"limit": 3}]
 
 
 def test_bars_levels_and_filters_are_restored_after_an_error():
