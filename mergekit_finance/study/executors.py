@@ -4,9 +4,12 @@ Every process takes models that no other has, of this command or of another one 
 `schedule` and `claims`). None of them is told what to do.
 """
 
+import itertools
+import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +23,10 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line
+from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line, printable
 from mergekit_finance.study import claims
-from mergekit_finance.study.progress import Progress, messages_above
+from mergekit_finance.study.finished import Finished, Planned, requests_per_model
+from mergekit_finance.study.progress import Progress, State, messages_above
 from mergekit_finance.study.worker import Job, Worker, noop
 from mergekit_finance.study.worker_count import Need, devices
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 RETRIES = 5  # how often workers are started again that died before they had evaluated anything
 POLL_SECONDS = 0.5
 OUT_OF_MEMORY = 17  # exit code of a worker process that ran out of GPU memory
+LAST = 200  # bytes of what a process printed that are shown if it dies
 PATIENCE = 10.0  # seconds in which a worker must end that was asked to
 
 
@@ -81,15 +86,7 @@ class Executor:
         return [place.name for place in places]
 
     def _run(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> None:
-        store = worker.store
-        names = {place.name: worker.name(job) for place, job in ((worker.place(job), job) for job in jobs)}
-
-        def running() -> list[str]:
-            return [names[name] for name in store.claims.taken() if name in names]
-
-        progress = Progress(
-            len(places), lambda: len(store.stored(places)), running, label=self.label, quiet=self.quiet
-        )
+        progress = Progress(len(places), self._finished(worker, jobs, places), self.label, self.quiet)
         try:
             with progress:
                 if self.kind == "ray":
@@ -97,7 +94,21 @@ class Executor:
                 else:
                     run_local(worker, jobs, self.devices(worker), progress)
         finally:
-            store.clean()  # what stopped processes left half-written
+            worker.store.clean()  # what stopped processes left half-written
+
+    def _finished(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> Callable[[], State]:
+        """Return what counts, for the bar, what all processes have finished."""
+        if self.quiet:
+            return lambda: State(0, 0.0)
+        models = {worker.place(job): Planned(worker.name(job), worker.answers_folder(job)) for job in jobs}
+        before = len(places) - len(models)  # were stored
+        finished = Finished(worker.store, models, requests_per_model(worker.evaluator, worker.limit))
+
+        def state() -> State:
+            now = finished.state()
+            return replace(now, models=now.models + before, share=now.share + before)
+
+        return state
 
 
 # ---- this machine
@@ -133,11 +144,19 @@ def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progr
 
 @dataclass
 class _Process:
-    """A worker process, and this process's end of the connection to it."""
+    """A worker process.
+
+    Attributes:
+        process: the process.
+        connection: this process's end of the connection to it.
+        device: its device.
+        output: a file with what hosts print in it, which would break the progress bar.
+    """
 
     process: "SpawnProcess"
     connection: "Connection"
     device: str
+    output: Path
 
 
 class _Pool:
@@ -157,6 +176,8 @@ class _Pool:
         self._context: SpawnContext = get_context("spawn")  # torch and CUDA do not survive a fork
         self._processes: list[_Process] = []
         self._places = [worker.place(job) for job in jobs]
+        self._folder = tempfile.TemporaryDirectory()
+        self._numbers = itertools.count()
         self._restarts: list[int] = []  # the number of stored models at each of them
 
     def run(self) -> None:
@@ -176,14 +197,16 @@ class _Pool:
                     self._look_at(one)
         finally:
             self._stop()
+            self._folder.cleanup()
 
     def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
-        arguments = self._worker.unloaded(device), self._jobs, there
+        output = Path(self._folder.name) / f"{next(self._numbers)}.txt"
+        arguments = self._worker.unloaded(device), self._jobs, there, output
         process = self._context.Process(target=_work_in_process, args=arguments)
         process.start()
         there.close()
-        self._processes.append(_Process(process, here, device))
+        self._processes.append(_Process(process, here, device, output))
 
     def _look_at(self, one: _Process) -> None:
         """Raise what a process raised, print what it says, and note its end."""
@@ -202,7 +225,7 @@ class _Pool:
 
     def _note_death(self, one: _Process) -> None:
         """Print that a process died. If none is left, start another one."""
-        reason = _reason(one.process.exitcode or 0)
+        reason = _reason(one.process.exitcode or 0) + _end_of_output(one.output)
         left = len(self._processes)
         others = (
             f"the other {left} go on" if left > 1 else "the other one goes on" if left else "started again"
@@ -236,6 +259,17 @@ def _reason(code: int) -> str:
     return f"signal {-code}: out of memory?" if code < 0 else f"exit code {code}"
 
 
+def _end_of_output(output: Path) -> str:
+    """Return the end of what a process printed, to be added to the reason of its death."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - LAST))
+            words = file.read().decode("utf-8", "replace").split()
+    except OSError:
+        return ""
+    return f"; it printed: {printable(' '.join(words))}" if words else ""
+
+
 @contextmanager
 def _ignore_sigint() -> Iterator[None]:
     """Start workers with SIGINT ignored, so that only the parent handles Ctrl-C."""
@@ -249,10 +283,19 @@ def _ignore_sigint() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection") -> None:
-    """Do jobs in a worker process. It ends with its parent, or when the parent closes the connection."""
+def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection", output: Path) -> None:
+    """Do jobs in a worker process. It ends with its parent, or when the parent closes the connection.
+
+    Args:
+        worker: does the jobs.
+        jobs: the jobs.
+        parent: the connection; exceptions and the warnings of this package are sent through it.
+        output: the file that takes what hosts print.
+    """
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     tqdm.set_lock(threading.RLock())  # tqdm's own has a semaphore, which outlives a killed process
+    _redirect_output(output)
+    _forward_warnings(parent)
     _hide_loading_bars()
     try:
         worker.work(jobs)
@@ -264,6 +307,28 @@ def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection") 
         parent.send(RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
     finally:
         worker.close()
+
+
+def _redirect_output(output: Path) -> None:
+    """Let everything that this process prints go to a file, also from code that is not Python."""
+    with output.open("wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+
+
+def _forward_warnings(parent: "Connection") -> None:
+    """Send the warnings of this package to the parent, which prints them above its bar."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with suppress(OSError):
+                parent.send(record.getMessage())
+
+    logger = logging.getLogger("mergekit_finance")
+    logger.addHandler(Handler(logging.WARNING))
+    logger.propagate = False
 
 
 def _exit_with_parent(parent: "Connection") -> None:

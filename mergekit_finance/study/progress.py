@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
@@ -16,25 +17,44 @@ if TYPE_CHECKING:
     from typing_extensions import Never
 
 WINDOW = 180.0  # seconds over which the rate is measured
-FEWEST = 4  # increments that it is measured over, if the window has fewer
 TERMINAL, FILE = 1.0, 30.0  # seconds between two updates of a bar on a terminal, and in a file
 NAMES = 60  # characters for the names of what is running
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s [{elapsed}{postfix}]"
 
 
+@dataclass(frozen=True)
+class State:
+    """What is finished of a run.
+
+    Attributes:
+        models: models that are finished.
+        share: the same, with fractions for models that have some of their answers.
+        requests: answers of each model; 0 if unknown.
+        running: names of what is being evaluated.
+    """
+
+    models: int
+    share: float
+    requests: int = 0
+    running: Sequence[str] = ()
+
+
 class Rate:
-    """How fast a count grows, measured over the last minutes."""
+    """How fast a count grows, measured over the last minutes, and over no less than one model.
+
+    The answers of one model differ in length, so that its first half says little about the second.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque()  # when the count had grown, and to what
+        self._seen: deque[tuple[float, float]] = deque()  # when the count had grown, and to what
 
-    def count(self, count: int) -> None:
-        """Note the present count."""
+    def count(self, count: float) -> None:
+        """Note the present count, in models."""
         now = self._clock()
-        if not self._seen or count != self._seen[-1][1]:
+        if not self._seen or count > self._seen[-1][1]:
             self._seen.append((now, count))
-        while len(self._seen) > FEWEST + 1 and now - self._seen[1][0] > WINDOW:
+        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW and count - self._seen[1][1] >= 1:
             self._seen.popleft()
 
     def per_second(self) -> float | None:
@@ -43,7 +63,7 @@ class Rate:
             return None
         (before, first), (_, last) = self._seen[0], self._seen[-1]
         seconds = self._clock() - before
-        return (last - first) / seconds if seconds > 0 and last > first else None
+        return (last - first) / seconds if seconds > 0 else None
 
     def time_left(self, total: int) -> str:
         """Return how long the rest takes, in words; empty as long as there is no rate."""
@@ -57,10 +77,8 @@ class Progress:
     """One bar for a run. Use it as a context manager; a thread keeps it up to date.
 
     Args:
-        total: how much there is to do.
-        count: returns how much all processes have done.
-        running: returns the names of what is being evaluated.
-        unit: what is counted.
+        models: how many models the run has.
+        state: returns what all processes have finished.
         label: the title of the bar.
         quiet: without a bar.
         file: where the bar is shown.
@@ -68,28 +86,24 @@ class Progress:
 
     def __init__(
         self,
-        total: int,
-        count: Callable[[], int],
-        running: Callable[[], Sequence[str]],
-        unit: str = "model",
+        models: int,
+        state: Callable[[], State],
         label: str = "study",
         quiet: bool = False,
         file: TextIO | None = None,
     ) -> None:
-        self._total, self._count, self._running = total, count, running
-        self._file = file or sys.stderr
+        self._models, self._state, self._file, self._quiet = models, state, file or sys.stderr, quiet
         self._rate = Rate()
-        done = count()
-        self._rate.count(done)
         tqdm.set_lock(threading.RLock())  # tqdm's own has a semaphore, which outlives a killed process
         self._bar: tqdm[Never] = tqdm(
-            total=total, initial=done, unit=unit, desc=label, disable=quiet, file=self._file,
-            bar_format=FORMAT, mininterval=0, leave=True,
+            total=models, unit="model", desc=label, disable=quiet, file=self._file, bar_format=FORMAT,
+            mininterval=0,
         )  # fmt: skip
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
     def __enter__(self) -> "Progress":
+        self.update()
         self._thread.start()
         return self
 
@@ -101,22 +115,28 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        if self._bar.disable:
+        if self._quiet:
             print(text, file=self._file, flush=True)
         else:
             self._bar.write(text, file=self._file)
 
     def update(self) -> None:
         """Show the present state."""
-        done = self._count()
-        self._rate.count(done)
-        parts = [self._rate.time_left(self._total), _names(self._running()) if done < self._total else ""]
-        self._bar.n = done
-        self._bar.set_postfix_str(", ".join(filter(None, parts)))
+        if self._quiet:
+            return
+        state = self._state()
+        self._rate.count(state.share)
+        bar, parts = self._bar, []
+        if state.requests:
+            bar.unit, bar.total = "answer", self._models * state.requests
+            parts.append(f"{state.models}/{self._models} models")
+        bar.n = round(state.share * state.requests) if state.requests else state.models
+        if state.models < self._models:
+            parts += [self._rate.time_left(self._models), _names(state.running)]
+        bar.set_postfix_str(", ".join(filter(None, parts)))
 
     def _follow(self) -> None:
-        terminal = hasattr(self._file, "isatty") and self._file.isatty()
-        while not self._ended.wait(TERMINAL if terminal else FILE):
+        while not self._ended.wait(TERMINAL if self._file.isatty() else FILE):
             self.update()
 
 

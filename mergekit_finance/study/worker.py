@@ -161,6 +161,13 @@ class Worker:
         point = job.point or job.recipe
         return point.name if point else short_name(job.reference)
 
+    def answers_folder(self, job: Job) -> Path:
+        """Return the folder of the answers of a job's model."""
+        point = job.point or job.recipe
+        key = self.point_answers_key(point) if point else self.model_answers_key(job.reference)
+        answers = self.answers.of(self.name(job), key)
+        return self.answers.folder / answers.folder_name
+
     def point_place(self, point: AnyPoint) -> Path:
         """Return the folder of a merge."""
         return self.store.place(point.name, self.point_key(point))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mergekit_finance.study.progress import WINDOW, Progress, Rate, messages_above
+from mergekit_finance.study.progress import WINDOW, Progress, Rate, State, messages_above
 
 
 class Clock:
@@ -18,6 +18,7 @@ class Clock:
 
 @pytest.fixture
 def rate():
+    """198 of 214 models were stored before."""
     rate = Rate(Clock())
     rate.count(198)
     return rate
@@ -34,18 +35,33 @@ def test_there_is_no_time_left_before_there_is_a_rate(rate):
 
 
 def test_what_was_stored_before_does_not_count_towards_the_rate(rate):
-    """198 of 214 are stored: the first one that is finished must not look like 199 in its time."""
+    """The first model that is finished must not look like 199 in its time."""
     at(rate, 113, 199)
     assert rate.per_second() == pytest.approx(1 / 113)
     assert rate.time_left(214) == "about 28 min left"  # 15 × 113 s
 
 
+def test_answers_of_unfinished_models_give_a_rate(rate):
+    at(rate, 30, 198.25)
+    assert rate.time_left(214) == "about 32 min left"  # 15.75 models of 120 s
+
+
 def test_the_rate_is_that_of_the_last_minutes(rate):
     for second in range(0, 1000, 10):
-        at(rate, second, 198 + second // 10)
-    for second in range(1000, 2000, 100):
-        at(rate, second, 297 + (second - 1000) // 100)
+        at(rate, second, 198 + second / 10)
+    for second in range(1000, 2000, 20):
+        at(rate, second, 297 + (second - 1000) / 100)
     assert rate.per_second() == pytest.approx(0.01, rel=0.15)
+
+
+def test_the_rate_is_that_of_one_model_at_least(rate):
+    """The first half of its answers took 100 s, the second 400 s."""
+    for half in range(8):
+        start, seconds = 198 + half / 2, (100, 400)[half % 2]
+        begun = 250 * half if half % 2 == 0 else 250 * (half - 1) + 100
+        for part in range(10):
+            at(rate, begun + seconds * part / 10, start + part / 20)
+    assert rate.per_second() == pytest.approx(1 / 500, rel=0.2)
 
 
 def test_a_rate_falls_while_nothing_is_finished(rate):
@@ -64,20 +80,24 @@ def test_the_time_left_is_rounded_as_an_estimate(rate, left, words):
     assert rate.time_left(199 + left) == f"about {words} left"
 
 
-def shown(done, running, **options):
+def shown(state, **options):
     """What a bar of 10 models shows at its end."""
     file = io.StringIO()
-    with Progress(10, lambda: done, lambda: running, file=file, **options):
+    with Progress(10, lambda: state, file=file, **options):
         pass
     return file.getvalue().replace("\r", "\n").strip().split("\n")[-1]
 
 
-def test_the_bar_names_what_is_running():
-    text = shown(4, ["base", "stage1-math"])
-    assert "study:  40%" in text and "4/10 models" in text and "running: base, stage1-math" in text
-    assert shown(10, []).count("running") == 0
-    assert "running: " + "x" * 50 + " and 3 more" in shown(4, ["x" * 50, "y" * 50, "z", "z"])
-    assert shown(4, ["base"], quiet=True) == ""
+def test_the_bar_counts_answers_and_names_what_is_running():
+    text = shown(State(4, 4.5, 1000, ["base", "stage1-math"]))
+    assert "study:  45%" in text and "4500/10000 answers [" in text
+    assert "4/10 models, running: base, stage1-math" in text
+    assert "4/10 models [" in shown(State(4, 4.5))  # the number of answers is unknown
+    assert "10000/10000 answers" in shown(State(10, 10.0, 1000, []))
+    assert "running" not in shown(State(10, 10.0, 1000, []))
+    many = State(4, 4.5, 10, ["x" * 50, "y" * 50, "z", "z"])
+    assert "running: " + "x" * 50 + " and 3 more" in shown(many)
+    assert shown(many, quiet=True) == ""
 
 
 def test_messages_of_hosts_are_printed_above_the_bar_and_streams_restored(monkeypatch):
@@ -87,7 +107,7 @@ def test_messages_of_hosts_are_printed_above_the_bar_and_streams_restored(monkey
     monkeypatch.setitem(logging.root.manager.loggerDict, "host", logger)
     handler = logging.StreamHandler()
     logger.addHandler(handler)
-    with Progress(10, lambda: 4, list) as progress, messages_above(progress):
+    with Progress(10, lambda: State(4, 4.0)) as progress, messages_above(progress):
         logger.warning("beware")
         print("of python", file=sys.stderr)
         print("no newline yet", end="", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Worker processes that share jobs: who does what, who dies, and what is said. Nothing is merged or evaluated."""
 
 import io
+import logging
 import multiprocessing
 import os
 import random
@@ -13,7 +14,7 @@ import pytest
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.study import executors, worker
-from mergekit_finance.study.progress import Progress
+from mergekit_finance.study.progress import Progress, State
 from mergekit_finance.study.worker import Job, Worker
 
 
@@ -61,7 +62,7 @@ def quick(monkeypatch):
 def run(fake, names, processes):
     """Run jobs in processes. Returns what was printed."""
     file = io.StringIO()
-    with Progress(len(names), lambda: 0, list, quiet=True, file=file) as progress:
+    with Progress(len(names), lambda: State(0, 0.0), quiet=True, file=file) as progress:
         executors.run_local(fake, [Job(reference=name) for name in names], ["cpu"] * processes, progress)
     return file.getvalue().splitlines()
 
@@ -139,6 +140,27 @@ def test_an_error_of_a_process_stops_the_others_and_leaves_no_claims(tmp_path):
     assert len(stored(tmp_path)) < len(NAMES)
     fake.store.clean()
     assert not (tmp_path / ".locks").exists() and not multiprocessing.active_children()
+
+
+def test_what_a_process_prints_is_shown_only_if_it_dies_and_its_warnings_above_the_bar(tmp_path, monkeypatch):
+    def talks(self, job, missing):
+        os.write(2, b"of the C code\nof a host\n")
+        logging.getLogger("mergekit_finance.x").warning("batch halved")
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os._exit(7)
+        place = self.place(job)
+        place.mkdir(parents=True)
+        (place / "scores.json").touch()
+
+    monkeypatch.setattr(Fake, "_evaluate", talks)
+    printed = run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES[:3], 2)
+    deaths = [line for line in printed if "died" in line]
+    assert deaths == [
+        "a worker process on cpu died (exit code 7; it printed: of the C code of a host): the other one "
+        "goes on"
+    ]
+    assert printed.count("batch halved") == 4 and len(printed) == 5
 
 
 def test_a_process_alone_does_its_jobs_in_this_process(tmp_path):
