@@ -22,6 +22,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from mergekit_finance.errors import DataError, printable
 from mergekit_finance.evaluation.batch_limit import BatchLimit
 from mergekit_finance.evaluation.digest import digest
-from mergekit_finance.files import Json, atomic_write, file_name, parse_json, read_bytes, write_json
+from mergekit_finance.files import (
+    Json,
+    atomic_write,
+    file_name,
+    parse_json,
+    read_bytes,
+    read_json,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from mergekit_finance.hosts.lm_eval_models import RequestArguments, Response
@@ -129,6 +138,15 @@ class AnswerStore:
         """Return the answers of the model with this key; `name` is shown in the folder's name."""
         return Answers(self.folder / f"{file_name(name)}-{digest(key)}", key)
 
+    def keys(self) -> list[Mapping[str, Json]]:
+        """Return the keys of all models that have answers; a damaged key.json is skipped."""
+        keys = []
+        for path in sorted(self.folder.glob("*/key.json")):
+            with suppress(OSError, ValueError, DataError):
+                content = read_json(path)
+                keys += [content] if isinstance(content, Mapping) else []
+        return keys
+
     def batches(self, requested: int | str) -> BatchLimit:
         """Return the memory of the batch sizes that fit, for the batch size of a study."""
         return BatchLimit(requested, self.folder / "batch_size.json")
@@ -214,7 +232,5 @@ def _response(value: Json) -> "Response":
 
 def _remove(path: Path, reason: str) -> None:
     LOG.warning("%s %s; its answers are asked for again", printable(str(path)), printable(reason))
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    with suppress(OSError):  # in a folder that cannot be written, which `study plan` may read
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

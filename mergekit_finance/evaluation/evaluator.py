@@ -20,6 +20,7 @@ from mergekit_finance.models.loading import cast
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks.manager import TaskDict
@@ -216,6 +217,16 @@ class Evaluator:
     def live_models(self) -> LiveModels:
         """How the evaluated models are loaded."""
         return LiveModels(self.device, self.dtype, self.batch_size, self.quiet)
+
+    def requests(self, limit: int | None = None) -> "list[Instance]":
+        """Return the requests that every model gets, as lm-eval builds them.
+
+        Args:
+            limit: the first so many items of every task; None: all.
+        """
+        with quiet(), progress_bars():
+            seed_sampling()
+            return [one for task in self.tasks.values() for one in host.built_requests(task, limit)]
 
     def measure(self, model: AnsweringModel, name: str, limit: int | None = None) -> "tuple[Results, float]":
         """Evaluate a model on all tasks.

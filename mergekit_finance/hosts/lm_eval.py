@@ -180,6 +180,12 @@ def reuse_requests(task: "ConfigurableTask", fewshot_seed: int) -> None:
     task.build_all_requests = build_once
 
 
+def built_requests(task: "ConfigurableTask", limit: int | None) -> "list[Instance]":
+    """Build a task's requests as `evaluate` does, and return them."""
+    task.build_all_requests(limit=limit, rank=0, world_size=1)
+    return list(task.instances)
+
+
 # ---- evaluation
 
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.live_merges import Sweep
-from mergekit_finance.models.facts import absent_models
+from mergekit_finance.models.facts import absent_models, short_name
 from mergekit_finance.statistics.power import expected_half_width, planning_error
-from mergekit_finance.study.config import identity
-from mergekit_finance.study.points import points
+from mergekit_finance.study.config import Study, identity
+from mergekit_finance.study.points import Point, points
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.schema import PlanFile
 from mergekit_finance.study.split import has_split
+from mergekit_finance.study.stored_answers import StoredAnswers, stored_answers
 from mergekit_finance.study.task_info import clusters_of
 
 SMALL, LARGE = 4, 12  # items per task of the two timed samples
@@ -43,6 +44,7 @@ class Plan:
         merge: seconds per merge.
         budget: hours.
         absent: models that are not on this machine; their stored results and hours are not counted.
+        answers: which answers are stored; None if models are absent.
         clusters: clusters to report on in the largest task: at the requested limit, and at this plan's limit.
     """
 
@@ -60,17 +62,24 @@ class Plan:
     budget: float | None = None
     clusters: tuple[int, int] | None = None
     absent: tuple[str, ...] = ()
+    answers: StoredAnswers | None = None
 
     def items_at(self, limit: int) -> int:
         """Return the items that one model answers at a limit."""
         return sum(min(limit, count) for count in self.all_items.values())
 
-    def hours(self, items: int | None = None) -> float:
-        """Return the hours for all models that are not stored, with `items` in all per model."""
+    @property
+    def largest_limit(self) -> int:
+        """The number of items per task, of the tasks that have so many."""
+        return self.limit or max(self.all_items.values())
+
+    def hours(self, limit: int | None = None) -> float:
+        """Return the hours for all answers that are not stored, at the plan's limit or a smaller one."""
         assert self.per_model is not None and self.per_item is not None and self.merge is not None
-        count = sum(self.items.values()) if items is None else items
-        seconds = self.per_model + self.merge + self.per_item * count
-        return (self.models - self.stored) * seconds / (3600 * self.workers)
+        assert self.answers is not None
+        limit = limit or self.largest_limit
+        of_models = (self.per_model + self.merge) * self.answers.models_to_ask(limit)
+        return (of_models + self.per_item * self.answers.items_to_ask(limit)) / (3600 * self.workers)
 
 
 def plan(run: StudyRun, budget: float | None = None, sample: bool = True, fetch: bool = True) -> Plan:
@@ -150,6 +159,7 @@ def _counted(run: StudyRun) -> Plan:
         disk=run.disk_needed(),
         absent=run.absent,
         workers=_workers(run),
+        answers=None if run.absent else _answers(run, count),
     )
 
 
@@ -160,13 +170,26 @@ def _workers(run: StudyRun) -> int:
     return len(run.executor.devices(run.worker))
 
 
-def _stored(run: StudyRun) -> int:
-    """Count stored models; the points of later stages of `chain: best` are not known yet."""
-    worker, study = run.worker, run.study
+def _known_points(study: Study) -> list[Point]:
+    """Return all points but those of later stages of `chain: best`, which are not known yet."""
     stages = [s for s in study.stages if s == 1 or study.chain == "experts"]
+    return [point for stage in stages for point in points(study, stage)]
+
+
+def _stored(run: StudyRun) -> int:
+    """Count models whose scores are stored."""
+    worker = run.worker
     places = [worker.model_place(reference) for reference in run.references]
-    places += [worker.point_place(point) for stage in stages for point in points(study, stage)]
+    places += [worker.point_place(point) for point in _known_points(run.study)]
     return sum(map(run.store.done, places))
+
+
+def _answers(run: StudyRun, models: int) -> StoredAnswers:
+    """Look up which answers of `models` models are stored."""
+    worker = run.worker
+    keys = [(short_name(reference), worker.model_answers_key(reference)) for reference in run.references]
+    keys += [(point.name, worker.point_answers_key(point)) for point in _known_points(run.study)]
+    return stored_answers(worker.answers, keys, models - len(keys), run.evaluator.requests(run.limit))
 
 
 # ---- time
@@ -196,24 +219,21 @@ def _timed(run: StudyRun, counted: Plan) -> Plan:
 
 def _fitted(timed: Plan, budget: float) -> Plan:
     """Return the plan at the largest limit whose hours are within the budget."""
-    most = timed.limit or max(timed.all_items.values())
+    most = timed.largest_limit
     least = min(MIN_ITEMS, most)
-    from_nothing = replace(timed, stored=0)  # what is stored is of the limit asked for, and of no other
-
-    def hours(limit: int) -> float:
-        return (timed if limit == most else from_nothing).hours(timed.items_at(limit))
-
-    fitting = [limit for limit in range(least, most + 1) if hours(limit) <= budget]
+    fitting = [limit for limit in range(least, most + 1) if timed.hours(limit) <= budget]
     if not fitting:
+        assert timed.answers is not None
         raise RecipeError(
-            f"--budget {budget:g}: {timed.models - timed.stored} models need "
-            f"{timed.hours(timed.items_at(least)):.2g} hours even with {least} items per task. Allow more "
+            f"--budget {budget:g}: {timed.answers.models_to_ask(least)} models need "
+            f"{timed.hours(least):.2g} hours even with {least} items per task. Allow more "
             "hours, or use coarser grids or fewer tasks."
         )
     limit = max(fitting)
     items = {task: min(limit, count) for task, count in timed.all_items.items()}
     return replace(
-        timed if limit == most else from_nothing,
+        timed,
+        stored=timed.stored if limit == most else 0,  # scores are of one limit
         limit=limit,
         items=items,
         disk=timed.disk * sum(items.values()) // max(1, sum(timed.items.values())),
@@ -242,6 +262,7 @@ def text(plan: Plan) -> str:
     lines = [
         f"points      {count} ({stages}), and {plan.models - count} unmerged models; "
         f"{plan.stored} already stored",
+        *([_answers_line(plan.answers)] if plan.answers and plan.budget is None else []),
         f"items       {sum(plan.items.values())} per model, {len(plan.items)} tasks{limited}",
         f"disk        about {_size_in_words(plan.disk)}",
         f"workers     {plan.workers}",
@@ -260,6 +281,13 @@ def text(plan: Plan) -> str:
     if plan.budget is not None and plan.clusters is not None:
         lines.append(_budget_line(plan, plan.budget, plan.clusters))
     return "\n".join(lines)
+
+
+def _answers_line(answers: StoredAnswers) -> str:
+    missing = sum(answers.missing.values())
+    reasons = [f"{count:,} ({reason})" for reason, count in sorted(answers.missing.items())]
+    to_ask = f"; to ask: {', '.join(reasons)}" if reasons else ""
+    return f"answers     {answers.needed - missing:,} of {answers.needed:,} stored{to_ask}"
 
 
 def _hours_in_words(hours: float) -> str:

@@ -48,7 +48,8 @@ from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
-BYTES_PER_ITEM = 2600  # of lm-eval's samples and of our scores, for rows of the lab's length
+# Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
+BYTES_PER_ITEM = 2800
 Say = Callable[[str], None]
 
 

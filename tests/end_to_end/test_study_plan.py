@@ -51,6 +51,57 @@ def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study)
     )
 
 
+def answers_line(models, out, **changes):
+    """What a plan says about stored answers."""
+    study = config.parse(helpers.content(models, **changes), "study.yml")
+    run = StudyRun(study, out, "cpu", study.limit, quiet=True)
+    return planning.text(planning.plan(run, sample=False)).split("\n")[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "96 of 96 stored"),
+        ({"evaluation": {"batch_size": 1, "max_gen_toks": 4}, "resamples": 300}, "96 of 96 stored"),
+        ({"limit": 6}, "96 of 144 stored; to ask: 48 (new tasks, items or settings)"),
+        ({"evaluation": {"max_gen_toks": 5}}, "72 of 96 stored; to ask: 24 (new tasks, items or settings)"),
+        (
+            {"evaluation": {"max_gen_toks": 4, "dtype": "float32"}},
+            "0 of 96 stored; to ask: 96 (stored in dtype auto)",
+        ),
+        (
+            {"operators": {"task_arithmetic": {"lambda": [0.5, 0.25]}}},
+            "96 of 144 stored; to ask: 48 (new models)",
+        ),
+        ({"chain": "best"}, "80 of 96 stored; to ask: 16 (new models)"),
+    ],
+)
+def test_a_plan_says_which_answers_exist_and_why_the_others_do_not(tiny, finished_study, changes, line):
+    assert answers_line(tiny, finished_study, **changes) == f"answers     {line}"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [("answer_code", "other code of this package"), ("version", "with other versions of libraries")],
+)
+def test_a_plan_names_code_and_versions_that_changed(tiny, finished_study, monkeypatch, function, words):
+    monkeypatch.setattr(f"mergekit_finance.evaluation.keys.{function}", lambda argument: "other")
+    assert f"to ask: 96 (stored {words})".replace("stored other", "stored by other") in answers_line(
+        tiny, finished_study
+    )
+
+
+def test_a_plan_of_a_damaged_or_foreign_folder_of_answers_counts_what_can_be_read(tiny, study_copy):
+    (folder,) = (study_copy / "answers").glob("math-*")
+    (folder / "key.json").write_text("[1]")
+    part = min(folder.glob("*.gz"))
+    lost = int(part.name.split("-")[0])
+    part.write_bytes(b"x")
+    assert answers_line(tiny, study_copy) == (
+        f"answers     {96 - lost} of 96 stored; to ask: {lost} (new tasks, items or settings)"
+    )
+
+
 @pytest.mark.parametrize("budget", [None, 5.0])
 def test_a_plan_loads_every_task_once(tiny, tmp_path, monkeypatch, budget):
     """Its checks, its two timed samples and its budget share the tasks."""
@@ -105,11 +156,11 @@ def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):
     assert run.worker.limit == 20
 
 
-def test_stored_results_reduce_the_cost_of_a_budget_only_at_their_limit(tiny, study_copy, timed):
-    """6 models x 2 tasks x 10 s an item; all are stored at 4 items, which costs nothing; no other limit does."""
+def test_stored_answers_reduce_the_cost_of_a_budget_at_every_limit(tiny, study_copy, timed):
+    """6 models x 2 tasks x 10 s an item; 4 items are stored, so that 8 cost 480 s, not 960."""
     _, run = budgeted(tiny, study_copy, 0.001, limit=4)
     assert run.limit == 4
-    with pytest.raises(RecipeError, match="6 models need"):
+    with pytest.raises(RecipeError, match="6 models need 0.13 hours even with 8 items"):
         budgeted(tiny, study_copy, 0.001, limit=20)
 
 
