@@ -13,7 +13,12 @@ from mergekit_finance.hosts import lm_eval_models as host
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
+MAX_BYTES = 100_000  # of the file; it has a line for each kind of device
 LOG = logging.getLogger(__name__)
+
+
+class NoRoomError(ModelError):
+    """Not even one request at a time fits the memory of the device, which other processes may share."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,11 @@ class BatchLimit:
         """Halve a model's batch size after its batch did not fit.
 
         Raises:
-            ModelError: one request at a time does not fit either.
+            NoRoomError: one request at a time does not fit either.
         """
         size, device = host.batch_size_of(lm), host.device_name(lm)
         if size <= 1:
-            raise ModelError(
+            raise NoRoomError(
                 f"{device}: out of memory with one request at a time; finished work is kept. Use a device "
                 "with more free memory, fewer workers on it, a smaller dtype, or tasks with shorter prompts."
             )
@@ -57,7 +62,7 @@ class BatchLimit:
 
     def _read(self) -> dict[str, Json]:
         try:
-            content = read_json(self.file) if self.file else {}
+            content = read_json(self.file, MAX_BYTES) if self.file else {}
         except (OSError, ValueError, DataError):  # missing, or damaged: sizes are found again
             return {}
         return dict(content) if isinstance(content, Mapping) else {}

@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line, printable
+from mergekit_finance.evaluation.batch_limit import NoRoomError
 from mergekit_finance.study import claims
 from mergekit_finance.study.finished import Finished, Planned, requests_per_model
 from mergekit_finance.study.progress import Progress, State, messages_above
@@ -299,7 +300,7 @@ def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection", 
     _hide_loading_bars()
     try:
         worker.work(jobs)
-    except torch.OutOfMemoryError:  # of the GPU, which this process shares with others
+    except (torch.OutOfMemoryError, NoRoomError):  # of a device that this process shares with others
         sys.exit(OUT_OF_MEMORY)
     except MergekitFinanceError as error:
         parent.send(error)

@@ -49,7 +49,7 @@ from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
-BYTES_PER_ITEM = 2800
+BYTES_PER_ITEM = 2700
 Say = Callable[[str], None]
 
 

@@ -9,6 +9,7 @@ from helpers import study as helpers
 from mergekit_finance.evaluation import keys, live_models
 from mergekit_finance.evaluation.answers import count_answers
 from mergekit_finance.merging.session import MergeSession
+from mergekit_finance.study.store import Store
 
 CHOICE, FREE = helpers.TASKS
 MODELS = 6  # three models, three merges
@@ -134,3 +135,17 @@ def test_a_run_uses_the_answers_of_a_study(tiny, study_copy, evaluated, asked):
         load(recipe), study_evaluator(study, "cpu", quiet=True), study_copy, limit=2, quiet=True, say=print
     ).run()
     assert len(evaluated) == 3 and of_tasks(asked) == ({(CHOICE, 0), (CHOICE, 1)}, 6)
+
+
+def test_temporary_files_of_killed_processes_are_removed_and_those_of_living_ones_are_not(tmp_path):
+    """A process holds the claim of the answers' folder while it writes."""
+    store = Store(tmp_path)
+    scratch = [store.answers.folder / name for name in ("m-1/.9-ab.gz.x/9-ab.gz", "n-1/.9-ab.gz.x/9-ab.gz")]
+    for path in (*scratch, store.answers.folder / ".batch_size.json.x" / "batch_size.json"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with store.hold("m-1"):
+        store.clean()
+        assert [path.exists() for path in scratch] == [True, False]
+    store.clean()
+    assert not list(store.answers.folder.rglob(".*"))

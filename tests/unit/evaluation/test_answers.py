@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import answering, answers
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.answers import Answer, AnswerStore, count_answers, read_folder
+from mergekit_finance.evaluation.batch_limit import NoRoomError
 
 CHOICE, ROLLING, FREE = "loglikelihood", "loglikelihood_rolling", "generate_until"
 
@@ -224,7 +224,7 @@ def test_answers_before_a_batch_that_does_not_fit_are_kept(store):
 
 def test_one_request_that_does_not_fit_is_one_line(store):
     with pytest.raises(
-        ModelError, match="cpu: out of memory with one request at a time; finished work is kept"
+        NoRoomError, match="cpu: out of memory with one request at a time; finished work is kept"
     ) as caught:
         live(store, Model(fits=0)).loglikelihood(CHOICES)
     assert "\n" not in str(caught.value)
