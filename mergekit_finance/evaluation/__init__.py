@@ -1,1 +1,1 @@
-"""Run tasks on a live model with lm-eval, and determine what its results depend on (keys)."""
+"""Answers and scores of live models, with lm-eval: what is stored of them, and what they depend on (keys)."""

@@ -5,6 +5,7 @@ model, in the manner of lm-eval's own `CachingLM`: it looks every request up and
 no answer. If all have one, the model is neither loaded nor merged.
 """
 
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ class AnsweringModel:
     seconds_making: float = field(default=0.0, init=False)
     rank: int = field(default=0, init=False)
     world_size: int = field(default=1, init=False)
+    _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)  # by id of the request
 
     def loglikelihood(self, requests: "list[Instance]") -> "list[Response]":
         """Return a log-likelihood and whether the option is the greedy one, for every request."""
@@ -60,29 +62,34 @@ class AnsweringModel:
 
     def is_cut(self, request: "Instance") -> bool:
         """Return whether the prompt of a request that was answered did not fit the model's context."""
-        answer = self.answers[request_key(request.request_type, request.args)]
+        answer = self.answers[self._keys[id(request)]]
         return answer.tokens > answer.context
 
     def _respond(self, kind: str, requests: "Sequence[Instance]") -> "list[Response]":
         keys = request_keys(kind, requests)
-        unanswered = dict(zip(keys, requests, strict=True))  # equal requests once
+        self._keys |= {id(request): key for key, request in zip(keys, requests, strict=True)}
+        by_key = dict(zip(keys, requests, strict=True))  # equal requests once
         try:
-            while unanswered := {k: r for k, r in unanswered.items() if not self.answers.has(k, kind)}:
-                self._ask(kind, unanswered)
+            while unanswered := {k: r for k, r in by_key.items() if not self.answers.has(k, kind)}:
+                if self._ask(kind, unanswered):
+                    break
         finally:
             self.answers.flush()
         return [self.answers[key].response for key in keys]
 
-    def _ask(self, kind: str, requests: "Mapping[str, Instance]") -> None:
-        """Ask the model for all these answers, or halve its batch size if a batch does not fit the memory."""
+    def _ask(self, kind: str, requests: "Mapping[str, Instance]") -> bool:
+        """Ask the model for all these answers, or halve its batch size if a batch does not fit the memory.
+
+        Returns:
+            Whether the model has answered.
+        """
         keys_of = defaultdict(list)  # several keys only where answers to equal requests are sampled
         for key, request in requests.items():
-            keys_of[request_key(kind, request.args)].append(key)
+            keys_of[_text(request.args)].append(key)
 
         def add(kind: str, arguments: "RequestArguments", response: "Response") -> None:
-            base = request_key(kind, arguments)
-            if keys_of[base]:
-                self.answers.add(keys_of[base].pop(0), self._answer(base, arguments, response))
+            if keys := keys_of[_text(arguments)]:
+                self.answers.add(key := keys.pop(0), self._answer(key, arguments, response))
 
         try:
             responses = ask(self._lm, kind, [*requests.values()], add)
@@ -92,8 +99,9 @@ class AnsweringModel:
         else:
             for request, response in zip(requests.values(), responses, strict=True):
                 add(kind, request.args, response)  # of models that do not report single answers
-            return
+            return True
         self.batches.halve(self._lm)  # after `except`, which keeps the failed batch in memory
+        return False
 
     @cached_property
     def _lm(self) -> "HFLM":
@@ -125,6 +133,11 @@ def request_keys(kind: str, requests: "Sequence[Instance]") -> list[str]:
             key = request_key(kind, request.args, occurrence)
         keys.append(key)
     return keys
+
+
+def _text(arguments: "RequestArguments") -> tuple[str, ...]:
+    """Return arguments as a key of a dictionary; prompts are not copied."""
+    return tuple(one if isinstance(one, str) else json.dumps(one, default=str) for one in arguments)
 
 
 def _is_sampled(arguments: "RequestArguments") -> bool:

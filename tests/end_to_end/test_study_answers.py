@@ -69,6 +69,15 @@ def test_another_batch_size_scores_nothing_again(tiny, study_copy, evaluated, as
     assert evaluated == [] and asked == []
 
 
+def test_samples_that_were_not_stored_are_made_from_answers(tiny, study_copy, evaluated, asked, no_models):
+    before = helpers.normal(study_copy)
+    shutil.rmtree(study_copy / "points")
+    for samples in ("none", "all"):
+        helpers.go(tiny, study_copy, evaluation={"batch_size": 32, "max_gen_toks": 4, "samples": samples})
+        assert bool(list(study_copy.rglob("samples_*.jsonl"))) == (samples == "all")
+    assert asked == [] and helpers.normal(study_copy) == before
+
+
 def test_another_task_asks_for_its_answers_only(tiny, study_copy, asked):
     more = "finance_bench_fiqa_sa"
     summary, _ = helpers.go(tiny, study_copy, tasks=[*helpers.TASKS, more])

@@ -18,11 +18,12 @@ from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
 
 
-def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy):
+@pytest.mark.parametrize("old", [{"code": "0123", "model": "abc"}, {"format": 2, "answer_code": "0123"}])
+def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy, old):
     """Their keys have another form, so none of the current keys matches."""
-    old = study_copy / "points" / "math-0123456789ab"
-    old.mkdir()
-    (old / "key.json").write_text('{"code": "0123", "model": "abc"}')
+    folder = study_copy / "points" / "math-0123456789ab"
+    folder.mkdir()
+    (folder / "key.json").write_text(json.dumps(old))
     _, printed = helpers.go(tiny, study_copy)
     assert len(printed) == 2 and printed[0].endswith(
         "results of an older version are not used (1 models, such as points/math-0123456789ab). "
