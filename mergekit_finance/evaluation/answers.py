@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 PART = re.compile(r"(\d{1,12})-([0-9a-f]{16})\.jsonl\.gz")
 RESPONSES = {"loglikelihood": tuple, "loglikelihood_rolling": float, "generate_until": str}
-MAX_PART = 256_000_000  # bytes of a file after decompression; 30 s of answers have some MB
-FLUSH_SECONDS = 30.0
+MAX_PART = 256_000_000  # bytes of a file, also after decompression
+FLUSH_SECONDS, FLUSH_ANSWERS = 30.0, 10_000  # of 16,000 characters each, they fit into a file
 
 
 class Answer(NamedTuple):
@@ -109,12 +109,13 @@ class Answers:
         return key in self._answers and isinstance(self._answers[key].response, RESPONSES[kind])
 
     def add(self, key: str, answer: Answer) -> None:
-        """Add an answer; those added before are written every 30 seconds.
+        """Add an answer; those added before are written every 30 seconds, or when there are many.
 
         Time passes while a model computes a batch, so files mostly hold whole batches: after an
         interruption the remaining requests are put into the same batches as without it.
         """
-        if time.monotonic() - self._last_flush > FLUSH_SECONDS:
+        waited = time.monotonic() - self._last_flush
+        if waited > FLUSH_SECONDS or len(self._unwritten) >= FLUSH_ANSWERS:
             self.flush()
         self._answers[key] = self._unwritten[key] = answer
 
@@ -166,13 +167,21 @@ def write_part(folder: Path, answers: Mapping[str, Answer]) -> None:
 
 
 def read_folder(folder: Path) -> dict[str, Answer]:
-    """Read all answers in a folder. Damaged files are removed, with one line each."""
+    """Read all answers in a folder. Damaged files are removed, with one line each.
+
+    Raises:
+        DataError: a file exists and cannot be read.
+    """
     answers: dict[str, Answer] = {}
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         _remove(folder, "is not a directory")
     for path in sorted(folder.glob("*.jsonl.gz")):
         try:
             answers |= read_part(path)
+        except FileNotFoundError:  # another process found it damaged
+            continue
+        except PermissionError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}). Make it readable.") from error
         except (OSError, ValueError, DataError) as error:
             _remove(path, f"is damaged ({error})")
     return answers

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation import answering, answers
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.answers import Answer, AnswerStore, count_answers, read_folder
@@ -196,6 +197,13 @@ def test_answers_are_written_before_a_killed_process_can_say_so(store, monkeypat
     assert count_answers(stored.folder) == 2
 
 
+def test_a_file_has_at_most_so_many_answers(store, monkeypatch):
+    monkeypatch.setattr(answers, "FLUSH_ANSWERS", 4)
+    live(store, Model(batch_size=9)).loglikelihood(CHOICES)
+    parts = [path.name.split("-")[0] for path in store.of("m", KEY).folder.glob("*.gz")]
+    assert sorted(parts) == ["1", "4", "4"]
+
+
 # ---- memory
 
 
@@ -334,3 +342,30 @@ def test_links_and_folders_in_place_of_files_are_removed_not_followed(tmp_path, 
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     assert read_folder(link) == {} and not link.is_symlink() and len(caplog.records) == 3
+
+
+def test_a_file_that_may_not_be_read_is_one_line_and_stays(tmp_path, monkeypatch):
+    """As root every file can be read, so the error is raised here."""
+    path = tmp_path / named(b"x")
+    path.write_bytes(b"x")
+
+    def denied(path, max_bytes):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(answers, "read_bytes", denied)
+    with pytest.raises(DataError, match="cannot be read .Permission denied.. Make it readable."):
+        read_folder(tmp_path)
+    assert path.exists()
+
+
+def test_a_file_that_another_process_removes_is_no_error(tmp_path, monkeypatch, caplog):
+    path = tmp_path / named(b"x")
+    path.write_bytes(b"x")
+    read = answers.read_bytes
+
+    def removed(path, max_bytes):
+        path.unlink()
+        return read(path, max_bytes)
+
+    monkeypatch.setattr(answers, "read_bytes", removed)
+    assert read_folder(tmp_path) == {} and not caplog.records
