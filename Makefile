@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
 .PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
-	bench-similarity bench-gpu
+	bench-similarity bench-sharing bench-kill bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -87,6 +87,15 @@ bench-session: $(BIN)/.package
 
 bench-similarity: $(BIN)/.package
 	$(BENCH)/similarity.py 7 $(MODELS)/similarity
+
+# Not in `make bench`: an hour on 4 quiet cores.
+bench-sharing: $(BIN)/.package
+	$(BENCH)/sharing.py
+
+# Kills studies at many moments. Not in `make bench`: it checks files, not times.
+bench-kill: $(BIN)/.package
+	$(BENCH)/kill_study.py
+	$(BENCH)/kill_commands.py --workers 2
 
 # Needs a GPU. DEVICES=cuda:0,cuda:1 runs it on several GPUs.
 bench-gpu: $(BIN)/.package
