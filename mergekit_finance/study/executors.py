@@ -306,8 +306,8 @@ def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection", 
         parent.send(error)
     except Exception as error:
         parent.send(RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
-    finally:
-        worker.close()
+    else:
+        os._exit(0)  # at once: the interpreter would take a second to release what the system releases
 
 
 def _redirect_output(output: Path) -> None:

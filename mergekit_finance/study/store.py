@@ -16,6 +16,7 @@ or lost, they are computed again from the model's answers. Nothing depends on ti
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from mergekit_finance.study.claims import TAKEN, Claims, claims_in
 from mergekit_finance.study.read_files import AGAIN, optional_model, read_model, read_object, read_scores
 from mergekit_finance.study.schema import Columns, Key, Timings
 
+LOG = logging.getLogger(__name__)
 VOLATILE = ("date", "start_time", "end_time", "total_evaluation_time_seconds", "lm_eval_version", "git_hash")
 SUMS = "files.json"
 PARTS = ("timings", "results", "files")  # read as objects; key and scores as typed models
@@ -140,6 +142,7 @@ class Store:
             samples: whether to store lm-eval's samples.
             recipe: the plain recipe of a merge, as YAML.
         """
+        self._warn_if_lost(place.name)
         with disk_errors(self.folder), self._unless_stored(place), atomic_path(place) as scratch:
             scratch.mkdir()
             _write_host_files(scratch, measured.results, timings, samples)
@@ -152,6 +155,16 @@ class Store:
             if recipe is not None:
                 (scratch / "recipe.yml").write_text(recipe, encoding="utf-8")
             _write_plain(scratch / SUMS, sums(scratch))
+
+    def _warn_if_lost(self, name: str) -> None:
+        """Print one line if another process has taken over this process's claim of a name."""
+        claim = self.claims.held.get(name)
+        if claim and claim.lost():
+            LOG.warning(
+                "%s: this process was suspended, and another one evaluates the model, too; the result that is "
+                "stored first stays",
+                name,
+            )
 
     @contextmanager
     def _unless_stored(self, place: Path) -> Iterator[None]:

@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = prepared(folder, arguments)
-        seconds(folder, path, [("warm up", 1)], 1, limit=1)  # fills the caches of the hosts
+        seconds(folder, path, [("warm up", 1)], 1, limit=8)  # fills the caches of the hosts
         if arguments.only != "commands":
             good &= two_workers(folder, path)
         if arguments.only != "workers":
