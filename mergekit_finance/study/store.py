@@ -161,8 +161,8 @@ class Store:
         claim = self.claims.held.get(name)
         if claim and claim.lost():
             LOG.warning(
-                "%s: this process was suspended, and another one evaluates the model, too; the result that is "
-                "stored first stays",
+                "%s: this process was suspended, and another one evaluates the model, too; the result that "
+                "is stored first stays",
                 name,
             )
 
