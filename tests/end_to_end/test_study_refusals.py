@@ -145,7 +145,7 @@ def test_two_paths_of_one_model_and_truncated_files_are_refused(tiny, models_cop
 
 
 def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
-    """A task that computes no metric; of others the first metric is the score (tests/unit/study/test_own_tasks.py)."""
+    """A task that computes no metric; of others the first metric is the score (tests/unit/study/test_task_info_own_tasks.py)."""
 
     class Foreign:
         VERSION, config, eval_docs = 1, type("Config", (), {"dataset_kwargs": None}), []

@@ -1,4 +1,4 @@
-"""Gain and OG by hand, and what their intervals must satisfy; coverage is simulated in test_coverage."""
+"""Gain and OG by hand, and what their intervals must satisfy; coverage is simulated in test_intervals_coverage."""
 
 import numpy as np
 import pytest

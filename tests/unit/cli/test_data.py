@@ -17,6 +17,7 @@ from helpers.datasets import (
     serve_file,
     sha256,
 )  # fmt: skip
+from helpers.mirror_fixtures import no_ambient_data, online, raw, site, target, waits  # noqa: F401
 
 from mergekit_finance.cli import main
 from mergekit_finance.data import download
