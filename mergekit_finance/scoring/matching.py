@@ -68,6 +68,7 @@ def _within_docmath_tolerance(pred: float, gold: float) -> bool:
 _EXECUTED_ROUNDING = 0.5e-5
 # A number as AdaptLLM's code finds it: "-1,234.5", ".5", "1e3", "5%%".
 _ADAPTLLM_NUMERAL = re.compile(r"[-+]?\.?\d+(?:,\d\d\d)*\.?\d*(?:[eE][-+]?\d+)?%*")
+_LEADING_ZEROS = re.compile(r"[-+]?0+[1-9]\d*")
 
 
 def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent: bool = False) -> bool:
@@ -133,10 +134,12 @@ def convfinqa_adaptllm(pred: str, gold: str) -> bool:
 
 
 def _adaptllm_numbers(text: str) -> list[float]:
-    """Return the finite numbers on the first line. Numerals that Python's float() refuses are left out."""
+    """Return the finite numbers on the first line. AdaptLLM evaluates numerals as Python code: 05 is none."""
     numbers = []
     for match in _ADAPTLLM_NUMERAL.finditer(text.split("\n")[0].strip()):
         digits = match.group().rstrip("%")
+        if _LEADING_ZEROS.fullmatch(digits.replace(",", "")):
+            continue
         try:
             number = float(digits.replace(",", ""))
         except ValueError:

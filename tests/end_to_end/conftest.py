@@ -88,3 +88,30 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["sample", "real"])
+def where(request):
+    """Metadata that says where rows come from: those of the project, and the real ones if they are there."""
+    if request.param == "sample":
+        return {"source": "sample"}
+    return {"data_dir": str(request.getfixturevalue("mirror"))}
+
+
+@pytest.fixture(scope="session")
+def plain(tiny):
+    """Log-likelihood of an option after a prompt, and the option's number of tokens; no lm-eval in it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny / "finance")
+    model = AutoModelForCausalLM.from_pretrained(tiny / "finance", dtype=torch.float32).eval()
+
+    def likelihood(prompt, option):
+        ids = tokenizer(prompt + option, return_tensors="pt")["input_ids"]
+        start = len(tokenizer(prompt)["input_ids"])
+        with torch.no_grad():
+            logits = model(ids).logits[0].log_softmax(-1)
+        return sum(logits[i - 1, ids[0, i]].item() for i in range(start, ids.shape[1])), ids.shape[1] - start
+
+    return likelihood

@@ -42,7 +42,8 @@ def adopted(request, tmp_path):
 def test_rows_are_counted_and_missing_demonstrations_are_noticed(adopted):
     mirror, has_train = adopted
     (subset,) = contents.contents(mirror, "fpb")
-    assert subset == ("default", 10, not has_train, ["finance_bench_fpb"])
+    tasks = ["finance_bench_fpb", "finance_bench_fpb_published"]
+    assert subset == ("default", 10, not has_train, tasks)
 
 
 def test_loading_warns_once_where_demonstrations_are_missing(adopted, caplog):

@@ -104,6 +104,9 @@ def test_convfinqa_accepts_every_rounding_to_two_digits_or_more(value, digits, n
         ("-10", "10%", False),
         ("0.1", "10%", True),
         ("5%%", "0.0005", True),
+        ("05", "5", False),
+        ("05.0", "5", True),
+        ("00", "0", True),
     ],
 )
 def test_convfinqa_adaptllm(pred, gold, match):

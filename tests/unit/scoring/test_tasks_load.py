@@ -23,7 +23,9 @@ EXTRA += [f"finance_bench_{t}_cot" for t in ("convfinqa", *SKILLS["fmj"])]
 PROBE = [f"finance_bench_probe_{t}" for t in ("m", "j", "mj", "svamp")]
 GENERAL = ("arc", "hellaswag", "arc_easy", "piqa", "boolq", "winogrande", "lambada", "openbookqa")
 RETENTION = [f"finance_bench_retention_{t}" for t in GENERAL]
-ALL = EIGHTEEN + EXTRA + PROBE + RETENTION
+BASES = (*SKILLS["f"], "convfinqa", "docmath_ss_cot", "docmath_cs_cot", *SKILLS["fmj"])
+PUBLISHED = [f"finance_bench_{t}_published" for t in BASES]
+ALL = EIGHTEEN + EXTRA + PROBE + RETENTION + PUBLISHED
 # Versions above 1.0: the prompt or the score of the task has changed since.
 CHANGED = {
     2.0: (*SKILLS["fm"], *SKILLS["fmj"], "tatqa", "tatqa_cot", "financemath", "probe_m", "probe_mj"),
@@ -36,6 +38,7 @@ GROUPS = {
     "finance_bench_extra": EXTRA,
     "finance_bench_probe": PROBE,
     "finance_bench_retention": RETENTION,
+    "finance_bench_published": PUBLISHED,
     **{f"finance_bench_{k}": [f"finance_bench_{t}" for t in v] for k, v in SKILLS.items()},
 }
 
@@ -100,6 +103,16 @@ def test_a_task_states_the_skills_of_its_group(manager, group):
     for name in GROUPS[f"finance_bench_{group}"]:
         task = manager.load([name])["tasks"][name]
         assert task.config.metadata["skills"] == [NAMES[letter] for letter in group]
+
+
+def test_published_variants_have_the_prompts_and_items_of_their_tasks(manager):
+    for name in PUBLISHED:
+        pair = [name.removesuffix("_published"), name]
+        loaded = manager.load(pair)["tasks"]
+        prompts = [[(d["item_id"], loaded[n].doc_to_text(d)) for d in loaded[n].test_docs()] for n in pair]
+        assert prompts[0] == prompts[1]
+        skills = [loaded[n].config.metadata["skills"] for n in pair]
+        assert skills[0] == skills[1]
 
 
 def test_direct_and_cot_twins_share_their_items(manager):
