@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
 .PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
-	bench-similarity bench-sharing bench-kill bench-gpu
+	bench-similarity bench-sharing bench-kill bench-gpu-workers bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -91,6 +91,10 @@ bench-similarity: $(BIN)/.package
 # Not in `make bench`: an hour on 4 quiet cores.
 bench-sharing: $(BIN)/.package
 	$(BENCH)/sharing.py
+
+# Needs a GPU, and the models of STUDY on this machine.
+bench-gpu-workers: $(BIN)/.package
+	$(BENCH)/gpu_workers.py $(STUDY)
 
 # Kills studies at many moments. Not in `make bench`: it checks files, not times.
 bench-kill: $(BIN)/.package
