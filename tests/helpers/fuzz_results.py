@@ -1,5 +1,7 @@
 """Targets of the fuzzer (see fuzz_targets): folders of studies and cards, and answers of models."""
 
+import gzip
+import hashlib
 import json
 import math
 import shutil
@@ -11,6 +13,7 @@ from helpers.fuzz_guard import command
 from helpers.fuzz_inputs import Inputs
 from helpers.fuzz_targets import Case
 from helpers.mutations import Damage
+from mergekit_finance.evaluation.answers import read_folder
 from mergekit_finance.report.page import page
 from mergekit_finance.scoring import aggregate, metrics
 from mergekit_finance.share import card
@@ -104,6 +107,25 @@ def store(inputs: Inputs, damage: Damage) -> Case:
             stored.results(place)
 
     return Case(read, path, damage.json(path.read_text()))
+
+
+def answers(inputs: Inputs, damage: Damage) -> Case:
+    """A file of stored answers with the hash of its own bytes in its name, so that only its content tells."""
+    lines = ['["0a",[-1.5,true],12,2048]', '["0b","5,400 \\u7b54",300,256]', '["0c",-20.25,0,2048]']
+    packed = gzip.compress(
+        b"\n".join(damage.json(line) if damage.often() else line.encode() for line in lines)
+    )
+    data = damage.bytes(packed) if damage.often(4) else packed
+    path = inputs.out / "answers" / f"3-{hashlib.sha256(data).hexdigest()[:16]}.jsonl.gz"
+
+    def read() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        for answer in read_folder(path.parent).values():
+            assert isinstance(answer.response, str | float | tuple) and isinstance(answer.tokens, int)
+        path.unlink(missing_ok=True)
+
+    return Case(read, shown=repr(data))
 
 
 # ---- answers of models, which are untrusted text
