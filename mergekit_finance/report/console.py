@@ -52,6 +52,11 @@ def notes(content: JsonObject) -> str:
         )
     if result.source == "sample":
         lines.append("the rows are a few examples written for this project, not a benchmark.")
+    if without := [task for task, row in result.tasks.items() if row.is_zero_shot]:
+        lines.append(
+            f"evaluated without demonstrations (0-shot), because there are no train rows: "
+            f"{', '.join(without)}."
+        )
     for task, row in result.tasks.items():
         if row.truncated:
             lines.append(

@@ -34,6 +34,7 @@ from mergekit_finance.study.refusals import check_contexts, check_folder, check_
 from mergekit_finance.study.run import Say, print_to_stderr
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
+from mergekit_finance.study.task_info import is_zero_shot
 from mergekit_finance.study.worker import Job, Worker
 from mergekit_finance.study.worker_count import Need
 
@@ -138,6 +139,8 @@ class SingleRun:
         replicates = _replicates(self.evaluator, tables)
         items = {task: len(tables[MERGED][task].items) for task in sorted(tables[MERGED])}
         tasks = {task: _task_row(task, n, results, replicates) for task, n in items.items()}
+        for name, row in tasks.items():
+            row.is_zero_shot = is_zero_shot(self.evaluator.tasks[name], self.evaluator.metadata.get("source"))
         recipe = self.recipe
         return GainFile(
             format=FORMAT,

@@ -76,10 +76,20 @@ def _info(
         aggregation=aggregation,
         version=str(task.VERSION),
         generates=task.get_config("output_type") == "generate_until",
-        is_zero_shot=study.source not in GENERATED and lacks_demonstrations(list(task.test_docs())),
+        is_zero_shot=is_zero_shot(task, study.source),
         license=license_,
         text_may_be_shared=shared,
     )
+
+
+def is_zero_shot(task: "ConfigurableTask", source: str | None) -> bool:
+    """Return whether a task's prompts lack demonstrations because train rows are missing.
+
+    Args:
+        task: the loaded task.
+        source: where its rows come from. Rows that this project wrote or generates need no demonstrations.
+    """
+    return source not in GENERATED and lacks_demonstrations(task.eval_docs)
 
 
 def dataset_of(name: str, task: "ConfigurableTask") -> str:

@@ -5,9 +5,12 @@ import json
 import pytest
 from helpers import study as helpers
 
+from mergekit_finance.data.adopt import adopt
+from mergekit_finance.data.mirror import Mirror
 from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
+from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.recipe.load import load
 from mergekit_finance.study.single import SingleRun
 
@@ -207,3 +210,17 @@ def test_a_task_with_one_cluster_has_no_interval(recipe, tmp_path):
     result, _ = go(recipe(), tmp_path / "out", limit=1)
     assert "intervals" not in result["tasks"][TASK] and "intervals" not in result["macro"]
     json.loads((tmp_path / "out" / "gain.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_gain_json_names_tasks_without_demonstrations(recipe, tmp_path):
+    """A mirror with test rows only; the rows of the sample source are not meant to be few-shot."""
+    (tmp_path / "raw" / "fpb").mkdir(parents=True)
+    phrases = [{"id": f"{n}", "sentence": f"It rose {n} .", "label": "positive"} for n in range(3)]
+    text = "".join(json.dumps(phrase) + "\n" for phrase in phrases)
+    (tmp_path / "raw" / "fpb" / "test.jsonl").write_text(text)
+    mirror = Mirror(tmp_path / "mirror")
+    adopt(tmp_path / "raw", mirror, datasets().values(), lambda text: None)
+    result, _ = go(recipe(), tmp_path / "out", limit=1, metadata={"data_dir": str(mirror.folder)})
+    assert result["tasks"][TASK]["is_zero_shot"]
+    sample, _ = go(recipe(), tmp_path / "sample", limit=1)
+    assert not sample["tasks"][TASK]["is_zero_shot"]

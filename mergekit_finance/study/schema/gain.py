@@ -15,6 +15,7 @@ class GainRow(PartWithNulls):
         clusters: of a task: independent groups of items; intervals are made of these.
         n: of a task: items.
         truncated: of a task: items whose prompt did not fit the context of some model.
+        is_zero_shot: of a task: whether its prompts lack demonstrations because train rows are missing.
     """
 
     merged: Number
@@ -25,6 +26,7 @@ class GainRow(PartWithNulls):
     clusters: Count = 0
     n: Count = 0
     truncated: Count = 0
+    is_zero_shot: bool = False
 
 
 class GainFile(PartWithNulls):

@@ -32,6 +32,12 @@ def test_notes_mention_random_weights_and_small_samples():
     assert "random, untrained weights" not in report.notes(RESULT | {"random_weights": []})
 
 
+def test_notes_name_tasks_without_demonstrations():
+    without = RESULT | {"tasks": {"t": {**SCORES, "n": 7, "is_zero_shot": True}, "u": {**SCORES, "n": 7}}}
+    assert "(0-shot), because there are no train rows: t." in report.notes(without)
+    assert "0-shot" not in report.notes(RESULT)
+
+
 def test_run_prints_the_sections_of_plugins():
     assert report.run_text(GainFile.model_validate(RESULT)).startswith("Gain and Outperform Gap")
 

@@ -33,7 +33,7 @@ CLAUSES = {
     "task": "my_clauses",
     "dataset_path": "json",
     "output_type": "multiple_choice",
-    "test_split": "test",
+    "validation_split": "test",  # as in many tasks of lm-eval, there is no test split
     "doc_to_text": "Clause {{number}} binds",
     "doc_to_choice": ["both", "the first party"],
     "doc_to_target": "{{number % 2}}",
