@@ -22,7 +22,7 @@ def tasks(path: bool) -> None:
         echo(folder)
         return
     for file in sorted(folder.rglob("*.yaml")):
-        echo(f"{file.stem.lstrip('_'):40} {file}")
+        echo(f"{file.stem.lstrip('_'):42} {file}")
 
 
 @click.command()

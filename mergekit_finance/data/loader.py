@@ -44,6 +44,7 @@ def load(
     fb_dataset: str,
     fb_subset: str = "default",
     fb_option_tokens: bool = False,
+    fb_published_prompts: bool = False,
     source: str | None = None,
     data_dir: str | None = None,
     tokenizer: "str | PreTrainedTokenizerBase | None" = None,
@@ -58,6 +59,8 @@ def load(
     Args:
         fb_dataset, fb_subset: Which rows; from the task's YAML.
         fb_option_tokens: Add the number of tokens of each option (for `acc_token`); from the task's YAML.
+        fb_published_prompts: The task follows a published protocol only with rows that contain the whole
+            prompt (`input`): warn of other rows; from the task's YAML.
         source, data_dir: Where the rows come from; the user's, from `--metadata`.
         tokenizer, pretrained, recipe: Where the tokenizer for `fb_option_tokens` comes from; the model's
             arguments. Without any of them, or if it cannot be loaded, the tokens are left out.
@@ -77,6 +80,8 @@ def load(
     rows = load_rows(fb_dataset, fb_subset, source, data_dir)
     if source not in (SAMPLE, LAB) and lacks_demonstrations(rows):
         _warn_of_zero_shot(fb_dataset)
+    if fb_published_prompts and source not in (SAMPLE, LAB) and not all(row.get("input") for row in rows):
+        _warn_of_own_prompts(fb_dataset)
     if fb_option_tokens:
         merged = live_tokenizers.find(label({"recipe": recipe, **others})) if recipe else None
         rows = _with_option_tokens(rows, tokenizer or pretrained or merged)
@@ -90,6 +95,18 @@ def _warn_of_zero_shot(name: str) -> None:
         LOG.warning(
             "%s: without train rows its prompts have no demonstrations (0-shot); do not compare its scores "
             "with few-shot ones. Add the train files: `mergekit-finance data adopt FOLDER`.",
+            name,
+        )
+
+
+@cache
+def _warn_of_own_prompts(name: str) -> None:
+    """Log once that the prompts of a published protocol are missing; in the parent process only."""
+    if parent_process() is None:
+        LOG.warning(
+            "%s: these rows do not contain AdaptLLM's prompts, so ours are used; do not compare the score "
+            "with the published one. Get AdaptLLM's rows: `mergekit-finance data pull %s`.",
+            name,
             name,
         )
 

@@ -46,6 +46,27 @@ def test_choices_per_token_and_their_f1_equal_a_direct_likelihood_computation(
     assert clear > 5
 
 
+def test_the_documented_settings_cut_prompts_as_adaptllm_does(tiny, monkeypatch, one_thread):
+    """To the last `max_length` - 100 tokens; a short `max_length` stands for 2,048 here."""
+    from lm_eval.models.huggingface import HFLM
+
+    contexts, encode = [], HFLM.tok_batch_encode
+
+    def recorded(self, strings, *args, **kwargs):
+        ids, mask = encode(self, strings, *args, **kwargs)
+        contexts.append((self.tokenizer(strings[0], add_special_tokens=False)["input_ids"], ids[0].tolist()))
+        return ids, mask
+
+    monkeypatch.setattr(HFLM, "tok_batch_encode", recorded)
+    simple_evaluate(
+        "hf", model_args=f"pretrained={tiny}/base,add_bos_token=False,max_length=120", device="cpu", limit=1,
+        tasks=["finance_bench_fin_ner_published"], bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False, metadata={"source": "sample"}),
+    )  # fmt: skip
+    ((whole, cut),) = contexts
+    assert len(whole) > 20 and cut == whole[-20:]
+
+
 def test_choices_without_a_tokenizer_are_one_error():
     with pytest.raises(DataError, match="number of tokens of each option"):
         evaluate(Canned(lambda doc: 0), "fpb_published", where={"source": "sample"})

@@ -46,6 +46,17 @@ def test_rows_are_counted_and_missing_demonstrations_are_noticed(adopted):
     assert subset == ("default", 10, not has_train, tasks)
 
 
+def test_a_published_task_warns_of_rows_without_published_prompts(adopted, caplog):
+    mirror, _ = adopted
+    loader._warn_of_own_prompts.cache_clear()
+    with caplog.at_level(logging.WARNING, logger=loader.__name__):
+        loader.load("fpb", data_dir=str(mirror.folder))
+        assert "AdaptLLM's prompts" not in caplog.text
+        for _ in range(2):
+            loader.load("fpb", fb_published_prompts=True, data_dir=str(mirror.folder))
+    assert caplog.text.count("AdaptLLM's prompts") == 1
+
+
 def test_loading_warns_once_where_demonstrations_are_missing(adopted, caplog):
     mirror, has_train = adopted
     loader._warn_of_zero_shot.cache_clear()
