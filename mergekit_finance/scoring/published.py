@@ -1,12 +1,11 @@
 """`process_results` of the tasks in `finance_bench_published`: `score` is the metric that was published.
 
-Each function takes the metric from `metrics`, where it is computed beside our own `score`.
+Each takes its metric from the function of `scoring.metrics` that computes it beside our own `score`.
 """
 
 from __future__ import annotations
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.scoring import metrics
 from mergekit_finance.scoring.documents import (
     ChoiceDocument,
     ConvFinQADocument,
@@ -15,7 +14,17 @@ from mergekit_finance.scoring.documents import (
     JfinqaDocument,
     NumberDocument,
 )
-from mergekit_finance.scoring.metrics import Generations, Likelihoods, Metrics
+from mergekit_finance.scoring.metrics import (
+    Generations,
+    Likelihoods,
+    Metrics,
+    choice_f1,
+    convfinqa,
+    docmath_cot,
+    entities,
+    headline,
+    jfinqa,
+)
 
 
 def choice_f1_token(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
@@ -24,7 +33,7 @@ def choice_f1_token(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
     Raises:
         DataError: the row has no token counts, because the loader had no tokenizer.
     """
-    return _per_token(metrics.choice_f1(doc, results))
+    return _per_token(choice_f1(doc, results))
 
 
 def headline_f1_token(doc: HeadlineDocument, results: Likelihoods) -> Metrics:
@@ -33,7 +42,7 @@ def headline_f1_token(doc: HeadlineDocument, results: Likelihoods) -> Metrics:
     Raises:
         DataError: the row has no token counts, because the loader had no tokenizer.
     """
-    return _per_token(metrics.headline(doc, results))
+    return _per_token(headline(doc, results))
 
 
 def _per_token(computed: Metrics) -> Metrics:
@@ -47,24 +56,24 @@ def _per_token(computed: Metrics) -> Metrics:
 
 def entities_adaptllm(doc: EntitiesDocument, results: Generations) -> Metrics:
     """Score FIN NER as AdaptLLM: `score` is the F1 of the sentence."""
-    computed = metrics.entities(doc, results)
+    computed = entities(doc, results)
     return {**_only(computed, "adaptllm_f1"), "correct": computed["correct"]}
 
 
 def convfinqa_adaptllm(doc: ConvFinQADocument, results: Generations) -> Metrics:
     """Score ConvFinQA as AdaptLLM: whether a number on the first line is within 0.01 of the gold answer."""
-    return _only(metrics.convfinqa(doc, results), "convfinqa_adaptllm")
+    return _only(convfinqa(doc, results), "convfinqa_adaptllm")
 
 
 def docmath_official(doc: NumberDocument, results: Generations) -> Metrics:
     """Score DocMath-Eval with chain of thought by the rule of its repository, for the number that we read."""
-    computed = metrics.docmath_cot(doc, results)
+    computed = docmath_cot(doc, results)
     return {**_only(computed, "docmath_official"), "no_answer": computed["no_answer"]}
 
 
 def jfinqa_builtin(doc: JfinqaDocument, results: Generations) -> Metrics:
     """Score jfinqa as lm-eval's built-in tasks: `score` is their `numerical_match`."""
-    computed = metrics.jfinqa(doc, results)
+    computed = jfinqa(doc, results)
     return {**_only(computed, "numerical_match"), "exact_match": computed["exact_match"]}
 
 
