@@ -43,7 +43,7 @@ def on_plan(host: ModuleType) -> None:
     # Imported here: a program that only evaluates should not load our merge methods.
     from mergekit_finance.merge_methods import to_disk
 
-    to_disk.install()
+    to_disk.install_disk_hooks()
 
 
 def on_task_manager(host: ModuleType) -> None:

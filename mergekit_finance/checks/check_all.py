@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.findings import Findings, forget_printed
 from mergekit_finance.checks.model_checks import examine_models
 from mergekit_finance.errors import printable
-from mergekit_finance.models.facts import FactsReader, load_config, local_folder, stored_folder
+from mergekit_finance.models.facts import FactsReader, fetched_folder, load_config, stored_folder
 from mergekit_finance.models.loading import load_tokenizer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def check_all(
         if remote:
             _examined(references, where, how, folders)
             for reference in remote:
-                local_folder(reference)
+                fetched_folder(reference)
             findings = _examined(references, where, how, folders)
     for reference in tokenizers:
         load_tokenizer(reference, trust_remote_code)

@@ -22,7 +22,7 @@ CGROUPS = (
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ResourceEstimate:
     """Bytes that a merge and its evaluation take.
 
     Attributes:
@@ -36,7 +36,7 @@ class Estimate:
     disk: int
 
 
-def estimate(merge: MergeFacts) -> Estimate | None:
+def estimate(merge: MergeFacts) -> ResourceEstimate | None:
     """Estimate bytes from headers and configs; None where the base's weights are not there."""
     base = next((model for model in merge.models if model.tensors), None)
     if base is None or not base.tensors:
@@ -45,7 +45,7 @@ def estimate(merge: MergeFacts) -> Estimate | None:
     output = ELEMENT.get(merge.out_dtype or merge.dtype or "", 0)
     model = sum(t.count * (output or BITS[t.dtype] // 8) for t in floats)
     largest = max((tensor.count for tensor in floats), default=0)
-    return Estimate(
+    return ResourceEstimate(
         merge=model + 4 * largest * (len(merge.models) + 1),
         evaluation=model + _cache(base, output or 2),
         disk=model,

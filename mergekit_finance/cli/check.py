@@ -90,7 +90,7 @@ def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Finding
         raise click.UsageError(f"{files[0]} is a file. Check it alone, or give models only.")
     path = Path(files[0])
     kind = _kind(path)
-    return kind, (check_study if kind == "study" else check_recipe)(path, reader)
+    return kind, (check_study if kind == "study" else findings_of_recipe)(path, reader)
 
 
 def _is_yaml(target: str) -> bool:
@@ -133,7 +133,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     from mergekit_finance.study import config
 
     try:
-        study = config.load(path)
+        study = config.load_study(path)
     except RecipeError as error:
         return Findings([finding_of(error, "study.invalid")])
     references = [study.base, *(expert.model for expert in study.experts.values())]
@@ -147,14 +147,14 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     return findings
 
 
-def check_recipe(path: Path, reader: "FactsReader") -> "Findings":
+def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
     """Check a recipe's keys and parameters with mergekit, and its models."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
-    from mergekit_finance.recipe.load import load
+    from mergekit_finance.recipe.load import load_recipe
 
     try:
-        recipe = load(path)
+        recipe = load_recipe(path)
     except RecipeError as error:
         return Findings([finding_of(error, "recipe.invalid")])
     findings, merge = examine_models(recipe.models, str(path), reader, **recipe.merge_settings)

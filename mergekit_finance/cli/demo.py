@@ -50,15 +50,17 @@ def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
         _say(f"Studying {len(study.experts)} experts at {grids}")
         summary = StudyRun(study, folder, "cpu", limit or study.limit, "the demo's study", say=_say).run()
         build(folder)
-    echo(f"\n{wording.text(summary, print_width())}")
+    echo(f"\n{wording.verdict_text(summary, print_width())}")
     echo(f"\nThe report is {folder / 'report.html'}; its numbers are in {folder / 'summary.json'}")
 
 
 def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
     """Return the bundled study of the lab, with the models in the folder `lab`."""
-    from mergekit_finance.study.config import load, parse
+    from mergekit_finance.study.config import load_study, parse_study
 
-    content = load(bundled("recipes") / "lab" / "study.yml").model_dump(by_alias=True, exclude_none=True)
+    content = load_study(bundled("recipes") / "lab" / "study.yml").model_dump(
+        by_alias=True, exclude_none=True
+    )
     prefix = str(lab) if lab.is_absolute() else f"./{lab}"
     content["base"] = f"{prefix}/base"
     for name, expert in content["experts"].items():
@@ -67,7 +69,7 @@ def lab_study(lab: Path, full: bool, workers: int | None = None) -> "Study":
         content["operators"] = {"task_arithmetic": {"lambda": LAMBDA}}
     if workers:
         content["workers"] = workers
-    return parse(content, "the demo's study")
+    return parse_study(content, "the demo's study")
 
 
 def _say(text: str) -> None:

@@ -51,7 +51,7 @@ Examples:
 @click.argument("name")
 def show(name: str) -> None:
     """Print a recipe, or the names of the recipes in a family."""
-    path = library.find(name)
+    path = library.find_recipe(name)
     if path.is_dir():
         echo("\n".join(library.names(path.name)))
         return
@@ -71,7 +71,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def copy(name: str, dest: Path, force: bool) -> None:
     """Copy a recipe, or a whole family with its study.yml, to DEST (default: here)."""
-    for file in library.copy(name, dest, force):
+    for file in library.copy_recipes(name, dest, force):
         echo(file)
 
 
@@ -97,6 +97,6 @@ def export(study: Path, out: Path | None, start: bool, force: bool) -> None:
     # Imported here to keep --help fast.
     from mergekit_finance.study import export as study_export
 
-    exported, inputs = study_export.export(study, start), study_export.inputs_of(study)
-    written = study_export.write(exported, out or study.parent, force, inputs)
+    exported, inputs = study_export.export_recipes(study, start), study_export.study_inputs(study)
+    written = study_export.write_recipes(exported, out or study.parent, force, inputs)
     echo(f"{len(written)} recipes in {out or study.parent}")

@@ -82,7 +82,7 @@ def run(
     from mergekit_finance.study.single import SingleRun
 
     check_device(device)
-    checked = recipes.load(recipe)
+    checked = recipes.load_recipe(recipe)
     if include_path is None and checked.finance.include_path:
         include_path = recipe.parent / checked.finance.include_path
         echo(f"{recipe}: include_path {include_path}: Python code of tasks in this folder may run", err=True)

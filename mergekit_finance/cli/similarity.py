@@ -43,8 +43,8 @@ def similarity(
     table.check_target(out)
     check_output_file(out, model_inputs([base, *models]))
     result = compute_similarity(base, models, device, everything=not distances, quiet=quiet)
-    table.write(result, out)
+    table.write_similarity(result, out)
     if skipped := result.skipped:
         names = ", ".join(skipped[:3])
         echo(f"skipped {len(skipped)} tensors that are buffers or not floating point: {names}", err=True)
-    echo(f"{table.render(result)}\n\nWritten to {out}")
+    echo(f"{table.similarity_table(result)}\n\nWritten to {out}")

@@ -115,7 +115,7 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
         if budget:
             fit(study_run, budget)
         summary = study_run.run()
-    echo(f"\n{wording.text(summary, print_width())}\n\nWritten to {out / 'summary.json'}")
+    echo(f"\n{wording.verdict_text(summary, print_width())}\n\nWritten to {out / 'summary.json'}")
     echo(f"Draw figures with: mergekit-finance report {shlex.quote(str(out))}")
 
 
@@ -141,7 +141,7 @@ def plan(
 
     with TemporaryDirectory() as empty:
         study_run = _study_run(file, out or Path(empty), False, overrides)
-        echo(cost.text(cost.plan(study_run, budget, sample=not no_sample, fetch=False)))
+        echo(cost.plan_text(cost.plan_study(study_run, budget, sample=not no_sample, fetch=False)))
 
 
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":
@@ -149,7 +149,7 @@ def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "Stu
     from mergekit_finance.study import config
     from mergekit_finance.study.run import StudyRun
 
-    study = config.load(file)
+    study = config.load_study(file)
     if study.include_path:
         echo(
             f"{file}: include_path {study.include_path}: Python code of tasks in this folder may run",

@@ -83,7 +83,7 @@ def load(
     if fb_published_prompts and source not in (SAMPLE, LAB) and not all(row.get("input") for row in rows):
         _warn_of_own_prompts(fb_dataset)
     if fb_option_tokens:
-        merged = live_tokenizers.find(label({"recipe": recipe, **others})) if recipe else None
+        merged = live_tokenizers.find_tokenizer(label({"recipe": recipe, **others})) if recipe else None
         rows = _with_option_tokens(rows, tokenizer or pretrained or merged)
     return {"test": Table.from_list(rows)}
 

@@ -20,7 +20,7 @@ REMEDY = (
 )
 
 
-class Entry(BaseModel):
+class MirrorFile(BaseModel):
     """One file of a mirror.
 
     Attributes:
@@ -49,7 +49,7 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    files: dict[str, Entry] = {}
+    files: dict[str, MirrorFile] = {}
 
 
 def default_folder() -> Path:
@@ -70,9 +70,9 @@ class Mirror:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.files: dict[str, Entry] = self._read()
+        self.files: dict[str, MirrorFile] = self._read()
 
-    def _read(self) -> dict[str, Entry]:
+    def _read(self) -> dict[str, MirrorFile]:
         path = self.folder / MANIFEST
         if not path.exists():
             return {}
@@ -137,7 +137,7 @@ class Mirror:
             raise DataError(f"{path}: altered, its SHA-256 is not the one in {MANIFEST}. {remedy}")
         return path
 
-    def entries(self, dataset: str, subset: str) -> dict[str, Entry]:
+    def entries(self, dataset: str, subset: str) -> dict[str, MirrorFile]:
         """Return the files that hold rows of a subset, by name."""
         return {n: e for n, e in self.files.items() if e.dataset == dataset and e.subset in (subset, "")}
 
@@ -172,7 +172,7 @@ class Mirror:
         target = self.path(name)
         with atomic_path(target) as temporary:
             (shutil.move if move else shutil.copyfile)(path, temporary)
-        self.files[name] = Entry(
+        self.files[name] = MirrorFile(
             dataset=dataset.name,
             subset=file.subset,
             split=file.split,

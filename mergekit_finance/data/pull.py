@@ -13,7 +13,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from mergekit_finance.data.download import BAR_DELAY, finish
-from mergekit_finance.data.mirror import MANIFEST, UNVERIFIED, Entry, Mirror
+from mergekit_finance.data.mirror import MANIFEST, UNVERIFIED, Mirror, MirrorFile
 from mergekit_finance.data.pull_errors import pull_error
 from mergekit_finance.data.rows import Place, rows_of
 from mergekit_finance.data.sources import INCOMING, Fetched, Origin, fetch, is_offline
@@ -105,7 +105,7 @@ def _without_source(dataset: Dataset, mirror: Mirror) -> Pulled:
     return Pulled("", adopted=tuple(n for n, e in mirror.files.items() if e.dataset == dataset.name))
 
 
-def _present_source(dataset: Dataset, entries: Iterable[Entry]) -> str | None:
+def _present_source(dataset: Dataset, entries: Iterable[MirrorFile]) -> str | None:
     return next((entry.source for entry in entries if entry.source in dataset.sources), None)
 
 

@@ -15,7 +15,7 @@ from mergekit_finance.plugins.api import Dataset
 from mergekit_finance.plugins.manager import datasets
 
 
-def parse(text: str, origin: str) -> list[Dataset]:
+def parse_datasets(text: str, origin: str) -> list[Dataset]:
     """Parse registry entries: a YAML mapping of dataset names to the fields of `plugins.api.Dataset`.
 
     Args:
@@ -46,7 +46,7 @@ def parse(text: str, origin: str) -> list[Dataset]:
 def builtin_datasets() -> tuple[Dataset, ...]:
     """Return the datasets of registry.yml."""
     path = Path(__file__).with_name("registry.yml")
-    return tuple(parse(path.read_text(encoding="utf-8"), path.name))
+    return tuple(parse_datasets(path.read_text(encoding="utf-8"), path.name))
 
 
 def dataset(name: str) -> Dataset:

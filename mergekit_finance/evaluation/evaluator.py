@@ -12,7 +12,7 @@ from mergekit_finance.checks.contexts import tokens_generated
 from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
-from mergekit_finance.evaluation.measures import Choice, Measure, measure_of, with_scores
+from mergekit_finance.evaluation.measures import Measure, MetricChoice, measure_of, with_scores
 from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
@@ -58,7 +58,7 @@ class Evaluator:
     quiet: bool = False
     task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
     include_paths: Sequence[Path] = ()
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    choices: Mapping[str, MetricChoice] = field(default_factory=dict)
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
 
     @cached_property
@@ -166,7 +166,8 @@ class Evaluator:
         """
         choices = {task: self.choices[name] for name in self.choices for task in self.members(name)}
         return {
-            name: measure_of(name, task, choices.get(name, Choice())) for name, task in self.tasks.items()
+            name: measure_of(name, task, choices.get(name, MetricChoice()))
+            for name, task in self.tasks.items()
         }
 
     def members(self, name: str) -> list[str]:

@@ -23,7 +23,7 @@ OTHER_UNITS = ("bleu", "chrf", "chrf++")
 
 
 @dataclass(frozen=True)
-class Choice:
+class MetricChoice:
     """A metric and a filter as the user names them; None: the task's own."""
 
     metric: str | None = None
@@ -56,7 +56,7 @@ class Measure:
         return self.metric if self.metric in OTHER_UNITS or not self.higher_is_better else ""
 
 
-def measure_of(name: str, task: "ConfigurableTask", choice: Choice) -> Measure:
+def measure_of(name: str, task: "ConfigurableTask", choice: MetricChoice) -> Measure:
     """Return what a task's score is.
 
     Raises:

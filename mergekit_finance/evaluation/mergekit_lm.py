@@ -140,7 +140,7 @@ class MergekitLM(HFLM):
             if name not in NOT_IN_ANSWERS
         }
         model, tokenizer = _merge(configuration, device, trust, changed.seed)
-        live_tokenizers.register(label({"recipe": recipe, **arguments}), tokenizer)
+        live_tokenizers.store_tokenizer(label({"recipe": recipe, **arguments}), tokenizer)
         model = cast(model, dtype)
         torch.nn.Module.to(model, device)
         # The tokenizer as a folder: HFLM applies add_bos_token and use_fast_tokenizer only to those.

@@ -135,7 +135,7 @@ def planner_method(planner: "MergePlanner") -> "MergeMethod":
     return MERGEKIT.get(planner, "_method")
 
 
-def plan(planner: "MergePlanner") -> None:
+def plan_merge(planner: "MergePlanner") -> None:
     """Plan a merge, with our checks if they are installed. Written for 0.1.5 (`MergePlanner._plan`)."""
     MERGEKIT.get(type(planner), "_plan")(planner)
 

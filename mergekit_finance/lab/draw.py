@@ -28,7 +28,7 @@ class Sum(NamedTuple):
 
 
 @cache
-def sums(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
+def sums_of_split(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
     """Return all sums of one sign and difficulty that are held out for test rows, or all that are not."""
     every = (_sum(a, sign, b) for a in range(2, HARD) for b in range(2, HARD))
     return tuple(s for s in every if s and _is_hard(s) == hard and held_out("sum", *s) == test)
@@ -37,7 +37,7 @@ def sums(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
 @cache
 def sums_from(left: int, sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
     """Return those of `sums` whose left operand is `left`."""
-    return tuple(s for s in sums(sign, hard, test) if s.left == left)
+    return tuple(s for s in sums_of_split(sign, hard, test) if s.left == left)
 
 
 def _sum(left: int, sign: str, right: int) -> Sum | None:
@@ -103,7 +103,7 @@ class Draw:
 
     def sum(self, sign: str) -> Sum:
         """Return a sum of one sign."""
-        return self.choice(sums(sign, self.next_is_hard(), self.test))
+        return self.choice(sums_of_split(sign, self.next_is_hard(), self.test))
 
     def two_steps(self, first: str, second: str) -> tuple[Sum, Sum]:
         """Return two sums of these signs; the second starts from the result of the first.

@@ -17,7 +17,7 @@ from mergekit_finance.engine.dispatch import keep_norm
 from mergekit_finance.engine.masks import keep_mask, keeps_all, mask_key
 from mergekit_finance.engine.terms import Mask, Rule, Term
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, stacked
-from mergekit_finance.merge_methods.parameters import Call, Expert
+from mergekit_finance.merge_methods.parameters import Call, ExpertParameters
 
 
 class CptDareTies(CptMethod):
@@ -46,26 +46,26 @@ class CptDareTies(CptMethod):
         return terms, host_rule(call, "consensus", bool(call.normalize))
 
 
-def _term(call: Call, expert: Expert, factor: float = 1.0) -> Term:
+def _term(call: Call, expert: ExpertParameters, factor: float = 1.0) -> Term:
     mask = None
     if not keeps_all(expert.density):
         mask = Mask(mask_key(call.seed, expert.mask_id, call.name), expert.density)
     return Term(expert.tensor, expert.weight, mask=mask, factor=factor)
 
 
-def _keep(call: Call, expert: Expert) -> torch.Tensor:
+def _keep(call: Call, expert: ExpertParameters) -> torch.Tensor:
     key = mask_key(call.seed, expert.mask_id, call.name)
     return keep_mask(call.base.shape, expert.density, key, call.base.device)
 
 
-def _dropped(call: Call, expert: Expert) -> torch.Tensor:
+def _dropped(call: Call, expert: ExpertParameters) -> torch.Tensor:
     vector = call.vector(expert)
     if expert.density >= 1:
         return vector
     return reference.drop_and_rescale(vector, _keep(call, expert), expert.density)
 
 
-def _dropped_same_norm(call: Call, expert: Expert) -> torch.Tensor:
+def _dropped_same_norm(call: Call, expert: ExpertParameters) -> torch.Tensor:
     vector = call.vector(expert)
     return vector if expert.density >= 1 else reference.drop_and_keep_norm(vector, _keep(call, expert))
 

@@ -45,7 +45,7 @@ _SPECS = {
 class CutSource(Protocol):
     """An object with the cuts of ranked task vectors."""
 
-    def cut(self, call: "Call", expert: "Expert") -> Cut | None:
+    def cut(self, call: "Call", expert: "ExpertParameters") -> Cut | None:
         """Return where the expert's tensor of this call is cut; None: nothing is trimmed."""
 
 
@@ -101,7 +101,7 @@ def default_mask_id(model: object) -> str:
 
 
 @dataclass(frozen=True)
-class Expert:
+class ExpertParameters:
     """One model of a group that is not the base."""
 
     id: Hashable  # mergekit's ModelReference
@@ -122,7 +122,7 @@ class Call:
 
     name: str
     stored: torch.Tensor  # the base in its own dtype
-    experts: tuple[Expert, ...]  # paper semantics: by mask_id; mergekit semantics: as in the recipe
+    experts: tuple[ExpertParameters, ...]  # paper semantics: by mask_id; mergekit semantics: as in the recipe
     semantics: str
     scale: float  # lambda
     normalize: bool | None
@@ -158,13 +158,13 @@ class Call:
     def weights(self) -> list[float]:
         return [expert.weight for expert in self.experts]
 
-    def vector(self, expert: Expert) -> torch.Tensor:
+    def vector(self, expert: ExpertParameters) -> torch.Tensor:
         """Return tau_t = theta_t - theta_0 in float32, in the output's shape."""
         return expert.tensor.float() - self.base
 
 
-def _expert(entry: TensorEntry, values: Parameters) -> Expert:
+def _expert(entry: TensorEntry, values: Parameters) -> ExpertParameters:
     density = values["density"][entry.id] if "density" in values else 1.0
     mask_id = values["mask_id"][entry.id]
     mask_id = default_mask_id(entry.id) if mask_id is None else mask_id
-    return Expert(entry.id, mask_id, values["weight"][entry.id], density, entry.tensor)
+    return ExpertParameters(entry.id, mask_id, values["weight"][entry.id], density, entry.tensor)

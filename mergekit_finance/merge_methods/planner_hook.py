@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     Plan = Callable[[MergePlanner], None]
 
 
-class Measurement(Protocol):
+class InputMeasurement(Protocol):
     """The measurement of the inputs of a merge to disk (`similarity_file.MeasuredInputs`)."""
 
     def add(self, inputs: TensorInputs) -> None:
@@ -114,7 +114,7 @@ class DiskHooks:
         write_whole: changes mergekit's tasks so that all weights are written or none.
     """
 
-    measure: "Callable[[MergeConfiguration], Measurement]"
+    measure: "Callable[[MergeConfiguration], InputMeasurement]"
     check_before_writing: "Callable[[MergePlanner, Path], None]"
     models: "Callable[[MergeConfiguration, MergeOptions], Models]"
     write_whole: WriteWhole
@@ -124,7 +124,7 @@ class DiskHooks:
 _disk: DiskHooks | None = None
 
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
-_to_disk: "WeakKeyDictionary[MergePlanner, Measurement | None]" = WeakKeyDictionary()
+_to_disk: "WeakKeyDictionary[MergePlanner, InputMeasurement | None]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class CheckedPlan:
     whole: WholeVectorThresholds | None  # None unless TIES in paper semantics was ranked
 
 
-def install(disk: DiskHooks | None = None) -> None:
+def install_planner_hook(disk: DiskHooks | None = None) -> None:
     """Add our checks to every merge that this process plans; a second call changes nothing.
 
     Args:
@@ -249,7 +249,7 @@ def _planned_inputs(planner: "MergePlanner") -> PlannedInputs:
 
 
 def _check_inputs(
-    inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: Measurement | None
+    inputs: PlannedInputs, method: CptMethod, ranks: bool, measured: InputMeasurement | None
 ) -> VectorHistograms:
     """Run one pass over all inputs that checks, counts and measures."""
 

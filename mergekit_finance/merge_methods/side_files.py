@@ -26,8 +26,8 @@ from mergekit_finance.hosts.mergekit_recipes import chat_template_names
 from mergekit_finance.hosts.transformers import causal_model_class, load_generation_config
 from mergekit_finance.merge_methods.check_recipe import check_configs, sort_models
 from mergekit_finance.merge_methods.method import CptMethod
-from mergekit_finance.models.facts import local_folder
-from mergekit_finance.models.loading import live_model, load_tokenizer
+from mergekit_finance.models.facts import fetched_folder
+from mergekit_finance.models.loading import build_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class SideFiles:
         Raises:
             ModelError: tensors are missing, or the architecture has no parameter for them.
         """
-        model = live_model(self.config, tensors)
+        model = build_model(self.config, tensors)
         load_generation_config(model, self.folder)
         return model
 
@@ -97,7 +97,7 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
         _write(config, options, folder)
         _load_config(folder, donor, options.trust_remote_code)
         needs_tokenizer = options.copy_tokenizer or _aligns(config)
-        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(local_folder(donor))):
+        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(fetched_folder(donor))):
             _load_tokenizer(folder, config, options.trust_remote_code)
 
 

@@ -15,7 +15,7 @@ from mergekit_finance.merge_methods.check_recipe import SIMILARITY_FILE, experts
 from mergekit_finance.merge_methods.planned_inputs import TensorInputs
 from mergekit_finance.similarity.entries import result
 from mergekit_finance.similarity.measures import Accumulator
-from mergekit_finance.similarity.table import write
+from mergekit_finance.similarity.table import write_similarity
 
 
 class MeasuredInputs:
@@ -43,4 +43,4 @@ class MeasuredInputs:
 
     def write(self, folder: Path) -> None:
         """Write similarity.json into `folder`, atomically."""
-        write(result(self._accumulator, sorted(self._skipped)), folder / SIMILARITY_FILE)
+        write_similarity(result(self._accumulator, sorted(self._skipped)), folder / SIMILARITY_FILE)

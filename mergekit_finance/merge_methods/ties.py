@@ -24,7 +24,7 @@ from mergekit_finance.engine import cuts, reference, top_k
 from mergekit_finance.engine.terms import Cut, PassResult, Rule, Term
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods.method import CptMethod, host_rule, method_spec, sign, stacked
-from mergekit_finance.merge_methods.parameters import Call, CutSource, Expert, WholeVectors
+from mergekit_finance.merge_methods.parameters import Call, CutSource, ExpertParameters, WholeVectors
 
 
 class CptTies(CptMethod):
@@ -90,7 +90,7 @@ def _trim_tensor(vector: torch.Tensor, density: float) -> torch.Tensor:
     return top_k.trim(vector, threshold.bits, threshold.ties)
 
 
-def _tensor_cut(call: Call, expert: Expert) -> Cut | None:
+def _tensor_cut(call: Call, expert: ExpertParameters) -> Cut | None:
     if expert.density >= 1 or call.stored.numel() == 0:
         return None
     if call.cuts is not None:  # of a session, which ranked before

@@ -18,6 +18,6 @@ HOOKS = planner_hook.DiskHooks(
 )
 
 
-def install() -> None:
+def install_disk_hooks() -> None:
     """Take part in every merge of this process, in memory and to disk; calling it again changes nothing."""
-    planner_hook.install(HOOKS)
+    planner_hook.install_planner_hook(HOOKS)

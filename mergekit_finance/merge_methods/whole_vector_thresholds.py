@@ -20,7 +20,7 @@ from mergekit_finance.engine import cuts, dispatch, reference, top_k
 from mergekit_finance.engine.terms import Cut, Term
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merge_methods.method import sign
-from mergekit_finance.merge_methods.parameters import Call, Expert
+from mergekit_finance.merge_methods.parameters import Call, ExpertParameters
 from mergekit_finance.merge_methods.planned_inputs import PlannedInputs, TensorInputs
 
 Bind = Callable[[TensorInputs], Call]  # joins an output tensor's inputs with its parameters
@@ -88,7 +88,7 @@ class WholeVectorThresholds:
             return vector
         return top_k.trim(vector, self._thresholds[model].bits, self._kept_ties(name, model))
 
-    def cut(self, call: Call, expert: Expert) -> Cut | None:
+    def cut(self, call: Call, expert: ExpertParameters) -> Cut | None:
         """Return where the expert's tensor of this call is cut; None: nowhere, its density is 1."""
         if expert.id not in self._thresholds:
             return None

@@ -100,12 +100,12 @@ def _scale(name: str) -> float:
     return next(scale for part, scale in SCALES if part in name)
 
 
-def merge(recipe: Mapping[str, Json], inject: bool = False) -> Weights:
+def merge_tensors(recipe: Mapping[str, Json], inject: bool = False) -> Weights:
     """Return the merged tensors of a recipe. `inject` gives mergekit's DARE our masks."""
     config, options = MergeConfiguration.model_validate(recipe), MergeOptions(quiet=True)
     with host.fresh_loaders():
         planner = host.new_planner(config, options)
-        host.plan(planner)
+        host.plan_merge(planner)
         return {weight.name: _execute(task, inject) for weight, task in host.planned_tensors(planner)}
 
 
@@ -155,12 +155,12 @@ def recipe(folder: Path, method: str, parameters: Mapping[str, float | str]) -> 
 
 def rows(folder: Path) -> Iterator[tuple[str, str, str, Distance]]:
     """Yield the rows of the table: our method, mergekit's, the parameters, the distance."""
-    base = merge(recipe(folder, "task_arithmetic", {"lambda": 0.0}))
+    base = merge_tensors(recipe(folder, "task_arithmetic", {"lambda": 0.0}))
     for ours, (theirs, points) in OPERATORS.items():
         for parameters in points:
-            reference = merge(recipe(folder, theirs, parameters), inject=True)
+            reference = merge_tensors(recipe(folder, theirs, parameters), inject=True)
             for semantics in ("mergekit", "paper"):
-                merged = merge(recipe(folder, ours, {**parameters, "semantics": semantics}))
+                merged = merge_tensors(recipe(folder, ours, {**parameters, "semantics": semantics}))
                 shown = ", ".join(f"{name} {value}" for name, value in parameters.items())
                 yield f"{ours} ({semantics})", theirs, shown, distance(merged, reference, base)
 
@@ -169,7 +169,7 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str, Distance]]:
 def main() -> None:
     """Print the table of differences between our methods and mergekit's."""
     register_methods(merge_methods())
-    planner_hook.install()
+    planner_hook.install_planner_hook()
     torch.set_num_threads(1)
     click.echo(
         f"{'ours':31}{'mergekit':16}{'with':13}{'bits differ':>11}{'rel. L2':>10}{'cosine':>8}{'norm':>8}"

@@ -57,7 +57,7 @@ def install_methods() -> None:
     from mergekit_finance.merge_methods import planner_hook  # see the note in merge
 
     register_methods(merge_methods())
-    planner_hook.install()
+    planner_hook.install_planner_hook()
 
 
 def _merged_tensors(
@@ -72,7 +72,7 @@ def _merged_tensors(
 
     planner = host.new_planner(config, options)
     models = MergedModels.of(config, options)
-    host.plan(planner)
+    host.plan_merge(planner)
     if check:
         models.check()
     weights = {task: weight for weight, task in host.planned_tensors(planner)}

@@ -34,7 +34,7 @@ def merge_to_folder(config: "MergeConfiguration", folder: Path, options: "MergeO
     from mergekit_finance.merge_methods.side_files import check_side_files
 
     install_methods()
-    to_disk.install()
+    to_disk.install_disk_hooks()
     before = set(folder.iterdir())
     with host.fresh_loaders(), host.merge_errors():
         if not config.merge_method.startswith("cpt_"):  # the planner checks ours

@@ -56,7 +56,7 @@ def open_recipe(
         ModelError: a model is missing, broken or does not fit the others.
     """
     register_methods(merge_methods())
-    planner_hook.install()  # checks keys, and names weights files that are broken
+    planner_hook.install_planner_hook()  # checks keys, and names weights files that are broken
     try:
         with host.fresh_loaders():
             return _open(_configuration(recipe), trust_remote_code, device if check else None)
@@ -72,7 +72,7 @@ def open_recipe(
 
 def _configuration(recipe: RecipeLike) -> MergeConfiguration:
     if isinstance(recipe, str | Path):
-        recipe = recipes.load(recipe)
+        recipe = recipes.load_recipe(recipe)
     if isinstance(recipe, recipes.Recipe):
         return recipe.configuration()
     if isinstance(recipe, Mapping):

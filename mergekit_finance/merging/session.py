@@ -30,7 +30,7 @@ from mergekit_finance.engine.sweep_cuts import Pair, SweepCuts
 from mergekit_finance.engine.terms import Cut, PassOptions
 from mergekit_finance.errors import ModelError, RecipeError, first_line
 from mergekit_finance.merge_methods.method import CptMethod, sign
-from mergekit_finance.merge_methods.parameters import Call, Expert, Parameters
+from mergekit_finance.merge_methods.parameters import Call, ExpertParameters, Parameters
 from mergekit_finance.merge_methods.ties import kept_by_mergekit
 from mergekit_finance.merging.opening import RecipeLike, open_recipe
 from mergekit_finance.merging.placement import (
@@ -344,7 +344,7 @@ class _SessionCuts:
             counts = [kept_by_mergekit(d, n) for d in densities if d < 1]
             self._sweep.rank_tensor(tensor.name, model, counts)
 
-    def cut(self, call: Call, expert: Expert) -> Cut | None:
+    def cut(self, call: Call, expert: ExpertParameters) -> Cut | None:
         """Return where an expert's tensor is cut; None: nowhere."""
         if expert.density >= 1:
             return None

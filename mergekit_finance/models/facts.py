@@ -305,7 +305,7 @@ def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedC
         return ModelReference.model_validate(reference).config(trust_remote_code)
 
 
-def local_folder(reference: str) -> Path:
+def fetched_folder(reference: str) -> Path:
     """Return the folder of a model, which is downloaded from the Hub if it is not local."""
     from mergekit.common import ModelReference  # see the note in load_config
 
@@ -325,7 +325,7 @@ def read_tensors(reference: str) -> list[TensorFacts]:
         ModelError: a file listed in the index is missing, or a file is truncated or broken, or a `.bin` file
             contains anything but tensors. No code in it is run.
     """
-    folder = local_folder(reference)
+    folder = fetched_folder(reference)
     if is_pickled(folder):
         return [tensor for name in weight_files(folder) for tensor in read_pickled_tensors(folder / name)]
     files = {*map(folder.joinpath, shard_names(folder)), *folder.glob("*.safetensors")}
@@ -362,7 +362,7 @@ def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
 
 def weights_size(reference: str) -> int:
     """Return the size of a model's weight files in bytes."""
-    folder = local_folder(reference)
+    folder = fetched_folder(reference)
     pattern = "pytorch_model*.bin" if is_pickled(folder) else "*.safetensors"
     return sum(path.stat().st_size for path in folder.glob(pattern))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mergekit_finance.errors import printable
-from mergekit_finance.models.facts import local_folder
+from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
@@ -23,7 +23,7 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
     Returns:
         16 hexadecimal digits of SHA-256. A model on the Hub is downloaded first.
     """
-    return folder_fingerprint(local_folder(reference), quiet)
+    return folder_fingerprint(fetched_folder(reference), quiet)
 
 
 def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
@@ -69,7 +69,7 @@ def _may_be_loaded(path: Path) -> bool:
 def tokenizer_fingerprint(reference: str) -> str:
     """Hash the names and contents of a model's tokenizer files. Returns 16 hexadecimal digits of SHA-256."""
     digest = hashlib.sha256()
-    for path in sorted(local_folder(reference).iterdir()):
+    for path in sorted(fetched_folder(reference).iterdir()):
         if path.is_file() and path.name.startswith(TOKENIZER_FILES):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

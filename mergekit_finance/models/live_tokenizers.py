@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _by_label: "dict[str, PreTrainedTokenizerBase]" = {}
 
 
-def register(label: str, tokenizer: "PreTrainedTokenizerBase") -> None:
+def store_tokenizer(label: str, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Store the tokenizer of a merge under its label, replacing an earlier one."""
     _by_label[label] = tokenizer
 
 
-def find(label: str) -> "PreTrainedTokenizerBase | None":
+def find_tokenizer(label: str) -> "PreTrainedTokenizerBase | None":
     """Return the tokenizer of a merge by its label, or None if this process has no such merge."""
     return _by_label.get(label)
 

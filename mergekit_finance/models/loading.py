@@ -68,7 +68,7 @@ def _require_printable_keys(file: Path, content: Json) -> None:
 
 
 @default_id("merge.incomplete")
-def live_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
+def build_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
     """Build a causal language model on the CPU from a config and all its tensors by name.
 
     Its dtype is that of the config, as for a checkpoint loaded from disk, or else that of the tensors.

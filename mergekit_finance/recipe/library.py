@@ -12,7 +12,7 @@ from mergekit_finance.operators import BY_SLUG
 STUDY = "study.yml"
 
 
-def families() -> list[str]:
+def recipe_families() -> list[str]:
     """Return the names of the families of recipes. A family is a folder with a study.yml."""
     return sorted(path.parent.name for path in bundled("recipes").glob(f"*/{STUDY}"))
 
@@ -22,7 +22,7 @@ def names(family: str | None = None) -> list[str]:
 
     They include the family's study, as `lab/study`. Raises RecipeError if there is no such family.
     """
-    all_families = families()
+    all_families = recipe_families()
     if family is not None and family not in all_families:
         raise RecipeError(f"recipes: no family {family!r}. {did_you_mean(family, all_families)}")
     chosen = [family] if family is not None else all_families
@@ -33,14 +33,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.yml"))
 
 
-def find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
     """Return the file of a recipe (its name with or without `.yml`), or the folder of a family.
 
     Raises:
         RecipeError: there is no such recipe or family; the message suggests the nearest name.
     """
     plain = name.strip("/").removesuffix(".yml")
-    if plain in families():
+    if plain in recipe_families():
         return bundled("recipes") / plain
     recipes = names()
     if plain in recipes:
@@ -49,15 +49,15 @@ def find(name: str) -> Path:
     if same:
         raise RecipeError(f"recipes: {name!r} is in {len(same)} families. Write one of: {', '.join(same)}")
     # Only the nearest name is shown, because the list of all names would fill a screen.
-    near = difflib.get_close_matches(plain, [*recipes, *families()], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(plain, [*recipes, *recipe_families()], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
         f"recipes: no recipe {name!r}. {hint}`mergekit-finance recipes list` shows the names; "
-        f"families: {', '.join(families())}"
+        f"families: {', '.join(recipe_families())}"
     )
 
 
-def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
+def copy_recipes(name: str, destination: Path, force: bool = False) -> list[Path]:
     """Copy a recipe, or a family with its study.yml.
 
     Args:
@@ -71,7 +71,7 @@ def copy(name: str, destination: Path, force: bool = False) -> list[Path]:
     Raises:
         RecipeError: there is no recipe or family of that name, a file exists, or a file cannot be written.
     """
-    source = find(name)
+    source = find_recipe(name)
     target = destination / source.name if destination.is_dir() else destination
     targets = {source: target} if source.is_file() else {f: target / f.name for f in _files(source)}
     for file, place in targets.items():

@@ -163,7 +163,7 @@ class Recipe:
             raise RecipeError(f"{self.path}: {validation_message(error)}") from error
 
 
-def load(path: Path | str) -> Recipe:
+def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe and check keys, merge method, parameters and `finance:` block.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast
 
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
-from mergekit_finance.recipe.load import Recipe, check_mapping, load
+from mergekit_finance.recipe.load import Recipe, check_mapping, load_recipe
 from mergekit_finance.recipe.merge_label import PREFIX, label
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Block: TypeAlias = dict[str, Node]
 
 @default_id("recipe.override")
 def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
-    """Read a recipe, set values in it, and check the result as `recipe.load.load` does.
+    """Read a recipe, set values in it, and check the result as `load.load_recipe` does.
 
     Args:
         path: the recipe's file.
@@ -40,7 +40,7 @@ def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
     Raises:
         RecipeError: a place does not exist, or the changed recipe is wrong.
     """
-    recipe = load(path)
+    recipe = load_recipe(path)
     merge = cast(Block, copy.deepcopy(recipe.merge))
     for place, value in overrides.items():
         where = f"{path}: {PREFIX}{place}"

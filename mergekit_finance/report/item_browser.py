@@ -133,7 +133,7 @@ def _texts(results: StudyResults, task: str) -> list[ItemText]:
 
 
 def _item_text(row: JsonObject, responses: Sequence[Json]) -> ItemText:
-    answers = [_clipped(answer(row, response).strip(), MAX_ANSWER) for response in responses]
+    answers = [_clipped(answer_text(row, response).strip(), MAX_ANSWER) for response in responses]
     distinct = list(dict.fromkeys(answers))
     prompt = str(_requests(row)[0][0])
     return {
@@ -194,7 +194,7 @@ def _values(content: Json) -> list[Json]:
     raise TypeError("neither an object nor a list")
 
 
-def answer(row: JsonObject, response: Json) -> str:
+def answer_text(row: JsonObject, response: Json) -> str:
     """Return what a model wrote, or the option that it considers most likely.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
-from mergekit_finance.study.analysis.phrases import merge_name, points
+from mergekit_finance.study.analysis.phrases import in_points, merge_name
 
 PARAMETER_ORDER = ("density", "lambda", "seed")
 STAGES = {
@@ -102,5 +102,5 @@ def task_group(task: TaskLike) -> str:
 
 def interval(numbers: Sequence[float], sign: bool = False) -> str:
     """Return `50.1 [47.0, 53.2]` from a value and its interval, as points of 100."""
-    value, low, high = (points(number, sign) for number in numbers)
+    value, low, high = (in_points(number, sign) for number in numbers)
     return f"{value} [{low}, {high}]"

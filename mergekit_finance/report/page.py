@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, page_text, tables
 from mergekit_finance.report.figures.style import Drawn
-from mergekit_finance.study.analysis.wording import sentences
+from mergekit_finance.study.analysis.wording import verdict_sentences
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Sentence
 
@@ -72,12 +72,12 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         selection_note=page_text.selection_note(results),
         counts=page_text.counts(results),
         overview=tables.overview(results),
-        findings=_findings(sentences(results.summary)),
+        findings=_findings(verdict_sentences(results.summary)),
         cautions=page_text.cautions(results),
         tables=tables.tables(results),
         recipes=page_text.recipes(results),
         choices=page_text.choices(results),
-        versions=page_text.versions(results),
+        versions=page_text.stored_versions(results),
         hashes=page_text.hashes(results),
         sections=page_text.plugin_sections(results),
     )

@@ -88,18 +88,20 @@ def recommendation(results: StudyResults) -> Recommendation:
         gap=labels.interval(ship.merge_over_single, sign=True),
         best_single=ship.best_single,
         note=f"{wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
-        sentences=sentences(results, "ship"),
+        sentences=sentences_about(results, "ship"),
     )
 
 
-def sentences(results: StudyResults, about: str) -> list[str]:
+def sentences_about(results: StudyResults, about: str) -> list[str]:
     """Return the study's sentences about one question."""
-    return [sentence.text for sentence in wording.sentences(results.summary) if sentence.about == about]
+    return [
+        sentence.text for sentence in wording.verdict_sentences(results.summary) if sentence.about == about
+    ]
 
 
 def cautions(results: StudyResults) -> list[str]:
     """Return what a reader must know before relying on the numbers."""
-    notes = sentences(results, "caution")
+    notes = sentences_about(results, "caution")
     if limit := results.summary.limit:
         evaluated = "item of every task was" if limit == 1 else f"{limit} items of every task were"
         notes.append(f"Only the first {evaluated} evaluated (a random sample).")
@@ -192,7 +194,7 @@ def _measured(results: StudyResults) -> Pairs:
     ]
     optimism = selection.optimism.mean if selection.optimism else None
     if optimism is not None and (selection.is_split or selection.same_items):
-        gap = f"{phrases.points(optimism, sign=True)} points"
+        gap = f"{phrases.in_points(optimism, sign=True)} points"
         pairs.append(("optimism of selecting and evaluating on the same items", gap))
     return pairs
 
@@ -205,7 +207,7 @@ def recipes(results: StudyResults) -> list[Recipe]:
     ]
 
 
-def versions(results: StudyResults) -> Pairs:
+def stored_versions(results: StudyResults) -> Pairs:
     """Return the versions and settings that made the stored results, then the versions that made this page.
 
     Only the last lines depend on the machine that makes the page: elsewhere the same results give the same

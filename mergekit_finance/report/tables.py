@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.flips import flips_text
-from mergekit_finance.study.analysis.phrases import chosen_by, points
+from mergekit_finance.study.analysis.phrases import chosen_by, in_points
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import ItemFlips, PointResult, TaskSet
 
@@ -63,7 +63,7 @@ def interval_cell(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
 
 def difference_cell(value: float | None) -> Cell:
     """Return a difference without an interval, with its sign."""
-    return number_cell(None) if value is None else Cell(points(value, sign=True), value, "number")
+    return number_cell(None) if value is None else Cell(in_points(value, sign=True), value, "number")
 
 
 def tables(results: StudyResults) -> list[Table]:
@@ -167,7 +167,7 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
         number_cell(effect.clusters, 0),
         interval_cell(effect.score),
         Cell(
-            ", ".join(f"{model} {points(score)}" for model, score in scores.items()),
+            ", ".join(f"{model} {in_points(score)}" for model, score in scores.items()),
             max(scores.values(), default=0.0),
         ),
         interval_cell(effect.gain, sign=True),

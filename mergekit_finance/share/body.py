@@ -10,7 +10,7 @@ from mergekit_finance.models.licenses import License, find_license
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
-from mergekit_finance.share.choice import Choice
+from mergekit_finance.share.choice import SharedPoint
 from mergekit_finance.share.front_matter import aggregation_in_words, languages
 from mergekit_finance.share.source_models import (
     SourceModel,
@@ -20,7 +20,7 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis.flips import flips_text
-from mergekit_finance.study.analysis.phrases import interval, points
+from mergekit_finance.study.analysis.phrases import in_points, interval
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
 from mergekit_finance.study.schema import TaskEffect, TaskSet
@@ -60,7 +60,7 @@ class Facts:
     license_texts: Sequence[str] = ()
 
 
-def text(choice: Choice, facts: Facts) -> str:
+def body_text(choice: SharedPoint, facts: Facts) -> str:
     """Return everything below the front matter."""
     sections = (
         _head(choice),
@@ -75,7 +75,7 @@ def text(choice: Choice, facts: Facts) -> str:
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _head(choice: Choice) -> Iterator[str]:
+def _head(choice: SharedPoint) -> Iterator[str]:
     entry, summary = choice.entry, choice.results.summary
     yield f"# {choice.title}"
     yield ""
@@ -114,7 +114,7 @@ def _hyperparameters(values: Mapping[str, float]) -> str:
 # ---- scores
 
 
-def _scores(choice: Choice) -> Iterator[str]:
+def _scores(choice: SharedPoint) -> Iterator[str]:
     effects = choice.effects
     base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
     yield "## Scores"
@@ -151,7 +151,7 @@ def _scores(choice: Choice) -> Iterator[str]:
     yield f"What each score is: {_aggregations(choice)}."
 
 
-def _selection_note(choice: Choice) -> str:
+def _selection_note(choice: SharedPoint) -> str:
     selection = choice.results.summary.selection
     if selection.is_split:
         return "Hyperparameters were selected on other items of the same datasets."
@@ -160,33 +160,33 @@ def _selection_note(choice: Choice) -> str:
     return "Nothing was swept, so the scores are on all items."
 
 
-def _base_is_constituent(choice: Choice) -> bool:
+def _base_is_constituent(choice: SharedPoint) -> bool:
     return "base" in choice.effects.constituents
 
 
-def _set_row(choice: Choice, row: TaskSet, title: str) -> list[str]:
-    constituents = [points(row.constituents[name].value) for name in choice.effects.constituents]
+def _set_row(choice: SharedPoint, row: TaskSet, title: str) -> list[str]:
+    constituents = [in_points(row.constituents[name].value) for name in choice.effects.constituents]
     cells = [f"{title} ({len(row.tasks)})", labels.interval(row.score), *constituents]
     cells += [interval(row.gain, sign=True), interval(row.og, sign=True)]
     if not _base_is_constituent(choice):
         if row.base is None or row.over_base is None:  # a summary of an older version
             cells += ["", ""]
         else:
-            cells += [points(row.base.value), interval(row.over_base, sign=True)]
+            cells += [in_points(row.base.value), interval(row.over_base, sign=True)]
     return [*cells, flips_text(row.flips.get("base"))]
 
 
-def _task_row(choice: Choice, name: str, row: TaskEffect) -> list[str]:
-    constituents = [points(row.constituents[model]) for model in choice.effects.constituents]
+def _task_row(choice: SharedPoint, name: str, row: TaskEffect) -> list[str]:
+    constituents = [in_points(row.constituents[model]) for model in choice.effects.constituents]
     cells = [name.removeprefix("finance_bench_"), str(row.items), labels.interval(row.score), *constituents]
     cells += [interval(row.gain, sign=True), interval(row.og, sign=True), row.verdict]
     if not _base_is_constituent(choice):
         base = choice.results.measured("base").scores[name]
-        cells += [points(base), points(row.score.value - base, sign=True)]
+        cells += [in_points(base), in_points(row.score.value - base, sign=True)]
     return [*cells, flips_text(row.flips.get("base"))]
 
 
-def _aggregations(choice: Choice) -> str:
+def _aggregations(choice: SharedPoint) -> str:
     tasks: dict[str, list[str]] = {}
     for name, task in choice.results.tasks.items():
         tasks.setdefault(aggregation_in_words(task), []).append(name.removeprefix("finance_bench_"))
@@ -213,7 +213,7 @@ def _recipe(facts: Facts) -> Iterator[str]:
     yield f"```yaml\n{facts.recipe.rstrip()}\n```"
 
 
-def _licenses(choice: Choice, facts: Facts) -> Iterator[str]:
+def _licenses(choice: SharedPoint, facts: Facts) -> Iterator[str]:
     yield "## Licenses and duties"
     yield ""
     rows = []
@@ -259,7 +259,7 @@ def _authors(models: Iterable[SourceModel]) -> Iterator[str]:
 # ---- limits, reproduction, citation
 
 
-def _limits(choice: Choice) -> Iterator[str]:
+def _limits(choice: SharedPoint) -> Iterator[str]:
     results, effects = choice.results, choice.effects.tasks.values()
     merged_for = " and ".join(LANGUAGES[code] for code in languages(choice))
     japanese = any("japanese" in task.skills for task in results.tasks.values())
@@ -283,7 +283,7 @@ def count_range(items: Sequence[int]) -> str:
     return largest if low == high else f"{low} to {largest}"
 
 
-def _reproduction(choice: Choice, facts: Facts) -> Iterator[str]:
+def _reproduction(choice: SharedPoint, facts: Facts) -> Iterator[str]:
     yield "## How to reproduce"
     yield ""
     yield "```sh"
@@ -318,7 +318,7 @@ def pinned_packages(versions: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
 
 
-def _citation(choice: Choice) -> Iterator[str]:
+def _citation(choice: SharedPoint) -> Iterator[str]:
     yield "## Citation"
     yield ""
     yield f"- {OPERATORS[choice.entry.operator].citation}"

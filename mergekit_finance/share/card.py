@@ -16,14 +16,14 @@ from mergekit_finance.evaluation.keys import PACKAGES
 from mergekit_finance.files import Json, sha256_file, write_json
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.models.fingerprint import fingerprint
-from mergekit_finance.recipe.load import load as load_recipe
+from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.share import body, front_matter
 from mergekit_finance.share.card_files import MANIFEST, MODELS, CardFiles, CardModels, card_manifest
-from mergekit_finance.share.choice import Choice, choose
+from mergekit_finance.share.choice import SharedPoint, choose_point
 from mergekit_finance.share.manifest import WEIGHTS, hashes_of, matches
 from mergekit_finance.share.source_models import is_hub_id, license_files, required_licenses
 from mergekit_finance.study.config import dump
-from mergekit_finance.study.export import STAGES, block, render
+from mergekit_finance.study.export import STAGES, block, render_recipe
 from mergekit_finance.study.results import StudyResults
 
 RECIPE = "mergekit_config.yml"
@@ -45,7 +45,7 @@ def make(
     weights: bool = False,
     samples: bool = False,
     trust_remote_code: bool = False,
-) -> Choice:
+) -> SharedPoint:
     """Write a card's folder. An earlier card there is replaced; files that people added to it stay.
 
     Args:
@@ -62,7 +62,7 @@ def make(
         ModelError: a model's files have changed since the study, or the merge fails.
         RecipeError: the folder cannot be written, or is, holds or lies in a model of the study.
     """
-    choice = choose(out, point, hub_ids or {})
+    choice = choose_point(out, point, hub_ids or {})
     _check_target(folder, out)
     check_output(folder, model_inputs(model.reference for model in choice.models))
     if samples and not choice.text_may_be_shared:
@@ -98,7 +98,7 @@ def _check_target(folder: Path, out: Path) -> None:
             raise DataError(f"-o {folder}: exists and is not a card. Choose another folder.")
 
 
-def _require_same_models(choice: Choice) -> None:
+def _require_same_models(choice: SharedPoint) -> None:
     """Raise ModelError unless the models' files are those that the study measured."""
     for model in choice.models:
         check_reference(model.reference, str(choice.results.folder))
@@ -111,9 +111,9 @@ def _require_same_models(choice: Choice) -> None:
 # ---- content of the folder
 
 
-def _fill(choice: Choice, folder: Path, weights: bool, samples: bool, trust_remote_code: bool) -> None:
+def _fill(choice: SharedPoint, folder: Path, weights: bool, samples: bool, trust_remote_code: bool) -> None:
     """Write all files; the card last, because it lists the hashes of the others."""
-    recipe = recipe_text(choice)
+    recipe = point_recipe_text(choice)
     (folder / RECIPE).write_text(recipe, encoding="utf-8")
     (folder / "study.yml").write_text(_study_text(choice), encoding="utf-8")
     _write_results(choice, folder, samples)
@@ -124,23 +124,23 @@ def _fill(choice: Choice, folder: Path, weights: bool, samples: bool, trust_remo
         recipe=recipe,
         figures=_write_figures(choice.results, folder / "figures"),
         hashes=_hashes(choice, folder),
-        versions=versions(choice),
+        versions=point_versions(choice),
         samples=samples,
         license_texts=[p.relative_to(folder).as_posix() for p in sorted(folder.glob("licenses/*/*"))],
     )
-    card = f"---\n{front_matter.text(choice)}\n---\n\n{body.text(choice, facts)}"
-    front_matter.check(card)
+    card = f"---\n{front_matter.front_matter_text(choice)}\n---\n\n{body.body_text(choice, facts)}"
+    front_matter.check_front_matter(card)
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_json(folder / MANIFEST, CardFiles(format=1, files=hashes_of(folder)).as_json())
 
 
-def recipe_text(choice: Choice) -> str:
+def point_recipe_text(choice: SharedPoint) -> str:
     """Return the point as a mergekit recipe with its `finance:` block, Hub identifiers as comments."""
     entry = choice.entry
     finance = block(entry.stage, entry.references, choice.results.macro, entry.operator)
     comments = [STAGES[entry.stage], f"The point {choice.point} of a study."]
     hub_ids = {m.reference: m.hub_id for m in choice.models if m.hub_id and not is_hub_id(m.reference)}
-    lines = render(ordered_recipe(entry.recipe.as_json()), finance, comments).splitlines()
+    lines = render_recipe(ordered_recipe(entry.recipe.as_json()), finance, comments).splitlines()
     return "".join(f"{line}{_hub_comment(line, hub_ids)}\n" for line in lines)
 
 
@@ -172,7 +172,7 @@ def _ordered_parameters(parameters: Json) -> dict[str, Json]:
     return {key: parameters[key] for key in PARAMETER_ORDER if key in parameters} | parameters
 
 
-def _study_text(choice: Choice) -> str:
+def _study_text(choice: SharedPoint) -> str:
     """Return study.yml as it was run, with its defaults."""
     settings = dump(choice.results.study)
     settings.pop("include_path", None)  # a shared file must not make code run
@@ -181,7 +181,7 @@ def _study_text(choice: Choice) -> str:
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def _write_results(choice: Choice, folder: Path, samples: bool) -> None:
+def _write_results(choice: SharedPoint, folder: Path, samples: bool) -> None:
     results = folder / "results"
     results.mkdir()
     _copy(choice.results.folder / "summary.json", results / "summary.json")
@@ -203,7 +203,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _write_license_texts(choice: Choice, folder: Path) -> None:
+def _write_license_texts(choice: SharedPoint, folder: Path) -> None:
     """Write NOTICE if a license requires it, and copy the license texts beside the source models."""
     notices = [one.notice for one in required_licenses(choice.models) if one.notice]
     if notices:
@@ -235,12 +235,12 @@ def _write_figures(results: StudyResults, folder: Path) -> dict[str, str]:
     return {f"{name}.png": captions[name] for name in captions if name in pictures}
 
 
-def versions(choice: Choice) -> dict[str, str]:
+def point_versions(choice: SharedPoint) -> dict[str, str]:
     """Return the versions that the point was made with, else those that are installed."""
     return choice.results.key(choice.point).all_versions or {name: version(name) for name in PACKAGES}
 
 
-def _hashes(choice: Choice, folder: Path) -> dict[str, str]:
+def _hashes(choice: SharedPoint, folder: Path) -> dict[str, str]:
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
     names = [RECIPE, "results/summary.json", "results/scores.json", *weights]
     return {"stored point": choice.entry.folder} | {
@@ -248,7 +248,7 @@ def _hashes(choice: Choice, folder: Path) -> dict[str, str]:
     }
 
 
-def _write_weights(choice: Choice, folder: Path, trust_remote_code: bool) -> None:
+def _write_weights(choice: SharedPoint, folder: Path, trust_remote_code: bool) -> None:
     """Merge as `mergekit-yaml` does. Errors name the point, because the temporary recipe is deleted."""
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.options import MergeOptions

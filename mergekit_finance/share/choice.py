@@ -16,7 +16,7 @@ from mergekit_finance.study.schema import Effects, PointEntry
 
 
 @dataclass(frozen=True)
-class Choice:
+class SharedPoint:
     """A point of a finished study.
 
     Attributes:
@@ -70,7 +70,7 @@ class Choice:
         return all(map(self.results.text_allowed, {**self.results.tasks, **self.results.summary.tasks}))
 
 
-def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
+def choose_point(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> SharedPoint:
     """Return a point of the study in `out`.
 
     Args:
@@ -88,7 +88,7 @@ def choose(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> Choice:
         raise DataError(f"{out}: no point {name!r}. {_hint(name, list(results.points))}")
     results.columns(name)  # damaged scores are reported before anything is written
     require_provenance(results, name)
-    return Choice(results, name, source_models(results, name, hub_ids))
+    return SharedPoint(results, name, source_models(results, name, hub_ids))
 
 
 def _hint(name: str, points: Sequence[str]) -> str:

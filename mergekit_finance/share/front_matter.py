@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets
-from mergekit_finance.share.choice import Choice
+from mergekit_finance.share.choice import SharedPoint
 from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.task_info import GENERATED
@@ -30,7 +30,7 @@ class HubDataset(NamedTuple):
     name: str
 
 
-def text(choice: Choice) -> str:
+def front_matter_text(choice: SharedPoint) -> str:
     """Return the YAML between the lines of dashes."""
     # Imported here to keep --help fast: the Hub's client takes 0.5 s.
     from huggingface_hub import ModelCardData
@@ -52,17 +52,17 @@ def text(choice: Choice) -> str:
     return data.to_yaml().strip()
 
 
-def base_models(choice: Choice) -> list[str]:
+def base_models(choice: SharedPoint) -> list[str]:
     """Return the source models that are on the Hub; the Hub refuses local folders in this field."""
     return [model.hub_id for model in choice.models if model.hub_id]
 
 
-def languages(choice: Choice) -> list[str]:
+def languages(choice: SharedPoint) -> list[str]:
     """Return English, and Japanese if an expert in it was merged."""
     return ["en", "ja"] if "japanese" in choice.skills else ["en"]
 
 
-def results(choice: Choice) -> "Iterator[EvalResult]":
+def results(choice: SharedPoint) -> "Iterator[EvalResult]":
     """Yield one result per task: its score on the reported items, in [0, 1], with its interval."""
     from huggingface_hub import EvalResult  # here and below: it takes 0.4 s to load
 
@@ -95,7 +95,7 @@ def aggregation_in_words(task: TaskInfo) -> str:
     return AGGREGATIONS.get(task.aggregation, task.aggregation.rpartition(":")[2])
 
 
-def _dataset(choice: Choice, task: str) -> HubDataset:
+def _dataset(choice: SharedPoint, task: str) -> HubDataset:
     """Return a task's dataset: its Hub identifier if the rows came from the Hub."""
     source, name = choice.results.study.source, choice.results.tasks[task].dataset
     if source in GENERATED:
@@ -109,7 +109,7 @@ def _dataset(choice: Choice, task: str) -> HubDataset:
     return HubDataset(repositories[0] if repositories else name, dataset.title)
 
 
-def check(card: str) -> None:
+def check_front_matter(card: str) -> None:
     """Parse a card as huggingface_hub does. Raises ValueError if it is not valid."""
     from huggingface_hub import ModelCard
     from huggingface_hub.repocard_data import model_index_to_eval_results

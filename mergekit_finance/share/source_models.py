@@ -93,7 +93,7 @@ def _source_model(
     in_study = study.base_license if name == "base" else study.experts[name].license
     hub_id = hub_id or (reference.split("@")[0] if is_hub_id(reference) else None)
     claims = {"study.yml": in_study}
-    for number, license_name in enumerate(licenses_on_card(local_folder(reference)), 1):
+    for number, license_name in enumerate(licenses_on_card(folder_on_disk(reference)), 1):
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
     claims["our list"] = _license_in_families(hub_id)
     licenses = {source: one_line(name) for source, name in claims.items() if name}
@@ -105,7 +105,7 @@ def is_hub_id(reference: str) -> bool:
     return bool(HUB_ID.fullmatch(reference))
 
 
-def local_folder(reference: str) -> Path | None:
+def folder_on_disk(reference: str) -> Path | None:
     """Return the folder of a model if it is on this machine, else None. Nothing is downloaded."""
     if not is_hub_id(reference):
         folder = Path(os.path.expanduser(reference.split("@")[0]))
@@ -130,7 +130,7 @@ def _license_in_families(hub_id: str | None) -> str | None:
 
 def license_files(model: SourceModel) -> list[Path]:
     """Return the license texts beside a model's weights, without links that leave the model's folder."""
-    folder = local_folder(model.reference)
+    folder = folder_on_disk(model.reference)
     if folder is None:
         return []
     bounds = _bounds(folder)

@@ -21,7 +21,7 @@ from mergekit_finance.checks.findings import finding
 from mergekit_finance.checks.model_checks import check_reference
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.buffers import is_buffer
-from mergekit_finance.models.facts import local_folder, other_set
+from mergekit_finance.models.facts import fetched_folder, other_set
 from mergekit_finance.models.json_files import read_config, shard_names
 from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
 
@@ -188,7 +188,7 @@ def _folder(reference: str) -> Path:
     # Local folders need no "./" here: unlike mergekit, the disk is searched before the Hub.
     checked = f"./{reference}" if os.path.exists(path) and not path.is_absolute() else reference
     check_reference(checked, "similarity")
-    return path if os.path.isdir(path) else local_folder(reference)
+    return path if os.path.isdir(path) else fetched_folder(reference)
 
 
 def _ties(folder: Path) -> bool | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergekit_finance.similarity.measured import (
-    Entry,
+    MeasuredEntry,
     ModelPair,
     Similarity,
     TaskVector,
@@ -70,11 +70,11 @@ def _tensor(accumulator: Accumulator, name: str) -> TensorEntry:
     )
 
 
-def entry(sums: Sums, names: list[str]) -> Entry:
+def entry(sums: Sums, names: list[str]) -> MeasuredEntry:
     """Return the measures of one set of elements; `names` are the models, the base first."""
     everything = bool(sums.histograms.size)
     vectors = range(len(names) - 1)
-    return Entry(
+    return MeasuredEntry(
         elements=sums.count,
         norms={name: sqrt(sums.weights[i, i]) for i, name in enumerate(names)},
         pairs=[_pair(sums, names, i, j, everything) for i, j in combinations(range(len(names)), 2)],

@@ -42,7 +42,7 @@ class TaskVectorPair(PartWithNulls):
     sign_conflicts: Measure | None = None
 
 
-class Entry(PartWithNulls):
+class MeasuredEntry(PartWithNulls):
     """The measures over one set of elements."""
 
     elements: Count
@@ -58,7 +58,7 @@ class _TensorFacts(PartWithNulls):
     module: str
 
 
-class TensorEntry(Entry, _TensorFacts):
+class TensorEntry(MeasuredEntry, _TensorFacts):
     """The measures over one tensor, after its shape, layer and module kind."""
 
 
@@ -70,7 +70,7 @@ class Similarity(PartWithNulls):
     models: list[str]
     everything: bool
     skipped: list[str]
-    total: Entry
-    layers: dict[str, Entry]
-    modules: dict[str, Entry]
+    total: MeasuredEntry
+    layers: dict[str, MeasuredEntry]
+    modules: dict[str, MeasuredEntry]
     tensors: dict[str, TensorEntry]

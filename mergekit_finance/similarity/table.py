@@ -23,7 +23,7 @@ def check_target(path: Path) -> None:
         raise ModelError(f"-o {path}: {nearest} {problem}. Choose another file.", id="output.not-writable")
 
 
-def write(similarity: Similarity, path: Path) -> None:
+def write_similarity(similarity: Similarity, path: Path) -> None:
     """Write a result as JSON, atomically. A pipe or a device is not replaced but written to.
 
     Raises:
@@ -43,7 +43,7 @@ def write(similarity: Similarity, path: Path) -> None:
         ) from error
 
 
-def render(similarity: Similarity) -> str:
+def similarity_table(similarity: Similarity) -> str:
     """Return the total as a table with one row for each pair of models."""
     total, base = similarity.total, similarity.base
     labels = _labels([base, *similarity.models])

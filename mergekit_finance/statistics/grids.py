@@ -88,7 +88,7 @@ def near(grid: Grid, level: float = LEVEL) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def difference(one: Estimate, other: Estimate) -> Estimate:
+def difference_of_grids(one: Estimate, other: Estimate) -> Estimate:
     """Return one minus other. Compute both intervals at the level of `halved` (Bonferroni)."""
     return Estimate(one.value - other.value, one.low - other.high, one.high - other.low)
 

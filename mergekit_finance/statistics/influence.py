@@ -52,7 +52,7 @@ def _present(tasks: Sequence[TaskScores], stratum: str) -> np.ndarray:
     return np.any([task.present for task in tasks if task.stratum == stratum], axis=0)
 
 
-def clusters_of(tasks: Sequence[TaskScores]) -> int:
+def count_clusters(tasks: Sequence[TaskScores]) -> int:
     """Return the number of clusters with items of these tasks; clusters that tasks share count once."""
     return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
 

@@ -42,7 +42,7 @@ DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_b
 Combination = tuple[str, ...]  # the experts that a merge is about
 
 
-class Expert(Part):
+class StudyExpert(Part):
     """A continually pre-trained model and what it is an expert in."""
 
     model: Reference
@@ -123,7 +123,7 @@ class Study(Part):
     base_license: Text | None = Field(
         default=None, validation_alias=AliasChoices("base_license", "base_licence")
     )
-    experts: Annotated[dict[str, Expert], Field(max_length=MAX_EXPERTS)]
+    experts: Annotated[dict[str, StudyExpert], Field(max_length=MAX_EXPERTS)]
     operators: Operators
     semantics: Literal["paper", "mergekit"] = "paper"
     stages: Annotated[tuple[Literal[1, 2, 3], ...], Field(max_length=3), BeforeValidator(as_list)] = (
@@ -285,7 +285,7 @@ def _check_named(study: Study) -> None:
             raise ValueError(f"named: {name!r} is not a combination; {did_you_mean(name, names)}")
 
 
-def load(path: Path | str) -> Study:
+def load_study(path: Path | str) -> Study:
     """Read and check a study file.
 
     Raises:
@@ -297,7 +297,7 @@ def load(path: Path | str) -> Study:
     except FileNotFoundError:
         copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
         raise RecipeError(f"{path}: no such study file; {copy}", id="file.unreadable") from None
-    study = parse(content, str(path))
+    study = parse_study(content, str(path))
     if study.include_path is None:
         return study
     folder = path.parent / study.include_path
@@ -311,7 +311,7 @@ def load(path: Path | str) -> Study:
 
 
 @default_id("study.invalid")
-def parse(data: Json, where: str) -> Study:
+def parse_study(data: Json, where: str) -> Study:
     """Check a mapping as a study; `where` names it in errors. Raises RecipeError in one line."""
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: a study is a mapping of keys, this is {type(data).__name__}")
@@ -338,7 +338,7 @@ def _problem(error: ValidationError) -> str:
 def _valid_keys(place: Sequence[str | int]) -> list[str]:
     """Return the keys of the block at `place`, a path of keys in the file."""
     blocks: dict[str | int, type[BaseModel]] = {
-        "experts": Expert, "task_settings": TaskSettings,
+        "experts": StudyExpert, "task_settings": TaskSettings,
         "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
         "operators": Operators, "selection": Selection, "evaluation": Evaluation,
     }  # fmt: skip
@@ -346,7 +346,7 @@ def _valid_keys(place: Sequence[str | int]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def text(value: float) -> str:
+def format_value(value: float) -> str:
     """Format a hyperparameter as names and recipes write it: 0.5, 1.0; whole numbers (seeds) as they are."""
     return str(value) if isinstance(value, int) else repr(float(value))
 

@@ -82,7 +82,7 @@ class Plan:
         return (of_models + self.per_item * self.answers.items_to_ask(limit)) / (3600 * self.workers)
 
 
-def plan(run: StudyRun, budget: float | None = None, sample: bool = True, fetch: bool = True) -> Plan:
+def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, fetch: bool = True) -> Plan:
     """Return what a study costs.
 
     Args:
@@ -122,12 +122,12 @@ def fit(run: StudyRun, budget: float) -> Plan:
         run.limit = earlier_limit
         run.say(f"budget {budget:g} h: first {run.limit} items of every task, as planned before")
     else:
-        fitted = plan(run, budget)
-        run.say(text(fitted))
+        fitted = plan_study(run, budget)
+        run.say(plan_text(fitted))
         run.limit = fitted.limit
         planned = request.model_copy(update={"limit": run.limit})
         run.store.publish({"plan.json": planned.as_json()})
-    return plan(run, sample=False)
+    return plan_study(run, sample=False)
 
 
 def _request(run: StudyRun, budget: float) -> PlanFile:
@@ -254,7 +254,7 @@ def _reported_clusters(run: StudyRun, limit: int | None, fitted: Plan) -> tuple[
 # ---- words
 
 
-def text(plan: Plan) -> str:
+def plan_text(plan: Plan) -> str:
     """Return the plan as lines for people."""
     stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
     count = sum(plan.points.values())

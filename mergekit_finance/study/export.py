@@ -11,7 +11,7 @@ from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import Json, JsonObject, atomic_write
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.study import points as grid
-from mergekit_finance.study.config import DEFAULT_TASKS, Study, load, text
+from mergekit_finance.study.config import DEFAULT_TASKS, Study, format_value, load_study
 from mergekit_finance.study.points import Point
 
 STAGES = {
@@ -37,7 +37,7 @@ class Exported:
     text: str
 
 
-def export(path: Path, start: bool = False) -> list[Exported]:
+def export_recipes(path: Path, start: bool = False) -> list[Exported]:
     """Return the recipes of a study.
 
     Args:
@@ -47,7 +47,7 @@ def export(path: Path, start: bool = False) -> list[Exported]:
     Raises:
         RecipeError: study.yml is wrong, or its later stages merge models that the study itself selects.
     """
-    study = load(path)
+    study = load_study(path)
     if study.chain == "best" and max(study.stages) > 1:
         raise RecipeError(
             f"{path}: with `chain: best` later stages merge models that the study itself selects. Run it; "
@@ -73,7 +73,9 @@ def header(path: Path) -> list[str]:
 
 def _exported(study: Study, point: Point, comments: list[str], name: str, which: str) -> Exported:
     finance = block(point.stage, point.constituents, study.tasks, point.operator)
-    return Exported(f"{name}.yml", render(point.recipe(), finance, [STAGES[point.stage], *comments, which]))
+    return Exported(
+        f"{name}.yml", render_recipe(point.recipe(), finance, [STAGES[point.stage], *comments, which])
+    )
 
 
 def _start(point: Point) -> str:
@@ -83,7 +85,7 @@ def _start(point: Point) -> str:
 
 
 def _of_grid(study: Study, point: Point) -> str:
-    values = ", ".join(f"{key} {text(value)}" for key, value in point.values.items())
+    values = ", ".join(f"{key} {format_value(value)}" for key, value in point.values.items())
     return f"A point of the grid of the study {study.name!r}: {values}."
 
 
@@ -116,7 +118,9 @@ def _represent_quoted(dumper: yaml.SafeDumper, content: _Quoted) -> yaml.ScalarN
 _Indented.add_representer(_Quoted, _represent_quoted)
 
 
-def render(recipe: Mapping[str, Json], finance: Mapping[str, Json], comments: Iterable[str] = ()) -> str:
+def render_recipe(
+    recipe: Mapping[str, Json], finance: Mapping[str, Json], comments: Iterable[str] = ()
+) -> str:
     """Return a recipe's text: comments, mergekit's keys, the `finance:` block."""
     head = "".join(f"# {line}".rstrip() + "\n" for line in comments)
     return head + _dump(recipe) + _dump({"finance": dict(finance)}).replace("finance:", FINANCE_LINE, 1)
@@ -127,14 +131,14 @@ def _dump(content: Mapping[str, Json]) -> str:
     return dumped
 
 
-def inputs_of(path: Path) -> list[Input]:
+def study_inputs(path: Path) -> list[Input]:
     """Return what the recipes of a study may not overwrite: its models, and the study file itself."""
-    study = load(path)
+    study = load_study(path)
     references = [study.base, *(expert.model for expert in study.experts.values())]
     return [*model_inputs(references), Input("the study file", path)]
 
 
-def write(
+def write_recipes(
     recipes: Iterable[Exported], folder: Path, force: bool = False, inputs: Sequence[Input] = ()
 ) -> list[Path]:
     """Write recipes into a folder. Returns their paths.

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import OPERATORS
-from mergekit_finance.study.config import Combination, Study, combinations_of, text
+from mergekit_finance.study.config import Combination, Study, combinations_of, format_value
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Point:
     @property
     def name(self) -> str:
         """The unique name, such as `stage2-finance-math-ties-density0.2-lambda1.0`."""
-        return "-".join([self.group, *(f"{key}{text(value)}" for key, value in self.values.items())])
+        return "-".join([self.group, *(f"{key}{format_value(value)}" for key, value in self.values.items())])
 
     @property
     def cell(self) -> tuple[tuple[str, float], ...]:

@@ -27,8 +27,7 @@ from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
-from mergekit_finance.study.config import Combination, Study, combinations_of
-from mergekit_finance.study.config import load as load_study
+from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, Source, groups, points
 from mergekit_finance.study.read_files import optional_model

@@ -21,7 +21,7 @@ from mergekit_finance.evaluation.answers import Answers, AnswerStore
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.evaluation.measurement import Measurement, measure
-from mergekit_finance.evaluation.measures import Choice
+from mergekit_finance.evaluation.measures import MetricChoice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.study.claims import TooManyDeathsError
@@ -73,7 +73,9 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
     return Evaluator(
         names=[*study.tasks, *study.retention, *study.probes],
         include_paths=[Path(study.include_path)] if study.include_path else [],
-        choices={name: Choice(one.metric, one.filter) for name, one in (study.task_settings or {}).items()},
+        choices={
+            name: MetricChoice(one.metric, one.filter) for name, one in (study.task_settings or {}).items()
+        },
         batch_size=settings.batch_size,
         device=device,
         dtype=settings.dtype,

@@ -13,9 +13,9 @@ from helpers.share import PAIR, body, changed, elsewhere, licensed, shared_study
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from mergekit_finance.recipe.load import load
+from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.share.card import make
-from mergekit_finance.study.config import load as load_study
+from mergekit_finance.study.config import load_study
 
 HUB_IDS = {"base": "meta-llama/Meta-Llama-3-8B", "finance": "me/finance"}
 
@@ -86,7 +86,7 @@ def macro_tasks(out: Path) -> list[str]:
 
 def test_recipe_and_study_can_be_loaded(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR)
-    recipe = load(tmp_path / "card" / "mergekit_config.yml")
+    recipe = load_recipe(tmp_path / "card" / "mergekit_config.yml")
     assert recipe.finance.stage == 2 and len(recipe.constituents) == 2 and recipe.finance.citation
     stored = json.loads((out / "index.json").read_text())["points"]
     assert set(recipe.finance.tasks) == set(macro_tasks(out))
@@ -102,7 +102,7 @@ def test_the_recipe_names_all_tasks_of_a_group(out: Path, tmp_path: Path) -> Non
         one, tmp_path / "out", "tasks.json", lambda c: [info.update(more) for info in c.values()]
     )
     make(folder, tmp_path / "card", PAIR)
-    recipe = load(tmp_path / "card" / "mergekit_config.yml")
+    recipe = load_recipe(tmp_path / "card" / "mergekit_config.yml")
     assert set(recipe.finance.tasks) == set(macro_tasks(folder)) and len(recipe.finance.tasks) == 4
 
 

@@ -14,7 +14,7 @@ from helpers import study as helpers
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import file_name
 from mergekit_finance.hosts.lm_eval_output import folder_name
-from mergekit_finance.recipe.load import load
+from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.report.writing import build
 from mergekit_finance.study.single import SingleRun
 
@@ -41,7 +41,7 @@ def long_recipe(models: Path, path: Path) -> Path:
 
 
 def test_a_run_stores_models_and_a_recipe_with_long_names(long_models, tmp_path):
-    recipe = load(long_recipe(long_models, tmp_path / f"{'r' * 250}.yml"))
+    recipe = load_recipe(long_recipe(long_models, tmp_path / f"{'r' * 250}.yml"))
     evaluator = Evaluator((TASK,), metadata={"source": "sample"})
     result = SingleRun(recipe, evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None).run()
     assert len(result.results) == 3

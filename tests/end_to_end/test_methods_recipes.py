@@ -12,7 +12,7 @@ from helpers.merging import EXPERTS, WORDS, random_models, run, stored, write_to
 
 from mergekit_finance.files import bundled
 from mergekit_finance.merging.compare import OPERATORS
-from mergekit_finance.study.export import export
+from mergekit_finance.study.export import export_recipes
 
 RECIPES = bundled("recipes")
 FAMILIES = {
@@ -91,7 +91,9 @@ def test_the_llama2_files_say_that_the_finance_expert_must_be_replaced(name: str
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_recipes_of_a_family_are_what_its_study_exports(family: str) -> None:
     """`mergekit-finance recipes export recipes/FAMILY/study.yml --start --force` writes them again."""
-    exported = {f"{family}/{r.name}": r.text for r in export(RECIPES / family / "study.yml", start=True)}
+    exported = {
+        f"{family}/{r.name}": r.text for r in export_recipes(RECIPES / family / "study.yml", start=True)
+    }
     assert exported == {n: (RECIPES / n).read_text("utf-8") for n in NAMES if n.startswith(f"{family}/")}
 
 

@@ -212,7 +212,7 @@ def test_installing_the_planner_hook_twice_wraps_once() -> None:
     from mergekit_finance.merge_methods import planner_hook
 
     wrapped = mergekit.plan.MergePlanner._plan
-    planner_hook.install()
+    planner_hook.install_planner_hook()
     assert mergekit.plan.MergePlanner._plan is wrapped
 
 

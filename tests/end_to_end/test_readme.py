@@ -8,7 +8,7 @@ import pytest
 import yaml
 from helpers.commands import run
 
-from mergekit_finance.study.config import parse
+from mergekit_finance.study.config import parse_study
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_the_program_of_the_readme_prints_a_loss_for_each_density(folder: Path) 
 
 def test_the_study_file_of_the_readme_is_valid() -> None:
     (text,) = blocks("yaml")
-    assert parse(yaml.safe_load(text), "README.md").stages == (1, 2)
+    assert parse_study(yaml.safe_load(text), "README.md").stages == (1, 2)
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

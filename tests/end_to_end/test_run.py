@@ -11,7 +11,7 @@ from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.plugins.manager import datasets
-from mergekit_finance.recipe.load import load
+from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.study.single import SingleRun
 
 TASK = "finance_bench_fpb"
@@ -20,7 +20,9 @@ TASK = "finance_bench_fpb"
 def go(recipe, out, **options):
     settings = {"limit": 3, "metadata": {"source": "sample"}} | options
     limit, printed = settings.pop("limit"), []
-    run = SingleRun(load(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=printed.append)
+    run = SingleRun(
+        load_recipe(recipe), Evaluator((TASK,), **settings), out, limit, quiet=True, say=printed.append
+    )
     return run.run().as_json(), printed
 
 
@@ -72,7 +74,7 @@ def test_the_merge_in_memory_equals_mergekits_on_disk(recipe, tmp_path):
     variants = [(), (("cpt_task_arithmetic", "task_arithmetic"), ("lambda: 0.5", "weight: 0.5")),
                 (("out_dtype: bfloat16", "out_dtype: bfloat16\ntokenizer: {source: base}"),)]  # fmt: skip
     for i, changes in enumerate(variants):
-        loaded = load(recipe(*changes, name=f"r{i}.yml"))
+        loaded = load_recipe(recipe(*changes, name=f"r{i}.yml"))
         options = MergeOptions(quiet=True, write_model_card=False)
         live, tokenizer = merging.merge(loaded.configuration(), options)
         run_merge(loaded.configuration(), str(tmp_path / f"disk{i}"), options)
@@ -91,7 +93,7 @@ def test_a_second_merge_in_the_process_sees_changed_files(recipe, tiny, tmp_path
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(tiny, tmp_path / "own")
-    config = load(recipe((str(tiny), str(tmp_path / "own"))))
+    config = load_recipe(recipe((str(tiny), str(tmp_path / "own"))))
     before, _ = merging.merge(config.configuration(), MergeOptions(quiet=True))
     weights = tmp_path / "own" / "math" / "model.safetensors"
     save_file({k: v * 0 for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
@@ -108,7 +110,7 @@ def test_results_equal_those_of_plain_lm_eval_on_the_saved_merge(recipe, tmp_pat
 
     result, _ = go(recipe(), tmp_path / "out", limit=None)
     run_merge(
-        load(recipe()).configuration(),
+        load_recipe(recipe()).configuration(),
         str(tmp_path / "disk"),
         MergeOptions(quiet=True, write_model_card=False),
     )
@@ -123,7 +125,7 @@ def test_a_run_evaluates_real_rows(recipe, mirror, tmp_path):
     tasks = (TASK, "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
     evaluator = Evaluator(tasks, metadata={"data_dir": str(mirror)})
     result = (
-        SingleRun(load(recipe()), evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None)
+        SingleRun(load_recipe(recipe()), evaluator, tmp_path / "out", 2, quiet=True, say=lambda text: None)
         .run()
         .as_json()
     )

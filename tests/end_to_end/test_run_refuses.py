@@ -9,7 +9,7 @@ from mergekit_finance.evaluation import keys
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.merging import in_memory as merging
 from mergekit_finance.models.fingerprint import tokenizer_fingerprint
-from mergekit_finance.recipe.load import load
+from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.study.single import SingleRun
 
 TASK = "finance_bench_fpb"
@@ -18,7 +18,7 @@ TASK = "finance_bench_fpb"
 def run(path, out, *tasks):
     printed = []
     evaluator = Evaluator(tasks or (TASK,), metadata={"source": "sample"})
-    return SingleRun(load(path), evaluator, out, 2, quiet=True, say=printed.append).run(), printed
+    return SingleRun(load_recipe(path), evaluator, out, 2, quiet=True, say=printed.append).run(), printed
 
 
 def refused(path, out, kind, message, *tasks):
@@ -45,7 +45,7 @@ def test_a_value_out_of_range_is_found_before_weights_are_read(recipe, tmp_path,
     if message:
         refused(recipe((old, new)), tmp_path / "out", RecipeError, message)
     else:
-        assert load(recipe((old, new))).method == "cpt_ties"
+        assert load_recipe(recipe((old, new))).method == "cpt_ties"
 
 
 @pytest.mark.parametrize("text", ["models: 5", "slices: 3", "models: {}", "modules: []"])
@@ -53,7 +53,7 @@ def test_a_value_that_should_be_a_list_is_refused(tmp_path, text):
     path = tmp_path / "r.yml"
     path.write_text(f"merge_method: linear\n{text}\n")
     with pytest.raises(RecipeError):
-        load(path)
+        load_recipe(path)
 
 
 def test_a_model_under_two_spellings_is_refused(recipe, tiny, tmp_path):
@@ -102,7 +102,7 @@ def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_
     )
     evaluator = Evaluator(("plain_task",), metadata={"source": "sample"}, task_folders=[folder])
     with pytest.raises(DataError, match="task 'plain_task' computes no metric"):
-        SingleRun(load(recipe()), evaluator, tmp_path / "out", 2, say=lambda text: None).run()
+        SingleRun(load_recipe(recipe()), evaluator, tmp_path / "out", 2, say=lambda text: None).run()
     assert not (tmp_path / "out").exists()
 
 
@@ -139,7 +139,7 @@ def test_a_merge_keeps_the_generation_config_of_its_base(recipe, tiny, models_co
     (models_copy / "base" / "generation_config.json").write_text(
         json.dumps({"max_new_tokens": 5, "eos_token_id": [1, 2]})
     )
-    config = load(recipe((str(tiny), str(models_copy)))).configuration()
+    config = load_recipe(recipe((str(tiny), str(models_copy)))).configuration()
     model, _ = merging.merge(config, MergeOptions(quiet=True))
     assert (model.generation_config.max_new_tokens, model.generation_config.eos_token_id) == (5, [1, 2])
 
@@ -161,7 +161,7 @@ def test_the_key_covers_versions_code_and_tokenizer(tiny):
 
 def test_tasks_of_a_recipe_may_be_comma_separated(recipe, tmp_path):
     path = recipe(("  stage: 2", f"  stage: 2\n  tasks: {TASK}, finance_bench_fiqa_sa"))
-    assert load(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")
+    assert load_recipe(path).finance.tasks == (TASK, "finance_bench_fiqa_sa")
 
 
 def test_a_context_without_room_for_a_prompt_is_refused(recipe, tiny, models_copy, tmp_path):

@@ -65,7 +65,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    table.write(SIMILARITY, pipe)
+    table.write_similarity(SIMILARITY, pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert json.loads(os.read(reader, 4000)) == similarity_content("base", ["math"], [], [])
     os.close(reader)
@@ -77,5 +77,5 @@ def test_a_disk_that_fills_up_is_reported_in_one_line(model_folders, tmp_path, m
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(ModelError, match="sim.json: cannot be written \\(No space left on device\\)"):
-        table.write(SIMILARITY, tmp_path / "sim.json")
+        table.write_similarity(SIMILARITY, tmp_path / "sim.json")
     assert not list(tmp_path.iterdir())

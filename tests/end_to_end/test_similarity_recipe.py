@@ -42,7 +42,9 @@ def mergekit_yaml(settings: dict[str, Any], place: Path) -> "CompletedProcess[st
 
 def by_command(settings: dict[str, Any], out: Path) -> bytes:
     """Return the result of `mergekit-finance similarity` for the recipe's models, in its order."""
-    table.write(compute_similarity(settings["base_model"], [m["model"] for m in settings["models"]]), out)
+    table.write_similarity(
+        compute_similarity(settings["base_model"], [m["model"] for m in settings["models"]]), out
+    )
     return out.read_bytes()
 
 

@@ -56,7 +56,7 @@ def test_run_study_gives_what_load_results_reads(tiny, study_copy, evaluated):
     """From a file or a checked study; what is stored is not evaluated again."""
     path = helpers.write(study_copy.parent / "study.yml", tiny)
     results = run_study(path, study_copy, device="cpu", quiet=True)
-    again = run_study(config.load(path), str(study_copy), device="cpu", workers=1, quiet=True)
+    again = run_study(config.load_study(path), str(study_copy), device="cpu", workers=1, quiet=True)
     assert evaluated == [] and results.summary == again.summary == load_results(study_copy).summary
     assert list(results.models) == MODELS
 

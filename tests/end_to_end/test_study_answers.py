@@ -131,17 +131,22 @@ def test_a_damaged_file_of_answers_costs_its_answers_only(tiny, study_copy, aske
 
 def test_a_run_uses_the_answers_of_a_study(tiny, study_copy, evaluated, asked):
     """With other tasks and another limit; its merge has another recipe than the study's, and is asked."""
-    from mergekit_finance.recipe.load import load
+    from mergekit_finance.recipe.load import load_recipe
     from mergekit_finance.study import config
     from mergekit_finance.study.single import SingleRun
     from mergekit_finance.study.worker import study_evaluator
 
-    study = config.parse(helpers.content(tiny, tasks=[CHOICE]), "study.yml")
+    study = config.parse_study(helpers.content(tiny, tasks=[CHOICE]), "study.yml")
     recipe = study_copy / "recipe.yml"
     (place,) = (study_copy / "points").glob("stage1-math-*")
     shutil.copy(place / "recipe.yml", recipe)
     SingleRun(
-        load(recipe), study_evaluator(study, "cpu", quiet=True), study_copy, limit=2, quiet=True, say=print
+        load_recipe(recipe),
+        study_evaluator(study, "cpu", quiet=True),
+        study_copy,
+        limit=2,
+        quiet=True,
+        say=print,
     ).run()
     assert len(evaluated) == 3 and of_tasks(asked) == ({(CHOICE, 0), (CHOICE, 1)}, 6)
 

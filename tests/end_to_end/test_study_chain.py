@@ -69,7 +69,7 @@ def test_the_recipe_of_a_chained_point_names_checkpoints_in_selected(chained, tm
     from mergekit_finance.recipe import load as recipe
 
     place = next((chained / "points").glob("stage3-*"))
-    checked = recipe.load(place / "recipe.yml")
+    checked = recipe.load_recipe(place / "recipe.yml")
     assert all(str(chained / "selected") in expert for expert in checked.experts)
 
 

@@ -53,9 +53,9 @@ def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study)
 
 def answers_line(models, out, **changes):
     """What a plan says about stored answers."""
-    study = config.parse(helpers.content(models, **changes), "study.yml")
+    study = config.parse_study(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True)
-    return planning.text(planning.plan(run, sample=False)).split("\n")[1]
+    return planning.plan_text(planning.plan_study(run, sample=False)).split("\n")[1]
 
 
 @pytest.mark.parametrize(
@@ -114,16 +114,16 @@ def test_a_plan_loads_every_task_once(tiny, tmp_path, monkeypatch, budget):
         return load(self, names)
 
     monkeypatch.setattr(TaskManager, "load", counted)
-    study = config.parse(helpers.content(tiny), "study.yml")
-    planning.plan(StudyRun(study, tmp_path, quiet=True, say=lambda text: None), budget)
+    study = config.parse_study(helpers.content(tiny), "study.yml")
+    planning.plan_study(StudyRun(study, tmp_path, quiet=True, say=lambda text: None), budget)
     assert loads == [helpers.TASKS]
 
 
 def test_a_plan_counts_the_checkpoints_of_a_chain(tiny, tmp_path):
     plans = []
     for chain in ("experts", "best"):
-        study = config.parse(helpers.content(tiny, chain=chain), "study.yml")
-        plans.append(planning.plan(StudyRun(study, tmp_path, quiet=True), sample=False))
+        study = config.parse_study(helpers.content(tiny, chain=chain), "study.yml")
+        plans.append(planning.plan_study(StudyRun(study, tmp_path, quiet=True), sample=False))
     size = (tiny / "base" / "model.safetensors").stat().st_size
     assert plans[1].disk - plans[0].disk == pytest.approx(2 * size, rel=0.05)
 
@@ -144,7 +144,7 @@ def timed(monkeypatch):
 
 
 def budgeted(models, out, hours, **changes):
-    study = config.parse(helpers.content(models, **changes), "study.yml")
+    study = config.parse_study(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None)
     return planning.fit(run, hours), run
 
@@ -169,9 +169,9 @@ def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):
 
 
 def test_a_budget_line_shows_how_much_wider_intervals_become(tiny, tmp_path, timed):
-    study = config.parse(helpers.content(tiny, limit=None), "study.yml")
+    study = config.parse_study(helpers.content(tiny, limit=None), "study.yml")
     run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
-    text = planning.text(planning.plan(run, 20 * 120 / 3600))
+    text = planning.plan_text(planning.plan_study(run, 20 * 120 / 3600))
     assert "20 of " in text and "a paired difference has an expected half width of" in text
 
 

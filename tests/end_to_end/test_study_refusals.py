@@ -163,7 +163,7 @@ def test_a_task_without_a_score_is_refused(tiny, tmp_path, monkeypatch):
 
 def test_an_output_that_is_a_file_is_refused(tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    study = config.parse(helpers.content(tiny), "study.yml")
+    study = config.parse_study(helpers.content(tiny), "study.yml")
     with pytest.raises(RecipeError, match="is not a directory. Choose another output directory"):
         StudyRun(study, tmp_path / "file" / "out", quiet=True).run()
 

@@ -148,7 +148,7 @@ def test_similarity_that_cannot_be_measured_costs_nothing_else(tiny, study_copy,
 
 def test_a_folder_that_another_process_is_writing_is_not_removed(tiny, study_copy):
     """Its folder may look damaged in the moment that it is renamed away."""
-    store = StudyRun(config.parse(helpers.content(tiny), "x"), study_copy).store
+    store = StudyRun(config.parse_study(helpers.content(tiny), "x"), study_copy).store
     (place,) = (study_copy / "points").glob("math-*")
     (place / "scores.json").write_text("{}")
     with store.claim(place), discarded_in_another_process(store, place) as fault:
@@ -259,7 +259,7 @@ def keys(models, out, **changes):
     """The folders that a study would take its results from."""
     from mergekit_finance.study import points
 
-    study = config.parse(helpers.content(models, **changes), "study.yml")
+    study = config.parse_study(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True)
     plans = [p for stage in study.stages for p in points.points(study, stage)]
     places = [run.worker.model_place(r) for r in run.references] + list(map(run.worker.point_place, plans))
@@ -313,7 +313,7 @@ def test_a_study_is_analyzed_again_with_other_statistics_or_other_code(
 
 def test_of_several_processes_that_end_together_one_analyzes(tiny, study_copy, analyses):
     (study_copy / "summary.json").unlink()
-    studies = [config.parse(helpers.content(tiny), "x") for _ in range(3)]
+    studies = [config.parse_study(helpers.content(tiny), "x") for _ in range(3)]
     runs = [StudyRun(one, study_copy, "cpu", one.limit, quiet=True, say=lambda text: None) for one in studies]
     for run in runs:
         _ = run.evaluator.tasks  # lm-eval's loading is not made for threads

@@ -32,7 +32,7 @@ WHOLE = {"MANIFEST.json", "d/rows.json"}
 PROGRAM = """
 import sys
 from mergekit_finance.data import registry
-parsed = registry.parse(open(sys.argv.pop(1), encoding="utf-8").read(), "test.yml")
+parsed = registry.parse_datasets(open(sys.argv.pop(1), encoding="utf-8").read(), "test.yml")
 registry.datasets = lambda: {dataset.name: dataset for dataset in parsed}
 from mergekit_finance.cli import main
 main()
@@ -78,7 +78,7 @@ def as_yaml(entries: Iterable[Entries]) -> str:
 
 def parse_entries(*entries: Entries) -> list[Dataset]:
     """Return the datasets of registry entries."""
-    return registry.parse(as_yaml(entries), "test.yml")
+    return registry.parse_datasets(as_yaml(entries), "test.yml")
 
 
 def serve_file(

@@ -173,7 +173,7 @@ class Inputs:
 
 
 def _finished_study(out: Path, models: Path) -> Path:
-    study = config.parse(
+    study = config.parse_study(
         {
             "name": "tiny",
             "base": str(models / "base"),

@@ -96,7 +96,7 @@ def recipe(inputs: Inputs, damage: Damage) -> Case:
     def read() -> None:
         start_again()
         command("check", path)
-        loaded = recipes.load(path)
+        loaded = recipes.load_recipe(path)
         loaded.configuration()
         json.dumps(
             [loaded.merge, loaded.stage, loaded.models, loaded.constituents, loaded.semantics],
@@ -160,14 +160,14 @@ def study_file(inputs: Inputs, damage: Damage) -> Case:
     def read() -> None:
         start_again()
         command("check", path)
-        study = config.load(path)
+        study = config.load_study(path)
         for stage in study.stages:
             json.dumps([point.recipe() for point in points(study, stage)], allow_nan=False)
-        again = config.parse(json.loads(json.dumps(config.dump(study), allow_nan=False)), "again")
+        again = config.parse_study(json.loads(json.dumps(config.dump(study), allow_nan=False)), "again")
         assert again == study
         grids = sum(len(operator.grid()) for operator in study.operators.present().values())
         if grids < 100 and study.chain == "experts":
-            export.export(path, start=True)
+            export.export_recipes(path, start=True)
 
     return Case(read, path, damage.yaml(damage.pick(inputs.studies)))
 

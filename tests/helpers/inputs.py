@@ -69,7 +69,7 @@ def _card(models: Path, out: Path, monkeypatch: Any) -> Result:
 
     sources = [SimpleNamespace(reference=str(models / name)) for name in ("base", "finance", "math")]
     chosen = SimpleNamespace(models=sources, out=models.parent / "study", text_may_be_shared=True, point="p")
-    monkeypatch.setattr(card, "choose", lambda *_: chosen)
+    monkeypatch.setattr(card, "choose_point", lambda *_: chosen)
     monkeypatch.setattr(
         card, "_check_target", lambda *_: None
     )  # a folder that is not a card would be refused

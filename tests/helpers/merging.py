@@ -27,7 +27,7 @@ from mergekit_finance.merging.compare import llama_config, llama_shapes, write_m
 
 # The start-up hook does this, too; the tests do not depend on the hook.
 register_methods(METHODS)
-to_disk.install()
+to_disk.install_disk_hooks()
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 24}
 EXPERTS = ("finance", "math", "japanese")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mergekit_finance.lab.copy_models import copy_models
 from mergekit_finance.report.figures import curves, draw_all
-from mergekit_finance.study.config import parse
+from mergekit_finance.study.config import parse_study
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.run import StudyRun
 
@@ -34,7 +34,9 @@ def finished_study(folder: Path) -> Path:
         "evaluation": {"batch_size": 8, "max_gen_toks": 8},
         "workers": 1,
     }
-    StudyRun(parse(study, "study.yml"), folder / "out", "cpu", 8, quiet=True, say=lambda text: None).run()
+    StudyRun(
+        parse_study(study, "study.yml"), folder / "out", "cpu", 8, quiet=True, say=lambda text: None
+    ).run()
     return folder / "out"
 
 

@@ -50,7 +50,7 @@ def write(path, models, **changes):
 
 def go(models, out, **changes):
     """Run in this process. Returns the content of summary.json and the printed lines."""
-    study = config.parse(content(models, **changes), "study.yml")
+    study = config.parse_study(content(models, **changes), "study.yml")
     printed = []
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=printed.append)
     summary = run.run()
@@ -59,7 +59,7 @@ def go(models, out, **changes):
 
 def refused(models, out, kind, message, **changes):
     """Run a study that must end with one line before anything is evaluated, and leave no folder."""
-    study = config.parse(content(models, **changes), "study.yml")
+    study = config.parse_study(content(models, **changes), "study.yml")
     with pytest.raises(kind, match=message) as caught:
         StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None).run()
     assert isinstance(caught.value, MergekitFinanceError) and "\n" not in str(caught.value)
@@ -117,11 +117,11 @@ def synthetic(out, study, tables, tasks=None):
     """A finished study's folder from arrays, without a model.
 
     Args:
-        study: a mapping for `config.parse`.
+        study: a mapping for `config.parse_study`.
         tables: task -> model or point -> each item's score; `base`, experts and points by name.
         tasks: task -> fields that differ from a right-or-wrong task of the macro; may contain `clusters`.
     """
-    parsed = config.parse(study, "study.yml")
+    parsed = config.parse_study(study, "study.yml")
     plans = [p for stage in parsed.stages for p in points(parsed, stage)]
     models = {"base": parsed.base} | {name: e.model for name, e in parsed.experts.items()}
     write_json(out / "study.json", {"format": 1, "study": config.dump(parsed), "limit": parsed.limit})

@@ -22,7 +22,7 @@ from mergekit_finance.recipe import load as recipes
 from mergekit_finance.study import config
 
 DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
-READERS = {"recipe": recipes.load, "study": config.load, "YAML": read_yaml}
+READERS = {"recipe": recipes.load_recipe, "study": config.load_study, "YAML": read_yaml}
 
 
 def _fifo(path: Path) -> None:

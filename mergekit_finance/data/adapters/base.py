@@ -26,7 +26,7 @@ class Raw(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-def check(model: type[M], record: Record) -> M:
+def validated(model: type[M], record: Record) -> M:
     """Return the record as `model`. Raises DataError with file, line and column if it does not fit."""
     try:
         return model.model_validate(record.data)
@@ -47,7 +47,7 @@ def column_error(record: Record, column: str, text: str) -> DataError:
     return DataError(f"{record.place}: column {column!r}: {text}")
 
 
-def digest(*parts: str) -> str:
+def short_id(*parts: str) -> str:
     """Return a short stable id for a piece of text: 16 hexadecimal digits."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
@@ -62,7 +62,7 @@ def draw_shots(train: Sequence[Row], item_id: str, count: int, each_answer: bool
         each_answer: Draw at least one for each answer that occurs, if `count` allows. Without it, five
             demonstrations of a skewed dataset often have one answer only.
     """
-    in_order = sorted(train, key=lambda shot: digest(item_id, *map(str, shot.values())))
+    in_order = sorted(train, key=lambda shot: short_id(item_id, *map(str, shot.values())))
     first: dict[str, int] = {}  # answer -> position of its first demonstration
     for position, shot in enumerate(in_order if each_answer else ()):
         first.setdefault(shot["answer"], position)

@@ -10,10 +10,10 @@ from mergekit_finance.data.adapters.base import (
     Raw,
     Row,
     Text,
-    check,
     column_error,
-    digest,
     draw_shots,
+    short_id,
+    validated,
 )
 from mergekit_finance.data.records import Record
 from mergekit_finance.scoring.entities import entities_from_tags, format_entities, parse_entities
@@ -139,10 +139,14 @@ def adaptllm_choice(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def _adaptllm_choice_row(record: Record) -> Row:
-    raw = check(_AdaptChoice, record)
+    raw = validated(_AdaptChoice, record)
     if raw.gold_index >= len(raw.options):
         raise column_error(record, "gold_index", f"{raw.gold_index} is not one of {len(raw.options)} options")
-    item = {"item_id": str(raw.id), "cluster_id": digest(_last_subject(raw.input)), "class_id": raw.class_id}
+    item = {
+        "item_id": str(raw.id),
+        "cluster_id": short_id(_last_subject(raw.input)),
+        "class_id": raw.class_id,
+    }
     empty = {"text": "", "target": "", "question": "", "shots": []}
     return item | empty | {"input": raw.input, "options": raw.options, "gold_index": raw.gold_index}
 
@@ -159,8 +163,8 @@ def _last_subject(prompt: str) -> str:
 
 def phrasebank(records: dict[str, list[Record]]) -> list[Row]:
     """Financial PhraseBank: sentences with labels; a repeated sentence is one cluster."""
-    train = [_phrase_shot(check(_Phrase, r)) for r in records.get("train", [])]
-    return [_phrase_row(check(_Phrase, record), train) for record in records["test"]]
+    train = [_phrase_shot(validated(_Phrase, r)) for r in records.get("train", [])]
+    return [_phrase_row(validated(_Phrase, record), train) for record in records["test"]]
 
 
 def _phrase_shot(raw: _Phrase) -> Row:
@@ -170,7 +174,7 @@ def _phrase_shot(raw: _Phrase) -> Row:
 def _phrase_row(raw: _Phrase, train: list[Row]) -> Row:
     return {
         "item_id": str(raw.id),
-        "cluster_id": digest(raw.sentence),
+        "cluster_id": short_id(raw.sentence),
         "input": "",
         "text": raw.sentence,
         "shots": draw_shots(train, str(raw.id), SHOTS_CHOICE, each_answer=True),
@@ -181,8 +185,8 @@ def _phrase_row(raw: _Phrase, train: list[Row]) -> Row:
 
 def fiqa(records: dict[str, list[Record]]) -> list[Row]:
     """FiQA task 1: sentence, target and a score, which FinGPT's thresholds turn into a class."""
-    train = [_aspect_shot(check(_Aspect, r)) for r in records.get("train", [])]
-    return [_aspect_row(check(_Aspect, record), train) for record in records["test"]]
+    train = [_aspect_shot(validated(_Aspect, r)) for r in records.get("train", [])]
+    return [_aspect_row(validated(_Aspect, record), train) for record in records["test"]]
 
 
 def fiqa_class(score: float) -> int:
@@ -198,7 +202,7 @@ def _aspect_shot(raw: _Aspect) -> Row:
 def _aspect_row(raw: _Aspect, train: list[Row]) -> Row:
     return {
         "item_id": raw.id,
-        "cluster_id": digest(raw.sentence),  # one sentence can have several targets
+        "cluster_id": short_id(raw.sentence),  # one sentence can have several targets
         "input": "",
         "text": raw.sentence,
         "target": raw.target,
@@ -213,7 +217,7 @@ def headline_columns(records: dict[str, list[Record]]) -> list[Row]:
     train = [shot for r in records.get("train", []) for shot in _headline_rows(r)]
     rows, headlines = [], set()
     for record in records["test"]:
-        name = digest(*(str(record.data.get(k, "")) for k in ("Dates", "URL", "News")))
+        name = short_id(*(str(record.data.get(k, "")) for k in ("Dates", "URL", "News")))
         if name in headlines:
             continue  # the release repeats a few records; each headline counts once
         headlines.add(name)
@@ -241,7 +245,7 @@ def _headline_rows(record: Record) -> list[Row]:
             raise column_error(record, column, f"expected 0 or 1, found {value!r}")
         answer = {"answer": "Yes" if value == "1" else "No"}
         row = {
-            "cluster_id": digest(text),
+            "cluster_id": short_id(text),
             "class_id": number,
             "input": "",
             "text": text,
@@ -255,10 +259,10 @@ def adaptllm_ner(records: dict[str, list[Record]]) -> list[Row]:
     """AdaptLLM/finance-tasks NER: the gold entities are text of the form "Entity (TYPE), …"."""
     rows = []
     for record in records["test"]:
-        raw = check(_AdaptText, record)
+        raw = validated(_AdaptText, record)
         label = raw.label if isinstance(raw.label, str) else ", ".join(raw.label)
         entities = [list(e) for e in parse_entities(label)]
-        item = {"item_id": str(raw.id), "cluster_id": digest(raw.input), "input": raw.input, "text": ""}
+        item = {"item_id": str(raw.id), "cluster_id": short_id(raw.input), "input": raw.input, "text": ""}
         rows.append(item | {"shots": [], "states_format": False, "entities": entities, "label": label})
     return rows
 
@@ -282,7 +286,7 @@ def _entity_shot(row: Row) -> Row:
 
 
 def _tagged(record: Record) -> Row:
-    raw = check(_Tagged, record)
+    raw = validated(_Tagged, record)
     if len(raw.tokens) != len(raw.ner_tags):
         raise column_error(record, "ner_tags", f"{len(raw.ner_tags)} tags for {len(raw.tokens)} tokens")
     entities = [e for e in entities_from_tags(raw.tokens, raw.ner_tags) if e.type != "MISC"]
@@ -299,12 +303,12 @@ def adaptllm_convfinqa(records: dict[str, list[Record]]) -> list[Row]:
     """AdaptLLM/finance-tasks ConvFinQA: one row per turn; `input` contains document and history."""
     rows = []
     for record in records["test"]:
-        raw = check(_AdaptText, record)
+        raw = validated(_AdaptText, record)
         answer = raw.label if isinstance(raw.label, str) else raw.label[0]
         if not answer:
             raise column_error(record, "label", "the answer is empty")
         # Turns of a conversation open with the same document.
-        item = {"item_id": str(raw.id), "cluster_id": digest(raw.input[:400]), "input": raw.input}
+        item = {"item_id": str(raw.id), "cluster_id": short_id(raw.input[:400]), "input": raw.input}
         parts = {"before": "", "table": "", "after": "", "history": [], "question": ""}
         rows.append(item | parts | {"answer": answer, "executed_answer": None, "percent": "%" in answer})
     return rows
@@ -319,7 +323,7 @@ def convfinqa(records: dict[str, list[Record]]) -> list[Row]:
 
 
 def _turns(record: Record) -> list[Row]:
-    raw = check(_Conversation, record)
+    raw = validated(_Conversation, record)
     questions, answers, executed = (
         raw.dialogue.conv_questions, raw.dialogue.conv_answers, raw.dialogue.executed_answers,
     )  # fmt: skip
@@ -360,8 +364,8 @@ def docmath(records: dict[str, list[Record]]) -> list[Row]:
     """DocMath-Eval: questions about the same paragraphs are one cluster."""
     rows = []
     for record in records["test"]:
-        raw = check(_DocMath, record)
-        item = {"item_id": raw.question_id, "cluster_id": digest(*raw.paragraphs), "question": raw.question}
+        raw = validated(_DocMath, record)
+        item = {"item_id": raw.question_id, "cluster_id": short_id(*raw.paragraphs), "question": raw.question}
         answer = {"ground_truth": float(raw.ground_truth), "percent": raw.scale == "percent"}
         rows.append(item | {"paragraphs": raw.paragraphs} | answer)
     return rows
@@ -371,7 +375,7 @@ def financemath(records: dict[str, list[Record]]) -> list[Row]:
     """FinanceMath: the validation questions, because the test split has no answers."""
     rows = []
     for record in records["test"]:
-        raw = check(_FinanceMath, record)
+        raw = validated(_FinanceMath, record)
         item = {"item_id": raw.question_id, "cluster_id": raw.question_id, "question": raw.question}
         rows.append(item | {"tables": raw.tables, "ground_truth": float(raw.ground_truth)})
     return rows
@@ -381,16 +385,16 @@ def fomc(records: dict[str, list[Record]]) -> list[Row]:
     """FOMC communication: 0 dovish, 1 hawkish, 2 neutral."""
     rows = []
     for record in records["test"]:
-        raw = check(_Fomc, record)
-        item_id = next((str(v) for v in (raw.id, raw.index) if v is not None), digest(raw.sentence))
-        item = {"item_id": item_id, "cluster_id": digest(raw.sentence), "text": raw.sentence}
+        raw = validated(_Fomc, record)
+        item_id = next((str(v) for v in (raw.id, raw.index) if v is not None), short_id(raw.sentence))
+        item = {"item_id": item_id, "cluster_id": short_id(raw.sentence), "text": raw.sentence}
         rows.append(item | {"options": ["dovish", "hawkish", "neutral"], "gold_index": int(raw.label)})
     return rows
 
 
 def tatqa(records: dict[str, list[Record]]) -> list[Row]:
     """TAT-QA: one row per question, one cluster per context (a table with paragraphs)."""
-    return [row for record in records["test"] for row in _tat_rows(check(_TatContext, record))]
+    return [row for record in records["test"] for row in _tat_rows(validated(_TatContext, record))]
 
 
 def _tat_rows(raw: _TatContext) -> list[Row]:

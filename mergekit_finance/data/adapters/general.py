@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, check, digest
+from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, short_id, validated
 from mergekit_finance.data.adapters.retention import choice_row
 from mergekit_finance.data.records import Record
 
@@ -44,7 +44,7 @@ class _CommonSense(Raw):
 
 def gsm8k(records: dict[str, list[Record]]) -> list[Row]:
     """GSM8K: the number after #### is the answer."""
-    raws = (check(_Gsm8k, record) for record in records["test"])
+    raws = (validated(_Gsm8k, record) for record in records["test"])
     return [_problem(r.question, r.answer.rsplit("####", 1)[-1].strip().replace(",", "")) for r in raws]
 
 
@@ -52,7 +52,7 @@ def svamp(records: dict[str, list[Record]]) -> list[Row]:
     """SVAMP: a story and a question of one or two sums, with ids."""
     rows = []
     for record in records["test"]:
-        raw = check(_Svamp, record)
+        raw = validated(_Svamp, record)
         problem = _problem(f"{raw.Body.strip()} {raw.Question.strip()}", raw.Answer)
         rows.append(problem | {"item_id": raw.ID, "cluster_id": raw.ID})
     return rows
@@ -60,13 +60,13 @@ def svamp(records: dict[str, list[Record]]) -> list[Row]:
 
 def mgsm(records: dict[str, list[Record]]) -> list[Row]:
     """MGSM: the answer is a whole number."""
-    raws = (check(_Mgsm, record) for record in records["test"])
+    raws = (validated(_Mgsm, record) for record in records["test"])
     return [_problem(r.question, r.answer_number) for r in raws]
 
 
 def mgsm_text(records: dict[str, list[Record]]) -> list[Row]:
     """MGSM as its authors publish it: tab-separated question and answer, here as JSON lines."""
-    raws = (check(_MgsmText, record) for record in records["test"])
+    raws = (validated(_MgsmText, record) for record in records["test"])
     return [_problem(r.question, r.answer.replace(",", "")) for r in raws]
 
 
@@ -74,14 +74,14 @@ def jcommonsenseqa(records: dict[str, list[Record]]) -> list[Row]:
     """JCommonsenseQA (JGLUE): five choices, without finance and arithmetic."""
     rows = []
     for record in records["test"]:
-        raw = check(_CommonSense, record)
+        raw = validated(_CommonSense, record)
         options = [raw.choice0, raw.choice1, raw.choice2, raw.choice3, raw.choice4]
         rows.append(choice_row(str(raw.q_id), raw.question, options, raw.label))
     return rows
 
 
 def _problem(question: str, number: str | float) -> Row:
-    item_id = digest(question)  # GSM8K and MGSM have no ids
+    item_id = short_id(question)  # GSM8K and MGSM have no ids
     return {"item_id": item_id, "cluster_id": item_id, "question": question, "ground_truth": float(number)}
 
 

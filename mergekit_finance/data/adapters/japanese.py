@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, check, column_error
+from mergekit_finance.data.adapters.base import Raw, Row, Text, column_error, validated
 from mergekit_finance.data.records import Record
 from mergekit_finance.files import JsonObject
 
@@ -70,7 +70,7 @@ class _HubSentence(_Sentence):
 
 def jfinqa(records: dict[str, list[Record]]) -> list[Row]:
     """jfinqa, the Hub's flat layout; one cluster per filing."""
-    return [_jfinqa_row(check(_JFinQA, record)) for record in records["test"]]
+    return [_jfinqa_row(validated(_JFinQA, record)) for record in records["test"]]
 
 
 def jfinqa_nested(records: dict[str, list[Record]]) -> list[Row]:
@@ -116,7 +116,7 @@ def _numbered_row(record: Record) -> Row:
 
 
 def _exam_row(record: Record, *, letters: bool) -> Row:
-    raw = check(_Exam, record)
+    raw = validated(_Exam, record)
     texts = [choice.text for choice in raw.choices]
     if raw.answer >= len(texts):
         raise column_error(record, "answer", f"{raw.answer} is not one of {len(texts)} choices")
@@ -171,7 +171,7 @@ def chabsa(records: dict[str, list[Record]]) -> list[Row]:
     """
     rows = []
     for record in records["test"]:
-        raw = check(_Annotation, record)
+        raw = validated(_Annotation, record)
         for sentence in raw.sentences:
             rows += _opinion_rows(raw.header.document_id, sentence)
     return rows
@@ -179,7 +179,7 @@ def chabsa(records: dict[str, list[Record]]) -> list[Row]:
 
 def chabsa_hub(records: dict[str, list[Record]]) -> list[Row]:
     """zenless-lab/chABSA: one record per sentence. The benchmark is its train and test rows together."""
-    sentences = [check(_HubSentence, record) for record in records["test"]]
+    sentences = [validated(_HubSentence, record) for record in records["test"]]
     return [row for s in sentences for row in _opinion_rows(s.document_id, s)]
 
 

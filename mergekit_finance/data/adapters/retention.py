@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import M, Raw, Row, Text, check, column_error, digest
+from mergekit_finance.data.adapters.base import M, Raw, Row, Text, column_error, short_id, validated
 from mergekit_finance.data.records import Record
 
 
@@ -100,7 +100,7 @@ def hellaswag(records: dict[str, list[Record]]) -> list[Row]:
     """HellaSwag: which of four endings follows; one cluster per source text."""
     rows = []
     for record in records["test"]:
-        raw = check(_HellaSwag, record)
+        raw = validated(_HellaSwag, record)
         row = choice_row(str(raw.ind), raw.ctx, raw.endings, int(raw.label))
         rows.append(row | {"cluster_id": raw.source_id or str(raw.ind)})
     return rows
@@ -108,13 +108,13 @@ def hellaswag(records: dict[str, list[Record]]) -> list[Row]:
 
 def piqa(records: dict[str, list[Record]]) -> list[Row]:
     """PIQA: a goal and two ways to reach it. The dataset has no ids."""
-    raws = (check(_Piqa, record) for record in records["test"])
-    return [choice_row(digest(r.goal, r.sol1, r.sol2), r.goal, [r.sol1, r.sol2], r.label) for r in raws]
+    raws = (validated(_Piqa, record) for record in records["test"])
+    return [choice_row(short_id(r.goal, r.sol1, r.sol2), r.goal, [r.sol1, r.sol2], r.label) for r in raws]
 
 
 def boolq(records: dict[str, list[Record]]) -> list[Row]:
     """BoolQ: a yes-or-no question about a passage; one cluster per passage. The dataset has no ids."""
-    raws = (check(_BoolQ, record) for record in records["test"])
+    raws = (validated(_BoolQ, record) for record in records["test"])
     return [_yes_no(r.passage, r.question, ["no", "yes"], int(r.answer)) for r in raws]
 
 
@@ -122,7 +122,7 @@ def winogrande(records: dict[str, list[Record]]) -> list[Row]:
     """WinoGrande: which of two names fills the gap of a sentence. The dataset has no ids."""
     rows = []
     for record in records["test"]:
-        raw = check(_WinoGrande, record)
+        raw = validated(_WinoGrande, record)
         before, after = raw.sentence.split("_")
         contexts = [before + raw.option1, before + raw.option2]
         rows.append(_gap(contexts, after.strip(), int(raw.answer) - 1))
@@ -131,7 +131,7 @@ def winogrande(records: dict[str, list[Record]]) -> list[Row]:
 
 def lambada(records: dict[str, list[Record]]) -> list[Row]:
     """LAMBADA as OpenAI prepared it: predict the last word of a passage. The dataset has no ids."""
-    raws = (check(_Lambada, record) for record in records["test"])
+    raws = (validated(_Lambada, record) for record in records["test"])
     return [_last_word(*raw.text.rsplit(" ", 1)) for raw in raws]
 
 
@@ -139,9 +139,9 @@ def choice_query(records: dict[str, list[Record]]) -> list[Row]:
     """Questions with choices in the layout of LLM Foundry; a leading "Question: " belongs to its prompt."""
     rows = []
     for record in records["test"]:
-        raw = check(_Query, record)
+        raw = validated(_Query, record)
         question = raw.query.removeprefix("Question: ")
-        rows.append(choice_row(digest(question, *raw.choices), question, raw.choices, _in(record, raw)))
+        rows.append(choice_row(short_id(question, *raw.choices), question, raw.choices, _in(record, raw)))
     return rows
 
 
@@ -149,7 +149,7 @@ def passage_query(records: dict[str, list[Record]]) -> list[Row]:
     """BoolQ in the layout of LLM Foundry: passage and question in one text, which ends in a question mark."""
     rows = []
     for record in records["test"]:
-        raw = check(_PassageQuery, record)
+        raw = validated(_PassageQuery, record)
         passage, _, question = raw.query.removeprefix("Passage: ").rpartition("\nQuestion: ")
         rows.append(_yes_no(passage, question.removesuffix("?"), raw.choices, _in(record, raw)))
     return rows
@@ -159,7 +159,7 @@ def context_options(records: dict[str, list[Record]]) -> list[Row]:
     """WinoGrande in the layout of LLM Foundry: the beginnings with each name filled in, and the rest."""
     rows = []
     for record in records["test"]:
-        raw = check(_ContextOptions, record)
+        raw = validated(_ContextOptions, record)
         if raw.gold >= len(raw.context_options):
             raise column_error(record, "gold", f"{raw.gold} is not an index of context_options")
         rows.append(_gap(raw.context_options, raw.continuation, raw.gold))
@@ -168,7 +168,7 @@ def context_options(records: dict[str, list[Record]]) -> list[Row]:
 
 def continuation(records: dict[str, list[Record]]) -> list[Row]:
     """LAMBADA in the layout of LLM Foundry."""
-    raws = (check(_Continuation, record) for record in records["test"])
+    raws = (validated(_Continuation, record) for record in records["test"])
     return [_last_word(raw.context, raw.continuation) for raw in raws]
 
 
@@ -184,7 +184,7 @@ def choice_row(item_id: str, question: str, options: list[str], gold: int) -> Ro
 
 
 def _checked(model: type[M], records: dict[str, list[Record]]) -> list[tuple[Record, M]]:
-    return [(record, check(model, record)) for record in records["test"]]
+    return [(record, validated(model, record)) for record in records["test"]]
 
 
 def _labeled(record: Record, raw: _Labeled, question: str) -> Row:
@@ -202,18 +202,18 @@ def _in(record: Record, raw: _Query) -> int:
 
 
 def _yes_no(passage: str, question: str, options: list[str], gold: int) -> Row:
-    row = choice_row(digest(passage, question), question, options, gold)
-    return row | {"passage": passage, "cluster_id": digest(passage)}
+    row = choice_row(short_id(passage, question), question, options, gold)
+    return row | {"passage": passage, "cluster_id": short_id(passage)}
 
 
 def _gap(contexts: list[str], continuation: str, gold: int) -> Row:
-    row = choice_row(digest(*contexts, continuation), "", contexts, gold) | {"continuation": continuation}
+    row = choice_row(short_id(*contexts, continuation), "", contexts, gold) | {"continuation": continuation}
     del row["question"]  # the options are the beginnings of the sentence; nothing stands before them
     return row
 
 
 def _last_word(context: str, word: str) -> Row:
-    item_id = digest(context, word)
+    item_id = short_id(context, word)
     return {"item_id": item_id, "cluster_id": item_id, "context": context, "word": word}
 
 

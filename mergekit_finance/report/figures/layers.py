@@ -15,7 +15,7 @@ from mergekit_finance.report.figures.style import (
     canvas,
     expert_colors,
 )
-from mergekit_finance.similarity.measured import Entry
+from mergekit_finance.similarity.measured import MeasuredEntry
 from mergekit_finance.study.results import StudyResults
 
 NAME = "7-layers"
@@ -60,7 +60,7 @@ def draw(results: StudyResults) -> Drawn | None:
     )
 
 
-def layers_of(results: StudyResults) -> Mapping[str, Entry]:
+def layers_of(results: StudyResults) -> Mapping[str, MeasuredEntry]:
     """Return the similarity by layer; empty if it was not measured."""
     return results.similarity.layers if results.similarity else {}
 

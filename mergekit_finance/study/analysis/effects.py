@@ -6,7 +6,7 @@ from typing import TypeVar
 from mergekit_finance.statistics import outperform
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.contrasts import difference, difference_weights, gain_weights, score
-from mergekit_finance.statistics.influence import clusters_of, contributions, standard_error
+from mergekit_finance.statistics.influence import contributions, count_clusters, standard_error
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.mcnemar import p_outperform
 from mergekit_finance.statistics.multiplicity import benjamini_hochberg, holm
@@ -119,7 +119,7 @@ def task_set(
         og_raw=rounded(outperform.outperform_gap(replicates, tasks, point, raw)),
         best_raw=best_raw,
         over_best_raw=rounded(tested["over_best_raw"]),
-        clusters=clusters_of(scores),  # clusters that tasks share count once
+        clusters=count_clusters(scores),  # clusters that tasks share count once
         mde=_mde(standard_error(over_best)),
         ranges=ranges_of(tested),
         flips=flips_by_model(scores, point, everyone),

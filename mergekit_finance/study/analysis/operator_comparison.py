@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mergekit_finance.statistics.bootstrap import Replicates
-from mergekit_finance.statistics.grids import Grid, best, difference, halved, near, spread
+from mergekit_finance.statistics.grids import Grid, best, difference_of_grids, halved, near, spread
 from mergekit_finance.study.analysis.effects import ranges_of
 from mergekit_finance.study.analysis.selection import grids, seeds_of
 from mergekit_finance.study.results import StudyResults
@@ -51,7 +51,7 @@ def _difference(grid: Grid, other: Grid) -> OperatorDifference:
         best=rounded(estimates["best"]),
         spread=rounded(estimates["spread"]),
         ranges=ranges_of(estimates),
-        near=rounded(difference(near(grid, halved()), near(other, halved()))),
+        near=rounded(difference_of_grids(near(grid, halved()), near(other, halved()))),
     )
 
 

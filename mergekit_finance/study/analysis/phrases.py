@@ -14,7 +14,7 @@ from mergekit_finance.study.schema import SelectionResult, Summary
 MOST_TASKS = 6  # listed in a sentence
 
 
-def points(value: float, sign: bool = False, digits: int = 1) -> str:
+def in_points(value: float, sign: bool = False, digits: int = 1) -> str:
     """Return a share as points of a hundred: `3.1`, or `+3.1` with `sign`; zero has no sign."""
     return number(100 * value, digits, sign)
 
@@ -33,8 +33,8 @@ def interval(numbers: Sequence[float], sign: bool = False) -> str:
     """
     value, low, high = numbers
     if low == high:
-        return f"{points(value, sign)} (the same on every item)"
-    return f"{points(value, sign)} [{points(low, sign)}, {points(high, sign)}]"
+        return f"{in_points(value, sign)} (the same on every item)"
+    return f"{in_points(value, sign)} [{in_points(low, sign)}, {in_points(high, sign)}]"
 
 
 def merge_name(combination: str) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mergekit_finance.similarity.measured import Entry, ModelPair, Similarity, TaskVectorPair
+from mergekit_finance.similarity.measured import MeasuredEntry, ModelPair, Similarity, TaskVectorPair
 from mergekit_finance.statistics.correlation import critical, spearman
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Correlation, Effects, PredictorRow
@@ -28,7 +28,9 @@ def table(
     return [_row(results, total, combination, effects) for combination, effects in best.items()]
 
 
-def _row(results: StudyResults, total: Entry | None, combination: str, effects: Effects) -> PredictorRow:
+def _row(
+    results: StudyResults, total: MeasuredEntry | None, combination: str, effects: Effects
+) -> PredictorRow:
     """Return the means over the pairs of constituents, before the merge, beside Macro-Gain and Macro-OG."""
     point = results.points[effects.point]
     references = list(combinations(point.references, 2))

@@ -25,7 +25,7 @@ class GridPoint(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectedPoints:
     """The selected points, by name."""
 
     by_operator: dict[tuple[str, str], str]  # (combination, operator) -> point
@@ -52,7 +52,7 @@ def grids(points: Mapping[str, GridPoint]) -> dict[tuple[str, str], list[str]]:
     return groups
 
 
-def choose(points: Mapping[str, GridPoint], macro: Macro) -> Choice:
+def select_points(points: Mapping[str, GridPoint], macro: Macro) -> SelectedPoints:
     """Select the best points by `macro` on the selection items.
 
     A cell's score is the mean over its mask seeds. Ties go to the smaller values, then to the simpler
@@ -64,7 +64,7 @@ def choose(points: Mapping[str, GridPoint], macro: Macro) -> Choice:
     for (combination, operator), name in chosen.items():
         rank = (-mean_over_seeds(name, points, macro), order.index(operator), name)
         ranked.setdefault(combination, []).append(rank)
-    return Choice(chosen, {combination: min(ranks)[2] for combination, ranks in ranked.items()})
+    return SelectedPoints(chosen, {combination: min(ranks)[2] for combination, ranks in ranked.items()})
 
 
 def best_of(names: Sequence[str], points: Mapping[str, GridPoint], macro: Macro) -> str:
@@ -110,7 +110,7 @@ def _gap(results: StudyResults, seed: int, flip: bool) -> float:
         first = _half(seed, scores.names)[scores.clusters] != flip
         selecting[task], other[task] = scores.take(first), scores.take(~first)
     selecting_macro, other_macro = macro_on(selecting, results.macro), macro_on(other, results.macro)
-    chosen = choose(results.points, selecting_macro).by_operator.values()
+    chosen = select_points(results.points, selecting_macro).by_operator.values()
     return float(np.mean([selecting_macro(name) - other_macro(name) for name in chosen]))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
-from mergekit_finance.statistics.influence import clusters_of
+from mergekit_finance.statistics.influence import count_clusters
 from mergekit_finance.statistics.outperform import point_gain, point_gap
 from mergekit_finance.study.analysis import (
     effects,
@@ -33,7 +33,7 @@ from mergekit_finance.study.schema import (
 def chosen_points(results: StudyResults) -> dict[str, str]:
     """Return the selected point of every combination."""
     macro = selection.macro_on(results.selection, results.macro)
-    return selection.choose(results.points, macro).by_combination
+    return selection.select_points(results.points, macro).by_combination
 
 
 def summary(folder: Path) -> Summary:
@@ -45,7 +45,7 @@ def summary(folder: Path) -> Summary:
 def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
     """Return the answer of a study. The same stored scores give the same bytes."""
     macro = selection.macro_on(results.selection, results.macro)
-    choice = selection.choose(results.points, macro)
+    choice = selection.select_points(results.points, macro)
     replicates = bootstrap(list(results.report.values()), results.study.resamples, results.study.seed)
     selected = {name: effects.effects_of(results, replicates, name) for name in choice.by_operator.values()}
     effects.correct_tasks(selected, results)
@@ -66,7 +66,7 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
     verdict.decide(answered)
-    answered.verdict = wording.sentences(answered)
+    answered.verdict = wording.verdict_sentences(answered)
     return answered
 
 
@@ -121,7 +121,11 @@ def _model(results: StudyResults, replicates: Replicates, name: str, macro: sele
 
 
 def _point(
-    results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro, choice: selection.Choice
+    results: StudyResults,
+    replicates: Replicates,
+    name: str,
+    macro: selection.Macro,
+    choice: selection.SelectedPoints,
 ) -> PointResult:
     entry, constituents = results.points[name], results.constituents(name)
     pairs: dict[str, tuple[float, float]] = {}
@@ -149,7 +153,7 @@ def _point(
     )
 
 
-def _combinations(results: StudyResults, choice: selection.Choice) -> dict[str, Combination]:
+def _combinations(results: StudyResults, choice: selection.SelectedPoints) -> dict[str, Combination]:
     skills = results.study.skills
     return {
         combination: Combination(
@@ -165,7 +169,7 @@ def _combinations(results: StudyResults, choice: selection.Choice) -> dict[str, 
 
 
 def _ship(
-    results: StudyResults, replicates: Replicates, macro: selection.Macro, choice: selection.Choice
+    results: StudyResults, replicates: Replicates, macro: selection.Macro, choice: selection.SelectedPoints
 ) -> Ship:
     """Return the best model on the selection items, and how the best merge compares on the report items."""
 
@@ -187,7 +191,7 @@ def _ship(
         best_merge=merge,
         best_single=single,
         macro=rounded(score(replicates, results.macro, winner)),
-        clusters=clusters_of([results.report[task] for task in results.macro]),
+        clusters=count_clusters([results.report[task] for task in results.macro]),
         ranges=effects.ranges_of(estimates),
         merge_over_single=rounded(estimates["merge_over_single"]),
         retention_over_base=rounded(estimates["retention_over_base"]) if retention else None,

@@ -15,10 +15,10 @@ from mergekit_finance.study.analysis import verdict
 from mergekit_finance.study.analysis.flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
+    in_points,
     interval,
     merge_name,
     number,
-    points,
     sample_size,
     symbol,
     task_list,
@@ -97,24 +97,24 @@ def overview_rows(summary: Summary) -> list[list[str]]:
                 str(row.stage),
                 merge_name(name),
                 how(summary, row.selected),
-                points(macro.score.value),
+                in_points(macro.score.value),
                 interval(macro.gain),
                 interval(macro.og),
-                points(point.retention.value) if point.retention else "",
+                in_points(point.retention.value) if point.retention else "",
                 short_effect_word(verdict.effect(summary, name), row.stage),
             ]
         )
     return [header, *rows]
 
 
-def text(summary: Summary, width: int | None = None) -> str:
+def verdict_text(summary: Summary, width: int | None = None) -> str:
     """Return what the command prints: the table of combinations, then the sentences, wrapped at `width`."""
     rows = overview_rows(summary)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    verdict_lines = sentences(summary)
+    verdict_lines = verdict_sentences(summary)
     for about in dict.fromkeys(line.about for line in verdict_lines):
         lines += ["", "Notes" if about == "caution" else about.capitalize()]
         lines += [_wrapped(line.text, width) for line in verdict_lines if line.about == about]
@@ -129,7 +129,7 @@ def _wrapped(sentence: str, width: int | None) -> str:
     )
 
 
-def sentences(summary: Summary) -> list[Sentence]:
+def verdict_sentences(summary: Summary) -> list[Sentence]:
     """Return the verdict in words: as stored, or worded for a summary of format 1."""
     if summary.verdict and summary.ship.advice is not None:
         return summary.verdict
@@ -165,7 +165,7 @@ def _recovered(effects: Effects) -> Iterator[str]:
     vs_base, vs_expert = (flips_note(retention.flips.get(name)) for name in effects.base_and_experts)
     sides = verdict.sides("lost", numbers.lost, numbers.ranges)
     if sides == ["above"]:
-        lost = f"lost {points(numbers.lost.value)}{flips_note(numbers.flips_of_expert)}"
+        lost = f"lost {in_points(numbers.lost.value)}{flips_note(numbers.flips_of_expert)}"
         lost += f", recovered {interval(numbers.recovered)}{vs_expert}"
     else:
         word = "borderline" if "above" in sides else "no clear"
@@ -178,10 +178,10 @@ def _kept(effects: Effects, expert: str) -> Iterator[str]:
     skill = effects.sets.get("own")
     if not skill:
         return
-    scores = f"expert {points(skill.constituents[expert].value)}"
+    scores = f"expert {in_points(skill.constituents[expert].value)}"
     if skill.base:
-        scores += f", base {points(skill.base.value)}"
-    score, gap = points(skill.score.value), interval(skill.og)
+        scores += f", base {in_points(skill.base.value)}"
+    score, gap = in_points(skill.score.value), interval(skill.og)
     yield f"tasks of its skill: {score} ({scores}), OG {gap}, {sample_size(skill.clusters)}"
 
 
@@ -385,7 +385,7 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
         optimism = selection.optimism.mean if selection.optimism else None
         size = ""
         if selection.same_items and optimism is not None:
-            size = f", by {points(optimism)} points as measured on random halves"
+            size = f", by {in_points(optimism)} points as measured on random halves"
         what = "Hyperparameters and the best model were" if selection.same_items else "The best model was"
         yield "caution", f"{what} {OPTIMISTIC}{size}."
 

@@ -89,7 +89,7 @@ def test_a_study_reports_that_its_results_do_not_fit_the_disk(tiny, tmp_path, fr
     from mergekit_finance.study.run import StudyRun
 
     lines: list[str] = []
-    study = config.load(studies.write(tmp_path / "study.yml", tiny))
+    study = config.load_study(studies.write(tmp_path / "study.yml", tiny))
     run = StudyRun(study, tmp_path / "out", limit=8, quiet=True, say=lines.append)
     free(disk=run.disk_needed() - 1)
     run.check()

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from mergekit_finance import registration
 from mergekit_finance.cli import main
 from mergekit_finance.files import bundled
-from mergekit_finance.recipe.load import load as load_recipe
-from mergekit_finance.study.config import load as load_study
+from mergekit_finance.recipe.load import load_recipe
+from mergekit_finance.study.config import load_study
 from mergekit_finance.study.points import points
 
 registration.register()

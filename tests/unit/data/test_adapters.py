@@ -2,13 +2,13 @@
 
 import hashlib
 
-from mergekit_finance.data.adapters.base import digest
+from mergekit_finance.data.adapters.base import short_id
 from mergekit_finance.data.loader import load_rows
 
 
 def test_the_id_of_a_text_is_the_first_16_digits_of_its_sha256():
-    assert digest("a", "b") == hashlib.sha256(b"a\x1fb").hexdigest()[:16]
-    assert digest("a", "b") != digest("ab")
+    assert short_id("a", "b") == hashlib.sha256(b"a\x1fb").hexdigest()[:16]
+    assert short_id("a", "b") != short_id("ab")
 
 
 def test_an_opinion_of_chabsa_has_the_target_that_its_record_names():

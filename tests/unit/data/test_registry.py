@@ -27,7 +27,7 @@ def test_the_error_for_an_unknown_dataset_suggests_the_nearest_name():
 
 def test_an_entry_with_the_old_key_licence_has_a_license():
     text = "x: {title: X, homepage: h, licence: MIT, citation: c, text_may_be_shared: true}"
-    (dataset,) = registry.parse(text, "extra.yml")
+    (dataset,) = registry.parse_datasets(text, "extra.yml")
     assert dataset.license == dataset.licence == "MIT"
 
 
@@ -42,9 +42,11 @@ def test_an_entry_with_the_old_key_licence_has_a_license():
 )
 def test_a_registry_that_is_not_a_mapping_of_datasets_is_reported_in_one_line(text, message):
     with pytest.raises(DataError, match=message):
-        registry.parse(text, "extra.yml")
+        registry.parse_datasets(text, "extra.yml")
 
 
 def test_a_wrong_registry_entry_is_reported_with_its_field():
     with pytest.raises(DataError, match="extra.yml: dataset 'x': license"):
-        registry.parse("x: {title: X, homepage: h, citation: c, text_may_be_shared: true}", "extra.yml")
+        registry.parse_datasets(
+            "x: {title: X, homepage: h, citation: c, text_may_be_shared: true}", "extra.yml"
+        )

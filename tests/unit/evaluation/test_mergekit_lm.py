@@ -179,7 +179,7 @@ def test_options_are_counted_with_the_tokenizer_of_the_live_merge(tiny):
 
     arguments = {"fb_dataset": "fpb", "fb_option_tokens": True, "source": "sample", "recipe": "no base.yml"}
     try:
-        live_tokenizers.register("no base.yml,lambda=0.4", load_tokenizer(f"{tiny}/base"))
+        live_tokenizers.store_tokenizer("no base.yml,lambda=0.4", load_tokenizer(f"{tiny}/base"))
         assert all(
             len(row["option_tokens"]) == len(row["options"])
             for row in rows(**arguments, **{"set.lambda": 0.4})["test"]

@@ -51,7 +51,7 @@ def side_files(planner: MergePlanner) -> None:
 
 # Name of mergekit: our function that uses it. Spaces at the end tell apart the functions that use one name.
 CLASS_NAMES = {
-    (MergePlanner, "_plan"): lambda planner: host.plan(planner),
+    (MergePlanner, "_plan"): lambda planner: host.plan_merge(planner),
     (MergePlanner, "_plan "): lambda planner: host.plan_without_hook(planner),
     (MergePlanner, "_plan  "): lambda planner: hooks(),
     (MergePlanner, "plan_to_disk"): lambda planner: hooks(),
@@ -182,7 +182,7 @@ def test_a_method_is_registered_once_and_a_taken_name_is_kept_with_a_warning():
 
 
 def test_mergekits_own_methods_are_planned_by_mergekit_alone(planner):
-    host.plan(planner)
+    host.plan_merge(planner)
     assert planner._tensors == host.planned_tensors(planner) != []
     assert host.tokenizer_task(planner) is None
     assert host.planner_method(planner).spec.name == "task_arithmetic"

@@ -110,9 +110,14 @@ def test_no_test_row_is_in_any_part_of_a_corpus():
 
 
 def test_sums_of_test_rows_are_in_no_corpus():
-    from mergekit_finance.lab.draw import sums
+    from mergekit_finance.lab.draw import sums_of_split
 
-    tested = {str(s) for sign in ("plus", "minus") for hard in (False, True) for s in sums(sign, hard, True)}
+    tested = {
+        str(s)
+        for sign in ("plus", "minus")
+        for hard in (False, True)
+        for s in sums_of_split(sign, hard, True)
+    }
     for text, completion in corpora.documents("math", 5_000):
         assert not tested & set(completion.replace(".", " ").split()), text
 

@@ -14,7 +14,7 @@ from mergekit.options import MergeOptions
 
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.merging import in_memory
-from mergekit_finance.recipe.load import DRAWS_NOTHING, load
+from mergekit_finance.recipe.load import DRAWS_NOTHING, load_recipe
 from mergekit_finance.recipe.overrides import load_changed
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.worker import Stamp, Worker
@@ -88,20 +88,20 @@ def test_a_recipe_has_a_seed_if_its_method_draws(method, finance, seed, models, 
     if method == "ties":
         recipe["models"][0]["parameters"].pop("epsilon", None)
     path = write_recipe(tmp_path / "r.yml", {**recipe, "finance": finance})
-    assert load(path).seed == load_changed(str(path), {"dtype": "float32"}).seed == seed
+    assert load_recipe(path).seed == load_changed(str(path), {"dtype": "float32"}).seed == seed
 
 
 def test_our_methods_have_a_seed_of_their_own(models, tmp_path):
     recipe = {**content(models, "cpt_dare_ties"), "finance": {"seed": 3}}
     with pytest.raises(RecipeError, match="finance.seed: only for mergekit's methods.*parameters.seed"):
-        load(write_recipe(tmp_path / "r.yml", recipe))
+        load_recipe(write_recipe(tmp_path / "r.yml", recipe))
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, True, "one", 1.5])
 def test_a_seed_is_a_whole_number_that_torch_takes(value, models, tmp_path):
     recipe = {**content(models, "dare_ties"), "finance": {"seed": value}}
     with pytest.raises(RecipeError, match="finance.seed: "):
-        load(write_recipe(tmp_path / "r.yml", recipe))
+        load_recipe(write_recipe(tmp_path / "r.yml", recipe))
 
 
 def test_the_methods_that_draw_nothing_are_registered():

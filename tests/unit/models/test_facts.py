@@ -78,7 +78,7 @@ def test_an_index_that_is_not_valid_is_named(model, text, message):
 
 def test_a_model_that_cannot_be_fetched_is_named():
     with pytest.raises(ModelError, match="model 'nobody/nothing': cannot be fetched"):
-        facts.local_folder("nobody/nothing")
+        facts.fetched_folder("nobody/nothing")
 
 
 def test_models_with_random_weights_are_recognized(tiny, tmp_path):

@@ -33,7 +33,7 @@ def test_a_truncated_model_and_a_missing_tokenizer_are_named(tiny, tmp_path):
 
 def test_a_live_model_computes_what_the_checkpoint_does(tiny):
     config = AutoConfig.from_pretrained(tiny / "math")
-    live = loading.live_model(config, load_file(tiny / "math" / "model.safetensors"))
+    live = loading.build_model(config, load_file(tiny / "math" / "model.safetensors"))
     stored = loading.load_model(str(tiny / "math"), "auto")
     tokens = torch.tensor([[1, 2, 3]])
     assert not live.training and torch.equal(live(tokens).logits, stored(tokens).logits)
@@ -46,7 +46,7 @@ def test_tensors_that_do_not_fill_the_model_are_named(tiny):
     with pytest.raises(
         ModelError, match="tensors are not those of LlamaForCausalLM: model.norm.weight, extra.weight"
     ):
-        loading.live_model(config, tensors)
+        loading.build_model(config, tensors)
 
 
 def test_casting_gives_what_loading_in_that_dtype_gives(tiny):

@@ -8,13 +8,13 @@ import pytest
 
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import bundled
-from mergekit_finance.recipe.load import check_mapping, load
+from mergekit_finance.recipe.load import check_mapping, load_recipe
 
 ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.yml")
 
 
 def test_a_loaded_recipe_has_stage_constituents_and_semantics(recipe, tiny):
-    loaded = load(recipe())
+    loaded = load_recipe(recipe())
     assert loaded.experts == loaded.constituents == (f"{tiny}/finance", f"{tiny}/math")
     assert (loaded.base, loaded.stage, loaded.semantics) == (f"{tiny}/base", 2, "paper")
 
@@ -24,7 +24,7 @@ def test_without_a_finance_block_stage_and_constituents_follow_from_the_merge(tm
     path.write_text(
         "merge_method: ties\nbase_model: ./b\nmodels:\n  - model: ./e\n    parameters: {weight: 1}\n"
     )
-    loaded = load(path)
+    loaded = load_recipe(path)
     assert (loaded.stage, loaded.constituents, loaded.semantics) == (1, ("./b", "./e"), "mergekit")
 
 
@@ -34,12 +34,12 @@ def test_slices_name_their_models(tmp_path):
         "merge_method: passthrough\nslices:\n  - sources: [{model: ./a, layer_range: [0, 1]}]\n"
         "  - sources: [{model: ./b, layer_range: [0, 1]}]\n"
     )
-    assert load(path).experts == ("./a", "./b")
+    assert load_recipe(path).experts == ("./a", "./b")
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_bundled_recipe_is_valid(path):
-    loaded = load(path)
+    loaded = load_recipe(path)
     assert loaded.finance.stage and loaded.finance.citation and loaded.finance.tasks
 
 
@@ -69,13 +69,13 @@ def test_there_are_bundled_recipes():
 def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, message):
     path = recipe((old.format(tiny), new.format(tiny)))
     with pytest.raises(RecipeError, match=message) as caught:
-        load(path)
+        load_recipe(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_missing_recipe_is_named(tmp_path):
     with pytest.raises(RecipeError, match="none.yml: no such recipe"):
-        load(tmp_path / "none.yml")
+        load_recipe(tmp_path / "none.yml")
 
 
 @pytest.mark.parametrize("text", ["- a list", "just text", "", "merge_method: [linear]"])
@@ -83,14 +83,14 @@ def test_a_file_that_is_not_a_recipe_is_refused(tmp_path, text):
     path = tmp_path / "r.yml"
     path.write_text(text)
     with pytest.raises(RecipeError):
-        load(path)
+        load_recipe(path)
 
 
 def test_yaml_cannot_run_code(tmp_path):
     path = tmp_path / "r.yml"
     path.write_text("merge_method: !!python/object/apply:os.system ['echo owned']")
     with pytest.raises(RecipeError, match="not valid YAML"):
-        load(path)
+        load_recipe(path)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_a_key_that_appears_twice_is_refused_with_its_line(recipe, old, new, key
     with pytest.raises(
         RecipeError, match=rf"recipe.yml, line \d+: not valid YAML \(key '{key}' appears twice"
     ):
-        load(recipe((old, new)))
+        load_recipe(recipe((old, new)))
 
 
 def test_a_mapping_is_checked_as_the_file_would_be(recipe):
-    loaded = load(recipe())
+    loaded = load_recipe(recipe())
     content = {**loaded.merge, "finance": {"stage": 2}}
     assert check_mapping(content, "point").merge == loaded.merge
     with pytest.raises(RecipeError, match="^point: unknown key 'dtpye'. did you mean 'dtype'"):
@@ -120,8 +120,8 @@ def test_our_methods_are_registered_without_the_start_up_hook(recipe):
     """Loading a recipe registers them: a program needs no call of `register()`."""
     code = (
         "import sys\n"
-        "from mergekit_finance.recipe.load import load\n"
-        f"print(load({str(recipe())!r}).method, 'mergekit_finance.registration' in sys.modules)"
+        "from mergekit_finance.recipe.load import load_recipe\n"
+        f"print(load_recipe({str(recipe())!r}).method, 'mergekit_finance.registration' in sys.modules)"
     )
     environment = {**os.environ, "MERGEKIT_FINANCE_AUTOLOAD": "0"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -130,5 +130,5 @@ def test_our_methods_are_registered_without_the_start_up_hook(recipe):
 
 @pytest.mark.parametrize("block", ["tokenizer: {source: base}", "tokenizer_source: base"])
 def test_a_tokenizer_block_aligns_vocabularies(recipe, block):
-    assert not load(recipe()).aligns_vocabularies
-    assert load(recipe(("dtype: float32\n", f"dtype: float32\n{block}\n"))).aligns_vocabularies
+    assert not load_recipe(recipe()).aligns_vocabularies
+    assert load_recipe(recipe(("dtype: float32\n", f"dtype: float32\n{block}\n"))).aligns_vocabularies

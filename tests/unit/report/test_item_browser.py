@@ -133,9 +133,9 @@ def test_a_choice_is_shown_by_its_option():
         "doc": {"gold_index": 0},
         "target": "0",
     }
-    assert item_browser.answer(row, [["-1.5", "True"], ["-0.5", "False"]]).strip() == "no"
+    assert item_browser.answer_text(row, [["-1.5", "True"], ["-0.5", "False"]]).strip() == "no"
     assert item_browser.target(row) == "yes"
-    assert item_browser.answer(row, []) == ""
+    assert item_browser.answer_text(row, []) == ""
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_hub_ids_and_local_paths(reference: str, hub: bool) -> None:
 
 
 def license_file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(source_models, "local_folder", lambda reference: folder)
+    monkeypatch.setattr(source_models, "folder_on_disk", lambda reference: folder)
     return [path.name for path in source_models.license_files(SourceModel("x", "a/b", "0"))]
 
 
@@ -113,7 +113,7 @@ def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path)
         "operators": {"ties": {"density": [0.5]}},
         "stages": [1],
     }
-    study = config.parse(content, "study.yml")
+    study = config.parse_study(content, "study.yml")
     base, _ = source_models.study_models(study)
     assert base.claims == {"study.yml": "mit", "its card": "mit", "its card (2)": "apache-2.0"}
 

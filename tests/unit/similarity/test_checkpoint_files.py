@@ -21,7 +21,7 @@ def bytes_of(tmp_path, monkeypatch, layout, threads):
     for i, name in enumerate(("base", "a", "b")):
         write(home / name, base if name == "base" else weights(i, base=base), layout[i])
     monkeypatch.chdir(home)
-    table.write(compute_similarity("base", ["a", "b"], threads=threads), home / "sim.json")
+    table.write_similarity(compute_similarity("base", ["a", "b"], threads=threads), home / "sim.json")
     return (home / "sim.json").read_bytes()
 
 

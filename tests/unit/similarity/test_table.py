@@ -16,13 +16,13 @@ def test_nothing_is_written_if_a_number_is_nan(family, tmp_path):
     similarity = compute_similarity(folders["base"], [folders["a"]])
     similarity.total.norms["base"] = float("nan")
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
-        table.write(similarity, tmp_path / "sim.json")
+        table.write_similarity(similarity, tmp_path / "sim.json")
     assert not (tmp_path / "sim.json").exists()
 
 
 def test_the_table_has_one_row_for_each_pair(family):
     folders, _ = family
-    text = table.render(compute_similarity(folders["base"], [folders["a"], folders["b"]]))
+    text = table.similarity_table(compute_similarity(folders["base"], [folders["a"], folders["b"]]))
     pairs = [" - ".join(p) for p in combinations(("base", "a", "b"), 2)]
     assert [line.split("  ")[0] for line in text.splitlines()[2:]] == pairs
 
@@ -32,7 +32,7 @@ def test_the_file_is_read_as_it_was_written(family, tmp_path, everything):
     """Measures that were not computed are left out; undefined values are null."""
     folders, _ = family
     similarity = compute_similarity(folders["base"], [folders["a"]], everything=everything)
-    table.write(similarity, tmp_path / "sim.json")
+    table.write_similarity(similarity, tmp_path / "sim.json")
     content = json.loads((tmp_path / "sim.json").read_text())
     assert Similarity.model_validate(content) == similarity
     assert Similarity.model_validate(content).as_json() == content

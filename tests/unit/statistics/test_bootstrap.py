@@ -7,7 +7,7 @@ from scipy import stats
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics import contrasts, intervals
 from mergekit_finance.statistics.bootstrap import bootstrap, stable_number, weights
-from mergekit_finance.statistics.influence import clusters_of, contributions, pseudo_values, standard_error
+from mergekit_finance.statistics.influence import contributions, count_clusters, pseudo_values, standard_error
 from mergekit_finance.statistics.scores import aligned, task_scores
 
 
@@ -166,7 +166,7 @@ def test_tasks_that_share_some_clusters_are_drawn_together():
     together = aligned(apart)
     assert together["a"].stratum == together["b"].stratum != together["c"].stratum
     assert together["c"] is apart["c"] and len(together["a"].names) == 120
-    assert [together[t].count for t in "abc"] == [80, 80, 80] and clusters_of(
+    assert [together[t].count for t in "abc"] == [80, 80, 80] and count_clusters(
         [together["a"], together["b"]]
     ) == 120
     for name, task in together.items():

@@ -108,7 +108,7 @@ def test_best_spread_and_near_by_hand():
     assert tuple(grids.near(grid)) == pytest.approx((0.5, 0.5, 0.5))
     other = Grid(observed - 0.1, np.repeat(observed[..., None] - 0.1, 50, axis=-1), 100)
     assert tuple(grids.best(grid).less(grids.best(other))) == pytest.approx((0.1, 0.1, 0.1))
-    assert tuple(grids.difference(grids.near(grid), grids.near(other))) == pytest.approx((0, 0, 0))
+    assert tuple(grids.difference_of_grids(grids.near(grid), grids.near(other))) == pytest.approx((0, 0, 0))
 
 
 def test_a_grid_of_one_cell_has_no_spread():

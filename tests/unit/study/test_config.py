@@ -14,7 +14,7 @@ GOOD = {
 
 
 def parse(**changes):
-    return config.parse(GOOD | changes, "study.yml")
+    return config.parse_study(GOOD | changes, "study.yml")
 
 
 def one(operator, **values):
@@ -125,7 +125,7 @@ def test_a_mistake_is_reported_in_one_line(changes, message):
 @pytest.mark.parametrize("missing", ["base", "experts", "operators"])
 def test_a_missing_required_key_is_named(missing):
     with pytest.raises(RecipeError, match=f"^study.yml: {missing}: Field required"):
-        config.parse({k: v for k, v in GOOD.items() if k != missing}, "study.yml")
+        config.parse_study({k: v for k, v in GOOD.items() if k != missing}, "study.yml")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_file_that_is_not_a_study_is_reported_in_one_line(tmp_path, text, mess
     path = tmp_path / "study.yml"
     path.write_text(text)
     with pytest.raises(RecipeError) as caught:
-        config.load(path)
+        config.load_study(path)
     assert str(caught.value).startswith(str(path)) and message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -160,11 +160,11 @@ def test_a_file_that_cannot_be_read_is_reported_in_one_line(tmp_path):
         (".", "cannot be read"),
     ):
         with pytest.raises(RecipeError, match=message):
-            config.load(tmp_path / name)
+            config.load_study(tmp_path / name)
 
 
 def test_defaults():
-    study = config.parse(GOOD, "study.yml")
+    study = config.parse_study(GOOD, "study.yml")
     assert study.stages == (1, 2, 3) and study.chain == "experts" and study.tasks == ("finance_bench",)
     assert study.semantics == "paper" and study.selection.share == 0.3 and not study.selection.same_items
     assert study.workers is None and study.executor == "local" and study.evaluation.threads == 1
@@ -173,7 +173,9 @@ def test_defaults():
 
 def test_an_operator_without_a_value_has_its_defaults():
     """`ties:` alone is null in YAML: it must not be taken for one that was left out."""
-    study = config.parse(GOOD | yaml.safe_load("operators:\n  task_arithmetic:\n  ties:\n"), "study.yml")
+    study = config.parse_study(
+        GOOD | yaml.safe_load("operators:\n  task_arithmetic:\n  ties:\n"), "study.yml"
+    )
     assert list(study.operators.present()) == ["task_arithmetic", "ties"]
     assert len(study.operators.ties.grid()) == 10
 
@@ -197,8 +199,8 @@ def test_a_dump_is_read_back():
         named={"finance+math": "a task"}, limit=7, workers=3, selection={"same_items": True},
     )  # fmt: skip
     text = yaml.safe_dump(config.dump(study))
-    assert config.parse(yaml.safe_load(text), "again") == study
-    assert config.dump(config.parse(config.dump(study), "again")) == config.dump(study)
+    assert config.parse_study(yaml.safe_load(text), "again") == study
+    assert config.dump(config.parse_study(config.dump(study), "again")) == config.dump(study)
 
 
 def test_the_identity_of_a_study_leaves_out_executor_and_workers():

@@ -21,7 +21,7 @@ GRIDS = {
 def study(experts=3, **changes):
     names = [f"e{k}" for k in range(experts)]
     changes = {"stages": [s for s in (1, 2, 3) if s <= experts], "operators": GRIDS} | changes
-    return config.parse(helpers.content(".", tuple(names), **changes), "study.yml")
+    return config.parse_study(helpers.content(".", tuple(names), **changes), "study.yml")
 
 
 def points_of(study_):
@@ -52,14 +52,14 @@ def test_stage_one_counts_the_base_as_a_constituent():
 
 @pytest.mark.parametrize("semantics", ["paper", "mergekit"])
 def test_every_recipe_passes_the_recipe_checks(tiny, tmp_path, semantics):
-    parsed = config.parse(
+    parsed = config.parse_study(
         helpers.content(tiny, helpers.EXPERTS, stages=[1, 2, 3], operators=GRIDS, semantics=semantics),
         "study.yml",
     )
     for point in points_of(parsed):
         path = tmp_path / f"{point.name}.yml"
         path.write_text(yaml.safe_dump(point.recipe(), sort_keys=False))
-        checked = recipe.load(path)
+        checked = recipe.load_recipe(path)
         assert checked.base == parsed.base and list(checked.experts) == [s.reference for s in point.sources]
 
 
@@ -105,7 +105,7 @@ def test_the_order_of_experts_changes_no_byte_of_a_merge(tiny, operator):
     merged = []
     for experts in (("finance", "math", "japanese"), ("japanese", "finance", "math")):
         grid = {operator: GRIDS[operator]}
-        parsed = config.parse(helpers.content(tiny, experts, stages=[3], operators=grid), "study.yml")
+        parsed = config.parse_study(helpers.content(tiny, experts, stages=[3], operators=grid), "study.yml")
         with MergeSession.open(points(parsed, 3)[1].recipe()) as session:
             merged.append({name: t.clone() for name, t in session.model.named_parameters()})
     assert all(tensor.equal(merged[1][name]) for name, tensor in merged[0].items())

@@ -108,12 +108,12 @@ def test_an_unknown_metric_or_filter_is_refused_with_the_valid_ones(
 def test_a_missing_include_path_is_refused_when_the_file_is_read(tiny, tmp_path):
     path = helpers.write(tmp_path / "study.yml", tiny, include_path="./none")
     with pytest.raises(RecipeError, match="include_path ./none: no such directory"):
-        config.load(path)
+        config.load_study(path)
 
 
 def test_include_path_is_relative_to_the_study_file(tiny, tmp_path, own_tasks):
     path = helpers.write(tmp_path / "study.yml", tiny, include_path="./my_tasks")
-    assert config.load(path).include_path == str(own_tasks)
+    assert config.load_study(path).include_path == str(own_tasks)
 
 
 def test_a_name_of_a_built_in_task_is_refused(tiny, tmp_path, own_tasks):
@@ -158,8 +158,8 @@ def test_an_aggregation_of_the_users_own_is_refused_in_a_study(tiny, tmp_path, o
 
 
 def test_a_study_with_own_tasks_reads_back_as_it_was_written(tiny, own_tasks):
-    study = config.parse(helpers.content(tiny, **settings(own_tasks)), "study.yml")
-    assert config.parse(config.dump(study), "study.json") == study
+    study = config.parse_study(helpers.content(tiny, **settings(own_tasks)), "study.yml")
+    assert config.parse_study(config.dump(study), "study.json") == study
     assert "include_path" not in config.identity(study)
 
 

@@ -173,7 +173,7 @@ def test_recovery_by_hand(tmp_path):
 def test_mask_seeds_do_not_count_as_a_grid(tmp_path):
     """One cell of each operator, DARE with four seeds: nothing to be sensitive on, and its best is a mean."""
     operators = {"task_arithmetic": {"lambda": [0.5]}, "dare_ties": {"density": [0.5], "seeds": [0, 1, 2, 3]}}
-    study = helpers.config.parse(helpers.content(".", operators=operators), "x")
+    study = helpers.config.parse_study(helpers.content(".", operators=operators), "x")
     names = [point.name for stage in (1, 2) for point in helpers.points(study, stage)]
     right = {name: 100 for name in MODELS} | {n: 60 + 20 * int(n[-1]) if "seed" in n else 90 for n in names}
     table = {name: np.arange(200) < count for name, count in right.items()}

@@ -244,7 +244,7 @@ def test_selection_on_the_report_items_is_a_footnote(tmp_path):
     assert line.startswith("Ship no merge: finance is best") and "same items" not in line
     notes = lines(study_summary, "caution")
     assert any("selected and evaluated on the same items (optimistic), by " in note for note in notes)
-    assert wording.text(study_summary).count("same items") == 1
+    assert wording.verdict_text(study_summary).count("same items") == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_table_has_a_row_per_combination(tmp_path):
 
 def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
     study_summary = noisy_summary(tmp_path)
-    whole, wrapped = wording.text(study_summary), wording.text(study_summary, 72)
+    whole, wrapped = wording.verdict_text(study_summary), wording.verdict_text(study_summary, 72)
     table = len(whole.split("\n\n")[0])
     assert max(map(len, wrapped[table:].splitlines())) <= 72 < max(map(len, whole[table:].splitlines()))
     assert wrapped[table:].split() == whole[table:].split()
@@ -291,7 +291,10 @@ def test_sentences_are_written_for_a_summary_of_format_1(tmp_path):
     for row in study_summary.combinations.values():
         row.effect = None
     study_summary.ship.advice = None
-    assert wording.sentences(study_summary) == stored and wording.sentences(study_summary) is not stored
+    assert (
+        wording.verdict_sentences(study_summary) == stored
+        and wording.verdict_sentences(study_summary) is not stored
+    )
 
 
 def test_a_task_without_its_demonstrations_is_named(tmp_path):
