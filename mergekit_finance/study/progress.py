@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
+from mergekit_finance.errors import printable
+
 if TYPE_CHECKING:
     from typing_extensions import Never
 
@@ -115,6 +117,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
+        text = printable(text, keep="\n\t")
         if self._quiet:
             print(text, file=self._file, flush=True)
         else:
@@ -143,7 +146,7 @@ class Progress:
 def _names(running: Sequence[str]) -> str:
     """Return what is running in few words."""
     shown: list[str] = []
-    for name in running:
+    for name in map(printable, running):
         if sum(map(len, shown)) + len(name) > NAMES:
             break
         shown.append(name)

@@ -100,6 +100,16 @@ def test_the_bar_counts_answers_and_names_what_is_running():
     assert shown(many, quiet=True) == ""
 
 
+def test_names_and_lines_cannot_control_the_terminal():
+    hostile = "x\x1b[2Jy"
+    assert "x\\x1b[2Jy" in shown(State(4, 4.5, 10, [hostile]))
+    for quiet in (False, True):
+        file = io.StringIO()
+        with Progress(10, lambda: State(4, 4.5), quiet=quiet, file=file) as progress:
+            progress.say(hostile)
+        assert "x\\x1b[2Jy\n" in file.getvalue() and hostile not in file.getvalue()
+
+
 def test_messages_of_hosts_are_printed_above_the_bar_and_streams_restored(monkeypatch):
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
