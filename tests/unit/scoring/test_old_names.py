@@ -17,7 +17,9 @@ def test_lm_eval_loads_a_task_whose_yaml_has_the_old_names(manager, tmp_path):
     text = text.replace("include: ..", f"include: {folder}")
     text = text.replace("mergekit_finance.scoring.metrics", "mergekit_finance.tasks.scoring")
     text = text.replace("mergekit_finance.scoring.aggregate", "mergekit_finance.tasks.aggregate")
-    assert text.count("mergekit_finance.tasks") == 2 and "mergekit_finance.scoring" not in text
+    assert (
+        text.count("mergekit_finance.tasks") == 3 and "mergekit_finance.scoring" not in text
+    )  # a process_results and two aggregations
     (tmp_path / "my_headline.yaml").write_text(text, encoding="utf-8")
 
     with pytest.warns(
