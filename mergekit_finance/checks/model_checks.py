@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
-from mergekit_finance.checks.licenses import check_licenses
+from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_small_files

@@ -12,7 +12,7 @@ from mergekit_finance.checks.contexts import tokens_generated
 from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
-from mergekit_finance.evaluation.measures import Measure, MetricChoice, measure_of, with_scores
+from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, measure_of, with_scores
 from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet

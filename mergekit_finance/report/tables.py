@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
-from mergekit_finance.study.analysis.flips import flips_text
+from mergekit_finance.study.analysis.item_flips import flips_text
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import ItemFlips, PointResult, TaskSet

@@ -19,7 +19,7 @@ from mergekit_finance.share.source_models import (
     obstacles,
     required_licenses,
 )
-from mergekit_finance.study.analysis.flips import flips_text
+from mergekit_finance.study.analysis.item_flips import flips_text
 from mergekit_finance.study.analysis.phrases import in_points, interval
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters

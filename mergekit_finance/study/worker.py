@@ -21,7 +21,7 @@ from mergekit_finance.evaluation.answers import Answers, AnswerStore
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.evaluation.measurement import Measurement, measure
-from mergekit_finance.evaluation.measures import MetricChoice
+from mergekit_finance.evaluation.task_measures import MetricChoice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.study.claims import TooManyDeathsError

@@ -8,7 +8,7 @@ from mergekit_finance.report.figures import (
     curves,
     heatmaps,
     layers,
-    retention,
+    retention_scores,
     sheets,
     similarity_scatter,
     stages,
@@ -16,7 +16,7 @@ from mergekit_finance.report.figures import (
 from mergekit_finance.report.figures.style import Drawn, laid_out, settings
 from mergekit_finance.study.results import StudyResults
 
-FIGURES = (stages, heatmaps, sheets, curves, similarity_scatter, retention, layers)
+FIGURES = (stages, heatmaps, sheets, curves, similarity_scatter, retention_scores, layers)
 LOG = logging.getLogger(__name__)
 NAMES = tuple(module.NAME for module in FIGURES)
 

@@ -13,7 +13,7 @@ from mergekit_finance.statistics.multiplicity import benjamini_hochberg, holm
 from mergekit_finance.statistics.power import enough, minimum_detectable_effect
 from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
-from mergekit_finance.study.analysis.flips import flips_by_model
+from mergekit_finance.study.analysis.item_flips import flips_by_model
 from mergekit_finance.study.analysis.verdict import task_verdict
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded

@@ -12,7 +12,7 @@ from typing import Literal
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import verdict
-from mergekit_finance.study.analysis.flips import flips_note
+from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
     in_points,

@@ -182,7 +182,7 @@ OF_SCORES = sorted(
 
 
 def test_no_stored_answer_depends_on_code_that_builds_requests_or_computes_scores():
-    required = {"evaluation.evaluator", "evaluation.measures", "evaluation.item_scores", "hosts.lm_eval"}
+    required = {"evaluation.evaluator", "evaluation.task_measures", "evaluation.item_scores", "hosts.lm_eval"}
     required |= {"evaluation.answering", "scoring.metrics", "scoring.answers", "data.loader"}
     assert {f"mergekit_finance.{name}" for name in required} <= set(OF_SCORES)
 

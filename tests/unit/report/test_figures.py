@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from mergekit_finance.report import figures, labels
-from mergekit_finance.report.figures import curves, heatmaps, layers, retention, sheets, stages, style
+from mergekit_finance.report.figures import curves, heatmaps, layers, retention_scores, sheets, stages, style
 from mergekit_finance.study.results import load_results as load
 
 
@@ -73,7 +73,7 @@ def test_the_retention_figure_needs_retention_of_every_model(tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     next(iter(summary["points"].values()))["retention"] = None
     (out / "summary.json").write_text(json.dumps(summary))
-    assert retention.draw(load(out)) is None
+    assert retention_scores.draw(load(out)) is None
 
 
 def test_the_retention_figure_uses_tasks_of_its_skills_or_is_marked_macro(tmp_path):
@@ -85,7 +85,7 @@ def test_the_retention_figure_uses_tasks_of_its_skills_or_is_marked_macro(tmp_pa
         ]
     summary["points"][summary["combinations"]["finance"]["selected"]]["scores"]["finance_bench_fpb"] = 0.75
     (out / "summary.json").write_text(json.dumps(summary))
-    figure = retention.draw(load(out)).figure
+    figure = retention_scores.draw(load(out)).figure
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert list(panels)[:2] == ["base + finance", "base + math (macro)"]
     (ring,) = [line for line in panels["base + finance"].lines if line.get_markersize() == 10]
@@ -106,7 +106,7 @@ def test_the_retention_legend_matches_its_panels(tmp_path):
     for point in summary["points"].values():
         point["values"] |= {"seed": 0} if point["operator"] == "dare_ties" else {}
     (out / "summary.json").write_text(json.dumps(summary))
-    figure = retention.draw(load(out)).figure
+    figure = retention_scores.draw(load(out)).figure
     for name, color in (("task_arithmetic", style.BLUE), ("dare_ties", style.GREEN)):
         drawn = {line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == color}
         shown = [h for h in figure.legends[0].legend_handles if h.get_label() == labels.operator_name(name)]
