@@ -80,6 +80,7 @@ def run(
     from mergekit_finance.report.console import run_text
     from mergekit_finance.study.config import DEFAULT_TASKS
     from mergekit_finance.study.single import SingleRun
+    from mergekit_finance.study.worker import choices_of
 
     check_device(device)
     checked = recipes.load_recipe(recipe)
@@ -87,6 +88,7 @@ def run(
         include_path = recipe.parent / checked.finance.include_path
         echo(f"{recipe}: include_path {include_path}: Python code of tasks in this folder may run", err=True)
     names = recipes.split_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
+    settings = {name: one for name, one in checked.finance.task_settings.items() if name in names}
     metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
     evaluator = Evaluator(
         names,
@@ -94,10 +96,11 @@ def run(
         device=device or default_device(),
         dtype=dtype,
         include_paths=[include_path] if include_path else [],
+        choices=choices_of(settings),
         metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts its tokens
     )
     with resumable(out):
-        result = SingleRun(checked, evaluator, out, limit, trust_remote_code).run()
+        result = SingleRun(checked, evaluator, out, limit, trust_remote_code, task_settings=settings).run()
     echo(
         f"\n{run_text(result)}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"

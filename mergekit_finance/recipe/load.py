@@ -3,13 +3,13 @@
 No check reads weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
@@ -18,6 +18,7 @@ from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.plugins.manager import merge_methods
+from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
 
 if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
@@ -37,7 +38,8 @@ class Finance(BaseModel):
     Attributes:
         stage: 1 for base and one expert; 2 for two experts; 3 for three or more.
         constituents: the models with which Gain and Outperform Gap compare the merge.
-        tasks: the default tasks of an evaluation.
+        tasks: the default tasks of an evaluation; in the file also mappings, as in study.yml.
+        task_settings: by task or group, what its mapping says.
         citation: the paper of the method.
         seed: the seed of mergekit's random methods (dare_ties, della, ...).
         include_path: the folder of the user's own lm-eval tasks, relative to the recipe; only
@@ -49,15 +51,23 @@ class Finance(BaseModel):
     stage: Literal[1, 2, 3] | None = None
     constituents: tuple[str, ...] | None = None
     tasks: tuple[str, ...] = ()
+    task_settings: dict[str, TaskSettings] = {}
     citation: str = ""
     seed: int = Field(0, ge=0, lt=2**63, strict=True)
     include_path: str | None = Field(None, min_length=1, max_length=4096)
 
-    @field_validator("tasks", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _split(cls, value: Json) -> Json:
-        """Accept one task or a comma-separated list, as `--tasks` does."""
-        return split_names(value) if isinstance(value, str) else value
+    def _split(cls, block: Json) -> Json:
+        """Accept one task, a comma-separated list as `--tasks` does, and mappings in a list."""
+        if not isinstance(block, Mapping):
+            return block
+        tasks, settings = block.get("tasks", ()), dict[str, Json]()
+        if isinstance(tasks, str):
+            tasks = split_names(tasks)
+        elif isinstance(tasks, list | tuple):
+            tasks = split_entries("tasks", tasks, settings)
+        return {**block, "tasks": tasks, "task_settings": settings}
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -217,7 +227,8 @@ def _finance(block: Json, where: str) -> Finance:
     try:
         return Finance.model_validate(block)
     except ValidationError as error:
-        raise RecipeError(f"{where}: finance.{validation_message(error)}") from error
+        problem = validation_message(error).replace("task_settings.", "tasks.", 1)  # as the file has it
+        raise RecipeError(f"{where}: finance.{problem}") from error
 
 
 def _check_method(merge: JsonObject, where: str) -> None:

@@ -8,6 +8,7 @@ from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.statistics.power import enough
+from mergekit_finance.study.analysis.phrases import weights_note
 from mergekit_finance.study.schema import GainFile, GainRow
 
 
@@ -31,8 +32,13 @@ def gain_table(content: JsonObject) -> str:
     names = short_names if len(set(short_names)) == len(models) else models
     rows = [["task", "n", *names, "merged", "Gain", "OG"]]
     rows += [[task, str(row.n), *_scores(row, models)] for task, row in result.tasks.items()]
-    rows.append(["macro", "", *_scores(result.macro, models)])
+    macro = "macro (weighted)" if _weights_note(result) else "macro"
+    rows.append([macro, "", *_scores(result.macro, models)])
     return markdown_table(rows)
+
+
+def _weights_note(result: GainFile) -> str:
+    return weights_note({task: row.weight for task, row in result.tasks.items()})
 
 
 def _scores(row: GainRow, models: Sequence[str]) -> list[str]:
@@ -63,6 +69,8 @@ def notes(content: JsonObject) -> str:
                 f"{task}: {row.truncated} of {row.n} prompts did not fit the context; they were cut "
                 "from the left, so that the question is kept."
             )
+    if weighted := _weights_note(result):
+        lines.append(weighted)
     smallest = min(row.clusters or row.n for row in result.tasks.values())
     if not enough(smallest):
         lines.append(

@@ -20,7 +20,7 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis.item_flips import flips_text
-from mergekit_finance.study.analysis.phrases import in_points, interval
+from mergekit_finance.study.analysis.phrases import in_points, interval, weights_note
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
 from mergekit_finance.study.schema import TaskEffect, TaskSet
@@ -124,6 +124,9 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
         f"OG: over the best constituent of each task. Items vs base: answers that became right (+) and "
         f"wrong (-). {_selection_note(choice)}"
     )
+    if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):
+        yield ""
+        yield weighted
     if base_columns:
         yield ""
         yield (

@@ -137,7 +137,9 @@ def _fill(choice: SharedPoint, folder: Path, weights: bool, samples: bool, trust
 def point_recipe_text(choice: SharedPoint) -> str:
     """Return the point as a mergekit recipe with its `finance:` block, Hub identifiers as comments."""
     entry = choice.entry
-    finance = block(entry.stage, entry.references, choice.results.macro, entry.operator)
+    settings = choice.results.study.task_settings  # by the names of study.yml, which may be groups
+    tasks = choice.results.study.tasks if settings else choice.results.macro
+    finance = block(entry.stage, entry.references, tasks, entry.operator, settings)
     comments = [STAGES[entry.stage], f"The point {choice.point} of a study."]
     hub_ids = {m.reference: m.hub_id for m in choice.models if m.hub_id and not is_hub_id(m.reference)}
     lines = render_recipe(ordered_recipe(entry.recipe.as_json()), finance, comments).splitlines()

@@ -18,8 +18,8 @@ tasks, the sums are exact and do not depend on the BLAS library.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,10 +38,15 @@ class Replicates:
     scores: dict[str, dict[str, np.ndarray]]  # task -> model -> (B,)
     clusters: dict[str, int]  # task -> number of clusters with items of the task
     strata: dict[str, str]  # task -> stratum; tasks of one stratum share the draws of clusters
+    task_weights: Mapping[str, float] = field(default_factory=dict)  # in means over tasks; 1 if left out
 
     @property
     def tasks(self) -> list[str]:
         return list(self.observed)
+
+    def weights(self, tasks: Sequence[str]) -> list[float]:
+        """Return the weight of each task in means over tasks."""
+        return [self.task_weights.get(task, 1.0) for task in tasks]
 
 
 def bootstrap(
@@ -61,6 +66,7 @@ def bootstrap(
         scores={task.task: _replicate(task, models_of[task.task], draws, seed) for task in tasks},
         clusters={task.task: task.count for task in tasks},
         strata={task.task: task.stratum for task in tasks},
+        task_weights={task.task: task.weight for task in tasks},
     )
 
 

@@ -2,8 +2,9 @@
 
     mean_t sum_m w_m s_t(m)
 
-Examples are a score (w = 1), a paired difference (1, -1) and Gain (1, -1/k, ... -1/k). All are smooth
-functions of the scores, so the percentile interval of the paired replicates is valid for them.
+The mean over tasks is weighted by the tasks' weights, which are 1 unless the user gives others. Examples are
+a score (w = 1), a paired difference (1, -1) and Gain (1, -1/k, ... -1/k). All are smooth functions of the
+scores, so the percentile interval of the paired replicates is valid for them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def contrast(
         level: confidence level of the interval.
     """
     observed, scores = replicates.observed, replicates.scores
-    value = float(np.mean([sum(w * observed[t][m] for m, w in weights.items()) for t in tasks]))
+    by_task = [sum(w * observed[t][m] for m, w in weights.items()) for t in tasks]
+    value = float(np.average(by_task, weights=replicates.weights(tasks)))
     draws = np.stack([np.asarray(sum(w * scores[t][m] for m, w in weights.items())) for t in tasks])
     parts, clusters = by_stratum(replicates, tasks, draws)
     tail = tail_area(level, freedom(parts, clusters))
@@ -80,6 +82,8 @@ def by_stratum(
     """
     strata = list(dict.fromkeys(replicates.strata[task] for task in tasks))
     stratum_of_task = np.array([strata.index(replicates.strata[task]) for task in tasks])
-    parts = np.stack([draws[stratum_of_task == k].sum(0) for k in range(len(strata))]) / len(tasks)
+    weights = np.array(replicates.weights(tasks))
+    weighted = draws * weights[:, None]
+    parts = np.stack([weighted[stratum_of_task == k].sum(0) for k in range(len(strata))]) / weights.sum()
     counts = np.array([replicates.clusters[task] for task in tasks])
     return parts, [int(counts[stratum_of_task == k].max()) for k in range(len(strata))]

@@ -35,15 +35,17 @@ def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
 def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
     """Return the contributions of clusters to mean_t sum_m w_m s_t(m), one array per stratum.
 
-    Together they add up to that mean. Tasks that share clusters are one stratum: their contributions are
-    added cluster by cluster. Clusters without items of these tasks are left out.
+    The mean over tasks is weighted by their `weight`. Together the contributions add up to that mean. Tasks
+    that share clusters are one stratum: their contributions are added cluster by cluster. Clusters without
+    items of these tasks are left out.
     """
     strata: dict[str, np.ndarray] = {}
+    weight_of_all = sum(task.weight for task in tasks)
     for task in tasks:
         share = np.zeros(len(task.names))
         for model, weight in weights.items():
             share += weight * pseudo_values(task, model)
-        share /= len(tasks)
+        share *= task.weight / weight_of_all
         strata[task.stratum] = strata[task.stratum] + share if task.stratum in strata else share
     return [values[_present(tasks, stratum)] for stratum, values in strata.items()]
 

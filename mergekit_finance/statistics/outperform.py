@@ -3,7 +3,7 @@
 With s_t(m) the score of model m in task t, merged model M and its constituents p = 1..k:
 
     Gain_t = s_t(M) - mean_p s_t(p)           OG_t = s_t(M) - max_p s_t(p) = min_p D_tp
-    D_tp   = s_t(M) - s_t(p)                  Macro-X = mean_t X_t
+    D_tp   = s_t(M) - s_t(p)                  Macro-X = mean_t X_t, weighted by the tasks' weights
 
 (arXiv 2511.02451, captions of Figures 2 and 5). Gain is a contrast of scores: its interval is the percentile
 interval of its paired bootstrap replicates. OG is a minimum, and the bootstrap of a minimum is not valid
@@ -138,7 +138,7 @@ def _macro_gap(
     replicates: Replicates, tasks: Sequence[str], merged: str, constituents: Sequence[str], level: float
 ) -> Estimate:
     pairs = [_differences(replicates, task, merged, constituents) for task in tasks]
-    value = float(np.mean([observed.min() for observed, _ in pairs]))
+    value = float(np.average([observed.min() for observed, _ in pairs], weights=replicates.weights(tasks)))
     errors = [
         _errors_of_near_best(observed, draws, replicates.clusters[task])
         for (observed, draws), task in zip(pairs, tasks, strict=True)

@@ -28,6 +28,7 @@ class TaskScores:
     statistics: Mapping[str, np.ndarray]  # model -> (n, s) float64
     totals: Mapping[str, Total]  # model -> function from summed statistics to its score
     correct: Mapping[str, np.ndarray]  # model -> (n,) bool; empty if the task has no `correct`
+    weight: float = 1.0  # of the task in means over tasks
 
     @property
     def stratum(self) -> str:
@@ -101,6 +102,7 @@ def task_scores(
     scores: Mapping[str, Sequence[Json]],
     aggregation: Aggregation,
     correct: Mapping[str, Sequence[float]] | None = None,
+    weight: float = 1.0,
 ) -> TaskScores:
     """Return the TaskScores of a task from its samples.
 
@@ -110,6 +112,7 @@ def task_scores(
         scores: model -> each item's `score` (the metric's value in lm-eval's sample), in the same order.
         aggregation: the function from these values to the task's score; see `totals.sufficient`.
         correct: model -> each item's `correct`, 1.0 or 0.0.
+        weight: of the task in means over tasks, above 0.
     """
     correct = correct or {}
     for kind in (scores, correct):
@@ -120,7 +123,7 @@ def task_scores(
     right = {model: np.asarray(values, dtype=float) > 0.5 for model, values in correct.items()}
     statistics = {model: pair[0] for model, pair in pairs.items()}
     totals = {model: pair[1] for model, pair in pairs.items()}
-    return TaskScores(task, names, clusters, statistics, totals, right)
+    return TaskScores(task, names, clusters, statistics, totals, right, weight)
 
 
 def _numbered(cluster_ids: Sequence[str | int]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -18,7 +18,7 @@ from pydantic import (
 
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean, first_problem
 from mergekit_finance.files import Json, read_yaml
-from mergekit_finance.study.fields import (
+from mergekit_finance.recipe.fields import (
     MAX_POINTS,
     Count,
     IsNumber,
@@ -31,6 +31,7 @@ from mergekit_finance.study.fields import (
     Text,
     as_list,
 )
+from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
 from mergekit_finance.study.operator_grids import DareTies, Operators, TaskArithmetic, Ties
 
 MAX_EXPERTS = 50
@@ -58,16 +59,6 @@ class StudyExpert(Part):
     def _only_a_model(cls, data: Json) -> Json:
         """Read `legal: ./legal` as `legal: {model: ./legal}`."""
         return {"model": data} if isinstance(data, str) else data
-
-
-class TaskSettings(Part):
-    """What an entry of `tasks`, `retention` or `probes` says of a task or group besides its name."""
-
-    metric: Name | None = Field(default=None, description="the metric that is the score; default: the first")
-    filter: Name | None = Field(default=None, description="the filter of the metric; default: the first")
-    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(as_list)] = Field(
-        default=(), description="the skills that the task needs, free words; default: the task's own"
-    )
 
 
 class Selection(Part):
@@ -152,14 +143,14 @@ class Study(Part):
     @model_validator(mode="before")
     @classmethod
     def _split_entries(cls, data: Json) -> Json:
-        """Accept `{task: NAME, metric: ..., skills: ...}` in lists of tasks."""
+        """Accept `{task: NAME, metric: ..., skills: ..., weight: ...}` in lists of tasks."""
         if not isinstance(data, Mapping):
             return data
         content = dict(data)
         settings: dict[str, Json] = {}
         for kind in ("tasks", "retention", "probes"):
             if isinstance(entries := content.get(kind), list | tuple):
-                content[kind] = [_name_of_entry(kind, entry, settings) for entry in entries]
+                content[kind] = split_entries(kind, entries, settings)
         of_file = content.get("task_settings") or {}
         if settings and isinstance(of_file, Mapping):
             content["task_settings"] = {**of_file, **settings}
@@ -179,17 +170,6 @@ class Study(Part):
     def skills(self) -> dict[str, frozenset[str]]:
         """Skills by expert. The default is one skill, called like the expert."""
         return {name: frozenset(e.skills or (name,)) for name, e in self.experts.items()}
-
-
-def _name_of_entry(kind: str, entry: Json, settings: dict[str, Json]) -> Json:
-    """Return the name in an entry of a list of tasks, and add what else it says to `settings`."""
-    if not isinstance(entry, Mapping):
-        return entry
-    name = entry.get("task")
-    if not isinstance(name, str):
-        raise ValueError(f"{kind}: an entry that is a mapping needs `task`, a name")
-    settings[name] = {key: value for key, value in entry.items() if key != "task"}
-    return name
 
 
 def combinations_of(study: Study, stage: int) -> list[Combination]:
@@ -328,11 +308,12 @@ def _problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     if first["type"] == "extra_forbidden":
         *blocks, last = first["loc"]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])).replace("task_settings.", "tasks.", 1)  # as in the file
         return f"unknown key {place!r}. {did_you_mean(str(last), _valid_keys(blocks))}"
     value = first.get("input")
     shown = first["loc"] and isinstance(value, str | int | float | bool | type(None))
-    return first_problem(error) + (f" (given: {value!r})" if shown else "")
+    problem = first_problem(error).replace("task_settings.", "tasks.", 1)  # as the file has it
+    return problem + (f" (given: {value!r})" if shown else "")
 
 
 def _valid_keys(place: Sequence[str | int]) -> list[str]:

@@ -10,6 +10,7 @@ from mergekit_finance.checks.output import Input, check_output_file, model_input
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import Json, JsonObject, atomic_write
 from mergekit_finance.operators import OPERATORS
+from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study import points as grid
 from mergekit_finance.study.config import DEFAULT_TASKS, Study, format_value, load_study
 from mergekit_finance.study.points import Point
@@ -72,7 +73,7 @@ def header(path: Path) -> list[str]:
 
 
 def _exported(study: Study, point: Point, comments: list[str], name: str, which: str) -> Exported:
-    finance = block(point.stage, point.constituents, study.tasks, point.operator)
+    finance = block(point.stage, point.constituents, study.tasks, point.operator, study.task_settings)
     return Exported(
         f"{name}.yml", render_recipe(point.recipe(), finance, [STAGES[point.stage], *comments, which])
     )
@@ -89,15 +90,31 @@ def _of_grid(study: Study, point: Point) -> str:
     return f"A point of the grid of the study {study.name!r}: {values}."
 
 
-def block(stage: int, constituents: Iterable[str], tasks: Iterable[str], operator: str) -> JsonObject:
-    """Return the `finance:` block of a point. All 18 tasks become the DEFAULT_TASKS of `run`."""
+def block(
+    stage: int,
+    constituents: Iterable[str],
+    tasks: Iterable[str],
+    operator: str,
+    settings: Mapping[str, TaskSettings] | None = None,
+) -> JsonObject:
+    """Return the `finance:` block of a point. All 18 tasks become the DEFAULT_TASKS of `run`.
+
+    Args:
+        settings: by task or group, what the study says of it; its entry becomes a mapping.
+    """
     names = [name for task in tasks for name in (DEFAULT_TASKS if task == ALL_TASKS else (task,))]
     return {
         "stage": stage,
         "constituents": list(constituents),
-        "tasks": list(dict.fromkeys(names)),
+        "tasks": [_entry(name, (settings or {}).get(name)) for name in dict.fromkeys(names)],
         "citation": _Quoted(OPERATORS[operator].citation),
     }
+
+
+def _entry(name: str, settings: TaskSettings | None) -> Json:
+    if settings is None:
+        return name
+    return {"task": name, **settings.model_dump(mode="json", exclude_defaults=True)}
 
 
 class _Quoted(str):

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import OPERATORS
-from mergekit_finance.study.fields import Density, GridList, Lambda, Part, Seed, as_list
+from mergekit_finance.recipe.fields import Density, GridList, Lambda, Part, Seed, as_list
 
 
 class TaskArithmetic(Part):

@@ -305,6 +305,7 @@ class StudyResults:
                 {name: rows.score for name, rows in columns.items()},
                 aggregation,
                 {name: rows.correct for name, rows in columns.items()},
+                self.tasks[task].weight,
             )
         except (ValueError, TypeError) as error:  # values of another kind than the aggregation takes
             raise DataError(

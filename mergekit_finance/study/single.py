@@ -7,7 +7,7 @@ constituents with the same settings, from a study or another run, these are reus
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
+from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import score
 from mergekit_finance.statistics.intervals import Estimate
@@ -34,7 +35,7 @@ from mergekit_finance.study.refusals import check_contexts, check_folder, check_
 from mergekit_finance.study.run import Say, print_to_stderr
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
-from mergekit_finance.study.task_info import is_zero_shot
+from mergekit_finance.study.task_info import is_zero_shot, weights_of_tasks
 from mergekit_finance.study.worker import Job, Worker
 from mergekit_finance.study.worker_count import Need
 
@@ -54,6 +55,7 @@ class SingleRun:
         trust_remote_code: whether model repositories may run Python code.
         quiet: whether to hide progress bars.
         say: callback that prints a line.
+        task_settings: by task or group, what the recipe says of it; its weights are used here.
     """
 
     recipe: Recipe
@@ -63,6 +65,7 @@ class SingleRun:
     trust_remote_code: bool = False
     quiet: bool = False
     say: Say = print_to_stderr
+    task_settings: Mapping[str, TaskSettings] = field(default_factory=dict)
 
     def run(self) -> GainFile:
         """Merge, evaluate what is not stored yet, write gain.json and return its content.
@@ -136,7 +139,8 @@ class SingleRun:
         places = {model: self.store.points / folder for model, folder in folders.items()}
         results = {model: self.store.results(place) for model, place in places.items()}
         tables = {model: self.store.scores(place) for model, place in places.items()}
-        replicates = _replicates(self.evaluator, tables)
+        weights = weights_of_tasks(self.evaluator, self.task_settings)
+        replicates = _replicates(self.evaluator, tables, weights)
         items = {task: len(tables[MERGED][task].items) for task in sorted(tables[MERGED])}
         tasks = {task: _task_row(task, n, results, replicates) for task, n in items.items()}
         for name, row in tasks.items():
@@ -160,7 +164,9 @@ class SingleRun:
         )
 
 
-def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]]) -> Replicates:
+def _replicates(
+    evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]], weights: Mapping[str, float]
+) -> Replicates:
     """Bootstrap every task, all models on the same resampled clusters."""
     scores = {}
     for name, task in evaluator.tasks.items():
@@ -170,6 +176,7 @@ def _replicates(evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]
             [f"{dataset}/{cluster}" for cluster in tables[MERGED][name].clusters],
             {model: table[name].score for model, table in tables.items()},
             evaluator.measures[name].aggregation,
+            weight=weights[name],
         )
     return bootstrap(list(aligned(scores).values()))
 
@@ -183,6 +190,7 @@ def _task_row(task: str, n: int, results: Mapping[str, Results], replicates: Rep
             "merged": scores.pop(MERGED),
             "constituents": scores,
             "clusters": replicates.clusters[task],
+            "weight": replicates.weights([task])[0],
             "n": n,
             "truncated": max(r["truncated_prompts"].get(task, 0) for r in results.values()),
         }

@@ -9,6 +9,7 @@ from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import DataError, RecipeError, did_you_mean
 from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.totals import aggregation_name, named_aggregation
 from mergekit_finance.study.config import SKILLS, Study
 from mergekit_finance.study.schema import TaskInfo
@@ -25,12 +26,14 @@ def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
     """Return the stored facts about every task, sorted by name."""
     kinds = _kinds(evaluator, study)
     skills = skills_of_tasks(evaluator, study)
+    weights = weights_of_tasks(evaluator, study.task_settings or {})
     return {
         name: _info(
             name,
             task,
             kind=kinds[name],
             skills=skills[name],
+            weight=weights[name],
             aggregation=aggregation_name(evaluator.measures[name].aggregation),
             study=study,
         )
@@ -50,6 +53,14 @@ def skills_of_tasks(evaluator: Evaluator, study: Study) -> dict[str, list[str]]:
     return skills
 
 
+def weights_of_tasks(evaluator: Evaluator, settings: Mapping[str, TaskSettings]) -> dict[str, float]:
+    """Return the weight of every task in means over tasks: its own or that of a group of it, else 1."""
+    weights = dict.fromkeys(evaluator.tasks, 1.0)
+    for listed, of_task in settings.items():
+        weights |= dict.fromkeys(evaluator.members(listed), of_task.weight)
+    return weights
+
+
 def _kinds(evaluator: Evaluator, study: Study) -> dict[str, str]:
     """Return the kind of every task: the first key of study.yml that lists it or a group of it."""
     kinds: dict[str, str] = {}
@@ -61,7 +72,14 @@ def _kinds(evaluator: Evaluator, study: Study) -> dict[str, str]:
 
 
 def _info(
-    name: str, task: "ConfigurableTask", *, kind: str, skills: list[str], aggregation: str, study: Study
+    name: str,
+    task: "ConfigurableTask",
+    *,
+    kind: str,
+    skills: list[str],
+    weight: float,
+    aggregation: str,
+    study: Study,
 ) -> TaskInfo:
     dataset = (task.config.dataset_kwargs or {}).get("fb_dataset")
     license_, shared = "unknown", False
@@ -72,6 +90,7 @@ def _info(
     return TaskInfo(
         kind=kind,
         skills=skills,
+        weight=weight,
         dataset=dataset_of(name, task),
         aggregation=aggregation,
         version=str(task.VERSION),

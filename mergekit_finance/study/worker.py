@@ -24,6 +24,7 @@ from mergekit_finance.evaluation.measurement import Measurement, measure
 from mergekit_finance.evaluation.task_measures import MetricChoice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
+from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
@@ -64,6 +65,11 @@ def jobs(references: Sequence[str], points: Mapping[str, Sequence[Point]]) -> li
     return models + [Job(point=point) for group in points.values() for point in group]
 
 
+def choices_of(settings: Mapping[str, TaskSettings]) -> dict[str, MetricChoice]:
+    """Return which metric and filter is the score, by task or group."""
+    return {name: MetricChoice(one.metric, one.filter) for name, one in settings.items()}
+
+
 def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:
     """Return the evaluator that measures every model of a study."""
     metadata = {
@@ -73,9 +79,7 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
     return Evaluator(
         names=[*study.tasks, *study.retention, *study.probes],
         include_paths=[Path(study.include_path)] if study.include_path else [],
-        choices={
-            name: MetricChoice(one.metric, one.filter) for name, one in (study.task_settings or {}).items()
-        },
+        choices=choices_of(study.task_settings or {}),
         batch_size=settings.batch_size,
         device=device,
         dtype=settings.dtype,

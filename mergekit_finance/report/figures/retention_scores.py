@@ -58,9 +58,10 @@ def _fallback_note(results: StudyResults) -> str:
 
 
 def points_over_base(results: StudyResults, model: str, tasks: Sequence[str]) -> float:
-    """Return the mean over tasks of a model's score minus the base's, in points."""
+    """Return the weighted mean over tasks of a model's score minus the base's, in points."""
     scores, base = results.measured(model).scores, results.measured("base").scores
-    return 100 * float(np.mean([scores[task] - base[task] for task in tasks]))
+    weights = [results.tasks[task].weight for task in tasks]
+    return 100 * float(np.average([scores[task] - base[task] for task in tasks], weights=weights))
 
 
 def retention_of(results: StudyResults, model: str) -> Interval:

@@ -65,16 +65,17 @@ def _cells(results: StudyResults, operator: str) -> Cells:
 
 def _grid(results: StudyResults, replicates: Replicates, cells: Cells) -> Grid:
     """Return the macro of every cell, observed and in each replicate: the mean over its seeds."""
-    observed = [[_mean(replicates.observed, results.macro, cell) for cell in row] for row in cells]
-    draws = [[_mean(replicates.scores, results.macro, cell) for cell in row] for row in cells]
+    weights = dict(zip(results.macro, replicates.weights(results.macro), strict=True))
+    observed = [[_mean(replicates.observed, weights, cell) for cell in row] for row in cells]
+    draws = [[_mean(replicates.scores, weights, cell) for cell in row] for row in cells]
     strata = {replicates.strata[task]: replicates.clusters[task] for task in results.macro}
     return Grid(np.array(observed), np.array(draws), sum(strata.values()))
 
 
 def _mean(
     scores: Mapping[str, Mapping[str, float]] | Mapping[str, Mapping[str, np.ndarray]],
-    tasks: Sequence[str],
+    weights: Mapping[str, float],
     cell: Sequence[str],
 ) -> np.ndarray:
-    rows = np.array([scores[task][name] for task in tasks for name in cell])
-    return np.asarray(rows.mean(axis=0))
+    rows = np.array([scores[task][name] for task in weights for name in cell])
+    return np.asarray(np.average(rows, axis=0, weights=np.repeat([*weights.values()], len(cell))))

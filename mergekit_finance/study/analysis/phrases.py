@@ -4,7 +4,7 @@ Differences are in points of a hundred, as `value [low, high]` with a 95 % inter
 clusters of items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
 from mergekit_finance.statistics.power import enough
@@ -63,6 +63,23 @@ def task_list(tasks: Sequence[str]) -> str:
     names = [task.removeprefix("finance_bench_") for task in tasks]
     more = f" and {len(names) - MOST_TASKS} more" if len(names) > MOST_TASKS else ""
     return f"{', '.join(names[:MOST_TASKS])}{more}"
+
+
+def weights_note(weights: Mapping[str, float]) -> str:
+    """Return how the means over tasks are weighted, or "" where all tasks have the same weight.
+
+    Args:
+        weights: by task.
+    """
+    if len(set(weights.values())) < 2:
+        return ""
+    tasks_by_weight: dict[float, list[str]] = {}
+    for task, weight in weights.items():
+        tasks_by_weight.setdefault(weight, []).append(task)
+    largest = max(tasks_by_weight, key=lambda weight: (len(tasks_by_weight[weight]), -weight))
+    names = tasks_by_weight | ({largest: ["all others"]} if len(tasks_by_weight[largest]) > 1 else {})
+    parts = [f"{task_list(names[weight])} {weight:g}" for weight in sorted(names, reverse=True)]
+    return f"Means over tasks are weighted: {'; '.join(parts)}."
 
 
 def sample_size(clusters: int) -> str:

@@ -65,10 +65,12 @@ def _mean(values: Sequence[float | None], digits: int) -> float | None:
 def headroom(results: StudyResults, constituents: Sequence[str]) -> float:
     """Return the complementarity headroom: what a perfect choice among constituents adds to the best one.
 
-    Mean over the macro's tasks, on the selection items, of the share of items that another constituent gets
-    right and the best one does not, minus the share that the others would get right there by guessing.
+    Weighted mean over the macro's tasks, on the selection items, of the share of items that another
+    constituent gets right and the best one does not, minus the share that the others would get right there by
+    guessing.
     """
-    return float(np.mean([_headroom(results, task, constituents) for task in results.macro]))
+    by_task = [_headroom(results, task, constituents) for task in results.macro]
+    return float(np.average(by_task, weights=[results.tasks[task].weight for task in results.macro]))
 
 
 def _headroom(results: StudyResults, task: str, constituents: Sequence[str]) -> float:

@@ -33,12 +33,13 @@ class SelectedPoints:
 
 
 def macro_on(tasks: Mapping[str, TaskScores], names: Sequence[str]) -> Macro:
-    """Return a function from a model to its mean score over the tasks `names` on these items."""
+    """Return a function from a model to its weighted mean score over the tasks `names` on these items."""
     cache: dict[str, float] = {}
+    weights = [tasks[t].weight for t in names]
 
     def macro(model: str) -> float:
         if model not in cache:
-            cache[model] = float(np.mean([tasks[t].score(model) for t in names]))
+            cache[model] = float(np.average([tasks[t].score(model) for t in names], weights=weights))
         return cache[model]
 
     return macro

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import difference, score
@@ -132,7 +134,8 @@ def _point(
     for task in results.tasks:
         merged, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
         pairs[task] = (round(point_gain(merged, others), 6), round(point_gap(merged, others), 6))
-    macro_gain, macro_og = (sum(pairs[t][k] for t in results.macro) / len(results.macro) for k in (0, 1))
+    weights = replicates.weights(results.macro)
+    macro_gain, macro_og = np.average([pairs[t] for t in results.macro], axis=0, weights=weights).tolist()
     return PointResult(
         folder=entry.folder,
         stage=entry.stage,

@@ -22,6 +22,7 @@ from mergekit_finance.study.analysis.phrases import (
     sample_size,
     symbol,
     task_list,
+    weights_note,
 )
 from mergekit_finance.study.schema import (
     AdviceKind,
@@ -374,6 +375,8 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
     clusters = [task.report_clusters for task in summary.tasks.values()]
     if few := too_few_clusters(clusters):
         yield "caution", few
+    if weighted := weights_note({name: task.weight for name, task in summary.tasks.items()}):
+        yield "caution", weighted
     if without := [name for name, task in summary.tasks.items() if task.is_zero_shot]:
         yield (
             "caution",

@@ -1,10 +1,10 @@
 """The model of gain.json: what `mergekit-finance run` measured."""
 
-from mergekit_finance.file_models import Count, Number, PartWithNulls
+from mergekit_finance.file_models import Count, Number, PartWithNulls, Weight
 
 
 class GainRow(PartWithNulls):
-    """Scores of one task, or their means over all tasks (`macro`).
+    """Scores of one task, or their means over all tasks, weighted by `weight` (`macro`).
 
     Attributes:
         merged: score of the merge in [0, 1].
@@ -14,6 +14,7 @@ class GainRow(PartWithNulls):
         intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
         clusters: of a task: independent groups of items; intervals are made of these.
         n: of a task: items.
+        weight: of a task in `macro`.
         truncated: of a task: items whose prompt did not fit the context of some model.
         is_zero_shot: of a task: whether its prompts lack demonstrations because train rows are missing.
     """
@@ -25,6 +26,7 @@ class GainRow(PartWithNulls):
     intervals: dict[str, tuple[Number, Number]] | None = None
     clusters: Count = 0
     n: Count = 0
+    weight: Weight = 1.0
     truncated: Count = 0
     is_zero_shot: bool = False
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
 from mergekit_finance.evaluation.digest import digest
-from mergekit_finance.file_models import Count, Number, Part, PartWithNulls, Value
+from mergekit_finance.file_models import Count, Number, Part, PartWithNulls, Value, Weight
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.study.config import Study, dump
@@ -36,6 +36,7 @@ class TaskInfo(Part):
         aggregation: a name that `statistics.totals` resolves.
         generates: whether the model writes its answer, rather than choosing an option.
         is_zero_shot: whether its prompts lack demonstrations because train rows are missing.
+        weight: of the task in means over tasks.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class TaskInfo(Part):
     version: str = ""
     generates: bool = False
     is_zero_shot: bool = False
+    weight: Weight = 1.0
     license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
     text_may_be_shared: bool = False
 

@@ -163,14 +163,14 @@ def test_a_study_with_own_tasks_reads_back_as_it_was_written(tiny, own_tasks):
     assert "include_path" not in config.identity(study)
 
 
-def run_recipe(tiny, tmp_path, folder):
+def run_recipe(tiny, tmp_path, folder, tasks="my_clauses"):
     recipe = {
         "merge_method": "cpt_task_arithmetic",
         "base_model": f"{tiny}/base",
         "models": [{"model": f"{tiny}/finance"}],
         "parameters": {"lambda": 0.5},
         "dtype": "float32",
-        "finance": {"include_path": folder, "tasks": "my_clauses"},
+        "finance": {"include_path": folder, "tasks": tasks},
     }
     path = tmp_path / "recipe.yml"
     path.write_text(yaml.safe_dump(recipe))
@@ -180,10 +180,19 @@ def run_recipe(tiny, tmp_path, folder):
 def test_run_takes_own_tasks_from_the_recipes_block_and_says_that_their_code_may_run(
     tiny, tmp_path, own_tasks
 ):
-    result = run_recipe(tiny, tmp_path, "./my_tasks")
+    entries = ["my_contracts", {"task": "my_clauses", "metric": "acc_norm", "weight": 3}]
+    result = run_recipe(tiny, tmp_path, "./my_tasks", entries)
     assert result.exit_code == 0, result.output
     assert f"include_path {own_tasks}: Python code of tasks in this folder may run" in result.output
-    assert list(json.loads((tmp_path / "out" / "gain.json").read_text())["tasks"]) == ["my_clauses"]
+    content = json.loads((tmp_path / "out" / "gain.json").read_text())
+    assert list(content["tasks"]) == ["my_clauses", "my_contracts"]
+    clauses, contracts = content["tasks"].values()
+    assert clauses["weight"] == 3 and contracts["weight"] == 1
+    assert content["macro"]["merged"] == pytest.approx((3 * clauses["merged"] + contracts["merged"]) / 4)
+    assert "Means over tasks are weighted: my_clauses 3; my_contracts 1." in result.output
+    results = json.loads(next((tmp_path / "out" / "points").glob("merged-*/results.json")).read_text())
+    of_task = results["results"]["my_clauses"]
+    assert clauses["merged"] == of_task["acc_norm,none"] == of_task["score,none"]
 
 
 def test_run_refuses_a_missing_include_path_in_one_line(tiny, tmp_path):

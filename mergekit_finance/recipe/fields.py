@@ -1,4 +1,4 @@
-"""The types of the values in study.yml, with their bounds."""
+"""The types of the values in study.yml and in a recipe's `finance:` block, with their bounds."""
 
 from typing import Annotated, TypeVar
 
