@@ -45,7 +45,7 @@ def ask(
         lm: the model.
         kind: one of KINDS, the name of a method of lm-eval's models.
         requests: the requests, each with one repeat.
-        on_answer: called with kind, arguments and response as soon as a response is there.
+        on_answer: called after each response with its kind, arguments and response.
     """
     hook = LM_EVAL.get(lm, "cache_hook")
     lm.set_cache_hook(_Hook(on_answer))

@@ -1,8 +1,8 @@
-"""What lm-eval was asked to do, read while it creates the model. Written for lm-eval 0.4.13.
+"""Read the arguments of a running `simple_evaluate` from the call stack. Written for lm-eval 0.4.13.
 
-Its `simple_evaluate` creates the model before it loads the tasks, and tells the model neither the tasks nor
-the files that will be written. They are its arguments, and are looked up in the calls that led here, so that
-tasks that the merge cannot do and outputs that would change its inputs are refused before it is made.
+`simple_evaluate` creates the model before it loads the tasks, and passes neither the tasks nor the output
+paths to the model. With its arguments, a merge is refused before it is made if the merged model cannot do one
+of the tasks, or if an output path would overwrite an input.
 lm-eval is imported inside the functions: with torch it takes seconds.
 """
 
@@ -72,7 +72,7 @@ class Request:
 
 
 def current_request() -> Request | None:
-    """Return what lm-eval was asked to do; None if the model is created by other code.
+    """Return the arguments of the running `simple_evaluate`; None if other code creates the model.
 
     Raises:
         HostError: `simple_evaluate` lacks one of ARGUMENTS.

@@ -70,8 +70,8 @@ class Staging:
     """The folder in which the weights of one merge are written before they are moved to the output folder.
 
     It is removed if the merge fails: at once where a tensor is refused or cannot be written, else when the
-    merge's tasks are no longer used, at the latest when Python ends. That of a killed process is removed by
-    the next merge into the same folder.
+    merge's tasks are no longer used, at the latest when Python ends. A folder that a killed process left is
+    removed by the next merge into the same folder.
 
     Attributes:
         folder: the output folder.

@@ -36,7 +36,7 @@ def sums_of_split(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
 
 @cache
 def sums_from(left: int, sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
-    """Return those of `sums` whose left operand is `left`."""
+    """Return those of `sums_of_split` whose left operand is `left`."""
     return tuple(s for s in sums_of_split(sign, hard, test) if s.left == left)
 
 

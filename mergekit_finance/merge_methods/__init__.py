@@ -6,9 +6,13 @@
     method                  what they share: semantics, rounding, choice of implementation
     parameters              their parameters, and those of one call
     planner_hook            runs the checks below inside mergekit's planner, before anything is written
-    check_recipe            is every parameter of the recipe right, and in the right place?
+    check_recipe            the parameters of the recipe, and where they are written
+    check_models            what `mergekit-finance check` finds about the models
+    check_output            the output folder and the recipe's text, before anything is written
+    to_disk                 the steps of the planner hook for merges to disk
+    side_files              config, tokenizer and chat template of a merged model
     planned_inputs          the inputs of a planned merge, one output tensor at a time
-    check_inputs            do the checkpoints fit together, and are they finite?
+    check_inputs            whether the checkpoints fit together and hold finite numbers
     whole_vector_thresholds thresholds of whole task vectors, for TIES in paper semantics
     similarity_file         `similarity: true` in a recipe
 

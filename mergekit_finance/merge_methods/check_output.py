@@ -1,7 +1,7 @@
 """Checks of a merge to disk before anything is written: its output folder, and its recipe's text.
 
-They are not imported by the planner hook but passed to `install`: they change no merge, so their code must
-not be part of the keys of stored results.
+They are not imported by the planner hook but passed to `install_planner_hook`: they change no merge, so their
+code must not be part of the keys of stored results.
 """
 
 from pathlib import Path

@@ -365,14 +365,14 @@ def _check_resolution(blocks: list[Block]) -> None:
                 _refuse(block, "density", f"{value!r} {error}")
 
 
-def wants_similarity(config: MergeConfiguration) -> bool:
+def has_similarity_output(config: MergeConfiguration) -> bool:
     """Return whether a recipe says `similarity: true`. Call it before mergekit plans."""
     return bool((config.parameters or {}).get("similarity"))
 
 
 def warn_similarity_ignored(config: MergeConfiguration) -> None:
     """Log one line if a recipe that is merged in memory says `similarity: true`."""
-    if wants_similarity(config):
+    if has_similarity_output(config):
         LOG.warning(
             "similarity: true is ignored, because a merge in memory has no output folder. "
             "mergekit-yaml writes %s; so does mergekit-finance similarity.",
@@ -382,7 +382,7 @@ def warn_similarity_ignored(config: MergeConfiguration) -> None:
 
 def _check_similarity(config: MergeConfiguration) -> None:
     """Refuse `similarity: true` where models are not merged as a whole, tensor by tensor."""
-    if wants_similarity(config) and (config.slices or config.modules):
+    if has_similarity_output(config) and (config.slices or config.modules):
         kind = "slices" if config.slices else "modules"
         raise RecipeError(
             f"parameters.similarity: compares whole models under models:, and this recipe has {kind}:; "

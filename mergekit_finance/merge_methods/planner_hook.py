@@ -2,7 +2,7 @@
 
 For a recipe with one of our methods, planning does this:
 
-    check the output        where the merge goes to disk: not into an input, nor over the recipe
+    check the output        if the merge goes to disk: it must not overwrite an input or the recipe
     check the recipe        parameters, semantics, models; no weight is read
     open the checkpoints    again, because mergekit would reuse those that are open although files changed
     check the side files    tokenizer, generation config, chat template, if the merge goes to disk
@@ -42,10 +42,10 @@ from mergekit_finance.hosts.mergekit_recipes import install_recipe_hook
 from mergekit_finance.merge_methods import check_inputs
 from mergekit_finance.merge_methods.check_recipe import (
     check_recipe,
+    has_similarity_output,
     semantics_of,
     sort_models,
     validate_recipe,
-    wants_similarity,
 )
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import CONTEXT, Call, Context
@@ -120,7 +120,8 @@ class DiskHooks:
     write_whole: WriteWhole
 
 
-# Set by `install`, not imported: they change no merge, and the keys of stored results hash all imports.
+# Set by `install_planner_hook`, not imported: they change no merge, and the keys of stored results hash all
+# imports.
 _disk: DiskHooks | None = None
 
 # Planners whose merge goes to disk, with what was measured for `similarity: true`.
@@ -152,12 +153,12 @@ def install_planner_hook(disk: DiskHooks | None = None) -> None:
     )
 
 
-def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = True) -> CheckedPlan:
+def check_and_plan(planner: "MergePlanner", mergekit_plan: "Plan", ranks: bool = True) -> CheckedPlan:
     """Check a recipe, plan it, check its inputs.
 
     Args:
         planner: of a recipe with one of our methods, not planned yet.
-        their_plan: mergekit's own planning.
+        mergekit_plan: mergekit's own planning.
         ranks: False leaves the ranking for TIES in paper semantics out.
 
     Raises:
@@ -167,14 +168,14 @@ def check_and_plan(planner: "MergePlanner", their_plan: "Plan", ranks: bool = Tr
     paper = semantics_of(config) == "paper"  # read before mergekit rewrites the configuration
     check_recipe(config, method, planner.options)
     measured = None
-    if planner in _to_disk and wants_similarity(config) and _disk:
+    if planner in _to_disk and has_similarity_output(config) and _disk:
         measured = _to_disk[planner] = _disk.measure(config)
     reopen(config.referenced_models())
     if planner in _to_disk:  # before anything is written; a merge in memory has made them already
         check_side_files(config, planner.options)
     sort_models(planner)
     try:
-        their_plan(planner)
+        mergekit_plan(planner)
     except (RuntimeError, ValueError) as error:  # mergekit's errors about models that do not fit
         raise ModelError(f"mergekit cannot plan this merge: {error}", id="merge.failed") from error
     inputs = _planned_inputs(planner)
@@ -194,9 +195,9 @@ def output_dtypes(planner: "MergePlanner") -> list[torch.dtype | None]:
     ]
 
 
-def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
+def _plan(planner: "MergePlanner", mergekit_plan: "Plan") -> None:
     """Do what mergekit's `_plan` does, with all checks, and give every task its Context."""
-    checked = check_and_plan(planner, their_plan)
+    checked = check_and_plan(planner, mergekit_plan)
     rounds_later = planner.config.out_dtype is not None
     tasks = [
         (weight, _with_context(task, Context(checked.whole, rounds_later, dtype)))
@@ -208,18 +209,18 @@ def _plan(planner: "MergePlanner", their_plan: "Plan") -> None:
 
 
 def _tasks_to_disk(
-    planner: "MergePlanner", folder: Path, their_tasks: Callable[[], list[Task]]
+    planner: "MergePlanner", folder: Path, mergekit_tasks: Callable[[], list[Task]]
 ) -> list[Task]:
     """Do what mergekit's `plan_to_disk` does, checked first; the weights are written all or not at all."""
     if _disk is None:
-        return their_tasks()
+        return mergekit_tasks()
     _disk.check_before_writing(planner, folder)
     models = _disk.models(planner.config, planner.options)
     models.check_adapter_space()
     _to_disk[planner] = None
     try:
         with models.while_planning(folder):
-            tasks = their_tasks()
+            tasks = mergekit_tasks()
         measured = _to_disk[planner]
     finally:
         del _to_disk[planner]

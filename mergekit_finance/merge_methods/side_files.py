@@ -50,7 +50,7 @@ class SideFiles:
     tokenizer: "PreTrainedTokenizerBase"
 
     def live_model(self, tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-        """Make the merged model of its tensors, on the CPU, as `from_pretrained` would load it from disk.
+        """Build the merged model from its tensors, on the CPU, as `from_pretrained` would load it from disk.
 
         Raises:
             ModelError: tensors are missing, or the architecture has no parameter for them.
@@ -75,8 +75,8 @@ def make_side_files(config: MergeConfiguration, options: MergeOptions) -> SideFi
     folder = Path(tempfile.mkdtemp(prefix="mergekit-finance-"))
     try:
         _write(config, options, folder)
-        donor = _donor(config)
-        loaded = _load_config(folder, donor, options.trust_remote_code)
+        config_source = _config_source(config)
+        loaded = _load_config(folder, config_source, options.trust_remote_code)
         causal_model_class(loaded)
         tokenizer = _load_tokenizer(folder, config, options.trust_remote_code)
     except BaseException:
@@ -93,11 +93,11 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
     A model without tokenizer is merged without one, as by mergekit alone. Raises as `make_side_files` does.
     """
     with tempfile.TemporaryDirectory(prefix="mergekit-finance-") as name:
-        folder, donor = Path(name), _donor(config)
+        folder, config_source = Path(name), _config_source(config)
         _write(config, options, folder)
-        _load_config(folder, donor, options.trust_remote_code)
+        _load_config(folder, config_source, options.trust_remote_code)
         needs_tokenizer = options.copy_tokenizer or _aligns(config)
-        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(fetched_folder(donor))):
+        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(fetched_folder(config_source))):
             _load_tokenizer(folder, config, options.trust_remote_code)
 
 
@@ -129,7 +129,7 @@ def _sort_models(planner: "MergePlanner") -> None:
         sort_models(planner)
 
 
-def _donor(config: MergeConfiguration) -> str:
+def _config_source(config: MergeConfiguration) -> str:
     """Return the model whose config and, without a tokenizer block, whose tokenizer the merge gets."""
     return str((config.base_model or config.referenced_models()[0]).model)
 
@@ -143,38 +143,41 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).exists() for name in names)
 
 
-def _load_config(folder: Path, donor: str, trust_remote_code: bool) -> "PretrainedConfig":
+def _load_config(folder: Path, config_source: str, trust_remote_code: bool) -> "PretrainedConfig":
     # Imported here to keep --help fast: transformers' models take 2.3 s.
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        with model_errors(f"model {donor!r}: its config cannot be loaded"):
+        with model_errors(f"model {config_source!r}: its config cannot be loaded"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         if (folder / "generation_config.json").exists():
-            with model_errors(f"model {donor!r}: generation_config.json cannot be loaded"):
+            with model_errors(f"model {config_source!r}: generation_config.json cannot be loaded"):
                 generation = GenerationConfig.from_pretrained(folder)
-            Findings(generation_findings(generation.to_dict(), donor)).raise_errors()
+            Findings(generation_findings(generation.to_dict(), config_source)).raise_errors()
     except ModelError as error:
-        raise ModelError(error.message.replace(str(folder), donor), id=error.id) from error
+        raise ModelError(error.message.replace(str(folder), config_source), id=error.id) from error
     return config
 
 
 def _load_tokenizer(
     folder: Path, config: MergeConfiguration, trust_remote_code: bool
 ) -> "PreTrainedTokenizerBase":
-    donor = _donor(config)
+    config_source = _config_source(config)
     if not _has_tokenizer(folder):
-        load_tokenizer(donor, trust_remote_code)  # names what mergekit could not load
+        load_tokenizer(config_source, trust_remote_code)  # names what mergekit could not load
         raise ModelError(
-            f"model {donor!r}: mergekit could not copy its tokenizer. Write it anew with transformers.",
+            f"model {config_source!r}: mergekit could not copy its tokenizer. "
+            "Write it anew with transformers.",
             id="model.tokenizer",
         )
     try:
         tokenizer = load_tokenizer(str(folder), trust_remote_code)
     except ModelError as error:
         if trust_remote_code and not _aligns(config) and not config.chat_template:
-            return load_tokenizer(donor, trust_remote_code)  # its code is in the model's own repository
-        raise ModelError(error.message.replace(str(folder), donor), id=error.id) from error
-    Findings(template_findings(tokenizer.chat_template, donor)).raise_errors()
-    tokenizer.name_or_path = donor
+            return load_tokenizer(
+                config_source, trust_remote_code
+            )  # its code is in the model's own repository
+        raise ModelError(error.message.replace(str(folder), config_source), id=error.id) from error
+    Findings(template_findings(tokenizer.chat_template, config_source)).raise_errors()
+    tokenizer.name_or_path = config_source
     return tokenizer

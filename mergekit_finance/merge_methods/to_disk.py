@@ -1,7 +1,7 @@
 """The additional steps of the planner hook for merges to disk.
 
-They are not imported by the planner hook but passed to `install`: they change no merge, so their code must
-not be part of the keys of stored results.
+They are not imported by the planner hook but passed to `install_planner_hook`: they change no merge, so their
+code must not be part of the keys of stored results.
 """
 
 from mergekit_finance.hosts.mergekit_writer import write_whole

@@ -2,11 +2,14 @@
 
 facts             facts about a model from its config and file headers, read without mergekit or transformers
 weight_files      headers of safetensors files and sampled values
+pickled_weights   the tensors of a `.bin` file, without running code in it
+buffers           names of tensors that are computed from the config and not loaded
 tokenizer_files   tokens and ids
 json_files        bounded reading of a model's JSON files
 licenses          what each license requires
 card_licenses     the licenses that a model card names
 fingerprint       hashes of a model's files
+live_fingerprint  the hash of a model in memory
 loading           load models and tokenizers; build a model from tensors
 live_tokenizers   the tokenizers of the models merged in this process
 """

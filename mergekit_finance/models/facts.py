@@ -70,7 +70,7 @@ class ModelFacts:
         tokenizer: tokens and ids; None if there are no tokenizer files.
         licenses: the licenses that the model's card names.
         problems: the defects that were found.
-        unseen: a sentence for each thing that could not be checked.
+        unseen: one sentence for each part that could not be checked.
     """
 
     reference: str
@@ -384,10 +384,10 @@ def _has_weights(folder: Path | None) -> bool:
 
 def random_weights(references: Iterable[str]) -> list[str]:
     """Return the local models whose config marks them as never trained."""
-    return [reference for reference in references if _says_random(Path(reference) / "config.json")]
+    return [reference for reference in references if _is_marked_random(Path(reference) / "config.json")]
 
 
-def _says_random(config: Path) -> bool:
+def _is_marked_random(config: Path) -> bool:
     if not config.is_file():
         return False
     return read_model_json(config).get("mergekit_finance_weights") == "random"

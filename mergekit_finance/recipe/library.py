@@ -61,7 +61,7 @@ def copy_recipes(name: str, destination: Path, force: bool = False) -> list[Path
     """Copy a recipe, or a family with its study.yml.
 
     Args:
-        name: as for `find`.
+        name: as for `find_recipe`.
         destination: the new file or folder; an existing folder gets the copy inside it.
         force: whether to overwrite files.
 

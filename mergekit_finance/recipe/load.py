@@ -192,7 +192,7 @@ def load_recipe(path: Path | str) -> Recipe:
 
 
 def check_mapping(content: JsonObject, name: str) -> Recipe:
-    """Check the content of a recipe as `load` checks a file; `name` replaces the file in messages."""
+    """Check the content of a recipe as `load_recipe` checks a file; `name` replaces the file in messages."""
     return _checked(yaml.safe_dump(content, sort_keys=False), Path(name))
 
 

@@ -1,12 +1,12 @@
 """7. Share: a model card of a chosen point, and sending it to the Hub.
 
-licenses.py       what licenses of models require and forbid
 source_models.py  the models that a point merges, and who names which license for them
 choice.py         the point that a card is about, with everything the study stores of it
 provenance.py     checks that the point's recipe is the one whose scores are shown
 front_matter.py   the YAML that the Hub reads
 body.py           the text that people read
 card.py           the folder: card, recipe, results, figures, weights
+card_files.py     the typed models of the files that `card` writes, and their reader
 manifest.py       which files of the folder may be shared
 hub.py            sending them
 """

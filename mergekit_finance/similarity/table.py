@@ -12,7 +12,7 @@ from mergekit_finance.similarity.measured import Similarity
 
 
 def check_target(path: Path) -> None:
-    """Check, before weights are read, that `write` can write to a path.
+    """Check, before weights are read, that `write_similarity` can write to a path.
 
     Raises:
         ModelError: the nearest existing parent is not a folder, or is not writable.

@@ -1,7 +1,7 @@
 """Flips: items that one model answers right and another wrong, in both directions.
 
 A difference of mean scores hides them: a merge that loses 30 answers of its base and gains 30 others has the
-base's score. `correct` of each item decides, so flips count answers also where the score is an F1.
+base's score. Flips are counted by the `correct` of each item, so tasks whose score is an F1 have them, too.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def flips(tasks: Sequence[TaskScores], model: str, other: str) -> Flips | None:
         other: The model that it is compared with.
 
     Returns:
-        The two numbers; None if some task says of no item whether it is right.
+        The two numbers; None if some task has no `correct`.
     """
     if any(model not in task.correct or other not in task.correct for task in tasks):
         return None

@@ -1,1 +1,21 @@
-"""The three-stage study: plan it, run and resume it, analyze its results."""
+"""5. The three-stage study: plan it, run and resume it, analyze its results.
+
+config, fields, operator_grids   study.yml, checked
+points           the merges of a study, and the recipe of each
+task_info        what a study must know of its tasks
+split            which items select hyperparameters, and which are reported
+cost             an estimate of points, disk and hours; `--budget`
+stored_answers   which answers are stored, for that estimate
+refusals         what is refused before anything is evaluated
+run              `mergekit-finance study`: from study.yml to summary.json
+single           `mergekit-finance run`: one merge and its constituents
+worker, executors, worker_count  evaluate models in one or several processes
+schedule, claims which process evaluates which model
+finished, progress               what is finished, and the progress bar
+store            the results of each model on disk
+schema/          every file of a study as a typed model
+read_files, results              the only reader of a study folder
+analysis/        from stored scores to summary.json
+analyzed         whether summary.json is that of the stored scores
+export           a plain recipe for each point
+"""

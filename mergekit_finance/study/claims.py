@@ -46,9 +46,9 @@ class Process:
 
     Attributes:
         host: the name of its machine, for messages.
-        machine: boot id and process namespace of the machine; empty where the system does not tell.
+        machine: boot id and process namespace of the machine; empty if the system does not report them.
         pid: its process id.
-        started: its start time as the system counts it; empty where the system does not tell.
+        started: its start time as the system counts it; empty if the system does not report it.
     """
 
     host: str

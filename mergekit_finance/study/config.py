@@ -85,8 +85,8 @@ class Evaluation(Part):
 class Study(Part):
     """The content of study.yml: what is merged, how, and what it is evaluated on.
 
-    `load(path)` reads and checks a file, `parse(mapping, where)` checks a mapping; both raise RecipeError in
-    one line. A study is immutable; `model_copy(update={...})` gives a changed one, unchecked.
+    `load_study(path)` reads and checks a file, `parse_study(mapping, where)` checks a mapping; both raise
+    RecipeError in one line. A study is immutable; `model_copy(update={...})` gives a changed one, unchecked.
 
     Attributes:
         name: shown in the report.
@@ -98,7 +98,7 @@ class Study(Part):
         chain: "experts" merges the experts in every stage, "best" the models that the stage before selected.
         tasks, retention, probes: lm-eval tasks or groups; macro averages are over `tasks`.
         named: combination ("finance+math") -> the tasks that its tests are about.
-        task_settings: by task or group, what the mapping `{task: ..., metric: ...}` in one of those says.
+        task_settings: by task or group, the settings in entries of the form `{task: ..., metric: ...}`.
         include_path: folder of the user's own lm-eval tasks, whose Python code runs; relative to study.yml.
         source, data_dir: where rows come from; see `data.sources`.
         limit: items per task; None for all.
@@ -333,7 +333,7 @@ def format_value(value: float) -> str:
 
 
 def dump(study: Study) -> dict[str, JsonValue]:
-    """Return the study as a JSON object that `parse` reads back."""
+    """Return the study as a JSON object that `parse_study` reads back."""
     return study.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -255,7 +255,7 @@ def _reported_clusters(run: StudyRun, limit: int | None, fitted: Plan) -> tuple[
 
 
 def plan_text(plan: Plan) -> str:
-    """Return the plan as lines for people."""
+    """Return the text that `study plan` prints."""
     stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
     count = sum(plan.points.values())
     limited = f", the first {plan.limit} of each" if plan.limit else ""

@@ -1,7 +1,7 @@
 """Run the jobs of a study: in this process, in several, or on a Ray cluster. Files are the same.
 
 Every process takes models that no other has, of this command or of another one on the same folder (see
-`schedule` and `claims`). None of them is told what to do.
+`schedule` and `claims`). No process assigns work to another.
 """
 
 import itertools
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     from ray import ObjectRef
 
-RETRIES = 5  # how often workers are started again that died before they had evaluated anything
+RETRIES = 5  # how often workers that died before they evaluated anything are started again
 POLL_SECONDS = 0.5
 OUT_OF_MEMORY = 17  # exit code of a worker process that ran out of GPU memory
-LAST = 200  # bytes of what a process printed that are shown if it dies
-PATIENCE = 10.0  # seconds in which a worker must end that was asked to
+LAST = 200  # bytes of a dead process's output that are shown
+PATIENCE = 10.0  # seconds within which a worker must end after it was asked to
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Executor:
             worker.store.clean()  # what stopped processes left half-written
 
     def _finished(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> Callable[[], State]:
-        """Return what counts, for the bar, what all processes have finished."""
+        """Return a function that counts, for the progress bar, what all processes have finished."""
         if self.quiet:
             return lambda: State(0, 0.0)
         models = {worker.place(job): Planned(worker.name(job), worker.answers_folder(job)) for job in jobs}

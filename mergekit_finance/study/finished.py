@@ -33,12 +33,12 @@ class Planned:
 
 @dataclass
 class Finished:
-    """Looks into the store, and counts what is finished.
+    """Counts the finished models and answers in the store.
 
     Attributes:
         store: the store.
         models: all models of the run, by the folders of their results.
-        requests: about how many requests each of them gets; a model that is finished tells exactly.
+        requests: about how many requests each of them gets; a finished model gives the exact number.
     """
 
     store: Store
@@ -70,7 +70,7 @@ class Finished:
         return State(len(self._stored), len(self._stored) + partly, self.requests, names)
 
     def _finish(self, place: Path) -> None:
-        """Note that a model is finished; the first one that had no answers before tells their number."""
+        """Note that a model is finished; the first one that began without answers gives their number."""
         self._stored.add(place)
         if place in self._new:
             self._new.clear()

@@ -105,7 +105,7 @@ class RecipePoint:
 AnyPoint: TypeAlias = Point | RecipePoint
 
 
-def parents_of(combination: Combination) -> list[Combination]:
+def smaller_combinations(combination: Combination) -> list[Combination]:
     """Return the combinations with one expert fewer; `chain: best` merges their selected models."""
     return list(combinations(combination, len(combination) - 1))
 
@@ -132,7 +132,7 @@ def _sources(
 ) -> tuple[Source, ...]:
     if len(combination) == 1 or not selected:
         return tuple(Source(name, study.experts[name].model) for name in combination)
-    return tuple(selected[parent] for parent in parents_of(combination))
+    return tuple(selected[parent] for parent in smaller_combinations(combination))
 
 
 def starts(study: Study) -> Iterator[Point]:

@@ -190,7 +190,7 @@ class StudyRun:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Measures every model; its tasks are loaded once."""
+        """The evaluator of all models; its tasks are loaded once."""
         evaluator = study_evaluator(self.study, self.device, self.quiet)
         if self.study.base in self.absent:  # loading its tokenizer would fetch it
             evaluator.metadata = {k: v for k, v in evaluator.metadata.items() if k != "tokenizer"}
@@ -206,7 +206,7 @@ class StudyRun:
 
     @property
     def worker(self) -> Worker:
-        """Evaluates models at the current limit."""
+        """The worker, which evaluates models at the current limit."""
         return self._worker(self._stamp)
 
     def _worker(self, stamp: Stamp | None) -> Worker:
@@ -224,7 +224,7 @@ class StudyRun:
 
     @cached_property
     def executor(self) -> Executor:
-        """Runs the jobs."""
+        """The executor, which runs the jobs."""
         return Executor(self.study.executor, self.study.workers, self._need(), self.quiet, self.say)
 
     def _need(self) -> Need:
@@ -368,7 +368,7 @@ def run_study(
 
 
 def point_entry(point: Point, folder: str) -> PointEntry:
-    """Return what index.json says of a point whose results are in points/<folder>."""
+    """Return the entry in index.json of a point whose results are in points/<folder>."""
     return PointEntry(
         name=point.name,
         folder=folder,

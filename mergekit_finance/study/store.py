@@ -70,8 +70,8 @@ class Store:
     def stored(self, places: Iterable[Path]) -> list[Path]:
         """Return those of some folders in which results are stored.
 
-        The folder above them is listed first: a network disk may remember for a while that a file is missing,
-        but not of a folder that has just been opened.
+        The folder above them is listed first: a network disk may report for a while that a new file is
+        missing, unless its folder has just been opened.
         """
         names = set(os.listdir(self.points)) if self.points.is_dir() else set()
         return [place for place in places if place.name in names and self.done(place)]
@@ -223,7 +223,7 @@ class Store:
                 shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink(missing_ok=True)
 
     def _belongs(self, scratch: Path, name: str) -> bool:
-        """Return whether a temporary folder of `atomic_path` is for what the claim `name` is for."""
+        """Return whether a temporary folder of `atomic_path` holds what the claim `name` protects."""
         parent = scratch.parent
         if parent == self.points:
             return scratch.name[1:].rsplit(".", 1)[0] == name[:60]

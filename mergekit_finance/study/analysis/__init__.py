@@ -1,1 +1,10 @@
-"""Conclusions from stored scores: selection, effects, operators, predictors, verdict."""
+"""Conclusions from stored scores.
+
+summary               all of summary.json, by the modules below
+selection             one point per combination and operator, then one per combination
+effects, item_flips   Gain, OG, retention, and answers that became right or wrong
+operator_comparison   Task Arithmetic against TIES and DARE-TIES over their grids
+predictors            whether similarity before a merge predicts its effect
+verdict               decides: per task, per combination, and what to ship
+wording, phrases      the verdict in words; formats of numbers and names
+"""

@@ -22,7 +22,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def effects_of(results: StudyResults, replicates: Replicates, point: str) -> Effects:
-    """Return everything about one point on the report items, without corrections for many points."""
+    """Return Gain, OG, retention and effects per task of one point on the report items, uncorrected."""
     constituents, raw = results.constituents(point), results.base_and_experts(point)
     combination = "+".join(results.points[point].combination)
     return Effects(
@@ -93,7 +93,7 @@ def task_set(
         _p_over_all(scores, point, constituents),
         _p_below_some(scores, point, constituents),
     )
-    everyone = [*dict.fromkeys((*constituents, *raw))]  # with `chain: best` constituents are merges
+    all_models = [*dict.fromkeys((*constituents, *raw))]  # with `chain: best` constituents are merges
     tested = {
         "gain": outperform.gain(replicates, tasks, point, constituents),
         "over_best_constituent": outperform.over_best(replicates, tasks, point, constituents),
@@ -111,7 +111,7 @@ def task_set(
         over_best_constituent=rounded(tested["over_best_constituent"]),
         p_over_best_constituent=round(min(1.0, 2 * min(p_above, p_below)), 6),
         p_over_all_constituents=round(p_above, 6),
-        p_over_all_models=round(_p_over_all(scores, point, everyone), 6),
+        p_over_all_models=round(_p_over_all(scores, point, all_models), 6),
         p_below_mean=round(p_greater([-part for part in gains]), 6),
         base=rounded(score(replicates, tasks, "base")),
         over_base=rounded(tested["over_base"]),
@@ -122,7 +122,7 @@ def task_set(
         clusters=count_clusters(scores),  # clusters that tasks share count once
         mde=_mde(standard_error(over_best)),
         ranges=ranges_of(tested),
-        flips=flips_by_model(scores, point, everyone),
+        flips=flips_by_model(scores, point, all_models),
     )
 
 

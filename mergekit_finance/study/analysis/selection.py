@@ -17,7 +17,7 @@ Macro = Callable[[str], float]  # model -> macro average
 
 
 class GridPoint(Protocol):
-    """The fields of a point that selection reads; `schema.PointEntry` and `schema.PointResult` have it."""
+    """The fields of a point that selection reads; `schema.PointEntry` and `schema.PointResult` have them."""
 
     combination: list[str]
     operator: str

@@ -84,7 +84,7 @@ class TaskSet(Part):
         constituents: their mean scores.
         best_constituent: the one with the best mean over these tasks; `over_best_constituent` is the merge's
             score minus its score. (OG compares with the best constituent per task.)
-        base, over_base: the base's score, and the merge's less it.
+        base, over_base: the base's score, and the merge's score minus it.
         gain_raw, og_raw, best_raw, over_best_raw: the same against the base and the experts as they are;
             with `chain: best` the constituents are merges.
         p_*, holm_*: one-sided p values, and after Holm's correction over the combinations of the stage.
@@ -257,7 +257,7 @@ class Ship(Part):
         model, macro: the best of all; `is_merge` whether it is a merge.
         best_merge, best_single: the best merge, and the best of base and experts.
         merge_over_single: macro of the best merge minus that of the best single model.
-        retention_over_base, retention_over_single: retention of the best merge less theirs.
+        retention_over_base, retention_over_single: retention of the best merge minus theirs.
         clusters: independent clusters of the macro's tasks; n.
         advice: read it through `analysis.verdict.advice`: summaries of format 1 do not have it.
     """
@@ -284,7 +284,7 @@ class Sentence(Part):
 
 
 class Optimism(Part):
-    """How much better a choice looks on the items that made it, as a mean over random splits in halves."""
+    """How much better points score on the items that selected them than on others: `selection.optimism`."""
 
     mean: Number | None = None
     splits: Count = 0
@@ -304,7 +304,7 @@ class SelectionResult(Part):
 
     @property
     def is_split(self) -> bool:
-        """Whether other items than the reported ones select; summaries before `split` say it indirectly."""
+        """Whether other items than the reported ones select; older summaries lack `split`."""
         return not self.same_items if self.split is None else self.split
 
 
@@ -335,7 +335,7 @@ class OperatorComparison(Part):
 
 
 class PredictorRow(Part):
-    """A combination's similarity before the merge, and how the merge turned out."""
+    """A combination's similarity before the merge, and the Gain and OG of the merge."""
 
     combination: str
     stage: Count
