@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
 
+from mergekit_finance.cli import study_init
 from mergekit_finance.cli.common import (
     ITEMS,
     PROCESSES,
@@ -41,6 +42,7 @@ class _RunByDefault(click.Group):
     epilog="""\b
 Examples:
   mergekit-finance lab export && mergekit-finance recipes copy lab/study.yml .
+  mergekit-finance study init --base ./base --expert legal=./legal --task arc_easy
   mergekit-finance study plan study.yml            estimate the cost before the run
   mergekit-finance study study.yml -o out          run it; after an interruption, repeat to continue
   mergekit-finance study study.yml -o out --budget 8     fit into 8 hours: fewer items per task
@@ -53,6 +55,9 @@ def study() -> None:
     and is never evaluated again.
     """
 
+
+study.add_command(study_init.init)
+study.add_command(study_init.schema)
 
 SHARED_OPTIONS = (
     click.argument("file", metavar="STUDY.YML", type=click.Path(dir_okay=False, path_type=Path)),
@@ -70,6 +75,11 @@ SHARED_OPTIONS = (
         type=PROCESSES,
         help="Processes per device; overrides `workers`.  [default: as free memory allows, or one per core]",
     ),
+    click.option(
+        "--include-path",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of your own lm-eval tasks, whose Python code runs; overrides the study file's.",
+    ),
     click.option("--executor", type=click.Choice(["local", "ray"]), help="Overrides `executor`."),
     click.option(
         "--trust-remote-code",
@@ -86,6 +96,7 @@ class Overrides(TypedDict, total=False):
     device: str | None
     workers: int | None
     executor: str | None
+    include_path: Path | None
     trust_remote_code: bool
 
 
@@ -149,12 +160,10 @@ def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "Stu
     from mergekit_finance.study import config
     from mergekit_finance.study.run import StudyRun
 
-    study = config.load_study(file)
-    if study.include_path:
-        echo(
-            f"{file}: include_path {study.include_path}: Python code of tasks in this folder may run",
-            err=True,
-        )
+    include_path = overrides.get("include_path")
+    study = config.load_study(file, include_path)
+    for folder in study.include_path if include_path is None else ():
+        echo(f"{file}: include_path {folder}: Python code of tasks in this folder may run", err=True)
     settings = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
     study = study.model_copy(update={key: value for key, value in settings.items() if value})
     device = overrides.get("device") or study.evaluation.device

@@ -48,6 +48,7 @@ def _name(value: str) -> str:
 IsNumber, IsWhole, Unique = BeforeValidator(_no_bool), BeforeValidator(_whole), AfterValidator(_unique)
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)]
 Reference = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_name)]
+Folder = Annotated[str, Field(min_length=1, max_length=4096)]
 Text = Annotated[str, Field(max_length=1000)]
 Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
 Density = Annotated[float, Field(gt=0, le=1), IsNumber]

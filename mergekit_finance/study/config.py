@@ -21,6 +21,7 @@ from mergekit_finance.files import Json, read_yaml
 from mergekit_finance.recipe.fields import (
     MAX_POINTS,
     Count,
+    Folder,
     IsNumber,
     IsWhole,
     Name,
@@ -29,6 +30,7 @@ from mergekit_finance.recipe.fields import (
     Reference,
     Seed,
     Text,
+    Unique,
     as_list,
 )
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
@@ -99,7 +101,7 @@ class Study(Part):
         tasks, retention, probes: lm-eval tasks or groups; macro averages are over `tasks`.
         named: combination ("finance+math") -> the tasks that its tests are about.
         task_settings: by task or group, the settings in entries of the form `{task: ..., metric: ...}`.
-        include_path: folder of the user's own lm-eval tasks, whose Python code runs; relative to study.yml.
+        include_path: folders of the user's own lm-eval tasks, whose Python code runs; relative to study.yml.
         source, data_dir: where rows come from; see `data.sources`.
         limit: items per task; None for all.
         selection: how hyperparameters are selected.
@@ -128,7 +130,7 @@ class Study(Part):
     probes: Names = ()
     named: dict[str, Names] = Field(default={}, description="combination: the tasks its tests are about")
     task_settings: Annotated[dict[Name, TaskSettings], Field(max_length=1000)] | None = None
-    include_path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    include_path: Annotated[tuple[Folder, ...], Field(max_length=100), BeforeValidator(as_list), Unique] = ()
     source: Name | None = None
     data_dir: Annotated[str, Field(max_length=4096)] | None = None
     limit: Count | None = None
@@ -265,8 +267,12 @@ def _check_named(study: Study) -> None:
             raise ValueError(f"named: {name!r} is not a combination; {did_you_mean(name, names)}")
 
 
-def load_study(path: Path | str) -> Study:
+def load_study(path: Path | str, include_path: Path | None = None) -> Study:
     """Read and check a study file.
+
+    Args:
+        path: the file.
+        include_path: folder of the user's own tasks, relative to the working directory; overrides the file's.
 
     Raises:
         RecipeError: the file is missing, not YAML, or not a study; one line that names the fault.
@@ -278,16 +284,17 @@ def load_study(path: Path | str) -> Study:
         copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
         raise RecipeError(f"{path}: no such study file; {copy}", id="file.unreadable") from None
     study = parse_study(content, str(path))
-    if study.include_path is None:
-        return study
-    folder = path.parent / study.include_path
-    if not folder.is_dir():
-        raise RecipeError(
-            f"{path}: include_path {study.include_path}: no such directory. Name a folder of lm-eval task "
-            "files (*.yaml), relative to the study file.",
-            id="task.include-path",
-        )
-    return study.model_copy(update={"include_path": str(folder)})
+    if include_path is not None:
+        return study.model_copy(update={"include_path": (str(include_path),)})
+    folders = tuple(str(path.parent / folder) for folder in study.include_path)
+    for written, folder in zip(study.include_path, folders, strict=True):
+        if not Path(folder).is_dir():
+            raise RecipeError(
+                f"{path}: include_path {written}: no such directory. Name a folder of lm-eval task "
+                "files (*.yaml), relative to the study file.",
+                id="task.include-path",
+            )
+    return study.model_copy(update={"include_path": folders})
 
 
 @default_id("study.invalid")

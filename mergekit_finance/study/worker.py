@@ -78,7 +78,7 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
     settings = study.evaluation
     return Evaluator(
         names=[*study.tasks, *study.retention, *study.probes],
-        include_paths=[Path(study.include_path)] if study.include_path else [],
+        include_paths=[Path(folder) for folder in study.include_path],
         choices=choices_of(study.task_settings or {}),
         batch_size=settings.batch_size,
         device=device,

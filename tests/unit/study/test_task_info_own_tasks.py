@@ -113,7 +113,7 @@ def test_a_missing_include_path_is_refused_when_the_file_is_read(tiny, tmp_path)
 
 def test_include_path_is_relative_to_the_study_file(tiny, tmp_path, own_tasks):
     path = helpers.write(tmp_path / "study.yml", tiny, include_path="./my_tasks")
-    assert config.load_study(path).include_path == str(own_tasks)
+    assert config.load_study(path).include_path == (str(own_tasks),)
 
 
 def test_a_name_of_a_built_in_task_is_refused(tiny, tmp_path, own_tasks):
