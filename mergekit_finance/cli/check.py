@@ -116,7 +116,7 @@ def _kind(path: Path) -> str:
 
 
 def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings":
-    """Check models; the first is the base of the others. Neither torch nor a host is loaded."""
+    """Return the findings on models; the first is the base of the others. Loads neither torch nor a host."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
 
@@ -126,7 +126,7 @@ def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings"
 
 
 def check_study(path: Path, reader: "FactsReader") -> "Findings":
-    """Check a study's file, models and licenses. Neither torch nor a host is loaded."""
+    """Return the findings on a study's file, models and licenses. Neither torch nor a host is loaded."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.share.source_models import obstacles, study_models
@@ -148,7 +148,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
 
 
 def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
-    """Check a recipe's keys and parameters with mergekit, and its models."""
+    """Return the findings on a recipe: keys and parameters, checked with mergekit, and models."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.recipe.load import load_recipe

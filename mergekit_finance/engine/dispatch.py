@@ -51,7 +51,7 @@ def total_balance(balances: Sequence[int | torch.Tensor]) -> int:
 
 
 def keep_norm(base: torch.Tensor, term: Term) -> Term:
-    """Do what `blocks.keep_norm` does, with the norms summed on the device of `base`."""
+    """Return what `blocks.keep_norm` returns, with the norms summed on the device of `base`."""
     if base.device.type == "cpu":
         return blocks.keep_norm(base, term, torch.empty(base.numel(), device="cpu"))
     assert term.mask is not None
@@ -70,6 +70,7 @@ def implementation(device: str | torch.device) -> str:
 
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
+    """Return whether Triton is installed."""
     return importlib.util.find_spec("triton") is not None
 
 

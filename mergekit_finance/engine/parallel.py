@@ -33,7 +33,7 @@ def block_size(count: int) -> int:
 
 
 def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
-    """Call `work(start, stop)` for every block of `count` elements, on any thread; results are in order."""
+    """Return the results of `work(start, stop)` for every block of `count` elements, run on any thread."""
     width = block_size(count)
     items = [(start, min(start + width, count)) for start in range(0, count, width)]
     threads = 1 if getattr(_local, "worker", False) else min(torch.get_num_threads(), len(items))
@@ -54,7 +54,7 @@ def each(count: int, work: Callable[[int, int], Result]) -> list[Result]:
 
 
 def single_threaded(work: Callable[[], Result]) -> Result:
-    """Call `work()` while torch uses one thread.
+    """Call `work()` while torch uses one thread, and return its result.
 
     If other processes use the cores, torch's threads wait for each other a hundred times longer than a short
     operation takes.

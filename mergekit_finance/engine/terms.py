@@ -93,7 +93,7 @@ class PassResult:
 
     @classmethod
     def joined(cls, parts: "Sequence[PassResult]") -> "PassResult":
-        """Join the results of consecutive blocks of one tensor."""
+        """Return one result for consecutive blocks of one tensor."""
         contested = [part.contested for part in parts if part.contested is not None]
         return cls(sum(part.balance for part in parts), torch.cat(contested) if contested else None)
 

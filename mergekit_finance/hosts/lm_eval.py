@@ -56,7 +56,7 @@ def task_files(folder: Path) -> "list[tuple[str, Path]]":
     """Return name and file of every task and group that is defined in a folder; no function is imported."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    named = []
+    entries = []
     for path in sorted(folder.glob("**/*.yaml")):
         try:
             content = load_yaml(path, resolve_func=False)
@@ -64,8 +64,8 @@ def task_files(folder: Path) -> "list[tuple[str, Path]]":
             continue
         name = content.get("group", content.get("task"))
         if isinstance(name, str):
-            named.append((name, path))
-    return named
+            entries.append((name, path))
+    return entries
 
 
 def taken_names(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:

@@ -27,7 +27,7 @@ KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 def live_model(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int | str
 ) -> "HFLM":
-    """Wrap a model in memory for lm-eval; later changes of its parameters take effect."""
+    """Return a model in memory wrapped for lm-eval; later changes of its parameters take effect."""
     from lm_eval.models.huggingface import HFLM
 
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)

@@ -66,7 +66,7 @@ class Block:
 def validate_recipe(
     content: Mapping[str, Json], validate: Callable[[], MergeConfiguration]
 ) -> MergeConfiguration:
-    """Do what mergekit's `MergeConfiguration.model_validate` does, with a check of keys.
+    """Return what mergekit's `MergeConfiguration.model_validate` returns, after a check of keys.
 
     Args:
         content: a recipe; those of other methods than ours are not checked.
@@ -227,6 +227,7 @@ def mask_density_error(density: float) -> str:
 
 
 def owners_of(config: MergeConfiguration) -> list[Owner]:
+    """Return the recipe and its modules: the blocks that may list models or slices."""
     return [config, *(config.modules or {}).values()]
 
 

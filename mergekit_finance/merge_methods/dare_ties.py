@@ -33,11 +33,12 @@ class CptDareTies(CptMethod):
         return reference.disjoint_mean(vectors, sign)
 
     def mergekit(self, call: Call) -> torch.Tensor:
-        """Drop keeping the L1 norm, multiply by the weights, elect, sum those that agree (normalize: no)."""
+        """Return the sum of the vectors that agree, dropped to equal L1 norm and weighted (normalize: no)."""
         vectors = [_dropped_same_norm(call, expert) for expert in call.experts]
         return reference.consensus_sum(*stacked(call, vectors), normalize=bool(call.normalize))
 
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        """Return the masked vectors, and the rule `mean` (paper) or `consensus` (mergekit)."""
         if call.semantics == "paper":
             terms = [_term(call, e, 1.0 if e.density >= 1 else 1.0 / e.density) for e in call.experts]
             return terms, Rule("mean", call.scale)

@@ -115,6 +115,7 @@ def engine_gives_same_bits(call: Call) -> bool:
 
 
 def sign(number: int) -> int:
+    """Return -1, 0 or 1."""
     return (number > 0) - (number < 0)
 
 

@@ -154,7 +154,7 @@ def install_planner_hook(disk: DiskHooks | None = None) -> None:
 
 
 def check_and_plan(planner: "MergePlanner", mergekit_plan: "Plan", ranks: bool = True) -> CheckedPlan:
-    """Check a recipe, plan it, check its inputs.
+    """Check a recipe, plan it, check its inputs, and return the plan.
 
     Args:
         planner: of a recipe with one of our methods, not planned yet.

@@ -50,7 +50,7 @@ class SideFiles:
     tokenizer: "PreTrainedTokenizerBase"
 
     def live_model(self, tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-        """Build the merged model from its tensors, on the CPU, as `from_pretrained` would load it from disk.
+        """Return the merged model on the CPU, as `from_pretrained` would load it from disk.
 
         Raises:
             ModelError: tensors are missing, or the architecture has no parameter for them.
@@ -61,7 +61,7 @@ class SideFiles:
 
 
 def make_side_files(config: MergeConfiguration, options: MergeOptions) -> SideFiles:
-    """Make config and tokenizer of a merge. Call it inside `fresh_loaders`.
+    """Return config and tokenizer of a merge. Call it inside `fresh_loaders`.
 
     Args:
         config: the recipe. It is not changed.

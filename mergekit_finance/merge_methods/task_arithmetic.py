@@ -29,6 +29,7 @@ class CptTaskArithmetic(CptMethod):
         return reference.plain_sum(*stack, normalize=bool(call.normalize))
 
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        """Return the weighted vectors, and the rule `sum`."""
         terms = [Term(expert.tensor, expert.weight) for expert in call.experts]
         plain = Rule("sum", call.scale)
         return terms, plain if call.semantics == "paper" else host_rule(call, "sum", bool(call.normalize))

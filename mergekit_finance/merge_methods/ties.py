@@ -40,11 +40,12 @@ class CptTies(CptMethod):
         return reference.disjoint_mean(vectors, reference.elect(vectors, whole.sign_balance))
 
     def mergekit(self, call: Call) -> torch.Tensor:
-        """Trim each tensor, multiply by the weights, elect, sum those that agree (normalize: yes)."""
+        """Return the sum of the vectors that agree, each trimmed by itself and weighted (normalize: yes)."""
         vectors = [_trim_tensor(call.vector(expert), expert.density) for expert in call.experts]
         return reference.consensus_sum(*stacked(call, vectors), normalize=call.normalize is not False)
 
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
+        """Return the vectors with their cuts, and the rule `mean` (paper) or `consensus` (mergekit)."""
         if call.semantics == "paper":
             ranked = _ranked(call)
             return [Term(e.tensor, e.weight, ranked.cut(call, e)) for e in call.experts], Rule(

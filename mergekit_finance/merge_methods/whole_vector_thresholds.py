@@ -167,7 +167,7 @@ def _ties_by_tensor(
 
 
 def share_in_order(counts: Mapping[str, int], total: int) -> dict[str, int]:
-    """Distribute `total` over the names in sorted order, each up to its count."""
+    """Return by name the parts of `total`, given out in sorted order of the names, each up to its count."""
     shares = {}
     for name in sorted(counts):
         shares[name] = min(counts[name], total)

@@ -44,7 +44,7 @@ class OpenedRecipe:
 def open_recipe(
     recipe: RecipeLike, trust_remote_code: bool, device: str = "cpu", check: bool = True
 ) -> OpenedRecipe:
-    """Plan a recipe as `mergekit-yaml` does, check it, and map every input tensor.
+    """Return a recipe planned as `mergekit-yaml` does, checked, with every input tensor mapped from its file.
 
     Args:
         recipe: a file, a checked Recipe, a mapping, or mergekit's configuration.

@@ -42,7 +42,7 @@ class PointValues:
 def check_point(
     overrides: Mapping[str, PointValue], method: CptMethod, mask_ids: Mapping[Hashable, str | None]
 ) -> PointValues:
-    """Check the values of a point.
+    """Return the checked values of a point.
 
     Args:
         overrides: values by parameter; `lambda_` means `lambda`.

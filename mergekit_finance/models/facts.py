@@ -137,7 +137,7 @@ class FactsReader:
         return self._tokenizers.parsed
 
     def read(self, reference: str, folder: Path | None = None) -> ModelFacts:
-        """Read the facts of a model. Broken files are listed in `problems`, missing ones in `unseen`.
+        """Return the facts of a model. Broken files are listed in `problems`, missing ones in `unseen`.
 
         Args:
             reference: a local folder or a Hub id; nothing is fetched.
@@ -295,7 +295,7 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
 
 
 def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
-    """Load a model's config with transformers. Raises ModelError if it is broken or cannot be fetched."""
+    """Return a model's config as transformers loads it. Raises ModelError: broken, or cannot be fetched."""
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.common import ModelReference
 
@@ -319,7 +319,7 @@ def fetched_folder(reference: str) -> Path:
 
 
 def read_tensors(reference: str) -> list[TensorFacts]:
-    """Read the headers of a model's weight files, in order of file name.
+    """Return the tensors in the headers of a model's weight files, in order of file name.
 
     Raises:
         ModelError: a file listed in the index is missing, or a file is truncated or broken, or a `.bin` file

@@ -27,7 +27,7 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
 
 
 def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
-    """Hash a model in a local folder as `fingerprint` does."""
+    """Return the hash of a model in a local folder, computed as by `fingerprint`."""
     files = _loaded_files(folder)
     digest = hashlib.sha256()
     with tqdm(

@@ -30,7 +30,7 @@ LARGEST = {
 
 @default_id("model.broken")
 def read_model_json(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
-    """Read a JSON object of a model's folder.
+    """Return the JSON object in a file of a model's folder.
 
     Raises:
         ModelError: the file is missing, larger than `max_bytes`, not JSON, out of bounds, or not an object.
@@ -47,7 +47,7 @@ def read_model_json(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
 
 @default_id("model.broken")
 def read_config(folder: Path) -> JsonObject:
-    """Read config.json and check its sizes, because mergekit and transformers allocate memory by them.
+    """Return config.json with its sizes checked, because mergekit and transformers allocate memory by them.
 
     Raises:
         ModelError: it cannot be read, or a size is not a number within LARGEST.

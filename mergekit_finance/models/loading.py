@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
-    """Load a causal language model onto the CPU.
+    """Return a causal language model, loaded onto the CPU.
 
     Args:
         reference: a local folder or a Hub id, optionally with `@revision`.
@@ -41,7 +41,7 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
 
 @default_id("model.tokenizer")
 def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer of a local folder or a Hub id, optionally with `@revision`.
+    """Return the tokenizer of a local folder or a Hub id, optionally with `@revision`.
 
     Raises:
         ModelError: the model has no tokenizer, or it cannot be loaded.
@@ -69,7 +69,7 @@ def _require_printable_keys(file: Path, content: Json) -> None:
 
 @default_id("merge.incomplete")
 def build_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-    """Build a causal language model on the CPU from a config and all its tensors by name.
+    """Return a causal language model on the CPU, built from a config and all its tensors by name.
 
     Its dtype is that of the config, as for a checkpoint loaded from disk, or else that of the tensors.
 
@@ -90,7 +90,7 @@ def build_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]
 
 
 def cast(model: "PreTrainedModel", dtype: "torch.dtype | None") -> "PreTrainedModel":
-    """Convert a model in place, as if its checkpoint had been loaded in `dtype`; None changes nothing.
+    """Convert a model in place, as if it had been loaded in `dtype`, and return it. None: as it is.
 
     Unlike `model.to(dtype)`, this keeps the rotary frequencies in float32, as loading a checkpoint does.
     """

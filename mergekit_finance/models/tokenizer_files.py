@@ -42,7 +42,7 @@ class TokenizerReader:
         self._by_hash: dict[str, TokenizerFacts] = {}
 
     def read(self, folder: Path) -> TokenizerFacts | None:
-        """Read the tokenizer in a model's folder; None if there is none.
+        """Return the tokenizer in a model's folder; None if there is none.
 
         Raises:
             ModelError: the tokenizer's file cannot be read.

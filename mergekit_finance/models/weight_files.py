@@ -84,7 +84,7 @@ class ByteReader:
         self.bytes_read = 0
 
     def read(self, path: Path, places: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read the (offset, length) of each place in a file; a place beyond its end gives fewer bytes.
+        """Return the bytes at each (offset, length) of a file; a place beyond its end gives fewer bytes.
 
         Raises:
             BytesSpent: the total would exceed `max_bytes`; nothing is read.
@@ -201,7 +201,7 @@ def sample_ranges(count: int) -> list[tuple[int, int]]:
 
 
 def read_samples(folder: Path, tensors: Sequence[TensorFacts], reader: ByteReader) -> dict[str, Values]:
-    """Read the values at `sample_ranges` of every floating-point tensor, as one float32 array per tensor.
+    """Return by name the values at `sample_ranges` of every floating-point tensor, float32 arrays.
 
     Raises:
         BytesSpent: the total would exceed the bytes that may be read.
@@ -228,7 +228,7 @@ def read_samples(folder: Path, tensors: Sequence[TensorFacts], reader: ByteReade
 
 
 def decode(data: bytes, dtype: str) -> Values:
-    """Convert stored floats of a dtype in FLOATS to float32. Too large float64 values become infinite."""
+    """Return stored floats of a dtype in FLOATS as float32. Too large float64 values become infinite."""
     if dtype == "BF16":
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32, copy=False)
     with np.errstate(over="ignore"):

@@ -174,7 +174,7 @@ class Recipe:
 
 
 def load_recipe(path: Path | str) -> Recipe:
-    """Read a recipe and check keys, merge method, parameters and `finance:` block.
+    """Return a recipe whose keys, merge method, parameters and `finance:` block were checked.
 
     Raises:
         RecipeError: something is wrong; the message names the file, the key and the accepted values.
@@ -192,7 +192,7 @@ def load_recipe(path: Path | str) -> Recipe:
 
 
 def check_mapping(content: JsonObject, name: str) -> Recipe:
-    """Check the content of a recipe as `load_recipe` checks a file; `name` replaces the file in messages."""
+    """Return the recipe in a mapping, checked as by `load_recipe`; `name` replaces the file in messages."""
     return _checked(yaml.safe_dump(content, sort_keys=False), Path(name))
 
 

@@ -31,7 +31,7 @@ Block: TypeAlias = dict[str, Node]
 
 @default_id("recipe.override")
 def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
-    """Read a recipe, set values in it, and check the result as `load.load_recipe` does.
+    """Return a recipe with values set in it, checked as `load.load_recipe` does.
 
     Args:
         path: the recipe's file.

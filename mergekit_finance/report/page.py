@@ -47,7 +47,7 @@ class Picture:
 
 
 def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
-    """Render the page. Item texts are added last, as many as fit into MAX_PAGE bytes."""
+    """Return the page as HTML. Item texts are added last, as many as fit into MAX_PAGE bytes."""
     before, _, after = _frame(results, pictures).rpartition(DATA_MARK)  # only our own script follows it
     data = item_browser.browser_data(results)
     parts = (before, after, item_browser.script_json(data))

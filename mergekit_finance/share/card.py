@@ -46,7 +46,7 @@ def make(
     samples: bool = False,
     trust_remote_code: bool = False,
 ) -> SharedPoint:
-    """Write a card's folder. An earlier card there is replaced; files that people added to it stay.
+    """Write a card's folder and return its point. An earlier card is replaced; files that people added stay.
 
     Args:
         out: the folder of a finished study.

@@ -74,7 +74,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def plan_upload(folder: Path, weights: bool) -> Plan:
-    """Sort every file of a card's folder into what is sent and what is left out.
+    """Return which files of a card's folder are sent and which are left out.
 
     Raises:
         DataError: the folder holds no card, or its files are damaged.

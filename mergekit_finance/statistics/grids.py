@@ -62,6 +62,7 @@ class Maximum:
     smallest: np.ndarray
 
     def estimate(self, level: float = LEVEL) -> Estimate:
+        """Return the mean maximum with its interval."""
         return _estimate(self.value, self.largest, self.smallest, level)
 
     def less(self, other: Maximum, level: float = LEVEL) -> Estimate:

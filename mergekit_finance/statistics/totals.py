@@ -124,6 +124,7 @@ def mean(values: Sequence[float]) -> Sufficient:
 
 
 def mean_total(sums: np.ndarray) -> np.ndarray:
+    """Return the mean of (..., s) sums: (...)."""
     return _ratio(sums[..., 0], sums[..., 1])
 
 
@@ -172,6 +173,7 @@ def weighted_f1(values: Sequence[Sequence[Hashable]]) -> Sufficient:
 
 
 def weighted_f1_total(sums: np.ndarray) -> np.ndarray:
+    """Return the weighted F1 of (..., s) sums: (...)."""
     return _weighted(_split(sums, 3))
 
 
@@ -181,6 +183,7 @@ def macro_f1_two_class(values: Sequence[Sequence[Hashable]]) -> Sufficient:
 
 
 def macro_f1_two_class_total(sums: np.ndarray) -> np.ndarray:
+    """Return the mean F1 of classes 0 and 1 of (..., s) sums: (...)."""
     return _class_f1(_split(sums, 3)).mean(-1)
 
 
@@ -223,6 +226,7 @@ def corpus_entity_f1(values: Sequence[Sequence[int]]) -> Sufficient:
 
 
 def corpus_entity_f1_total(sums: np.ndarray) -> np.ndarray:
+    """Return the micro F1 of (..., s) sums: (...)."""
     return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
 
 

@@ -268,7 +268,7 @@ def _check_named(study: Study) -> None:
 
 
 def load_study(path: Path | str, include_path: Path | None = None) -> Study:
-    """Read and check a study file.
+    """Return the study in a file, checked.
 
     Args:
         path: the file.
@@ -299,7 +299,7 @@ def load_study(path: Path | str, include_path: Path | None = None) -> Study:
 
 @default_id("study.invalid")
 def parse_study(data: Json, where: str) -> Study:
-    """Check a mapping as a study; `where` names it in errors. Raises RecipeError in one line."""
+    """Return the study in a mapping, checked; `where` names it in errors. Raises RecipeError in one line."""
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: a study is a mapping of keys, this is {type(data).__name__}")
     try:
@@ -335,7 +335,7 @@ def _valid_keys(place: Sequence[str | int]) -> list[str]:
 
 
 def format_value(value: float) -> str:
-    """Format a hyperparameter as names and recipes write it: 0.5, 1.0; whole numbers (seeds) as they are."""
+    """Return a hyperparameter as names and recipes write it: 0.5, 1.0; whole numbers (seeds) as they are."""
     return str(value) if isinstance(value, int) else repr(float(value))
 
 

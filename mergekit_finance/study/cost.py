@@ -113,7 +113,7 @@ def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, 
 
 
 def fit(run: StudyRun, budget: float) -> Plan:
-    """Set the run's limit to the largest nested sample that fits a budget of hours, and print the plan.
+    """Set a run to the largest nested sample that fits a budget of hours; print and return the plan.
 
     A folder that has a plan for the same study and budget keeps it: a resumed run has the same items.
     """

@@ -23,7 +23,7 @@ class Planned:
     """A model of a run.
 
     Attributes:
-        name: what the progress bar calls it.
+        name: its name in the progress bar.
         answers: the folder of its answers.
     """
 

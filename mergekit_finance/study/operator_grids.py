@@ -24,6 +24,7 @@ class TaskArithmetic(Part):
         return len(set(self.lambdas))
 
     def grid(self) -> list[dict[str, float]]:
+        """Return the hyperparameters of every point."""
         return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
 
 
@@ -44,6 +45,7 @@ class Ties(Part):
         return len(set(self.densities)) * len(set(self.lambdas))
 
     def grid(self) -> list[dict[str, float]]:
+        """Return the hyperparameters of every point."""
         return [
             {"density": density, "lambda": value}
             for density in _sorted_unique(self.densities)
@@ -62,6 +64,7 @@ class DareTies(Ties):
         return super().size * len(set(self.seeds))
 
     def grid(self) -> list[dict[str, float]]:
+        """Return the hyperparameters of every point."""
         return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
 
 

@@ -232,15 +232,15 @@ class Store:
         return name == "publish" or parent == self.answers.folder  # batch_size.json, of any worker
 
     def results(self, place: Path) -> Results:
-        """Read lm-eval's stored results, without samples."""
+        """Return lm-eval's stored results, without samples."""
         return cast(Results, read_object(place / "results.json"))
 
     def scores(self, place: Path) -> dict[str, Columns]:
-        """Read the items of every task."""
+        """Return the items of every task with their scores."""
         return read_scores(place / "scores.json")
 
     def seconds(self, folders: Iterator[str]) -> Timings:
-        """Sum the stored timings of some folders. A file that was edited or lost counts as 0 seconds."""
+        """Return the summed timings of some folders. A file that was edited or lost counts as 0 seconds."""
         paths = [self.points / name / "timings.json" for name in folders]
         stored = [optional_model(Timings, path) or Timings() for path in paths]
         return Timings(

@@ -59,7 +59,7 @@ def stored_answers(
     unknown: int,
     requests: "Sequence[Instance]",
 ) -> StoredAnswers:
-    """Look up which answers are stored.
+    """Return which answers are stored, and why the others are not.
 
     Args:
         store: the answers of the output folder.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
 POLL_SECONDS = 0.5  # between two looks at models that other processes evaluate
-MAX_DEATHS = 3  # worker processes that may die with a model before nobody takes it again
+MAX_DEATHS = 3  # worker processes that may die while they evaluate a model, before it is given up
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Stamp:
 
     Attributes:
         answers: of the answers of all models.
-        merges: of the answers of merges, besides.
-        scoring: of the scores, besides.
+        merges: of the answers of merges, in addition.
+        scoring: of the scores, in addition.
     """
 
     answers: Mapping[str, Json]
@@ -163,7 +163,7 @@ class Worker:
         return self.store.place(short_name(reference), self.model_key(reference))
 
     def name(self, job: Job) -> str:
-        """Return what the progress bar calls a job."""
+        """Return the name of a job in the progress bar."""
         point = job.point or job.recipe
         return point.name if point else short_name(job.reference)
 
@@ -187,11 +187,11 @@ class Worker:
         return self._scores_key(self.point_answers_key(point))
 
     def model_answers_key(self, reference: str) -> dict[str, Json]:
-        """Return the key of a model's answers: its bytes, and how it is asked."""
+        """Return the key of a model's answers: its bytes, and the settings of its evaluation."""
         return {**self._stamp.answers, "model": self.fingerprints[reference]}
 
     def point_answers_key(self, point: AnyPoint) -> dict[str, Json]:
-        """Return the key of a merge's answers: its recipe by bytes of models, and how it is asked."""
+        """Return the key of a merge's answers: its recipe with hashes of models, and evaluation settings."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
         drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
         return {**self._stamp.answers, **self._stamp.merges, **merge, **drawn}
@@ -221,7 +221,7 @@ class Worker:
         What others evaluate is waited for at the end, and taken over if its process dies.
 
         Raises:
-            ModelError: a model is left that too many processes died with.
+            ModelError: too many processes died while they evaluated a model; all others are stored.
         """
         torch.set_num_threads(self.threads)
         waiting = {self.place(job): job for job in jobs}
@@ -242,7 +242,7 @@ class Worker:
 
         Args:
             missing: by the names of their folders.
-            lethal: models that too many processes died with are added to it.
+            lethal: models during whose evaluation too many processes died are added to it.
 
         Returns:
             False if all are claimed by other processes.
@@ -327,7 +327,7 @@ class Worker:
 
 
 def _too_lethal(lethal: Mapping[str, int]) -> ModelError:
-    """Return the error for models that too many processes died with."""
+    """Return the error for models during whose evaluation too many processes died."""
     name, deaths = next(iter(lethal.items()))
     others = f", and {len(lethal) - 1} others too" if len(lethal) > 1 else ""
     return ModelError(

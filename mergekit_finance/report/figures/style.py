@@ -70,7 +70,7 @@ class Drawn:
     shaded: bool = False
 
     def png(self) -> bytes:
-        """Encode as PNG.
+        """Return the figure as PNG.
 
         Line art is quantized to 256 colors (about 4x smaller, visually lossless); heatmaps keep full color
         because their colors encode values.
@@ -85,14 +85,14 @@ class Drawn:
         return stream.getvalue()
 
     def svg(self) -> bytes:
-        """Encode as SVG, without the date and the version of matplotlib."""
+        """Return the figure as SVG, without the date and the version of matplotlib."""
         stream = io.BytesIO()
         FigureCanvasSVG(laid_out(self.figure)).print_svg(stream, metadata={"Date": None, "Creator": None})
         return stream.getvalue()
 
 
 def laid_out(figure: Figure) -> Figure:
-    """Run the layout engine once and remove it; `savefig` would run it for every format."""
+    """Run a figure's layout engine once, for all formats; remove the engine and return the figure."""
     if engine := figure.get_layout_engine():
         engine.execute(figure)
         figure.set_layout_engine("none")

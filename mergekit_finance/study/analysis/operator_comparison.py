@@ -15,7 +15,7 @@ Cells = list[list[list[str]]]  # per combination, per cell of the grid: the poin
 
 
 def compare_operators(results: StudyResults, replicates: Replicates) -> OperatorComparison:
-    """Compare the operators over their grids, each as a mean over combinations.
+    """Return a comparison of the operators over their grids, each as a mean over combinations.
 
     Per operator: the best macro, the spread (best minus worst of the grid) and the share of the grid within
     one point of the best; and the paired differences between operators. Intervals: `statistics.grids`.

@@ -54,7 +54,7 @@ def grids(points: Mapping[str, GridPoint]) -> dict[tuple[str, str], list[str]]:
 
 
 def select_points(points: Mapping[str, GridPoint], macro: Macro) -> SelectedPoints:
-    """Select the best points by `macro` on the selection items.
+    """Return the best points by `macro` on the selection items.
 
     A cell's score is the mean over its mask seeds. Ties go to the smaller values, then to the simpler
     operator.
@@ -94,7 +94,7 @@ def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, float
 
 
 def optimism(results: StudyResults, splits: int = SPLITS) -> Optimism:
-    """Measure how much better the selected points score on the items that selected them than on other items.
+    """Return how much better the selected points score on the items that selected them than on other items.
 
     Over seeded random splits of the clusters in halves: the selected point's macro on the half that
     selected it, minus its macro on the other half; mean over combinations, operators and

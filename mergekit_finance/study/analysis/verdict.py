@@ -124,7 +124,7 @@ def effect(summary: Summary, combination: str) -> Effect:
 
 
 def effect_of(row: TaskSet, tested: str) -> Effect:
-    """Decide the effect of a merge over one set of tasks, called `tested`."""
+    """Return the decided effect of a merge over one set of tasks, called `tested`."""
     if not enough(row.clusters):
         return Effect(kind=EffectKind.TOO_FEW_ITEMS, tested=tested)
     kinds = _possible(
