@@ -340,12 +340,12 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "task.no-items": CatalogEntry(
         "error",
-        "A task's score cannot be computed from scores of single items, which a study needs.",
-        "Use `aggregation: mean` or another metric, or compare with `mergekit-finance run`.",
+        "Selection and the macro average need scores of single items in [0, 1], and the tasks have none.",
+        "List the task under `retention` or `probes`, or name another metric.",
     ),
     "task.no-score": CatalogEntry(
         "error",
-        "A task has no metric in [0, 1], which Gain needs.",
+        "A task has no metric, or its value is out of range.",
         "Name another metric of the task, or use another task.",
     ),
     "task.none": CatalogEntry(

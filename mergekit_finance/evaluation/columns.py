@@ -20,6 +20,7 @@ class Columns(Part):
             number, or a list for F1).
         correct: 1.0 for a right answer, else 0.0.
         options: number of options to choose from; 0 if the answer is generated.
+        value: the task's value, of a metric that cannot be computed again from scores of items; else None.
     """
 
     items: list[str | int] = Field(min_length=1)
@@ -27,6 +28,7 @@ class Columns(Part):
     score: list[JsonValue]
     correct: list[Number | bool]
     options: list[Count]
+    value: Number | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Columns":
@@ -37,4 +39,4 @@ class Columns(Part):
 
     def as_json(self) -> "JsonObject":
         """Return what is written to the file; a score may be null."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"value"} if self.value is None else None)

@@ -7,26 +7,44 @@ from typing import TYPE_CHECKING
 from mergekit_finance.evaluation.columns import Columns
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from mergekit_finance.files import Json
     from mergekit_finance.hosts.lm_eval import Sample
 
 
-def item_scores(samples: "Mapping[str, Sequence[Sample]]") -> dict[str, Columns]:
-    """Return the columns of every task, tasks in alphabetical order."""
-    return {task: _columns(rows) for task, rows in sorted(samples.items())}
+def item_scores(samples: "Mapping[str, Sequence[Sample]]", values: Mapping[str, float]) -> dict[str, Columns]:
+    """Return the columns of every task, tasks in alphabetical order.
+
+    Args:
+        samples: by task.
+        values: the values of tasks that cannot be computed again from scores of items.
+    """
+    return {task: _columns(rows, values.get(task)) for task, rows in sorted(samples.items())}
 
 
-def _columns(samples: "Sequence[Sample]") -> Columns:
+def _columns(samples: "Sequence[Sample]", value: float | None) -> Columns:
     rows = sorted(samples, key=_position)
     docs = [row["doc"] if isinstance(row["doc"], Mapping) else {} for row in rows]
     items = [str(doc.get("item_id", row["doc_hash"])) for doc, row in zip(docs, rows, strict=True)]
     return Columns(
         items=[*items],
         clusters=[str(doc.get("cluster_id", item)) for doc, item in zip(docs, items, strict=True)],
-        score=[json.loads(json.dumps(row["score"])) for row in rows],  # tuples become lists, as in the file
+        score=[_score(row, value is not None) for row in rows],
         correct=[_correct(row) for row in rows],
         options=[_options(row) for row in rows],
+        value=value,
     )
+
+
+def _score(row: "Sample", is_whole: bool) -> "JsonValue":
+    """Return an item's score as the file has it: tuples become lists.
+
+    Of a metric over all items at once, texts (of the reference and the answer) are left out: None.
+    """
+    text = json.dumps(row["score"])
+    score: JsonValue = json.loads(text)
+    return None if is_whole and '"' in text else score
 
 
 def _position(row: "Sample") -> int:

@@ -43,4 +43,9 @@ def measure(evaluator: "Evaluator", model: "AnsweringModel", name: str, limit: i
         limit: the first so many items of every task; None: all.
     """
     results, seconds = evaluator.measure(model, name, limit)
-    return Measurement(results, item_scores(results["samples"]), model.seconds_making, seconds)
+    values = {
+        task: float(results["results"][task]["score,none"])
+        for task, measure in evaluator.measures.items()
+        if not measure.per_item
+    }
+    return Measurement(results, item_scores(results["samples"], values), model.seconds_making, seconds)

@@ -4,12 +4,15 @@ Tasks of this package report `score` themselves. Of any other task of lm-eval it
 names, else the first that the task declares, after the filter that the user names, else the first filter.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.file_models import MAX_NUMBER
 from mergekit_finance.hosts import lm_eval as host
+from mergekit_finance.plugins.manager import plugin_packages
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 SCORE, NO_FILTER = "score", "none"
 # Metrics of lm-eval that are no shares of 1, although higher is better; where lower is better none is.
 OTHER_UNITS = ("bleu", "chrf", "chrf++")
+HOST_METRICS, OURS = "lm_eval.api.metrics", "mergekit_finance"
+CORPUS = ("bleu", "chrf", "chrfpp", "ter")  # aggregations of lm-eval over the texts of all items at once
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,24 @@ class Measure:
     def unit(self) -> str:
         """The metric's name if it is measured in a unit of its own, or "" for a score in [0, 1]."""
         return self.metric if self.metric in OTHER_UNITS or not self.higher_is_better else ""
+
+    @property
+    def is_corpus(self) -> bool:
+        """Whether it is one of lm-eval's metrics over the texts of all items at once, such as BLEU."""
+        return self._module == HOST_METRICS and getattr(self.aggregation, "__name__", "") in CORPUS
+
+    @property
+    def per_item(self) -> bool:
+        """Whether the task's value can be computed again from stored scores of items: not for BLEU, and not
+        for a function of the user's task files, which is never called when stored results are read."""
+        package = self._module.split(".")[0]
+        return not self.is_corpus and (
+            self._module == HOST_METRICS or package == OURS or package in plugin_packages()
+        )
+
+    @property
+    def _module(self) -> str:
+        return getattr(self.aggregation, "__module__", "") or ""
 
 
 def measure_of(name: str, task: "ConfigurableTask", choice: MetricChoice) -> Measure:
@@ -107,6 +130,12 @@ def with_scores(results: "Results", measures: Mapping[str, Measure]) -> "Results
             raise DataError(
                 f"task {name!r}: {measure.key!r} is {value:g} and not in [0, 1], so its Gain cannot be "
                 "averaged with that of other tasks. Name another metric.",
+                id="task.no-score",
+            )
+        if not math.isfinite(value) or abs(value) > MAX_NUMBER:
+            raise DataError(
+                f"task {name!r}: {measure.key!r} is {value:g}, larger than results can hold. Name another "
+                "metric, for example bits_per_byte.",
                 id="task.no-score",
             )
         results["results"][name][f"{SCORE},{NO_FILTER}"] = value

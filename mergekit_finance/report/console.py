@@ -1,6 +1,6 @@
 """What `mergekit-finance run` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mergekit_finance.files import JsonObject
 from mergekit_finance.models.facts import short_name
@@ -27,18 +27,30 @@ def builtin_sections() -> Sequence[Section]:
 def gain_table(content: JsonObject) -> str:
     """Return a Markdown table of gain.json: scores of constituents and merge, Gain and OG, by task."""
     result = GainFile.model_validate(content)
-    models = list(result.macro.constituents)
+    models = list(next(iter(result.tasks.values())).constituents)
     short_names = [short_name(model) for model in models]
     names = short_names if len(set(short_names)) == len(models) else models
-    rows = [["task", "n", *names, "merged", "Gain", "OG"]]
-    rows += [[task, str(row.n), *_scores(row, models)] for task, row in result.tasks.items()]
-    macro = "macro (weighted)" if _weights_note(result) else "macro"
-    rows.append([macro, "", *_scores(result.macro, models)])
-    return markdown_table(rows)
+    macros = ({"": result.macro} if result.macro else {}) | result.macros_by_unit
+    tables = []
+    for unit, macro in macros.items():
+        rows = [["task", "n", *names, "merged", "Gain", "OG"]]
+        of_unit = {task: row for task, row in result.tasks.items() if row.unit == unit}
+        rows += [[task, str(row.n), *_scores(row, models)] for task, row in of_unit.items()]
+        rows.append(["macro (weighted)" if _weights_note(of_unit) else "macro", "", *_scores(macro, models)])
+        tables.append(_unit_title(macro) + markdown_table(rows))
+    return "\n\n".join(tables)
 
 
-def _weights_note(result: GainFile) -> str:
-    return weights_note({task: row.weight for task, row in result.tasks.items()})
+def _unit_title(row: GainRow) -> str:
+    if not row.unit:
+        return ""
+    turned = "lower is better: Gain and OG have the sign turned"
+    direction = turned if row.lower_is_better else "higher is better"
+    return f"In {row.unit} ({direction}; above 0 the merge is better)\n\n"
+
+
+def _weights_note(rows: Mapping[str, GainRow]) -> str:
+    return weights_note({task: row.weight for task, row in rows.items()})
 
 
 def _scores(row: GainRow, models: Sequence[str]) -> list[str]:
@@ -69,8 +81,11 @@ def notes(content: JsonObject) -> str:
                 f"{task}: {row.truncated} of {row.n} prompts did not fit the context; they were cut "
                 "from the left, so that the question is kept."
             )
-    if weighted := _weights_note(result):
+    if weighted := _weights_note(result.tasks):
         lines.append(weighted)
+    if without := [task for task, row in result.tasks.items() if not row.intervals]:
+        names = ", ".join(without)
+        lines.append(f"no interval for {names}: there are no scores of several independent items.")
     smallest = min(row.clusters or row.n for row in result.tasks.values())
     if not enough(smallest):
         lines.append(

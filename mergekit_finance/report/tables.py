@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.item_flips import flips_text
-from mergekit_finance.study.analysis.phrases import chosen_by, in_points
+from mergekit_finance.study.analysis.phrases import chosen_by, in_points, task_list
+from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import ItemFlips, PointResult, TaskSet
+from mergekit_finance.study.schema import Estimated, ItemFlips, PointResult, TaskSet, UnitResults
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,38 @@ def difference_cell(value: float | None) -> Cell:
 
 def tables(results: StudyResults) -> list[Table]:
     """Return the tables of the section "Tables"."""
-    return [selected_points(results), tasks_of_selected_points(results), all_points(results)]
+    return [
+        selected_points(results),
+        tasks_of_selected_points(results),
+        all_points(results),
+        *(unit_table(results, unit, k) for k, unit in enumerate(results.summary.units)),
+    ]
+
+
+def unit_table(results: StudyResults, unit: UnitResults, number: int) -> Table:
+    """Return base, experts and selected points in a unit of their own; it is in no other table."""
+    columns = ["model", "macro", "Macro-Gain", "Macro-OG", *map(labels.task_name, unit.tasks)]
+    rows = []
+    for name in (*results.singles, *results.selected):
+        row, point = unit.models[name], results.summary.points.get(name)
+        effects = [(row.macro, False), (row.macro_gain, True), (row.macro_og, True)]
+        values = [(row.values[task], False) for task in unit.tasks]
+        cells = [_amount_cell(numbers, sign) for numbers, sign in (*effects, *values)]
+        rows.append([text_cell(labels.point_name(point) if point else name), *cells])
+    note = "Values as the tasks compute them, with 95% intervals where a task has scores of single items."
+    if unit.lower_is_better:
+        note += " Gain and OG have the sign turned: above 0 the merge is better."
+    if unit.without_items:
+        note += f" {NO_INTERVAL.format(tasks=task_list(unit.without_items))}"
+    return Table(f"unit-{number}", f"In {unit_title(unit)}", note, columns, rows)
+
+
+def _amount_cell(numbers: Estimated | None, is_difference: bool) -> Cell:
+    if numbers is None:
+        return number_cell(None)
+    style = "good" if (numbers.low or 0) > 0 else "bad" if (numbers.high or 0) < 0 else ""
+    style = f"number {style}".strip() if is_difference else "number"
+    return Cell(amount(numbers, is_difference), numbers.value, style)
 
 
 def overview(results: StudyResults) -> Table:

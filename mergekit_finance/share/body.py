@@ -20,10 +20,11 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis.item_flips import flips_text
-from mergekit_finance.study.analysis.phrases import in_points, interval, weights_note
+from mergekit_finance.study.analysis.phrases import in_points, interval, task_list, weights_note
+from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
-from mergekit_finance.study.schema import TaskEffect, TaskSet
+from mergekit_finance.study.schema import TaskEffect, TaskSet, UnitResults
 from mergekit_finance.study.task_info import GENERATED
 
 SEMANTICS = {
@@ -152,6 +153,32 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
     yield f"What each score is: {_aggregations(choice)}."
+    for unit in choice.results.summary.units:
+        yield ""
+        yield from _unit(choice, unit)
+
+
+def _unit(choice: SharedPoint, unit: UnitResults) -> Iterator[str]:
+    """Yield a table of values in a unit of their own, which are in no mean above."""
+    models = [*choice.effects.constituents, choice.point]
+    yield f"In {unit_title(unit)}; Gain and OG above 0 mean that the merge is better:"
+    yield ""
+    rows = [
+        [
+            labels.task_name(task),
+            *(amount(unit.models[model].values[task]) for model in models),
+            amount(unit.models[choice.point].gain[task], True),
+            amount(unit.models[choice.point].og[task], True),
+        ]
+        for task in unit.tasks
+    ]
+    macro = unit.models[choice.point]
+    means = [amount(unit.models[model].macro) for model in models]
+    rows.append(["macro", *means, amount(macro.macro_gain, True), amount(macro.macro_og, True)])
+    yield _table(["task", *models[:-1], "merge", "Gain", "OG"], rows)
+    if unit.without_items:
+        yield ""
+        yield NO_INTERVAL.format(tasks=task_list(unit.without_items))
 
 
 def _selection_note(choice: SharedPoint) -> str:
@@ -276,7 +303,8 @@ def _limits(choice: SharedPoint) -> Iterator[str]:
     yield f"- Languages: merged for {merged_for}, evaluated in {measured_in} only."
     if (source := results.study.source) in GENERATED:
         yield f"- **All rows are generated (`source: {source}`)**: scores do not apply to the real datasets."
-    yield "- Not evaluated: safety, bias, whether models have seen the benchmarks. Not investment advice."
+    advised = " Not investment advice." if "finance" in choice.skills else ""
+    yield f"- Not evaluated: safety, bias, whether models have seen the benchmarks.{advised}"
 
 
 def count_range(items: Sequence[int]) -> str:

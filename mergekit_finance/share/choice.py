@@ -67,7 +67,8 @@ class SharedPoint:
     @property
     def text_may_be_shared(self) -> bool:
         """Whether tasks.json and summary.json both allow sharing the text of every task."""
-        return all(map(self.results.text_allowed, {**self.results.tasks, **self.results.summary.tasks}))
+        names = {*self.results.all_tasks, *self.results.summary.all_tasks}
+        return all(map(self.results.text_allowed, names))
 
 
 def choose_point(out: Path, point: str | None, hub_ids: Mapping[str, str]) -> SharedPoint:

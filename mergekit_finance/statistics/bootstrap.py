@@ -70,6 +70,28 @@ def bootstrap(
     )
 
 
+def with_constants(
+    replicates: Replicates, values: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]
+) -> Replicates:
+    """Return replicates with tasks of which only each model's value is known.
+
+    They have no clusters, so that every interval with them has ends of nan.
+
+    Args:
+        values: task -> model -> value.
+        weights: of all tasks in means over tasks.
+    """
+    draws = next((len(row) for of in replicates.scores.values() for row in of.values()), DRAWS)
+    constant = {t: {m: np.full(draws, value) for m, value in row.items()} for t, row in values.items()}
+    return Replicates(
+        observed=replicates.observed | {task: dict(row) for task, row in values.items()},
+        scores=replicates.scores | constant,
+        clusters=replicates.clusters | dict.fromkeys(values, 0),
+        strata=replicates.strata | {task: task for task in values},
+        task_weights=weights,
+    )
+
+
 def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     """Yield blocks (b, clusters) of numbers of draws of each cluster; each row sums to `clusters`."""
     rng = np.random.default_rng([seed, stable_number(stratum)])

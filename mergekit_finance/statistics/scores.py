@@ -10,7 +10,7 @@ import numpy as np
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import Json
-from mergekit_finance.statistics.totals import Aggregation, Total, sufficient
+from mergekit_finance.statistics.totals import Aggregation, Negated, Total, sufficient
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def task_scores(
     aggregation: Aggregation,
     correct: Mapping[str, Sequence[float]] | None = None,
     weight: float = 1.0,
+    lower_is_better: bool = False,
 ) -> TaskScores:
     """Return the TaskScores of a task from its samples.
 
@@ -113,6 +114,7 @@ def task_scores(
         aggregation: the function from these values to the task's score; see `totals.sufficient`.
         correct: model -> each item's `correct`, 1.0 or 0.0.
         weight: of the task in means over tasks, above 0.
+        lower_is_better: turn the sign of the score, so that more is better.
     """
     correct = correct or {}
     for kind in (scores, correct):
@@ -122,7 +124,9 @@ def task_scores(
     pairs = {model: sufficient(aggregation, values) for model, values in scores.items()}
     right = {model: np.asarray(values, dtype=float) > 0.5 for model, values in correct.items()}
     statistics = {model: pair[0] for model, pair in pairs.items()}
-    totals = {model: pair[1] for model, pair in pairs.items()}
+    totals: dict[str, Total] = {
+        model: Negated(pair[1]) if lower_is_better else pair[1] for model, pair in pairs.items()
+    }
     return TaskScores(task, names, clusters, statistics, totals, right, weight)
 
 

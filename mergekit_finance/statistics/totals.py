@@ -27,6 +27,7 @@ MAX_CELLS = 50_000_000  # items x classes; a task of 20,000 items has 40 classes
 OURS = "mergekit_finance.scoring.aggregate"
 HOST_METRICS = "lm_eval.api.metrics"
 HOST_MEAN = f"{HOST_METRICS}.mean"
+LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")  # of lm-eval, by their names there
 
 
 def sufficient(aggregation: Aggregation, values: Sequence[Json]) -> Sufficient:
@@ -51,6 +52,8 @@ def known_name(aggregation: Aggregation) -> str:
     name = aggregation if isinstance(aggregation, str) else _qualified(aggregation)
     if name in (HOST_MEAN, "acc"):
         return "mean"
+    if name.removeprefix(f"{HOST_METRICS}.") in LIKELIHOODS:
+        return name.removeprefix(f"{HOST_METRICS}.")
     short = name.removeprefix(f"{OURS}.")
     return short if short in BUILDERS else ""
 
@@ -126,6 +129,42 @@ def mean(values: Sequence[float]) -> Sufficient:
 def mean_total(sums: np.ndarray) -> np.ndarray:
     """Return the mean of (..., s) sums: (...)."""
     return _ratio(sums[..., 0], sums[..., 1])
+
+
+# Likelihoods: (log-likelihood, words or bytes), or the log-likelihood alone.
+
+
+def perplexity(values: Sequence[float]) -> Sufficient:
+    """exp of minus the mean log-likelihood of the items."""
+    return mean(values)[0], perplexity_total
+
+
+def weighted_perplexity(values: Sequence[Sequence[float]]) -> Sufficient:
+    """exp of minus the log-likelihood per word or byte of all items."""
+    return np.asarray(values, dtype=float).reshape(len(values), 2), perplexity_total
+
+
+def perplexity_total(sums: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-_ratio(sums[..., 0], sums[..., 1])))
+
+
+def bits_per_byte(values: Sequence[Sequence[float]]) -> Sufficient:
+    """Minus the log-likelihood per byte of all items, in bits."""
+    return np.asarray(values, dtype=float).reshape(len(values), 2), bits_total
+
+
+def bits_total(sums: np.ndarray) -> np.ndarray:
+    return -_ratio(sums[..., 0], sums[..., 1]) / np.log(2)
+
+
+@dataclass(frozen=True)
+class Negated:
+    """A total with the sign turned, so that more is better."""
+
+    total: Total
+
+    def __call__(self, sums: np.ndarray) -> np.ndarray:
+        return -self.total(sums)
 
 
 # Confusion counts per class: (gold, predicted, right).
@@ -271,4 +310,7 @@ BUILDERS: dict[str, Callable[..., Sufficient]] = {
     "macro_f1_two_class": macro_f1_two_class,
     "headline_mean_f1": headline_mean_f1,
     "corpus_entity_f1": corpus_entity_f1,
+    "perplexity": perplexity,
+    "weighted_perplexity": weighted_perplexity,
+    "bits_per_byte": bits_per_byte,
 }

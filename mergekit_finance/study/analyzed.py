@@ -30,7 +30,7 @@ def analysis_inputs(results: StudyResults, index: Index) -> str:
         {
             "study": identity(results.study),
             "limit": results.limit,
-            "tasks": {name: task.as_json() for name, task in results.tasks.items()},
+            "tasks": {name: task.as_json() for name, task in results.all_tasks.items()},
             "index": index.as_json(),
             "scores": scores,
             "code": keys.source().hash(CODE),

@@ -31,10 +31,10 @@ FILES = (
 
 @default_id("task.rows")
 def check_tasks(evaluator: Evaluator, where: str) -> None:
-    """Raise if there is no task, or one without a `score`."""
+    """Raise if there is no task, or one that computes no metric."""
     if not evaluator.task_names:
         raise RecipeError(f"{where}: no tasks to evaluate", id="task.none")
-    evaluator.check_scores()
+    _ = evaluator.measures  # raises where a task has no metric
 
 
 def check_contexts(

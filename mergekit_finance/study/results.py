@@ -68,7 +68,7 @@ class StudyResults:
         folder: the study's folder.
         study: study.yml as it was run.
         limit: items of every task that were evaluated; None for all.
-        tasks: by name, as tasks.json has them.
+        all_tasks: by name, as tasks.json has them.
         models: base and experts.
         points: the merges, in the order of the grids.
         with_text: treat the text of every task as allowed to be shown.
@@ -77,7 +77,7 @@ class StudyResults:
     folder: Path
     study: Study
     limit: int | None
-    tasks: dict[str, TaskInfo]
+    all_tasks: dict[str, TaskInfo]
     models: dict[str, ModelEntry]
     points: dict[str, PointEntry]
     with_text: bool = False
@@ -85,6 +85,16 @@ class StudyResults:
     _samples: dict[str, list[JsonObject]] = field(default_factory=dict, repr=False, compare=False)
 
     # ---- names
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskInfo]:
+        """The tasks with scores in [0, 1] of single items; all means are over these."""
+        return {name: task for name, task in self.all_tasks.items() if task.is_averaged}
+
+    @cached_property
+    def other_tasks(self) -> dict[str, TaskInfo]:
+        """The tasks in units of their own, or without scores of items: see `analysis.units`."""
+        return {name: task for name, task in self.all_tasks.items() if not task.is_averaged}
 
     @property
     def singles(self) -> list[str]:
@@ -211,7 +221,7 @@ class StudyResults:
             path = self.place(name) / "scores.json"
             if not path.is_file():
                 raise DataError(f"{path.parent}: results are missing. {AGAIN}")
-            self._columns[name] = read_scores(path, self.tasks)
+            self._columns[name] = read_scores(path, self.all_tasks)
         return self._columns[name]
 
     def require_results(self, names: Iterable[str]) -> None:
@@ -241,7 +251,7 @@ class StudyResults:
         """Return whether the text of a task's items may be shown: tasks.json and summary.json both say so."""
         if self.with_text:
             return True
-        infos = (self.tasks.get(task), self.summary.tasks.get(task))
+        infos = (self.all_tasks.get(task), self.summary.all_tasks.get(task))
         return all(info is not None and info.text_may_be_shared for info in infos)
 
     def samples(self, task: str) -> list[JsonObject]:
@@ -294,10 +304,27 @@ class StudyResults:
             )
         return aligned({task: self._task_scores(task) for task in self.tasks})
 
+    @cached_property
+    def other_scores(self) -> dict[str, TaskScores]:
+        """The other tasks with scores of items, on the items that are reported; more is better."""
+        tasks = [name for name, task in self.other_tasks.items() if task.per_item]
+        scores = {task: self._task_scores(task) for task in tasks}
+        if self.splits:
+            scores = {task: rows.take(~self._selection_items[task]) for task, rows in scores.items()}
+        return aligned(scores)
+
+    def whole_value(self, name: str, task: str) -> float:
+        """Return a model's value of a task without scores of items, as the task computed it."""
+        value = self.columns(name)[task].value
+        if value is None:
+            raise DataError(f"{self.place(name)}: scores.json has no value of task {task}. {AGAIN}")
+        return value
+
     def _task_scores(self, task: str) -> TaskScores:
-        dataset = self.tasks[task].dataset  # cluster `12` of one dataset is not cluster `12` of another
+        info = self.all_tasks[task]
+        dataset = info.dataset  # cluster `12` of one dataset is not cluster `12` of another
         columns = {name: self.columns(name)[task] for name in (*self.models, *self.points)}
-        aggregation = named_aggregation(self.tasks[task].aggregation)
+        aggregation = named_aggregation(info.aggregation)
         try:
             return task_scores(
                 task,
@@ -305,7 +332,8 @@ class StudyResults:
                 {name: rows.score for name, rows in columns.items()},
                 aggregation,
                 {name: rows.correct for name, rows in columns.items()},
-                self.tasks[task].weight,
+                info.weight,
+                info.lower_is_better,
             )
         except (ValueError, TypeError) as error:  # values of another kind than the aggregation takes
             raise DataError(
@@ -315,7 +343,7 @@ class StudyResults:
     @cached_property
     def _selection_items(self) -> dict[str, np.ndarray]:
         clusters = {task: rows.clusters for task, rows in self.columns("base").items()}
-        datasets = {name: task.dataset for name, task in self.tasks.items()}
+        datasets = {name: task.dataset for name, task in self.all_tasks.items()}
         return selection_items(clusters, datasets, self.study.selection.share, self.study.selection.seed)
 
     @property

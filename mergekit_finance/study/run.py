@@ -105,7 +105,7 @@ class StudyRun:
         summary = answer(results, similarity.measured)
         files: dict[str, Json] = {
             "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
-            "tasks.json": {name: task.as_json() for name, task in results.tasks.items()},
+            "tasks.json": {name: task.as_json() for name, task in results.all_tasks.items()},
             "index.json": self._index(plans).as_json(),
             "similarity.json": similarity.as_json(),
             "summary.json": summary.as_json(),
@@ -152,7 +152,7 @@ class StudyRun:
         check_folder(self.out, model_inputs(self.references))
         check_tasks(self.evaluator, self.where)
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
-        task_info.check_items(self.evaluator)
+        task_info.check_items(self.evaluator, self.study)
         task_info.check_named(self.evaluator, self.study, self.where)
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)

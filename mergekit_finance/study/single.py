@@ -17,6 +17,7 @@ from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.merge_methods.check_output import inputs_of
@@ -24,7 +25,7 @@ from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.task_entries import TaskSettings
-from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
+from mergekit_finance.statistics.bootstrap import Replicates, bootstrap, with_constants
 from mergekit_finance.statistics.contrasts import score
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.outperform import gain, outperform_gap
@@ -142,7 +143,11 @@ class SingleRun:
         weights = weights_of_tasks(self.evaluator, self.task_settings)
         replicates = _replicates(self.evaluator, tables, weights)
         items = {task: len(tables[MERGED][task].items) for task in sorted(tables[MERGED])}
-        tasks = {task: _task_row(task, n, results, replicates) for task, n in items.items()}
+        measures = self.evaluator.measures
+        tasks = {task: _task_row(task, n, results, replicates, measures[task]) for task, n in items.items()}
+        units = {unit: [name for name in tasks if measures[name].unit == unit] for unit in _units(measures)}
+        constituents = list(self.recipe.constituents)
+        macros = {u: _row(of_u, constituents, replicates, measures[of_u[0]]) for u, of_u in units.items()}
         for name, row in tasks.items():
             row.is_zero_shot = is_zero_shot(self.evaluator.tasks[name], self.evaluator.metadata.get("source"))
         recipe = self.recipe
@@ -160,32 +165,48 @@ class SingleRun:
             source=self._data_source(),
             random_weights=random_weights(self.references),
             tasks=tasks,
-            macro=_row(list(tasks), list(recipe.constituents), replicates),
+            macro=macros.get(""),
+            macros_by_unit={unit: row for unit, row in macros.items() if unit},
         )
 
 
 def _replicates(
     evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]], weights: Mapping[str, float]
 ) -> Replicates:
-    """Bootstrap every task, all models on the same resampled clusters."""
-    scores = {}
+    """Bootstrap every task, all models on the same resampled clusters; signs so that more is better.
+
+    A metric over the texts of all items has no scores of items: its values are constant.
+    """
+    scores, whole = {}, {}
     for name, task in evaluator.tasks.items():
+        measure, less = evaluator.measures[name], not evaluator.measures[name].higher_is_better
+        values = {model: table[name].value for model, table in tables.items()}
+        if None in tables[MERGED][name].score and None not in values.values():
+            whole[name] = {m: -value if less else value for m, value in values.items() if value is not None}
+            continue
         dataset = (task.config.dataset_kwargs or {}).get("fb_dataset") or name
         scores[name] = task_scores(
             name,
             [f"{dataset}/{cluster}" for cluster in tables[MERGED][name].clusters],
             {model: table[name].score for model, table in tables.items()},
-            evaluator.measures[name].aggregation,
+            measure.aggregation,
             weight=weights[name],
+            lower_is_better=less,
         )
-    return bootstrap(list(aligned(scores).values()))
+    return with_constants(bootstrap(list(aligned(scores).values())), whole, weights)
 
 
-def _task_row(task: str, n: int, results: Mapping[str, Results], replicates: Replicates) -> GainRow:
+def _units(measures: Mapping[str, Measure]) -> list[str]:
+    return sorted({measure.unit for measure in measures.values()})
+
+
+def _task_row(
+    task: str, n: int, results: Mapping[str, Results], replicates: Replicates, measure: Measure
+) -> GainRow:
     """Return the row of one task, of `n` items, with the scores that lm-eval reported."""
     constituents = [model for model in results if model != MERGED]
     scores = {model: float(r["results"][task]["score,none"]) for model, r in results.items()}
-    return _row([task], constituents, replicates).model_copy(
+    return _row([task], constituents, replicates, measure).model_copy(
         update={
             "merged": scores.pop(MERGED),
             "constituents": scores,
@@ -197,20 +218,26 @@ def _task_row(task: str, n: int, results: Mapping[str, Results], replicates: Rep
     )
 
 
-def _row(tasks: list[str], constituents: list[str], replicates: Replicates) -> GainRow:
+def _row(tasks: list[str], constituents: list[str], replicates: Replicates, measure: Measure) -> GainRow:
+    """Return a row over tasks of one unit, that of `measure`; values as the tasks compute them."""
+    sign = 1.0 if measure.higher_is_better else -1.0
     estimates = {
         "merged": score(replicates, tasks, MERGED),
         "gain": gain(replicates, tasks, MERGED, constituents),
         "og": outperform_gap(replicates, tasks, MERGED, constituents),
     }
     row = GainRow(
-        merged=estimates["merged"].value,
-        constituents={m: score(replicates, tasks, m).value for m in constituents},
+        merged=sign * estimates["merged"].value,
+        constituents={m: sign * score(replicates, tasks, m).value for m in constituents},
         gain=estimates["gain"].value,
         og=estimates["og"].value,
     )
+    if measure.unit:
+        row.unit, row.lower_is_better = measure.unit, sign < 0
     if all(map(_has_interval, estimates.values())):
         row.intervals = {name: (e.low, e.high) for name, e in estimates.items()}
+        if sign < 0:
+            row.intervals["merged"] = (-estimates["merged"].high, -estimates["merged"].low)
     return row
 
 

@@ -1,5 +1,6 @@
 """The tasks of a study: the facts stored about them, and the checks that load them."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import DataError, RecipeError, did_you_mean
 from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.totals import aggregation_name, named_aggregation
 from mergekit_finance.study.config import SKILLS, Study
@@ -34,7 +36,7 @@ def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
             kind=kinds[name],
             skills=skills[name],
             weight=weights[name],
-            aggregation=aggregation_name(evaluator.measures[name].aggregation),
+            measure=evaluator.measures[name],
             study=study,
         )
         for name, task in sorted(evaluator.tasks.items())
@@ -78,7 +80,7 @@ def _info(
     kind: str,
     skills: list[str],
     weight: float,
-    aggregation: str,
+    measure: Measure,
     study: Study,
 ) -> TaskInfo:
     dataset = (task.config.dataset_kwargs or {}).get("fb_dataset")
@@ -92,7 +94,10 @@ def _info(
         skills=skills,
         weight=weight,
         dataset=dataset_of(name, task),
-        aggregation=aggregation,
+        aggregation=aggregation_name(measure.aggregation),
+        unit=re.sub(r"[^\w.+ -]", "_", measure.unit)[:100],
+        lower_is_better=not measure.higher_is_better,
+        per_item=measure.per_item,
         version=str(task.VERSION),
         generates=task.get_config("output_type") == "generate_until",
         is_zero_shot=is_zero_shot(task, study.source),
@@ -121,6 +126,7 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
     for combination, names in study.named.items():
         for name in names:
             if name in evaluator.task_names:
+                _require_averaged(evaluator, name, f"{where}: named.{combination}")
                 continue
             if name in evaluator.task_manager.all_groups:
                 tasks = ", ".join(evaluator.task_names)
@@ -128,6 +134,16 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
             else:
                 problem = f"no task {name!r} in this study; {did_you_mean(name, evaluator.task_names)}"
             raise RecipeError(f"{where}: named.{combination}: {problem}", id="study.invalid")
+
+
+def _require_averaged(evaluator: Evaluator, name: str, where: str) -> None:
+    measure = evaluator.measures[name]
+    if measure.unit or not measure.per_item:
+        reason = f"is measured in {measure.unit}" if measure.unit else "has no scores of single items"
+        raise RecipeError(
+            f"{where}: {name!r} {reason}, and tests are about scores in [0, 1]. List other tasks.",
+            id="study.invalid",
+        )
 
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
@@ -146,21 +162,30 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
                 )
 
 
-def check_items(evaluator: Evaluator) -> None:
-    """Raise DataError for a task whose score cannot be computed again from the scores of stored items.
+def check_items(evaluator: Evaluator, study: Study) -> None:
+    """Raise DataError for a task of the macro average without scores of single items that are needed.
 
-    A study resamples items; a function of the user's task files is not called when stored results are read.
+    Selection and intervals of the macro average need scores of single items; measures in other units are
+    never part of it, and tasks under `retention` and `probes` are shown without an interval.
     """
+    kinds = _kinds(evaluator, study)
+    macro = {name: m for name, m in evaluator.measures.items() if kinds[name] == "tasks" and not m.unit}
     for name, measure in evaluator.measures.items():
-        try:
+        if measure.per_item:
             named_aggregation(aggregation_name(measure.aggregation))
-        except DataError as error:
+        elif name in macro and has_split(study):
             raise DataError(
-                f"task {name!r}: the aggregation of {measure.metric!r} is a function of its own, and a study "
-                "needs scores of single items. Use `aggregation: mean` or another metric, or compare with "
-                "`mergekit-finance run`.",
+                f"task {name!r}: {measure.metric!r} has no scores of single items, because it is computed by "
+                f"a function over all items at once, and selection needs scores of single items. List it "
+                "under `retention` or `probes`, or name another metric.",
                 id="task.no-items",
-            ) from error
+            )
+    if not any(measure.per_item for measure in macro.values()):
+        raise DataError(
+            "tasks: no task has scores of single items in [0, 1], by which merges are selected and compared. "
+            "Add one, or compare single merges with `mergekit-finance run`.",
+            id="task.no-items",
+        )
 
 
 def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:
@@ -169,7 +194,8 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
     A task needs two clusters for reporting (for an interval) and, if hyperparameters are selected, one for
     selection.
     """
-    tasks = dict(sorted(evaluator.tasks.items()))
+    measures = evaluator.measures
+    tasks = {name: task for name, task in sorted(evaluator.tasks.items()) if measures[name].per_item}
     clusters = {name: clusters_of_items(task, limit) for name, task in tasks.items()}
     split: Mapping[str, np.ndarray | None] = dict.fromkeys(clusters)
     if has_split(study):

@@ -17,6 +17,7 @@ from mergekit_finance.study.analysis import (
     verdict,
     wording,
 )
+from mergekit_finance.study.analysis.units import units
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import (
     Combination,
@@ -60,6 +61,7 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         selection=_selection(results),
         models={name: _model(results, replicates, name, macro) for name in results.models},
         tasks=_tasks(results),
+        units=units(results),
         points={name: _point(results, replicates, name, macro, choice) for name in results.points},
         selected=selected,
         combinations=_combinations(results, choice),

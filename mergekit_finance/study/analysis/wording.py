@@ -11,7 +11,7 @@ from typing import Literal
 
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
-from mergekit_finance.study.analysis import verdict
+from mergekit_finance.study.analysis import unit_wording, verdict
 from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
@@ -140,6 +140,7 @@ def verdict_sentences(summary: Summary) -> list[Sentence]:
         *_interference(summary),
         *_operators(summary),
         *_similarity(summary),
+        *unit_wording.sentences(summary),
         ("ship", advice_sentence(summary)),
         *_cautions(summary),
     ]

@@ -64,6 +64,7 @@ from mergekit_finance.study.schema.stored import (
     TaskInfo,
     Timings,
 )
+from mergekit_finance.study.schema.units import Estimated, UnitResults, UnitScores, UnitTask, estimated
 from mergekit_finance.study.schema.values import (
     Interval,
     Ranges,
@@ -72,6 +73,8 @@ from mergekit_finance.study.schema.values import (
 )
 
 __all__ = [
+    "FORMAT",
+    "MAX_NUMBER",
     "Advice",
     "AdviceKind",
     "AnalysisFile",
@@ -82,15 +85,14 @@ __all__ = [
     "Effect",
     "EffectKind",
     "Effects",
+    "Estimated",
     "Evaluated",
-    "ItemFlips",
-    "FORMAT",
     "GainFile",
     "GainRow",
     "Index",
     "Interval",
+    "ItemFlips",
     "Key",
-    "MAX_NUMBER",
     "MergeRecipe",
     "ModelEntry",
     "ModelResult",
@@ -120,6 +122,10 @@ __all__ = [
     "TaskResult",
     "TaskSet",
     "Timings",
+    "UnitResults",
+    "UnitScores",
+    "UnitTask",
     "Value",
+    "estimated",
     "rounded",
 ]

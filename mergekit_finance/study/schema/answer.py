@@ -11,6 +11,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
 from mergekit_finance.study.schema.stored import TaskInfo
+from mergekit_finance.study.schema.units import UnitResults
 from mergekit_finance.study.schema.values import Interval, Ranges
 
 FORMAT: Literal[2] = 2  # of summary.json; 1 had `parents` in place of `constituents`
@@ -382,6 +383,7 @@ class Summary(Part):
     selection: SelectionResult
     models: dict[str, ModelResult]
     tasks: dict[str, TaskResult] = Field(min_length=1)
+    units: list[UnitResults] = []
     points: dict[str, PointResult] = Field(min_length=1)
     selected: dict[str, Effects]
     combinations: dict[str, Combination] = Field(min_length=1)
@@ -393,6 +395,11 @@ class Summary(Part):
     @field_serializer("study")
     def _write_study(self, study: Study) -> dict[str, JsonValue]:
         return identity(study)
+
+    @property
+    def all_tasks(self) -> dict[str, TaskInfo]:
+        """Every task, also those in units of their own."""
+        return {**self.tasks, **{name: task for unit in self.units for name, task in unit.tasks.items()}}
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Summary":
@@ -423,6 +430,12 @@ def _unknown_name(summary: Summary) -> str:
     for name, model in models.items():
         if tasks - model.scores.keys():
             return f"{name}: scores are missing"
+    for unit in summary.units:
+        for name in sorted(models.keys() - unit.models.keys()):
+            return f"units: {unit.unit} of {name} is missing"
+        for name, of_unit in unit.models.items():
+            if unit.tasks.keys() - of_unit.values.keys():
+                return f"units: {unit.unit} of {name} is missing"
     ship = summary.ship
     used = {ship.model, ship.best_single, ship.best_merge}
     used |= {name for point in summary.points.values() for name in point.constituents}

@@ -7,11 +7,13 @@ class GainRow(PartWithNulls):
     """Scores of one task, or their means over all tasks, weighted by `weight` (`macro`).
 
     Attributes:
-        merged: score of the merge in [0, 1].
+        merged: score of the merge in [0, 1], or its value in `unit`.
         constituents: score of each constituent.
-        gain: `merged` minus the mean of the constituents.
-        og: `merged` minus the best constituent per task.
-        intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters.
+        gain: `merged` minus the mean of the constituents; in a unit of which less is better, the reverse.
+        og: `merged` minus the best constituent per task; likewise.
+        intervals: 95 % intervals of `merged`, `gain` and `og`; left out with fewer than two clusters, and for
+            metrics over all items at once.
+        unit: the metric's name, if it is no score in [0, 1]; `lower_is_better` belongs to it.
         clusters: of a task: independent groups of items; intervals are made of these.
         n: of a task: items.
         weight: of a task in `macro`.
@@ -27,6 +29,8 @@ class GainRow(PartWithNulls):
     clusters: Count = 0
     n: Count = 0
     weight: Weight = 1.0
+    unit: str = ""
+    lower_is_better: bool = False
     truncated: Count = 0
     is_zero_shot: bool = False
 
@@ -40,6 +44,8 @@ class GainFile(PartWithNulls):
         models: reference -> fingerprint.
         results: reference, or "merged" -> folder below points/.
         random_weights: references of models that were never trained.
+        macro: means over the tasks with scores in [0, 1]; None without such a task.
+        macros_by_unit: means over the tasks of each other unit.
     """
 
     format: int
@@ -55,4 +61,5 @@ class GainFile(PartWithNulls):
     source: str
     random_weights: list[str]
     tasks: dict[str, GainRow]
-    macro: GainRow
+    macro: GainRow | None = None
+    macros_by_unit: dict[str, GainRow] = {}

@@ -37,6 +37,9 @@ class TaskInfo(Part):
         generates: whether the model writes its answer, rather than choosing an option.
         is_zero_shot: whether its prompts lack demonstrations because train rows are missing.
         weight: of the task in means over tasks.
+        unit: the metric's name if it is measured in a unit of its own, "" for a score in [0, 1].
+        lower_is_better: whether less is better, as for perplexity.
+        per_item: whether the task has scores of single items, which intervals need.
     """
 
     kind: str
@@ -47,8 +50,16 @@ class TaskInfo(Part):
     generates: bool = False
     is_zero_shot: bool = False
     weight: Weight = 1.0
+    unit: str = Field(default="", max_length=100, pattern=r"^[\w.+ -]*$")
+    lower_is_better: bool = False
+    per_item: bool = True
     license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
     text_may_be_shared: bool = False
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether it is a score in [0, 1] with scores of single items: means are over such tasks only."""
+        return self.per_item and not self.unit
 
     @model_validator(mode="before")
     @classmethod

@@ -54,7 +54,7 @@ def test_tasks_within_skills_need_some_skill_and_no_other(folder):
     skills = {"none": [], "finance": ["finance"], "both": ["finance", "math"], "math": ["math"]}
     tasks = {name: results.tasks["t"].model_copy(update={"skills": of}) for name, of in skills.items()}
     tasks["retention"] = tasks["finance"].model_copy(update={"kind": "retention"})
-    results = replace(results, tasks=tasks)
+    results = replace(results, all_tasks=tasks)
     assert results.within(frozenset({"finance"})) == ["finance"]
     assert results.within(frozenset({"finance", "math"})) == ["finance", "both", "math"]
 

@@ -1,6 +1,10 @@
 """Any task of lm-eval in a study: the user's own task files, a named metric and filter, free skills."""
 
 import json
+import os
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -137,23 +141,28 @@ def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(tiny, t
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks))
 
 
-def test_a_metric_in_a_unit_of_its_own_is_refused(tiny, tmp_path, own_tasks):
+def test_a_study_without_any_score_of_items_in_0_to_1_is_refused(tiny, tmp_path, own_tasks):
     loss = [{"metric": "acc", "aggregation": "mean", "higher_is_better": False}]
     write(own_tasks, CLAUSES, tmp_path / "rows.jsonl", metric_list=loss)
-    message = "its metric 'acc' is in a unit of its own"
+    message = r"no task has scores of single items in \[0, 1\]"
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks, ["my_clauses"]))
 
 
-def test_an_aggregation_of_the_users_own_is_refused_in_a_study(tiny, tmp_path, own_tasks):
+def own_aggregation(own_tasks):
     (own_tasks / "utils.py").write_text("def agg(items):\n    return max(items)\n")
     path = own_tasks / "my_clauses.yaml"
     path.write_text(path.read_text().replace("aggregation: mean", "aggregation: !function utils.agg", 1))
+
+
+def test_an_aggregation_of_the_users_own_is_refused_where_items_select(tiny, tmp_path, own_tasks):
+    own_aggregation(own_tasks)
     helpers.refused(
         tiny,
         tmp_path / "out",
         DataError,
-        "needs scores of single items",
-        **settings(own_tasks, ["my_clauses"]),
+        "selection needs scores of single items",
+        operators={"task_arithmetic": {"lambda": [0.3, 0.6]}},
+        **settings(own_tasks, ["my_clauses", "my_contracts"]),
     )
 
 
@@ -161,6 +170,139 @@ def test_a_study_with_own_tasks_reads_back_as_it_was_written(tiny, own_tasks):
     study = config.parse_study(helpers.content(tiny, **settings(own_tasks)), "study.yml")
     assert config.parse_study(config.dump(study), "study.json") == study
     assert "include_path" not in config.identity(study)
+
+
+def arc_rows():
+    """Rows in the format of ARC-easy's repository: real ones where the tests have them, else generated."""
+    folder = os.environ.get("FINANCE_BENCH_TEST_DATA")
+    if not folder:
+        choices = {"text": ["yes", "no"], "label": ["A", "B"]}
+        return [
+            {"question": f"Is {n} even?", "choices": choices, "answerKey": "AB"[n % 2]} for n in range(12)
+        ]
+    lines = (Path(folder) / "general" / "arc_easy.jsonl").read_text().splitlines()[:12]
+    return [
+        {
+            "question": row["query"].removeprefix("Question: "),
+            "choices": {"text": row["choices"], "label": [*"ABCDE"[: len(row["choices"])]]},
+            "answerKey": "ABCDE"[row["gold"]],
+        }
+        for row in map(json.loads, lines)
+    ]
+
+
+@pytest.fixture
+def offline_arc(monkeypatch):
+    """lm-eval's own task arc_easy on rows of this machine."""
+    import datasets
+
+    load = datasets.load_dataset
+    rows = datasets.Dataset.from_list(arc_rows())
+
+    def local(path, *arguments, **options):
+        if path == "allenai/ai2_arc":
+            return datasets.DatasetDict({"train": rows, "validation": rows, "test": rows})
+        return load(path, *arguments, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", local)
+
+
+LAWS = {
+    "task": "my_laws",
+    "dataset_path": "json",
+    "output_type": "loglikelihood_rolling",
+    "test_split": "test",
+    "doc_to_text": "",
+    "doc_to_target": "Law {{number}} binds.",
+    "metric_list": [{"metric": "bits_per_byte"}],
+}
+SUMMARIES = TASK | {
+    "task": "my_summaries",
+    "filter_list": TASK["filter_list"][:1],
+    "metric_list": [{"metric": "bleu", "aggregation": "bleu", "higher_is_better": True}],
+}
+FINANCE_WORDS = re.compile("financ|invest|stock|bank|econom", re.I)
+# Names of this project, its files and its tasks, and the key of its block in a recipe.
+NAMES = re.compile(r"mergekit[-_]finance|finance_bench\w*|^ *finance:", re.M)
+
+
+def finance_words(path):
+    text = NAMES.sub("", path.read_text(encoding="utf-8"))
+    return [text[max(0, m.start() - 40) : m.end() + 40] for m in FINANCE_WORDS.finditer(text)]
+
+
+def invoked(*command):
+    result = CliRunner().invoke(main, [*command])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_legal_and_code_study_from_start_to_card(tiny, tmp_path, own_tasks, offline_arc, monkeypatch):
+    """A built-in task, own tasks, a weight, bits per byte, corpus BLEU, and an aggregation without items."""
+    for name, copy in (("base", "base"), ("finance", "legal"), ("math", "code")):
+        shutil.copytree(f"{tiny}/{name}", tmp_path / copy)
+    for task in (LAWS, SUMMARIES):
+        write(own_tasks, task, tmp_path / "rows.jsonl")
+    own_aggregation(own_tasks)
+    monkeypatch.chdir(tmp_path)
+    contracts = {"task": "my_contracts", "metric": "exact_match", "filter": "flexible-extract"}
+    content = helpers.content(
+        ".",
+        name="legal and code",
+        experts={"legal": "./legal", "code": {"model": "./code", "skills": ["code"]}},
+        tasks=[
+            {"task": "arc_easy", "metric": "acc_norm", "skills": ["general"]},
+            contracts | {"skills": ["legal"], "weight": 2},
+            {"task": "my_laws", "skills": ["legal"]},
+            {"task": "my_summaries", "skills": ["legal"]},
+        ],
+        retention=["my_clauses"],
+        include_path="./my_tasks",
+        operators={"task_arithmetic": {"lambda": [0.3, 0.6]}},
+    )
+    del content["source"], content["limit"]
+    Path("study.yml").write_text(yaml.safe_dump(content, sort_keys=False))
+    output = invoked("study", "study.yml", "-o", "out", "--device", "cpu")
+    results = load_results(Path("out"))
+    assert results.macro == ["arc_easy", "my_contracts"] and results.of_kind("retention") == []
+    assert results.tasks["my_contracts"].weight == 2 and "Means over tasks are weighted" in output
+    units = {(unit.unit, unit.kind): unit for unit in results.summary.units}
+    assert [*units] == [("", "retention"), ("bits_per_byte", "tasks"), ("bleu", "tasks")]
+    bits, bleu = units["bits_per_byte", "tasks"], units["bleu", "tasks"]
+    assert "No interval for my_clauses, my_summaries" in output
+    assert "bits_per_byte (lower is better): legal + code " in output
+    merge = bits.models[results.combinations["legal+code"].selected]
+    assert merge.macro_gain.low <= merge.macro_gain.value <= merge.macro_gain.high
+    assert merge.values["my_laws"].value > 0 and bleu.models["base"].macro.low is None
+    for name, unit in (("my_summaries", bleu), ("my_clauses", units["", "retention"])):
+        value = results.host_results("base")["results"][name]["score,none"]
+        assert unit.models["base"].values[name].value == pytest.approx(value, abs=1e-6)
+    invoked("report", "out")
+    page = Path("out/report.html").read_text()
+    assert "In bits_per_byte (lower is better)" in page and "In bleu (higher is better)" in page
+    invoked("card", "out", "-o", "card")
+    card = Path("card/README.md").read_text()
+    assert "In bits_per_byte (lower is better)" in card and "Means over tasks are weighted" in card
+    assert finance_words(Path("out/report.html")) == finance_words(Path("card/README.md")) == []
+    rows = json.loads(Path("card/results/scores.json").read_text())
+    assert set(rows["my_summaries"]["score"]) == {None}  # no text of a row in a file that is shared
+
+
+def test_run_has_a_table_of_its_own_for_every_unit(tiny, tmp_path, own_tasks):
+    for task in (LAWS, SUMMARIES):
+        write(own_tasks, task, tmp_path / "rows.jsonl")
+    result = run_recipe(tiny, tmp_path, "./my_tasks", ["my_laws", "my_summaries"])
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "out" / "gain.json").read_text())
+    assert content["macro"] is None and [*content["macros_by_unit"]] == ["bits_per_byte", "bleu"]
+    laws, summaries = content["tasks"].values()
+    others = laws["constituents"].values()
+    assert laws["gain"] == pytest.approx(sum(others) / 2 - laws["merged"])
+    assert laws["og"] == pytest.approx(min(others) - laws["merged"])
+    assert laws["intervals"]["merged"][0] <= laws["merged"] <= laws["intervals"]["merged"][1]
+    assert summaries["unit"] == "bleu" and summaries.get("intervals") is None
+    assert "In bits_per_byte (lower is better: Gain and OG have the sign turned" in result.output
+    assert "no interval for my_summaries" in result.output
 
 
 def run_recipe(tiny, tmp_path, folder, tasks="my_clauses"):
