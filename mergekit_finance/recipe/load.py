@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergekit_finance.checks.merge_facts import How
-from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
+from mergekit_finance.checks.recipe_checks import FINANCE_KEYS, check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
@@ -222,7 +222,7 @@ def _checked(text: str, path: Path) -> Recipe:
 
 def _finance(block: Json, where: str) -> Finance:
     if not isinstance(block, dict):
-        raise RecipeError(f"{where}: finance: must be a mapping of {', '.join(Finance.model_fields)}")
+        raise RecipeError(f"{where}: finance: must be a mapping of {', '.join(FINANCE_KEYS)}")
     check_keys({"finance": block}, where)
     try:
         return Finance.model_validate(block)
