@@ -27,6 +27,8 @@ def amount(numbers: Estimated | None, sign: bool = False) -> str:
     text = _significant(value, sign)
     if low is None or high is None:
         return text
+    if low == high:  # as in `phrases.interval`: [0, 0] would look like certainty about other items
+        return f"{text} (the same on every item)"
     return f"{text} [{_significant(low, sign)}, {_significant(high, sign)}]"
 
 
