@@ -31,7 +31,13 @@ class _Asked(TypedDict, total=False):
     percent: bool  # the question asks for a percentage
 
 
-class ConvFinQADocument(_Asked):
+class _Page(TypedDict, total=False):
+    before: str  # the text around the table, which may state the unit of its numbers
+    table: str
+    after: str
+
+
+class ConvFinQADocument(_Asked, _Page):
     """A turn of a ConvFinQA conversation: the written answer, and the executed value if there is one."""
 
     answer: str

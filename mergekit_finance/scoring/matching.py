@@ -14,7 +14,7 @@ import math
 import re
 
 from mergekit_finance.scoring.documents import TatqaDocument
-from mergekit_finance.scoring.number_match import CURRENCIES, Asked, number_matches
+from mergekit_finance.scoring.number_match import CURRENCIES, NOTHING_ASKED, Asked, number_matches
 from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
 from mergekit_finance.scoring.numbers import Number, parse_number
 from mergekit_finance.scoring.text import clean_markup, nfkc
@@ -71,7 +71,12 @@ _ADAPTLLM_NUMERAL = re.compile(r"[-+]?\.?\d+(?:,\d\d\d)*\.?\d*(?:[eE][-+]?\d+)?%
 _LEADING_ZEROS = re.compile(r"[-+]?0+[1-9]\d*")
 
 
-def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent: bool = False) -> bool:
+def convfinqa_match(
+    pred: Number,
+    executed: float,
+    answer: str = "",
+    about: Asked = NOTHING_ASKED,
+) -> bool:
     """Return ConvFinQA's `score`: whether the executed value rounds to the prediction, at its last digit.
 
     For 1.42403, 142% and 142.4% are right. 0 is wrong for 0.0097, and 10% is wrong for -0.09709 even if the
@@ -80,18 +85,22 @@ def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent:
     executed value. A relative tolerance does not work: 0.5 % would make 2008 equal 2007 and reject 1.7% for
     0.01748.
 
-    x and x/100 count as equal if the question asks for a percentage or a percent sign was written. If there
-    is a written answer such as "80%", it decides whether an executed 80.0 already is a percentage.
+    x and x/100 count as equal if the question asks for a percentage. If there is a written answer such as
+    "80%", it decides whether an executed 80.0 already is a percentage. A percent sign in the prediction alone
+    means x/100, or also x if the question is about a rate: "1.92%" for a rate of 1.92. A scale is compared
+    with the unit that the question states.
 
     Args:
         pred: the prediction.
         executed: the value that the gold program computes.
         answer: the gold answer as annotators wrote it, or "".
-        percent: whether the question asks for a percentage.
+        about: what the question says: whether it asks for a percentage or a rate, and in which unit.
     """
     gold = parse_number(answer)
     gold_step = gold.step if gold else 0.0
-    asks_percentage = percent or bool(gold and gold.percent)
+    if pred.step >= 1 and not pred.unit and pred.value in about.years and pred.value != executed:
+        return False  # the answer only repeats the year of the question
+    asks_percentage = about.percent or bool(gold and gold.percent)
     if asks_percentage and (pred.scaled or pred.unit in CURRENCIES):
         return False
     is_percentage = asks_percentage or pred.percent
@@ -100,17 +109,25 @@ def convfinqa_match(pred: Number, executed: float, answer: str = "", *, percent:
     if gold and gold.percent:
         is_times_100 = abs(abs(gold.written) - abs(executed)) <= gold.step
         targets = [(executed / 100 if is_times_100 else executed, gold.step / 100)]
-    elif is_percentage:
+    elif is_percentage and (asks_percentage or about.rate or abs(executed) <= 1):
         targets = [(executed, gold_step), (executed / 100, gold_step / 100)]
     factors: tuple[float, ...] = (1.0,)
     if is_percentage:
         factors = (0.01,) if pred.percent else (1.0, 0.01)
     return any(
         _rounds_to(pred, multiplier * factor, target, step)
-        for multiplier in {1.0, pred.multiplier}
+        for multiplier in _convfinqa_scales(pred, about)
         for factor in factors
         for target, step in targets
     )
+
+
+def _convfinqa_scales(pred: Number, about: Asked) -> set[float]:
+    """Return what the written number may be multiplied with to be in the gold's unit."""
+    if about.unit and not pred.percent:
+        return {pred.multiplier / about.unit} if pred.scaled else {1.0, 1.0 / about.unit}
+    table_unit = about.table_unit if about.table_unit and pred.scaled else 1.0
+    return {1.0, pred.multiplier, pred.multiplier / table_unit}
 
 
 def _rounds_to(pred: Number, scale: float, target: float, gold_step: float) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from mergekit_finance.scoring.answers import Answer, direct_items, direct_number, direct_yes_no, final_answer
@@ -50,7 +51,7 @@ from mergekit_finance.scoring.matching import (
     tatqa_match,
 )
 from mergekit_finance.scoring.number_match import asked, is_written_as_percent, number_matches
-from mergekit_finance.scoring.numbers import Number, asks_percent, parse_number
+from mergekit_finance.scoring.numbers import Number, parse_number
 
 Metrics: TypeAlias = dict[str, "float | str | tuple[int, ...]"]
 # For each option: its summed log-likelihood, and whether greedy decoding would generate it.
@@ -204,8 +205,11 @@ def _convfinqa_right(doc: ConvFinQADocument, answer: str, number: Number | None)
         executed = written.written
     if number is None or not isinstance(executed, int | float):
         return False
-    percent = bool(doc.get("percent")) or asks_percent(str(doc.get("question", "")))
-    return convfinqa_match(number, float(executed), answer, percent=percent)
+    document = "\n".join(str(doc.get(part) or "") for part in ("before", "table", "after", "input"))
+    about = asked(_question(doc), document, percent=bool(doc.get("percent")))
+    if number.percent and is_written_as_percent(document, Number(float(executed))):
+        about = replace(about, rate=True)
+    return convfinqa_match(number, float(executed), answer, about)
 
 
 def docmath(doc: NumberDocument, results: Generations) -> Metrics:

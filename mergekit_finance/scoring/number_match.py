@@ -35,6 +35,20 @@ _PERCENT = re.compile(r"[%％]|\bper ?cent|パーセント", re.IGNORECASE)
 _MAX_PERCENT = 1000  # a larger gold is no percentage, unless the question writes percent
 _YEAR_ASKED = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
 _YEAR_RANGE = (1900, 2100)
+_YEAR = re.compile(r"(?<![0-9.,])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
+# What a question is about: a rate; money, a duration or a count; a duration or a number of times; a decimal.
+_RATE = re.compile(
+    r"\b(?:rates?|returns?|growth|margins?|yields?|ratios?|portion|proportion|fraction|share of|percent\w*)\b|%",
+    re.IGNORECASE,
+)
+_TIMES = r"(?:calendar |trading |business )?(?:years|months|weeks|days|hours|times|turns)"
+_COUNTED = re.compile(rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many {_TIMES}\b", re.IGNORECASE)
+_QUANTITY = re.compile(
+    rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many\b|\bhow much (?:money|cash)\b"
+    r"|\bin (?:us |u\.s\. |canadian )?(?:dollars|euros?|yen|pounds|usd|eur|rupees)\b",
+    re.IGNORECASE,
+)
+_DECIMAL = re.compile(r"\b(?:as|in) (?:a )?decimal\b(?! places?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,11 @@ class Asked:
         year: whether it asks for a year, which is compared exactly.
         unit: the scale in which the answer is asked, 1e6 for "in millions"; None if it is not stated.
         table_unit: the scale of the document's tables, if all state the same.
+        rate: whether it is about a rate, return, margin or the like, which may be written as a percentage.
+        quantity: whether it asks for money, a duration or a count, which no percentage can be.
+        counted: whether it asks for a duration or a number of times, which has no scale such as "million".
+        decimal: whether it asks for a decimal number, so that a gold of at most 1 is a fraction.
+        years: the years that it names: an answer "2017" may only repeat one of them.
     """
 
     percent: bool = False
@@ -54,6 +73,14 @@ class Asked:
     year: bool = False
     unit: float | None = None
     table_unit: float | None = None
+    rate: bool = False
+    quantity: bool = False
+    counted: bool = False
+    decimal: bool = False
+    years: frozenset[int] = frozenset()
+
+
+NOTHING_ASKED = Asked()
 
 
 def asked(question: str, document: str = "", percent: bool = False) -> Asked:
@@ -71,6 +98,11 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         bool(_YEAR_ASKED.search(question)),
         in_question[-1] if in_question else None,
         in_document[0] if len(set(in_document)) == 1 else None,
+        bool(_RATE.search(question)),
+        bool(_QUANTITY.search(question)) and not asks_percent(question),
+        bool(_COUNTED.search(question)),
+        bool(_DECIMAL.search(question)),
+        frozenset(map(int, _YEAR.findall(question))),
     )
 
 
@@ -96,8 +128,12 @@ def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewh
         return False
     if asked.unit and pred.percent and not asked.percent:
         return False
+    if asked.quantity and pred.percent or asked.counted and pred.scaled:
+        return False
     if _is_year(gold) and not asked.unit and (asked.year or _may_be_year(pred)):
         return pred.value == gold
+    if _may_be_year(pred) and pred.written in asked.years and pred.written != gold:
+        return False
     if pred.sign_in_words and pred.written * gold < 0:
         pred = replace(pred, written=-pred.written)
     percent = is_percent_elsewhere or pred.percent
@@ -125,7 +161,8 @@ def _readings(pred: Number, gold: float, asked: Asked, percent: bool) -> list[_R
     """Return what the number may mean. A gold of at most 1 may be a fraction, a larger one a percentage."""
     is_fraction, is_plain = abs(gold) <= 1, not (pred.scaled or pred.unit)
     factors: list[tuple[float, int]] = []
-    if not pred.percent or asked.writes_percent or 1 < abs(gold) <= _MAX_PERCENT:
+    is_decimal = asked.decimal and is_fraction
+    if not pred.percent or (asked.writes_percent and not is_decimal) or 1 < abs(gold) <= _MAX_PERCENT:
         factors += [(scale, 2) for scale in _scales(pred, asked)]
     if is_plain and is_fraction and (percent or asked.percent):
         factors.append((0.01, 3))

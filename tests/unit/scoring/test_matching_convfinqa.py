@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import matching
+from mergekit_finance.scoring.number_match import Asked
 from mergekit_finance.scoring.numbers import parse_number
 
 
@@ -68,8 +69,8 @@ def test_convfinqa_match(pred, executed, answer, match):
 def test_convfinqa_percent_from_the_question():
     bare = parse_number("14.1")
     assert not matching.convfinqa_match(bare, 0.14136, "0.14136")
-    assert matching.convfinqa_match(bare, 0.14136, "0.14136", percent=True)
-    assert matching.convfinqa_match(parse_number("0.247"), 24.69136, "24.69136", percent=True)
+    assert matching.convfinqa_match(bare, 0.14136, "0.14136", Asked(percent=True))
+    assert matching.convfinqa_match(parse_number("0.247"), 24.69136, "24.69136", Asked(percent=True))
 
 
 @given(st.floats(0.001, 1e6), st.integers(2, 8), st.booleans())
