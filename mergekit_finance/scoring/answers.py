@@ -17,7 +17,9 @@ from mergekit_finance.scoring.choices import NO_ANSWER
 from mergekit_finance.scoring.committed import committed_number, merged_restatements
 from mergekit_finance.scoring.japanese_text import Source
 from mergekit_finance.scoring.markers import (
+    CONDITION,
     MAX_STATEMENT,
+    STATES_CONDITION,
     UNFINISHED,
     answering_part,
     bulleted_items,
@@ -56,8 +58,8 @@ _RATIO = re.compile(r"(?<=[0-9])(?:\s?(?::|to)\s?1(?:\.0+)?(?![0-9.,]*[0-9%])|/-
 _FISCAL_YEAR = re.compile(r"\bFY\s?(?=(?:19|20)[0-9]{2}\b)", re.IGNORECASE)
 # A sentence without a marker that gives no answer: "Suppose it is 5.", "The wrong answer is 5.", 誤答は5です.
 _NOT_MEANT = re.compile(
-    r"^(?:suppose|supposing|imagine|if|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
-    r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い|もし|仮に",
+    r"^(?:suppose|supposing|imagine|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
+    r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い",
     re.IGNORECASE,
 )
 # A box that the token limit cut open: its number may be longer.
@@ -107,6 +109,8 @@ def final_answer(text: str, question: str = "") -> Answer:
     body, start = answering_part(text), 0
     for position, statement in reversed(list(located_statements(body))):
         sentence = _ROUNDED.sub("", first_sentence(statement.text))
+        if statement.conditional and question and not STATES_CONDITION.search(question):
+            continue
         if NO_ANSWER.search(sentence) or _DOUBT.search(sentence):
             return NONE
         if statement.numbered or len(statement.items) > 1:
@@ -130,11 +134,17 @@ def _last_committed(body: str, question: str) -> Answer:
         sentence = _ROUNDED.sub("", sentence)
         if NO_ANSWER.search(sentence) or _DOUBT.search(sentence):
             return NONE
-        if _has_number(sentence, question) and not _NOT_MEANT.search(sentence):
+        if _has_number(sentence, question) and _is_meant(sentence, question):
             number = _read(sentence, question, is_complete=is_complete)
             if number:
                 return Answer(number, "fallback")
     return NONE
+
+
+def _is_meant(sentence: str, question: str) -> bool:
+    """Return whether a sentence is no condition, unless the question states one, and names no wrong answer."""
+    is_condition = CONDITION.match(sentence) and not STATES_CONDITION.search(question)
+    return not (is_condition or _NOT_MEANT.search(sentence))
 
 
 def _read(
@@ -149,7 +159,9 @@ def _read(
     number = stated_number(sentence, spans, whole=whole)
     if number or whole:
         return number
-    return committed_number(sentence, spans, is_complete=is_complete, is_marked=is_marked)
+    return committed_number(
+        sentence, spans, is_complete=is_complete, is_marked=is_marked, question=question
+    )
 
 
 def _blank_notation(sentence: str, question: str) -> str:

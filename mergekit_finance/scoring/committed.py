@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mergekit_finance.scoring.numbers import Number, Span
+from mergekit_finance.scoring.numbers import Number, Span, iter_numbers
 from mergekit_finance.scoring.stated_number import NAMES, OPERATION, RESULT, has_two_unknowns, is_change
+from mergekit_finance.scoring.text import normalize
 
 # Words between a verb and its number: "about ", "equal to ", "an increase of ".
 _HEDGES = (
@@ -37,7 +38,8 @@ _COMPARES = re.compile(
     r"[,;(]?\s?\b(?:compared (?:to|with|against)|versus|vs\.?|up from|down from|rather than|instead of"
     r"|because|since|whereas|while|given (?:that|the|a|an)|based on|assuming|using|where"
     r"|which (?:is|was) (?:higher|lower|more|less)|not|from|excluding|including|than|out of"
-    r"|with|in order to|so that|if|when|for (?:a|an|the|each|every)"
+    r"|with|in order to|so that|if|when"
+    r"|for (?:a|an|the|each|every)(?! (?:net |grand |combined )?(?:total|sum|average|difference|change)\b)"
     r"|to (?:have|obtain|get|reach|achieve|maintain|cover|meet|break even))\b",
     re.IGNORECASE,
 )
@@ -54,13 +56,16 @@ _OPERATOR = re.compile(
     re.IGNORECASE,
 )
 # A number that is a rate: "$15 each", "$11 per unit", "$5/share".
-_RATE = re.compile(r"\s?(?:each\b|apiece\b|per\s(?!cent\b)\w|/\s?[a-z])", re.IGNORECASE)
+_RATE = re.compile(r"(?<!%)\s?(?:each\b|apiece\b|per\s(?!cent\b)\w|/\s?[a-z])", re.IGNORECASE)
+# Words of at least four letters, which tell what a clause is about; words that set two clauses apart.
+_WORD = re.compile(r"[a-z]{4,}")
+_CONTRAST = re.compile(r"\b(?:while|whereas|and|but)\b", re.IGNORECASE)
 _DECORATION = " *_\"'([{≈=~:$"
 _LOOK_BACK = 60
 
 
 def committed_number(
-    sentence: str, spans: Sequence[Span], *, is_complete: bool, is_marked: bool
+    sentence: str, spans: Sequence[Span], *, is_complete: bool, is_marked: bool, question: str = ""
 ) -> Number | None:
     """Return the number that a sentence commits to, or None.
 
@@ -69,10 +74,13 @@ def committed_number(
         spans: its numbers without dates, with their signs.
         is_complete: whether the sentence ends in a full stop or a line break, and was not cut off.
         is_marked: whether the sentence follows an answer marker. It then may commit to one number only.
+        question: the question, which may tell several numbers apart.
 
     Returns:
-        The last number that a verb or sign introduces, before any comparison; or else the only number. None
-        for a range or an expression, and for an incomplete sentence unless a verb introduces the number.
+        The last number that a verb or sign introduces, before any comparison; or else the only number. Of
+        several numbers, the one whose clause names what the question asks for, or that the question does not
+        give. None for a range or an expression, and for an incomplete sentence unless a verb introduces the
+        number.
     """
     signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
     is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
@@ -86,12 +94,47 @@ def committed_number(
     if is_marked and not signs and not sentence[: amounts[0].start].strip(_DECORATION):
         return None if has_expression or len(_before_comparison(sentence, amounts)) > 1 else amounts[0].number
     for link in (_STRONG,) if has_expression or not is_complete else (_STRONG, _WEAK):
-        linked = _before_comparison(sentence, [span for span in amounts if _follows(sentence, span, link)])
+        introduced = [span for span in amounts if _follows(sentence, span, link)]
+        linked = _before_comparison(sentence, introduced)
         if linked:
+            subject = _of_subject(sentence, introduced, question)
+            if subject:
+                return subject.number
             return None if is_marked and len(linked) > 1 else linked[-1].number
-    if has_expression or len(_before_comparison(sentence, amounts)) != 1:
+    if has_expression:
         return None
-    return amounts[0].number if is_complete or _END.match(sentence, amounts[0].end) else None
+    stated = _before_comparison(sentence, amounts)
+    answer = stated[0] if len(stated) == 1 else _new_number(stated, question)
+    return answer.number if answer and (is_complete or _END.match(sentence, answer.end)) else None
+
+
+def _of_subject(sentence: str, spans: Sequence[Span], question: str) -> Span | None:
+    """Return the number whose clause has most words of the question, if others have fewer.
+
+    "The Macaulay duration is 6.8, while the modified duration is 6.5" -> 6.5 for "the modified duration".
+    """
+    given_values = _given_values(question)
+    spans = [span for span in spans if abs(span.number.value) not in given_values]
+    if len(spans) < 2 or not _CONTRAST.search(sentence, spans[0].end, spans[-1].start):
+        return None
+    asked_words = set(_WORD.findall(question.lower()))
+    starts = [0, *(span.end for span in spans)]
+    counts = [
+        len(asked_words.intersection(_WORD.findall(sentence[start : span.start].lower())))
+        for start, span in zip(starts, spans, strict=False)
+    ]
+    return spans[counts.index(max(counts))] if counts.count(max(counts)) == 1 else None
+
+
+def _new_number(spans: Sequence[Span], question: str) -> Span | None:
+    """Return the only number that the question does not give: "3 tickets cost 37.5" -> 37.5."""
+    given_values = _given_values(question)
+    new = [span for span in spans if abs(span.number.value) not in given_values]
+    return new[0] if len(new) == 1 and len(new) < len(spans) else None
+
+
+def _given_values(question: str) -> set[float]:
+    return {abs(span.number.value) for span in iter_numbers(normalize(question))}
 
 
 def _follows(sentence: str, span: Span, link: re.Pattern[str]) -> bool:

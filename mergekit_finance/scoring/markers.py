@@ -90,6 +90,19 @@ _RETRACTED = re.compile(
     r"|[。!?\n][ \t\n]{0,4}(?:いや|いいえ|待って|待てよ|訂正|間違え|やはり)",
     re.IGNORECASE,
 )
+# A condition at the start of a sentence, and in a question that states one itself.
+CONDITION = re.compile(
+    r"(?:but |and |so |thus,? |therefore,? |note that )?(?:if|assuming|supposing|suppose|unless|without|ignoring"
+    r"|excluding|disregarding|had)\b"
+    r"|(?:もし|仮に)|[^、。\n]{1,30}(?:なら(?:ば)?|とすると|とすれば|と仮定すると|場合(?:は|には)?)、",
+    re.IGNORECASE,
+)
+STATES_CONDITION = re.compile(
+    r"\b(?:if|assum\w+|suppos\w+|without|ignoring|excluding|had|when|would|given|unless|disregard\w*)\b"
+    r"|もし|仮に|なら|すると|とすれば|場合|仮定",
+    re.IGNORECASE,
+)
+_SENTENCE_START = re.compile(r"[。!?\n]|(?<=[^0-9.][^0-9.])\.\s|(?<=[0-9])\.\s")
 # First words of a statement that starts to reason instead of answering: "Answer: Let's see", "Answer: First".
 _REASONS = re.compile(r"(?:let|we|i|to|first)\b", re.IGNORECASE)
 _ASKS = re.compile(r"(?:でしょう|だろう|です|ます)か$")
@@ -110,6 +123,7 @@ class Statement:
         numbered: the line is an item of a numbered list.
         bulleted: the line is an item of a bulleted list.
         below: the text after the line.
+        conditional: the marker follows a condition in its sentence: "If the tax is zero, the answer is 5".
     """
 
     text: str
@@ -118,6 +132,7 @@ class Statement:
     numbered: bool = False
     bulleted: bool = False
     below: str = ""
+    conditional: bool = False
 
     @property
     def items(self) -> list[str]:
@@ -177,7 +192,14 @@ def located_statements(body: str) -> Iterator[tuple[int, Statement]]:
         if statement:
             is_retracted = _DENIED.search(before) or _RETRACTED.search(body, marker.end(), end)
             denied = bool(is_retracted) or _is_question(statement.text)
-            yield marker.start(), replace(statement, denied=denied)
+            conditional = bool(CONDITION.match(_sentence_before(body, marker.start())))
+            yield marker.start(), replace(statement, denied=denied, conditional=conditional)
+
+
+def _sentence_before(body: str, position: int) -> str:
+    """Return the part of a sentence before a position, if it is at most `MAX_STATEMENT` characters long."""
+    before = body[max(0, position - MAX_STATEMENT) : position]
+    return _SENTENCE_START.split(before)[-1].lstrip(DECORATION)
 
 
 def _read_statement(body: str, marker: re.Match[str]) -> Statement | None:

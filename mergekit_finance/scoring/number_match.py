@@ -38,7 +38,8 @@ _YEAR_RANGE = (1900, 2100)
 _YEAR = re.compile(r"(?<![0-9.,])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
 # What a question is about: a rate; money, a duration or a count; a duration or a number of times; a decimal.
 _RATE = re.compile(
-    r"\b(?:rates?|returns?|growth|margins?|yields?|ratios?|portion|proportion|fraction|share of|percent\w*)\b|%",
+    r"\b(?:rates?|returns?|growth|margins?|yields?|ratios?|portion|proportion|fraction"
+    r"|share of|percent\w*)\b|%",
     re.IGNORECASE,
 )
 _TIMES = r"(?:calendar |trading |business )?(?:years|months|weeks|days|hours|times|turns)"

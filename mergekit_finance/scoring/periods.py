@@ -37,15 +37,23 @@ _PATTERNS = (
     r"\b(?:years?|quarters?|months?|weeks?|days?|period|step|exhibit|table|note|page|figure|section|item|column|row"
     r"|line|question|part|option|scenario|case|phase|stage|level|tier|chapter|appendix|schedule|form|class|topic"
     r"|ifrs|ias|asc|sfas|asu|fas|type|no\.|number)\s#?[0-9]{1,4}(?![0-9.,]*[0-9%])",
-    # "12 months", "a 5-year", "three-month", "90 days", "52 weeks".
-    r"\b[0-9]+(?:\.[0-9]+)?[\s-](?:years?|months?|quarters?|weeks?|days?|hours?)\b(?:['’]s?)?",
     r"第?[0-9]{1,4}(?:年度?(?:末|間)?|四半期|月期?|日|期|か月|ヶ月|ヵ月)",
 )  # fmt: skip
+# "12 months", "a 5-year", "three-month", "90 days", "52 weeks".
+_DURATIONS = r"\b[0-9]+(?:\.[0-9]+)?[\s-](?:years?|months?|quarters?|weeks?|days?|hours?)\b(?:['’]s?)?"
 _PERIOD = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNORECASE)
+_DURATION = re.compile(_DURATIONS, re.IGNORECASE)
 _ASKS_WHEN = re.compile(
     r"\b(?:which|what)\s(?:\w+\s){0,3}(?:year|quarter|month|date)s?\b|\bwhen\b|\bhow long\b"
     r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}(?:years?|months?|days?|weeks?|quarters?|periods?)\b"
     r"|何年|何月|何か月|何ヶ月|何日|期間|いつ",
+    re.IGNORECASE,
+)
+_ASKS_DURATION = re.compile(
+    r"\bin (?:calendar |trading |business )?(?:years|months|weeks|days|hours)\b(?! (?:19|20)[0-9])"
+    r"|\b(?:duration|payback|days['’]? (?:sales|of)|sales outstanding|cash conversion cycle"
+    r"|time to maturity"
+    r"|average (?:life|age|maturity))\b",
     re.IGNORECASE,
 )
 
@@ -61,14 +69,16 @@ def without_periods(sentence: str, spans: Sequence[Span], question: str) -> list
     Args:
         sentence: normalized text.
         spans: its numbers.
-        question: if it asks when or how long, dates and durations are answers and stay.
+        question: if it asks when or how long, dates and durations are answers and stay. If it asks for an
+            amount in years or days, durations are.
 
     Returns:
         The numbers, in order; none if every number is a date.
     """
     if asks_when(question):
         return list(spans)
-    periods = [match.span() for match in _PERIOD.finditer(sentence)]
+    patterns = (_PERIOD,) if _ASKS_DURATION.search(question) else (_PERIOD, _DURATION)
+    periods = [match.span() for pattern in patterns for match in pattern.finditer(sentence)]
     return [
         span
         for span in spans

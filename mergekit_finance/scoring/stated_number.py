@@ -27,7 +27,7 @@ _LEAD_IN = re.compile(
 _LOSS = (
     r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
-    r"\bloss(?:es)?\b|損失|赤字",
+    r"\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
 )
 # Decreases: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
 # impairment); "By how much did costs decrease?".
@@ -118,7 +118,8 @@ def _with_sign(sentence: str, span: Span, question: str) -> Span:
     start = max(0, span.start - 40)
     for before, after, in_question in _NEGATIVE_WORDS:
         asks_for_size = in_question.search(question) and not _RISES.search(question)
-        if asks_for_size and _RISE.search(sentence, start, span.start):  # the opposite of what is asked
+        asks_fall = asks_for_size and before is _NEGATIVE_WORDS[1][0]
+        if asks_fall and _RISE.search(sentence, start, span.start):  # the opposite of what is asked
             return replace(span, number=replace(span.number, written=-abs(span.number.written)))
         if before.search(sentence, start, span.start) or after.match(sentence, span.end):
             if asks_for_size:
