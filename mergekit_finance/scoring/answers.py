@@ -142,7 +142,7 @@ def _last_committed(body: str, question: str) -> Answer:
 
 
 def _is_meant(sentence: str, question: str) -> bool:
-    """Return whether a sentence is no condition, unless the question states one, and names no wrong answer."""
+    """Return whether a sentence is no condition that the question does not have, and no wrong answer."""
     is_condition = CONDITION.match(sentence) and not STATES_CONDITION.search(question)
     return not (is_condition or _NOT_MEANT.search(sentence))
 
@@ -159,9 +159,7 @@ def _read(
     number = stated_number(sentence, spans, whole=whole)
     if number or whole:
         return number
-    return committed_number(
-        sentence, spans, is_complete=is_complete, is_marked=is_marked, question=question
-    )
+    return committed_number(sentence, spans, is_complete=is_complete, is_marked=is_marked, question=question)
 
 
 def _blank_notation(sentence: str, question: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from mergekit_finance.scoring.japanese_text import Source
 from mergekit_finance.scoring.markers import Statement, answering_part, located_statements
-from mergekit_finance.scoring.text import first_sentence, nfkc
+from mergekit_finance.scoring.text import first_sentence, nfkc, sentences, strip_decoration
 
 # The model gives no answer or retracts it: "cannot be determined", "not enough", 不明, "3ではない".
 NO_ANSWER = re.compile(
     r"^not\b|\b(?:cannot|can't|can not|could not|unable|unknown|undetermined|indeterminate|insufficient"
     r"|unclear|not (?:given|enough|possible|provided|available|clear|determinable))\b"
-    r"|ではな|じゃな|ではありません|不明|わから|分から|できません|できない|求められ(?:ない|ません)|ありません",
+    r"|ではな|じゃな|ではありません|不明|(?:わ|分)か(?:ら|りません)|できません|できない|求められ(?:ない|ません)|ありません",
     re.IGNORECASE,
 )
 
@@ -31,7 +33,7 @@ _COUNTER = (
 # Text that may follow a label: the end ("B.", "3です"), a predicate ("3が正しい", "3と考える"), a reason ("B
 # because"). Not a noun ("A company") or a unit.
 _AFTER_LABEL = re.compile(
-    r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|が(?:正|適|最|該当|不適|誤っている)|とな|にな|と考|と思|と判断"
+    r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|が(?:正|適|最|該当|不適|誤っている|誤り)|とな|にな|と考|と思|と判断"
     r"|を(?:選|正解と|正答と)|に該当|のみ"
     r"|の?(?:選択肢|「)|の記述|[-–—](?=\s)|(?:because|since|as|for|which|due|is)\b)"
     r"|\s+(?:最も)?(?:不適切|適切|不適当|適当|正しい|誤っている)"
@@ -60,7 +62,27 @@ _CLAUSE = re.compile(r"[^。.、,:;(\n]{0,40}")
 _SUPPOSED = re.compile(r"(?:もし|仮に|たとえ)[^。\n]{0,12}$")
 # A single letter or digit that looks like a label but is not one of the options: "G.", "9です".
 _UNKNOWN_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
+# Words that open a conclusion, and が after a label, which singles it out: "選択肢3が不適切である".
+_CONCLUSION = re.compile(
+    r"(?:したがって|従って|よって|以上(?:より|から|のことから|の検討から)?|そのため|ゆえに|故に|このことから"
+    r"|これらの?(?:こと)?から|結論として|結論は|結論|まとめると|therefore|thus|hence|so\b)[、,:\s]*|∴\s*",
+    re.IGNORECASE,
+)
+_PICKS = re.compile(
+    r"^(?:選択肢|肢|番号|記述)?[\s「(]*[^\s「(]{1,2}[\s」)]*番?"
+    r"(?:が(?:最も)?(?:正し|適切|適当|不適|誤|該当)|を(?:選|正解|正答))"
+)
+_WRONG_ONE = re.compile(r"が(?:最も)?誤り(?:で(?:ある|す))?")
+# Without a marker, only this many sentences at the end are read.
+_LAST_SENTENCES = 3
 _KANJI_DIGITS = dict(zip("123456789", "一二三四五六七八九", strict=True))
+
+
+class Choice(NamedTuple):
+    """The label of an option, and what led to it: "marker", "fallback" (the conclusion) or "none"."""
+
+    label: str | None
+    source: Source
 
 
 def final_choice(text: str, labels: Sequence[str]) -> str | None:
@@ -83,16 +105,63 @@ def final_choice(text: str, labels: Sequence[str]) -> str | None:
     forms = _label_forms(labels)
     if not forms:
         return None
+    form = _marked_form(answering_part(text), forms)
+    return forms.get(form or "")
+
+
+def committed_choice(text: str, labels: Sequence[str]) -> Choice:
+    """Return the label of the last marked answer, or else the one with which the output concludes.
+
+    A conclusion is one of the last sentences: "よって、3が不適切である", "選択肢3が誤り"; or the first or
+    last line, if it is a label and nothing else. A marked answer that chooses no option is final.
+
+    Args:
+        text: the model's output.
+        labels: as in `final_choice`.
+    """
+    forms = _label_forms(labels)
     body = answering_part(text)
+    marked = _marked_form(body, forms) if forms else ""
+    if marked is not None:
+        return Choice(forms.get(marked), "marker") if marked in forms else Choice(None, "none")
+    concluded = _concluding_form(body, forms)
+    return Choice(forms[concluded], "fallback") if concluded else Choice(None, "none")
+
+
+def _marked_form(body: str, forms: Mapping[str, str]) -> str | None:
+    """Return the form of the label after the last marker, "" if it chooses none, or None without a marker."""
     statements = sorted([*located_statements(body), *_labels_before_verdict(body, forms)], key=lambda s: s[0])
     for _, statement in reversed(statements):
         if statement.denied:
-            return None
+            return ""
         form = _chosen_form(statement, forms)
         if form is not None:
-            return forms.get(form)
+            return form
         if NO_ANSWER.search(first_sentence(statement.text)):
+            return ""
+    return None
+
+
+def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
+    """Return the form of the label with which an output without a marked answer concludes, or None."""
+    for position, (sentence, _) in enumerate(reversed(sentences(body)[-_LAST_SENTENCES:])):
+        conclusion = _CONCLUSION.match(sentence)
+        picks = _PICKS.search(sentence) if position == 0 else None
+        if not conclusion and not picks:
+            continue
+        if NO_ANSWER.search(sentence) or _SUPPOSED.search(sentence):
             return None
+        verdict = _WRONG_ONE.sub("が不適切", sentence[conclusion.end() if conclusion else 0 :])
+        form = _chosen_form(Statement(verdict), forms)
+        if form is not None:
+            return None if len(re.findall(rf"(?:{_any_of(forms)})[」)]?番?が", verdict)) > 1 else form or None
+    paragraphs = [paragraph.strip() for paragraph in body.split("\n\n") if paragraph.strip()]
+    first_line, _, below = body.strip().partition("\n")
+    lines = [Statement(strip_decoration(paragraph), whole=True) for paragraph in paragraphs[-1:]]
+    for statement in [*lines, Statement(strip_decoration(first_line), whole=True, below=below)]:
+        form = _chosen_form(statement, forms)
+        if form:
+            return form
     return None
 
 

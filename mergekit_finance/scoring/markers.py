@@ -92,8 +92,8 @@ _RETRACTED = re.compile(
 )
 # A condition at the start of a sentence, and in a question that states one itself.
 CONDITION = re.compile(
-    r"(?:but |and |so |thus,? |therefore,? |note that )?(?:if|assuming|supposing|suppose|unless|without|ignoring"
-    r"|excluding|disregarding|had)\b"
+    r"(?:but |and |so |thus,? |therefore,? |note that )?(?:if|assuming|supposing|suppose|unless|without"
+    r"|ignoring|excluding|disregarding|had)\b"
     r"|(?:もし|仮に)|[^、。\n]{1,30}(?:なら(?:ば)?|とすると|とすれば|と仮定すると|場合(?:は|には)?)、",
     re.IGNORECASE,
 )

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from mergekit_finance.scoring.answers import Answer, direct_items, direct_number, direct_yes_no, final_answer
-from mergekit_finance.scoring.choices import final_choice
+from mergekit_finance.scoring.choices import committed_choice
 from mergekit_finance.scoring.documents import (
     ChoiceDocument,
     ConvFinQADocument,
@@ -157,11 +157,11 @@ def _most_likely(likelihoods: Sequence[float], lengths: Sequence[int]) -> int:
 
 
 def choice_cot(doc: ChoiceDocument, results: Generations) -> Metrics:
-    """Score fp2_cot: whether the last marked answer (`choices.final_choice`) is the gold label."""
+    """Score fp2_cot: whether the label that `choices.committed_choice` reads is the gold label."""
     labels, gold = doc["options"], doc["gold_index"]
-    label = final_choice(_text(results), labels)
+    label, source = committed_choice(_text(results), labels)
     right = label is not None and 0 <= gold < len(labels) and label == labels[gold]
-    return _generation_metrics(right, label is None)
+    return _sourced_metrics(right, source)
 
 
 def convfinqa(doc: ConvFinQADocument, results: Generations) -> Metrics:

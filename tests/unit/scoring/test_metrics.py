@@ -244,3 +244,26 @@ def test_importing_scoring_imports_no_heavy_module():
         capture_output=True, text=True,
     )  # fmt: skip
     assert run.stdout.strip() == "[]", run.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "correct", "source"),
+    [
+        ("最終回答：3", 1.0, "marker"),
+        ("1は適切。2は適切。\nよって、3が不適切である。", 1.0, "fallback"),
+        ("以上より、選択肢3が誤りである。", 1.0, "fallback"),
+        ("1. 適切\n2. 適切\n3. 不適切\n4. 適切\n\n3", 1.0, "fallback"),
+        ("3\n\n解説：控除額は40万円である。", 1.0, "fallback"),
+        ("したがって、4が不適切である。", 0.0, "fallback"),
+        ("2が適切で、3が不適切である。", 0.0, "none"),
+        ("以上より、3または4が考えられる。", 0.0, "none"),
+        ("1. 適切\n2. 適切\n3", 0.0, "none"),
+        ("よって、3つの要件を満たす。", 0.0, "none"),
+        ("最終回答：わかりません。よって、3が不適切である。", 0.0, "none"),
+    ],
+)
+def test_without_a_marker_the_concluding_label_is_read(output, correct, source):
+    document = {"options": list("1234"), "gold_index": 2}
+    metrics = scoring.choice_cot(document, [output])
+    assert (metrics["correct"], metrics["answer_from"]) == (correct, source)
+    assert metrics["marker_score"] == (correct if source == "marker" else 0.0)

@@ -28,7 +28,16 @@ PUBLISHED = [f"finance_bench_{t}_published" for t in BASES]
 ALL = EIGHTEEN + EXTRA + PROBE + RETENTION + PUBLISHED
 # Versions above 1.0: the prompt or the score of the task has changed since.
 CHANGED = {
-    2.0: (*SKILLS["fm"], *SKILLS["fmj"], "tatqa", "tatqa_cot", "financemath", "probe_m", "probe_mj"),
+    2.0: (
+        *SKILLS["fm"],
+        *SKILLS["fmj"],
+        "tatqa",
+        "tatqa_cot",
+        "financemath",
+        "probe_m",
+        "probe_mj",
+        "fp2_cot",
+    ),
     1.1: SKILLS["f"],
 }
 VERSIONS = {f"finance_bench_{task}": version for version, tasks in CHANGED.items() for task in tasks}
