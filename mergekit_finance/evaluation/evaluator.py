@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.contexts import tokens_generated
 from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
+from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
 from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, measure_of, with_scores
 from mergekit_finance.evaluation.truncation import PromptLengths
@@ -37,9 +38,10 @@ class Evaluator:
 
     Attributes:
         names: names of tasks, groups or tags in lm-eval.
-        batch_size: requests per forward pass, or lm-eval's `auto` and `auto:N`.
+        batch_size: requests per forward pass; `auto`: as many as fit.
         device: where models are measured.
         dtype: the dtype that constituents are loaded and merges are cast to; `auto`: as stored.
+        engine: `compiled` or `hf`, what computes the answers.
         metadata: values that the user passes to tasks: `source`, `data_dir`, `tokenizer`.
         max_gen_toks: upper bound on the length of generated answers; None: each task's own.
         quiet: without progress bars of a model's answers.
@@ -50,7 +52,7 @@ class Evaluator:
     """
 
     names: Sequence[str]
-    batch_size: int | str = 8
+    batch_size: int | str = "auto"
     device: str = "cpu"
     dtype: str = "auto"
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +61,9 @@ class Evaluator:
     task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
     include_paths: Sequence[Path] = ()
     choices: Mapping[str, MetricChoice] = field(default_factory=dict)
+    engine: str = "compiled"
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
+    _kept_model: KeptModel = field(default_factory=KeptModel, init=False, repr=False, compare=False)
 
     @cached_property
     def task_manager(self) -> "TaskManager":
@@ -212,12 +216,13 @@ class Evaluator:
         """Return an evaluator for another device that shares the loaded tasks with this one."""
         other = copy.copy(self)
         other.device, other.quiet = device, quiet
+        other._kept_model = KeptModel()
         return other
 
     @property
     def live_models(self) -> LiveModels:
         """How the evaluated models are loaded."""
-        return LiveModels(self.device, self.dtype, self.batch_size, self.quiet)
+        return LiveModels(self.device, self.dtype, self.batch_size, self.quiet, self.engine, self._kept_model)
 
     def requests(self, limit: int | None = None) -> "list[Instance]":
         """Return the requests that every model gets, as lm-eval builds them.

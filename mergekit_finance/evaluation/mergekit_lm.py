@@ -10,7 +10,9 @@
     set.dtype=float32           a key of the recipe
     set.slices[1].sources[0].parameters.weight=1    any place, by its path
 
-The other arguments are those of `--model hf`, except those that concern a checkpoint on disk.
+The other arguments are those of `--model hf`, except those that concern a checkpoint on disk, and
+`engine=hf`, which computes all answers as `hf` does; without it, they are computed sooner where the model is
+supported (`evaluation.inference`).
 """
 
 import hashlib
@@ -36,6 +38,7 @@ from mergekit_finance.checks.contexts import (
 from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
+from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval_caches import separate_answers
 from mergekit_finance.hosts.lm_eval_output import folder_name, quiet, results_folder
@@ -65,6 +68,7 @@ Argument: TypeAlias = (
 )
 Arguments: TypeAlias = Mapping[str, Argument]
 
+ENGINES = ("auto", "hf", "compiled")
 ON_DISK = "write the merge with mergekit-yaml and evaluate that folder with --model hf"
 REFUSED = {
     "pretrained": "the recipe names the models",
@@ -87,7 +91,7 @@ NOT_IN_ANSWERS = (
 )  # fmt: skip
 
 
-class MergekitLM(HFLM):
+class MergekitLM(CompiledLM):
     """lm-eval's `hf` model on a merge, which is made when the model is created."""
 
     def __init__(self, recipe: str | None = None, **arguments: Argument) -> None:
@@ -146,7 +150,8 @@ class MergekitLM(HFLM):
         # The tokenizer as a folder: HFLM applies add_bos_token and use_fast_tokenizer only to those.
         with tempfile.TemporaryDirectory() as folder, quiet():
             tokenizer.save_pretrained(folder)
-            super().__init__(pretrained=model, **{"tokenizer": folder, **options})
+            engine = str(options.pop("engine", "auto"))
+            super().__init__(pretrained=model, engine=engine, **{"tokenizer": folder, **options})
         if "tokenizer" not in options:
             self.tokenizer.name_or_path = tokenizer.name_or_path
 
@@ -220,9 +225,14 @@ def _check_options(options: Arguments) -> None:
             continue
         if name in REFUSED:
             raise RecipeError(f"--model mergekit: {name}= does not apply to a merge; {REFUSED[name]}")
+        if name == "engine" and value in ENGINES:
+            continue
+        if name == "engine":
+            hint = did_you_mean(str(value), ENGINES)
+            raise RecipeError(f"--model mergekit: unknown engine {value!r}. {hint}")
         if name not in parameters or name in ("self", "kwargs"):
             choices = [n for n in parameters if n not in (*REFUSED, "self", "kwargs")]
-            hint = did_you_mean(name, [*choices, "recipe", f"{PREFIX}<parameter>"])
+            hint = did_you_mean(name, [*choices, "engine", "recipe", f"{PREFIX}<parameter>"])
             raise RecipeError(f"--model mergekit: unknown argument {name!r}. {hint}")
     if options.get("enable_thinking") and options.get("think_end_token") is None:
         raise RecipeError("--model mergekit: enable_thinking needs think_end_token=, as with --model hf")

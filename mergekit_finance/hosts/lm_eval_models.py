@@ -14,7 +14,6 @@ from mergekit_finance.hosts.names import LM_EVAL
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from mergekit_finance.files import Json
 
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 RequestArguments: TypeAlias = "tuple[str | Mapping[str, Json], ...]"
 Response: TypeAlias = "tuple[float, bool] | float | str"  # by kind of request, in the order of KINDS
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
-
-
-def live_model(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batch_size: int | str
-) -> "HFLM":
-    """Return a model in memory wrapped for lm-eval; later changes of its parameters take effect."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
 
 
 def ask(

@@ -78,7 +78,8 @@ class Evaluation(Part):
 
     device: Name | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: Annotated[Count, Field(le=65536)] = 8
+    engine: Literal["auto", "hf", "compiled"] = "auto"
+    batch_size: Annotated[Count, Field(le=65536)] | Literal["auto"] = "auto"
     max_gen_toks: Annotated[Count, Field(le=10**6)] | None = None
     threads: Annotated[Count, Field(le=1024)] = Field(default=1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"

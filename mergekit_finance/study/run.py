@@ -48,6 +48,7 @@ from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
+USUAL_BATCH = 64  # what a worker needs at least to be of use, where its batches take what is free
 BYTES_PER_ITEM = 2700
 Say = Callable[[str], None]
 
@@ -234,7 +235,8 @@ class StudyRun:
             return Need()
         weights = self._base_size() * (2 if settings.dtype == "float32" else 1)
         config = load_config(base, self.trust_remote_code)
-        return Need(weights, len(self.references) + 1, batch_bytes(config, settings.batch_size))
+        batch_size = USUAL_BATCH if settings.batch_size == "auto" else settings.batch_size
+        return Need(weights, len(self.references) + 1, batch_bytes(config, batch_size))
 
     # ---- stages
 

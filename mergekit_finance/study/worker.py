@@ -81,6 +81,7 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
         include_paths=[Path(folder) for folder in study.include_path],
         choices=choices_of(study.task_settings or {}),
         batch_size=settings.batch_size,
+        engine="hf" if settings.engine == "hf" else "compiled",
         device=device,
         dtype=settings.dtype,
         metadata=metadata | {"tokenizer": study.base},

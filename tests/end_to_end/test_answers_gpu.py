@@ -31,8 +31,9 @@ def memory_left(size):
 
 def evaluator(batch_size):
     return Evaluator(
-        [CHOICE, FREE], batch_size, "cuda:0", "float32", {"source": "lab"}, max_gen_toks=8, quiet=True
-    )
+        [CHOICE, FREE], batch_size, "cuda:0", "float32", {"source": "lab"}, max_gen_toks=8, quiet=True,
+        engine="hf",  # whose memory the limits of these tests are made for
+    )  # fmt: skip
 
 
 def scores(one, lm):

@@ -54,7 +54,7 @@ def test_scores_equal_those_of_the_merge_on_disk(variant, recipe, tmp_path, task
 
     changes, overrides, arguments = VARIANTS[variant]
     path = str(recipe(*changes))
-    live = evaluated(tasks, "mergekit", {"recipe": path} | overrides | arguments)
+    live = evaluated(tasks, "mergekit", {"recipe": path, "engine": "hf"} | overrides | arguments)
     config = load_changed(path, {k.removeprefix("set."): v for k, v in overrides.items()}).configuration()
     run_merge(config, str(tmp_path / "disk"), MergeOptions(quiet=True, write_model_card=False))
     disk = evaluated(tasks, "hf", {"pretrained": str(tmp_path / "disk")} | arguments)

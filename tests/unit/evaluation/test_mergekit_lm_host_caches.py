@@ -18,6 +18,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file, save_file
 
+from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
 from mergekit_finance.evaluation.mergekit_lm import MergekitLM
 from mergekit_finance.registration import register
 
@@ -45,14 +46,14 @@ def models(tiny, tmp_path):
 def count_requests(monkeypatch):
     """Return a list that collects the requests that reach the model, so those not answered from a cache."""
     requests = []
-    for name in ("loglikelihood", "generate_until"):
-        original = getattr(HFLM, name)
+    for owner, name in ((HFLM, "loglikelihood"), (HFLM, "generate_until"), (CompiledLM, "generate_until")):
+        original = getattr(owner, name)
 
         def counted(self, batch, *args, _original=original, **options):
             requests.extend(batch)
             return _original(self, batch, *args, **options)
 
-        monkeypatch.setattr(HFLM, name, counted)
+        monkeypatch.setattr(owner, name, counted)
     return requests
 
 
@@ -213,7 +214,7 @@ def test_an_interrupted_evaluation_continues_from_its_cached_answers(
 ):
     arguments, cache = {"recipe": str(recipe())}, str(tmp_path / "answers")
     with monkeypatch.context() as patch:
-        patch.setattr(HFLM, "generate_until", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(CompiledLM, "generate_until", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             evaluate(managers["sample"], "mergekit", arguments, use_cache=cache)
     before = len(requests_to_model)

@@ -1,0 +1,1 @@
+"""Answer lm-eval's requests faster than its `hf` model does, with the same answers."""

@@ -1,0 +1,79 @@
+"""Which models are answered faster, and how a decoding step attends."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Model types whose answers were compared with those of `hf`, token by token (tests/unit/evaluation).
+PROVEN = ("llama", "mistral", "qwen2", "qwen3", "phi3")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # the others change with the length of the prompt
+GROUPED = "mergekit_finance_grouped"
+
+
+def unsupported(model: "PreTrainedModel") -> str:
+    """Return why a model has to be answered by `hf`, or "" if it can be answered by `compiled`."""
+    config = model.config
+    if config.model_type not in PROVEN or not type(model).__module__.startswith("transformers.models."):
+        return f"models of type {config.model_type} were not compared"
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
+        return "it attends to a sliding window"
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in ROPE_TYPES:
+        return f"its rope type {kind!r} depends on the prompt's length"
+    if config._attn_implementation != "sdpa":
+        return f"its attention is {config._attn_implementation!r}, not 'sdpa'"
+    if len({parameter.device for parameter in model.parameters()}) > 1:
+        return "it lies on several devices"
+    if model.get_output_embeddings() is None or model.base_model is model:
+        return "it has no separate output layer"
+    return ""
+
+
+def grouped_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **unused: object,
+) -> tuple[torch.Tensor, None]:
+    """Attend with one token per row, without copying keys and values for every head of a group.
+
+    The query heads of a group take the place of query tokens, [rows, groups, heads per group, head size],
+    so that keys and values are read once. Passes of several tokens attend as `sdpa` does.
+
+    Args:
+        module: the attention layer.
+        query: [rows, heads, tokens, head size].
+        key: [rows, groups, positions, head size].
+        value: as `key`.
+        attention_mask: [rows, 1, tokens, positions], True where a token attends; None: causal.
+        scaling: factor of the scores.
+        dropout: 0 outside training.
+        unused: of other kinds of attention.
+
+    Returns:
+        What the tokens read, [rows, tokens, heads, head size], and None for the weights.
+    """
+    rows, heads, tokens, size = query.shape
+    if tokens > 1:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling
+        )
+    groups = key.shape[1]
+    packed = query.reshape(rows, groups, heads // groups, size)
+    output = F.scaled_dot_product_attention(packed, key, value, attn_mask=attention_mask, scale=scaling)
+    return output.reshape(rows, 1, heads, size), None
+
+
+AttentionInterface.register(GROUPED, grouped_attention)

@@ -1,0 +1,267 @@
+"""Greedy answers of many requests at a time.
+
+A fixed number of slots holds the answers that are being written; when some are finished, the next prompts
+take their slots. On a GPU a decoding step is a captured CUDA graph, one per number of slots and window, which
+replays the model's kernels without the cost of launching them from Python. Weights may be changed in place
+between two calls: graphs read them where they lie.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+
+from mergekit_finance.evaluation.inference.kv_cache import SlotCache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEPS = 8  # at most so many decoding steps between two looks at the answers
+WINDOWS = tuple(step << n for n in range(12) for step in (128, 160, 192, 224))  # at most a fifth is unused
+READ_TOKENS, READ_ENTRIES = 1 << 16, 1 << 29  # of the prompts that are read at a time
+REFILL = 4  # prompts are read when at least one in so many slots is free
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to be answered.
+
+    Attributes:
+        tokens: what the model reads.
+        most: the largest number of tokens of the answer.
+        end: returns after how many of an answer's tokens, of which the last `new` were not seen before, it
+            ends at a stop string; None: it goes on.
+    """
+
+    tokens: Sequence[int]
+    most: int
+    end: Callable[[Sequence[int], int], int | None]
+
+    @property
+    def length(self) -> int:
+        """Number of positions that prompt and answer take."""
+        return len(self.tokens) + self.most
+
+
+@dataclass
+class _Slot:
+    number: int
+    prompt: Prompt
+    answer: list[int] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of positions that are taken, with that of the last token, which was not read yet."""
+        return len(self.prompt.tokens) + len(self.answer)
+
+    def take(self, tokens: Sequence[int], eos: frozenset[int]) -> None:
+        """Append tokens up to the end of the answer: an end-of-sequence token, a stop string, its length."""
+        before = len(self.answer)
+        self.answer += tokens[: self.prompt.most - before]
+        at_eos = next((n for n in range(before, len(self.answer)) if self.answer[n] in eos), None)
+        if at_eos is not None:
+            del self.answer[at_eos + 1 :]
+        end = self.prompt.end(self.answer, len(self.answer) - before)
+        if end is not None:
+            del self.answer[end:]
+        self.complete = end is not None or at_eos is not None or len(self.answer) >= self.prompt.most
+
+
+class Generator:
+    """Writes greedy answers with one model, whose weights may change in place between calls."""
+
+    def __init__(self, model: "PreTrainedModel", slots: int, eos: frozenset[int]) -> None:
+        """Note the model; buffers are allocated at the first call.
+
+        Args:
+            model: a causal language model that attends as `supported` requires.
+            slots: answers that are written at the same time.
+            eos: tokens that end an answer.
+        """
+        self.model, self.slots, self.eos = model, slots, eos
+        self._cache: SlotCache | None = None
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        # Memory that all graphs share.
+        self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+
+    def answer(self, prompts: Sequence[Prompt], answered: Callable[[int, list[int]], None]) -> None:
+        """Answer all prompts, longest first.
+
+        Args:
+            prompts: what to answer.
+            answered: called with the number of a prompt and the tokens of its answer when it is complete.
+        """
+        if not prompts:
+            return
+        order = sorted(range(len(prompts)), key=lambda n: prompts[n].length, reverse=True)
+        waiting = deque(order)
+        self._allocate(prompts[order[0]].length + STEPS)
+        active: list[_Slot] = []  # in the first slots of the cache
+        while waiting or active:
+            free = self.slots - len(active)
+            if waiting and free >= min(max(1, self.slots // REFILL), len(waiting)):
+                while waiting and len(active) < self.slots:
+                    count = min(self.slots - len(active), len(waiting))
+                    longest = max(len(prompts[number].tokens) for number in islice(waiting, count))
+                    count = min(count, self._rows(longest))
+                    active += self._fill(len(active), [waiting.popleft() for _ in range(count)], prompts)
+            else:
+                self._advance(active)
+            for slot in active:
+                if slot.complete:
+                    answered(slot.number, slot.answer)
+            active = self._compact(active)
+
+    # ---- buffers
+
+    def holds(self, length: int) -> bool:
+        """Return whether the buffers hold a prompt and its answer of so many tokens."""
+        return self._cache is not None and self._cache.capacity >= length
+
+    def _allocate(self, length: int) -> None:
+        """Allocate buffers for answers of this length, unless there are some."""
+        if self.holds(length):
+            return
+        self._cache = None  # freed before the next is allocated
+        self._graphs.clear()
+        device = self.model.device
+        self._cache = SlotCache(self.model, self.slots, _window(length))
+        self._tokens = torch.zeros(self.slots, 1, dtype=torch.long, device=device)
+        self._written = torch.zeros(STEPS, self.slots, dtype=torch.long, device=device)
+        self._step = torch.zeros(1, dtype=torch.long, device=device)
+
+    # ---- prompts
+
+    def _rows(self, length: int) -> int:
+        """Return how many prompts of this length are read at a time."""
+        entries = self.model.config.num_attention_heads * length**2  # of attention, where it is held
+        return int(max(1, min(READ_TOKENS // length, READ_ENTRIES // entries)))
+
+    @torch.inference_mode()
+    def _fill(self, start: int, numbers: Sequence[int], prompts: Sequence[Prompt]) -> list[_Slot]:
+        """Read prompts into the slots from `start` on, and take the first token of each answer."""
+        cache = self._cache
+        assert cache is not None
+        read = [list(prompts[number].tokens) for number in numbers]
+        longest = max(map(len, read))
+        device = self.model.device
+        end = start + len(read)
+        cache.prefill = slice(start, end)
+        hidden = self.model.base_model(
+            input_ids=torch.tensor([row + [0] * (longest - len(row)) for row in read], device=device),
+            position_ids=torch.arange(longest, device=device)[None],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        cache.prefill = None
+        lengths = torch.tensor([len(row) for row in read], device=device)
+        last = hidden[torch.arange(len(read), device=device), lengths - 1]
+        tokens = self._next(last)
+        self._tokens[start:end, 0] = tokens
+        cache.positions[start:end] = lengths
+        slots = [_Slot(number, prompts[number]) for number in numbers]
+        for slot, token in zip(slots, tokens.tolist(), strict=True):
+            slot.take([token], self.eos)
+        return slots
+
+    def _compact(self, active: Sequence[_Slot]) -> list[_Slot]:
+        """Move the answers that go on into the first slots, and return them."""
+        going = [(at, slot) for at, slot in enumerate(active) if not slot.complete]
+        moves = [(at, to) for to, (at, _) in enumerate(going) if at != to]
+        if moves:
+            cache = self._cache
+            assert cache is not None
+            device = self.model.device
+            sources, targets = (torch.tensor(column, device=device) for column in zip(*moves, strict=True))
+            cache.move(sources, targets, max(slot.size for _, slot in going))
+            self._tokens[targets] = self._tokens[sources]
+        return [slot for _, slot in going]
+
+    # ---- answers
+
+    @torch.inference_mode()
+    def _advance(self, active: Sequence[_Slot]) -> None:
+        """Write the next tokens of all answers: few at a time while they are short, as many are."""
+        cache = self._cache
+        assert cache is not None
+        steps = min(STEPS, min(len(slot.answer) for slot in active))
+        window = max(slot.size for slot in active) + steps
+        self._step.zero_()
+        if self.model.device.type == "cuda":
+            window = min(_window(window), cache.capacity)
+            count = self._graph_slots(len(active))
+            cache.positions[len(active) : count] = 0  # of slots that nobody reads
+            graph = self._graph(count, window)
+            for _ in range(steps):
+                graph.replay()
+        else:
+            cache.decode(len(active), window)
+            for _ in range(steps):
+                self._decode()
+        written = self._written[:steps, : len(active)].T.tolist()
+        for slot, tokens in zip(active, written, strict=True):
+            slot.take(tokens, self.eos)
+
+    def _decode(self) -> None:
+        """Read each slot's last token and write the next; all state is in buffers of fixed addresses."""
+        cache = self._cache
+        assert cache is not None
+        count = cache.count
+        positions = cache.positions[:count]
+        seen = torch.arange(cache.window, device=self.model.device) <= positions[:, None]
+        hidden = self.model.base_model(
+            input_ids=self._tokens[:count],
+            position_ids=positions[:, None],
+            attention_mask=seen[:, None, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        tokens = self._next(hidden[:, -1])
+        self._written[:, :count].index_copy_(0, self._step, tokens[None])
+        self._tokens[:count, 0] = tokens
+        positions.add_(1)
+        self._step.add_(1)
+
+    def _next(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the most probable next tokens, [slots], of hidden states, [slots, hidden size]."""
+        tokens: torch.Tensor = self.model.get_output_embeddings()(hidden).argmax(dim=-1)
+        return tokens
+
+    # ---- graphs
+
+    def _graph_slots(self, count: int) -> int:
+        """Return the smallest number of slots that graphs are captured for and that holds so many answers."""
+        slots = self.slots
+        while slots >= 2 * max(count, 8):
+            slots = (slots + 1) // 2
+        return slots
+
+    def _graph(self, count: int, window: int) -> "torch.cuda.CUDAGraph":
+        """Return the captured decoding step, which is captured at its first use."""
+        cache = self._cache
+        assert cache is not None
+        if (count, window) not in self._graphs:
+            cache.decode(count, window)
+            state = [self._tokens, cache.positions, self._step]
+            saved = [tensor.clone() for tensor in state]
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._decode()  # libraries allocate what they need before the capture
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                self._decode()
+            for tensor, value in zip(state, saved, strict=True):
+                tensor.copy_(value)
+            self._graphs[count, window] = graph
+        return self._graphs[count, window]
+
+
+def _window(length: int) -> int:
+    """Return the smallest of a few window lengths that holds so many positions."""
+    return next(window for window in WINDOWS if window >= length)

@@ -1,0 +1,96 @@
+"""Keys and values of many answers that are written at the same time, in buffers that never move."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import Cache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class SlotCache(Cache):
+    """A cache of fixed slots, one per answer, each with a length of its own.
+
+    Two kinds of forward passes use it. A prefill reads whole prompts, whose first token is at position 0:
+    keys and values are stored in some slots, and attention sees those of the pass only. A decoding step reads
+    one token of each of the first slots: its key and value are stored at the slot's position, and attention
+    sees the first positions, of which the mask hides those that are not written yet.
+
+    Attributes:
+        prefill: the slots that a prefill fills; None in a decoding step.
+        positions: where the next token of each slot is stored, [slots].
+        count, window: how many slots a decoding step reads, and how many of their positions.
+    """
+
+    def __init__(self, model: "PreTrainedModel", slots: int, capacity: int) -> None:
+        """Allocate the buffers.
+
+        Args:
+            model: gives the number of layers and heads, the dtype and the device.
+            slots: answers that are written at the same time.
+            capacity: the largest number of tokens of a prompt and its answer.
+        """
+        heads, size = _heads(model)
+        shape = (slots, capacity, heads, size)
+        self.layers = []  # of the base class; none of its methods is used
+        layers = range(model.config.num_hidden_layers)
+        self.keys = [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in layers]
+        self.values = [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in layers]
+        self.capacity = capacity
+        self.prefill: slice | None = None
+        self.positions = torch.zeros(slots, dtype=torch.long, device=model.device)
+        self.count, self.window = slots, capacity
+        self._all = torch.arange(slots, device=model.device)
+
+    def decode(self, count: int, window: int) -> None:
+        """Set how many slots, and how many of their positions, the next decoding steps read."""
+        self.count, self.window = count, window
+
+    def move(self, sources: torch.Tensor, targets: torch.Tensor, length: int) -> None:
+        """Copy the first `length` positions of some slots to other slots."""
+        for buffer in (*self.keys, *self.values):
+            buffer[targets, :length] = buffer[sources, :length]
+        self.positions[targets] = self.positions[sources]
+
+    @staticmethod
+    def bytes_per_token(model: "PreTrainedModel") -> int:
+        """Return how much memory one position of a slot takes."""
+        heads, size = _heads(model)
+        return 2 * model.config.num_hidden_layers * heads * size * model.dtype.itemsize
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *arguments: object,
+        **named: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store keys and values, [prompts or slots, heads, tokens, head size].
+
+        Returns:
+            The keys and values that attention sees.
+        """
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        if self.prefill is not None:
+            length = key_states.shape[2]
+            keys[self.prefill, :length] = key_states.transpose(1, 2)
+            values[self.prefill, :length] = value_states.transpose(1, 2)
+            return key_states, value_states
+        count, window = self.count, self.window
+        rows, positions = self._all[:count], self.positions[:count]
+        keys[rows, positions] = key_states[:, :, 0]
+        values[rows, positions] = value_states[:, :, 0]
+        return keys[:count, :window].transpose(1, 2), values[:count, :window].transpose(1, 2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return 0: positions and masks are passed to the model."""
+        return 0
+
+
+def _heads(model: "PreTrainedModel") -> tuple[int, int]:
+    """Return the number of key-value heads and the size of each."""
+    config = model.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(config.num_key_value_heads), int(size)

@@ -1,0 +1,202 @@
+"""The compiled engine against lm-eval's `hf`: the same log-likelihoods, the same texts."""
+
+import random
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from mergekit_finance.evaluation.inference import attention
+from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
+from mergekit_finance.lab.copy_models import WEIGHTS
+
+SHAPE = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 256,
+}  # fmt: skip
+CONFIGS = {
+    "llama": LlamaConfig,
+    "tied": lambda **shape: LlamaConfig(**shape, tie_word_embeddings=True),
+    "one head per group": lambda **shape: LlamaConfig(**(shape | {"num_key_value_heads": 4})),
+    "mistral": lambda **shape: MistralConfig(**shape, sliding_window=None),
+    "qwen2": Qwen2Config,
+    "qwen3": lambda **shape: Qwen3Config(**shape, head_dim=16),
+    "phi3": lambda **shape: Phi3Config(**shape, pad_token_id=0, sliding_window=None),
+}
+TOLERANCE = 1e-4  # of a log-likelihood in float32, or a millionth of it
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "base")
+
+
+def model_of(config, tokenizer):
+    """A random model whose logits are far enough apart that rounding decides no token."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def pair(request, tokenizer):
+    """The same model in both engines."""
+    model = model_of(CONFIGS[request.param](vocab_size=len(tokenizer), **SHAPE), tokenizer)
+    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size="auto")
+    assert compiled.plain_reason == ""
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4), compiled
+
+
+WORDS = "profit rose fell year sales was the of in 2023 12.5 percent 売上 増加 answer Question:".split()
+
+
+def text(draw, words):
+    return " ".join(draw.choice(WORDS) for _ in range(words))
+
+
+def choices():
+    """Questions with options of one and several words; some prompts begin alike, some are too long."""
+    draw = random.Random(1)
+    shared = text(draw, 20)
+    prompts = [f"{shared} {text(draw, n)}" if n % 2 else text(draw, n) for n in (1, 3, 8, 30, 31, 90, 300)]
+    pairs = [(p, f" {text(draw, k)}") for p in prompts for k in (1, 1, 2, 4)]
+    return [request("loglikelihood", *pair) for pair in [*pairs, ("", "profit"), (prompts[0], prompts[1])]]
+
+
+def generations(most=12, until=("\n", "rose the")):
+    draw = random.Random(2)
+    settings = {"until": list(until), "do_sample": False, "max_gen_toks": most}
+    return [request("generate_until", text(draw, n), settings) for n in (1, 2, 5, 9, 40, 41, 60, 250)]
+
+
+def request(kind, *arguments):
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=0, metadata=("task", 0, 1))
+
+
+def test_log_likelihoods_and_greediness_are_those_of_hf(pair):
+    hf, compiled = pair
+    expected = hf.loglikelihood(choices(), disable_tqdm=True)
+    actual = compiled.loglikelihood(choices(), disable_tqdm=True)
+    for (value, greedy), (reference, is_greedy) in zip(actual, expected, strict=True):
+        assert abs(value - reference) <= max(TOLERANCE, 1e-6 * abs(reference))
+        assert greedy == is_greedy
+
+
+def test_greedy_continuations_are_recognized(pair):
+    hf, compiled = pair
+    (continuation,) = hf.generate_until([generations(6, ())[2]], disable_tqdm=True)
+    prompt = generations()[2].args[0]
+    tokens = compiled.tok_encode(prompt)
+    greedy = hf.model.generate(torch.tensor([tokens]), max_new_tokens=3, do_sample=False)[0, len(tokens) :]
+    requests = [(("a", "b"), tokens, greedy.tolist()), (("a", "b"), tokens, [*greedy.tolist()[:-1], 5])]
+    assert [exact for _, exact in compiled._loglikelihood_tokens(requests, True)] == [True, False]
+    assert [exact for _, exact in hf._loglikelihood_tokens(requests, True)] == [True, False]
+    assert continuation  # a test of empty answers would show nothing
+
+
+def test_rolling_log_likelihoods_are_those_of_hf(pair):
+    hf, compiled = pair
+    texts = [request("loglikelihood_rolling", text(random.Random(n), n)) for n in (3, 60, 400)]
+    expected = hf.loglikelihood_rolling(texts, disable_tqdm=True)
+    assert compiled.loglikelihood_rolling(texts, disable_tqdm=True) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("slots", [1, 3, 32])
+def test_texts_are_those_of_hf(pair, slots):
+    hf, compiled = pair
+    compiled = CompiledLM(pretrained=hf.model, tokenizer=hf.tokenizer, batch_size=slots)
+    requests = [*generations(), *generations(30, ()), *generations(3, ("the",))]
+    assert compiled.generate_until(requests, True) == hf.generate_until(requests, True)
+
+
+def test_answers_are_reported_one_by_one(pair):
+    _, compiled = pair
+    seen = []
+
+    class Hook:
+        def add_partial(self, *values):
+            seen.append(values)
+
+    compiled.set_cache_hook(Hook())
+    answers = compiled.generate_until(generations(), True)
+    assert sorted(seen, key=repr) == sorted(
+        (("generate_until", one.args, answer) for one, answer in zip(generations(), answers, strict=True)),
+        key=repr,
+    )
+
+
+def test_weights_changed_in_place_change_the_next_answers(tokenizer):
+    model = model_of(LlamaConfig(vocab_size=len(tokenizer), **SHAPE), tokenizer)
+    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size=3)
+    before = compiled.generate_until(generations(), True)
+    with torch.no_grad():
+        model.lm_head.weight.neg_()
+    after = compiled.generate_until(generations(), True)
+    assert before != after
+    assert after == HFLM(pretrained=model, tokenizer=tokenizer, batch_size=3).generate_until(
+        generations(), True
+    )
+
+
+def test_sampled_generations_are_left_to_hf(pair):
+    hf, compiled = pair
+    sampled = [
+        request("generate_until", "profit rose", {"do_sample": True, "temperature": 2.0, "max_gen_toks": 9})
+    ]
+    torch.manual_seed(3)
+    expected = hf.generate_until(sampled, True)
+    torch.manual_seed(3)
+    assert compiled.generate_until(sampled, True) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            LlamaConfig(vocab_size=64, **SHAPE, rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+            "rope type",
+        ),
+        (MistralConfig(vocab_size=64, **SHAPE, sliding_window=16), "sliding window"),
+        (LlamaConfig(vocab_size=64, **SHAPE, attn_implementation="eager"), "attention is 'eager'"),
+    ],
+)
+def test_unproven_models_answer_as_hf_and_say_why(config, reason, caplog, tokenizer):
+    config.vocab_size = len(tokenizer)
+    model = model_of(config, tokenizer)
+    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size=2, engine="compiled")
+    assert reason in compiled.plain_reason
+    assert f"engine: compiled is not used: {compiled.plain_reason}" in caplog.text
+    hf = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
+    assert compiled.generate_until(generations(), True) == hf.generate_until(generations(), True)
+    assert compiled.loglikelihood(choices(), True) == hf.loglikelihood(choices(), True)
+
+
+def test_a_generation_config_that_changes_greedy_answers_is_left_to_hf(tokenizer):
+    model = model_of(LlamaConfig(vocab_size=len(tokenizer), **SHAPE), tokenizer)
+    model.generation_config.repetition_penalty = 3.0
+    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
+    hf = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
+    assert compiled.generate_until(generations(), True) == hf.generate_until(generations(), True)
+
+
+def test_the_models_attention_is_restored(pair):
+    _, compiled = pair
+    compiled.generate_until(generations(), True)
+    assert compiled.model.config._attn_implementation == "sdpa"
+    assert attention.unsupported(compiled.model) == ""
