@@ -79,7 +79,9 @@ class Evaluation(Part):
     device: Name | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     engine: Literal["auto", "hf", "compiled"] = "auto"
-    batch_size: Annotated[Count, Field(le=65536)] | Literal["auto"] = "auto"
+    batch_size: Annotated[Count, Field(le=65536)] | None = Field(
+        default=None, description="without it as many as fit"
+    )
     max_gen_toks: Annotated[Count, Field(le=10**6)] | None = None
     threads: Annotated[Count, Field(le=1024)] = Field(default=1, description="CPU threads of one worker")
     samples: Literal["all", "none"] = "all"

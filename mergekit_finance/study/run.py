@@ -235,8 +235,8 @@ class StudyRun:
             return Need()
         weights = self._base_size() * (2 if settings.dtype == "float32" else 1)
         config = load_config(base, self.trust_remote_code)
-        batch_size = USUAL_BATCH if settings.batch_size == "auto" else settings.batch_size
-        return Need(weights, len(self.references) + 1, batch_bytes(config, batch_size))
+        batch = batch_bytes(config, settings.batch_size or USUAL_BATCH)
+        return Need(weights, len(self.references) + 1, batch)
 
     # ---- stages
 

@@ -80,7 +80,7 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
         names=[*study.tasks, *study.retention, *study.probes],
         include_paths=[Path(folder) for folder in study.include_path],
         choices=choices_of(study.task_settings or {}),
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size or "auto",
         engine="hf" if settings.engine == "hf" else "compiled",
         device=device,
         dtype=settings.dtype,
