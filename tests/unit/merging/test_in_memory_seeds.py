@@ -110,7 +110,7 @@ def test_the_methods_that_draw_nothing_are_registered():
 
 
 def test_the_seed_is_part_of_a_results_key_if_the_method_draws(tmp_path):
-    worker = Worker(None, tmp_path, {}, stamp=Stamp({}, ""))
+    worker = Worker(None, tmp_path, {}, stamp=Stamp({}, {}, {}))
 
     def key(seed: int | None) -> Any:
         return worker.point_key(RecipePoint("p", {"merge_method": "x"}, seed))
