@@ -22,7 +22,12 @@ NO_LIMIT = 10**12  # transformers writes a larger number where a tokenizer has n
 def context_of(config: "PretrainedConfig") -> int | None:
     """Return the tokens that a model's context holds; None if its config has no such number."""
     text = getattr(config, "text_config", None) or config
-    stated = [value for key in KEYS if isinstance(value := getattr(text, key, None), int)]
+    return context_in({key: getattr(text, key, None) for key in KEYS})
+
+
+def context_in(settings: "Mapping[str, Json]") -> int | None:
+    """Return the same from the settings of config.json, in which a class's default may be left out."""
+    stated = [value for key in KEYS if isinstance(value := settings.get(key), int)]
     return stated[0] if stated else None
 
 
@@ -45,6 +50,14 @@ def tokens_generated(task: str, settings: "Mapping[str, Json]") -> int:
             except (TypeError, ValueError, OverflowError) as error:
                 raise DataError(f"{task}: {key}: {value!r} is not a whole number.") from error
     return GENERATED_BY_DEFAULT
+
+
+def with_limit(settings: "Mapping[str, Json]", max_gen_toks: int | None) -> "Mapping[str, Json]":
+    """Return `generation_kwargs` with `max_gen_toks` lowered to a bound; None is no bound."""
+    if max_gen_toks is None:
+        return settings
+    value = settings.get("max_gen_toks", max_gen_toks)
+    return {**settings, "max_gen_toks": min(value, max_gen_toks) if isinstance(value, int) else value}
 
 
 def check_context(

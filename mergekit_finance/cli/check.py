@@ -126,9 +126,11 @@ def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings"
 
 
 def check_study(path: Path, reader: "FactsReader") -> "Findings":
-    """Return the findings on a study's file, models and licenses. Neither torch nor a host is loaded."""
+    """Return the findings on a study: file, models, tasks, licenses. Neither torch nor a host is loaded."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
+    from mergekit_finance.checks.tasks import TaskFacts, check_tasks
+    from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.share.source_models import obstacles, study_models
     from mergekit_finance.study import config
 
@@ -140,6 +142,13 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     findings, merge = examine_models(
         references, str(path), reader, evaluated=frozenset(references), out_dtype=study.out_dtype
     )
+    tasks = TaskFacts(
+        [*study.tasks, *study.retention, *study.probes],
+        task_folders(),
+        [Path(folder) for folder in study.include_path],
+        study.evaluation.max_gen_toks,
+    )
+    findings += check_tasks(tasks, merge.models)
     findings += resource_note(merge)
     # Instead of the notes on the cards alone: the study file may name licenses, too.
     findings = Findings(one for one in findings if one.id != "model.license")
@@ -148,9 +157,11 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
 
 
 def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
-    """Return the findings on a recipe: keys and parameters, checked with mergekit, and models."""
+    """Return the findings on a recipe: keys and parameters, checked with mergekit, models and tasks."""
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
+    from mergekit_finance.checks.tasks import TaskFacts, check_tasks
+    from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.recipe.load import load_recipe
 
     try:
@@ -158,6 +169,11 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
     except RecipeError as error:
         return Findings([finding_of(error, "recipe.invalid")])
     findings, merge = examine_models(recipe.models, str(path), reader, **recipe.merge_settings)
+    if names := recipe.finance.tasks:
+        own = [path.parent / recipe.finance.include_path] if recipe.finance.include_path else []
+        evaluated = {recipe.models[0], *recipe.constituents}
+        models = [model for model in merge.models if model.reference in evaluated]
+        findings += check_tasks(TaskFacts(names, task_folders(), own), models)
     findings += resource_note(merge)
     return findings
 

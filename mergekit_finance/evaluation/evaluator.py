@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.contexts import tokens_generated
-from mergekit_finance.errors import DataError, MergekitFinanceError, did_you_mean, first_line
+from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.tasks import check_include_paths, check_task_names
+from mergekit_finance.errors import DataError, MergekitFinanceError, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
@@ -17,6 +19,7 @@ from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, mea
 from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
+from mergekit_finance.hosts.task_files import TaskFiles
 from mergekit_finance.models.loading import cast
 from mergekit_finance.plugins import manager as plugins
 
@@ -67,47 +70,19 @@ class Evaluator:
 
     @cached_property
     def task_manager(self) -> "TaskManager":
-        """lm-eval's index of tasks; its own tasks are read only if one of them is asked for.
+        """lm-eval's index of tasks; of its own tasks, only the folders that define those asked for are read.
 
         Raises:
-            DataError: there is no task of a given name.
+            DataError: there is no task of a given name, or a folder of `include_paths` is wrong.
         """
-        self._check_include_paths()
+        Findings(check_include_paths(self.include_paths, self.task_folders)).raise_errors()
         folders = [*self.task_folders, *self.include_paths]
-        ours = host.task_manager(folders, self.metadata, defaults=False)
-        if all(ours.match_tasks([name]) for name in self.names):
-            return ours
-        everything = host.task_manager(folders, self.metadata, defaults=True)
-        for name in self.names:
-            if not everything.match_tasks([name]):
-                raise DataError(
-                    f"unknown task {name!r}. {did_you_mean(name, ours.all_tasks)}",
-                    id="task.unknown",
-                )
-        return everything
-
-    def _check_include_paths(self) -> None:
-        """Raise DataError for a folder that is missing, or a task in it that has the name of another."""
-        names: dict[str, Path] = {}
-        for folder in self.include_paths:
-            if not folder.is_dir():
-                raise DataError(
-                    f"include_path {folder}: no such directory. Name a folder of lm-eval task files.",
-                    id="task.include-path",
-                )
-            for name, path in host.task_files(folder):
-                if name in names:
-                    raise DataError(
-                        f"{path}: task {name!r} is also in {names[name]}. Rename one of them.",
-                        id="task.twice",
-                    )
-                names[name] = path
-        builtin = host.taken_names(names, self.task_folders) if names else {}
-        for name, path in builtin.items():
-            raise DataError(
-                f"{names[name]}: task {name!r} has the name of a built-in task ({path.name}). Rename yours.",
-                id="task.twice",
-            )
+        files = TaskFiles(folders)
+        Findings(check_task_names(self.names, files)).raise_errors()
+        of_lm_eval = files.lm_eval_folders(self.names)
+        if of_lm_eval is None:
+            return host.task_manager(folders, self.metadata, defaults=True)
+        return host.task_manager([*of_lm_eval, *folders], self.metadata, defaults=False)
 
     @property
     def tasks(self) -> "dict[str, ConfigurableTask]":

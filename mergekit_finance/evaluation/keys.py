@@ -59,6 +59,7 @@ LEFT_OUT = {
     "mergekit_finance.data.pull_errors": "says why a file could not be fetched",
     "mergekit_finance.hosts.lm_eval_output": "progress bars, log messages, files of results",
     "mergekit_finance.hosts.names": "looks up names in the hosts, whose versions are in the key",
+    "mergekit_finance.hosts.task_files": "finds the files of tasks, whose content is in the key",
     "mergekit_finance.hosts.programs": "prints errors in the hosts' own programs",
 }
 

@@ -5,7 +5,6 @@ results do not cover. lm-eval is imported inside the functions to keep --help fa
 seconds.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -50,39 +49,6 @@ def task_manager(folders: Sequence[Path], metadata: Mapping[str, str], defaults:
         include_defaults=defaults,
         metadata=dict(metadata),
     )
-
-
-def task_files(folder: Path) -> "list[tuple[str, Path]]":
-    """Return name and file of every task and group that is defined in a folder; no function is imported."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    entries = []
-    for path in sorted(folder.glob("**/*.yaml")):
-        try:
-            content = load_yaml(path, resolve_func=False)
-        except Exception:  # lm-eval skips such files: they are no tasks
-            continue
-        name = content.get("group", content.get("task"))
-        if isinstance(name, str):
-            entries.append((name, path))
-    return entries
-
-
-def taken_names(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
-    """Return which names are tasks or groups in `folders` or of lm-eval itself, with their files.
-
-    Files are searched as text: parsing the YAML of lm-eval's tasks takes seconds.
-    """
-    import lm_eval.tasks
-
-    alternatives = "|".join(re.escape(name) for name in names)
-    pattern = re.compile(rf"""^(?:task|group): *["']?({alternatives})["']?\s*$""".encode(), re.MULTILINE)
-    taken: dict[str, Path] = {}
-    for folder in (*folders, Path(str(lm_eval.tasks.__file__)).parent):
-        for path in sorted(folder.glob("**/*.yaml")):
-            for name in pattern.findall(path.read_bytes()):
-                taken.setdefault(name.decode(), path)
-    return taken
 
 
 def add_task_folders(module: ModuleType, folders: Sequence[Path]) -> None:

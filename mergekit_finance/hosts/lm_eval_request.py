@@ -8,14 +8,14 @@ lm-eval is imported inside the functions: with torch it takes seconds.
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mergekit_finance.errors import HostError
-from mergekit_finance.hosts.lm_eval import task_manager
 from mergekit_finance.hosts.names import LM_EVAL
+from mergekit_finance.hosts.task_files import Kind, TaskEntry, TaskFiles, generation_settings
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     Settings: TypeAlias = "Mapping[str, Json]"
 
 ARGUMENTS = ("tasks", "task_manager", "gen_kwargs", "evaluation_tracker", "use_cache")
-OF_GENERATION = ("output_type", "generation_kwargs")  # keys of a task that a group may set for its members
-MAX_GROUPS = 20  # levels of groups in groups
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,12 @@ class Request:
         Args:
             folders: where tasks are looked for without a `manager`: building lm-eval's own index takes 7 s.
         """
-        index = (self.manager or task_manager(folders, {}, defaults=False)).task_index
-        settings: dict[str, Settings] = {}
-        for spec in self.tasks:
-            for name, config in _configs(spec, {}, index):
-                if "class" not in config and config.get("output_type", "generate_until") == "generate_until":
-                    of_task = config.get("generation_kwargs")
-                    settings[name] = {**(of_task if isinstance(of_task, Mapping) else {}), **self.gen_kwargs}
-        return settings
+        if self.manager is None:
+            settings = TaskFiles(folders).generation_settings(self.tasks)
+        else:
+            index = {name: _entry(one) for name, one in self.manager.task_index.items()}
+            settings = generation_settings(self.tasks, index)
+        return {name: {**of_task, **self.gen_kwargs} for name, of_task in settings.items()}
 
 
 def current_request() -> Request | None:
@@ -105,48 +101,7 @@ def _frame_of_simple_evaluate() -> "FrameType | None":
     return frame
 
 
-def _configs(
-    spec: "TaskSpec", overrides: "Settings", index: "Mapping[str, Entry]", level: int = 0
-) -> "Iterator[tuple[str, Settings]]":
-    """Yield name and config of every single task behind a name, a config, a loaded task or a loaded group."""
-    if isinstance(spec, str):
-        entry = index.get(spec)
-        if entry is None or level > MAX_GROUPS:
-            return  # lm-eval reports it when it loads the tasks
-        yield from _configs_of_entry(spec, entry, overrides, index, level)
-    elif isinstance(spec, Mapping):
-        name, members = spec.get("group", spec.get("task")), spec.get("task")
-        changed = {**overrides, **_of_generation(spec)}
-        if isinstance(members, Sequence) and not isinstance(members, str):
-            yield from _members(members, changed, index, level)
-        elif isinstance(name, str) and level and name in index:
-            yield from _configs(name, changed, index, level + 1)
-        elif isinstance(name, str):
-            yield name, {**spec, **overrides}
-    else:
-        for task in spec.get_all_tasks() if hasattr(spec, "get_all_tasks") else [spec]:
-            yield str(task.config.task), task.config.to_dict()
-
-
-def _configs_of_entry(
-    name: str, entry: "Entry", overrides: "Settings", index: "Mapping[str, Entry]", level: int
-) -> "Iterator[tuple[str, Settings]]":
-    if entry.kind.name == "TAG":
-        yield from _members(sorted(entry.tags), overrides, index, level)
-    elif entry.kind.name == "GROUP":
-        config = entry.cfg or {}
-        members = config.get("task") or ()
-        yield from _members(members, {**_of_generation(config), **overrides}, index, level)
-    else:
-        yield name, {**(entry.cfg or {}), **overrides}
-
-
-def _members(
-    specs: "Iterable[TaskSpec]", overrides: "Settings", index: "Mapping[str, Entry]", level: int
-) -> "Iterator[tuple[str, Settings]]":
-    for spec in specs:
-        yield from _configs(spec, overrides, index, level + 1)
-
-
-def _of_generation(config: "Settings") -> "Settings":
-    return {key: config[key] for key in OF_GENERATION if key in config}
+def _entry(entry: "Entry") -> TaskEntry:
+    """Return an entry of lm-eval's index as one of ours."""
+    kind: Kind = "tag" if entry.kind.name == "TAG" else "group" if entry.kind.name == "GROUP" else "task"
+    return TaskEntry(kind, entry.yaml_path, entry.cfg or {}, tuple(sorted(entry.tags)))

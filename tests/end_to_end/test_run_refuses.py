@@ -153,7 +153,7 @@ def test_the_key_covers_versions_code_and_tokenizer(tiny):
     answers = keys.answers_key(evaluator.live_models)
     assert (
         answers["answer_code"]
-        and answers["engine"] == "hf"
+        and answers["engine"] == "compiled"
         and {"torch", "lm-eval"} <= answers["versions"].keys()
     )
     assert not answers.keys() & {"tasks", "limit", "batch_size", "threads", "request_code", "score_code"}

@@ -249,7 +249,7 @@ MESSAGES = [
     ("data.pull_errors", "no space left for", "the disk is full:"),
     ("models.loading", "cannot be loaded", "could not be loaded"),
     ("models.loading", "the merged tensors are not those of", "the merge leaves a part out of"),
-    ("evaluation.evaluator", "unknown task", "no such task"),
+    ("evaluation.evaluator", "List a task or its group", "Name a task or its group"),
     ("strict_yaml", "is not a finite number", "is infinite"),
     ("merging.session", "Use another device", "Take another device"),
     ("study.worker", "POLL_SECONDS = 0.5", "POLL_SECONDS = 0.7"),
