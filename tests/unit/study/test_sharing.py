@@ -156,10 +156,9 @@ def test_what_a_process_prints_is_shown_only_if_it_dies_and_its_warnings_above_t
     monkeypatch.setattr(Fake, "_evaluate", talks)
     printed = run(Fake(Evaluator(["task"]), tmp_path, {}), NAMES[:3], 2)
     deaths = [line for line in printed if "died" in line]
-    assert deaths == [
-        "a worker process on cpu died (exit code 7; it printed: of the C code of a host): the other one "
-        "goes on"
-    ]
+    said = "a worker process on cpu died (exit code 7; it printed: of the C code of a host)"
+    # Which of the two depends on whether the other process has begun before this one died.
+    assert deaths in ([f"{said}: the other one goes on"], [f"{said}: started again"])
     assert printed.count("batch halved") == 4 and len(printed) == 5
 
 
