@@ -32,6 +32,7 @@ OF_GENERATION = ("output_type", "generation_kwargs")  # keys of a task that a gr
 MAX_GROUPS = 20  # levels of groups in groups
 IGNORED = ("__pycache__", ".ipynb_checkpoints")
 DEFINED = re.compile(rb"""^["']?(?:task|group)["']?: *["']?([^"'\n#\[{]+?)["']?\s*(?:#.*)?$""", re.MULTILINE)
+LISTED = re.compile(rb"""^(?:["']?tag["']?: *| *- +)["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
 # libyaml's loader, where it is installed, is ten times as fast.
 FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -133,7 +134,7 @@ class TaskFiles:
         A tag of lm-eval is known, and its tasks are not looked up. So is a pattern, such as `mmlu_*`.
         """
         unknown = [name for name in names if not self._add_from_lm_eval(name)]
-        tags = _tags_of_lm_eval(unknown) if unknown else frozenset()
+        tags = _listed_in_lm_eval() if unknown else frozenset()
         return [name for name in unknown if name not in tags]
 
     def lm_eval_folders(self, names: Iterable[str]) -> list[Path] | None:
@@ -230,11 +231,10 @@ def lm_eval_names() -> dict[str, str]:
     return names
 
 
-def _tags_of_lm_eval(names: Iterable[str]) -> frozenset[str]:
-    """Return which names stand where a file of lm-eval lists its tags."""
-    choice = b"|".join(re.escape(name).encode() for name in names)
-    line = re.compile(rb"""^(?:["']?tag["']?: *| *- +)["']?(%b)["']?\s*$""" % choice, re.MULTILINE)
-    return frozenset(name.decode() for _, text in _texts() for name in line.findall(text))
+@cache
+def _listed_in_lm_eval() -> frozenset[str]:
+    """Return the words that stand where files of lm-eval list tags; some of them are no tags."""
+    return frozenset(word.decode(errors="replace") for _, text in _texts() for word in LISTED.findall(text))
 
 
 def _texts(ending: str = "") -> Iterator[tuple[str, bytes]]:
