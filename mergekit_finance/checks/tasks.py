@@ -75,7 +75,11 @@ def check_task_names(names: Iterable[str], files: TaskFiles) -> Iterator[Finding
     """Yield a finding for each name that is no task, group or tag of `files` or lm-eval."""
     ours = files.names
     for name in files.look_up(names):
-        yield finding("task.unknown", f"unknown task {name!r}", did_you_mean(name, ours))
+        is_pattern = (
+            "*" in name or "?" in name
+        )  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
+        remedy = "Patterns are not supported here: list the tasks or a group." if is_pattern else None
+        yield finding("task.unknown", f"unknown task {name!r}", remedy or did_you_mean(name, ours))
 
 
 def _check_twice(names: Iterable[str], files: TaskFiles) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,7 +130,7 @@ class TaskFiles:
     def look_up(self, names: Iterable[str]) -> list[str]:
         """Add lm-eval's tasks and groups of these names, and all that they name; return unknown names.
 
-        A tag of lm-eval is known, and its tasks are not looked up. So is a pattern, such as `mmlu_*`.
+        A tag of lm-eval is known, and its tasks are not looked up.
         """
         unknown = [name for name in names if not self._add_from_lm_eval(name)]
         tags = _listed_in_lm_eval() if unknown else frozenset()
@@ -140,7 +139,7 @@ class TaskFiles:
     def lm_eval_folders(self, names: Iterable[str]) -> list[Path] | None:
         """Return the folders of lm-eval's tasks that define these names and all that they name.
 
-        None if that is not certain: for tags, patterns and unknown names.
+        None if that is not certain: for tags and unknown names.
         """
         names = list(names)
         if any(not self._add_from_lm_eval(name) or name not in self.index for name in names):
@@ -169,10 +168,8 @@ class TaskFiles:
 
     def _add_from_lm_eval(self, name: str) -> bool:
         """Add a task or group of lm-eval and all that it names. Return whether there is one."""
-        if any(fnmatchcase(one, name) for one in self.index):
+        if name in self.index:
             return True
-        if "*" in name or "?" in name:
-            return any(fnmatchcase(one, name) for one in lm_eval_names())
         if name not in lm_eval_names():
             return False
         path = Path(lm_eval_names()[name])

@@ -42,6 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a misspelled group": ({"tasks": ["finance_bench_opne"]}, "task.unknown", "'finance_bench_open'"),
     "unknown in retention": ({"retention": ["arc_esay"]}, "task.unknown", "'arc_esay'"),
     "unknown in probes": ({"probes": [{"task": "nothing"}]}, "task.unknown", "'nothing'"),
+    "a pattern": ({"tasks": ["finance_bench_f*"]}, "task.unknown", "Patterns are not supported"),
     "a long answer": ({"tasks": ["finance_bench_probe_m"]}, "task.context", "512 tokens"),
     "a long answer in a group": ({"tasks": ["finance_bench_fm"]}, "task.context", "docmath_ss_cot generates"),
     "a long answer of a task of lm-eval": ({"retention": ["gsm8k"]}, "task.context", "gsm8k generates up to 256"),

@@ -87,3 +87,9 @@ def test_a_copy_for_another_device_shares_the_loaded_tasks():
     evaluator = Evaluator([TASK], metadata={"source": "sample"})
     tasks = evaluator.tasks
     assert evaluator.on("cpu", quiet=True).tasks is tasks and not evaluator.quiet
+
+
+def test_a_pattern_is_not_a_task():
+    with pytest.raises(DataError, match="Patterns are not supported") as caught:
+        assert Evaluator(["finance_bench_f*"]).task_names
+    assert caught.value.id == "task.unknown"
