@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -100,4 +101,4 @@ def test_schema_is_printed_and_named_in_the_written_file(tmp_path):
     assert result.exit_code == 0 and json.loads(result.output) == study_schema()
     init("--base", "b", "--expert", "a=x", "-o", tmp_path / "study.yml")
     first, _ = (tmp_path / "study.yml").read_text().split("\n", 1)
-    assert json.loads(Path(first.split("$schema=file://")[1]).read_text()) == study_schema()
+    assert json.loads(Path(unquote(first.split("$schema=file://")[1])).read_text()) == study_schema()
