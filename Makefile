@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
 .PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
-	bench-similarity bench-sharing bench-kill bench-gpu-workers bench-gpu
+	bench-similarity bench-sharing bench-kill bench-gpu-workers bench-eval bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -95,6 +95,11 @@ bench-sharing: $(BIN)/.package
 # Needs a GPU, and the models of STUDY on this machine.
 bench-gpu-workers: $(BIN)/.package
 	$(BENCH)/gpu_workers.py $(STUDY)
+
+# Compares the engine `compiled` with lm-eval's `hf`. MODEL is a folder; OPTIONS as in tests/benchmarks/answers.py.
+MODEL ?= mergekit_finance/lab/weights/base
+bench-eval: $(BIN)/.package
+	$(BENCH)/answers.py $(MODEL) $(OPTIONS)
 
 # Kills studies at many moments. Not in `make bench`: it checks files, not times.
 bench-kill: $(BIN)/.package

@@ -38,6 +38,21 @@ def _environment_is_described_once():
         host_costs.describe_environment_once()
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The requests that reach a model in this process, as lm-eval's instances."""
+    from mergekit_finance.evaluation import answering
+
+    requests, ask = [], answering.ask
+
+    def counted(lm, kind, batch, on_answer):
+        requests.extend(batch)
+        return ask(lm, kind, batch, on_answer)
+
+    monkeypatch.setattr(answering, "ask", counted)
+    return requests
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A folder with base, finance, math and japanese: 2-layer Llamas with random weights, bf16."""

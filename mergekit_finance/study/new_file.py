@@ -39,7 +39,7 @@ tasks:
 {retention}
 # limit: 200                # the first items of every task; without it all items
 # source: sample            # where the rows of finance_bench tasks come from
-evaluation: {{batch_size: 8}}  # also: device, dtype, max_gen_toks
+# evaluation: {{dtype: bfloat16}}  # also: device, engine, batch_size, max_gen_toks
 """
 STAGE_NOTE = "  # 1: base and one expert, 2: pairs of experts, 3: triples"
 INCLUDE_NOTE = "# include_path: ./my_tasks  # folder of your own lm-eval tasks; their Python code runs"

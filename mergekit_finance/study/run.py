@@ -48,7 +48,7 @@ from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
-USUAL_BATCH = 64  # what a worker needs at least to be of use, where its batches take what is free
+USUAL_BATCH = 64  # for estimating a worker's memory where its batches are as large as fit
 BYTES_PER_ITEM = 2700
 Say = Callable[[str], None]
 

@@ -6,7 +6,6 @@ import pytest
 from helpers import share as share_helpers
 from helpers import study as helpers
 
-from mergekit_finance.evaluation import answering
 from mergekit_finance.evaluation.evaluator import Evaluator
 
 
@@ -36,19 +35,6 @@ def evaluated(monkeypatch):
 
     monkeypatch.setattr(Evaluator, "measure", counted)
     return names
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """The requests that reach a model in this process, as lm-eval's instances."""
-    requests, ask = [], answering.ask
-
-    def counted(lm, kind, batch, on_answer):
-        requests.extend(batch)
-        return ask(lm, kind, batch, on_answer)
-
-    monkeypatch.setattr(answering, "ask", counted)
-    return requests
 
 
 @pytest.fixture

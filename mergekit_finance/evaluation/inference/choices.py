@@ -1,4 +1,4 @@
-"""Log-likelihoods of continuations, on packed rows."""
+"""Compute log-likelihoods of continuations on packed rows (`packing`)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from mergekit_finance.evaluation.inference.packing import Row, Tokens, capacitie
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ATTENTION_ENTRIES = 1 << 28  # of the masks of a batch: 512 MB in bfloat16
-LOGITS = 1 << 28  # entries that are held at a time
+ATTENTION_ENTRIES = 1 << 28  # of the masks of a batch, 512 MB in bfloat16
+LOGITS = 1 << 28  # logits that are held at a time
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def log_likelihoods(
     """Compute each continuation's log-likelihood, and whether greedy decoding would give it.
 
     Args:
-        model: a causal language model that attends as `supported` requires.
+        model: a causal language model that `attention.unsupported` accepts.
         continuations: what to compute.
         rows_of_longest: how many rows of the longest class fit the device at a time; there are more of
             shorter classes, with the same number of tokens.

@@ -1,4 +1,7 @@
-"""lm-eval's `hf` model with the same answers, sooner."""
+"""lm-eval's `hf` model with the same answers, sooner. Written for lm-eval 0.4.13.
+
+Without `_loglikelihood_tokens` in lm-eval it would not be called, and log-likelihoods would come from `hf`.
+"""
 
 import logging
 from array import array

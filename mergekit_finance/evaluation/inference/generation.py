@@ -31,19 +31,19 @@ class Prompt:
 
     Attributes:
         tokens: what the model reads.
-        most: the largest number of tokens of the answer.
-        end: returns after how many of an answer's tokens, of which the last `new` were not seen before, it
-            ends at a stop string; None: it goes on.
+        max_tokens: the largest number of tokens of the answer.
+        end: takes an answer's tokens and how many of them are new; returns after how many tokens the answer
+            ends at a stop string, or None if it does not end.
     """
 
     tokens: Sequence[int]
-    most: int
+    max_tokens: int
     end: Callable[[Sequence[int], int], int | None]
 
     @property
     def length(self) -> int:
         """Number of positions that prompt and answer take."""
-        return len(self.tokens) + self.most
+        return len(self.tokens) + self.max_tokens
 
 
 @dataclass
@@ -61,14 +61,14 @@ class _Slot:
     def take(self, tokens: Sequence[int], eos: frozenset[int]) -> None:
         """Append tokens up to the end of the answer: an end-of-sequence token, a stop string, its length."""
         before = len(self.answer)
-        self.answer += tokens[: self.prompt.most - before]
+        self.answer += tokens[: self.prompt.max_tokens - before]
         at_eos = next((n for n in range(before, len(self.answer)) if self.answer[n] in eos), None)
         if at_eos is not None:
             del self.answer[at_eos + 1 :]
         end = self.prompt.end(self.answer, len(self.answer) - before)
         if end is not None:
             del self.answer[end:]
-        self.complete = end is not None or at_eos is not None or len(self.answer) >= self.prompt.most
+        self.complete = end is not None or at_eos is not None or len(self.answer) >= self.prompt.max_tokens
 
 
 class Generator:
@@ -78,7 +78,7 @@ class Generator:
         """Note the model; buffers are allocated at the first call.
 
         Args:
-            model: a causal language model that attends as `supported` requires.
+            model: a causal language model that `attention.unsupported` accepts.
             slots: answers that are written at the same time.
             eos: tokens that end an answer.
         """
@@ -150,14 +150,13 @@ class Generator:
         longest = max(map(len, read))
         device = self.model.device
         end = start + len(read)
-        cache.prefill = slice(start, end)
-        hidden = self.model.base_model(
-            input_ids=torch.tensor([row + [0] * (longest - len(row)) for row in read], device=device),
-            position_ids=torch.arange(longest, device=device)[None],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        cache.prefill = None
+        with cache.prefilling(start, end):
+            hidden = self.model.base_model(
+                input_ids=torch.tensor([row + [0] * (longest - len(row)) for row in read], device=device),
+                position_ids=torch.arange(longest, device=device)[None],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
         lengths = torch.tensor([len(row) for row in read], device=device)
         last = hidden[torch.arange(len(read), device=device), lengths - 1]
         tokens = self._next(last)
@@ -169,23 +168,26 @@ class Generator:
         return slots
 
     def _compact(self, active: Sequence[_Slot]) -> list[_Slot]:
-        """Move the answers that go on into the first slots, and return them."""
-        going = [(at, slot) for at, slot in enumerate(active) if not slot.complete]
-        moves = [(at, to) for to, (at, _) in enumerate(going) if at != to]
+        """Move the answers that are not complete into the first slots, and return them."""
+        incomplete = [(at, slot) for at, slot in enumerate(active) if not slot.complete]
+        moves = [(at, to) for to, (at, _) in enumerate(incomplete) if at != to]
         if moves:
             cache = self._cache
             assert cache is not None
             device = self.model.device
             sources, targets = (torch.tensor(column, device=device) for column in zip(*moves, strict=True))
-            cache.move(sources, targets, max(slot.size for _, slot in going))
+            cache.move(sources, targets, max(slot.size for _, slot in incomplete))
             self._tokens[targets] = self._tokens[sources]
-        return [slot for _, slot in going]
+        return [slot for _, slot in incomplete]
 
     # ---- answers
 
     @torch.inference_mode()
     def _advance(self, active: Sequence[_Slot]) -> None:
-        """Write the next tokens of all answers: few at a time while they are short, as many are."""
+        """Write the next tokens of all answers.
+
+        They are looked at after every few tokens as long as one of them is short, because many answers are.
+        """
         cache = self._cache
         assert cache is not None
         steps = min(STEPS, min(len(slot.answer) for slot in active))

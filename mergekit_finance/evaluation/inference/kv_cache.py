@@ -1,5 +1,7 @@
 """Keys and values of many answers that are written at the same time, in buffers that never move."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +44,15 @@ class SlotCache(Cache):
         self.positions = torch.zeros(slots, dtype=torch.long, device=model.device)
         self.count, self.window = slots, capacity
         self._all = torch.arange(slots, device=model.device)
+
+    @contextmanager
+    def prefilling(self, start: int, end: int) -> Iterator[None]:
+        """Let the forward passes in this context be prefills of the slots from `start` to before `end`."""
+        self.prefill = slice(start, end)
+        try:
+            yield
+        finally:
+            self.prefill = None
 
     def decode(self, count: int, window: int) -> None:
         """Set how many slots, and how many of their positions, the next decoding steps read."""

@@ -34,7 +34,7 @@ class StopStrings:
 
         Args:
             tokens: the answer.
-            new: number of its last tokens that were not searched before.
+            new: number of its last tokens that were not searched yet.
         """
         if not self._found(tokens[-(new + self._window) :]):
             return None

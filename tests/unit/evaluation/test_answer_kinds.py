@@ -5,7 +5,6 @@ import json
 import pytest
 import yaml
 
-from mergekit_finance.evaluation import answering
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.answers import Answers
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -57,19 +56,6 @@ def evaluator(folder):
 @pytest.fixture(scope="module")
 def lm(tiny):
     return Evaluator([]).live_models.load(str(tiny / "base"))
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """The requests that reach the model."""
-    requests, ask = [], answering.ask
-
-    def counted(lm, kind, batch, on_answer):
-        requests.extend(batch)
-        return ask(lm, kind, batch, on_answer)
-
-    monkeypatch.setattr(answering, "ask", counted)
-    return requests
 
 
 def samples(results):
