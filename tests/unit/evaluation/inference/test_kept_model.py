@@ -1,13 +1,28 @@
 """A kept model takes the weights of the next one of the same architecture."""
 
+import json
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from mergekit_finance import run_study
 from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.lab.copy_models import WEIGHTS
 
+STUDY = """\
+base: {models}/base
+experts: {{finance: {models}/finance, math: {models}/math}}
+operators: {{task_arithmetic: {{lambda: [0.3, 1.0]}}, ties: {{density: [0.5]}}}}
+stages: [1, 2]
+tasks: [finance_bench_fpb, finance_bench_docmath_cs_cot]
+source: lab
+limit: 4
+selection: {{same_items: true}}
+resamples: 200
+evaluation: {{engine: {engine}, dtype: float32, max_gen_toks: 8}}
+"""
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -74,3 +89,32 @@ def test_another_generation_config_or_tokenizer_is_not_taken(tokenizer):
     keeper, _ = kept(tokenizer)
     changed = PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "base", eos_token="the")
     assert keeper.reuse(model(2), changed, "cpu") is None
+
+
+def test_a_study_whose_models_share_the_kept_memory_gets_the_answers_of_hf(tmp_path, monkeypatch):
+    """On a GPU models are kept; here `keep` is made to do so on the CPU."""
+    kept_models, reuse = [], KeptModel.reuse
+    monkeypatch.setattr(KeptModel, "keep", lambda self, lm: setattr(self, "_lm", lm))
+
+    def recorded(self, *arguments):
+        kept_models.append(reuse(self, *arguments))
+        return kept_models[-1]
+
+    monkeypatch.setattr(KeptModel, "reuse", recorded)
+    responses = {}
+    for engine in ("hf", "compiled"):
+        file = tmp_path / f"{engine}.yml"
+        file.write_text(STUDY.format(models=WEIGHTS, engine=engine))
+        results = run_study(file, tmp_path / engine, device="cpu", workers=1, quiet=True)
+        names = (*results.models, *results.points)
+        written = {name: results.sample_lines(name, "finance_bench_docmath_cs_cot") for name in names}
+        texts = {
+            name: [json.loads(line)["resps"] for line in lines if line] for name, lines in written.items()
+        }
+        chosen = {name: results.columns(name)["finance_bench_fpb"].score for name in names}
+        responses[engine] = texts, chosen
+    assert (
+        sum(lm is not None for lm in kept_models) > 4
+    )  # groups of points took over the first model's memory
+    assert responses["compiled"] == responses["hf"]
+    assert len({str(one) for one in responses["hf"][0].values()}) > 4  # or equal answers would show nothing
