@@ -35,7 +35,16 @@ Examples:
     help="First N items of every task (a random sample: rows are in hash order).",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: cuda if a GPU is available, else cpu]")
-@click.option("--batch-size", default="8", show_default=True, help="A number, auto or auto:N, as in lm_eval.")
+@click.option(
+    "--batch-size", default="auto", show_default=True, help="A number, or auto: as many prompts as fit."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "hf", "compiled"]),
+    default="auto",
+    show_default=True,
+    help="What computes the answers: lm_eval's hf, or compiled (faster). auto: compiled where supported.",
+)
 @click.option(
     "--dtype",
     default="auto",
@@ -64,6 +73,7 @@ def run(
     limit: int | None,
     device: str | None,
     batch_size: str,
+    engine: str,
     dtype: str,
     data_dir: Path | None,
     source: str | None,
@@ -93,6 +103,7 @@ def run(
     evaluator = Evaluator(
         names,
         batch_size=_batch_size(batch_size),
+        engine="hf" if engine == "hf" else "compiled",
         device=device or default_device(),
         dtype=dtype,
         include_paths=[include_path] if include_path else [],
