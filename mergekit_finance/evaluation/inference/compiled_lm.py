@@ -42,7 +42,7 @@ MOST_SLOTS, MOST_TOKENS = 512, 1 << 16  # more give no more speed
 CPU_SLOTS, CPU_TOKENS = 32, 1 << 12
 MEMORY_SHARE = 0.4  # of the free memory, for what a batch needs
 KEPT_TEXTS = 1 << 16
-PLAIN_CPU_BATCH = 8
+PLAIN_CPU_BATCH, PLAIN_BATCH = 8, 64
 
 
 class CompiledLM(HFLM):
@@ -80,6 +80,18 @@ class CompiledLM(HFLM):
             self.max_batch_size = MOST_SLOTS if self.device.type == "cuda" else CPU_SLOTS
         elif self.device.type != "cuda":
             self.batch_size_per_gpu = PLAIN_CPU_BATCH  # lm-eval's search for a size takes long on a CPU
+
+    def _detect_batch_size(
+        self, requests: "Sequence[tuple[tuple[str, str], list[int], list[int]]] | None" = None, pos: int = 0
+    ) -> int:
+        """Return how many rolling windows or sampled answers are computed at a time with `auto`.
+
+        lm-eval's own search runs the model on its longest context, which takes many seconds on a CPU.
+        """
+        if self.plain_reason:
+            size: int = super()._detect_batch_size(requests, pos)
+            return size
+        return min(PLAIN_BATCH, int(self.max_batch_size))
 
     def tok_encode(
         self,

@@ -117,6 +117,15 @@ def test_rolling_log_likelihoods_are_those_of_hf(pair):
     assert compiled.loglikelihood_rolling(texts, disable_tqdm=True) == pytest.approx(expected, rel=1e-5)
 
 
+def test_no_batch_size_is_searched_for_with_the_model(pair, monkeypatch):
+    """lm-eval's search takes 20 s on a CPU."""
+    _, compiled = pair
+    monkeypatch.setattr(HFLM, "_detect_batch_size", lambda *_: pytest.fail("searched"))
+    sampled = request("generate_until", "profit", {"do_sample": True, "temperature": 1.0, "max_gen_toks": 2})
+    assert len(compiled.loglikelihood_rolling([request("loglikelihood_rolling", "profit rose")], True)) == 1
+    assert len(compiled.generate_until([sampled], True)) == 1
+
+
 @pytest.mark.parametrize("slots", [1, 3, 32])
 def test_texts_are_those_of_hf(pair, slots):
     hf, compiled = pair
