@@ -5,9 +5,9 @@
     python tests/mutation/mutate.py --only 7       one, with the output of its tests
     python tests/mutation/mutate.py --list         what would be changed
 
-The choice depends on the seed and the source alone. Every mutant runs in a copy of the tree: first the tests of its
-folder under tests/unit, then, if those pass, the end-to-end tests listed in END_TO_END. Tests that fail without a
-mutant are left out. Finished mutants are stored, and the same command goes on after an interruption.
+The choice depends on the seed and the source alone. Every mutant runs in a copy of the tree: first the test files
+named after its module, then those that import it, then the others of its folder under tests/unit, then the end-to-end
+tests listed in END_TO_END, until a test fails. Tests that fail without a mutant are left out. Finished mutants are stored, and the same command goes on after an interruption.
 
 Not mutated, because no CPU test can or should notice: the start-up file (autoload), the lab's tables of words,
 Triton kernels and their launchers (GPU), text of messages and docstrings, annotations, abstract and overload stubs,
@@ -262,18 +262,42 @@ def _is_number(node: ast.expr) -> bool:
 
 
 def test_files(root: Path, mutant: Mutant) -> list[list[str]]:
-    """The stages of tests for a mutant."""
+    """The stages of tests for a mutant: of its module, of modules that import it, of its folder, end to end."""
     unit, end_to_end = root / "tests" / "unit", root / "tests" / "end_to_end"
     stem = mutant.folder.removesuffix(".py")
     stem = {"tasks": "scoring", "__init__": "public_api"}.get(stem, stem)
-    first = [unit / stem] if (unit / stem).is_dir() else sorted(unit.glob(f"test_{stem}*.py"))
-    second = [
-        path
-        for name in END_TO_END.get(mutant.folder, "").split()
-        for path in sorted(end_to_end.glob(f"test_{name}*.py"))
+    folder = sorted((unit / stem).rglob("test_*.py")) or sorted(unit.glob(f"test_{stem}*.py"))
+    module = Path(mutant.path).stem
+    stages = [
+        [path for path in folder if module.removesuffix("s") in path.stem],
+        [path for path in sorted(unit.rglob("test_*.py")) if imports(path, mutant.path)],
+        folder,
+        [
+            path
+            for name in END_TO_END.get(mutant.folder, "").split()
+            for path in sorted(end_to_end.glob(f"test_{name}*.py"))
+        ],
     ]
-    stages = [first, list(dict.fromkeys(second))]
-    return [[str(p.relative_to(root)) for p in stage] for stage in stages if stage]
+    seen: set[Path] = set()
+    result = []
+    for stage in stages:
+        remaining = [path for path in dict.fromkeys(stage) if path not in seen]
+        seen.update(remaining)
+        if remaining:
+            result.append([str(path.relative_to(root)) for path in remaining])
+    return result
+
+
+def imports(test: Path, module_path: str) -> bool:
+    """Whether a test file imports a module of the package by its name."""
+    package, _, module = module_path.removesuffix(".py").replace("/", ".").rpartition(".")
+    for node in ast.walk(ast.parse(test.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (
+            node.module == f"{package}.{module}"
+            or (node.module == package and any(alias.name == module for alias in node.names))
+        ):
+            return True
+    return False
 
 
 class Runner:
