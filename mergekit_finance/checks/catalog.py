@@ -96,6 +96,11 @@ CATALOG: dict[str, CatalogEntry] = {
         "An expert equals the base in every value that was compared.",
         "Check that the reference is right. Merging a copy of the base has no effect.",
     ),
+    "model.equals-expert": CatalogEntry(
+        "warning",
+        "Two experts are equal in every value that was compared, so the same expert would be merged twice.",
+        "Check that the references are right, or list one of the two.",
+    ),
     "model.far-from-base": CatalogEntry(
         "warning",
         "The weights of an expert differ so much from the base that it was probably not trained from it.",

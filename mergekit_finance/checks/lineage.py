@@ -1,6 +1,7 @@
 """Checks of values: was an expert trained from the base? Uses a few sampled values of each tensor."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,13 @@ def check_finite(merge: "MergeFacts") -> Iterator[Finding]:
 
 
 def check_lineage(merge: "MergeFacts") -> Iterator[Finding]:
-    """An expert should be near the base, and not equal to it."""
+    """An expert should be near the base, and equal neither the base nor another expert."""
+    for one, other in combinations(merge.others, 2):
+        if _equal(one, other):
+            yield finding(
+                "model.equals-expert",
+                f"{other.reference} equals {one.reference} in all sampled values",
+            )
     for expert in merge.others:
         distance = distance_of(merge.base, expert, aligned=merge.aligned)
         if distance is None:
@@ -48,6 +55,15 @@ def check_lineage(merge: "MergeFacts") -> Iterator[Finding]:
                 f"{relative_norm:.2f} of the base's, the cosine of their weights {cosine:.2f}; experts that "
                 "were trained from a base have 0.07 to 0.4, and a cosine above 0.9",
             )
+
+
+def _equal(one: "ModelFacts", other: "ModelFacts") -> bool:
+    """Return whether two models have the same tensors with the same sampled values."""
+    return (
+        bool(one.samples)
+        and one.samples.keys() == other.samples.keys()
+        and all(np.array_equal(values, other.samples[name]) for name, values in one.samples.items())
+    )
 
 
 def distance_of(

@@ -12,7 +12,6 @@ from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_small_files
-from mergekit_finance.errors import RecipeError
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.weight_files import FLOATS
 
@@ -123,24 +122,6 @@ def same_folder(references: Sequence[str]) -> Iterator[Finding]:
         if place in by_place:
             yield finding("recipe.same-model", f"{reference!r} and {by_place[place]!r} are the same model")
         by_place[place] = reference
-
-
-def check_distinct(fingerprints: Mapping[str, str], where: str) -> None:
-    """Check that no two models have the same bytes: one expert would be merged twice.
-
-    Args:
-        fingerprints: every model's hash (`models.fingerprint`), by reference.
-        where: the file that names the models, for messages.
-    """
-    by_bytes: dict[str, str] = {}
-    for reference, fingerprint in fingerprints.items():
-        if fingerprint in by_bytes:
-            same = f"{by_bytes[fingerprint]} and {reference}"
-            raise RecipeError(
-                f"{where}: {same} are the same model, byte by byte; list one of them",
-                id="recipe.same-model",
-            )
-        by_bytes[fingerprint] = reference
 
 
 # ---- checks of facts

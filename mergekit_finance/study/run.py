@@ -12,7 +12,6 @@ import torch
 
 from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.findings import Findings
-from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.checks.output import model_inputs, refusal
 from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import first_line, printable
@@ -158,7 +157,6 @@ class StudyRun:
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
-        check_distinct(self.fingerprints, self.where)
         reserved = sorted(set("@+") & set(_local_reference(self.out)))
         if self.study.chain == "best" and reserved:
             raise refusal(

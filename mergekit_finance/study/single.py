@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.model_checks import check_distinct
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.task_measures import Measure
@@ -113,7 +112,6 @@ class SingleRun:
         check_tasks(self.evaluator, where)
         evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
-        check_distinct(self.fingerprints, where)
 
     @property
     def references(self) -> list[str]:

@@ -72,14 +72,17 @@ def test_a_file_with_the_name_of_a_result_directory_is_refused_in_one_line(tiny,
         helpers.go(tiny, tmp_path)
 
 
-def test_two_names_for_the_same_bytes_are_refused(models_copy, tmp_path):
+def test_copies_of_the_base_and_of_an_expert_are_reported_and_evaluated(models_copy, tmp_path):
+    shutil.rmtree(models_copy / "finance")
+    shutil.copytree(models_copy / "base", models_copy / "finance")
     shutil.copytree(models_copy / "math", models_copy / "twin")
-    with pytest.raises(RecipeError, match="math and .*twin are the same model, byte by byte"):
-        helpers.go(
-            models_copy,
-            tmp_path / "out",
-            experts={n: {"model": f"{models_copy}/{n}"} for n in ("math", "twin")},
-        )
+    experts = {name: {"model": f"{models_copy}/{name}"} for name in ("finance", "math", "twin")}
+    summary, printed = helpers.go(models_copy, tmp_path / "out", experts=experts, stages=[1, 2])
+    ids = [line.split("[")[-1] for line in printed]
+    assert (ids.count("model.equals-base]"), ids.count("model.equals-expert]")) == (1, 1)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert len(index["models"]) == 4
+    assert len(index["points"]) == 6
 
 
 @pytest.mark.parametrize(

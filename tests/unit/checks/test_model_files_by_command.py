@@ -80,6 +80,16 @@ def saved_again(models: Path) -> None:
     save_file(weights, models / "finance" / "model.safetensors", metadata={"format": "pt", "saved": "again"})
 
 
+def copied(name: str) -> Change:
+    """Return a function that makes ./finance a byte-equal copy of another model."""
+
+    def change(models: Path) -> None:
+        shutil.rmtree(models / "finance")
+        shutil.copytree(models / name, models / "finance")
+
+    return change
+
+
 def an_adapter(models: Path) -> None:
     shutil.rmtree(models / "finance")
     (models / "finance").mkdir()
@@ -142,6 +152,8 @@ WARNINGS: dict[str, tuple[str, Change]] = {
     "token ids": ("model.token-ids", lambda ms: write_tokenizer(ms / "finance", [WORDS[0], *WORDS[:0:-1]])),
     "stranger": ("model.far-from-base", stranger),
     "equals the base": ("model.equals-base", saved_again),
+    "copy of the base": ("model.equals-base", copied("base")),
+    "copy of an expert": ("model.equals-expert", copied("math")),
     "rotary buffers": (
         "model.buffers",
         expert_tensors(lambda ws: ws.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)})),
