@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
 .PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
-	bench-similarity bench-sharing bench-kill bench-gpu-workers bench-eval bench-gpu
+	bench-similarity bench-sharing bench-demo bench-kill bench-gpu-workers bench-eval bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -88,9 +88,13 @@ bench-session: $(BIN)/.package
 bench-similarity: $(BIN)/.package
 	$(BENCH)/similarity.py 7 $(MODELS)/similarity
 
-# Not in `make bench`: an hour on 4 quiet cores.
+# Not in `make bench`: an hour on 4 quiet cores. OPTIONS as in tests/benchmarks/sharing.py, such as `--minutes 30`.
 bench-sharing: $(BIN)/.package
-	$(BENCH)/sharing.py
+	$(BENCH)/sharing.py $(OPTIONS)
+
+# Not in `make bench`: the whole study of `demo --full` with both engines side by side, an hour on 2 quiet cores.
+bench-demo: $(BIN)/.package
+	$(BENCH)/demo_engines.py $(OPTIONS)
 
 # Needs a GPU, and the models of STUDY on this machine.
 bench-gpu-workers: $(BIN)/.package

@@ -14,11 +14,17 @@ of the second and later models of a sweep. Parts:
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from lm_eval.api.instance import Instance
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from machine import machine
 
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_models import LiveModels
@@ -42,8 +48,9 @@ def main() -> None:
     rows = {"data_dir": arguments.data_dir} if arguments.data_dir else {"source": "lab"}
     evaluator = Evaluator(arguments.tasks, metadata={**rows, "tokenizer": arguments.model}, quiet=True)
     requests = evaluator.requests(arguments.limit)
-    name = torch.cuda.get_device_name(arguments.device) if arguments.device != "cpu" else "CPU"
-    print(f"{name}, torch {torch.__version__}, {arguments.limit} items a task, {len(requests)} requests")
+    print(
+        f"{machine(arguments.device)}, {arguments.limit} items a task, {len(requests)} requests", flush=True
+    )
     for part in arguments.parts:
         if part == "exact":
             compare_exactly(arguments, requests)

@@ -4,7 +4,7 @@
     python tests/benchmarks/gpu_workers.py study.yml --workers 1 2 --limit 20 --device cuda:0
 
 STUDY.YML names models that are on this machine. Every run evaluates all of it in a folder of its own, start-up
-included. Prints a table; exits 1 if the default takes more than 1.1 times as long as the best.
+included. Prints the machine and a table; exits 1 if the default takes more than 1.1 times as long as the best.
 """
 
 import argparse
@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers import study as helpers
+from machine import machine
 
 BAR = 1.1
 
@@ -30,6 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["--device", arguments.device, "--quiet"]
     options += ["--limit", str(arguments.limit)] if arguments.limit else []
+    print(machine(arguments.device), flush=True)
     spent = {}
     for workers in ["default", *arguments.workers]:
         chosen = [] if workers == "default" else ["--workers", str(workers)]

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers import study as helpers
 from kill_study import MODELS, prepared
+from machine import machine
 from sharing import answers_made_twice
 
 COMMANDS = 4
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = prepared(folder, arguments.limit)

@@ -1,14 +1,16 @@
 """How well processes share a lab study: two workers against two studies, four commands against four workers.
 
-    python tests/benchmarks/sharing.py                     both, about an hour on 4 quiet cores
-    python tests/benchmarks/sharing.py --only workers      one of the two: workers or commands
-    python tests/benchmarks/sharing.py --limit 8 --small   a few minutes; too short for the bars
+    python tests/benchmarks/sharing.py                           both: about an hour on 4 quiet cores
+    python tests/benchmarks/sharing.py --only workers            one of the two: workers or commands
+    python tests/benchmarks/sharing.py --minutes 30              a single one-worker run takes about 30 minutes
+    python tests/benchmarks/sharing.py --settings 2 --limit 8    a few minutes; too short for the bars
 
 Workers, on 2 cores: two workers of one command must reach 0.9 of what two separate one-worker studies reach
 together, a single run taking 10 minutes or more. Commands, on 4 cores: four commands with one worker each on
 one folder may take 1.15 times as long as one command with four workers. Start-up, checks and statistics are in
 all times. Each command is bound to its cores; nothing else may run on the machine. No answer may have been made
-twice, and all folders must have the same bytes. Prints a table and exits 1 if a bar is missed.
+twice, and all folders must have the same bytes. Two short runs measure how large a study takes so many minutes.
+Prints the machine and a table, and exits 1 if a bar is missed.
 """
 
 import argparse
@@ -23,42 +25,76 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers import study as helpers
+from machine import machine
 
-GRID = {"task_arithmetic": {"lambda": [0.4, 0.6, 0.8]}, "ties": {"density": [0.2, 0.4, 0.6]}}  # 46 models
-SMALL = {"task_arithmetic": {"lambda": [0.4, 0.6]}}  # 18 models
+COMBINATIONS, UNMERGED = 7, 4
+MOST_SETTINGS, MOST_ITEMS = 20, 240  # of the lab's rows
 WORKERS, COMMANDS = 0.9, 1.15
 MINUTES = 10
+MARGIN = 1.2  # the runs that are compared are faster than the measured ones where caches are warm
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--limit", type=int, default=120, help="items a task")
-    parser.add_argument("--small", action="store_true", help="18 models in place of 46")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of a single one-worker run")
+    parser.add_argument("--settings", type=int, help="settings of each combination  [default: by --minutes]")
+    parser.add_argument("--limit", type=int, default=100, help="items a task")
     parser.add_argument("--only", choices=["workers", "commands"])
     arguments = parser.parse_args()
     good = True
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = prepared(folder, arguments)
-        seconds(folder, path, [("warm up", 1)], 1, limit=8)  # fills the caches of the hosts
+        path = sized(folder, arguments)
         if arguments.only != "commands":
-            good &= two_workers(folder, path)
+            good &= two_workers(folder, path, arguments.minutes)
         if arguments.only != "workers":
             good &= four_commands(folder, path)
     sys.exit(0 if good else 1)
 
 
-def two_workers(folder: Path, path: Path) -> bool:
+def sized(folder: Path, arguments: argparse.Namespace) -> Path:
+    """Write the lab's models and a study of them that takes one worker so many minutes."""
+    path = prepared(folder, 2, 8)
+    short = seconds(folder, path, [("warm up", 1)], 1)  # fills the caches of the hosts
+    settings, limit = arguments.settings, arguments.limit
+    if settings is None:
+        short = seconds(folder, path, [("short", 1)], 1)
+        longer = seconds(folder, prepared(folder, 2, 40), [("longer", 1)], 1)
+        settings, limit = size(60 * MARGIN * arguments.minutes, short, longer, limit)
+    print(f"{UNMERGED + COMBINATIONS * settings} models, {limit} items a task", flush=True)
+    return prepared(folder, settings, limit)
+
+
+def size(target: float, short: float, longer: float, limit: int) -> tuple[int, int]:
+    """Return how many settings and items a run of `target` seconds has.
+
+    Args:
+        target: seconds.
+        short, longer: seconds of runs of two settings with 8 and with 40 items of every task.
+        limit: items of every task; more are used if all settings do not suffice.
+    """
+    models = UNMERGED + 2 * COMBINATIONS
+    per_item = max(longer - short, 1e-3) / (models * 32)
+    for settings in range(2, MOST_SETTINGS + 1, 2):
+        if per_item * (UNMERGED + COMBINATIONS * settings) * limit >= target:
+            return settings, limit
+    most = UNMERGED + COMBINATIONS * MOST_SETTINGS
+    return MOST_SETTINGS, min(MOST_ITEMS, round(target / (per_item * most)))
+
+
+def two_workers(folder: Path, path: Path, minutes: float) -> bool:
     """Compare one command with two workers, and two studies with one worker each, on two cores."""
     apart = seconds(folder, path, [("a", 1), ("b", 1)], 2)
     shared = seconds(folder, path, [("two workers", 2)], 2)
     ratio = apart / (2 * shared)
     print(f"two studies apart    {apart:7.1f} s for twice the models")
     print(f"two workers          {shared:7.1f} s: {ratio:.2f} of their speed (bar {WORKERS})")
-    if apart < 60 * MINUTES:
-        print(f"a single run took less than {MINUTES} minutes: raise --limit")
+    if apart < 60 * minutes:
+        print(f"a single run took less than {minutes:g} minutes: raise --minutes")
     return ratio >= WORKERS and intact(folder, "a", ["b", "two workers"])
 
 
@@ -72,14 +108,11 @@ def four_commands(folder: Path, path: Path) -> bool:
     return ratio <= COMMANDS and intact(folder, "four workers", ["four commands"])
 
 
-def seconds(
-    folder: Path, path: Path, runs: list[tuple[str, int]], cores: int, limit: int | None = None
-) -> float:
+def seconds(folder: Path, path: Path, runs: list[tuple[str, int]], cores: int) -> float:
     """Run commands at the same time, each (folder, workers), on so many cores; return until the last ends."""
     if (available := len(os.sched_getaffinity(0))) < cores:
         print(f"only {available} of {cores} cores: the figures mean little")
     chosen = sorted(os.sched_getaffinity(0))[:cores]
-    options = ["--limit", str(limit)] if limit else []
     started = time.monotonic()
     running = []
     for name, workers in runs:
@@ -87,7 +120,7 @@ def seconds(
         log = (folder / "log").open("a")
         running.append(
             subprocess.Popen(
-                [*command, *options, "--quiet"],
+                [*command, "--quiet"],
                 stdout=log,
                 stderr=log,
                 preexec_fn=lambda: os.sched_setaffinity(0, chosen),
@@ -98,15 +131,24 @@ def seconds(
     return time.monotonic() - started
 
 
-def prepared(folder: Path, arguments: argparse.Namespace) -> Path:
-    """Write the lab's models and the study of them."""
+def prepared(folder: Path, settings: int, limit: int) -> Path:
+    """Write the lab's models and a study of them.
+
+    Args:
+        folder: where to write.
+        settings: how many settings each combination has, an even number: of Task Arithmetic and of TIES.
+        limit: items of every task.
+    """
     from mergekit_finance.cli.demo import lab_study
     from mergekit_finance.lab.copy_models import copy_models
     from mergekit_finance.study.config import dump
 
-    copy_models(folder / "lab")
+    if not (folder / "lab").exists():
+        copy_models(folder / "lab")
+    values = [round(0.1 * (k + 1), 1) for k in range(max(1, settings // 2))]
     content = dump(lab_study(folder / "lab", True))
-    content |= {"operators": SMALL if arguments.small else GRID, "limit": arguments.limit}
+    content |= {"operators": {"task_arithmetic": {"lambda": values}, "ties": {"density": values}}}
+    content |= {"limit": limit}
     (folder / "study.yml").write_text(yaml.safe_dump(content, sort_keys=False))
     return folder / "study.yml"
 
