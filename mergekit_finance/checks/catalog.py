@@ -123,7 +123,8 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.license": CatalogEntry(
         "note",
-        "The licenses on the models' cards forbid sharing a merge, or contradict each other.",
+        "Licenses that the models' cards or the study file name forbid sharing a merge, contradict each "
+        "other, or are not known to this package.",
         "Read the licenses before you share a merge. `mergekit-finance card` lists what each requires.",
     ),
     "model.missing": CatalogEntry(
@@ -312,11 +313,6 @@ CATALOG: dict[str, CatalogEntry] = {
         "error",
         "A value of the study file is not allowed.",
         "Correct the line that the message names.",
-    ),
-    "study.license": CatalogEntry(
-        "note",
-        "The models' licenses forbid sharing a merge, contradict each other, or are unknown.",
-        "Read the licenses before you share a merge. `mergekit-finance card` lists what each requires.",
     ),
     "study.unknown-key": CatalogEntry(
         "error",

@@ -25,6 +25,7 @@ class MergeFacts:
         device: where merges are evaluated: `cpu`, `cuda` (every GPU) or one such as `cuda:1`.
         checkpoints: merged models that are written to disk, those of merged adapters included.
         in_memory: whether a merge is held in memory as a whole, and not written tensor by tensor.
+        licenses: pairs of a model's reference and a license that the study file names for it.
         accepted: ids of errors that are warnings for this merge.
     """
 
@@ -40,6 +41,7 @@ class MergeFacts:
     device: str = "cpu"
     checkpoints: int = 0
     in_memory: bool = True
+    licenses: frozenset[tuple[str, str]] = frozenset()
     accepted: frozenset[str] = frozenset()
 
     @property
@@ -66,6 +68,7 @@ class How(TypedDict, total=False):
     device: str
     checkpoints: int
     in_memory: bool
+    licenses: frozenset[tuple[str, str]]
     accepted: frozenset[str]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.cli.common import echo
+from mergekit_finance.errors import with_id
 
 
 @click.command(
@@ -58,7 +59,7 @@ def card(
     choice = make(out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code)
     echo(advice_for_point(choice.results.summary, choice.point), err=True)
     for line in obstacles(choice.models):
-        echo(f"Cannot be shared yet: {line}", err=True)
+        echo(with_id(f"Cannot be shared yet: {line}", "model.license"), err=True)
     if note := local_paths_note(folder):
         echo(note, err=True)
     echo(f"{choice.point}: {folder / 'README.md'}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from mergekit_finance.checks.catalog import CATALOG, LEVELS
-from mergekit_finance.checks.findings import Finding, Findings, finding, finding_of
+from mergekit_finance.checks.findings import Finding, Findings, finding_of
 from mergekit_finance.cli.common import echo
 from mergekit_finance.errors import MergekitFinanceError, RecipeError
 from mergekit_finance.files import read_yaml
@@ -131,7 +131,6 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.checks.tasks import TaskFacts, check_tasks
     from mergekit_finance.plugins.manager import task_folders
-    from mergekit_finance.share.source_models import obstacles, study_models
     from mergekit_finance.study import config
 
     try:
@@ -140,7 +139,12 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         return Findings([finding_of(error, "study.invalid")])
     references = [study.base, *(expert.model for expert in study.experts.values())]
     findings, merge = examine_models(
-        references, str(path), reader, evaluated=frozenset(references), out_dtype=study.out_dtype
+        references,
+        str(path),
+        reader,
+        evaluated=frozenset(references),
+        out_dtype=study.out_dtype,
+        licenses=study.licenses,
     )
     tasks = TaskFacts(
         [*study.tasks, *study.retention, *study.probes],
@@ -150,9 +154,6 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     )
     findings += check_tasks(tasks, merge.models)
     findings += resource_note(merge)
-    # Instead of the notes on the cards alone: the study file may name licenses, too.
-    findings = Findings(one for one in findings if one.id != "model.license")
-    findings += [finding("study.license", line) for line in obstacles(study_models(study))]
     return findings
 
 

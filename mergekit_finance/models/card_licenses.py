@@ -1,4 +1,4 @@
-"""The licenses that a model's card (README.md) names."""
+"""The licenses that a model's card (README.md) or a family of experts names."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from mergekit_finance import strict_yaml
 from mergekit_finance.files import Json, read_text
 from mergekit_finance.models.licenses import UNKNOWN
+from mergekit_finance.plugins.manager import families
 
 FRONT_MATTER = re.compile(r"\s*---\n(.*?)\n---[ \t]*(\n|\Z)", re.S)  # where the Hub reads it
 UNREADABLE_LICENSE = re.compile(r"\s*---\s.*?^[ \t]*[\"']?license", re.S | re.M)  # the end is missing
@@ -46,3 +47,13 @@ def _license_name(entry: Json, front_matter: Mapping[str, Json]) -> str:
     """Return one license of a model card; `other` stands for the card's `license_name`."""
     name = front_matter.get("license_name", entry) if entry == "other" else entry
     return name if isinstance(name, str) and name.strip() else UNKNOWN
+
+
+def license_in_families(hub_id: str | None) -> str | None:
+    """Return the license that a family of experts (ours or a plugin's) records for a model on the Hub."""
+    for family in families():
+        recorded = [(family.base, family.license), *((e.model, e.license) for e in family.experts.values())]
+        for model, license_name in recorded:
+            if hub_id and model == hub_id and license_name != UNKNOWN:
+                return license_name
+    return None

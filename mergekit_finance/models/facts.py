@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.buffers import is_buffer
-from mergekit_finance.models.card_licenses import licenses_on_card
+from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
 from mergekit_finance.models.json_files import INDEXES, read_config, read_model_json, shard_names, weight_map
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
@@ -68,7 +68,7 @@ class ModelFacts:
         generation_config, tokenizer_config: the contents of these files; None if there is no such file.
         chat_template: the default chat template; None if there is none.
         tokenizer: tokens and ids; None if there are no tokenizer files.
-        licenses: the licenses that the model's card names.
+        licenses: the licenses that the model's card and families of experts name.
         problems: the defects that were found.
         unseen: one sentence for each part that could not be checked.
     """
@@ -144,8 +144,10 @@ class FactsReader:
             folder: the folder of its files, if it differs from the reference.
         """
         folder = folder or stored_folder(reference)
+        licenses = tuple(filter(None, [*licenses_on_card(folder), _license_of_family(reference)]))
         if folder is None:
-            return ModelFacts(reference, unseen=(f"{reference} is not on this machine: nothing was checked",))
+            unseen_sentence = f"{reference} is not on this machine: nothing was checked"
+            return ModelFacts(reference, unseen=(unseen_sentence,), licenses=licenses)
         problems = _Problems()
         unseen: list[str] = []
         config = problems.collect(lambda: read_config(folder)) or {}
@@ -174,7 +176,7 @@ class FactsReader:
             unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
         return ModelFacts(
             reference, folder, config, tensors, samples, tuple(files or ()), generation, tokenizer_config,
-            template, tokenizer, tuple(problems), tuple(unseen), tuple(licenses_on_card(folder)),
+            template, tokenizer, tuple(problems), tuple(unseen), licenses,
         )  # fmt: skip
 
     def _tensors(
@@ -270,6 +272,11 @@ def other_set(folder: Path, files: Sequence[str]) -> str:
         if (folder / index).exists():
             break
     return ""
+
+
+def _license_of_family(reference: str) -> str | None:
+    name = reference.partition("@")[0]
+    return license_in_families(name) if HUB_ID.fullmatch(name) else None
 
 
 def _optional(path: Path) -> JsonObject | None:

@@ -1,7 +1,7 @@
 """Model licenses: what each requires when a merge is shared, and which forbid it. Not legal advice."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -193,6 +193,25 @@ def license_of_merge(licenses: Iterable[License]) -> MergeLicense:
         return MergeLicense(needed[0].id)
     names = sorted(re.sub(r"[^a-z0-9.-]+", "-", one.id.lower()).strip("-") or UNKNOWN for one in needed)
     return MergeLicense("other", "-and-".join(names), "README.md#licenses-and-duties")
+
+
+def obstacles_to_sharing(licenses: Mapping[str, Sequence[License]]) -> list[str]:
+    """Return why a merge must not be shared without a person's check, one line each.
+
+    Args:
+        licenses: of each model, by the name that the lines show.
+    """
+    lines = []
+    for model, of_model in licenses.items():
+        for one in of_model:
+            if one.kind == "unknown":
+                which = "unknown" if one.id == UNKNOWN else f"{one.id!r:.80}, which is not in our list"
+                lines.append(f"the license of {model} is {which}")
+            elif not one.shareable:
+                lines.append(f"{one.id}, the license of {model}, forbids sharing a merge")
+    if clash := conflict(one for of_model in licenses.values() for one in of_model):
+        lines.append(f"the licenses of the models contradict each other: {clash}")
+    return lines
 
 
 def conflict(licenses: Iterable[License]) -> str | None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from mergekit_finance.errors import ModelError, did_you_mean
 from mergekit_finance.files import one_line
-from mergekit_finance.models.card_licenses import licenses_on_card
-from mergekit_finance.models.licenses import UNKNOWN, License, conflict, find_license
-from mergekit_finance.plugins.manager import families
+from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
+from mergekit_finance.models.licenses import License, find_license, obstacles_to_sharing
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.results import StudyResults
 
@@ -81,12 +80,6 @@ def source_models(results: StudyResults, point: str, hub_ids: Mapping[str, str])
     ]
 
 
-def study_models(study: Study) -> list[SourceModel]:
-    """Return the base and all experts of a study that need not have been run; fingerprints are left empty."""
-    references = {"base": study.base, **{name: expert.model for name, expert in study.experts.items()}}
-    return [_source_model(study, name, reference, "", None) for name, reference in references.items()]
-
-
 def _source_model(
     study: Study, name: str, reference: str, fingerprint: str, hub_id: str | None
 ) -> SourceModel:
@@ -95,7 +88,7 @@ def _source_model(
     claims = {"study.yml": in_study}
     for number, license_name in enumerate(licenses_on_card(folder_on_disk(reference)), 1):
         claims[f"its card ({number})" if number > 1 else "its card"] = license_name
-    claims["our list"] = _license_in_families(hub_id)
+    claims["our list"] = license_in_families(hub_id)
     licenses = {source: one_line(name) for source, name in claims.items() if name}
     return SourceModel(name, reference, fingerprint, hub_id, licenses)
 
@@ -116,16 +109,6 @@ def folder_on_disk(reference: str) -> Path | None:
     name, _, revision = reference.partition("@")
     config = try_to_load_from_cache(name, "config.json", revision=revision or None)
     return Path(config).parent if isinstance(config, str) else None
-
-
-def _license_in_families(hub_id: str | None) -> str | None:
-    """Return the license that a family of experts (ours or a plugin's) records for a model on the Hub."""
-    for family in families():
-        recorded = [(family.base, family.license), *((e.model, e.license) for e in family.experts.values())]
-        for model, license_name in recorded:
-            if hub_id and model == hub_id and license_name != UNKNOWN:
-                return license_name
-    return None
 
 
 def license_files(model: SourceModel) -> list[Path]:
@@ -155,16 +138,7 @@ def _bounds(folder: Path) -> Path:
 
 def obstacles(models: Sequence[SourceModel]) -> list[str]:
     """Return why a merge of these models must not be shared without a person's check, one line each."""
-    lines = []
-    for model in models:
-        for one in model.licenses:
-            if one.kind == "unknown":
-                which = "unknown" if one.id == UNKNOWN else f"{one.id!r}, which is not in our list"
-                lines.append(f"the license of {model.name} ({model.reference}) is {which}")
-            elif not one.shareable:
-                lines.append(f"{one.id}, the license of {model.name} ({model.reference}), forbids it")
-    clash = conflict(one for model in models for one in model.licenses)
-    return [*lines, clash] if clash else lines
+    return obstacles_to_sharing({f"{one.name} ({one.reference})": one.licenses for one in models})
 
 
 def missing_texts(models: Sequence[SourceModel], files_in_card: Iterable[str]) -> list[str]:

@@ -176,6 +176,12 @@ class Study(Part):
         """Skills by expert. The default is one skill, called like the expert."""
         return {name: frozenset(e.skills or (name,)) for name, e in self.experts.items()}
 
+    @property
+    def licenses(self) -> frozenset[tuple[str, str]]:
+        """Pairs of a model's reference and the license that this file names for it."""
+        named = [(self.base, self.base_license), *((e.model, e.license) for e in self.experts.values())]
+        return frozenset((model, license) for model, license in named if license)
+
 
 def combinations_of(study: Study, stage: int) -> list[Combination]:
     """Return the experts of stage 1, their pairs (2) or triples (3), in the order of `experts`."""

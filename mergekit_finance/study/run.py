@@ -147,6 +147,7 @@ class StudyRun:
             evaluated=frozenset(self.references),
             out=self.out,
             out_dtype=self.study.out_dtype,
+            licenses=self.study.licenses,
             device=self.device,
         )
         check_folder(self.out, model_inputs(self.references))

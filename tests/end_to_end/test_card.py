@@ -190,7 +190,7 @@ def test_the_card_shows_the_studys_advice_and_marks_it_optimistic(
         ("gemma", "gemma", "other", ["Gemma Terms of Use"]),
         ("llama3", "cc-by-nc-4.0", "other", ["No commercial use", "Built with Meta Llama 3"]),
         ("apache-2.0", "my-own", "other", ["**Do not share this, with or without weights,**", "which is not in our list"]),
-        ("apache-2.0", "cc-by-nd-4.0", "other", ["Do not share this", "forbids it"]),
+        ("apache-2.0", "cc-by-nd-4.0", "other", ["Do not share this", "forbids sharing a merge"]),
     ],
 )  # fmt: skip
 def test_the_card_lists_the_duties_of_every_license(

@@ -201,7 +201,7 @@ def test_a_license_that_forbids_it_or_is_unknown_stops_sharing(
     share, out: Path, tmp_path: Path, server: HubServer
 ) -> None:
     for i, (license_name, reason) in enumerate(
-        {"my-own": "which is not in our list", "cc-by-nd-4.0": "forbids it"}.items()
+        {"my-own": "which is not in our list", "cc-by-nd-4.0": "forbids sharing a merge"}.items()
     ):
         card = tmp_path / f"card{i}"
         make(licensed(out, tmp_path / f"out{i}", license_name), card, PAIR)

@@ -310,3 +310,24 @@ def test_a_doubtful_model_is_reported_once_by_every_command(
     text = lines_of(result, caplog, capsys)
     assert ids_of(command, text).count(id) == 1, text[-1500:]
     assert result.exit_code == 0 or WORK in text, text[-1500:]
+
+
+@pytest.mark.parametrize(
+    "command", [("check",), ("study", "plan"), ("study", "plan", "--no-sample"), ("study",)]
+)
+def test_licenses_that_only_study_yml_names_are_compared_by_every_command(
+    command: tuple[str, ...], models: Path, tmp_path: Path
+) -> None:
+    experts = {
+        "finance": {"model": f"{models}/finance", "license": "cc-by-sa-4.0"},
+        "math": {"model": f"{models}/math", "license": "house rules"},
+    }
+    file = study.write(
+        tmp_path / "s.yml", models, tasks=[TASK], source="sample", base_license="llama3", experts=experts
+    )
+    options = ("-o", tmp_path / "out", "--quiet") if command == ("study",) else ()
+    result = inputs.mkf(*command, file, *options)
+    notes = [line for line in result.output.splitlines() if "[model.license]" in line]
+    assert len(notes) == 2
+    assert "house rules" in notes[0]
+    assert "contradict each other" in notes[1]

@@ -201,9 +201,10 @@ def test_the_json_report_counts_levels_and_bytes(copies):
 
 def test_license_conflicts_of_a_study_are_a_note(study):
     study.write_text(study.read_text().replace("apache-2.0}", "cc-by-nd-4.0}", 1))
-    notes = [one for one in report(study)["findings"] if one["id"] == "study.license"]
+    notes = [one for one in report(study)["findings"] if one["id"] == "model.license"]
     assert len(notes) == 1 and notes[0]["level"] == "note"
-    assert "cc-by-nd-4.0, the license of finance" in notes[0]["message"]
+    assert "cc-by-nd-4.0, the license of " in notes[0]["message"]
+    assert "/finance, forbids sharing a merge" in notes[0]["message"]
 
 
 # ---- cost

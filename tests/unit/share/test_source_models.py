@@ -7,7 +7,7 @@ from helpers.fuzz_guard import cpu_limit
 
 from mergekit_finance.models import card_licenses
 from mergekit_finance.models import fingerprint as models
-from mergekit_finance.models.card_licenses import licenses_on_card
+from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
 from mergekit_finance.share import source_models
 from mergekit_finance.share.source_models import SourceModel, is_hub_id, missing_texts, obstacles
 from mergekit_finance.study import config
@@ -45,9 +45,9 @@ def test_a_model_without_a_license_stops_sharing() -> None:
 def test_licenses_come_from_model_cards_and_families(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: my-own\n---\n")
     assert licenses_on_card(tmp_path) == ["my-own"]
-    assert source_models._license_in_families("MathGenie/MathCoder2-Llama-3-8B") == "apache-2.0"
-    assert source_models._license_in_families("gair-prox/Llama-2-7B-ProXMath") is None
-    assert source_models._license_in_families(None) is None
+    assert license_in_families("MathGenie/MathCoder2-Llama-3-8B") == "apache-2.0"
+    assert license_in_families("gair-prox/Llama-2-7B-ProXMath") is None
+    assert license_in_families(None) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_several_licenses_on_a_card_are_numbered_from_the_second(tmp_path: Path)
         "stages": [1],
     }
     study = config.parse_study(content, "study.yml")
-    base, _ = source_models.study_models(study)
+    base = source_models._source_model(study, "base", study.base, "", None)
     assert base.claims == {"study.yml": "mit", "its card": "mit", "its card (2)": "apache-2.0"}
 
 
