@@ -18,6 +18,7 @@ characters in a message are escaped when it is converted to a string, because it
 """
 
 import difflib
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
 MAX_PLACE = 100  # characters of a path of keys
+OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 MAX_WORD = 200  # characters: comparing longer words takes long
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, surrogates, line separators
 
@@ -107,6 +109,11 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def print_to_stderr(text: str, keep: str = "") -> None:
+    """Print a line to standard error at once; `keep` as in `printable`."""
+    print(printable(text, keep), file=sys.stderr, flush=True)
+
+
 @contextmanager
 def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
     """Turn every exception raised while a model or tokenizer is loaded into a ModelError.
@@ -143,6 +150,18 @@ def first_line(error: BaseException) -> str:
     if not lines:
         return type(error).__name__
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the memory of a device or of the CPU ran out.
+
+    PyTorch's allocator for the CPU and cuBLAS raise a plain RuntimeError.
+    """
+    import torch  # here, because commands that check files do not load it
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def first_problem(error: "ValidationError") -> str:

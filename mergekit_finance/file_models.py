@@ -17,10 +17,10 @@ from mergekit_finance.errors import DataError, first_problem
 from mergekit_finance.files import JsonObject
 
 MAX_NUMBER = 10**12  # larger numbers are damage: figures overflow on them
-Number = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
+BoundedFloat = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Whole = Annotated[int, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(strict=True, gt=0, le=MAX_NUMBER)]  # of a task in means over tasks
-Value = Whole | Number  # of a hyperparameter; seeds stay whole numbers
+Value = Whole | BoundedFloat  # of a hyperparameter; seeds stay whole numbers
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
 

@@ -43,13 +43,13 @@ def asked(monkeypatch):
     """The requests that reach a model in this process, as lm-eval's instances."""
     from mergekit_finance.evaluation import answering
 
-    requests, ask = [], answering.ask
+    requests, ask = [], answering.ask_with_fixed_seed
 
     def counted(lm, kind, batch, on_answer):
         requests.extend(batch)
         return ask(lm, kind, batch, on_answer)
 
-    monkeypatch.setattr(answering, "ask", counted)
+    monkeypatch.setattr(answering, "ask_with_fixed_seed", counted)
     return requests
 
 

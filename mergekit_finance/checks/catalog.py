@@ -382,7 +382,7 @@ CATALOG: dict[str, CatalogEntry] = {
 }
 
 
-def markdown_table(level: Level) -> str:
+def catalog_table(level: Level) -> str:
     """Return the rows of docs/checks.md for one level."""
     rows = [
         f"| `{name}` | {entry.meaning} | {entry.remedy} |"
@@ -394,4 +394,4 @@ def markdown_table(level: Level) -> str:
 
 if __name__ == "__main__":
     for shown in LEVELS:
-        print(f"\n## {shown.capitalize()}s\n\n{markdown_table(shown)}")
+        print(f"\n## {shown.capitalize()}s\n\n{catalog_table(shown)}")

@@ -1,14 +1,13 @@
 """The one function that every command calls before it merges or evaluates."""
 
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Findings, forget_printed
 from mergekit_finance.checks.model_checks import examine_models
-from mergekit_finance.errors import printable
+from mergekit_finance.errors import print_to_stderr
 from mergekit_finance.models.facts import FactsReader, fetched_folder, load_config, stored_folder
 from mergekit_finance.models.loading import load_tokenizer
 
@@ -17,13 +16,8 @@ if TYPE_CHECKING:
 
     from mergekit_finance.checks.merge_facts import How
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 _passed: set[tuple[object, ...]] = set()  # checks that passed in this process
-
-
-def print_to_stderr(line: str) -> None:
-    """Print a line to standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
 
 
 def check_all(

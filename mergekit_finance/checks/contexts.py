@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.errors import DataError
+from mergekit_finance.hosts.lm_eval_generation import GENERATED_BY_DEFAULT
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -12,9 +13,8 @@ if TYPE_CHECKING:
     from mergekit_finance.files import Json
 
 KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval's order
-# Keys for the length of an answer (the first one present counts), and lm-eval's default.
-GENERATED = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-GENERATED_BY_DEFAULT = 256
+# Keys for the length of an answer; the first one present counts.
+LENGTH_KEYS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 CONTEXT_BY_DEFAULT = 2048  # lm-eval's, for a model that states none
 NO_LIMIT = 10**12  # transformers writes a larger number where a tokenizer has no limit
 
@@ -43,7 +43,7 @@ def tokens_generated(task: str, settings: "Mapping[str, Json]") -> int:
     Raises:
         DataError: it is not a whole number.
     """
-    for key in GENERATED:
+    for key in LENGTH_KEYS:
         if (value := settings.get(key)) is not None:
             try:
                 return int(value if isinstance(value, int | float) else str(value))

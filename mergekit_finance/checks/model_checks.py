@@ -237,7 +237,7 @@ CHECKS: tuple[Check, ...] = (
     tensors.check_names,
     tensors.check_head,
     tensors.check_declared_shapes,
-    tensors.check_dtypes,
+    tensors.check_stored_dtypes,
     tensors.check_output_dtype,
     lineage.check_finite,
     lineage.check_lineage,

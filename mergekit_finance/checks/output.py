@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mergekit_finance.checks.findings import finding
 from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.models.json_files import INDEXES
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 RESULT_FOLDERS = (
     "",
     "answers",

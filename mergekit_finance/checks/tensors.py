@@ -196,7 +196,7 @@ def _shapes(model: "ModelFacts") -> dict[str, tuple[int, ...]]:
     }
 
 
-def check_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
+def check_stored_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
     """The dtype of most weights should be the one that the config names, in which hosts load a model."""
     for model in merge.models:
         declared, stored = _declared_dtype(model), _stored_dtype(model)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
 
 
-class Report(TypedDict):
+class CheckReport(TypedDict):
     """The JSON object that `--json` prints."""
 
     target: list[str]
@@ -61,7 +61,7 @@ def check(targets: tuple[str, ...], as_json: bool) -> None:
             raise
         kind, findings = "file", Findings([finding_of(error, "file.unreadable")])
     if as_json:
-        report = Report(
+        report = CheckReport(
             target=list(targets),
             kind=kind,
             errors=len(findings.errors),

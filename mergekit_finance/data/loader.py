@@ -209,7 +209,7 @@ def _sample_place(name: str, subset: str) -> Place:
     return Place(files[0], files[0].name, files[0].name.split(".")[1], "test")
 
 
-def fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:
+def rows_fingerprint(name: str, subset: str, source: str | None = None, data_dir: str | None = None) -> str:
     """Return a hash (16 hexadecimal digits) of the bytes behind one subset, for keys of stored results."""
     if source == LAB:
         return hashlib.sha256(repr(load_rows(name, subset, LAB)).encode()).hexdigest()[:16]

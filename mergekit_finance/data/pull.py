@@ -22,7 +22,7 @@ from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.files import sha256_file
 from mergekit_finance.plugins.api import Dataset, File
 
-Outcome = Literal["pulled", "present", "adopted"]
+PullOutcome = Literal["pulled", "present", "adopted"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def pull(
         outcomes = {k: o for group in _groups(job.origin.source.files) for k, o in _pull_group(job, group)}
         _remove_empty_incoming(job.origin)
 
-    def of(outcome: Outcome) -> tuple[str, ...]:
+    def of(outcome: PullOutcome) -> tuple[str, ...]:
         return tuple(key for key, each in outcomes.items() if each == outcome)
 
     unlisted = tuple(sorted(before.keys() - mirror.files.keys()))
@@ -117,7 +117,7 @@ def _groups(files: Sequence[File]) -> list[list[File]]:
     return [[file for file in files if file.subset == subset] for subset in subsets]
 
 
-def _pull_group(job: _Pull, files: list[File]) -> list[tuple[str, Outcome]]:
+def _pull_group(job: _Pull, files: list[File]) -> list[tuple[str, PullOutcome]]:
     """Fetch, check and list the files of a group; return each file's name and outcome."""
     if adopted := _adopted(job, files):
         return [(name, "adopted") for name in adopted]

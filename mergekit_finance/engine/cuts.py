@@ -26,7 +26,7 @@ ALL_TIES = 1 << 62  # a flat index past the end of every tensor
 SAMPLE = 1 << 14  # elements
 
 Words = NDArray[np.int32]
-T = TypeVar("T")
+Worked = TypeVar("Worked")
 
 
 def high_counts(base: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:
@@ -158,15 +158,15 @@ def sampled_cut(base: torch.Tensor, expert: torch.Tensor, k: int) -> Cut | None:
 
 
 def _for_each_block(
-    base: torch.Tensor, expert: torch.Tensor, work: Callable[[torch.Tensor, torch.Tensor], T]
-) -> list[T]:
+    base: torch.Tensor, expert: torch.Tensor, work: Callable[[torch.Tensor, torch.Tensor], Worked]
+) -> list[Worked]:
     """Call `work(bits, spare)` on every block, with the magnitude bits of tau and scratch space, as int32."""
     base, expert = base.reshape(-1), expert.reshape(-1)
     if base.device.type != "cpu":
         bits = top_k.magnitude_bits(expert.to(torch.float32, copy=True).sub_(base))
         return [work(bits, torch.empty_like(bits))]
 
-    def on_block(start: int, stop: int) -> T:
+    def on_block(start: int, stop: int) -> Worked:
         spare, tau, _ = parallel.buffers(3, stop - start)
         tau.copy_(expert[start:stop]).sub_(spare.copy_(base[start:stop]))
         return work(tau.view(torch.int32).bitwise_and_(0x7FFFFFFF), spare.view(torch.int32))
@@ -210,10 +210,10 @@ def _numbers_inside(bins: list[int]) -> Callable[[torch.Tensor, torch.Tensor], W
     return work
 
 
-Number = TypeVar("Number", np.int32, np.uint32)
+AnyNumber = TypeVar("AnyNumber", np.int32, np.uint32)
 
 
-def _take_where(mask: NDArray[np.bool_], values: NDArray[Number]) -> NDArray[Number]:
+def _take_where(mask: NDArray[np.bool_], values: NDArray[AnyNumber]) -> NDArray[AnyNumber]:
     """Return values[mask], without a branch for each element.
 
     If at most a tenth of a mask is set, NumPy searches it byte by byte, which is slow unless very few

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import torch
 
-from mergekit_finance.engine.terms import Key
+from mergekit_finance.engine.terms import MaskKey
 
 BLOCK_CPU = 1 << 17  # two int32 work buffers of this size stay in a core's L2 cache
 BLOCK_GPU = 1 << 24
@@ -28,7 +28,7 @@ _HIGH_WORD = 0x9E3779B9
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
 
-def mask_key(seed: int, mask_id: str, name: str) -> Key:
+def mask_key(seed: int, mask_id: str, name: str) -> MaskKey:
     """Return the key of one tensor's mask for one model. JSON gives different triples different texts."""
     text = json.dumps([int(seed), mask_id, name]).encode()
     digest = hashlib.blake2b(text, digest_size=12, person=b"cpt-dare-mask-1").digest()
@@ -51,7 +51,7 @@ def keeps_all(density: float) -> bool:
     return threshold(density) >= 2**32
 
 
-def keep_mask(shape: torch.Size, density: float, key: Key, device: torch.device) -> torch.Tensor:
+def keep_mask(shape: torch.Size, density: float, key: MaskKey, device: torch.device) -> torch.Tensor:
     """Return a bool tensor of `shape` on `device`, True where the element is kept."""
     keep = torch.empty(shape, dtype=torch.bool, device=device)
     if keeps_all(density):
@@ -64,7 +64,7 @@ def keep_mask(shape: torch.Size, density: float, key: Key, device: torch.device)
     return keep
 
 
-def keep_at(index: torch.Tensor, density: float, key: Key) -> torch.Tensor:
+def keep_at(index: torch.Tensor, density: float, key: MaskKey) -> torch.Tensor:
     """Return the mask at the flat indices `index` (int64), bool."""
     if keeps_all(density):
         return torch.ones_like(index, dtype=torch.bool)
@@ -74,14 +74,14 @@ def keep_at(index: torch.Tensor, density: float, key: Key) -> torch.Tensor:
     return (x ^ x >> 16) < threshold(density)
 
 
-def hash_words(start: int, count: int, key: Key, block: int, device: torch.device) -> torch.Tensor:
+def hash_words(start: int, count: int, key: MaskKey, block: int, device: torch.device) -> torch.Tensor:
     """Return u_i with its top bit flipped, int32, of `count` elements from `start`, a multiple of `block`."""
     x, shifted = torch.empty(2, count, dtype=torch.int32, device=device)
     return hash_into(x, shifted, start, key, block)
 
 
 def hash_into(
-    x: torch.Tensor, shifted: torch.Tensor, start: int, key: Key, block: int = BLOCK_CPU
+    x: torch.Tensor, shifted: torch.Tensor, start: int, key: MaskKey, block: int = BLOCK_CPU
 ) -> torch.Tensor:
     """Write the words of `hash_words` into `x` (int32); `shifted` is scratch. `block` is a power of two."""
     # `start` and the lanes have no common bits, so their XOR equals their sum.

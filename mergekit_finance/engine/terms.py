@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 import torch
 
-Key = tuple[int, int, int]  # three 32-bit words that seed the mask of one tensor of one model
-Report = Literal["nothing", "balance", "contested"]
+MaskKey = tuple[int, int, int]  # three 32-bit words that seed the mask of one tensor of one model
+PassReport = Literal["nothing", "balance", "contested"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cut:
 class Mask:
     """DARE's mask of one tensor of one model."""
 
-    key: Key
+    key: MaskKey
     density: float  # share of elements kept, in (0, 1)
     drawn: torch.Tensor | None = None  # the mask (int8, flat) if it was computed before
 
@@ -76,7 +76,7 @@ class PassOptions:
     """
 
     zero_sign: int = 1
-    report: Report = "contested"
+    report: PassReport = "contested"
 
 
 DEFAULT_OPTIONS = PassOptions()

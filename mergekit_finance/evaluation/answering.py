@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mergekit_finance.evaluation.answers import Answer, Answers, request_key
+from mergekit_finance.errors import is_out_of_memory
+from mergekit_finance.evaluation.answer_store import Answer, Answers, request_key
 from mergekit_finance.evaluation.batch_limit import BatchLimit
-from mergekit_finance.evaluation.live_models import ask
+from mergekit_finance.evaluation.live_models import ask_with_fixed_seed
 from mergekit_finance.evaluation.truncation import PromptLengths, tokens_needed
-from mergekit_finance.hosts import lm_eval_models as host
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -92,9 +92,9 @@ class AnsweringModel:
                 self.answers.add(key := keys.pop(0), self._answer(key, arguments, response))
 
         try:
-            responses = ask(self._lm, kind, [*requests.values()], add)
+            responses = ask_with_fixed_seed(self._lm, kind, [*requests.values()], add)
         except Exception as error:
-            if not host.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         else:
             for request, response in zip(requests.values(), responses, strict=True):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, JsonValue, model_validator
 
-from mergekit_finance.file_models import Count, Number, Part
+from mergekit_finance.file_models import BoundedFloat, Count, Part
 
 if TYPE_CHECKING:
     from mergekit_finance.files import JsonObject
@@ -26,9 +26,9 @@ class Columns(Part):
     items: list[str | int] = Field(min_length=1)
     clusters: list[str | int]
     score: list[JsonValue]
-    correct: list[Number | bool]
+    correct: list[BoundedFloat | bool]
     options: list[Count]
-    value: Number | None = None
+    value: BoundedFloat | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Columns":

@@ -224,7 +224,7 @@ class Evaluator:
         started = time.monotonic()
         with quiet(), progress_bars():
             seed_sampling()
-            results = with_scores(host.evaluate(model, self.tasks, limit), self.measures)
+            results = with_scores(host.run_tasks(model, self.tasks, limit), self.measures)
         seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = self._truncated_prompts(model)

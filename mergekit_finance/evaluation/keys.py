@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
-from mergekit_finance.data.loader import fingerprint as rows_fingerprint
+from mergekit_finance.data.loader import rows_fingerprint
 from mergekit_finance.evaluation.digest import NOT_HASHED
 from mergekit_finance.evaluation.source_hash import SourceTree, combined
 from mergekit_finance.files import Json

@@ -93,20 +93,13 @@ class LiveModels:
         return lm
 
 
-def ask(
+def ask_with_fixed_seed(
     lm: "HFLM",
     kind: str,
     requests: "Sequence[Instance]",
     on_answer: "Callable[[str, RequestArguments, Response], None]",
 ) -> "list[Response]":
-    """Let a model respond to requests of one kind; answers are sampled from a fixed seed.
-
-    Args:
-        lm: what `LiveModels` returned.
-        kind: `loglikelihood`, `loglikelihood_rolling` or `generate_until`.
-        requests: the requests, each with one repeat.
-        on_answer: called with kind, arguments and response as soon as a response is there.
-    """
+    """Do what `hosts.lm_eval_models.ask` does, after the generators of random numbers were seeded."""
     seed_sampling()
     return host.ask(lm, kind, requests, on_answer)
 

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mergekit_finance.hosts.lm_eval_generation import GENERATED_BY_DEFAULT
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from mergekit_finance.hosts.lm_eval_models import RequestArguments
-
-GENERATED_BY_DEFAULT = 256  # tokens, lm-eval's default
 
 
 class PromptLengths:

@@ -185,7 +185,7 @@ class Responder(Protocol):
     def generate_until(self, requests: "list[Instance]") -> "list[Response]": ...
 
 
-def evaluate(responder: Responder, tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
+def run_tasks(responder: Responder, tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
     """Run loaded tasks and return results with every sample; no standard errors are computed."""
     from lm_eval.evaluator import evaluate
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mergekit_finance.files import Json
 
+GENERATED_BY_DEFAULT = 256  # tokens of an answer for which nothing else is said
 GREEDY: "Mapping[str, Json]" = {"do_sample": False, "temperature": 0.0}
 
 
@@ -25,7 +26,7 @@ class Generation:
     is_greedy: bool
 
 
-def generation_settings(settings: "Mapping[str, Json]", default_max: int, eos: str) -> Generation:
+def read_generation_settings(settings: "Mapping[str, Json]", default_max: int, eos: str) -> Generation:
     """Read a request's settings as lm-eval's `hf` model does.
 
     Args:

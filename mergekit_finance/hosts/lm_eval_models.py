@@ -57,13 +57,6 @@ class _Hook:
 
 # ---- memory
 
-OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that a batch does not fit the memory of its device."""
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
-
 
 def batch_size_of(lm: "HFLM") -> int:
     """Return the requests per forward pass; with `auto` the most that are tried."""

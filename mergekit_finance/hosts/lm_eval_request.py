@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mergekit_finance.errors import HostError
 from mergekit_finance.hosts.names import LM_EVAL
-from mergekit_finance.hosts.task_files import Kind, TaskEntry, TaskFiles, generation_settings
+from mergekit_finance.hosts.task_files import Kind, TaskEntry, TaskFiles, settings_of_generating_tasks
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -63,7 +63,7 @@ class Request:
             settings = TaskFiles(folders).generation_settings(self.tasks)
         else:
             index = {name: _entry(one) for name, one in self.manager.task_index.items()}
-            settings = generation_settings(self.tasks, index)
+            settings = settings_of_generating_tasks(self.tasks, index)
         return {name: {**of_task, **self.gen_kwargs} for name, of_task in settings.items()}
 
 

@@ -163,8 +163,8 @@ class TaskFiles:
         return [path for name in reached if (path := self.index[name].path)]
 
     def generation_settings(self, specs: "Iterable[TaskSpec]") -> "dict[str, Settings]":
-        """Return `generation_kwargs` of each task that generates, by name; see `generation_settings`."""
-        return generation_settings(specs, self.index)
+        """Return `generation_kwargs` of each task that generates, by name."""
+        return settings_of_generating_tasks(specs, self.index)
 
     def _add_from_lm_eval(self, name: str) -> bool:
         """Add a task or group of lm-eval and all that it names. Return whether there is one."""
@@ -251,7 +251,9 @@ def _texts(ending: str = "") -> Iterator[tuple[str, bytes]]:
 # ---- what tasks generate
 
 
-def generation_settings(specs: "Iterable[TaskSpec]", index: Mapping[str, TaskEntry]) -> "dict[str, Settings]":
+def settings_of_generating_tasks(
+    specs: "Iterable[TaskSpec]", index: Mapping[str, TaskEntry]
+) -> "dict[str, Settings]":
     """Return `generation_kwargs` of each task that generates, by name; no rows are read.
 
     Tasks that are Python classes are left out: only their code says what they generate.

@@ -42,7 +42,7 @@ class Formula(NamedTuple):
     second: str
 
 
-class Term(NamedTuple):
+class GlossaryTerm(NamedTuple):
     """A finance term with two facts: what kind of item it is, and who the other party is."""
 
     english: str
@@ -51,7 +51,7 @@ class Term(NamedTuple):
     party: str
 
 
-Fact = tuple[str, str]  # subject, relation
+FactKey = tuple[str, str]  # subject, relation
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class World:
     items: Sequence[Word]
     kinds: Sequence[Word]
     parties: Sequence[Word]
-    terms: Sequence[Term]
+    terms: Sequence[GlossaryTerm]
     names: Mapping[str, Sequence[str]]
     people: Sequence[str]
     things: Sequence[Word]
     animals: Sequence[str]
     animal_values: Mapping[str, Sequence[str]]
-    animal_facts: Mapping[Fact, str]
+    animal_facts: Mapping[FactKey, str]
     customs: Sequence[str]
     custom_values: Mapping[str, Sequence[str]]
-    custom_facts: Mapping[Fact, str]
+    custom_facts: Mapping[FactKey, str]
     feelings: Mapping[str, Sequence[str]]
     scripts: Sequence[Sequence[str]]
 
@@ -121,7 +121,7 @@ def world() -> World:
         items=_words(tables.items),
         kinds=_words(tables.kinds),
         parties=_words(tables.parties),
-        terms=[Term(*entry) for entry in tables.terms],
+        terms=[GlossaryTerm(*entry) for entry in tables.terms],
         names=tables.names,
         people=tables.people,
         things=_words(tables.things),
@@ -140,7 +140,7 @@ def _words(entries: Sequence[tuple[str, str]]) -> list[Word]:
     return [Word(*entry) for entry in entries]
 
 
-def _draw_facts(subjects: Sequence[str], values: Mapping[str, Sequence[str]]) -> dict[Fact, str]:
+def _draw_facts(subjects: Sequence[str], values: Mapping[str, Sequence[str]]) -> dict[FactKey, str]:
     """Draw one value for every subject and relation, from the world's seed."""
     rng = random.Random(f"world {WORLD_SEED}")
     return {(s, relation): rng.choice(choices) for s in subjects for relation, choices in values.items()}

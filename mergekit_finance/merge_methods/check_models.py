@@ -9,11 +9,11 @@ from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
-from mergekit_finance.checks.check_all import check_all, print_to_stderr
+from mergekit_finance.checks.check_all import check_all
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.merge_facts import How, MergeFacts
 from mergekit_finance.checks.resources import disk_findings, estimate
-from mergekit_finance.errors import ModelError
+from mergekit_finance.errors import ModelError, print_to_stderr
 from mergekit_finance.hosts.mergekit import adapter_folder, opened_folder
 from mergekit_finance.hosts.mergekit_recipes import recipe_file
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of

@@ -114,9 +114,3 @@ def usable_device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"device {str(name)!r} cannot be used ({first_line(error)})") from error
     return device
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out. The CPU's allocator raises a plain RuntimeError."""
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)

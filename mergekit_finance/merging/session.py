@@ -28,14 +28,13 @@ from mergekit_finance.engine import dispatch, top_k
 from mergekit_finance.engine.finite import require_all_finite
 from mergekit_finance.engine.sweep_cuts import Pair, SweepCuts
 from mergekit_finance.engine.terms import Cut, PassOptions
-from mergekit_finance.errors import ModelError, RecipeError, first_line
+from mergekit_finance.errors import ModelError, RecipeError, first_line, is_out_of_memory
 from mergekit_finance.merge_methods.method import CptMethod, sign
 from mergekit_finance.merge_methods.parameters import Call, ExpertParameters, Parameters
 from mergekit_finance.merge_methods.ties import kept_by_mergekit
 from mergekit_finance.merging.opening import RecipeLike, open_recipe
 from mergekit_finance.merging.placement import (
     OutputTensor,
-    is_out_of_memory,
     place,
     usable_device,
     use_less_memory,

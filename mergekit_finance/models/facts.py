@@ -43,7 +43,7 @@ ROPE_THETA = 10000.0  # the default if the config has no value
 SINGLE = "model.safetensors"
 WEIGHTS = {SINGLE: INDEXES[0], "pytorch_model.bin": INDEXES[1]}  # the single file, and the index of shards
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-Result = TypeVar("Result")
+Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _check_index(folder: Path, tensors: Mapping[str, TensorFacts]) -> None:
 
 
 class _Problems(list[Problem]):
-    def collect(self, read: Callable[[], Result]) -> Result | None:
+    def collect(self, read: Callable[[], Computed]) -> Computed | None:
         """Return what `read` returns; a ModelError becomes a problem, and None is returned."""
         try:
             return read()

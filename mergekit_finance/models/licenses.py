@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["permissive", "own terms", "non-commercial", "share-alike", "no derivatives", "unknown"]
+LicenseKind = Literal["permissive", "own terms", "non-commercial", "share-alike", "no derivatives", "unknown"]
 TextCopies = Literal["", "once", "each"]
 
 
@@ -30,7 +30,7 @@ class License:
 
     id: str
     title: str
-    kind: Kind
+    kind: LicenseKind
     duties: tuple[str, ...] = ()
     link: str = ""
     built_with: str = ""
@@ -99,7 +99,9 @@ def _creative_commons(
         duties.append(f"Share the merge under the same license, {title}.")
     if nd:
         duties.append("Do not share a changed version: a merge is a changed version.")
-    kind: Kind = "no derivatives" if nd else "share-alike" if sa else "non-commercial" if nc else "permissive"
+    kind: LicenseKind = (
+        "no derivatives" if nd else "share-alike" if sa else "non-commercial" if nc else "permissive"
+    )
     *parts, version = code.split("-")
     link = f"https://creativecommons.org/licenses/{'-'.join(parts[1:])}/{version}/"
     return License(code, title, kind, tuple(duties), link, commercial=not nc, share_alike=sa)

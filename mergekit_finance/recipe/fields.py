@@ -53,12 +53,12 @@ Text = Annotated[str, Field(max_length=1000)]
 Lambda = Annotated[float, Field(allow_inf_nan=False, ge=-10, le=10), IsNumber]
 Density = Annotated[float, Field(gt=0, le=1), IsNumber]
 Seed = Annotated[int, Field(ge=0, lt=2**32), IsWhole]
-Count = Annotated[int, Field(ge=1, le=10**9), IsWhole]
+PositiveCount = Annotated[int, Field(ge=1, le=10**9), IsWhole]
 GridList = Field(min_length=1, max_length=MAX_POINTS)
 Names = Annotated[tuple[Name, ...], Field(max_length=1000), BeforeValidator(as_list), Unique]
 
 
-class Part(BaseModel):
+class ConfigBlock(BaseModel):
     """A block of the file. Unknown keys are refused; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

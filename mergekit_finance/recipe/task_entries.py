@@ -6,12 +6,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from mergekit_finance.files import Json
-from mergekit_finance.recipe.fields import IsNumber, Name, Part, as_list
+from mergekit_finance.recipe.fields import ConfigBlock, IsNumber, Name, as_list
 
 MAX_WEIGHT = 10**6
 
 
-class TaskSettings(Part):
+class TaskSettings(ConfigBlock):
     """What an entry of `tasks`, `retention` or `probes` says of a task or group besides its name."""
 
     metric: Name | None = Field(default=None, description="the metric that is the score; default: the first")

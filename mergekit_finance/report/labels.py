@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
-from mergekit_finance.study.analysis.phrases import in_points, merge_name
+from mergekit_finance.study.analysis.phrases import merge_name
 
 PARAMETER_ORDER = ("density", "lambda", "seed")
 STAGES = {
@@ -98,9 +98,3 @@ def initials(names: Sequence[str]) -> dict[str, str]:
 def task_group(task: TaskLike) -> str:
     """Return the group of a task: its skills as `finance + math`, or its kind as `probes`."""
     return TASK_KINDS.get(task.kind, task.kind) or " + ".join(task.skills or ["other"])
-
-
-def interval(numbers: Sequence[float], sign: bool = False) -> str:
-    """Return `50.1 [47.0, 53.2]` from a value and its interval, as points of 100."""
-    value, low, high = (in_points(number, sign) for number in numbers)
-    return f"{value} [{low}, {high}]"

@@ -76,7 +76,7 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         findings=_findings(verdict_sentences(results.summary)),
         cautions=page_text.cautions(results),
         tables=tables.tables(results),
-        recipes=page_text.recipes(results),
+        recipes=page_text.selected_recipes(results),
         choices=page_text.choices(results),
         versions=page_text.stored_versions(results),
         hashes=page_text.hashes(results),

@@ -19,7 +19,7 @@ Pairs = list[tuple[str, str]]  # term and description
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PointRecipe:
     """The mergekit recipe of a selected point."""
 
     name: str
@@ -84,8 +84,8 @@ def recommendation(results: StudyResults) -> Recommendation:
         heading=wording.advice_headline(summary),
         style=wording.advice_look(summary),
         is_recommended=advice.kind is AdviceKind.SHIP,
-        macro=labels.interval(ship.macro),
-        gap=labels.interval(ship.merge_over_single, sign=True),
+        macro=phrases.interval(ship.macro),
+        gap=phrases.interval(ship.merge_over_single, sign=True),
         best_single=ship.best_single,
         note=f"{wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
         sentences=sentences_about(results, "ship"),
@@ -199,10 +199,10 @@ def _measured(results: StudyResults) -> Pairs:
     return pairs
 
 
-def recipes(results: StudyResults) -> list[Recipe]:
+def selected_recipes(results: StudyResults) -> list[PointRecipe]:
     """Return the mergekit recipe of every selected point."""
     return [
-        Recipe(name, labels.point_name(results.summary.points[name]), results.recipe_text(name))
+        PointRecipe(name, labels.point_name(results.summary.points[name]), results.recipe_text(name))
         for name in results.selected
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.item_flips import flips_text
-from mergekit_finance.study.analysis.phrases import chosen_by, in_points, task_list
+from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Estimated, ItemFlips, PointResult, TaskSet, UnitResults
@@ -59,7 +59,7 @@ def interval_cell(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
     if not numbers:
         return Cell("", None, "number")
     style = "good" if numbers[1] > 0 else "bad" if numbers[2] < 0 else ""
-    return Cell(labels.interval(numbers, sign), numbers[0], f"number {style if sign else ''}".strip())
+    return Cell(interval(numbers, sign), numbers[0], f"number {style if sign else ''}".strip())
 
 
 def difference_cell(value: float | None) -> Cell:

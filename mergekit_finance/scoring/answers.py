@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mergekit_finance.scoring.choices import NO_ANSWER
 from mergekit_finance.scoring.committed import committed_number, merged_restatements
-from mergekit_finance.scoring.japanese_text import Source
+from mergekit_finance.scoring.japanese_text import AnswerSource
 from mergekit_finance.scoring.markers import (
     CONDITION,
     MAX_STATEMENT,
@@ -69,42 +69,30 @@ _CODE_BLOCK = re.compile(r"```.*?(?:```|$)", re.DOTALL)
 _MAX_ENDING, _MAX_SENTENCES = 1500, 12
 
 
-class Answer(NamedTuple):
+class FinalAnswer(NamedTuple):
     """A number, and what led to it: "marker", "fallback" (the last committed number) or "none"."""
 
     number: Number | None
-    source: Source
+    source: AnswerSource
 
 
-NONE = Answer(None, "none")
+NONE = FinalAnswer(None, "none")
 
 
-def final_number(text: str, question: str = "") -> Number | None:
-    """Return the number of the last marked answer of a chain of thought, or None.
+def final_answer(text: str, question: str = "") -> FinalAnswer:
+    """Return the number that a chain of thought commits to, and where it was found.
 
     "40 + 2 = 42. The answer is 42." -> 42, "最終回答：5.2%減少" -> -5.2 with `percent`, "5 + 2 = 7" -> None.
 
-    Statements without a number ("the answer is correct") are skipped: a complete answer counts even if a
-    later one was cut off by the token limit. The result is None if the last answer is "cannot be determined",
-    a question or a list, or if the model retracts it; earlier answers are then not used.
+    The last marked statement with a number counts. Without one, or after one that the model takes back, it is
+    the number of the last sentence that commits to one. Statements without a number ("the answer is correct")
+    are skipped: a complete answer counts even if a later one was cut off by the token limit. The number is
+    None if the last answer is "cannot be determined", a question or a list; earlier ones are then not used.
 
     Args:
         text: the model's output.
         question: the question. It decides the sign of a decrease or a loss: "a decrease of 10%" is -10, but
             10 if the question is "By how much did costs decrease?".
-    """
-    return final_answer(text, question).number
-
-
-def final_answer(text: str, question: str = "") -> Answer:
-    """Return the number that a chain of thought commits to, and where it was found.
-
-    The last marked statement with a number counts. Without one, or after one that the model takes back, it is
-    the number of the last sentence that commits to one.
-
-    Args:
-        text: the model's output.
-        question: as in `final_number`.
     """
     body, start = answering_part(text), 0
     for position, statement in reversed(list(located_statements(body))):
@@ -120,11 +108,11 @@ def final_answer(text: str, question: str = "") -> Answer:
             break
         if _has_number(sentence, question):
             number = _read(sentence, question, whole=statement.whole, is_marked=True)
-            return Answer(number, "marker") if number else NONE
+            return FinalAnswer(number, "marker") if number else NONE
     return _last_committed(body[start:], question)
 
 
-def _last_committed(body: str, question: str) -> Answer:
+def _last_committed(body: str, question: str) -> FinalAnswer:
     """Return the number of the last sentence that commits to one: "So it was 5 in 2018." """
     body = _CUT_BOX.sub("", _CODE_BLOCK.sub("", body)[-_MAX_ENDING:])
     read = sentences(body)
@@ -137,7 +125,7 @@ def _last_committed(body: str, question: str) -> Answer:
         if _has_number(sentence, question) and _is_meant(sentence, question):
             number = _read(sentence, question, is_complete=is_complete)
             if number:
-                return Answer(number, "fallback")
+                return FinalAnswer(number, "fallback")
     return NONE
 
 
@@ -190,7 +178,7 @@ def direct_number(text: str, question: str = "") -> Number | None:
 
     Args:
         text: the model's output.
-        question: the question. It decides the sign of a decrease or a loss as in `final_number`.
+        question: the question. It decides the sign of a decrease or a loss as in `final_answer`.
     """
     line = direct_text(text)
     if line is None or NO_ANSWER.search(line) or _NO_NUMBER_LINE.match(line):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mergekit_finance.scoring.japanese_text import Source
+from mergekit_finance.scoring.japanese_text import AnswerSource
 from mergekit_finance.scoring.markers import Statement, answering_part, located_statements
 from mergekit_finance.scoring.text import first_sentence, nfkc, sentences, strip_decoration
 
@@ -82,7 +82,7 @@ class Choice(NamedTuple):
     """The label of an option, and what led to it: "marker", "fallback" (the conclusion) or "none"."""
 
     label: str | None
-    source: Source
+    source: AnswerSource
 
 
 def final_choice(text: str, labels: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ from mergekit_finance.scoring.japanese_numbers import (
     japanese_match,
     sentence_number,
 )
-from mergekit_finance.scoring.japanese_text import Candidate, Source, read_statements
+from mergekit_finance.scoring.japanese_text import AnswerSource, CandidateSentence, read_statements
 from mergekit_finance.scoring.japanese_words import (
     NO_MATCH,
     direction_matches,
@@ -37,7 +37,7 @@ class Judgement(NamedTuple):
     """Whether an output is right, and where its answer was read ("none" if it has no answer)."""
 
     right: bool
-    source: Source
+    source: AnswerSource
 
 
 def judge(text: str, doc: JfinqaDocument, *, reasoning: bool = False) -> Judgement:
@@ -73,14 +73,14 @@ def judge(text: str, doc: JfinqaDocument, *, reasoning: bool = False) -> Judgeme
     return Judgement(phrase is not None and jfinqa_exact(phrase, gold), source)
 
 
-def _other_word(candidate: Candidate) -> str | None:
+def _other_word(candidate: CandidateSentence) -> str | None:
     """Return NO_MATCH if a marked answer is a word of another kind, else None."""
     is_marked = candidate.source == "marker" and not candidate.whole and not is_refusal(candidate.text)
     return NO_MATCH if is_marked and is_other_word(candidate.text) else None
 
 
 def _judge_number(
-    candidates: Iterator[Candidate], gold: JapaneseNumber, doc: JfinqaDocument, question: str
+    candidates: Iterator[CandidateSentence], gold: JapaneseNumber, doc: JfinqaDocument, question: str
 ) -> Judgement:
     number, source = _first(
         candidates,
@@ -94,8 +94,8 @@ def _judge_number(
 
 
 def _first(
-    candidates: Iterator[Candidate], read: Callable[[Candidate], _Answer | None]
-) -> tuple[_Answer | None, Source]:
+    candidates: Iterator[CandidateSentence], read: Callable[[CandidateSentence], _Answer | None]
+) -> tuple[_Answer | None, AnswerSource]:
     """Return the first answer that can be read, and its source.
 
     There is none if the model retracts its last marked answer, or says that the question has no answer.

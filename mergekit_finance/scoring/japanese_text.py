@@ -14,7 +14,7 @@ from mergekit_finance.scoring.new_question import cut_at_new_question
 from mergekit_finance.scoring.text import clean_markup, normalize, strip_decoration
 
 # Where an answer was read: after an answer marker, in the last sentences, or nowhere.
-Source = Literal["marker", "fallback", "none"]
+AnswerSource = Literal["marker", "fallback", "none"]
 
 # Without a marker, only this many sentences at the end of an output are read.
 _LAST_SENTENCES = 3
@@ -43,7 +43,7 @@ _ASIDE = re.compile(
 )
 
 
-class Candidate(NamedTuple):
+class CandidateSentence(NamedTuple):
     """A sentence that may give the answer.
 
     Attributes:
@@ -54,12 +54,12 @@ class Candidate(NamedTuple):
     """
 
     text: str
-    source: Source
+    source: AnswerSource
     whole: bool = False
     denied: bool = False
 
 
-def read_statements(text: str, *, reasoning: bool) -> Iterator[Candidate]:
+def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence]:
     """Yield the sentences of an output in the order in which an answer is looked for.
 
     First the statements after answer markers, the last one first, each from its first sentence on. Then the
@@ -75,14 +75,14 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[Candidate]:
     body = answering_part(folded)
     for _, statement in reversed(list(located_statements(body))):
         for sentence in split_sentences(statement.text) or [""]:
-            yield Candidate(sentence, "marker", denied=statement.denied)
+            yield CandidateSentence(sentence, "marker", denied=statement.denied)
     if not reasoning:
         first_line = strip_decoration(body.strip().partition("\n")[0][:MAX_STATEMENT])
-        yield Candidate((split_sentences(first_line) or [""])[0], "marker", whole=True)
+        yield CandidateSentence((split_sentences(first_line) or [""])[0], "marker", whole=True)
     for bold in reversed(_BOLD.findall(cut_at_new_question(normalize(folded)))[-_LAST_BOLD:]):
-        yield Candidate(strip_decoration(clean_markup(bold)), "marker", whole=True)
+        yield CandidateSentence(strip_decoration(clean_markup(bold)), "marker", whole=True)
     for sentence in reversed(split_sentences(body)[-_LAST_SENTENCES:]):
-        yield Candidate(sentence, "fallback")
+        yield CandidateSentence(sentence, "fallback")
 
 
 def split_sentences(text: str) -> list[str]:

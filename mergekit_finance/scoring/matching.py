@@ -1,7 +1,7 @@
 """Decide whether an answer equals the gold answer, by the rule of each dataset.
 
-    docmath_match, docmath_official       DocMath-Eval, FinanceMath: ours, and the repository's
-    convfinqa_match, convfinqa_adaptllm   ConvFinQA: ours, and AdaptLLM's
+    docmath_official_match                DocMath-Eval: the repository's; ours is `number_match`
+    convfinqa_match, convfinqa_adaptllm_match  ConvFinQA: ours, and AdaptLLM's
     jfinqa_match, jfinqa_exact            jfinqa: both as lm-eval's built-in tasks
     tatqa_match                           TAT-QA: spans, lists of spans, counts and numbers with a scale
 
@@ -14,7 +14,7 @@ import math
 import re
 
 from mergekit_finance.scoring.documents import TatqaDocument
-from mergekit_finance.scoring.number_match import CURRENCIES, NOTHING_ASKED, Asked, number_matches
+from mergekit_finance.scoring.number_match import CURRENCIES, NOTHING_ASKED, Asked
 from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
 from mergekit_finance.scoring.numbers import Number, parse_number
 from mergekit_finance.scoring.text import clean_markup, nfkc
@@ -26,18 +26,7 @@ TATQA_SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "perce
 # ---- DocMath-Eval
 
 
-def docmath_match(pred: Number, gold: float, *, percent_ok: bool) -> bool:
-    """Return DocMath's `score`, by `number_match.number_matches`, for a question without a stated unit.
-
-    Args:
-        pred: the prediction.
-        gold: the gold number.
-        percent_ok: whether the question asks for a percentage.
-    """
-    return number_matches(pred, gold, Asked(percent=percent_ok, writes_percent=percent_ok))
-
-
-def docmath_official(pred: Number, gold: float) -> bool:
+def docmath_official_match(pred: Number, gold: float) -> bool:
     """Return the match of yale-nlp/DocMath-Eval, `utils/evaluation_utils.py`, for an extracted number.
 
     The result is True if any of these holds: the ratio of the absolute values is an exact power of ten; the
@@ -140,7 +129,7 @@ def _rounds_to(pred: Number, scale: float, target: float, gold_step: float) -> b
     return abs(pred.written * scale - target) <= tolerance * (1 + 1e-9)
 
 
-def convfinqa_adaptllm(pred: str, gold: str) -> bool:
+def convfinqa_adaptllm_match(pred: str, gold: str) -> bool:
     """Return AdaptLLM's match (microsoft/LMOps, adaptllm, `compute_ConvFinQA`), which is looser than `score`.
 
     The result is True if any number on the first line of the output differs by at most 0.01 from the first

@@ -19,7 +19,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from mergekit_finance.scoring.answers import Answer, direct_items, direct_number, direct_yes_no, final_answer
+from mergekit_finance.scoring.answers import (
+    FinalAnswer,
+    direct_items,
+    direct_number,
+    direct_yes_no,
+    final_answer,
+)
 from mergekit_finance.scoring.choices import committed_choice
 from mergekit_finance.scoring.documents import (
     ChoiceDocument,
@@ -38,12 +44,12 @@ from mergekit_finance.scoring.entities import (
     parse_entities,
 )
 from mergekit_finance.scoring.japanese_answers import judge
-from mergekit_finance.scoring.japanese_text import Source
+from mergekit_finance.scoring.japanese_text import AnswerSource
 from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.matching import (
-    convfinqa_adaptllm,
+    convfinqa_adaptllm_match,
     convfinqa_match,
-    docmath_official,
+    docmath_official_match,
     jfinqa_answer,
     jfinqa_exact,
     jfinqa_match,
@@ -185,16 +191,16 @@ def convfinqa_cot(doc: ConvFinQADocument, results: Generations) -> Metrics:
     return _convfinqa_metrics(doc, line, final_answer(text, _question(doc)))
 
 
-def _convfinqa_metrics(doc: ConvFinQADocument, line: str, read: Answer) -> Metrics:
+def _convfinqa_metrics(doc: ConvFinQADocument, line: str, read: FinalAnswer) -> Metrics:
     """Return the metrics of an answer, given as a text that starts with it and as the number it states."""
-    source: Source
+    source: AnswerSource
     answer = str(doc["answer"]).strip()
     if answer.lower() in ("yes", "no"):
         yes_or_no = direct_yes_no(line)
         right, source = yes_or_no == answer.lower(), "marker" if yes_or_no else "none"
     else:
         right, source = _convfinqa_right(doc, answer, read.number), read.source
-    loose = float(convfinqa_adaptllm(line, answer))
+    loose = float(convfinqa_adaptllm_match(line, answer))
     return {**_sourced_metrics(right, source), "convfinqa_adaptllm": loose}
 
 
@@ -227,20 +233,20 @@ def docmath_cot(doc: NumberDocument, results: Generations) -> Metrics:
     return _docmath_metrics(doc, text, final_answer(text, _question(doc)))
 
 
-def _direct(text: str, doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> Answer:
+def _direct(text: str, doc: ConvFinQADocument | NumberDocument | TatqaDocument) -> FinalAnswer:
     """Return the number on the first line, which a task without reasoning takes as marked."""
     number = direct_number(text, _question(doc))
-    return Answer(number, "none" if number is None else "marker")
+    return FinalAnswer(number, "none" if number is None else "marker")
 
 
-def _docmath_metrics(doc: NumberDocument, text: str, read: Answer) -> Metrics:
+def _docmath_metrics(doc: NumberDocument, text: str, read: FinalAnswer) -> Metrics:
     gold, number = float(doc["ground_truth"]), read.number
     document = "\n".join([*doc.get("paragraphs", []), *doc.get("tables", [])])
     about = asked(str(doc["question"]), document, percent=bool(doc.get("percent")))
     right = number is not None and number_matches(
         number, gold, about, is_percent_elsewhere=is_written_as_percent(text, number)
     )
-    official = number is not None and docmath_official(number, gold)
+    official = number is not None and docmath_official_match(number, gold)
     return {**_sourced_metrics(right, read.source), "docmath_official": float(official)}
 
 
@@ -302,7 +308,7 @@ def tatqa_cot(doc: TatqaDocument, results: Generations) -> Metrics:
     return _tatqa_metrics(doc, answer, final_answer(text, _question(doc)))
 
 
-def _tatqa_metrics(doc: TatqaDocument, answer: str, read: Answer) -> Metrics:
+def _tatqa_metrics(doc: TatqaDocument, answer: str, read: FinalAnswer) -> Metrics:
     if tatqa_is_computed(doc):
         return _sourced_metrics(tatqa_match(answer, read.number, doc), read.source)
     right = bool(answer) and tatqa_match(answer, read.number, doc)
@@ -313,7 +319,7 @@ def _generation_metrics(right: bool, missing: bool) -> Metrics:
     return {"score": float(right), "correct": float(right), "no_answer": float(missing)}
 
 
-def _sourced_metrics(right: bool, source: Source) -> Metrics:
+def _sourced_metrics(right: bool, source: AnswerSource) -> Metrics:
     """Return the metrics of an answer, its source, and `marker_score`, which counts marked answers only."""
     metrics = _generation_metrics(right, missing=source == "none")
     return {**metrics, "answer_from": source, "marker_score": float(right and source == "marker")}

@@ -20,7 +20,13 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis.item_flips import flips_text
-from mergekit_finance.study.analysis.phrases import in_points, interval, task_list, weights_note
+from mergekit_finance.study.analysis.phrases import (
+    in_points,
+    interval,
+    interval_in_words,
+    task_list,
+    weights_note,
+)
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
@@ -196,20 +202,20 @@ def _base_is_constituent(choice: SharedPoint) -> bool:
 
 def _set_row(choice: SharedPoint, row: TaskSet, title: str) -> list[str]:
     constituents = [in_points(row.constituents[name].value) for name in choice.effects.constituents]
-    cells = [f"{title} ({len(row.tasks)})", labels.interval(row.score), *constituents]
-    cells += [interval(row.gain, sign=True), interval(row.og, sign=True)]
+    cells = [f"{title} ({len(row.tasks)})", interval(row.score), *constituents]
+    cells += [interval_in_words(row.gain, sign=True), interval_in_words(row.og, sign=True)]
     if not _base_is_constituent(choice):
         if row.base is None or row.over_base is None:  # a summary of an older version
             cells += ["", ""]
         else:
-            cells += [in_points(row.base.value), interval(row.over_base, sign=True)]
+            cells += [in_points(row.base.value), interval_in_words(row.over_base, sign=True)]
     return [*cells, flips_text(row.flips.get("base"))]
 
 
 def _task_row(choice: SharedPoint, name: str, row: TaskEffect) -> list[str]:
     constituents = [in_points(row.constituents[model]) for model in choice.effects.constituents]
-    cells = [name.removeprefix("finance_bench_"), str(row.items), labels.interval(row.score), *constituents]
-    cells += [interval(row.gain, sign=True), interval(row.og, sign=True), row.verdict]
+    cells = [name.removeprefix("finance_bench_"), str(row.items), interval(row.score), *constituents]
+    cells += [interval_in_words(row.gain, sign=True), interval_in_words(row.og, sign=True), row.verdict]
     if not _base_is_constituent(choice):
         base = choice.results.measured("base").scores[name]
         cells += [in_points(base), in_points(row.score.value - base, sign=True)]

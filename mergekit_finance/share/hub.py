@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.share import card_files, manifest
-from mergekit_finance.share.manifest import Plan
+from mergekit_finance.share.manifest import UploadPlan
 from mergekit_finance.share.source_models import missing_texts, obstacles, required_prefix
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -59,7 +59,7 @@ class Share:
                 self.say(f"Before its weights are shared: {text}")
         return "" if dry_run else upload(plan, self.repo, self.private)
 
-    def _require_weights(self, plan: Plan) -> None:
+    def _require_weights(self, plan: UploadPlan) -> None:
         """Raise unless all weights that the card lists are there unchanged: its scores are of those."""
         remedy = f"`mergekit-finance card OUT -o {self.folder} --weights` writes them."
         if plan.missing_weights:
@@ -84,7 +84,7 @@ def _require_repo(repo: str) -> None:
         raise DataError(f"--repo: the Hub does not accept this name ({_one_line(error)})") from error
 
 
-def reasons_to_refuse(plan: Plan, repo: str) -> list[str]:
+def reasons_to_refuse(plan: UploadPlan, repo: str) -> list[str]:
     """Return the reasons not to share: licenses that forbid it, or unmet conditions of sharing weights."""
     models = card_files.stored_source_models(plan.folder)
     reasons = obstacles(models)
@@ -107,7 +107,7 @@ def has_prefix(name: str, prefix: str) -> bool:
     return name.lower().startswith(prefix.lower())
 
 
-def _required_texts(plan: Plan) -> list[str]:
+def _required_texts(plan: UploadPlan) -> list[str]:
     """Return one line if license texts must accompany weights and are missing."""
     missing = missing_texts(card_files.stored_source_models(plan.folder), plan.send)
     if not missing:
@@ -115,7 +115,7 @@ def _required_texts(plan: Plan) -> list[str]:
     return [f"the text of {' and '.join(missing)} must accompany the weights; put it into DIR/LICENSE"]
 
 
-def listing(plan: Plan, repo: str) -> str:
+def listing(plan: UploadPlan, repo: str) -> str:
     """Return a table of every file with its size, and of what is left out."""
     lines = [f"To {repo}:"]
     lines += [f"  {path.stat().st_size:>13,}  {name}" for name, path in plan.send.items()]
@@ -126,7 +126,7 @@ def listing(plan: Plan, repo: str) -> str:
     return "\n".join(lines)
 
 
-def upload(plan: Plan, repo: str, private: bool) -> str:
+def upload(plan: UploadPlan, repo: str, private: bool) -> str:
     """Create the repository if it does not exist, and add all files in one commit. Returns its address."""
     from huggingface_hub import CommitOperationAdd, HfApi, get_token  # see the note in _require_repo
 

@@ -33,7 +33,7 @@ WEIGHTS = (  # as mergekit names them
 
 
 @dataclass(frozen=True)
-class Plan:
+class UploadPlan:
     """The files that would be sent, and those that would not.
 
     Attributes:
@@ -73,7 +73,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     )
 
 
-def plan_upload(folder: Path, weights: bool) -> Plan:
+def plan_upload(folder: Path, weights: bool) -> UploadPlan:
     """Return which files of a card's folder are sent and which are left out.
 
     Raises:
@@ -90,7 +90,7 @@ def plan_upload(folder: Path, weights: bool) -> Plan:
             left_out[name] = reason
         else:
             send[name] = path
-    return Plan(folder, send, left_out)
+    return UploadPlan(folder, send, left_out)
 
 
 def hashes_of(folder: Path) -> dict[str, str]:

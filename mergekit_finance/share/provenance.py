@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.files import Json, JsonObject, load_yaml, read_text
-from mergekit_finance.study.points import Point, Source
+from mergekit_finance.study.points import Point, SourceModel
 from mergekit_finance.study.read_files import read_model, read_object
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Key, PointEntry
@@ -68,7 +68,7 @@ def _rebuilt(entry: PointEntry, recipe: JsonObject) -> Point:
         combination=tuple(entry.combination),
         operator=entry.operator,
         values=entry.values,
-        sources=tuple(Source(str(m.parameters["mask_id"]), m.model) for m in entry.recipe.models),
+        sources=tuple(SourceModel(str(m.parameters["mask_id"]), m.model) for m in entry.recipe.models),
         base=entry.recipe.base_model,
         semantics=str(parameters["semantics"]),
         out_dtype=str(recipe["out_dtype"]),

@@ -19,13 +19,13 @@ from safetensors import SafetensorError, safe_open
 
 from mergekit_finance.checks.findings import finding
 from mergekit_finance.checks.model_checks import check_reference
+from mergekit_finance.checks.tensors import EMBEDDINGS
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.buffers import is_buffer
-from mergekit_finance.models.facts import fetched_folder, other_set
+from mergekit_finance.models.facts import SINGLE, fetched_folder, other_set
 from mergekit_finance.models.json_files import read_config, shard_names
-from mergekit_finance.similarity.measures import Accumulator, Source, different_shapes
+from mergekit_finance.similarity.measures import Accumulator, ReadSlice, different_shapes
 
-SINGLE = "model.safetensors"
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -35,7 +35,6 @@ DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
-EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Checkpoint:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def source(self, name: str) -> Source:
+    def source(self, name: str) -> ReadSlice:
         """Return a function that reads parts of one tensor."""
         stored = self.tensors[name]
         dtype, handle = DTYPES[stored.dtype], self._handle(stored.file)

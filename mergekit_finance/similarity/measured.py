@@ -11,7 +11,7 @@ from pydantic import Field
 from mergekit_finance.file_models import Count, PartWithNulls
 
 MAX_MEASURE = 1e100  # above any norm of float32 weights; figures overflow on much larger numbers
-Measure = Annotated[float, Field(strict=True, ge=-MAX_MEASURE, le=MAX_MEASURE)]
+SimilarityMeasure = Annotated[float, Field(strict=True, ge=-MAX_MEASURE, le=MAX_MEASURE)]
 
 
 class ModelPair(PartWithNulls):
@@ -19,17 +19,17 @@ class ModelPair(PartWithNulls):
 
     a: str
     b: str
-    l2: Measure
-    cosine: Measure | None
-    equal: Measure | None = None
+    l2: SimilarityMeasure
+    cosine: SimilarityMeasure | None
+    equal: SimilarityMeasure | None = None
 
 
 class TaskVector(PartWithNulls):
     """The measures of one task vector."""
 
-    norm: Measure
-    relative_norm: Measure | None
-    quantiles: dict[str, Measure | None] = {}
+    norm: SimilarityMeasure
+    relative_norm: SimilarityMeasure | None
+    quantiles: dict[str, SimilarityMeasure | None] = {}
 
 
 class TaskVectorPair(PartWithNulls):
@@ -37,16 +37,16 @@ class TaskVectorPair(PartWithNulls):
 
     a: str
     b: str
-    cosine: Measure | None
-    both_moved: Measure | None = None
-    sign_conflicts: Measure | None = None
+    cosine: SimilarityMeasure | None
+    both_moved: SimilarityMeasure | None = None
+    sign_conflicts: SimilarityMeasure | None = None
 
 
 class MeasuredEntry(PartWithNulls):
     """The measures over one set of elements."""
 
     elements: Count
-    norms: dict[str, Measure]
+    norms: dict[str, SimilarityMeasure]
     pairs: list[ModelPair]
     task_vectors: dict[str, TaskVector]
     task_vector_pairs: list[TaskVectorPair]

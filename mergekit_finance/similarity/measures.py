@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from mergekit_finance.errors import ModelError
 
 LOG = logging.getLogger(__name__)
-Source = Callable[[int, int], torch.Tensor]  # (start, stop) -> those elements of one flat tensor, any dtype
+ReadSlice = Callable[
+    [int, int], torch.Tensor
+]  # (start, stop) -> those elements of one flat tensor, any dtype
 Reals = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -101,7 +103,7 @@ class Workspace:
         # Sums of s_i s_j and |s_i s_j|, where s are the signs of two task vectors.
         self.signs = torch.zeros(2, len(self.expert_pairs), dtype=torch.float64, device=device)
 
-    def span(self, sources: Sequence[Source], start: int, stop: int) -> Sums:
+    def span(self, sources: Sequence[ReadSlice], start: int, stop: int) -> Sums:
         """Return the sums of elements start..stop of one tensor, without its histogram."""
         for total in (self.squares, self.products, self.unequal, self.signs):
             total.zero_()
@@ -249,7 +251,7 @@ class Accumulator:
         self,
         name: str,
         shape: tuple[int, ...],
-        sources: Sequence[Source],
+        sources: Sequence[ReadSlice],
         progress: Callable[[int], object] = lambda elements: None,
     ) -> None:
         """Measure one tensor, reading each element once, from one source per model (the base first).
@@ -287,7 +289,7 @@ class Accumulator:
         LOG.warning("%s ran out of memory: measuring %d elements at a time", self._device, self._span)
         return self._workspaces(count)
 
-    def _measure_span(self, sources: Sequence[Source], low: int, size: int) -> Sums:
+    def _measure_span(self, sources: Sequence[ReadSlice], low: int, size: int) -> Sums:
         space = self._free.get()
         try:
             return space.span(sources, low, min(low + self._span, size))
@@ -303,7 +305,7 @@ class Accumulator:
                 )
 
 
-def _slices_of(flat: torch.Tensor) -> Source:
+def _slices_of(flat: torch.Tensor) -> ReadSlice:
     return lambda start, stop: flat[start:stop]
 
 

@@ -94,7 +94,7 @@ def with_constants(
 
 def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     """Yield blocks (b, clusters) of numbers of draws of each cluster; each row sums to `clusters`."""
-    rng = np.random.default_rng([seed, stable_number(stratum)])
+    rng = np.random.default_rng([seed, seed_of_name(stratum)])
     block = max(1, BLOCK // max(clusters, 1))
     for start in range(0, draws, block):
         rows = min(block, draws - start)
@@ -103,7 +103,7 @@ def weights(stratum: str, clusters: int, draws: int, seed: int) -> Iterator[np.n
         yield counts.reshape(rows, clusters).astype(float)
 
 
-def stable_number(name: str) -> int:
+def seed_of_name(name: str) -> int:
     """Return an integer hash of a name that is the same on every machine, unlike `hash`."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
 

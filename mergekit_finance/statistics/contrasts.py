@@ -16,11 +16,11 @@ import numpy as np
 from mergekit_finance.statistics.bootstrap import Replicates
 from mergekit_finance.statistics.intervals import LEVEL, Estimate, freedom, percentile_interval, tail_area
 
-Weights = Mapping[str, float]  # model -> its weight in a contrast
+ModelWeights = Mapping[str, float]  # model -> its weight in a contrast
 
 
 def contrast(
-    replicates: Replicates, tasks: Sequence[str], weights: Weights, level: float = LEVEL
+    replicates: Replicates, tasks: Sequence[str], weights: ModelWeights, level: float = LEVEL
 ) -> Estimate:
     """Return mean_t sum_m w_m s_t(m) with its percentile interval: any score, difference or Gain.
 

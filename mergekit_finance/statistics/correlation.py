@@ -24,7 +24,7 @@ DRAWS = 99_999
 ROUNDING = 1e-9
 
 
-class Correlation(NamedTuple):
+class RankCorrelation(NamedTuple):
     """Spearman's rho, its two-sided p-value and the number of orders; nan if x or y is constant or n < 3."""
 
     rho: float
@@ -34,7 +34,7 @@ class Correlation(NamedTuple):
     exact: bool
 
 
-def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: int = 0) -> Correlation:
+def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: int = 0) -> RankCorrelation:
     """Return the rank correlation of two equally long sequences.
 
     Args:
@@ -45,12 +45,12 @@ def spearman(x: Sequence[float], y: Sequence[float], draws: int = DRAWS, seed: i
     first, second = standardized_ranks(x), standardized_ranks(y)
     n = len(first)
     if n < 3 or np.isnan(first).any() or np.isnan(second).any():
-        return Correlation(float("nan"), float("nan"), n, 0, False)
+        return RankCorrelation(float("nan"), float("nan"), n, 0, False)
     rho = float(np.clip(first @ second, -1, 1))
     orders, exact = _orders(n, draws, seed)
     reached = int((np.abs(second[orders] @ first) >= abs(rho) - ROUNDING).sum())
     p = reached / len(orders) if exact else (1 + reached) / (1 + len(orders))
-    return Correlation(rho, p, n, len(orders), exact)
+    return RankCorrelation(rho, p, n, len(orders), exact)
 
 
 def critical(n: int, alpha: float = 0.05) -> float:

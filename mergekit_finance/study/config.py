@@ -20,13 +20,13 @@ from mergekit_finance.errors import RecipeError, default_id, did_you_mean, first
 from mergekit_finance.files import Json, read_yaml
 from mergekit_finance.recipe.fields import (
     MAX_POINTS,
-    Count,
+    ConfigBlock,
     Folder,
     IsNumber,
     IsWhole,
     Name,
     Names,
-    Part,
+    PositiveCount,
     Reference,
     Seed,
     Text,
@@ -45,7 +45,7 @@ DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_b
 Combination = tuple[str, ...]  # the experts that a merge is about
 
 
-class StudyExpert(Part):
+class StudyExpert(ConfigBlock):
     """A continually pre-trained model and what it is an expert in."""
 
     model: Reference
@@ -63,7 +63,7 @@ class StudyExpert(Part):
         return {"model": data} if isinstance(data, str) else data
 
 
-class Selection(Part):
+class Selection(ConfigBlock):
     """How one hyperparameter per combination and operator is chosen."""
 
     share: Annotated[float, Field(gt=0, lt=1), IsNumber] = 0.3
@@ -73,21 +73,23 @@ class Selection(Part):
     )
 
 
-class Evaluation(Part):
+class Evaluation(ConfigBlock):
     """How models are evaluated."""
 
     device: Name | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     engine: Literal["auto", "hf", "compiled"] = "auto"
-    batch_size: Annotated[Count, Field(le=65536)] | None = Field(
+    batch_size: Annotated[PositiveCount, Field(le=65536)] | None = Field(
         default=None, description="without it as many as fit"
     )
-    max_gen_toks: Annotated[Count, Field(le=10**6)] | None = None
-    threads: Annotated[Count, Field(le=1024)] = Field(default=1, description="CPU threads of one worker")
+    max_gen_toks: Annotated[PositiveCount, Field(le=10**6)] | None = None
+    threads: Annotated[PositiveCount, Field(le=1024)] = Field(
+        default=1, description="CPU threads of one worker"
+    )
     samples: Literal["all", "none"] = "all"
 
 
-class Study(Part):
+class Study(ConfigBlock):
     """The content of study.yml: what is merged, how, and what it is evaluated on.
 
     `load_study(path)` reads and checks a file, `parse_study(mapping, where)` checks a mapping; both raise
@@ -136,11 +138,11 @@ class Study(Part):
     include_path: Annotated[tuple[Folder, ...], Field(max_length=100), BeforeValidator(as_list), Unique] = ()
     source: Name | None = None
     data_dir: Annotated[str, Field(max_length=4096)] | None = None
-    limit: Count | None = None
+    limit: PositiveCount | None = None
     selection: Selection = Selection()
     evaluation: Evaluation = Evaluation()
     executor: Literal["local", "ray"] = "local"
-    workers: Annotated[Count, Field(le=1024)] | None = None
+    workers: Annotated[PositiveCount, Field(le=1024)] | None = None
     out_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     resamples: Annotated[int, Field(ge=200, le=100_000), IsWhole] = 2000
     seed: Seed = 0

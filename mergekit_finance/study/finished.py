@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergekit_finance.evaluation.answers import count_answers
+from mergekit_finance.evaluation.answer_store import count_answers
 from mergekit_finance.study.progress import State
 from mergekit_finance.study.store import Store
 

@@ -7,10 +7,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import OPERATORS
-from mergekit_finance.recipe.fields import Density, GridList, Lambda, Part, Seed, as_list
+from mergekit_finance.recipe.fields import ConfigBlock, Density, GridList, Lambda, Seed, as_list
 
 
-class TaskArithmetic(Part):
+class TaskArithmetic(ConfigBlock):
     """The grid of Task Arithmetic: base + lambda * sum of task vectors."""
 
     lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(as_list)] = Field(
@@ -28,7 +28,7 @@ class TaskArithmetic(Part):
         return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
 
 
-class Ties(Part):
+class Ties(ConfigBlock):
     """The grid of TIES: every density with every lambda."""
 
     densities: Annotated[tuple[Density, ...], GridList, BeforeValidator(as_list)] = Field(
@@ -68,7 +68,7 @@ class DareTies(Ties):
         return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
 
 
-class Operators(Part):
+class Operators(ConfigBlock):
     """The operators of the study; one that is left out is not run."""
 
     task_arithmetic: TaskArithmetic | None = None

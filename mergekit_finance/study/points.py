@@ -11,7 +11,7 @@ from mergekit_finance.study.config import Combination, Study, combinations_of, f
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceModel:
     """A model to merge: its name in recipes, and its reference (folder or Hub id)."""
 
     name: str  # also its mask_id
@@ -38,7 +38,7 @@ class Point:
     combination: Combination
     operator: str
     values: Mapping[str, float]
-    sources: tuple[Source, ...]
+    sources: tuple[SourceModel, ...]
     base: str
     semantics: str
     out_dtype: str = "bfloat16"
@@ -110,7 +110,9 @@ def smaller_combinations(combination: Combination) -> list[Combination]:
     return list(combinations(combination, len(combination) - 1))
 
 
-def points(study: Study, stage: int, selected: Mapping[Combination, Source] | None = None) -> list[Point]:
+def points(
+    study: Study, stage: int, selected: Mapping[Combination, SourceModel] | None = None
+) -> list[Point]:
     """Return all points of a stage.
 
     Args:
@@ -128,10 +130,10 @@ def points(study: Study, stage: int, selected: Mapping[Combination, Source] | No
 
 
 def _sources(
-    study: Study, combination: Combination, selected: Mapping[Combination, Source] | None
-) -> tuple[Source, ...]:
+    study: Study, combination: Combination, selected: Mapping[Combination, SourceModel] | None
+) -> tuple[SourceModel, ...]:
     if len(combination) == 1 or not selected:
-        return tuple(Source(name, study.experts[name].model) for name in combination)
+        return tuple(SourceModel(name, study.experts[name].model) for name in combination)
     return tuple(selected[parent] for parent in smaller_combinations(combination))
 
 

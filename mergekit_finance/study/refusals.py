@@ -30,7 +30,7 @@ FILES = (
 
 
 @default_id("task.rows")
-def check_tasks(evaluator: Evaluator, where: str) -> None:
+def require_metrics(evaluator: Evaluator, where: str) -> None:
     """Raise if there is no task, or one that computes no metric."""
     if not evaluator.task_names:
         raise RecipeError(f"{where}: no tasks to evaluate", id="task.none")

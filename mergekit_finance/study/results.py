@@ -40,7 +40,7 @@ from mergekit_finance.study.read_files import (
 from mergekit_finance.study.schema import (
     FORMAT,
     Columns,
-    Combination,
+    CombinationResult,
     Effects,
     Evaluated,
     Index,
@@ -107,7 +107,7 @@ class StudyResults:
         return [name for name in self.singles if name != "base"]
 
     @cached_property
-    def combinations(self) -> dict[str, Combination]:
+    def combinations(self) -> dict[str, CombinationResult]:
         """The combinations of summary.json, by stage, then by name."""
         rows = self.summary.combinations
         return {name: rows[name] for name in sorted(rows, key=lambda name: (rows[name].stage, name))}

@@ -1,20 +1,19 @@
 """`mergekit-finance study`: from study.yml to summary.json. What is stored is never evaluated again."""
 
 import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.check_all import Say, check_all
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.output import model_inputs, refusal
 from mergekit_finance.checks.resources import disk_findings
-from mergekit_finance.errors import first_line, printable
+from mergekit_finance.errors import first_line, print_to_stderr
 from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import Json, atomic_path, atomic_write
@@ -28,9 +27,9 @@ from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
-from mergekit_finance.study.points import Point, Source, groups, points
+from mergekit_finance.study.points import Point, SourceModel, groups, points
 from mergekit_finance.study.read_files import optional_model
-from mergekit_finance.study.refusals import check_contexts, check_folder, check_tasks
+from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
@@ -49,12 +48,11 @@ from mergekit_finance.study.worker_count import Need, batch_bytes
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
 USUAL_BATCH = 64  # for estimating a worker's memory where its batches are as large as fit
 BYTES_PER_ITEM = 2700
-Say = Callable[[str], None]
 
 
-def print_to_stderr(text: str) -> None:
-    """Print a line of progress."""
-    print(printable(text, keep="\n\t"), file=sys.stderr, flush=True)
+def print_progress(text: str) -> None:
+    """Print lines of progress to standard error."""
+    print_to_stderr(text, keep="\n\t")
 
 
 @dataclass
@@ -81,7 +79,7 @@ class StudyRun:
     where: str = "study.yml"
     trust_remote_code: bool = False
     quiet: bool = False
-    say: Say = print_to_stderr
+    say: Say = print_progress
     index: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
 
@@ -151,7 +149,7 @@ class StudyRun:
             device=self.device,
         )
         check_folder(self.out, model_inputs(self.references))
-        check_tasks(self.evaluator, self.where)
+        require_metrics(self.evaluator, self.where)
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
         task_info.check_items(self.evaluator, self.study)
         task_info.check_named(self.evaluator, self.study, self.where)
@@ -246,7 +244,7 @@ class StudyRun:
             self.evaluate(self.references, plans)
             return plans
         plans = []
-        chosen: dict[Combination, Source] = {}
+        chosen: dict[Combination, SourceModel] = {}
         for stage in sorted(self.study.stages):
             stage_points = points(self.study, stage, chosen)
             self.evaluate(self.references if stage == 1 else [], stage_points)
@@ -278,13 +276,13 @@ class StudyRun:
 
     # ---- chain: best
 
-    def _write_selected(self, plans: Sequence[Point]) -> dict[Combination, Source]:
+    def _write_selected(self, plans: Sequence[Point]) -> dict[Combination, SourceModel]:
         """Write the selected merge of each combination to disk, for the next stage to merge."""
         selected = chosen_points(self._results(plans))
         by_name = {p.name: p for p in plans}
         return {tuple(c.split("+")): self._write_merge(by_name[name]) for c, name in selected.items()}
 
-    def _write_merge(self, point: Point) -> Source:
+    def _write_merge(self, point: Point) -> SourceModel:
         """Merge a point to OUT/selected/<name>-<hash>, unless it is there as it was written."""
         place = self.out / "selected" / self.index[point.name]
         with self.store.hold(f"selected-{place.name}"):  # another process may be writing it
@@ -296,7 +294,7 @@ class StudyRun:
                     _write_checkpoint(point, place, self.trust_remote_code, self.quiet)
         reference = _local_reference(place)
         self.fingerprints[reference] = folder_fingerprint(place, self.quiet)
-        return Source("-".join(point.combination), reference)
+        return SourceModel("-".join(point.combination), reference)
 
     # ---- after
 
@@ -359,7 +357,7 @@ def run_study(
     if workers:
         checked = checked.model_copy(update={"workers": workers})
     device = device or checked.evaluation.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    say: Say = (lambda text: None) if quiet else print_to_stderr
+    say: Say = (lambda text: None) if quiet else print_progress
     run = StudyRun(checked, Path(out), device, limit or checked.limit, where, trust_remote_code, quiet, say)
     run.run()
     return load_results(run.out)

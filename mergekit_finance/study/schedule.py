@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MissingModel:
     """A model that is not stored yet.
 
     Attributes:
@@ -18,7 +18,7 @@ class Candidate:
     group: str
 
 
-def ranked(missing: Sequence[Candidate], taken: Mapping[str, int], open_group: str) -> list[Candidate]:
+def ranked(missing: Sequence[MissingModel], taken: Mapping[str, int], open_group: str) -> list[MissingModel]:
     """Return models in the order in which a process should try to claim them.
 
     First those that nobody has claimed: of the group whose models are open in this process, then of groups
@@ -33,7 +33,7 @@ def ranked(missing: Sequence[Candidate], taken: Mapping[str, int], open_group: s
     begun = {one.group for one in missing if one.name in taken}
     free = Counter(one.group for one in missing if one.name not in taken)
 
-    def rank(one: Candidate) -> tuple[int, int]:
+    def rank(one: MissingModel) -> tuple[int, int]:
         if one.name in taken:
             return 3, taken[one.name]
         if one.group == open_group:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.check_all import Say, check_all
 from mergekit_finance.data.mirror import VARIABLE
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.task_measures import Measure
@@ -31,8 +31,8 @@ from mergekit_finance.statistics.outperform import gain, outperform_gap
 from mergekit_finance.statistics.scores import aligned, task_scores
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
-from mergekit_finance.study.refusals import check_contexts, check_folder, check_tasks
-from mergekit_finance.study.run import Say, print_to_stderr
+from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
+from mergekit_finance.study.run import print_progress
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.task_info import is_zero_shot, weights_of_tasks
@@ -64,7 +64,7 @@ class SingleRun:
     limit: int | None = None
     trust_remote_code: bool = False
     quiet: bool = False
-    say: Say = print_to_stderr
+    say: Say = print_progress
     task_settings: Mapping[str, TaskSettings] = field(default_factory=dict)
 
     def run(self) -> GainFile:
@@ -109,7 +109,7 @@ class SingleRun:
             **settings,
         )
         check_folder(self.out, inputs_of(recipe.configuration()))
-        check_tasks(self.evaluator, where)
+        require_metrics(self.evaluator, where)
         evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
 

@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import cast
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation.answers import AnswerStore
+from mergekit_finance.evaluation.answer_store import AnswerStore
 from mergekit_finance.evaluation.keys import FORMAT
 from mergekit_finance.evaluation.measurement import Measurement
-from mergekit_finance.files import Json, atomic_path, file_name, sha256_file
-from mergekit_finance.files import write_json as write_file
+from mergekit_finance.files import Json, atomic_path, file_name, sha256_file, write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
 from mergekit_finance.study.claims import TAKEN, Claims, claims_in
@@ -183,7 +182,7 @@ class Store:
     def write_files(self, files: Mapping[str, Json]) -> None:
         """Write files of the output folder. The caller must hold the claim `publish`."""
         for name, content in files.items():
-            write_json(self.folder / name, content)
+            write_study_file(self.folder / name, content)
 
     def mention_older_results(self, say: Callable[[str], None]) -> None:
         """Print one line if the folder contains results of an older version, which cannot be reused."""
@@ -303,10 +302,10 @@ def _write_plain(path: Path, content: object, indent: int | None = 1) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-def write_json(path: Path, content: Json) -> None:
+def write_study_file(path: Path, content: Json) -> None:
     """Write a file of the study atomically, with sorted keys."""
     with disk_errors(path.parent):
-        write_file(path, json.loads(json.dumps(content, sort_keys=True)), indent=1)
+        write_json(path, json.loads(json.dumps(content, sort_keys=True)), indent=1)
 
 
 @contextmanager

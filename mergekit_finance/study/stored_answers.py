@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mergekit_finance.evaluation.answer_store import Answers, AnswerStore
 from mergekit_finance.evaluation.answering import request_keys
-from mergekit_finance.evaluation.answers import Answers, AnswerStore
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

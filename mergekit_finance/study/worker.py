@@ -16,8 +16,8 @@ import yaml
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys
+from mergekit_finance.evaluation.answer_store import Answers, AnswerStore
 from mergekit_finance.evaluation.answering import AnsweringModel
-from mergekit_finance.evaluation.answers import Answers, AnswerStore
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.evaluation.measurement import Measurement, measure
@@ -28,7 +28,7 @@ from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
-from mergekit_finance.study.schedule import Candidate, ranked
+from mergekit_finance.study.schedule import MissingModel, ranked
 from mergekit_finance.study.schema import Key, Timings
 from mergekit_finance.study.store import Store, disk_errors
 
@@ -250,7 +250,7 @@ class Worker:
         """
         taken = self.store.claims.taken()
         jobs = [job for _, job in missing.items()]
-        candidates = [Candidate(name, job.group or name) for name, job in missing.items()]
+        candidates = [MissingModel(name, job.group or name) for name, job in missing.items()]
         for one in ranked(candidates, taken, self._group):
             place = self.store.points / one.name
             try:

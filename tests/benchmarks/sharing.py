@@ -166,7 +166,7 @@ def intact(folder: Path, first: str, others: list[str]) -> bool:
 
 def answers_made_twice(out: Path) -> int:
     """Return how many answers of all models are stored more than once."""
-    from mergekit_finance.evaluation.answers import read_part
+    from mergekit_finance.evaluation.answer_store import read_part
 
     twice = 0
     for folder in (out / "answers").glob("*-*"):

@@ -7,7 +7,7 @@ import pytest
 from helpers import study as helpers
 
 from mergekit_finance.evaluation import keys, live_models
-from mergekit_finance.evaluation.answers import count_answers
+from mergekit_finance.evaluation.answer_store import count_answers
 from mergekit_finance.merging.session import MergeSession
 from mergekit_finance.study.store import Store
 

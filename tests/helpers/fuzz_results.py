@@ -13,7 +13,7 @@ from helpers.fuzz_guard import command
 from helpers.fuzz_inputs import Inputs
 from helpers.fuzz_targets import Case
 from helpers.mutations import Damage
-from mergekit_finance.evaluation.answers import read_folder
+from mergekit_finance.evaluation.answer_store import read_folder
 from mergekit_finance.report.page import page
 from mergekit_finance.scoring import aggregate, metrics
 from mergekit_finance.share import card

@@ -13,11 +13,11 @@ import yaml
 from helpers.commands import HANG
 from helpers.similarity_file import similarity_content
 from mergekit_finance.errors import MergekitFinanceError
-from mergekit_finance.evaluation.answers import read_folder
+from mergekit_finance.evaluation.answer_store import read_folder
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
 from mergekit_finance.study.run import StudyRun, point_entry
-from mergekit_finance.study.store import write_json
+from mergekit_finance.study.store import write_study_file
 
 EXPERTS = ("finance", "math", "japanese")
 TASKS = ["finance_bench_fpb", "finance_bench_docmath_ss"]
@@ -124,16 +124,16 @@ def synthetic(out, study, tables, tasks=None):
     parsed = config.parse_study(study, "study.yml")
     plans = [p for stage in parsed.stages for p in points(parsed, stage)]
     models = {"base": parsed.base} | {name: e.model for name, e in parsed.experts.items()}
-    write_json(out / "study.json", {"format": 1, "study": config.dump(parsed), "limit": parsed.limit})
+    write_study_file(out / "study.json", {"format": 1, "study": config.dump(parsed), "limit": parsed.limit})
     tasks_file = {task: _task_row(task, (tasks or {}).get(task, {})) for task in tables}
-    write_json(out / "tasks.json", tasks_file)
+    write_study_file(out / "tasks.json", tasks_file)
     rows = {m: {"reference": r, "fingerprint": m, "folder": m} for m, r in models.items()}
     index = {"format": 1, "models": rows, "points": [point_entry(p, p.name).as_json() for p in plans]}
-    write_json(out / "index.json", index)
+    write_study_file(out / "index.json", index)
     for name in [*models, *(p.name for p in plans)]:
         scores = {t: _columns(t, of[name], (tasks or {}).get(t, {})) for t, of in tables.items()}
-        write_json(out / "points" / name / "scores.json", scores)
-    write_json(out / "similarity.json", _similarity([models["base"], *models.values()][1:]))
+        write_study_file(out / "points" / name / "scores.json", scores)
+    write_study_file(out / "similarity.json", _similarity([models["base"], *models.values()][1:]))
     return plans
 
 

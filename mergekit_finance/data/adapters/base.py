@@ -13,7 +13,7 @@ from mergekit_finance.errors import DataError
 Row = dict[str, Any]  # what lm-eval takes as a document; the columns differ by task
 # At least one visible character: an empty gold answer would equal an empty output.
 _VISIBLE = "[^\\s\u00ad\u200b-\u200f\u2060\ufeff]"
-Text = Annotated[str, Field(pattern=_VISIBLE)]
+VisibleText = Annotated[str, Field(pattern=_VISIBLE)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 # From records by split to rows of the test split (with a `subset` where one file holds several).
 Adapter = Callable[[dict[str, list[Record]]], list[Row]]

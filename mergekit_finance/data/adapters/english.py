@@ -9,7 +9,7 @@ from mergekit_finance.data.adapters.base import (
     Finite,
     Raw,
     Row,
-    Text,
+    VisibleText,
     column_error,
     draw_shots,
     short_id,
@@ -37,33 +37,33 @@ HEADLINE_QUESTIONS = {
 
 class _AdaptChoice(Raw):
     id: int | str
-    input: Text
-    options: Annotated[list[Text], Field(min_length=2)]
+    input: VisibleText
+    options: Annotated[list[VisibleText], Field(min_length=2)]
     gold_index: Annotated[int, Field(ge=0)]
     class_id: int = 0
 
 
 class _AdaptText(Raw):
     id: int | str
-    input: Text
+    input: VisibleText
     label: str | list[str]
 
 
 class _Phrase(Raw):
     id: int | str
-    sentence: Text
+    sentence: VisibleText
     label: Literal["negative", "neutral", "positive"]
 
 
 class _Aspect(Raw):
-    id: Text
-    sentence: Text
-    target: Text
+    id: VisibleText
+    sentence: VisibleText
+    target: VisibleText
     sentiment_score: Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?$")]
 
 
 class _Tagged(Raw):
-    id: Text
+    id: VisibleText
     document: str = ""
     tokens: Annotated[list[str], Field(min_length=1)]
     ner_tags: Annotated[list[str], Field(min_length=1)]
@@ -76,28 +76,28 @@ class _Document(Raw):
 
 
 class _Dialogue(Raw):
-    conv_questions: Annotated[list[Text], Field(min_length=1)]
-    conv_answers: list[Text]
+    conv_questions: Annotated[list[VisibleText], Field(min_length=1)]
+    conv_answers: list[VisibleText]
     executed_answers: list[float | int | str]
 
 
 class _Conversation(Raw):
-    id: Text
+    id: VisibleText
     doc: _Document
     dialogue: _Dialogue
 
 
 class _DocMath(Raw):
-    question_id: Text
-    question: Text
+    question_id: VisibleText
+    question: VisibleText
     paragraphs: Annotated[list[str], Field(min_length=1)]
     ground_truth: Finite
     scale: str = ""
 
 
 class _FinanceMath(Raw):
-    question_id: Text
-    question: Text
+    question_id: VisibleText
+    question: VisibleText
     tables: list[str]
     ground_truth: Finite
 
@@ -105,12 +105,12 @@ class _FinanceMath(Raw):
 class _Fomc(Raw):
     id: int | str | None = None
     index: int | str | None = None
-    sentence: Text
+    sentence: VisibleText
     label: Annotated[int, Field(ge=0, le=2)] | Literal["0", "1", "2"]  # text in a .csv
 
 
 class _TatTable(Raw):
-    uid: Text
+    uid: VisibleText
     table: list[list[str]]
 
 
@@ -120,10 +120,10 @@ class _TatParagraph(Raw):
 
 
 class _TatQuestion(Raw):
-    uid: Text
-    question: Text
+    uid: VisibleText
+    question: VisibleText
     answer: list[str] | str | float | int
-    answer_type: Text
+    answer_type: VisibleText
     scale: str
 
 

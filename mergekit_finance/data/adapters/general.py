@@ -4,41 +4,41 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Finite, Raw, Row, Text, short_id, validated
+from mergekit_finance.data.adapters.base import Finite, Raw, Row, VisibleText, short_id, validated
 from mergekit_finance.data.adapters.retention import choice_row
 from mergekit_finance.data.records import Record
 
 
 class _Gsm8k(Raw):
-    question: Text
+    question: VisibleText
     answer: Annotated[str, Field(pattern=r"####\s*-?[\d,.]+\s*$")]
 
 
 class _Svamp(Raw):
-    ID: Text
-    Body: Text
-    Question: Text
+    ID: VisibleText
+    Body: VisibleText
+    Question: VisibleText
     Answer: Annotated[Finite, Field(strict=False)]  # a number, or on the Hub a number as text
 
 
 class _Mgsm(Raw):
-    question: Text
+    question: VisibleText
     answer_number: int
 
 
 class _MgsmText(Raw):
-    question: Text
+    question: VisibleText
     answer: Annotated[str, Field(pattern=r"^-?[\d,]+$")]
 
 
 class _CommonSense(Raw):
     q_id: int
-    question: Text
-    choice0: Text
-    choice1: Text
-    choice2: Text
-    choice3: Text
-    choice4: Text
+    question: VisibleText
+    choice0: VisibleText
+    choice1: VisibleText
+    choice2: VisibleText
+    choice3: VisibleText
+    choice4: VisibleText
     label: Annotated[int, Field(ge=0, le=4)]
 
 

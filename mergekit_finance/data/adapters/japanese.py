@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import Raw, Row, Text, column_error, validated
+from mergekit_finance.data.adapters.base import Raw, Row, VisibleText, column_error, validated
 from mergekit_finance.data.records import Record
 from mergekit_finance.files import JsonObject
 
@@ -16,26 +16,26 @@ POLARITIES = {"positive": 0, "negative": 1, "neutral": -1}
 
 
 class _JFinQA(Raw):
-    id: Text
-    subtask: Text
+    id: VisibleText
+    subtask: VisibleText
     source_doc_id: str = ""
     edinet_code: str = ""
     pre_text: list[str]
     post_text: list[str]
     table_headers: list[str]
     table_rows: list[list[str]]
-    question: Text
-    answer: Text
+    question: VisibleText
+    answer: VisibleText
 
 
 class _Choice(Raw):
     id: int
-    text: Text
+    text: VisibleText
 
 
 class _Exam(Raw):
     id: int
-    question: Text
+    question: VisibleText
     context: str
     choices: Annotated[list[_Choice], Field(min_length=2)]
     answer: Annotated[int, Field(ge=0)]
@@ -51,12 +51,12 @@ class _Opinion(Raw):
 
 class _Sentence(Raw):
     sentence_id: int
-    sentence: Text
+    sentence: VisibleText
     opinions: list[_Opinion]
 
 
 class _Header(Raw):
-    document_id: Text
+    document_id: VisibleText
 
 
 class _Annotation(Raw):
@@ -65,7 +65,7 @@ class _Annotation(Raw):
 
 
 class _HubSentence(_Sentence):
-    document_id: Text
+    document_id: VisibleText
 
 
 def jfinqa(records: dict[str, list[Record]]) -> list[Row]:

@@ -9,54 +9,54 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mergekit_finance.data.adapters.base import M, Raw, Row, Text, column_error, short_id, validated
+from mergekit_finance.data.adapters.base import M, Raw, Row, VisibleText, column_error, short_id, validated
 from mergekit_finance.data.records import Record
 
 
 class _LabeledChoices(Raw):
-    text: Annotated[list[Text], Field(min_length=2)]
-    label: list[Text]
+    text: Annotated[list[VisibleText], Field(min_length=2)]
+    label: list[VisibleText]
 
 
 class _Labeled(Raw):
-    id: Text
+    id: VisibleText
     choices: _LabeledChoices
-    answerKey: Text
+    answerKey: VisibleText
 
 
 class _Arc(_Labeled):
-    question: Text
+    question: VisibleText
 
 
 class _OpenBookQA(_Labeled):
-    question_stem: Text
+    question_stem: VisibleText
 
 
 class _HellaSwag(Raw):
     ind: int
     source_id: str = ""
-    ctx: Text
-    endings: Annotated[list[Text], Field(min_length=2)]
+    ctx: VisibleText
+    endings: Annotated[list[VisibleText], Field(min_length=2)]
     label: Annotated[str, Field(pattern=r"^\d$")]
 
 
 class _Piqa(Raw):
-    goal: Text
-    sol1: Text
-    sol2: Text
+    goal: VisibleText
+    sol1: VisibleText
+    sol2: VisibleText
     label: Literal[0, 1]
 
 
 class _BoolQ(Raw):
-    passage: Text
-    question: Text
+    passage: VisibleText
+    question: VisibleText
     answer: bool
 
 
 class _WinoGrande(Raw):
     sentence: Annotated[str, Field(pattern=r"^[^_]*_[^_]*$")]
-    option1: Text
-    option2: Text
+    option1: VisibleText
+    option2: VisibleText
     answer: Literal["1", "2"]
 
 
@@ -65,25 +65,25 @@ class _Lambada(Raw):
 
 
 class _Query(Raw):
-    query: Text
-    choices: Annotated[list[Text], Field(min_length=2)]
+    query: VisibleText
+    choices: Annotated[list[VisibleText], Field(min_length=2)]
     gold: Annotated[int, Field(ge=0)]
 
 
 class _PassageQuery(_Query):
     query: Annotated[str, Field(pattern=r"(?s)^Passage: .+\nQuestion: [^\n]+\?$")]
-    choices: Annotated[list[Text], Field(min_length=2, max_length=2)]
+    choices: Annotated[list[VisibleText], Field(min_length=2, max_length=2)]
 
 
 class _ContextOptions(Raw):
-    context_options: Annotated[list[Text], Field(min_length=2)]
-    continuation: Text
+    context_options: Annotated[list[VisibleText], Field(min_length=2)]
+    continuation: VisibleText
     gold: Annotated[int, Field(ge=0)]
 
 
 class _Continuation(Raw):
-    context: Text
-    continuation: Text
+    context: VisibleText
+    continuation: VisibleText
 
 
 def arc(records: dict[str, list[Record]]) -> list[Row]:

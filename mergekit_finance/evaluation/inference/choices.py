@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from mergekit_finance.evaluation.inference.packing import Row, Tokens, capacities, pack
+from mergekit_finance.evaluation.inference.packing import PackedRow, Tokens, capacities, pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,7 +32,7 @@ class Continuation:
     context: int
 
 
-def continuation(context: Tokens, targets: Tokens, max_length: int) -> Continuation:
+def cut_continuation(context: Tokens, targets: Tokens, max_length: int) -> Continuation:
     """Return what the model reads, cut on the left to its context as lm-eval's `hf` does."""
     tokens = [*context, *targets][-(max_length + 1) :]
     return Continuation(tokens[:-1], targets, len(context))
@@ -70,7 +70,7 @@ def log_likelihoods(
                 answered(place, result)
 
 
-def _batches(rows: Sequence[Row], capacity: int, budget: int) -> Iterator[Sequence[Row]]:
+def _batches(rows: Sequence[PackedRow], capacity: int, budget: int) -> Iterator[Sequence[PackedRow]]:
     size = max(1, min(budget // capacity, ATTENTION_ENTRIES // capacity**2))
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
@@ -79,7 +79,7 @@ def _batches(rows: Sequence[Row], capacity: int, budget: int) -> Iterator[Sequen
 @torch.inference_mode()
 def _evaluate(
     model: "PreTrainedModel",
-    rows: Sequence[Row],
+    rows: Sequence[PackedRow],
     members: Sequence[int],
     continuations: Sequence[Continuation],
     softmax_dtype: torch.dtype | None,
@@ -100,7 +100,7 @@ def _evaluate(
     yield from zip(numbers, zip(sums, exact, strict=True), strict=True)
 
 
-def _hidden_states(model: "PreTrainedModel", rows: Sequence[Row], length: int) -> torch.Tensor:
+def _hidden_states(model: "PreTrainedModel", rows: Sequence[PackedRow], length: int) -> torch.Tensor:
     """Return the last hidden states of all nodes, [rows * length, hidden size]."""
     padding = [length - len(row.tokens) for row in rows]
 

@@ -15,12 +15,12 @@ from lm_eval.models import huggingface
 from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.evaluation.inference.attention import GROUPED, unsupported
-from mergekit_finance.evaluation.inference.choices import Continuation, continuation, log_likelihoods
+from mergekit_finance.evaluation.inference.choices import Continuation, cut_continuation, log_likelihoods
 from mergekit_finance.evaluation.inference.generation import STEPS, Generator, Prompt
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.evaluation.inference.packing import capacities
 from mergekit_finance.evaluation.inference.stops import StopStrings
-from mergekit_finance.hosts.lm_eval_generation import Generation, cut_at_stop, generation_settings
+from mergekit_finance.hosts.lm_eval_generation import Generation, cut_at_stop, read_generation_settings
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -126,7 +126,9 @@ class CompiledLM(HFLM):
         if self.plain_reason:
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        continuations = [continuation(context, targets, self.max_length) for _, context, targets in requests]
+        continuations = [
+            cut_continuation(context, targets, self.max_length) for _, context, targets in requests
+        ]
         bar = huggingface.tqdm(
             total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests"
         )
@@ -190,7 +192,7 @@ class CompiledLM(HFLM):
     def _generation(self, request: "Instance") -> Generation | None:
         """Return the settings of a request; None if it is left to `hf`."""
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        settings = generation_settings(request.args[1], self.max_gen_toks, eos)
+        settings = read_generation_settings(request.args[1], self.max_gen_toks, eos)
         fits = settings.max_gen_toks < self.max_length and request.args[0]
         return settings if settings.is_greedy and fits and self._writes_greedily else None
 

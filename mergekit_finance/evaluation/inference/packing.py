@@ -13,7 +13,7 @@ SMALLEST_CAPACITY = 512  # tokens; shorter rows leave a device idle
 
 
 @dataclass
-class Row:
+class PackedRow:
     """A row of packed tokens.
 
     Attributes:
@@ -61,7 +61,7 @@ class Row:
         self.tails.append(self._path[len(sequence) - tail :])
         self._last = sequence
 
-    def finish(self) -> "Row":
+    def finish(self) -> "PackedRow":
         """Set the ends of the nodes that are still open, and return the row."""
         self._close(0)
         return self
@@ -73,7 +73,7 @@ class Row:
         del self._path[depth:]
 
 
-def pack(sequences: Sequence[Tokens], tails: Sequence[int], capacity: int) -> list[Row]:
+def pack(sequences: Sequence[Tokens], tails: Sequence[int], capacity: int) -> list[PackedRow]:
     """Pack sequences into rows of at most `capacity` tokens.
 
     Args:
@@ -82,13 +82,13 @@ def pack(sequences: Sequence[Tokens], tails: Sequence[int], capacity: int) -> li
         capacity: the largest number of tokens of a row.
     """
     order = sorted(range(len(sequences)), key=lambda number: list(sequences[number]))
-    rows: list[Row] = []
-    row = Row()
+    rows: list[PackedRow] = []
+    row = PackedRow()
     for number in order:
         sequence = sequences[number]
         if row.tokens and len(row.tokens) + len(sequence) - row.shared(sequence) > capacity:
             rows.append(row.finish())
-            row = Row()
+            row = PackedRow()
         row.add(number, sequence, tails[number])
     return [*rows, row.finish()] if row.tokens else rows
 

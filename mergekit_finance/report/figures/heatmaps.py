@@ -20,14 +20,14 @@ from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskResult
 
 NAME = "2-gain-and-og"
-Measure = Literal["gain", "og"]
-MEASURES: dict[Measure, str] = {
+Gap = Literal["gain", "og"]
+MEASURES: dict[Gap, str] = {
     "gain": "Gain: against the mean of the constituents",
     "og": "OG: against the best constituent of each task",
 }
 MACRO = "macro"
 COLOR_MAP = "RdBu"
-Cells = npt.NDArray[np.float64]
+ScoreGrid = npt.NDArray[np.float64]
 
 
 class Group(NamedTuple):
@@ -66,7 +66,7 @@ def draw(results: StudyResults) -> Drawn:
     )
 
 
-def _cells(results: StudyResults, columns: Sequence[str], measure: Measure) -> Cells:
+def _cells(results: StudyResults, columns: Sequence[str], measure: Gap) -> ScoreGrid:
     """Return (points, columns, 3): value, low and high of each cell."""
     rows = []
     for name in results.selected:
@@ -76,14 +76,16 @@ def _cells(results: StudyResults, columns: Sequence[str], measure: Measure) -> C
     return np.array(rows, dtype=float)
 
 
-def _norm(panels: Sequence[Cells]) -> Normalize:
+def _norm(panels: Sequence[ScoreGrid]) -> Normalize:
     """Return a symmetric color scale that clips the largest 3 % of the cells."""
     sizes = np.abs(np.concatenate([cells[..., 0].ravel() for cells in panels]))
     limit = 100 * max(0.05, float(np.quantile(sizes, 0.97)))
     return Normalize(-limit, limit)
 
 
-def _panel(axes: Axes, results: StudyResults, columns: Sequence[str], cells: Cells, norm: Normalize) -> None:
+def _panel(
+    axes: Axes, results: StudyResults, columns: Sequence[str], cells: ScoreGrid, norm: Normalize
+) -> None:
     hide_frame(axes)
     axes.imshow(100 * cells[..., 0], cmap=COLOR_MAP, norm=norm, aspect="auto")
     names = [labels.clipped(labels.point_name(results.summary.points[name]), 64) for name in results.selected]
@@ -98,7 +100,7 @@ def _panel(axes: Axes, results: StudyResults, columns: Sequence[str], cells: Cel
             axes.axhline(y - 0.5, color="white", lw=3.5)
 
 
-def _numbers(axes: Axes, cells: Cells, norm: Normalize) -> None:
+def _numbers(axes: Axes, cells: ScoreGrid, norm: Normalize) -> None:
     """Write the values into the cells, and frame those whose interval lies on one side of 0."""
     inks = text_colors(100 * cells[..., 0], norm)
     for (y, x), value in np.ndenumerate(100 * cells[..., 0]):
@@ -110,7 +112,7 @@ def _numbers(axes: Axes, cells: Cells, norm: Normalize) -> None:
     axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor=colors, lw=1.1, zorder=3))
 
 
-def text_colors(values: Cells, norm: Normalize) -> npt.NDArray[np.str_]:
+def text_colors(values: ScoreGrid, norm: Normalize) -> npt.NDArray[np.str_]:
     """Return white or ink for each cell, whichever contrasts more with its color (WCAG luminance)."""
     channels = colormaps[COLOR_MAP](norm(values))[..., :3]
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)

@@ -24,7 +24,7 @@ MAX_PAIRS = 12  # pairs of models that a panel can show
 PAIR_COLORS = (BLUE, "#7a0f1f", "#5a2d91", "#00656b", "#6b6a00", INK)
 MARKERS = "os^Dv*"
 Series = dict[str, list[float | None]]  # label of a line -> its value in each layer
-Measure = Literal["l2", "cosine", "sign_conflicts"]
+LayerMeasure = Literal["l2", "cosine", "sign_conflicts"]
 PairKind = Literal["pairs", "task_vector_pairs"]
 
 
@@ -90,7 +90,7 @@ def relative_norms(results: StudyResults, order: Sequence[str]) -> Series:
     return series
 
 
-def pair_series(results: StudyResults, order: Sequence[str], kind: PairKind, measure: Measure) -> Series:
+def pair_series(results: StudyResults, order: Sequence[str], kind: PairKind, measure: LayerMeasure) -> Series:
     """Return a measure of each pair of models, at most MAX_PAIRS of them."""
     by_layer, names, series = layers_of(results), model_names(results), Series()
     for place, key in enumerate(order):

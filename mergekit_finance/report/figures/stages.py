@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import QUIET, RED, STAGE_COLORS, Drawn, canvas, hide_frame
-from mergekit_finance.study.analysis.phrases import chosen_by
+from mergekit_finance.study.analysis.phrases import chosen_by, interval
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
 
@@ -18,7 +18,7 @@ LETTER_WIDTH = 0.079  # inches of a bold letter
 
 
 @dataclass(frozen=True)
-class Row:
+class StageRow:
     """One line of the figure; a heading has no macro score."""
 
     label: str
@@ -56,26 +56,26 @@ def draw(results: StudyResults) -> Drawn:
     )
 
 
-def _rows(results: StudyResults) -> list[Row]:
-    rows = [Row("Before merging")]
-    rows += [Row(name, results.measured(name).macro) for name in results.singles]
+def _rows(results: StudyResults) -> list[StageRow]:
+    rows = [StageRow("Before merging")]
+    rows += [StageRow(name, results.measured(name).macro) for name in results.singles]
     for stage in sorted({combination.stage for combination in results.combinations.values()}):
-        rows.append(Row(labels.STAGES.get(stage, f"Stage {stage}")))
+        rows.append(StageRow(labels.STAGES.get(stage, f"Stage {stage}")))
         names = [row.selected for row in results.combinations.values() if row.stage == stage]
         best = max(names, key=lambda name: results.summary.points[name].macro_on_selection or 0.0)
         rows += [_row(results, name, stage, name == best) for name in names]
     return rows
 
 
-def _row(results: StudyResults, name: str, stage: int, is_best: bool) -> Row:
+def _row(results: StudyResults, name: str, stage: int, is_best: bool) -> StageRow:
     point, macro = results.summary.points[name], results.summary.selected[name].sets["macro"]
-    effects = (labels.interval(numbers, sign=True) for numbers in (macro.gain, macro.og))
+    effects = (interval(numbers, sign=True) for numbers in (macro.gain, macro.og))
     label = labels.combination(point.combination)
     cells = (labels.operator_and_values(point), *effects)
-    return Row(label, point.macro, cells, STAGE_COLORS.get(stage, QUIET), is_best)
+    return StageRow(label, point.macro, cells, STAGE_COLORS.get(stage, QUIET), is_best)
 
 
-def _draw_row(axes: Axes, y: int, row: Row) -> None:
+def _draw_row(axes: Axes, y: int, row: StageRow) -> None:
     transform = axes.get_yaxis_transform()
     if row.macro is None:
         place = (-0.005, y)
@@ -90,7 +90,7 @@ def _draw_row(axes: Axes, y: int, row: Row) -> None:
     axes.text(-0.015, y, name, transform=transform, ha="right", va="center", weight=weight, fontsize=9)
 
 
-def _column_starts(rows: Sequence[Row]) -> list[int]:
+def _column_starts(rows: Sequence[StageRow]) -> list[int]:
     """Return where each text column begins and where the last one ends, in letters."""
     cells = [COLUMNS, *(row.cells for row in rows if row.cells)]
     return [0, *accumulate(3 + max(map(len, column)) for column in zip(*cells, strict=True))]

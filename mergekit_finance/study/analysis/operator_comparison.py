@@ -11,7 +11,7 @@ from mergekit_finance.study.analysis.selection import grids, seeds_of
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import OperatorComparison, OperatorDifference, OperatorScores, rounded
 
-Cells = list[list[list[str]]]  # per combination, per cell of the grid: the points of its seeds
+PointGrid = list[list[list[str]]]  # per combination, per cell of the grid: the points of its seeds
 
 
 def compare_operators(results: StudyResults, replicates: Replicates) -> OperatorComparison:
@@ -31,7 +31,7 @@ def compare_operators(results: StudyResults, replicates: Replicates) -> Operator
     )
 
 
-def _scores(grid: Grid, cells: Cells) -> OperatorScores:
+def _scores(grid: Grid, cells: PointGrid) -> OperatorScores:
     return OperatorScores(
         best=rounded(best(grid).estimate()),
         spread=rounded([max(0.0, end) for end in spread(grid).estimate()]),  # never below 0
@@ -55,7 +55,7 @@ def _difference(grid: Grid, other: Grid) -> OperatorDifference:
     )
 
 
-def _cells(results: StudyResults, operator: str) -> Cells:
+def _cells(results: StudyResults, operator: str) -> PointGrid:
     """Return the cells of an operator's grid in every combination; mask seeds are repeats of one cell."""
     rows = [names for (_, key), names in grids(results.points).items() if key == operator]
     return [
@@ -63,7 +63,7 @@ def _cells(results: StudyResults, operator: str) -> Cells:
     ]
 
 
-def _grid(results: StudyResults, replicates: Replicates, cells: Cells) -> Grid:
+def _grid(results: StudyResults, replicates: Replicates, cells: PointGrid) -> Grid:
     """Return the macro of every cell, observed and in each replicate: the mean over its seeds."""
     weights = dict(zip(results.macro, replicates.weights(results.macro), strict=True))
     observed = [[_mean(replicates.observed, weights, cell) for cell in row] for row in cells]

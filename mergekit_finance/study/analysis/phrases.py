@@ -26,15 +26,19 @@ def number(value: float, digits: int = 1, sign: bool = False) -> str:
 
 
 def interval(numbers: Sequence[float], sign: bool = False) -> str:
-    """Return `3.1 [1.0, 5.2]` in points.
+    """Return `3.1 [1.0, 5.2]` from a value and its interval, in points."""
+    value, low, high = (in_points(number, sign) for number in numbers)
+    return f"{value} [{low}, {high}]"
+
+
+def interval_in_words(numbers: Sequence[float], sign: bool = False) -> str:
+    """Return `3.1 [1.0, 5.2]` in points, or `3.1 (the same on every item)`.
 
     A difference that is the same in every cluster resamples to itself. That is not an interval, and
     [0.0, 0.0] would look like certainty about other items.
     """
     value, low, high = numbers
-    if low == high:
-        return f"{in_points(value, sign)} (the same on every item)"
-    return f"{in_points(value, sign)} [{in_points(low, sign)}, {in_points(high, sign)}]"
+    return f"{in_points(value, sign)} (the same on every item)" if low == high else interval(numbers, sign)
 
 
 def merge_name(combination: str) -> str:

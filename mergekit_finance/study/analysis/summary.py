@@ -20,7 +20,7 @@ from mergekit_finance.study.analysis import (
 from mergekit_finance.study.analysis.units import units
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import (
-    Combination,
+    CombinationResult,
     Interval,
     ModelResult,
     PointResult,
@@ -158,10 +158,10 @@ def _point(
     )
 
 
-def _combinations(results: StudyResults, choice: selection.SelectedPoints) -> dict[str, Combination]:
+def _combinations(results: StudyResults, choice: selection.SelectedPoints) -> dict[str, CombinationResult]:
     skills = results.study.skills
     return {
-        combination: Combination(
+        combination: CombinationResult(
             stage=results.points[name].stage,
             experts=combination.split("+"),
             skills=sorted(frozenset[str]().union(*(skills[e] for e in combination.split("+")))),

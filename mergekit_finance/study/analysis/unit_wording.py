@@ -27,7 +27,7 @@ def amount(numbers: Estimated | None, sign: bool = False) -> str:
     text = _significant(value, sign)
     if low is None or high is None:
         return text
-    if low == high:  # as in `phrases.interval`: [0, 0] would look like certainty about other items
+    if low == high:  # as in `phrases.interval_in_words`: [0, 0] would look like certainty about other items
         return f"{text} (the same on every item)"
     return f"{text} [{_significant(low, sign)}, {_significant(high, sign)}]"
 
@@ -38,7 +38,7 @@ def _significant(value: float, sign: bool) -> str:
     return f"+{text}" if sign and value > 0 else text
 
 
-def sentences(summary: Summary) -> Iterator[tuple[str, str]]:
+def unit_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
     """Yield one sentence per unit and combination, and one that names tasks without intervals."""
     for unit in summary.units:
         for name, row in sorted(summary.combinations.items(), key=lambda item: item[1].stage):

@@ -27,7 +27,7 @@ from mergekit_finance.study.schema import (
 
 ALPHA = 0.05  # of corrected p values
 AGREE = 0.75  # share of training seeds that must have the same direction
-Kind = TypeVar("Kind")
+AnyKind = TypeVar("AnyKind")
 
 
 def sides(name: str, interval: Interval | None, ranges: Ranges) -> list[Side]:
@@ -60,7 +60,7 @@ def significant(name: str, p: float | None, ranges: Ranges) -> list[bool]:
     return [observed, not observed] if flips else [observed]
 
 
-def _possible(kind: Callable[..., Kind], *facts: Sequence[object]) -> list[Kind]:
+def _possible(kind: Callable[..., AnyKind], *facts: Sequence[object]) -> list[AnyKind]:
     """Return the distinct kinds over all combinations of facts; the observed one first."""
     return list(dict.fromkeys(kind(*combination) for combination in product(*facts)))
 

@@ -16,7 +16,7 @@ from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
     in_points,
-    interval,
+    interval_in_words,
     merge_name,
     number,
     sample_size,
@@ -99,8 +99,8 @@ def overview_rows(summary: Summary) -> list[list[str]]:
                 merge_name(name),
                 how(summary, row.selected),
                 in_points(macro.score.value),
-                interval(macro.gain),
-                interval(macro.og),
+                interval_in_words(macro.gain),
+                interval_in_words(macro.og),
                 in_points(point.retention.value) if point.retention else "",
                 short_effect_word(verdict.effect(summary, name), row.stage),
             ]
@@ -140,7 +140,7 @@ def verdict_sentences(summary: Summary) -> list[Sentence]:
         *_interference(summary),
         *_operators(summary),
         *_similarity(summary),
-        *unit_wording.sentences(summary),
+        *unit_wording.unit_sentences(summary),
         ("ship", advice_sentence(summary)),
         *_cautions(summary),
     ]
@@ -168,12 +168,12 @@ def _recovered(effects: Effects) -> Iterator[str]:
     sides = verdict.sides("lost", numbers.lost, numbers.ranges)
     if sides == ["above"]:
         lost = f"lost {in_points(numbers.lost.value)}{flips_note(numbers.flips_of_expert)}"
-        lost += f", recovered {interval(numbers.recovered)}{vs_expert}"
+        lost += f", recovered {interval_in_words(numbers.recovered)}{vs_expert}"
     else:
         word = "borderline" if "above" in sides else "no clear"
-        lost = f"{word} loss by continual pre-training ({interval(numbers.lost)})"
+        lost = f"{word} loss by continual pre-training ({interval_in_words(numbers.lost)})"
     size = sample_size(retention.clusters)
-    yield f"retention: {lost}, vs base {interval(numbers.over_base)}{vs_base}, {size}"
+    yield f"retention: {lost}, vs base {interval_in_words(numbers.over_base)}{vs_base}, {size}"
 
 
 def _kept(effects: Effects, expert: str) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _kept(effects: Effects, expert: str) -> Iterator[str]:
     scores = f"expert {in_points(skill.constituents[expert].value)}"
     if skill.base:
         scores += f", base {in_points(skill.base.value)}"
-    score, gap = in_points(skill.score.value), interval(skill.og)
+    score, gap = in_points(skill.score.value), interval_in_words(skill.og)
     yield f"tasks of its skill: {score} ({scores}), OG {gap}, {sample_size(skill.clusters)}"
 
 
@@ -207,16 +207,19 @@ def _comparisons(effects: Effects, tested: TaskSet, effect: Effect) -> str:
     """Return the numbers that the effect was decided by."""
     best, flips = tested.best_constituent, tested.flips
     parts = [
-        f"{interval(tested.over_best_constituent)} vs best constituent ({best}){flips_note(flips.get(best))}"
+        f"{interval_in_words(tested.over_best_constituent)} vs best constituent ({best})"
+        f"{flips_note(flips.get(best))}"
     ]
     if effect.kind is EffectKind.INTERFERENCE:
-        parts.insert(0, f"{interval(tested.gain)} vs the mean of the constituents (Gain)")
+        parts.insert(0, f"{interval_in_words(tested.gain)} vs the mean of the constituents (Gain)")
     if tested.over_base:
-        parts.append(f"{interval(tested.over_base)} vs base{flips_note(flips.get('base'))}")
+        parts.append(f"{interval_in_words(tested.over_base)} vs base{flips_note(flips.get('base'))}")
     if tested.over_best_raw and not set(effects.constituents) <= set(effects.base_and_experts):
-        parts.append(f"{interval(tested.over_best_raw)} vs best of base and raw experts ({tested.best_raw})")
+        parts.append(
+            f"{interval_in_words(tested.over_best_raw)} vs best of base and raw experts ({tested.best_raw})"
+        )
     if len(tested.tasks) > 1:
-        parts.append(f"OG {interval(tested.og)} vs best constituent per task")
+        parts.append(f"OG {interval_in_words(tested.og)} vs best constituent per task")
     return ", ".join(parts)
 
 
@@ -250,12 +253,12 @@ def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
         if not enough(summary.ship.clusters):
             yield "operators", f"{names}: {sample_size(summary.ship.clusters)}."
             continue
-        line = f"{names}. Best score: {_side_word('best', row)} ({interval(row.best)})."
+        line = f"{names}. Best score: {_side_word('best', row)} ({interval_in_words(row.best)})."
         if all(summary.operators.operators[key].swept for key in (first, second)):
             line += (
                 f" Sensitivity to hyperparameters: {_side_word('spread', row)} (spread over the grid "
-                f"{interval(row.spread)}, share of the grid within one point of the best "
-                f"{interval(row.near)})."
+                f"{interval_in_words(row.spread)}, share of the grid within one point of the best "
+                f"{interval_in_words(row.near)})."
             )
         yield "operators", line
 
@@ -320,10 +323,10 @@ def advice_look(summary: Summary) -> Look:
 def comparison(summary: Summary) -> str:
     """Return the best merge against the best single model, and its retention."""
     ship = summary.ship
-    gap = f"{interval(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+    gap = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
     if ship.retention_over_base is None:
         return f"{gap}, retention not measured"
-    return f"{gap}, retention {interval(ship.retention_over_base)} vs base"
+    return f"{gap}, retention {interval_in_words(ship.retention_over_base)} vs base"
 
 
 def advice_sentence(summary: Summary) -> str:
@@ -359,8 +362,8 @@ def _gain_and_cost(summary: Summary) -> str:
     for other, numbers in retention.items():
         if numbers is not None and numbers.side == "below":
             loss = Interval(-numbers.value, -numbers.high, -numbers.low)
-            costs.append(f"{interval(loss)} points of retention vs {other}")
-    gain = f"{interval(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+            costs.append(f"{interval_in_words(loss)} points of retention vs {other}")
+    gain = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
     return f"it gains {gain}, but loses {' and '.join(costs)}"
 
 

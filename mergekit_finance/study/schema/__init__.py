@@ -12,7 +12,7 @@
         points/<folder>/scores.json     Columns       by task
                         key.json        Key           what the folder's hash is of
                         timings.json    Timings
-        answers/<folder>/key.json       a mapping     what the folder's hash is of; see evaluation.answers
+        answers/<folder>/key.json       a mapping     what the hash is of; see evaluation.answer_store
         (results.json and samples_*.jsonl are lm-eval's, recipe.yml mergekit's, files.json is {name: sha256})
 
 Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older versions wrote are read as aliases
@@ -20,12 +20,12 @@ Scores and differences of scores are in [0, 1] and [-1, 1]. Keys that older vers
 """
 
 from mergekit_finance.evaluation.columns import Columns
-from mergekit_finance.file_models import MAX_NUMBER, Count, Number, Part, Value
+from mergekit_finance.file_models import MAX_NUMBER, BoundedFloat, Count, Part, Value
 from mergekit_finance.study.schema.answer import (
     FORMAT,
     Advice,
     AdviceKind,
-    Combination,
+    CombinationResult,
     Correlation,
     Effect,
     EffectKind,
@@ -79,7 +79,7 @@ __all__ = [
     "AdviceKind",
     "AnalysisFile",
     "Columns",
-    "Combination",
+    "CombinationResult",
     "Correlation",
     "Count",
     "Effect",
@@ -96,7 +96,7 @@ __all__ = [
     "MergeRecipe",
     "ModelEntry",
     "ModelResult",
-    "Number",
+    "BoundedFloat",
     "OperatorComparison",
     "OperatorDifference",
     "OperatorScores",

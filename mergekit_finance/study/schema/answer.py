@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, JsonValue, field_serializer, model_validator
 
-from mergekit_finance.file_models import Count, Number, Part, Value
+from mergekit_finance.file_models import BoundedFloat, Count, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
@@ -24,7 +24,7 @@ class TaskResult(TaskInfo):
     clusters: Count = 0
     report_items: Count = 0
     report_clusters: Count = 0
-    chance: Number = 0.0
+    chance: BoundedFloat = 0.0
 
 
 class Evaluated(Part):
@@ -32,8 +32,8 @@ class Evaluated(Part):
 
     folder: str
     macro: Interval
-    macro_on_selection: Number | None = None
-    scores: dict[str, Number]
+    macro_on_selection: BoundedFloat | None = None
+    scores: dict[str, BoundedFloat]
     retention: Interval | None = None
     probes: Interval | None = None
 
@@ -58,9 +58,9 @@ class PointResult(Evaluated):
     constituents: list[str]
     recipe: dict[str, JsonValue]
     selected: bool = False
-    macro_gain: Number | None = None
-    macro_og: Number | None = None
-    gain_and_og: dict[str, tuple[Number, Number]] = {}
+    macro_gain: BoundedFloat | None = None
+    macro_og: BoundedFloat | None = None
+    gain_and_og: dict[str, tuple[BoundedFloat, BoundedFloat]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -102,26 +102,26 @@ class TaskSet(Part):
         default={}, validation_alias=AliasChoices("constituents", "parents")
     )
     gain: Interval
-    p_gain: Number | None = None
+    p_gain: BoundedFloat | None = None
     og: Interval
     best_constituent: str = Field(validation_alias=AliasChoices("best_constituent", "best_parent"))
     over_best_constituent: Interval = Field(
         validation_alias=AliasChoices("over_best_constituent", "over_best_parent")
     )
-    p_over_best_constituent: Number | None = Field(
+    p_over_best_constituent: BoundedFloat | None = Field(
         default=None, validation_alias=AliasChoices("p_over_best_constituent", "p_over_best_parent")
     )
-    p_over_all_constituents: Number | None = Field(
+    p_over_all_constituents: BoundedFloat | None = Field(
         default=None, validation_alias=AliasChoices("p_over_all_constituents", "p_over_all_parents")
     )
-    p_over_all_models: Number | None = Field(
+    p_over_all_models: BoundedFloat | None = Field(
         default=None, validation_alias=AliasChoices("p_over_all_models", "p_over_everyone")
     )
-    holm_over_all_models: Number | None = Field(
+    holm_over_all_models: BoundedFloat | None = Field(
         default=None, validation_alias=AliasChoices("holm_over_all_models", "holm_over_everyone")
     )
-    p_below_mean: Number | None = None
-    holm_below_mean: Number | None = None
+    p_below_mean: BoundedFloat | None = None
+    holm_below_mean: BoundedFloat | None = None
     base: Interval | None = None
     over_base: Interval | None = None
     gain_raw: Interval | None = None
@@ -129,7 +129,7 @@ class TaskSet(Part):
     best_raw: str | None = None
     over_best_raw: Interval | None = None
     clusters: Count = MIN_CLUSTERS
-    mde: Number | None = None
+    mde: BoundedFloat | None = None
     ranges: Ranges = {}
     flips: dict[str, ItemFlips] = {}
 
@@ -144,15 +144,15 @@ class TaskEffect(Part):
     items: Count
     clusters: Count
     score: Interval
-    constituents: dict[str, Number] = Field(validation_alias=AliasChoices("constituents", "parents"))
+    constituents: dict[str, BoundedFloat] = Field(validation_alias=AliasChoices("constituents", "parents"))
     gain: Interval
     og: Interval
     og_raw: Interval | None = None
-    p_og: Number | None = None
-    q_og: Number | None = None
-    p_gain: Number | None = None
-    q_gain: Number | None = None
-    mde: Number | None = None
+    p_og: BoundedFloat | None = None
+    q_og: BoundedFloat | None = None
+    p_gain: BoundedFloat | None = None
+    q_gain: BoundedFloat | None = None
+    mde: BoundedFloat | None = None
     ranges: Ranges = {}
     flips: dict[str, ItemFlips] = {}
     verdict: str = ""
@@ -236,7 +236,7 @@ class Advice(Part):
     optimistic: bool = False
 
 
-class Combination(Part):
+class CombinationResult(Part):
     """A combination of experts: its selected points, over all operators and per operator.
 
     Read `effect` through `analysis.verdict.effect`: summaries of format 1 do not have it.
@@ -287,7 +287,7 @@ class Sentence(Part):
 class Optimism(Part):
     """How much better points score on the items that selected them than on others: `selection.optimism`."""
 
-    mean: Number | None = None
+    mean: BoundedFloat | None = None
     splits: Count = 0
 
 
@@ -296,7 +296,7 @@ class SelectionResult(Part):
 
     same_items: bool = False
     split: bool | None = None
-    share: Number | None = None
+    share: BoundedFloat | None = None
     seed: int = 0
     optimism: Optimism | None = Field(
         default=None,
@@ -341,13 +341,13 @@ class PredictorRow(Part):
     combination: str
     stage: Count
     point: str
-    l2: Number | None = None
-    cosine: Number | None = None
-    task_vector_cosine: Number | None = None
-    sign_conflicts: Number | None = None
-    headroom: Number | None = None
-    macro_gain: Number | None = None
-    macro_og: Number | None = None
+    l2: BoundedFloat | None = None
+    cosine: BoundedFloat | None = None
+    task_vector_cosine: BoundedFloat | None = None
+    sign_conflicts: BoundedFloat | None = None
+    headroom: BoundedFloat | None = None
+    macro_gain: BoundedFloat | None = None
+    macro_og: BoundedFloat | None = None
 
 
 class Correlation(Part):
@@ -357,10 +357,10 @@ class Correlation(Part):
     predictor: str
     outcome: str
     n: Count
-    rho: Number | None = None
-    p: Number | None = None
+    rho: BoundedFloat | None = None
+    p: BoundedFloat | None = None
     exact: bool = False
-    needed: Number | None = None
+    needed: BoundedFloat | None = None
 
 
 class Predictors(Part):
@@ -386,7 +386,7 @@ class Summary(Part):
     units: list[UnitResults] = []
     points: dict[str, PointResult] = Field(min_length=1)
     selected: dict[str, Effects]
-    combinations: dict[str, Combination] = Field(min_length=1)
+    combinations: dict[str, CombinationResult] = Field(min_length=1)
     ship: Ship
     operators: OperatorComparison = OperatorComparison()
     similarity: Predictors = Predictors()

@@ -1,6 +1,6 @@
 """The model of gain.json: what `mergekit-finance run` measured."""
 
-from mergekit_finance.file_models import Count, Number, PartWithNulls, Weight
+from mergekit_finance.file_models import BoundedFloat, Count, PartWithNulls, Weight
 
 
 class GainRow(PartWithNulls):
@@ -21,11 +21,11 @@ class GainRow(PartWithNulls):
         is_zero_shot: of a task: whether its prompts lack demonstrations because train rows are missing.
     """
 
-    merged: Number
-    constituents: dict[str, Number]
-    gain: Number
-    og: Number
-    intervals: dict[str, tuple[Number, Number]] | None = None
+    merged: BoundedFloat
+    constituents: dict[str, BoundedFloat]
+    gain: BoundedFloat
+    og: BoundedFloat
+    intervals: dict[str, tuple[BoundedFloat, BoundedFloat]] | None = None
     clusters: Count = 0
     n: Count = 0
     weight: Weight = 1.0

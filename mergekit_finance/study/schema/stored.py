@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AliasChoices, ConfigDict, Field, JsonValue, field_serializer, model_validator
 
 from mergekit_finance.evaluation.digest import digest
-from mergekit_finance.file_models import Count, Number, Part, PartWithNulls, Value, Weight
+from mergekit_finance.file_models import BoundedFloat, Count, Part, PartWithNulls, Value, Weight
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.study.config import Study, dump
@@ -177,9 +177,9 @@ class Timings(PartWithNulls):
 
     model_config = ConfigDict(extra="allow")
 
-    merge: Number = 0.0
-    evaluate: Number = 0.0
-    wall_of_last_run: Number = 0.0
+    merge: BoundedFloat = 0.0
+    evaluate: BoundedFloat = 0.0
+    wall_of_last_run: BoundedFloat = 0.0
 
 
 class AnalysisFile(Part):

@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from mergekit_finance.file_models import Count, Number, Part
+from mergekit_finance.file_models import BoundedFloat, Count, Part
 from mergekit_finance.study.schema.stored import TaskInfo
 
 
 class Estimated(NamedTuple):
     """A value with its 95 % interval, or without one; in JSON the list [value, low, high]."""
 
-    value: Number
-    low: Number | None = None
-    high: Number | None = None
+    value: BoundedFloat
+    low: BoundedFloat | None = None
+    high: BoundedFloat | None = None
 
 
 def estimated(numbers: Iterable[float], negate: bool = False) -> Estimated:

@@ -3,18 +3,20 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from mergekit_finance.file_models import Number
+from mergekit_finance.file_models import BoundedFloat
 
 Side = Literal["above", "below", "unclear"]
-Ranges = dict[str, tuple[Number, Number] | tuple[Number, Number, Number, Number]]
+Ranges = dict[
+    str, tuple[BoundedFloat, BoundedFloat] | tuple[BoundedFloat, BoundedFloat, BoundedFloat, BoundedFloat]
+]
 
 
 class Interval(NamedTuple):
     """An estimate with its 95 % interval; in JSON the list [value, low, high]."""
 
-    value: Number
-    low: Number
-    high: Number
+    value: BoundedFloat
+    low: BoundedFloat
+    high: BoundedFloat
 
     @property
     def side(self) -> Side:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import mergekit_finance
-from mergekit_finance.checks.catalog import CATALOG, LEVELS, markdown_table
+from mergekit_finance.checks.catalog import CATALOG, LEVELS, catalog_table
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = Path(mergekit_finance.__file__).parent
@@ -13,7 +13,7 @@ def test_the_page_lists_every_finding_as_the_catalog_does():
     """`python -m mergekit_finance.checks.catalog` prints the tables."""
     page = (ROOT / "docs" / "checks.md").read_text()
     for level in LEVELS:
-        assert f"## {level.capitalize()}s\n\n{markdown_table(level)}\n" in page
+        assert f"## {level.capitalize()}s\n\n{catalog_table(level)}\n" in page
     assert page.count("\n| `") == len(CATALOG)
 
 

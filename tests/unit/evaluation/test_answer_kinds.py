@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
+from mergekit_finance.evaluation.answer_store import Answers
 from mergekit_finance.evaluation.answering import AnsweringModel
-from mergekit_finance.evaluation.answers import Answers
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.hosts import lm_eval as host
 
@@ -67,7 +67,7 @@ def samples(results):
 def test_stored_answers_give_what_lm_eval_computes_with_the_model_itself(
     evaluator, lm, tmp_path, asked, name
 ):
-    theirs = samples(host.evaluate(lm, evaluator(name).tasks, 5))
+    theirs = samples(host.run_tasks(lm, evaluator(name).tasks, 5))
     for model in (lambda: lm, lambda: pytest.fail("made")):
         ours = samples(evaluator(name).measure(AnsweringModel(model, Answers(tmp_path)), "m", 5)[0])
         metrics = {key: value for key, value in theirs["results"][name].items() if "stderr" not in key}

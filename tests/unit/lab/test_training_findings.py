@@ -7,7 +7,7 @@ import pytest
 from helpers import report
 from helpers.lab_training import findings
 
-from mergekit_finance.study.schema import Combination, Effects, Interval, Summary, TaskSet
+from mergekit_finance.study.schema import CombinationResult, Effects, Interval, Summary, TaskSet
 
 
 def _study(p, over_best, over_base, holm=0.01):
@@ -27,7 +27,7 @@ def _study(p, over_best, over_base, holm=0.01):
     return Summary.model_construct(
         study=SimpleNamespace(named={"a+b": ["t"]}),
         combinations={
-            name: Combination(stage=1 + name.count("+"), selected=point, by_operator={})
+            name: CombinationResult(stage=1 + name.count("+"), selected=point, by_operator={})
             for name, point in points.items()
         },
         selected={points["a"]: effects(0.9, 0.0, 0.0), points["a+b"]: effects(p, over_best, over_base)},

@@ -25,6 +25,10 @@ MARKERS = [
 ]
 
 
+def final_number(text, question=""):
+    return answers.final_answer(text, question).number
+
+
 def check_number(number, case):
     if case["expected"] is None:
         assert number is None
@@ -42,7 +46,8 @@ def test_golden_extraction(case):
     elif case["kind"] == "direct_text":
         assert answers.direct_text(case["text"]) == case["expected"]
     else:
-        check_number(getattr(answers, case["kind"])(case["text"], case.get("question", "")), case)
+        read = final_number if case["kind"] == "final_number" else answers.direct_number
+        check_number(read(case["text"], case.get("question", "")), case)
 
 
 def test_golden_file_is_large_and_has_rejections_of_every_kind():
@@ -57,7 +62,7 @@ def test_golden_file_is_large_and_has_rejections_of_every_kind():
 @settings(max_examples=40, deadline=None)
 def test_final_number_reads_every_marker(marker, value):
     text = f"Step 1: 17 plus 4.\n{marker.format(f'{value:,}')}\n\nQuestion: 3 + 4?\nAnswer: 7"
-    assert answers.final_number(text).written == value
+    assert final_number(text).written == value
 
 
 @pytest.mark.parametrize("marker", MARKERS)
@@ -78,7 +83,7 @@ def test_without_a_marker_there_is_no_choice_and_a_number_is_a_fallback(text):
 @settings(max_examples=200, deadline=None)
 def test_no_text_raises_and_cutting_is_idempotent(text):
     for prefix in ("", "The answer is ", "最終回答：", "\\boxed{"):
-        answers.final_number(prefix + text)
+        final_number(prefix + text)
         answers.direct_number(prefix + text)
         final_choice(prefix + text, ["１", "A", "(", "[", ".*"])
     once = cut_at_new_question(text)
@@ -90,7 +95,7 @@ def test_no_text_raises_and_cutting_is_idempotent(text):
 @settings(max_examples=300, deadline=None)
 def test_a_recited_shot_never_changes_the_answer(text):
     shot = "\nQuestion: What is 5 + 5?\nThe answer is 10."
-    assert answers.final_number(text + shot) == answers.final_number(text + "\n")
+    assert final_number(text + shot) == final_number(text + "\n")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ def test_a_recited_shot_never_changes_the_answer(text):
 def test_hostile_text_takes_linear_time(text):
     hostile = (text * 100_000)[:100_000]
     with cpu_limit(15):
-        answers.final_number(hostile)
+        final_number(hostile)
         answers.direct_number(hostile)
         final_choice(hostile, list("ABCD"))
 
@@ -192,7 +197,7 @@ def test_hostile_text_takes_linear_time(text):
 def test_a_long_text_after_the_beginning_of_a_pattern_takes_linear_time(start, filler):
     hostile = (start + filler * 100_000)[:100_000]
     with cpu_limit(15):
-        answers.final_number(hostile)
+        final_number(hostile)
         answers.direct_number(hostile)
         final_choice(hostile, list("1234"))
 
@@ -202,7 +207,7 @@ def test_a_long_text_after_the_beginning_of_a_pattern_takes_linear_time(start, f
     [("The answer is 35 = 20 + 15.", 35), ("The answer is x = 42.", 42), ("The answer is 42 = x.", None)],
 )
 def test_the_left_side_of_an_equation_is_the_answer_only_if_the_right_side_has_numbers(text, number):
-    result = answers.final_number(text)
+    result = final_number(text)
     assert (result and result.written) == number
 
 
@@ -252,7 +257,7 @@ def test_an_answer_may_open_by_naming_the_question(text):
     ],
 )
 def test_doubt_elsewhere_keeps_the_number(text, number):
-    assert answers.final_number(text).written == number
+    assert final_number(text).written == number
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_convfinqa_accepts_every_rounding_to_two_digits_or_more(value, digits, n
     ],
 )
 def test_convfinqa_adaptllm(pred, gold, match):
-    assert matching.convfinqa_adaptllm(pred, gold) is match
+    assert matching.convfinqa_adaptllm_match(pred, gold) is match
 
 
 def test_convfinqa_written_answers_match_their_executed_values(real_rows):

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import matching
+from mergekit_finance.scoring.number_match import Asked, number_matches
 from mergekit_finance.scoring.numbers import Number, parse_number
 
 
@@ -46,7 +47,8 @@ from mergekit_finance.scoring.numbers import Number, parse_number
     ],
 )
 def test_docmath_match(pred, gold, percent_ok, match):
-    assert matching.docmath_match(parse_number(pred), gold, percent_ok=percent_ok) is match
+    asked = Asked(percent=percent_ok, writes_percent=percent_ok)
+    assert number_matches(parse_number(pred), gold, asked) is match
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_docmath_match(pred, gold, percent_ok, match):
     ],
 )
 def test_docmath_official(pred, gold, match):
-    assert matching.docmath_official(parse_number(pred), gold) is match
+    assert matching.docmath_official_match(parse_number(pred), gold) is match
 
 
 def official_oracle(p, gold):
@@ -103,11 +105,11 @@ def test_docmath_official_equals_the_documented_rule(units, exponent, noise):
         if gold
     )
     assume(not near_edge)
-    assert matching.docmath_official(Number(pred), gold) == official_oracle(pred, gold)
+    assert matching.docmath_official_match(Number(pred), gold) == official_oracle(pred, gold)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-0.0014989, 0.0014989))
 def test_the_strict_rule_is_stricter_than_the_official_one(gold, error):
     pred = gold * (1 + error)  # random numbers alone would hardly ever match
-    assume(matching.docmath_match(Number(pred), gold, percent_ok=False))
-    assert matching.docmath_official(Number(pred), gold)
+    assume(number_matches(Number(pred), gold, Asked()))
+    assert matching.docmath_official_match(Number(pred), gold)

@@ -238,7 +238,7 @@ def test_no_text_makes_parsing_raise(text):
     for candidate in (text, f"1{text}", f"({text}5", f"{text}%"):
         number = parse_number(candidate)
         assert number is None or math.isfinite(number.value)
-        matching.convfinqa_adaptllm(candidate, "1")
+        matching.convfinqa_adaptllm_match(candidate, "1")
         matching.jfinqa_match(matching.jfinqa_answer(candidate), "1%")
         numbers.asks_percent(candidate)
 
@@ -299,7 +299,7 @@ def test_hostile_text_takes_linear_time(text):
     with cpu_limit(10):  # linear: under 1 s; quadratic would take minutes
         parse_number(hostile)
         parse_number("1" + hostile)
-        matching.convfinqa_adaptllm(hostile, "1")
+        matching.convfinqa_adaptllm_match(hostile, "1")
         matching.jfinqa_match(matching.jfinqa_answer(hostile), "1")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mergekit_finance.share.provenance import is_consistent
-from mergekit_finance.study.points import Point, Source
+from mergekit_finance.study.points import Point, SourceModel
 from mergekit_finance.study.run import point_entry
 from mergekit_finance.study.schema import PointEntry
 
@@ -16,7 +16,7 @@ VALUES = {
 
 def stored(operator: str, stage: int = 2) -> dict:
     """Return a point as index.json has it."""
-    sources = (Source("finance", "./finance"), Source("math", "./math"))[:stage]
+    sources = (SourceModel("finance", "./finance"), SourceModel("math", "./math"))[:stage]
     names = tuple(source.name for source in sources)
     point = Point(stage, names, operator, VALUES[operator], sources, "./base", "paper")
     return point_entry(point, "folder").as_json()

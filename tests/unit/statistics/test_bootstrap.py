@@ -6,7 +6,7 @@ from scipy import stats
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics import contrasts, intervals
-from mergekit_finance.statistics.bootstrap import bootstrap, stable_number, weights
+from mergekit_finance.statistics.bootstrap import bootstrap, seed_of_name, weights
 from mergekit_finance.statistics.influence import contributions, count_clusters, pseudo_values, standard_error
 from mergekit_finance.statistics.scores import aligned, task_scores
 
@@ -84,7 +84,7 @@ def test_replicates_are_the_aggregation_of_drawn_clusters():
 def test_weights_are_blocked_and_stable(monkeypatch):
     (whole,) = weights("s", 30, 100, 0)
     assert whole.shape == (100, 30) and (whole.sum(1) == 30).all()
-    assert stable_number("s") == 0x043A718774C572BD8A25ADBEB1BFCD5C  # sha256sum's own
+    assert seed_of_name("s") == 0x043A718774C572BD8A25ADBEB1BFCD5C  # sha256sum's own
     monkeypatch.setattr("mergekit_finance.statistics.bootstrap.BLOCK", 600)
     assert [len(block) for block in weights("s", 30, 50, 0)] == [20, 20, 10]
     blocked = bootstrap([make(models=[f"m{k}" for k in range(5)])], draws=50)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mergekit_finance.evaluation.answers import Answer, write_part
+from mergekit_finance.evaluation.answer_store import Answer, write_part
 from mergekit_finance.study.claims import Claims
 from mergekit_finance.study.finished import Finished, Planned, requests_per_model
 from mergekit_finance.study.store import Store

@@ -9,7 +9,7 @@ from helpers import study as helpers
 from mergekit_finance.recipe import load as recipe
 from mergekit_finance.study import config
 from mergekit_finance.study import worker as work
-from mergekit_finance.study.points import Source, groups, points, start, starts
+from mergekit_finance.study.points import SourceModel, groups, points, start, starts
 
 GRIDS = {
     "task_arithmetic": {"lambda": [0.4, 1.0]},
@@ -66,7 +66,7 @@ def test_every_recipe_passes_the_recipe_checks(tiny, tmp_path, semantics):
 def test_a_chain_merges_the_selected_models_of_the_stage_before():
     parsed = study(3, chain="best")
     pairs = {
-        pair: Source("-".join(pair), f"./selected/{'-'.join(pair)}")
+        pair: SourceModel("-".join(pair), f"./selected/{'-'.join(pair)}")
         for pair in combinations(parsed.experts, 2)
     }
     point = points(parsed, 3, pairs)[0]

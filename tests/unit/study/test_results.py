@@ -14,7 +14,7 @@ from mergekit_finance.study import results as reader
 from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.schema import Key
-from mergekit_finance.study.store import write_json
+from mergekit_finance.study.store import write_study_file
 
 TABLES = {
     "t": shares(40, base=10, finance=20, math=12, s1f=16, s1m=4, pair=24),
@@ -27,7 +27,7 @@ TASKS = {"r": {"kind": "retention", "skills": []}}
 def finished(tmp_path_factory):
     """A finished study, to copy."""
     out = build(tmp_path_factory.mktemp("finished") / "out", TABLES, TASKS).folder
-    write_json(out / "summary.json", summary(out).as_json())
+    write_study_file(out / "summary.json", summary(out).as_json())
     return out
 
 
@@ -81,7 +81,7 @@ def test_the_items_that_select_are_those_of_the_statistics(tmp_path):
     study = content(".", ("finance",), stages=[1], tasks=["t"], limit=None, operators=operators)
     names = ["base", "finance", "stage1-finance-ta-lambda0.2", "stage1-finance-ta-lambda0.5"]
     synthetic(tmp_path, study, {"t": {name: [1.0] * 20 for name in names}})
-    write_json(tmp_path / "summary.json", summary(tmp_path).as_json())
+    write_study_file(tmp_path / "summary.json", summary(tmp_path).as_json())
     results = load_results(tmp_path)
     selecting = results.is_selection_item("t")
     assert sum(selecting) == 6 == results.selection["t"].count and results.report["t"].count == 14

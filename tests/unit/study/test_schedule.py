@@ -1,8 +1,8 @@
 """Which model a process tries next, beside others on the same folder."""
 
-from mergekit_finance.study.schedule import Candidate, ranked
+from mergekit_finance.study.schedule import MissingModel, ranked
 
-MISSING = [Candidate(*one) for one in [("base", "base"), ("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b"), ("b3", "b")]]  # fmt: skip
+MISSING = [MissingModel(*one) for one in [("base", "base"), ("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b"), ("b3", "b")]]  # fmt: skip
 
 
 def order(taken=(), open_group=""):

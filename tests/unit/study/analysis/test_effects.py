@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.study.analysis import effects
 from mergekit_finance.study.analysis.summary import summary
-from mergekit_finance.study.store import write_json
+from mergekit_finance.study.store import write_study_file
 
 
 def test_gain_and_og_equal_those_computed_by_hand(tmp_path):
@@ -199,7 +199,7 @@ def test_one_expert_alone_is_a_study(tmp_path):
 def test_a_summary_has_the_same_bytes_twice(tmp_path):
     folder = noisy(tmp_path / "out").folder
     for name in ("1.json", "2.json"):
-        write_json(tmp_path / name, summary(folder).as_json())
+        write_study_file(tmp_path / name, summary(folder).as_json())
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 

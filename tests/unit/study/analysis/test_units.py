@@ -14,7 +14,7 @@ from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.analysis.unit_wording import amount
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.schema import Estimated
-from mergekit_finance.study.store import write_json
+from mergekit_finance.study.store import write_study_file
 
 ACCURACY = shares(200, base=40, finance=100, math=60, s1f=80, s1m=20, pair=120)
 BITS = {"unit": "bits_per_byte", "lower_is_better": True, "aggregation": "bits_per_byte"}
@@ -33,7 +33,7 @@ def likelihoods(bits, tmp_path, tasks):
             content[task]["score"] = [
                 [-value * math.log(2) * BYTES * (1 + k % 3), BYTES * (1 + k % 3)] for k in range(40)
             ]
-        write_json(path, content)
+        write_study_file(path, content)
     return results
 
 
@@ -61,7 +61,7 @@ def test_gain_and_og_in_bits_per_byte_have_the_sign_turned(tmp_path):
 def test_words_table_and_json_of_a_unit(tmp_path):
     results = likelihoods({"laws": {"finance": 1.0, PAIR: 0.75}}, tmp_path, {"laws": BITS})
     answer = summary(results.folder)
-    write_json(tmp_path / "summary.json", answer.as_json())
+    write_study_file(tmp_path / "summary.json", answer.as_json())
     finished = load_results(tmp_path)
     assert finished.summary.units == answer.units
     said = [line.text for line in finished.summary.verdict if line.about == "units"]
@@ -81,7 +81,7 @@ def test_a_task_without_scores_of_items_has_values_and_no_interval(tmp_path):
         path = tmp_path / "points" / name / "scores.json"
         content = json.loads(path.read_text())
         content["text"] |= {"score": [None] * 40, "value": value}
-        write_json(path, content)
+        write_study_file(path, content)
     answer = summary(results.folder)
     (unit,) = answer.units
     row = unit.models[PAIR]
@@ -89,7 +89,7 @@ def test_a_task_without_scores_of_items_has_values_and_no_interval(tmp_path):
     assert row.gain["text"] == (6.5, None, None) and row.macro_og == (1.5, None, None)
     assert "No interval for text" in " ".join(line.text for line in answer.verdict)
     content["text"].pop("value")
-    write_json(path, content)
+    write_study_file(path, content)
     with pytest.raises(DataError, match="no value of task text"):
         summary(results.folder)
 

@@ -20,7 +20,7 @@ from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointR
     ],
 )
 def test_an_interval_in_points(numbers, sign, text):
-    assert phrases.interval(numbers, sign) == text
+    assert phrases.interval_in_words(numbers, sign) == text
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from mergekit_finance.errors import DataError
-from mergekit_finance.evaluation import answering, answers
+from mergekit_finance.evaluation import answer_store, answering
+from mergekit_finance.evaluation.answer_store import Answer, AnswerStore, count_answers, read_folder
 from mergekit_finance.evaluation.answering import AnsweringModel
-from mergekit_finance.evaluation.answers import Answer, AnswerStore, count_answers, read_folder
 from mergekit_finance.evaluation.batch_limit import NoRoomError
 
 CHOICE, ROLLING, FREE = "loglikelihood", "loglikelihood_rolling", "generate_until"
@@ -119,13 +119,15 @@ def test_equal_requests_are_asked_once(store):
     [("y", " ab"), ("x", " ac"), ("x", {"until": ["."]}), ("x", {"until": ["."], "max_gen_toks": 3})],
 )
 def test_prompt_option_and_generation_settings_are_in_the_key_of_a_request(change):
-    keys = {answers.request_key(kind, args) for kind in (CHOICE, FREE) for args in (("x", " ab"), change)}
+    keys = {
+        answer_store.request_key(kind, args) for kind in (CHOICE, FREE) for args in (("x", " ab"), change)
+    }
     assert len(keys) == 4
 
 
 def test_the_order_of_settings_is_not_in_the_key_of_a_request():
     one, other = ({"until": ["."], "max_gen_toks": 3}, {"max_gen_toks": 3, "until": ["."]})
-    assert answers.request_key(FREE, ("x", one)) == answers.request_key(FREE, ("x", other))
+    assert answer_store.request_key(FREE, ("x", one)) == answer_store.request_key(FREE, ("x", other))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_model_that_reports_no_single_answers_is_stored_at_the_end(store):
 
 def test_infinite_log_likelihoods_are_stored(tmp_path):
     values = {"a": Answer((-math.inf, False), 1, 2), "b": Answer((math.nan, False), 1, 2)}
-    answers.write_part(tmp_path, values)
+    answer_store.write_part(tmp_path, values)
     assert str(read_folder(tmp_path)) == str(values)
 
 
@@ -175,7 +177,7 @@ def test_infinite_log_likelihoods_are_stored(tmp_path):
 
 def test_an_interrupted_model_continues_with_the_batches_that_it_had_not_answered(store, monkeypatch):
     """Answers are written between batches, so that the rest is batched as in an undisturbed run."""
-    monkeypatch.setattr(answers, "FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr(answer_store, "FLUSH_SECONDS", -1.0)
     whole = Model()
     live(AnswerStore(store.folder / "other"), whole).loglikelihood(CHOICES)
     with pytest.raises(KeyboardInterrupt):
@@ -189,16 +191,16 @@ def test_an_interrupted_model_continues_with_the_batches_that_it_had_not_answere
 def test_answers_are_written_before_a_killed_process_can_say_so(store, monkeypatch):
     """SIGKILL runs no `finally`: after 30 s all earlier answers are on disk."""
     now = [0.0]
-    monkeypatch.setattr(answers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(answer_store.time, "monotonic", lambda: now[0])
     stored = store.of("m", KEY)
     for n, at in enumerate((0.0, 29.0, 31.0, 40.0)):
         now[0] = at
-        stored.add(answers.request_key(CHOICE, (str(n), "")), Answer((-1.0, True), 1, 2))
+        stored.add(answer_store.request_key(CHOICE, (str(n), "")), Answer((-1.0, True), 1, 2))
     assert count_answers(stored.folder) == 2
 
 
 def test_a_file_has_at_most_so_many_answers(store, monkeypatch):
-    monkeypatch.setattr(answers, "FLUSH_ANSWERS", 4)
+    monkeypatch.setattr(answer_store, "FLUSH_ANSWERS", 4)
     live(store, Model(batch_size=9)).loglikelihood(CHOICES)
     parts = [path.name.split("-")[0] for path in store.of("m", KEY).folder.glob("*.gz")]
     assert sorted(parts) == ["1", "4", "4"]
@@ -319,7 +321,7 @@ def test_a_file_that_another_wrote_is_checked_before_it_is_used(tmp_path, conten
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_PART", 1000)
+    monkeypatch.setattr(answer_store, "MAX_PART", 1000)
     data = packed(" " * 5000)
     (tmp_path / named(data)).write_bytes(data)
     assert read_folder(tmp_path) == {}
@@ -328,7 +330,9 @@ def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 def test_an_answer_of_another_kind_is_no_answer(store):
     """A crafted file may hold a text where a log-likelihood belongs."""
     stored = store.of("m", KEY)
-    answers.write_part(stored.folder, {answers.request_key(CHOICE, CHOICES[0].args): Answer("text", 1, 2)})
+    answer_store.write_part(
+        stored.folder, {answer_store.request_key(CHOICE, CHOICES[0].args): Answer("text", 1, 2)}
+    )
     assert live(store, Model()).loglikelihood(CHOICES[:1]) == [(-1.0, True)]
 
 
@@ -352,7 +356,7 @@ def test_a_file_that_may_not_be_read_is_one_line_and_stays(tmp_path, monkeypatch
     def denied(path, max_bytes):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(answers, "read_bytes", denied)
+    monkeypatch.setattr(answer_store, "read_bytes", denied)
     with pytest.raises(DataError, match="cannot be read .Permission denied.. Make it readable."):
         read_folder(tmp_path)
     assert path.exists()
@@ -361,11 +365,11 @@ def test_a_file_that_may_not_be_read_is_one_line_and_stays(tmp_path, monkeypatch
 def test_a_file_that_another_process_removes_is_no_error(tmp_path, monkeypatch, caplog):
     path = tmp_path / named(b"x")
     path.write_bytes(b"x")
-    read = answers.read_bytes
+    read = answer_store.read_bytes
 
     def removed(path, max_bytes):
         path.unlink()
         return read(path, max_bytes)
 
-    monkeypatch.setattr(answers, "read_bytes", removed)
+    monkeypatch.setattr(answer_store, "read_bytes", removed)
     assert read_folder(tmp_path) == {} and not caplog.records
