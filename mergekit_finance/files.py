@@ -18,8 +18,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from mergekit_finance import strict_yaml
 from mergekit_finance.errors import DataError, RecipeError
@@ -108,29 +109,46 @@ def read_text(path: Path, errors: str = "strict", max_bytes: int = MAX_JSON, lin
     return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors=errors).read()
 
 
-def read_json(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> Json:
+def read_json(
+    path: Path, max_bytes: int = MAX_JSON, links: bool = False, repeated: "list[RepeatedKey] | None" = None
+) -> Json:
     """Read a JSON file with `read_text` and `parse_json`. Raises OSError, DataError or ValueError."""
-    return parse_json(read_text(path, max_bytes=max_bytes, links=links))
+    return parse_json(read_text(path, max_bytes=max_bytes, links=links), repeated=repeated)
 
 
 class NotAnObject(ValueError):
     """JSON that is valid, but not an object."""
 
 
-def read_object(path: Path, max_bytes: int = MAX_JSON, links: bool = False) -> JsonObject:
+def read_object(
+    path: Path, max_bytes: int = MAX_JSON, links: bool = False, repeated: "list[RepeatedKey] | None" = None
+) -> JsonObject:
     """Read a JSON file that holds an object. Raises as `read_json`, and NotAnObject."""
-    content = read_json(path, max_bytes, links)
+    content = read_json(path, max_bytes, links, repeated)
     if not isinstance(content, dict):
         raise NotAnObject("not a JSON object")
     return content
 
 
-def parse_json(text: str, finite: bool = True) -> Json:
+class RepeatedKey(NamedTuple):
+    """A key that an object of a JSON file has more than once; all readers use the last value only.
+
+    Attributes:
+        key: the key.
+        is_same: whether its values are equal.
+    """
+
+    key: str
+    is_same: bool
+
+
+def parse_json(text: str, finite: bool = True, repeated: list[RepeatedKey] | None = None) -> Json:
     """Parse JSON within bounds.
 
     Args:
         text: the JSON.
         finite: refuse NaN and infinity.
+        repeated: keys that appear twice in an object are added to it; None: they are not looked for.
 
     Raises:
         ValueError: the text is not JSON, nests more than MAX_DEPTH levels, or holds a value that cannot be
@@ -138,7 +156,13 @@ def parse_json(text: str, finite: bool = True) -> Json:
     """
     try:
         number = _finite if finite else float
-        content: Json = json.loads(text, parse_constant=number, parse_float=number, parse_int=_integer)
+        content: Json = json.loads(
+            text,
+            parse_constant=number,
+            parse_float=number,
+            parse_int=_integer,
+            object_pairs_hook=None if repeated is None else partial(_unique, repeated=repeated),
+        )
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if SURROGATE.search(text):
@@ -149,6 +173,19 @@ def parse_json(text: str, finite: bool = True) -> Json:
         if not level:
             return content
     raise ValueError("nested too deep")
+
+
+def _unique(pairs: list[tuple[str, Json]], repeated: list[RepeatedKey]) -> JsonObject:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        same: dict[str, bool] = {}
+        first: JsonObject = {}
+        for key, value in pairs:
+            if key in first:
+                same[key] = same.get(key, True) and first[key] == value
+            first.setdefault(key, value)
+        repeated += [RepeatedKey(key, is_same) for key, is_same in same.items()]
+    return content
 
 
 def _refuse_surrogates(content: Json) -> None:

@@ -152,6 +152,12 @@ CATALOG: dict[str, CatalogEntry] = {
         "A tensor is stored as integers or in 8 bits or fewer, and as floats in another model.",
         "Use a copy of the model in bfloat16, float16 or float32.",
     ),
+    "model.repeated-key": CatalogEntry(
+        "warning",
+        "A key appears twice, with the same value, in a JSON file of the model or in the header of a weight "
+        "file. Two different values are an error (`model.broken`), except in the vocabulary of a tokenizer.",
+        "Remove one of the two. Check that the file is complete.",
+    ),
     "model.rope": CatalogEntry(
         "warning",
         "An expert and the base differ in their rotary position embeddings (RoPE) settings.",

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,6 +43,12 @@ VOCABULARY = "vocab_size"
 ROPE_THETA = 10000.0  # the default if the config has no value
 SINGLE = "model.safetensors"
 WEIGHTS = {SINGLE: INDEXES[0], "pytorch_model.bin": INDEXES[1]}  # the single file, and the index of shards
+SMALL_FILES = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 Computed = TypeVar("Computed")
 
@@ -150,15 +157,16 @@ class FactsReader:
             return ModelFacts(reference, unseen=(unseen_sentence,), licenses=licenses)
         problems = _Problems()
         unseen: list[str] = []
-        config = problems.collect(lambda: read_config(folder)) or {}
-        generation = problems.collect(lambda: _optional(folder / "generation_config.json"))
-        tokenizer_config = problems.collect(lambda: _optional(folder / "tokenizer_config.json"))
+        config = problems.collect(lambda: read_config(folder, problems.warn)) or {}
+        generation, tokenizer_config, *_ = [
+            problems.collect(partial(_optional, folder / name, problems.warn)) for name in SMALL_FILES
+        ]
         tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
         template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
         files = problems.collect(lambda: weight_files(folder))
         tensors, samples = None, {}
         if files:
-            tensors = problems.collect(lambda: self._tensors(folder, files, unseen))
+            tensors = problems.collect(lambda: self._tensors(folder, files, unseen, problems.warn))
         elif files is not None:
             unseen.append(f"{reference} has no weights on this machine: tensors and values were not checked")
         if tensors:
@@ -172,21 +180,26 @@ class FactsReader:
             unseen.append(f"values of {reference} were not checked: only those of safetensors files are")
         if files and (other := other_set(folder, files)):
             problems.append(Problem("model.two-sets", f"{folder} has {other} and an index of other files"))
+        if tokenizer:
+            for key in tokenizer.repeated:
+                problems.warn(f"{folder / tokenizer.file}: the key {key!r:.80} appears twice")
         if tokenizer and tokenizer.ids is None:
             unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
         return ModelFacts(
             reference, folder, config, tensors, samples, tuple(files or ()), generation, tokenizer_config,
-            template, tokenizer, tuple(problems), tuple(unseen), licenses,
+            template, tokenizer, tuple(dict.fromkeys(problems)), tuple(unseen), licenses,
         )  # fmt: skip
 
     def _tensors(
-        self, folder: Path, files: Sequence[str], unseen: list[str]
+        self, folder: Path, files: Sequence[str], unseen: list[str], warn: Callable[[str], object]
     ) -> dict[str, TensorFacts] | None:
         tensors: dict[str, TensorFacts] = {}
         for name in files:
-            read = read_pickled_tensors if name.endswith(".bin") else read_header
             try:
-                header = read(folder / name, self._bytes)
+                if name.endswith(".bin"):
+                    header = read_pickled_tensors(folder / name, self._bytes)
+                else:
+                    header = read_header(folder / name, self._bytes, warn)
             except BytesSpent:
                 unseen.append(f"tensors of {folder} were not checked: {_spent(self._bytes)}")
                 return None
@@ -197,14 +210,14 @@ class FactsReader:
                         id="model.broken",
                     )
                 tensors[tensor.name] = tensor
-        _check_index(folder, tensors)
+        _check_index(folder, tensors, warn)
         return tensors
 
 
-def _check_index(folder: Path, tensors: Mapping[str, TensorFacts]) -> None:
+def _check_index(folder: Path, tensors: Mapping[str, TensorFacts], warn: Callable[[str], object]) -> None:
     """Raise ModelError unless index and files agree: mergekit reads the one, transformers the others."""
     for index in WEIGHTS.values():
-        if listed := weight_map(folder, index):
+        if listed := weight_map(folder, index, warn):
             wrong = sorted(n for n, file in listed.items() if n not in tensors or tensors[n].file != file)
             if wrong:
                 file = listed[wrong[0]]
@@ -225,6 +238,10 @@ class _Problems(list[Problem]):
         except ModelError as error:
             self.append(Problem(error.id or "model.broken", error.message))
         return None
+
+    def warn(self, sentence: str) -> None:
+        """Add a repeated key of a JSON file."""
+        self.append(Problem("model.repeated-key", sentence))
 
 
 def _spent(reader: ByteReader) -> str:
@@ -279,8 +296,8 @@ def _license_of_family(reference: str) -> str | None:
     return license_in_families(name) if HUB_ID.fullmatch(name) else None
 
 
-def _optional(path: Path) -> JsonObject | None:
-    return read_model_json(path) if path.exists() else None
+def _optional(path: Path, warn: Callable[[str], object]) -> JsonObject | None:
+    return read_model_json(path, warn=warn) if path.exists() else None
 
 
 def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:

@@ -5,11 +5,11 @@ one nested 100,000 levels deep would overflow the stack, and `[]` in place of an
 Each is a ModelError of one line here. Links are followed, because the Hub's cache consists of links.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, default_id, printable
-from mergekit_finance.files import Json, JsonObject, NotAnObject, is_folder, read_object
+from mergekit_finance.files import Json, JsonObject, NotAnObject, RepeatedKey, is_folder, read_object
 
 CONFIG = "config.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -29,31 +29,53 @@ LARGEST = {
 
 
 @default_id("model.broken")
-def read_model_json(path: Path, max_bytes: int = 64_000_000) -> JsonObject:
+def read_model_json(
+    path: Path, max_bytes: int = 64_000_000, warn: Callable[[str], object] | None = None
+) -> JsonObject:
     """Return the JSON object in a file of a model's folder.
 
+    Args:
+        path: the file.
+        max_bytes: of the largest file that is read.
+        warn: called with a sentence for each key that appears twice with the same value. None: repeated keys
+            are accepted, because an earlier call of the checks looked for them.
+
     Raises:
-        ModelError: the file is missing, larger than `max_bytes`, not JSON, out of bounds, or not an object.
+        ModelError: the file is missing, larger than `max_bytes`, not JSON, out of bounds, or not an object;
+            with `warn`, also if a key has two values.
     """
+    repeated: list[RepeatedKey] | None = None if warn is None else []
     try:
-        return read_object(path, max_bytes, links=True)
+        content = read_object(path, max_bytes, links=True, repeated=repeated)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file. {COPY}", id="model.missing") from error
     except NotAnObject as error:
         raise ModelError(f"{path}: not a JSON object. {COPY}") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}). {COPY}") from error
+    for key, is_same in repeated or ():
+        if not is_same:
+            raise ModelError(
+                f"{path}: the key {key!r:.80} has two values, and only the last would be used. Remove one."
+            )
+        if warn:
+            warn(f"{path}: the key {key!r:.80} appears twice")
+    return content
 
 
 @default_id("model.broken")
-def read_config(folder: Path) -> JsonObject:
+def read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:
     """Return config.json with its sizes checked, because mergekit and transformers allocate memory by them.
+
+    Args:
+        folder: of the model.
+        warn: as in `read_model_json`.
 
     Raises:
         ModelError: it cannot be read, or a size is not a number within LARGEST.
     """
     path = folder / CONFIG
-    config = read_model_json(path, MAX_CONFIG)
+    config = read_model_json(path, MAX_CONFIG, warn)
     for place, block in _blocks(config):
         for key, largest in LARGEST.items():
             value = block.get(key)
@@ -86,8 +108,15 @@ def shard_names(folder: Path, index: str = INDEXES[0]) -> list[str]:
 
 
 @default_id("model.broken")
-def weight_map(folder: Path, index: str = INDEXES[0]) -> dict[str, str]:
+def weight_map(
+    folder: Path, index: str = INDEXES[0], warn: Callable[[str], object] | None = None
+) -> dict[str, str]:
     """Return the file of each tensor that an index of shards lists; empty if there is no index.
+
+    Args:
+        folder: of the model.
+        index: the name of the index.
+        warn: as in `read_model_json`.
 
     Raises:
         ModelError: as `shard_names`.
@@ -95,7 +124,7 @@ def weight_map(folder: Path, index: str = INDEXES[0]) -> dict[str, str]:
     path = folder / index
     if not (path.exists() or path.is_symlink()):
         return {}
-    weight_map: Json = read_model_json(path).get("weight_map")
+    weight_map: Json = read_model_json(path, warn=warn).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{path}: not an index of shards, because it has no weight_map. {COPY}")
     for tensor, name in weight_map.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.files import Json, JsonObject, parse_json, read_bytes
+from mergekit_finance.files import Json, JsonObject, RepeatedKey, parse_json, read_bytes
 from mergekit_finance.models.json_files import read_model_json
 
 COPY = "Copy or fetch it again"
@@ -23,11 +23,13 @@ class TokenizerFacts:
         file: the name of the file with the vocabulary.
         sha256: the SHA-256 of that file; models with the same one share this object.
         ids: the id of every token; None if only the tokenizer's library can read the file.
+        repeated: keys that appear twice in an object of the file.
     """
 
     file: str
     sha256: str
     ids: Mapping[str, int] | None
+    repeated: tuple[str, ...] = ()
 
 
 class TokenizerReader:
@@ -56,7 +58,10 @@ class TokenizerReader:
             sha256 = hashlib.sha256(data + repr(sorted(added.items())).encode()).hexdigest()
             if sha256 not in self._by_hash:
                 self.parsed += 1
-                self._by_hash[sha256] = TokenizerFacts(file, sha256, _ids(file, data, added))
+                repeated: list[RepeatedKey] = []
+                ids = _ids(file, data, added, repeated)
+                keys = tuple(one.key for one in repeated)
+                self._by_hash[sha256] = TokenizerFacts(file, sha256, ids, keys)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{folder / file}: cannot be read ({error}). {COPY}.",
@@ -65,12 +70,14 @@ class TokenizerReader:
         return self._by_hash[sha256]
 
 
-def _ids(file: str, data: bytes, added: Mapping[str, int]) -> dict[str, int] | None:
+def _ids(
+    file: str, data: bytes, added: Mapping[str, int], repeated: list[RepeatedKey]
+) -> dict[str, int] | None:
     if file == "vocab.txt":
         return {token: i for i, token in enumerate(data.decode("utf-8").splitlines())}
     if not file.endswith(".json"):
         return None
-    content = parse_json(data.decode("utf-8"))
+    content = parse_json(data.decode("utf-8"), repeated=repeated)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     if file == "vocab.json":

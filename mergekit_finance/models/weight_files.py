@@ -8,7 +8,7 @@ safetensors library checks them.
 import os
 import stat
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError, default_id
-from mergekit_finance.files import Json, parse_json
+from mergekit_finance.files import Json, RepeatedKey, parse_json
 
 MAX_BYTES = 64_000_000  # bytes of weight files that one check reads at most
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -109,13 +109,18 @@ class ByteReader:
         self.bytes_read += count
 
 
+def ignore(sentence: str) -> None:
+    """Default of `warn`: do nothing."""
+
+
 @default_id("model.broken")
-def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
+def read_header(path: Path, reader: ByteReader, warn: Callable[[str], object] = ignore) -> list[TensorFacts]:
     """Read the header of a safetensors file.
 
     Args:
         path: the file.
         reader: reads and counts the bytes.
+        warn: called with a sentence for each key that appears twice with the same value.
 
     Returns:
         Its tensors in the order of their bytes.
@@ -131,12 +136,18 @@ def read_header(path: Path, reader: ByteReader) -> list[TensorFacts]:
         if not 2 <= header_length <= min(MAX_HEADER, length - 8):
             raise ValueError(f"its header would have {header_length} bytes")
         (text,) = reader.read(path, [(8, header_length)])
-        tensors = _tensors(parse_json(text.decode("utf-8")), path.name, 8 + header_length)
+        repeated: list[RepeatedKey] = []
+        header = parse_json(text.decode("utf-8"), repeated=repeated)
+        if different := [key for key, is_same in repeated if not is_same]:
+            raise ValueError(f"its header has {different[0]!r:.80} twice, with different values")
+        tensors = _tensors(header, path.name, 8 + header_length)
         _check_cover(tensors, 8 + header_length, length)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file. {COPY}.", id="model.missing") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: truncated or broken ({error}). {COPY}.") from error
+    for key, _ in repeated:
+        warn(f"{path}: the header has {key!r:.80} twice")
     return tensors
 
 

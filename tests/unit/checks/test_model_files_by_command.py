@@ -90,6 +90,28 @@ def copied(name: str) -> Change:
     return change
 
 
+def repeated(name: str, key: str) -> Change:
+    """Return a function that writes the first value of a JSON object in ./finance twice."""
+
+    def change(models: Path) -> None:
+        path = models / "finance" / name
+        text = path.read_text()
+        value = json.dumps(json.loads(text)[key])
+        path.write_text("{" + f"{json.dumps(key)}: {value}, " + text[1:])
+
+    return change
+
+
+def repeated_tensor(models: Path) -> None:
+    path = models / "finance" / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].decode()
+    name, entry = next(item for item in json.loads(header).items() if item[0] != "__metadata__")
+    text = ("{" + f"{json.dumps(name)}: {json.dumps(entry)}, " + header[1:]).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+
+
 def an_adapter(models: Path) -> None:
     shutil.rmtree(models / "finance")
     (models / "finance").mkdir()
@@ -133,6 +155,11 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "adapter": ("model.missing", an_adapter),
     "tokenizer config is a list": ("model.broken", expert_file("tokenizer_config.json", b"[]")),
     "tokenizer is no JSON": ("model.broken", expert_file("tokenizer.json", b"{")),
+    "two values in tokenizer_config.json": (
+        "model.broken",
+        expert_file("tokenizer_config.json", b'{"model_max_length": 1, "model_max_length": 2}'),
+    ),
+    "special tokens are no JSON": ("model.broken", expert_file("special_tokens_map.json", b"{")),
     "generation config": ("model.generation-config", expert_json("generation_config.json", eos_token_id="x")),
     "chat template": ("model.chat-template", expert_file("chat_template.jinja", b"{% for %}")),
     "no folder": ("model.missing", lambda models: shutil.rmtree(models / "finance")),
@@ -154,6 +181,8 @@ WARNINGS: dict[str, tuple[str, Change]] = {
     "equals the base": ("model.equals-base", saved_again),
     "copy of the base": ("model.equals-base", copied("base")),
     "copy of an expert": ("model.equals-expert", copied("math")),
+    "key twice in config.json": ("model.repeated-key", repeated("config.json", "vocab_size")),
+    "tensor twice in a header": ("model.repeated-key", repeated_tensor),
     "rotary buffers": (
         "model.buffers",
         expert_tensors(lambda ws: ws.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)})),

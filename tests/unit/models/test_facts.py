@@ -166,6 +166,34 @@ def test_a_broken_file_is_a_problem_and_the_rest_is_read(model, file, text):
     assert model_facts.config or file == "config.json"
 
 
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "twice", "ids"),
+    [
+        ("config.json", '"x": 1, "x": 1', ["model.repeated-key"]),
+        ("config.json", '"x": 1, "x": 2', ["model.broken"]),
+        ("generation_config.json", '"x": {"y": 1, "y": 2}', ["model.broken"]),
+        ("tokenizer_config.json", '"x": [1], "x": [1]', ["model.repeated-key"]),
+        ("special_tokens_map.json", '"x": 1, "x": 1', ["model.repeated-key"]),
+        ("tokenizer.json", '"x": 1, "x": 2', ["model.repeated-key"]),
+        (INDEX, '"model.norm.weight": "model.safetensors"', ["model.repeated-key"]),
+        (INDEX, '"model.norm.weight": "other.safetensors"', ["model.broken"]),
+    ],
+)
+def test_keys_that_appear_twice_are_reported(model, file, twice, ids):
+    if file == INDEX:
+        _with_index(model, lambda files: None)
+    path = model / file
+    text = path.read_text() if path.exists() else "{}"
+    block = '"weight_map": {' if file == INDEX else "{"
+    path.write_text(text.replace(block, f"{block}{twice}" + ("," if text != "{}" else ""), 1))
+    problems = read(model).problems
+    assert [problem.id for problem in problems] == ids
+    assert file in problems[0].message
+
+
 def test_a_shard_that_is_not_there_is_missing(model):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (model / "model.safetensors").unlink()

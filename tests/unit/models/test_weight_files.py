@@ -147,3 +147,19 @@ def test_a_header_longer_than_what_may_be_read_is_not_read(tmp_path):
     path = write(tmp_path / "m.safetensors", {"a": ENTRY})
     with pytest.raises(BytesSpent):
         read_header(path, ByteReader(max_bytes=20))
+
+
+def test_a_tensor_that_a_header_has_twice_is_reported(tmp_path):
+    entry = '"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
+    other = '"a": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]}'
+    lines = []
+    (tensor,) = read_header(_of_text(tmp_path / "x", f"{{{entry}, {entry}}}"), ByteReader(), lines.append)
+    assert tensor.name == "a"
+    assert lines == [f"{tmp_path / 'x'}: the header has 'a' twice"]
+    with pytest.raises(ModelError, match="'a' twice, with different values"):
+        read_header(_of_text(tmp_path / "x", f"{{{other}, {entry}}}"), ByteReader())
+
+
+def _of_text(path, header):
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
+    return path
