@@ -1,6 +1,6 @@
 """Which models are answered faster, and how a decoding step attends."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 PROVEN = ("llama", "mistral", "qwen2", "qwen3", "phi3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # the others change with the length of the prompt
 GROUPED = "mergekit_finance_grouped"
+HALF = (torch.bfloat16, torch.float16)
+FLASH_CAPABILITY, FLASH_HEAD_SIZE = (8, 0), 256  # GPUs and heads that FlashAttention 2 in PyTorch serves
+
+
+class SlotLengths(NamedTuple):
+    """What each slot of a key-value cache holds, as int32 on the model's device.
+
+    Attributes:
+        used: positions that are seen, from the first on, [slots].
+        queries: where each slot's token begins among all tokens, [slots + 1].
+        keys: where each slot begins among the positions of all slots, [slots + 1].
+    """
+
+    used: torch.Tensor
+    queries: torch.Tensor
+    keys: torch.Tensor
 
 
 def unsupported(model: "PreTrainedModel") -> str:
@@ -37,6 +53,16 @@ def unsupported(model: "PreTrainedModel") -> str:
     return ""
 
 
+def reads_lengths(keys: torch.Tensor) -> bool:
+    """Return whether attention over these keys, [slots, positions, groups, head size], reads used ones only.
+
+    FlashAttention does, in half precision; other kernels read a window of all slots under a mask.
+    """
+    if keys.device.type != "cuda" or keys.dtype not in HALF or keys.shape[-1] > FLASH_HEAD_SIZE:
+        return False
+    return torch.version.hip is None and torch.cuda.get_device_capability(keys.device) >= FLASH_CAPABILITY
+
+
 def grouped_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -45,6 +71,7 @@ def grouped_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    slots: SlotLengths | None = None,
     **unused: object,
 ) -> tuple[torch.Tensor, None]:
     """Attend with one token per row, without copying keys and values for every head of a group.
@@ -60,6 +87,7 @@ def grouped_attention(
         attention_mask: [rows, 1, tokens, positions], True where a token attends; None: causal.
         scaling: factor of the scores.
         dropout: 0 outside training.
+        slots: what the slots hold in a decoding step, whose keys and values are views of whole buffers.
         unused: of other kinds of attention.
 
     Returns:
@@ -71,9 +99,28 @@ def grouped_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling
         )
     groups = key.shape[1]
+    if slots is not None and reads_lengths(key.transpose(1, 2)):
+        return _flash_attention(query[:, :, 0], key, value, slots, scaling)[:, None], None
     packed = query.reshape(rows, groups, heads // groups, size)
     output = F.scaled_dot_product_attention(packed, key, value, attn_mask=attention_mask, scale=scaling)
     return output.reshape(rows, 1, heads, size), None
+
+
+def _flash_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, slots: SlotLengths, scaling: float | None
+) -> torch.Tensor:
+    """Attend with one token per slot, [slots, heads, head size], to the used positions of whole buffers.
+
+    This is the operator behind `torch.nn.attention.varlen.varlen_attn`, which takes the number of used
+    positions since PyTorch 2.12.
+    """
+    buffers = [buffer.transpose(1, 2).flatten(0, 1) for buffer in (key, value)]  # views
+    positions = key.shape[2]
+    output: torch.Tensor = torch.ops.aten._flash_attention_forward(
+        query, *buffers, slots.queries, slots.keys, 1, positions, 0.0, False, False,
+        scale=scaling, seqused_k=slots.used,
+    )[0]  # fmt: skip
+    return output
 
 
 AttentionInterface.register(GROUPED, grouped_attention)

@@ -1,19 +1,20 @@
 """Greedy answers of many requests at a time.
 
-A fixed number of slots holds the answers that are being written; when some are finished, the next prompts
+A fixed number of slots holds the answers that are being written; when enough are finished, the next prompts
 take their slots. On a GPU a decoding step is a captured CUDA graph, one per number of slots and window, which
 replays the model's kernels without the cost of launching them from Python. Weights may be changed in place
 between two calls: graphs read them where they lie.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
+from mergekit_finance.evaluation.inference.attention import reads_lengths
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 STEPS = 8  # at most so many decoding steps between two looks at the answers
 WINDOWS = tuple(step << n for n in range(12) for step in (128, 160, 192, 224))  # at most a fifth is unused
 READ_TOKENS, READ_ENTRIES = 1 << 16, 1 << 29  # of the prompts that are read at a time
-REFILL = 4  # prompts are read when at least one in so many slots is free
+REFILL = 8  # prompts are read when at least one in so many slots is free
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Prompt:
 
 @dataclass
 class _Slot:
-    number: int
+    index: int  # in the buffers
+    number: int  # of the prompt
     prompt: Prompt
     answer: list[int] = field(default_factory=list)
     complete: bool = False
@@ -89,7 +91,7 @@ class Generator:
         self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
 
     def answer(self, prompts: Sequence[Prompt], answered: Callable[[int, list[int]], None]) -> None:
-        """Answer all prompts, longest first.
+        """Answer all prompts, those with the longest answers first.
 
         Args:
             prompts: what to answer.
@@ -97,24 +99,21 @@ class Generator:
         """
         if not prompts:
             return
-        order = sorted(range(len(prompts)), key=lambda n: prompts[n].length, reverse=True)
+        order = sorted(range(len(prompts)), key=lambda n: _duration(prompts[n]), reverse=True)
         waiting = deque(order)
-        self._allocate(prompts[order[0]].length + STEPS)
-        active: list[_Slot] = []  # in the first slots of the cache
+        self._allocate(max(prompt.length for prompt in prompts) + STEPS)
+        active: list[_Slot] = []
         while waiting or active:
             free = self.slots - len(active)
             if waiting and free >= min(max(1, self.slots // REFILL), len(waiting)):
-                while waiting and len(active) < self.slots:
-                    count = min(self.slots - len(active), len(waiting))
-                    longest = max(len(prompts[number].tokens) for number in islice(waiting, count))
-                    count = min(count, self._rows(longest))
-                    active += self._fill(len(active), [waiting.popleft() for _ in range(count)], prompts)
+                active += self._refill(waiting, prompts, {slot.index for slot in active})
             else:
                 self._advance(active)
             for slot in active:
                 if slot.complete:
                     answered(slot.number, slot.answer)
-            active = self._compact(active)
+            active = [slot for slot in active if not slot.complete]
+            self._compact(active)
 
     # ---- buffers
 
@@ -134,7 +133,33 @@ class Generator:
         self._written = torch.zeros(STEPS, self.slots, dtype=torch.long, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
 
+    def _computed(self, count: int) -> int:
+        """Return how many slots a decoding step computes if answers lie in the first `count`.
+
+        Graphs are captured for a few numbers of slots only.
+        """
+        if self.model.device.type != "cuda":
+            return count
+        slots = self.slots
+        while slots >= 2 * max(count, 8):
+            slots = (slots + 1) // 2
+        return slots
+
     # ---- prompts
+
+    def _refill(self, waiting: deque[int], prompts: Sequence[Prompt], taken: Collection[int]) -> list[_Slot]:
+        """Read waiting prompts into all slots that are not taken."""
+        indices = [index for index in range(self.slots) if index not in taken][: len(waiting)]
+        slots: list[_Slot] = []
+        while indices:
+            longest = max(len(prompts[number].tokens) for number in islice(waiting, len(indices)))
+            count = min(len(indices), self._rows(longest))
+            numbers = [waiting.popleft() for _ in range(count)]
+            slots += self._fill(
+                [_Slot(i, n, prompts[n]) for i, n in zip(indices[:count], numbers, strict=True)]
+            )
+            indices = indices[count:]
+        return slots
 
     def _rows(self, length: int) -> int:
         """Return how many prompts of this length are read at a time."""
@@ -142,15 +167,15 @@ class Generator:
         return int(max(1, min(READ_TOKENS // length, READ_ENTRIES // entries)))
 
     @torch.inference_mode()
-    def _fill(self, start: int, numbers: Sequence[int], prompts: Sequence[Prompt]) -> list[_Slot]:
-        """Read prompts into the slots from `start` on, and take the first token of each answer."""
+    def _fill(self, slots: list[_Slot]) -> list[_Slot]:
+        """Read the prompts of slots, and take the first token of each answer."""
         cache = self._cache
         assert cache is not None
-        read = [list(prompts[number].tokens) for number in numbers]
+        read = [list(slot.prompt.tokens) for slot in slots]
         longest = max(map(len, read))
         device = self.model.device
-        end = start + len(read)
-        with cache.prefilling(start, end):
+        indices = torch.tensor([slot.index for slot in slots], device=device)
+        with cache.prefilling(indices):
             hidden = self.model.base_model(
                 input_ids=torch.tensor([row + [0] * (longest - len(row)) for row in read], device=device),
                 position_ids=torch.arange(longest, device=device)[None],
@@ -160,25 +185,30 @@ class Generator:
         lengths = torch.tensor([len(row) for row in read], device=device)
         last = hidden[torch.arange(len(read), device=device), lengths - 1]
         tokens = self._next(last)
-        self._tokens[start:end, 0] = tokens
-        cache.positions[start:end] = lengths
-        slots = [_Slot(number, prompts[number]) for number in numbers]
+        self._tokens[indices, 0] = tokens
+        cache.positions[indices] = lengths
         for slot, token in zip(slots, tokens.tolist(), strict=True):
             slot.take([token], self.eos)
         return slots
 
-    def _compact(self, active: Sequence[_Slot]) -> list[_Slot]:
-        """Move the answers that are not complete into the first slots, and return them."""
-        incomplete = [(at, slot) for at, slot in enumerate(active) if not slot.complete]
-        moves = [(at, to) for to, (at, _) in enumerate(incomplete) if at != to]
-        if moves:
-            cache = self._cache
-            assert cache is not None
-            device = self.model.device
-            sources, targets = (torch.tensor(column, device=device) for column in zip(*moves, strict=True))
-            cache.move(sources, targets, max(slot.size for _, slot in incomplete))
-            self._tokens[targets] = self._tokens[sources]
-        return [slot for _, slot in incomplete]
+    def _compact(self, active: Sequence[_Slot]) -> None:
+        """Move answers into the first slots, if decoding steps then compute fewer slots."""
+        end = max((slot.index for slot in active), default=-1) + 1
+        if self._computed(end) <= self._computed(len(active)):
+            return
+        cache = self._cache
+        assert cache is not None
+        free = iter(sorted(set(range(len(active))) - {slot.index for slot in active}))
+        moved = [slot for slot in active if slot.index >= len(active)]
+        targets = [next(free) for _ in moved]
+        sources, into = (
+            torch.tensor(indices, device=self.model.device)
+            for indices in ([slot.index for slot in moved], targets)
+        )
+        cache.move(sources, into, max(slot.size for slot in moved))
+        self._tokens[into] = self._tokens[sources]
+        for slot, index in zip(moved, targets, strict=True):
+            slot.index = index
 
     # ---- answers
 
@@ -191,22 +221,25 @@ class Generator:
         cache = self._cache
         assert cache is not None
         steps = min(STEPS, min(len(slot.answer) for slot in active))
-        window = max(slot.size for slot in active) + steps
+        window = cache.capacity
+        if not reads_lengths(cache.keys[0]):
+            window = min(_window(max(slot.size for slot in active) + steps), window)
+        indices = [slot.index for slot in active]
+        count = self._computed(max(indices) + 1)
+        if free := sorted(set(range(count)) - set(indices)):
+            cache.positions[torch.tensor(free, device=self.model.device)] = 0  # nobody reads these slots
         self._step.zero_()
         if self.model.device.type == "cuda":
-            window = min(_window(window), cache.capacity)
-            count = self._graph_slots(len(active))
-            cache.positions[len(active) : count] = 0  # of slots that nobody reads
             graph = self._graph(count, window)
             for _ in range(steps):
                 graph.replay()
         else:
-            cache.decode(len(active), window)
+            cache.decode(count, window)
             for _ in range(steps):
                 self._decode()
-        written = self._written[:steps, : len(active)].T.tolist()
-        for slot, tokens in zip(active, written, strict=True):
-            slot.take(tokens, self.eos)
+        written = self._written[:steps].T.tolist()
+        for slot in active:
+            slot.take(written[slot.index], self.eos)
 
     def _decode(self) -> None:
         """Read each slot's last token and write the next; all state is in buffers of fixed addresses."""
@@ -221,6 +254,7 @@ class Generator:
             attention_mask=seen[:, None, None],
             past_key_values=cache,
             use_cache=True,
+            slots=cache.lengths(),
         ).last_hidden_state
         tokens = self._next(hidden[:, -1])
         self._written[:, :count].index_copy_(0, self._step, tokens[None])
@@ -234,13 +268,6 @@ class Generator:
         return tokens
 
     # ---- graphs
-
-    def _graph_slots(self, count: int) -> int:
-        """Return the smallest number of slots that graphs are captured for and that holds so many answers."""
-        slots = self.slots
-        while slots >= 2 * max(count, 8):
-            slots = (slots + 1) // 2
-        return slots
 
     def _graph(self, count: int, window: int) -> "torch.cuda.CUDAGraph":
         """Return the captured decoding step, which is captured at its first use."""
@@ -262,6 +289,11 @@ class Generator:
                 tensor.copy_(value)
             self._graphs[count, window] = graph
         return self._graphs[count, window]
+
+
+def _duration(prompt: Prompt) -> tuple[int, int]:
+    """Return what orders prompts by the time that they take at most."""
+    return prompt.max_tokens, len(prompt.tokens)
 
 
 def _window(length: int) -> int:

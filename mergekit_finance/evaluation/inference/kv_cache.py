@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import Cache
 
+from mergekit_finance.evaluation.inference.attention import SlotLengths
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -40,15 +42,16 @@ class SlotCache(Cache):
         self.keys = [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in layers]
         self.values = [torch.zeros(shape, dtype=model.dtype, device=model.device) for _ in layers]
         self.capacity = capacity
-        self.prefill: slice | None = None
+        self.prefill: torch.Tensor | None = None
         self.positions = torch.zeros(slots, dtype=torch.long, device=model.device)
         self.count, self.window = slots, capacity
         self._all = torch.arange(slots, device=model.device)
+        self._starts = torch.arange(slots + 1, device=model.device, dtype=torch.int32)
 
     @contextmanager
-    def prefilling(self, start: int, end: int) -> Iterator[None]:
-        """Let the forward passes in this context be prefills of the slots from `start` to before `end`."""
-        self.prefill = slice(start, end)
+    def prefilling(self, slots: torch.Tensor) -> Iterator[None]:
+        """Let the forward passes in this context be prefills of these slots, [prompts]."""
+        self.prefill = slots
         try:
             yield
         finally:
@@ -57,6 +60,11 @@ class SlotCache(Cache):
     def decode(self, count: int, window: int) -> None:
         """Set how many slots, and how many of their positions, the next decoding steps read."""
         self.count, self.window = count, window
+
+    def lengths(self) -> SlotLengths:
+        """Return how many positions of each slot the next decoding step sees."""
+        starts = self._starts[: self.count + 1]
+        return SlotLengths((self.positions[: self.count] + 1).int(), starts, starts * self.window)
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor, length: int) -> None:
         """Copy the first `length` positions of some slots to other slots."""
