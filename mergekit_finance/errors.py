@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
 MAX_PLACE = 100  # characters of a path of keys
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+UNION_TAG = "|"  # begins the tags of pydantic unions, which are parts of places and not of files
 MAX_WORD = 200  # characters: comparing longer words takes long
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidirectional marks, surrogates, line separators
 
@@ -167,7 +168,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_problem(error: "ValidationError") -> str:
     """Return the first thing that is wrong with data that pydantic refuses, in one line: where and what."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))[:MAX_PLACE]
+    keys = [str(key) for key in first["loc"]]
+    place = ".".join(key for key in keys if not key.startswith(UNION_TAG))[:MAX_PLACE]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("dict_type", "model_type"):
         message = "must be a mapping of keys"

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from mergekit_finance.evaluation.live_models import LiveModels
     from mergekit_finance.files import Json
+    from mergekit_finance.merging.point_values import PointValue
 
 OF_RECIPE = ("lambda", "seed")  # swept values in a recipe's `parameters:`
-OF_MODELS = "density"  # swept value in the parameters of each model
+OF_MODELS = ("density", "weight")  # swept values in the parameters of each model
 
 
 def merge_once(
@@ -53,14 +54,14 @@ class Sweep:
 
     def __init__(self, live_models: "LiveModels", trust_remote_code: bool = False) -> None:
         self.live_models, self.trust_remote_code = live_models, trust_remote_code
-        self._densities: list[float] = []
+        self._densities: list[PointValue] = []
         self._fixed: Mapping[str, Json] = {}
         self._open: tuple[MergeSession, HFLM] | None = None
 
     def prepare(self, recipes: "Iterable[Mapping[str, Json]]") -> None:
         """Compute the thresholds of all densities of the next recipes in one pass over the models."""
-        values = map(swept_values, recipes)
-        self._densities = sorted({one[OF_MODELS] for one in values if OF_MODELS in one})
+        densities = [values["density"] for values in map(swept_values, recipes) if "density" in values]
+        self._densities = [one for k, one in enumerate(densities) if one not in densities[:k]]
         if self._open and self._densities:
             self._open[0].prepare(density=self._densities)
 
@@ -97,29 +98,27 @@ class Sweep:
         return self._open
 
 
-def swept_values(recipe: "Mapping[str, Json]") -> dict[str, float]:
-    """Return `lambda`, `seed` and the density of all models, as far as a recipe has them.
-
-    Raises:
-        ValueError: models have different densities, which a sweep does not support.
-    """
+def swept_values(recipe: "Mapping[str, Json]") -> "dict[str, PointValue]":
+    """Return a recipe's `lambda` and `seed`, and by the mask_id of each model its density and weight."""
     parameters = _mapping(recipe["parameters"])
-    values = {name: _number(parameters[name]) for name in OF_RECIPE if name in parameters}
     models = [_mapping(model["parameters"]) for model in _models(recipe)]
-    densities = {_number(model[OF_MODELS]) for model in models if OF_MODELS in model}
-    if len(densities) > 1:
-        raise ValueError(f"a sweep needs the same density for all models, these have {sorted(densities)}")
-    return {**values, **({OF_MODELS: densities.pop()} if densities else {})}
+    values: dict[str, PointValue] = {
+        name: _number(parameters[name]) for name in OF_RECIPE if name in parameters
+    }
+    for name in OF_MODELS:
+        if of_models := {str(m["mask_id"]): _number(m[name]) for m in models if name in m}:
+            values[name] = of_models
+    return values
 
 
 def without_swept_values(recipe: "Mapping[str, Json]") -> "dict[str, Json]":
     """Return a recipe without its swept values: the part that all recipes of a sweep share."""
-    parameters = {key: value for key, value in _mapping(recipe["parameters"]).items() if key not in OF_RECIPE}
-    models = [
-        {**model, "parameters": {k: v for k, v in _mapping(model["parameters"]).items() if k != OF_MODELS}}
-        for model in _models(recipe)
-    ]
-    return {**recipe, "parameters": parameters, "models": models}
+    models = [{**m, "parameters": _without(m["parameters"], OF_MODELS)} for m in _models(recipe)]
+    return {**recipe, "parameters": _without(recipe["parameters"], OF_RECIPE), "models": models}
+
+
+def _without(parameters: "Json", names: Sequence[str]) -> "dict[str, Json]":
+    return {name: value for name, value in _mapping(parameters).items() if name not in names}
 
 
 def _models(recipe: "Mapping[str, Json]") -> "list[Mapping[str, Json]]":

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
+from mergekit_finance.operators import OPERATORS, parameter_of, values_text
 from mergekit_finance.study.analysis.phrases import merge_name
 
-PARAMETER_ORDER = ("density", "lambda", "seed")
+PARAMETER_ORDER = ("density", "lambda", "weight", "seed")
 STAGES = {
     1: "Stage 1: the base and one expert",
     2: "Stage 2: two experts",
@@ -66,12 +66,10 @@ def operator_order(key: str) -> tuple[int, str]:
 
 
 def hyperparameters(point: PointLike) -> str:
-    """Return `λ 0.4`, or `d 0.2, λ 1`."""
-    ordered = sorted(
-        point.values.items(),
-        key=lambda item: PARAMETER_ORDER.index(item[0]) if item[0] in PARAMETER_ORDER else 9,
-    )
-    return ", ".join(f"{PARAMETER_SYMBOLS.get(name, name)} {value:g}" for name, value in ordered)
+    """Return `λ 0.4`, `d 0.2, λ 1`, or with values by expert `λ (finance 0.6, math 0.4)`."""
+    order = {name: place for place, name in enumerate(PARAMETER_ORDER)}
+    keys = sorted(point.values, key=lambda key: order.get(parameter_of(key), len(order)))
+    return values_text({key: point.values[key] for key in keys})
 
 
 def combination(experts: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Texts of the page: counts, the recommendation, cautions, choices, recipes, versions and hashes."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -10,6 +10,7 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis import phrases, verdict, wording
+from mergekit_finance.study.operator_grids import Values
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
 from mergekit_finance.study.task_info import GENERATED
@@ -147,7 +148,7 @@ def _settings(results: StudyResults) -> Pairs:
         for name, expert in study.experts.items()
     ]
     grids = [
-        f"{labels.operator_name(key)} {_grid(operator.grid())}"
+        f"{labels.operator_name(key)} {_grid(operator.parameters())}"
         for key, operator in study.operators.present().items()
     ]
     if selection.is_split:
@@ -171,10 +172,18 @@ def _settings(results: StudyResults) -> Pairs:
     ]
 
 
-def _grid(points: Sequence[Mapping[str, float]]) -> str:
-    """Return the values of each hyperparameter: `density 0.1, 0.2; λ 1`."""
-    values = {name: sorted({point[name] for point in points}) for name in points[0]}
-    lists = [f"{name} {', '.join(f'{value:g}' for value in of_name)}" for name, of_name in values.items()]
+def _grid(parameters: Mapping[str, Values]) -> str:
+    """Return the values of each hyperparameter: `density 0.1, 0.2; λ 1`, or `λ of finance 0.6, 1`."""
+    by_key = {
+        key: sorted(set(of_key))
+        for name, values in parameters.items()
+        for key, of_key in (
+            {f"{name} of {expert}": each for expert, each in values.items()}
+            if isinstance(values, Mapping)
+            else {name: values}
+        ).items()
+    }
+    lists = [f"{key} {', '.join(f'{value:g}' for value in values)}" for key, values in by_key.items()]
     return "; ".join(lists).replace("lambda", "λ")
 
 

@@ -7,7 +7,7 @@ from shlex import quote
 
 from mergekit_finance.evaluation.keys import PACKAGES
 from mergekit_finance.models.licenses import License, find_license
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import OPERATORS, values_text
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import SharedPoint
@@ -115,7 +115,7 @@ def one_of(merges: int) -> str:
 
 
 def _hyperparameters(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{'λ' if name == 'lambda' else name} {value:g}" for name, value in values.items())
+    return values_text(values, {"lambda": "λ"})
 
 
 # ---- scores

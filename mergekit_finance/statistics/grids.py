@@ -34,7 +34,7 @@ Coverage in simulations of four combinations, from flat to steep grids: best 98 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,13 @@ NEAR = 0.01  # "within one point of the best"
 
 @dataclass(frozen=True)
 class Grid:
-    """Macro scores of the cells of an operator's grid in every combination."""
+    """Macro scores of the cells of an operator's grid in every combination.
 
-    observed: np.ndarray  # (C, K)
-    draws: np.ndarray  # (C, K, B) replicates
+    Combinations may have different numbers of cells: K depends on c.
+    """
+
+    observed: Sequence[np.ndarray]  # of each combination (K,)
+    draws: Sequence[np.ndarray]  # of each combination (K, B) replicates
     clusters: int  # number of clusters of items behind the scores
 
 
@@ -144,7 +147,7 @@ def _pairs(grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _simultaneous(grid: Grid, level: float) -> float:
     """Return the half width, in standard errors, of the simultaneous band for all differences."""
-    largest = np.zeros(grid.draws.shape[-1])
+    largest = np.zeros(grid.draws[0].shape[-1])
     for observed, draws in _pairs(grid):
         se, errors = draws.std(axis=-1)[:, None], np.abs(draws - observed[:, None])
         scaled = np.divide(errors, se, out=np.zeros_like(errors), where=se > 0)

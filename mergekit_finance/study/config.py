@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from math import comb
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +33,7 @@ from mergekit_finance.recipe.fields import (
     as_list,
 )
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
-from mergekit_finance.study.operator_grids import DareTies, Operators, TaskArithmetic, Ties
+from mergekit_finance.study.operator_grids import DareTies, Operators, TaskArithmetic, Ties, check_grid
 
 MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
@@ -169,7 +168,7 @@ class Study(ConfigBlock):
         _check_stages(self)
         _check_points(self)
         _check_tasks(self)
-        _check_starts(self)
+        _check_grids(self)
         _check_named(self)
         return self
 
@@ -230,12 +229,12 @@ def _check_stages(study: Study) -> None:
 
 def _check_points(study: Study) -> None:
     """Refuse grids that are too large to evaluate, before they are built."""
-    merges = sum(comb(len(study.experts), stage) for stage in study.stages)
-    size = merges * sum(operator.size for operator in study.operators.present().values())
+    merges = [combination for stage in study.stages for combination in combinations_of(study, stage)]
+    size = sum(operator.size(merges) for operator in study.operators.present().values())
     if size > MAX_POINTS:
         raise ValueError(
-            f"operators: the grids have {size} points over {merges} combinations, at most {MAX_POINTS} are "
-            "allowed; list fewer values, experts or stages"
+            f"operators: the grids have {size} points over {len(merges)} combinations, at most {MAX_POINTS} "
+            "are allowed; list fewer values, experts or stages"
         )
 
 
@@ -250,17 +249,25 @@ def _check_tasks(study: Study) -> None:
             kinds_by_task[name] = kind
 
 
-def _check_starts(study: Study) -> None:
+def _check_grids(study: Study) -> None:
+    """Check the experts that grids name, and where values by expert have a meaning."""
+    every = [combination for stage in study.stages for combination in combinations_of(study, stage)]
     for key, operator in study.operators.present().items():
-        parameters = set(operator.grid()[0])
-        for parameter in operator.start:
-            if parameter not in parameters:
-                hint = did_you_mean(parameter, parameters)
-                raise ValueError(f"operators.{key}.start: unknown {parameter!r}; {hint}")
-        if not any(operator.start.items() <= values.items() for values in operator.grid()):
-            raise ValueError(
-                f"operators.{key}.start: {operator.start} is not a point of the grid; choose one that is"
-            )
+        try:
+            check_grid(operator, every)
+        except ValueError as error:
+            raise ValueError(f"operators.{key}.{error}") from None
+        for name in operator.by_expert():
+            if study.chain == "best" and 3 in study.stages:
+                raise ValueError(
+                    f"operators.{key}.{name}: stage 3 merges merges with `chain: best`, which have no values "
+                    "by expert; write one list of values, or `stages: [1, 2]`"
+                )
+            if key == "ties" and study.semantics == "mergekit" and name == "lambda":
+                raise ValueError(
+                    f"operators.{key}.lambda: TIES of mergekit divides by the weights of the experts, so a "
+                    "lambda for each has another meaning; write `weight` by expert, or `semantics: paper`"
+                )
 
 
 def _check_named(study: Study) -> None:

@@ -86,7 +86,7 @@ def _start(point: Point) -> str:
 
 
 def _of_grid(study: Study, point: Point) -> str:
-    values = ", ".join(f"{key} {format_value(value)}" for key, value in point.values.items())
+    values = ", ".join(f"{key.replace('.', ' of ')} {format_value(v)}" for key, v in point.values.items())
     return f"A point of the grid of the study {study.name!r}: {values}."
 
 

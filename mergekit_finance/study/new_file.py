@@ -29,6 +29,7 @@ operators:
   task_arithmetic: {{lambda: [0.2, 0.4, 0.6, 0.8, 1.0]}}
   ties: {{density: [0.2, 0.5, 0.8]}}
   # dare_ties: {{density: [0.2, 0.5, 0.8], seeds: [0, 1]}}
+  # task_arithmetic: {{lambda: {by_expert}}}  # each expert's own values
 stages: {stages}{stage_note}
 
 # Tasks of the macro average: names of lm-eval tasks or groups, or mappings that say more:
@@ -81,6 +82,7 @@ def new_study(
         name=_scalar(name),
         base=_scalar(base),
         experts="\n".join(f"  {_scalar(expert)}: {{model: {_scalar(m)}}}" for expert, m in experts.items()),
+        by_expert=f"{{{', '.join(f'{_scalar(expert)}: [0.4, 0.8]' for expert in experts)}}}",
         stages=list(range(1, min(len(experts), 3) + 1)),
         stage_note=STAGE_NOTE,
         include_path=_include_line(file, include_path),

@@ -1,71 +1,134 @@
-"""The operators of study.yml and the grids of their hyperparameters."""
+"""The operators of study.yml and the grids of their hyperparameters.
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+A hyperparameter has values that all experts of a merge share (`lambda: [0.2, 0.4]`), or values for each
+expert (`lambda: {finance: [0.6, 1.0], math: [0.4, 0.8]}`). The points of a combination are the product of the
+values of all hyperparameters and of the experts that take part in it.
+"""
 
-from pydantic import BeforeValidator, Field, model_validator
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from math import prod
+from typing import Annotated, ClassVar, TypeAlias
 
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from mergekit_finance.errors import UNION_TAG, did_you_mean
 from mergekit_finance.files import Json
-from mergekit_finance.operators import OPERATORS
-from mergekit_finance.recipe.fields import ConfigBlock, Density, GridList, Lambda, Seed, as_list
+from mergekit_finance.operators import OPERATORS, key_of
+from mergekit_finance.recipe.fields import ConfigBlock, Density, GridList, Lambda, Name, Seed, as_list
+
+NOT_NAMED = 1.0  # of an expert that a mapping of values does not name: the default of all three
+SHARED, BY_EXPERT = f"{UNION_TAG}all", f"{UNION_TAG}by expert"
+MAX_NAMED = Field(min_length=1, max_length=50)
 
 
-class TaskArithmetic(ConfigBlock):
+def _kind(value: Json) -> str:
+    return BY_EXPERT if isinstance(value, Mapping) else SHARED
+
+
+Lambdas = Annotated[tuple[Lambda, ...], GridList, BeforeValidator(as_list)]
+Densities = Annotated[tuple[Density, ...], GridList, BeforeValidator(as_list)]
+LambdaGrid = Annotated[
+    Annotated[Lambdas, Tag(SHARED)] | Annotated[dict[Name, Lambdas], MAX_NAMED, Tag(BY_EXPERT)],
+    Discriminator(_kind),
+]
+DensityGrid = Annotated[
+    Annotated[Densities, Tag(SHARED)] | Annotated[dict[Name, Densities], MAX_NAMED, Tag(BY_EXPERT)],
+    Discriminator(_kind),
+]
+Start = Annotated[
+    Annotated[float, Tag(SHARED)] | Annotated[dict[Name, float], Tag(BY_EXPERT)], Discriminator(_kind)
+]
+Values: TypeAlias = tuple[float, ...] | dict[str, tuple[float, ...]]
+
+
+class OperatorGrid(ConfigBlock):
+    """The grid of an operator; subclasses have the values of its hyperparameters."""
+
+    fields: ClassVar[dict[str, str]]  # hyperparameter -> field, the slowest in the grid first
+    start: dict[str, Start] = {}
+
+    def parameters(self) -> dict[str, Values]:
+        """Return the values of each hyperparameter that the grid has, the slowest first."""
+        values = {name: getattr(self, field) for name, field in self.fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def by_expert(self) -> dict[str, Mapping[str, tuple[float, ...]]]:
+        """Return the hyperparameters that have values for each expert."""
+        return {name: values for name, values in self.parameters().items() if isinstance(values, Mapping)}
+
+    def axes(self, combination: Sequence[str] = ()) -> dict[str, list[float]]:
+        """Return the values of each key of a point: `lambda`, or `lambda.finance` and `lambda.math`.
+
+        Args:
+            combination: the experts of the merge; needed where values are those of an expert.
+        """
+        axes: dict[str, list[float]] = {}
+        for name, values in self.parameters().items():
+            if isinstance(values, Mapping):
+                each = {key_of(name, e): values.get(e, (NOT_NAMED,)) for e in combination}
+            else:
+                each = {name: values}
+            axes |= {key: sorted(set(of_key)) for key, of_key in each.items()}
+        return axes
+
+    def grid(self, combination: Sequence[str] = ()) -> list[dict[str, float]]:
+        """Return the hyperparameters of every point of a combination, in order."""
+        axes = self.axes(combination)
+        return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+    def size(self, combinations: Iterable[Sequence[str]]) -> int:
+        """Return the number of points of all these combinations, without building them."""
+        shared = [len(set(v)) for v in self.parameters().values() if not isinstance(v, Mapping)]
+        each = [{e: len(set(v)) for e, v in values.items()} for values in self.by_expert().values()]
+        points = prod(shared)
+        return sum(points * prod(n.get(e, 1) for n in each for e in names) for names in combinations)
+
+    def cells(self, combination: Sequence[str]) -> int:
+        """Return the number of points of a combination that differ in more than the seed."""
+        return prod(len(values) for key, values in self.axes(combination).items() if key != "seed")
+
+    def start_values(self, combination: Sequence[str]) -> dict[str, float]:
+        """Return the values of `start` by key, as far as they concern a combination."""
+        values: dict[str, float] = {}
+        for name, start in self.start.items():
+            if isinstance(start, Mapping):
+                values |= {key_of(name, e): start[e] for e in combination if e in start}
+            else:
+                values[name] = start
+        return values
+
+
+class TaskArithmetic(OperatorGrid):
     """The grid of Task Arithmetic: base + lambda * sum of task vectors."""
 
-    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(as_list)] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda"
-    )
-    start: dict[str, float] = {}
+    fields: ClassVar = {"lambda": "lambdas", "weight": "weights"}
+    lambdas: LambdaGrid = Field(default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="lambda")
+    weights: LambdaGrid | None = Field(default=None, alias="weight")
 
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return len(set(self.lambdas))
-
-    def grid(self) -> list[dict[str, float]]:
-        """Return the hyperparameters of every point."""
-        return [{"lambda": value} for value in _sorted_unique(self.lambdas)]
+    @model_validator(mode="after")
+    def _one_scale(self) -> "TaskArithmetic":
+        """Refuse two scales for each expert: a λ by expert is written as its weight."""
+        if isinstance(self.lambdas, Mapping) and self.weights is not None:
+            raise ValueError("a lambda for each expert is its weight; leave out weight, or give one lambda")
+        return self
 
 
-class Ties(ConfigBlock):
+class Ties(TaskArithmetic):
     """The grid of TIES: every density with every lambda."""
 
-    densities: Annotated[tuple[Density, ...], GridList, BeforeValidator(as_list)] = Field(
+    fields: ClassVar = {"density": "densities", "lambda": "lambdas", "weight": "weights"}
+    densities: DensityGrid = Field(
         default=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), alias="density"
     )
-    lambdas: Annotated[tuple[Lambda, ...], GridList, BeforeValidator(as_list)] = Field(
-        default=(1.0,), alias="lambda"
-    )
-    start: dict[str, float] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return len(set(self.densities)) * len(set(self.lambdas))
-
-    def grid(self) -> list[dict[str, float]]:
-        """Return the hyperparameters of every point."""
-        return [
-            {"density": density, "lambda": value}
-            for density in _sorted_unique(self.densities)
-            for value in _sorted_unique(self.lambdas)
-        ]
+    lambdas: LambdaGrid = Field(default=(1.0,), alias="lambda")
 
 
 class DareTies(Ties):
     """The grid of DARE-TIES: every density with every lambda and every seed of the masks."""
 
+    fields: ClassVar = {**Ties.fields, "seed": "seeds"}
     seeds: Annotated[tuple[Seed, ...], GridList, BeforeValidator(as_list)] = (0,)
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return super().size * len(set(self.seeds))
-
-    def grid(self) -> list[dict[str, float]]:
-        """Return the hyperparameters of every point."""
-        return [values | {"seed": seed} for values in super().grid() for seed in _sorted_unique(self.seeds)]
 
 
 class Operators(ConfigBlock):
@@ -89,10 +152,32 @@ class Operators(ConfigBlock):
             raise ValueError(f"list at least one of {', '.join(OPERATORS)}")
         return self
 
-    def present(self) -> dict[str, TaskArithmetic | Ties]:
+    def present(self) -> dict[str, TaskArithmetic]:
         """Return the operators that the study runs, by key, the simplest first."""
         return {key: value for key in OPERATORS if (value := getattr(self, key)) is not None}
 
 
-def _sorted_unique(values: Iterable[float]) -> list[float]:
-    return sorted(set(values))
+def check_grid(grid: OperatorGrid, combinations: Sequence[Sequence[str]]) -> None:
+    """Check the experts that a grid names, and that its `start` is one of its points.
+
+    Args:
+        grid: of one operator.
+        combinations: the experts of every merge.
+
+    Raises:
+        ValueError: what is wrong, after the name of the hyperparameter.
+    """
+    experts = list(dict.fromkeys(expert for combination in combinations for expert in combination))
+    named = [(name, list(values)) for name, values in grid.by_expert().items()]
+    named += [(f"start.{name}", list(v)) for name, v in grid.start.items() if isinstance(v, Mapping)]
+    for name, names in named:
+        for expert in names:
+            if expert not in experts:
+                raise ValueError(f"{name}: unknown expert {expert!r}. {did_you_mean(expert, experts)}")
+    for name in grid.start:
+        if name not in grid.parameters():
+            raise ValueError(f"start: unknown {name!r}; {did_you_mean(name, grid.parameters())}")
+    for combination in combinations:
+        axes = grid.axes(combination)
+        if any(value not in axes.get(key, ()) for key, value in grid.start_values(combination).items()):
+            raise ValueError(f"start: {grid.start} is not a point of the grid; choose one that is")

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TypeAlias
 
 from mergekit_finance.files import Json
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import OPERATORS, by_parameter, value_of
 from mergekit_finance.study.config import Combination, Study, combinations_of, format_value
 
 
@@ -50,8 +50,15 @@ class Point:
 
     @property
     def name(self) -> str:
-        """The unique name, such as `stage2-finance-math-ties-density0.2-lambda1.0`."""
-        return "-".join([self.group, *(f"{key}{format_value(value)}" for key, value in self.values.items())])
+        """The unique name, such as `stage2-finance-math-ties-density0.2-lambda1.0`.
+
+        Values by expert are in the order of the combination: `stage2-finance-math-ta-lambda0.6_0.4`.
+        """
+        texts = [self.group]
+        for parameter, value in by_parameter(self.values).items():
+            each = [value[e] for e in self.combination] if isinstance(value, Mapping) else [value]
+            texts.append(f"{parameter}{'_'.join(map(format_value, each))}")
+        return "-".join(texts)
 
     @property
     def cell(self) -> tuple[tuple[str, float], ...]:
@@ -65,18 +72,28 @@ class Point:
         return (self.base, *merged) if self.stage == 1 else merged
 
     def recipe(self) -> dict[str, Json]:
-        """Return the plain mergekit recipe, with the keys in their usual order."""
-        shared: dict[str, Json] = {"lambda": self.values["lambda"], "semantics": self.semantics}
+        """Return the plain mergekit recipe, with the keys in their usual order.
+
+        A λ for each expert is written as its weight, beside `lambda: 1.0`.
+        """
+        values = by_parameter(self.values)
+        scale, weight = values["lambda"], values.get("weight", 1.0)
+        if isinstance(scale, Mapping):
+            scale, weight = 1.0, scale
+        shared: dict[str, Json] = {"lambda": scale, "semantics": self.semantics}
         if "seed" in self.values:
             shared["seed"] = int(self.values["seed"])
-        density = {"density": self.values["density"]} if "density" in self.values else {}
+        density = {"density": values["density"]} if "density" in values else {}
+        of_experts = {"weight": weight, **density}
+
+        def parameters(expert: str) -> dict[str, Json]:
+            of_expert = {name: value_of(value, expert) for name, value in of_experts.items()}
+            return {**of_expert, "mask_id": expert}
+
         return {
             "merge_method": OPERATORS[self.operator].method,
             "base_model": self.base,
-            "models": [
-                {"model": s.reference, "parameters": {"weight": 1.0, **density, "mask_id": s.name}}
-                for s in self.sources
-            ],
+            "models": [{"model": s.reference, "parameters": parameters(s.name)} for s in self.sources],
             "parameters": shared,
             "dtype": "float32",
             "out_dtype": self.out_dtype,
@@ -125,7 +142,7 @@ def points(
         for combination in combinations_of(study, stage)
         for sources in [_sources(study, combination, selected)]
         for operator, grid in study.operators.present().items()
-        for values in grid.grid()
+        for values in grid.grid(combination)
     ]
 
 
@@ -141,14 +158,14 @@ def starts(study: Study) -> Iterator[Point]:
     """Yield one point per combination and operator: at the `start` values, or in the middle of the grid."""
     for stage in sorted(study.stages):
         for point in points(study, stage):
-            if point.values == start(study, point.operator):
+            if point.values == start(study, point.operator, point.combination):
                 yield point
 
 
-def start(study: Study, operator: str) -> Mapping[str, float]:
+def start(study: Study, operator: str, combination: Combination = ()) -> Mapping[str, float]:
     """Return the first point of an operator's grid that has its `start` values, or the middle of the grid."""
     settings = study.operators.present()[operator]
-    grid, start_values = settings.grid(), settings.start
+    grid, start_values = settings.grid(combination), settings.start_values(combination)
     if start_values:
         for values in grid:
             if all(values[key] == value for key, value in start_values.items()):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mergekit_finance.study.config import Study
+from mergekit_finance.study.config import Study, combinations_of
 from mergekit_finance.study.schema import Columns
 
 
@@ -15,9 +15,10 @@ def has_split(study: Study) -> bool:
 
     False if `selection.same_items` is set, or if there is nothing to select: one operator with one cell.
     """
-    grids = [operator.grid() for operator in study.operators.present().values()]
-    cells = [{tuple((k, v) for k, v in values.items() if k != "seed") for values in grid} for grid in grids]
-    return (len(cells) > 1 or len(cells[0]) > 1) and not study.selection.same_items
+    operators = study.operators.present().values()
+    combinations = [names for stage in study.stages for names in combinations_of(study, stage)]
+    swept = any(operator.cells(names) > 1 for operator in operators for names in combinations)
+    return (len(operators) > 1 or swept) and not study.selection.same_items
 
 
 def selection_items(

@@ -15,9 +15,9 @@ def test_each_operator_is_found_by_key_method_and_slug():
 
 def test_swept_parameters_are_those_of_the_papers():
     assert {key: operator.parameters for key, operator in OPERATORS.items()} == {
-        "task_arithmetic": ("lambda",),
-        "ties": ("density", "lambda"),
-        "dare_ties": ("density", "lambda", "seed"),
+        "task_arithmetic": ("lambda", "weight"),
+        "ties": ("density", "lambda", "weight"),
+        "dare_ties": ("density", "lambda", "weight", "seed"),
     }
     assert {name for operator in OPERATORS.values() for name in operator.parameters} == set(PARAMETER_SYMBOLS)
 

@@ -1,4 +1,8 @@
-"""Figure 4: macro score against λ or density, one row per combination, one column per operator."""
+"""Figure 4: macro score against λ or density, one row per combination, one column per operator.
+
+Where experts have values of their own, the axis is the values of one of them, and every combination of the
+others' values is a curve.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mergekit_finance.operators import PARAMETER_SYMBOLS
+from mergekit_finance.operators import PARAMETER_SYMBOLS, parameter_of, values_text
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import (
     INK,
@@ -26,6 +30,7 @@ from mergekit_finance.study.schema import Interval, PointResult
 
 NAME = "4-hyperparameters"
 MARKERS = "os^Dv"
+MOST_LABELED = 12  # curves in a panel
 Curve = dict[float, list[Interval]]  # value on the axis -> macro score for every seed
 Curves = dict[tuple[tuple[str, float], ...], Curve]  # the other hyperparameters -> curve
 
@@ -93,7 +98,7 @@ def _draw_curves(results: StudyResults) -> Drawn:
             if row == 0:
                 axes.set_title(labels.operator_name(operator), fontsize=10)
             if row == len(combinations) - 1:
-                axes.set_xlabel(axis_of(results, operator).replace("lambda", "λ"))
+                axes.set_xlabel(_axis_label(results, operator))
         name = labels.combination(combination.split("+"))
         grid[row][0].set_ylabel(labels.clipped(name, 26), fontsize=8.2)
     _legend(figure, results)
@@ -102,7 +107,7 @@ def _draw_curves(results: StudyResults) -> Drawn:
         "Score against hyperparameter",
         "Macro score in points with its 95% band; the ring marks the point "
         f"{chosen_by(results.summary.selection)}. Horizontal lines are the constituents. Several seeds are "
-        "shown by their mean.",
+        f"shown by their mean.{_by_expert_note(results)}",
         "Curves of macro score over the grid of every operator, by combination",
         figure,
     )
@@ -113,20 +118,37 @@ def operators_of(results: StudyResults) -> list[str]:
     return sorted({point.operator for point in results.summary.points.values()}, key=labels.operator_order)
 
 
-def axis_of(results: StudyResults, operator: str) -> str:
-    """Return the hyperparameter with the most values: λ for Task Arithmetic, density for the others."""
+def axis_of(results: StudyResults, combination: str, operator: str) -> str:
+    """Return the key with the most values: λ for Task Arithmetic, density for the others, or an expert's."""
     values: dict[str, set[float]] = defaultdict(set)
-    for point in results.summary.points.values():
-        if point.operator == operator:
-            for key, value in point.values.items():
-                values[key].add(value)
-    keys = [key for key in ("density", "lambda", *sorted(values)) if key in values]
-    return max(keys, key=lambda key: (len(values[key]) > 1 and key != "seed", -keys.index(key)))
+    for point in _points(results, combination, operator):
+        for key, value in point.values.items():
+            values[key].add(value)
+    first = [key for name in ("density", "lambda") for key in values if parameter_of(key) == name]
+    keys = list(dict.fromkeys([*first, *sorted(values)]))
+    return max(keys, key=lambda key: (len(values[key]) > 1 and key != "seed", -keys.index(key)), default="")
+
+
+def _axis_label(results: StudyResults, operator: str) -> str:
+    """Return the name of a column's axis; where it is an expert's value, each panel names the expert."""
+    axes = (axis_of(results, combination, operator) for combination in results.combinations)
+    names = dict.fromkeys(parameter_of(key) for key in axes if key)
+    return " or ".join(names).replace("lambda", "λ")
+
+
+def _by_expert_note(results: StudyResults) -> str:
+    """Return what the figure leaves out where experts have values of their own."""
+    if not any("." in key for point in results.summary.points.values() for key in point.values):
+        return ""
+    return (
+        " Where experts have values of their own, the axis is the values of the expert that the panel names, "
+        f"and curves are for the others' values; of more than {MOST_LABELED} curves, none is labeled."
+    )
 
 
 def curves_of(results: StudyResults, combination: str, operator: str) -> Curves:
     """Return the macro scores of a combination and operator, one curve for each other hyperparameter."""
-    axis = axis_of(results, operator)
+    axis = axis_of(results, combination, operator)
     curves: Curves = defaultdict(lambda: defaultdict(list))
     for point in _points(results, combination, operator):
         others = tuple((k, v) for k, v in sorted(point.values.items()) if k not in (axis, "seed"))
@@ -149,14 +171,19 @@ def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -
         alpha = 0.16 / len(curves) + 0.04
         axes.fill_between(x, macro[:, 1], macro[:, 2], color=color, alpha=alpha, lw=0)
         axes.plot(x, macro[:, 0], marker=marker, ms=3.6, color=color, lw=1.4)
-        if len(curves) > 1:
-            text = ", ".join(f"{PARAMETER_SYMBOLS.get(key, key)} {value:g}" for key, value in others)
+        if 1 < len(curves) <= MOST_LABELED:
+            text = values_text(dict(others))
             axes.annotate(text, (x[-1], macro[-1, 0]), (3, 0), textcoords="offset points", fontsize=6.5)
+    axis = axis_of(results, combination, operator)
+    if "." in axis:
+        parameter, expert = axis.split(".")
+        text = f"{PARAMETER_SYMBOLS.get(parameter, parameter)} of {labels.clipped(expert, 24)}"
+        axes.text(0.02, 0.03, text, transform=axes.transAxes, fontsize=6.5, color=QUIET)
     _constituent_lines(axes, results, combination)
     selected = results.combinations[combination].by_operator.get(operator)
     if selected:
         point = results.summary.points[selected]
-        position = (point.values[axis_of(results, operator)], 100 * point.macro[0])
+        position = (point.values[axis], 100 * point.macro[0])
         axes.plot(*position, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 

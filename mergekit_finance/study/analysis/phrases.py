@@ -6,7 +6,7 @@ clusters of items.
 
 from collections.abc import Mapping, Sequence
 
-from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS
+from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS, values_text
 from mergekit_finance.statistics.power import enough
 from mergekit_finance.study.analysis.selection import cell
 from mergekit_finance.study.schema import SelectionResult, Summary
@@ -50,7 +50,8 @@ def merge_name(combination: str) -> str:
 def how(summary: Summary, point: str) -> str:
     """Return `Task Arithmetic, λ 0.4`; of a cell with several mask seeds, which one is reported."""
     row = summary.points[point]
-    values = [f"{symbol(k)} {v:g}" for k, v in row.values.items() if k != "seed"]
+    swept = {key: value for key, value in row.values.items() if key != "seed"}
+    values = [values_text(swept, {"lambda": symbol("lambda")})] if swept else []
     same = [other for other in summary.points.values() if cell(other) == cell(row)]
     if len(same) > 1:
         values.append(f"mask seed {row.values['seed']:g}, the first of {len(same)}")

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import OPERATORS, parameter_of
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import unit_wording, verdict
 from mergekit_finance.study.analysis.item_flips import flips_note
@@ -273,12 +273,15 @@ def _side_word(name: Literal["best", "spread"], row: OperatorDifference) -> str:
 
 def _grid(summary: Summary, operator: str) -> str:
     """Return the range of the grid, which the comparison depends on: `density 0.1 to 1, λ 1`."""
-    tried = [point.values for point in summary.points.values() if point.operator == operator]
+    tried: dict[str, list[float]] = {}
+    for point in summary.points.values():
+        for key, value in point.values.items() if point.operator == operator else ():
+            tried.setdefault(parameter_of(key), []).append(value)
     parts = []
-    for key in tried[0]:
-        if key != "seed":
-            ends = dict.fromkeys((min(values[key] for values in tried), max(values[key] for values in tried)))
-            parts.append(f"{symbol(key)} {' to '.join(f'{value:g}' for value in ends)}")
+    for name, values in tried.items():
+        if name != "seed":
+            ends = dict.fromkeys((min(values), max(values)))
+            parts.append(f"{symbol(name)} {' to '.join(f'{value:g}' for value in ends)}")
     return ", ".join(parts)
 
 
