@@ -4,6 +4,7 @@
 # make fuzz       run 30,000 cases of damaged input of every kind (`make test` runs 2,000)
 # make quick      run the tests that take less than 5 seconds each
 # make lint       run ruff, mypy and the import contracts
+# make docs       build the documentation into ./site
 # make mutants    insert 50 small faults into the package, one at a time, and check that the tests find each
 # make bench      run the benchmarks that need no GPU; make bench-gpu runs those on a GPU
 # make clean      delete the virtual environment, builds and the demo's output
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
-.PHONY: demo test test-full fuzz quick lint mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
+.PHONY: demo test test-full fuzz quick lint docs mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
 	bench-similarity bench-sharing bench-demo bench-kill bench-gpu-workers bench-eval bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
@@ -57,6 +58,11 @@ lint: $(BIN)/.package
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The theme advertises its successor at every start.
+docs: $(BIN)/.package
+	$(BIN)/python -m pip install -q -c constraints.txt '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # JOBS is the number of copies of the tree that are tested in parallel. After an interruption, repeat to continue.
 JOBS ?= 2
@@ -115,4 +121,4 @@ bench-gpu: $(BIN)/.package
 	$(BENCH)/gpu_engine.py $(if $(DEVICES),--devices $(DEVICES))
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo site
