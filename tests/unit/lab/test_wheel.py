@@ -15,5 +15,6 @@ def test_the_wheel_has_the_labs_weights_and_recipes_and_not_its_training_code():
     assert package and package <= wheel
     assert "mergekit_finance/lab/weights/base/model.safetensors" in wheel
     assert "mergekit_finance/lab/world.yml" in wheel and "mergekit_finance/recipes/lab/study.yml" in wheel
-    assert [name for name in wheel if "training" in name or "tiny" in name] == []
-    assert (LAB / "training" / "train.py").is_file()  # a file that the check above must not find
+    assert [name for name in wheel if "training" in name or "tiny" in name or "smollm2/" in name] == []
+    for code in (LAB / "training", LAB.parent / "smollm2-135m" / "smollm2"):
+        assert (code / "train.py").is_file()  # a file that the check above must not find
