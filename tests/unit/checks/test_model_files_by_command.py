@@ -1,6 +1,6 @@
-"""Damaged files and doubtful settings of a model, through every command: one finding, one line, nothing written.
+"""Every fault of a model, through every command: the same finding, one line, exit code 1, nothing written.
 
-More faults are in test_rows_by_command.py.
+Faults of recipes are in test_recipes_by_command.py.
 """
 
 import io
@@ -17,14 +17,14 @@ import pytest
 import torch
 from click.testing import Result
 from helpers import inputs, study
-from helpers.merging import WORDS, edit, random_models, stored, write_tokenizer
+from helpers.merging import WORDS, edit, random_models, split, stored, write_tokenizer
 from safetensors.torch import save_file
 
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.merging.session import MergeSession
 
 WORK = "the checks have passed"
-LAYER = "model.layers.1.mlp.down_proj.weight"
+PROJECTION, BIAS = "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.q_proj.bias"
 LINE = re.compile(r"^(?:Error|warning|note): .*\[([a-z-]+\.[a-z-]+)\]$", re.MULTILINE)
 Change = Callable[[Path], object]
 
@@ -124,6 +124,40 @@ def drop_layer(weights: dict[str, torch.Tensor]) -> None:
         del weights[name]
 
 
+def expert_tensor(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """Return a function that replaces one tensor of ./finance."""
+    return expert_tensors(lambda weights: weights.update({PROJECTION: change(weights[PROJECTION])}))
+
+
+def in_shards(change: Change) -> Change:
+    """Return a function that splits ./finance into two shards and then changes its folder."""
+
+    def sharded(models: Path) -> None:
+        split(models / "finance", 2)
+        change(models / "finance")
+
+    return sharded
+
+
+def index_beside_one_file(models: Path) -> None:
+    file = models / "finance" / "model.safetensors"
+    whole = file.read_bytes()
+    split(models / "finance", 2)
+    file.write_bytes(whole)
+
+
+def leave_the_folder(expert: Path) -> None:
+    file = expert / "model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    index["weight_map"][PROJECTION] = "../base/model.safetensors"
+    file.write_text(json.dumps(index))
+
+
+def truncated(models: Path) -> None:
+    file = models / "finance" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+
+
 SETTINGS = {
     "rms_norm_eps": 1e-6, "hidden_act": "silu", "max_position_embeddings": 64, "sliding_window": None,
     "eos_token_id": 1, "dtype": "float32",
@@ -163,11 +197,26 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "generation config": ("model.generation-config", expert_json("generation_config.json", eos_token_id="x")),
     "chat template": ("model.chat-template", expert_file("chat_template.jinja", b"{% for %}")),
     "no folder": ("model.missing", lambda models: shutil.rmtree(models / "finance")),
+    "a tensor is missing": ("model.tensor-missing", expert_tensors(lambda ws: ws.pop(PROJECTION))),
+    "a bias tensor": ("model.tensor-lost", expert_tensors(lambda ws: ws.update({BIAS: ws["model.norm.weight"].clone()}))),
+    "fewer layers in the config": ("model.layers", expert_json(num_hidden_layers=1)),
+    "more layers in the config": ("model.layers", expert_json(num_hidden_layers=3)),
+    "another shape": ("model.shape", expert_tensor(lambda w: w[:8])),
+    "another rank": ("model.shape", expert_tensor(lambda w: w[None])),
+    "no elements": ("model.shape", expert_tensor(lambda w: w[:0])),
+    "int8": ("model.quantized", expert_tensor(lambda w: w.to(torch.int8))),
+    "NaN": ("model.not-finite", expert_tensor(lambda w: w * float("nan"))),
+    "infinity": ("model.not-finite", expert_tensor(lambda w: w.clone().fill_(float("-inf")))),
+    "an index beside one file": ("model.two-sets", index_beside_one_file),
+    "an index outside the folder": ("model.broken", in_shards(leave_the_folder)),
+    "a missing shard": ("model.missing", in_shards(lambda e: (e / "model-00002-of-00002.safetensors").unlink())),
+    "a truncated file": ("model.broken", truncated),
+    "a header longer than the file": ("model.broken", expert_file("model.safetensors", (1 << 60).to_bytes(8, "little") + b"{}")),
+    "a garbage .bin": ("model.broken", only_bin(b"garbage")),
+    "no architectures": ("model.broken", expert_json(architectures=None)),
+    "two architectures": ("model.broken", expert_json(architectures=["A", "B"])),
+    "another hidden size in the config": ("model.config-shape", expert_json(hidden_size=32)),
 }  # fmt: skip
-# mergekit or our planner looks at these first, and has an id of its own.
-EARLIER = {
-    "layer missing": ("model.tensor-missing", "MergeSession", "mergekit-yaml"),
-}
 WARNINGS: dict[str, tuple[str, Change]] = {
     "rms_norm_eps": ("model.config", expert_json(rms_norm_eps=0.1)),
     "hidden_act": ("model.config", expert_json(hidden_act="gelu")),
@@ -248,6 +297,16 @@ COMMANDS = {
     "lm_eval": by_lm_eval,
     "MergeSession": by_session,
     "mergekit-yaml": by_mergekit_yaml,
+}
+# Where several things are wrong, `check` lists them all, and other commands end at one of them: row -> its id, commands.
+CONTRADICTIONS = (
+    "fewer layers in the config",
+    "more layers in the config",
+    "another hidden size in the config",
+)
+EARLIER = {
+    "layer missing": ("model.tensor-missing", "MergeSession", "mergekit-yaml"),
+    **dict.fromkeys(CONTRADICTIONS, ("model.architecture", *list(COMMANDS)[3:])),
 }
 
 
