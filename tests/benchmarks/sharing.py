@@ -3,6 +3,7 @@
     python tests/benchmarks/sharing.py                           both: about an hour on 4 quiet cores
     python tests/benchmarks/sharing.py --only workers            one of the two: workers or commands
     python tests/benchmarks/sharing.py --minutes 30              a single one-worker run takes about 30 minutes
+    python tests/benchmarks/sharing.py --together                all runs at the same time, on 12 cores
     python tests/benchmarks/sharing.py --settings 2 --limit 8    a few minutes; too short for the bars
 
 Workers, on 2 cores: two workers of one command must reach 0.9 of what two separate one-worker studies reach
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -43,27 +46,38 @@ def main() -> None:
     parser.add_argument("--settings", type=int, help="settings of each combination  [default: by --minutes]")
     parser.add_argument("--limit", type=int, default=100, help="items a task")
     parser.add_argument("--only", choices=["workers", "commands"])
+    parser.add_argument(
+        "--together", action="store_true", help="each run on cores of its own, at the same time"
+    )
     arguments = parser.parse_args()
-    good = True
+    cores = sorted(os.sched_getaffinity(0))
+    pairs, fours = (cores[:2], cores[2:4]), (cores[4:8], cores[8:12])
+    if not arguments.together:
+        pairs, fours = (cores[:2],) * 2, (cores[:4],) * 2
+    elif len(cores) < 12:
+        sys.exit(f"--together needs 12 cores, there are {len(cores)}")
+    comparisons: list[Callable[[], bool]] = []
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = sized(folder, arguments)
         if arguments.only != "commands":
-            good &= two_workers(folder, path, arguments.minutes)
+            comparisons.append(lambda: two_workers(folder, path, arguments.minutes, pairs))
         if arguments.only != "workers":
-            good &= four_commands(folder, path)
-    sys.exit(0 if good else 1)
+            comparisons.append(lambda: four_commands(folder, path, fours))
+        with ThreadPoolExecutor(len(comparisons) if arguments.together else 1) as threads:
+            good = list(threads.map(lambda compare: compare(), comparisons))
+    sys.exit(0 if all(good) else 1)
 
 
 def sized(folder: Path, arguments: argparse.Namespace) -> Path:
     """Write the lab's models and a study of them that takes one worker so many minutes."""
     path = prepared(folder, 2, 8)
-    short = seconds(folder, path, [("warm up", 1)], 1)  # fills the caches of the hosts
+    short = seconds(folder, path, [("warm up", 1)])  # fills the caches of the hosts
     settings, limit = arguments.settings, arguments.limit
     if settings is None:
-        short = seconds(folder, path, [("short", 1)], 1)
-        longer = seconds(folder, prepared(folder, 2, 40), [("longer", 1)], 1)
+        short = seconds(folder, path, [("short", 1)])
+        longer = seconds(folder, prepared(folder, 2, 40), [("longer", 1)])
         settings, limit = size(60 * MARGIN * arguments.minutes, short, longer, limit)
     print(f"{UNMERGED + COMBINATIONS * settings} models, {limit} items a task", flush=True)
     return prepared(folder, settings, limit)
@@ -86,10 +100,9 @@ def size(target: float, short: float, longer: float, limit: int) -> tuple[int, i
     return MOST_SETTINGS, min(MOST_ITEMS, round(target / (per_item * most)))
 
 
-def two_workers(folder: Path, path: Path, minutes: float) -> bool:
+def two_workers(folder: Path, path: Path, minutes: float, cores: Sequence[list[int]]) -> bool:
     """Compare one command with two workers, and two studies with one worker each, on two cores."""
-    apart = seconds(folder, path, [("a", 1), ("b", 1)], 2)
-    shared = seconds(folder, path, [("two workers", 2)], 2)
+    apart, shared = both(folder, path, [[("a", 1), ("b", 1)], [("two workers", 2)]], cores)
     ratio = apart / (2 * shared)
     print(f"two studies apart    {apart:7.1f} s for twice the models")
     print(f"two workers          {shared:7.1f} s: {ratio:.2f} of their speed (bar {WORKERS})")
@@ -98,21 +111,29 @@ def two_workers(folder: Path, path: Path, minutes: float) -> bool:
     return ratio >= WORKERS and intact(folder, "a", ["b", "two workers"])
 
 
-def four_commands(folder: Path, path: Path) -> bool:
+def four_commands(folder: Path, path: Path, cores: Sequence[list[int]]) -> bool:
     """Compare four commands on one folder, and one command with four workers, on four cores."""
-    one = seconds(folder, path, [("four workers", 4)], 4)
-    four = seconds(folder, path, [("four commands", 1)] * 4, 4)
+    one, four = both(folder, path, [[("four workers", 4)], [("four commands", 1)] * 4], cores)
     ratio = four / one
     print(f"one command          {one:7.1f} s with four workers")
     print(f"four commands        {four:7.1f} s: {ratio:.2f} times as long (bar {COMMANDS})")
     return ratio <= COMMANDS and intact(folder, "four workers", ["four commands"])
 
 
-def seconds(folder: Path, path: Path, runs: list[tuple[str, int]], cores: int) -> float:
-    """Run commands at the same time, each (folder, workers), on so many cores; return until the last ends."""
-    if (available := len(os.sched_getaffinity(0))) < cores:
-        print(f"only {available} of {cores} cores: the figures mean little")
-    chosen = sorted(os.sched_getaffinity(0))[:cores]
+def both(
+    folder: Path, path: Path, runs: Sequence[list[tuple[str, int]]], cores: Sequence[list[int]]
+) -> tuple[float, float]:
+    """Return the seconds of two sets of runs: at the same time if they have cores of their own."""
+    with ThreadPoolExecutor(1 if cores[0] == cores[1] else 2) as threads:
+        first, second = threads.map(lambda one: seconds(folder, path, *one), zip(runs, cores, strict=True))
+    return first, second
+
+
+def seconds(folder: Path, path: Path, runs: list[tuple[str, int]], cores: Sequence[int] = ()) -> float:
+    """Run commands at the same time, each (folder, workers), on these cores; return until the last ends."""
+    chosen = cores or sorted(os.sched_getaffinity(0))[:1]
+    if len(chosen) < sum(workers for _, workers in runs):
+        print(f"only {len(chosen)} cores: the figures mean little")
     started = time.monotonic()
     running = []
     for name, workers in runs:
