@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -209,34 +209,44 @@ class Evaluator:
             seed_sampling()
             return [one for task in self.tasks.values() for one in host.built_requests(task, limit)]
 
-    def measure(self, model: AnsweringModel, name: str, limit: int | None = None) -> "tuple[Results, float]":
-        """Evaluate a model on all tasks.
+    def measure(
+        self,
+        model: AnsweringModel,
+        name: str,
+        limit: int | None = None,
+        items: Mapping[str, Collection[int]] | None = None,
+    ) -> "tuple[Results, float]":
+        """Evaluate a model on all tasks, or on some items of some tasks.
 
         Args:
             model: gives lm-eval the stored answers, and asks for those that are missing.
             name: the model's name in the results.
             limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
+            items: positions of the items of those to use, by task; other tasks are left out. None: all.
 
         Returns:
             lm-eval's results with all samples, and the seconds that its evaluation took, without those of
             loading or merging the model.
         """
         started = time.monotonic()
+        tasks = {name: task for name, task in self.tasks.items() if items is None or name in items}
+        measures = {name: self.measures[name] for name in tasks}
         with quiet(), progress_bars():
             seed_sampling()
-            results = with_scores(host.run_tasks(model, self.tasks, limit), self.measures)
+            results = with_scores(host.run_tasks(model, tasks, limit, items), measures)
         seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
-        results["truncated_prompts"] = self._truncated_prompts(model)
+        results["truncated_prompts"] = _truncated_prompts(model, tasks)
         return results, seconds
 
-    def _truncated_prompts(self, model: AnsweringModel) -> dict[str, int]:
-        """Return the number of items whose prompt did not fit the model's context, of tasks that have any."""
-        cut = {
-            name: {request.doc_id for request in task.instances if model.is_cut(request)}
-            for name, task in self.tasks.items()
-        }
-        return {name: len(items) for name, items in cut.items() if items}
+
+def _truncated_prompts(model: AnsweringModel, tasks: "Mapping[str, ConfigurableTask]") -> dict[str, int]:
+    """Return the number of items whose prompt did not fit the model's context, of tasks that have any."""
+    cut = {
+        name: {request.doc_id for request in task.instances if model.is_cut(request)}
+        for name, task in tasks.items()
+    }
+    return {name: len(items) for name, items in cut.items() if items}
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,30 @@ def item_scores(samples: "Mapping[str, Sequence[Sample]]", values: Mapping[str, 
 
 def _columns(samples: "Sequence[Sample]", value: float | None) -> Columns:
     rows = sorted(samples, key=_position)
-    docs = [row["doc"] if isinstance(row["doc"], Mapping) else {} for row in rows]
-    items = [str(doc.get("item_id", row["doc_hash"])) for doc, row in zip(docs, rows, strict=True)]
+    ids = document_ids([(row["doc"], str(row["doc_hash"])) for row in rows])
     return Columns(
-        items=[*items],
-        clusters=[str(doc.get("cluster_id", item)) for doc, item in zip(docs, items, strict=True)],
+        items=[item for item, _ in ids],
+        clusters=[cluster for _, cluster in ids],
         score=[_score(row, value is not None) for row in rows],
         correct=[_correct(row) for row in rows],
         options=[_options(row) for row in rows],
         value=value,
     )
+
+
+def document_ids(documents: "Sequence[tuple[Json, str]]") -> list[tuple[str, str]]:
+    """Return the item id and the cluster id of every document.
+
+    Args:
+        documents: each with its hash, which is its id if it has none. An item without a `cluster_id` is a
+            cluster of its own.
+    """
+    ids = []
+    for document, doc_hash in documents:
+        fields = document if isinstance(document, Mapping) else {}
+        item = str(fields.get("item_id", doc_hash))
+        ids.append((item, str(fields.get("cluster_id", item))))
+    return ids
 
 
 def _score(row: "Sample", is_whole: bool) -> "JsonValue":

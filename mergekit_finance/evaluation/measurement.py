@@ -4,6 +4,7 @@ The function here takes all that a score depends on from its arguments, which ar
 The worker of a study only schedules these calls and stores their results.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,19 +34,26 @@ class Measurement:
     seconds: float
 
 
-def measure(evaluator: "Evaluator", model: "AnsweringModel", name: str, limit: int | None) -> Measurement:
-    """Evaluate a model on all tasks, and take the items' scores from the samples.
+def measure(
+    evaluator: "Evaluator",
+    model: "AnsweringModel",
+    name: str,
+    limit: int | None,
+    items: Mapping[str, Collection[int]] | None = None,
+) -> Measurement:
+    """Evaluate a model on all tasks, or on some items of some, and take the items' scores from the samples.
 
     Args:
         evaluator: its tasks are measured.
         model: gives the stored answers, and asks for those that are missing.
         name: the model's name in the results.
         limit: the first so many items of every task; None: all.
+        items: positions of the items of those to use, by task; None: all items of all tasks.
     """
-    results, seconds = evaluator.measure(model, name, limit)
+    results, seconds = evaluator.measure(model, name, limit, items)
     values = {
         task: float(results["results"][task]["score,none"])
         for task, measure in evaluator.measures.items()
-        if not measure.per_item
+        if not measure.per_item and task in results["samples"]
     }
     return Measurement(results, item_scores(results["samples"], values), model.seconds_making, seconds)

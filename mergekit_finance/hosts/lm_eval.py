@@ -5,7 +5,8 @@ results do not cover. lm-eval is imported inside the functions to keep --help fa
 seconds.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict, cast
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Sample: TypeAlias = "Mapping[str, Json]"  # one item: doc, arguments, resps and a value per metric
 Aggregation: TypeAlias = "Callable[[Sequence[Json]], float]"
+ITEMS = "mergekit_finance_items"  # attribute of a task: the items of the present evaluation, or None
 RequestOptions: TypeAlias = "int | bool | str | Callable[..., str] | Sequence[int] | None"
 
 
@@ -123,27 +125,38 @@ def reuse_requests(task: "ConfigurableTask", fewshot_seed: int) -> None:
     """Let a task build its requests once; later evaluations reuse them without the answers.
 
     Other options (a limit) build them again, with the same few-shot examples: lm-eval draws the examples of
-    one item after the other from a generator that it seeds once, when the task is loaded.
+    one item after the other from a generator that it seeds once, when the task is loaded. Therefore an
+    evaluation of some items (`run_tasks(..., items=...)`) builds the requests of all and uses theirs, where
+    lm-eval's own `samples` would give them other examples.
 
-    Replaces the method `build_all_requests` of this one object.
+    Replaces the methods `build_all_requests` and `doc_iterator` of this one object.
 
     Args:
         task: a loaded task, changed in place.
         fewshot_seed: seed of the draws of few-shot examples.
     """
     build, seed = LM_EVAL.get(task, "build_all_requests"), LM_EVAL.get(task, "set_fewshot_seed")
+    iterate = LM_EVAL.get(task, "doc_iterator")
     built_for: dict[str, RequestOptions] | None = None
+    built: list[Instance] = []
 
     def build_once(**options: RequestOptions) -> None:
-        nonlocal built_for
+        nonlocal built_for, built
+        items = vars(task).pop(ITEMS, None)
         if built_for != options:
             seed(seed=fewshot_seed)
             build(**options)
-            built_for = options
-        for instance in task.instances:
+            built, built_for = list(task.instances), options
+        vars(task)[ITEMS] = items
+        for instance in built:
             instance.resps, instance.filtered_resps = [], {}
+        vars(task)["_instances"] = [one for one in built if items is None or one.doc_id in items]
 
-    task.build_all_requests = build_once
+    def iterate_items(**options: RequestOptions) -> "Iterator[tuple[int, Json]]":
+        items = vars(task).get(ITEMS)
+        return ((k, doc) for k, doc in iterate(**options) if items is None or k in items)
+
+    task.build_all_requests, task.doc_iterator = build_once, iterate_items
 
 
 def built_requests(task: "ConfigurableTask", limit: int | None) -> "list[Instance]":
@@ -185,14 +198,43 @@ class Responder(Protocol):
     def generate_until(self, requests: "list[Instance]") -> "list[Response]": ...
 
 
-def run_tasks(responder: Responder, tasks: "Mapping[str, ConfigurableTask]", limit: int | None) -> Results:
-    """Run loaded tasks and return results with every sample; no standard errors are computed."""
+def run_tasks(
+    responder: Responder,
+    tasks: "Mapping[str, ConfigurableTask]",
+    limit: int | None,
+    items: Mapping[str, Collection[int]] | None = None,
+) -> Results:
+    """Run loaded tasks and return results with every sample; no standard errors are computed.
+
+    Args:
+        responder: gives the answers.
+        tasks: the tasks, on which `reuse_requests` was called.
+        limit: the first so many items of every task; None: all.
+        items: positions of the items to use of those, by task; None: all.
+    """
     from lm_eval.evaluator import evaluate
 
-    results: Results = evaluate(
-        lm=cast("LM", responder),
-        task_dict={"tasks": dict(tasks), "groups": {}},
-        limit=limit,
-        bootstrap_iters=0,
-    )
+    for name, task in tasks.items():
+        vars(task)[ITEMS] = None if items is None else frozenset(items[name])
+    try:
+        results: Results = evaluate(
+            lm=cast("LM", responder),
+            task_dict={"tasks": dict(tasks), "groups": {}},
+            limit=limit,
+            bootstrap_iters=0,
+        )
+    finally:
+        for task in tasks.values():
+            vars(task).pop(ITEMS, None)
     return results
+
+
+def documents(task: "ConfigurableTask", limit: int | None) -> "list[tuple[Json, str]]":
+    """Return the rows of a task that are evaluated, each with the hash that lm-eval's samples have."""
+    from lm_eval.utils import handle_non_serializable, hash_string
+
+    rows = []
+    for _, doc in LM_EVAL.get(task, "doc_iterator")(limit=limit, rank=0, world_size=1):
+        text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+        rows.append((doc, hash_string(text)))
+    return rows

@@ -41,6 +41,8 @@ SKILLS = ("finance", "math", "japanese")
 UNUSED_BY_SCORES = ("executor", "workers", "include_path")  # keys that change no number
 # The tasks of `run` where the recipe names none: one of each skill set, of the 18.
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
+METHODS = ("grid", "successive_rejects")
+DEFAULT_BUDGET = 0.25
 Combination = tuple[str, ...]  # the experts that a merge is about
 
 
@@ -70,6 +72,43 @@ class Selection(ConfigBlock):
     same_items: bool = Field(
         default=False, description="select and report on the same items: optimistic, labelled"
     )
+
+
+class Search(ConfigBlock):
+    """Which settings are evaluated on all selection items: every one, or those that win a race on some."""
+
+    method: Literal["grid", "successive_rejects"] = "grid"
+    budget: Annotated[float, Field(gt=0, le=1), IsNumber] | None = Field(
+        default=None, description="of a race: its share of the answers of the full grid; by default 0.25"
+    )
+    seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_is_known(cls, data: Json) -> Json:
+        """Name the nearest method. `search: grid` is short for `search: {method: grid}`."""
+        data = {"method": data} if isinstance(data, str) else data
+        if isinstance(data, Mapping) and (method := data.get("method", METHODS[0])) not in METHODS:
+            raise ValueError(f"method: there is no {method!r}. {did_you_mean(str(method), METHODS)}")
+        return data
+
+    @model_validator(mode="after")
+    def _only_a_race_has_a_budget(self) -> "Search":
+        if self.budget is not None and not self.is_race:
+            raise ValueError(
+                "budget: the grid evaluates every setting. Set method: successive_rejects, or leave it out"
+            )
+        return self
+
+    @property
+    def is_race(self) -> bool:
+        """Whether settings are dropped before they are evaluated on all selection items."""
+        return self.method == "successive_rejects"
+
+    @property
+    def share(self) -> float:
+        """The share of the answers that the full grid would ask for on selection items."""
+        return DEFAULT_BUDGET if self.budget is None else self.budget
 
 
 class Evaluation(ConfigBlock):
@@ -109,6 +148,7 @@ class Study(ConfigBlock):
         source, data_dir: where rows come from; see `data.sources`.
         limit: items per task; None for all.
         selection: how hyperparameters are selected.
+        search: which settings are evaluated in full; None: all of the grid.
         evaluation: device, dtype, batch size and so on.
         executor, workers: where the points run, and in how many processes.
         out_dtype: of merged models.
@@ -139,6 +179,7 @@ class Study(ConfigBlock):
     data_dir: Annotated[str, Field(max_length=4096)] | None = None
     limit: PositiveCount | None = None
     selection: Selection = Selection()
+    search: Search | None = None
     evaluation: Evaluation = Evaluation()
     executor: Literal["local", "ray"] = "local"
     workers: Annotated[PositiveCount, Field(le=1024)] | None = None
@@ -171,6 +212,11 @@ class Study(ConfigBlock):
         _check_grids(self)
         _check_named(self)
         return self
+
+    @property
+    def race(self) -> Search | None:
+        """The search, if it drops settings before they are evaluated in full."""
+        return self.search if self.search and self.search.is_race else None
 
     @property
     def skills(self) -> dict[str, frozenset[str]]:
@@ -346,7 +392,7 @@ def _valid_keys(place: Sequence[str | int]) -> list[str]:
     blocks: dict[str | int, type[BaseModel]] = {
         "experts": StudyExpert, "task_settings": TaskSettings,
         "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
-        "operators": Operators, "selection": Selection, "evaluation": Evaluation,
+        "operators": Operators, "selection": Selection, "search": Search, "evaluation": Evaluation,
     }  # fmt: skip
     model = next((blocks[p] for p in reversed(place) if p in blocks), Study)
     return [info.alias or name for name, info in model.model_fields.items()]

@@ -74,20 +74,24 @@ class Executor:
         Returns:
             The folder names of all models of the jobs, in their order.
         """
-        store, places = worker.store, [worker.place(job) for job in jobs]
-        for place in places:
-            if damage := store.discard_damaged(place, worker.samples):
+        store = worker.store
+        steps = [(job, worker.place(step), step) for job in jobs for step in job.steps]
+        places = list(dict.fromkeys(place for _, place, _ in steps))
+        for place, samples in {place: worker.samples and not step.items for _, place, step in steps}.items():
+            if damage := store.discard_damaged(place, samples):
                 self.say(f"{damage}: evaluated again")
-        stored = set(store.stored(places))
-        missing = [job for job, place in zip(jobs, places, strict=True) if place not in stored]
-        count = len(dict.fromkeys(places))
-        self.say(f"{len(stored)} of {count} models are stored, {count - len(stored)} to do")
+        stored = len(store.stored(places))
+        missing = worker.missing(jobs)
+        most = len(dict.fromkeys(place for job, place, _ in steps if not job.race))
+        most += sum(job.evaluations for job in jobs if job.race)
+        count = max(most, stored) if missing else stored
+        self.say(f"{stored} of {count} models are stored, {count - stored} to do")
         if missing:
-            self._run(worker, missing, list(dict.fromkeys(places)))
-        return [place.name for place in places]
+            self._run(worker, [job for job in jobs if worker.missing([job])], count)
+        return [worker.place(job).name for job in jobs if not job.race]
 
-    def _run(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> None:
-        progress = Progress(len(places), self._finished(worker, jobs, places), self.label, self.quiet)
+    def _run(self, worker: Worker, jobs: Sequence[Job], count: int) -> None:
+        progress = Progress(count, self._finished(worker, jobs, count), self.label, self.quiet)
         try:
             with progress:
                 if self.kind == "ray":
@@ -97,13 +101,26 @@ class Executor:
         finally:
             worker.store.clean()  # what stopped processes left half-written
 
-    def _finished(self, worker: Worker, jobs: Sequence[Job], places: Sequence[Path]) -> Callable[[], State]:
-        """Return a function that counts, for the progress bar, what all processes have finished."""
+    def _finished(self, worker: Worker, jobs: Sequence[Job], count: int) -> Callable[[], State]:
+        """Return a function that counts, for the progress bar, what all processes have finished.
+
+        Args:
+            worker: does the jobs.
+            jobs: those that are not finished.
+            count: the models of all jobs.
+        """
         if self.quiet:
             return lambda: State(0, 0.0)
-        models = {worker.place(job): Planned(worker.name(job), worker.answers_folder(job)) for job in jobs}
-        before = len(places) - len(models)  # were stored
-        finished = Finished(worker.store, models, requests_per_model(worker.evaluator, worker.limit))
+        models = {
+            worker.place(step): Planned(worker.name(step), worker.answers_folder(step))
+            for job in jobs
+            for step in job.steps
+        }
+        before = count - sum(job.evaluations for job in jobs)  # were stored
+        # In a race models have different numbers of answers, so models are counted.
+        is_race = any(job.race for job in jobs)
+        requests = 0 if is_race else requests_per_model(worker.evaluator, worker.limit)
+        finished = Finished(worker.store, models, requests)
 
         def state() -> State:
             now = finished.state()
@@ -124,8 +141,9 @@ def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progr
         devices: the device of each process.
         progress: shows what is done, and lines for the user.
     """
-    if len(devices) > 1 and len(jobs) > 1:
-        _Pool(worker, jobs, list(devices)[: len(jobs)], progress).run()
+    models = sum(job.evaluations for job in jobs)
+    if len(devices) > 1 and models > 1:
+        _Pool(worker, jobs, list(devices)[:models], progress).run()
         return
     alone = replace(
         worker, evaluator=worker.evaluator.on(devices[0], True), done=lambda name: progress.update()
@@ -176,7 +194,7 @@ class _Pool:
         self._worker, self._jobs, self._devices, self._progress = worker, jobs, devices, progress
         self._context: SpawnContext = get_context("spawn")  # torch and CUDA do not survive a fork
         self._processes: list[_Process] = []
-        self._places = [worker.place(job) for job in jobs]
+        self._places = [worker.place(step) for job in jobs for step in job.steps]
         self._folder = tempfile.TemporaryDirectory()
         self._numbers = itertools.count()
         self._restarts: list[int] = []  # the number of stored models at each of them
@@ -349,7 +367,7 @@ def _hide_loading_bars() -> None:
 
 
 def run_on_ray(worker: Worker, jobs: Sequence[Job], per_gpu: int = 1) -> None:
-    """Run as many Ray tasks as jobs, on the cluster that RAY_ADDRESS names or a local one.
+    """Run as many Ray tasks as models to evaluate, on the cluster that RAY_ADDRESS names or a local one.
 
     Each task does jobs until none is left; a cluster that grows may begin more tasks later. The output folder
     must be on a disk that all nodes share. A task whose node died is run again on another; what it had stored
@@ -363,7 +381,8 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], per_gpu: int = 1) -> None:
         gpus = 1 / per_gpu if worker.evaluator.device.startswith("cuda") else 0
         task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_work_on_node)
         shared = ray.put((worker.unloaded(worker.evaluator.device), list(jobs)))
-        pending = [task.remote(shared, os.getcwd(), _data_settings()) for _ in jobs]
+        models = sum(job.evaluations for job in jobs)
+        pending = [task.remote(shared, os.getcwd(), _data_settings()) for _ in range(models)]
         while pending:
             finished, pending = ray.wait(pending, timeout=POLL_SECONDS)
             for reference in finished:

@@ -49,6 +49,7 @@ from mergekit_finance.study.schema import (
     ModelResult,
     PointEntry,
     PointResult,
+    RaceResult,
     StudyFile,
     StudySimilarity,
     Summary,
@@ -72,6 +73,7 @@ class StudyResults:
         models: base and experts.
         points: the merges, in the order of the grids.
         with_text: treat the text of every task as allowed to be shown.
+        races: by combination, what was asked of the settings that are not in `points`; None without a search.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class StudyResults:
     models: dict[str, ModelEntry]
     points: dict[str, PointEntry]
     with_text: bool = False
+    races: dict[str, RaceResult] | None = None
     _columns: dict[str, dict[str, Columns]] = field(default_factory=dict, repr=False, compare=False)
     _samples: dict[str, list[JsonObject]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -407,7 +410,7 @@ def results_of(
 ) -> StudyResults:
     """Return the results that `index` names; the folder may hold other studies' results too."""
     points = {point.name: point for point in index.points}
-    return StudyResults(folder, study, limit, tasks, index.models, points, with_text)
+    return StudyResults(folder, study, limit, tasks, index.models, points, with_text, index.races)
 
 
 def require_finished(folder: Path, summary: bool = True) -> None:

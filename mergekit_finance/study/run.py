@@ -28,6 +28,7 @@ from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_re
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, SourceModel, groups, points
+from mergekit_finance.study.race import races, result
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
@@ -36,13 +37,16 @@ from mergekit_finance.study.schema import (
     MergeRecipe,
     ModelEntry,
     PointEntry,
+    RaceResult,
     StudyFile,
     StudySimilarity,
     Summary,
+    TaskInfo,
     Timings,
 )
 from mergekit_finance.study.store import Store, disk_errors
-from mergekit_finance.study.worker import Stamp, Worker, jobs, study_evaluator
+from mergekit_finance.study.subsets import ItemOrder, selection_order
+from mergekit_finance.study.worker import Job, Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
@@ -70,6 +74,7 @@ class StudyRun:
         say: prints a line.
         index: model reference or point name -> folder, of what was evaluated or found stored.
         absent: models that are not on this machine and are not fetched: a plan is made without them.
+        races: the results of the races of a search, by combination.
     """
 
     study: Study
@@ -82,6 +87,7 @@ class StudyRun:
     say: Say = print_progress
     index: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    races: dict[str, RaceResult] = field(default_factory=dict)
 
     def run(self) -> Summary:
         """Evaluate what is not stored, analyze, write summary.json and return it.
@@ -238,26 +244,51 @@ class StudyRun:
     # ---- stages
 
     def evaluate_stages(self) -> list[Point]:
-        """Evaluate every point of the study and return them. With `chain: best`, stage after stage."""
+        """Evaluate the study and return the points that were evaluated in full: all, or the races' winners.
+
+        With `chain: best`, stage after stage.
+        """
         if self.study.chain == "experts":
             plans = [p for stage in sorted(self.study.stages) for p in points(self.study, stage)]
-            self.evaluate(self.references, plans)
-            return plans
+            return self.evaluate(self.references, plans)
         plans = []
         chosen: dict[Combination, SourceModel] = {}
         for stage in sorted(self.study.stages):
             stage_points = points(self.study, stage, chosen)
-            self.evaluate(self.references if stage == 1 else [], stage_points)
+            stage_points = self.evaluate(self.references if stage == 1 else [], stage_points)
             plans += stage_points
             if stage < max(self.study.stages):
                 chosen = self._write_selected(stage_points)
         return plans
 
-    def evaluate(self, references: Sequence[str], plans: Sequence[Point]) -> None:
-        """Evaluate models and points that are not stored, and note the folders of all."""
-        names = [*references, *(p.name for group in groups(plans).values() for p in group)]
-        folders = self.executor.run_missing(self.worker, jobs(references, groups(plans)))
-        self.index |= dict(zip(names, folders, strict=True))
+    def evaluate(self, references: Sequence[str], plans: Sequence[Point]) -> list[Point]:
+        """Evaluate models and points that are not stored, and note the folders of all.
+
+        Returns:
+            The points that were evaluated in full: all, or the winner of each combination's race.
+        """
+        search, worker = self.study.race, self.worker
+        planned = races(plans, self.item_order, search, self.tasks) if search else []
+        work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
+        folders = self.executor.run_missing(worker, work)
+        ended = {race.combination: (race, worker.standing(race)) for race in planned}
+        self.races |= {name: result(race, standing) for name, (race, standing) in ended.items()}
+        winners = [standing.winner[0] for _, standing in ended.values() if standing.winner]
+        whole = winners if search else [point for group in groups(plans).values() for point in group]
+        folders += [worker.point_place(point).name for point in winners]
+        self.index |= dict(zip([*references, *(p.name for p in whole)], folders, strict=True))
+        return winners if search else list(plans)
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskInfo]:
+        """The facts about every task, sorted by name."""
+        return task_info.describe(self.evaluator, self.study)
+
+    @cached_property
+    def item_order(self) -> ItemOrder:
+        """The order in which races ask for the selection items."""
+        seed = self.study.race.seed if self.study.race else 0
+        return selection_order(self.evaluator, self.study, self.tasks, self.limit, seed)
 
     def _index(self, plans: Sequence[Point]) -> Index:
         """Return which folders belong to this study, and whose results they hold."""
@@ -268,11 +299,11 @@ class StudyRun:
                 for name, r in references.items()
             },
             points=[point_entry(p, self.index[p.name]) for p in plans],
+            races=self.races or None,
         )
 
     def _results(self, plans: Sequence[Point]) -> StudyResults:
-        described = task_info.describe(self.evaluator, self.study)
-        return results_of(self.out, self.study, self.limit, described, self._index(plans))
+        return results_of(self.out, self.study, self.limit, self.tasks, self._index(plans))
 
     # ---- chain: best
 

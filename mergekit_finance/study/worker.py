@@ -28,9 +28,11 @@ from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
+from mergekit_finance.study.race import Race, Referee, Standing
 from mergekit_finance.study.schedule import MissingModel, ranked
-from mergekit_finance.study.schema import Key, Timings
+from mergekit_finance.study.schema import Columns, Key, Timings
 from mergekit_finance.study.store import Store, disk_errors
+from mergekit_finance.study.subsets import Items
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -41,22 +43,41 @@ MAX_DEATHS = 3  # worker processes that may die while they evaluate a model, bef
 
 @dataclass(frozen=True)
 class Job:
-    """A model to evaluate. Exactly one of the three attributes is set.
+    """A model to evaluate, or a race of several. One of `reference`, `point`, `recipe` and `race` is set.
 
     Attributes:
         reference: a model to evaluate as it is.
         point: a point of the study.
+        items: the items that the point is evaluated on; None: all.
         recipe: a merge by any recipe.
+        race: a race, which leads to one job after the other.
     """
 
     reference: str = ""
     point: Point | None = None
+    items: Items | None = None
     recipe: RecipePoint | None = None
+    race: Race | None = None
 
     @property
     def group(self) -> str:
         """Jobs of one group are merged one after the other into one live model."""
         return self.point.group if self.point else ""
+
+    @property
+    def evaluations(self) -> int:
+        """The number of models to evaluate; of a race the largest possible one."""
+        return self.race.evaluations if self.race else 1
+
+    @property
+    def steps(self) -> "list[Job]":
+        """All jobs that this may lead to: those of a race, else this one."""
+        if self.race is None:
+            return [self]
+        points = self.race.points
+        return [Job(point=p, items=items) for items in self.race.items for p in points] + [
+            Job(point=p) for p in points
+        ]
 
 
 def jobs(references: Sequence[str], points: Mapping[str, Sequence[Point]]) -> list[Job]:
@@ -136,6 +157,10 @@ class Worker:
     stamp: Stamp | None = None
     _sweep: Sweep | None = field(default=None, init=False, repr=False, compare=False)
     _group: str = field(default="", init=False, repr=False, compare=False)
+    _places: dict[tuple[str, str, str], Path] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _referees: dict[str, Referee] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:
@@ -175,17 +200,17 @@ class Worker:
         answers = self.answers.of(self.name(job), key)
         return self.answers.folder / answers.folder_name
 
-    def point_place(self, point: AnyPoint) -> Path:
-        """Return the folder of a merge."""
-        return self.store.place(point.name, self.point_key(point))
+    def point_place(self, point: AnyPoint, items: Items | None = None) -> Path:
+        """Return the folder of a merge, evaluated on some items or on all."""
+        return self.store.place(point.name, self.point_key(point, items))
 
     def model_key(self, reference: str) -> Key:
         """Return the key of a model's scores: that of its answers, and everything that scoring depends on."""
         return self._scores_key(self.model_answers_key(reference))
 
-    def point_key(self, point: AnyPoint) -> Key:
-        """Return the key of a merge's scores."""
-        return self._scores_key(self.point_answers_key(point))
+    def point_key(self, point: AnyPoint, items: Items | None = None) -> Key:
+        """Return the key of a merge's scores, on some items or on all."""
+        return self._scores_key(self.point_answers_key(point), items)
 
     def model_answers_key(self, reference: str) -> dict[str, Json]:
         """Return the key of a model's answers: its bytes, and the settings of its evaluation."""
@@ -197,8 +222,9 @@ class Worker:
         drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
         return {**self._stamp.answers, **self._stamp.merges, **merge, **drawn}
 
-    def _scores_key(self, answers_key: Mapping[str, Json]) -> Key:
-        return Key.model_validate({**answers_key, **self._stamp.scoring, "limit": self.limit})
+    def _scores_key(self, answers_key: Mapping[str, Json], items: Items | None = None) -> Key:
+        part = {"items": items.digest} if items else {}
+        return Key.model_validate({**answers_key, **self._stamp.scoring, "limit": self.limit, **part})
 
     @property
     def _stamp(self) -> Stamp:
@@ -212,7 +238,51 @@ class Worker:
             return self.model_place(job.reference)
         point = job.point or job.recipe
         assert point is not None
-        return self.point_place(point)
+        return self.point_place(point, job.items)
+
+    # ---- races
+
+    def missing(self, jobs: Sequence[Job]) -> dict[Path, Job]:
+        """Return what can be evaluated now, by folder: jobs that are not stored, and the races' next ones."""
+        needed = {self._cached_place(one): one for job in jobs for one in self._needed(job)}
+        for place in self.store.stored(needed):
+            del needed[place]
+        return needed
+
+    def _needed(self, job: Job) -> list[Job]:
+        """Return the jobs that a race waits for, its winner's at the end, or the job itself."""
+        if job.race is None:
+            return [job]
+        standing = self.standing(job.race)
+        if standing.winner:
+            return [Job(point=standing.winner[0])]
+        return [Job(point=point, items=standing.items) for point in standing.waiting]
+
+    def standing(self, race: Race) -> Standing:
+        """Return how far a race has come, by the stored scores."""
+        key = race.settings[0][0].group
+        if key not in self._referees:
+            self._referees[key] = Referee(race, self)
+        return self._referees[key].standing()
+
+    def without_scores(self, points: Sequence[Point], items: Items) -> list[Point]:
+        """Return the points whose scores on some items are not stored."""
+        places = [self._cached_place(Job(point=point, items=items)) for point in points]
+        stored = set(self.store.stored(places))
+        return [point for point, place in zip(points, places, strict=True) if place not in stored]
+
+    def scores(self, point: Point, items: Items) -> Mapping[str, Columns]:
+        """Return the stored scores of a point on some items, by task."""
+        return self.store.scores(self._cached_place(Job(point=point, items=items)))
+
+    def _cached_place(self, job: Job) -> Path:
+        """Return `place(job)`; its hash is computed once per model and items."""
+        key = job.reference, job.group and self.name(job), job.items.digest if job.items else ""
+        if job.recipe:
+            return self.place(job)
+        if key not in self._places:
+            self._places[key] = self.place(job)
+        return self._places[key]
 
     # ---- work
 
@@ -225,11 +295,9 @@ class Worker:
             ModelError: too many processes died while they evaluated a model; all others are stored.
         """
         torch.set_num_threads(self.threads)
-        waiting = {self.place(job): job for job in jobs}
         lethal: dict[str, int] = {}
         while True:
-            for place in self.store.stored(waiting):
-                del waiting[place]
+            waiting = self.missing(jobs)
             missing = {place.name: job for place, job in waiting.items() if place.name not in lethal}
             if not missing:
                 break
@@ -249,7 +317,7 @@ class Worker:
             False if all are claimed by other processes.
         """
         taken = self.store.claims.taken()
-        jobs = [job for _, job in missing.items()]
+        jobs = list(missing.values())
         candidates = [MissingModel(name, job.group or name) for name, job in missing.items()]
         for one in ranked(candidates, taken, self._group):
             place = self.store.points / one.name
@@ -268,7 +336,7 @@ class Worker:
 
     def _evaluate(self, job: Job, missing: Sequence[Job]) -> None:
         if job.point:
-            self._evaluate_point(job.point, [one.point for one in missing if one.point])
+            self._evaluate_point(job.point, [one.point for one in missing if one.point], job.items)
             return
         self.close()  # a device may not hold a model beside the constituents of a merge
         if job.recipe:
@@ -292,14 +360,15 @@ class Worker:
         live_models, trust = self.evaluator.live_models, self.trust_remote_code
         self._evaluate_merge(point, partial(merge_once, point.recipe(), live_models, trust, point.seed))
 
-    def _evaluate_point(self, point: Point, missing: Sequence[Point]) -> None:
+    def _evaluate_point(self, point: Point, missing: Sequence[Point], items: Items | None) -> None:
         """Measure a point; it is merged if answers of it are missing.
 
         Args:
             point: the point.
             missing: points that are not stored, whose thresholds are computed with this one's.
+            items: the items that it is measured on; None: all.
         """
-        self._evaluate_merge(point, partial(self._merge, point, missing))
+        self._evaluate_merge(point, partial(self._merge, point, missing), items)
 
     def _merge(self, point: Point, missing: Sequence[Point]) -> "HFLM":
         """Merge a point into the live model of its group's sweep."""
@@ -309,22 +378,29 @@ class Worker:
             self._sweep.prepare([one.recipe() for one in missing if one.group == point.group])
         return self._sweep.at(point.recipe())
 
-    def _evaluate_merge(self, point: AnyPoint, make: "Callable[[], HFLM]") -> None:
+    def _evaluate_merge(
+        self, point: AnyPoint, make: "Callable[[], HFLM]", items: Items | None = None
+    ) -> None:
         answers = self.answers.of(point.name, self.point_answers_key(point))
-        measured = self._measure(make, answers, point.name)
+        measured = self._measure(make, answers, point.name, items)
         recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
-        self._store(self.point_place(point), self.point_key(point), measured, recipe)
+        self._store(self.point_place(point, items), self.point_key(point, items), measured, recipe, not items)
 
-    def _measure(self, make: "Callable[[], HFLM]", answers: Answers, name: str) -> Measurement:
+    def _measure(
+        self, make: "Callable[[], HFLM]", answers: Answers, name: str, items: Items | None = None
+    ) -> Measurement:
         """Measure a model, which is made only if answers are missing."""
         batches = self.answers.batches(self.evaluator.batch_size)
         model = AnsweringModel(make, answers, batches, self.evaluator.prompt_lengths)
         with disk_errors(self.out), self.store.hold(answers.folder_name):
-            return measure(self.evaluator, model, name, self.limit)
+            return measure(self.evaluator, model, name, self.limit, items=items.positions if items else None)
 
-    def _store(self, place: Path, key: Key, measured: Measurement, recipe: str | None = None) -> None:
+    def _store(
+        self, place: Path, key: Key, measured: Measurement, recipe: str | None = None, samples: bool = True
+    ) -> None:
+        """Store a measurement; lm-eval's samples only of one on all items."""
         timings = Timings(merge=measured.making if recipe else 0.0, evaluate=measured.seconds)
-        self.store.write(place, measured, key, timings, samples=self.samples, recipe=recipe)
+        self.store.write(place, measured, key, timings, samples=self.samples and samples, recipe=recipe)
 
 
 def _too_lethal(lethal: Mapping[str, int]) -> ModelError:

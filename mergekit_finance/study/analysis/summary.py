@@ -23,6 +23,7 @@ from mergekit_finance.study.schema import (
     CombinationResult,
     Interval,
     ModelResult,
+    OperatorComparison,
     PointResult,
     Predictors,
     SelectionResult,
@@ -63,10 +64,13 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         tasks=_tasks(results),
         units=units(results),
         points={name: _point(results, replicates, name, macro, choice) for name in results.points},
+        races=results.races,
         selected=selected,
         combinations=_combinations(results, choice),
         ship=_ship(results, replicates, macro, choice),
-        operators=operator_comparison.compare_operators(results, replicates),
+        operators=OperatorComparison()
+        if results.races
+        else operator_comparison.compare_operators(results, replicates),
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
     verdict.decide(answered)
@@ -81,7 +85,7 @@ def _selection(results: StudyResults) -> SelectionResult:
         split=results.splits,
         share=settings.share if results.splits else None,
         seed=settings.seed,
-        optimism=selection.optimism(results),
+        optimism=None if results.races else selection.optimism(results),  # of the choice among all settings
     )
 
 

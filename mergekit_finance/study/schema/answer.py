@@ -10,7 +10,7 @@ from mergekit_finance.file_models import BoundedFloat, Count, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
-from mergekit_finance.study.schema.stored import TaskInfo
+from mergekit_finance.study.schema.stored import RaceResult, TaskInfo
 from mergekit_finance.study.schema.units import UnitResults
 from mergekit_finance.study.schema.values import Interval, Ranges
 
@@ -375,7 +375,11 @@ def _of_format(number: Json) -> Json:
 
 
 class Summary(Part):
-    """summary.json: the whole answer of a study. Format 1 is read, and written again as format 2."""
+    """summary.json: the whole answer of a study. Format 1 is read, and written again as format 2.
+
+    `points` are the merges that were evaluated in full. With a search, `races` says what the others were
+    asked, by combination.
+    """
 
     format: Annotated[Literal[2], BeforeValidator(_of_format)] = FORMAT
     study: Study
@@ -385,6 +389,7 @@ class Summary(Part):
     tasks: dict[str, TaskResult] = Field(min_length=1)
     units: list[UnitResults] = []
     points: dict[str, PointResult] = Field(min_length=1)
+    races: dict[str, RaceResult] | None = None
     selected: dict[str, Effects]
     combinations: dict[str, CombinationResult] = Field(min_length=1)
     ship: Ship

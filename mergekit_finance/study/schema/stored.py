@@ -113,12 +113,64 @@ class PointEntry(Part):
     recipe: MergeRecipe
 
 
+class Dropped(Part):
+    """A setting that a round dropped; `point` is its first mask seed.
+
+    difference: its macro average minus that of the round's best setting, on the same items.
+    standard_error: of the difference, over clusters; None where some tasks had one cluster only.
+    """
+
+    point: str
+    difference: Number
+    standard_error: Number | None = None
+
+
+class RaceRound(Part):
+    """A round of a race.
+
+    Attributes:
+        items: items that each setting has answered at its end, those of earlier rounds included.
+        settings, points: how many took part; a setting has a point per mask seed.
+        dropped: the settings that took no part in the next round.
+    """
+
+    items: Count
+    settings: Count
+    points: Count
+    dropped: list[Dropped] = []
+
+
+class RaceResult(Part):
+    """The race of a combination's settings (`search: {method: successive_rejects}`).
+
+    Attributes:
+        settings, points: of its grids.
+        items: selection items, which choose.
+        winner: the point that was evaluated in full.
+        rounds: what was asked and dropped.
+        answers: to selection items: of all rounds, and the winner's.
+        grid_answers: to selection items, that the full grid asks for.
+    """
+
+    settings: Count
+    points: Count
+    items: Count
+    winner: str
+    rounds: list[RaceRound] = []
+    answers: Count
+    grid_answers: Count
+
+
 class Index(Part):
-    """index.json: which folders under points/ belong to this study."""
+    """index.json: which folders under points/ belong to this study.
+
+    `points` are the merges that were evaluated in full; `races` says, by combination, which were not.
+    """
 
     format: int = 1
     models: dict[str, ModelEntry]
     points: list[PointEntry] = Field(min_length=1)
+    races: dict[str, RaceResult] | None = None
 
 
 # ---- points/<folder>/
@@ -144,6 +196,7 @@ class Key(PartWithNulls):
     engine: str = ""
     max_gen_toks: int | None = None
     limit: int | None = None
+    items: str | None = None  # a hash, if they are not all items of all tasks
     tokenizer: str = ""
     versions: dict[str, str] = {}
     package_version: str = ""

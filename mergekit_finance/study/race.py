@@ -1,0 +1,243 @@
+"""The race of a combination's settings: which have part in a round, and who wins, from stored scores alone.
+
+A setting is one cell of an operator's grid; the settings of all operators race together. A round asks every
+setting that is left for the answers to the round's items, drops the worst, and so on until one is left; that
+one is evaluated in full. Every process computes the same from the stored scores, at any time and in any
+order, so a race goes on where it was interrupted. See `statistics.successive_rejects` for the rounds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from mergekit_finance.operators import OPERATORS
+from mergekit_finance.statistics.contrasts import added
+from mergekit_finance.statistics.influence import contributions, standard_error
+from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
+from mergekit_finance.statistics.successive_rejects import Round, answers, rounds, survivors
+from mergekit_finance.statistics.totals import named_aggregation
+from mergekit_finance.study.config import Search
+from mergekit_finance.study.points import Point
+from mergekit_finance.study.schema import Columns, Dropped, RaceResult, RaceRound, TaskInfo
+from mergekit_finance.study.subsets import ItemOrder, Items
+
+Setting = tuple[Point, ...]  # the points of a cell, which differ in their mask seeds alone
+Table = Mapping[str, Columns]  # by task
+
+
+@dataclass(frozen=True)
+class Race:
+    """The race of one combination.
+
+    Attributes:
+        combination: the names of the experts, joined by `+`.
+        settings: in the order in which ties are decided: the simpler operator, then the smaller values.
+        rounds: their numbers of settings and items.
+        items: the items of each round; each contains those of the round before.
+        all_items: the number of selection items.
+        tasks: the tasks of the macro average.
+    """
+
+    combination: str
+    settings: tuple[Setting, ...]
+    rounds: tuple[Round, ...]
+    items: tuple[Items, ...]
+    all_items: int
+    tasks: Mapping[str, TaskInfo]
+
+    @property
+    def costs(self) -> list[int]:
+        """The number of points of every setting."""
+        return [len(setting) for setting in self.settings]
+
+    @property
+    def points(self) -> list[Point]:
+        """All points of the grid."""
+        return [point for setting in self.settings for point in setting]
+
+    @property
+    def evaluations(self) -> int:
+        """The largest number of evaluations: one per point of each round, and the winner's."""
+        costs = sorted(self.costs, reverse=True)
+        return sum(sum(costs[: one.settings]) for one in self.rounds) + 1
+
+    @property
+    def most_answers(self) -> int:
+        """The largest number of answers on selection items, the winner's included."""
+        return answers(self.rounds, self.costs, self.all_items)
+
+
+def races(
+    plans: Sequence[Point], order: ItemOrder, search: Search, tasks: Mapping[str, TaskInfo]
+) -> list[Race]:
+    """Return the races of a stage or a study, one per combination.
+
+    Args:
+        plans: all points of the grids.
+        order: the order of the selection items.
+        search: method and budget.
+        tasks: all tasks of the study.
+    """
+    by_combination: dict[str, dict[tuple[str, tuple[tuple[str, float], ...]], list[Point]]] = {}
+    for point in plans:
+        cells = by_combination.setdefault("+".join(point.combination), {})
+        cells.setdefault((point.operator, point.cell), []).append(point)
+    macro = {name: task for name, task in tasks.items() if task.kind == "tasks" and task.is_averaged}
+    return [_race(name, list(cells.values()), order, search, macro) for name, cells in by_combination.items()]
+
+
+def _race(
+    combination: str,
+    cells: list[list[Point]],
+    order: ItemOrder,
+    search: Search,
+    tasks: Mapping[str, TaskInfo],
+) -> Race:
+    operators = list(OPERATORS)
+    cells.sort(key=lambda cell: (operators.index(cell[0].operator), [value for _, value in cell[0].cell]))
+    settings = tuple(tuple(cell) for cell in cells)
+    planned = rounds([len(cell) for cell in cells], order.count, order.least, search.share)
+    items = tuple(order.first(one.items) for one in planned)
+    exact = tuple(
+        Round(one.settings, of_round.count, one.kept) for one, of_round in zip(planned, items, strict=True)
+    )
+    return Race(combination, settings, exact, items, order.count, tasks)
+
+
+class StoredScores(Protocol):
+    """Reads the scores of points on the items of a round."""
+
+    def without_scores(self, points: Sequence[Point], items: Items) -> Sequence[Point]:
+        """Return the points whose scores are not stored."""
+
+    def scores(self, point: Point, items: Items) -> Table:
+        """Return the stored scores of a point."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a race has come.
+
+    Attributes:
+        finished: the rounds that are finished.
+        waiting: the points whose scores on `items` are missing in the present round.
+        items: the items of the present round; None at the end.
+        winner: the setting that is left at the end; None before.
+    """
+
+    finished: tuple[RaceRound, ...]
+    waiting: tuple[Point, ...] = ()
+    items: Items | None = None
+    winner: Setting | None = None
+
+
+class Referee:
+    """Follows one race; finished rounds are computed once.
+
+    Args:
+        race: the race.
+        stored: reads scores.
+    """
+
+    def __init__(self, race: Race, stored: StoredScores) -> None:
+        self._race, self._stored = race, stored
+        self._left = list(range(len(race.settings)))
+        self._finished: list[RaceRound] = []
+
+    def standing(self) -> Standing:
+        """Return how far the race has come by now."""
+        race = self._race
+        for number in range(len(self._finished), len(race.rounds)):
+            items = race.items[number]
+            points = [point for k in self._left for point in race.settings[k]]
+            if waiting := self._stored.without_scores(points, items):
+                return Standing(tuple(self._finished), tuple(waiting), items)
+            tables = {point.name: self._stored.scores(point, items) for point in points}
+            self._finish(_Scores(race, tables), race.rounds[number])
+        return Standing(tuple(self._finished), winner=race.settings[self._left[0]])
+
+    def _finish(self, scores: "_Scores", planned: Round) -> None:
+        """Note the result of a round."""
+        settings = [self._race.settings[k] for k in self._left]
+        macros = [scores.macro(setting) for setting in settings]
+        kept = survivors(macros, planned.kept)
+        best = settings[survivors(macros, 1)[0]]
+        dropped = [scores.dropped(setting, best) for k, setting in enumerate(settings) if k not in kept]
+        asked = sum(map(len, settings))
+        self._finished.append(
+            RaceRound(items=planned.items, settings=len(settings), points=asked, dropped=dropped)
+        )
+        self._left = [self._left[k] for k in kept]
+
+
+class _Scores:
+    """The scores of the settings of one round, all on the same items.
+
+    Args:
+        race: has the tasks.
+        tables: the scores of every point.
+    """
+
+    def __init__(self, race: Race, tables: Mapping[str, Table]) -> None:
+        self._race, self._tables = race, tables
+
+    @cached_property
+    def _tasks(self) -> list[TaskScores]:
+        scores = {name: self._task(name, info) for name, info in self._race.tasks.items()}
+        return list(aligned(scores).values())
+
+    def _task(self, name: str, info: TaskInfo) -> TaskScores:
+        first = next(iter(self._tables.values()))[name]
+        return task_scores(
+            name,
+            [f"{info.dataset}/{cluster}" for cluster in first.clusters],
+            {point: table[name].score for point, table in self._tables.items()},
+            named_aggregation(info.aggregation),
+            weight=info.weight,
+            lower_is_better=info.lower_is_better,
+        )
+
+    def macro(self, setting: Setting) -> float:
+        """Return a setting's macro average: the mean over its mask seeds."""
+        weights = [task.weight for task in self._tasks]
+        of_points = [
+            np.average([task.score(point.name) for task in self._tasks], weights=weights) for point in setting
+        ]
+        return float(np.mean(of_points))
+
+    def dropped(self, setting: Setting, best: Setting) -> Dropped:
+        """Return by how much a setting is below the best of the round, paired by items.
+
+        The standard error is over clusters; None where some tasks have one cluster only.
+        """
+        pairs = [(point.name, 1 / len(setting)) for point in setting]
+        pairs += [(point.name, -1 / len(best)) for point in best]
+        error = None
+        if all(task.count > 1 for task in self._tasks):
+            error = round(standard_error(contributions(self._tasks, added(pairs))), 6)
+        return Dropped(
+            point=setting[0].name,
+            difference=round(self.macro(setting) - self.macro(best), 6) + 0.0,
+            standard_error=error,
+        )
+
+
+def result(race: Race, standing: Standing) -> RaceResult:
+    """Return what is stored and reported of a finished race."""
+    assert standing.winner is not None
+    asked, before = 0, 0
+    for one in standing.finished:
+        asked += (one.items - before) * one.points
+        before = one.items
+    return RaceResult(
+        settings=len(race.settings),
+        points=len(race.points),
+        items=race.all_items,
+        winner=standing.winner[0].name,
+        rounds=list(standing.finished),
+        answers=asked + race.all_items - before,
+        grid_answers=len(race.points) * race.all_items,
+    )

@@ -1,0 +1,95 @@
+"""`search: {method: successive_rejects}`: the same choice however the race is run, and what is not asked."""
+
+import shutil
+
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.study import worker
+
+SETTINGS = {
+    "stages": [1],
+    "limit": 12,
+    "selection": {"share": 0.5},
+    "operators": {"task_arithmetic": {"lambda": [0.2, 1.0, 5.0, 10.0]}},
+    "search": {"method": "successive_rejects", "budget": 0.6},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("searched") / "out"
+    summary, printed = helpers.go(tiny, out, **SETTINGS)
+    return out, summary, printed
+
+
+def test_only_the_winner_of_each_combination_is_evaluated_in_full(searched):
+    out, summary, _ = searched
+    assert set(summary["races"]) == {"finance", "math"} == set(summary["combinations"])
+    for name, race in summary["races"].items():
+        assert race["winner"] == summary["combinations"][name]["selected"]
+        assert (race["settings"], race["items"], race["grid_answers"]) == (4, 12, 48)
+        assert race["answers"] <= 0.6 * 48
+        dropped = [one["point"] for of_round in race["rounds"] for one in of_round["dropped"]]
+        assert len(set(dropped)) == 3 and race["winner"] not in dropped
+    assert sorted(summary["points"]) == sorted(race["winner"] for race in summary["races"].values())
+    assert summary["operators"] == {"operators": {}, "differences": {}}
+    assert "optimism" not in summary["selection"]
+    assert not helpers.leftovers(out)
+
+
+def test_no_report_item_is_asked_before_the_winner_is_chosen(searched):
+    """Each dropped setting has answers to at most the items of its last round, all of them selection items."""
+    from mergekit_finance.study.results import load_results
+
+    out, summary, _ = searched
+    results = load_results(out)
+    selecting = {
+        (task, item)
+        for task in results.macro
+        for item, side in zip(results.items(task), results.is_selection_item(task), strict=True)
+        if side
+    }
+    assert len(selecting) == 12
+    asked = set()
+    for place in (out / "points").iterdir():
+        if "ta-lambda" in place.name and place.name not in {p["folder"] for p in summary["points"].values()}:
+            rows = results_of_place(place)
+            asked |= {(task, item) for task, columns in rows.items() for item in columns["items"]}
+    assert asked and asked <= selecting
+
+
+def results_of_place(place):
+    import json
+
+    return json.loads((place / "scores.json").read_text())
+
+
+def test_a_race_that_was_killed_in_any_round_ends_the_same(searched, tiny, tmp_path, monkeypatch):
+    """Every measurement is interrupted once: the command is repeated until it ends."""
+    whole, _, _ = searched
+    out, interrupted = tmp_path / "out", set()
+    store = worker.Worker._store
+
+    def killed(self, place, *rest):
+        if place.name not in interrupted:
+            interrupted.add(place.name)
+            raise KeyboardInterrupt
+        store(self, place, *rest)
+
+    monkeypatch.setattr(worker.Worker, "_store", killed)
+    for _ in range(40):
+        try:
+            helpers.go(tiny, out, **SETTINGS)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(interrupted) > 10
+    assert helpers.normal(out) == helpers.normal(whole)
+
+
+def test_a_finished_search_is_read_and_nothing_is_asked(searched, tiny, tmp_path, asked):
+    whole, summary, _ = searched
+    out = shutil.copytree(whole, tmp_path / "out")
+    again, printed = helpers.go(tiny, out, **SETTINGS)
+    assert again == summary and asked == [] and printed[0].endswith(" 0 to do")

@@ -1,0 +1,110 @@
+"""A race from stored scores: rounds by hand, processes that see different moments, mask seeds, ties."""
+
+import numpy as np
+import pytest
+from helpers import study as helpers
+
+from mergekit_finance.study import config
+from mergekit_finance.study.points import points
+from mergekit_finance.study.race import Referee, races, result
+from mergekit_finance.study.schema import Columns, TaskInfo
+from mergekit_finance.study.subsets import item_order
+
+GRID = {"task_arithmetic": {"lambda": [0.2, 0.4, 0.6, 0.8]}}
+NAMES = [f"stage1-finance-ta-lambda{value}" for value in (0.2, 0.4, 0.6, 0.8)]
+TASK = TaskInfo(kind="tasks", dataset="d", aggregation="mean")
+
+
+class Stored:
+    """Scores of all items, of which only those of some points are there."""
+
+    def __init__(self, right, missing=()):
+        self.right, self.missing, self.read = right, set(missing), []
+
+    def without_scores(self, points, items):
+        return [point for point in points if point.name in self.missing]
+
+    def scores(self, point, items):
+        self.read.append((point.name, items.count))
+        return {task: self._columns(task, self.right[point.name], rows) for task, rows in items.positions.items()}
+
+    def _columns(self, task, right, rows):
+        ids = [f"{task} {k}" for k in rows]
+        values = [float(right[k]) for k in rows]
+        return Columns(items=ids, clusters=ids, score=values, correct=values, options=[0] * len(ids))
+
+
+def race_of(items, budget, operators=GRID, tasks=("t",), kinds=None, **changes):
+    content = helpers.content(".", ("finance",), stages=[1], operators=operators, **changes)
+    study = config.parse_study(content | {"search": {"method": "successive_rejects", "budget": budget}}, "")
+    infos = {task: TASK.model_copy(update=(kinds or {}).get(task, {})) for task in tasks}
+    clusters = {task: {f"{task}/{k}": [k] for k in range(items)} for task in tasks}
+    (race,) = races(points(study, 1), item_order(clusters, seed=0), study.race, infos)
+    return race
+
+
+def rows(race, number, task="t"):
+    return list(race.items[number].positions[task])
+
+
+def test_the_rounds_of_a_race_by_hand():
+    """4 settings, 20 items, half of 80 answers: 4 * 6 + 2 * 6, and 8 more of the winner, are 44: too many. With
+    5 and 10 items: 4 * 5 + 2 * 5 + 10 = 40."""
+    race = race_of(20, 0.5)
+    assert [one.items for one in race.rounds] == [5, 10] and race.most_answers == 40
+    first, second = rows(race, 0), rows(race, 1)
+    assert set(first) < set(second)
+    right = {name: np.zeros(20) for name in NAMES}
+    right[NAMES[0]][first[:1]] = 1  # 1 of 5: dropped
+    right[NAMES[1]][first[:3]] = 1  # 3 of 5, then 3 of 10: loses the last round
+    right[NAMES[2]][second] = [k in first[1:3] or k not in first for k in second]  # 2 of 5, then 7 of 10
+    standing = Referee(race, Stored(right)).standing()
+    assert standing.winner[0].name == NAMES[2]
+    assert [[d.point for d in one.dropped] for one in standing.finished] == [[NAMES[0], NAMES[3]], [NAMES[1]]]
+    assert [[d.difference for d in one.dropped] for one in standing.finished] == [[-0.4, -0.6], [-0.4]]
+    # Round 1, first of the dropped: item by item 0, -1, -1, 0, 0; the standard error of their mean, by hand.
+    assert standing.finished[0].dropped[0].standard_error == pytest.approx((1.2 / 4 / 5) ** 0.5, abs=1e-6)
+    stored = result(race, standing)
+    assert (stored.answers, stored.grid_answers, stored.settings, stored.items) == (40, 80, 4, 20)
+
+
+def test_a_race_waits_for_its_round_only_and_finished_rounds_are_not_read_again():
+    race = race_of(20, 0.5)
+    stored = Stored({name: np.full(20, k) for k, name in enumerate(NAMES)}, missing=NAMES[1:2])
+    referee = Referee(race, stored)
+    assert [p.name for p in referee.standing().waiting] == [NAMES[1]] and stored.read == []
+    stored.missing = {NAMES[3]}
+    first = referee.standing()
+    assert [p.name for p in first.waiting] == [NAMES[3]] and first.winner is None
+    stored.missing = set()
+    assert referee.standing().winner[0].name == NAMES[3]
+    assert [name for name, _ in stored.read] == [*NAMES, *NAMES[2:]]
+    assert referee.standing() == Referee(race, stored).standing()
+
+
+def test_equal_settings_are_decided_as_the_grid_decides_them():
+    operators = {"ties": {"density": [0.2, 0.5]}, "task_arithmetic": {"lambda": [0.4, 0.2]}}
+    race = race_of(20, 0.5, operators)
+    right = {point.name: np.ones(20) for point in race.points}
+    assert Referee(race, Stored(right)).standing().winner[0].name == NAMES[0]
+
+
+def test_a_setting_is_the_mean_over_its_mask_seeds():
+    race = race_of(20, 0.9, {"dare_ties": {"density": [0.2, 0.5], "seeds": [0, 1]}})
+    assert race.costs == [2, 2] and race.evaluations == 5
+    right = dict(zip([p.name for p in race.points], map(np.full, [20] * 4, [1.0, 0.0, 0.6, 0.6]), strict=True))
+    standing = Referee(race, Stored(right)).standing()
+    assert [p.values["seed"] for p in standing.winner] == [0, 1] and standing.winner[0].values["density"] == 0.5
+    assert standing.finished[0].dropped[0].difference == pytest.approx(-0.1)
+
+
+def test_tasks_count_by_their_weight_and_only_those_of_the_macro_average():
+    kinds = {"u": {"weight": 3.0}, "r": {"kind": "retention"}}
+    race = race_of(8, 1, {"task_arithmetic": {"lambda": [0.2, 0.4]}}, ("t", "u", "r"), kinds)
+    assert sorted(race.tasks) == ["t", "u"]
+
+
+def test_a_combination_with_one_setting_has_no_race():
+    race = race_of(20, 0.25, {"task_arithmetic": {"lambda": 0.5}})
+    standing = Referee(race, Stored({})).standing()
+    assert standing.winner == race.settings[0] and result(race, standing).answers == 20
