@@ -24,6 +24,7 @@ HEADINGS = {  # what a sentence is about -> its heading, in the order of the pag
     "operators": "Operators",
     "similarity": "Does similarity predict the result?",
     "units": "Measures in other units",
+    "search": "What the search did not ask",
 }
 MAX_PAGE = 4_800_000  # bytes; item texts fill what figures and tables leave
 MAX_SVG = 220_000  # bytes; a larger SVG is replaced by its PNG if that is smaller

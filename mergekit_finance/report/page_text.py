@@ -161,6 +161,7 @@ def _settings(results: StudyResults) -> Pairs:
         ("base", study.base),
         ("experts and their skills", "; ".join(experts)),
         ("grids", "; ".join(grids)),
+        ("search", _search(results)),
         ("semantics", study.semantics),
         ("chain", f"{study.chain} (what stages 2 and 3 merge)"),
         ("tasks", ", ".join(study.tasks)),
@@ -170,6 +171,13 @@ def _settings(results: StudyResults) -> Pairs:
             "listed in the study file" if study.named else "the tasks of each combination's skills",
         ),
     ]
+
+
+def _search(results: StudyResults) -> str:
+    race = results.study.race
+    if race is None:
+        return "the full grid"
+    return f"successive rejects, {race.share:g} of the grid's answers, seed {race.seed}"
 
 
 def _grid(parameters: Mapping[str, Values]) -> str:

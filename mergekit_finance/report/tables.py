@@ -1,6 +1,6 @@
 """The tables of the page: cells with a text, a value to sort by, and a style."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mergekit_finance.report import labels
@@ -24,6 +24,15 @@ class Cell:
     text: str
     order: str | float | None
     style: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the name of a dropped setting is made of."""
+
+    combination: Sequence[str]
+    operator: str
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,37 @@ def tables(results: StudyResults) -> list[Table]:
         tasks_of_selected_points(results),
         all_points(results),
         *(unit_table(results, unit, k) for k, unit in enumerate(results.summary.units)),
+        *([dropped_settings(results)] if results.summary.races else []),
     ]
+
+
+def dropped_settings(results: StudyResults) -> Table:
+    """Return one row per setting that a search dropped."""
+    columns = [
+        *("merge", "setting", "dropped in round", "of rounds", "items answered"),
+        *("of selection items", "below the round's best", "standard error"),
+    ]
+    rows = [
+        [
+            text_cell(labels.combination(name.split("+"))),
+            text_cell(labels.operator_and_values(Setting(name.split("+"), one.operator, one.values))),
+            number_cell(number, 0),
+            number_cell(len(race.rounds), 0),
+            number_cell(of_round.items, 0),
+            number_cell(race.items, 0),
+            difference_cell(one.difference),
+            number_cell(one.standard_error, 1, 100),
+        ]
+        for name, race in (results.summary.races or {}).items()
+        for number, of_round in enumerate(race.rounds, 1)
+        for one in of_round.dropped
+    ]
+    note = (
+        "Settings that were not evaluated in full. Differences are means over the tasks of the macro "
+        "average, in points, paired by items; standard errors are over clusters, and empty where a task had "
+        "one cluster."
+    )
+    return Table("dropped", "Dropped settings", note, columns, rows, (0, 2))
 
 
 def unit_table(results: StudyResults, unit: UnitResults, number: int) -> Table:

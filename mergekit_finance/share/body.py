@@ -19,6 +19,7 @@ from mergekit_finance.share.source_models import (
     obstacles,
     required_licenses,
 )
+from mergekit_finance.study.analysis import search_wording
 from mergekit_finance.study.analysis.item_flips import flips_text
 from mergekit_finance.study.analysis.phrases import (
     in_points,
@@ -190,7 +191,8 @@ def _unit(choice: SharedPoint, unit: UnitResults) -> Iterator[str]:
 def _selection_note(choice: SharedPoint) -> str:
     selection = choice.results.summary.selection
     if selection.is_split:
-        return "Hyperparameters were selected on other items of the same datasets."
+        note = search_wording.search_note(choice.results.summary)
+        return f"Hyperparameters were selected on other items of the same datasets. {note}".rstrip()
     if selection.same_items:
         return "Hyperparameters were selected on these same items: the scores are optimistic."
     return "Nothing was swept, so the scores are on all items."

@@ -86,8 +86,7 @@ class Search(ConfigBlock):
     @model_validator(mode="before")
     @classmethod
     def _method_is_known(cls, data: Json) -> Json:
-        """Name the nearest method. `search: grid` is short for `search: {method: grid}`."""
-        data = {"method": data} if isinstance(data, str) else data
+        """Name the nearest method."""
         if isinstance(data, Mapping) and (method := data.get("method", METHODS[0])) not in METHODS:
             raise ValueError(f"method: there is no {method!r}. {did_you_mean(str(method), METHODS)}")
         return data

@@ -40,6 +40,7 @@ tasks:
 {retention}
 # limit: 200                # the first items of every task; without it all items
 # source: sample            # where the rows of finance_bench tasks come from
+# search: {{method: successive_rejects, budget: 0.25}}  # a quarter of the answers; without it the full grids
 # evaluation: {{dtype: bfloat16}}  # also: device, engine, batch_size, max_gen_toks
 """
 STAGE_NOTE = "  # 1: base and one expert, 2: pairs of experts, 3: triples"

@@ -220,6 +220,8 @@ class _Scores:
             error = round(standard_error(contributions(self._tasks, added(pairs))), 6)
         return Dropped(
             point=setting[0].name,
+            operator=setting[0].operator,
+            values=dict(setting[0].cell),
             difference=round(self.macro(setting) - self.macro(best), 6) + 0.0,
             standard_error=error,
         )

@@ -60,10 +60,15 @@ def _draw_dots(results: StudyResults) -> Drawn:
     axes.set_yticks([-row for row in range(len(names))], names, fontsize=8.2)
     axes.set_xlabel("macro score, points")
     _legend(figure, results, dots=True)
+    why = (
+        "The other settings were dropped before they were evaluated in full"
+        if results.summary.races
+        else "Every grid has a single value"
+    )
     return Drawn(
         NAME,
         "Score of every combination",
-        "Every grid has a single value, so there is no curve. Dots: macro score in points with its 95% "
+        f"{why}, so there is no curve. Dots: macro score in points with its 95% "
         f"interval; the ring marks the point {chosen_by(results.summary.selection)}. Vertical strokes are "
         "the constituents.",
         "Dots of macro score with intervals, one row per combination",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mergekit_finance.operators import OPERATORS, parameter_of
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
-from mergekit_finance.study.analysis import unit_wording, verdict
+from mergekit_finance.study.analysis import search_wording, unit_wording, verdict
 from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
@@ -141,6 +141,7 @@ def verdict_sentences(summary: Summary) -> list[Sentence]:
         *_operators(summary),
         *_similarity(summary),
         *unit_wording.unit_sentences(summary),
+        *search_wording.search_sentences(summary),
         ("ship", advice_sentence(summary)),
         *_cautions(summary),
     ]

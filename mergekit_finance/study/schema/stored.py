@@ -114,13 +114,17 @@ class PointEntry(Part):
 
 
 class Dropped(Part):
-    """A setting that a round dropped; `point` is its first mask seed.
+    """A setting that a round dropped.
 
+    point: its name; of several mask seeds the first.
+    operator, values: its hyperparameters.
     difference: its macro average minus that of the round's best setting, on the same items.
     standard_error: of the difference, over clusters; None where some tasks had one cluster only.
     """
 
     point: str
+    operator: str
+    values: dict[str, Value] = Field(min_length=1)
     difference: Number
     standard_error: Number | None = None
 

@@ -45,7 +45,9 @@ def test_one_setting_needs_no_race():
     assert rounds([3], 100, 1, 0.25) == [] and answers([], [3], 100) == 100
 
 
-@given(st.lists(st.integers(1, 3), min_size=1, max_size=40), st.integers(1, 400), st.floats(0.01, 1), st.data())
+@given(
+    st.lists(st.integers(1, 3), min_size=1, max_size=40), st.integers(1, 400), st.floats(0.01, 1), st.data()
+)
 def test_rounds_fit_the_budget_and_grow(costs, items, budget, data):
     least = data.draw(st.integers(1, items))
     planned = rounds(costs, items, least, budget)

@@ -26,7 +26,9 @@ class Stored:
 
     def scores(self, point, items):
         self.read.append((point.name, items.count))
-        return {task: self._columns(task, self.right[point.name], rows) for task, rows in items.positions.items()}
+        return {
+            task: self._columns(task, self.right[point.name], rows) for task, rows in items.positions.items()
+        }
 
     def _columns(self, task, right, rows):
         ids = [f"{task} {k}" for k in rows]
@@ -92,9 +94,13 @@ def test_equal_settings_are_decided_as_the_grid_decides_them():
 def test_a_setting_is_the_mean_over_its_mask_seeds():
     race = race_of(20, 0.9, {"dare_ties": {"density": [0.2, 0.5], "seeds": [0, 1]}})
     assert race.costs == [2, 2] and race.evaluations == 5
-    right = dict(zip([p.name for p in race.points], map(np.full, [20] * 4, [1.0, 0.0, 0.6, 0.6]), strict=True))
+    right = dict(
+        zip([p.name for p in race.points], map(np.full, [20] * 4, [1.0, 0.0, 0.6, 0.6]), strict=True)
+    )
     standing = Referee(race, Stored(right)).standing()
-    assert [p.values["seed"] for p in standing.winner] == [0, 1] and standing.winner[0].values["density"] == 0.5
+    assert [p.values["seed"] for p in standing.winner] == [0, 1] and standing.winner[0].values[
+        "density"
+    ] == 0.5
     assert standing.finished[0].dropped[0].difference == pytest.approx(-0.1)
 
 

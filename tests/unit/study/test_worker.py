@@ -9,6 +9,7 @@ from mergekit_finance.evaluation import live_merges, measurement
 from mergekit_finance.evaluation.live_models import LiveModels
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.schema import Key, Timings
+from mergekit_finance.study.subsets import Items
 from mergekit_finance.study.worker import Stamp, Worker
 
 POINT = RecipePoint("p", {"merge_method": "dare_ties"}, seed=1)
@@ -36,6 +37,14 @@ def test_a_setting_that_changes_no_result_keeps_the_folder(worker, name):
     changed = replace(worker, **{name: NOT_IN_THE_KEY[name]})
     assert changed.model_place("m") == worker.model_place("m")
     assert changed.point_place(POINT) == worker.point_place(POINT)
+
+
+def test_the_items_of_a_merge_change_its_scores_and_no_answer(worker):
+    """So a round of a race asks for what is new."""
+    some, more = Items({"t": (0, 2)}), Items({"t": (0, 2, 3)})
+    places = {worker.point_place(POINT, items) for items in (None, some, more)}
+    assert len(places) == 3 and worker.point_place(POINT, Items({"t": (0, 2)})) in places
+    assert {worker.point_key(POINT, some).items, worker.point_key(POINT).items} == {some.digest, None}
 
 
 def test_limit_and_scoring_change_scores_and_no_answer(worker):
@@ -71,6 +80,7 @@ def test_a_worker_passes_nothing_else_to_what_measures_and_merges():
         "seed",
         "trust_remote_code",
         "live_models",
+        "items",
     }
     called = [measurement.measure, LiveModels.load, live_merges.merge_once]
     called += [live_merges.Sweep.__init__, live_merges.Sweep.at]

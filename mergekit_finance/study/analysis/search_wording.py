@@ -1,0 +1,59 @@
+"""What a search did not ask, in words: for the verdict, the report and the card."""
+
+from collections.abc import Iterator
+
+from mergekit_finance.study.schema import RaceResult, Summary
+
+
+def search_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield what was asked and what was not; nothing for a study of the full grid."""
+    races = summary.races or {}
+    if not races:
+        return
+    settings = sum(race.settings for race in races.values())
+    yield (
+        "search",
+        "The settings of each combination raced on growing parts of the selection items (successive "
+        f"rejects). The races asked for {share_of_answers(summary)} of the answers that the full grid needs on these "
+        f"items. {settings - len(races)} of {settings} settings were dropped: they answered no report item, "
+        "and no retention or probe task.",
+    )
+    for name, race in races.items():
+        yield "search", f"{name}: {rounds_text(race)}."
+    yield (
+        "search",
+        "Dropped settings are left out of figures and tables of scores. Operators, and their sensitivity to "
+        "hyperparameters, are not compared: that needs the full grid.",
+    )
+
+
+def share_of_answers(summary: Summary) -> str:
+    """Return the share of the answers of the full grid on selection items that all races asked for."""
+    races = (summary.races or {}).values()
+    asked, all_answers = sum(race.answers for race in races), sum(race.grid_answers for race in races)
+    return f"{_percent(asked, all_answers)} ({asked:,} of {all_answers:,})"
+
+
+def _percent(count: int, total: int) -> str:
+    """Return a share as `24.9 %`."""
+    return f"{100 * count / max(1, total):.1f} %"
+
+
+def rounds_text(race: RaceResult) -> str:
+    """Return `30 settings answered 48 of 576 items, 15 of them 96 items, ...: 24.9 % of the answers`."""
+    if not race.rounds:
+        return f"1 setting, no race, {race.items} items"
+    first, *later = race.rounds
+    parts = [f"{first.settings} settings answered {first.items} of {race.items} items"]
+    parts += [f"the best {one.settings} of them {one.items}" for one in later]
+    return f"{', '.join(parts)}, the winner all: {_percent(race.answers, race.grid_answers)} of the answers"
+
+
+def search_note(summary: Summary) -> str:
+    """Return one sentence for a card, or "" for a study of the full grid."""
+    if not summary.races:
+        return ""
+    return (
+        "They won a race against the other settings (successive rejects), which asked for "
+        f"{share_of_answers(summary)} of the answers of the full grid on those items."
+    )
