@@ -27,7 +27,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Setting:
+class DroppedSetting:
     """What the name of a dropped setting is made of."""
 
     combination: Sequence[str]
@@ -96,7 +96,7 @@ def dropped_settings(results: StudyResults) -> Table:
     rows = [
         [
             text_cell(labels.combination(name.split("+"))),
-            text_cell(labels.operator_and_values(Setting(name.split("+"), one.operator, one.values))),
+            text_cell(labels.operator_and_values(DroppedSetting(name.split("+"), one.operator, one.values))),
             number_cell(number, 0),
             number_cell(len(race.rounds), 0),
             number_cell(of_round.items, 0),

@@ -227,7 +227,7 @@ class _Scores:
         )
 
 
-def result(race: Race, standing: Standing) -> RaceResult:
+def race_result(race: Race, standing: Standing) -> RaceResult:
     """Return what is stored and reported of a finished race."""
     assert standing.winner is not None
     asked, before = 0, 0

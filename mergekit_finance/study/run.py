@@ -28,7 +28,7 @@ from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_re
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import Point, SourceModel, groups, points
-from mergekit_finance.study.race import races, result
+from mergekit_finance.study.race import race_result, races
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
@@ -272,7 +272,7 @@ class StudyRun:
         work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
         folders = self.executor.run_missing(worker, work)
         ended = {race.combination: (race, worker.standing(race)) for race in planned}
-        self.races |= {name: result(race, standing) for name, (race, standing) in ended.items()}
+        self.races |= {name: race_result(race, standing) for name, (race, standing) in ended.items()}
         winners = [standing.winner[0] for _, standing in ended.values() if standing.winner]
         whole = winners if search else [point for group in groups(plans).values() for point in group]
         folders += [worker.point_place(point).name for point in winners]

@@ -11,12 +11,13 @@ def search_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
     if not races:
         return
     settings = sum(race.settings for race in races.values())
+    dropped = f"{settings - len(races)} of {settings} settings"
     yield (
         "search",
         "The settings of each combination raced on growing parts of the selection items (successive "
-        f"rejects). The races asked for {share_of_answers(summary)} of the answers that the full grid needs on these "
-        f"items. {settings - len(races)} of {settings} settings were dropped: they answered no report item, "
-        "and no retention or probe task.",
+        f"rejects). The races asked for {share_of_answers(summary)} of the answers that the full grid needs "
+        f"on these items. {dropped} were dropped: they answered no report item, and no retention or probe "
+        "task.",
     )
     for name, race in races.items():
         yield "search", f"{name}: {rounds_text(race)}."

@@ -125,8 +125,8 @@ class Dropped(Part):
     point: str
     operator: str
     values: dict[str, Value] = Field(min_length=1)
-    difference: Number
-    standard_error: Number | None = None
+    difference: BoundedFloat
+    standard_error: BoundedFloat | None = None
 
 
 class RaceRound(Part):

@@ -6,7 +6,7 @@ from helpers import study as helpers
 
 from mergekit_finance.study import config
 from mergekit_finance.study.points import points
-from mergekit_finance.study.race import Referee, races, result
+from mergekit_finance.study.race import Referee, race_result, races
 from mergekit_finance.study.schema import Columns, TaskInfo
 from mergekit_finance.study.subsets import item_order
 
@@ -66,7 +66,7 @@ def test_the_rounds_of_a_race_by_hand():
     assert [[d.difference for d in one.dropped] for one in standing.finished] == [[-0.4, -0.6], [-0.4]]
     # Round 1, first of the dropped: item by item 0, -1, -1, 0, 0; the standard error of their mean, by hand.
     assert standing.finished[0].dropped[0].standard_error == pytest.approx((1.2 / 4 / 5) ** 0.5, abs=1e-6)
-    stored = result(race, standing)
+    stored = race_result(race, standing)
     assert (stored.answers, stored.grid_answers, stored.settings, stored.items) == (40, 80, 4, 20)
 
 
@@ -113,4 +113,4 @@ def test_tasks_count_by_their_weight_and_only_those_of_the_macro_average():
 def test_a_combination_with_one_setting_has_no_race():
     race = race_of(20, 0.25, {"task_arithmetic": {"lambda": 0.5}})
     standing = Referee(race, Stored({})).standing()
-    assert standing.winner == race.settings[0] and result(race, standing).answers == 20
+    assert standing.winner == race.settings[0] and race_result(race, standing).answers == 20

@@ -19,7 +19,7 @@ from mergekit_finance.files import write_json
 from mergekit_finance.study import config, executors, worker
 from mergekit_finance.study.points import points
 from mergekit_finance.study.progress import Progress, State
-from mergekit_finance.study.race import races, result
+from mergekit_finance.study.race import race_result, races
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.subsets import item_order
 from mergekit_finance.study.worker import Job, Worker
@@ -70,7 +70,9 @@ def run(out, processes):
     fake = Fake(Evaluator(["task"]), out, {})
     with Progress(1, lambda: State(0, 0.0), quiet=True, file=io.StringIO()) as progress:
         executors.run_local(fake, [Job(race=race) for race in planned], ["cpu"] * processes, progress)
-    return [result(race, fake.standing(race)) for race in planned], Counter((out / "log").read_text().split())
+    return [race_result(race, fake.standing(race)) for race in planned], Counter(
+        (out / "log").read_text().split()
+    )
 
 
 def test_races_end_the_same_with_1_and_with_4_processes_and_ask_nothing_twice(tmp_path):
