@@ -14,15 +14,20 @@ SCORERS = {
     "docmath_cs_cot": metrics.docmath_cot,
     "financemath": metrics.docmath_cot,
     "convfinqa": metrics.convfinqa,
+    "convfinqa_cot": metrics.convfinqa_cot,
     "tatqa": metrics.tatqa,
     "tatqa_cot": metrics.tatqa_cot,
     "fin_ner": metrics.entities,
     "probe_m": metrics.exact_number_cot,
     "probe_mj": metrics.exact_number_cot,
+    "svamp": metrics.exact_number_cot,
     "fp2_cot": metrics.choice_cot,
     "jfinqa_numerical": metrics.jfinqa,
     "jfinqa_consistency": metrics.jfinqa,
     "jfinqa_temporal": metrics.jfinqa,
+    "jfinqa_numerical_cot": metrics.jfinqa_cot,
+    "jfinqa_consistency_cot": metrics.jfinqa_cot,
+    "jfinqa_temporal_cot": metrics.jfinqa_cot,
 }
 
 
