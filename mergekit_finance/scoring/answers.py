@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mergekit_finance.scoring.choices import NO_ANSWER
 from mergekit_finance.scoring.committed import committed_number, merged_restatements
-from mergekit_finance.scoring.japanese_text import AnswerSource
+from mergekit_finance.scoring.japanese_text import AnswerSource, kanji_to_digits
 from mergekit_finance.scoring.markers import (
     CONDITION,
     MAX_STATEMENT,
@@ -25,6 +25,8 @@ from mergekit_finance.scoring.markers import (
     bulleted_items,
     located_statements,
 )
+from mergekit_finance.scoring.new_question import find_unrelated_question
+from mergekit_finance.scoring.number_words import with_digits
 from mergekit_finance.scoring.numbers import Number, iter_numbers
 from mergekit_finance.scoring.periods import asks_when, without_periods
 from mergekit_finance.scoring.stated_number import signed, stated_number
@@ -49,7 +51,8 @@ _LABEL = re.compile(
 # "yes" or "no" before the end of the line or a clause that confirms it: "Yes.", "no, it did not", "yes it
 # increased". Not "No revenue was lost" and "No. 5".
 _YES_NO = re.compile(
-    r"(yes|no)(?:$|[,!;:(]|\.(?!\s?[0-9])|\s\(|\s(?:it|they|this|that|there|we|he|she)\b)", re.IGNORECASE
+    r"(yes|no)(?:$|[,!;:(]|\.(?!\s?[0-9])|\s\(|\s?-\s|\s(?:it|they|this|that|there|we|he|she)\b)",
+    re.IGNORECASE,
 )
 
 
@@ -94,7 +97,8 @@ def final_answer(text: str, question: str = "") -> FinalAnswer:
         question: the question. It decides the sign of a decrease or a loss: "a decrease of 10%" is -10, but
             10 if the question is "By how much did costs decrease?".
     """
-    body, start = answering_part(text), 0
+    body, start = answering_part(kanji_to_digits(text)), 0
+    body = body[: find_unrelated_question(body, question)] if question else body
     for position, statement in reversed(list(located_statements(body))):
         sentence = _ROUNDED.sub("", first_sentence(statement.text))
         if statement.conditional and question and not STATES_CONDITION.search(question):
@@ -139,7 +143,7 @@ def _read(
     sentence: str, question: str, *, whole: bool = False, is_marked: bool = False, is_complete: bool = True
 ) -> Number | None:
     """Return the number that a sentence states, or else the one that it commits to."""
-    sentence = _blank_notation(sentence, question)
+    sentence = with_digits(_blank_notation(sentence, question), question)
     every = signed(sentence, list(iter_numbers(sentence)), question)
     spans = merged_restatements(sentence, without_periods(sentence, every, question))
     if not spans:  # only dates: "2018" may be the answer, "revenue in 2018 was higher" is none
@@ -160,7 +164,7 @@ def _blank_notation(sentence: str, question: str) -> str:
 
 def _has_number(sentence: str, question: str) -> bool:
     """Return whether a sentence has a number that the token limit did not cut short: "1," may be 1,234."""
-    sentence = _blank_notation(sentence, question)
+    sentence = with_digits(_blank_notation(sentence, question), question)
     spans = list(iter_numbers(sentence))
     if not spans:
         return False

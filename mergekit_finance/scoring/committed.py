@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mergekit_finance.scoring.numbers import Number, Span, iter_numbers
+from mergekit_finance.scoring.numbers import CURRENCIES, Number, Span, asks_percent, iter_numbers
 from mergekit_finance.scoring.stated_number import NAMES, OPERATION, RESULT, has_two_unknowns, is_change
 from mergekit_finance.scoring.text import normalize
 
@@ -26,7 +26,7 @@ _STRONG = re.compile(
     r"|amount(?:s|ed)? to|comes? to|came to|gives?|yields?|results? in|reach(?:es|ed)?|stands? at|stood at"
     r"|obtain|get|increased by|decreased by|rose(?: by)?|fell(?: by)?|grew(?: by)?|declined by|dropped by"
     r"|changed by|(?:down|up) by|calculated as|estimated at|(?:total|sum|average)"
-    r" of|answer|result)\b:?|[=≈:]|は|が|=>|→)" + _HEDGES,
+    r" of|answer|result|so|thus|therefore|hence|leaving|leaves|making)\b[:,]?|[=≈:]|は|が|=>|→)" + _HEDGES,
     re.IGNORECASE,
 )
 # A word that does so if no verb does: "of ", "by ", "so ".
@@ -47,7 +47,19 @@ _COMPARES = re.compile(
 _RANGE_START = re.compile(r"\b(?:between|from|either)\s[^\w\s]{0,3}$", re.IGNORECASE)
 _JOINED = re.compile(r"\s?(?:-|~|to|or|かまたは|または|か|から)\s?[^\w\s]{0,3}", re.IGNORECASE)
 _AND = re.compile(r"\s(?:and|to)\s[^\w\s]{0,3}", re.IGNORECASE)
-_END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!]*$")
+# The two values of a change: "from 2,422 to 2,304", "from $5 million in 2016 to $6 million". Not a range
+# ("ranges from 5 to 10").
+_CHANGE_START = re.compile(
+    r"(?<!range )(?<!ranges )(?<!ranged )(?<!ranging )(?<!anywhere )\bfrom\s[^\w\s]{0,3}"
+    r"(?:(?:about|around|approximately|roughly|nearly)\s)?[^\w\s]{0,3}$",
+    re.IGNORECASE,
+)
+_CHANGE_MIDDLE = re.compile(
+    r"[\s,]{0,2}(?:\([^()0-9]{0,20}\)\s?|(?:in|for|at|during|as of)\s[^.;:=]{1,40}?)?[\s,]{0,2}to\s"
+    r"(?:(?:about|around|approximately|roughly|nearly)\s)?[^\w\s]{0,3}",
+    re.IGNORECASE,
+)
+_END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!|]*$")
 # A number of which another is a share, or the left side of an equation: "20% of 80", "7 out of 10", "42 = x".
 _SHARE = re.compile(r"\s?(?:out of|of)\s[$€£]?[0-9]|\s?=\s?[A-Za-z]\b|\s?\\[dt]?frac", re.IGNORECASE)
 # An operator or function before its operand: "+ 20", "divided by 20", "sqrt(16".
@@ -57,6 +69,22 @@ _OPERATOR = re.compile(
 )
 # A number that is a rate: "$15 each", "$11 per unit", "$5/share".
 _RATE = re.compile(r"(?<!%)\s?(?:each\b|apiece\b|per\s(?!cent\b)\w|/\s?[a-z])", re.IGNORECASE)
+# A currency and a rate per year in a question, and "per year" after a number.
+_ASKED_CURRENCY = re.compile(
+    r"\b(?:how many|in) (?:us |u\.s\. )?(dollars|euros?|yen|pounds)\b", re.IGNORECASE
+)
+_CURRENCY_UNITS = {"dollar": "$", "euro": "€", "yen": "円", "pound": "£"}
+_ASKS_PER_YEAR = re.compile(
+    r"\bannuali[sz]ed\b|\b(?:per|each) (?:year|annum)\b|\bannual (?:rate|return)", re.IGNORECASE
+)
+_PER_YEAR = re.compile(
+    r"\s?(?:per (?:year|annum)|a year|each year|annually|annuali[sz]ed|p\.\s?a\b)", re.IGNORECASE
+)
+# The predicate of a Japanese sentence directly after its number and counter: 54,000円です, 285本になります.
+_PREDICATE = re.compile(
+    r"\s?(?:[個本人枚冊匹頭台回分秒時間点歳杯着足束箱袋円]|ページ|メートル|キロ|グラム)?"
+    r"(?:です|でした|である|だ(?![けっ])|と?な(?:る|り)|に?な(?:る|り)|が?残[りる]|(?:が|を)?(?:売れ|求め))"
+)
 # Words of at least four letters, which tell what a clause is about; words that set two clauses apart.
 _WORD = re.compile(r"[a-z]{4,}")
 _CONTRAST = re.compile(r"\b(?:while|whereas|and|but)\b", re.IGNORECASE)
@@ -82,6 +110,7 @@ def committed_number(
         give. None for a range or an expression, and for an incomplete sentence unless a verb introduces the
         number.
     """
+    spans = _without_changes(sentence, spans)
     signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
     is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
     if is_ambiguous or _is_range(sentence, spans):
@@ -89,10 +118,14 @@ def committed_number(
     answers = [span for span in spans if not (_is_bound(sentence, span) or _is_operand(sentence, span))]
     if not answers:
         return None
-    amounts = [span for span in answers if not _RATE.match(sentence, span.end)] or answers
     has_expression = len(answers) < sum(not _is_bound(sentence, span) for span in spans)
+    answers = _of_asked_kind(sentence, answers, question)
+    amounts = [span for span in answers if not _RATE.match(sentence, span.end)] or answers
     if is_marked and not signs and not sentence[: amounts[0].start].strip(_DECORATION):
         return None if has_expression or len(_before_comparison(sentence, amounts)) > 1 else amounts[0].number
+    predicates = [span for span in amounts if _PREDICATE.match(sentence, span.end)]
+    if predicates and not is_marked:
+        return predicates[-1].number
     for link in (_STRONG,) if has_expression or not is_complete else (_STRONG, _WEAK):
         introduced = [span for span in amounts if _follows(sentence, span, link)]
         linked = _before_comparison(sentence, introduced)
@@ -106,6 +139,38 @@ def committed_number(
     stated = _before_comparison(sentence, amounts)
     answer = stated[0] if len(stated) == 1 else _new_number(stated, question)
     return answer.number if answer and (is_complete or _END.match(sentence, answer.end)) else None
+
+
+def _without_changes(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
+    """Return the numbers without those of "from 100 to 120", if others remain: how large the change is."""
+    pairs = [
+        {first.start, second.start}
+        for first, second in zip(spans, spans[1:], strict=False)
+        if _CHANGE_START.search(sentence, max(0, first.start - 32), first.start)
+        and _CHANGE_MIDDLE.fullmatch(sentence, first.end, second.start)
+    ]
+    in_pairs = set().union(*pairs)
+    return [span for span in spans if span.start not in in_pairs] or spans
+
+
+def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Sequence[Span]:
+    """Return the numbers of the kind that the question names, or all if it names none or no number is of it.
+
+    A percentage is asked: money and scaled numbers are left out beside one. Euros are asked: other currencies
+    are. A rate per year is asked: so is what is not "per year".
+    """
+    kinds: list[list[Span]] = []
+    if asks_percent(question) and any(span.number.percent for span in spans):
+        kinds.append([s for s in spans if not (s.number.scaled or s.number.unit in CURRENCIES)])
+    currency = _ASKED_CURRENCY.search(question)
+    unit = _CURRENCY_UNITS[currency[1].lower().rstrip("s")] if currency else ""
+    if any(span.number.unit == unit != "" for span in spans):
+        kinds.append([span for span in spans if span.number.unit in ("", unit)])
+    if _ASKS_PER_YEAR.search(question):
+        kinds.append([span for span in spans if _PER_YEAR.match(sentence, span.end)])
+    for kind in kinds:
+        spans = [span for span in spans if span in kind] or spans
+    return spans
 
 
 def _of_subject(sentence: str, spans: Sequence[Span], question: str) -> Span | None:

@@ -29,6 +29,8 @@ _TYPES = {
     "misc": "MISC", "miscellaneous": "MISC", "i-misc": "MISC",
 }  # fmt: skip
 _TYPED = re.compile(rf"\(\s?({'|'.join(sorted(_TYPES, key=len, reverse=True))})\s?\)", re.IGNORECASE)
+# "and " between the last two mentions of a list. No name starts with it.
+_AND = re.compile(r"^and\s+", re.IGNORECASE)
 
 
 def entity_type(name: str) -> str:
@@ -46,7 +48,7 @@ def parse_entities(text: str) -> list[Entity]:
     entities, position = [], 0
     line = direct_text(text) or ""
     for match in _TYPED.finditer(line):
-        name = line[position : match.start()].strip(" ,;、\"'“”")
+        name = _AND.sub("", line[position : match.start()].strip(" ,;、\"'“”"))
         position = match.end()
         if name:
             entities.append(Entity(name, entity_type(match[1])))
@@ -82,12 +84,13 @@ def entities_from_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Entit
 
 
 def mention_key(entity: Sequence[str]) -> tuple[str, str]:
-    """Return the key that equal mentions share: the text without white space, and the type.
+    """Return the key that equal mentions share: the text without white space and case, and the type.
 
-    White space is removed because tokenization changes it: ("ACME , INC", "org") -> ("ACME,INC", "ORG").
+    White space is removed because tokenization changes it: ("ACME , INC", "org") -> ("acme,inc", "ORG"). Case
+    is ignored because it changes nothing about which mention was found.
     """
     text, name = entity
-    return re.sub(r"\s+", "", nfkc(str(text))), entity_type(str(name))
+    return re.sub(r"\s+", "", nfkc(str(text))).casefold(), entity_type(str(name))
 
 
 def match_counts(gold: Iterable[Hashable], pred: Iterable[Hashable]) -> tuple[int, int, int]:

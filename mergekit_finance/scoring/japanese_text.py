@@ -25,8 +25,9 @@ _LAST_BOLD = 20
 _CHARACTER_FORMS = str.maketrans("增减收惡恶轉转", "増減収悪悪転転")
 # Kanji numerals directly before a unit: 四億, 三百万円, 十二%. Not the 百 of 百万円, and not 四半期.
 _KANJI_NUMERAL = re.compile(
-    r"(?<![0-9０-９一二三四五六七八九十百千第])(?=[百千]*[一二三四五六七八九十])([一二三四五六七八九十百千]+)"
-    r"(?=[万億兆円%％倍]|パーセント|ポイント)"
+    r"(?<![0-9０-９一二三四五六七八九十百千第])(?=[百千]*[一二三四五六七八九十])"
+    r"(?:([一二三四五六七八九十百千]+)(?:[・．]([一二三四五六七八九〇零]+))?(?=[万億兆円%％倍]|パーセント|ポイント)"
+    r"|((?=[一二三四五六七八九]?[十百千])[一二三四五六七八九十百千]{2,})(?=[個本人枚冊匹頭台回分秒時間日点歳杯着足束箱袋]|ページ|メートル|キロ))"
 )
 _KANJI_VALUES = {digit: value for value, digit in enumerate("一二三四五六七八九", 1)}
 _KANJI_UNITS = {"十": 10, "百": 100, "千": 1000}
@@ -99,7 +100,12 @@ def fold(text: str) -> str:
     text = _LONG_VOWEL_MINUS.sub("-", text.translate(_CHARACTER_FORMS))
     text = _DOUBLE_MINUS.sub("+", _SIGN_BEFORE_ABOUT.sub(r"約\1", text))
     text = _UNIT_NOTE.sub(r"(\1)", text)
-    return _KANJI_NUMERAL.sub(lambda numeral: str(_kanji_value(numeral[1])), text)
+    return kanji_to_digits(text)
+
+
+def kanji_to_digits(text: str) -> str:
+    """Return text with digits for kanji numerals before a unit: 八十五本 -> 85本, 一・四% -> 1.4%."""
+    return _KANJI_NUMERAL.sub(_digits, text)
 
 
 def blank_asides(sentence: str) -> str:
@@ -110,6 +116,11 @@ def blank_asides(sentence: str) -> str:
     for _ in range(2):
         sentence = _ASIDE.sub(lambda aside: " " * len(aside.group()), sentence)
     return sentence
+
+
+def _digits(numeral: re.Match[str]) -> str:
+    decimals = "".join(str(_KANJI_VALUES.get(digit, 0)) for digit in numeral[2] or "")
+    return f"{_kanji_value(numeral[1] or numeral[3])}{'.' * bool(decimals)}{decimals}"
 
 
 def _kanji_value(numeral: str) -> int:

@@ -89,7 +89,9 @@ _NEGATED = re.compile(
     r"[^、。,]{0,10}?(?:な(?:い|く|かっ|し(?=$|[、。で])|けれ)|ません|ず(?=$|[、。に])|ぬ"
     r"|とは(?:言|い)え|とは限|否定|を(?:免れ|回避|防|避け))"
 )
-_REJECTED = re.compile(r"[」』]?[、,]?\s?(?:で|じゃ)(?:は|も)?(?:な[いく]|ありま)")
+_REJECTED = re.compile(
+    r"[」』]?[、,]?\s?(?:(?:で|じゃ)(?:は|も)?(?:な[いく]|ありま)|とは?も?(?:言|い)(?:え(?:な[いく]|ませ)|いがた|い難)|とは限)"
+)
 _CONDITION_AFTER = re.compile(r"[^、。,]{0,6}(?:なら|れば|場合|たら|と(?:する|仮定))")
 _CONDITION_BEFORE = re.compile(r"(?:なら(?:ば)?|れば|場合(?:は|に|には)?)[、,]?[^、。,]{0,8}$")
 _NOUN = re.compile(
@@ -258,6 +260,8 @@ def _nearest_item(sentence: str, word: _Word) -> str | None:
 
 def _by_item(sentence: str, axis: _Axis, question: str) -> list[_Word]:
     """Return the rises and falls of the item that the question is about: 売上高が増加 for 増収か減収か."""
+    if axis is _CHANGE:
+        return _by_named_item(sentence, question)
     words = [word for word in _words(sentence, _CHANGE) if not word.negated]
     if axis is _QUALITY:
         is_good = _GOOD_RATIO.search(question)
@@ -265,6 +269,13 @@ def _by_item(sentence: str, axis: _Axis, question: str) -> list[_Word]:
     if not axis.subjects:
         return []
     return [w for w in words if _is_subject(_nearest_item(sentence, w), axis, question)]
+
+
+def _by_named_item(sentence: str, question: str) -> list[_Word]:
+    """Return 増収 and 減収 if the question is about sales, 増益 and 減益 if it is about a profit."""
+    named = (_NOUN.findall(question) or [""])[-1]
+    axes = [_PROFIT] if named.endswith("利益") else [_SALES] if re.search("売上|収益", named) else []
+    return [word for axis in axes for word in _words(sentence, axis) if not word.negated]
 
 
 def _is_subject(item: str | None, axis: _Axis, question: str) -> bool:

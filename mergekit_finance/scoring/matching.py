@@ -14,9 +14,9 @@ import math
 import re
 
 from mergekit_finance.scoring.documents import TatqaDocument
-from mergekit_finance.scoring.number_match import CURRENCIES, NOTHING_ASKED, Asked
+from mergekit_finance.scoring.number_match import NOTHING_ASKED, Asked
 from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
-from mergekit_finance.scoring.numbers import Number, parse_number
+from mergekit_finance.scoring.numbers import CURRENCIES, Number, parse_number
 from mergekit_finance.scoring.text import clean_markup, nfkc
 
 JFINQA_TOLERANCE = 0.01
@@ -228,6 +228,14 @@ def _jfinqa_number(text: str) -> float | None:
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # Separators of list items, the strictest first. A split counts only if all of its items are gold items.
 _LIST_SEPARATORS = (re.compile(r";|\n"), re.compile(r";|\n|,\s|,?\s\band\b\s"))
+_WORD = re.compile(r"[\w'’%]+")
+# Words around an answer that add nothing, and words that change it even if the question has them too.
+_CONNECTING_WORDS = frozenset(
+    """a an the is are was were be been it its they their this that these those which due to because of on in
+    at by for as from with has have had will include includes included including consist consists comprise
+    comprises mainly primarily answer there both during company company's""".split()
+)
+_QUALIFYING_WORDS = frozenset("not no nor neither never except excluding without than or but".split())
 _PLAIN_NUMBER = re.compile(r"[\s$€£()\-\d.,%]*\d[\s$€£()\-\d.,%]*")
 
 
@@ -255,10 +263,39 @@ def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
         is_number = _PLAIN_NUMBER.fullmatch(golds[0])
         if is_number and _tatqa_number_match(number, golds[0], doc["scale"]):
             return True
-        return tatqa_normal(text) == tatqa_normal(golds[0])
+        return tatqa_normal(golds[0]) in (tatqa_normal(text), tatqa_normal(_without_wording(text, doc)))
     gold_items = sorted(map(_tatqa_item, golds))
-    splits = ([part for part in separator.split(text) if part.strip()] for separator in _LIST_SEPARATORS)
+    splits = (
+        [part for part in separator.split(version) if part.strip()]
+        for version in (text, _without_wording(text, doc))
+        for separator in _LIST_SEPARATORS
+    )
     return any(sorted(map(_tatqa_item, items)) == gold_items for items in splits)
+
+
+def _without_wording(text: str, doc: TatqaDocument) -> str:
+    """Return an answer from its first gold span to its last, if around them it only repeats the question.
+
+    "It matures on June 30, 2023." -> "June 30, 2023" for "When does the facility mature?"; "lower rent" stays
+    for "rent", because the question does not say "lower".
+    """
+    plain = clean_markup(text)
+    spans = [
+        re.search(rf"(?<!\w){re.escape(clean_markup(str(gold)))}(?!\w)", plain, re.IGNORECASE)
+        for gold in doc["answer"]
+    ]
+    if not all(spans):
+        return text
+    start, end = min(span.start() for span in spans if span), max(span.end() for span in spans if span)
+    around = _WORD.findall(f"{plain[:start]} {plain[end:]}".lower())
+    asked = {_stem(word) for word in _WORD.findall(str(doc.get("question") or "").lower())}
+    is_repeated = all(word in _CONNECTING_WORDS or _stem(word) in asked for word in around)
+    return plain[start:end] if is_repeated and not _QUALIFYING_WORDS.intersection(around) else text
+
+
+def _stem(word: str) -> str:
+    """Return the start of a word, which its inflections share: "mature" and "matures" -> "matu"."""
+    return word if len(word) <= 3 or not word.isalpha() else word[: max(4, len(word) - 3)]
 
 
 def tatqa_normal(text: str) -> str:

@@ -7,6 +7,7 @@ letters in that question and its answer must not be read as the answer.
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 # Decoration before a heading at the start of its line: "## Question", "**問題", "【例題".
 _START = r"^[ \t]*(?:[#*_【\[(]{1,6}[ \t]?)?"
@@ -73,6 +74,15 @@ _UNHEADED_QUESTION = re.compile(
     r"|\n[ \t]{0,8}(?:Table|Text|選択肢|表)[ \t]{0,4}:"
     r"|[ \t](?:Human|User): |Work out the question below|Give the answer only|次の問題について順を追って"
 )
+# A paragraph that ends in a question, and the words that tell what it is about.
+_PARAGRAPH_END = re.compile(r"\n[ \t]{0,80}\n\s{0,80}(?=\S)")
+_ENDS_AS_QUESTION = re.compile(r"(?:\?|か。|なさい。|求めよ。|答えよ。)[ \t]*$")
+_CONTENT_WORD = re.compile(r"[a-z]{4,}|[一-龥]{2,}|[ァ-ヶー]{2,}")
+_COMMON_WORDS = frozenset(
+    """what which when where whose many much more does will have with from that this then than they their them
+    there each after before into over about could would should some other many left does need make""".split()
+)
+_MAX_PARAGRAPHS, _MAX_PARAGRAPH, _MIN_WORDS = 60, 600, 2
 
 
 def find_unheaded_question(text: str, start: int) -> int:
@@ -84,6 +94,33 @@ def find_unheaded_question(text: str, start: int) -> int:
     """
     match = _UNHEADED_QUESTION.search(text, start)
     return match.start() if match else len(text)
+
+
+def find_unrelated_question(text: str, question: str) -> int:
+    """Return where a paragraph begins that asks about other things than the question, or the end of the text.
+
+    Base models continue with another problem without a heading: "Tom has 5 marbles. How many does he have?" A
+    question about words that the output or its question have is part of the reasoning.
+
+    Args:
+        text: normalized text.
+        question: the question that the output answers.
+    """
+    for gap in islice(_PARAGRAPH_END.finditer(text), _MAX_PARAGRAPHS):
+        before, paragraph = (
+            text[: gap.start()],
+            text[gap.end() : gap.end() + _MAX_PARAGRAPH].split("\n", 1)[0],
+        )
+        words = set(_CONTENT_WORD.findall(paragraph.lower())) - _COMMON_WORDS
+        is_question = _ENDS_AS_QUESTION.search(paragraph) and not re.match(
+            _SELF_CHECK, paragraph, re.IGNORECASE
+        )
+        if not is_question or len(words) < _MIN_WORDS or not re.search("[0-9]", before):
+            continue
+        seen = f"{question}\n{before}".lower()
+        if sum(word not in seen for word in words) >= len(words) / 2:
+            return gap.start()
+    return len(text)
 
 
 def cut_at_new_question(text: str) -> str:

@@ -12,11 +12,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mergekit_finance.scoring.numbers import Number, asks_percent, iter_numbers
+from mergekit_finance.scoring.numbers import CURRENCIES, Number, asks_percent, iter_numbers
 from mergekit_finance.scoring.text import normalize
 
 TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
-CURRENCIES = ("$", "円", "€", "£")
 _ROUNDING = 1e-9  # allows for binary rounding at the edge of a tolerance
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _ABBREVIATIONS = {"mm": 1e6, "mn": 1e6, "bn": 1e9, "m": 1e6, "b": 1e9, "k": 1e3, "000s": 1e3}
@@ -33,6 +32,7 @@ _UNIT = re.compile(
 )
 _PERCENT = re.compile(r"[%％]|\bper ?cent|パーセント", re.IGNORECASE)
 _MAX_PERCENT = 1000  # a larger gold is no percentage, unless the question writes percent
+_MAX_RATIO = 10  # a larger gold of a ratio may be in percent
 _YEAR_ASKED = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
 _YEAR_RANGE = (1900, 2100)
 _YEAR = re.compile(r"(?<![0-9.,])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
@@ -47,6 +47,14 @@ _COUNTED = re.compile(rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many {_TIMES}\
 _QUANTITY = re.compile(
     rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many\b|\bhow much (?:money|cash)\b"
     r"|\bin (?:us |u\.s\. |canadian )?(?:dollars|euros?|yen|pounds|usd|eur|rupees)\b",
+    re.IGNORECASE,
+)
+# "the ratio of current assets to current liabilities", which is no amount, and 1.37 or 137% but not 1.37%.
+_RATIO = re.compile(r"\bratio of\s[^?]{1,100}\sto\s", re.IGNORECASE)
+# Money without a scale: "in dollars", but not "in millions of dollars" and "in dollars (thousands)".
+_WHOLE_MONEY = re.compile(
+    r"\bin (?:us |u\.s\. |canadian )?(?:dollars|euros?|pounds|usd|eur)\b"
+    r"(?!\s?\(?(?:in )?(?:thousand|million|billion))",
     re.IGNORECASE,
 )
 _DECIMAL = re.compile(r"\b(?:as|in) (?:a )?decimal\b(?! places?)", re.IGNORECASE)
@@ -65,6 +73,7 @@ class Asked:
         rate: whether it is about a rate, return, margin or the like, which may be written as a percentage.
         quantity: whether it asks for money, a duration or a count, which no percentage can be.
         counted: whether it asks for a duration or a number of times, which has no scale such as "million".
+        ratio: whether it asks for the ratio of one value to another.
         decimal: whether it asks for a decimal number, so that a gold of at most 1 is a fraction.
         years: the years that it names: an answer "2017" may only repeat one of them.
     """
@@ -77,6 +86,7 @@ class Asked:
     rate: bool = False
     quantity: bool = False
     counted: bool = False
+    ratio: bool = False
     decimal: bool = False
     years: frozenset[int] = frozenset()
 
@@ -93,15 +103,17 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         percent: whether the dataset says that the answer is a percentage.
     """
     in_question, in_document = _units(question), _units(document)
+    whole_money = [1.0] if _WHOLE_MONEY.search(question) and not in_document else []
     return Asked(
         percent or asks_percent(question),
         percent or bool(_PERCENT.search(question)),
         bool(_YEAR_ASKED.search(question)),
-        in_question[-1] if in_question else None,
+        next(iter(in_question[-1:] or whole_money), None),
         in_document[0] if len(set(in_document)) == 1 else None,
         bool(_RATE.search(question)),
         bool(_QUANTITY.search(question)) and not asks_percent(question),
         bool(_COUNTED.search(question)),
+        bool(_RATIO.search(question)),
         bool(_DECIMAL.search(question)),
         frozenset(map(int, _YEAR.findall(question))),
     )
@@ -129,7 +141,9 @@ def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewh
         return False
     if asked.unit and pred.percent and not asked.percent:
         return False
-    if asked.quantity and pred.percent or asked.counted and pred.scaled:
+    if asked.quantity and pred.percent or (asked.counted or asked.ratio) and pred.scaled:
+        return False
+    if asked.ratio and pred.unit in CURRENCIES:
         return False
     if _is_year(gold) and not asked.unit and (asked.year or _may_be_year(pred)):
         return pred.value == gold
@@ -163,6 +177,8 @@ def _readings(pred: Number, gold: float, asked: Asked, percent: bool) -> list[_R
     is_fraction, is_plain = abs(gold) <= 1, not (pred.scaled or pred.unit)
     factors: list[tuple[float, int]] = []
     is_decimal = asked.decimal and is_fraction
+    if asked.ratio and pred.percent and not asked.writes_percent and abs(gold) <= _MAX_RATIO:
+        return [_Reading(pred.written * 0.01, pred.step * 0.01, 3)]
     if not pred.percent or (asked.writes_percent and not is_decimal) or 1 < abs(gold) <= _MAX_PERCENT:
         factors += [(scale, 2) for scale in _scales(pred, asked)]
     if is_plain and is_fraction and (percent or asked.percent):

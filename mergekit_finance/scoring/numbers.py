@@ -99,6 +99,7 @@ _UNITS = {
     "bp": "bps", "bps": "bps", "basis points": "bps",
     "年": "年", "年度": "年", "月": "月", "日": "日", "期": "期", "四半期": "期",
 }  # fmt: skip
+CURRENCIES = ("$", "円", "€", "£")
 DATE_UNITS = frozenset({"年", "月", "日", "期"})
 _PERCENT = re.compile(r"\s?\\?(?:%|percentage\b|percent\b|per cent\b|パーセント)", re.IGNORECASE)
 # A unit after the number: 円 of "5円", " dollars" of "5 dollars", "bps" of "25bps". Not the "eur" of "5

@@ -44,13 +44,14 @@ _DURATIONS = r"\b[0-9]+(?:\.[0-9]+)?[\s-](?:years?|months?|quarters?|weeks?|days
 _PERIOD = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS), re.IGNORECASE)
 _DURATION = re.compile(_DURATIONS, re.IGNORECASE)
 _ASKS_WHEN = re.compile(
-    r"\b(?:which|what)\s(?:\w+\s){0,3}(?:year|quarter|month|date)s?\b|\bwhen\b|\bhow long\b"
-    r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}(?:years?|months?|days?|weeks?|quarters?|periods?)\b"
+    r"\b(?:which|what)\s(?:\w+\s){0,3}(?:year|quarter|month|date)s?\b|\bwhen\b"
     r"|何年|何月|何か月|何ヶ月|何日|期間|いつ",
     re.IGNORECASE,
 )
 _ASKS_DURATION = re.compile(
-    r"\bin (?:calendar |trading |business )?(?:years|months|weeks|days|hours)\b(?! (?:19|20)[0-9])"
+    r"\bhow long\b"
+    r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}(?:years?|months?|days?|weeks?|quarters?|periods?)\b"
+    r"|\bin (?:calendar |trading |business )?(?:years|months|weeks|days|hours)\b(?! (?:19|20)[0-9])"
     r"|\b(?:duration|payback|days['’]? (?:sales|of)|sales outstanding|cash conversion cycle"
     r"|time to maturity"
     r"|average (?:life|age|maturity))\b",
@@ -59,7 +60,7 @@ _ASKS_DURATION = re.compile(
 
 
 def asks_when(question: str) -> bool:
-    """Return whether a question asks for a year, a date or a duration."""
+    """Return whether a question asks for a year or a date, in Japanese also for a duration."""
     return bool(_ASKS_WHEN.search(question))
 
 
@@ -69,7 +70,7 @@ def without_periods(sentence: str, spans: Sequence[Span], question: str) -> list
     Args:
         sentence: normalized text.
         spans: its numbers.
-        question: if it asks when or how long, dates and durations are answers and stay. If it asks for an
+        question: if it asks when, dates and durations are answers and stay. If it asks how long, or for an
             amount in years or days, durations are.
 
     Returns:
