@@ -11,6 +11,7 @@ The label of an option is read by `choices.final_choice`, entities by `entities.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mergekit_finance.scoring.choices import NO_ANSWER
@@ -27,8 +28,8 @@ from mergekit_finance.scoring.markers import (
 )
 from mergekit_finance.scoring.new_question import find_unrelated_question
 from mergekit_finance.scoring.number_words import with_digits
-from mergekit_finance.scoring.numbers import Number, iter_numbers
-from mergekit_finance.scoring.periods import asks_when, without_periods
+from mergekit_finance.scoring.numbers import Number, Span, is_year, iter_numbers
+from mergekit_finance.scoring.periods import asks_when, asks_year, without_periods
 from mergekit_finance.scoring.stated_number import signed, stated_number
 from mergekit_finance.scoring.text import first_sentence, sentences, strip_decoration
 
@@ -145,6 +146,9 @@ def _read(
     """Return the number that a sentence states, or else the one that it commits to."""
     sentence = with_digits(_blank_notation(sentence, question), question)
     every = signed(sentence, list(iter_numbers(sentence)), question)
+    year = _only_year(every) if asks_year(question) else None
+    if year and not whole:
+        return year
     spans = merged_restatements(sentence, without_periods(sentence, every, question))
     if not spans:  # only dates: "2018" may be the answer, "revenue in 2018 was higher" is none
         return stated_number(sentence, every, whole=whole) if every else None
@@ -152,6 +156,12 @@ def _read(
     if number or whole:
         return number
     return committed_number(sentence, spans, is_complete=is_complete, is_marked=is_marked, question=question)
+
+
+def _only_year(spans: Sequence[Span]) -> Number | None:
+    """Return the year of a sentence that names one and no other: "In 2018, when the gap was $3.1 million"."""
+    years = [span.number for span in spans if is_year(span.number)]
+    return years[0] if len({year.written for year in years}) == 1 else None
 
 
 def _blank_notation(sentence: str, question: str) -> str:

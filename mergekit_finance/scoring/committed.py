@@ -87,6 +87,9 @@ _PREDICATE = re.compile(
 )
 # Words of at least four letters, which tell what a clause is about; words that set two clauses apart.
 _WORD = re.compile(r"[a-z]{4,}")
+_PERIOD_WORDS = frozenset(
+    "year years quarter quarters month months fiscal annual during after before".split()
+)
 _CONTRAST = re.compile(r"\b(?:while|whereas|and|but)\b", re.IGNORECASE)
 _DECORATION = " *_\"'([{≈=~:$"
 _LOOK_BACK = 60
@@ -119,8 +122,8 @@ def committed_number(
     if not answers:
         return None
     has_expression = len(answers) < sum(not _is_bound(sentence, span) for span in spans)
-    answers = _of_asked_kind(sentence, answers, question)
-    amounts = [span for span in answers if not _RATE.match(sentence, span.end)] or answers
+    asked_kind = _of_asked_kind(sentence, answers, question)
+    amounts = [span for span in asked_kind if not _RATE.match(sentence, span.end)] or asked_kind
     if is_marked and not signs and not sentence[: amounts[0].start].strip(_DECORATION):
         return None if has_expression or len(_before_comparison(sentence, amounts)) > 1 else amounts[0].number
     predicates = [span for span in amounts if _PREDICATE.match(sentence, span.end)]
@@ -182,7 +185,7 @@ def _of_subject(sentence: str, spans: Sequence[Span], question: str) -> Span | N
     spans = [span for span in spans if abs(span.number.value) not in given_values]
     if len(spans) < 2 or not _CONTRAST.search(sentence, spans[0].end, spans[-1].start):
         return None
-    asked_words = set(_WORD.findall(question.lower()))
+    asked_words = set(_WORD.findall(question.lower())) - _PERIOD_WORDS
     starts = [0, *(span.end for span in spans)]
     counts = [
         len(asked_words.intersection(_WORD.findall(sentence[start : span.start].lower())))

@@ -16,8 +16,8 @@ import re
 from mergekit_finance.scoring.documents import TatqaDocument
 from mergekit_finance.scoring.number_match import NOTHING_ASKED, Asked
 from mergekit_finance.scoring.number_match import TOLERANCE as DOCMATH_TOLERANCE
-from mergekit_finance.scoring.numbers import CURRENCIES, Number, parse_number
-from mergekit_finance.scoring.text import clean_markup, nfkc
+from mergekit_finance.scoring.numbers import CURRENCIES, Number, iter_numbers, parse_number
+from mergekit_finance.scoring.text import clean_markup, nfkc, normalize
 
 JFINQA_TOLERANCE = 0.01
 TATQA_SCALES = {"": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "percent": 0.01}
@@ -264,13 +264,13 @@ def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
         if is_number and _tatqa_number_match(number, golds[0], doc["scale"]):
             return True
         return tatqa_normal(golds[0]) in (tatqa_normal(text), tatqa_normal(_without_wording(text, doc)))
-    gold_items = sorted(map(_tatqa_item, golds))
+    gold_items = sorted(_tatqa_item(gold, doc) for gold in golds)
     splits = (
         [part for part in separator.split(version) if part.strip()]
         for version in (text, _without_wording(text, doc))
         for separator in _LIST_SEPARATORS
     )
-    return any(sorted(map(_tatqa_item, items)) == gold_items for items in splits)
+    return any(sorted(_tatqa_item(item, doc) for item in items) == gold_items for items in splits)
 
 
 def _without_wording(text: str, doc: TatqaDocument) -> str:
@@ -287,10 +287,15 @@ def _without_wording(text: str, doc: TatqaDocument) -> str:
     if not all(spans):
         return text
     start, end = min(span.start() for span in spans if span), max(span.end() for span in spans if span)
-    around = _WORD.findall(f"{plain[:start]} {plain[end:]}".lower())
+    return plain[start:end] if _repeats_question(f"{plain[:start]} {plain[end:]}", doc) else text
+
+
+def _repeats_question(text: str, doc: TatqaDocument) -> bool:
+    """Return whether a text has only words of the question and words that add nothing."""
+    words = _WORD.findall(text.lower())
     asked = {_stem(word) for word in _WORD.findall(str(doc.get("question") or "").lower())}
-    is_repeated = all(word in _CONNECTING_WORDS or _stem(word) in asked for word in around)
-    return plain[start:end] if is_repeated and not _QUALIFYING_WORDS.intersection(around) else text
+    is_repeated = all(word in _CONNECTING_WORDS or _stem(word) in asked for word in words)
+    return is_repeated and not _QUALIFYING_WORDS.intersection(words)
 
 
 def _stem(word: str) -> str:
@@ -308,10 +313,18 @@ def tatqa_normal(text: str) -> str:
     return " ".join(words).strip(" .,:;\"'“”‘’")
 
 
-def _tatqa_item(text: str) -> str:
-    """Return the form in which list items are compared: "$1,202" -> "1202", "The rent" -> "rent"."""
-    number = parse_number(text) if _PLAIN_NUMBER.fullmatch(text) else None
-    return f"{number.written:.12g}{'%' * number.percent}" if number else tatqa_normal(text)
+def _tatqa_item(text: str, doc: TatqaDocument) -> str:
+    """Return the form in which list items are compared: "$1,202" -> "1202", "The rent" -> "rent".
+
+    The scale of the gold answer and words of the question add nothing: "$5 million in 2018" -> "5".
+    """
+    plain = normalize(clean_markup(text))
+    span = next(iter_numbers(plain), None)
+    if not span or not _repeats_question(f"{plain[: span.start]} {plain[span.end :]}", doc):
+        return tatqa_normal(text)
+    number = span.number
+    scale = 1.0 if number.multiplier == TATQA_SCALES[doc["scale"]] else number.multiplier
+    return f"{number.written * scale:.12g}{'%' * number.percent}"
 
 
 def _tatqa_number_match(pred: Number | None, gold: str, scale: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mergekit_finance.scoring.numbers import CURRENCIES, Number, asks_percent, iter_numbers
+from mergekit_finance.scoring.periods import asks_year
 from mergekit_finance.scoring.text import normalize
 
 TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
@@ -33,7 +34,6 @@ _UNIT = re.compile(
 _PERCENT = re.compile(r"[%％]|\bper ?cent|パーセント", re.IGNORECASE)
 _MAX_PERCENT = 1000  # a larger gold is no percentage, unless the question writes percent
 _MAX_RATIO = 10  # a larger gold of a ratio may be in percent
-_YEAR_ASKED = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
 _YEAR_RANGE = (1900, 2100)
 _YEAR = re.compile(r"(?<![0-9.,])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
 # What a question is about: a rate; money, a duration or a count; a duration or a number of times; a decimal.
@@ -107,7 +107,7 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
     return Asked(
         percent or asks_percent(question),
         percent or bool(_PERCENT.search(question)),
-        bool(_YEAR_ASKED.search(question)),
+        asks_year(question),
         next(iter(in_question[-1:] or whole_money), None),
         in_document[0] if len(set(in_document)) == 1 else None,
         bool(_RATE.search(question)),

@@ -157,6 +157,12 @@ def iter_numbers(text: str) -> Iterator[Span]:
         position = max(match.end(), span.end if span else 0)
 
 
+def is_year(number: Number) -> bool:
+    """Return whether a number is written as a year is: from 1900 to 2099, without unit."""
+    is_plain = number.step == 1 and not (number.percent or number.unit or number.scaled)
+    return is_plain and 1900 <= number.written < 2100
+
+
 def asks_percent(question: str) -> bool:
     """Return whether a question asks for a percentage.
 

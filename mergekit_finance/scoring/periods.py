@@ -48,6 +48,7 @@ _ASKS_WHEN = re.compile(
     r"|何年|何月|何か月|何ヶ月|何日|期間|いつ",
     re.IGNORECASE,
 )
+_ASKS_YEAR = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
 _ASKS_DURATION = re.compile(
     r"\bhow long\b"
     r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}(?:years?|months?|days?|weeks?|quarters?|periods?)\b"
@@ -62,6 +63,11 @@ _ASKS_DURATION = re.compile(
 def asks_when(question: str) -> bool:
     """Return whether a question asks for a year or a date, in Japanese also for a duration."""
     return bool(_ASKS_WHEN.search(question))
+
+
+def asks_year(question: str) -> bool:
+    """Return whether a question asks for one year."""
+    return bool(_ASKS_YEAR.search(question))
 
 
 def without_periods(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:

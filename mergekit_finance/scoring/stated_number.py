@@ -95,7 +95,10 @@ _BEFORE_DAY = re.compile(rf"\b{_MONTH}\.?\s$", re.IGNORECASE)
 _DURATION = re.compile(r"[\s-]?(?:years?|months?|quarters?|weeks?|days?|か月|ヶ月)\b", re.IGNORECASE)
 # A sign after which a result follows, and a second unknown after a first: the ", y" of "x = 5, y = 6".
 RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")
-_UNKNOWN = re.compile(r"[,;、](?:\s?and)?\s?[A-Za-z_][A-Za-z_ ]{0,30}$|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$")
+_UNKNOWN = re.compile(
+    r"[,;、](?:\s?and)?\s?(?!(?:so|thus|hence|therefore|then|giving)\b)[A-Za-z_][A-Za-z_ ]{0,30}$"
+    r"|\band\s[A-Za-z_][A-Za-z_ ]{0,30}$"
+)
 # Text before a number that is only a reference or a bound: "note 5", "table 2", "more than 5", "up to $5",
 # 表3.
 NAMES = re.compile(

@@ -37,8 +37,9 @@ CHANGED = {
         "probe_m",
         "probe_mj",
         "fp2_cot",
+        "fin_ner",
     ),
-    1.1: SKILLS["f"],
+    1.1: [task for task in SKILLS["f"] if task != "fin_ner"],
 }
 VERSIONS = {f"finance_bench_{task}": version for version, tasks in CHANGED.items() for task in tasks}
 GROUPS = {

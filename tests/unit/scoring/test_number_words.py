@@ -1,0 +1,59 @@
+"""Number words and kanji numerals as digits, where the question asks for a count."""
+
+import pytest
+
+from mergekit_finance.scoring.answers import direct_number, final_number
+from mergekit_finance.scoring.japanese_text import kanji_to_digits
+from mergekit_finance.scoring.number_words import with_digits
+
+
+@pytest.mark.parametrize(
+    "sentence, question, expected",
+    [
+        ("three years", "How many years did it take?", "3 years"),
+        ("thirty-five", "How many minutes does it need?", "35"),
+        ("two hundred and six stores", "How many stores are open?", "206 stores"),
+        ("It takes seven (7) years", "Until when?", "It takes 7 years"),
+        ("seven (8) years", "Until when?", "seven (8) years"),
+        ("these two figures", "How many years did it take?", "these two figures"),
+        ("two", "What was revenue?", "two"),
+    ],
+)
+def test_number_words_that_answer_the_question_become_digits(sentence, question, expected):
+    assert with_digits(sentence, question) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("二百八十五本", "285本"),
+        ("五万四千円", "5万4000円"),
+        ("七十一・四%", "71.4%"),
+        ("百円と千円", "百円と千円"),
+        ("一番", "一番"),
+    ],
+)
+def test_kanji_numerals_before_a_unit_become_digits(text, expected):
+    assert kanji_to_digits(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, question, expected",
+    [
+        ("Sales rose from $100 million to $120 million, an increase of 20%.", "By what percentage?", 20),
+        ("It ranges from 5 to 10.", "What is the rate?", None),
+        ("37.5 percent of the $2,400 total.", "What percentage is this?", 37.5),
+        ("At 1.25 USD per EUR, $125 buys €100.", "How many euros are received?", 100),
+        ("It earned 15.24% over two years, or 7.35% per year.", "What is the annualized return?", 7.35),
+        ("In 2018, when the gap was $3.1 million.", "In which year was the gap the smallest?", 2018),
+    ],
+)
+def test_the_number_that_the_question_asks_for_is_read(text, question, expected):
+    for read in (direct_number, final_number):
+        number = read(text, question)
+        assert (number.written if number else None) == expected
+
+
+def test_another_problem_without_a_heading_is_not_read():
+    text = "So 260 rolls were sold.\n\nTom has 5 marbles and buys 7 more. How many marbles does he have?\nThe final answer is 12."
+    assert final_number(text, "A bakery bakes 350 rolls. How many rolls were sold?").written == 260
