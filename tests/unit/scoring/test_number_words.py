@@ -2,7 +2,7 @@
 
 import pytest
 
-from mergekit_finance.scoring.answers import direct_number, final_number
+from mergekit_finance.scoring.answers import direct_number, final_answer
 from mergekit_finance.scoring.japanese_text import kanji_to_digits
 from mergekit_finance.scoring.number_words import with_digits
 
@@ -49,11 +49,10 @@ def test_kanji_numerals_before_a_unit_become_digits(text, expected):
     ],
 )
 def test_the_number_that_the_question_asks_for_is_read(text, question, expected):
-    for read in (direct_number, final_number):
-        number = read(text, question)
+    for number in (direct_number(text, question), final_answer(text, question).number):
         assert (number.written if number else None) == expected
 
 
 def test_another_problem_without_a_heading_is_not_read():
     text = "So 260 rolls were sold.\n\nTom has 5 marbles and buys 7 more. How many marbles does he have?\nThe final answer is 12."
-    assert final_number(text, "A bakery bakes 350 rolls. How many rolls were sold?").written == 260
+    assert final_answer(text, "A bakery bakes 350 rolls. How many rolls were sold?").number.written == 260
