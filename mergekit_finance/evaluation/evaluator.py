@@ -52,6 +52,7 @@ class Evaluator:
         include_paths: folders of the user's own tasks, whose Python code runs, as in lm-eval.
         choices: by name of `names`: which metric and filter is the score.
         prompt_lengths: tokens of prompts, counted once for all models with the same tokenizer.
+        models: how many models this process is expected to evaluate; no result depends on it.
     """
 
     names: Sequence[str]
@@ -66,6 +67,7 @@ class Evaluator:
     choices: Mapping[str, MetricChoice] = field(default_factory=dict)
     engine: str = "compiled"
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
+    models: int = field(default=1, compare=False)
     _kept_model: KeptModel = field(default_factory=KeptModel, init=False, repr=False, compare=False)
 
     @cached_property
@@ -177,6 +179,12 @@ class Evaluator:
         """Whether some task needs log-likelihoods."""
         return any(task.get_config("output_type") != "generate_until" for task in self.tasks.values())
 
+    @property
+    def captures(self) -> bool:
+        """Whether decoding steps are captured as CUDA graphs, of models that the engine supports."""
+        is_used = self.device.startswith("cuda") and self.engine == "compiled"
+        return is_used and bool(self.generated_tokens)
+
     def check_scores(self) -> None:
         """Raise DataError if a task has no metric in [0, 1], for which Gain and OG are defined."""
         for name, measure in self.measures.items():
@@ -197,7 +205,9 @@ class Evaluator:
     @property
     def live_models(self) -> LiveModels:
         """How the evaluated models are loaded."""
-        return LiveModels(self.device, self.dtype, self.batch_size, self.quiet, self.engine, self._kept_model)
+        return LiveModels(
+            self.device, self.dtype, self.batch_size, self.quiet, self.engine, self._kept_model, self.models
+        )
 
     def requests(self, limit: int | None = None) -> "list[Instance]":
         """Return the requests that every model gets, as lm-eval builds them.

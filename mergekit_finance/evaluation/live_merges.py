@@ -55,12 +55,15 @@ class Sweep:
     def __init__(self, live_models: "LiveModels", trust_remote_code: bool = False) -> None:
         self.live_models, self.trust_remote_code = live_models, trust_remote_code
         self._densities: list[PointValue] = []
+        self._models = 1
         self._fixed: Mapping[str, Json] = {}
         self._open: tuple[MergeSession, HFLM] | None = None
 
     def prepare(self, recipes: "Iterable[Mapping[str, Json]]") -> None:
         """Compute the thresholds of all densities of the next recipes in one pass over the models."""
-        densities = [values["density"] for values in map(swept_values, recipes) if "density" in values]
+        values = list(map(swept_values, recipes))
+        self._models = max(1, len(values))
+        densities = [one["density"] for one in values if "density" in one]
         self._densities = [one for k, one in enumerate(densities) if one not in densities[:k]]
         if self._open and self._densities:
             self._open[0].prepare(density=self._densities)
@@ -94,7 +97,7 @@ class Sweep:
             session.prepare(density=self._densities)
         model = cast(session.model, torch_dtype(self.live_models.dtype))
         self._fixed = without_swept_values(recipe)
-        self._open = session, self.live_models.wrap(model, session.tokenizer)
+        self._open = session, self.live_models.wrap(model, session.tokenizer, self._models)
         return self._open
 
 

@@ -48,6 +48,7 @@ class LiveModels:
         engine: what computes the answers: `hf`, lm-eval's own class, or `compiled`, which gives the same
             answers sooner and leaves models that it does not support to `hf`.
         kept: the model that was wrapped last, whose memory the next one may take.
+        models: how many models this process is expected to answer for; no answer depends on it.
     """
 
     device: str = "cpu"
@@ -56,6 +57,7 @@ class LiveModels:
     quiet: bool = False
     engine: str = "compiled"
     kept: KeptModel | None = field(default=None, repr=False, compare=False)
+    models: int = field(default=1, compare=False)
 
     def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
         """Load a model in this dtype, with its tokenizer, and wrap it for lm-eval.
@@ -70,16 +72,22 @@ class LiveModels:
         model = load_model(reference, self.dtype, trust_remote_code)
         return self.wrap(model, load_tokenizer(reference, trust_remote_code))
 
-    def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "HFLM":
+    def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", models: int = 1) -> "HFLM":
         """Move a model to the device and wrap it for lm-eval. Later changes of its parameters take effect.
 
         With `kept`, a model that was wrapped before does not respond as itself any more.
+
+        Args:
+            model: a model on any device.
+            tokenizer: its tokenizer.
+            models: how many models are going to be written into its parameters, itself included.
         """
         import torch
 
         from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
 
         if self.kept and (reused := self.kept.reuse(model, tokenizer, self.device)):
+            reused.models = self.models
             return reused
         with quiet():
             torch.nn.Module.to(model, self.device)  # in place
@@ -88,8 +96,7 @@ class LiveModels:
             )
         if self.quiet:
             hide_bars(lm)
-        if self.kept:
-            self.kept.keep(lm)
+        lm.models = self.models if self.kept and self.kept.keep(lm) else models
         return lm
 
 

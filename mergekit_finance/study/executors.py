@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line, printable
 from mergekit_finance.evaluation.batch_limit import NoRoomError
+from mergekit_finance.evaluation.inference.graphs import capture_policy
 from mergekit_finance.study import claims
 from mergekit_finance.study.finished import Finished, Planned, requests_per_model
 from mergekit_finance.study.progress import Progress, State, messages_above
@@ -87,8 +88,15 @@ class Executor:
         count = max(most, stored) if missing else stored
         self.say(f"{stored} of {count} models are stored, {count - stored} to do")
         if missing:
+            self._say_captures(worker, len(missing))
             self._run(worker, [job for job in jobs if worker.missing([job])], count)
         return [worker.place(job).name for job in jobs if not job.race]
+
+    def _say_captures(self, worker: Worker, models: int) -> None:
+        """Print when decoding steps are captured, where they are."""
+        evaluator = worker.evaluator
+        if self.kind == "local" and evaluator.captures:
+            self.say(f"{evaluator.device}: {capture_policy(-(-models // len(self.devices(worker))))}")
 
     def _run(self, worker: Worker, jobs: Sequence[Job], count: int) -> None:
         progress = Progress(count, self._finished(worker, jobs, count), self.label, self.quiet)
@@ -221,7 +229,7 @@ class _Pool:
     def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
         output = Path(self._folder.name) / f"{next(self._numbers)}.txt"
-        arguments = self._worker.unloaded(device), self._jobs, there, output
+        arguments = self._worker.unloaded(device, len(self._devices)), self._jobs, there, output
         process = self._context.Process(target=_work_in_process, args=arguments)
         process.start()
         there.close()

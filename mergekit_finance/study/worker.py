@@ -144,6 +144,7 @@ class Worker:
         trust_remote_code: whether models may run code of their own.
         done: called with the name of every folder that is stored.
         stamp: what `stamped` adds; without it no folder can be named.
+        processes: how many processes of this command do the jobs.
     """
 
     evaluator: Evaluator
@@ -155,6 +156,7 @@ class Worker:
     trust_remote_code: bool = False
     done: Callable[[str], None] = noop
     stamp: Stamp | None = None
+    processes: int = field(default=1, compare=False)
     _sweep: Sweep | None = field(default=None, init=False, repr=False, compare=False)
     _group: str = field(default="", init=False, repr=False, compare=False)
     _places: dict[tuple[str, str, str], Path] = field(
@@ -178,9 +180,10 @@ class Worker:
         stamp = Stamp(answers, keys.merges_key(), keys.scores_key(self.evaluator))
         return replace(self, stamp=stamp)
 
-    def unloaded(self, device: str, quiet: bool = True) -> "Worker":
-        """Return a worker for another process, where tasks are loaded again."""
-        return replace(self, evaluator=replace(self.evaluator, device=device, quiet=quiet), done=noop)
+    def unloaded(self, device: str, processes: int = 1) -> "Worker":
+        """Return a worker for another process, one of several, where tasks are loaded again."""
+        evaluator = replace(self.evaluator, device=device, quiet=True)
+        return replace(self, evaluator=evaluator, done=noop, processes=processes)
 
     # ---- names
 
@@ -295,6 +298,7 @@ class Worker:
             ModelError: too many processes died while they evaluated a model; all others are stored.
         """
         torch.set_num_threads(self.threads)
+        self.evaluator.models = -(-len(self.missing(jobs)) // self.processes)
         lethal: dict[str, int] = {}
         while True:
             waiting = self.missing(jobs)

@@ -16,7 +16,8 @@ from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.evaluation.inference.attention import GROUPED, unsupported
 from mergekit_finance.evaluation.inference.choices import Continuation, cut_continuation, log_likelihoods
-from mergekit_finance.evaluation.inference.generation import STEPS, Generator, Prompt
+from mergekit_finance.evaluation.inference.generation import Generator, Prompt
+from mergekit_finance.evaluation.inference.graphs import STEPS
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.evaluation.inference.packing import capacities
 from mergekit_finance.evaluation.inference.stops import StopStrings
@@ -54,6 +55,9 @@ class CompiledLM(HFLM):
 
     Attributes:
         plain_reason: why all requests are left to `hf`; "" if they are not.
+        models: how many models are expected to be answered in this memory, this one included. Decoding steps
+            are captured as CUDA graphs where that repays for so many.
+        seconds_capturing: how long that took so far.
     """
 
     def __init__(self, *arguments: "Argument", engine: str = "auto", **named: "Argument") -> None:
@@ -70,6 +74,7 @@ class CompiledLM(HFLM):
             LOG.warning("engine: compiled is not used: %s. Answers come from hf.", self.plain_reason)
         if self.batch_size == "auto":
             self._choose_batch_size()
+        self.models, self.seconds_capturing = 1, 0.0
         self._generator: Generator | None = None
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._tokens: dict[tuple[str | int | bool | None, ...], array[int]] = {}
@@ -185,8 +190,12 @@ class CompiledLM(HFLM):
             self.cache_hook.add_partial("generate_until", requests[number].args, answers[number])
             bar.update(1)
 
+        writer = self._writer(prompts)
+        writer.graphs.models = self.models
+        before = writer.graphs.seconds
         with bar, self._autocast(), grouped(self.model):
-            self._writer(prompts).answer(prompts, answered)
+            writer.answer(prompts, answered)
+        self.seconds_capturing += writer.graphs.seconds - before
         return [answers[n] for n in range(len(requests))]
 
     def _generation(self, request: "Instance") -> Generation | None:

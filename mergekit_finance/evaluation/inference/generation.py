@@ -1,9 +1,9 @@
 """Greedy answers of many requests at a time.
 
 A fixed number of slots holds the answers that are being written; when enough are finished, the next prompts
-take their slots. On a GPU a decoding step is a captured CUDA graph, one per number of slots and window, which
-replays the model's kernels without the cost of launching them from Python. Weights may be changed in place
-between two calls: graphs read them where they lie.
+take their slots. On a GPU a decoding step is a captured CUDA graph, one per number of slots and window (see
+`graphs`), which replays the model's kernels without the cost of launching them from Python. Weights may be
+changed in place between two calls: graphs read them where they lie.
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from mergekit_finance.evaluation.inference.attention import reads_lengths
+from mergekit_finance.evaluation.inference.graphs import STEPS, StepGraphs
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-STEPS = 8  # at most so many decoding steps between two looks at the answers
 WINDOWS = tuple(step << n for n in range(12) for step in (128, 160, 192, 224))  # at most a fifth is unused
 READ_TOKENS, READ_ENTRIES = 1 << 16, 1 << 29  # of the prompts that are read at a time
 REFILL = 8  # prompts are read when at least one in so many slots is free
@@ -74,7 +74,11 @@ class _Slot:
 
 
 class Generator:
-    """Writes greedy answers with one model, whose weights may change in place between calls."""
+    """Writes greedy answers with one model, whose weights may change in place between calls.
+
+    Attributes:
+        graphs: the captured decoding steps.
+    """
 
     def __init__(self, model: "PreTrainedModel", slots: int, eos: frozenset[int]) -> None:
         """Note the model; buffers are allocated at the first call.
@@ -86,9 +90,7 @@ class Generator:
         """
         self.model, self.slots, self.eos = model, slots, eos
         self._cache: SlotCache | None = None
-        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
-        # Memory that all graphs share.
-        self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+        self.graphs = StepGraphs(model.device)
 
     def answer(self, prompts: Sequence[Prompt], answered: Callable[[int, list[int]], None]) -> None:
         """Answer all prompts, those with the longest answers first.
@@ -126,7 +128,7 @@ class Generator:
         if self.holds(length):
             return
         self._cache = None  # freed before the next is allocated
-        self._graphs.clear()
+        self.graphs.clear()
         device = self.model.device
         self._cache = SlotCache(self.model, self.slots, _window(length))
         self._tokens = torch.zeros(self.slots, 1, dtype=torch.long, device=device)
@@ -229,14 +231,11 @@ class Generator:
         if free := sorted(set(range(count)) - set(indices)):
             cache.positions[torch.tensor(free, device=self.model.device)] = 0  # nobody reads these slots
         self._step.zero_()
-        if self.model.device.type == "cuda":
-            graph = self._graph(count, window)
-            for _ in range(steps):
-                graph.replay()
-        else:
-            cache.decode(count, window)
-            for _ in range(steps):
-                self._decode()
+        cache.decode(count, window)
+        state = [self._tokens, cache.positions, self._step]
+        step = self.graphs.step((count, window), steps, self._decode, state)
+        for _ in range(steps):
+            step()
         written = self._written[:steps].T.tolist()
         for slot in active:
             slot.take(written[slot.index], self.eos)
@@ -266,29 +265,6 @@ class Generator:
         """Return the most probable next tokens, [slots], of hidden states, [slots, hidden size]."""
         tokens: torch.Tensor = self.model.get_output_embeddings()(hidden).argmax(dim=-1)
         return tokens
-
-    # ---- graphs
-
-    def _graph(self, count: int, window: int) -> "torch.cuda.CUDAGraph":
-        """Return the captured decoding step, which is captured at its first use."""
-        cache = self._cache
-        assert cache is not None
-        if (count, window) not in self._graphs:
-            cache.decode(count, window)
-            state = [self._tokens, cache.positions, self._step]
-            saved = [tensor.clone() for tensor in state]
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                self._decode()  # libraries allocate what they need before the capture
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
-                self._decode()
-            for tensor, value in zip(state, saved, strict=True):
-                tensor.copy_(value)
-            self._graphs[count, window] = graph
-        return self._graphs[count, window]
 
 
 def _duration(prompt: Prompt) -> tuple[int, int]:

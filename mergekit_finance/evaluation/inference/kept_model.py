@@ -49,14 +49,19 @@ class KeptModel:
                 source.data = target.data
         return lm
 
-    def keep(self, lm: "CompiledLM") -> None:
-        """Keep a model on a GPU for the next one, unless it answers as `hf` or is large."""
+    def keep(self, lm: "CompiledLM") -> bool:
+        """Keep a model on a GPU for the next one, unless it answers as `hf` or is large.
+
+        Returns:
+            Whether it is kept.
+        """
         import torch
 
         size = sum(tensor.nbytes for tensor in _tensors(lm.model))
         on_gpu = lm.device.type == "cuda" and not lm.plain_reason
         if on_gpu and size <= LARGEST_SHARE * torch.cuda.mem_get_info(lm.device)[1]:
             self._lm = lm
+        return self._lm is lm
 
 
 def _tensors(model: "PreTrainedModel") -> "list[torch.Tensor]":
