@@ -1,5 +1,6 @@
 """`mergekit-finance study`: run the three-stage study, or estimate its cost first."""
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -139,20 +140,32 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
     help="Output directory of the study; points that it already contains cost nothing.",
 )
 @click.option("--budget", type=Hours(), help="Time limit in hours.")
-@click.option("--no-sample", is_flag=True, help="Print points and disk space only, without a timed sample.")
+@click.option(
+    "--no-sample",
+    is_flag=True,
+    help="Time no sample: print requests and tokens in place of hours. Not with --budget.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the same numbers as JSON.")
 def plan(
-    file: Path, out: Path | None, budget: float | None, no_sample: bool, **overrides: "Unpack[Overrides]"
+    file: Path,
+    out: Path | None,
+    budget: float | None,
+    no_sample: bool,
+    as_json: bool,
+    **overrides: "Unpack[Overrides]",
 ) -> None:
-    """Print how many points, how much disk space and how many hours STUDY.YML needs.
+    """Print how many points, answers, bytes on disk and hours STUDY.YML needs, by stage and kind of work.
 
-    Hours are estimated from a timed sample. No model is fetched: where a model is not on this machine, hours
-    are left out, and so are the checks that need it.
+    Hours are a range, estimated from a sample that is timed on the device with the study's engine; nothing
+    is stored. No model is fetched: where a model is not on this machine, hours are left out, and so are the
+    checks that need it.
     """
-    from mergekit_finance.study import cost
+    from mergekit_finance.study import cost, cost_text
 
     with TemporaryDirectory() as empty:
         study_run = _study_run(file, out or Path(empty), False, overrides)
-        echo(cost.plan_text(cost.plan_study(study_run, budget, sample=not no_sample, fetch=False)))
+        planned = cost.plan_study(study_run, budget, sample=not no_sample, fetch=False)
+        echo(json.dumps(cost_text.plan_json(planned), indent=1) if as_json else cost_text.plan_text(planned))
 
 
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":

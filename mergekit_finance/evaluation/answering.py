@@ -36,6 +36,7 @@ class AnsweringModel:
         batches: the batch size that fits the device.
         lengths: tokens of prompts, shared by models with the same tokenizer.
         seconds_making: how long `make` took.
+        seconds: how long requests took, by kind, without those of `make`; their storing is in it.
         rank, world_size: lm-eval's names for one process.
     """
 
@@ -44,6 +45,7 @@ class AnsweringModel:
     batches: BatchLimit = field(default_factory=lambda: BatchLimit("auto"))
     lengths: PromptLengths = field(default_factory=PromptLengths)
     seconds_making: float = field(default=0.0, init=False)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float), init=False)
     rank: int = field(default=0, init=False)
     world_size: int = field(default=1, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)  # by id of the request
@@ -69,12 +71,14 @@ class AnsweringModel:
         keys = request_keys(kind, requests)
         self._keys |= {id(request): key for key, request in zip(keys, requests, strict=True)}
         by_key = dict(zip(keys, requests, strict=True))  # equal requests once
+        started = time.monotonic() - self.seconds_making
         try:
             while unanswered := {k: r for k, r in by_key.items() if not self.answers.has(k, kind)}:
                 if self._ask(kind, unanswered):
                     break
         finally:
             self.answers.flush()
+            self.seconds[kind] += time.monotonic() - self.seconds_making - started
         return [self.answers[key].response for key in keys]
 
     def _ask(self, kind: str, requests: "Mapping[str, Instance]") -> bool:

@@ -99,6 +99,10 @@ class LiveModels:
         lm.models = self.models if self.kept and self.kept.keep(lm) else models
         return lm
 
+    def keeps(self, lm: "HFLM") -> bool:
+        """Return whether this model's memory serves the next models, too."""
+        return self.kept is not None and self.kept.holds(lm)
+
 
 def ask_with_fixed_seed(
     lm: "HFLM",

@@ -37,9 +37,16 @@ def tokens_needed(arguments: "RequestArguments", tokenizer: "PreTrainedTokenizer
         return 0
     prompt, continuation = str(arguments[0]), arguments[1]
     if isinstance(continuation, Mapping):
-        generated = int(str(continuation.get("max_gen_toks", GENERATED_BY_DEFAULT)))
-        return len(tokenizer(prompt)["input_ids"]) + generated
+        return len(tokenizer(prompt)["input_ids"]) + tokens_generated_by(arguments)
     return len(tokenizer(f"{prompt}{continuation}")["input_ids"]) - 1
+
+
+def tokens_generated_by(arguments: "RequestArguments") -> int:
+    """Return the largest number of tokens of the answer to a request; 0 if it is no generation."""
+    settings = arguments[-1]
+    if not isinstance(settings, Mapping):
+        return 0
+    return int(str(settings.get("max_gen_toks", GENERATED_BY_DEFAULT)))
 
 
 def tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -30,6 +30,13 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
     return mapping[type(config)]
 
 
+def hide_loading_bars() -> None:
+    """Show no bars while weights are loaded."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def load_generation_config(model: "PreTrainedModel", folder: Path) -> None:
     """Give a model the generation config that `from_pretrained` would give it for this folder.
 

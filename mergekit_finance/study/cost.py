@@ -1,28 +1,31 @@
-"""Estimate the cost of a study before it runs: points, disk, and hours from a timed sample; fit a budget.
+"""Plan a study before it runs: points, disk, answers to ask for, and hours; fit a budget of hours.
 
-Hours: a model's evaluation is timed on two small nested samples of every task, which gives seconds per model
-and seconds per item; a merge is timed as it is. All of it on this machine, on this device, by one worker.
+`cost_sample` times a sample, `cost_estimate` computes hours from it, `cost_text` writes them.
 """
 
 import time
-from contextlib import closing
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mergekit_finance.errors import RecipeError
-from mergekit_finance.evaluation.answering import AnsweringModel
-from mergekit_finance.evaluation.live_merges import Sweep
+from mergekit_finance.evaluation.truncation import tokens_generated_by, tokens_needed
 from mergekit_finance.models.facts import absent_models, short_name
-from mergekit_finance.statistics.power import expected_half_width, planning_error
-from mergekit_finance.study.config import Study, identity
+from mergekit_finance.models.loading import load_tokenizer
+from mergekit_finance.study.config import Study, combinations_of, identity
+from mergekit_finance.study.cost_estimate import Amounts, Range, Rates, Table, amounts, elapsed, seconds
+from mergekit_finance.study.cost_sample import timed_sample
+from mergekit_finance.study.cost_text import plan_text
 from mergekit_finance.study.points import Point, points
+from mergekit_finance.study.race import races
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.schema import PlanFile
 from mergekit_finance.study.split import has_split
-from mergekit_finance.study.stored_answers import StoredAnswers, stored_answers
+from mergekit_finance.study.stored_answers import Part, StoredAnswers, stored_answers
 from mergekit_finance.study.task_info import clusters_of
 
-SMALL, LARGE = 4, 12  # items per task of the two timed samples
 MIN_ITEMS = 8  # per task; a budget that allows fewer is refused
 
 
@@ -38,13 +41,16 @@ class Plan:
         all_items: items by task without a limit.
         limit: items per task; None: all.
         disk: bytes.
-        workers: processes.
-        per_model: seconds per model that do not depend on items.
-        per_item: seconds per item, the mean over tasks.
-        merge: seconds per merge.
+        devices: the device of each worker process; empty: not known.
+        combinations: number of combinations and operators by stage, of which each is one sweep.
+        experts: models whose similarity to the base is measured.
+        rates: of the timed sample.
         budget: hours.
         absent: models that are not on this machine; their stored results and hours are not counted.
         answers: which answers are stored; None if models are absent.
+        tokens: tokens of one model's prompts, and the most that it generates; None: not counted.
+        shares: of the answers of a stage's full grid, what its races ask for at most; without a race 1.
+        captures: when decoding steps are captured, in words; empty: they are not.
         clusters: clusters to report on in the largest task: at the requested limit, and at this plan's limit.
     """
 
@@ -55,14 +61,17 @@ class Plan:
     all_items: dict[str, int]
     limit: int | None
     disk: int
-    workers: int
-    per_model: float | None = None
-    per_item: float | None = None
-    merge: float | None = None
+    devices: tuple[str, ...] = ()
+    combinations: Mapping[int, int] = field(default_factory=dict)
+    experts: int = 0
+    rates: Rates | None = None
     budget: float | None = None
     clusters: tuple[int, int] | None = None
     absent: tuple[str, ...] = ()
     answers: StoredAnswers | None = None
+    tokens: tuple[int, int] | None = None
+    captures: str = ""
+    shares: Mapping[int, float] = field(default_factory=dict)
 
     def items_at(self, limit: int) -> int:
         """Return the items that one model answers at a limit."""
@@ -73,13 +82,27 @@ class Plan:
         """The number of items per task, of the tasks that have so many."""
         return self.limit or max(self.all_items.values())
 
-    def hours(self, limit: int | None = None) -> float:
-        """Return the hours for all answers that are not stored, at the plan's limit or a smaller one."""
-        assert self.per_model is not None and self.per_item is not None and self.merge is not None
+    @property
+    def largest_task(self) -> str:
+        """The task with the most items."""
+        return max(self.all_items, key=self.all_items.__getitem__)
+
+    def left(self, limit: int | None = None) -> Amounts:
+        """Return what is left to do, at the plan's limit or a smaller one."""
         assert self.answers is not None
         limit = limit or self.largest_limit
-        of_models = (self.per_model + self.merge) * self.answers.models_to_ask(limit)
-        return (of_models + self.per_item * self.answers.items_to_ask(limit)) / (3600 * self.workers)
+        items = self.items_at(limit)
+        return amounts(self.answers, self.combinations, limit, items, self.experts).at_most(self.shares)
+
+    def table(self) -> Table:
+        """Return the seconds of all processes together, by stage and kind of work."""
+        assert self.rates is not None
+        return seconds(self.rates, self.left(), len(self.devices))
+
+    def hours(self, limit: int | None = None) -> Range:
+        """Return the hours until all answers are stored, at the plan's limit or a smaller one."""
+        assert self.rates is not None
+        return elapsed(self.rates, self.left(limit), self.devices).times(1 / 3600)
 
 
 def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, fetch: bool = True) -> Plan:
@@ -88,13 +111,20 @@ def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, 
     Args:
         run: the study; it is checked, and its tasks are loaded once.
         budget: hours; the plan's limit is the largest that fits.
-        sample: whether to time a small sample, which hours need.
+        sample: whether to time a small sample, which hours need. False: requests and tokens are counted.
         fetch: whether to fetch models. False: those that are not on this machine are left out of all checks
             that need them, and there are no hours.
 
     Raises:
-        RecipeError: a budget is asked for, and a model is not on this machine and not fetched.
+        RecipeError: a budget is asked for without a sample, or a model is not on this machine and not
+            fetched.
     """
+    if budget and not sample:
+        raise RecipeError(
+            "--budget with --no-sample: how many items fit so many hours is known from a timed sample only. "
+            "Leave --no-sample out, or set the number of items with --limit."
+        )
+    started = time.monotonic()
     run.absent = () if fetch else absent_models(run.references)
     if run.absent and budget:
         raise RecipeError(
@@ -103,9 +133,11 @@ def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, 
         )
     run.check()
     counted = _counted(run)
-    if run.absent or not (sample or budget):
+    if run.absent:
         return counted
-    timed = _timed(run, counted)
+    if not sample:
+        return replace(counted, tokens=_tokens(run))
+    timed = _timed(run, counted, time.monotonic() - started)
     if budget is None:
         return timed
     fitted = _fitted(timed, budget)
@@ -127,7 +159,7 @@ def fit(run: StudyRun, budget: float) -> Plan:
         run.limit = fitted.limit
         planned = request.model_copy(update={"limit": run.limit})
         run.store.publish({"plan.json": planned.as_json()})
-    return plan_study(run, sample=False)
+    return _counted(run)
 
 
 def _request(run: StudyRun, budget: float) -> PlanFile:
@@ -147,7 +179,8 @@ def _counted(run: StudyRun) -> Plan:
     all_items = {name: len(task.eval_docs) for name, task in sorted(run.evaluator.tasks.items())}
     limit = run.limit or max(all_items.values())
     items = {name: min(limit, count) for name, count in all_items.items()}
-    by_stage: dict[int, int] = {stage: len(points(study, stage)) for stage in sorted(study.stages)}
+    planned: dict[int, list[Point]] = {stage: points(study, stage) for stage in sorted(study.stages)}
+    by_stage = {stage: len(of_stage) for stage, of_stage in planned.items()}
     count = sum(by_stage.values()) + len(run.references)
     return Plan(
         points=by_stage,
@@ -158,16 +191,49 @@ def _counted(run: StudyRun) -> Plan:
         limit=run.limit,
         disk=run.disk_needed(),
         absent=run.absent,
-        workers=_workers(run),
-        answers=None if run.absent else _answers(run, count),
+        devices=_devices(run),
+        combinations={stage: len(combinations_of(study, stage)) for stage in planned},
+        experts=len(study.experts),
+        answers=None if run.absent else _answers(run, planned),
+        shares=_shares(run, planned, sum(items.values())),
+        captures="" if run.absent else run.executor.captures(run.worker, count),
     )
 
 
-def _workers(run: StudyRun) -> int:
-    """Return the number of processes on this machine; where a model is absent, the study file's or 1."""
+def _shares(run: StudyRun, planned: Mapping[int, Sequence[Point]], items: int) -> dict[int, float]:
+    """Return what share of the answers of each stage's full grid its races ask for at most.
+
+    Args:
+        run: the study.
+        planned: the points by stage.
+        items: items of each model, of which races leave some to their winners.
+    """
+    search, shares = run.study.race, {}
+    if search is None:
+        return {}
+    for stage, plans in planned.items():
+        of_stage = races(plans, run.item_order, search, run.tasks)
+        asked = sum(race.most_answers + items - race.all_items for race in of_stage)
+        shares[stage] = min(1.0, asked / max(1, len(plans) * items))
+    return shares
+
+
+def _devices(run: StudyRun) -> tuple[str, ...]:
+    """Return the device of each process on this machine; where a model is absent, as the study file says."""
     if run.absent or run.study.executor != "local":
-        return (run.study.workers or 1) if run.absent else 1
-    return len(run.executor.devices(run.worker))
+        return (run.device,) * ((run.study.workers or 1) if run.absent else 1)
+    return tuple(run.executor.devices(run.worker))
+
+
+def _tokens(run: StudyRun) -> tuple[int, int]:
+    """Return the tokens of one model's prompts and options, and the most that it generates."""
+    tokenizer = load_tokenizer(run.study.base, run.trust_remote_code)
+    read = generated = 0
+    for request in run.evaluator.requests(run.limit):
+        most = tokens_generated_by(request.args)
+        read += tokens_needed(request.args, tokenizer) - most
+        generated += most
+    return read, generated
 
 
 def _known_points(study: Study) -> list[Point]:
@@ -184,52 +250,50 @@ def _stored(run: StudyRun) -> int:
     return sum(map(run.store.done, places))
 
 
-def _answers(run: StudyRun, models: int) -> StoredAnswers:
-    """Look up which answers of `models` models are stored."""
-    worker = run.worker
-    keys = [(short_name(reference), worker.model_answers_key(reference)) for reference in run.references]
-    keys += [(point.name, worker.point_answers_key(point)) for point in _known_points(run.study)]
-    return stored_answers(worker.answers, keys, models - len(keys), run.evaluator.requests(run.limit))
+def _answers(run: StudyRun, planned: Mapping[int, Sequence[Point]]) -> StoredAnswers:
+    """Look up which answers of all models are stored."""
+    worker, known_points = run.worker, _known_points(run.study)
+    keys = [
+        (Part(0), short_name(reference), worker.model_answers_key(reference)) for reference in run.references
+    ]
+    keys += [(Part(one.stage, one.operator), one.name, worker.point_answers_key(one)) for one in known_points]
+    known_stages = {point.stage for point in known_points}
+    unknown = Counter(
+        Part(point.stage, point.operator)
+        for stage, of_stage in planned.items()
+        for point in of_stage
+        if stage not in known_stages
+    )
+    return stored_answers(worker.answers, keys, unknown, run.evaluator.requests(run.limit))
 
 
 # ---- time
 
 
-def _timed(run: StudyRun, counted: Plan) -> Plan:
-    """Merge the first point and evaluate it on two nested samples."""
-    evaluator = run.evaluator.on(run.executor.devices(run.worker)[0], quiet=True)
-    first = points(run.study, min(run.study.stages))[0]
-    run.say("timing a sample: one merge, evaluated on a few items of every task")
-    with closing(Sweep(evaluator.live_models, run.trust_remote_code)) as sweep:
-        sweep.prepare([first.recipe()])
-        sweep.at(first.recipe())  # opens the models
-        started = time.monotonic()
-        lm = sweep.at(first.recipe())
-        merge = time.monotonic() - started
-
-        def seconds(limit: int) -> float:
-            return evaluator.measure(AnsweringModel(lambda: lm), first.name, limit)[1]
-
-        seconds(SMALL)  # the first pass is slower: caches, allocator
-        of_few, of_more = seconds(SMALL), seconds(LARGE)
-    few, more = counted.items_at(SMALL), counted.items_at(LARGE)
-    per_item = max(0.0, (of_more - of_few) / max(1, more - few))
-    return replace(counted, merge=merge, per_item=per_item, per_model=max(0.0, of_few - per_item * few))
+def _timed(run: StudyRun, counted: Plan, start_up: float) -> Plan:
+    """Return the plan with the rates of a timed sample; nothing is timed if every answer is stored."""
+    assert counted.answers is not None
+    limit = counted.largest_limit
+    if not counted.answers.all_models_to_ask(limit):
+        return replace(counted, rates=Rates())
+    run.say("timing a sample: loading, merging, and a few items of every task")
+    rates = timed_sample(run, counted.answers, counted.devices, limit)
+    return replace(counted, rates=replace(rates, start_up=start_up))
 
 
 def _fitted(timed: Plan, budget: float) -> Plan:
-    """Return the plan at the largest limit whose hours are within the budget."""
+    """Return the plan at the largest limit that fits a budget even at the upper end of the hours."""
     most = timed.largest_limit
     least = min(MIN_ITEMS, most)
-    fitting = [limit for limit in range(least, most + 1) if timed.hours(limit) <= budget]
+    fitting = bisect_right(range(least, most + 1), budget, key=lambda limit: timed.hours(limit).high)
     if not fitting:
         assert timed.answers is not None
         raise RecipeError(
-            f"--budget {budget:g}: {timed.answers.models_to_ask(least)} models need "
-            f"{timed.hours(least):.2g} hours even with {least} items per task. Allow more "
+            f"--budget {budget:g}: {timed.answers.all_models_to_ask(least)} models need "
+            f"{timed.hours(least).high:.2g} hours even with {least} items per task. Allow more "
             "hours, or use coarser grids or fewer tasks."
         )
-    limit = max(fitting)
+    limit = least + fitting - 1
     items = {task: min(limit, count) for task, count in timed.all_items.items()}
     return replace(
         timed,
@@ -246,72 +310,7 @@ def _reported_clusters(run: StudyRun, limit: int | None, fitted: Plan) -> tuple[
     """Return the number of clusters of the largest task that are reported, not used for selection."""
     share = 1 - run.study.selection.share if has_split(run.study) else 1.0
     before, after = (
-        round(share * clusters_of(run.evaluator, limit)[_largest(fitted)]) for limit in (limit, fitted.limit)
+        round(share * clusters_of(run.evaluator, limit)[fitted.largest_task])
+        for limit in (limit, fitted.limit)
     )
     return before, after
-
-
-# ---- words
-
-
-def plan_text(plan: Plan) -> str:
-    """Return the text that `study plan` prints."""
-    stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
-    count = sum(plan.points.values())
-    limited = f", the first {plan.limit} of each" if plan.limit else ""
-    lines = [
-        f"points      {count} ({stages}), and {plan.models - count} unmerged models; "
-        f"{plan.stored} already stored",
-        *([_answers_line(plan.answers)] if plan.answers and plan.budget is None else []),
-        f"items       {sum(plan.items.values())} per model, {len(plan.items)} tasks{limited}",
-        f"disk        about {_size_in_words(plan.disk)}",
-        f"workers     {plan.workers}",
-    ]
-    if plan.absent:
-        lines.append(
-            f"not here    {', '.join(plan.absent)}: hours, stored results and checkpoints are not counted. "
-            "Run this again where the models are."
-        )
-    if plan.per_item is not None and plan.per_model is not None and plan.merge is not None:
-        evaluation = plan.per_model + plan.per_item * sum(plan.items.values())
-        lines.append(
-            f"time        about {_hours_in_words(plan.hours())}: {evaluation:.3g} s of evaluation and "
-            f"{plan.merge:.2g} s of merging per model, from a timed sample on this machine"
-        )
-    if plan.budget is not None and plan.clusters is not None:
-        lines.append(_budget_line(plan, plan.budget, plan.clusters))
-    return "\n".join(lines)
-
-
-def _answers_line(answers: StoredAnswers) -> str:
-    missing = sum(answers.missing.values())
-    reasons = [f"{count:,} ({reason})" for reason, count in sorted(answers.missing.items())]
-    to_ask = f"; to ask: {', '.join(reasons)}" if reasons else ""
-    return f"answers     {answers.needed - missing:,} of {answers.needed:,} stored{to_ask}"
-
-
-def _hours_in_words(hours: float) -> str:
-    if hours < 1 / 60:
-        return f"{3600 * hours:.2g} seconds"
-    return f"{60 * hours:.2g} minutes" if hours < 1 else f"{hours:.2g} hours"
-
-
-def _size_in_words(size: float) -> str:
-    return f"{size / 1e6:.2g} MB" if size < 1e8 else f"{size / 1e9:.2g} GB"
-
-
-def _largest(plan: Plan) -> str:
-    return max(plan.all_items, key=plan.all_items.__getitem__)
-
-
-def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
-    """Return how much a budget widens the intervals, shown for the largest task."""
-    task, (full, limited) = _largest(plan), clusters
-    error = planning_error(full)
-    before, after = (100 * expected_half_width(error, full, n) for n in (full, limited))
-    wider = f" (±{before:.1f} on all {full})" if limited < full else ""
-    return (
-        f"budget      {budget:g} hours: {plan.items[task]} of {plan.all_items[task]} items of {task}, "
-        f"nested. On it, a paired difference has an expected half width of ±{after:.1f} points with "
-        f"{limited} reported clusters{wider}"
-    )

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line, printable
 from mergekit_finance.evaluation.batch_limit import NoRoomError
 from mergekit_finance.evaluation.inference.graphs import capture_policy
+from mergekit_finance.hosts.transformers import hide_loading_bars
 from mergekit_finance.study import claims
 from mergekit_finance.study.finished import Finished, Planned, requests_per_model
 from mergekit_finance.study.progress import Progress, State, messages_above
@@ -88,15 +89,17 @@ class Executor:
         count = max(most, stored) if missing else stored
         self.say(f"{stored} of {count} models are stored, {count - stored} to do")
         if missing:
-            self._say_captures(worker, len(missing))
+            if line := self.captures(worker, len(missing)):
+                self.say(line)
             self._run(worker, [job for job in jobs if worker.missing([job])], count)
         return [worker.place(job).name for job in jobs if not job.race]
 
-    def _say_captures(self, worker: Worker, models: int) -> None:
-        """Print when decoding steps are captured, where they are."""
+    def captures(self, worker: Worker, models: int) -> str:
+        """Return in words when decoding steps are captured as CUDA graphs; "" if they are not."""
         evaluator = worker.evaluator
-        if self.kind == "local" and evaluator.captures:
-            self.say(f"{evaluator.device}: {capture_policy(-(-models // len(self.devices(worker))))}")
+        if self.kind != "local" or not evaluator.captures:
+            return ""
+        return f"{evaluator.device}: {capture_policy(-(-models // len(self.devices(worker))))}"
 
     def _run(self, worker: Worker, jobs: Sequence[Job], count: int) -> None:
         progress = Progress(count, self._finished(worker, jobs, count), self.label, self.quiet)
@@ -156,7 +159,7 @@ def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progr
     alone = replace(
         worker, evaluator=worker.evaluator.on(devices[0], True), done=lambda name: progress.update()
     )
-    _hide_loading_bars()
+    hide_loading_bars()
     try:
         with messages_above(progress):
             alone.work(jobs)
@@ -323,7 +326,7 @@ def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection", 
     tqdm.set_lock(threading.RLock())  # tqdm's own has a semaphore, which outlives a killed process
     _redirect_output(output)
     _forward_warnings(parent)
-    _hide_loading_bars()
+    hide_loading_bars()
     try:
         worker.work(jobs)
     except (torch.OutOfMemoryError, NoRoomError):  # of a device that this process shares with others
@@ -363,12 +366,6 @@ def _exit_with_parent(parent: "Connection") -> None:
         parent.recv()
     claims.release_all()
     os._exit(1)
-
-
-def _hide_loading_bars() -> None:
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
 
 
 # ---- Ray

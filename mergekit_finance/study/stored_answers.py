@@ -26,6 +26,25 @@ CHANGED = {
     "merge_code": "stored by other code of this package",
 }
 OTHERWISE = "stored with other settings"
+UNMERGED = "unmerged"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The work of one stage with one operator, or of the unmerged models.
+
+    Attributes:
+        stage: 0 for the unmerged models.
+        operator: a key of `operators.OPERATORS`; "" for the unmerged models.
+    """
+
+    stage: int
+    operator: str = ""
+
+    @property
+    def row(self) -> str:
+        """The row of the table."""
+        return f"stage {self.stage}" if self.stage else UNMERGED
 
 
 @dataclass(frozen=True)
@@ -35,53 +54,67 @@ class StoredAnswers:
     Attributes:
         needed: requests of all models; equal requests of a model count once.
         missing: why answers are not stored -> how many.
-        items: position of an item in its task -> items of all models and tasks there that lack an answer.
-        first: the position of the first item that lacks an answer, of every model that has one.
+        first: by part, the position of the first item that lacks an answer, of every model that has one.
+        requests: (part, kind, position of the item in its task) -> requests of all models without an answer.
+        lacking: keys of the requests that some model has not answered.
     """
 
     needed: int
     missing: Mapping[str, int]
-    items: Mapping[int, int]
-    first: Sequence[int]
+    first: Mapping[Part, Sequence[int]]
+    requests: Mapping[tuple[Part, str, int], int]
+    lacking: frozenset[str]
 
-    def items_to_ask(self, limit: int) -> int:
-        """Return the number of items, over all models, that lack an answer at a limit of items per task."""
-        return sum(count for position, count in self.items.items() if position < limit)
+    def models_to_ask(self, part: Part, limit: int) -> int:
+        """Return the number of models of a part that lack an answer at a limit of items per task."""
+        return sum(position < limit for position in self.first[part])
 
-    def models_to_ask(self, limit: int) -> int:
+    def all_models_to_ask(self, limit: int) -> int:
         """Return the number of models that lack an answer at a limit of items per task."""
-        return sum(position < limit for position in self.first)
+        return sum(self.models_to_ask(part, limit) for part in self.first)
+
+    def requests_to_ask(self, limit: int) -> dict[tuple[Part, str], int]:
+        """Return how many requests lack an answer at a limit, over all models, by part and kind."""
+        counts: Counter[tuple[Part, str]] = Counter()
+        for (part, kind, position), count in self.requests.items():
+            counts[part, kind] += count if position < limit else 0
+        return +counts
 
 
 def stored_answers(
     store: AnswerStore,
-    models: "Sequence[tuple[str, Mapping[str, Json]]]",
-    unknown: int,
+    models: "Sequence[tuple[Part, str, Mapping[str, Json]]]",
+    unknown: Mapping[Part, int],
     requests: "Sequence[Instance]",
 ) -> StoredAnswers:
     """Return which answers are stored, and why the others are not.
 
     Args:
         store: the answers of the output folder.
-        models: name and key of the answers of each model.
-        unknown: models whose keys are not known yet.
+        models: part, name and key of the answers of each model.
+        unknown: models by part whose keys are not known yet.
         requests: the requests that every model gets.
     """
-    items_of = _items_by_key(requests)
-    everything = {item for items in items_of.values() for item in items}
+    positions = {one: min(p for _, p in items) for one, items in _items_by_key(requests).items()}
+    whole = Counter((kind, position) for (_, kind), position in positions.items())
     keys = store.keys()
-    missing: Counter[str] = Counter({NEW_MODELS: unknown * len(items_of)})
-    items = Counter(position for _, position in everything for _ in range(unknown))
-    first = [0] * unknown
-    for name, key in models:
+    missing: Counter[str] = Counter({NEW_MODELS: sum(unknown.values()) * len(positions)})
+    first: defaultdict[Part, list[int]] = defaultdict(list)
+    counts: Counter[tuple[Part, str, int]] = Counter()
+    all_lacking = {key for key, _ in positions} if any(unknown.values()) else set()
+    for part, count in unknown.items():
+        first[part] += [0] * count
+        counts.update({(part, *one): count * number for one, number in whole.items()})
+    for part, name, key in models:
         answers = store.of(name, key)
-        lacking = [one for one in items_of if not answers.has(*one)]
+        lacking = [one for one in positions if not answers.has(*one)]
+        first[part] += [min(positions[one] for one in lacking)] if lacking else []
         if lacking:
             missing[_reason(answers, keys)] += len(lacking)
-            positions = [position for _, position in {item for one in lacking for item in items_of[one]}]
-            items.update(positions)
-            first.append(min(positions))
-    return StoredAnswers((len(models) + unknown) * len(items_of), +missing, items, first)
+            counts.update((part, kind, positions[key, kind]) for key, kind in lacking)
+            all_lacking |= {key for key, _ in lacking}
+    needed = (len(models) + sum(unknown.values())) * len(positions)
+    return StoredAnswers(needed, +missing, dict(first), counts, frozenset(all_lacking))
 
 
 def _items_by_key(requests: "Sequence[Instance]") -> dict[tuple[str, str], set[tuple[str, int]]]:

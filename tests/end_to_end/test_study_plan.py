@@ -1,5 +1,7 @@
 """`study plan` and `--budget`: the cost of a study before it runs."""
 
+import json
+
 import pytest
 from helpers import study as helpers
 
@@ -14,8 +16,36 @@ def test_a_plan_counts_before_anything_runs(command, tmp_path):
     assert done.exit_code == 0, done.output
     assert "points      3 (stage 1: 2, stage 2: 1), and 3 unmerged models; 0 already stored" in done.output
     assert "items       8 per model, 2 tasks, the first 4 of each" in done.output
-    assert "workers     2" in done.output and "time " not in done.output
+    assert "workers     2" in done.output and "time " not in done.output and "hours" not in done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["unmerged", "3", "36", "12", "0"] in rows  # of 4 items: 12 options, 4 answers
+    assert ["stage", "1", "2", "24", "8", "0"] in rows and ["stage", "2", "1", "12", "4", "0"] in rows
+    (tokens,) = (row for row in rows if row[:1] == ["tokens"])
+    assert tokens[-2:] == ["16", "generated"]  # 4 answers of 4 tokens
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_counts_what_races_ask_for(command):
+    """4 settings, 8 items a task: the answers of all selection items are never asked for."""
+    grid = {"task_arithmetic": {"lambda": [0.2, 0.4, 0.6, 0.8]}}
+    race = {"search": {"method": "successive_rejects"}, "operators": grid, "limit": 8}
+    asked = []
+    for changes in ({}, race):
+        done = command("plan", "--no-sample", "--json", **({"operators": grid, "limit": 8} | changes))
+        assert done.exit_code == 0, done.output
+        plan = json.loads(done.output[done.output.index("{") :])
+        asked.append((plan["left"]["stage 1"]["generate"], plan["shares"]))
+    assert asked[0] == (2 * 4 * 8, {})
+    assert asked[1][0] == round(asked[0][0] * asked[1][1]["1"]) < asked[0][0]
+
+
+def test_a_budget_without_a_sample_is_refused_in_one_line(command):
+    done = command("plan", "--no-sample", "--budget", "1")
+    assert done.exit_code == 1 and "Traceback" not in done.output
+    assert (
+        "Error: --budget with --no-sample: how many items fit so many hours is known from a timed"
+        in done.output
+    )
 
 
 @pytest.mark.parametrize("options", [("--no-sample",), ()])
@@ -41,21 +71,60 @@ def test_a_budget_for_models_that_are_not_here_is_reported_in_one_line(command):
     )
 
 
-def test_a_plan_counts_stored_models_and_times_a_sample(command, finished_study):
+def test_a_plan_times_no_sample_if_every_answer_is_stored(command, finished_study):
     done = command("plan", "-o", str(finished_study))
     assert done.exit_code == 0, done.output
-    assert (
-        "6 already stored" in done.output
-        and "s of evaluation and" in done.output
-        and "from a timed sample" in done.output
+    assert "6 already stored" in done.output and "timing a sample" not in done.output
+    assert "time        nothing is left to ask" in done.output
+
+
+def test_a_plan_shows_seconds_by_stage_and_kind_and_stores_nothing(command, finished_study):
+    """The table, the total and the JSON have the same numbers; they fit 80 columns."""
+    before = {p: p.stat().st_mtime_ns for p in finished_study.rglob("*")}
+    done = command(
+        "plan", "-o", str(finished_study), "--json", operators={"task_arithmetic": {"lambda": [0.3, 0.4]}}
     )
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.output[done.output.index("{") :])
+    assert before == {p: p.stat().st_mtime_ns for p in finished_study.rglob("*")}
+    assert plan["left"]["stage 1"] == {"merging": 4, "choices": 48, "generate": 16}
+    assert "unmerged" not in plan["seconds"] or not any(map(any, plan["seconds"]["unmerged"].values()))
+    for row in ("stage 1", "stage 2"):
+        for column in ("merging", "choices", "generate", "other"):
+            low, high = plan["seconds"][row][column]
+            assert 0 < low <= high
+    total = [sum(cell[end] for row in plan["seconds"].values() for cell in row.values()) for end in (0, 1)]
+    assert plan["elapsed_seconds"] == pytest.approx(total)  # one worker on the CPU
+
+
+def test_a_sample_asks_what_is_missing_with_the_engine_of_the_study(command, finished_study, monkeypatch):
+    from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
+
+    asked = []
+    for kind in ("loglikelihood", "generate_until"):
+        original = getattr(CompiledLM, kind)
+
+        def answers(self, requests, *arguments, kind=kind, answer=original, **named):
+            asked.append((kind, self.plain_reason))
+            return answer(self, requests, *arguments, **named)
+
+        monkeypatch.setattr(CompiledLM, kind, answers)
+    done = command(
+        "plan", "-o", str(finished_study), evaluation={"batch_size": 32, "max_gen_toks": 5, "engine": "auto"}
+    )
+    assert done.exit_code == 0, done.output
+    assert all(len(line) <= 80 for line in done.output.splitlines())
+    missing = [one for one in asked if one[0] == "generate_until"]
+    assert missing and {reason for _, reason in asked} == {""}
+    assert "choices  generate" in done.output and " to ask: 24 (new tasks, items or settings)" in done.output
 
 
 def answers_line(models, out, **changes):
     """What a plan says about stored answers."""
     study = config.parse_study(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True)
-    return planning.plan_text(planning.plan_study(run, sample=False)).split("\n")[1]
+    text = planning.plan_text(planning.plan_study(run, sample=False)).replace("\n" + 12 * " ", " ")
+    return text.split("\n")[1]
 
 
 @pytest.mark.parametrize(
@@ -133,11 +202,14 @@ def timed(monkeypatch):
     """A machine on which an item takes ten seconds and nothing else takes time."""
     from dataclasses import replace
 
+    from mergekit_finance.study.cost_estimate import Range, Rates
+
     calls = []
 
-    def time_it(run, counted):
+    def time_it(run, counted, start_up):
         calls.append(run.limit)
-        return replace(counted, per_item=10.0, per_model=0.0, merge=0.0)
+        of_requests = {"loglikelihood": Range(1, 10 / 3), "generate_until": Range(1, 10)}  # 3 options an item
+        return replace(counted, rates=Rates(of_requests))
 
     monkeypatch.setattr(planning, "_timed", time_it)
     return calls
@@ -171,7 +243,7 @@ def test_a_budget_that_fits_everything_changes_nothing(tiny, tmp_path, timed):
 def test_a_budget_line_shows_how_much_wider_intervals_become(tiny, tmp_path, timed):
     study = config.parse_study(helpers.content(tiny, limit=None), "study.yml")
     run = StudyRun(study, tmp_path, "cpu", None, quiet=True)
-    text = planning.plan_text(planning.plan_study(run, 20 * 120 / 3600))
+    text = " ".join(planning.plan_text(planning.plan_study(run, 20 * 120 / 3600)).split())
     assert "20 of " in text and "a paired difference has an expected half width of" in text
 
 

@@ -6,6 +6,7 @@ from mergekit_finance.evaluation.truncation import tokenizer_content
 
 if TYPE_CHECKING:
     import torch
+    from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
@@ -20,6 +21,10 @@ class KeptModel:
     def __init__(self) -> None:
         """Keep nothing yet."""
         self._lm: CompiledLM | None = None
+
+    def holds(self, lm: "HFLM") -> bool:
+        """Return whether this is the kept model."""
+        return self._lm is lm
 
     def reuse(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", device: str
@@ -61,7 +66,7 @@ class KeptModel:
         on_gpu = lm.device.type == "cuda" and not lm.plain_reason
         if on_gpu and size <= LARGEST_SHARE * torch.cuda.mem_get_info(lm.device)[1]:
             self._lm = lm
-        return self._lm is lm
+        return self.holds(lm)
 
 
 def _tensors(model: "PreTrainedModel") -> "list[torch.Tensor]":
