@@ -88,9 +88,13 @@ def headline(doc: HeadlineDocument, results: Likelihoods) -> Metrics:
 def chabsa(doc: ChoiceDocument, results: Likelihoods) -> Metrics:
     """Score chabsa: `score` is (gold, choice), for `macro_f1_two_class`.
 
-    A neutral row (gold -1) is always wrong.
+    A neutral row (gold -1) is always wrong. `f1_space` is (gold, choice) among the options after one space,
+    the delimiter of the pfnet harness. The task asks for them after the plain options.
     """
-    return choice_f1(doc, results)
+    metrics, with_space = choice_f1(doc, results), results[len(doc["options"]) :]
+    if with_space:
+        metrics["f1_space"] = (doc["gold_index"], _choice_metrics(doc, with_space)[1])
+    return metrics
 
 
 def choice_acc(doc: ChoiceDocument, results: Likelihoods) -> Metrics:

@@ -27,6 +27,20 @@ def test_chabsa_neutral_rows_stay_and_are_wrong_whatever_is_said(manager):
         assert metrics["correct"] == metrics["acc"] == metrics["acc_norm"] == 0.0
 
 
+def test_chabsa_the_options_after_a_space_are_a_metric_of_their_own(manager):
+    """lm-eval's request for ` positive` is what the pfnet harness asks: prompt, one space, option."""
+    from lm_eval.tasks import get_task_dict
+
+    task = get_task_dict(["finance_bench_chabsa"], manager)["finance_bench_chabsa"]
+    (doc,) = list(task.eval_docs)[:1]
+    assert task.doc_to_choice(doc) == ["positive", "negative", " positive", " negative"]
+    plain = [(-1.0, True), (-2.0, False)]
+    metrics = scoring.chabsa(doc, [*plain, (-4.0, False), (-3.0, False)])
+    gold = doc["gold_index"]
+    assert metrics["score"] == (gold, 0) and metrics["f1_space"] == (gold, 1)
+    assert metrics["correct"] == scoring.chabsa(doc, plain)["correct"]
+
+
 def test_chabsa_a_target_that_occurs_twice_is_two_items():
     adapted = rows("chabsa", annotation(("売上高", "positive", 0), ("売上高", "negative", 7)))
     assert len({row["item_id"] for row in adapted}) == 2 and [r["gold_index"] for r in adapted] == [0, 1]

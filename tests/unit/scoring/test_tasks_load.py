@@ -94,7 +94,7 @@ def test_every_metric_that_scoring_returns_is_declared(manager, name):
     task = manager.load([name])["tasks"][name]
     doc = next(iter(task.test_docs()))
     results = {
-        "multiple_choice": lambda: [(-1.0, False)] * len(doc["options"]),
+        "multiple_choice": lambda: [(-1.0, False)] * len(task.doc_to_choice(doc)),
         "loglikelihood": lambda: [(-1.0, False)],
         "generate_until": lambda: ["x"],
     }[task.OUTPUT_TYPE]()
