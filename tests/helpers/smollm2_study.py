@@ -13,12 +13,20 @@ if str(FOLDER) not in sys.path:
 from smollm2 import (  # noqa: E402
     convert,
     corpora,
+    data,
+    evaluate,
+    findings,
     overlap,
     plans,
+    points,
+    run,
+    settings,
     tokens,
     train,
 )
+from smollm2.analysis import effects, experts, operators, predictors, tables  # noqa: E402
 
 __all__ = [
-    "FOLDER", "convert", "corpora", "overlap", "plans", "tokens", "train",
+    "FOLDER", "convert", "corpora", "data", "effects", "evaluate", "experts", "findings", "operators", "overlap",
+    "plans", "points", "predictors", "run", "settings", "tables", "tokens", "train",
 ]  # fmt: skip

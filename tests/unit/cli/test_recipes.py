@@ -33,7 +33,7 @@ def error_line(*args: object) -> str:
 
 def test_list_shows_every_file_with_a_description() -> None:
     lines = call("list").output.splitlines()
-    assert len(lines) == 3 * 22 and lines == call().output.splitlines()
+    assert len(lines) == 4 * 22 and lines == call().output.splitlines()
     descriptions = dict(line.split(maxsplit=1) for line in lines)
     assert set(descriptions) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yml")}
     assert descriptions["lab/stage2-math-japanese-dare-ties"] == "stage 2: math + japanese, DARE-TIES"
@@ -57,7 +57,7 @@ def test_show_prints_the_file(name: str) -> None:
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
     assert "did you mean 'lab/stage2-finance-math-ties'" in error_line("show", "lab/stage2-finance-mth-ties")
-    assert "is in 3 families. Write one of: lab/" in error_line("show", "stage2-finance-math-ties")
+    assert "is in 4 families. Write one of: lab/" in error_line("show", "stage2-finance-math-ties")
 
 
 def test_copy_a_recipe_to_a_folder_or_a_name_and_never_over_a_file(tmp_path: Path) -> None:

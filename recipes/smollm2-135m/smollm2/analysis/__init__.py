@@ -1,0 +1,1 @@
+"""From stored scores to the tables of FINDINGS.md."""
