@@ -90,6 +90,19 @@ def test_an_error_in_a_study_or_recipe_is_a_finding(study, recipe):
     assert ids(study) == ["study.invalid"]
 
 
+def test_answers_must_fit_the_context_of_the_base_of_a_recipe_too(copies, tmp_path):
+    for name, context in (("base", 64), ("finance", 4096), ("math", 4096)):
+        config = copies / name / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": context}))
+    experts = "".join(f"  - {{model: {copies}/{name}}}\n" for name in ("finance", "math"))
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(
+        f"merge_method: cpt_task_arithmetic\nbase_model: {copies}/base\nmodels:\n{experts}"
+        "finance: {tasks: [finance_bench_probe_m]}\n"
+    )
+    assert ids(recipe) == ["task.context"]
+
+
 @pytest.mark.parametrize("kind", ["models", "study", "recipe"])
 def test_broken_models_are_found_through_every_target(copies, tiny, study, recipe, kind):
     weights = copies / "math" / "model.safetensors"

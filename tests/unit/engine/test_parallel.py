@@ -1,5 +1,6 @@
 """Work in blocks, on several workers."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,15 @@ def test_results_are_in_order_and_calls_can_be_nested() -> None:
         return sum(parallel.each(32, lambda a, b: start))
 
     assert parallel.each(100, work) == [2 * s for s in range(0, 100, 16)]
+
+
+def test_blocks_are_worked_on_at_the_same_time() -> None:
+    before, together = torch.get_num_threads(), threading.Barrier(3)
+    try:
+        torch.set_num_threads(3)
+        parallel.each(48, lambda start, stop: together.wait(60))  # breaks unless three workers wait at once
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_workers_use_one_torch_thread_and_the_caller_keeps_its_threads() -> None:

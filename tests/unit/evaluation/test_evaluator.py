@@ -30,6 +30,11 @@ def test_a_group_and_a_tag_are_expanded_into_their_tasks():
     assert evaluator.task_names == sorted([*group, *tag])
 
 
+def test_lm_evals_own_tasks_are_left_out_of_the_index_where_none_is_asked_for():
+    names = Evaluator([TASK], metadata={"source": "sample"}).task_manager.all_tasks
+    assert TASK in names and "hellaswag" not in names
+
+
 def test_tasks_come_from_plugins_folders_without_the_start_up_hook(monkeypatch):
     """`TaskIndex.build` may not have been extended: the folders are given to lm-eval with every index."""
     import lm_eval.tasks.manager as manager
