@@ -132,6 +132,18 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
 
 
 @study.command()
+@click.argument("out", metavar="OUT", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def status(out: Path) -> None:
+    """Print in one line how many models are stored in OUT, and where the time of all processes went."""
+    from mergekit_finance.study.store import Store
+    from mergekit_finance.study.times import in_words, study_times
+
+    store = Store(out)
+    stored = len(store.stored(path for path in store.points.glob("[!.]*")))
+    echo(f"{out}: {stored} models stored; {in_words(study_times(out))}")
+
+
+@study.command()
 @_shared_options
 @click.option(
     "-o",

@@ -5,7 +5,7 @@ The worker of a study only schedules these calls and stores their results.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mergekit_finance.evaluation.item_scores import item_scores
@@ -26,12 +26,14 @@ class Measurement:
         scores: the items of every task.
         making: seconds that the model took to load or to merge; 0 if all answers were stored.
         seconds: how long the evaluation took besides.
+        asking: how many of these seconds requests took, by kind.
     """
 
     results: "Results"
     scores: "dict[str, Columns]"
     making: float
     seconds: float
+    asking: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -56,4 +58,5 @@ def measure(
         for task, measure in evaluator.measures.items()
         if not measure.per_item and task in results["samples"]
     }
-    return Measurement(results, item_scores(results["samples"], values), model.seconds_making, seconds)
+    scores = item_scores(results["samples"], values)
+    return Measurement(results, scores, model.seconds_making, seconds, dict(model.seconds))

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, page_text, tables
 from mergekit_finance.report.figures.style import Drawn
+from mergekit_finance.report.time_bar import time_bar
 from mergekit_finance.study.analysis.wording import verdict_sentences
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Sentence
@@ -79,6 +80,7 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         tables=tables.tables(results),
         recipes=page_text.selected_recipes(results),
         choices=page_text.choices(results),
+        time_bar=time_bar(results),
         versions=page_text.stored_versions(results),
         hashes=page_text.hashes(results),
         sections=page_text.plugin_sections(results),

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -232,7 +233,8 @@ class _Pool:
     def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
         output = Path(self._folder.name) / f"{next(self._numbers)}.txt"
-        arguments = self._worker.unloaded(device, len(self._devices)), self._jobs, there, output
+        worker = self._worker.unloaded(device, len(self._devices))
+        arguments = replace(worker, started=time.monotonic()), self._jobs, there, output
         process = self._context.Process(target=_work_in_process, args=arguments)
         process.start()
         there.close()

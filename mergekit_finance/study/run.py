@@ -16,11 +16,9 @@ from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import first_line, print_to_stderr
 from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.files import Json, atomic_path, atomic_write
-from mergekit_finance.merging.in_memory import merge
+from mergekit_finance.files import Json
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
-from mergekit_finance.recipe.load import check_mapping
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
@@ -44,8 +42,10 @@ from mergekit_finance.study.schema import (
     TaskInfo,
     Timings,
 )
+from mergekit_finance.study.selected_merges import is_as_written, local_reference, write_checkpoint
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.subsets import ItemOrder, selection_order
+from mergekit_finance.study.times import TimeLog
 from mergekit_finance.study.worker import Job, Stamp, Worker, jobs, study_evaluator
 from mergekit_finance.study.worker_count import Need, batch_bytes
 
@@ -95,7 +95,8 @@ class StudyRun:
         Raises:
             MergekitFinanceError: something in the study, its models, tasks or output folder is wrong.
         """
-        self.prepare()
+        with self.times.spent("start_up"):
+            self.prepare()
         started = time.monotonic()
         plans = self.evaluate_stages()
         results = self._results(plans)
@@ -105,8 +106,10 @@ class StudyRun:
 
     def _analyze(self, plans: Sequence[Point], results: StudyResults, inputs: str, started: float) -> Summary:
         """Measure similarities, compute the summary, and publish all files of the study."""
-        similarity = self._similarities(plans)
-        summary = answer(results, similarity.measured)
+        with self.times.spent("similarity"):
+            similarity = self._similarities(plans)
+        with self.times.spent("statistics"):
+            summary = answer(results, similarity.measured)
         files: dict[str, Json] = {
             "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
             "tasks.json": {name: task.as_json() for name, task in results.all_tasks.items()},
@@ -119,6 +122,7 @@ class StudyRun:
             self.store.write_files(files)
             if similarity.measured:  # else the next run measures again
                 self.store.write_files({RECORD: analysis_record(self.out, inputs).as_json()})
+        self.times.write()
         return summary
 
     # ---- before anything is evaluated
@@ -162,7 +166,7 @@ class StudyRun:
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
-        reserved = sorted(set("@+") & set(_local_reference(self.out)))
+        reserved = sorted(set("@+") & set(local_reference(self.out)))
         if self.study.chain == "best" and reserved:
             raise refusal(
                 "output.reserved-character",
@@ -181,6 +185,11 @@ class StudyRun:
         stages = [stage for stage in study.stages if stage < last] if study.chain == "best" else []
         merges = sum(len(combinations_of(study, stage)) for stage in stages)
         return models * items * BYTES_PER_ITEM + merges * self._base_size()
+
+    @cached_property
+    def times(self) -> TimeLog:
+        """The seconds of this process besides evaluation."""
+        return TimeLog(self.out, self.device)
 
     @cached_property
     def store(self) -> Store:
@@ -317,13 +326,13 @@ class StudyRun:
         """Merge a point to OUT/selected/<name>-<hash>, unless it is there as it was written."""
         place = self.out / "selected" / self.index[point.name]
         with self.store.hold(f"selected-{place.name}"):  # another process may be writing it
-            if not _is_as_written(place):
+            if not is_as_written(place):
                 self.say(f"writing {place}, which the next stage merges")
                 self.store.remove_scratch(place)
                 with disk_errors(self.out):
                     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
-                    _write_checkpoint(point, place, self.trust_remote_code, self.quiet)
-        reference = _local_reference(place)
+                    write_checkpoint(point, place, self.trust_remote_code, self.quiet)
+        reference = local_reference(place)
         self.fingerprints[reference] = folder_fingerprint(place, self.quiet)
         return SourceModel("-".join(point.combination), reference)
 
@@ -414,35 +423,3 @@ def point_entry(point: Point, folder: str) -> PointEntry:
 def _digest(similarity: StudySimilarity) -> str:
     """Return the hash of everything in a similarity.json but its `digest`."""
     return digest({name: value for name, value in similarity.as_json().items() if name != "digest"})
-
-
-def _local_reference(place: Path) -> str:
-    """Return a path that mergekit does not take for a Hub id."""
-    return f"./{place}" if not place.is_absolute() else str(place)
-
-
-def _write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet: bool) -> None:
-    """Merge a point and save it, its fingerprint beside it."""
-    from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
-
-    configuration = check_mapping(point.recipe(), point.name).configuration()
-    options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)
-    model, tokenizer = merge(configuration, options, check=False)
-    with atomic_path(place) as scratch:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
-        atomic_write(_fingerprint_file(place), folder_fingerprint(scratch, quiet=True))
-
-
-def _fingerprint_file(place: Path) -> Path:
-    """The file that holds the fingerprint of a selected merge as it was written."""
-    return place.with_name(f"{place.name}.fingerprint")
-
-
-def _is_as_written(place: Path) -> bool:
-    """Return whether a selected merge is there with the bytes that were written."""
-    try:
-        written = _fingerprint_file(place).read_text(encoding="utf-8")
-        return written == folder_fingerprint(place, quiet=True)
-    except OSError:
-        return False

@@ -33,6 +33,7 @@ from mergekit_finance.study.schedule import MissingModel, ranked
 from mergekit_finance.study.schema import Columns, Key, Timings
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.subsets import Items
+from mergekit_finance.study.times import REQUESTS, TimeLog
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -145,6 +146,7 @@ class Worker:
         done: called with the name of every folder that is stored.
         stamp: what `stamped` adds; without it no folder can be named.
         processes: how many processes of this command do the jobs.
+        started: when this process was started, by the monotonic clock; None: its start-up is not counted.
     """
 
     evaluator: Evaluator
@@ -157,6 +159,7 @@ class Worker:
     done: Callable[[str], None] = noop
     stamp: Stamp | None = None
     processes: int = field(default=1, compare=False)
+    started: float | None = field(default=None, compare=False)
     _sweep: Sweep | None = field(default=None, init=False, repr=False, compare=False)
     _group: str = field(default="", init=False, repr=False, compare=False)
     _places: dict[tuple[str, str, str], Path] = field(
@@ -168,6 +171,11 @@ class Worker:
     def store(self) -> Store:
         """The stored results."""
         return Store(self.out)
+
+    @cached_property
+    def times(self) -> TimeLog:
+        """The seconds of this process by kind of work."""
+        return TimeLog(self.out, self.evaluator.device)
 
     @property
     def answers(self) -> AnswerStore:
@@ -298,6 +306,8 @@ class Worker:
             ModelError: too many processes died while they evaluated a model; all others are stored.
         """
         torch.set_num_threads(self.threads)
+        if self.started is not None:
+            self.times.add("start_up", time.monotonic() - self.started)
         self.evaluator.models = -(-len(self.missing(jobs)) // self.processes)
         lethal: dict[str, int] = {}
         while True:
@@ -306,7 +316,10 @@ class Worker:
             if not missing:
                 break
             if not self._evaluate_one(missing, lethal):
-                time.sleep(POLL_SECONDS)
+                with self.times.spent("waiting"):
+                    time.sleep(POLL_SECONDS)
+        if self.times.models:
+            self.times.write()  # with what was waited for in the end
         if lethal:
             raise _too_lethal(lethal)
 
@@ -404,7 +417,14 @@ class Worker:
     ) -> None:
         """Store a measurement; lm-eval's samples only of one on all items."""
         timings = Timings(merge=measured.making if recipe else 0.0, evaluate=measured.seconds)
-        self.store.write(place, measured, key, timings, samples=self.samples and samples, recipe=recipe)
+        with self.times.spent("storing"):
+            self.store.write(place, measured, key, timings, samples=self.samples and samples, recipe=recipe)
+        self.times.add("merging", measured.making)
+        self.times.add("scoring", measured.seconds - sum(measured.asking.values()))
+        for kind, seconds in measured.asking.items():
+            self.times.add(REQUESTS[kind], seconds)
+        self.times.models += 1
+        self.times.write()
 
 
 def _too_lethal(lethal: Mapping[str, int]) -> ModelError:

@@ -30,6 +30,14 @@ def test_every_model_has_a_complete_folder(finished_study):
     assert not helpers.leftovers(finished_study)
 
 
+def test_the_seconds_of_every_kind_of_work_are_stored(finished_study):
+    from mergekit_finance.study.times import KINDS, study_times
+
+    times = study_times(finished_study)
+    assert times.processes == 1
+    assert set(KINDS) - set(times.seconds) <= {"rolling", "waiting"}  # none in this study
+
+
 def test_times_are_in_timings_json_and_not_in_results_json(finished_study):
     for place in (finished_study / "points").iterdir():
         results = json.loads((place / "results.json").read_text())

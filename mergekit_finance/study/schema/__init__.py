@@ -6,6 +6,7 @@
         similarity.json   StudySimilarity  how far the models are apart before a merge
         summary.json      Summary       the whole answer
         timings.json      Timings       seconds
+        timings/<id>.json ProcessTimes  seconds of one process by kind of work
         analysis.json     AnalysisFile  what summary.json was computed from
         plan.json         PlanFile      the limit that a budget led to
         gain.json         GainFile      what `mergekit-finance run` measured, in place of all above
@@ -59,6 +60,7 @@ from mergekit_finance.study.schema.stored import (
     ModelEntry,
     PlanFile,
     PointEntry,
+    ProcessTimes,
     RaceResult,
     RaceRound,
     RecipeModel,
@@ -107,6 +109,7 @@ __all__ = [
     "Optimism",
     "Part",
     "PlanFile",
+    "ProcessTimes",
     "PointEntry",
     "PointResult",
     "PredictorRow",

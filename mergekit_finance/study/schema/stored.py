@@ -239,6 +239,14 @@ class Timings(PartWithNulls):
     wall_of_last_run: BoundedFloat = 0.0
 
 
+class ProcessTimes(Part):
+    """timings/<id>.json: the seconds of one process by kind of work. No result depends on them."""
+
+    device: str = ""
+    models: Count = 0
+    seconds: dict[str, BoundedFloat] = {}
+
+
 class AnalysisFile(Part):
     """analysis.json: a hash of what the analysis read, and the sha256 of the files that it wrote, by name."""
 

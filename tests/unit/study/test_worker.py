@@ -16,7 +16,9 @@ POINT = RecipePoint("p", {"merge_method": "dare_ties"}, seed=1)
 # Whether remote code may run decides whether a model loads; its files, code included, are in the fingerprint.
 STAMP = Stamp({"dtype": "float32"}, {"merge_code": "code"}, {"score_code": "code"})
 IN_THE_KEY = {"limit": 5, "stamp": replace(STAMP, answers={"dtype": "float16"}), "fingerprints": {"m": "2"}}
-NOT_IN_THE_KEY = {"samples": False, "trust_remote_code": True, "done": print, "threads": 7}
+NOT_IN_THE_KEY = {
+    "samples": False, "trust_remote_code": True, "done": print, "threads": 7, "processes": 3, "started": 1.0
+}  # fmt: skip
 
 
 @pytest.fixture
