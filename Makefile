@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml README.md $(shell find mergekit_finance lm_eval_tasks recipes -type f -not -name '*.pyc')
 
 .PHONY: demo test test-full fuzz quick lint docs mutants clean bench bench-startup bench-tasks bench-kernels bench-merge bench-session \
-	bench-similarity bench-sharing bench-demo bench-kill bench-gpu-workers bench-eval bench-gpu
+	bench-similarity bench-sharing bench-demo bench-kill bench-gpu-workers bench-eval bench-search bench-gpu
 
 # Install the dependencies in the versions of constraints.txt, once.
 $(BIN)/.dependencies: pyproject.toml constraints.txt
@@ -105,6 +105,12 @@ bench-demo: $(BIN)/.package
 # Needs a GPU, and the models of STUDY on this machine.
 bench-gpu-workers: $(BIN)/.package
 	$(BENCH)/gpu_workers.py $(STUDY)
+
+# How often a race of settings finds what the full grid finds, on the stored results in OUT. `mergekit-finance demo --full`
+# writes them. OPTIONS as in tests/benchmarks/search.py. Needs no model.
+OUT ?= demo/full
+bench-search: $(BIN)/.package
+	$(BENCH)/search.py $(OUT) $(OPTIONS)
 
 # Compares the engine `compiled` with lm-eval's `hf`. MODEL is a folder; OPTIONS as in tests/benchmarks/answers.py.
 MODEL ?= mergekit_finance/lab/weights/base

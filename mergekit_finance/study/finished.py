@@ -38,7 +38,8 @@ class Finished:
     Attributes:
         store: the store.
         models: all models of the run, by the folders of their results.
-        requests: about how many requests each of them gets; a finished model gives the exact number.
+        requests: about how many requests each of them gets; a finished model gives the exact number. 0 where
+            models get different numbers: then only models are counted.
     """
 
     store: Store
@@ -72,7 +73,7 @@ class Finished:
     def _finish(self, place: Path) -> None:
         """Note that a model is finished; the first one that began without answers gives their number."""
         self._stored.add(place)
-        if place in self._new:
+        if place in self._new and self.requests:
             self._new.clear()
             self.requests = count_answers(self.models[place].answers) or self.requests
 

@@ -146,6 +146,15 @@ def points(
     ]
 
 
+def merges_in_full(study: Study) -> int:
+    """Return about how many merges are evaluated on all items; what a search asks for counts by its share."""
+    merges = sum(len(points(study, stage)) for stage in study.stages)
+    if study.race is None:
+        return merges
+    winners = sum(len(combinations_of(study, stage)) for stage in study.stages)
+    return min(merges, winners + round(study.race.share * merges))
+
+
 def _sources(
     study: Study, combination: Combination, selected: Mapping[Combination, SourceModel] | None
 ) -> tuple[SourceModel, ...]:

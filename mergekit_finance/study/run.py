@@ -25,7 +25,7 @@ from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
-from mergekit_finance.study.points import Point, SourceModel, groups, points
+from mergekit_finance.study.points import Point, SourceModel, groups, merges_in_full, points
 from mergekit_finance.study.race import race_result, races
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
@@ -180,7 +180,7 @@ class StudyRun:
         items = sum(
             min(self.limit or len(t.eval_docs), len(t.eval_docs)) for t in self.evaluator.tasks.values()
         )
-        models = len(self.references) + sum(len(points(study, stage)) for stage in study.stages)
+        models = len(self.references) + merges_in_full(study)
         last = max(study.stages)
         stages = [stage for stage in study.stages if stage < last] if study.chain == "best" else []
         merges = sum(len(combinations_of(study, stage)) for stage in stages)

@@ -42,6 +42,15 @@ def test_answers_of_finished_running_and_interrupted_models_count(store):
     assert state.running == ("model c",)
 
 
+def test_where_models_get_different_numbers_of_answers_only_models_count(store):
+    """As in a race: the first finished model does not tell how many answers the others get."""
+    finished = Finished(store, models(store), 0)
+    answer(store, "a", "1", "2")
+    finish(store, "a")
+    state = finished.state()
+    assert (state.models, state.share, state.requests) == (1, 1.0, 0)
+
+
 def test_a_model_never_counts_for_more_than_itself(store):
     answer(store, "b", *map(str, range(30)))  # of more tasks than this study's
     assert Finished(store, models(store), 10).state().share == 1

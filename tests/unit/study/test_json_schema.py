@@ -59,6 +59,8 @@ def test_every_study_of_the_repository_is_valid(text):
         {"operators": {"task_arithmetic": {"lambda": {"finance": 1}, "start": {"lambda": {"finance": 1}}}}},
         {"tasks": "arc_easy", "retention": ["piqa", {"task": "boolq", "metric": "acc"}]},
         {"tasks": [{"task": "a", "filter": "flexible-extract", "skills": "legal", "weight": 2}]},
+        {"search": {"method": "successive_rejects", "budget": 0.25, "seed": 3}},
+        {"search": {"method": "grid"}},
         {"include_path": ["./one", "./two"], "named": {"finance": "finance_bench_fpb"}},
         {"limit": None, "workers": None, "selection": {"share": 0.5}},
     ],
