@@ -22,6 +22,7 @@ RESULT_FOLDERS = (
     "points",
     "selected",
     "figures",
+    "timings",
     ".locks",
 )  # folders that a run or a study writes into
 ADVICE = "Choose another output directory."

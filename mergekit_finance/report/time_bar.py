@@ -14,6 +14,9 @@ COLORS = {
 }  # fmt: skip
 
 
+LIGHT = (SKY, ORANGE, PURPLE)  # their names are black
+
+
 @dataclass(frozen=True)
 class Segment:
     """A segment of the bar, and its row of the table.
@@ -21,6 +24,7 @@ class Segment:
     Attributes:
         x, width: in units of the SVG.
         color: of the segment.
+        ink: of the name.
         name: short, shown in a segment that is wide enough; else "".
         words: what the time was spent on.
         seconds, share: in words.
@@ -29,6 +33,7 @@ class Segment:
     x: float
     width: float
     color: str
+    ink: str
     name: str
     words: str
     seconds: str
@@ -59,6 +64,8 @@ def time_bar(results: StudyResults) -> TimeBar | None:
         name = kind.replace("_", "-") if share >= LABELED else ""
         seconds, percent = duration(times.seconds[kind]), f"{100 * share:.1f} %"
         width = round(WIDTH * share, 2)
-        segments.append(Segment(round(x, 2), width, COLORS[kind], name, KINDS[kind], seconds, percent))
+        color = COLORS[kind]
+        ink = "#000000" if color in LIGHT else "#ffffff"
+        segments.append(Segment(round(x, 2), width, color, ink, name, KINDS[kind], seconds, percent))
         x += WIDTH * share
     return TimeBar(in_words(times), segments)

@@ -6,7 +6,8 @@
 
 Both commands run at the same time, each on cores of its own, with a worker a core. Start-up, checks and
 statistics are in the times. While the slower one ends, nothing runs beside it, which favors it. Prints the
-machine, the ratio, and how many items of all models have another score; exits 1 if the bar is missed.
+machine, the ratio, where the time of each went, and how many items of all models have another score; exits 1 if
+the bar is missed.
 """
 
 import argparse
@@ -27,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import study as helpers
 from machine import machine
 
+from mergekit_finance.study.times import in_words, study_times
+
 BAR = 1.5
 ENGINES = ("hf", "auto")
 
@@ -44,6 +47,8 @@ def main() -> None:
     print(f"{machine()}; {count} cores for each command", flush=True)
     with tempfile.TemporaryDirectory() as name:
         spent = side_by_side(Path(name), arguments, [available[:count], available[count : 2 * count]])
+        for engine in ENGINES:
+            print(f"engine {engine:<5} {in_words(study_times(Path(name) / engine))}")
         print(differences(*(Path(name) / engine for engine in ENGINES)))
     ratio = spent["hf"] / spent["auto"]
     print(f"engine auto is {ratio:.2f} times as fast as hf (bar {BAR})")

@@ -29,9 +29,9 @@ def evaluated(monkeypatch):
     """Names of what is scored in this process, as it happens; `asked` tells whether a model responded."""
     names, measure = [], Evaluator.measure
 
-    def counted(self, model, name, limit=None):
+    def counted(self, model, name, *items):
         names.append(name.rsplit("/", 1)[-1])
-        return measure(self, model, name, limit)
+        return measure(self, model, name, *items)
 
     monkeypatch.setattr(Evaluator, "measure", counted)
     return names

@@ -170,8 +170,8 @@ def test_a_study_reuses_the_constituents_that_a_run_stored_in_the_same_folder(
 
     torch.set_num_threads(1)  # as a study's default: threads are in the key of results on the CPU
     measured, measure = [], Evaluator.measure
-    monkeypatch.setattr(Evaluator, "measure", lambda self, lm, name, limit=None: (
-        measured.append(name.rsplit("/", 1)[-1]), measure(self, lm, name, limit))[1])  # fmt: skip
+    monkeypatch.setattr(Evaluator, "measure", lambda self, lm, name, *items: (
+        measured.append(name.rsplit("/", 1)[-1]), measure(self, lm, name, *items))[1])  # fmt: skip
     out = tmp_path / "out"
     settings = {"limit": 4, "batch_size": 32, "max_gen_toks": 4}
     metadata = {"source": "lab", "tokenizer": f"{tiny}/base"}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Argument: TypeAlias = "Json | torch.dtype | torch.device | PreTrainedModel | PreTrainedTokenizerBase"
 
 LOG = logging.getLogger(__name__)
+_reported: set[str] = set()  # reasons that this process has printed
 
 # Settings of a generation_config that change no greedy answer.
 HARMLESS = (
@@ -70,7 +71,8 @@ class CompiledLM(HFLM):
         """
         super().__init__(*arguments, **named)
         self.plain_reason = "engine: hf" if engine == "hf" else unsupported(self.model)
-        if engine == "compiled" and self.plain_reason:
+        if engine == "compiled" and self.plain_reason and self.plain_reason not in _reported:
+            _reported.add(self.plain_reason)  # a sweep wraps many models of one architecture
             LOG.warning("engine: compiled is not used: %s. Answers come from hf.", self.plain_reason)
         if self.batch_size == "auto":
             self._choose_batch_size()
