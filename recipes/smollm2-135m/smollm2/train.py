@@ -39,7 +39,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 HELD_OUT_ROWS = 64
-HELD_OUT_BATCH = 16
+HELD_OUT_BATCH = 32  # as a micro-batch: another shape would be compiled again
 SAVE_EVERY = 200  # steps
 LOSS_PARTS = 4  # the logits of a batch are computed in so many parts
 RATE_FROM = 20  # steps that are not counted in the rate: compilation
