@@ -138,7 +138,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return a hint for the end of a message about an unknown name: the nearest choice, then all choices."""
     names = sorted(map(str, choices))
     near = difflib.get_close_matches(str(word), names, n=1) if len(str(word)) <= MAX_WORD else []
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) or 'none'}"
 
 

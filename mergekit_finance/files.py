@@ -279,7 +279,7 @@ def bundled(name: str) -> Path:
 
 def writable_folder(folder: Path) -> str | None:
     """Return why files cannot be created in `folder` (which may not exist yet), or None if they can."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.exists(p))
     if not nearest.is_dir():
         return f"{nearest} is not a directory"
     return None if os.access(nearest, os.W_OK) else f"{nearest} is not writable"

@@ -26,6 +26,7 @@ class MergeFacts:
         checkpoints: merged models that are written to disk, those of merged adapters included.
         in_memory: whether a merge is held in memory as a whole, and not written tensor by tensor.
         licenses: pairs of a model's reference and a license that the study file names for it.
+        batch_size: prompts in a batch; None: not known.
         accepted: ids of errors that are warnings for this merge.
     """
 
@@ -42,6 +43,7 @@ class MergeFacts:
     checkpoints: int = 0
     in_memory: bool = True
     licenses: frozenset[tuple[str, str]] = frozenset()
+    batch_size: int | None = None
     accepted: frozenset[str] = frozenset()
 
     @property
@@ -69,6 +71,7 @@ class How(TypedDict, total=False):
     checkpoints: int
     in_memory: bool
     licenses: frozenset[tuple[str, str]]
+    batch_size: int | None
     accepted: frozenset[str]
 
 

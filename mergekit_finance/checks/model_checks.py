@@ -11,8 +11,9 @@ from mergekit_finance.checks.findings import Finding, Findings, finding
 from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
-from mergekit_finance.checks.small_files import check_small_files
+from mergekit_finance.checks.small_files import check_small_files, check_tokenizers
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
+from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
 
 if TYPE_CHECKING:
@@ -106,12 +107,25 @@ def reference_findings(reference: str) -> Iterator[Finding]:
             f"{model} is a local folder, and mergekit would ask the Hub for it",
             f"Write ./{reference}.",
         )
-    elif not (path / "config.json").is_file():
+    elif not _may_be_read(path):
+        yield finding("model.broken", f"{model}: the folder cannot be read", "Change its permissions.")
+    elif not os.path.exists(path / CONFIG):
         yield finding("model.missing", f"{model}: no config.json in that folder")
-    elif not any((path / name).is_file() for names in WEIGHTS.items() for name in names):
+    elif not any(os.path.exists(path / name) for names in WEIGHTS.items() for name in names):
         yield finding(
             "model.missing", f"{model}: no weights there ({', '.join(next(iter(WEIGHTS.items())))}, …)"
         )
+
+
+def _may_be_read(folder: Path) -> bool:
+    try:
+        (folder / CONFIG).lstat()
+        os.listdir(folder)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def same_folder(references: Sequence[str]) -> Iterator[Finding]:
@@ -233,6 +247,7 @@ CHECKS: tuple[Check, ...] = (
     check_rope,
     check_token_ids,
     check_small_files,
+    check_tokenizers,
     tensors.check_layers,
     tensors.check_names,
     tensors.check_head,

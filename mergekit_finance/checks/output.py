@@ -6,7 +6,6 @@ and file systems that ignore case change nothing.
 """
 
 import fnmatch
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from mergekit_finance.checks.findings import finding
 from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.files import read_object
 from mergekit_finance.models.json_files import INDEXES
 
 RESULT_FOLDERS = (
@@ -105,10 +105,10 @@ def check_output(
     Raises:
         RecipeError: names both paths, and what to do.
     """
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not os.path.isdir(output):
         raise refusal("output.not-a-directory", f"{option}{output}: exists and is not a directory")
     for folder in dict.fromkeys(output / name for name in writes):
-        if folder == output or folder.exists():
+        if folder == output or os.path.exists(folder):
             for source in inputs:
                 if relation := _relation(folder, source, within_only):
                     if relation == "holds" and any(_within(source.path, output / n) for n in may_hold):
@@ -125,7 +125,7 @@ def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o "
         if source.path.is_dir() and _within(output, source.path):
             message = f"{option}{output}: {_relation_text('lies in', source)}"
             raise refusal("output.in-input", message, OTHER_FILE)
-    if output.exists():
+    if os.path.exists(output):
         for source in inputs:
             for path, _ in _files(source.path):
                 if _same(output, path):
@@ -182,7 +182,7 @@ def _check_files(output: Path, inputs: Sequence[Input], option: str) -> None:
     """Refuse files in the output folder that are, through links, also an input's: both would change."""
     if not output.is_dir():
         return
-    by_id = {_id(path): path for path in sorted(output.iterdir()) if path.is_file()}
+    by_id = {_id(path): path for path in sorted(_entries(output)) if os.path.isfile(path)}
     for source in inputs:
         for path, _ in _files(source.path):
             if target := by_id.get(_id(path)):
@@ -200,25 +200,33 @@ def _files(place: Path) -> Iterator[tuple[Path, bool]]:
             yield Path(os.path.realpath(place)), False
         return
     home = Path(os.path.realpath(place))
-    entries = [*place.iterdir(), *((place / "blobs").iterdir() if (place / "blobs").is_dir() else ())]
-    for entry in sorted(entries):  # blobs: the files of a folder in the Hub's cache
-        if entry.is_file():
+    for entry in sorted([*_entries(place), *_entries(place / "blobs")]):  # blobs: of the Hub's cache
+        if os.path.isfile(entry):
             path = Path(os.path.realpath(entry))
             yield path, path.parent != home
     for name in INDEXES:
         for shard in _shards(place / name):
             path = Path(os.path.realpath(place / shard))
-            if path.is_file() and path.parent != home:
+            if os.path.isfile(path) and path.parent != home:
                 yield path, True
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if it cannot be read, which other checks report."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _shards(index: Path) -> set[str]:
     """Return the files that an index lists, or none if it is broken (other checks report that)."""
     try:
-        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return {file for file in files if isinstance(file, str) and "\0" not in file}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        weight_map = read_object(index, links=True).get("weight_map")
+    except (OSError, ValueError):
         return set()
+    files = weight_map.values() if isinstance(weight_map, dict) else ()
+    return {file for file in files if isinstance(file, str) and "\0" not in file}
 
 
 def _within(path: Path, folder: Path) -> bool:

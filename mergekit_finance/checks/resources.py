@@ -13,8 +13,8 @@ from mergekit_finance.models.weight_files import BITS, FLOATS
 
 # Bytes of an element by the names that recipes and configs use for dtypes.
 ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-CACHED_TOKENS = 8 * 4096  # of a batch of 8 prompts that fill a context of 4096
-PROMPTS = "8 prompts of 4096 tokens"
+PROMPTS = 8  # in a batch, where the study file has no batch size
+PROMPT_TOKENS = 4096  # of a prompt with its answer, if the model's context is not shorter
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -29,11 +29,13 @@ class ResourceEstimate:
         merge: memory of a merge in memory: the merged model, and one tensor of every model in float32.
         evaluation: memory of the merged model and the keys and values of a batch.
         disk: a merged checkpoint on disk.
+        batch: what is assumed about the prompts of a batch, in words.
     """
 
     merge: int
     evaluation: int
     disk: int
+    batch: str
 
 
 def estimate(merge: MergeFacts) -> ResourceEstimate | None:
@@ -45,20 +47,26 @@ def estimate(merge: MergeFacts) -> ResourceEstimate | None:
     output = ELEMENT.get(merge.out_dtype or merge.dtype or "", 0)
     model = sum(t.count * (output or BITS[t.dtype] // 8) for t in floats)
     largest = max((tensor.count for tensor in floats), default=0)
+    prompts, tokens = merge.batch_size or PROMPTS, _prompt_tokens(base)
+    why = "the model's context" if tokens < PROMPT_TOKENS else "assumed; longer ones take more"
     return ResourceEstimate(
         merge=model + 4 * largest * (len(merge.models) + 1),
-        evaluation=model + _cache(base, output or 2),
+        evaluation=model + prompts * tokens * _bytes_per_token(base, output or 2),
         disk=model,
+        batch=f"{prompts} prompts of {tokens} tokens, {why}",
     )
 
 
-def _cache(model: ModelFacts, element: int) -> int:
-    """Return the bytes of keys and values of CACHED_TOKENS tokens."""
+def _prompt_tokens(model: ModelFacts) -> int:
+    context = model.text.get("max_position_embeddings")
+    return min(PROMPT_TOKENS, context) if isinstance(context, int) and context > 0 else PROMPT_TOKENS
+
+
+def _bytes_per_token(model: ModelFacts, element: int) -> int:
+    """Return the bytes of the keys and values of one token."""
     keys = ("num_hidden_layers", "num_key_value_heads", "head_dim")
     layers, heads, width = (value if isinstance(value, int) else 0 for value in map(model.sizes.get, keys))
-    context = model.text.get("max_position_embeddings")
-    tokens = min(CACHED_TOKENS, 8 * context) if isinstance(context, int) else CACHED_TOKENS
-    return 2 * layers * heads * width * tokens * element
+    return 2 * layers * heads * width * element
 
 
 def check_resources(merge: MergeFacts) -> Iterator[Finding]:
@@ -70,7 +78,7 @@ def check_resources(merge: MergeFacts) -> Iterator[Finding]:
     if merge.in_memory:
         yield from _memory_findings(needed.merge, 0 if on_gpu else needed.evaluation)
     if merge.in_memory and on_gpu:
-        yield from _gpu_findings(needed.evaluation, merge.device)
+        yield from _gpu_findings(needed, merge.device)
     yield from disk_findings(merge.checkpoints * needed.disk, merge.out)
 
 
@@ -84,13 +92,13 @@ def _memory_findings(merging: int, evaluating: int) -> Iterator[Finding]:
         )
 
 
-def _gpu_findings(evaluating: int, device: str) -> Iterator[Finding]:
+def _gpu_findings(needed: ResourceEstimate, device: str) -> Iterator[Finding]:
     free = free_gpu_memory(device)
-    if free is not None and evaluating > free:
+    if free is not None and needed.evaluation > free:
         yield finding(
             "resources.gpu-memory",
-            f"evaluating takes about {size(evaluating)} of GPU memory with {PROMPTS}, and {size(free)} are "
-            f"free on {device}",
+            f"evaluating takes about {size(needed.evaluation)} of GPU memory ({needed.batch}), and "
+            f"{size(free)} are free on {device}",
         )
 
 
@@ -113,7 +121,7 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
     yield finding(
         "resources.estimate",
         f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} "
-        f"({PROMPTS}), of {free} free here; a merged checkpoint {size(needed.disk)} "
+        f"({needed.batch}), of {free} free here; a merged checkpoint {size(needed.disk)} "
         f"of {size(disk)} free disk",
         "",
     )
@@ -153,7 +161,7 @@ def free_gpu_memory(device: str) -> int | None:
 
 def free_disk(folder: Path) -> int:
     """Return the bytes of free disk where a folder is, or will be."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.exists(p))
     return shutil.disk_usage(nearest).free
 
 

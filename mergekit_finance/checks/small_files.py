@@ -5,11 +5,13 @@ Neither torch nor transformers nor mergekit is imported.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.errors import did_you_mean, first_line, printable
 from mergekit_finance.files import Json
+from mergekit_finance.models.tokenizer_files import has_tokenizer
 
 if TYPE_CHECKING:
     from jinja2.nodes import Node
@@ -27,6 +29,17 @@ def check_small_files(merge: "MergeFacts") -> Iterator[Finding]:
         yield from generation_findings(model.generation_config or {}, model.reference)
         templates = (model.tokenizer_config or {}).get("chat_template")
         yield from template_findings([model.chat_template, templates], model.reference)
+
+
+def check_tokenizers(merge: "MergeFacts") -> Iterator[Finding]:
+    """Models that are evaluated need a tokenizer; without the base's, the merged model has none."""
+    for model in merge.models:
+        is_evaluated = model.reference in merge.evaluated
+        if model.folder is None or not model.tensors or not (is_evaluated or model is merge.base):
+            continue
+        if not has_tokenizer(model.folder):
+            missing = finding("model.tokenizer", f"{model.reference} has no tokenizer")
+            yield missing if is_evaluated else replace(missing, level="warning")
 
 
 def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import echo
+from mergekit_finance.cli.common import OutputFolder, echo
 from mergekit_finance.errors import with_id
 
 
@@ -25,7 +25,7 @@ Examples:
     "--output",
     "folder",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     help="The folder to write.",
 )
 @click.option("--weights", is_flag=True, help="Also merge the models and write the weights.")

@@ -145,6 +145,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         evaluated=frozenset(references),
         out_dtype=study.out_dtype,
         licenses=study.licenses,
+        batch_size=study.evaluation.batch_size,
     )
     tasks = TaskFacts(
         [*study.tasks, *study.retention, *study.probes],
@@ -169,10 +170,12 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
         recipe = load_recipe(path)
     except RecipeError as error:
         return Findings([finding_of(error, "recipe.invalid")])
-    findings, merge = examine_models(recipe.models, str(path), reader, **recipe.merge_settings)
+    evaluated = frozenset((recipe.models[0], *recipe.constituents))
+    settings = recipe.merge_settings
+    settings["evaluated"] = evaluated
+    findings, merge = examine_models(recipe.models, str(path), reader, **settings)
     if names := recipe.finance.tasks:
         own = [path.parent / recipe.finance.include_path] if recipe.finance.include_path else []
-        evaluated = {recipe.models[0], *recipe.constituents}
         models = [model for model in merge.models if model.reference in evaluated]
         findings += check_tasks(TaskFacts(names, task_folders(), own), models)
     findings += resource_note(merge)

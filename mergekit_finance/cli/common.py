@@ -3,6 +3,7 @@
 import errno
 import logging
 import math
+import os
 import shutil
 import sys
 import warnings
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.errors import MergekitFinanceError, first_line, printable
+from mergekit_finance.errors import MergekitFinanceError, RecipeError, first_line, printable
 
 MAX_WIDTH = 120  # columns: longer lines are hard to read
 MAX_HOURS = 100_000  # eleven years
@@ -30,6 +31,23 @@ class Hours(click.FloatRange):
         if math.isnan(hours):  # NaN passes the comparisons of the range check
             self.fail(f"{value!r} is not a number of hours.", param, ctx)
         return hours
+
+
+class OutputFolder(click.Path):
+    """A folder to write. A file of that name is refused with exit code 1, as other wrong outputs are."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, readable=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        try:
+            return Path(os.fsdecode(super().convert(value, param, ctx)))
+        except click.BadParameter as error:
+            option = param.opts[0] if param else "-o"
+            message = f"{option} {value}: exists and is not a directory. Choose another output directory."
+            raise RecipeError(message, id="output.not-a-directory") from error
 
 
 ITEMS = click.IntRange(min=1, max=10**9)  # the same bounds as in study/config.py

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mergekit_finance.cli.common import ITEMS, PROCESSES, echo, print_width, resumable
+from mergekit_finance.cli.common import ITEMS, PROCESSES, OutputFolder, echo, print_width, resumable
 from mergekit_finance.files import bundled
 from mergekit_finance.lab.copy_models import copy_models
 
@@ -27,7 +27,7 @@ Examples:
     "--out",
     default="demo",
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     help="Folder for the models, the results and the report.",
 )
 @click.option("--full", is_flag=True, help="Sweep all three operators and select their hyperparameters.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import echo
+from mergekit_finance.cli.common import OutputFolder, echo
 from mergekit_finance.recipe import library
 
 
@@ -84,9 +84,7 @@ Examples:
 """
 )
 @click.argument("study", metavar="STUDY.YML", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: STUDY.YML's]"
-)
+@click.option("-o", "--out", type=OutputFolder(), help="Folder.  [default: STUDY.YML's]")
 @click.option("--start", is_flag=True, help="Write only the first point of each combination and operator.")
 @click.option("--force", is_flag=True, help="Overwrite existing recipes whose content differs.")
 def export(study: Path, out: Path | None, start: bool, force: bool) -> None:

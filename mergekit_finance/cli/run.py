@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import ITEMS, check_device, default_device, echo, resumable
+from mergekit_finance.cli.common import ITEMS, OutputFolder, check_device, default_device, echo, resumable
 
 MAX_BATCH = 65536
 
@@ -23,7 +23,7 @@ Examples:
     "-o",
     "--out",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     help="Output directory: gain.json, and points/<name>/ with lm-eval's results and samples.",
 )
 @click.option(

@@ -14,6 +14,7 @@ from mergekit_finance.cli.common import (
     ITEMS,
     PROCESSES,
     Hours,
+    OutputFolder,
     check_device,
     default_device,
     echo,
@@ -109,7 +110,7 @@ def _shared_options(command: Command) -> Command:
 
 @study.command()
 @_shared_options
-@click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("-o", "--out", required=True, type=OutputFolder())
 @click.option(
     "--budget",
     type=Hours(),
@@ -148,7 +149,7 @@ def status(out: Path) -> None:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     help="Output directory of the study; points that it already contains cost nothing.",
 )
 @click.option("--budget", type=Hours(), help="Time limit in hours.")

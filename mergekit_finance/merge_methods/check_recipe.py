@@ -4,10 +4,11 @@ mergekit itself ignores misspelled names, shared parameters written under a mode
 Here each is a RecipeError of one line with the place, the value and the correction.
 """
 
+import difflib
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -32,7 +33,7 @@ from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
 from mergekit_finance.hosts.mergekit_recipes import allows_crimes, recipe_file, trusts_remote_code
-from mergekit_finance.hosts.programs import is_host_program
+from mergekit_finance.hosts.programs import OUR_METHODS, is_host_program
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 from mergekit_finance.models.facts import load_config
@@ -44,6 +45,7 @@ LOG = logging.getLogger(__name__)
 SIMILARITY_FILE = "similarity.json"  # beside a merge whose recipe says `similarity: true`
 WHOLE_MERGE = ("semantics", "seed", "similarity")  # one value, in the recipe's own parameters:
 CONSTANT = (*WHOLE_MERGE, "mask_id")  # no gradient, no filter
+MAX_NAME = 100  # characters of a merge method's name that is compared with others
 MAX_FLOAT32 = 3.4028234663852886e38
 MIN_MASK_DENSITY = 2.0**-32  # resolution of a DARE mask
 NO_NORMALIZE = "paper semantics does not have it (Task Arithmetic is a sum, TIES merges by a mean)"
@@ -76,10 +78,11 @@ def validate_recipe(
         RecipeError: a key does not exist; in mergekit's own commands also for what mergekit refuses, which
             they would show with a traceback.
     """
-    name = content.get("merge_method")
-    if not any(isinstance(m, CptMethod) and m.spec.name == name for m in registered_methods()):
+    name, where = content.get("merge_method"), str(recipe_file() or "")
+    ours = [m.spec.name for m in registered_methods() if isinstance(m, CptMethod)]
+    if name not in ours:
+        _refuse_misspelled(name, ours, where)
         return validate()
-    where = str(recipe_file() or "")
     check_keys(content, where)
     try:
         config = validate()
@@ -92,6 +95,17 @@ def validate_recipe(
     if trust_remote_code is not None:
         check_configs(config, where, trust_remote_code, allows_crimes())
     return config
+
+
+def _refuse_misspelled(name: Json, ours: Sequence[str], where: str) -> None:
+    """Refuse an unknown merge method whose name is similar to one of ours; mergekit reports all others."""
+    all_names = [method.spec.name for method in registered_methods()]
+    if not isinstance(name, str) or name in all_names or len(name) > MAX_NAME:
+        return
+    nearest = difflib.get_close_matches(name.lower(), all_names, n=1)
+    if name.startswith(OUR_METHODS) or (nearest and nearest[0] in ours):
+        message = f"merge_method {name!r} is not known. {did_you_mean(name, all_names)}"
+        raise RecipeError(": ".join(filter(None, (where, message))), id="recipe.unknown-method")
 
 
 def check_configs(
@@ -196,7 +210,7 @@ def value_error(name: str, value: Scalar | Mapping[str, Scalar], spec: Parameter
         return (
             ""
             if value in SEMANTICS
-            else f"is neither paper nor mergekit; {did_you_mean(str(value), SEMANTICS)}"
+            else f"is neither paper nor mergekit. {did_you_mean(str(value), SEMANTICS)}"
         )
     if name == "mask_id":
         return (
@@ -283,7 +297,7 @@ def _check_place(block: Block, name: str, method: CptMethod) -> None:
     if name not in specs:
         hint = did_you_mean(name, specs)
         raise RecipeError(
-            f"{block.where}.{name}: {method.spec.name} has no such parameter; {hint}",
+            f"{block.where}.{name}: {method.spec.name} has no such parameter. {hint}",
             id="recipe.unknown-key",
         )
     shared = specs[name].scope == ParameterScope.SHARED

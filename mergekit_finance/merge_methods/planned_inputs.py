@@ -35,7 +35,7 @@ from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import adapter_folder, stored_as_safetensors
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
-from mergekit_finance.models.facts import is_pickled, read_tensors
+from mergekit_finance.models.facts import is_pickled, read_tensors, weight_files
 
 if TYPE_CHECKING:
     from mergekit.tokenizer import BuildTokenizer
@@ -204,8 +204,10 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     if model.lora and not adapter_folder():
         raise finding("model.adapter", f"model {str(model)!r} names a LoRA adapter").as_error()
     folder = Path(model.model.path)
-    if folder.is_dir() and is_pickled(folder):
-        read_tensors(model.model.path)
+    if folder.is_dir():
+        _require_regular_files(folder)
+        if is_pickled(folder):
+            read_tensors(model.model.path)
     try:
         yield
     except (SafetensorError, EOFError, UnpicklingError) as error:
@@ -215,7 +217,9 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
             f"{model}: a weights file is truncated or broken ({error}). Fetch or copy it again.",
             id="model.broken",
         ) from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:  # safetensors raises the former for both
+        if folder.is_dir() and (unreadable := _unreadable(folder)):
+            raise ModelError(f"{unreadable}: cannot be read. Copy it again.", id="model.broken") from error
         raise ModelError(
             f"{model}: a weights file is missing ({error}). Fetch or copy it again.",
             id="model.missing",
@@ -225,3 +229,22 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
 def _load(load: LoadTensor) -> torch.Tensor:
     with name_broken_files(load.model):
         return load.execute()
+
+
+def _require_regular_files(folder: Path) -> None:
+    """Refuse weights that are not regular files: opening a pipe blocks, and reading /dev/zero never ends."""
+    for path in (folder / name for name in weight_files(folder)):
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path}: not a regular file. Copy or fetch it again.", id="model.broken")
+
+
+def _unreadable(folder: Path) -> Path | None:
+    """Return a weights file that exists and that this user may not read."""
+    for path in (folder / name for name in weight_files(folder)):
+        try:
+            path.open("rb").close()
+        except PermissionError:
+            return path
+        except OSError:
+            continue
+    return None

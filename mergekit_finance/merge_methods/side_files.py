@@ -28,6 +28,7 @@ from mergekit_finance.merge_methods.check_recipe import check_configs, sort_mode
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.loading import build_model, load_tokenizer
+from mergekit_finance.models.tokenizer_files import has_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,7 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
         _write(config, options, folder)
         _load_config(folder, config_source, options.trust_remote_code)
         needs_tokenizer = options.copy_tokenizer or _aligns(config)
-        if needs_tokenizer and (_has_tokenizer(folder) or _has_tokenizer(fetched_folder(config_source))):
+        if needs_tokenizer and (has_tokenizer(folder) or has_tokenizer(fetched_folder(config_source))):
             _load_tokenizer(folder, config, options.trust_remote_code)
 
 
@@ -107,7 +108,7 @@ def _write(config: MergeConfiguration, options: MergeOptions, folder: Path) -> N
     if _aligns(config):  # mergekit takes the base's vocabulary for that of a model whose tokenizer is broken
         for model in config.referenced_models():
             place = Path(model.model.path)
-            if place.is_dir() and _has_tokenizer(place):
+            if place.is_dir() and has_tokenizer(place):
                 load_tokenizer(str(model.model), options.trust_remote_code)
     with host.merge_errors(), _without_log("mergekit.merge"):
         host.write_side_files(config.model_copy(deep=True), folder, options, _sort_models)
@@ -138,11 +139,6 @@ def _aligns(config: MergeConfiguration) -> bool:
     return config.tokenizer is not None or config.tokenizer_source is not None
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    names = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json")
-    return any((folder / name).exists() for name in names)
-
-
 def _load_config(folder: Path, config_source: str, trust_remote_code: bool) -> "PretrainedConfig":
     # Imported here to keep --help fast: transformers' models take 2.3 s.
     from transformers import AutoConfig, GenerationConfig
@@ -163,7 +159,7 @@ def _load_tokenizer(
     folder: Path, config: MergeConfiguration, trust_remote_code: bool
 ) -> "PreTrainedTokenizerBase":
     config_source = _config_source(config)
-    if not _has_tokenizer(folder):
+    if not has_tokenizer(folder):
         load_tokenizer(config_source, trust_remote_code)  # names what mergekit could not load
         raise ModelError(
             f"model {config_source!r}: mergekit could not copy its tokenizer. "

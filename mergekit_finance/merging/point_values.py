@@ -58,7 +58,7 @@ def check_point(
         if name in values:
             raise RecipeError(f"{name}: is given twice; give it once")
         if name not in specs:
-            raise RecipeError(f"{name}: cannot be swept for {method.spec.name}; {did_you_mean(name, specs)}")
+            raise RecipeError(f"{name}: cannot be swept for {method.spec.name}. {did_you_mean(name, specs)}")
         values[name] = value
 
     def one(name: str) -> float | None:
@@ -87,7 +87,7 @@ def _by_model(
     for key in value:
         if str(key) not in experts:
             raise RecipeError(
-                f"{name}: {key!r} is not an expert of this recipe; {did_you_mean(str(key), experts)}"
+                f"{name}: {key!r} is not an expert of this recipe. {did_you_mean(str(key), experts)}"
             )
     return {experts[str(key)]: expert_value for key, expert_value in value.items()}
 

@@ -1,5 +1,6 @@
 """The licenses that a model's card (README.md) or a family of experts names."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def licenses_on_card(folder: Path | None) -> list[str]:
     Args:
         folder: of the model; None if it is not on this machine.
     """
-    if folder is None or not (folder / "README.md").is_file():
+    if folder is None or not os.path.isfile(folder / "README.md"):
         return []
     front_matter = _front_matter(folder / "README.md")
     if front_matter is None:

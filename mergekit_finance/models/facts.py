@@ -232,9 +232,12 @@ def _check_index(folder: Path, tensors: Mapping[str, TensorFacts], warn: Callabl
 
 class _Problems(list[Problem]):
     def collect(self, read: Callable[[], Computed]) -> Computed | None:
-        """Return what `read` returns; a ModelError becomes a problem, and None is returned."""
+        """Return what `read` returns; an error becomes a problem, and None is returned."""
         try:
             return read()
+        except OSError as error:
+            text = f"{error.filename}: cannot be read ({error.strerror}). Copy or fetch it again."
+            self.append(Problem("model.broken", text))
         except ModelError as error:
             self.append(Problem(error.id or "model.broken", error.message))
         return None
@@ -276,7 +279,7 @@ def weight_files(folder: Path) -> list[str]:
     for single, index in WEIGHTS.items():
         if names := shard_names(folder, index):
             return names
-        if (folder / single).exists():
+        if os.path.exists(folder / single):
             return [single]
     return []
 
@@ -284,9 +287,9 @@ def weight_files(folder: Path) -> list[str]:
 def other_set(folder: Path, files: Sequence[str]) -> str:
     """Return the single file of weights beside an index of other files, which transformers reads; else ""."""
     for single, index in WEIGHTS.items():
-        if (folder / single).exists():
+        if os.path.exists(folder / single):
             return single if list(files) != [single] else ""
-        if (folder / index).exists():
+        if os.path.exists(folder / index):
             break
     return ""
 
@@ -297,14 +300,14 @@ def _license_of_family(reference: str) -> str | None:
 
 
 def _optional(path: Path, warn: Callable[[str], object]) -> JsonObject | None:
-    return read_model_json(path, warn=warn) if path.exists() else None
+    return read_model_json(path, warn=warn) if os.path.exists(path) else None
 
 
 def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
     """Return the default chat template: from its own file, or else from the tokenizer's config."""
     path = folder / "chat_template.jinja"
     try:
-        if path.exists():
+        if os.path.exists(path):
             return read_text(path, max_bytes=5_000_000, links=True)
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -365,7 +368,7 @@ def _safetensors(path: Path, reference: str) -> list[TensorFacts]:
     """Return the tensors of a file as the safetensors library reads its header."""
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(
             f"model {reference!r}: {path.name} is missing, although the index lists it",
             id="model.missing",
@@ -403,7 +406,7 @@ def _has_weights(folder: Path | None) -> bool:
         files = weight_files(folder)
     except ModelError:  # a check reports it
         return True
-    return bool(files) and all((folder / name).exists() for name in files)
+    return bool(files) and all(os.path.exists(folder / name) for name in files)
 
 
 def random_weights(references: Iterable[str]) -> list[str]:
@@ -412,7 +415,7 @@ def random_weights(references: Iterable[str]) -> list[str]:
 
 
 def _is_marked_random(config: Path) -> bool:
-    if not config.is_file():
+    if not os.path.isfile(config):
         return False
     return read_model_json(config).get("mergekit_finance_weights") == "random"
 

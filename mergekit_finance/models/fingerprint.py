@@ -1,11 +1,12 @@
 """Hashes of the files of a model and of its tokenizer."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mergekit_finance.errors import printable
+from mergekit_finance.errors import ModelError, printable
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
 
@@ -27,8 +28,21 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
 
 
 def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
-    """Return the hash of a model in a local folder, computed as by `fingerprint`."""
-    files = _loaded_files(folder)
+    """Return the hash of a model in a local folder, computed as by `fingerprint`.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    try:
+        return _hash(folder, _loaded_files(folder), quiet)
+    except OSError as error:  # a file vanished, or may not be read
+        raise ModelError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}). Copy or fetch the model again.",
+            id="model.missing" if isinstance(error, FileNotFoundError) else "model.broken",
+        ) from error
+
+
+def _hash(folder: Path, files: Sequence[Path], quiet: bool) -> str:
     digest = hashlib.sha256()
     with tqdm(
         total=sum(path.stat().st_size for path in files),

@@ -5,6 +5,7 @@ one nested 100,000 levels deep would overflow the stack, and `[]` in place of an
 Each is a ModelError of one line here. Links are followed, because the Hub's cache consists of links.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def weight_map(
         ModelError: as `shard_names`.
     """
     path = folder / index
-    if not (path.exists() or path.is_symlink()):
+    if not os.path.lexists(path):
         return {}
     weight_map: Json = read_model_json(path, warn=warn).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

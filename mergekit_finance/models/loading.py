@@ -50,7 +50,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
 
     path, _, revision = reference.partition("@")
     if Path(path).is_dir():
-        for file in sorted(Path(path).glob("*token*.json")):
+        for file in sorted([*Path(path).glob("*token*.json"), *Path(path).glob("vocab.json")]):
             content = read_model_json(file)
             if file.name in ("tokenizer_config.json", "special_tokens_map.json"):
                 _require_printable_keys(file, content)

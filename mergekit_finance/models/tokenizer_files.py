@@ -1,11 +1,12 @@
 """Tokens and their ids, read from a model's tokenizer files without transformers."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergekit_finance.errors import ModelError
+from mergekit_finance.errors import ModelError, first_line
 from mergekit_finance.files import Json, JsonObject, RepeatedKey, parse_json, read_bytes
 from mergekit_finance.models.json_files import read_model_json
 
@@ -13,6 +14,11 @@ COPY = "Copy or fetch it again"
 MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has about 35 MB
 # Files with a vocabulary. The first existing one is read: transformers prefers tokenizer.json.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a model's folder has a file from which transformers can make a tokenizer."""
+    return any(os.path.exists(folder / name) for name in ("tokenizer_config.json", *VOCABULARIES))
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class TokenizerFacts:
     repeated: tuple[str, ...] = ()
 
 
+class NotATokenizerError(ValueError):
+    """The content of a file from which no tokenizer can be made."""
+
+
 class TokenizerReader:
     """Reads tokenizers; files with equal bytes are parsed once.
 
@@ -47,9 +57,9 @@ class TokenizerReader:
         """Return the tokenizer in a model's folder; None if there is none.
 
         Raises:
-            ModelError: the tokenizer's file cannot be read.
+            ModelError: the tokenizer's file cannot be read, or no tokenizer can be made of it.
         """
-        file = next((name for name in VOCABULARIES if (folder / name).exists()), None)
+        file = next((name for name in VOCABULARIES if os.path.exists(folder / name)), None)
         if file is None:
             return None
         try:
@@ -58,10 +68,11 @@ class TokenizerReader:
             sha256 = hashlib.sha256(data + repr(sorted(added.items())).encode()).hexdigest()
             if sha256 not in self._by_hash:
                 self.parsed += 1
-                repeated: list[RepeatedKey] = []
-                ids = _ids(file, data, added, repeated)
-                keys = tuple(one.key for one in repeated)
-                self._by_hash[sha256] = TokenizerFacts(file, sha256, ids, keys)
+                self._by_hash[sha256] = _facts(file, sha256, data, added)
+        except NotATokenizerError as error:
+            raise ModelError(
+                f"{folder / file}: not a tokenizer ({error}). {COPY}.", id="model.tokenizer"
+            ) from error
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{folder / file}: cannot be read ({error}). {COPY}.",
@@ -70,27 +81,59 @@ class TokenizerReader:
         return self._by_hash[sha256]
 
 
-def _ids(
-    file: str, data: bytes, added: Mapping[str, int], repeated: list[RepeatedKey]
-) -> dict[str, int] | None:
+def _facts(file: str, sha256: str, data: bytes, added: Mapping[str, int]) -> TokenizerFacts:
+    """Parse a file with a vocabulary.
+
+    Raises:
+        NotATokenizerError: it can be parsed, but no tokenizer can be made of it.
+        ValueError: it cannot be parsed.
+    """
     if file == "vocab.txt":
-        return {token: i for i, token in enumerate(data.decode("utf-8").splitlines())}
+        return TokenizerFacts(file, sha256, {token: i for i, token in enumerate(_lines(data))})
     if not file.endswith(".json"):
-        return None
+        return TokenizerFacts(file, sha256, None)
+    repeated: list[RepeatedKey] = []
     content = parse_json(data.decode("utf-8"), repeated=repeated)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     if file == "vocab.json":
-        return {**_mapping(content), **added}
+        ids = {**_mapping(content), **added}
+    else:
+        ids = _ids(content)
+        _check_with_its_library(data)
+    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated))
+
+
+def _lines(data: bytes) -> list[str]:
+    try:
+        return data.decode("utf-8").splitlines()
+    except ValueError as error:
+        raise NotATokenizerError(str(error)) from error
+
+
+def _check_with_its_library(data: bytes) -> None:
+    """Raise NotATokenizerError unless the tokenizers library, as in transformers, reads a tokenizer.json."""
+    from tokenizers import Tokenizer  # imported here to keep --help fast; it loads neither torch nor a host
+
+    try:
+        Tokenizer.from_buffer(data)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises plain Exceptions; a Rust panic is a BaseException
+        raise NotATokenizerError(first_line(error)[:200]) from error
+
+
+def _ids(content: JsonObject) -> dict[str, int]:
+    """Return the id of every token in a tokenizer.json."""
     model = content.get("model")
     if not isinstance(model, dict):
-        raise ValueError("it has no model")
+        raise NotATokenizerError("it has no model")
     ids = _vocabulary(model.get("vocab"))
     more = content.get("added_tokens")
     for token in more if isinstance(more, list) else ():
         name, number = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(number, int):
-            raise ValueError("an entry of added_tokens has no content or no id")
+            raise NotATokenizerError("an entry of added_tokens has no content or no id")
         ids[name] = number
     return ids
 
@@ -101,16 +144,16 @@ def _vocabulary(vocabulary: Json) -> dict[str, int]:
         return _mapping(vocabulary)
     if isinstance(vocabulary, list):
         return {str(pair[0]): i for i, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
-    raise ValueError("its model has no vocabulary")
+    raise NotATokenizerError("its model has no vocabulary")
 
 
 def _mapping(content: JsonObject) -> dict[str, int]:
     ids = {token: number for token, number in content.items() if isinstance(number, int)}
     if len(ids) != len(content):
-        raise ValueError("an id of a token is not a number")
+        raise NotATokenizerError("an id of a token is not a number")
     return ids
 
 
 def _added_tokens(folder: Path) -> dict[str, int]:
     path = folder / "added_tokens.json"
-    return _mapping(read_model_json(path)) if path.exists() else {}
+    return _mapping(read_model_json(path)) if os.path.exists(path) else {}

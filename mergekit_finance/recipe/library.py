@@ -50,7 +50,7 @@ def find_recipe(name: str) -> Path:
         raise RecipeError(f"recipes: {name!r} is in {len(same)} families. Write one of: {', '.join(same)}")
     # Only the nearest name is shown, because the list of all names would fill a screen.
     near = difflib.get_close_matches(plain, [*recipes, *recipe_families()], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"Did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
         f"recipes: no recipe {name!r}. {hint}`mergekit-finance recipes list` shows the names; "
         f"families: {', '.join(recipe_families())}"

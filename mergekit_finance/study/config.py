@@ -327,7 +327,7 @@ def _check_named(study: Study) -> None:
             same = [n for n in names if sorted(n.split("+")) == sorted(name.split("+"))]
             if same:
                 raise ValueError(f"named: {name!r}: write it {same[0]!r}, in the order of `experts`")
-            raise ValueError(f"named: {name!r} is not a combination; {did_you_mean(name, names)}")
+            raise ValueError(f"named: {name!r} is not a combination. {did_you_mean(name, names)}")
 
 
 def load_study(path: Path | str, include_path: Path | None = None) -> Study:

@@ -176,7 +176,7 @@ def check_grid(grid: OperatorGrid, combinations: Sequence[Sequence[str]]) -> Non
                 raise ValueError(f"{name}: unknown expert {expert!r}. {did_you_mean(expert, experts)}")
     for name in grid.start:
         if name not in grid.parameters():
-            raise ValueError(f"start: unknown {name!r}; {did_you_mean(name, grid.parameters())}")
+            raise ValueError(f"start: unknown {name!r}. {did_you_mean(name, grid.parameters())}")
     for combination in combinations:
         axes = grid.axes(combination)
         if any(value not in axes.get(key, ()) for key, value in grid.start_values(combination).items()):

@@ -19,6 +19,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
+from mergekit_finance.models.finite_values import require_finite_values
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
@@ -156,6 +157,7 @@ class StudyRun:
             out=self.out,
             out_dtype=self.study.out_dtype,
             licenses=self.study.licenses,
+            batch_size=self.study.evaluation.batch_size,
             device=self.device,
         )
         check_folder(self.out, model_inputs(self.references))
@@ -166,6 +168,8 @@ class StudyRun:
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
+        for reference in present:
+            require_finite_values(reference, self.quiet)
         reserved = sorted(set("@+") & set(local_reference(self.out)))
         if self.study.chain == "best" and reserved:
             raise refusal(

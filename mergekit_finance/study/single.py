@@ -22,6 +22,7 @@ from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.merge_methods.check_output import inputs_of
 from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
+from mergekit_finance.models.finite_values import require_finite_values
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap, with_constants
@@ -112,6 +113,8 @@ class SingleRun:
         require_metrics(self.evaluator, where)
         evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
+        for reference in self.references:
+            require_finite_values(reference, self.quiet)
 
     @property
     def references(self) -> list[str]:

@@ -132,7 +132,7 @@ def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
                 tasks = ", ".join(evaluator.task_names)
                 problem = f"{name!r} is a group. List single tasks of this study: {tasks}"
             else:
-                problem = f"no task {name!r} in this study; {did_you_mean(name, evaluator.task_names)}"
+                problem = f"no task {name!r} in this study. {did_you_mean(name, evaluator.task_names)}"
             raise RecipeError(f"{where}: named.{combination}: {problem}", id="study.invalid")
 
 
@@ -157,7 +157,7 @@ def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
             if skill not in valid:
                 hint = did_you_mean(skill, valid)
                 raise RecipeError(
-                    f"{where}: experts.{name}.skills: no task needs {skill!r}; {hint}",
+                    f"{where}: experts.{name}.skills: no task needs {skill!r}. {hint}",
                     id="study.invalid",
                 )
 

@@ -95,11 +95,11 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
     card = tmp_path / "card"
     for call, message in [
         (lambda: make(out, card, "stage9"), "no point 'stage9'"),
-        (lambda: make(out, card, PAIR.replace("ties", "tie")), f"did you mean '{PAIR}'"),
+        (lambda: make(out, card, PAIR.replace("ties", "tie")), f"Did you mean '{PAIR}'"),
         (lambda: make(tmp_path, card), "no finished study here"),
         (lambda: make(out, tmp_path / "full"), "exists and is not a card"),
         (lambda: make(out, out), "the study's own folder"),
-        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* did you mean 'base'"),
+        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* Did you mean 'base'"),
         (lambda: make(unshareable, card, PAIR, samples=True), "do not allow sharing their text"),
         (
             lambda: make(edited, card, PAIR, weights=True),

@@ -134,11 +134,11 @@ def test_plugins_are_listed(installed_mkf):
         (
             ("cpt_task_arithmetic", "cpt_tie"),
             (),
-            "merge_method 'cpt_tie' is not known. did you mean 'cpt_ties'",
+            "merge_method 'cpt_tie' is not known. Did you mean 'cpt_ties'",
         ),
         (("/base", "/bse"), (), "no such folder"),
         (None, ("--tasks", "finance_bench_x"), "unknown task 'finance_bench_x'"),
-        (None, ("--source", "smple"), "unknown source 'smple'. did you mean 'sample'"),
+        (None, ("--source", "smple"), "unknown source 'smple'. Did you mean 'sample'"),
         (None, ("--data-dir", "nowhere"), "nowhere: not a mirror, it has no MANIFEST.json"),
         (None, ("--device", "cuda:9"), "--device cuda:9"),
         (None, ("--batch-size", "many"), "--batch-size 'many'"),

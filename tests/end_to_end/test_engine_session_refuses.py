@@ -54,10 +54,10 @@ def test_two_different_tensors_that_the_config_ties_are_refused(tmp_path: Path) 
 
 
 MISTAKES = [
-    ({"densty": 0.2}, "densty: cannot be swept for cpt_ties; did you mean 'density'"),
+    ({"densty": 0.2}, "densty: cannot be swept for cpt_ties. Did you mean 'density'"),
     ({"semantics": "mergekit"}, "semantics: cannot be swept"),
     ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
-    ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe; did you mean 'math'"),
+    ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe. Did you mean 'math'"),
     ({"lambda_": "big"}, "lambda: 'big' is not a number"),
     ({"density": 1e-9}, "keeps none of the"),
 ]

@@ -65,13 +65,13 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
         "unknown semantics",
         "cpt_ties",
         with_("parameters.semantics", "papr"),
-        r"parameters.semantics: 'papr' is neither paper nor mergekit; did you mean 'paper'\? Known: mergekit, paper",
+        r"parameters.semantics: 'papr' is neither paper nor mergekit. Did you mean 'paper'\? Known: mergekit, paper",
     ),
     (
         "typo in a model",
         "cpt_ties",
         with_(f"{FIRST}.densty", 0.2),
-        r"models\[0\] \(.*/finance\).parameters.densty: cpt_ties has no .*; did you mean 'density'\? ",
+        r"models\[0\] \(.*/finance\).parameters.densty: cpt_ties has no .*. Did you mean 'density'\? ",
     ),
     (
         "typo at the top",
@@ -164,7 +164,7 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
     ("similarity is a word", "cpt_ties", with_("parameters.similarity", "yes"), "'yes' is neither true nor"),
     ("similarity is a number", "cpt_ties", with_("parameters.similarity", 1), "1 is neither true nor false"),
     ("similarity of one model", "cpt_ties", with_(f"{FIRST}.similarity", True), "one value for all models"),
-    ("similarity, misspelt", "cpt_ties", with_("parameters.similarty", True), "did you mean 'similarity'"),
+    ("similarity, misspelt", "cpt_ties", with_("parameters.similarty", True), "Did you mean 'similarity'"),
     ("density too fine", "cpt_dare_ties", with_("parameters.density", 1e-10), "1e-10 keeps nothing"),
     ("no base", "cpt_ties", lambda s: s.pop("base_model"), "base_model is missing: cpt_ties needs"),
     (

@@ -183,7 +183,7 @@ def test_the_plain_command_writes_what_run_merge_writes(models: Path, tmp_path: 
         (
             None,
             {"densty": 0.2},
-            "finance).parameters.densty: cpt_ties has no such parameter; did you mean 'density'?",
+            "finance).parameters.densty: cpt_ties has no such parameter. Did you mean 'density'?",
         ),
         (float("nan"), {}, "math: tensor model.norm.weight holds 16 NaN or Inf (the first at flat index 0)"),
     ],

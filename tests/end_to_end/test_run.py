@@ -148,7 +148,7 @@ def test_models_that_do_not_fit_are_named(recipe, tiny, tmp_path):
 
 
 def test_an_unknown_task_suggests_the_nearest_name():
-    with pytest.raises(DataError, match="unknown task 'finance_bench_fbp'. did you mean 'finance_bench_fpb'"):
+    with pytest.raises(DataError, match="unknown task 'finance_bench_fbp'. Did you mean 'finance_bench_fpb'"):
         _ = Evaluator(("finance_bench_fbp",)).tasks
 
 

@@ -36,7 +36,7 @@ def refused(path, out, kind, message, *tasks):
         (
             "dtype: float32\n",
             "dtype: float23\n",
-            "recipe.yml: dtype: 'float23' is not a dtype of weights. did you mean",
+            "recipe.yml: dtype: 'float23' is not a dtype of weights. Did you mean",
         ),
         ("cpt_task_arithmetic", "cpt_ties\n#", None),
     ],

@@ -90,8 +90,8 @@ def test_copies_of_the_base_and_of_an_expert_are_reported_and_evaluated(models_c
     [
         (ModelError, "no-such", {"base": "./no-such/model"}),
         (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
-        (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study; did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
-        (RecipeError, "experts.math.skills: no task needs 'maths'; did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
+        (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study. Did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
+        (RecipeError, "experts.math.skills: no task needs 'maths'. Did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
         (DataError, "uplicate task .*finance_bench_fpb.*List a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
         (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
     ],

@@ -58,7 +58,7 @@ def write_llama_8b(folder: Path, seed: int, base_seed: int = 0, tokenizer: str |
         folder: created.
         seed: of the task vector; that of the base gives the base.
         base_seed: of the base.
-        tokenizer: the content of tokenizer.json; without it, one of 128,256 tokens and 280,000 merges.
+        tokenizer: the content of tokenizer.json; without it, one of 128,256 tokens and 252,500 merges.
     """
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
@@ -103,10 +103,19 @@ def _values(name: str, first: int, number: int, seed: int, base_seed: int) -> by
 
 
 def tokenizer_json(first: int = 0) -> str:
-    """Return a tokenizer.json of the size of Llama 3's: 128,000 tokens, 256 added ones, 280,000 merges."""
-    vocabulary = {f"tok{i:06}": (i + first) % 128_000 for i in range(128_000)}
-    added = [{"id": 128_000 + i, "content": f"<|special_{i}|>", "special": True} for i in range(256)]
-    merges = [[f"tok{i % 128_000:06}", f"k{i:06}"] for i in range(280_000)]
+    """Return a tokenizer.json of the size of Llama 3's: 128,000 tokens, 256 added ones, 252,500 merges."""
+    letters = [chr(0x100 + i) for i in range(50)]
+    pairs = [a + b for a in letters for b in letters]
+    triples = [pair + c for pair in pairs for c in letters]
+    tokens = [*letters, *pairs, *triples]
+    tokens += [chr(0x200 + i) for i in range(128_000 - len(tokens))]
+    merges = [[pair[0], pair[1]] for pair in pairs]
+    merges += [parts for t in triples for parts in ([t[:2], t[2]], [t[0], t[1:]])]
+    settings = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [
+        {"id": 128_000 + i, "content": f"<|special_{i}|>", "special": True, **settings} for i in range(256)
+    ]
+    vocabulary = {token: (i + first) % 128_000 for i, token in enumerate(tokens)}
     return json.dumps(
         {"added_tokens": added, "model": {"type": "BPE", "vocab": vocabulary, "merges": merges}}
     )

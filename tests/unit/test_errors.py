@@ -63,7 +63,7 @@ def test_errors_are_imported_without_click():
 def test_did_you_mean_gives_the_nearest_and_all():
     assert (
         errors.did_you_mean("densty", ["density", "weight"])
-        == "did you mean 'density'? Known: density, weight"
+        == "Did you mean 'density'? Known: density, weight"
     )
     assert errors.did_you_mean("zzz", ["density"]) == "Known: density"
     assert errors.did_you_mean("zzz", []) == "Known: none"

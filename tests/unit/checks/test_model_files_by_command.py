@@ -6,6 +6,7 @@ Faults of recipes are in test_recipes_by_command.py.
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import zipfile
@@ -58,6 +59,16 @@ def expert_json(file: str = "config.json", **values: object) -> Change:
 def expert_file(name: str, content: bytes) -> Change:
     """Return a function that overwrites a file of ./finance."""
     return lambda models: (models / "finance" / name).write_bytes(content)
+
+
+def pipe(name: str) -> Change:
+    """Return a function that puts a pipe, which blocks readers, in place of a file of ./finance."""
+
+    def change(models: Path) -> None:
+        (models / "finance" / name).unlink(missing_ok=True)
+        os.mkfifo(models / "finance" / name)
+
+    return change
 
 
 def only_bin(content: bytes) -> Change:
@@ -179,6 +190,9 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "biases in the config": ("model.tensor-lost", expert_json(attention_bias=True)),
     "other model type": ("model.architecture", expert_json(model_type="mistral", architectures=["MistralForCausalLM"])),
     "other head size": ("model.architecture", expert_json(num_key_value_heads=1)),
+    "config is a pipe": ("model.broken", pipe("config.json")),
+    "index is a pipe": ("model.broken", pipe("model.safetensors.index.json")),
+    "weights are a pipe": ("model.broken", pipe("model.safetensors")),
     "empty weights": ("model.broken", expert_file("model.safetensors", b"")),
     "garbage that would run": ("model.broken", only_bin(MALICIOUS)),
     "malicious .bin": ("model.unsafe", only_bin(zipped(MALICIOUS))),
@@ -188,6 +202,15 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "ten million layers": ("model.broken", expert_json(num_hidden_layers=10_000_000)),
     "adapter": ("model.missing", an_adapter),
     "tokenizer config is a list": ("model.broken", expert_file("tokenizer_config.json", b"[]")),
+    "tokenizer without a model": ("model.tokenizer", expert_file("tokenizer.json", b'{"model": {}}')),
+    "tokenizer of the base without a model": (
+        "model.tokenizer",
+        lambda models: (models / "base" / "tokenizer.json").write_bytes(b'{"model": {}}'),
+    ),
+    "tokenizer of the base is no JSON": (
+        "model.broken",
+        lambda models: (models / "base" / "tokenizer.json").write_bytes(b"{"),
+    ),
     "tokenizer is no JSON": ("model.broken", expert_file("tokenizer.json", b"{")),
     "two values in tokenizer_config.json": (
         "model.broken",

@@ -168,7 +168,7 @@ def test_an_unknown_key_is_refused_by_name(case, reader, models, tmp_path):
     recipe = write_recipe(tmp_path / "r.yml", content)
     before = snapshot(tmp_path)
     line = READERS[reader](recipe, tmp_path / "out")
-    assert f"{place}{': ' if place else ''}unknown key {key!r}. did you mean {nearest!r}? Known: " in line
+    assert f"{place}{': ' if place else ''}unknown key {key!r}. Did you mean {nearest!r}? Known: " in line
     if reader in ("mergekit-yaml", "run", "lm_eval", "MergeSession"):
         assert line.removeprefix("Error: ").startswith(f"{recipe}: ")
     assert snapshot(tmp_path) == before
@@ -284,7 +284,7 @@ def test_the_finance_block_has_the_keys_of_its_model():
 
 
 def test_an_unknown_parameter_of_the_method_is_refused_by_name(models):
-    with pytest.raises(RecipeError, match=r"parameters: unknown parameter 'lamda'. did you mean 'lambda'"):
+    with pytest.raises(RecipeError, match=r"parameters: unknown parameter 'lamda'. Did you mean 'lambda'"):
         check_mapping(merge_recipe(models, parameters={"lamda": 1.0}), "r")
 
 
@@ -312,7 +312,7 @@ def test_a_recipe_from_a_pipe_is_checked_for_keys_that_appear_twice(models, tmp_
     [
         (
             set_("models.0.paramaters", {}),
-            "models[0]: unknown key 'paramaters'. did you mean 'parameters'? Known:",
+            "models[0]: unknown key 'paramaters'. Did you mean 'parameters'? Known:",
         ),
         (set_("models", 5), "models: Input should be a valid list"),
         (set_("parameters.lambda", {"a": 1}), "parameters.lambda: unknown key 'a'. Known: filter, value"),

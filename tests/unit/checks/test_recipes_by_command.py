@@ -4,24 +4,34 @@ Faults of models are in test_model_files_by_command.py, warnings in test_warning
 """
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from helpers import commands
 from helpers import study as studies
-from helpers.merging import WORDS, random_models, recipe, run, write_tokenizer
+from helpers.merging import WORDS, edit, random_models, recipe, run, write_tokenizer
 from pydantic import ValidationError
 
 from mergekit_finance.checks.check_all import start_again
+from mergekit_finance.checks.model_checks import examine_models
+from mergekit_finance.checks.output import check_output, model_inputs
 from mergekit_finance.cli import main
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.evaluation.mergekit_lm import MergekitLM
 from mergekit_finance.merging.session import MergeSession
+from mergekit_finance.models.facts import FactsReader, absent_models
 from mergekit_finance.registration import register
+
+LAYER = "model.layers.0.self_attn.q_proj.weight"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,8 +50,14 @@ def models(tmp_path: Path) -> Path:
 # ---- faults of a recipe: each changes its mapping
 
 
+# Misspelled names of our methods; mergekit reports those that are similar to its own.
 RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "paramaters": ("recipe.unknown-key", lambda r: r.update(paramaters={})),
+    "cpt_tise": ("recipe.unknown-method", lambda r: r.update(merge_method="cpt_tise")),
+    "CPT_TASK_ARITHMETIC": (
+        "recipe.unknown-method",
+        lambda r: r.update(merge_method="CPT_TASK_ARITHMETIC"),
+    ),
     "out_dtyp": ("recipe.unknown-key", lambda r: r.update(out_dtyp="bfloat16")),
     "tokeniser": ("recipe.unknown-key", lambda r: r.update(tokeniser={})),
     "lamda": ("recipe.unknown-key", lambda r: r["parameters"].update(lamda=0.5)),
@@ -191,3 +207,81 @@ def test_a_recipe_above_one_megabyte_is_refused_by_mergekit_yaml_too(models: Pat
     ):
         assert "at most 1 MB" in line
     assert not (tmp_path / "out").exists()
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may read every file: act as another user."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def public_models(models: Path) -> Iterator[Path]:
+    """The models in a folder that every user may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        copy = Path(shutil.copytree(models, Path(folder) / "m"))
+        for path in copy.rglob("*.safetensors"):
+            path.chmod(0o644)
+        yield copy
+
+
+@pytest.mark.parametrize("name", ["", "config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_or_file_that_may_not_be_read(name: str, public_models: Path) -> None:
+    MergeSession.open(recipe(public_models, "cpt_task_arithmetic", semantics="paper")).close()  # imports
+    (public_models / "finance" / name).chmod(0)
+    references = [str(public_models / name) for name in ("base", "finance")]
+    with without_rights():
+        start_again()
+        found, _ = examine_models(references, "", FactsReader())
+        absent_models(references)
+        check_output(public_models.parent / "out", model_inputs(references))
+        with pytest.raises(MergekitFinanceError, match="cannot be read") as error:
+            MergeSession.open(recipe(public_models, "cpt_task_arithmetic", semantics="paper"))
+    assert [one.id for one in found.errors] == ["model.broken"]
+    assert error.value.id == "model.broken"
+
+
+def one_nan(weights: torch.Tensor) -> torch.Tensor:
+    changed = weights.clone()
+    changed.view(-1)[100] = float("nan")
+    return changed
+
+
+@pytest.mark.parametrize("command", ["run", "lm_eval", "session", "mergekit-yaml", *STUDY_COMMANDS])
+def test_one_nan_among_values_that_are_not_sampled(
+    command: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mergekit_finance.models.weight_files.RANGES", 2)
+    monkeypatch.setattr("mergekit_finance.models.weight_files.RANGE", 8)
+    edit(models / "finance", lambda weights: {**weights, LAYER: one_nan(weights[LAYER])})
+    file = written(tmp_path / "r.yml", recipe(models, "cpt_task_arithmetic", semantics="paper"))
+    study = written(tmp_path / "study.yml", studies.content(models))
+    start_again()
+    if command == "check":  # it reads some values only
+        assert "0 errors" in CliRunner().invoke(main, ["check", str(file)]).output
+        return
+    by_name = {"run": by_run, "lm_eval": by_lm_eval, "session": by_session, "mergekit-yaml": by_mergekit_yaml}
+    if command in by_name:
+        output = by_name[command](file, tmp_path / "out")
+    else:
+        output = through_the_command_line(*STUDY_COMMANDS[command](study, tmp_path / "out"))
+    assert f"tensor {LAYER} holds" in output
+    assert "[model.not-finite]" in output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["run r.yml", "study study.yml", "study plan study.yml", "card x", "recipes export study.yml"]
+)
+def test_an_output_that_is_a_file_has_exit_code_1(command: str, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    line = through_the_command_line(*command.split(), "-o", str(tmp_path / "out"))
+    assert line.startswith(f"Error: -o {tmp_path / 'out'}: exists and is not a directory. Choose")
+    assert line.endswith("[output.not-a-directory]\n")

@@ -43,6 +43,17 @@ def test_the_estimate_is_the_merged_model_one_tensor_of_each_and_a_batch():
     assert needed.evaluation == needed.disk + 2 * 2 * 4 * 16 * (8 * 128) * 2
 
 
+def test_the_estimate_uses_the_study_files_batch_size_and_states_its_assumption():
+    needed = estimate(merge(out_dtype="bfloat16", batch_size=2))
+    assert needed.evaluation == needed.disk + 2 * 2 * 4 * 16 * (2 * 128) * 2
+    assert needed.batch == "2 prompts of 128 tokens, the model's context"
+    without = ModelFacts("./a", tensors={"w": TensorFacts("w", (10, 64), "BF16")})
+    assert (
+        estimate(MergeFacts("", (without,))).batch
+        == "8 prompts of 4096 tokens, assumed; longer ones take more"
+    )
+
+
 def test_nothing_is_reported_if_all_fits_or_sizes_are_unknown(free):
     free()
     assert ids(merge(device="cuda", checkpoints=3, out=Path())) == []

@@ -89,7 +89,7 @@ def test_the_names_are_those_of_mergekits_templates():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("chatm", "'chatm' is neither auto, nor a template of mergekit's.*did you mean 'chatml'"),
+        ("chatm", "'chatm' is neither auto, nor a template of mergekit's.*Did you mean 'chatml'"),
         ("{{ x }}", "neither auto"),  # mergekit refuses what is shorter than 20 characters
         ("a template without any braces at all", "neither auto"),
         ("{% for m in messages %}{{ m.content }}", "not valid Jinja"),

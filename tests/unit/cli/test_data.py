@@ -86,7 +86,7 @@ def test_pull_continues_after_a_failure_and_ends_with_a_summary(site, target, mo
     [
         (["f"], "Error: unknown dataset 'f'"),
         (["d", "--source", "hub"], "Error: d: unknown source 'hub'"),
-        (["--source", "man"], "Error: no dataset has a source 'man'. did you mean 'main'?"),
+        (["--source", "man"], "Error: no dataset has a source 'man'. Did you mean 'main'?"),
         (["d"], "Error: d: could not fetch"),
     ],
 )

@@ -44,7 +44,7 @@ def test_list_of_a_family() -> None:
     assert all(
         line.startswith("llama2-7b/") for line in call("list", "--family", "llama2-7b").output.splitlines()
     )
-    assert "did you mean 'lab'" in error_line("list", "--family", "labb")
+    assert "Did you mean 'lab'" in error_line("list", "--family", "labb")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_show_prints_the_file(name: str) -> None:
 
 def test_show_of_a_family_lists_it_and_a_wrong_name_gets_a_hint() -> None:
     assert len(call("show", "lab").output.splitlines()) == 22
-    assert "did you mean 'lab/stage2-finance-math-ties'" in error_line("show", "lab/stage2-finance-mth-ties")
+    assert "Did you mean 'lab/stage2-finance-math-ties'" in error_line("show", "lab/stage2-finance-mth-ties")
     assert "is in 4 families. Write one of: lab/" in error_line("show", "stage2-finance-math-ties")
 
 

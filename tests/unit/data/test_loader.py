@@ -116,7 +116,7 @@ def test_metadata_takes_precedence_over_the_environment_variable(raw, tmp_path, 
 
 
 def test_an_unknown_source_lists_the_known_ones():
-    with pytest.raises(DataError, match="unknown source 'hubb'. did you mean 'hub'.*sample"):
+    with pytest.raises(DataError, match="unknown source 'hubb'. Did you mean 'hub'.*sample"):
         loader.load_rows("fpb", "default", source="hubb")
 
 

@@ -21,7 +21,7 @@ def test_urls_contain_the_pinned_revision():
 
 
 def test_the_error_for_an_unknown_dataset_suggests_the_nearest_name():
-    with pytest.raises(DataError, match="unknown dataset 'fbp'. did you mean 'fpb'"):
+    with pytest.raises(DataError, match="unknown dataset 'fbp'. Did you mean 'fpb'"):
         registry.dataset("fbp")
 
 

@@ -236,7 +236,7 @@ def test_a_scoring_function_changes_the_tasks_that_name_it_alone(unchanged):
 
 MESSAGES = [
     ("errors", "MAX_MESSAGE = 2000", "MAX_MESSAGE = 1000"),
-    ("errors", "did you mean {near", "do you mean {near"),
+    ("errors", "Did you mean {near", "do you mean {near"),
     ("checks.model_checks", "they cannot be merged element by element", "they do not fit"),
     ("checks.recipe_checks", "is not a dtype of weights", "is no dtype of weights"),
     ("files", "is a symbolic link, which is not followed", "is a symlink, which is not followed"),

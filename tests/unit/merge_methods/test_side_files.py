@@ -67,7 +67,7 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], Settings, str]] = {
         lambda f: edit(f / "base/generation_config.json", cache_implementation="nonsense"), {}, "generation_config",
     ),
     "chat_template.jinja": (lambda f: (f / "base/chat_template.jinja").write_text("{% if %}"), {}, "Jinja"),
-    "the recipe's template": (lambda f: None, {"chat_template": "chatm"}, "did you mean 'chatml'"),
+    "the recipe's template": (lambda f: None, {"chat_template": "chatm"}, "Did you mean 'chatml'"),
     "the recipe's Jinja": (lambda f: None, {"chat_template": "{% for m in messages %}{{ m }}"}, "not valid Jinja"),
     "an expert's tokenizer under a tokenizer block": (
         lambda f: (f / "math/tokenizer.json").write_text("{}"), {"tokenizer": {"source": "union"}}, "math",

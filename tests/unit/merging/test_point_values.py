@@ -44,9 +44,9 @@ def test_a_seed_of_zero_replaces_the_recipes_seed() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"densty": 0.2}, "densty: cannot be swept for cpt_dare_ties; did you mean 'density'"),
+        ({"densty": 0.2}, "densty: cannot be swept for cpt_dare_ties. Did you mean 'density'"),
         ({"lambda": 1, "lambda_": 1}, "lambda: is given twice"),
-        ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe; did you mean 'maths'"),
+        ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe. Did you mean 'maths'"),
         ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
         ({"density": 1e-10}, "density: 1e-10 keeps nothing; the smallest density of a mask is 2e-10"),
         ({"weight": {"maths": "heavy"}}, "weight: 'heavy' is not a number"),

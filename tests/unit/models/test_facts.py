@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models import facts
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint, tokenizer_fingerprint
+from mergekit_finance.models.loading import load_tokenizer
 
 
 @pytest.fixture
@@ -150,9 +151,7 @@ def test_sizes_that_follow_from_others_are_derived():
         ("config.json", "[]"),
         ("generation_config.json", "{"),
         ("tokenizer_config.json", "[]"),
-        ("tokenizer.json", '{"model": {}}'),
-        ("tokenizer.json", '{"model": {"vocab": {"a": "b"}}}'),
-        ("tokenizer.json", '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1}]}'),
+        ("tokenizer.json", "[]"),
         ("chat_template.jinja", "\udcff"),
         ("model.safetensors", "short"),
         ("model.safetensors.index.json", '{"weight_map": {"a": "../model.safetensors"}}'),
@@ -166,6 +165,24 @@ def test_a_broken_file_is_a_problem_and_the_rest_is_read(model, file, text):
     assert model_facts.config or file == "config.json"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model": {}}',
+        '{"model": {"vocab": {"a": "b"}}}',
+        '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1}]}',
+        '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}',
+    ],
+)
+def test_json_that_is_no_tokenizer_has_the_id_that_loading_it_has(model, text):
+    (model / "tokenizer.json").write_text(text)
+    (problem,) = read(model).problems
+    assert problem.id == "model.tokenizer"
+    with pytest.raises(ModelError) as loaded:
+        load_tokenizer(str(model))
+    assert loaded.value.id == "model.tokenizer"
+
+
 INDEX = "model.safetensors.index.json"
 
 
@@ -177,7 +194,7 @@ INDEX = "model.safetensors.index.json"
         ("generation_config.json", '"x": {"y": 1, "y": 2}', ["model.broken"]),
         ("tokenizer_config.json", '"x": [1], "x": [1]', ["model.repeated-key"]),
         ("special_tokens_map.json", '"x": 1, "x": 1', ["model.repeated-key"]),
-        ("tokenizer.json", '"x": 1, "x": 2', ["model.repeated-key"]),
+        ("tokenizer.json", '"zz": 1, "zz": 1', ["model.repeated-key"]),
         (INDEX, '"model.norm.weight": "model.safetensors"', ["model.repeated-key"]),
         (INDEX, '"model.norm.weight": "other.safetensors"', ["model.broken"]),
     ],
@@ -187,7 +204,8 @@ def test_keys_that_appear_twice_are_reported(model, file, twice, ids):
         _with_index(model, lambda files: None)
     path = model / file
     text = path.read_text() if path.exists() else "{}"
-    block = '"weight_map": {' if file == INDEX else "{"
+    blocks = {INDEX: '"weight_map": {', "tokenizer.json": '"vocab": {'}
+    block = blocks.get(file, "{")
     path.write_text(text.replace(block, f"{block}{twice}" + ("," if text != "{}" else ""), 1))
     problems = read(model).problems
     assert [problem.id for problem in problems] == ids

@@ -50,19 +50,19 @@ def test_there_are_bundled_recipes():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("lambda: 0.5", "lamda: 0.5", r"parameters: unknown parameter 'lamda'\. did you mean 'lambda'"),
+        ("lambda: 0.5", "lamda: 0.5", r"parameters: unknown parameter 'lamda'\. Did you mean 'lambda'"),
         ("  - model: {}/math", "  - model: {}/math\n    parameters: {{densty: 0.5}}", r"models\[1\]\.parameters: unknown parameter 'densty'"),
-        ("dtype: float32\n", "dtpye: float32\n", "unknown key 'dtpye'. did you mean 'dtype'"),
+        ("dtype: float32\n", "dtpye: float32\n", "unknown key 'dtpye'. Did you mean 'dtype'"),
         ("  - model: {}/math", "  - model: {}/math\n    paramaters: {{}}", r"models\[1\]: unknown key 'paramaters'"),
-        ("cpt_task_arithmetic", "cpt_task_arithmetc", "merge_method 'cpt_task_arithmetc' is not known. did you mean 'cpt_task_arithmetic'"),
+        ("cpt_task_arithmetic", "cpt_task_arithmetc", "merge_method 'cpt_task_arithmetc' is not known. Did you mean 'cpt_task_arithmetic'"),
         ("merge_method: cpt_task_arithmetic\n", "", "merge_method is missing"),
         ("stage: 2", "stage: 4", "finance.stage: Input should be 1, 2 or 3"),
         ("stage: 2", "stage: 3", "stage: 3 means three experts or more, the recipe merges 2"),
-        ("stage: 2", "stages: 2", "finance: unknown key 'stages'. did you mean 'stage'"),
+        ("stage: 2", "stages: 2", "finance: unknown key 'stages'. Did you mean 'stage'"),
         ('"{}/finance", ', '"./finace", ', r"finance.constituents: './finace' is not merged here"),
         ("models:", "modules:", "modules"),
         ("lambda: 0.5", "lambda: half", "recipe.yml: parameters.*lambda.*is not a number"),
-        ("lambda: 0.5", "semantics: papper", "recipe.yml: .*semantics.*did you mean 'paper'"),
+        ("lambda: 0.5", "semantics: papper", "recipe.yml: .*semantics.*Did you mean 'paper'"),
         ("parameters:\n", "parameters: {{\n", "line .*: not valid YAML"),
     ],
 )  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_mapping_is_checked_as_the_file_would_be(recipe):
     loaded = load_recipe(recipe())
     content = {**loaded.merge, "finance": {"stage": 2}}
     assert check_mapping(content, "point").merge == loaded.merge
-    with pytest.raises(RecipeError, match="^point: unknown key 'dtpye'. did you mean 'dtype'"):
+    with pytest.raises(RecipeError, match="^point: unknown key 'dtpye'. Did you mean 'dtype'"):
         check_mapping({**content, "dtpye": "float32"}, "point")
 
 

@@ -74,17 +74,17 @@ def test_parameters_are_set_in_slices_and_not_for_the_base(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("lambada", 1, "set.lambada: unknown parameter 'lambada'. did you mean 'lambda'"),
-        ("dtyp", "x", "set.dtyp: unknown parameter 'dtyp'. did you mean 'dtype'"),
+        ("lambada", 1, "set.lambada: unknown parameter 'lambada'. Did you mean 'lambda'"),
+        ("dtyp", "x", "set.dtyp: unknown parameter 'dtyp'. Did you mean 'dtype'"),
         ("models[7].weight", 1, r"set.models\[7\].weight: \[7\] does not exist; there are 2 entries"),
-        ("model[0].weight", 1, "'model' does not exist there. did you mean 'models'"),
+        ("model[0].weight", 1, "'model' does not exist there. Did you mean 'models'"),
         ("models[0].wieght", 1, r"recipe.yml,models\[0\].wieght=1: models\[0\]: unknown key 'wieght'"),
         (
             "parameters.lambdo",
             1,
-            "recipe.yml,parameters.lambdo=1: parameters: unknown .* did you mean 'lambda'",
+            "recipe.yml,parameters.lambdo=1: parameters: unknown .* Did you mean 'lambda'",
         ),
-        ("merge_method", "cpt_tise", "merge_method 'cpt_tise' is not known. did you mean 'cpt_ties'"),
+        ("merge_method", "cpt_tise", "merge_method 'cpt_tise' is not known. Did you mean 'cpt_ties'"),
         ("models..weight", 1, "not a path. Write it like"),
         ("dtype.x", 1, "there is no part 'x' in a single value"),
         ("dtype.x.y", 1, "there is no part 'x' in a single value"),
@@ -97,7 +97,7 @@ def test_unknown_paths_are_reported_in_one_line_with_the_nearest(ties, place, va
 
 
 def test_a_parameter_of_a_method_that_does_not_exist_names_the_method(ties):
-    with pytest.raises(RecipeError, match="merge_method 'cpt_tise' is not known. did you mean 'cpt_ties'"):
+    with pytest.raises(RecipeError, match="merge_method 'cpt_tise' is not known. Did you mean 'cpt_ties'"):
         merged(ties, merge_method="cpt_tise", density=0.3)
 
 
