@@ -85,15 +85,17 @@ def test_the_help_shows_examples(mkf):
     assert "Examples:" in mkf("run", "--help").stdout
 
 
-# Started as installed in a test of their own: data, demo, plugins, run, tasks.
+# Started as installed in a test of their own: data, plugins, tasks.
 @pytest.mark.parametrize(
     ("command", "shown"),
     [
         (("card", "--help"), "Usage: mergekit-finance card "),
         (("check", "--help"), "Usage: mergekit-finance check "),
+        (("demo", "--help"), "Usage: mergekit-finance demo "),
         (("lab", "--help"), "Usage: mergekit-finance lab "),
         (("recipes",), "llama3-8b/study"),
         (("report", "--help"), "Usage: mergekit-finance report "),
+        (("run", "--help"), "Usage: mergekit-finance run "),
         (("share", "--help"), "Usage: mergekit-finance share "),
         (("similarity", "--help"), "Usage: mergekit-finance similarity "),
         (("study", "--help"), "Usage: mergekit-finance study "),
@@ -156,14 +158,15 @@ def test_a_users_mistake_is_reported_in_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_ends_the_process_without_a_traceback(recipe, installed_mkf, tmp_path):
-    done = installed_mkf("run", recipe(("lambda: 0.5", "densty: 0.5")), "-o", "out", cwd=tmp_path)
+def test_a_mistake_ends_the_process_without_a_traceback(recipe, tmp_path):
+    wrong = recipe(("lambda: 0.5", "densty: 0.5"))
+    done = run("mergekit-finance", "run", wrong, "-o", "out", cwd=tmp_path)
     assert "unknown parameter 'densty'" in error_line(done)
 
 
 @pytest.mark.slow
-def test_the_demo_runs_the_study_on_the_lab_and_draws_it(installed_mkf, tmp_path):
-    done = installed_mkf("demo", "--limit", 2, "--workers", 1, cwd=tmp_path)
+def test_the_demo_runs_the_study_on_the_lab_and_draws_it(tmp_path):
+    done = run("mergekit-finance", "demo", "--limit", 2, "--workers", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finance + math + japanese" in done.stdout and "Ship" in done.stdout
     page = (tmp_path / "demo" / "study" / "report.html").read_text(encoding="utf-8")

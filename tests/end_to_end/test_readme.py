@@ -32,7 +32,7 @@ SMALLER_STUDY = {  # the same of the study file
     "tokyotech-llm/Llama-3-Swallow-8B-v0.1": "./lab/japanese",
     "[0.2, 0.4, 0.6, 0.8, 1.0]": "[0.4]",
     "[0.2, 0.5, 0.9]": "[0.5]",
-    "tasks: finance_bench_open": "tasks: [finance_bench_fpb, finance_bench_cma_basics]\nsource: lab\nlimit: 4",
+    "tasks: finance_bench_open": "tasks: [finance_bench_fpb, finance_bench_cma_basics]\nsource: lab\nlimit: 4\nworkers: 1",
     "retention: finance_bench_retention": "",
 }
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from helpers.commands import HANG
 from helpers.report import accept_any_name, change_study, damage, default_tasks, study
 
 from mergekit_finance.report.writing import build
@@ -171,12 +172,20 @@ def test_a_shadow_marks_hidden_content_on_small_screens(browser, plain):
     assert left_shadow < right - 15
 
 
+def open_tables(browser):
+    """Open all tables, and wait until they are laid out: before that, a click is refused on a busy machine."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    WebDriverWait(browser, HANG).until(lambda _: find(browser, "#table-points button.sort")[5].is_displayed())
+
+
 def test_tables_sort_and_filter(browser, plain):
     show(browser, plain)
     column = (
         "return [...document.querySelectorAll('#table-points tbody tr')].map((r) => r.cells[5].textContent)"
     )
-    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    open_tables(browser)
     find(browser, "#table-points button.sort")[5].click()
     values = [float(text.split()[0]) for text in browser.execute_script(column)]
     assert values == sorted(values, reverse=True)
@@ -217,7 +226,7 @@ def ranked(tmp_path_factory):
 @pytest.mark.parametrize("title", ["on selection items", "Macro-Gain", "Macro-OG"])
 def test_empty_cells_are_last_in_both_sort_orders(browser, ranked, title, clicks):
     show(browser, ranked)
-    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    open_tables(browser)
     column = sorted_by(browser, title, clicks)
     assert column[-4:] == [""] * 4 and "" not in column[:-4]  # the base and three experts have no Gain
     values = [float(text) for text in column[:-4]]
@@ -226,7 +235,7 @@ def test_empty_cells_are_last_in_both_sort_orders(browser, ranked, title, clicks
 
 def test_name_columns_are_first_sorted_ascending(browser, plain):
     show(browser, plain)
-    browser.execute_script("document.querySelectorAll('.tabled').forEach((d) => { d.open = true; })")
+    open_tables(browser)
     column = sorted_by(browser, "operator", 1)
     assert column == sorted(column, key=str.lower) and {"TIES", "none"} <= set(column)
     assert sorted_by(browser, "operator", 1) == sorted(column, key=str.lower, reverse=True)

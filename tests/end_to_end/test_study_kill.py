@@ -24,7 +24,7 @@ def test_a_killed_study_continues_with_what_it_had_stored(study, tiny, tmp_path)
     stored: dict[str, bytes] = {}
     unfinished = 0
     for count, workers, later in KILLS:
-        process = helpers.start(study, out, log, "--workers", workers)
+        process = helpers.begin(study, out, log, "--workers", workers)
         while len(helpers.stamps(out)) < count and process.poll() is None:
             time.sleep(0.01)
         time.sleep(later)
@@ -34,7 +34,7 @@ def test_a_killed_study_continues_with_what_it_had_stored(study, tiny, tmp_path)
         stored = now
         unfinished += len(stored) < MODELS
     assert unfinished >= 2, log.read_text()[-2000:]  # on a busy machine a kill may come after the end
-    helpers.finish(study, out, log, "--workers", 1)
+    helpers.finish(study, out, log, "--workers", 1, start=helpers.begin)
     final = helpers.stamps(out)
     assert stored == {name: final[name] for name in stored} and len(final) == MODELS
     helpers.go(tiny, tmp_path / "undisturbed", operators=GRID, limit=20)

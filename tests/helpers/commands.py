@@ -6,8 +6,10 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 BIN = Path(sys.executable).parent
 HANG = 1200  # seconds; long enough for a busy machine, so that only a hanging command is stopped
@@ -47,22 +49,30 @@ class ForkServer:
         self, argv: list[str], cwd: str, environment: Mapping[str, str], site: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; `site` is a folder of packages that `warm_python.py` adds."""
-        process = self.process or self.start()
         with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
             request = {
                 "argv": argv, "cwd": cwd, "env": dict(environment), "stdout": out.name, "stderr": err.name,
                 "site": site,
             }  # fmt: skip
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            if not select.select([process.stdout], [], [], HANG)[0]:
-                self.stop()
-                raise subprocess.TimeoutExpired(argv, HANG, out.read(), err.read())
-            reply = process.stdout.readline()
-            assert reply, f"the fork server ended while it ran {argv}"
-            return subprocess.CompletedProcess(
-                argv, json.loads(reply), *(f.read().decode() for f in (out, err))
-            )
+            status = self.ask(request, out, err)
+            return subprocess.CompletedProcess(argv, status, *(f.read().decode() for f in (out, err)))
+
+    def begin(self, argv: list[str], cwd: str, environment: Mapping[str, str], log: Path) -> "ForkedCommand":
+        """Start a command in a process group of its own; what it prints is appended to a file."""
+        request = {"argv": argv, "cwd": cwd, "env": dict(environment), "stdout": str(log), "stderr": str(log)}
+        return ForkedCommand(self, self.ask({**request, "wait": False}))
+
+    def ask(self, request: Mapping[str, object], *outputs: IO[bytes]) -> int | None:
+        """Send a request and return the reply; `outputs` are shown if there is none."""
+        process = self.process or self.start()
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        if not select.select([process.stdout], [], [], HANG)[0]:
+            self.stop()
+            raise subprocess.TimeoutExpired(str(request), HANG, *(f.read() for f in outputs))
+        reply = process.stdout.readline()
+        assert reply, f"the fork server ended at {request}"
+        return json.loads(reply)
 
     def stop(self) -> None:
         if self.process:
@@ -71,6 +81,31 @@ class ForkServer:
             self.process.wait()
             self.process.stdout.close()
         self.process = None
+
+
+class ForkedCommand:
+    """A running child of a fork server, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self.server, self.pid = server, pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self.server.ask({"status_of": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float = HANG) -> int:
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.02)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
 
 SERVER = ForkServer("fork_server.py")
@@ -88,6 +123,12 @@ def run(name, *args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":
     if not SERVER.serves(environment):
         return run_installed(name, *args, cwd=cwd, env=env)
     return SERVER.run([str(BIN / name), *map(str, args)], str(cwd or Path.cwd()), environment)
+
+
+def begin(name, *args, log: Path) -> ForkedCommand:
+    """Start a console command in a child of the fork server, and do not wait for it."""
+    log.touch()
+    return SERVER.begin([str(BIN / name), *map(str, args)], str(Path.cwd()), os.environ, log)
 
 
 def run_warm(*args, cwd=None, env=None) -> "subprocess.CompletedProcess[str]":

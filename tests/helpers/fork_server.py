@@ -4,7 +4,8 @@ Importing lm-eval, mergekit and transformers takes about 7 seconds of CPU time. 
 and then forks a child per command, which starts in milliseconds. A child runs the command's own entry point with
 its own arguments, environment, working directory, standard output and standard error, and ends as an interpreter
 would. `helpers.commands` is the client: one JSON request a line on standard input, one reply a line on standard
-output. The program ends when its standard input is closed.
+output: the exit code; the child's id, if the request says `"wait": false`; or the exit code of that child, null
+while it runs, if a request asks for its `status_of`. The program ends when its standard input is closed.
 
 Torch may be imported before the fork, but must not compute: its threads do not survive a fork.
 """
@@ -101,8 +102,8 @@ def become(request):
     """Take a request's files, environment, folder and arguments."""
     for number, path, mode in (
         (0, os.devnull, os.O_RDONLY),
-        (1, request["stdout"], os.O_WRONLY),
-        (2, request["stderr"], os.O_WRONLY),
+        (1, request["stdout"], os.O_WRONLY | os.O_APPEND),
+        (2, request["stderr"], os.O_WRONLY | os.O_APPEND),
     ):
         opened = os.open(path, mode)
         os.dup2(opened, number)
@@ -114,6 +115,8 @@ def become(request):
         # These two modules read the variables at import; everything else reads these two when it needs them.
         importlib.reload(sys.modules["huggingface_hub.constants"])
         importlib.reload(sys.modules["datasets.config"])
+    if not request.get("wait", True):
+        os.setsid()  # a test may end its whole process group
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
 
@@ -185,13 +188,23 @@ def serve(preload, run, prepare=lambda request: None):
         preload()
         for line in sys.stdin.buffer:
             request = json.loads(line)
-            prepare(request)
-            child = os.fork()
-            if not child:
-                run(request)
-            _, status = os.waitpid(child, 0)
-            replies.write(json.dumps(os.waitstatus_to_exitcode(status)).encode() + b"\n")
+            replies.write(json.dumps(reply_to(request, run, prepare)).encode() + b"\n")
             replies.flush()
+
+
+def reply_to(request, run, prepare):
+    """Start a command, or look at one that was started before; return the reply."""
+    if "status_of" in request:
+        ended, status = os.waitpid(request["status_of"], os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    prepare(request)
+    child = os.fork()
+    if not child:
+        run(request)
+    if not request.get("wait", True):
+        return child
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers import commands
 from helpers.commands import HANG
 from helpers.similarity_file import similarity_content
 from mergekit_finance.errors import MergekitFinanceError
@@ -178,6 +179,11 @@ def start(path, out, log, *options):
         return subprocess.Popen(command, stdout=log_file, stderr=log_file, start_new_session=True)
 
 
+def begin(path, out, log, *options):
+    """The same in a child of the fork server, which saves the 7 s of CPU time that a start takes."""
+    return commands.begin("mergekit-finance", "study", path, "-o", out, *options, log=log)
+
+
 def kill(process):
     """Send SIGKILL to the main process only. Returns the seconds until the last worker ended."""
     family = children(process.pid)
@@ -197,7 +203,7 @@ def wait_for(condition, process=None, log=None):
         time.sleep(0.02)
 
 
-def finish(path, out, log, *options):
+def finish(path, out, log, *options, start=start):
     """Run to the end."""
     process = start(path, out, log, *options)
     assert process.wait(HANG) == 0, log.read_text()[-2000:]

@@ -1,8 +1,10 @@
-"""What typed models of files write for fields without a value."""
+"""Typed models of files: what they write for fields without a value, and what their reader refuses."""
 
+import pytest
 from pydantic import Field
 
-from mergekit_finance.file_models import Part, PartWithNulls
+from mergekit_finance.errors import DataError
+from mergekit_finance.file_models import FileReader, Part, PartWithNulls
 
 
 class Plain(Part):
@@ -26,6 +28,16 @@ def test_a_part_with_nulls_leaves_out_only_fields_that_were_never_set():
     part = WithNulls(name="a")
     part.score = None
     assert part.as_json() == {"title": "a", "score": None}
+
+
+def test_a_file_is_read_and_a_link_to_it_is_refused(tmp_path):
+    reader = FileReader("a study", "Run it again.")
+    (tmp_path / "file.json").write_text('{"name": "a"}')
+    (tmp_path / "link.json").symlink_to(tmp_path / "file.json")
+    assert reader.read_model(Plain, tmp_path / "file.json") == Plain(name="a")
+    for read in (reader.read_object, reader.optional_object):
+        with pytest.raises(DataError, match=r"link\.json: is a symbolic link, .* Run it again\."):
+            read(tmp_path / "link.json")
 
 
 def test_unknown_keys_are_ignored():

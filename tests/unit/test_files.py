@@ -17,6 +17,7 @@ from mergekit_finance.files import (
     read_json,
     read_text,
     read_yaml,
+    write_json,
 )
 from mergekit_finance.recipe import load as recipes
 from mergekit_finance.study import config
@@ -107,6 +108,14 @@ def test_json_out_of_bounds_is_refused(text: str) -> None:
 
 def test_json_within_bounds_is_read() -> None:
     assert parse_json('{"a": [1.5, "\\ud83d\\ude00", "é", null]}') == {"a": [1.5, "😀", "é", None]}
+
+
+def test_json_is_written_as_readable_text_and_never_with_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "file.json", {"損益": [0.1, None]}, indent=None)
+    assert (tmp_path / "file.json").read_bytes() == '{"損益": [0.1, null]}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file.json", {"a": float("nan")})
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
