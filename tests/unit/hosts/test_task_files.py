@@ -43,6 +43,13 @@ def test_settings_of_a_group_are_those_of_its_tasks(files: TaskFiles) -> None:
     }
 
 
+def test_a_group_that_contains_itself_has_no_tasks(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "mine", by_name="group: a\ntask: [a]\n", by_mapping="group: b\ntask: [{task: b}]\n"
+    )
+    assert TaskFiles([folder]).generation_settings(["a", "b"]) == {}
+
+
 def test_tasks_groups_and_tags_of_lm_eval_are_found_without_its_index() -> None:
     files = TaskFiles([])
     names = [
