@@ -11,6 +11,7 @@
     mcnemar       p-value of OG > 0
     multiplicity  Benjamini-Hochberg, Holm
     power         minimum detectable effect, MIN_CLUSTERS, expected interval width
+    successive_rejects  the rounds of a search: items, and settings that are kept
     correlation   Spearman's rho with a permutation p-value
 
 Clusters (headlines, reports or conversations; `cluster_id` of a row) are independent of each other, items of

@@ -4,6 +4,7 @@ config, fields, operator_grids   study.yml, checked
 points           the merges of a study, and the recipe of each
 task_info        what a study must know of its tasks
 split            which items select hyperparameters, and which are reported
+subsets, race    which of them a search asks for first, and which settings it drops
 cost             an estimate of points, disk and hours; `--budget`
 stored_answers   which answers are stored, for that estimate
 refusals         what is refused before anything is evaluated

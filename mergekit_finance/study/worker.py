@@ -29,6 +29,7 @@ from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
 from mergekit_finance.study.race import Race, Referee, Standing
+from mergekit_finance.study.read_files import read_scores
 from mergekit_finance.study.schedule import MissingModel, ranked
 from mergekit_finance.study.schema import Columns, Key, Timings
 from mergekit_finance.study.store import Store, disk_errors
@@ -284,7 +285,7 @@ class Worker:
 
     def scores(self, point: Point, items: Items) -> Mapping[str, Columns]:
         """Return the stored scores of a point on some items, by task."""
-        return self.store.scores(self._cached_place(Job(point=point, items=items)))
+        return read_scores(self._cached_place(Job(point=point, items=items)) / "scores.json")
 
     def _cached_place(self, job: Job) -> Path:
         """Return `place(job)`; its hash is computed once per model and items."""
@@ -334,7 +335,7 @@ class Worker:
             False if all are claimed by other processes.
         """
         taken = self.store.claims.taken()
-        jobs = list(missing.values())
+        jobs = [job for _, job in missing.items()]
         candidates = [MissingModel(name, job.group or name) for name, job in missing.items()]
         for one in ranked(candidates, taken, self._group):
             place = self.store.points / one.name
@@ -420,7 +421,7 @@ class Worker:
         with self.times.spent("storing"):
             self.store.write(place, measured, key, timings, samples=self.samples and samples, recipe=recipe)
         self.times.add("merging", measured.making)
-        self.times.add("scoring", measured.seconds - sum(measured.asking.values()))
+        self.times.add("scoring", measured.seconds - sum(seconds for _, seconds in measured.asking.items()))
         for kind, seconds in measured.asking.items():
             self.times.add(REQUESTS[kind], seconds)
         self.times.models += 1

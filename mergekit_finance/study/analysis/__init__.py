@@ -6,5 +6,6 @@ effects, item_flips   Gain, OG, retention, and answers that became right or wron
 operator_comparison   Task Arithmetic against TIES and DARE-TIES over their grids
 predictors            whether similarity before a merge predicts its effect
 verdict               decides: per task, per combination, and what to ship
+search_wording        what a search did not ask
 wording, phrases      the verdict in words; formats of numbers and names
 """

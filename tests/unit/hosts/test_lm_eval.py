@@ -35,7 +35,11 @@ def test_an_lm_eval_without_a_name_gives_one_readable_line(monkeypatch, owner, n
 
 @pytest.mark.parametrize(
     ("name", "others"),
-    [("build_all_requests", {}), ("set_fewshot_seed", {"build_all_requests": None})],
+    [
+        ("build_all_requests", {}),
+        ("set_fewshot_seed", {"build_all_requests": None}),
+        ("doc_iterator", {"build_all_requests": None, "set_fewshot_seed": None}),
+    ],
 )
 def test_a_task_without_a_method_gives_one_readable_line(name, others):
     with pytest.raises(HostError, match=missing_name(rf"SimpleNamespace\.{name}")):
@@ -53,13 +57,36 @@ def test_requests_are_built_once_per_limit_and_lose_their_answers():
     calls = []
     instance = SimpleNamespace(resps=["old"], filtered_resps={"none": "old"})
     task = SimpleNamespace(build_all_requests=lambda **options: calls.append(options), instances=[instance])
-    task.set_fewshot_seed = lambda seed: calls.append(seed)
+    task.set_fewshot_seed, task.doc_iterator = lambda seed: calls.append(seed), None
     host.reuse_requests(task, 7)
     task.build_all_requests(limit=2)
     task.build_all_requests(limit=2)
     assert (instance.resps, instance.filtered_resps) == ([], {})
     task.build_all_requests(limit=3)
     assert calls == [7, {"limit": 2}, 7, {"limit": 3}]
+
+
+def test_some_items_get_the_requests_that_they_have_among_all():
+    """lm-eval's own `samples` would draw other few-shot examples for them."""
+    task, draws = SimpleNamespace(_instances=[]), iter(range(100))
+
+    def build(limit):
+        task.instances = [
+            SimpleNamespace(doc_id=k, prompt=f"shot {next(draws)}, item {k}")
+            for k, _ in task.doc_iterator(limit=limit)
+        ]
+
+    task.build_all_requests = build
+    task.set_fewshot_seed, task.doc_iterator = lambda seed: None, lambda limit: enumerate("abcdef"[:limit])
+    host.reuse_requests(task, 7)
+    vars(task)[host.ITEMS] = frozenset({1, 3})
+    task.build_all_requests(limit=5)
+    assert [one.prompt for one in task._instances] == ["shot 1, item 1", "shot 3, item 3"]
+    assert list(task.doc_iterator(limit=5)) == [(1, "b"), (3, "d")]
+    vars(task)[host.ITEMS] = None
+    task.build_all_requests(limit=5)
+    assert [one.prompt for one in task._instances] == [f"shot {k}, item {k}" for k in range(5)]
+    assert len(list(task.doc_iterator(limit=5))) == 5 and next(draws) == 5
 
 
 def test_bars_levels_and_filters_are_restored_after_an_error():
