@@ -11,7 +11,7 @@ from mergekit_finance.operators import OPERATORS, values_text
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import SharedPoint
-from mergekit_finance.share.front_matter import aggregation_in_words, languages
+from mergekit_finance.share.front_matter import aggregation_in_words, is_foreign, languages
 from mergekit_finance.share.source_models import (
     SourceModel,
     is_hub_id,
@@ -309,8 +309,10 @@ def _limits(choice: SharedPoint) -> Iterator[str]:
     yield "- Intervals account for the choice of items, not for training: each model was trained once."
     measured_in = "English and Japanese" if japanese else "English"
     yield f"- Languages: merged for {merged_for}, evaluated in {measured_in} only."
-    if (source := results.study.source) in GENERATED:
-        yield f"- **All rows are generated (`source: {source}`)**: scores do not apply to the real datasets."
+    foreign = [is_foreign(name, task) for name, task in results.tasks.items()]
+    if (source := results.study.source) in GENERATED and not all(foreign):
+        whose = "Rows of finance_bench tasks" if any(foreign) else "All rows"
+        yield f"- **{whose} are generated (`source: {source}`)**: scores do not apply to the real datasets."
     advised = " Not investment advice." if "finance" in choice.skills else ""
     yield f"- Not evaluated: safety, bias, whether models have seen the benchmarks.{advised}"
 

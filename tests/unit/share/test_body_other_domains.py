@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mergekit_finance.share import body
+from mergekit_finance.share import body, front_matter
 
 
 @pytest.mark.parametrize(("skill", "cited"), [("legal", False), ("finance", True)])
@@ -14,3 +14,14 @@ def test_the_paper_on_finance_is_cited_only_if_a_task_needs_finance(skill, cited
         results=SimpleNamespace(tasks={"task": SimpleNamespace(skills=[skill])}),
     )
     assert ("Finance" in "\n".join(body._citation(choice))) is cited
+
+
+def test_only_tasks_of_this_project_have_generated_rows():
+    """`source: lab` is for finance_bench tasks; the rows of arc_easy are its own."""
+    tasks = {
+        name: SimpleNamespace(dataset=name.removeprefix("finance_bench_"))
+        for name in ("arc_easy", "finance_bench_fpb")
+    }
+    choice = SimpleNamespace(results=SimpleNamespace(study=SimpleNamespace(source="lab"), tasks=tasks))
+    assert front_matter._dataset(choice, "arc_easy").name == "arc_easy"
+    assert "rows generated" in front_matter._dataset(choice, "finance_bench_fpb").name
