@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from mergekit_finance import files
 from mergekit_finance.errors import DataError, first_problem
@@ -20,7 +20,8 @@ MAX_NUMBER = 10**12  # larger numbers are damage: figures overflow on them
 BoundedFloat = Annotated[float, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Whole = Annotated[int, Field(strict=True, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Weight = Annotated[float, Field(strict=True, gt=0, le=MAX_NUMBER)]  # of a task in means over tasks
-Value = Whole | BoundedFloat  # of a hyperparameter; seeds stay whole numbers
+# Of a hyperparameter: seeds stay whole numbers; a list is a gradient or filters.
+Value = bool | Whole | BoundedFloat | Annotated[str, Field(max_length=255)] | list[JsonValue]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
 

@@ -320,6 +320,12 @@ CATALOG: dict[str, CatalogEntry] = {
         "A value of the study file is not allowed.",
         "Correct the line that the message names.",
     ),
+    "study.skipped-stage": CatalogEntry(
+        "note",
+        "A merge method of a study does not merge the number of models of one of its stages, and is not run "
+        "there.",
+        "No action needed, unless the method should be compared in that stage.",
+    ),
     "study.unknown-key": CatalogEntry(
         "error",
         "The study file has an unknown key.",

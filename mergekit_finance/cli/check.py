@@ -126,12 +126,16 @@ def check_models(references: Sequence[str], reader: "FactsReader") -> "Findings"
 
 
 def check_study(path: Path, reader: "FactsReader") -> "Findings":
-    """Return the findings on a study: file, models, tasks, licenses. Neither torch nor a host is loaded."""
+    """Return the findings on a study: file, models, tasks, licenses.
+
+    Neither torch nor a host is loaded, unless the study names a merge method besides the three operators.
+    """
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.checks.tasks import TaskFacts, check_tasks
     from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.study import config
+    from mergekit_finance.study.methods import skipped_stages
 
     try:
         study = config.load_study(path)
@@ -154,6 +158,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         study.evaluation.max_gen_toks,
     )
     findings += check_tasks(tasks, merge.models)
+    findings += skipped_stages(study)
     findings += resource_note(merge)
     return findings
 

@@ -3,7 +3,7 @@
 A merge depends only on the plain recipe, which is part of the key of its result.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mergekit_finance.evaluation.live_models import torch_dtype
@@ -11,6 +11,7 @@ from mergekit_finance.hosts.lm_eval_output import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.merging.session import MergeSession
 from mergekit_finance.models.loading import cast
+from mergekit_finance.operators import BY_METHOD, number_of
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -28,8 +29,13 @@ def merge_once(
     live_models: "LiveModels",
     trust_remote_code: bool,
     seed: int | None = None,
+    models: int = 1,
 ) -> "HFLM":
-    """Merge any plain recipe, with random numbers from `seed`, and wrap the model for lm-eval."""
+    """Merge any plain recipe, with random numbers from `seed`, and wrap the model for lm-eval.
+
+    Args:
+        models: how many models of this architecture are evaluated one after the other.
+    """
     # Imported here to keep reading of results fast: mergekit takes 4.5 s.
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
@@ -42,11 +48,13 @@ def merge_once(
     )
     with quiet_hosts():
         model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options, check=False)
-    return live_models.wrap(cast(model, torch_dtype(live_models.dtype)), tokenizer)
+    return live_models.wrap(cast(model, torch_dtype(live_models.dtype)), tokenizer, models)
 
 
 class Sweep:
     """Recipes that differ in the method's values only, written one after another into one live model.
+
+    Recipes of other methods than our three are merged one by one.
 
     Constituents are opened at the first recipe and kept until `close`, or until a recipe with other
     models or settings is merged.
@@ -61,9 +69,10 @@ class Sweep:
 
     def prepare(self, recipes: "Iterable[Mapping[str, Json]]") -> None:
         """Compute the thresholds of all densities of the next recipes in one pass over the models."""
-        values = list(map(swept_values, recipes))
-        self._models = max(1, len(values))
-        densities = [one["density"] for one in values if "density" in one]
+        listed = list(recipes)
+        self._models = max(1, len(listed))
+        swept = [swept_values(recipe) for recipe in listed if _is_swept(recipe)]
+        densities = [values["density"] for values in swept if "density" in values]
         self._densities = [one for k, one in enumerate(densities) if one not in densities[:k]]
         if self._open and self._densities:
             self._open[0].prepare(density=self._densities)
@@ -74,12 +83,19 @@ class Sweep:
             self._open[0].close()
             self._open = None
 
-    def at(self, recipe: "Mapping[str, Json]") -> "HFLM":
+    def at(self, recipe: "Mapping[str, Json]", seed: int | None = None) -> "HFLM":
         """Merge a plain recipe and return the live model in lm-eval's wrapper.
+
+        Args:
+            recipe: the recipe.
+            seed: of random numbers that mergekit draws; our methods have theirs in the recipe.
 
         Raises:
             ModelError: the merge holds NaN or infinity.
         """
+        if not _is_swept(recipe):
+            self.close()
+            return merge_once(recipe, self.live_models, self.trust_remote_code, seed, self._models)
         if self._open and self._fixed != without_swept_values(recipe):
             self.close()
         session, host = self._open or self._opened(recipe)
@@ -102,25 +118,35 @@ class Sweep:
 
 
 def swept_values(recipe: "Mapping[str, Json]") -> "dict[str, PointValue]":
-    """Return a recipe's `lambda` and `seed`, and by the mask_id of each model its density and weight."""
+    """Return a recipe's `lambda` and `seed`, and by the mask_id of each model its density and weight.
+
+    Gradients and filters are not swept: recipes that differ in them are opened one by one.
+    """
     parameters = _mapping(recipe["parameters"])
-    models = [_mapping(model["parameters"]) for model in _models(recipe)]
     values: dict[str, PointValue] = {
-        name: _number(parameters[name]) for name in OF_RECIPE if name in parameters
+        name: value for name in OF_RECIPE if (value := number_of(parameters.get(name))) is not None
     }
+    models = [_mapping(model["parameters"]) for model in _models(recipe)]
     for name in OF_MODELS:
-        if of_models := {str(m["mask_id"]): _number(m[name]) for m in models if name in m}:
+        numbers = {str(model["mask_id"]): number_of(model.get(name)) for model in models}
+        of_models = {mask_id: number for mask_id, number in numbers.items() if number is not None}
+        if len(of_models) == len(models):
             values[name] = of_models
     return values
 
 
 def without_swept_values(recipe: "Mapping[str, Json]") -> "dict[str, Json]":
     """Return a recipe without its swept values: the part that all recipes of a sweep share."""
-    models = [{**m, "parameters": _without(m["parameters"], OF_MODELS)} for m in _models(recipe)]
-    return {**recipe, "parameters": _without(recipe["parameters"], OF_RECIPE), "models": models}
+    swept = swept_values(recipe)
+    models = [{**m, "parameters": _without(m["parameters"], swept)} for m in _models(recipe)]
+    return {**recipe, "parameters": _without(recipe["parameters"], swept), "models": models}
 
 
-def _without(parameters: "Json", names: Sequence[str]) -> "dict[str, Json]":
+def _is_swept(recipe: "Mapping[str, Json]") -> bool:
+    return recipe["merge_method"] in BY_METHOD
+
+
+def _without(parameters: "Json", names: "Collection[str]") -> "dict[str, Json]":
     return {name: value for name, value in _mapping(parameters).items() if name not in names}
 
 
@@ -132,9 +158,4 @@ def _models(recipe: "Mapping[str, Json]") -> "list[Mapping[str, Json]]":
 
 def _mapping(value: "Json") -> "Mapping[str, Json]":
     assert isinstance(value, Mapping)
-    return value
-
-
-def _number(value: "Json") -> float:
-    assert isinstance(value, int | float)
     return value

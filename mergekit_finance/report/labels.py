@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mergekit_finance.operators import OPERATORS, parameter_of, values_text
+from mergekit_finance.files import Json
+from mergekit_finance.operators import operator_of, operator_rank, parameter_of, values_text
 from mergekit_finance.study.analysis.phrases import merge_name
 
-PARAMETER_ORDER = ("density", "lambda", "weight", "seed")
+PARAMETER_ORDER = ("density", "lambda", "weight")  # then those of other methods, and the seed
 STAGES = {
     1: "Stage 1: the base and one expert",
     2: "Stage 2: two experts",
@@ -25,7 +26,7 @@ class PointLike(Protocol):
     @property
     def operator(self) -> str: ...
     @property
-    def values(self) -> Mapping[str, float]: ...
+    def values(self) -> Mapping[str, Json]: ...
 
 
 class TaskLike(Protocol):
@@ -53,22 +54,24 @@ def clipped(text: str, max_length: int) -> str:
 
 
 def operator_name(key: str, short: bool = False) -> str:
-    """Return an operator's label; an operator of another version of this package keeps its key."""
-    operator = OPERATORS.get(key)
-    if operator is None:
-        return key
+    """Return an operator's label; a method that this version does not know keeps its key."""
+    operator = operator_of(key)
     return operator.short if short else operator.label
 
 
 def operator_order(key: str) -> tuple[int, str]:
     """Return a sort key that puts operators in the order of `OPERATORS`, others last by name."""
-    return (list(OPERATORS).index(key) if key in OPERATORS else len(OPERATORS), key)
+    return operator_rank(key)
 
 
 def hyperparameters(point: PointLike) -> str:
     """Return `λ 0.4`, `d 0.2, λ 1`, or with values by expert `λ (finance 0.6, math 0.4)`."""
     order = {name: place for place, name in enumerate(PARAMETER_ORDER)}
-    keys = sorted(point.values, key=lambda key: order.get(parameter_of(key), len(order)))
+
+    def rank(key: str) -> tuple[bool, int]:
+        return key == "seed", order.get(parameter_of(key), len(order))
+
+    keys = sorted(point.values, key=rank)
     return values_text({key: point.values[key] for key in keys})
 
 
@@ -79,7 +82,7 @@ def combination(experts: Sequence[str]) -> str:
 
 def operator_and_values(point: PointLike, short: bool = True) -> str:
     """Return `TA λ 0.4`."""
-    return f"{operator_name(point.operator, short)} {hyperparameters(point)}"
+    return f"{operator_name(point.operator, short)} {hyperparameters(point)}".rstrip()
 
 
 def point_name(point: PointLike) -> str:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mergekit_finance.errors import first_line
 from mergekit_finance.files import JsonObject
+from mergekit_finance.operators import value_order, value_text
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis import phrases, verdict, wording
@@ -183,7 +184,7 @@ def _search(results: StudyResults) -> str:
 def _grid(parameters: Mapping[str, Values]) -> str:
     """Return the values of each hyperparameter: `density 0.1, 0.2; λ 1`, or `λ of finance 0.6, 1`."""
     by_key = {
-        key: sorted(set(of_key))
+        key: list(dict.fromkeys(map(value_text, sorted(of_key, key=value_order))))
         for name, values in parameters.items()
         for key, of_key in (
             {f"{name} of {expert}": each for expert, each in values.items()}
@@ -191,8 +192,8 @@ def _grid(parameters: Mapping[str, Values]) -> str:
             else {name: values}
         ).items()
     }
-    lists = [f"{key} {', '.join(f'{value:g}' for value in values)}" for key, values in by_key.items()]
-    return "; ".join(lists).replace("lambda", "λ")
+    lists = [f"{key} {', '.join(values)}" for key, values in by_key.items()]
+    return "; ".join(lists).replace("lambda", "λ") or "without hyperparameters"
 
 
 def selection_note(results: StudyResults) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mergekit_finance.files import Json
+from mergekit_finance.operators import number_of
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.item_flips import flips_text
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
@@ -32,7 +34,7 @@ class DroppedSetting:
 
     combination: Sequence[str]
     operator: str
-    values: Mapping[str, float]
+    values: Mapping[str, Json]
 
 
 @dataclass(frozen=True)
@@ -285,12 +287,13 @@ def _single_row(results: StudyResults, name: str) -> list[Cell]:
 
 
 def _point_row(results: StudyResults, name: str, point: PointResult) -> list[Cell]:
+    numbers = [number for value in point.values.values() if (number := number_of(value)) is not None]
     selected = "combination" if name in results.chosen else "operator" if name in results.selected else ""
     return [
         Cell(str(point.stage), point.stage),
         text_cell(labels.combination(point.combination)),
         text_cell(labels.operator_name(point.operator)),
-        Cell(labels.hyperparameters(point), min(point.values.values(), default=0.0)),
+        Cell(labels.hyperparameters(point), min(numbers, default=0.0)),
         text_cell(selected),
         interval_cell(point.macro),
         number_cell(point.macro_on_selection, 1, 100),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from mergekit_finance.evaluation.keys import PACKAGES
+from mergekit_finance.files import Json
 from mergekit_finance.models.licenses import License, find_license
-from mergekit_finance.operators import OPERATORS, values_text
+from mergekit_finance.operators import operator_of, values_text
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share.choice import SharedPoint
@@ -115,8 +116,8 @@ def one_of(merges: int) -> str:
     return "the only merge" if merges == 1 else f"one of the {merges} merges"
 
 
-def _hyperparameters(values: Mapping[str, float]) -> str:
-    return values_text(values, {"lambda": "λ"})
+def _hyperparameters(values: Mapping[str, Json]) -> str:
+    return values_text(values, {"lambda": "λ"}) or "no hyperparameters"
 
 
 # ---- scores
@@ -335,7 +336,7 @@ def _reproduction(choice: SharedPoint, facts: Facts) -> Iterator[str]:
     yield "```"
     yield ""
     recipe = choice.entry.recipe
-    references = [recipe.base_model, *(entry.model for entry in recipe.models)]
+    references = [*filter(None, [recipe.base_model]), *(entry.model for entry in recipe.models)]
     folders = [f"`{reference}`" for reference in references if not is_hub_id(reference)]
     if folders:
         yield f"Models that are folders must be where the recipe says: {', '.join(folders)}."
@@ -362,7 +363,7 @@ def pinned_packages(versions: Mapping[str, str]) -> Iterator[str]:
 def _citation(choice: SharedPoint) -> Iterator[str]:
     yield "## Citation"
     yield ""
-    yield f"- {OPERATORS[choice.entry.operator].citation}"
+    yield f"- {operator_of(choice.entry.operator).citation}"
     if any("finance" in task.skills for task in choice.results.tasks.values()):
         yield f"- {STUDY_PAPER}"
 

@@ -24,6 +24,7 @@ from mergekit_finance.share.manifest import WEIGHTS, hashes_of, matches
 from mergekit_finance.share.source_models import is_hub_id, license_files, required_licenses
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render_recipe
+from mergekit_finance.study.points import drawn_seed, seed_comments
 from mergekit_finance.study.results import StudyResults
 
 RECIPE = "mergekit_config.yml"
@@ -139,8 +140,9 @@ def point_recipe_text(choice: SharedPoint) -> str:
     entry = choice.entry
     settings = choice.results.study.task_settings  # by the names of study.yml, which may be groups
     tasks = choice.results.study.tasks if settings else choice.results.macro
-    finance = block(entry.stage, entry.references, tasks, entry.operator, settings)
-    comments = [STAGES[entry.stage], f"The point {choice.point} of a study."]
+    seed = drawn_seed(entry.operator, entry.values)
+    finance = block(entry.stage, entry.references, tasks, entry.operator, settings, seed)
+    comments = [STAGES[entry.stage], f"The point {choice.point} of a study.", *seed_comments(seed)]
     hub_ids = {m.reference: m.hub_id for m in choice.models if m.hub_id and not is_hub_id(m.reference)}
     lines = render_recipe(ordered_recipe(entry.recipe.as_json()), finance, comments).splitlines()
     return "".join(f"{line}{_hub_comment(line, hub_ids)}\n" for line in lines)
@@ -258,7 +260,9 @@ def _write_weights(choice: SharedPoint, folder: Path, trust_remote_code: bool) -
     recipe = folder / RECIPE
     options = MergeOptions(write_model_card=False, quiet=True, trust_remote_code=trust_remote_code)
     try:
-        merge_to_folder(load_recipe(recipe).configuration(), folder, options)
+        loaded = load_recipe(recipe)
+        options = options.model_copy(update={"random_seed": loaded.seed})
+        merge_to_folder(loaded.configuration(), folder, options)
     except MergekitFinanceError as error:
         message = str(error).replace(str(recipe), f"the recipe of {choice.point}")
         raise type(error)(message.replace(str(folder), "the card's folder")) from error

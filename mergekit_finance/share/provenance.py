@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.files import Json, JsonObject, load_yaml, read_text
+from mergekit_finance.operators import OPERATORS
 from mergekit_finance.study.points import Point, SourceModel
 from mergekit_finance.study.read_files import read_model, read_object
 from mergekit_finance.study.results import StudyResults
@@ -60,6 +61,8 @@ def is_consistent(entry: PointEntry) -> bool:
 
 
 def _rebuilt(entry: PointEntry, recipe: JsonObject) -> Point:
+    if entry.operator not in OPERATORS:
+        return _rebuilt_method(entry, recipe)
     parameters = recipe["parameters"]
     if not isinstance(parameters, dict):
         raise TypeError("parameters")
@@ -69,8 +72,29 @@ def _rebuilt(entry: PointEntry, recipe: JsonObject) -> Point:
         operator=entry.operator,
         values=entry.values,
         sources=tuple(SourceModel(str(m.parameters["mask_id"]), m.model) for m in entry.recipe.models),
-        base=entry.recipe.base_model,
+        base=entry.recipe.base_model or "",
         semantics=str(parameters["semantics"]),
+        out_dtype=str(recipe["out_dtype"]),
+    )
+
+
+def _rebuilt_method(entry: PointEntry, recipe: JsonObject) -> Point:
+    """Return the point of a merge method of mergekit: its recipe has no names of models."""
+    base, merged = entry.recipe.base_model or "", entry.references
+    if entry.stage == 1:
+        base, *merged = entry.references
+    if len(merged) != entry.stage:
+        raise ValueError("number of models")
+    names = entry.combination if entry.stage < 3 else [*map(str, range(3))]
+    names = entry.combination if len(entry.combination) == len(merged) else names
+    return Point(
+        stage=entry.stage,
+        combination=tuple(entry.combination),
+        operator=entry.operator,
+        values=entry.values,
+        sources=tuple(map(SourceModel, names, merged)),
+        base=base,
+        semantics="mergekit",
         out_dtype=str(recipe["out_dtype"]),
     )
 
@@ -98,12 +122,14 @@ def _entries(recipe: Mapping[str, Json]) -> list[dict[str, Json]]:
 
 def _without_models(recipe: Mapping[str, Json]) -> JsonObject:
     """Return a recipe with empty references of models."""
-    return {**recipe, "base_model": "", "models": [{**entry, "model": ""} for entry in _entries(recipe)]}
+    base = {"base_model": ""} if recipe.get("base_model") else {}
+    return {**recipe, **base, "models": [{**entry, "model": ""} for entry in _entries(recipe)]}
 
 
 def _models(recipe: Mapping[str, Json]) -> Iterator[str]:
-    """Yield the references of a recipe: the base, then the merged models."""
-    yield str(recipe.get("base_model"))
+    """Yield the references of a recipe: the base if it has one, then the merged models."""
+    if base := recipe.get("base_model"):
+        yield str(base)
     yield from (str(entry.get("model")) for entry in _entries(recipe))
 
 

@@ -15,8 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from mergekit_finance.errors import RecipeError, default_id, did_you_mean, first_problem
+from mergekit_finance.errors import UNION_TAG, RecipeError, default_id, did_you_mean, first_problem
 from mergekit_finance.files import Json, read_yaml
+from mergekit_finance.operators import OPERATORS
 from mergekit_finance.recipe.fields import (
     MAX_POINTS,
     ConfigBlock,
@@ -32,8 +33,17 @@ from mergekit_finance.recipe.fields import (
     Unique,
     as_list,
 )
+from mergekit_finance.recipe.grid_fields import FILTERS
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
-from mergekit_finance.study.operator_grids import DareTies, Operators, TaskArithmetic, Ties, check_grid
+from mergekit_finance.study.methods import check_methods
+from mergekit_finance.study.operator_grids import (
+    DareTies,
+    OperatorGrid,
+    Operators,
+    TaskArithmetic,
+    Ties,
+    check_grid,
+)
 
 MAX_EXPERTS = 50
 MAX_NAME_BYTES = 40  # of an expert's name: three names, the values and a hash make one folder name
@@ -298,6 +308,8 @@ def _check_grids(study: Study) -> None:
     """Check the experts that grids name, and where values by expert have a meaning."""
     every = [combination for stage in study.stages for combination in combinations_of(study, stage)]
     for key, operator in study.operators.present().items():
+        if key not in OPERATORS:
+            continue  # `check_methods` checks it
         try:
             check_grid(operator, every)
         except ValueError as error:
@@ -313,6 +325,18 @@ def _check_grids(study: Study) -> None:
                     f"operators.{key}.lambda: TIES of mergekit divides by the weights of the experts, so a "
                     "lambda for each has another meaning; write `weight` by expert, or `semantics: paper`"
                 )
+        _check_densities(study, key, operator)
+
+
+def _check_densities(study: Study, key: str, operator: OperatorGrid) -> None:
+    """Refuse gradients and filters of densities, which paper semantics does not define."""
+    values = operator.parameters().get("density", ())
+    each = values.values() if isinstance(values, Mapping) else [values]
+    if study.semantics == "paper" and any(isinstance(value, list) for of_all in each for value in of_all):
+        raise ValueError(
+            f"operators.{key}.density: paper semantics has no gradient or filter; write numbers, or "
+            "`semantics: mergekit`"
+        )
 
 
 def _check_named(study: Study) -> None:
@@ -366,11 +390,13 @@ def parse_study(data: Json, where: str) -> Study:
     if not isinstance(data, Mapping):
         raise RecipeError(f"{where}: a study is a mapping of keys, this is {type(data).__name__}")
     try:
-        return Study.model_validate(data)
+        study = Study.model_validate(data)
     except ValidationError as error:
         unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
         id = "study.unknown-key" if unknown else "study.invalid"
         raise RecipeError(f"{where}: {_problem(error)}", id=id) from error
+    check_methods(study, where)
+    return study
 
 
 def _problem(error: ValidationError) -> str:
@@ -378,7 +404,8 @@ def _problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     if first["type"] == "extra_forbidden":
         *blocks, last = first["loc"]
-        place = ".".join(map(str, first["loc"])).replace("task_settings.", "tasks.", 1)  # as in the file
+        keys = [str(key) for key in first["loc"] if not str(key).startswith(UNION_TAG)]
+        place = ".".join(keys).replace("task_settings.", "tasks.", 1)  # as in the file
         return f"unknown key {place!r}. {did_you_mean(str(last), _valid_keys(blocks))}"
     value = first.get("input")
     shown = first["loc"] and isinstance(value, str | int | float | bool | type(None))
@@ -393,13 +420,10 @@ def _valid_keys(place: Sequence[str | int]) -> list[str]:
         "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
         "operators": Operators, "selection": Selection, "search": Search, "evaluation": Evaluation,
     }  # fmt: skip
+    if FILTERS in place:
+        return ["filter", "value"]
     model = next((blocks[p] for p in reversed(place) if p in blocks), Study)
     return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def format_value(value: float) -> str:
-    """Return a hyperparameter as names and recipes write it: 0.5, 1.0; whole numbers (seeds) as they are."""
-    return str(value) if isinstance(value, int) else repr(float(value))
 
 
 def dump(study: Study) -> dict[str, JsonValue]:

@@ -9,11 +9,11 @@ import yaml
 from mergekit_finance.checks.output import Input, check_output_file, model_inputs
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import Json, JsonObject, atomic_write
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import format_value, operator_of
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study import points as grid
-from mergekit_finance.study.config import DEFAULT_TASKS, Study, format_value, load_study
-from mergekit_finance.study.points import Point
+from mergekit_finance.study.config import DEFAULT_TASKS, Study, load_study
+from mergekit_finance.study.points import Point, seed_comments
 
 STAGES = {
     1: "Stage 1, knowledge recovery: base and one expert.",
@@ -57,7 +57,7 @@ def export_recipes(path: Path, start: bool = False) -> list[Exported]:
     comments = header(path)
     if start:
         points = grid.starts(study)
-        return [_exported(study, point, comments, point.group, _start(point)) for point in points]
+        return [_exported(study, point, comments, point.group, _start(study, point)) for point in points]
     every = [point for stage in sorted(study.stages) for point in grid.points(study, stage)]
     return [_exported(study, point, comments, point.name, _of_grid(study, point)) for point in every]
 
@@ -73,16 +73,28 @@ def header(path: Path) -> list[str]:
 
 
 def _exported(study: Study, point: Point, comments: list[str], name: str, which: str) -> Exported:
-    finance = block(point.stage, point.constituents, study.tasks, point.operator, study.task_settings)
-    return Exported(
-        f"{name}.yml", render_recipe(point.recipe(), finance, [STAGES[point.stage], *comments, which])
+    finance = block(
+        point.stage,
+        point.constituents,
+        study.tasks,
+        point.operator,
+        study.task_settings,
+        point.drawn_seed,
     )
+    lines = [STAGES[point.stage], *comments, *seed_comments(point.drawn_seed)]
+    return Exported(f"{name}.yml", render_recipe(point.recipe(), finance, [*lines, which]))
 
 
-def _start(point: Point) -> str:
+def _start(study: Study, point: Point) -> str:
     is_paper = point.operator == "ties" and dict(point.values) == TIES_PAPER
     source = ", from the TIES paper (K = 20 %, lambda = 1)" if is_paper else ""
-    return f"Values to start with{source}. A study can vary {VARIED[point.operator]}."
+    return f"Values to start with{source}. A study can vary {_varied(study, point.operator)}."
+
+
+def _varied(study: Study, operator: str) -> str:
+    """Return what a study can vary of an operator, for a method of mergekit what this study varies."""
+    names = study.operators.present()[operator].parameters()
+    return VARIED.get(operator) or " and ".join(names) or "nothing of it"
 
 
 def _of_grid(study: Study, point: Point) -> str:
@@ -96,18 +108,21 @@ def block(
     tasks: Iterable[str],
     operator: str,
     settings: Mapping[str, TaskSettings] | None = None,
+    seed: int | None = None,
 ) -> JsonObject:
     """Return the `finance:` block of a point. All 18 tasks become the DEFAULT_TASKS of `run`.
 
     Args:
         settings: by task or group, what the study says of it; its entry becomes a mapping.
+        seed: of the random numbers that mergekit's method draws.
     """
     names = [name for task in tasks for name in (DEFAULT_TASKS if task == ALL_TASKS else (task,))]
     return {
         "stage": stage,
         "constituents": list(constituents),
         "tasks": [_entry(name, (settings or {}).get(name)) for name in dict.fromkeys(names)],
-        "citation": _Quoted(OPERATORS[operator].citation),
+        "citation": _Quoted(operator_of(operator).citation),
+        **({} if seed is None else {"seed": seed}),
     }
 
 

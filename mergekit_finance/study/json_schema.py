@@ -35,8 +35,11 @@ def study_schema() -> JsonObject:
 
 
 def _with_single_values(schema: JsonObject) -> JsonObject:
-    """Return a schema in which every list of values may also be one value."""
-    content = {key: _nested(value) for key, value in schema.items()}
+    """Return a schema in which every list of values may also be one value.
+
+    A value may then match several alternatives of a union, so `oneOf` becomes `anyOf`.
+    """
+    content = {"anyOf" if key == "oneOf" else key: _nested(value) for key, value in schema.items()}
     if content.get("type") != "array" or "items" not in content:
         return content
     about = {key: value for key, value in content.items() if key in ("title", "description", "default")}

@@ -30,6 +30,7 @@ operators:
   ties: {{density: [0.2, 0.5, 0.8]}}
   # dare_ties: {{density: [0.2, 0.5, 0.8], seeds: [0, 1]}}
   # task_arithmetic: {{lambda: {by_expert}}}  # each expert's own values
+  # slerp: {{t: [0.3, 0.5]}}  # any merge method of mergekit or a plugin, with its own parameters
 stages: {stages}{stage_note}
 
 # Tasks of the macro average: names of lm-eval tasks or groups, or mappings that say more:

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeAlias
 
+from pydantic import TypeAdapter
+
+from mergekit_finance.file_models import Value
 from mergekit_finance.files import Json
-from mergekit_finance.operators import OPERATORS, by_parameter, value_of
-from mergekit_finance.study.config import Combination, Study, combinations_of, format_value
+from mergekit_finance.operators import OPERATORS, by_parameter, format_value, operator_of, value_of
+from mergekit_finance.study.config import Combination, Study, combinations_of
+from mergekit_finance.study.methods import fits, method_recipe
+from mergekit_finance.study.operator_grids import BASE
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Point:
     stage: int
     combination: Combination
     operator: str
-    values: Mapping[str, float]
+    values: Mapping[str, Json]
     sources: tuple[SourceModel, ...]
     base: str
     semantics: str
@@ -46,22 +51,25 @@ class Point:
     @property
     def group(self) -> str:
         """Combination and operator, such as `stage2-finance-math-ties`."""
-        return f"stage{self.stage}-{'-'.join(self.combination)}-{OPERATORS[self.operator].slug}"
+        return f"stage{self.stage}-{'-'.join(self.combination)}-{operator_of(self.operator).slug}"
 
     @property
     def name(self) -> str:
         """The unique name, such as `stage2-finance-math-ties-density0.2-lambda1.0`.
 
-        Values by expert are in the order of the combination: `stage2-finance-math-ta-lambda0.6_0.4`.
+        Hyperparameters are in the order of their names, as in files, the seed last; values by expert in that
+        of the combination: `stage2-finance-math-ta-lambda0.6_0.4`.
         """
         texts = [self.group]
-        for parameter, value in by_parameter(self.values).items():
-            each = [value[e] for e in self.combination] if isinstance(value, Mapping) else [value]
+        values = by_parameter(self.values)
+        for parameter in sorted(values, key=lambda name: (name == "seed", name)):
+            value, models = values[parameter], [BASE, *self.combination]
+            each = [value[m] for m in models if m in value] if isinstance(value, Mapping) else [value]
             texts.append(f"{parameter}{'_'.join(map(format_value, each))}")
         return "-".join(texts)
 
     @property
-    def cell(self) -> tuple[tuple[str, float], ...]:
+    def cell(self) -> tuple[tuple[str, Json], ...]:
         """The hyperparameters without the seed. Selection is among these."""
         return tuple((key, value) for key, value in self.values.items() if key != "seed")
 
@@ -71,18 +79,27 @@ class Point:
         merged = tuple(source.reference for source in self.sources)
         return (self.base, *merged) if self.stage == 1 else merged
 
+    @property
+    def drawn_seed(self) -> int | None:
+        """The seed for mergekit's `--random-seed`; None if the recipe says it, or nothing is drawn."""
+        return drawn_seed(self.operator, self.values)
+
     def recipe(self) -> dict[str, Json]:
         """Return the plain mergekit recipe, with the keys in their usual order.
 
-        A λ for each expert is written as its weight, beside `lambda: 1.0`.
+        A λ for each expert is written as its weight, beside `lambda: 1.0`. The seed of a method of mergekit
+        is not a part of a recipe: see `drawn_seed`.
         """
+        if self.operator not in OPERATORS:
+            sources = {source.name: source.reference for source in self.sources}
+            return method_recipe(self.operator, self.values, sources, self.base, self.out_dtype)
         values = by_parameter(self.values)
         scale, weight = values["lambda"], values.get("weight", 1.0)
         if isinstance(scale, Mapping):
             scale, weight = 1.0, scale
         shared: dict[str, Json] = {"lambda": scale, "semantics": self.semantics}
         if "seed" in self.values:
-            shared["seed"] = int(self.values["seed"])
+            shared["seed"] = self.values["seed"]
         density = {"density": values["density"]} if "density" in values else {}
         of_experts = {"weight": weight, **density}
 
@@ -114,12 +131,33 @@ class RecipePoint:
     merge: Mapping[str, Json]
     seed: int | None = None
 
+    @property
+    def drawn_seed(self) -> int | None:
+        """The seed for mergekit's `--random-seed`."""
+        return self.seed
+
     def recipe(self) -> dict[str, Json]:
         """Return the plain mergekit recipe."""
         return dict(self.merge)
 
 
 AnyPoint: TypeAlias = Point | RecipePoint
+
+
+def stored_values(values: Mapping[str, Json]) -> dict[str, Value]:
+    """Return the values of a point as its entry in index.json has them."""
+    return TypeAdapter(dict[str, Value]).validate_python(dict(values))
+
+
+def drawn_seed(operator: str, values: Mapping[str, Json]) -> int | None:
+    """Return the seed for `--random-seed` of a point; our operators have theirs in the recipe."""
+    seed = values.get("seed")
+    return seed if operator not in OPERATORS and isinstance(seed, int) else None
+
+
+def seed_comments(seed: int | None) -> list[str]:
+    """Return the comment at the top of a recipe whose method draws random numbers with a seed."""
+    return [] if seed is None else [f"For the same bytes: mergekit-yaml --random-seed {seed}"]
 
 
 def smaller_combinations(combination: Combination) -> list[Combination]:
@@ -142,6 +180,7 @@ def points(
         for combination in combinations_of(study, stage)
         for sources in [_sources(study, combination, selected)]
         for operator, grid in study.operators.present().items()
+        if fits(operator, [source.name for source in sources])
         for values in grid.grid(combination)
     ]
 
@@ -171,7 +210,7 @@ def starts(study: Study) -> Iterator[Point]:
                 yield point
 
 
-def start(study: Study, operator: str, combination: Combination = ()) -> Mapping[str, float]:
+def start(study: Study, operator: str, combination: Combination = ()) -> Mapping[str, Json]:
     """Return the first point of an operator's grid that has its `start` values, or the middle of the grid."""
     settings = study.operators.present()[operator]
     grid, start_values = settings.grid(combination), settings.start_values(combination)

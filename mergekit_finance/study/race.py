@@ -13,14 +13,14 @@ from typing import Protocol
 
 import numpy as np
 
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import operator_rank, value_order
 from mergekit_finance.statistics.contrasts import added
 from mergekit_finance.statistics.influence import contributions, standard_error
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.successive_rejects import Round, answers, rounds, survivors
 from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Search
-from mergekit_finance.study.points import Point
+from mergekit_finance.study.points import Point, stored_values
 from mergekit_finance.study.schema import Columns, Dropped, RaceResult, RaceRound, TaskInfo
 from mergekit_finance.study.subsets import ItemOrder, Items
 
@@ -81,10 +81,10 @@ def races(
         search: method and budget.
         tasks: all tasks of the study.
     """
-    by_combination: dict[str, dict[tuple[str, tuple[tuple[str, float], ...]], list[Point]]] = {}
+    by_combination: dict[str, dict[str, list[Point]]] = {}
     for point in plans:
         cells = by_combination.setdefault("+".join(point.combination), {})
-        cells.setdefault((point.operator, point.cell), []).append(point)
+        cells.setdefault(repr((point.operator, point.cell)), []).append(point)
     macro = {name: task for name, task in tasks.items() if task.kind == "tasks" and task.is_averaged}
     return [_race(name, list(cells.values()), order, search, macro) for name, cells in by_combination.items()]
 
@@ -96,8 +96,11 @@ def _race(
     search: Search,
     tasks: Mapping[str, TaskInfo],
 ) -> Race:
-    operators = list(OPERATORS)
-    cells.sort(key=lambda cell: (operators.index(cell[0].operator), [value for _, value in cell[0].cell]))
+
+    def rank(cell: Sequence[Point]) -> tuple[tuple[int, str], list[tuple[int, float, str]]]:
+        return operator_rank(cell[0].operator), [value_order(value) for _, value in cell[0].cell]
+
+    cells.sort(key=rank)
     settings = tuple(tuple(cell) for cell in cells)
     planned = rounds([len(cell) for cell in cells], order.count, order.least, search.share)
     items = tuple(order.first(one.items) for one in planned)
@@ -221,7 +224,7 @@ class _Scores:
         return Dropped(
             point=setting[0].name,
             operator=setting[0].operator,
-            values=dict(setting[0].cell),
+            values=stored_values(dict(setting[0].cell)),
             difference=round(self.macro(setting) - self.macro(best), 6) + 0.0,
             standard_error=error,
         )

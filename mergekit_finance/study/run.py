@@ -26,7 +26,15 @@ from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
 from mergekit_finance.study.executors import Executor
-from mergekit_finance.study.points import Point, SourceModel, groups, merges_in_full, points
+from mergekit_finance.study.methods import skipped_stages
+from mergekit_finance.study.points import (
+    Point,
+    SourceModel,
+    groups,
+    merges_in_full,
+    points,
+    stored_values,
+)
 from mergekit_finance.study.race import race_result, races
 from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
@@ -165,6 +173,7 @@ class StudyRun:
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
         task_info.check_items(self.evaluator, self.study)
         task_info.check_named(self.evaluator, self.study, self.where)
+        Findings(skipped_stages(self.study)).print_rest(self.say)
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
@@ -418,7 +427,7 @@ def point_entry(point: Point, folder: str) -> PointEntry:
         stage=point.stage,
         combination=list(point.combination),
         operator=point.operator,
-        values=dict(point.values),
+        values=stored_values(point.values),
         references=list(point.constituents),
         recipe=MergeRecipe.model_validate(point.recipe()),
     )

@@ -19,7 +19,7 @@ def write_checkpoint(point: Point, place: Path, trust_remote_code: bool, quiet: 
     from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
     configuration = check_mapping(point.recipe(), point.name).configuration()
-    options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet)
+    options = MergeOptions(trust_remote_code=trust_remote_code, quiet=quiet, random_seed=point.drawn_seed)
     model, tokenizer = merge(configuration, options, check=False)
     with atomic_path(place) as scratch:
         model.save_pretrained(scratch)

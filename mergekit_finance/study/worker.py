@@ -27,7 +27,7 @@ from mergekit_finance.models.facts import short_name
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study.claims import TooManyDeathsError
 from mergekit_finance.study.config import Study
-from mergekit_finance.study.points import AnyPoint, Point, RecipePoint
+from mergekit_finance.study.points import AnyPoint, Point, RecipePoint, seed_comments
 from mergekit_finance.study.race import Race, Referee, Standing
 from mergekit_finance.study.read_files import read_scores
 from mergekit_finance.study.schedule import MissingModel, ranked
@@ -231,7 +231,7 @@ class Worker:
     def point_answers_key(self, point: AnyPoint) -> dict[str, Json]:
         """Return the key of a merge's answers: its recipe with hashes of models, and evaluation settings."""
         merge = keys.merge_key(point.recipe(), self.fingerprints)
-        drawn = {"seed": point.seed} if isinstance(point, RecipePoint) and point.seed is not None else {}
+        drawn = {} if point.drawn_seed is None else {"seed": point.drawn_seed}
         return {**self._stamp.answers, **self._stamp.merges, **merge, **drawn}
 
     def _scores_key(self, answers_key: Mapping[str, Json], items: Items | None = None) -> Key:
@@ -394,14 +394,15 @@ class Worker:
             self.close()
             self._sweep, self._group = Sweep(self.evaluator.live_models, self.trust_remote_code), point.group
             self._sweep.prepare([one.recipe() for one in missing if one.group == point.group])
-        return self._sweep.at(point.recipe())
+        return self._sweep.at(point.recipe(), point.drawn_seed)
 
     def _evaluate_merge(
         self, point: AnyPoint, make: "Callable[[], HFLM]", items: Items | None = None
     ) -> None:
         answers = self.answers.of(point.name, self.point_answers_key(point))
         measured = self._measure(make, answers, point.name, items)
-        recipe = yaml.safe_dump(point.recipe(), sort_keys=False)
+        recipe = "".join(f"# {line}\n" for line in seed_comments(point.drawn_seed))
+        recipe += yaml.safe_dump(point.recipe(), sort_keys=False)
         self._store(self.point_place(point, items), self.point_key(point, items), measured, recipe, not items)
 
     def _measure(

@@ -5,7 +5,7 @@ others' values is a curve.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -13,10 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mergekit_finance.operators import PARAMETER_SYMBOLS, parameter_of, values_text
+from mergekit_finance.files import Json
+from mergekit_finance.operators import (
+    PARAMETER_SYMBOLS,
+    number_of,
+    parameter_of,
+    value_order,
+    value_text,
+    values_text,
+)
 from mergekit_finance.report import labels
 from mergekit_finance.report.figures.style import (
     INK,
+    METHOD_COLORS,
     OPERATOR_COLORS,
     QUIET,
     Drawn,
@@ -32,7 +41,7 @@ NAME = "4-hyperparameters"
 MARKERS = "os^Dv"
 MOST_LABELED = 12  # curves in a panel
 Curve = dict[float, list[Interval]]  # value on the axis -> macro score for every seed
-Curves = dict[tuple[tuple[str, float], ...], Curve]  # the other hyperparameters -> curve
+Curves = dict[str, Curve]  # the other hyperparameters as text -> curve
 
 
 def draw(results: StudyResults) -> Drawn:
@@ -85,7 +94,7 @@ def _row_of_dots(axes: Axes, results: StudyResults, combination: str, row: float
     for place, (name, point) in enumerate(points.items()):
         value, low, high = (100 * number for number in point.macro)
         y = row + 0.5 * ((place + 0.5) / len(points) - 0.5)
-        color = OPERATOR_COLORS.get(point.operator, INK)
+        color = operator_color(results, point.operator)
         axes.plot([low, high], [y, y], color=color, lw=1.3, alpha=0.65)
         axes.plot(value, y, "o", ms=5, color=color)
         if name == selected:
@@ -119,19 +128,46 @@ def _draw_curves(results: StudyResults) -> Drawn:
 
 
 def operators_of(results: StudyResults) -> list[str]:
-    """Return the operators of the study's points, in the order of `OPERATORS`."""
+    """Return the operators of the study's points, in the order of `labels.operator_order`."""
     return sorted({point.operator for point in results.summary.points.values()}, key=labels.operator_order)
 
 
+def operator_color(results: StudyResults, operator: str) -> str:
+    """Return an operator's color; merge methods besides the three take theirs in the order of their names."""
+    others = [key for key in operators_of(results) if key not in OPERATOR_COLORS]
+    colors = {key: METHOD_COLORS[place % len(METHOD_COLORS)] for place, key in enumerate(others)}
+    return (OPERATOR_COLORS | colors).get(operator, INK)
+
+
 def axis_of(results: StudyResults, combination: str, operator: str) -> str:
-    """Return the key with the most values: λ for Task Arithmetic, density for the others, or an expert's."""
-    values: dict[str, set[float]] = defaultdict(set)
+    """Return the key with the most values: λ for Task Arithmetic, density for the others, or an expert's.
+
+    "" if the operator has no hyperparameter, or is not run for this combination.
+    """
+    values: dict[str, set[tuple[int, float, str]]] = defaultdict(set)
     for point in _points(results, combination, operator):
         for key, value in point.values.items():
-            values[key].add(value)
+            values[key].add(value_order(value))
     first = [key for name in ("density", "lambda") for key in values if parameter_of(key) == name]
     keys = list(dict.fromkeys([*first, *sorted(values)]))
     return max(keys, key=lambda key: (len(values[key]) > 1 and key != "seed", -keys.index(key)), default="")
+
+
+def axis_values(results: StudyResults, combination: str, operator: str) -> list[Json]:
+    """Return the values on the axis in order; None where there is no hyperparameter."""
+    axis = axis_of(results, combination, operator)
+    values = [point.values.get(axis) for point in _points(results, combination, operator)]
+    by_order = {value_order(value): value for value in values}
+    return [by_order[order] for order in sorted(by_order)]
+
+
+def _place(value: Json, values: Sequence[Json]) -> float:
+    """Return where a value is on the axis: a number at itself; if some value is no number, by their order."""
+    numbers = [number_of(one) for one in values]
+    number = number_of(value)
+    if number is None or None in numbers:
+        return float([value_order(one) for one in values].index(value_order(value)))
+    return number
 
 
 def _axis_label(results: StudyResults, operator: str) -> str:
@@ -154,10 +190,11 @@ def _by_expert_note(results: StudyResults) -> str:
 def curves_of(results: StudyResults, combination: str, operator: str) -> Curves:
     """Return the macro scores of a combination and operator, one curve for each other hyperparameter."""
     axis = axis_of(results, combination, operator)
+    values = axis_values(results, combination, operator)
     curves: Curves = defaultdict(lambda: defaultdict(list))
     for point in _points(results, combination, operator):
-        others = tuple((k, v) for k, v in sorted(point.values.items()) if k not in (axis, "seed"))
-        curves[others][point.values[axis]].append(point.macro)
+        others = {k: v for k, v in sorted(point.values.items()) if k not in (axis, "seed")}
+        curves[values_text(others)][_place(point.values.get(axis), values)].append(point.macro)
     return curves
 
 
@@ -168,7 +205,7 @@ def _points(results: StudyResults, combination: str, operator: str) -> Iterator[
 
 
 def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -> None:
-    color, curves = OPERATOR_COLORS.get(operator, INK), curves_of(results, combination, operator)
+    color, curves = operator_color(results, operator), curves_of(results, combination, operator)
     axes.grid(axis="y")
     for marker, (others, curve) in zip(cycle(MARKERS), curves.items(), strict=False):
         x = sorted(curve)
@@ -177,9 +214,11 @@ def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -
         axes.fill_between(x, macro[:, 1], macro[:, 2], color=color, alpha=alpha, lw=0)
         axes.plot(x, macro[:, 0], marker=marker, ms=3.6, color=color, lw=1.4)
         if 1 < len(curves) <= MOST_LABELED:
-            text = values_text(dict(others))
-            axes.annotate(text, (x[-1], macro[-1, 0]), (3, 0), textcoords="offset points", fontsize=6.5)
-    axis = axis_of(results, combination, operator)
+            axes.annotate(others, (x[-1], macro[-1, 0]), (3, 0), textcoords="offset points", fontsize=6.5)
+    axis, values = axis_of(results, combination, operator), axis_values(results, combination, operator)
+    if any(number_of(value) is None for value in values):
+        texts = ["" if value is None else labels.clipped(value_text(value), 18) for value in values]
+        axes.set_xticks(range(len(values)), texts, fontsize=6.5)
     if "." in axis:
         parameter, expert = axis.split(".")
         text = f"{PARAMETER_SYMBOLS.get(parameter, parameter)} of {labels.clipped(expert, 24)}"
@@ -188,7 +227,7 @@ def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -
     selected = results.combinations[combination].by_operator.get(operator)
     if selected:
         point = results.summary.points[selected]
-        position = (point.values[axis], 100 * point.macro[0])
+        position = (_place(point.values.get(axis), values), 100 * point.macro[0])
         axes.plot(*position, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 
@@ -209,7 +248,7 @@ def _legend(figure: Figure, results: StudyResults, dots: bool = False) -> None:
             handle = Line2D([], [], ls=lines[name], lw=1.5, color=colors[name], label=label)
         handles.append(handle)
     for operator in operators_of(results) if dots else ():
-        color, label = OPERATOR_COLORS.get(operator, INK), labels.operator_name(operator)
+        color, label = operator_color(results, operator), labels.operator_name(operator)
         handles.append(Line2D([], [], ls="", marker="o", ms=5, color=color, label=label))
     handles.append(Line2D([], [], ls="", marker="o", ms=9, mfc="none", mec=INK, label="selected"))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(8, len(handles)))

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mergekit_finance.operators import value_order
 from mergekit_finance.report import labels
-from mergekit_finance.report.figures.curves import operators_of
-from mergekit_finance.report.figures.style import INK, OPERATOR_COLORS, QUIET, Drawn, canvas, expert_colors
+from mergekit_finance.report.figures.curves import operator_color, operators_of
+from mergekit_finance.report.figures.style import INK, QUIET, Drawn, canvas, expert_colors
 from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
@@ -95,13 +96,16 @@ def _operator_line(
         for name, point in results.summary.points.items()
         if "+".join(point.combination) == combination and point.operator == operator
     }
-    names = sorted(
-        points, key=lambda name: [(k != "seed", v) for k, v in sorted(points[name].values.items())]
-    )
+
+    def order(name: str) -> list[tuple[bool, tuple[int, float, str]]]:
+        values = points[name].values
+        return [(key != "seed", value_order(values[key])) for key in sorted(values)]
+
+    names = sorted(points, key=order)
     x = [points_over_base(results, name, tasks) for name in names]
     y = [100 * retention_of(results, name).value for name in names]
     style = "-" if is_line(results, operator) else ""
-    color = OPERATOR_COLORS.get(operator, INK)
+    color = operator_color(results, operator)
     axes.plot(x, y, marker="o", ms=3.4, lw=0.9, ls=style, color=color, alpha=0.75)
 
 
@@ -141,7 +145,7 @@ def _merged_models(axes: Axes, results: StudyResults, names: Sequence[str], task
 def _legend(figure: Figure, results: StudyResults) -> None:
     colors, handles = expert_colors(results.singles), []
     for operator in operators_of(results):
-        color, style = OPERATOR_COLORS.get(operator, INK), "-" if is_line(results, operator) else ""
+        color, style = operator_color(results, operator), "-" if is_line(results, operator) else ""
         label = labels.operator_name(operator)
         handles.append(Line2D([], [], marker="o", ms=4, ls=style, color=color, label=label))
     for name in results.singles:

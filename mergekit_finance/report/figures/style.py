@@ -30,6 +30,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E0
 INK, QUIET, FAINT = "#1b1f24", "#5b636e", "#d5d9de"
 STAGE_COLORS = {1: SKY, 2: BLUE, 3: "#11365c"}
 OPERATOR_COLORS = {"task_arithmetic": BLUE, "ties": RED, "dare_ties": GREEN}
+METHOD_COLORS = (PURPLE, ORANGE, SKY, "#8c510a", INK, "#666633", "#b3a300", "#4b0082")  # of other methods
 EXPERT_COLORS = (ORANGE, PURPLE, "#8c510a", SKY, GREEN, RED)
 BASE_LINE: "LineStyleType" = (0, (1, 1.2))  # dots; only the base has this line style
 EXPERT_LINES: "tuple[LineStyleType, ...]" = ("--", "-.", (0, (9, 2)), (0, (5, 1, 1, 1, 1, 1)))

@@ -22,7 +22,7 @@ def compare_operators(results: StudyResults, replicates: Replicates) -> Operator
     one point of the best; and the paired differences between operators, over the combinations that both
     have. Intervals: `statistics.grids`.
     """
-    cells = {key: _cells(results, key) for key in results.study.operators.present()}
+    cells = {key: rows for key in results.study.operators.present() if (rows := _cells(results, key))}
     keys = list(cells)
     differences = {}
     for a, b in combinations(keys, 2):

@@ -6,7 +6,7 @@ clusters of items.
 
 from collections.abc import Mapping, Sequence
 
-from mergekit_finance.operators import OPERATORS, PARAMETER_SYMBOLS, values_text
+from mergekit_finance.operators import PARAMETER_SYMBOLS, operator_of, value_text, values_text
 from mergekit_finance.statistics.power import enough
 from mergekit_finance.study.analysis.selection import cell
 from mergekit_finance.study.schema import SelectionResult, Summary
@@ -54,8 +54,8 @@ def how(summary: Summary, point: str) -> str:
     values = [values_text(swept, {"lambda": symbol("lambda")})] if swept else []
     same = [other for other in summary.points.values() if cell(other) == cell(row)]
     if len(same) > 1:
-        values.append(f"mask seed {row.values['seed']:g}, the first of {len(same)}")
-    return ", ".join([OPERATORS[row.operator].label, *values])
+        values.append(f"mask seed {value_text(row.values['seed'])}, the first of {len(same)}")
+    return ", ".join([operator_of(row.operator).label, *values])
 
 
 def symbol(parameter: str) -> str:

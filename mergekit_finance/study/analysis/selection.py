@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.files import Json
+from mergekit_finance.operators import operator_rank, value_order
 from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Optimism
@@ -19,9 +20,12 @@ Macro = Callable[[str], float]  # model -> macro average
 class GridPoint(Protocol):
     """The fields of a point that selection reads; `schema.PointEntry` and `schema.PointResult` have them."""
 
-    combination: list[str]
-    operator: str
-    values: dict[str, float]
+    @property
+    def combination(self) -> list[str]: ...
+    @property
+    def operator(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, Json]: ...
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,9 @@ def select_points(points: Mapping[str, GridPoint], macro: Macro) -> SelectedPoin
     operator.
     """
     chosen = {group: best_of(names, points, macro) for group, names in grids(points).items()}
-    order = list(OPERATORS)
-    ranked: dict[str, list[tuple[float, int, str]]] = {}
+    ranked: dict[str, list[tuple[float, tuple[int, str], str]]] = {}
     for (combination, operator), name in chosen.items():
-        rank = (-mean_over_seeds(name, points, macro), order.index(operator), name)
+        rank = (-mean_over_seeds(name, points, macro), operator_rank(operator), name)
         ranked.setdefault(combination, []).append(rank)
     return SelectedPoints(chosen, {combination: min(ranks)[2] for combination, ranks in ranked.items()})
 
@@ -72,7 +75,9 @@ def best_of(names: Sequence[str], points: Mapping[str, GridPoint], macro: Macro)
     """Return the first seed's point of the best cell."""
     best = max(mean_over_seeds(name, points, macro) for name in names)
     tied = [name for name in names if mean_over_seeds(name, points, macro) == best]
-    return min(tied, key=lambda name: tuple(points[name].values.values()))
+    return min(
+        tied, key=lambda name: [value_order(value) for _, value in sorted(points[name].values.items())]
+    )
 
 
 def mean_over_seeds(name: str, points: Mapping[str, GridPoint], macro: Macro) -> float:
@@ -87,9 +92,9 @@ def seeds_of(name: str, points: Mapping[str, GridPoint]) -> list[str]:
     return [other for other, point in points.items() if cell(point) == cell(points[name])]
 
 
-def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, float], ...]]:
+def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, tuple[int, float, str]], ...]]:
     """Return what identifies a cell of the grid: combination, operator, and the values without the seed."""
-    values = tuple((key, value) for key, value in point.values.items() if key != "seed")
+    values = tuple((key, value_order(value)) for key, value in point.values.items() if key != "seed")
     return tuple(point.combination), point.operator, values
 
 

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from mergekit_finance.operators import OPERATORS, parameter_of
+from mergekit_finance.files import Json
+from mergekit_finance.operators import operator_of, parameter_of, value_order, value_text
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import search_wording, unit_wording, verdict
 from mergekit_finance.study.analysis.item_flips import flips_note
@@ -250,7 +251,7 @@ def _operators(summary: Summary) -> Iterator[tuple[str, str]]:
         first, second = pair.split(" - ")
         if first != "task_arithmetic":
             continue
-        names = " vs ".join(f"{OPERATORS[key].label} ({_grid(summary, key)})" for key in (first, second))
+        names = " vs ".join(f"{operator_of(key).label} ({_grid(summary, key)})" for key in (first, second))
         if not enough(summary.ship.clusters):
             yield "operators", f"{names}: {sample_size(summary.ship.clusters)}."
             continue
@@ -274,16 +275,16 @@ def _side_word(name: Literal["best", "spread"], row: OperatorDifference) -> str:
 
 def _grid(summary: Summary, operator: str) -> str:
     """Return the range of the grid, which the comparison depends on: `density 0.1 to 1, λ 1`."""
-    tried: dict[str, list[float]] = {}
+    tried: dict[str, list[Json]] = {}
     for point in summary.points.values():
         for key, value in point.values.items() if point.operator == operator else ():
             tried.setdefault(parameter_of(key), []).append(value)
     parts = []
     for name, values in tried.items():
         if name != "seed":
-            ends = dict.fromkeys((min(values), max(values)))
-            parts.append(f"{symbol(name)} {' to '.join(f'{value:g}' for value in ends)}")
-    return ", ".join(parts)
+            ends = [pick(values, key=value_order) for pick in (min, max)]
+            parts.append(f"{symbol(name)} {' to '.join(dict.fromkeys(map(value_text, ends)))}")
+    return ", ".join(parts) or "no hyperparameter"
 
 
 def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:

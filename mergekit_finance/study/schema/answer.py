@@ -54,7 +54,7 @@ class PointResult(Evaluated):
     stage: Count
     combination: list[str] = Field(min_length=1)
     operator: str
-    values: dict[str, Value] = Field(min_length=1)
+    values: dict[str, Value]
     constituents: list[str]
     recipe: dict[str, JsonValue]
     selected: bool = False

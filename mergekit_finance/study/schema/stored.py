@@ -90,7 +90,7 @@ class MergeRecipe(Part):
 
     model_config = ConfigDict(extra="allow")
 
-    base_model: str
+    base_model: str | None = None
     models: list[RecipeModel] = Field(min_length=1)
 
 
@@ -99,7 +99,7 @@ class PointEntry(Part):
 
     Attributes:
         combination: names of the experts that it is about.
-        operator, values: a key of `operators.OPERATORS` and its hyperparameters.
+        operator, values: the operator's key in study.yml, and its hyperparameters.
         references: the models that Gain and OG compare with; JSON calls them `constituents`.
     """
 
@@ -108,7 +108,7 @@ class PointEntry(Part):
     stage: Count
     combination: list[str] = Field(min_length=1)
     operator: str
-    values: dict[str, Value] = Field(min_length=1)
+    values: dict[str, Value]
     references: list[str] = Field(validation_alias="constituents", serialization_alias="constituents")
     recipe: MergeRecipe
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mergekit_finance.report import figures, labels
 from mergekit_finance.report.figures import curves, heatmaps, layers, retention_scores, sheets, stages, style
+from mergekit_finance.study.analysis import phrases
 from mergekit_finance.study.results import load_results as load
 
 
@@ -244,7 +245,7 @@ def test_labels_are_short_and_without_the_prefix():
     assert labels.point_name(point) == "base + finance · TIES d 0.2, λ 1"
     assert labels.task_name("finance_bench_fpb") == "fpb"
     assert labels.initials(["math", "mono"]) == {"math": "math", "mono": "mono"}
-    assert labels.in_points(-0.0001, sign=True) == "0.0"
+    assert phrases.in_points(-0.0001, sign=True) == "0.0"
 
 
 def test_a_grid_of_one_value_is_drawn_as_dots(tmp_path):

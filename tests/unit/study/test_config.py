@@ -30,7 +30,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         # unknown keys, at every level
         ({"opperators": {}}, "unknown key 'opperators'. Did you mean 'operators'? Known: base, "),
         ({"experts": {"f": {"modle": "x", "model": "y"}}}, "unknown key 'experts.f.modle'. Did you mean 'model'? Known: license, model, skills"),
-        ({"operators": {"tise": {}, "ties": {}}}, "unknown key 'operators.tise'. Did you mean 'ties'? Known: dare_ties, task_arithmetic, ties"),
+        ({"operators": {"tise": {}, "ties": {}}}, "operators: unknown merge method 'tise'. Did you mean 'ties'? Known: arcee_fusion, "),
         (one("task_arithmetic", lambdas=[1], lamda=[1]), "unknown key 'operators.task_arithmetic.lamda'. Did you mean 'lambda'?"),
         (one("ties", densty=1), "unknown key 'operators.ties.densty'. Did you mean 'density'? Known: density, lambda, start"),
         (one("dare_ties", seed=1), "unknown key 'operators.dare_ties.seed'. Did you mean 'seeds'?"),
