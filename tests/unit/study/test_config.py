@@ -47,11 +47,11 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"chain": "best", "stages": [2]}, "chain: best merges what the stage before selected; list all stages from 1"),
         ({"chain": "bst"}, "chain: Input should be 'experts' or 'best' (given: 'bst')"),
         # search
-        ({"search": {"method": "succesive_rejects"}}, "search: method: there is no 'succesive_rejects'. did you mean 'successive_rejects'? Known: grid, successive_rejects"),
+        ({"search": {"method": "succesive_rejects"}}, "search: method: there is no 'succesive_rejects'. Did you mean 'successive_rejects'? Known: grid, successive_rejects"),
         ({"search": {"method": "successive_rejects", "budget": 0}}, "search.budget: Input should be greater than 0 (given: 0)"),
         ({"search": {"method": "successive_rejects", "budget": 1.5}}, "search.budget: Input should be less than or equal to 1 (given: 1.5)"),
         ({"search": {"budget": 0.5}}, "search: budget: the grid evaluates every setting. Set method: successive_rejects, or leave it out"),
-        ({"search": {"method": "successive_rejects", "bugdet": 0.5}}, "unknown key 'search.bugdet'. did you mean 'budget'? Known: budget, method, seed"),
+        ({"search": {"method": "successive_rejects", "bugdet": 0.5}}, "unknown key 'search.bugdet'. Did you mean 'budget'? Known: budget, method, seed"),
         ({"search": "successive_rejects"}, "search: must be a mapping of keys"),
         # models
         ({"experts": {}, "stages": 1}, "experts: list at least one"),
