@@ -26,6 +26,7 @@ from mergekit_finance.study.split import has_split
 from mergekit_finance.study.stored_answers import Part, StoredAnswers, stored_answers
 from mergekit_finance.study.task_info import clusters_of
 
+MOST_IMPORTS = 30.0  # seconds before a plan begins that count as start-up, which every worker has
 MIN_ITEMS = 8  # per task; a budget that allows fewer is refused
 
 
@@ -124,7 +125,7 @@ def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, 
             "--budget with --no-sample: how many items fit so many hours is known from a timed sample only. "
             "Leave --no-sample out, or set the number of items with --limit."
         )
-    started = time.monotonic()
+    started = time.monotonic() - min(time.process_time(), MOST_IMPORTS)
     run.absent = () if fetch else absent_models(run.references)
     if run.absent and budget:
         raise RecipeError(
