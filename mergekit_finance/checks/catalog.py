@@ -149,7 +149,8 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.quantized": CatalogEntry(
         "error",
-        "A tensor is stored as integers or in 8 bits or fewer, and as floats in another model.",
+        "A tensor is stored as integers or in 8 bits or fewer, and as floats in another model, or "
+        "config.json says that the model is quantized.",
         "Use a copy of the model in bfloat16, float16 or float32.",
     ),
     "model.repeated-key": CatalogEntry(
@@ -206,7 +207,8 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.unsupported": CatalogEntry(
         "error",
-        "transformers has no causal language model for the model's config.",
+        "transformers has no causal language model for the model's config, or not its activation or "
+        "rope_type.",
         "Merge models of an architecture that AutoModelForCausalLM loads.",
     ),
     "model.vocabulary": CatalogEntry(

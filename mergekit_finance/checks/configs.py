@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
+from mergekit_finance.hosts.transformers import activations, rope_types
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -23,6 +24,26 @@ KEPT = (
 )  # fmt: skip
 TIES = "tie_word_embeddings"
 BIASES = ("attention_bias", "mlp_bias", "attention_out_bias", "use_bias")  # without the key: no bias
+
+
+def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
+    """transformers must have the activation and the rotary positions, and weights must not be quantized."""
+    for model in merge.models:
+        if model.config.get("quantization_config"):
+            yield finding("model.quantized", f"{model.reference}: config.json has a quantization_config")
+        if "auto_map" in model.config:  # the repository's own code may have others
+            continue
+        act = model.text.get("hidden_act") or model.text.get("hidden_activation")
+        if isinstance(act, str) and activations() and act not in activations():
+            yield finding(
+                "model.unsupported", f"{model.reference}: transformers has no activation {act!r:.60}"
+            )
+        for settings in (model.rope, *model.rope.values()):
+            kind = settings.get("rope_type") if isinstance(settings, dict) else None
+            if isinstance(kind, str) and rope_types() and kind not in rope_types():
+                yield finding(
+                    "model.unsupported", f"{model.reference}: transformers has no rope_type {kind!r:.60}"
+                )
 
 
 def check_settings(merge: "MergeFacts") -> Iterator[Finding]:

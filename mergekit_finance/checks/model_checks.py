@@ -244,6 +244,7 @@ CHECKS: tuple[Check, ...] = (
     check_architectures,
     check_sizes,
     check_tensors,
+    configs.check_loadable,
     check_rope,
     check_token_ids,
     check_small_files,

@@ -1,5 +1,8 @@
 """Private names of transformers, written for transformers 5.23."""
 
+import ast
+import functools
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,44 @@ def causal_model_class(config: "PretrainedConfig") -> "type[PreTrainedModel]":
             id="model.unsupported",
         )
     return mapping[type(config)]
+
+
+@functools.cache
+def activations() -> frozenset[str]:
+    """Return the names that `hidden_act` may have, without loading transformers; empty if they are elsewhere.
+
+    Written for transformers 5.23 (`activations.ACT2CLS`).
+    """
+    return _keys_in_source("activations.py", "ACT2CLS")
+
+
+@functools.cache
+def rope_types() -> frozenset[str]:
+    """Return the names that `rope_type` may have, without loading transformers; empty if they are elsewhere.
+
+    Written for transformers 5.23 (`modeling_rope_utils.ROPE_INIT_FUNCTIONS`); `default` and the names of
+    older models are handled elsewhere in it.
+    """
+    names = _keys_in_source("modeling_rope_utils.py", "ROPE_INIT_FUNCTIONS")
+    return names | {"default", "mrope", "su"} if names else names
+
+
+def _keys_in_source(file: str, table: str) -> frozenset[str]:
+    """Return the keys of a dictionary that a module assigns to a name."""
+    package = importlib.util.find_spec("transformers")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        try:
+            tree = ast.parse(Path(folder, file).read_text(encoding="utf-8"))
+        except (OSError, ValueError, SyntaxError):
+            continue
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            value = getattr(node, "value", None)
+            if table in names and isinstance(value, ast.Dict):
+                keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+                return frozenset(key for key in keys if isinstance(key, str))
+    return frozenset()
 
 
 def hide_loading_bars() -> None:

@@ -232,8 +232,14 @@ def _load(load: LoadTensor) -> torch.Tensor:
 
 
 def _require_regular_files(folder: Path) -> None:
-    """Refuse weights that are not regular files: opening a pipe blocks, and reading /dev/zero never ends."""
-    for path in (folder / name for name in weight_files(folder)):
+    """Refuse missing weights, and those that are not regular files.
+
+    Opening a pipe blocks, and reading /dev/zero never ends.
+    """
+    names = weight_files(folder)
+    if not names:
+        raise finding("model.missing", f"model {folder}: no weights there").as_error()
+    for path in (folder / name for name in names):
         if path.exists() and not path.is_file():
             raise ModelError(f"{path}: not a regular file. Copy or fetch it again.", id="model.broken")
 

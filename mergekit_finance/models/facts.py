@@ -12,6 +12,7 @@ from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
+from mergekit_finance.models.config_values import check_tokenizer_values
 from mergekit_finance.models.json_files import INDEXES, read_config, read_model_json, shard_names, weight_map
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
@@ -158,9 +159,11 @@ class FactsReader:
         problems = _Problems()
         unseen: list[str] = []
         config = problems.collect(lambda: read_config(folder, problems.warn)) or {}
-        generation, tokenizer_config, *_ = [
+        generation, *of_tokenizer = [
             problems.collect(partial(_optional, folder / name, problems.warn)) for name in SMALL_FILES
         ]
+        problems.collect(lambda: check_tokenizer_values(folder, *of_tokenizer))
+        tokenizer_config = of_tokenizer[0]
         tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
         template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
         files = problems.collect(lambda: weight_files(folder))

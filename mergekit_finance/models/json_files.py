@@ -6,11 +6,13 @@ Each is a ModelError of one line here. Links are followed, because the Hub's cac
 """
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, default_id, printable
 from mergekit_finance.files import Json, JsonObject, NotAnObject, RepeatedKey, is_folder, read_object
+from mergekit_finance.models.config_values import check_config_values
 
 CONFIG = "config.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -48,6 +50,8 @@ def read_model_json(
     repeated: list[RepeatedKey] | None = None if warn is None else []
     try:
         content = read_object(path, max_bytes, links=True, repeated=repeated)
+        if _has_byte_order_mark(path):
+            raise ValueError("a byte order mark, which transformers does not read")
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file. {COPY}", id="model.missing") from error
     except NotAnObject as error:
@@ -64,6 +68,11 @@ def read_model_json(
     return content
 
 
+def _has_byte_order_mark(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(BOM_UTF8)) == BOM_UTF8
+
+
 @default_id("model.broken")
 def read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:
     """Return config.json with its sizes checked, because mergekit and transformers allocate memory by them.
@@ -73,7 +82,7 @@ def read_config(folder: Path, warn: Callable[[str], object] | None = None) -> Js
         warn: as in `read_model_json`.
 
     Raises:
-        ModelError: it cannot be read, or a size is not a number within LARGEST.
+        ModelError: it cannot be read, a size is not a number within LARGEST, or a value has a wrong type.
     """
     path = folder / CONFIG
     config = read_model_json(path, MAX_CONFIG, warn)
@@ -83,10 +92,11 @@ def read_config(folder: Path, warn: Callable[[str], object] | None = None) -> Js
             for size in value if isinstance(value, list) else [value]:  # a list: one for each layer
                 if size is None:
                     continue
-                if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size <= largest:
+                if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= largest:
                     raise ModelError(
                         f"{path}: {place}{key} is {size!r:.40}, not a number from 1 to {largest}. {COPY}"
                     )
+        check_config_values(path, place, block)
     return config
 
 

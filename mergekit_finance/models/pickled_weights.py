@@ -21,6 +21,7 @@ from mergekit_finance.errors import ModelError, default_id, first_line, printabl
 from mergekit_finance.models.weight_files import ByteReader, BytesSpent, TensorFacts
 
 UNSAFE = "It was not loaded. Do not use this file."
+MAX_PICKLE = 32_000_000  # bytes; that of the largest models has less than 1 MB
 CONVERT = "Save the model as safetensors, for example with save_pretrained of transformers."
 
 # The types that torch pickles for storages, with safetensors' name and the size of an element in bytes.
@@ -112,6 +113,8 @@ def _tensors(archive: zipfile.ZipFile, path: Path, reader: ByteReader) -> list[T
     pickles = [name for name in sizes if name.endswith("data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         raise ModelError(f"{path}: not a file of weights, because it has no data.pkl. {CONVERT}")
+    if sizes[pickles[0]] > MAX_PICKLE:
+        raise ModelError(f"{path}: its data.pkl is larger than {MAX_PICKLE / 1e6:g} MB. {CONVERT}")
     reader.spend(sizes[pickles[0]])
     data = archive.read(pickles[0])
     _check_opcodes(data)

@@ -71,6 +71,11 @@ def pipe(name: str) -> Change:
     return change
 
 
+def dangling(models: Path) -> None:
+    (models / "finance" / "model.safetensors").unlink()
+    (models / "finance" / "model.safetensors").symlink_to("nowhere")
+
+
 def only_bin(content: bytes) -> Change:
     """Return a function that leaves one .bin file of these bytes in ./finance."""
 
@@ -219,6 +224,17 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "special tokens are no JSON": ("model.broken", expert_file("special_tokens_map.json", b"{")),
     "generation config": ("model.generation-config", expert_json("generation_config.json", eos_token_id="x")),
     "chat template": ("model.chat-template", expert_file("chat_template.jinja", b"{% for %}")),
+    "rope is a list": ("model.broken", expert_json(rope_parameters=[1])),
+    "layers are a fraction": ("model.broken", expert_json(num_hidden_layers=2.0)),
+    "eos is text": ("model.broken", expert_json(eos_token_id="</s>")),
+    "no such activation": ("model.unsupported", expert_json(hidden_act="gelu_super")),
+    "quantization in the config": ("model.quantized", expert_json(quantization_config={"bits": 4})),
+    "added tokens are text": ("model.tokenizer", expert_json("added_tokens.json", x="y")),
+    "largest length is text": (
+        "model.tokenizer",
+        expert_json("tokenizer_config.json", model_max_length="x"),
+    ),
+    "dangling link to weights": ("model.missing", dangling),
     "no folder": ("model.missing", lambda models: shutil.rmtree(models / "finance")),
     "a tensor is missing": ("model.tensor-missing", expert_tensors(lambda ws: ws.pop(PROJECTION))),
     "a bias tensor": ("model.tensor-lost", expert_tensors(lambda ws: ws.update({BIAS: ws["model.norm.weight"].clone()}))),

@@ -1,0 +1,125 @@
+"""The types of values in config.json and tokenizer files, which transformers requires when it loads them.
+
+Without these checks a wrong type is found when the model is evaluated, or not at all by commands that do not
+load it. Keys that are not listed here are not checked.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.files import Json, JsonObject
+
+DTYPE = re.compile(
+    r"(torch\.)?(auto|double|half|float|bool|bfloat16|float(16|32|64|[48]_\w+)|u?int\d+|complex\d+)"
+)
+COPY = "Copy or fetch it again."
+
+
+def _is_whole(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_length(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_token_ids(value: Json) -> bool:
+    return all(map(_is_whole, value)) if isinstance(value, list) else _is_whole(value)
+
+
+def _is_dtype(value: Json) -> bool:
+    return isinstance(value, str) and DTYPE.fullmatch(value) is not None
+
+
+def _is_rope(value: Json) -> bool:
+    """One mapping of settings, or one for each type of layer."""
+    if not isinstance(value, Mapping):
+        return False
+    thetas = [value, *(part for part in value.values() if isinstance(part, Mapping))]
+    return all(_is_number(part.get("rope_theta", 1)) for part in thetas)
+
+
+# What a value must be, in words, and a function that checks it. No value (null) is allowed everywhere.
+Rule = tuple[str, Callable[[Json], bool]]
+WHOLE: Rule = ("a whole number", _is_whole)
+NUMBER: Rule = ("a number", _is_number)
+LENGTH: Rule = ("a whole number of at least 1", _is_length)
+SWITCH: Rule = ("true or false", lambda value: isinstance(value, bool))
+TEXT: Rule = ("text", lambda value: isinstance(value, str))
+TOKEN: Rule = ("text or a token", lambda value: _is_token(value))
+CONFIG_RULES: dict[str, Rule] = {
+    "model_type": TEXT,
+    "hidden_act": TEXT,
+    "hidden_activation": TEXT,
+    "max_position_embeddings": LENGTH,
+    "sliding_window": WHOLE,
+    "tie_word_embeddings": SWITCH,
+    "attention_bias": SWITCH,
+    "mlp_bias": SWITCH,
+    "use_cache": SWITCH,
+    "rms_norm_eps": NUMBER,
+    "layer_norm_eps": NUMBER,
+    "rope_theta": NUMBER,
+    "initializer_range": NUMBER,
+    **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
+    **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
+    **dict.fromkeys(("rope_parameters", "rope_scaling"), ("a mapping of numbers", _is_rope)),
+}
+TEMPLATES: Rule = ("text, a list or a mapping", lambda value: isinstance(value, str | list | Mapping))
+TOKENIZER_RULES: dict[str, Rule] = {
+    "model_max_length": NUMBER,
+    "added_tokens_decoder": ("a mapping", lambda value: isinstance(value, Mapping)),
+    "tokenizer_class": TEXT,
+    "chat_template": TEMPLATES,
+    **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), TOKEN),
+}
+
+
+def _is_token(value: Json) -> bool:
+    return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+
+
+def check_config_values(path: Path, place: str, config: Mapping[str, Json]) -> None:
+    """Raise ModelError if a value in a config, or in a part of it, has a wrong type.
+
+    Args:
+        path: of config.json.
+        place: of the part, for messages; empty for the whole.
+        config: the config.
+    """
+    _check(path, place, config, CONFIG_RULES, "model.broken")
+    layers, types = config.get("num_hidden_layers"), config.get("layer_types")
+    if types is not None and not (isinstance(types, list) and (layers is None or len(types) == layers)):
+        raise ModelError(f"{path}: {place}layer_types does not name one type for each layer. {COPY}")
+
+
+def check_tokenizer_values(
+    folder: Path,
+    tokenizer_config: JsonObject | None,
+    special_tokens: JsonObject | None,
+    added_tokens: JsonObject | None,
+) -> None:
+    """Raise ModelError if a value in a tokenizer's small files has a wrong type.
+
+    Args:
+        folder: of the model.
+        tokenizer_config, special_tokens, added_tokens: the contents of these files, if they exist.
+    """
+    id = "model.tokenizer"
+    _check(folder / "tokenizer_config.json", "", tokenizer_config or {}, TOKENIZER_RULES, id)
+    _check(folder / "special_tokens_map.json", "", special_tokens or {}, TOKENIZER_RULES, id)
+    path = folder / "added_tokens.json"
+    _check(path, "", added_tokens or {}, dict.fromkeys(added_tokens or {}, WHOLE), id)
+
+
+def _check(path: Path, place: str, values: Mapping[str, Json], rules: Mapping[str, Rule], id: str) -> None:
+    for key, (noun, is_right) in rules.items():
+        value = values.get(key)
+        if value is not None and not is_right(value):
+            raise ModelError(f"{path}: {place}{key} is {value!r:.40}, not {noun}. {COPY}", id=id)

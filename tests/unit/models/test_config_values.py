@@ -1,0 +1,50 @@
+"""Types of values in configs: what transformers saves is accepted, what it refuses is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.architectures import ARCHITECTURES
+from transformers import LlamaConfig
+from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts.transformers import activations, rope_types
+from mergekit_finance.models.json_files import read_config
+
+WRONG = {
+    "num_hidden_layers": 2.0,
+    "eos_token_id": "</s>",
+    "dtype": "float31",
+    "rope_parameters": [1],
+    "tie_word_embeddings": "yes",
+    "max_position_embeddings": "long",
+    "layer_types": ["full_attention"],
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_configs_that_transformers_saves_are_accepted(name: str, tmp_path: Path) -> None:
+    kind, options = ARCHITECTURES[name]
+    kind(**options).save_pretrained(tmp_path)
+    assert read_config(tmp_path)["model_type"] == kind.model_type
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_values_of_wrong_types_are_refused_as_transformers_refuses_them(key: str, tmp_path: Path) -> None:
+    config = {
+        **LlamaConfig(num_hidden_layers=2).to_dict(),
+        "architectures": ["LlamaForCausalLM"],
+        key: WRONG[key],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config, default=str))
+    with pytest.raises(ModelError, match=key):
+        read_config(tmp_path)
+    with pytest.raises(Exception, match=r".+"):  # of many types
+        LlamaConfig.from_pretrained(tmp_path)
+
+
+def test_names_of_activations_and_rotary_positions_are_those_of_transformers() -> None:
+    assert activations() == set(ACT2FN)
+    assert rope_types() >= set(ROPE_INIT_FUNCTIONS)
