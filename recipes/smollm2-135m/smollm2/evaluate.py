@@ -1,10 +1,10 @@
 """Evaluate the models and merges of the study by priority, with the study code of the package.
 
     part      models                                             tasks
-    models    the base and the experts                           SHORT, LONG
+    models    the base and the experts                           SHORT
     first     representatives at the settings `points.FIRST`     SHORT
     merges    all combinations at the setting of their kind      SHORT
-    long      all combinations at the setting of their kind      LONG
+    long      the models; all combinations at the same settings  LONG
     more      representatives at the settings `points.MORE`      SHORT
     scales    representatives of pairs with a λ for each expert  SHORT
 
@@ -29,7 +29,7 @@ from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.worker import Job
 
 from .data import Model, Scores
-from .points import FIRST, KINDS, MORE, Family, Setting, domain_of, scaled
+from .points import FIRST, KINDS, MORE, Family, Setting, domain_of, is_representative, scaled
 from .settings import choose
 
 TASKS = Path(__file__).parents[1] / "tasks"
@@ -101,7 +101,9 @@ class Evaluation:
     @cached_property
     def long_run(self) -> StudyRun:
         """The run of the tasks with long prompts or answers."""
-        return self._study_run(self.long, max(1, self.limit * LONG_LIMIT // LIMIT))
+        run = self._study_run(self.long, max(1, self.limit * LONG_LIMIT // LIMIT))
+        run.fingerprints = self.short_run.fingerprints  # the same models: they are read once
+        return run
 
     def _study_run(self, tasks: dict[str, list[str]], limit: int) -> StudyRun:
         place = {"source": self.mirror} if isinstance(self.mirror, str) else {"data_dir": str(self.mirror)}
@@ -125,22 +127,27 @@ class Evaluation:
     # ---- parts
 
     def run(self) -> None:
-        """Evaluate all parts that are to be done, in order."""
+        """Evaluate all parts that are to be done, in order.
+
+        Parts without a choice between them are given to the processes together: starting these takes time.
+        """
         self.short_run.prepare()
-        if "models" in self.parts:
-            self._evaluate(self.short_run, self.short_run.references, ())
-        if "first" in self.parts:
-            self._evaluate(self.short_run, (), self.family.grid(self.first, self.kinds))
-        settings = self.settings()
+        grids = {
+            "first": self.family.grid(self.first, self.kinds),
+            "more": self.family.grid(self.more, self.kinds),
+            "scales": self._scaled(),
+        }
+        points = {part: of for part, of in grids.items() if part in self.parts}
+        references = self.short_run.references if "models" in self.parts else []
+        self._evaluate(self.short_run, references, points.get("first", []))
+        merges = self.family.at(self.settings())
         if "merges" in self.parts:
-            self._evaluate(self.short_run, (), self.family.at(settings))
+            self._evaluate(self.short_run, [], merges)
         if "long" in self.parts:
             self.long_run.prepare()
-            self._evaluate(self.long_run, self.long_run.references, self.family.at(settings))
-        if "more" in self.parts:
-            self._evaluate(self.short_run, (), self.family.grid(self.more, self.kinds))
-        if "scales" in self.parts:
-            self._evaluate(self.short_run, (), self._scaled())
+            first = sorted(merges, key=lambda point: not is_representative(point.combination))
+            self._evaluate(self.long_run, self.long_run.references, first)
+        self._evaluate(self.short_run, [], [*points.get("more", []), *points.get("scales", [])])
 
     def _scaled(self) -> list[Point]:
         pairs = [kind for kind in self.kinds if kind.count("+") == 1]
@@ -168,7 +175,6 @@ class Evaluation:
 
     def scores(self) -> Scores:
         """Return the scores of everything that is stored by now."""
-        self.short_run.prepare()
         settings = self.settings()
         scores = Scores(settings=dict(settings))
         merges = self.family.at(settings)
@@ -190,9 +196,14 @@ class Evaluation:
                 scores.add(model, run.store.scores(place))
         scores.tasks |= {task: info for task, info in described.items() if task in scores.columns}
 
+    @staticmethod
+    def _measured(path: Path) -> list[str]:
+        """Return the experts whose similarity is in a file; none if there is no file."""
+        return json.loads(lzma.decompress(path.read_bytes()))["models"] if path.is_file() else []
+
     def write_similarity(self, path: Path) -> None:
         """Measure the base and the experts, in total and by layer, and write it as compressed JSON."""
-        if path.is_file() or not self.experts:
+        if not self.experts or self._measured(path) == list(self.experts):
             return
         device = "cuda" if torch.cuda.is_available() else "cpu"
         measured = compute_similarity(self.base, list(self.experts.values()), device)

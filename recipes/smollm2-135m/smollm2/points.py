@@ -96,6 +96,11 @@ def representative(kind: str) -> tuple[str, ...]:
     return tuple(f"{domain}_{REPRESENTATIVE}" for domain in kind.split("+"))
 
 
+def is_representative(combination: Sequence[str]) -> bool:
+    """Return whether all experts of a combination are those of the representatives."""
+    return all(name == f"{domain_of(name)}_{REPRESENTATIVE}" for name in combination)
+
+
 def scaled(kind: str) -> list[Setting]:
     """Return settings of a pair's representative with a λ for each expert."""
     first, second = representative(kind)

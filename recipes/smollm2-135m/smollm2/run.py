@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +37,7 @@ from .evaluate import Evaluation
 from .plans import expert_plans
 
 STEPS = ("convert", "tokens", "train", "evaluate", "collect")
-RESERVED = 45.0  # seconds at the end of the limit, for collecting results
+RESERVED = 60.0  # seconds at the end of the limit, for collecting results
 
 
 class TimeUpError(Exception):
@@ -91,16 +92,15 @@ class Run:
 
     def evaluate(self) -> None:
         """Evaluate models and merges by priority, until the time is up."""
-        self._evaluation().run()
+        self.evaluation.run()
 
     def collect(self) -> None:
         """Write what is published: scores, similarity, training records, times."""
         results = self.work / "results"
         results.mkdir(parents=True, exist_ok=True)
-        evaluation = self._evaluation()
-        scores = evaluation.scores()
+        scores = self.evaluation.scores()
         data.write(scores, results / data.SCORES)
-        evaluation.write_similarity(results / "similarity.json.xz")
+        self.evaluation.write_similarity(results / "similarity.json.xz")
         records = [json.loads((Path(f) / train.RECORD).read_text()) for f in self.experts.values()]
         atomic_write(results / "training.json", json.dumps(records, indent=1) + "\n")
         for name in ("tokens/tokens.json", f"base/{convert.RECORD}", "steps.json"):
@@ -109,7 +109,9 @@ class Run:
         sizes = ", ".join(f"{p.name} {p.stat().st_size}" for p in sorted(results.iterdir()))
         print(f"collected {len(scores.models)} models on {len(scores.tasks)} tasks: {sizes}", file=sys.stderr)
 
-    def _evaluation(self) -> Evaluation:
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the experts that are finished when it is first used."""
         os.environ["SMOLLM2_TOKENS"] = str(self.work / "tokens")
         return Evaluation(
             self.work / "study", str(self.work / "base"), self.experts, self.mirror, **self.settings

@@ -44,6 +44,7 @@ def evaluation(tmp_path, monkeypatch):
     """A recorded evaluation of a base and nine experts."""
     done.clear()
     monkeypatch.setattr(evaluate.StudyRun, "prepare", lambda self: self.out.mkdir(exist_ok=True))
+    monkeypatch.setattr(evaluate.StudyRun, "fingerprints", {})
     experts = {name: f"./{name}" for name in plans.expert_plans()}
     return Recorded(tmp_path / "study", "./base", experts, "lab")
 
@@ -53,23 +54,18 @@ def test_parts_are_evaluated_by_priority(evaluation, monkeypatch):
     monkeypatch.setattr(evaluation, "settings", lambda: chosen)
     evaluation.run()
     sizes = [(is_long, references, len(names)) for is_long, references, names in done]
-    assert sizes == [
-        (False, 10, 0),
-        (False, 0, 49),
-        (False, 0, 63),
-        (True, 10, 63),
-        (False, 0, 56),
-        (False, 0, 6),
-    ]
+    assert sizes == [(False, 10, 49), (False, 0, 63), (True, 10, 63), (False, 0, 62)]
+    representatives = ["stage1-finance_a", "stage1-math_a", "stage1-japanese_a", "stage2-finance_a-math_a"]
+    assert [name.rsplit("-ta", 1)[0] for name in done[2][2][:4]] == representatives
     assert len({name for _, _, names in done for name in names}) <= 49 + 63 + 56 + 6
-    assert done[-1][2][0] == "stage2-finance_a-math_a-ta-lambda0.4_0.8"
+    assert done[-1][2][56] == "stage2-finance_a-math_a-ta-lambda0.4_0.8"
 
 
 def test_some_parts_can_be_left_out(evaluation, monkeypatch):
     monkeypatch.setattr(evaluation, "settings", dict)
     evaluation.parts = ("models", "more")
     evaluation.run()
-    assert [len(names) for _, _, names in done] == [0, 56]
+    assert [(references, len(names)) for _, references, names in done] == [(10, 0), (0, 56)]
 
 
 def test_settings_are_chosen_once_and_only_when_the_first_grid_is_complete(evaluation, monkeypatch):
