@@ -98,16 +98,16 @@ class Run:
         """Write what is published: scores, similarity, training records, times."""
         results = self.work / "results"
         results.mkdir(parents=True, exist_ok=True)
-        scores = self.evaluation.scores()
-        data.write(scores, results / data.SCORES)
-        self.evaluation.write_similarity(results / "similarity.json.xz")
+        if self.experts:
+            data.write(self.evaluation.scores(), results / data.SCORES)
+            self.evaluation.write_similarity(results / "similarity.json.xz")
         records = [json.loads((Path(f) / train.RECORD).read_text()) for f in self.experts.values()]
         atomic_write(results / "training.json", json.dumps(records, indent=1) + "\n")
         for name in ("tokens/tokens.json", f"base/{convert.RECORD}", "steps.json"):
             if (self.work / name).is_file():
                 atomic_write(results / Path(name).name, (self.work / name).read_bytes())
         sizes = ", ".join(f"{p.name} {p.stat().st_size}" for p in sorted(results.iterdir()))
-        print(f"collected {len(scores.models)} models on {len(scores.tasks)} tasks: {sizes}", file=sys.stderr)
+        print(f"collected: {sizes}", file=sys.stderr)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -147,8 +147,9 @@ def do(run: Run, steps: Sequence[str]) -> None:
         try:
             with alarm(run.deadline):
                 timed(run.work / "steps.json", name, getattr(run, name))
-        except TimeUpError:
-            print(f"{name}: time is up; run the same command again to go on", file=sys.stderr, flush=True)
+        except (TimeUpError, SystemExit) as error:
+            reason = str(error) or "time is up; run the same command again to go on"
+            print(f"{name}: {reason}", file=sys.stderr, flush=True)
             break
     if "collect" in steps:
         timed(run.work / "steps.json", "collect", run.collect)

@@ -20,6 +20,7 @@ FULL = {
     "retention": ["finance_bench_retention_arc"],
     "probes": ["finance_bench_probe_j", *(f"smollm2_text_{name}" for name in corpora.TEXTS)],
 }
+KINDS = ("finance", "finance+math", "finance+math+japanese")
 LONG = {"tasks": ["finance_bench_convfinqa"], "probes": ["finance_bench_probe_m"]}
 
 
@@ -106,6 +107,18 @@ def test_the_time_limit_stops_a_step_and_results_are_collected(tmp_path, monkeyp
     assert 0.1 < rows[1]["seconds"] < 10 and all(row["gib"] > 0 and row["devices"] for row in rows)
 
 
+def test_a_step_that_fails_ends_the_run_and_what_is_finished_is_collected(tmp_path, monkeypatch, capsys):
+    def fail(arguments):
+        raise SystemExit("Error: not trained: math_a.")
+
+    one = driver(tmp_path)
+    one.work.mkdir()
+    monkeypatch.setattr(run.train, "main", fail)
+    run.do(one, ("train", "evaluate", "collect"))
+    assert "train: Error: not trained: math_a." in capsys.readouterr().err
+    assert sorted(path.name for path in (one.work / "results").iterdir()) == ["steps.json", "training.json"]
+
+
 def test_training_gets_the_time_that_is_left(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(run.train, "main", calls.append)
@@ -179,12 +192,13 @@ def test_the_whole_study_of_six_experts_ends_in_the_tables_of_the_page(tmp_path,
     settings = {
         "short": FULL,
         "long": LONG,
-        "first": points.FIRST[1:2] + points.FIRST[-2:],
+        "first": points.FIRST[1:2],
         "more": points.MORE[:1],
+        "kinds": KINDS,
     }
     one, results = evaluated(tmp_path, monkeypatch, "ab", **settings)
     tables = findings.all_tables(results)
     assert all(len(table.splitlines()) >= 2 for table in tables.values())
-    assert len(tables["effects"].splitlines()) == 2 + 3 * 2 + 3 * 3 + 4
-    assert len(tables["scales"].splitlines()) == 2 + 6 and "japanese" in tables["bits"]
+    assert len(tables["effects"].splitlines()) == 2 + 2 + 3 + 4
+    assert len(tables["scales"].splitlines()) == 2 + 2 and "japanese" in tables["bits"]
     assert smollm2_inputs.TEST_SENTENCE not in str(tables)
