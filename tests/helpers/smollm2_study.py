@@ -15,6 +15,7 @@ from smollm2 import (  # noqa: E402
     corpora,
     data,
     evaluate,
+    figure,
     findings,
     overlap,
     plans,
@@ -27,6 +28,6 @@ from smollm2 import (  # noqa: E402
 from smollm2.analysis import effects, experts, operators, predictors, tables  # noqa: E402
 
 __all__ = [
-    "FOLDER", "convert", "corpora", "data", "effects", "evaluate", "experts", "findings", "operators", "overlap",
+    "FOLDER", "convert", "corpora", "data", "effects", "evaluate", "experts", "figure", "findings", "operators", "overlap",
     "plans", "points", "predictors", "run", "settings", "tables", "tokens", "train",
 ]  # fmt: skip
