@@ -1,11 +1,26 @@
 """`report`: figures and one page from a study's stored results."""
 
 import webbrowser
+from collections import Counter
 from pathlib import Path
 
 import click
 
 from mergekit_finance.cli.common import echo
+
+FORMATS = ("csv", "latex", "markdown")
+
+
+def formats_named(text: str) -> list[str]:
+    """Return the formats of a comma-separated list.
+
+    Raises:
+        click.BadParameter: a name is none of `FORMATS`.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise click.BadParameter(f"{unknown[0]!r} is no format. Choose from {', '.join(FORMATS)}.")
+    return names
 
 
 @click.command(
@@ -13,6 +28,7 @@ from mergekit_finance.cli.common import echo
 Examples:
   mergekit-finance report out            writes out/report.html and out/figures/
   mergekit-finance report out --open     and shows the page
+  mergekit-finance report out --format csv,latex     also writes every table to out/tables/
 """
 )
 @click.argument("out", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
@@ -21,8 +37,16 @@ Examples:
     is_flag=True,
     help="Show the text of every dataset. Licenses may forbid sharing that page.",
 )
+@click.option(
+    "--format",
+    "formats",
+    default="",
+    metavar="NAMES",
+    callback=lambda context, parameter, value: formats_named(value),
+    help="Also write every table to OUT/tables: csv (exact numbers), latex, markdown; separated by commas.",
+)
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
-def report(out: Path, with_text: bool, show: bool) -> None:
+def report(out: Path, with_text: bool, formats: list[str], show: bool) -> None:
     """Write figures and report.html of the study in OUT, from its stored results.
 
     The page is one file that opens offline. It contains prompts and answers only if the dataset's license
@@ -31,10 +55,11 @@ def report(out: Path, with_text: bool, show: bool) -> None:
     # Imported here to keep --help fast: matplotlib takes 0.7 s.
     from mergekit_finance.report.writing import PAGE, build
 
-    written = build(out, with_text)
+    written = build(out, with_text, formats)
     page = out / PAGE
-    size, figures = page.stat().st_size / 1e6, len(written) - 1
-    echo(f"Written to {page} ({size:.1f} MB) and {figures} files in {out / 'figures'}")
+    folders = Counter(path.parent for path in written if path != page)
+    others = "".join(f" and {count} files in {folder}" for folder, count in folders.items())
+    echo(f"Written to {page} ({page.stat().st_size / 1e6:.1f} MB){others}")
     if with_text:
         echo("It contains dataset text: do not share it.", err=True)
     if show:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from mergekit_finance.report import item_browser, labels, page_text, tables
+from mergekit_finance.report import item_browser, labels, leaderboard, page_text, tables
 from mergekit_finance.report.figures.style import Drawn
 from mergekit_finance.report.time_bar import time_bar
 from mergekit_finance.study.analysis.wording import verdict_sentences
@@ -74,7 +74,9 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         ship=page_text.recommendation(results),
         selection_note=page_text.selection_note(results),
         counts=page_text.counts(results),
-        overview=tables.overview(results),
+        leaderboard=leaderboard.leaderboard(results),
+        effects=leaderboard.effects(results),
+        scores=leaderboard.scores_by_task(results),
         findings=_findings(verdict_sentences(results.summary)),
         cautions=page_text.cautions(results),
         tables=tables.tables(results),

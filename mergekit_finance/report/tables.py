@@ -1,7 +1,7 @@
 """The tables of the page: cells with a text, a value to sort by, and a style."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of
@@ -10,7 +10,7 @@ from mergekit_finance.study.analysis.item_flips import flips_text
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import Estimated, ItemFlips, PointResult, TaskSet, UnitResults
+from mergekit_finance.study.schema import Estimated, ItemFlips, PointResult, UnitResults
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Cell:
     Attributes:
         text: what it shows.
         order: what it sorts by. With a number it sorts as a number, with None by its text; empty cells last.
-        style: CSS classes: `number`, `good`, `bad` or none.
+        style: CSS classes: `number`, `good`, `bad`, `best`, `shade-N` or none.
+        ends: the ends of the 95 % interval, if the cell has one.
     """
 
     text: str
     order: str | float | None
     style: str = ""
+    ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def interval_cell(numbers: Sequence[float] | None, sign: bool = False) -> Cell:
     if not numbers:
         return Cell("", None, "number")
     style = "good" if numbers[1] > 0 else "bad" if numbers[2] < 0 else ""
-    return Cell(interval(numbers, sign), numbers[0], f"number {style if sign else ''}".strip())
+    style = f"number {style if sign else ''}".strip()
+    return Cell(interval(numbers, sign), numbers[0], style, (numbers[1], numbers[2]))
 
 
 def difference_cell(value: float | None) -> Cell:
@@ -141,39 +144,8 @@ def _amount_cell(numbers: Estimated | None, is_difference: bool) -> Cell:
         return number_cell(None)
     style = "good" if (numbers.low or 0) > 0 else "bad" if (numbers.high or 0) < 0 else ""
     style = f"number {style}".strip() if is_difference else "number"
-    return Cell(amount(numbers, is_difference), numbers.value, style)
-
-
-def overview(results: StudyResults) -> Table:
-    """Return one row per combination, for the top of the page."""
-    columns = [
-        *("stage", "merge", "selected", "macro", "Macro-Gain", "Macro-OG"),
-        *("OG on its skills", "retention"),
-    ]
-    rows = []
-    for name, combination in results.combinations.items():
-        point = results.summary.points[combination.selected]
-        macro = results.summary.selected[combination.selected].sets["macro"]
-        rows.append(
-            [
-                Cell(str(combination.stage), combination.stage),
-                text_cell(labels.combination(name.split("+"))),
-                text_cell(labels.operator_and_values(point)),
-                interval_cell(macro.score),
-                interval_cell(macro.gain, sign=True),
-                interval_cell(macro.og, sign=True),
-                _og_on_skills(*results.tested(name)),
-                interval_cell(point.retention),
-            ]
-        )
-    note = "In points of 100, with 95% intervals. Green: the whole interval is above 0; red: below 0."
-    return Table("overview", "At a glance", note, columns, rows)
-
-
-def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:
-    """Return OG over the tasks of a combination's skills; marked as macro if it has no such task."""
-    cell = interval_cell(tested.og, sign=True)
-    return replace(cell, text=f"{cell.text} (macro)") if set_name == "macro" else cell
+    ends = None if numbers.low is None or numbers.high is None else (numbers.low, numbers.high)
+    return Cell(amount(numbers, is_difference), numbers.value, style, ends)
 
 
 def selected_points(results: StudyResults) -> Table:

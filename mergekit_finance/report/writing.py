@@ -1,6 +1,6 @@
 """Write the report: all content is made first, then written under temporary names, then renamed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,16 +8,18 @@ from mergekit_finance.errors import DataError
 from mergekit_finance.files import atomic_path
 from mergekit_finance.report import figures
 from mergekit_finance.report.page import Picture, page
+from mergekit_finance.report.table_files import table_files
 from mergekit_finance.study.results import StudyResults, load_results
 
 PAGE = "report.html"
 
 
-def build(out: Path, with_text: bool = False) -> list[Path]:
-    """Write OUT/report.html and OUT/figures/ from the study stored in OUT.
+def build(out: Path, with_text: bool = False, formats: Sequence[str] = ()) -> list[Path]:
+    """Write OUT/report.html, OUT/figures/ and, in some formats, OUT/tables/ from the study stored in OUT.
 
     Args:
         with_text: show the text of every dataset, also where its license forbids sharing it.
+        formats: `csv`, `latex`, `markdown`: of the tables that are written as files, too.
 
     Returns:
         The files that were written.
@@ -27,19 +29,21 @@ def build(out: Path, with_text: bool = False) -> list[Path]:
     """
     results = load_results(out, with_text)
     results.require_results([*results.singles, *results.chosen])
-    _check_targets(out)
-    contents = report_files(results)
+    contents = report_files(results) | table_files(results, formats)
+    _check_targets(out, contents)
     _write(out, contents)
     _remove_old_figures(out, contents)
     return [out / name for name in contents]
 
 
-def _check_targets(out: Path) -> None:
-    """Raise DataError if figures/ is a link or a file, or a folder has the name of a file to write."""
-    folder = out / "figures"
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise DataError(f"{folder}: is a link or not a folder. Remove it: the report writes figures there.")
-    for path in (out / PAGE, *(out / name for name in _figure_files())):
+def _check_targets(out: Path, names: Iterable[str]) -> None:
+    """Raise DataError if a folder to write into is a link or a file, or a file to write is a folder."""
+    for folder in (out / "figures", out / "tables"):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise DataError(
+                f"{folder}: is a link or not a folder. Remove it: the report writes {folder.name} there."
+            )
+    for path in (out / name for name in (*names, *_figure_files())):
         if path.is_dir() and not path.is_symlink():
             raise DataError(f"{path}: is a folder. Remove it: the report writes a file there.")
 

@@ -69,6 +69,61 @@
     filter();
   }
 
+  // ---- tables: copy as Markdown, LaTeX or CSV
+
+  const cells = (table) => {
+    const head = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
+    return [head, rows];
+  };
+  const markdown = (table) => {
+    const [head, rows] = cells(table);
+    const row = (texts) => `| ${texts.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
+    const lines = rows.map((columns) => row(columns.map((cell) => cell.textContent)));
+    return [row(head), row(head.map(() => "---")), ...lines].join("\n");
+  };
+  const MARKS = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "λ": "$\\lambda$",
+    "▲": "$\\uparrow$", "▼": "$\\downarrow$" };
+  const tex = (text) => text.replace(/[\\~^λ▲▼&%$#_{}]/g, (mark) => MARKS[mark] || `\\${mark}`);
+  const latex = (table) => {
+    const [head, rows] = cells(table);
+    const right = rows.length ? rows[0].map((cell) => cell.classList.contains("number")) : [];
+    const row = (texts) => `${texts.join(" & ")} \\\\`;
+    const body = rows.map((columns) => row(columns.map((cell) =>
+      cell.classList.contains("best") ? `\\textbf{${tex(cell.textContent)}}` : tex(cell.textContent))));
+    return [`\\begin{tabular}{${head.map((_, i) => (right[i] ? "r" : "l")).join("")}}`, "\\toprule",
+      row(head.map(tex)), "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n");
+  };
+  const csv = (table) => { // exact numbers; the ends of intervals in columns of their own
+    const [head, rows] = cells(table);
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const ends = head.map((_, i) => rows.some((columns) => columns[i] && "low" in columns[i].dataset));
+    const names = head.flatMap((name, i) => (ends[i] ? [name, `${name} low`, `${name} high`] : [name]));
+    const lines = rows.map((columns) => columns.flatMap((cell, i) => {
+      const value = cell.classList.contains("number") && "order" in cell.dataset ? cell.dataset.order : cell.textContent;
+      return ends[i] ? [value, cell.dataset.low || "", cell.dataset.high || ""] : [value];
+    }));
+    return [names, ...lines].map((line) => line.map(quoted).join(",")).join("\n");
+  };
+  const formats = { markdown, latex, csv };
+  for (const line of document.querySelectorAll(".exports")) {
+    const table = document.getElementById(line.dataset.for);
+    line.hidden = false;
+    for (const button of line.querySelectorAll("button")) {
+      const name = button.textContent;
+      button.setAttribute("aria-label", `Copy the table ${table.caption.textContent} as ${name}`);
+      button.addEventListener("click", async () => {
+        const area = make("pre", formats[button.dataset.format](table));
+        line.after(area);
+        const done = await copied(area.textContent, area);
+        if (done) area.remove();
+        button.textContent = done ? "Copied" : "Press Ctrl+C";
+        say(button.textContent);
+        setTimeout(() => { button.textContent = name; }, 1600);
+      });
+    }
+  }
+
   // ---- printing: open every table, then restore the screen
 
   const folded = [...document.querySelectorAll("details.tabled")];

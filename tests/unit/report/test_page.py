@@ -8,8 +8,8 @@ from helpers.report import damage, data_of, page_of, report, study
 from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.hookspecs import hookimpl
 from mergekit_finance.plugins.manager import manager
+from mergekit_finance.report import leaderboard
 from mergekit_finance.report import page as html
-from mergekit_finance.report import tables
 from mergekit_finance.report.writing import report_files
 from mergekit_finance.study.results import load_results
 
@@ -173,7 +173,7 @@ def test_printing_shows_the_tables(tmp_path):
 
 def test_og_on_its_skills_uses_the_set_own_or_is_marked_macro(tmp_path):
     """The set `named` will not do: for one expert it includes retention tasks."""
-    table = tables.overview(load_results(study(tmp_path / "out")))
+    table = leaderboard.effects(load_results(study(tmp_path / "out")))
     column = table.columns.index("OG on its skills")
     shown = {row[1].text: row[column].text for row in table.rows}
     assert shown["base + finance"] == "+30.0 [+25.0, +35.0]"

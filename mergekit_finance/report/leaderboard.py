@@ -1,0 +1,153 @@
+"""The tables at the top of the page: models by score, combinations by effect, models by task."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from mergekit_finance.report import labels
+from mergekit_finance.report.tables import Cell, Table, interval_cell, number_cell, text_cell
+from mergekit_finance.study.analysis import verdict, wording
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.schema import TaskEffect, TaskSet
+from mergekit_finance.study.schema.values import Interval
+
+SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score of a task
+
+
+def leaderboard(results: StudyResults) -> Table:
+    """Return one row for the base, every expert and the selected merge of every combination, best first."""
+    groups = task_groups(results)
+    columns = ["model", "how", "macro", "Macro-Gain", "Macro-OG", "retention", *groups]
+    rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
+    rows.sort(key=lambda row: -_value(row[2]))
+    note = (
+        "Mean scores in points of 100, with 95 % intervals; skill groups without. Gain: the merge minus the "
+        "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
+        "interval is above 0; red: below 0. Bold: the best of a column."
+    )
+    return Table(
+        "leaderboard", "Leaderboard", note, columns, _with_best(rows, [2, 5, *range(6, len(columns))])
+    )
+
+
+def task_groups(results: StudyResults) -> dict[str, list[str]]:
+    """Return the tasks of the macro average by their skills, such as `finance + math`."""
+    groups: dict[str, list[str]] = {}
+    for name in results.task_names:
+        task = results.summary.tasks[name]
+        if not labels.TASK_KINDS.get(task.kind, task.kind):
+            groups.setdefault(labels.task_group(task), []).append(name)
+    return groups
+
+
+def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[str]]) -> list[Cell]:
+    point = results.summary.points.get(name)
+    model = point or results.summary.models[name]
+    macro = results.summary.selected[name].sets["macro"] if point else None
+    cells = [
+        text_cell(labels.combination(point.combination) if point else name),
+        text_cell(labels.operator_and_values(point) if point else "not merged"),
+        interval_cell(model.macro),
+        interval_cell(macro.gain if macro else None, sign=True),
+        interval_cell(macro.og if macro else None, sign=True),
+        interval_cell(model.retention),
+    ]
+    for tasks in groups.values():
+        scores = [model.scores[task] for task in tasks if task in model.scores]
+        cells.append(number_cell(sum(scores) / len(scores) if scores else None, 1, 100))
+    return cells
+
+
+def effects(results: StudyResults) -> Table:
+    """Return one row per combination: its effect, the comparisons behind it, and retention in stage 1."""
+    columns = [
+        *("stage", "merge", "effect", "over best constituent", "over base", "OG on its skills"),
+        *("retention lost by the expert", "recovered by the merge"),
+    ]
+    rows = []
+    for name, combination in sorted(results.combinations.items(), key=lambda item: item[1].stage):
+        selected = results.summary.selected[combination.selected]
+        effect = verdict.effect(results.summary, name)
+        tested, recovery = selected.sets[effect.tested], selected.recovery
+        rows.append(
+            [
+                Cell(str(combination.stage), combination.stage),
+                text_cell(labels.combination(name.split("+"))),
+                text_cell(wording.short_effect_word(effect, combination.stage)),
+                interval_cell(tested.over_best_constituent, sign=True),
+                interval_cell(tested.over_base, sign=True),
+                _og_on_skills(*results.tested(name)),
+                interval_cell(recovery.lost if recovery else None),
+                interval_cell(recovery.recovered if recovery else None),
+            ]
+        )
+    note = (
+        "Differences in points on the tasks of the combination's skills (or those that the study names), "
+        "with 95 % intervals. Best constituent: the one with the best mean over these tasks."
+    )
+    return Table("effects", "Effect of every combination", note, columns, rows)
+
+
+def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:
+    """Return OG over the tasks of a combination's skills; marked as macro if it has no such task."""
+    cell = interval_cell(tested.og, sign=True)
+    return replace(cell, text=f"{cell.text} (macro)") if set_name == "macro" else cell
+
+
+def scores_by_task(results: StudyResults) -> Table:
+    """Return one row per model and one column per task, shaded by the rank of a score within its task."""
+    names = [*results.singles, *results.chosen]
+    columns = ["model", *map(labels.task_name, results.task_names)]
+    by_task = [_task_cells(results, names, task) for task in results.task_names]
+    points = results.summary.points
+    heads = [
+        text_cell(labels.combination(points[name].combination) if name in points else name) for name in names
+    ]
+    rows = [[head, *cells] for head, *cells in zip(heads, *by_task, strict=True)]
+    note = (
+        "Scores in points of 100. Darker is better within a task; bold: the best. ▲ ▼: the merge is above or "
+        "below the best constituent of this task, and the 95 % interval of the difference excludes 0."
+    )
+    return Table("scores", "Scores by task", note, columns, _with_best(rows, range(1, len(columns))))
+
+
+def _task_cells(results: StudyResults, names: Sequence[str], task: str) -> Iterator[Cell]:
+    """Yield the cell of every model for one task."""
+    summary = results.summary
+    scores = [
+        (summary.points.get(name) or summary.models[name]).scores.get(task, float("nan")) for name in names
+    ]
+    present = [score for score in scores if score == score]
+    low, high = (min(present), max(present)) if present else (0.0, 0.0)
+    for name, score in zip(names, scores, strict=True):
+        if score != score:
+            yield number_cell(None)
+            continue
+        cell = number_cell(score, 1, 100)
+        shade = round((score - low) / (high - low) * (SHADES - 1)) if high > low else 0
+        mark = _mark(summary.selected[name].tasks.get(task)) if name in summary.selected else ""
+        yield replace(cell, text=f"{cell.text}{mark}", style=f"number shade-{shade}")
+
+
+def _mark(effect: TaskEffect | None) -> str:
+    """Return ▲ or ▼ if OG is above or below 0 with its whole interval."""
+    if effect is None:
+        return ""
+    return {"above": " ▲", "below": " ▼", "unclear": ""}[Interval(*effect.og).side]
+
+
+def _with_best(rows: list[list[Cell]], columns: Sequence[int]) -> list[list[Cell]]:
+    """Return rows in which the largest number of each of these columns has the style `best`."""
+    largest = {column: max((_value(row[column]) for row in rows), default=0.0) for column in columns}
+    return [
+        [
+            replace(cell, style=f"{cell.style} best")
+            if place in largest and cell.order is not None and _value(cell) == largest[place]
+            else cell
+            for place, cell in enumerate(row)
+        ]
+        for row in rows
+    ]
+
+
+def _value(cell: Cell) -> float:
+    return cell.order if isinstance(cell.order, float) else float("-inf")

@@ -1,0 +1,103 @@
+"""Tables as files for papers and spreadsheets: CSV, LaTeX (booktabs) and Markdown."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from mergekit_finance.report import leaderboard, tables
+from mergekit_finance.report.markdown import markdown_table
+from mergekit_finance.report.tables import Cell, Table
+from mergekit_finance.study.results import StudyResults
+
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "λ": r"$\lambda$",
+    "▲": r"$\uparrow$", "▼": r"$\downarrow$", **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}  # fmt: skip
+
+
+def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, bytes]:
+    """Return the content of every table of the report in some formats, by its path in OUT.
+
+    Args:
+        results: a finished study.
+        formats: names from `FORMATS`.
+    """
+    shown = [
+        leaderboard.leaderboard(results),
+        leaderboard.effects(results),
+        leaderboard.scores_by_task(results),
+        *tables.tables(results),
+    ]
+    return {
+        f"tables/{table.name}.{ENDINGS[name]}": FORMATS[name](table).encode()
+        for name in formats
+        for table in shown
+    }
+
+
+def csv_text(table: Table) -> str:
+    """Return a table as CSV: exact numbers, and the ends of intervals in columns of their own.
+
+    Scores and differences are fractions of 1, not points of 100.
+    """
+    has_ends = [any(row[column].ends for row in table.rows) for column in range(len(table.columns))]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        name
+        for column, ends in zip(table.columns, has_ends, strict=True)
+        for name in ((column, f"{column} low", f"{column} high") if ends else (column,))
+    )
+    writer.writerows(list(_csv_row(row, has_ends)) for row in table.rows)
+    return file.getvalue()
+
+
+def _csv_row(row: Sequence[Cell], has_ends: Sequence[bool]) -> Iterator[str | float | None]:
+    for cell, ends in zip(row, has_ends, strict=True):
+        yield cell.order if "number" in cell.style.split() else _plain(cell.text)
+        if ends:
+            yield from cell.ends or (None, None)
+
+
+def _plain(text: str) -> str:
+    """Return text that spreadsheets do not run as a formula: names of models are not ours."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+
+
+def latex_text(table: Table) -> str:
+    """Return a table as a LaTeX `tabular` for the package booktabs, as the page shows it."""
+    right = ["number" in cell.style.split() for cell in table.rows[-1]] if table.rows else []
+    alignment = "".join("r" if number else "l" for number in right) or "l" * len(table.columns)
+    lines = [
+        rf"\begin{{tabular}}{{{alignment}}}", r"\toprule",
+        _latex_row(map(_latex, table.columns)), r"\midrule",
+        *(_latex_row(map(_latex_cell, row)) for row in table.rows),
+        r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(texts: Iterator[str]) -> str:
+    return " & ".join(texts) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _latex(cell.text)
+    return rf"\textbf{{{text}}}" if "best" in cell.style.split() else text
+
+
+def _latex(text: str) -> str:
+    """Return text with the characters that LaTeX treats specially escaped."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def markdown_text(table: Table) -> str:
+    """Return a table in Markdown, as the page shows it."""
+    rows = [table.columns, *([cell.text for cell in row] for row in table.rows)]
+    return markdown_table([[text.replace("|", r"\|") for text in row] for row in rows]) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "csv": csv_text, "latex": latex_text, "markdown": markdown_text,
+}  # fmt: skip
+ENDINGS = {"csv": "csv", "latex": "tex", "markdown": "md"}

@@ -1,0 +1,94 @@
+"""The tables at the top of the page, and tables as files."""
+
+import csv
+import io
+
+import pytest
+from click.testing import CliRunner
+from helpers.report import study
+
+from mergekit_finance.cli import main
+from mergekit_finance.report import leaderboard
+from mergekit_finance.report.table_files import FORMATS, csv_text, latex_text, markdown_text
+from mergekit_finance.report.tables import Cell, Table, interval_cell, text_cell
+from mergekit_finance.study.results import load_results
+from mergekit_finance.study.schema.values import Interval
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return load_results(study(tmp_path_factory.mktemp("study") / "out"))
+
+
+def test_the_leaderboard_has_every_single_model_and_the_selected_merges_best_first(results):
+    table = leaderboard.leaderboard(results)
+    macro = [row[table.columns.index("macro")].order for row in table.rows]
+    assert len(table.rows) == len(results.singles) + len(results.combinations)
+    assert macro == sorted(macro, reverse=True)
+    best = [row[0].text for row in table.rows if "best" in row[2].style.split()]
+    assert best == [row[0].text for row in table.rows if row[2].order == max(macro)]
+    base = next(row for row in table.rows if row[0].text == "base")
+    assert base[3].text == base[4].text == ""  # a model that is not merged has no Gain
+
+
+def test_skill_groups_are_means_over_their_tasks(results):
+    assert leaderboard.task_groups(results) == {
+        "finance": ["finance_bench_fpb"],
+        "finance + math": ["finance_bench_docmath_cs"],
+    }
+    table = leaderboard.leaderboard(results)
+    base = next(row for row in table.rows if row[0].text == "base")
+    scores = results.summary.models["base"].scores
+    assert base[table.columns.index("finance")].order == pytest.approx(scores["finance_bench_fpb"])
+
+
+def test_one_row_per_combination_has_its_effect(results):
+    table = leaderboard.effects(results)
+    assert [row[1].text for row in table.rows] == [
+        "base + finance", "base + math", "finance + math", "finance + math + japanese",
+    ]  # fmt: skip
+    assert all(row[2].text for row in table.rows)
+
+
+def test_scores_are_shaded_from_worst_to_best_within_a_task(results):
+    table = leaderboard.scores_by_task(results)
+    for column in range(1, len(table.columns)):
+        by_score = sorted((row[column].order, row[column].style) for row in table.rows)
+        assert "shade-0" in by_score[0][1] and "shade-6 best" in by_score[-1][1]
+
+
+TABLE = Table(
+    "t", "T", "", ["model", "score"],
+    [[text_cell("=a|b & 50%"), interval_cell(Interval(0.5, 0.25, 0.75))], [text_cell("c, λ"), Cell("", None, "number")]],
+)  # fmt: skip
+
+
+def test_csv_has_exact_numbers_and_the_ends_of_intervals():
+    assert list(csv.reader(io.StringIO(csv_text(TABLE)))) == [
+        ["model", "score", "score low", "score high"],
+        ["'=a|b & 50%", "0.5", "0.25", "0.75"],  # a spreadsheet must not run it
+        ["c, λ", "", "", ""],
+    ]
+
+
+def test_latex_and_markdown_are_escaped():
+    assert latex_text(TABLE).splitlines() == [
+        r"\begin{tabular}{lr}", r"\toprule", r"model & score \\", r"\midrule",
+        r"=a|b \& 50\% & 50.0 [25.0, 75.0] \\", r"c, $\lambda$ &  \\", r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+    assert r"=a\|b & 50%" in markdown_text(TABLE)
+
+
+def test_the_command_writes_every_table_in_every_format(tmp_path):
+    out = study(tmp_path / "out")
+    done = CliRunner().invoke(main, ["report", str(out), "--format", "csv, latex,markdown"])
+    assert done.exit_code == 0, done.output
+    names = {path.stem for path in (out / "tables").iterdir()}
+    assert {"leaderboard", "effects", "scores", "selected", "tasks", "points"} <= names
+    assert len(list((out / "tables").iterdir())) == len(FORMATS) * len(names)
+
+
+def test_an_unknown_format_is_one_line(tmp_path):
+    done = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "csv,excel"])
+    assert done.exit_code == 1 or done.exit_code == 2
+    assert "'excel' is no format. Choose from csv, latex, markdown." in done.output
