@@ -61,7 +61,7 @@ def effects(results: StudyResults) -> Table:
     """Return one row per combination: its effect, the comparisons behind it, and retention in stage 1."""
     columns = [
         *("stage", "merge", "effect", "over best constituent", "over base", "OG on its skills"),
-        *("retention lost by the expert", "recovered by the merge"),
+        *("retention lost", "recovered"),
     ]
     rows = []
     for name, combination in sorted(results.combinations.items(), key=lambda item: item[1].stage):
@@ -82,7 +82,8 @@ def effects(results: StudyResults) -> Table:
         )
     note = (
         "Differences in points on the tasks of the combination's skills (or those that the study names), "
-        "with 95 % intervals. Best constituent: the one with the best mean over these tasks."
+        "with 95 % intervals. Best constituent: the one with the best mean over these tasks. Retention: what "
+        "the expert lost against the base, and what the merge recovered."
     )
     return Table("effects", "Effect of every combination", note, columns, rows)
 
@@ -136,8 +137,15 @@ def _mark(effect: TaskEffect | None) -> str:
 
 
 def _with_best(rows: list[list[Cell]], columns: Sequence[int]) -> list[list[Cell]]:
-    """Return rows in which the largest number of each of these columns has the style `best`."""
-    largest = {column: max((_value(row[column]) for row in rows), default=0.0) for column in columns}
+    """Return rows in which the largest number of each of these columns has the style `best`.
+
+    A column whose numbers are all the same has no best.
+    """
+    largest = {}
+    for column in columns:
+        values = {_value(row[column]) for row in rows} - {float("-inf")}
+        if len(values) > 1:
+            largest[column] = max(values)
     return [
         [
             replace(cell, style=f"{cell.style} best")
