@@ -105,7 +105,7 @@ def test_the_box_shows_the_stored_advice(tmp_path):
     out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["ship"].update(advice={"kind": "ship at a cost"}))
     page = page_of(out)
-    assert '<div class="ship unclear">\n<p class="kicker">Ship stage1-' in page
+    assert '<div class="ship unclear">\n<p class="big">Ship stage1-' in page
     assert "<strong>(selected)</strong>" in page and "(recommended)" not in page
 
 
@@ -113,7 +113,7 @@ def test_the_box_shows_the_stored_advice(tmp_path):
 def test_with_few_items_there_is_no_recommendation(tmp_path, clusters):
     out = study(tmp_path / "out")
     box = decided_again(out, clusters=clusters)
-    assert ('<p class="kicker">Too few items to advise</p>' in box) is (clusters == 99)
+    assert ('<p class="big">Too few items to advise</p>' in box) is (clusters == 99)
     assert ('<p class="kicker">Ship stage1-' in box) is (clusters == 100)
     assert ("<strong>(recommended)</strong>" in page_of(out)) is (clusters == 100)
 
@@ -136,7 +136,8 @@ def test_a_number_of_clusters_that_is_text_is_refused(tmp_path):
 def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, split, is_merge, heading, style):
     model = {} if is_merge else {"model": "base", "is_merge": False}
     box = decided_again(study(tmp_path / "out"), split=split, **model)
-    assert f'<div class="ship {style}">\n<p class="kicker">{heading}</p>' in box
+    place = "kicker" if heading.startswith("Ship stage1") else "big"  # the model's name is large only then
+    assert f'<div class="ship {style}">\n<p class="{place}">{heading}</p>' in box
     assert ("Selected and evaluated on the same items (optimistic)." in box) is not split
 
 
