@@ -87,9 +87,12 @@ def mean_over_seeds(name: str, points: Mapping[str, GridPoint], macro: Macro) ->
 
 def seeds_of(name: str, points: Mapping[str, GridPoint]) -> list[str]:
     """Return the points that differ from this one in their mask seed alone, this one included."""
-    if "seed" not in points[name].values:
+    point = points[name]
+    if "seed" not in point.values:
         return [name]
-    return [other for other, point in points.items() if cell(point) == cell(points[name])]
+    same = cell(point)
+    group = (point.combination, point.operator)
+    return [n for n, p in points.items() if (p.combination, p.operator) == group and cell(p) == same]
 
 
 def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, tuple[int, float, str]], ...]]:
