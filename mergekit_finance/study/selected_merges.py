@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mergekit_finance.errors import ModelError
 from mergekit_finance.files import atomic_path, atomic_write
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.models.fingerprint import folder_fingerprint
@@ -37,5 +38,5 @@ def is_as_written(place: Path) -> bool:
     try:
         written = _fingerprint_file(place).read_text(encoding="utf-8")
         return written == folder_fingerprint(place, quiet=True)
-    except OSError:
+    except (OSError, ModelError):
         return False

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mergekit_finance.operators import OPERATORS
+from mergekit_finance.operators import operator_rank, value_order
 from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.successive_rejects import rounds, survivors
 from mergekit_finance.study.results import StudyResults, load_results
@@ -63,10 +63,9 @@ def meets_bars(runs: Sequence[Mapping[str, float]], budget: float) -> bool:
 
 def by_combination(results: StudyResults) -> dict[str, list[str]]:
     """Return the points of every combination, in the order in which a race decides ties."""
-    operators = list(OPERATORS)
-    ranked: dict[str, list[tuple[tuple[int, list[float]], str]]] = {}
+    ranked: dict[str, list[tuple[object, str]]] = {}
     for name, point in results.points.items():
-        rank = operators.index(point.operator), list(point.values.values())
+        rank = operator_rank(point.operator), [value_order(value) for value in point.values.values()]
         ranked.setdefault("+".join(point.combination), []).append((rank, name))
     return {combination: [name for _, name in sorted(points)] for combination, points in ranked.items()}
 
