@@ -169,6 +169,8 @@ def test_the_demo_runs_the_study_on_the_lab_and_draws_it(tmp_path):
     done = run("mergekit-finance", "demo", "--limit", 2, "--workers", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "finance + math + japanese" in done.stdout and "Ship" in done.stdout
+    printed = done.stdout.splitlines()
+    assert max(map(len, printed)) <= 80 and len(printed) + done.stderr.count("\n") <= 40
     page = (tmp_path / "demo" / "study" / "report.html").read_text(encoding="utf-8")
     assert "nothing was swept" in page and len(page) > 10_000
     assert len(list((tmp_path / "demo" / "study" / "points").iterdir())) == 4 + 7
