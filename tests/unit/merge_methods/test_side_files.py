@@ -1,6 +1,7 @@
 """Config, tokenizer, generation config and template are made and checked before any tensor is read."""
 
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Callable
@@ -154,6 +155,21 @@ def test_a_model_without_tokenizer_is_merged_on_disk_as_by_mergekit_and_refused_
 
 
 # ---- how they are made
+
+
+def test_mergekits_log_is_silent_only_while_side_files_are_written(written, monkeypatch, caplog):
+    write, log = host.write_side_files, logging.getLogger("mergekit.merge")
+
+    def write_and_log(*arguments):
+        log.error("a traceback of what is raised as one line later")
+        return write(*arguments)
+
+    monkeypatch.setattr(host, "write_side_files", write_and_log)
+    with host.fresh_loaders():
+        make_side_files(configuration(recipe(written)), OPTIONS)
+    log.error("something else")
+    assert "something else" in caplog.text
+    assert "a traceback" not in caplog.text
 
 
 def test_the_folder_of_side_files_is_kept_as_long_as_the_tokenizer(written):
