@@ -1,13 +1,11 @@
 """`mergekit-finance study`, with real merges and real lm-eval: the files that it writes, and several processes."""
 
 import json
-import subprocess
 from threading import Timer
 
 import pytest
 from helpers import commands
 from helpers import study as helpers
-from helpers.commands import HANG
 
 from mergekit_finance.study import config
 from mergekit_finance.study.claims import Claims
@@ -79,10 +77,9 @@ def test_two_workers_give_the_same_bytes(tiny, finished_study, tmp_path):
 @pytest.mark.slow
 def test_two_processes_on_one_folder_share_the_work(tiny, finished_study, tmp_path):
     path = helpers.write(tmp_path / "study.yml", tiny)
-    command = [helpers.COMMAND, "study", str(path), "-o", str(tmp_path / "out")]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [process.communicate(timeout=HANG)[1] for process in both]
-    assert [p.returncode for p in both] == [0, 0], errors
+    log = tmp_path / "log"
+    both = [helpers.begin(path, tmp_path / "out", log) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0], log.read_text()
     assert helpers.normal(tmp_path / "out") == helpers.normal(finished_study)
 
 

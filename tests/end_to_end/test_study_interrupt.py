@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 from helpers import study as helpers
-from helpers.commands import HANG
 
 MODELS = 63  # the base, two experts, and 20 values for each of 3 combinations
 
@@ -18,17 +16,13 @@ def test_ctrl_c_stops_all_processes_and_keeps_finished_results(tiny, tmp_path, e
     out = tmp_path / "out"
     grid = {"task_arithmetic": {"lambda": [k / 20 for k in range(1, 21)]}}
     path = helpers.write(tmp_path / "study.yml", tiny, workers=2, operators=grid, limit=60)
-    process = subprocess.Popen(
-        [helpers.COMMAND, "study", str(path), "-o", str(out)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
-    )  # fmt: skip
+    process = helpers.begin(path, out, tmp_path / "log")
     helpers.wait_for(lambda: len(helpers.stamps(out)) >= 1, process)
     family = helpers.children(process.pid)
     assert len(family) >= 2
     (os.killpg if everyone else os.kill)(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=HANG)
-    assert process.returncode == 130
+    assert process.wait() == 130
+    errors = (tmp_path / "log").read_text()
     assert len(helpers.stamps(out)) < MODELS  # it stopped before the end
     assert f"Interrupted. Finished work is kept in {out}; run the same command again to continue." in errors
     assert "Traceback" not in errors and "leaked" not in errors, errors

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -117,6 +118,7 @@ def become(request):
         importlib.reload(sys.modules["datasets.config"])
     if not request.get("wait", True):
         os.setsid()  # a test may end its whole process group
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     os.chdir(request["cwd"])
     sys.argv = request["argv"]
 
