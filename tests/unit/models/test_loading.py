@@ -18,6 +18,21 @@ def test_a_model_is_loaded_in_the_dtype_asked_for(tiny):
     assert loading.load_model(str(tiny / "base"), "float32").dtype == torch.float32
 
 
+def test_a_tokenizer_of_the_hub_is_loaded_at_the_revision_of_its_reference(monkeypatch):
+    from transformers import AutoTokenizer
+
+    calls = []
+    monkeypatch.setattr(
+        AutoTokenizer, "from_pretrained", lambda path, **options: calls.append((path, options))
+    )
+    loading.load_tokenizer("owner/model@v1")
+    loading.load_tokenizer("owner/model")
+    assert [(path, options["revision"]) for path, options in calls] == [
+        ("owner/model", "v1"),
+        ("owner/model", None),
+    ]
+
+
 def test_a_truncated_model_and_a_missing_tokenizer_are_named(tiny, tmp_path):
     model = Path(shutil.copytree(tiny / "base", tmp_path / "base"))
     weights = model / "model.safetensors"
