@@ -43,6 +43,9 @@ def check_keys(content: Block, where: str = "", parameters: Iterable[str] | None
     keys: dict[str, Iterable[str]] = {**recipe_keys(), "finance": FINANCE_KEYS}
     if parameters is not None:
         keys["parameters"] = parameters
+    if not isinstance(content.get("finance") or {}, Mapping):
+        message = f"finance: must be a mapping of {', '.join(FINANCE_KEYS)}"
+        raise RecipeError(f"{where}: {message}" if where else message, id="recipe.invalid")
     for place, block, kind in _recipe("", content):
         choices = keys.get(kind)
         unknown = [] if choices is None else [name for name in block if name not in choices]

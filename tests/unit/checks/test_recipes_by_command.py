@@ -59,6 +59,12 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         lambda r: r.update(merge_method="CPT_TASK_ARITHMETIC"),
     ),
     "out_dtyp": ("recipe.unknown-key", lambda r: r.update(out_dtyp="bfloat16")),
+    "tokenizer: basse": ("model.missing", lambda r: r.update(tokenizer={"source": "basse"})),
+    "tokens: ./nowhere": (
+        "model.missing",
+        lambda r: r.update(tokenizer={"source": "base", "tokens": {"<new>": {"source": "./nowhere"}}}),
+    ),
+    "finance: mapping": ("recipe.invalid", lambda r: r.update(finance=[1])),
     "tokeniser": ("recipe.unknown-key", lambda r: r.update(tokeniser={})),
     "lamda": ("recipe.unknown-key", lambda r: r["parameters"].update(lamda=0.5)),
     "finance: taks": ("recipe.unknown-key", lambda r: r.update(finance={"taks": ["finance_bench_fpb"]})),
