@@ -122,13 +122,13 @@ def _bound(
     method: MethodFacts, values: Mapping[str, Json], models: InputModels
 ) -> tuple[dict[str, Json], dict[str, dict[str, Json]]]:
     """Return the merge's parameters, and the values by model of those that belong to models."""
-    given = by_parameter(values)
+    nested = by_parameter(values)
     shared: dict[str, Json] = {}
     of_models: dict[str, dict[str, Json]] = {}
     for name, parameter in method.parameters.items():
-        if name not in given and not (name == WEIGHT and parameter.required):
+        if name not in nested and not (name == WEIGHT and parameter.required):
             continue
-        value = given.get(name, 1.0)
+        value = nested.get(name, 1.0)
         if parameter.scope == "merge":
             shared[name] = value
             continue
@@ -200,10 +200,10 @@ def _unknown_method(key: str) -> str:
 
 def _problems(study: "Study", key: str, grid: MethodGrid) -> Iterator[str]:
     """Yield what is wrong with a method's grid, after its key."""
-    method, given = _method(key), grid.parameters()
+    method, parameters = _method(key), grid.parameters()
     if grid.seeds:
-        del given["seed"]
-    for name in given:
+        del parameters["seed"]
+    for name in parameters:
         if name not in method.parameters:
             yield f": unknown parameter {name!r}. {did_you_mean(name, method.parameters)}"
             return
@@ -213,8 +213,8 @@ def _problems(study: "Study", key: str, grid: MethodGrid) -> Iterator[str]:
     except ValueError as error:
         yield f".{error}"
     for name, parameter in method.parameters.items():
-        if name in given:
-            yield from _parameter_problems(parameter, given[name], list(study.experts))
+        if name in parameters:
+            yield from _parameter_problems(parameter, parameters[name], list(study.experts))
         elif parameter.required and name != WEIGHT:
             yield f": parameter {name!r} is missing, which the method requires. Write values for it"
     yield from _trial_problems(method, grid, every)

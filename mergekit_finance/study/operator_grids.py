@@ -195,9 +195,11 @@ def check_grid(grid: OperatorGrid, combinations: Sequence[Sequence[str]], others
         ValueError: what is wrong, after the name of the hyperparameter.
     """
     experts = [*dict.fromkeys(expert for combination in combinations for expert in combination), *others]
-    named = [(name, list(values)) for name, values in grid.by_expert().items()]
-    named += [(f"start.{name}", list(v)) for name, v in grid.start.items() if isinstance(v, Mapping)]
-    for name, names in named:
+    names_by_parameter = [(name, list(values)) for name, values in grid.by_expert().items()]
+    names_by_parameter += [
+        (f"start.{name}", list(v)) for name, v in grid.start.items() if isinstance(v, Mapping)
+    ]
+    for name, names in names_by_parameter:
         for expert in names:
             if expert not in experts:
                 raise ValueError(f"{name}: unknown expert {expert!r}. {did_you_mean(expert, experts)}")
