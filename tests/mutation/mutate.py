@@ -6,8 +6,9 @@
     python tests/mutation/mutate.py --list         what would be changed
 
 The choice depends on the seed and the source alone. Every mutant runs in a copy of the tree: first the test files
-named after its module, then those that import it, then the others of its folder under tests/unit, then the end-to-end
-tests listed in END_TO_END, until a test fails. Tests that fail without a mutant are left out. Finished mutants are stored, and the same command goes on after an interruption.
+named after its module, then those that import it, the others of its folder under tests/unit, those of the commands and
+of the package as a whole, then the end-to-end tests listed in END_TO_END, until a test fails. Tests that fail without a
+mutant are left out. Finished mutants are stored, and the same command goes on after an interruption.
 
 Not mutated, because no CPU test can or should notice: the start-up file (autoload), the lab's tables of words,
 Triton kernels and their launchers (GPU), text of messages and docstrings, annotations, abstract and overload stubs,
@@ -272,6 +273,7 @@ def test_files(root: Path, mutant: Mutant) -> list[list[str]]:
         [path for path in folder if module.removesuffix("s") in path.stem],
         [path for path in sorted(unit.rglob("test_*.py")) if imports(path, mutant.path)],
         folder,
+        [*sorted(unit.glob("test_*.py")), *sorted((unit / "cli").glob("test_*.py"))],
         [
             path
             for name in END_TO_END.get(mutant.folder, "").split()
