@@ -54,6 +54,18 @@ def card(folder: Path, **tasks: object) -> Path:
     return folder
 
 
+def test_weights_that_would_not_be_sent_are_named(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    names = ("model.safetensors", "config.json")
+    for name in names:
+        (folder / name).write_text("x")
+    (folder / card_files.MANIFEST).write_text(
+        json.dumps({"files": dict.fromkeys((*names, "README.md"), "0")})
+    )
+    sent = {"config.json": folder / "config.json", "README.md": folder / "README.md"}
+    assert manifest.UploadPlan(folder, sent, {}).missing_weights == ["model.safetensors"]
+
+
 def test_local_paths_are_reported_and_hub_ids_are_not(tmp_path: Path) -> None:
     folder = card(tmp_path / "card", a=True)
     models = [{"name": "a", "reference": "me/a", "fingerprint": "0"}]
