@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from mergekit_finance.errors import DataError
 from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.share.choice import SharedPoint
@@ -67,6 +68,10 @@ def results(choice: SharedPoint) -> "Iterator[EvalResult]":
     from huggingface_hub import EvalResult  # here and below: it takes 0.4 s to load
 
     for name, effect in choice.effects.tasks.items():
+        if name not in choice.results.tasks:
+            raise DataError(
+                f"{choice.out}: tasks.json lacks {name!r}, which summary.json has. Run the study again."
+            )
         task, dataset = choice.results.tasks[name], _dataset(choice, name)
         value, low, high = (round(number, 4) for number in effect.score)
         yield EvalResult(
