@@ -70,7 +70,7 @@ def results(choice: SharedPoint) -> "Iterator[EvalResult]":
     for name, effect in choice.effects.tasks.items():
         if name not in choice.results.tasks:
             raise DataError(
-                f"{choice.out}: tasks.json lacks {name!r}, which summary.json has. Run the study again."
+                f"tasks.json of the study lacks {name!r}, which summary.json has. Run the study again."
             )
         task, dataset = choice.results.tasks[name], _dataset(choice, name)
         value, low, high = (round(number, 4) for number in effect.score)
