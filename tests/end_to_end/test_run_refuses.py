@@ -89,7 +89,7 @@ def test_a_constituent_without_tokenizer_is_refused_before_anything_is_evaluated
 ):
     for path in (models_copy / "math").glob("tokenizer*"):
         path.unlink()
-    refused(recipe((str(tiny), str(models_copy))), tmp_path / "out", ModelError, "no usable tokenizer")
+    refused(recipe((str(tiny), str(models_copy))), tmp_path / "out", ModelError, "math has no tokenizer")
 
 
 def test_a_task_without_score_is_found_before_anything_is_evaluated(recipe, tmp_path):

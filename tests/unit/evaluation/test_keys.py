@@ -149,7 +149,7 @@ FAULTS = [
     ("evaluation.item_scores", "document_ids", 'fields.get("cluster_id", item)', 'fields.get("item_id", item)', "score_code"),
     ("evaluation.item_scores", "_is_right", "score >= 1", "score > 0", "score_code"),
     ("evaluation.live_merges", "at", "swept_values(recipe).items()", '{**swept_values(recipe), "lambda": 0.1}.items()', "merge_code"),
-    ("evaluation.live_merges", "swept_values", "_number(parameters[name])", "1.0", "merge_code"),
+    ("evaluation.live_merges", "swept_values", "name: value for name in OF_RECIPE", "name: 1.0 for name in OF_RECIPE", "merge_code"),
     ("evaluation.live_merges", "merge_once", "model_validate(dict(recipe))", 'model_validate({**recipe, "dtype": "float16"})', "merge_code"),
     ("evaluation.live_merges", "merge_once", "cast(model, torch_dtype(live_models.dtype))", "model", "merge_code"),
     ("merging.in_memory", "_merged_tensors", "value.to(dtype)", "2 * value.to(dtype)", "merge_code"),

@@ -83,6 +83,7 @@ def test_a_worker_passes_nothing_else_to_what_measures_and_merges():
         "trust_remote_code",
         "live_models",
         "items",
+        "models",  # how many models are still to come decides whether steps are captured, not what they compute
     }
     called = [measurement.measure, LiveModels.load, live_merges.merge_once]
     called += [live_merges.Sweep.__init__, live_merges.Sweep.at]
