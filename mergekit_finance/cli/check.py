@@ -158,7 +158,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         study.evaluation.max_gen_toks,
     )
     findings += check_tasks(tasks, merge.models)
-    findings += skipped_stages(study)
+    findings += skipped_stages(study.operators, study.stages, list(study.experts))
     findings += resource_note(merge)
     return findings
 
@@ -180,9 +180,9 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
     settings["evaluated"] = evaluated
     findings, merge = examine_models(recipe.models, str(path), reader, **settings)
     if names := recipe.finance.tasks:
-        own = [path.parent / recipe.finance.include_path] if recipe.finance.include_path else []
+        included = [path.parent / recipe.finance.include_path] if recipe.finance.include_path else []
         models = [model for model in merge.models if model.reference in evaluated]
-        findings += check_tasks(TaskFacts(names, task_folders(), own), models)
+        findings += check_tasks(TaskFacts(names, task_folders(), included), models)
     findings += resource_note(merge)
     return findings
 

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mergekit_finance.errors import ModelError, printable
+from mergekit_finance.errors import ModelError
+from mergekit_finance.models.byte_bar import byte_bar
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
 
@@ -44,15 +43,7 @@ def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
 
 def _hash(folder: Path, files: Sequence[Path], quiet: bool) -> str:
     digest = hashlib.sha256()
-    with tqdm(
-        total=sum(path.stat().st_size for path in files),
-        unit="B",
-        unit_scale=True,
-        delay=2,
-        leave=False,
-        desc=f"hash {printable(folder.name)}",
-        disable=quiet,
-    ) as bar:
+    with byte_bar("hash", folder.name, sum(path.stat().st_size for path in files), quiet) as bar:
         for path in files:
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:

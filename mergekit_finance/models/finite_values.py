@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from mergekit_finance.errors import ModelError, printable
+from mergekit_finance.errors import ModelError
+from mergekit_finance.models.byte_bar import byte_bar
 from mergekit_finance.models.facts import fetched_folder, is_pickled, weight_files
 from mergekit_finance.models.weight_files import BITS, FLOATS, ByteReader, TensorFacts, read_header
 
@@ -43,15 +43,7 @@ def require_finite_values(reference: str, quiet: bool = False) -> None:
         return
     tensors = [t for name in weight_files(folder) for t in read_header(folder / name, ByteReader(ANY_LENGTH))]
     floats = [tensor for tensor in tensors if tensor.dtype in FLOATS]
-    with tqdm(
-        total=sum(tensor.size for tensor in floats),
-        unit="B",
-        unit_scale=True,
-        delay=2,
-        leave=False,
-        desc=f"values {printable(folder.name)}",
-        disable=quiet,
-    ) as bar:
+    with byte_bar("values", folder.name, sum(tensor.size for tensor in floats), quiet) as bar:
         for tensor in floats:
             for first, values in _blocks(folder / tensor.file, tensor):
                 _, bits = EXPONENTS[tensor.dtype]

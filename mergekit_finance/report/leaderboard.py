@@ -16,9 +16,11 @@ SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score o
 def leaderboard(results: StudyResults) -> Table:
     """Return one row for the base, every expert and the selected merge of every combination, best first."""
     groups = task_groups(results)
-    columns = ["model", "how", "macro", "Macro-Gain", "Macro-OG", "retention", *groups]
+    columns = ["model", "how", "macro", "Macro-Gain", "Macro-OG", *groups]
     rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
     rows.sort(key=lambda row: -_value(row[2]))
+    if results.summary.models["base"].retention:
+        columns.append("retention")
     note = (
         "Mean scores in points of 100, with 95 % intervals; skill groups without. Gain: the merge minus the "
         "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
@@ -49,12 +51,11 @@ def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[st
         interval_cell(model.macro),
         interval_cell(macro.gain if macro else None, sign=True),
         interval_cell(macro.og if macro else None, sign=True),
-        interval_cell(model.retention),
     ]
     for tasks in groups.values():
         scores = [model.scores[task] for task in tasks if task in model.scores]
         cells.append(number_cell(sum(scores) / len(scores) if scores else None, 1, 100))
-    return cells
+    return [*cells, interval_cell(model.retention)] if model.retention else cells
 
 
 def effects(results: StudyResults) -> Table:

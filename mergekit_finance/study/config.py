@@ -395,7 +395,7 @@ def parse_study(data: Json, where: str) -> Study:
         unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
         id = "study.unknown-key" if unknown else "study.invalid"
         raise RecipeError(f"{where}: {_problem(error)}", id=id) from error
-    check_methods(study, where)
+    check_methods(study.operators, study.stages, list(study.experts), where)
     return study
 
 

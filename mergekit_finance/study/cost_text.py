@@ -2,16 +2,13 @@
 
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import expected_half_width, planning_error
 from mergekit_finance.study.cost_estimate import COLUMNS, KINDS, NOTHING, Range, Table, total
+from mergekit_finance.study.cost_plan import Plan
 from mergekit_finance.study.cost_sample import BATCHES
 from mergekit_finance.study.stored_answers import StoredAnswers
-
-if TYPE_CHECKING:
-    from mergekit_finance.study.cost import Plan
 
 TEXT = 80
 LABEL, WIDTH = 10, 10  # of a row's name, and of its cells
@@ -23,7 +20,7 @@ HOW = (
 ON_A_GPU = "Workers on one GPU share it: they save time only where one of them loads, merges or\nscores."
 
 
-def plan_text(plan: "Plan") -> str:
+def plan_text(plan: Plan) -> str:
     """Return the text that `study plan` prints."""
     stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
     count = sum(plan.points.values())
@@ -60,7 +57,7 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, TEXT, subsequent_indent=" " * 12, break_on_hyphens=False) or [line]
 
 
-def plan_json(plan: "Plan") -> dict[str, Json]:
+def plan_json(plan: Plan) -> dict[str, Json]:
     """Return the numbers of `plan_text`: seconds of all processes, and until the study ends."""
     content: dict[str, Json] = {
         "points": {str(stage): count for stage, count in plan.points.items()},
@@ -92,7 +89,7 @@ def plan_json(plan: "Plan") -> dict[str, Json]:
 # ---- tables
 
 
-def _time_lines(plan: "Plan") -> list[str]:
+def _time_lines(plan: Plan) -> list[str]:
     """Return the table of seconds, and how long the study takes."""
     table, hours = plan.table(), plan.hours()
     if not table or total(table).high <= 0:
@@ -121,7 +118,7 @@ def _rows(table: Table, cell: Callable[[Range], str]) -> list[str]:
     ]
 
 
-def _count_lines(plan: "Plan") -> list[str]:
+def _count_lines(plan: Plan) -> list[str]:
     """Return the table of merges and requests that are left, and the tokens of one model."""
     rows = plan.left().by_row()
     columns = ("merging", *KINDS.values())
@@ -159,7 +156,7 @@ def _number(value: float) -> str:
 # ---- lines
 
 
-def _devices_in_words(plan: "Plan") -> str:
+def _devices_in_words(plan: Plan) -> str:
     """Return how many workers each device has."""
     counts: dict[str, int] = {}
     for device in plan.devices:
@@ -178,7 +175,7 @@ def _size_in_words(size: float) -> str:
     return f"{size / 1e6:.2g} MB" if size < 1e8 else f"{size / 1e9:.2g} GB"
 
 
-def _budget_line(plan: "Plan", budget: float, clusters: tuple[int, int]) -> str:
+def _budget_line(plan: Plan, budget: float, clusters: tuple[int, int]) -> str:
     """Return how much a budget widens the intervals, shown for the largest task."""
     task, (full, limited) = plan.largest_task, clusters
     error = planning_error(full)

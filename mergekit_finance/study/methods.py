@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.errors import RecipeError, did_you_mean
@@ -24,10 +23,7 @@ from mergekit_finance.operators import (
     number_of,
 )
 from mergekit_finance.plugins.manager import merge_methods
-from mergekit_finance.study.operator_grids import BASE, MethodGrid, Values, check_grid
-
-if TYPE_CHECKING:
-    from mergekit_finance.study.config import Study
+from mergekit_finance.study.operator_grids import BASE, MethodGrid, Operators, Values, check_grid
 
 MAX_TRIALS = 200  # points of a method whose parameters are tried on small tensors
 WEIGHT = "weight"  # 1 where a recipe must give it and a study does not
@@ -143,40 +139,43 @@ def _bound(
 # ---- checks
 
 
-def check_methods(study: "Study", where: str) -> None:
+def check_methods(operators: Operators, stages: Sequence[int], experts: Sequence[str], where: str) -> None:
     """Check the merge methods of a study and their parameters against what the methods declare.
+
+    Args:
+        operators: the grids of all operators.
+        stages: numbers of the stages that are run.
+        experts: names of all experts.
+        where: the study file, for messages.
 
     Raises:
         RecipeError: a method or parameter does not exist, a value is wrong, or no stage has so many models.
     """
-    if not study.operators.methods:
+    if not operators.methods:
         return
-    for key, grid in study.operators.methods.items():
+    for key, grid in operators.methods.items():
         if problem := _unknown_method(key):
             raise RecipeError(f"{where}: operators: {problem}", id="study.unknown-key")
-        for problem in _problems(study, key, grid):
+        for problem in _problems(key, grid, stages, experts):
             raise RecipeError(f"{where}: operators.{key}{problem}")
-    for stage in study.stages:
-        if not any(fits(key, _names(study, stage)) for key in study.operators.present()):
+    for stage in stages:
+        if not any(fits(key, experts[:stage]) for key in operators.present()):
             raise RecipeError(
                 f"{where}: operators: none merges the models of stage {stage}. Add one, such as "
                 f"task_arithmetic, or leave the stage out."
             )
 
 
-def skipped_stages(study: "Study") -> list[Finding]:
-    """Return a note for every operator that is not run in a stage of a study."""
+def skipped_stages(operators: Operators, stages: Sequence[int], experts: Sequence[str]) -> list[Finding]:
+    """Return a note for every stage in which an operator is not run; arguments as for `check_methods`."""
     notes = []
-    for key in study.operators.methods:
-        stages = [stage for stage in sorted(study.stages) if not fits(key, _names(study, stage))]
-        for stage in stages:
-            refusal = _refusal(_method(key), _names(study, stage))
+    for key in operators.methods:
+        for stage in sorted(stages):
+            if fits(key, experts[:stage]):
+                continue
+            refusal = _refusal(_method(key), experts[:stage])
             notes.append(finding("study.skipped-stage", f"{key} is not run in stage {stage}: {refusal}"))
     return notes
-
-
-def _names(study: "Study", stage: int) -> list[str]:
-    return list(study.experts)[:stage]
 
 
 def _refusal(method: MethodFacts, names: Sequence[str]) -> str:
@@ -194,11 +193,11 @@ def _unknown_method(key: str) -> str:
     names = registered()
     if method_name(key) in names and method_key(method_name(key)) == key:
         return ""
-    known = [method_key(name) for name in names if name not in BY_METHOD]
-    return f"unknown merge method {key!r}. {did_you_mean(key, [*OPERATORS, *known])}"
+    others = [method_key(name) for name in names if name not in BY_METHOD]
+    return f"unknown merge method {key!r}. {did_you_mean(key, [*OPERATORS, *others])}"
 
 
-def _problems(study: "Study", key: str, grid: MethodGrid) -> Iterator[str]:
+def _problems(key: str, grid: MethodGrid, stages: Sequence[int], experts: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with a method's grid, after its key."""
     method, parameters = _method(key), grid.parameters()
     if grid.seeds:
@@ -207,14 +206,14 @@ def _problems(study: "Study", key: str, grid: MethodGrid) -> Iterator[str]:
         if name not in method.parameters:
             yield f": unknown parameter {name!r}. {did_you_mean(name, method.parameters)}"
             return
-    every = [names for stage in study.stages for names in combinations(study.experts, stage)]
+    every = [names for stage in stages for names in combinations(experts, stage)]
     try:
         check_grid(grid, every, () if method.base == "required" else (BASE,))
     except ValueError as error:
         yield f".{error}"
     for name, parameter in method.parameters.items():
         if name in parameters:
-            yield from _parameter_problems(parameter, parameters[name], list(study.experts))
+            yield from _parameter_problems(parameter, parameters[name], experts)
         elif parameter.required and name != WEIGHT:
             yield f": parameter {name!r} is missing, which the method requires. Write values for it"
     yield from _trial_problems(method, grid, every)
@@ -266,10 +265,10 @@ def _trial_problems(method: MethodFacts, grid: MethodGrid, every: Sequence[Seque
     for names, models in merged:
         for values in grid.grid(names):
             shared, of_models = _bound(method, {k: _plain(v) for k, v in values.items()}, models)
-            known = repr((len(names), shared, [list(by_model.values()) for by_model in of_models.values()]))
-            if known in tried or len(tried) >= MAX_TRIALS:
+            trial = repr((len(names), shared, [list(by_model.values()) for by_model in of_models.values()]))
+            if trial in tried or len(tried) >= MAX_TRIALS:
                 continue
-            tried.add(known)
+            tried.add(trial)
             if problem := trial_error(method.name, models.every, models.base, shared, of_models):
                 yield f": {problem}. Tried with {values}"
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from helpers import commands
+from helpers import commands, sessions
 from helpers import study as studies
-from helpers.merging import WORDS, edit, random_models, recipe, run, write_tokenizer
+from helpers.merging import edit, recipe, run
 from pydantic import ValidationError
 
 from mergekit_finance.checks.check_all import start_again
@@ -41,10 +41,7 @@ def registered() -> None:
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    folder = random_models(tmp_path / "m")
-    for name in ("base", "finance", "math"):
-        write_tokenizer(folder / name, WORDS)
-    return folder
+    return sessions.models(tmp_path / "m")
 
 
 # ---- faults of a recipe: each changes its mapping

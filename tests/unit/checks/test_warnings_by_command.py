@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import commands
-from helpers.merging import WORDS, edit, random_models, recipe, run, stored, write_tokenizer
+from helpers import commands, sessions
+from helpers.merging import WORDS, edit, recipe, run, stored, write_tokenizer
 from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
@@ -85,10 +85,7 @@ CASES = {
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    folder = random_models(tmp_path / "m")
-    for name in ("base", "finance", "math"):
-        write_tokenizer(folder / name, WORDS)
-    return folder
+    return sessions.models(tmp_path / "m")
 
 
 def printed(id: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

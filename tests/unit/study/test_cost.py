@@ -2,8 +2,8 @@
 
 import pytest
 
-from mergekit_finance.study.cost import Plan
 from mergekit_finance.study.cost_estimate import Amounts, Range, Rates, elapsed, seconds, total
+from mergekit_finance.study.cost_plan import Plan
 from mergekit_finance.study.cost_text import plan_text
 from mergekit_finance.study.schema.stored import PlanFile
 from mergekit_finance.study.stored_answers import Part, StoredAnswers
