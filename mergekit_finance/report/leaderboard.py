@@ -26,9 +26,8 @@ def leaderboard(results: StudyResults) -> Table:
         "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
         "interval is above 0; red: below 0. Bold: the best of a column."
     )
-    return Table(
-        "leaderboard", "Leaderboard", note, columns, _with_best(rows, [2, 5, *range(6, len(columns))])
-    )
+    rows = _with_best(rows, [2, *range(5, len(columns))])
+    return Table("leaderboard", "Leaderboard", note, columns, rows)
 
 
 def task_groups(results: StudyResults) -> dict[str, list[str]]:
