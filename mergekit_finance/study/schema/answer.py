@@ -1,6 +1,6 @@
 """The models of summary.json: everything that a study concludes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import Enum
 from typing import Annotated, Literal
 
@@ -423,11 +423,12 @@ def _unknown_name(summary: Summary) -> str:
         for point in sorted({combination.selected, *combination.by_operator.values()}):
             if point not in summary.points or point not in summary.selected:
                 return f"combinations.{name}: {point!r} is not a selected point"
+        tested = combination.effect.tested if combination.effect else "macro"
+        if tested not in summary.selected[combination.selected].sets:
+            return f"combinations.{name}.effect.tested: {tested!r} is no set of tasks of the selected point"
     for point, effects in summary.selected.items():
-        if "macro" not in effects.sets or tasks - effects.tasks.keys():
-            return f"selected.{point}: tasks are missing"
-        for task in sorted({task for row in effects.sets.values() for task in row.tasks} - tasks):
-            return f"selected.{point}: {task!r} is not a task of the study"
+        if problem := _missing_effect(effects, tasks):
+            return f"selected.{point}: {problem}"
     for row in summary.similarity.combinations:
         if row.point not in summary.selected:
             return f"similarity: {row.point!r} is not a selected point"
@@ -443,5 +444,22 @@ def _unknown_name(summary: Summary) -> str:
                 return f"units: {unit.unit} of {name} is missing"
     ship = summary.ship
     used = {ship.model, ship.best_single, ship.best_merge}
-    used |= {name for point in summary.points.values() for name in point.constituents}
+    used |= {
+        name for row in (*summary.points.values(), *summary.selected.values()) for name in row.constituents
+    }
     return next((f"{name!r} is not a model of the study" for name in sorted(used - models.keys())), "")
+
+
+def _missing_effect(effects: Effects, tasks: Set[str]) -> str:
+    """Return what a selected point lacks, or names without being a task of the study; "" if nothing."""
+    if "macro" not in effects.sets or tasks - effects.tasks.keys():
+        return "tasks are missing"
+    for task in sorted({task for row in effects.sets.values() for task in row.tasks} - tasks):
+        return f"{task!r} is not a task of the study"
+    for row in (*effects.sets.values(), *effects.tasks.values()):
+        for name in effects.constituents:
+            if name not in row.constituents:
+                return f"a score of constituent {name!r} is missing"
+    if effects.recovery and "retention" not in effects.sets:
+        return "recovery without the set of retention tasks"
+    return ""

@@ -103,7 +103,19 @@ def test_only_true_allows_text_to_be_shared(value):
     [
         (lambda c: c["models"].pop("base"), "models: no base"),
         (lambda c: c["combinations"]["finance"].update(selected="x"), "'x' is not a selected point"),
+        (
+            lambda c: c["combinations"]["finance"]["effect"].update(tested=""),
+            "combinations.finance.effect.tested: '' is no set of tasks of the selected point",
+        ),
         (lambda c: c["selected"][PAIR]["tasks"].pop("t"), f"selected.{PAIR}: tasks are missing"),
+        (
+            lambda c: c["selected"][PAIR]["tasks"]["t"]["constituents"].pop("math"),
+            f"selected.{PAIR}: a score of constituent 'math' is missing",
+        ),
+        (
+            lambda c: c["selected"][c["combinations"]["finance"]["selected"]]["sets"].pop("retention"),
+            "recovery without the set of retention tasks",
+        ),
         (
             lambda c: c["selected"][PAIR]["sets"]["macro"].update(tasks=["u"]),
             "'u' is not a task of the study",
