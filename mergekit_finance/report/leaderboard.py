@@ -54,7 +54,9 @@ def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[st
     for tasks in groups.values():
         scores = [model.scores[task] for task in tasks if task in model.scores]
         cells.append(number_cell(sum(scores) / len(scores) if scores else None, 1, 100))
-    return [*cells, interval_cell(model.retention)] if model.retention else cells
+    if results.summary.models["base"].retention:
+        cells.append(interval_cell(model.retention))
+    return cells
 
 
 def effects(results: StudyResults) -> Table:

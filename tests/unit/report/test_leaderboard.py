@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +30,16 @@ def test_the_leaderboard_has_every_single_model_and_the_selected_merges_best_fir
     assert best == [row[0].text for row in table.rows if row[2].order == max(macro)]
     base = next(row for row in table.rows if row[0].text == "base")
     assert base[3].text == base[4].text == ""  # a model that is not merged has no Gain
+
+
+def test_a_model_without_retention_has_an_empty_cell(tmp_path):
+    out = study(tmp_path / "out")
+    summary = json.loads((out / "summary.json").read_text())
+    summary["models"]["finance"]["retention"] = None
+    (out / "summary.json").write_text(json.dumps(summary))
+    table = leaderboard.leaderboard(load_results(out))
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert [row[0].text for row in table.rows if not row[-1].text] == ["finance"]
 
 
 def test_skill_groups_are_means_over_their_tasks(results):
