@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of
 from mergekit_finance.report import labels
-from mergekit_finance.study.analysis.item_flips import flips_text
+from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG, flips_of_gain, flips_of_og, flips_text
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
@@ -151,13 +151,15 @@ def _amount_cell(numbers: Estimated | None, is_difference: bool) -> Cell:
 def selected_points(results: StudyResults) -> Table:
     """Return one row per selected point and set of tasks."""
     columns = [
-        *("merge", "selected", "best of its operators", "task set", "tasks", "score", "Gain", "OG"),
+        *("merge", "selected", "best of its operators", "task set", "tasks", "score"),
+        *("Gain", "items (Gain)", "OG", "items (OG)"),
         *("over best constituent", "best constituent", "p", "detectable", "items vs best", "items vs base"),
     ]
     rows = []
     for name in results.selected:
         point = results.summary.points[name]
-        for set_name, tasks in results.summary.selected[name].sets.items():
+        effects = results.summary.selected[name]
+        for set_name, tasks in effects.sets.items():
             rows.append(
                 [
                     text_cell(labels.combination(point.combination)),
@@ -167,7 +169,9 @@ def selected_points(results: StudyResults) -> Table:
                     number_cell(len(tasks.tasks), 0),
                     interval_cell(tasks.score),
                     interval_cell(tasks.gain, sign=True),
+                    _flips_cell(flips_of_gain(effects, tasks.tasks)),
                     interval_cell(tasks.og, sign=True),
+                    _flips_cell(flips_of_og(effects, tasks.tasks)),
                     interval_cell(tasks.over_best_constituent, sign=True),
                     text_cell(tasks.best_constituent),
                     number_cell(tasks.p_over_best_constituent, 4),
@@ -181,7 +185,7 @@ def selected_points(results: StudyResults) -> Table:
         "of tasks. OG compares with the best constituent of each task; the next column with the best "
         "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
         "the smallest difference that this number of items would detect with 80 % power. Items: the answers "
-        "that became right (+) and wrong (-)."
+        f"that became right (+) and wrong (-), {GAIN_AND_OG}."
     )
     return Table("selected", "Selected points", note, columns, rows, (0, 2, 3))
 
@@ -190,18 +194,21 @@ def tasks_of_selected_points(results: StudyResults) -> Table:
     """Return one row per selected point and task."""
     columns = [
         *("merge", "selected", "task", "skills", "items", "clusters"),
-        *("score", "constituents", "Gain", "OG", "p", "q", "verdict", "items vs base"),
+        *("score", "constituents", "Gain", "items (Gain)", "OG", "items (OG)"),
+        *("p", "q", "verdict", "items vs base"),
     ]
     rows = [_task_row(results, name, task) for name in results.selected for task in results.task_names]
     note = (
         "Selected points, task by task. p: against the best constituent of the task, one-sided; q: after "
-        "Benjamini-Hochberg within the stage, over a combination's named tasks with enough clusters."
+        "Benjamini-Hochberg within the stage, over a combination's named tasks with enough clusters. "
+        f"Items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}."
     )
-    return Table("tasks", "Task by task", note, columns, rows, (0, 2, 3, 12))
+    return Table("tasks", "Task by task", note, columns, rows, (0, 2, 3, 14))
 
 
 def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
-    point, effect = results.summary.points[name], results.summary.selected[name].tasks[task]
+    point, effects = results.summary.points[name], results.summary.selected[name]
+    effect = effects.tasks[task]
     scores = effect.constituents
     return [
         text_cell(labels.combination(point.combination)),
@@ -216,7 +223,9 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
             max(scores.values(), default=0.0),
         ),
         interval_cell(effect.gain, sign=True),
+        _flips_cell(flips_of_gain(effects, [task])),
         interval_cell(effect.og, sign=True),
+        _flips_cell(flips_of_og(effects, [task])),
         number_cell(effect.p_og, 4),
         number_cell(effect.q_og, 4),
         text_cell(effect.verdict),

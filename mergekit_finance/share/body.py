@@ -21,7 +21,13 @@ from mergekit_finance.share.source_models import (
     required_licenses,
 )
 from mergekit_finance.study.analysis import search_wording
-from mergekit_finance.study.analysis.item_flips import flips_text
+from mergekit_finance.study.analysis.item_flips import (
+    GAIN_AND_OG,
+    flips_note,
+    flips_of_gain,
+    flips_of_og,
+    flips_text,
+)
 from mergekit_finance.study.analysis.phrases import (
     in_points,
     interval,
@@ -130,8 +136,8 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     yield ""
     yield (
         "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the constituents; "
-        f"OG: over the best constituent of each task. Items vs base: answers that became right (+) and "
-        f"wrong (-). {_selection_note(choice)}"
+        "OG: over the best constituent of each task. Items: answers that became right (+) and wrong (-), "
+        f"{GAIN_AND_OG}. {_selection_note(choice)}"
     )
     if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):
         yield ""
@@ -206,7 +212,7 @@ def _base_is_constituent(choice: SharedPoint) -> bool:
 def _set_row(choice: SharedPoint, row: TaskSet, title: str) -> list[str]:
     constituents = [in_points(row.constituents[name].value) for name in choice.effects.constituents]
     cells = [f"{title} ({len(row.tasks)})", interval(row.score), *constituents]
-    cells += [interval_in_words(row.gain, sign=True), interval_in_words(row.og, sign=True)]
+    cells += _gain_and_og(choice, row, row.tasks)
     if not _base_is_constituent(choice):
         if row.base is None or row.over_base is None:  # a summary of an older version
             cells += ["", ""]
@@ -218,11 +224,19 @@ def _set_row(choice: SharedPoint, row: TaskSet, title: str) -> list[str]:
 def _task_row(choice: SharedPoint, name: str, row: TaskEffect) -> list[str]:
     constituents = [in_points(row.constituents[model]) for model in choice.effects.constituents]
     cells = [name.removeprefix("finance_bench_"), str(row.items), interval(row.score), *constituents]
-    cells += [interval_in_words(row.gain, sign=True), interval_in_words(row.og, sign=True), row.verdict]
+    cells += [*_gain_and_og(choice, row, [name]), row.verdict]
     if not _base_is_constituent(choice):
         base = choice.results.measured("base").scores[name]
         cells += [in_points(base), in_points(row.score.value - base, sign=True)]
     return [*cells, flips_text(row.flips.get("base"))]
+
+
+def _gain_and_og(choice: SharedPoint, row: TaskSet | TaskEffect, tasks: Sequence[str]) -> list[str]:
+    """Return Gain and OG over these tasks, each with the items that flipped."""
+    return [
+        f"{interval_in_words(row.gain, sign=True)}{flips_note(flips_of_gain(choice.effects, tasks))}",
+        f"{interval_in_words(row.og, sign=True)}{flips_note(flips_of_og(choice.effects, tasks))}",
+    ]
 
 
 def _aggregations(choice: SharedPoint) -> str:

@@ -306,6 +306,8 @@ def test_the_base_has_columns_of_its_own_where_it_is_not_a_constituent(out: Path
     make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
     assert "over base" not in body(tmp_path / "one")
     assert "items vs base" in body(tmp_path / "card") and "items vs base" in body(tmp_path / "one")
+    (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| all tasks")]
+    assert line.count("(items: +") == 2  # beside Gain and OG
 
 
 def test_a_grid_of_one_value_has_its_own_caption(

@@ -1,16 +1,39 @@
 """Flips between a merge and other models: counted for summary.json, and as text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mergekit_finance.statistics.flips import flips
 from mergekit_finance.statistics.scores import TaskScores
-from mergekit_finance.study.schema import ItemFlips
+from mergekit_finance.study.schema import Effects, ItemFlips
+
+GAIN_AND_OG = (
+    "against all constituents together beside Gain, against the best constituent of each task beside OG"
+)
 
 
 def flips_by_model(tasks: Sequence[TaskScores], point: str, others: Sequence[str]) -> dict[str, ItemFlips]:
     """Return the flips from each other model to the point, summed over tasks; empty if they are not known."""
     counts = {other: flips(tasks, point, other) for other in others}
     return {name: ItemFlips(gained=n.gained, lost=n.lost) for name, n in counts.items() if n is not None}
+
+
+def flips_of_gain(effects: Effects, tasks: Iterable[str]) -> ItemFlips | None:
+    """Return the flips against every constituent, summed over constituents and tasks; None if not known."""
+    return _sum(effects.tasks[task].flips.get(name) for task in tasks for name in effects.constituents)
+
+
+def flips_of_og(effects: Effects, tasks: Iterable[str]) -> ItemFlips | None:
+    """Return the flips against the best constituent of each task, summed over tasks; None if not known."""
+    rows = [effects.tasks[task] for task in tasks]
+    return _sum(row.flips.get(max(effects.constituents, key=row.constituents.__getitem__)) for row in rows)
+
+
+def _sum(counts: Iterable[ItemFlips | None]) -> ItemFlips | None:
+    counted = list(counts)
+    complete = [numbers for numbers in counted if numbers is not None]
+    if len(complete) < len(counted):
+        return None
+    return ItemFlips(gained=sum(n.gained for n in complete), lost=sum(n.lost for n in complete))
 
 
 def flips_text(numbers: ItemFlips | None) -> str:

@@ -444,9 +444,8 @@ def _unknown_name(summary: Summary) -> str:
                 return f"units: {unit.unit} of {name} is missing"
     ship = summary.ship
     used = {ship.model, ship.best_single, ship.best_merge}
-    used |= {
-        name for row in (*summary.points.values(), *summary.selected.values()) for name in row.constituents
-    }
+    used |= {name for point in summary.points.values() for name in point.constituents}
+    used |= {name for row in summary.selected.values() for name in row.constituents}
     return next((f"{name!r} is not a model of the study" for name in sorted(used - models.keys())), "")
 
 
@@ -456,10 +455,11 @@ def _missing_effect(effects: Effects, tasks: Set[str]) -> str:
         return "tasks are missing"
     for task in sorted({task for row in effects.sets.values() for task in row.tasks} - tasks):
         return f"{task!r} is not a task of the study"
-    for row in (*effects.sets.values(), *effects.tasks.values()):
-        for name in effects.constituents:
-            if name not in row.constituents:
-                return f"a score of constituent {name!r} is missing"
+    scored = [row.constituents.keys() for row in effects.sets.values()]
+    scored += [row.constituents.keys() for row in effects.tasks.values()]
+    for name in effects.constituents:
+        if any(name not in names for names in scored):
+            return f"a score of constituent {name!r} is missing"
     if effects.recovery and "retention" not in effects.sets:
         return "recovery without the set of retention tasks"
     return ""
