@@ -455,8 +455,8 @@ def _missing_effect(effects: Effects, tasks: Set[str]) -> str:
         return "tasks are missing"
     for task in sorted({task for row in effects.sets.values() for task in row.tasks} - tasks):
         return f"{task!r} is not a task of the study"
-    scored = [row.constituents.keys() for row in effects.sets.values()]
-    scored += [row.constituents.keys() for row in effects.tasks.values()]
+    scored = [set(row.constituents) for row in effects.sets.values()]
+    scored += [set(row.constituents) for row in effects.tasks.values()]
     for name in effects.constituents:
         if any(name not in names for names in scored):
             return f"a score of constituent {name!r} is missing"
