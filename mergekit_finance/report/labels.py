@@ -85,9 +85,9 @@ def operator_and_values(point: PointLike, short: bool = True) -> str:
     return f"{operator_name(point.operator, short)} {hyperparameters(point)}".rstrip()
 
 
-def point_name(point: PointLike) -> str:
-    """Return `finance + math · TA λ 0.4`."""
-    return f"{combination(point.combination)} · {operator_and_values(point)}"
+def point_name(point: PointLike, short: bool = True) -> str:
+    """Return `finance + math · TA λ 0.4`, or with the whole name of the operator."""
+    return f"{combination(point.combination)} · {operator_and_values(point, short)}"
 
 
 def initials(names: Sequence[str]) -> dict[str, str]:

@@ -76,6 +76,7 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         counts=page_text.counts(results),
         leaderboard=leaderboard.leaderboard(results),
         effects=leaderboard.effects(results),
+        sentences=page_text.combination_sentences(results),
         scores=leaderboard.scores_by_task(results),
         findings=_findings(verdict_sentences(results.summary)),
         cautions=page_text.cautions(results),

@@ -10,7 +10,7 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.operators import value_order, value_text
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
-from mergekit_finance.study.analysis import phrases, verdict, wording
+from mergekit_finance.study.analysis import phrases, plain_words, verdict, wording
 from mergekit_finance.study.operator_grids import Values
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
@@ -46,14 +46,23 @@ def counts(results: StudyResults) -> Pairs:
 
 
 @dataclass(frozen=True)
+class CombinationSentence:
+    """The verdict on a combination: its name, the verdict in a word, and in a sentence."""
+
+    label: str
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Recommendation:
-    """The box at the top of the page. Texts about the decision are those of study.analysis.wording.
+    """The box at the top of the page. Texts about the decision are those of study.analysis.
 
     Attributes:
+        answer: what to do, in one sentence.
         name: the model or point that the study recommends or selected.
-        label, how: its combination, its operator and hyperparameters.
-        heading: the decision in a few words.
-        style: "yes", "unclear" or "no", for the color of the box.
+        label: its combination, operator and hyperparameters.
+        style: "yes" (green), "unclear" (amber) or "no", for the color of the box.
         is_recommended: whether the study recommends to ship it.
         macro: its macro score with interval.
         gap: the best merge over the best single model, with interval.
@@ -62,10 +71,9 @@ class Recommendation:
         sentences: the study's sentences about what to ship.
     """
 
+    answer: str
     name: str
     label: str
-    how: str
-    heading: str
     style: str
     is_recommended: bool
     macro: str
@@ -80,10 +88,9 @@ def recommendation(results: StudyResults) -> Recommendation:
     summary, ship = results.summary, results.summary.ship
     advice, point = verdict.advice(summary), summary.points.get(ship.model)
     return Recommendation(
+        answer=plain_words.answer_sentence(summary),
         name=ship.model,
-        label=labels.combination(point.combination) if point else ship.model,
-        how=labels.operator_and_values(point, short=False) if point else "not merged",
-        heading=wording.advice_headline(summary),
+        label=labels.point_name(point, short=False) if point else f"{ship.model}, not merged",
         style=wording.advice_look(summary),
         is_recommended=advice.kind is AdviceKind.SHIP,
         macro=phrases.interval(ship.macro),
@@ -92,6 +99,19 @@ def recommendation(results: StudyResults) -> Recommendation:
         note=f"{wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
         sentences=sentences_about(results, "ship"),
     )
+
+
+def combination_sentences(results: StudyResults) -> list[CombinationSentence]:
+    """Return the verdict on every combination, by stage, for readers who ask what a word means."""
+    summary = results.summary
+    return [
+        CombinationSentence(
+            labels.combination(name.split("+")),
+            wording.short_effect_word(verdict.effect(summary, name), row.stage),
+            plain_words.combination_sentence(summary, name),
+        )
+        for name, row in results.combinations.items()
+    ]
 
 
 def sentences_about(results: StudyResults, about: str) -> list[str]:

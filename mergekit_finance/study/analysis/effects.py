@@ -14,7 +14,7 @@ from mergekit_finance.statistics.power import enough, minimum_detectable_effect
 from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
 from mergekit_finance.study.analysis.item_flips import flips_by_model
-from mergekit_finance.study.analysis.verdict import task_verdict
+from mergekit_finance.study.analysis.verdict import SKILL_GROUP, task_verdict
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded
 
@@ -51,7 +51,7 @@ def sets(results: StudyResults, combination: str) -> dict[str, list[str]]:
     }
     for task in results.macro:
         if skills := results.tasks[task].skills:
-            tasks.setdefault("skills: " + "+".join(skills), []).append(task)
+            tasks.setdefault(SKILL_GROUP + "+".join(skills), []).append(task)
     for kind in ("retention", "probes"):
         tasks[kind] = results.of_kind(kind)
     return {name: names for name, names in tasks.items() if names}

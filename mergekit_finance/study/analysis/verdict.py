@@ -7,9 +7,9 @@ combination of sides that the ranges allow. Where they do not all agree the verd
 `between` lists what it may be, so that the word does not depend on the seed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mergekit_finance.statistics.power import enough
 from mergekit_finance.study.schema import (
@@ -27,6 +27,7 @@ from mergekit_finance.study.schema import (
 
 ALPHA = 0.05  # of corrected p values
 AGREE = 0.75  # share of training seeds that must have the same direction
+SKILL_GROUP = "skills: "  # what the names of task sets that hold one group of skills begin with
 AnyKind = TypeVar("AnyKind")
 
 
@@ -205,19 +206,77 @@ def advice(summary: Summary) -> Advice:
         sides("merge_over_single", ship.merge_over_single, ship.ranges),
         sides("retention_over_base", ship.retention_over_base, ship.ranges),
         sides("retention_over_single", ship.retention_over_single, ship.ranges),
+        _loses_skills(summary),
     )
     if len(kinds) == 1:
         return Advice(kind=kinds[0], optimistic=not split)
     return Advice(kind=AdviceKind.BORDERLINE, between=kinds, optimistic=not split)
 
 
-def _advice_kind(is_merge: bool, split: bool, gap: Side, over_base: Side, over_single: Side) -> AdviceKind:
+def _advice_kind(
+    is_merge: bool, split: bool, gap: Side, over_base: Side, over_single: Side, loses_skills: bool
+) -> AdviceKind:
     """`over_base`, `over_single`: its retention minus that of the base, and of the best single model."""
     if not is_merge:
         return AdviceKind.CONTRADICTION if gap == "above" and split else AdviceKind.NO_MERGE
     if gap != "above":
         return AdviceKind.NOT_CLEAR
-    return AdviceKind.SHIP_AT_A_COST if "below" in (over_base, over_single) else AdviceKind.SHIP
+    loses = loses_skills or "below" in (over_base, over_single)
+    return AdviceKind.SHIP_AT_A_COST if loses else AdviceKind.SHIP
+
+
+class Loss(NamedTuple):
+    """What the best merge loses significantly.
+
+    Attributes:
+        what: `retention`, or the skills of a group of tasks as `finance+math`.
+        versus: the model that is better.
+        numbers: the merge minus that model; the whole interval is below 0.
+    """
+
+    what: str
+    versus: str
+    numbers: Interval
+
+
+def losses(summary: Summary) -> list[Loss]:
+    """Return what the best merge loses against the base or the best single model: retention, then skills."""
+    ship = summary.ship
+    retention = {"base": ship.retention_over_base, ship.best_single: ship.retention_over_single}
+    rows = [Loss("retention", other, numbers) for other, numbers in retention.items() if numbers]
+    for what, row in _skill_groups(summary):
+        rows += [Loss(what, other, numbers) for other, (_, numbers) in _rivals(row, ship.best_single).items()]
+    return [row for row in rows if row.numbers.side == "below"]
+
+
+def _loses_skills(summary: Summary) -> list[bool]:
+    """Return whether the best merge loses on a group of tasks, and the other answer if a seed decides."""
+    observed, certain, possible = False, False, False
+    for _, row in _skill_groups(summary):
+        for name, numbers in _rivals(row, summary.ship.best_single).values():
+            options = sides(name, numbers, row.ranges)
+            observed |= options[0] == "below"
+            certain |= options == ["below"]
+            possible |= "below" in options
+    return [observed] if certain or not possible else [observed, not observed]
+
+
+def _skill_groups(summary: Summary) -> Iterator[tuple[str, TaskSet]]:
+    """Yield the groups of tasks by skills, of the best merge, that have enough clusters for a verdict."""
+    effects = summary.selected.get(summary.ship.best_merge)
+    for name, row in effects.sets.items() if effects else ():
+        if name.startswith(SKILL_GROUP) and enough(row.clusters):
+            yield name.removeprefix(SKILL_GROUP), row
+
+
+def _rivals(row: TaskSet, best_single: str) -> dict[str, tuple[str, Interval]]:
+    """Return other model -> the field of the merge's difference from it, and the difference."""
+    rivals = {}
+    if row.over_base:
+        rivals["base"] = ("over_base", row.over_base)
+    if row.over_best_raw and row.best_raw == best_single != "base":
+        rivals[best_single] = ("over_best_raw", row.over_best_raw)
+    return rivals
 
 
 def decide(summary: Summary) -> None:

@@ -318,11 +318,15 @@ def advice_headline(summary: Summary) -> str:
 
 
 def advice_look(summary: Summary) -> Look:
-    """Return whether the advice is for a merge: "yes", "no" or "unclear"."""
+    """Return whether the advice is for a merge: "yes", "no", or "unclear": a merge, with a reservation.
+
+    "yes" needs a merge that loses nothing significantly and was not selected on the items of its score.
+    """
     advice = verdict.advice(summary)
     if advice.kind is AdviceKind.SHIP:
-        return "unclear" if advice.optimistic else "yes"
-    return "no" if advice.kind is AdviceKind.NO_MERGE else "unclear"
+        return "unclear" if advice.optimistic or verdict.losses(summary) else "yes"
+    ships = {AdviceKind.SHIP, AdviceKind.SHIP_AT_A_COST}
+    return "unclear" if {advice.kind, *advice.between} <= ships | {AdviceKind.BORDERLINE} else "no"
 
 
 def comparison(summary: Summary) -> str:
@@ -360,14 +364,13 @@ def advice_sentence(summary: Summary) -> str:
 
 
 def _gain_and_cost(summary: Summary) -> str:
-    """Return the gain, and the retention lost against the base and the best single model."""
+    """Return the gain, and what is lost against the base and the best single model."""
     ship = summary.ship
     costs = []
-    retention = {"base": ship.retention_over_base, ship.best_single: ship.retention_over_single}
-    for other, numbers in retention.items():
-        if numbers is not None and numbers.side == "below":
-            loss = Interval(-numbers.value, -numbers.high, -numbers.low)
-            costs.append(f"{interval_in_words(loss)} points of retention vs {other}")
+    for loss in verdict.losses(summary):
+        amount = Interval(-loss.numbers.value, -loss.numbers.high, -loss.numbers.low)
+        on = "of retention" if loss.what == "retention" else f"on tasks of {loss.what}"
+        costs.append(f"{interval_in_words(amount)} points {on} vs {loss.versus}")
     gain = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
     return f"it gains {gain}, but loses {' and '.join(costs)}"
 

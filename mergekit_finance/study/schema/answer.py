@@ -214,9 +214,9 @@ class AdviceKind(str, Enum):
     """The kinds of advice on which model to ship.
 
     The best model on the selection items is a merge: SHIP, SHIP_AT_A_COST or NOT_CLEAR, by its macro on the
-    report items minus that of the best single model (above 0, above 0 with a significant loss of retention,
-    or neither). It is a single model: NO_MERGE, or CONTRADICTION if the best merge is above it on the
-    report items.
+    report items minus that of the best single model (above 0; above 0, with a significant loss of retention
+    or on the tasks of a group of skills; or neither). It is a single model: NO_MERGE, or CONTRADICTION if the
+    best merge is above it on the report items.
     """
 
     SHIP = "ship"

@@ -105,7 +105,7 @@ def test_the_box_shows_the_stored_advice(tmp_path):
     out = study(tmp_path / "out")
     damage(out, "summary.json", lambda s: s["ship"].update(advice={"kind": "ship at a cost"}))
     page = page_of(out)
-    assert '<div class="ship unclear">\n<p class="big">Ship stage1-' in page
+    assert '<div class="ship unclear">\n<p class="big">Ship base + finance' in page
     assert "<strong>(selected)</strong>" in page and "(recommended)" not in page
 
 
@@ -113,8 +113,10 @@ def test_the_box_shows_the_stored_advice(tmp_path):
 def test_with_few_items_there_is_no_recommendation(tmp_path, clusters):
     out = study(tmp_path / "out")
     box = decided_again(out, clusters=clusters)
-    assert ('<p class="big">Too few items to advise</p>' in box) is (clusters == 99)
-    assert ('<p class="kicker">Ship stage1-' in box) is (clusters == 100)
+    assert ("independent items are too few to tell whether base + finance is better" in box) is (
+        clusters == 99
+    )
+    assert ('<div class="ship yes">\n<p class="big">Ship base + finance: ' in box) is (clusters == 100)
     assert ("<strong>(recommended)</strong>" in page_of(out)) is (clusters == 100)
 
 
@@ -125,20 +127,35 @@ def test_a_number_of_clusters_that_is_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("split", "is_merge", "heading", "style"),
+    ("split", "is_merge", "answer", "style"),
     [
-        (True, True, "Ship stage1-finance-ta-lambda0.4", "yes"),
-        (False, True, "Ship stage1-finance-ta-lambda0.4", "unclear"),
-        (False, False, "Ship no merge", "no"),
-        (True, False, "No clear advice", "unclear"),
+        (True, True, "Ship base + finance: it gains 3.0 points over your base", "yes"),
+        (
+            False,
+            True,
+            "Ship base + finance: it gains 3.0 points over your base, measured on the items",
+            "unclear",
+        ),
+        (False, False, "Keep your base: it is the best model", "no"),
+        (True, False, "Keep your base for now: it was selected", "no"),
     ],
 )
-def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, split, is_merge, heading, style):
+def test_a_comparison_on_the_selection_items_is_marked_optimistic(tmp_path, split, is_merge, answer, style):
     model = {} if is_merge else {"model": "base", "is_merge": False}
     box = decided_again(study(tmp_path / "out"), split=split, **model)
-    place = "kicker" if heading.startswith("Ship stage1") else "big"  # the model's name is large only then
-    assert f'<div class="ship {style}">\n<p class="{place}">{heading}</p>' in box
+    assert f'<div class="ship {style}">\n<p class="big">{answer}' in box  # the answer is the first text
     assert ("Selected and evaluated on the same items (optimistic)." in box) is not split
+
+
+def test_every_combination_has_a_sentence_on_demand(tmp_path):
+    page = page_of(study(tmp_path / "out"))
+    rows = re.findall(
+        r'<details class="in-words"><summary><bdi>(.*?)</bdi>: (.*?)</summary><p>(.*?)</p>', page
+    )
+    assert [label for label, _, _ in rows] == [
+        "base + finance", "base + math", "finance + math", "finance + math + japanese",
+    ]  # fmt: skip
+    assert all(label in sentence and sentence.endswith(".") for label, _, sentence in rows)
 
 
 def test_gain_and_og_are_explained_under_the_verdict(tmp_path):

@@ -230,7 +230,14 @@ def test_advice_in_words(tmp_path, changes, headline, start):
 
 @pytest.mark.parametrize(
     ("changes", "look"),
-    [({}, "yes"), ({"split": False}, "unclear"), (SINGLE | {"merge_over_single": [0, -1, 0]}, "no"), ({"clusters": 9}, "unclear")],
+    [
+        ({}, "yes"),
+        ({"split": False}, "unclear"),
+        ({"retention_over_base": [-0.114, -0.2, -0.05]}, "unclear"),
+        ({"merge_over_single": [0.02, -0.1, 0.1]}, "no"),
+        (SINGLE | {"merge_over_single": [0, -1, 0]}, "no"),
+        ({"clusters": 9}, "no"),
+    ],
 )  # fmt: skip
 def test_the_look_of_advice(tmp_path, changes, look):
     assert wording.advice_look(advised(tmp_path, **changes)) == look
