@@ -7,7 +7,7 @@ buffers           names of tensors that are computed from the config and not loa
 tokenizer_files   tokens and ids
 json_files        bounded reading of a model's JSON files
 licenses          what each license requires
-card_licenses     the licenses that a model card names
+card_licenses     the licenses and languages that a model card names
 fingerprint       hashes of a model's files
 live_fingerprint  the hash of a model in memory
 loading           load models and tokenizers; build a model from tensors

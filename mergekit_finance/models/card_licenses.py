@@ -1,4 +1,4 @@
-"""The licenses that a model's card (README.md) or a family of experts names."""
+"""The licenses that a model's card (README.md) or a family of experts names, and a card's languages."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from mergekit_finance.plugins.manager import families
 
 FRONT_MATTER = re.compile(r"\s*---\n(.*?)\n---[ \t]*(\n|\Z)", re.S)  # where the Hub reads it
 UNREADABLE_LICENSE = re.compile(r"\s*---\s.*?^[ \t]*[\"']?license", re.S | re.M)  # the end is missing
+LANGUAGE_CODE = re.compile(r"[a-z]{2}")
 LARGEST_CARD = 16_000_000  # bytes of a model card; strict_yaml bounds its front matter
 
 
@@ -29,6 +30,19 @@ def licenses_on_card(folder: Path | None) -> list[str]:
     value = front_matter.get("license")
     entries = value if isinstance(value, list) else [value]
     return [_license_name(entry, front_matter) for entry in entries if entry not in (None, "")]
+
+
+def languages_on_card(folder: Path | None) -> list[str]:
+    """Return the two-letter codes of languages in the front matter of the model's README.md.
+
+    Args:
+        folder: of the model; None if it is not on this machine.
+    """
+    if folder is None or not os.path.isfile(folder / "README.md"):
+        return []
+    value = (_front_matter(folder / "README.md") or {}).get("language")
+    codes = value if isinstance(value, list) else [value]
+    return [code for code in codes if isinstance(code, str) and LANGUAGE_CODE.fullmatch(code)]
 
 
 def _front_matter(path: Path) -> Mapping[str, Json] | None:

@@ -5,6 +5,11 @@ choice.py         the point that a card is about, with everything the study stor
 provenance.py     checks that the point's recipe is the one whose scores are shown
 front_matter.py   the YAML that the Hub reads
 body.py           the text that people read
+facts.py          what the text says of the folder and of the installation
+usage.py          its commands: load the merge, make it, repeat the study
+install.py        where others can install the packages from
+languages.py      of the experts and the tasks
+bibliography.py   BibTeX from references.bib
 card.py           the folder: card, recipe, results, figures, weights
 card_files.py     the typed models of the files that `card` writes, and their reader
 manifest.py       which files of the folder may be shared

@@ -1,25 +1,26 @@
 """The card's text: what was merged, how well it does, obligations, limits, how to reproduce it."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from shlex import quote
 
-from mergekit_finance.evaluation.keys import PACKAGES
 from mergekit_finance.files import Json
 from mergekit_finance.models.licenses import License, find_license
 from mergekit_finance.operators import operator_of, values_text
+from mergekit_finance.plugins.api import Dataset
+from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.report import labels
 from mergekit_finance.report.markdown import markdown_table
-from mergekit_finance.share.choice import SharedPoint
-from mergekit_finance.share.front_matter import aggregation_in_words, is_foreign, languages
+from mergekit_finance.share import languages
+from mergekit_finance.share.bibliography import bibtex
+from mergekit_finance.share.choice import SharedPoint, is_foreign
+from mergekit_finance.share.facts import CardFacts
+from mergekit_finance.share.front_matter import aggregation_in_words
 from mergekit_finance.share.source_models import (
     SourceModel,
-    is_hub_id,
     missing_texts,
     obstacles,
     required_licenses,
 )
+from mergekit_finance.share.usage import reproduce, use
 from mergekit_finance.study.analysis import search_wording
 from mergekit_finance.study.analysis.item_flips import (
     GAIN_AND_OG,
@@ -38,6 +39,7 @@ from mergekit_finance.study.analysis.phrases import (
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
+from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskEffect, TaskSet, UnitResults
 from mergekit_finance.study.task_info import GENERATED
 
@@ -45,40 +47,18 @@ SEMANTICS = {
     "paper": "the operators are as their papers define them (TIES ranks the whole task vector)",
     "mergekit": "the operators are as mergekit defines them (ranked and normalized tensor by tensor)",
 }
-LANGUAGES = {"en": "English", "ja": "Japanese"}
 TASK_SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
-VERSION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.+!-]*")
 STUDY_PAPER = (
     "The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
     "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"
 )
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Facts that exist only while the folder is written.
-
-    Attributes:
-        recipe: the text of mergekit_config.yml.
-        figures: file name -> caption.
-        hashes: name -> hash.
-        versions: package -> version that the results were made with.
-        samples: whether the folder has prompts and answers.
-        license_texts: license texts in the folder.
-    """
-
-    recipe: str
-    figures: Mapping[str, str] = field(default_factory=dict)
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    samples: bool = False
-    license_texts: Sequence[str] = ()
-
-
-def body_text(choice: SharedPoint, facts: Facts) -> str:
+def body_text(choice: SharedPoint, facts: CardFacts) -> str:
     """Return everything below the front matter."""
     sections = (
         _head(choice),
+        use(choice, facts),
         _scores(choice),
         _figures(facts),
         _recipe(facts),
@@ -91,30 +71,51 @@ def body_text(choice: SharedPoint, facts: Facts) -> str:
 
 
 def _head(choice: SharedPoint) -> Iterator[str]:
-    entry, summary = choice.entry, choice.results.summary
+    summary = choice.results.summary
     yield f"# {choice.title}"
     yield ""
     yield from (f"**{x.built_with}**\n" for x in required_licenses(choice.models) if x.built_with)
-    yield (
-        f"A merge ({labels.combination(entry.combination)}; {labels.operator_name(entry.operator)}, "
-        f"{_hyperparameters(entry.values)}) made with [mergekit](https://github.com/arcee-ai/mergekit) by "
-        f"`mergekit-finance`, {one_of(len(choice.results.points))} of a study in stages."
-    )
+    yield _what_it_is(choice)
     yield ""
     yield advice_for_point(summary, choice.point)
     yield ""
     if advice(summary).optimistic:
         yield f"*{OPTIMISTIC.capitalize()}.*"
         yield ""
-    rows = [[m.name, f"`{m.reference}`", m.hub_id or "no", f"`{m.fingerprint}`"] for m in choice.models]
-    yield _table(["name", "model", "on the Hub", "fingerprint"], rows)
-    on_hub = [model for model in choice.models if model.hub_id]
-    if not on_hub:
+    rows = [[m.name, _role(choice, m), _link(m), f"`{m.fingerprint}`"] for m in choice.models]
+    yield _table(["name", "role", "model", "fingerprint"], rows)
+    if local := [model.name for model in choice.models if not model.hub_id]:
         yield ""
-        yield "No source model is on the Hub, so there is no `base_model`; `--hub-id` sets one."
-    elif len(on_hub) < len(choice.models):
-        yield ""
-        yield "`base_model` above lists only models on the Hub, because it cannot name local folders."
+        yield f"Not on the Hub: {', '.join(local)}."
+
+
+def _what_it_is(choice: SharedPoint) -> str:
+    """Return one sentence on the models, the operator and the study."""
+    entry = choice.entry
+    first, *others = [f"`{name}`" for name in (["base"] if entry.stage == 1 else []) + entry.combination]
+    names = " and ".join(filter(None, [", ".join([first, *others[:-1]]), *others[-1:]]))
+    hyperparameters = _hyperparameters(entry.values)
+    in_study = f" Its name in the study is `{choice.point}`." if choice.title != choice.point else ""
+    return (
+        f"A merge of {names} with {labels.operator_name(entry.operator)} ({hyperparameters}), made with "
+        "[mergekit](https://github.com/arcee-ai/mergekit) and `mergekit-finance`. It is "
+        f"{one_of(len(choice.results.points))} of a study.{in_study}"
+    )
+
+
+def _role(choice: SharedPoint, model: SourceModel) -> str:
+    """Return `base`, or `expert in finance`."""
+    if model.name == "base":
+        return "base"
+    return f"expert in {', '.join(sorted(choice.results.study.skills[model.name]))}"
+
+
+def _link(model: SourceModel) -> str:
+    """Return a link to a model on the Hub, or the path of a local folder."""
+    if not model.hub_id:
+        return f"`{model.reference}`"
+    name, _, revision = model.hub_id.partition("@")
+    return f"[{name}](https://huggingface.co/{name}{f'/tree/{revision}' if revision else ''})"
 
 
 def one_of(merges: int) -> str:
@@ -134,11 +135,8 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
     yield "## Scores"
     yield ""
-    yield (
-        "In points of 100, with 95 % intervals (cluster bootstrap). Gain: over the mean of the constituents; "
-        "OG: over the best constituent of each task. Items: answers that became right (+) and wrong (-), "
-        f"{GAIN_AND_OG}. {_selection_note(choice)}"
-    )
+    yield from _definitions(choice)
+    yield _selection_note(choice)
     if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):
         yield ""
         yield weighted
@@ -149,9 +147,10 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
             "`base` and `over base` do."
         )
     yield ""
-    header = ["over", "score", *effects.constituents, "Gain", "OG", *base_columns, "items vs base"]
+    columns = [*effects.constituents, "Gain", "OG", *base_columns, "items vs base"]
     sets = {name: effects.sets[name] for name in TASK_SETS if name in effects.sets}
-    yield _table(header, [_set_row(choice, row, TASK_SETS[name]) for name, row in sets.items()])
+    rows = [_set_row(choice, row, TASK_SETS[name]) for name, row in sets.items()]
+    yield _table(["mean over (tasks)", "score", *columns], rows)
     yield ""
     header = [
         "task",
@@ -166,10 +165,32 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     ]
     yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
-    yield f"What each score is: {_aggregations(choice)}."
+    yield f"Metrics: {_aggregations(choice)}."
     for unit in choice.results.summary.units:
         yield ""
         yield from _unit(choice, unit)
+
+
+def _definitions(choice: SharedPoint) -> Iterator[str]:
+    """Yield the terms of the two tables, as a list."""
+    sets = choice.effects.sets
+    yield (
+        "Scores are in points of 100, with 95 % confidence intervals (bootstrap over clusters, which are "
+        "groups of related items)."
+    )
+    yield ""
+    yield "- **Constituents** are the models that go into the merge; their columns have their names."
+    yield "- **Gain**: the merge's score minus the mean of its constituents' scores."
+    yield "- **OG** (outperform gap): the merge's score minus the score of the best constituent on each task."
+    yield (
+        f"- **Items**: answers that became right (+) and wrong (-), {GAIN_AND_OG}, and against the base in "
+        "the last column."
+    )
+    if "retention" in sets:
+        yield "- **Retention** tasks measure general skills that continual pre-training may reduce."
+    if "probes" in sets:
+        yield "- **Probes** measure single skills outside the tasks."
+    yield ""
 
 
 def _unit(choice: SharedPoint, unit: UnitResults) -> Iterator[str]:
@@ -243,13 +264,13 @@ def _aggregations(choice: SharedPoint) -> str:
     tasks: dict[str, list[str]] = {}
     for name, task in choice.results.tasks.items():
         tasks.setdefault(aggregation_in_words(task), []).append(name.removeprefix("finance_bench_"))
-    return "; ".join(f"{aggregation}: {', '.join(names)}" for aggregation, names in sorted(tasks.items()))
+    return "; ".join(f"{aggregation} ({', '.join(names)})" for aggregation, names in sorted(tasks.items()))
 
 
 # ---- figures, recipe, licenses
 
 
-def _figures(facts: Facts) -> Iterator[str]:
+def _figures(facts: CardFacts) -> Iterator[str]:
     yield "## Figures"
     yield ""
     if not facts.figures:
@@ -258,15 +279,15 @@ def _figures(facts: Facts) -> Iterator[str]:
         yield f"![{caption}](figures/{name})\n"
 
 
-def _recipe(facts: Facts) -> Iterator[str]:
+def _recipe(facts: CardFacts) -> Iterator[str]:
     yield "## Recipe"
     yield ""
-    yield "`mergekit_config.yml`, which `mergekit-yaml` runs if mergekit-finance is installed:"
+    yield "`mergekit_config.yml`, for `mergekit-yaml` with mergekit-finance installed:"
     yield ""
     yield f"```yaml\n{facts.recipe.rstrip()}\n```"
 
 
-def _licenses(choice: SharedPoint, facts: Facts) -> Iterator[str]:
+def _licenses(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
     yield "## Licenses and duties"
     yield ""
     rows = []
@@ -274,8 +295,8 @@ def _licenses(choice: SharedPoint, facts: Facts) -> Iterator[str]:
         for one in model.licenses:
             named_by = [where for where, name in model.claims.items() if find_license(name).id == one.id]
             link = f"[{one.title}]({one.link})" if one.link else one.title
-            rows.append([model.name, f"`{model.shown}`", link, ", ".join(named_by) or "nobody"])
-    yield _table(["name", "model", "license", "named by"], rows)
+            rows.append([model.name, f"`{model.shown}`", link, ", ".join(named_by) or "nowhere"])
+    yield _table(["name", "model", "license", "stated in"], rows)
     yield ""
     yield "A merge has the duties of all its source models:"
     yield ""
@@ -314,22 +335,25 @@ def _authors(models: Iterable[SourceModel]) -> Iterator[str]:
 
 def _limits(choice: SharedPoint) -> Iterator[str]:
     results, effects = choice.results, choice.effects.tasks.values()
-    merged_for = " and ".join(LANGUAGES[code] for code in languages(choice))
-    japanese = any("japanese" in task.skills for task in results.tasks.values())
     few = too_few_clusters([effect.clusters for effect in effects])
     yield "## Limits"
     yield ""
     yield f"- Semantics `{results.study.semantics}`: {SEMANTICS[results.study.semantics]}."
     yield f"- {count_range([effect.items for effect in effects])} per task.{f' {few}' if few else ''}"
     yield "- Intervals account for the choice of items, not for training: each model was trained once."
-    measured_in = "English and Japanese" if japanese else "English"
-    yield f"- Languages: merged for {merged_for}, evaluated in {measured_in} only."
+    spoken = languages.in_words(languages.of_experts(choice))
+    yield f"- Languages of the experts: {spoken}.{_languages_of_tasks(results)}"
     foreign = [is_foreign(name, task) for name, task in results.tasks.items()]
     if (source := results.study.source) in GENERATED and not all(foreign):
         whose = "Rows of finance_bench tasks" if any(foreign) else "All rows"
         yield f"- **{whose} are generated (`source: {source}`)**: scores do not apply to the real datasets."
     advised = " Not investment advice." if "finance" in choice.skills else ""
     yield f"- Not evaluated: safety, bias, whether models have seen the benchmarks.{advised}"
+
+
+def _languages_of_tasks(results: StudyResults) -> str:
+    codes = languages.of_tasks(results.tasks)
+    return f" Languages of the tasks: {languages.in_words(codes)}." if codes else ""
 
 
 def count_range(items: Sequence[int]) -> str:
@@ -339,22 +363,8 @@ def count_range(items: Sequence[int]) -> str:
     return largest if low == high else f"{low} to {largest}"
 
 
-def _reproduction(choice: SharedPoint, facts: Facts) -> Iterator[str]:
-    yield "## How to reproduce"
-    yield ""
-    yield "```sh"
-    yield f"pip install {' '.join(pinned_packages(facts.versions)) or 'mergekit-finance'}"
-    yield "mergekit-yaml mergekit_config.yml merged          # the weights, bit for bit on the CPU"
-    yield "mergekit-finance study study.yml -o out           # the study that selected them"
-    yield f"mergekit-finance card out --point {quote(choice.point)} -o card --weights"
-    yield "```"
-    yield ""
-    recipe = choice.entry.recipe
-    references = [*filter(None, [recipe.base_model]), *(entry.model for entry in recipe.models)]
-    folders = [f"`{reference}`" for reference in references if not is_hub_id(reference)]
-    if folders:
-        yield f"Models that are folders must be where the recipe says: {', '.join(folders)}."
-        yield ""
+def _reproduction(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
+    yield from reproduce(choice, facts)
     yield _table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
     yield ""
     if facts.samples:
@@ -362,24 +372,36 @@ def _reproduction(choice: SharedPoint, facts: Facts) -> Iterator[str]:
     else:
         samples = "No text of a dataset is in this folder."
     yield (
-        "`results/summary.json` has all results of the study, `results/scores.json` right or wrong per item "
-        f"of this point, `results/key.json` what those depend on. {samples}"
+        "`results/summary.json` has all results of the study, `results/scores.json` the score of every item "
+        "for this merge, and `results/key.json` the models, tasks, code and package versions behind it. "
+        f"{samples}"
     )
 
 
-def pinned_packages(versions: Mapping[str, str]) -> Iterator[str]:
-    """Yield arguments for `pip install`: our packages only, because anyone may have edited key.json."""
-    for name, number in versions.items():
-        if name in PACKAGES:
-            yield f"{name}=={number.split('+')[0]}" if VERSION.fullmatch(number) else name
-
-
 def _citation(choice: SharedPoint) -> Iterator[str]:
+    """Yield the method, and BibTeX of method, tools, study and the datasets whose rows were used."""
+    tasks = choice.results.tasks
+    citation = operator_of(choice.entry.operator).citation
+    with_study = any("finance" in skills for skills in choice.results.study.skills.values())
     yield "## Citation"
     yield ""
-    yield f"- {operator_of(choice.entry.operator).citation}"
-    if any("finance" in task.skills for task in choice.results.tasks.values()):
+    yield f"- {citation}"
+    if with_study:
         yield f"- {STUDY_PAPER}"
+    yield ""
+    yield f"```bibtex\n{bibtex(citation, used_datasets(choice), with_study)}\n```"
+    if foreign := [name for name, task in tasks.items() if is_foreign(name, task)]:
+        yield ""
+        yield f"Tasks of other projects, which say what to cite: {task_list(foreign)}."
+
+
+def used_datasets(choice: SharedPoint) -> list[Dataset]:
+    """Return the datasets of the tasks; none if their rows were generated."""
+    if choice.results.study.source in GENERATED:
+        return []
+    known = datasets()
+    names = {task.dataset: None for name, task in choice.results.tasks.items() if not is_foreign(name, task)}
+    return [known[name] for name in names if name in known]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

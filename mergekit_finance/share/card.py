@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,14 +20,16 @@ from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.share import body, front_matter
 from mergekit_finance.share.card_files import MANIFEST, MODELS, CardFiles, CardModels, card_manifest
 from mergekit_finance.share.choice import SharedPoint, choose_point
+from mergekit_finance.share.facts import CardFacts
+from mergekit_finance.share.install import install_command, published_address, require_address
 from mergekit_finance.share.manifest import WEIGHTS, hashes_of, matches
 from mergekit_finance.share.source_models import is_hub_id, license_files, required_licenses
+from mergekit_finance.share.usage import RECIPE
 from mergekit_finance.study.config import dump
 from mergekit_finance.study.export import STAGES, block, render_recipe
 from mergekit_finance.study.points import drawn_seed, seed_comments
 from mergekit_finance.study.results import StudyResults
 
-RECIPE = "mergekit_config.yml"
 RECIPE_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
 PARAMETER_ORDER = ("weight", "density", "mask_id")
 STUDY_FOLDERS = ("answers", "points", "selected", ".locks", "figures")  # of a study's own files
@@ -46,6 +48,8 @@ def make(
     weights: bool = False,
     samples: bool = False,
     trust_remote_code: bool = False,
+    name: str = "",
+    install_from: str | None = None,
 ) -> SharedPoint:
     """Write a card's folder and return its point. An earlier card is replaced; files that people added stay.
 
@@ -57,13 +61,19 @@ def make(
         weights: merge, and write the weights too.
         samples: add prompts and answers.
         trust_remote_code: whether models may run code of their own.
+        name: of the merge on the Hub, `NAME` or `OWNER/NAME`; "" for the point's name.
+        install_from: address that pip installs this package from; None: where it was installed from.
 
     Raises:
-        DataError: the study or the folder is not usable, or a dataset does not allow sharing its text.
-        ModelError: a model's files have changed since the study, or the merge fails.
+        DataError: the study, the folder, the name or the address is not usable, or a dataset does not allow
+            sharing its text.
+        ModelError: a model's files have changed since the study, the merge fails, or a license requires
+            another name.
         RecipeError: the folder cannot be written, or is, holds or lies in a model of the study.
     """
-    choice = choose_point(out, point, hub_ids or {})
+    if install_from is not None:
+        require_address(install_from)
+    choice = choose_point(out, point, hub_ids or {}, name)
     _check_target(folder, out)
     check_output(folder, model_inputs(model.reference for model in choice.models))
     if samples and not choice.text_may_be_shared:
@@ -76,13 +86,27 @@ def make(
     except OSError as error:
         raise RecipeError(f"-o {folder}: cannot be written ({error})") from error
     try:
-        _fill(choice, scratch, weights, samples, trust_remote_code)
+        _fill(choice, scratch, weights, samples, trust_remote_code, install_from)
         _replace(scratch, folder)
     except OSError as error:
         raise RecipeError(f"-o {folder}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return choice
+
+
+def notes_for_author(choice: SharedPoint, install_from: str | None) -> Iterator[str]:
+    """Yield what the card lacks because this machine does not know it, and the option that adds it."""
+    if local := [model.name for model in choice.models if not model.hub_id]:
+        yield (
+            f"The card's `base_model` lacks {', '.join(local)}: not on the Hub. "
+            f"`--hub-id {local[0]}=OWNER/MODEL` names the model there."
+        )
+    if install_from is None and published_address() is None:
+        yield (
+            "The card does not say where mergekit-finance is installed from: this copy came from a folder. "
+            "`--install-from git+https://HOST/OWNER/REPOSITORY` adds it."
+        )
 
 
 def _check_target(folder: Path, out: Path) -> None:
@@ -112,7 +136,14 @@ def _require_same_models(choice: SharedPoint) -> None:
 # ---- content of the folder
 
 
-def _fill(choice: SharedPoint, folder: Path, weights: bool, samples: bool, trust_remote_code: bool) -> None:
+def _fill(
+    choice: SharedPoint,
+    folder: Path,
+    weights: bool,
+    samples: bool,
+    trust_remote_code: bool,
+    install_from: str | None,
+) -> None:
     """Write all files; the card last, because it lists the hashes of the others."""
     recipe = point_recipe_text(choice)
     (folder / RECIPE).write_text(recipe, encoding="utf-8")
@@ -121,11 +152,16 @@ def _fill(choice: SharedPoint, folder: Path, weights: bool, samples: bool, trust
     _write_license_texts(choice, folder)
     if weights:
         _write_weights(choice, folder, trust_remote_code)
-    facts = body.Facts(
+    versions = point_versions(choice)
+    address = published_address() if install_from is None else install_from
+    facts = CardFacts(
         recipe=recipe,
+        install=install_command(versions, address),
+        has_address=address is not None,
         figures=_write_figures(choice.results, folder / "figures"),
         hashes=_hashes(choice, folder),
-        versions=point_versions(choice),
+        versions=versions,
+        has_weights=weights,
         samples=samples,
         license_texts=[p.relative_to(folder).as_posix() for p in sorted(folder.glob("licenses/*/*"))],
     )
@@ -192,7 +228,11 @@ def _write_results(choice: SharedPoint, folder: Path, samples: bool) -> None:
     for name in ("scores.json", "key.json"):
         _copy(choice.folder / name, results / name)
     models = CardModels(
-        format=1, point=choice.point, models=choice.models, text_may_be_shared=choice.text_may_be_shared
+        format=1,
+        point=choice.point,
+        name=choice.title,
+        models=choice.models,
+        text_may_be_shared=choice.text_may_be_shared,
     )
     write_json(folder / MODELS, models.as_json())
     for path in choice.folder.glob("samples_*.jsonl") if samples else ():
@@ -247,7 +287,7 @@ def point_versions(choice: SharedPoint) -> dict[str, str]:
 def _hashes(choice: SharedPoint, folder: Path) -> dict[str, str]:
     weights = sorted(path.name for path in folder.glob("*.safetensors"))
     names = [RECIPE, "results/summary.json", "results/scores.json", *weights]
-    return {"stored point": choice.entry.folder} | {
+    return {"folder in the study": choice.entry.folder} | {
         f"sha256 of {name}": sha256_file(folder / name) for name in names
     }
 

@@ -25,12 +25,18 @@ CARD_FILES = FileReader("`mergekit-finance card`", REMEDY)
 
 
 class CardModels(Part):
-    """models.json: the models that the point merges, as the card was made with."""
+    """models.json: the models that the point merges, as the card was made with.
+
+    Attributes:
+        name: the merge's name on the card; older cards have none.
+        text_may_be_shared: according to the study's tasks.json.
+    """
 
     format: int = 1
     point: str = ""
+    name: str = ""
     models: Annotated[list[SourceModel], Field(validation_alias=AliasChoices("models", "parents"))] = []
-    text_may_be_shared: StrictBool = True  # according to the study's tasks.json
+    text_may_be_shared: StrictBool = True
 
 
 class CardFiles(Part):

@@ -1,12 +1,14 @@
 """The card's YAML front matter: what the Hub reads. Built and checked with huggingface_hub, offline."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets
-from mergekit_finance.share.choice import SharedPoint
+from mergekit_finance.share import languages
+from mergekit_finance.share.choice import SharedPoint, is_foreign
 from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.task_info import GENERATED
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 METRICS = {"mean": "accuracy", "corpus_entity_f1": "f1"}
 AGGREGATIONS = {  # in words
-    "mean": "mean of right or wrong",
+    "mean": "mean over items",
     "weighted_f1": "weighted F1",
     "macro_f1_two_class": "macro F1 of two classes",
     "headline_mean_f1": "mean over questions of weighted F1",
@@ -42,8 +44,8 @@ def front_matter_text(choice: SharedPoint) -> str:
         base_model_relation="merge",
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["mergekit", "merge", "mergekit-finance", *(["finance"] if "finance" in choice.skills else [])],
-        language=languages(choice),
+        tags=tags(choice),
+        language=languages.of_experts(choice),
         model_name=choice.title,
         eval_results=list(results(choice)),
         license=of_merge.license,
@@ -58,9 +60,10 @@ def base_models(choice: SharedPoint) -> list[str]:
     return [model.hub_id for model in choice.models if model.hub_id]
 
 
-def languages(choice: SharedPoint) -> list[str]:
-    """Return English, and Japanese if an expert in it was merged."""
-    return ["en", "ja"] if "japanese" in choice.skills else ["en"]
+def tags(choice: SharedPoint) -> list[str]:
+    """Return the tools, and the skills of the merged experts."""
+    skills = (re.sub(r"[^\w.+-]+", "-", skill).strip("-") for skill in sorted(choice.skills))
+    return list(dict.fromkeys(["mergekit", "merge", "mergekit-finance", *filter(None, skills)]))
 
 
 def results(choice: SharedPoint) -> "Iterator[EvalResult]":
@@ -80,7 +83,7 @@ def results(choice: SharedPoint) -> "Iterator[EvalResult]":
             dataset_type=dataset.type,
             dataset_name=dataset.name,
             dataset_config=name,  # keeps two tasks of one dataset apart
-            dataset_split="test",
+            dataset_split=None if is_foreign(name, task) else "test",
             metric_type=_metric(task),
             metric_name=f"score ({aggregation_in_words(task)})",
             metric_value=value,
@@ -115,11 +118,6 @@ def _dataset(choice: SharedPoint, task: str) -> HubDataset:
     usable = [place for key, place in dataset.sources.items() if source in (None, key)]
     repositories = [place.repo for place in usable if place.kind == "hub"]
     return HubDataset(repositories[0] if repositories else name, dataset.title)
-
-
-def is_foreign(name: str, task: TaskInfo) -> bool:
-    """Return whether a task's YAML file names no dataset of this package or of a plugin (`fb_dataset`)."""
-    return task.dataset == name  # lm-eval's arc_easy has the name of a dataset of ours
 
 
 def check_front_matter(card: str) -> None:

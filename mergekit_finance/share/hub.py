@@ -8,7 +8,7 @@ from pathlib import Path
 from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.share import card_files, manifest
 from mergekit_finance.share.manifest import UploadPlan
-from mergekit_finance.share.source_models import missing_texts, obstacles, required_prefix
+from mergekit_finance.share.source_models import has_prefix, missing_texts, obstacles, required_prefix
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 CHECKED = "--i-have-checked-the-licenses"
@@ -95,16 +95,6 @@ def reasons_to_refuse(plan: UploadPlan, repo: str) -> list[str]:
     if not has_prefix(name, prefix):
         reasons.append(f"the license requires a name that begins with {prefix}, such as {owner}/{prefix}-…")
     return reasons + _required_texts(plan)
-
-
-def has_prefix(name: str, prefix: str) -> bool:
-    """Return whether a repository's name begins as a license requires.
-
-    `Llama-3` must be spelled exactly and not be followed by another digit; other prefixes ignore case.
-    """
-    if prefix == "Llama-3":
-        return bool(re.match(r"Llama[- ]3\D", name))
-    return name.lower().startswith(prefix.lower())
 
 
 def _required_texts(plan: UploadPlan) -> list[str]:

@@ -167,3 +167,13 @@ def required_licenses(models: Sequence[SourceModel]) -> list[License]:
 def required_prefix(models: Sequence[SourceModel]) -> str:
     """Return what the name of a shared merge must begin with: `Llama-3`, `Llama` or nothing."""
     return max((one.name_prefix for one in required_licenses(models)), key=len, default="")
+
+
+def has_prefix(name: str, prefix: str) -> bool:
+    """Return whether a repository's name begins as a license requires.
+
+    `Llama-3` must be spelled exactly and not be followed by another digit; other prefixes ignore case.
+    """
+    if prefix == "Llama-3":
+        return bool(re.match(r"Llama[- ]3\D", name))
+    return name.lower().startswith(prefix.lower())

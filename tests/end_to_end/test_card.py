@@ -13,6 +13,7 @@ from helpers.share import PAIR, body, changed, elsewhere, licensed, shared_study
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from mergekit_finance.errors import DataError, ModelError
 from mergekit_finance.recipe.load import load_recipe
 from mergekit_finance.share.card import make
 from mergekit_finance.study.config import load_study
@@ -57,9 +58,41 @@ def test_the_hub_reads_the_front_matter(out: Path, tmp_path: Path) -> None:
 def test_local_models_are_not_listed_as_base_model(out: Path, tmp_path: Path) -> None:
     make(out, tmp_path / "card", PAIR)
     assert "base_model" not in metadata_load(tmp_path / "card" / "README.md")
-    assert "No source model is on the Hub, so there is no `base_model`" in body(tmp_path / "card")
+    assert "Not on the Hub: base, finance, math." in body(tmp_path / "card")
     make(out, tmp_path / "other", PAIR, {"base": "a/b"})
-    assert "cannot name local folders" in body(tmp_path / "other")
+    assert "Not on the Hub: finance, math." in body(tmp_path / "other")
+    assert "[a/b](https://huggingface.co/a/b)" in body(tmp_path / "other")
+
+
+def test_a_name_is_the_title_and_what_the_snippets_load(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR, name="me/pair", install_from="git+https://example.org/me/x@v1")
+    text = body(tmp_path / "card")
+    assert metadata_load(tmp_path / "card" / "README.md")["model-index"][0]["name"] == "pair"
+    assert text.startswith("\n# pair\n") and f"Its name in the study is `{PAIR}`" in text
+    assert "hf download me/pair mergekit_config.yml" in text and 'from_pretrained("./merged")' in text
+    assert 'pip install "mergekit-finance @ git+https://example.org/me/x@v1" ' in text
+    assert "mergekit-finance==" not in text and "must be installed as well" not in text
+    assert json.loads((tmp_path / "card" / "results" / "models.json").read_text())["name"] == "pair"
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "a b", "-x", "x" * 97, "me/" + "\x1b[2J"])
+def test_a_name_that_the_hub_refuses_is_one_line(out: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="Use NAME or OWNER/NAME") as caught:
+        make(out, tmp_path / "card", PAIR, name=name)
+    assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "card").exists()
+
+
+def test_a_name_without_the_prefix_of_a_license_is_refused(out: Path, tmp_path: Path) -> None:
+    folder = licensed(out, tmp_path / "out", "llama3")
+    with pytest.raises(ModelError, match="Use Llama-3-pair"):
+        make(folder, tmp_path / "card", PAIR, name="me/pair")
+    make(folder, tmp_path / "card", PAIR, name="me/Llama-3-pair")
+
+
+def test_the_card_names_languages_and_tags_of_the_merged_experts_only(out: Path, tmp_path: Path) -> None:
+    make(out, tmp_path / "card", PAIR)
+    data = metadata_load(tmp_path / "card" / "README.md")
+    assert data["tags"][3:] == ["finance", "math"] and data["language"] == ["en"]
 
 
 def test_the_recipe_reproduces_the_weights_bit_for_bit(out: Path, tmp_path: Path) -> None:
@@ -76,6 +109,7 @@ def test_the_recipe_reproduces_the_weights_bit_for_bit(out: Path, tmp_path: Path
         assert (card / name).read_bytes() == (tmp_path / "merged" / name).read_bytes()
     from transformers import AutoModelForCausalLM
 
+    assert "In a clone of this repository" in body(card) and 'from_pretrained(".")' in body(card)
     assert AutoModelForCausalLM.from_pretrained(card).num_parameters() > 1e6
 
 

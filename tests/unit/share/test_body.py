@@ -1,4 +1,4 @@
-"""Words of the card that depend on counts, and text of a study that must not become a command."""
+"""Words of the card that depend on counts."""
 
 import pytest
 
@@ -19,18 +19,3 @@ def test_one_task_and_one_merge_are_singular() -> None:
     assert body.too_few_clusters([50, 500, 500]).startswith("1 of 3 tasks has fewer")
     assert body.too_few_clusters([50, 50, 500]).startswith("2 of 3 tasks have fewer")
     assert body.one_of(1) == "the only merge" and body.one_of(2) == "one of the 2 merges"
-
-
-def test_versions_in_key_json_cannot_inject_commands() -> None:
-    versions = {
-        "torch": "2.6.0+cu124",
-        "mergekit": "1!2.0-rc1",
-        "lm-eval": "1; rm -rf ~",
-        "datasets": "1\n```",
-        "tokenizers": "$(x)",
-        "--d": "1",
-        "evil": "1.0",
-    }
-    assert list(body.pinned_packages(versions)) == [
-        "torch==2.6.0", "mergekit==1!2.0-rc1", "lm-eval", "datasets", "tokenizers",
-    ]  # fmt: skip

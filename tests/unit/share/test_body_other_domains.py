@@ -8,12 +8,19 @@ from mergekit_finance.share import body, front_matter
 
 
 @pytest.mark.parametrize(("skill", "cited"), [("legal", False), ("finance", True)])
-def test_the_paper_on_finance_is_cited_only_if_a_task_needs_finance(skill, cited):
+def test_the_paper_on_finance_is_cited_only_if_an_expert_is_in_finance(skill, cited):
+    """Also where the study has a finance task."""
     choice = SimpleNamespace(
         entry=SimpleNamespace(operator="ties"),
-        results=SimpleNamespace(tasks={"task": SimpleNamespace(skills=[skill])}),
+        results=SimpleNamespace(
+            tasks={"task": SimpleNamespace(skills=["finance"], dataset="fpb")},
+            study=SimpleNamespace(
+                source="lab", skills={"one": frozenset([skill]), "two": frozenset(["math"])}
+            ),
+        ),
     )
-    assert ("Finance" in "\n".join(body._citation(choice))) is cited
+    text = "\n".join(body._citation(choice))
+    assert ("Finance" in text) is cited and "yadav2023ties" in text and "malo2014good" not in text
 
 
 def test_only_tasks_of_this_project_have_generated_rows():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mergekit_finance.share.hub import has_prefix
+from mergekit_finance.share.source_models import has_prefix
 
 
 @pytest.mark.parametrize(
