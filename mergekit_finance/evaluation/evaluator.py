@@ -53,6 +53,7 @@ class Evaluator:
         choices: by name of `names`: which metric and filter is the score.
         prompt_lengths: tokens of prompts, counted once for all models with the same tokenizer.
         models: how many models this process is expected to evaluate; no result depends on it.
+        processes: how many processes of a study share the device and its memory.
     """
 
     names: Sequence[str]
@@ -68,6 +69,7 @@ class Evaluator:
     engine: str = "compiled"
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
     models: int = field(default=1, compare=False)
+    processes: int = field(default=1, compare=False)
     _kept_model: KeptModel = field(default_factory=KeptModel, init=False, repr=False, compare=False)
 
     @cached_property
@@ -206,7 +208,14 @@ class Evaluator:
     def live_models(self) -> LiveModels:
         """How the evaluated models are loaded."""
         return LiveModels(
-            self.device, self.dtype, self.batch_size, self.quiet, self.engine, self._kept_model, self.models
+            self.device,
+            self.dtype,
+            self.batch_size,
+            self.quiet,
+            self.engine,
+            self._kept_model,
+            self.models,
+            self.processes,
         )
 
     def requests(self, limit: int | None = None) -> "list[Instance]":

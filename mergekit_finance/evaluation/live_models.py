@@ -49,6 +49,7 @@ class LiveModels:
             answers sooner and leaves models that it does not support to `hf`.
         kept: the model that was wrapped last, whose memory the next one may take.
         models: how many models this process is expected to answer for; no answer depends on it.
+        processes: how many processes of a study share the device and its memory.
     """
 
     device: str = "cpu"
@@ -58,6 +59,7 @@ class LiveModels:
     engine: str = "compiled"
     kept: KeptModel | None = field(default=None, repr=False, compare=False)
     models: int = field(default=1, compare=False)
+    processes: int = field(default=1, compare=False)
 
     def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
         """Load a model in this dtype, with its tokenizer, and wrap it for lm-eval.
@@ -97,6 +99,7 @@ class LiveModels:
         if self.quiet:
             hide_bars(lm)
         lm.models = self.models if self.kept and self.kept.keep(lm) else models
+        lm.processes = self.processes
         return lm
 
     def keeps(self, lm: "HFLM") -> bool:

@@ -233,7 +233,7 @@ class _Pool:
     def _start(self, device: str) -> None:
         here, there = self._context.Pipe()
         output = Path(self._folder.name) / f"{next(self._numbers)}.txt"
-        worker = self._worker.unloaded(device, len(self._devices))
+        worker = self._worker.unloaded(device, len(self._devices), self._devices.count(device))
         arguments = replace(worker, started=time.monotonic()), self._jobs, there, output
         process = self._context.Process(target=_work_in_process, args=arguments)
         process.start()
@@ -387,7 +387,7 @@ def run_on_ray(worker: Worker, jobs: Sequence[Job], per_gpu: int = 1) -> None:
     try:
         gpus = 1 / per_gpu if worker.evaluator.device.startswith("cuda") else 0
         task = ray.remote(num_cpus=worker.threads, num_gpus=gpus, max_retries=RETRIES)(_work_on_node)
-        shared = ray.put((worker.unloaded(worker.evaluator.device), list(jobs)))
+        shared = ray.put((worker.unloaded(worker.evaluator.device, on_device=per_gpu), list(jobs)))
         models = sum(job.evaluations for job in jobs)
         pending = [task.remote(shared, os.getcwd(), _data_settings()) for _ in range(models)]
         while pending:

@@ -16,6 +16,7 @@ from mergekit_finance.checks.resources import disk_findings
 from mergekit_finance.errors import first_line, print_to_stderr
 from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.inference.attention import unsupported_config
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import load_config, weights_size
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
@@ -56,10 +57,10 @@ from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.subsets import ItemOrder, selection_order
 from mergekit_finance.study.times import TimeLog
 from mergekit_finance.study.worker import Job, Stamp, Worker, jobs, study_evaluator
-from mergekit_finance.study.worker_count import Need, batch_bytes
+from mergekit_finance.study.worker_count import Need
+from mergekit_finance.study.worker_memory import batch_bytes, numeric_bytes
 
 # Of an item, for rows of the lab's length: lm-eval's samples, our scores, and compressed answers.
-USUAL_BATCH = 64  # for estimating a worker's memory where its batches are as large as fit
 BYTES_PER_ITEM = 2700
 
 
@@ -260,8 +261,17 @@ class StudyRun:
         if base in self.absent:
             return Need()
         weights = self._base_size() * (2 if settings.dtype == "float32" else 1)
+        if not self.device.startswith("cuda"):
+            return Need(weights)
         config = load_config(base, self.trust_remote_code)
-        batch = batch_bytes(config, settings.batch_size or USUAL_BATCH)
+        batch = batch_bytes(
+            config,
+            numeric_bytes(config, settings.dtype),
+            settings.batch_size,
+            compiled=self.evaluator.engine == "compiled" and not unsupported_config(config),
+            chooses=self.evaluator.compares_options,
+            generates=bool(self.evaluator.generated_tokens),
+        )
         return Need(weights, len(self.references) + 1, batch)
 
     # ---- stages

@@ -189,9 +189,15 @@ class Worker:
         stamp = Stamp(answers, keys.merges_key(), keys.scores_key(self.evaluator))
         return replace(self, stamp=stamp)
 
-    def unloaded(self, device: str, processes: int = 1) -> "Worker":
-        """Return a worker for another process, one of several, where tasks are loaded again."""
-        evaluator = replace(self.evaluator, device=device, quiet=True)
+    def unloaded(self, device: str, processes: int = 1, on_device: int = 1) -> "Worker":
+        """Return a worker for another process, where tasks are loaded again.
+
+        Args:
+            device: the device of that process.
+            processes: how many processes do the jobs.
+            on_device: how many of them share the device.
+        """
+        evaluator = replace(self.evaluator, device=device, quiet=True, processes=on_device)
         return replace(self, evaluator=evaluator, done=noop, processes=processes)
 
     # ---- names

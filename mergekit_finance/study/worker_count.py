@@ -2,20 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.resources import free_gpu_memory, free_memory
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 SMALL_MODEL = 2 << 30  # bytes of weights; on the CPU every core's worker may hold a model up to this size
 MOST = 4  # on one GPU: more processes only wait for each other
 CONTEXT = 1 << 30  # bytes that a process takes on a GPU before it holds a model
 HOST = 3 << 30  # bytes of main memory of a process that uses a GPU: torch, CUDA, the hosts
 FILLED = 0.9  # the share of the free memory that is used: allocators leave gaps
-TOKENS = 2048  # the longest prompt that a batch is expected to be full of
-LOGIT = 10  # bytes of a logit and its log-softmax: bfloat16 once, float32 twice
 
 
 @dataclass(frozen=True)
@@ -25,7 +19,7 @@ class Need:
     Attributes:
         weights: the weights of one model.
         models: how many models are held at a time: the constituents and the merge.
-        batch: logits, keys and values of a batch.
+        batch: what a batch takes besides (`worker_memory`).
     """
 
     weights: int = 0
@@ -90,17 +84,3 @@ def devices(device: str, workers: int | None, need: Need) -> list[str]:
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def batch_bytes(config: "PretrainedConfig", batch_size: int) -> int:
-    """Return about how many bytes the logits, keys and values of a batch of long prompts take."""
-    context = _size(config, "max_position_embeddings") or TOKENS
-    layers, heads = _size(config, "num_hidden_layers"), _size(config, "num_attention_heads")
-    width = _size(config, "head_dim") or _size(config, "hidden_size") // max(1, heads)
-    keys = 2 * layers * (_size(config, "num_key_value_heads") or heads) * width * 2
-    return batch_size * min(context, TOKENS) * (_size(config, "vocab_size") * LOGIT + keys)
-
-
-def _size(config: "PretrainedConfig", name: str) -> int:
-    value = getattr(config, name, None)
-    return value if isinstance(value, int) else 0

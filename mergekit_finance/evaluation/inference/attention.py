@@ -8,7 +8,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Model types whose answers were compared with those of `hf`, token by token (tests/unit/evaluation).
 PROVEN = ("llama", "mistral", "qwen2", "qwen3", "phi3")
@@ -34,8 +34,22 @@ class SlotLengths(NamedTuple):
 
 def unsupported(model: "PreTrainedModel") -> str:
     """Return why a model has to be answered by `hf`, or "" if it can be answered by `compiled`."""
-    config = model.config
-    if config.model_type not in PROVEN or not type(model).__module__.startswith("transformers.models."):
+    if not type(model).__module__.startswith("transformers.models."):
+        return f"models of type {model.config.model_type} were not compared"
+    if reason := unsupported_config(model.config):
+        return reason
+    if model.config._attn_implementation != "sdpa":
+        return f"its attention is {model.config._attn_implementation!r}, not 'sdpa'"
+    if len({parameter.device for parameter in model.parameters()}) > 1:
+        return "it lies on several devices"
+    if model.get_output_embeddings() is None or model.base_model is model:
+        return "it has no separate output layer"
+    return ""
+
+
+def unsupported_config(config: "PretrainedConfig") -> str:
+    """Return what in a model's config lets `hf` answer for it, or "" if nothing does."""
+    if config.model_type not in PROVEN:
         return f"models of type {config.model_type} were not compared"
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
@@ -44,12 +58,6 @@ def unsupported(model: "PreTrainedModel") -> str:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ROPE_TYPES:
         return f"its rope type {kind!r} depends on the prompt's length"
-    if config._attn_implementation != "sdpa":
-        return f"its attention is {config._attn_implementation!r}, not 'sdpa'"
-    if len({parameter.device for parameter in model.parameters()}) > 1:
-        return "it lies on several devices"
-    if model.get_output_embeddings() is None or model.base_model is model:
-        return "it has no separate output layer"
     return ""
 
 

@@ -58,6 +58,7 @@ class CompiledLM(HFLM):
         plain_reason: why all requests are left to `hf`; "" if they are not.
         models: how many models are expected to be answered in this memory, this one included. Decoding steps
             are captured as CUDA graphs where that repays for so many.
+        processes: how many processes of a study share the device; each takes its share of the memory only.
         seconds_capturing: how long that took so far.
     """
 
@@ -76,7 +77,7 @@ class CompiledLM(HFLM):
             LOG.warning("engine: compiled is not used: %s. Answers come from hf.", self.plain_reason)
         if self.batch_size == "auto":
             self._choose_batch_size()
-        self.models, self.seconds_capturing = 1, 0.0
+        self.models, self.processes, self.seconds_capturing = 1, 1, 0.0
         self._generator: Generator | None = None
         self._stops: dict[tuple[str, ...], StopStrings] = {}
         self._tokens: dict[tuple[str | int | bool | None, ...], array[int]] = {}
@@ -165,8 +166,8 @@ class CompiledLM(HFLM):
             return CPU_TOKENS
         config = self.model.config
         width = 12 * config.hidden_size + 4 * config.intermediate_size  # activations that live at once
-        free = torch.cuda.mem_get_info(self.device)[0] * MEMORY_SHARE
-        return int(min(MOST_TOKENS, free // (width * self.model.dtype.itemsize)))
+        size = width * self.model.dtype.itemsize
+        return min(MOST_TOKENS, batch_memory(self.device, self.processes) // size)
 
     # ---- generations
 
@@ -244,8 +245,7 @@ class CompiledLM(HFLM):
             return CPU_SLOTS
         torch.cuda.empty_cache()
         size = SlotCache.bytes_per_token(self.model) * longest
-        free = torch.cuda.mem_get_info(self.device)[0] * MEMORY_SHARE
-        return int(max(1, free // size))
+        return max(1, batch_memory(self.device, self.processes) // size)
 
     @property
     def _end_tokens(self) -> frozenset[int]:
@@ -258,6 +258,20 @@ class CompiledLM(HFLM):
         """Return the context of forward passes, as `hf` uses it."""
         dtype = self.mixed_precision_dtype
         return torch.autocast(device_type=self.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def batch_memory(device: torch.device, processes: int) -> int:
+    """Return how many bytes of a GPU's memory this process may take for a batch.
+
+    Processes that begin at the same time see the same free memory, so that each is limited to its share.
+
+    Args:
+        device: the GPU.
+        processes: how many processes share it.
+    """
+    free, total = torch.cuda.mem_get_info(device)
+    share = total // processes - torch.cuda.memory_reserved(device)
+    return int(MEMORY_SHARE * max(0, min(free, share)))
 
 
 @contextmanager

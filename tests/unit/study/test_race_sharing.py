@@ -31,7 +31,7 @@ ITEMS = 40
 class Fake(Worker):
     """Its models are folders with random scores. It notes in OUT/log which it has begun."""
 
-    def unloaded(self, device, quiet=True):
+    def unloaded(self, device, processes=1, on_device=1):
         return self
 
     def place(self, job):

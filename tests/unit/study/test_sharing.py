@@ -27,7 +27,7 @@ class Fake(Worker):
     broken: str = ""
     at_start: bool = False
 
-    def unloaded(self, device, processes=1):
+    def unloaded(self, device, processes=1, on_device=1):
         return self
 
     def place(self, job):

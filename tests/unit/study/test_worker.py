@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from mergekit_finance.evaluation import live_merges, measurement
+from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_models import LiveModels
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.schema import Key, Timings
@@ -118,3 +119,12 @@ def test_timings_have_the_fields_of_lm_eval_and_only_measured_values():
     timings = Timings.model_validate({"evaluate": 1.5, "date": 7.0, "git_hash": None})
     assert timings.as_json() == {"evaluate": 1.5, "date": 7.0, "git_hash": None}
     assert timings.merge == 0
+
+
+def test_a_worker_of_another_process_is_told_how_many_share_its_device(worker):
+    other = replace(worker, evaluator=Evaluator(["t"])).unloaded("cuda:1", processes=6, on_device=3)
+    assert (other.processes, other.evaluator.live_models.processes, other.evaluator.device) == (
+        6,
+        3,
+        "cuda:1",
+    )

@@ -212,3 +212,16 @@ def test_the_models_attention_is_restored(pair):
     compiled.generate_until(generations(), True)
     assert compiled.model.config._attn_implementation == "sdpa"
     assert attention.unsupported(compiled.model) == ""
+
+
+def test_processes_that_share_a_gpu_take_no_more_than_their_share_of_its_memory(monkeypatch):
+    device = torch.device("cuda:0")
+    memory = {"free": 70, "reserved": 5}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda one: (memory["free"] * 1000, 80_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda one: memory["reserved"] * 1000)
+    assert compiled_lm.batch_memory(device, 1) == 28_000  # of what is free
+    assert compiled_lm.batch_memory(device, 4) == 6_000  # of its 20,000, of which 5,000 are used
+    memory |= {"free": 10}
+    assert compiled_lm.batch_memory(device, 4) == 4_000
+    memory |= {"reserved": 30}
+    assert compiled_lm.batch_memory(device, 4) == 0
