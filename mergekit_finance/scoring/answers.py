@@ -33,6 +33,8 @@ from mergekit_finance.scoring.periods import asks_when, asks_year, without_perio
 from mergekit_finance.scoring.stated_number import signed, stated_number
 from mergekit_finance.scoring.text import first_sentence, sentences, strip_decoration
 
+# The next question on the line of an answer: the second heading of "0.64 Question: What is ...? Answer: 1.3".
+_NEXT_QUESTION = re.compile(r"(?<=[\w.%)])\s+(?:Question|Q|問題|質問)\s?:\s?(?=\w)")
 # A line that does not answer a question for a number: a list item ("1. 5"), "n/a", "none".
 _NO_NUMBER_LINE = re.compile(r"\(?[0-9]{1,2}[.)]\s+[-+$€£¥(△▲]{0,3}[0-9]|n/a\b|none\b", re.IGNORECASE)
 # A number that is only a bound, a guess or a question: 5以上, 5%未満, 5かもしれない, 5でしょうか.
@@ -52,7 +54,7 @@ _LABEL = re.compile(
 # "yes" or "no" before the end of the line or a clause that confirms it: "Yes.", "no, it did not", "yes it
 # increased". Not "No revenue was lost" and "No. 5".
 _YES_NO = re.compile(
-    r"(yes|no)(?:$|[,!;:(]|\.(?!\s?[0-9])|\s\(|\s?-\s|\s(?:it|they|this|that|there|we|he|she)\b)",
+    r"(yes|no)(?:$|\s?[,!;:(]|\s?\.(?!\s?[0-9])|\s?-\s|\s(?:it|they|this|that|there|we|he|she)\b)",
     re.IGNORECASE,
 )
 
@@ -64,6 +66,13 @@ _FISCAL_YEAR = re.compile(r"\bFY\s?(?=(?:19|20)[0-9]{2}\b)", re.IGNORECASE)
 _NOT_MEANT = re.compile(
     r"^(?:suppose|supposing|imagine|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
     r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い",
+    re.IGNORECASE,
+)
+# A sentence that takes back what stands before it: "No, that is not right.", 違います。
+_WITHDRAWS = re.compile(
+    r"^(?:(?:but|no|wait|hmm),? ){0,2}(?:that|this|it)(?:(?:'s| is| was) (?:not (?:right|correct|true)"
+    r"|wrong|incorrect)|(?: isn't| wasn't| cannot be| can't be) (?:right|correct|true))[.!]?$"
+    r"|^(?:いや、?|いいえ、?)?(?:違う|違います|正しくない|正しくありません)。?$",
     re.IGNORECASE,
 )
 # A box that the token limit cut open: its number may be longer.
@@ -125,7 +134,7 @@ def _last_committed(body: str, question: str) -> FinalAnswer:
         read.pop()
     for sentence, is_complete in reversed(read[-_MAX_SENTENCES:]):
         sentence = _ROUNDED.sub("", sentence)
-        if NO_ANSWER.search(sentence) or _DOUBT.search(sentence):
+        if NO_ANSWER.search(sentence) or _DOUBT.search(sentence) or _WITHDRAWS.search(sentence):
             return NONE
         if _has_number(sentence, question) and _is_meant(sentence, question):
             number = _read(sentence, question, is_complete=is_complete)
@@ -214,7 +223,8 @@ def direct_text(text: str) -> str | None:
     body = strip_decoration(answering_part(text))
     label = _LABEL.match(body)
     body = strip_decoration(body[label.end() :] if label else body)
-    return strip_decoration(body.split("\n", 1)[0]) or None
+    line = _NEXT_QUESTION.split(body.split("\n", 1)[0], maxsplit=1)[0]
+    return strip_decoration(line) or None
 
 
 def direct_items(text: str) -> list[str]:

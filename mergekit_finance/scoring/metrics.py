@@ -255,9 +255,13 @@ def _docmath_metrics(doc: NumberDocument, text: str, read: FinalAnswer) -> Metri
 
 
 def exact_number_cot(doc: NumberDocument, results: Generations) -> Metrics:
-    """Score GSM8K, SVAMP and MGSM: whether the number of the last answer is the gold number (within 1e-6)."""
+    """Score GSM8K, SVAMP and MGSM: whether the number of the last answer is the gold number (within 1e-6).
+
+    Parentheses around it are no minus sign, because these problems are not about accounts.
+    """
     number, source = final_answer(_text(results), _question(doc))
-    right = number is not None and math.isclose(number.value, doc["ground_truth"], abs_tol=1e-6)
+    value = 0.0 if number is None else -number.value if number.in_parentheses else number.value
+    right = number is not None and math.isclose(value, doc["ground_truth"], abs_tol=1e-6)
     return _sourced_metrics(right, source)
 
 

@@ -28,6 +28,7 @@ class Number:
         step: place value of the last digit: 0.01 for 3.14, 1 for 42.
         sign_in_words: whether a word that the question has too stands for its sign: "a loss of 5" where the
             question asks for the loss. The gold may then have either sign.
+        in_parentheses: whether parentheses made it negative, as in accounting: "(5)".
         significant: number of digits from the first that is not zero: 3 for 3.14, 2 for 0.050, 0 for 0.0.
     """
 
@@ -38,6 +39,7 @@ class Number:
     step: float = 1.0
     significant: int = 1
     sign_in_words: bool = False
+    in_parentheses: bool = False
 
     @property
     def value(self) -> float:
@@ -186,7 +188,10 @@ def _read(text: str, digits: re.Match[str]) -> Span | None:
     is_year = bool(YEAR.fullmatch(digits.group())) and not suffix.percent and not unit
     sign = _sign(text, prefix, in_parentheses=suffix.closed and not is_year)
     significant = _significant_digits(magnitude.amount, magnitude.step)
-    number = Number(sign * magnitude.amount, suffix.scale, suffix.percent, unit, magnitude.step, significant)
+    number = Number(
+        sign * magnitude.amount, suffix.scale, suffix.percent, unit, magnitude.step, significant,
+        in_parentheses=sign < 0 and not prefix.sign.strip() and not prefix.negative_word,
+    )  # fmt: skip
     return Span(number, prefix.start, suffix.end)
 
 

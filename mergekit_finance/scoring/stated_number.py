@@ -18,7 +18,8 @@ _LEAD_IN = re.compile(
     r"|therefore|thus|then|hence|equal to|,\s?[^,.0-9\n]{1,40},\s"
     r"|just|only|(?:calculated|computed|estimated) (?:as|at|to be)"
     r"|約|およそ|おおよそ|ほぼ|(?-i:[A-Z]{3}\s)|an? (?:net |operating )?loss of\s"
-    r"|(?:an? )?(?:increase|decrease|change|total|decline|drop|fall|reduction) of|an? )*",
+    r"|(?:an? )?(?:increase|decrease|change|total|decline|drop|fall|reduction) of|an? "
+    r"|(?:up|down)\s(?:by\s)?)*",
     re.IGNORECASE,
 )
 
