@@ -108,8 +108,14 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.generation-config": CatalogEntry(
         "error",
-        "A token id in generation_config.json is not a number.",
-        "Write a whole number.",
+        "transformers refuses a value in generation_config.json when it loads the file or generates.",
+        "Correct the value, or remove the key.",
+    ),
+    "model.generation-unused": CatalogEntry(
+        "note",
+        "generation_config.json has sampling settings, such as temperature, without `do_sample: true`.",
+        "No action needed: they have no effect. transformers may refuse to save them after a change of the "
+        "config; write `do_sample: true`, or remove them.",
     ),
     "model.head-ignored": CatalogEntry(
         "error",

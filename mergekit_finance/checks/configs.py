@@ -1,10 +1,11 @@
 """Checks of settings in which an expert differs from the base; a merged model has those of the base."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
-from mergekit_finance.hosts.transformers import activations, rope_types
+from mergekit_finance.hosts.transformers import activations, causal_classes, rope_types
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -27,12 +28,20 @@ BIASES = ("attention_bias", "mlp_bias", "attention_out_bias", "use_bias")  # wit
 
 
 def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
-    """transformers must have the activation and the rotary positions, and weights must not be quantized."""
+    """transformers must have class, activation and rotary positions; weights must not be quantized.
+
+    A merge to disk may be one of models that are no causal language models.
+    """
     for model in merge.models:
         if model.config.get("quantization_config"):
             yield finding("model.quantized", f"{model.reference}: config.json has a quantization_config")
         if "auto_map" in model.config:  # the repository's own code may have others
             continue
+        kind = model.config.get("model_type")
+        if causal_classes() and isinstance(kind, str) and kind not in causal_classes():
+            message = f"{model.reference}: transformers has no causal language model of type {kind!r:.60}"
+            problem = finding("model.unsupported", message)
+            yield problem if merge.in_memory else replace(problem, level="warning")
         act = model.text.get("hidden_act") or model.text.get("hidden_activation")
         if isinstance(act, str) and activations() and act not in activations():
             yield finding(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
+from mergekit_finance.checks.generation import check_generation
 from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
-from mergekit_finance.checks.small_files import check_small_files, check_tokenizers
+from mergekit_finance.checks.small_files import check_templates, check_tokenizers
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
@@ -247,7 +248,8 @@ CHECKS: tuple[Check, ...] = (
     configs.check_loadable,
     check_rope,
     check_token_ids,
-    check_small_files,
+    check_generation,
+    check_templates,
     check_tokenizers,
     tensors.check_layers,
     tensors.check_names,

@@ -1,10 +1,10 @@
-"""Checks of a model's small files: generation config and chat templates.
+"""Checks of a model's small files: tokenizers and chat templates.
 
 Without these checks, a broken file is noticed only when the merged model is loaded, after hours of merging.
 Neither torch nor transformers nor mergekit is imported.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
     from mergekit_finance.checks.merge_facts import MergeFacts
 
-TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones
 
 
-def check_small_files(merge: "MergeFacts") -> Iterator[Finding]:
-    """Token ids of generation configs must be numbers, chat templates must be valid Jinja."""
+def check_templates(merge: "MergeFacts") -> Iterator[Finding]:
+    """Chat templates must be valid Jinja."""
     for model in merge.models:
-        yield from generation_findings(model.generation_config or {}, model.reference)
         templates = (model.tokenizer_config or {}).get("chat_template")
         yield from template_findings([model.chat_template, templates], model.reference)
 
@@ -34,27 +32,13 @@ def check_small_files(merge: "MergeFacts") -> Iterator[Finding]:
 def check_tokenizers(merge: "MergeFacts") -> Iterator[Finding]:
     """Models that are evaluated need a tokenizer; without the base's, the merged model has none."""
     for model in merge.models:
-        is_evaluated = model.reference in merge.evaluated
+        merges_for_evaluation = model is merge.base and merge.method is not None and merge.in_memory
+        is_evaluated = model.reference in merge.evaluated or merges_for_evaluation
         if model.folder is None or not model.tensors or not (is_evaluated or model is merge.base):
             continue
         if not has_tokenizer(model.folder):
             missing = finding("model.tokenizer", f"{model.reference} has no tokenizer")
             yield missing if is_evaluated else replace(missing, level="warning")
-
-
-def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:
-    """Yield the token ids of a generation_config.json that are not numbers.
-
-    Args:
-        config: its content.
-        model: the model's reference, for messages.
-    """
-    for key in TOKEN_IDS:
-        if not _is_token_id(config.get(key), several=key == "eos_token_id"):
-            message = (
-                f"model {model!r}: {key} {config[key]!r:.60} in generation_config.json is not a token id"
-            )
-            yield finding("model.generation-config", message)
 
 
 def template_findings(templates: Json, model: str) -> Iterator[Finding]:
@@ -123,12 +107,6 @@ def template_error(template: str) -> str:
     except (ValueError, ArithmeticError) as error:  # jinja computes constants: 5,000 digits, 1 / 0
         return printable(f"{first_line(error):.200}")
     return next((f"no {kind} {name!r:.60}" for name, names, kind in used if name not in names), "")
-
-
-def _is_token_id(value: Json, several: bool) -> bool:
-    if several and isinstance(value, list):
-        return all(_is_token_id(part, several=False) and part is not None for part in value)
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _texts(templates: Json) -> Iterator[str]:

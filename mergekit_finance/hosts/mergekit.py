@@ -4,6 +4,7 @@ mergekit is imported inside the functions to keep --help fast: it takes 4.5 s.
 """
 
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -181,7 +182,7 @@ def merge_errors() -> Iterator[None]:
     """Raise ModelError for exceptions by which mergekit rejects a merge."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
+    except (RuntimeError, ValueError, LookupError, OSError, AssertionError) as error:
         text = " ".join(str(error).split())
         raise ModelError(
             f"mergekit could not run this merge: {type(error).__name__}: {text}",
@@ -235,6 +236,20 @@ def write_side_files(
         run_merge(config, str(folder), options=without_card)
     finally:
         merge.MergePlanner = planner_class
+
+
+def log_missing_tokenizer_in_one_line() -> None:
+    """Log without traceback that a merge is written without a tokenizer; a second call changes nothing.
+
+    Written for mergekit 0.1.5 (`merge.LOG`, whose name is that of the module).
+    """
+    logging.getLogger("mergekit.merge").addFilter(_drop_tokenizer_traceback)
+
+
+def _drop_tokenizer_traceback(record: logging.LogRecord) -> bool:
+    if str(record.msg).startswith("Failed to copy tokenizer"):
+        record.exc_info = None
+    return True
 
 
 def install_planner_hooks(

@@ -3,6 +3,8 @@
 import ast
 import functools
 import importlib.util
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,21 +55,66 @@ def rope_types() -> frozenset[str]:
     return names | {"default", "mrope", "su"} if names else names
 
 
-def _keys_in_source(file: str, table: str) -> frozenset[str]:
-    """Return the keys of a dictionary that a module assigns to a name."""
+@functools.cache
+def cache_implementations() -> frozenset[str]:
+    """Return the names that `cache_implementation` may have, without loading transformers; empty as above.
+
+    Written for transformers 5.23 (`generation.configuration_utils.*_CACHE_IMPLEMENTATIONS`, tuples of names).
+    """
+    text = _source("generation/configuration_utils.py")
+    tables = re.findall(r"^\w+_CACHE_IMPLEMENTATIONS = \(([^()]*)\)$", text, re.MULTILINE)
+    names = frozenset(re.findall(r'"(\w+)"', "".join(tables)))
+    return names | {"paged"} if names else names
+
+
+@functools.cache
+def model_types() -> frozenset[str]:
+    """Return every `model_type` of transformers' configs, without loading it; empty as above.
+
+    Written for transformers 5.23 (`models.auto.*.CONFIG_MAPPING_NAMES`, pairs in two files).
+    """
+    texts = [_source(f"models/auto/{name}.py") for name in ("auto_mappings", "configuration_auto")]
+    pairs = re.findall(
+        r"""^\s*[("']+([\w.-]+)["']\s*[,:]\s*["']\w+Config["']""", "\n".join(texts), re.MULTILINE
+    )
+    return frozenset(pairs) | {"gpt-sw3"} if pairs else frozenset()
+
+
+@functools.cache
+def causal_classes() -> Mapping[str, str]:
+    """Return the class of causal language models of each `model_type`, without loading transformers; or {}.
+
+    Written for transformers 5.23 (`models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES`).
+    """
+    text = _source("models/auto/modeling_auto.py")
+    table = re.search(r"^MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = .*?^\)$", text, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r'\("([\w.-]+)", "(\w+)"\)', table.group())) if table else {}
+
+
+def _source(file: str) -> str:
+    """Return the text of a module of transformers, or "" if there is none."""
     package = importlib.util.find_spec("transformers")
     for folder in (package.submodule_search_locations or ()) if package else ():
         try:
-            tree = ast.parse(Path(folder, file).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SyntaxError):
+            return Path(folder, file).read_text(encoding="utf-8")
+        except (OSError, ValueError):
             continue
-        for node in tree.body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            names = [target.id for target in targets if isinstance(target, ast.Name)]
-            value = getattr(node, "value", None)
-            if table in names and isinstance(value, ast.Dict):
-                keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
-                return frozenset(key for key in keys if isinstance(key, str))
+    return ""
+
+
+def _keys_in_source(file: str, table: str) -> frozenset[str]:
+    """Return the keys of a dictionary that a module assigns to a name."""
+    try:
+        tree = ast.parse(_source(file))
+    except (ValueError, SyntaxError):
+        return frozenset()
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        value = getattr(node, "value", None)
+        if table in names and isinstance(value, ast.Dict):
+            keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+            return frozenset(key for key in keys if isinstance(key, str))
     return frozenset()
 
 

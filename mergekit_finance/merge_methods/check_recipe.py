@@ -34,6 +34,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
 from mergekit_finance.hosts.mergekit_recipes import allows_crimes, recipe_file, trusts_remote_code
 from mergekit_finance.hosts.programs import OUR_METHODS, is_host_program
+from mergekit_finance.merge_methods.check_tokens import check_tokenizer_block
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 from mergekit_finance.models.facts import load_config
@@ -152,7 +153,7 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
             spec = next(spec for spec in method.spec.parameters if spec.name == name)
             _check_values(block, name, setting, spec)
     _check_models(config, method)
-    _check_tokenizer_sources(config)
+    check_tokenizer_block(config)
     if method.draws_masks:
         _check_mask_ids(config)
     if semantics_of(config) == "paper":
@@ -334,23 +335,6 @@ def _check_models(config: MergeConfiguration, method: CptMethod) -> None:
                 )
     if not mask_ids(config):
         raise RecipeError(f"models: no model besides base_model {config.base_model}; add at least one expert")
-
-
-def _check_tokenizer_sources(config: MergeConfiguration) -> None:
-    """Refuse sources of tokenizers and of tokens that are neither on this machine nor Hub ids."""
-    block = config.tokenizer
-    sources: list[tuple[str, object]] = [("tokenizer", block.source if block else config.tokenizer_source)]
-    for token, entry in (block.tokens or {}).items() if block else ():
-        of_token = entry.source  # a model, or a token of one
-        model = of_token if isinstance(of_token, ModelReference) else getattr(of_token, "model", None)
-        sources.append((f"tokenizer.tokens.{token}", model))
-    for place, source in sources:
-        if not isinstance(source, ModelReference):
-            continue
-        path = source.model.path
-        if not os.path.exists(path) and (path.count("/") != 1 or path.startswith(".")):
-            hint = did_you_mean(path, ["base", "union"]) if place == "tokenizer" else "Correct it."
-            raise RecipeError(f"{place}: there is no model {str(source)!r}. {hint}", id="model.missing")
 
 
 def _check_mask_ids(config: MergeConfiguration) -> None:

@@ -17,7 +17,7 @@ Recipes with other methods are planned by mergekit alone.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -32,6 +32,7 @@ from mergekit_finance.engine.finite import require_finite
 from mergekit_finance.errors import ModelError
 from mergekit_finance.hosts.mergekit import (
     install_planner_hooks,
+    merge_errors,
     planned_tensors,
     planner_method,
     reopen,
@@ -180,7 +181,9 @@ def check_and_plan(planner: "MergePlanner", mergekit_plan: "Plan", ranks: bool =
         raise ModelError(f"mergekit cannot plan this merge: {error}", id="merge.failed") from error
     inputs = _planned_inputs(planner)
     ranks = ranks and paper and method.ranks_whole_vector
-    histograms = _check_inputs(inputs, method, ranks, measured)
+    # mergekit aligns vocabularies while tensors are read, and rejects what it cannot align there.
+    with merge_errors() if inputs.tokenizer_task else nullcontext():
+        histograms = _check_inputs(inputs, method, ranks, measured)
     if paper or method.draws_masks:
         histograms.check_densities()
     return CheckedPlan(inputs, WholeVectorThresholds(inputs, histograms) if ranks else None)

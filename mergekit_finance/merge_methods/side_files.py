@@ -19,7 +19,8 @@ from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
 from mergekit_finance.checks.findings import Findings
-from mergekit_finance.checks.small_files import check_chat_template, generation_findings, template_findings
+from mergekit_finance.checks.generation import generation_findings
+from mergekit_finance.checks.small_files import check_chat_template, template_findings
 from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.hosts import mergekit as host
 from mergekit_finance.hosts.mergekit_recipes import chat_template_names
@@ -100,6 +101,8 @@ def check_side_files(config: MergeConfiguration, options: MergeOptions) -> None:
         needs_tokenizer = options.copy_tokenizer or _aligns(config)
         if needs_tokenizer and (has_tokenizer(folder) or has_tokenizer(fetched_folder(config_source))):
             _load_tokenizer(folder, config, options.trust_remote_code)
+        elif needs_tokenizer:  # a check warns before the merge
+            host.log_missing_tokenizer_in_one_line()
 
 
 def _write(config: MergeConfiguration, options: MergeOptions, folder: Path) -> None:
@@ -147,7 +150,8 @@ def _load_config(folder: Path, config_source: str, trust_remote_code: bool) -> "
         with model_errors(f"model {config_source!r}: its config cannot be loaded"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         if (folder / "generation_config.json").exists():
-            with model_errors(f"model {config_source!r}: generation_config.json cannot be loaded"):
+            message = f"model {config_source!r}: generation_config.json cannot be loaded"
+            with model_errors(message, "model.generation-config"):
                 generation = GenerationConfig.from_pretrained(folder)
             Findings(generation_findings(generation.to_dict(), config_source)).raise_errors()
     except ModelError as error:

@@ -13,7 +13,15 @@ from mergekit_finance.files import Json, JsonObject, read_text
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
 from mergekit_finance.models.config_values import check_tokenizer_values
-from mergekit_finance.models.json_files import INDEXES, read_config, read_model_json, shard_names, weight_map
+from mergekit_finance.models.json_files import (
+    CONFIG,
+    INDEXES,
+    read_config,
+    read_model_json,
+    shard_names,
+    weight_map,
+)
+from mergekit_finance.models.model_class import check_model_class
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
 from mergekit_finance.models.weight_files import (
@@ -158,7 +166,7 @@ class FactsReader:
             return ModelFacts(reference, unseen=(unseen_sentence,), licenses=licenses)
         problems = _Problems()
         unseen: list[str] = []
-        config = problems.collect(lambda: read_config(folder, problems.warn)) or {}
+        config = problems.collect(lambda: _read_config(folder, problems.warn)) or {}
         generation, *of_tokenizer = [
             problems.collect(partial(_optional, folder / name, problems.warn)) for name in SMALL_FILES
         ]
@@ -324,13 +332,19 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
     return template if isinstance(template, str) else None
 
 
+def _read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:
+    config = read_config(folder, warn)
+    check_model_class(folder / CONFIG, config)
+    return config
+
+
 def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedConfig":
     """Return a model's config as transformers loads it. Raises ModelError: broken, or cannot be fetched."""
     # Imported here to keep --help fast: mergekit takes 4.5 s.
     from mergekit.common import ModelReference
 
     if os.path.isdir(reference):
-        read_config(Path(reference))
+        _read_config(Path(reference))
     with model_errors(f"model {reference!r}: its config cannot be loaded"):
         return ModelReference.model_validate(reference).config(trust_remote_code)
 

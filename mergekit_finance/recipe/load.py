@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import FINANCE_KEYS, check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
-from mergekit_finance.errors import RecipeError, default_id, did_you_mean
+from mergekit_finance.errors import ModelError, RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.plugins.manager import merge_methods
@@ -250,19 +250,22 @@ def _check_method(merge: JsonObject, where: str) -> None:
 
 
 def _check_parameters(recipe: Recipe) -> None:
-    """Check the parameters of our methods as plain mergekit-yaml does, with the file's name in messages."""
+    """Check the tokenizer block, and of our methods the parameters as plain mergekit-yaml does."""
     from mergekit import merge_methods as registry  # see the note in Recipe.configuration
     from mergekit.options import MergeOptions
 
     from mergekit_finance.merge_methods.check_recipe import check_recipe
+    from mergekit_finance.merge_methods.check_tokens import check_tokenizer_block
     from mergekit_finance.merge_methods.method import CptMethod
 
     config, method = recipe.configuration(), registry.get(recipe.method)
-    if isinstance(method, CptMethod):
-        try:
+    try:
+        if isinstance(method, CptMethod):
             check_recipe(config, method, MergeOptions())
-        except RecipeError as error:
-            raise RecipeError(f"{recipe.path}: {error.message}", id=error.id) from error
+        else:
+            check_tokenizer_block(config)
+    except (RecipeError, ModelError) as error:
+        raise RecipeError(f"{recipe.path}: {error.message}", id=error.id) from error
 
 
 # ---- models

@@ -47,6 +47,29 @@ def models(tmp_path: Path) -> Path:
 # ---- faults of a recipe: each changes its mapping
 
 
+def models_of(recipe: dict[str, Any]) -> Path:
+    """The folder of a recipe's models, with a spare one that the recipe does not merge."""
+    folder = Path(recipe["base_model"]).parent
+    if not (folder / "spare").exists():
+        shutil.copytree(folder / "math", folder / "spare")
+    return folder
+
+
+def without_tokenizer(recipe: dict[str, Any]) -> str:
+    for file in (models_of(recipe) / "spare").glob("*token*"):
+        file.unlink()
+    return f"{models_of(recipe)}/spare"
+
+
+def tokens(**entry: Any) -> dict[str, Any]:
+    """A tokenizer block with one new token."""
+    return {"source": "union", "tokens": {"<new>": entry}}
+
+
+def token_of(recipe: dict[str, Any], **token: Any) -> dict[str, Any]:
+    return {"kind": "model_token", "model": f"{models_of(recipe)}/math", **token}
+
+
 # Misspelled names of our methods; mergekit reports those that are similar to its own.
 RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "paramaters": ("recipe.unknown-key", lambda r: r.update(paramaters={})),
@@ -60,6 +83,31 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "tokens: ./nowhere": (
         "model.missing",
         lambda r: r.update(tokenizer={"source": "base", "tokens": {"<new>": {"source": "./nowhere"}}}),
+    ),
+    "tokens: merged": (
+        "recipe.invalid",
+        lambda r: r.update(tokenizer=tokens(source=f"{models_of(r)}/spare")),
+    ),
+    "tokens: 99999": (
+        "recipe.invalid",
+        lambda r: r.update(tokenizer=tokens(source=token_of(r, token_id=99999))),
+    ),
+    "tokens: 'nope'": (
+        "recipe.invalid",
+        lambda r: r.update(tokenizer=tokens(source=token_of(r, token="nope"))),
+    ),
+    "tokens: source": ("recipe.invalid", lambda r: r.update(tokenizer=tokens(force=True))),
+    "tokens: rows": (
+        "recipe.invalid",
+        lambda r: r.update(tokenizer={**tokens(source=token_of(r, token="w1")), "source": "base"}),
+    ),
+    "pad_to_multiple_of: -5": (
+        "recipe.invalid",
+        lambda r: r.update(tokenizer={"source": "base", "pad_to_multiple_of": -5}),
+    ),
+    "tokenizer: tokenizer": (
+        "model.tokenizer",
+        lambda r: r.update(tokenizer={"source": without_tokenizer(r)}),
     ),
     "finance: mapping": ("recipe.invalid", lambda r: r.update(finance=[1])),
     "tokeniser": ("recipe.unknown-key", lambda r: r.update(tokeniser={})),

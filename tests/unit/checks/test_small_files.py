@@ -53,6 +53,17 @@ def test_valid_small_files_give_no_error(name, content, tmp_path):
         ),
         ("generation_config.json", {"eos_token_id": [1, None]}, "eos_token_id"),
         ("generation_config.json", {"bos_token_id": True}, "bos_token_id"),
+        ("generation_config.json", {"temperature": "hot"}, "temperature 'hot' in .* is not a number above 0"),
+        ("generation_config.json", {"temperature": -1.0, "do_sample": True}, "temperature -1.0"),
+        ("generation_config.json", {"temperature": 2, "do_sample": True}, "with a decimal point"),
+        ("generation_config.json", {"top_p": 7, "do_sample": True}, "top_p 7 in .* a number from 0 to 1"),
+        ("generation_config.json", {"repetition_penalty": -1.0}, "repetition_penalty"),
+        ("generation_config.json", {"max_new_tokens": 0}, "max_new_tokens 0"),
+        ("generation_config.json", {"early_stopping": "maybe"}, "early_stopping"),
+        ("generation_config.json", {"cache_implementation": ["static"]}, "one of dynamic"),
+        ("generation_config.json", {"num_return_sequences": 3}, "at most num_beams"),
+        ("generation_config.json", {"suppress_tokens": "x"}, "a list of token ids"),
+        ("generation_config.json", {"use_cache": 1}, "true or false"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),
         ("tokenizer_config.json", {"chat_template": "{% for m in messages %}"}, "not valid Jinja"),
         ("tokenizer_config.json", {"chat_template": [{"template": "{{ x"}]}, "not valid Jinja"),
@@ -67,6 +78,15 @@ def test_a_broken_file_is_reported_in_one_line(name, content, message, tmp_path)
     write(tmp_path, name, content)
     (line,) = errors(tmp_path)
     assert re.search(message, line) and "\n" not in line
+
+
+def test_settings_of_sampling_that_is_off_are_noted(tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "generation_config.json", {"temperature": 0.0, "top_p": 0.9, "top_k": 50})
+    facts = FactsReader().read("m", tmp_path)
+    (note,) = [one for one in examine(MergeFacts("r.yml", (facts,))) if one.id == "model.generation-unused"]
+    assert "has temperature, top_p without do_sample" in note.message
+    assert note.level == "note"
 
 
 def test_a_template_is_not_run_while_it_is_checked():

@@ -7,10 +7,19 @@ import pytest
 from helpers.architectures import ARCHITECTURES
 from transformers import LlamaConfig
 from transformers.activations import ACT2FN
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.hosts.transformers import activations, rope_types
+from mergekit_finance.hosts.transformers import (
+    activations,
+    cache_implementations,
+    causal_classes,
+    model_types,
+    rope_types,
+)
 from mergekit_finance.models.json_files import read_config
 
 WRONG = {
@@ -48,3 +57,9 @@ def test_values_of_wrong_types_are_refused_as_transformers_refuses_them(key: str
 def test_names_of_activations_and_rotary_positions_are_those_of_transformers() -> None:
     assert activations() == set(ACT2FN)
     assert rope_types() >= set(ROPE_INIT_FUNCTIONS)
+
+
+def test_names_of_model_types_classes_and_caches_are_those_of_transformers() -> None:
+    assert model_types() == set(CONFIG_MAPPING_NAMES)
+    assert causal_classes() == dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert cache_implementations() == {*ALL_CACHE_IMPLEMENTATIONS, "paged"}

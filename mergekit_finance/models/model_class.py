@@ -1,0 +1,46 @@
+"""Check that config.json names one model class: mergekit reads `architectures`, transformers `model_type`."""
+
+import difflib
+import sys
+from pathlib import Path
+
+from mergekit_finance.errors import ModelError
+from mergekit_finance.files import JsonObject
+from mergekit_finance.hosts.transformers import causal_classes, model_types
+
+
+def check_model_class(path: Path, config: JsonObject) -> None:
+    """Raise ModelError if transformers has no config of this type, or if it would load another class.
+
+    Args:
+        path: of config.json, for messages.
+        config: its content. One with code of its own (`auto_map`) is not checked.
+    """
+    name, classes = config.get("model_type"), causal_classes()
+    if not config or not classes or "auto_map" in config:
+        return
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"{path}: model_type is missing. Copy or fetch it again.", id="model.broken")
+    if not _is_known(name):
+        near = difflib.get_close_matches(name[:100], model_types(), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Correct it, or update transformers."
+        raise ModelError(
+            f"{path}: transformers has no model_type {name!r:.60}. {hint}", id="model.unsupported"
+        )
+    architectures = config.get("architectures")
+    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
+    loaded = classes.get(name)
+    if isinstance(architecture, str) and architecture != loaded and architecture in classes.values():
+        raise ModelError(
+            f"{path}: architectures names {architecture}, and model_type {name!r} is that of "
+            f"{loaded or 'no causal language model'}. Correct one of them.",
+            id="model.unsupported",
+        )
+
+
+def _is_known(name: str) -> bool:
+    """Return whether transformers has a config of this type, in its source or registered in this process."""
+    if not model_types() or name in model_types():
+        return True
+    loaded = sys.modules.get("transformers.models.auto.configuration_auto")
+    return loaded is not None and name in getattr(loaded, "CONFIG_MAPPING", ())
