@@ -96,9 +96,8 @@ def answers_key(live_models: "LiveModels") -> dict[str, Json]:
     """Return the part of the keys of answers that all models share.
 
     Args:
-        live_models: their device, dtype and engine are in the key. The batch size is not: batches change
-        the last
-            bits of a log-likelihood, as do the threads of the CPU.
+        live_models: their device, dtype and engine are in the key. The batch size is not: it changes the
+            last bits of a log-likelihood, as do the threads of the CPU.
     """
     return {
         "answers_format": ANSWERS_FORMAT,

@@ -41,7 +41,7 @@ class _Module:
 
 @dataclass
 class SourceTree:
-    """The Python files of one package, parsed when they are needed and each only once.
+    """The Python files of one package, found, parsed and hashed when they are needed and each only once.
 
     Attributes:
         root: the package's folder; its name is the package's name.
@@ -51,9 +51,16 @@ class SourceTree:
     root: Path
     left_out: Collection[str] = ()
     _parsed: dict[Path, _Module] = field(default_factory=dict, repr=False)
+    _paths: dict[str, Path | None] = field(default_factory=dict, repr=False)
+    _links: dict[str, str] = field(default_factory=dict, repr=False)
 
     def path(self, module: str) -> Path | None:
         """Return the file of a dotted module name, or None if the package has no such module."""
+        if module not in self._paths:
+            self._paths[module] = self._find(module)
+        return self._paths[module]
+
+    def _find(self, module: str) -> Path | None:
         first, *parts = module.split(".")
         if first != self.root.name:
             return None
@@ -84,7 +91,7 @@ class SourceTree:
 
     def hash(self, modules: Iterable[str]) -> str:
         """Return 16 hexadecimal digits that depend on the code of the closure of `modules`."""
-        return combined(self._linked(self._module(name)) for name in self.closure(modules))
+        return combined(map(self._link, self.closure(modules)))
 
     def file_hash(self, path: Path) -> str:
         """Return the hash of a file outside the package and of the package's modules that it imports."""
@@ -101,6 +108,11 @@ class SourceTree:
         if path not in self._parsed:
             self._parsed[path] = _Reader(self, path).read()
         return self._parsed[path]
+
+    def _link(self, name: str) -> str:
+        if name not in self._links:
+            self._links[name] = self._linked(self._module(name))
+        return self._links[name]
 
     def _linked(self, module: _Module) -> str:
         """Hash a module together with the code, not the names, of the modules that it imports."""

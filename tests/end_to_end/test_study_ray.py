@@ -1,8 +1,9 @@
 """`executor: ray` on a local cluster of two nodes, one of them killed during the study: the files are the same."""
 
-import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from helpers import study as helpers
@@ -20,8 +21,10 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 folder = Path(sys.argv[1])
+# A node that does not answer for three seconds is dead; Ray waits 15 by default.
+checks = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False, "_system_config": checks})
 node = cluster.add_node(**small)
 (folder / "address.part").write_text(cluster.address)
 (folder / "address.part").rename(folder / "address")
@@ -35,46 +38,32 @@ cluster.shutdown()
 """
 
 
-@pytest.fixture
-def cluster(tmp_path):
+class Cluster(NamedTuple):
+    """A process that holds the cluster, and the folder of the files that control it."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
     """A cluster in another process, controlled by files; afterwards all its processes must have ended."""
-    command = [sys.executable, "-c", CLUSTER, str(tmp_path)]
-    with (tmp_path / "cluster.log").open("w") as log:
+    folder = tmp_path_factory.mktemp("cluster")
+    command = [sys.executable, "-c", CLUSTER, str(folder)]
+    with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     family = set()
     try:
-        wait_for((tmp_path / "address").exists, process, tmp_path / "cluster.log")
+        wait_for((folder / "address").exists, process, folder / "log")
         family = helpers.children(process.pid)
-        yield process
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", (folder / "address").read_text())
+            yield Cluster(process, folder)
     finally:
         family |= helpers.children(process.pid)
-        (tmp_path / "end").touch()
+        (folder / "end").touch()
         process.wait(HANG)
     wait_for(lambda: not any(map(helpers.alive, family)))
-
-
-def test_jobs_of_a_node_that_dies_are_done_by_another(tiny, tmp_path, cluster):
-    out, log = tmp_path / "out", tmp_path / "log"
-    path = helpers.write(tmp_path / "study.yml", tiny, operators=GRID, limit=20, executor="ray")
-    os.environ["RAY_ADDRESS"] = (tmp_path / "address").read_text()
-    try:
-        study = helpers.start(path, out, log)
-    finally:
-        del os.environ["RAY_ADDRESS"]
-    wait_for(lambda: len(helpers.stamps(out)) >= 3, study, log)
-    quiet = log.read_text()
-    assert len(helpers.stamps(out)) < 18  # the node dies during the study
-    (tmp_path / "kill").touch()
-    wait_for((tmp_path / "killed").exists, cluster, tmp_path / "cluster.log")
-    stored = helpers.stamps(out)
-    assert study.wait(HANG) == 0, log.read_text()[-3000:]
-    final = helpers.stamps(out)
-    assert stored == {name: final[name] for name in stored} and len(final) == 18
-    assert not helpers.leftovers(out)
-    assert not any(noise in quiet for noise in ("raylet", "INFO", "Warning")), quiet
-    assert "Traceback" not in log.read_text()  # Ray itself reports the node's death; no setting prevents it
-    helpers.go(tiny, tmp_path / "local", operators=GRID, limit=20)
-    assert helpers.normal(out) == helpers.normal(tmp_path / "local")
 
 
 LETHAL = """
@@ -98,7 +87,27 @@ except ModelError as error:
 """
 
 
-def test_a_job_that_kills_every_worker_ends_in_one_line():
+def test_a_job_that_kills_every_worker_ends_in_one_line(cluster):
     """The study ends after the given number of retries."""
     done = subprocess.run([sys.executable, "-c", LETHAL], capture_output=True, text=True, timeout=HANG)
     assert "refused: Ray lost the same worker 2 times (WorkerCrashedError" in done.stdout, done.stderr[-2000:]
+
+
+def test_jobs_of_a_node_that_dies_are_done_by_another(tiny, tmp_path, cluster):
+    out, log = tmp_path / "out", tmp_path / "log"
+    path = helpers.write(tmp_path / "study.yml", tiny, operators=GRID, limit=20, executor="ray")
+    study = helpers.start(path, out, log)
+    wait_for(lambda: len(helpers.stamps(out)) >= 3, study, log)
+    quiet = log.read_text()
+    assert len(helpers.stamps(out)) < 18  # the node dies during the study
+    (cluster.folder / "kill").touch()
+    wait_for((cluster.folder / "killed").exists, cluster.process, cluster.folder / "log")
+    stored = helpers.stamps(out)
+    assert study.wait(HANG) == 0, log.read_text()[-3000:]
+    final = helpers.stamps(out)
+    assert stored == {name: final[name] for name in stored} and len(final) == 18
+    assert not helpers.leftovers(out)
+    assert not any(noise in quiet for noise in ("raylet", "INFO", "Warning")), quiet
+    assert "Traceback" not in log.read_text()  # Ray itself reports the node's death; no setting prevents it
+    helpers.go(tiny, tmp_path / "local", operators=GRID, limit=20)
+    assert helpers.normal(out) == helpers.normal(tmp_path / "local")
