@@ -11,7 +11,7 @@ from helpers import study as helpers
 pytestmark = pytest.mark.slow
 GRID = {"task_arithmetic": {"lambda": [0.4, 0.6]}, "ties": {"density": [0.2, 0.6]}}  # 4 of 3 combinations: 12
 MODELS = 15
-KILLS = [(1, 1, 0.0), (4, 2, 0.1), (8, 1, 0.2), (10, 1, 0.05)]  # models stored, workers, seconds after that
+KILLS = [(1, 1, 0.0), (5, 2, 0.1), (9, 1, 0.05)]  # models stored, workers, seconds after that
 
 
 @pytest.fixture(scope="module")
