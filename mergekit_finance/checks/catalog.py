@@ -73,8 +73,19 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.chat-template": CatalogEntry(
         "error",
-        "A chat template of the model is not valid Jinja.",
+        "A chat template of the model is not valid Jinja, or fails on a prompt.",
         "Correct it, or remove it.",
+    ),
+    "model.chat-system": CatalogEntry(
+        "warning",
+        "The chat template of a model refuses system messages, so lm-eval leaves the system instruction out "
+        "of this model's prompts, and the task's description.",
+        "Leave system_instruction out, or use models whose templates accept it.",
+    ),
+    "model.chat-templates-differ": CatalogEntry(
+        "warning",
+        "Prompts are rendered by chat templates, and the models that are compared have different ones.",
+        "Give all models one chat_template.jinja if scores should compare the weights alone.",
     ),
     "model.config": CatalogEntry(
         "warning",
@@ -137,6 +148,12 @@ CATALOG: dict[str, CatalogEntry] = {
         "error",
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of the model is missing.",
         "Correct the reference, or copy the model again.",
+    ),
+    "model.no-chat-template": CatalogEntry(
+        "error",
+        "Prompts are to be rendered by chat templates, and a model has none, or none of the name.",
+        "Copy the chat_template.jinja of another model into its folder, write `chat_template:` into a "
+        "recipe, or leave apply_chat_template out.",
     ),
     "model.no-special-tokens": CatalogEntry(
         "error",

@@ -28,6 +28,8 @@ class MergeFacts:
         licenses: pairs of a model's reference and a license that the study file names for it.
         batch_size: prompts in a batch; None: not known.
         accepted: ids of errors that are warnings for this merge.
+        chat: whether prompts are rendered by the models' chat templates.
+        sets_template: whether the recipe says which chat template the merge gets, or aligns tokenizers.
     """
 
     where: str
@@ -45,6 +47,8 @@ class MergeFacts:
     licenses: frozenset[tuple[str, str]] = frozenset()
     batch_size: int | None = None
     accepted: frozenset[str] = frozenset()
+    chat: bool = False
+    sets_template: bool = False
 
     @property
     def base(self) -> ModelFacts:
@@ -73,6 +77,8 @@ class How(TypedDict, total=False):
     licenses: frozenset[tuple[str, str]]
     batch_size: int | None
     accepted: frozenset[str]
+    chat: bool
+    sets_template: bool
 
 
 Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

@@ -12,7 +12,7 @@ from mergekit_finance.checks.generation import check_generation
 from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
-from mergekit_finance.checks.small_files import check_templates, check_tokenizers
+from mergekit_finance.checks.small_files import check_chat_templates, check_templates, check_tokenizers
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
@@ -251,6 +251,7 @@ CHECKS: tuple[Check, ...] = (
     check_generation,
     check_templates,
     check_tokenizers,
+    check_chat_templates,
     tensors.check_layers,
     tensors.check_names,
     tensors.check_head,

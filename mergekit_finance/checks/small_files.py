@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from jinja2.parser import Parser
 
     from mergekit_finance.checks.merge_facts import MergeFacts
+    from mergekit_finance.models.facts import ModelFacts
 
+TEMPLATES = "additional_chat_templates"  # the folder of all templates but the default one
 SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones
 
 
@@ -27,6 +29,35 @@ def check_templates(merge: "MergeFacts") -> Iterator[Finding]:
     for model in merge.models:
         templates = (model.tokenizer_config or {}).get("chat_template")
         yield from template_findings([model.chat_template, templates], model.reference)
+
+
+def check_chat_templates(merge: "MergeFacts") -> Iterator[Finding]:
+    """Where prompts are in chat format, every evaluated model needs a template, and one format is better."""
+    if not merge.chat:
+        return
+    sources = [m for m in merge.models if m.reference in merge.evaluated or _gives_its_template(m, merge)]
+    for model in sources:
+        if model.folder and has_tokenizer(model.folder) and not has_chat_template(model):
+            yield finding("model.no-chat-template", f"model {model.reference!r} has no chat template")
+    first, *others = sources or [merge.base]
+    for model in others:
+        texts = first.chat_template, model.chat_template
+        if None not in texts and texts[0] != texts[1]:
+            yield finding(
+                "model.chat-templates-differ",
+                f"{model.reference} and {first.reference} have different chat templates: each model gets its "
+                "prompts by its own, and a merge by the base's",
+            )
+
+
+def _gives_its_template(model: "ModelFacts", merge: "MergeFacts") -> bool:
+    return model is merge.base and not merge.sets_template
+
+
+def has_chat_template(model: "ModelFacts") -> bool:
+    """Return whether a model has a chat template of any name."""
+    names = (model.tokenizer_config or {}).get("chat_template")
+    return bool(model.chat_template or names or (model.folder and any((model.folder / TEMPLATES).glob("*"))))
 
 
 def check_tokenizers(merge: "MergeFacts") -> Iterator[Finding]:

@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mergekit_finance.cli.common import ITEMS, OutputFolder, check_device, default_device, echo, resumable
+
+if TYPE_CHECKING:
+    from mergekit_finance.evaluation.chat import ChatSettings
 
 MAX_BATCH = 65536
 
@@ -64,6 +68,24 @@ Examples:
     help="Folder of your own lm-eval tasks, whose Python code runs; overrides the recipe's.",
 )
 @click.option(
+    "--apply-chat-template",
+    "--apply_chat_template",
+    is_flag=False,
+    flag_value="true",
+    metavar="[NAME]",
+    help="Prompts in each model's chat format, as with lm_eval; a name where a tokenizer has several.",
+)
+@click.option("--system-instruction", "--system_instruction", help="A system message for every prompt.")
+@click.option(
+    "--fewshot-as-multiturn",
+    "--fewshot_as_multiturn",
+    type=bool,
+    is_flag=False,
+    flag_value="true",
+    metavar="[BOOL]",
+    help="Few-shot examples as turns of the chat.  [default: with --apply-chat-template]",
+)
+@click.option(
     "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
 )
 def run(
@@ -78,6 +100,9 @@ def run(
     data_dir: Path | None,
     source: str | None,
     include_path: Path | None,
+    apply_chat_template: str | None,
+    system_instruction: str | None,
+    fewshot_as_multiturn: bool | None,
     trust_remote_code: bool,
 ) -> None:
     """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
@@ -90,7 +115,7 @@ def run(
     from mergekit_finance.report.console import run_text
     from mergekit_finance.study.config import DEFAULT_TASKS
     from mergekit_finance.study.single import SingleRun
-    from mergekit_finance.study.worker import choices_of
+    from mergekit_finance.study.study_evaluator import choices_of
 
     check_device(device)
     checked = recipes.load_recipe(recipe)
@@ -108,6 +133,7 @@ def run(
         dtype=dtype,
         include_paths=[include_path] if include_path else [],
         choices=choices_of(settings),
+        chat=_chat(apply_chat_template, system_instruction, fewshot_as_multiturn),
         metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts its tokens
     )
     with resumable(out):
@@ -116,6 +142,17 @@ def run(
         f"\n{run_text(result)}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
     )
+
+
+def _chat(template: str | None, instruction: str | None, multiturn: bool | None) -> "ChatSettings":
+    """Return how prompts are formatted; the options have the meaning of those of `lm_eval`."""
+    from mergekit_finance.evaluation.chat import ChatSettings  # see the note in run
+
+    if multiturn and not template:
+        raise click.ClickException(
+            "--fewshot-as-multiturn: needs --apply-chat-template, as with lm_eval. Add it, or leave both out."
+        )
+    return ChatSettings(template == "true" or template or False, instruction or None, multiturn)
 
 
 def _batch_size(text: str) -> int | str:

@@ -22,7 +22,9 @@ from mergekit_finance.evaluation.truncation import PromptLengths, tokens_needed
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedTokenizerBase
 
+    from mergekit_finance.evaluation.chat import ChatTemplate
     from mergekit_finance.hosts.lm_eval_models import RequestArguments, Response
 
 
@@ -35,6 +37,9 @@ class AnsweringModel:
         answers: the stored answers; new ones are added.
         batches: the batch size that fits the device.
         lengths: tokens of prompts, shared by models with the same tokenizer.
+        load_tokenizer: loads the tokenizer without the model, for its chat template; None: the model has it.
+        apply_chat_template: renders prompts; set by the evaluator, where prompts are in chat format.
+        tokenizer_name: lm-eval's name for a part of files that are not used.
         seconds_making: how long `make` took.
         seconds: how long requests took, by kind, without those of `make`; their storing is in it.
         rank, world_size: lm-eval's names for one process.
@@ -44,11 +49,19 @@ class AnsweringModel:
     answers: Answers = field(default_factory=Answers)
     batches: BatchLimit = field(default_factory=lambda: BatchLimit("auto"))
     lengths: PromptLengths = field(default_factory=PromptLengths)
+    load_tokenizer: "Callable[[], PreTrainedTokenizerBase] | None" = None
+    apply_chat_template: "ChatTemplate | None" = field(default=None, init=False)
+    tokenizer_name: str = field(default="", init=False)
     seconds_making: float = field(default=0.0, init=False)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float), init=False)
     rank: int = field(default=0, init=False)
     world_size: int = field(default=1, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False, repr=False)  # by id of the request
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of the model."""
+        return self.load_tokenizer() if self.load_tokenizer else self._lm.tokenizer
 
     def loglikelihood(self, requests: "list[Instance]") -> "list[Response]":
         """Return a log-likelihood and whether the option is the greedy one, for every request."""

@@ -13,6 +13,7 @@ from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.tasks import check_include_paths, check_task_names
 from mergekit_finance.errors import DataError, MergekitFinanceError, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
+from mergekit_finance.evaluation.chat import ChatSettings, ChatTemplate, chat_template_of
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
 from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, measure_of, with_scores
@@ -20,7 +21,7 @@ from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
 from mergekit_finance.hosts.task_files import TaskFiles
-from mergekit_finance.models.loading import cast
+from mergekit_finance.models.loading import cast, load_tokenizer
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Evaluator:
         engine: `compiled` or `hf`, what computes the answers.
         metadata: values that the user passes to tasks: `source`, `data_dir`, `tokenizer`.
         max_gen_toks: upper bound on the length of generated answers; None: each task's own.
+        chat: whether prompts are in the models' chat formats.
         quiet: without progress bars of a model's answers.
         task_folders: folders that are searched for tasks before those of lm-eval.
         include_paths: folders of the user's own tasks, whose Python code runs, as in lm-eval.
@@ -62,6 +64,7 @@ class Evaluator:
     dtype: str = "auto"
     metadata: Mapping[str, str] = field(default_factory=dict)
     max_gen_toks: int | None = None
+    chat: ChatSettings = ChatSettings()
     quiet: bool = False
     task_folders: Sequence[Path] = field(default_factory=plugins.task_folders)
     include_paths: Sequence[Path] = ()
@@ -70,6 +73,9 @@ class Evaluator:
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
     models: int = field(default=1, compare=False)
     processes: int = field(default=1, compare=False)
+    _tokenizers: "dict[str, PreTrainedTokenizerBase]" = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _kept_model: KeptModel = field(default_factory=KeptModel, init=False, repr=False, compare=False)
 
     @cached_property
@@ -218,15 +224,38 @@ class Evaluator:
             self.processes,
         )
 
-    def requests(self, limit: int | None = None) -> "list[Instance]":
-        """Return the requests that every model gets, as lm-eval builds them.
+    def tokenizer(self, reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+        """Return a model's tokenizer, for its chat template; it is loaded once."""
+        if reference not in self._tokenizers:
+            self._tokenizers[reference] = load_tokenizer(reference, trust_remote_code)
+        return self._tokenizers[reference]
+
+    def chat_template(self, tokenizer: "PreTrainedTokenizerBase", model: str) -> ChatTemplate | None:
+        """Return what renders the prompts of a model; None: they are as the tasks define them.
+
+        Raises:
+            ModelError: the tokenizer has no template, or not the one that is asked for.
+        """
+        choice = self.chat.apply_chat_template
+        return chat_template_of(tokenizer, choice, model) if choice else None
+
+    def requests(
+        self, limit: int | None = None, chat_template: ChatTemplate | None = None
+    ) -> "list[Instance]":
+        """Return the requests that every model with one chat template gets, as lm-eval builds them.
 
         Args:
             limit: the first so many items of every task; None: all.
+            chat_template: what `chat_template` returns.
         """
+        settings = chat_template, self.chat.system_instruction, self.chat.multiturn
         with quiet(), progress_bars():
             seed_sampling()
-            return [one for task in self.tasks.values() for one in host.built_requests(task, limit)]
+            return [
+                request
+                for task in self.tasks.values()
+                for request in host.built_requests(task, limit, *settings)
+            ]
 
     def measure(
         self,
@@ -252,10 +281,16 @@ class Evaluator:
         measures = {name: self.measures[name] for name in tasks}
         with quiet(), progress_bars():
             seed_sampling()
-            results = with_scores(host.run_tasks(model, tasks, limit, items), measures)
+            is_chat = bool(self.chat.apply_chat_template)
+            model.apply_chat_template = self.chat_template(model.tokenizer, name) if is_chat else None
+            settings = is_chat, self.chat.system_instruction, self.chat.multiturn
+            results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
         seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = _truncated_prompts(model, tasks)
+        if used := self.chat.as_json():
+            template = model.apply_chat_template
+            results["chat"] = {**used, "chat_template": template.template if template else None}
         return results, seconds
 
 

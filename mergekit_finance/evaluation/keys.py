@@ -126,6 +126,7 @@ def scores_key(evaluator: "Evaluator") -> dict[str, Json]:
         "tasks": {name: _task_key(evaluator, name) for name in evaluator.task_names},
         **code_key(source()),
         "max_gen_toks": evaluator.max_gen_toks,
+        **({} if evaluator.chat.is_default else {"chat": evaluator.chat.as_json()}),
         "tokenizer": tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
         "versions": {name: version(name) for name in HOSTS},
         NOT_HASHED: version("mergekit-finance"),

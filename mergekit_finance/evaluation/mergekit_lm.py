@@ -123,7 +123,7 @@ class MergekitLM(CompiledLM):
         if request is not None:
             _check_outputs(request, configuration, folder_name(label({"recipe": recipe, **arguments})))
         settings = changed.merge_settings
-        settings["device"] = device
+        settings["device"], settings["chat"] = device, request is not None and request.chat
         check_all(
             changed.models,
             str(changed.path),
@@ -195,6 +195,17 @@ class MergekitLM(CompiledLM):
         settings = {str(request.task_name): request.args[1] for request in requests}
         _check_contexts(self.recipe, "the merged model", self.max_length, settings)
         return super().generate_until(requests, disable_tqdm)
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Render a conversation as `hf` does; without a chat template, raise one line, not a ValueError."""
+        if not self.tokenizer.chat_template:
+            raise finding("model.no-chat-template", "the merged model has no chat template").as_error(
+                self.recipe
+            )
+        text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        return text
 
     @property
     def tokenizer_name(self) -> str:

@@ -37,6 +37,7 @@ class Results(TypedDict, total=False):
     samples: "dict[str, list[Sample]]"
     config: "dict[str, Json]"
     truncated_prompts: dict[str, int]  # added by this package
+    chat: "dict[str, Json]"  # added: how prompts were formatted, for `write_results`
 
 
 # ---- tasks
@@ -159,9 +160,23 @@ def reuse_requests(task: "ConfigurableTask", fewshot_seed: int) -> None:
     task.build_all_requests, task.doc_iterator = build_once, iterate_items
 
 
-def built_requests(task: "ConfigurableTask", limit: int | None) -> "list[Instance]":
+def built_requests(
+    task: "ConfigurableTask",
+    limit: int | None,
+    chat_template: "Callable[..., str] | None" = None,
+    system_instruction: str | None = None,
+    fewshot_as_multiturn: bool = False,
+) -> "list[Instance]":
     """Build a task's requests as `evaluate` does, and return them."""
-    task.build_all_requests(limit=limit, rank=0, world_size=1)
+    task.build_all_requests(
+        limit=limit,
+        rank=0,
+        world_size=1,
+        system_instruction=system_instruction,
+        apply_chat_template=chat_template is not None,
+        fewshot_as_multiturn=fewshot_as_multiturn,
+        chat_template=chat_template,
+    )
     return list(task.instances)
 
 
@@ -186,7 +201,10 @@ def register_model(name: str, target: str) -> None:
 
 
 class Responder(Protocol):
-    """What lm-eval's `evaluate` needs of a model: a method for every kind of request."""
+    """What lm-eval's `evaluate` needs of a model: a method for every kind of request.
+
+    Where prompts are in chat format, also `apply_chat_template`, which renders them.
+    """
 
     rank: int
     world_size: int
@@ -203,6 +221,9 @@ def run_tasks(
     tasks: "Mapping[str, ConfigurableTask]",
     limit: int | None,
     items: Mapping[str, Collection[int]] | None = None,
+    apply_chat_template: bool = False,
+    system_instruction: str | None = None,
+    fewshot_as_multiturn: bool = False,
 ) -> Results:
     """Run loaded tasks and return results with every sample; no standard errors are computed.
 
@@ -211,6 +232,9 @@ def run_tasks(
         tasks: the tasks, on which `reuse_requests` was called.
         limit: the first so many items of every task; None: all.
         items: positions of the items to use of those, by task; None: all.
+        apply_chat_template: the responder's method of this name renders prompts.
+        system_instruction: stands before every prompt.
+        fewshot_as_multiturn: few-shot examples are turns of a conversation.
     """
     from lm_eval.evaluator import evaluate
 
@@ -222,6 +246,9 @@ def run_tasks(
             task_dict={"tasks": dict(tasks), "groups": {}},
             limit=limit,
             bootstrap_iters=0,
+            system_instruction=system_instruction,
+            apply_chat_template=apply_chat_template,
+            fewshot_as_multiturn=fewshot_as_multiturn,
         )
     finally:
         for task in tasks.values():

@@ -23,6 +23,8 @@ from mergekit_finance.hosts.names import LM_EVAL
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
+    from mergekit_finance.files import Json
+
 
 # ---- bars and messages
 
@@ -67,6 +69,7 @@ EXPECTED_WARNINGS = (
     "Custom kwargs can be passed to",
     "`pretrained` model kwarg is not of type",
     "Passed an already-initialized model",
+    "Failed to apply chat template",  # logged for every prompt; a check says it once
 )
 
 
@@ -135,23 +138,29 @@ def write_results(
     """
     from lm_eval.loggers import EvaluationTracker
 
-    tracker = EvaluationTracker(output_path=str(folder / "lm_eval"))
+    tracker, chat = EvaluationTracker(output_path=str(folder / "lm_eval")), results.get("chat", {})
+    content = {name: value for name, value in results.items() if name != "chat"}
     general = LM_EVAL.get(tracker, "general_config_tracker")
     general.log_experiment_args(
         model_source="hf",
         model_args=dict(model_args),
-        system_instruction=None,
-        chat_template=None,
-        fewshot_as_multiturn=False,
+        system_instruction=_text(chat, "system_instruction"),
+        chat_template=_text(chat, "chat_template"),
+        fewshot_as_multiturn=bool(chat.get("fewshot_as_multiturn")),
     )
     general.model_name_sanitized = file_name(str(general.model_name_sanitized))
-    tracker.save_results_aggregated(results=dict(results), samples=dict(samples))
+    tracker.save_results_aggregated(results=content, samples=dict(samples))
     for task, rows in samples.items():
         tracker.save_results_samples(task_name=task, samples=rows)
     for path in (folder / "lm_eval").rglob("*.json*"):
         path.replace(folder / f"{path.name.rsplit('_', 1)[0]}{path.suffix}")
     shutil.rmtree(folder / "lm_eval", ignore_errors=True)
     _check_written(folder, {task: len(rows) for task, rows in samples.items()})
+
+
+def _text(settings: "Mapping[str, Json]", name: str) -> str | None:
+    """Return the text of a setting; None if there is none, as in lm-eval's own files."""
+    return str(settings[name]) if settings.get(name) else None
 
 
 def _check_written(folder: Path, counts: Mapping[str, int]) -> None:

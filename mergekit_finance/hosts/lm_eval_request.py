@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     TaskSpec: TypeAlias = "str | Mapping[str, Json] | Task | Group"
     Settings: TypeAlias = "Mapping[str, Json]"
 
-ARGUMENTS = ("tasks", "task_manager", "gen_kwargs", "evaluation_tracker", "use_cache")
+ARGUMENTS = (
+    "tasks", "task_manager", "gen_kwargs", "evaluation_tracker", "use_cache", "apply_chat_template",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Request:
         gen_kwargs: what `--gen_kwargs` sets for every task that generates.
         output: the folder or .json file of results (`--output_path`).
         cache: the file that answers are kept in (`--use_cache`).
+        chat: whether prompts are rendered by the model's chat template (`--apply_chat_template`).
     """
 
     tasks: "Sequence[TaskSpec]"
@@ -50,6 +53,7 @@ class Request:
     gen_kwargs: "Settings"
     output: Path | None
     cache: Path | None
+    chat: bool = False
 
     def generation_settings(self, folders: Sequence[Path]) -> "dict[str, Settings]":
         """Return `generation_kwargs` of each task that generates, by name; no rows are read.
@@ -79,7 +83,7 @@ def current_request() -> Request | None:
     for name in ARGUMENTS:
         if name not in frame.f_locals:
             raise HostError(LM_EVAL.lacks(f"evaluator.simple_evaluate({name}=)"))
-    tasks, manager, gen_kwargs, tracker, cache = (frame.f_locals[name] for name in ARGUMENTS)
+    tasks, manager, gen_kwargs, tracker, cache, chat = (frame.f_locals[name] for name in ARGUMENTS)
     output = getattr(tracker, "output_path", None)
     return Request(
         tasks=tasks if isinstance(tasks, list | tuple) else [tasks],
@@ -87,6 +91,7 @@ def current_request() -> Request | None:
         gen_kwargs=gen_kwargs if isinstance(gen_kwargs, Mapping) else {},
         output=Path(output) if output else None,
         cache=Path(f"{cache}_rank0.db") if cache else None,  # the name that lm-eval gives it
+        chat=bool(chat),
     )
 
 

@@ -152,6 +152,7 @@ class Recipe:
             dtype=str(dtypes["dtype"]) if "dtype" in dtypes else None,
             out_dtype=str(dtypes["out_dtype"]) if "out_dtype" in dtypes else None,
             method=self.method,
+            sets_template=self.aligns_vocabularies or "chat_template" in self.merge,
         )
 
     @property

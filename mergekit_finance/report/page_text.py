@@ -256,6 +256,8 @@ def stored_versions(results: StudyResults) -> Pairs:
     settings = ("device", "dtype", "engine", "limit", "max_gen_toks")
     hashes = ("answer_code", "request_code", "score_code", "merge_code")
     pairs += [(f"{name} (results)", str(key[name])) for name in (*settings, *hashes) if name in key]
+    chat = results.study.evaluation.chat.as_json()
+    pairs += [(f"{name} (results)", " ".join(str(value).split())) for name, value in chat.items()]
     pairs += [(f"{name} (this page)", _version(name)) for name in PACKAGES]
     return [*pairs, ("Python (this page)", platform.python_version())]
 

@@ -347,6 +347,7 @@ def _limits(choice: SharedPoint) -> Iterator[str]:
     if (source := results.study.source) in GENERATED and not all(foreign):
         whose = "Rows of finance_bench tasks" if any(foreign) else "All rows"
         yield f"- **{whose} are generated (`source: {source}`)**: scores do not apply to the real datasets."
+    yield from _chat(results)
     advised = " Not investment advice." if "finance" in choice.skills else ""
     yield f"- Not evaluated: safety, bias, whether models have seen the benchmarks.{advised}"
 
@@ -354,6 +355,23 @@ def _limits(choice: SharedPoint) -> Iterator[str]:
 def _languages_of_tasks(results: StudyResults) -> str:
     codes = languages.of_tasks(results.tasks)
     return f" Languages of the tasks: {languages.in_words(codes)}." if codes else ""
+
+
+def _chat(results: StudyResults) -> Iterator[str]:
+    """Yield how prompts were formatted, where they are not as the tasks define them."""
+    chat = results.study.evaluation.chat
+    if chat.is_default:
+        return
+    name = f" `{_cell(chat.apply_chat_template)}`" if isinstance(chat.apply_chat_template, str) else ""
+    turns = "turns of their own" if chat.multiturn else "one turn with the question"
+    template = f"by each model's chat template{name}, few-shot examples as {turns}"
+    prompts = template if chat.apply_chat_template else "as the tasks define them"
+    instruction = chat.system_instruction or ""
+    system = f', after the system instruction "{_cell(instruction)}"' if instruction else ""
+    yield (
+        f"- Prompts were rendered {prompts}{system} (`apply_chat_template`, `system_instruction`, "
+        "`fewshot_as_multiturn` of lm-eval). Other prompts give other scores."
+    )
 
 
 def count_range(items: Sequence[int]) -> str:

@@ -1,6 +1,6 @@
 """5. The three-stage study: plan it, run and resume it, analyze its results.
 
-config, fields, operator_grids   study.yml, checked
+config, config_blocks, operator_grids  study.yml, checked
 points           the merges of a study, and the recipe of each
 task_info        what a study must know of its tasks
 split            which items select hyperparameters, and which are reported
@@ -10,7 +10,7 @@ stored_answers   which answers are stored, for that estimate
 refusals         what is refused before anything is evaluated
 run              `mergekit-finance study`: from study.yml to summary.json
 single           `mergekit-finance run`: one merge and its constituents
-worker, executors, worker_count  evaluate models in one or several processes
+study_evaluator, worker, executors, worker_count  evaluate models in one or several processes
 schedule, claims which process evaluates which model
 finished, progress               what is finished, and the progress bar
 store            the results of each model on disk

@@ -22,7 +22,6 @@ from mergekit_finance.recipe.fields import (
     MAX_POINTS,
     ConfigBlock,
     Folder,
-    IsNumber,
     IsWhole,
     Name,
     Names,
@@ -35,6 +34,7 @@ from mergekit_finance.recipe.fields import (
 )
 from mergekit_finance.recipe.grid_fields import FILTERS
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
+from mergekit_finance.study.config_blocks import Evaluation, Search, Selection, StudyExpert
 from mergekit_finance.study.methods import check_methods
 from mergekit_finance.study.operator_grids import (
     DareTies,
@@ -51,89 +51,7 @@ SKILLS = ("finance", "math", "japanese")
 UNUSED_BY_SCORES = ("executor", "workers", "include_path")  # keys that change no number
 # The tasks of `run` where the recipe names none: one of each skill set, of the 18.
 DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_bench_jfinqa_numerical")
-METHODS = ("grid", "successive_rejects")
-DEFAULT_BUDGET = 0.25
 Combination = tuple[str, ...]  # the experts that a merge is about
-
-
-class StudyExpert(ConfigBlock):
-    """A continually pre-trained model and what it is an expert in."""
-
-    model: Reference
-    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(as_list)] = ()
-    license: Text | None = Field(
-        default=None,
-        validation_alias=AliasChoices("license", "licence"),
-        description="SPDX id or name of the model's license, for the card",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_a_model(cls, data: Json) -> Json:
-        """Read `legal: ./legal` as `legal: {model: ./legal}`."""
-        return {"model": data} if isinstance(data, str) else data
-
-
-class Selection(ConfigBlock):
-    """How one hyperparameter per combination and operator is chosen."""
-
-    share: Annotated[float, Field(gt=0, lt=1), IsNumber] = 0.3
-    seed: Seed = 0
-    same_items: bool = Field(
-        default=False, description="select and report on the same items: optimistic, labelled"
-    )
-
-
-class Search(ConfigBlock):
-    """Which settings are evaluated on all selection items: every one, or those that win a race on some."""
-
-    method: Literal["grid", "successive_rejects"] = "grid"
-    budget: Annotated[float, Field(gt=0, le=1), IsNumber] | None = Field(
-        default=None, description="of a race: its share of the answers of the full grid; by default 0.25"
-    )
-    seed: Seed = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _method_is_known(cls, data: Json) -> Json:
-        """Name the nearest method."""
-        if isinstance(data, Mapping) and (method := data.get("method", METHODS[0])) not in METHODS:
-            raise ValueError(f"method: there is no {method!r}. {did_you_mean(str(method), METHODS)}")
-        return data
-
-    @model_validator(mode="after")
-    def _only_a_race_has_a_budget(self) -> "Search":
-        if self.budget is not None and not self.is_race:
-            raise ValueError(
-                "budget: the grid evaluates every setting. Set method: successive_rejects, or leave it out"
-            )
-        return self
-
-    @property
-    def is_race(self) -> bool:
-        """Whether settings are dropped before they are evaluated on all selection items."""
-        return self.method == "successive_rejects"
-
-    @property
-    def share(self) -> float:
-        """The share of the answers that the full grid would ask for on selection items."""
-        return DEFAULT_BUDGET if self.budget is None else self.budget
-
-
-class Evaluation(ConfigBlock):
-    """How models are evaluated."""
-
-    device: Name | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    engine: Literal["auto", "hf", "compiled"] = "auto"
-    batch_size: Annotated[PositiveCount, Field(le=65536)] | None = Field(
-        default=None, description="without it as many as fit"
-    )
-    max_gen_toks: Annotated[PositiveCount, Field(le=10**6)] | None = None
-    threads: Annotated[PositiveCount, Field(le=1024)] = Field(
-        default=1, description="CPU threads of one worker"
-    )
-    samples: Literal["all", "none"] = "all"
 
 
 class Study(ConfigBlock):

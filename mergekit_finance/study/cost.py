@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mergekit_finance.errors import RecipeError
+from mergekit_finance.evaluation.chat import ChatTemplate
 from mergekit_finance.evaluation.truncation import tokens_generated_by, tokens_needed
 from mergekit_finance.models.facts import absent_models, short_name
 from mergekit_finance.models.loading import load_tokenizer
@@ -22,6 +23,7 @@ from mergekit_finance.study.cost_text import plan_text
 from mergekit_finance.study.points import Point, points
 from mergekit_finance.study.race import races
 from mergekit_finance.study.read_files import optional_model
+from mergekit_finance.study.refusals import chat_template
 from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.schema import PlanFile
 from mergekit_finance.study.split import has_split
@@ -156,7 +158,7 @@ def _tokens(run: StudyRun) -> tuple[int, int]:
     """Return the tokens of one model's prompts and options, and the most that it generates."""
     tokenizer = load_tokenizer(run.study.base, run.trust_remote_code)
     read = generated = 0
-    for request in run.evaluator.requests(run.limit):
+    for request in run.evaluator.requests(run.limit, _template(run, run.study.base)):
         most = tokens_generated_by(request.args)
         read += tokens_needed(request.args, tokenizer) - most
         generated += most
@@ -191,7 +193,19 @@ def _answers(run: StudyRun, planned: Mapping[int, Sequence[Point]]) -> StoredAns
         for point in of_stage
         if stage not in known_stages
     )
-    return stored_answers(worker.answers, keys, unknown, run.evaluator.requests(run.limit))
+    of_base = _template(run, run.study.base)
+    requests = run.evaluator.requests(run.limit, of_base)
+    templates = {reference: _template(run, reference) for reference in run.references[1:]}
+    others = {
+        short_name(reference): run.evaluator.requests(run.limit, template)
+        for reference, template in templates.items()
+        if template != of_base
+    }
+    return stored_answers(worker.answers, keys, unknown, requests, others)
+
+
+def _template(run: StudyRun, reference: str) -> ChatTemplate | None:
+    return chat_template(run.evaluator, reference, run.trust_remote_code)
 
 
 # ---- time

@@ -21,6 +21,7 @@ from mergekit_finance.hosts.transformers import hide_loading_bars
 from mergekit_finance.similarity.compute import compute_similarity
 from mergekit_finance.study.cost_estimate import Range, Rates
 from mergekit_finance.study.points import groups, points
+from mergekit_finance.study.refusals import chat_template
 from mergekit_finance.study.stored_answers import StoredAnswers
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class _Sample:
     def _requests(self, limit: int) -> dict[str, dict[int, list["Instance"]]]:
         """Return requests without an answer, equal ones once, by kind and position of the item."""
         by_kind: defaultdict[str, list[Instance]] = defaultdict(list)
-        for request in self._run.evaluator.requests(limit):
+        template = chat_template(self._evaluator, self._run.study.base, self._run.trust_remote_code)
+        for request in self._run.evaluator.requests(limit, template):
             by_kind[request.request_type] += [request] * (request.repeats or 1)
         chosen: defaultdict[str, defaultdict[int, list[Instance]]] = defaultdict(lambda: defaultdict(list))
         for kind, requests in by_kind.items():

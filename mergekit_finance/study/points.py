@@ -84,6 +84,12 @@ class Point:
         """The seed for mergekit's `--random-seed`; None if the recipe says it, or nothing is drawn."""
         return drawn_seed(self.operator, self.values)
 
+    @property
+    def template_source(self) -> str | None:
+        """The model whose tokenizer and chat template the merge gets: mergekit copies those of the base."""
+        recipe = self.recipe()
+        return str(recipe["base_model"]) if recipe.get("base_model") else None
+
     def recipe(self) -> dict[str, Json]:
         """Return the plain mergekit recipe, with the keys in their usual order.
 
@@ -135,6 +141,10 @@ class RecipePoint:
     def drawn_seed(self) -> int | None:
         """The seed for mergekit's `--random-seed`."""
         return self.seed
+
+    @property
+    def template_source(self) -> None:
+        """A recipe may set a chat template of its own, so the merge itself is asked."""
 
     def recipe(self) -> dict[str, Json]:
         """Return the plain mergekit recipe."""

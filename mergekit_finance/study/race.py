@@ -19,7 +19,7 @@ from mergekit_finance.statistics.influence import contributions, standard_error
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.successive_rejects import Round, answers, rounds, survivors
 from mergekit_finance.statistics.totals import named_aggregation
-from mergekit_finance.study.config import Search
+from mergekit_finance.study.config_blocks import Search
 from mergekit_finance.study.points import Point, stored_values
 from mergekit_finance.study.schema import Columns, Dropped, RaceResult, RaceRound, TaskInfo
 from mergekit_finance.study.subsets import ItemOrder, Items

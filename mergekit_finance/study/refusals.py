@@ -4,17 +4,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mergekit_finance.checks.check_all import Say
 from mergekit_finance.checks.contexts import (
     check_context,
     check_special_tokens,
     context_of,
     tokenizer_context,
 )
-from mergekit_finance.checks.findings import Findings
+from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, refusal
 from mergekit_finance.errors import RecipeError, default_id
+from mergekit_finance.evaluation.chat import ChatTemplate
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import writable_folder
+from mergekit_finance.hosts.lm_eval_output import quiet
 from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.loading import load_tokenizer
 
@@ -52,6 +55,41 @@ def check_contexts(
             Findings(check_context(reference, context, generated)).raise_errors(where)
         if evaluator.compares_options:
             Findings(check_special_tokens(reference, tokenizer)).raise_errors(where)
+
+
+def check_chat(evaluator: Evaluator, references: Sequence[str], say: Say, trust_remote_code: bool) -> None:
+    """Raise if a model's chat template fails on a short conversation.
+
+    A warning is printed where a template refuses the system instruction.
+
+    Args:
+        evaluator: its settings.
+        references: the models that are evaluated.
+        say: prints a line.
+        trust_remote_code: whether their tokenizers may run code.
+    """
+    if not evaluator.chat.apply_chat_template:
+        return
+    refusing = [one for one in references if _refuses_system(evaluator, one, trust_remote_code)]
+    if refusing and evaluator.chat.system_instruction:
+        message = f"the chat template of {', '.join(refusing)} refuses system messages"
+        Findings([finding("model.chat-system", message)]).print_rest(say)
+
+
+def _refuses_system(evaluator: Evaluator, reference: str, trust_remote_code: bool) -> bool:
+    template = chat_template(evaluator, reference, trust_remote_code)
+    assert template is not None
+    messages = [{"role": "system", "content": "instruction"}, {"role": "user", "content": "question"}]
+    template(messages[1:])
+    with quiet():
+        return "instruction" not in template(messages)
+
+
+def chat_template(evaluator: Evaluator, reference: str, trust_remote_code: bool) -> ChatTemplate | None:
+    """Return what renders a model's prompts; None: they are as the tasks define them."""
+    if not evaluator.chat.apply_chat_template:
+        return None
+    return evaluator.chat_template(evaluator.tokenizer(reference, trust_remote_code), reference)
 
 
 def check_folder(out: Path, inputs: Sequence[Input]) -> None:

@@ -38,7 +38,7 @@ from mergekit_finance.study.points import (
 )
 from mergekit_finance.study.race import race_result, races
 from mergekit_finance.study.read_files import optional_model
-from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
+from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
@@ -54,9 +54,10 @@ from mergekit_finance.study.schema import (
 )
 from mergekit_finance.study.selected_merges import is_as_written, local_reference, write_checkpoint
 from mergekit_finance.study.store import Store, disk_errors
+from mergekit_finance.study.study_evaluator import study_evaluator
 from mergekit_finance.study.subsets import ItemOrder, selection_order
 from mergekit_finance.study.times import TimeLog
-from mergekit_finance.study.worker import Job, Stamp, Worker, jobs, study_evaluator
+from mergekit_finance.study.worker import Job, Stamp, Worker, jobs
 from mergekit_finance.study.worker_count import Need
 from mergekit_finance.study.worker_memory import batch_bytes, numeric_bytes
 
@@ -168,10 +169,12 @@ class StudyRun:
             licenses=self.study.licenses,
             batch_size=self.study.evaluation.batch_size,
             device=self.device,
+            chat=bool(self.study.evaluation.apply_chat_template),
         )
         check_folder(self.out, model_inputs(self.references))
         require_metrics(self.evaluator, self.where)
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
+        check_chat(self.evaluator, present, self.say, self.trust_remote_code)
         task_info.check_items(self.evaluator, self.study)
         task_info.check_named(self.evaluator, self.study, self.where)
         skipped = skipped_stages(self.study.operators, self.study.stages, list(self.study.experts))

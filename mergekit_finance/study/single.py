@@ -32,7 +32,7 @@ from mergekit_finance.statistics.outperform import gain, outperform_gap
 from mergekit_finance.statistics.scores import aligned, task_scores
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
-from mergekit_finance.study.refusals import check_contexts, check_folder, require_metrics
+from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
 from mergekit_finance.study.run import print_progress
 from mergekit_finance.study.schema import Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
@@ -100,7 +100,10 @@ class SingleRun:
         where, recipe = str(self.recipe.path), self.recipe
         settings = recipe.merge_settings
         settings["evaluated"], settings["out"] = frozenset(recipe.constituents), self.out
-        settings["device"] = self.evaluator.device
+        settings["device"], settings["chat"] = (
+            self.evaluator.device,
+            bool(self.evaluator.chat.apply_chat_template),
+        )
         check_all(
             self.references,
             where,
@@ -113,6 +116,7 @@ class SingleRun:
         require_metrics(self.evaluator, where)
         evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
+        check_chat(self.evaluator, recipe.constituents, self.say, self.trust_remote_code)
         for reference in self.references:
             require_finite_values(reference, self.quiet)
 

@@ -86,6 +86,7 @@ def stored_answers(
     models: "Sequence[tuple[Part, str, Mapping[str, Json]]]",
     unknown: Mapping[Part, int],
     requests: "Sequence[Instance]",
+    others: "Mapping[str, Sequence[Instance]]",
 ) -> StoredAnswers:
     """Return which answers are stored, and why the others are not.
 
@@ -93,9 +94,11 @@ def stored_answers(
         store: the answers of the output folder.
         models: part, name and key of the answers of each model.
         unknown: models by part whose keys are not known yet.
-        requests: the requests that every model gets.
+        requests: the requests of every model that is not among `others`.
+        others: by name, the requests of models with a chat template of their own.
     """
-    positions = {one: min(p for _, p in items) for one, items in _items_by_key(requests).items()}
+    positions = _positions(requests)
+    of_others = {name: _positions(of_model) for name, of_model in others.items()}
     whole = Counter((kind, position) for (_, kind), position in positions.items())
     keys = store.keys()
     missing: Counter[str] = Counter({NEW_MODELS: sum(unknown.values()) * len(positions)})
@@ -106,15 +109,21 @@ def stored_answers(
         first[part] += [0] * count
         counts.update({(part, *one): count * number for one, number in whole.items()})
     for part, name, key in models:
-        answers = store.of(name, key)
-        lacking = [one for one in positions if not answers.has(*one)]
-        first[part] += [min(positions[one] for one in lacking)] if lacking else []
+        answers, of_model = store.of(name, key), of_others.get(name, positions)
+        lacking = [one for one in of_model if not answers.has(*one)]
+        first[part] += [min(of_model[one] for one in lacking)] if lacking else []
         if lacking:
             missing[_reason(answers, keys)] += len(lacking)
-            counts.update((part, kind, positions[key, kind]) for key, kind in lacking)
+            counts.update((part, kind, of_model[key, kind]) for key, kind in lacking)
             all_lacking |= {key for key, _ in lacking}
-    needed = (len(models) + sum(unknown.values())) * len(positions)
+    needed = sum(unknown.values()) * len(positions)
+    needed += sum(len(of_others.get(name, positions)) for _, name, _ in models)
     return StoredAnswers(needed, +missing, dict(first), counts, frozenset(all_lacking))
+
+
+def _positions(requests: "Sequence[Instance]") -> dict[tuple[str, str], int]:
+    """Return (key, kind) of every request -> the first position of an item that it belongs to."""
+    return {one: min(p for _, p in items) for one, items in _items_by_key(requests).items()}
 
 
 def _items_by_key(requests: "Sequence[Instance]") -> dict[tuple[str, str], set[tuple[str, int]]]:

@@ -21,12 +21,9 @@ from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.live_merges import Sweep, merge_once
 from mergekit_finance.evaluation.measurement import Measurement, measure
-from mergekit_finance.evaluation.task_measures import MetricChoice
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import short_name
-from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.study.claims import TooManyDeathsError
-from mergekit_finance.study.config import Study
 from mergekit_finance.study.points import AnyPoint, Point, RecipePoint, seed_comments
 from mergekit_finance.study.race import Race, Referee, Standing
 from mergekit_finance.study.read_files import read_scores
@@ -86,31 +83,6 @@ def jobs(references: Sequence[str], points: Mapping[str, Sequence[Point]]) -> li
     """Return the models as jobs, then the points group by group."""
     models = [Job(reference=reference) for reference in references]
     return models + [Job(point=point) for group in points.values() for point in group]
-
-
-def choices_of(settings: Mapping[str, TaskSettings]) -> dict[str, MetricChoice]:
-    """Return which metric and filter is the score, by task or group."""
-    return {name: MetricChoice(one.metric, one.filter) for name, one in settings.items()}
-
-
-def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:
-    """Return the evaluator that measures every model of a study."""
-    metadata = {
-        key: value for key, value in (("source", study.source), ("data_dir", study.data_dir)) if value
-    }
-    settings = study.evaluation
-    return Evaluator(
-        names=[*study.tasks, *study.retention, *study.probes],
-        include_paths=[Path(folder) for folder in study.include_path],
-        choices=choices_of(study.task_settings or {}),
-        batch_size=settings.batch_size or "auto",
-        engine="hf" if settings.engine == "hf" else "compiled",
-        device=device,
-        dtype=settings.dtype,
-        metadata=metadata | {"tokenizer": study.base},
-        max_gen_toks=settings.max_gen_toks,
-        quiet=quiet,
-    )
 
 
 def noop(name: str) -> None:
@@ -377,7 +349,7 @@ class Worker:
     def _evaluate_model(self, reference: str) -> None:
         make = partial(self.evaluator.live_models.load, reference, self.trust_remote_code)
         answers = self.answers.of(short_name(reference), self.model_answers_key(reference))
-        measured = self._measure(make, answers, reference)
+        measured = self._measure(make, answers, reference, reference)
         self._store(self.model_place(reference), self.model_key(reference), measured)
 
     def _evaluate_recipe(self, point: RecipePoint) -> None:
@@ -406,17 +378,32 @@ class Worker:
         self, point: AnyPoint, make: "Callable[[], HFLM]", items: Items | None = None
     ) -> None:
         answers = self.answers.of(point.name, self.point_answers_key(point))
-        measured = self._measure(make, answers, point.name, items)
+        measured = self._measure(make, answers, point.name, point.template_source, items)
         recipe = "".join(f"# {line}\n" for line in seed_comments(point.drawn_seed))
         recipe += yaml.safe_dump(point.recipe(), sort_keys=False)
         self._store(self.point_place(point, items), self.point_key(point, items), measured, recipe, not items)
 
     def _measure(
-        self, make: "Callable[[], HFLM]", answers: Answers, name: str, items: Items | None = None
+        self,
+        make: "Callable[[], HFLM]",
+        answers: Answers,
+        name: str,
+        template_source: str | None,
+        items: Items | None = None,
     ) -> Measurement:
-        """Measure a model, which is made only if answers are missing."""
+        """Measure a model, which is made only if answers are missing.
+
+        Args:
+            make: makes it.
+            answers: its stored answers.
+            name: its name in the results.
+            template_source: the model whose chat template it has; None: only the model itself has it.
+            items: the items that it is measured on; None: all.
+        """
         batches = self.answers.batches(self.evaluator.batch_size)
         model = AnsweringModel(make, answers, batches, self.evaluator.prompt_lengths)
+        if template_source:
+            model.load_tokenizer = partial(self.evaluator.tokenizer, template_source, self.trust_remote_code)
         with disk_errors(self.out), self.store.hold(answers.folder_name):
             return measure(self.evaluator, model, name, self.limit, items=items.positions if items else None)
 

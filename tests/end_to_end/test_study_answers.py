@@ -134,7 +134,7 @@ def test_a_run_uses_the_answers_of_a_study(tiny, study_copy, evaluated, asked):
     from mergekit_finance.recipe.load import load_recipe
     from mergekit_finance.study import config
     from mergekit_finance.study.single import SingleRun
-    from mergekit_finance.study.worker import study_evaluator
+    from mergekit_finance.study.study_evaluator import study_evaluator
 
     study = config.parse_study(helpers.content(tiny, tasks=[CHOICE]), "study.yml")
     recipe = study_copy / "recipe.yml"

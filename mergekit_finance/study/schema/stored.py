@@ -199,6 +199,7 @@ class Key(PartWithNulls):
     dtype: str = ""
     engine: str = ""
     max_gen_toks: int | None = None
+    chat: dict[str, bool | str] | None = None
     limit: int | None = None
     items: str | None = None  # a hash, if they are not all items of all tasks
     tokenizer: str = ""

@@ -132,7 +132,7 @@ FAULTS = [
     ("models.loading", "load_model", "revision=revision or None", "revision=None", "answer_code"),
     ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "answer_code"),
     ("models.loading", "cast", "tensor.data = tensor.data.to(dtype)", "tensor.data = 2 * tensor.data.to(dtype)", "merge_code"),
-    ("evaluation.evaluator", "measure", "host.run_tasks(model, tasks, limit, items)", "host.run_tasks(model, tasks, 1, items)", "request_code"),
+    ("evaluation.evaluator", "measure", "host.run_tasks(model, tasks, limit, items, *settings)", "host.run_tasks(model, tasks, 1, items, *settings)", "request_code"),
     ("evaluation.evaluator", "_loaded", "self.max_gen_toks", "1", "request_code"),
     ("evaluation.evaluator", "_truncated_prompts", "request.doc_id", "0", "request_code"),
     ("evaluation.answering", "is_cut", "answer.tokens > answer.context", "answer.tokens >= answer.context", "request_code"),

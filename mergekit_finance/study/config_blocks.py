@@ -1,0 +1,124 @@
+"""The blocks of study.yml besides its grids: experts, selection, search, evaluation."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+
+from mergekit_finance.errors import did_you_mean
+from mergekit_finance.evaluation.chat import ChatSettings
+from mergekit_finance.files import Json
+from mergekit_finance.recipe.fields import (
+    ConfigBlock,
+    IsNumber,
+    Name,
+    PositiveCount,
+    Reference,
+    Seed,
+    Text,
+    as_list,
+)
+
+METHODS = ("grid", "successive_rejects")
+DEFAULT_BUDGET = 0.25
+Instruction = Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+class StudyExpert(ConfigBlock):
+    """A continually pre-trained model and what it is an expert in."""
+
+    model: Reference
+    skills: Annotated[tuple[Name, ...], Field(max_length=100), BeforeValidator(as_list)] = ()
+    license: Text | None = Field(
+        default=None,
+        validation_alias=AliasChoices("license", "licence"),
+        description="SPDX id or name of the model's license, for the card",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_a_model(cls, data: Json) -> Json:
+        """Read `legal: ./legal` as `legal: {model: ./legal}`."""
+        return {"model": data} if isinstance(data, str) else data
+
+
+class Selection(ConfigBlock):
+    """How one hyperparameter per combination and operator is chosen."""
+
+    share: Annotated[float, Field(gt=0, lt=1), IsNumber] = 0.3
+    seed: Seed = 0
+    same_items: bool = Field(
+        default=False, description="select and report on the same items: optimistic, labelled"
+    )
+
+
+class Search(ConfigBlock):
+    """Which settings are evaluated on all selection items: every one, or those that win a race on some."""
+
+    method: Literal["grid", "successive_rejects"] = "grid"
+    budget: Annotated[float, Field(gt=0, le=1), IsNumber] | None = Field(
+        default=None, description="of a race: its share of the answers of the full grid; by default 0.25"
+    )
+    seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_is_known(cls, data: Json) -> Json:
+        """Name the nearest method."""
+        if isinstance(data, Mapping) and (method := data.get("method", METHODS[0])) not in METHODS:
+            raise ValueError(f"method: there is no {method!r}. {did_you_mean(str(method), METHODS)}")
+        return data
+
+    @model_validator(mode="after")
+    def _only_a_race_has_a_budget(self) -> "Search":
+        if self.budget is not None and not self.is_race:
+            raise ValueError(
+                "budget: the grid evaluates every setting. Set method: successive_rejects, or leave it out"
+            )
+        return self
+
+    @property
+    def is_race(self) -> bool:
+        """Whether settings are dropped before they are evaluated on all selection items."""
+        return self.method == "successive_rejects"
+
+    @property
+    def share(self) -> float:
+        """The share of the answers that the full grid would ask for on selection items."""
+        return DEFAULT_BUDGET if self.budget is None else self.budget
+
+
+class Evaluation(ConfigBlock):
+    """How models are evaluated."""
+
+    device: Name | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    engine: Literal["auto", "hf", "compiled"] = "auto"
+    batch_size: Annotated[PositiveCount, Field(le=65536)] | None = Field(
+        default=None, description="without it as many as fit"
+    )
+    max_gen_toks: Annotated[PositiveCount, Field(le=10**6)] | None = None
+    threads: Annotated[PositiveCount, Field(le=1024)] = Field(
+        default=1, description="CPU threads of one worker"
+    )
+    samples: Literal["all", "none"] = "all"
+    apply_chat_template: bool | Name | None = Field(
+        default=None, description="prompts in each model's chat format; a name where a tokenizer has several"
+    )
+    system_instruction: Instruction | None = None
+    fewshot_as_multiturn: bool | None = Field(
+        default=None, description="few-shot examples as turns; by default with apply_chat_template"
+    )
+
+    @model_validator(mode="after")
+    def _turns_need_a_template(self) -> "Evaluation":
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn: needs apply_chat_template: true, as in lm-eval")
+        return self
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How prompts are formatted."""
+        return ChatSettings(
+            self.apply_chat_template or False, self.system_instruction, self.fewshot_as_multiturn
+        )

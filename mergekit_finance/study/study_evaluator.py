@@ -1,0 +1,35 @@
+"""The evaluator of a study: its tasks and the settings of its file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mergekit_finance.evaluation.evaluator import Evaluator
+from mergekit_finance.evaluation.task_measures import MetricChoice
+from mergekit_finance.recipe.task_entries import TaskSettings
+from mergekit_finance.study.config import Study
+
+
+def choices_of(settings: Mapping[str, TaskSettings]) -> dict[str, MetricChoice]:
+    """Return which metric and filter is the score, by task or group."""
+    return {name: MetricChoice(one.metric, one.filter) for name, one in settings.items()}
+
+
+def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:
+    """Return the evaluator that measures every model of a study."""
+    metadata = {
+        key: value for key, value in (("source", study.source), ("data_dir", study.data_dir)) if value
+    }
+    settings = study.evaluation
+    return Evaluator(
+        names=[*study.tasks, *study.retention, *study.probes],
+        include_paths=[Path(folder) for folder in study.include_path],
+        choices=choices_of(study.task_settings or {}),
+        batch_size=settings.batch_size or "auto",
+        engine="hf" if settings.engine == "hf" else "compiled",
+        device=device,
+        dtype=settings.dtype,
+        metadata=metadata | {"tokenizer": study.base},
+        max_gen_toks=settings.max_gen_toks,
+        chat=settings.chat,
+        quiet=quiet,
+    )
