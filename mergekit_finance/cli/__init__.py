@@ -14,6 +14,7 @@ from mergekit_finance.cli import (
     demo,
     info,
     lab,
+    leaderboard,
     recipes,
     report,
     run,
@@ -39,6 +40,7 @@ def main() -> None:
     mergekit-finance report out                figures and one page from a study's results
     mergekit-finance card out -o card          write a model card for one merge, ready for the Hub
     mergekit-finance share card --repo me/it   upload that card; --dry-run only lists the files
+    mergekit-finance leaderboard out card      rank models of several studies and cards
     mergekit-finance recipes copy lab .        copy bundled recipes and studies
     mergekit-finance similarity --base B M1 M2 distances between checkpoints
     mergekit-finance data adopt FOLDER         make a mirror from raw dataset files
@@ -59,6 +61,7 @@ for command in (
     data.data,
     card.card,
     share.share,
+    leaderboard.leaderboard,
     lab.lab,
     info.tasks,
     recipes.recipes,

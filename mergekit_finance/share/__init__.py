@@ -1,4 +1,4 @@
-"""7. Share: a model card of a chosen point, and sending it to the Hub.
+"""7. Share: a model card of a chosen point, sending it to the Hub, and a leaderboard of several results.
 
 source_models.py  the models that a point merges, and who names which license for them
 choice.py         the point that a card is about, with everything the study stores of it
@@ -14,4 +14,7 @@ card.py           the folder: card, recipe, results, figures, weights
 card_files.py     the typed models of the files that `card` writes, and their reader
 manifest.py       which files of the folder may be shared
 hub.py            sending them
+ranked_results.py results of studies and cards that a leaderboard compares
+ranking.py        their models by score, with intervals
+ranking_text.py   the leaderboard as text, Markdown, CSV, JSON or HTML
 """

@@ -26,16 +26,27 @@ def require_provenance(results: StudyResults, name: str) -> None:
     """
     entry, folder = results.points[name], results.place(name)
     index = results.folder / "index.json"
-    key = read_model(Key, folder / "key.json")
+    key = require_stored_key(folder)
     if entry.folder != f"{entry.name}-{key.digest}":
         raise _error(folder / "key.json", "belongs to other results than its folder's name")
-    _require_unchanged_files(folder)
     if not is_consistent(entry):
         raise _error(index, f"the recipe of {name} does not agree with its name and values")
     recipe, measured = entry.recipe.as_json(), key.merge
     if measured is None or _without_models(recipe) != _without_models(measured):
         raise _error(index, f"the recipe of {name} is not the one that was measured")
     _require_same_models(results, name, recipe, measured)
+
+
+def require_stored_key(folder: Path) -> Key:
+    """Return the key of a model's results. Raises DataError unless its hash is in the folder's name.
+
+    The other files must be those that the study wrote, too.
+    """
+    key = read_model(Key, folder / "key.json")
+    if not folder.name.endswith(f"-{key.digest}"):
+        raise _error(folder / "key.json", "belongs to other results than its folder's name")
+    _require_unchanged_files(folder)
+    return key
 
 
 def _require_unchanged_files(folder: Path) -> None:

@@ -14,6 +14,7 @@ from helpers.fuzz_inputs import Inputs
 from helpers.fuzz_targets import Case
 from helpers.mutations import Damage
 from mergekit_finance.evaluation.answer_store import read_folder
+from mergekit_finance.files import sha256_file
 from mergekit_finance.report.page import page
 from mergekit_finance.scoring import aggregate, metrics
 from mergekit_finance.share import card
@@ -74,6 +75,7 @@ def written_card(inputs: Inputs, damage: Damage) -> Case:
     def read() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(card, "_write_figures", lambda results, folder: {})
+            patch.setattr("mergekit_finance.share.install._git", lambda clone, *arguments: "")  # starts git
             command("card", out, "-o", inputs.out / "card", *(("--samples",) if damage.often() else ()))
 
     data = damage.yaml(path.read_text()) if name.endswith(".yml") else damage.json(path.read_text())
@@ -81,12 +83,30 @@ def written_card(inputs: Inputs, damage: Damage) -> Case:
 
 
 def shared_card(inputs: Inputs, damage: Damage) -> Case:
-    """`share --dry-run` of a card's folder."""
-    names = ("README.md", "results/files.json", "results/models.json", "results/summary.json", "results/scores.json", "study.yml")  # fmt: skip
+    """`share --dry-run` or `leaderboard` of a card's folder."""
+    names = ("README.md", "results/files.json", "results/models.json", "results/summary.json", "results/scores.json", "results/key.json", "study.yml")  # fmt: skip
     path = inputs.card / damage.pick(names)
     text = path.read_text()
     data = damage.json(text) if path.suffix == ".json" else damage.text(text).encode("utf-8", "surrogatepass")
+    if damage.often():
+        return Case(lambda: ranked_card(inputs), path, data)
     return Case(lambda: command("share", inputs.card, "--repo", "me/x", "--dry-run"), path, data)
+
+
+def ranked_card(inputs: Inputs) -> None:
+    """Rank a copy whose manifest has the hashes of the damaged files, so that their content is read."""
+    copy = inputs.out / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(inputs.card, copy, ignore=shutil.ignore_patterns("*.png", "*.safetensors"))
+    manifest = copy / "results" / "files.json"
+    try:
+        recorded = json.loads(manifest.read_bytes())
+        files = [name for name in recorded["files"] if (copy / name).is_file()]
+        recorded["files"] = {name: sha256_file(copy / name) for name in files}
+        manifest.write_text(json.dumps(recorded))
+    except (ValueError, TypeError, KeyError):
+        pass  # the manifest itself is damaged
+    command("leaderboard", copy)
 
 
 def store(inputs: Inputs, damage: Damage) -> Case:

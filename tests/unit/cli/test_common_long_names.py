@@ -8,7 +8,7 @@ RECIPE = "merge_method: linear\nmodels: [{model: o/a, parameters: {weight: 1}}, 
 NAMES = {"a name of 300 bytes": "x" * 300, "a path of 5,000 bytes": "/".join(["y" * 200] * 25)}
 COMMANDS = [
     "check NAME", "check NAME.yml", "check NAME NAME", "check recipe.yml", "run NAME -o o", "run recipe.yml -o o", "study NAME -o o", "study plan NAME",
-    "card NAME -o o", "report NAME", "share NAME --repo a/b --dry-run", "similarity --base NAME NAMEx -o s.json", "similarity --base o/b o/c -o NAME",
+    "card NAME -o o", "report NAME", "share NAME --repo a/b --dry-run", "leaderboard NAME", "similarity --base NAME NAMEx -o s.json", "similarity --base o/b o/c -o NAME",
     "data status --mirror NAME", "data verify --mirror NAME", "data adopt NAME --mirror m", "data adopt . --mirror NAME", "recipes show NAME",
     "recipes copy NAME .", "recipes copy lab NAME", "recipes export NAME", "recipes export study.yml -o NAME", "lab export NAME",
 ]  # fmt: skip
