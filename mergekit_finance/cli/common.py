@@ -70,13 +70,19 @@ class OneLineErrors(click.Group):
 def one_line_errors() -> Iterator[None]:
     """Turn a MergekitFinanceError into click's, and escape control characters in click's own messages.
 
-    A path that is too long for the file system is a mistake of the user's, too, wherever it is looked up.
+    A path that is too long for the file system is a mistake of the user's, too, wherever it is looked up, and
+    so is an output without room, such as a full disk to which the output is redirected.
     """
     try:
         yield
     except MergekitFinanceError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            _drop_output()
+            raise click.ClickException(
+                f"{error.strerror}: the output could not be written. Make room, and run the command again."
+            ) from error
         if error.errno != errno.ENAMETOOLONG:
             raise
         name = printable(f"{str(error.filename):.60}")
@@ -87,6 +93,14 @@ def one_line_errors() -> Iterator[None]:
         keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click lists choices in lines
         vars(error)["message"] = printable(error.message, keep)
         raise
+
+
+def _drop_output() -> None:
+    """Discard what is left in the buffer of standard output, which Python would write again at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _PrintableRecord(logging.LogRecord):

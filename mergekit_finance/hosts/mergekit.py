@@ -89,6 +89,18 @@ def adapter_folder() -> str | None:
     return folder
 
 
+def merged_adapter(model: "ModelReference") -> Path | None:
+    """Return the folder in which mergekit merges a model with its LoRA adapter; None without a folder for it.
+
+    Written for mergekit 0.1.5 (`ModelReference.merged`, `ModelPath._unique_id`).
+    """
+    folder = adapter_folder()
+    if model.lora is None or folder is None:
+        return None
+    names = [MERGEKIT.get(path, "_unique_id")() for path in (model.model, model.lora)]
+    return Path(folder, "_".join(names))
+
+
 def open_loader(model: "ModelReference") -> "LazyTensorLoader":
     """Return mergekit's loader of a checkpoint, opened if needed. Written for 0.1.5 (`LoaderCache.get`)."""
     return _cache_class()().get(model)

@@ -12,15 +12,17 @@ The hook is restricted to the hosts' own programs: a console script that mergeki
 Wrapping the hosts' entry points would not be enough: `python -m` does not use them.
 """
 
+import os
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePath
 from types import TracebackType
 
-from mergekit_finance.errors import MergekitFinanceError
+from mergekit_finance.errors import MergekitFinanceError, RecipeError, print_to_stderr
 from mergekit_finance.files import read_yaml, yaml_text
 
 OUR_METHODS = "cpt_"  # the names of our merge methods begin with it
+ENDLESS = ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 HOSTS = {"mergekit": "mergekit", "lm_eval": "lm-eval"}  # package: distribution
 
 
@@ -44,6 +46,22 @@ def report_mistakes() -> None:
 
     vars(print_one_line)["is_mergekit_finance"] = True
     sys.excepthook = print_one_line
+    if is_host_program():
+        _refuse_endless_files()
+
+
+def _refuse_endless_files() -> None:
+    """End the process with one line if an argument is a device without an end, also through links.
+
+    `mergekit-yaml` would read it as a recipe until the memory is full, before our checks. Pipes are allowed.
+    The process ends at once, because the start-up hook turns exceptions into warnings; the host is only being
+    imported.
+    """
+    for argument in sys.argv[1:]:
+        if os.path.realpath(argument) in ENDLESS:
+            error = RecipeError(f"{argument}: not a regular file. Name a file.", id="file.unreadable")
+            print_to_stderr(f"Error: {error}")
+            os._exit(1)
 
 
 def _recipe_mistake() -> str:

@@ -10,14 +10,11 @@ from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
 from mergekit_finance.checks.check_all import check_all
-from mergekit_finance.checks.findings import Findings
-from mergekit_finance.checks.merge_facts import How, MergeFacts
-from mergekit_finance.checks.resources import disk_findings, estimate
-from mergekit_finance.errors import ModelError, print_to_stderr
-from mergekit_finance.hosts.mergekit import adapter_folder, opened_folder
+from mergekit_finance.checks.merge_facts import How
+from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts.mergekit import opened_folder
 from mergekit_finance.hosts.mergekit_recipes import recipe_file
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
-from mergekit_finance.models.facts import FactsReader
 
 
 @dataclass(frozen=True)
@@ -89,19 +86,6 @@ class MergedModels:
             if error.id == "merge.failed":
                 self.check(out)
             raise
-
-    def check_adapter_space(self) -> None:
-        """Print a warning if the models that are merged with their adapters do not fit on the disk.
-
-        Call it before planning, which writes them into the folder of `--lora-merge-cache`.
-        """
-        folder, reader = adapter_folder(), FactsReader()
-        adapted = [str(model.model) for model in self.models if model.lora]
-        if not adapted or folder is None:
-            return
-        estimates = [estimate(MergeFacts("", (reader.read(reference),))) for reference in adapted]
-        needed = sum(one.disk for one in estimates if one)
-        Findings(disk_findings(needed, Path(folder))).print_rest(print_to_stderr)
 
 
 def _models(config: MergeConfiguration) -> list[ModelReference]:

@@ -30,12 +30,14 @@ from mergekit.merge_methods.base import (
 from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 from safetensors import SafetensorError
 
-from mergekit_finance.checks.findings import finding
-from mergekit_finance.errors import ModelError
-from mergekit_finance.hosts.mergekit import adapter_folder, stored_as_safetensors
+from mergekit_finance.checks.findings import Findings, finding
+from mergekit_finance.checks.merge_facts import MergeFacts
+from mergekit_finance.checks.resources import disk_findings, estimate
+from mergekit_finance.errors import ModelError, print_to_stderr
+from mergekit_finance.hosts.mergekit import adapter_folder, merged_adapter, stored_as_safetensors
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
-from mergekit_finance.models.facts import is_pickled, read_tensors, weight_files
+from mergekit_finance.models.facts import FactsReader, is_pickled, read_tensors, weight_files
 
 if TYPE_CHECKING:
     from mergekit.tokenizer import BuildTokenizer
@@ -203,6 +205,7 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     """
     if model.lora and not adapter_folder():
         raise finding("model.adapter", f"model {str(model)!r} names a LoRA adapter").as_error()
+    _warn_of_small_disk(model)
     folder = Path(model.model.path)
     if folder.is_dir():
         _require_regular_files(folder)
@@ -224,6 +227,16 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
             f"{model}: a weights file is missing ({error}). Fetch or copy it again.",
             id="model.missing",
         ) from error
+
+
+def _warn_of_small_disk(model: ModelReference) -> None:
+    """Print a warning if a model with its LoRA adapter, which mergekit is about to write, has no room."""
+    merged = merged_adapter(model)
+    if merged is None or merged.exists():
+        return
+    needed = estimate(MergeFacts("", (FactsReader().read(str(model.model)),)))
+    if needed:
+        Findings(disk_findings(needed.disk, merged.parent)).print_rest(print_to_stderr)
 
 
 def _load(load: LoadTensor) -> torch.Tensor:

@@ -87,9 +87,6 @@ class Models(Protocol):
     def while_planning(self, out: Path | None = None) -> AbstractContextManager[None]:
         """Replace mergekit's error about models that it cannot plan by the finding of `check`."""
 
-    def check_adapter_space(self) -> None:
-        """Warn if merged adapters do not fit on the disk, before they are merged."""
-
 
 class WriteWhole(Protocol):
     """The change of the tasks of a merge to disk (`hosts.mergekit_writer.write_whole`)."""
@@ -219,7 +216,6 @@ def _tasks_to_disk(
         return mergekit_tasks()
     _disk.check_before_writing(planner, folder)
     models = _disk.models(planner.config, planner.options)
-    models.check_adapter_space()
     _to_disk[planner] = None
     try:
         with models.while_planning(folder):

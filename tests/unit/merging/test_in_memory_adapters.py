@@ -66,10 +66,19 @@ def test_with_a_merge_cache_an_adapter_is_merged_in_memory_as_on_disk(family, tm
 
 
 def test_merged_adapters_that_do_not_fit_on_the_disk_are_reported(family, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mergekit_finance.checks.resources.free_disk", lambda folder: 1)
-    to_disk(recipe(family, reference(family)), tmp_path / "out", lora_merge_cache=str(tmp_path / "cache"))
+    cache = tmp_path / "cache"
+    written = []  # whether the adapter was merged when the disk was looked at
+
+    def free_disk(folder):
+        written.append(cache.exists())
+        return 1
+
+    monkeypatch.setattr("mergekit_finance.checks.resources.free_disk", free_disk)
+    to_disk(recipe(family, reference(family)), tmp_path / "out", lora_merge_cache=str(cache))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith("[resources.disk]")]
     assert all(str(tmp_path / name) in line for name, line in zip(("cache", "out"), lines, strict=True))
+    assert not written[0]  # before mergekit writes into the cache
+    assert written[-1]
 
 
 def test_an_adapter_can_be_merged_first_as_the_error_advises(family, tmp_path):
