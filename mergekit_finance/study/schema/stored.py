@@ -124,7 +124,7 @@ class Dropped(Part):
 
     point: str
     operator: str
-    values: dict[str, Value] = Field(min_length=1)
+    values: dict[str, Value]
     difference: BoundedFloat
     standard_error: BoundedFloat | None = None
 

@@ -114,3 +114,11 @@ def test_a_combination_with_one_setting_has_no_race():
     race = race_of(20, 0.25, {"task_arithmetic": {"lambda": 0.5}})
     standing = Referee(race, Stored({})).standing()
     assert standing.winner == race.settings[0] and race_result(race, standing).answers == 20
+
+
+def test_a_method_without_parameters_can_be_dropped():
+    race = race_of(20, 0.9, operators={"task_arithmetic": {"lambda": 0.5}, "linear": {}})
+    names = [point.name for point in race.points]
+    right = {name: np.full(20, float(name != "stage1-finance-linear")) for name in names}
+    (dropped,) = Referee(race, Stored(right)).standing().finished[0].dropped
+    assert (dropped.operator, dropped.values, dropped.difference) == ("linear", {}, -1.0)
