@@ -378,8 +378,9 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "task.no-items": CatalogEntry(
         "error",
-        "Selection and the macro average need scores of single items in [0, 1], and the tasks have none.",
-        "List the task under `retention` or `probes`, or name another metric.",
+        "Merges are selected by scores of single items in [0, 1], which a task, or every task, lacks.",
+        "List the task under `retention` or `probes`, name another metric, or leave out `chain: best` and "
+        "`search`.",
     ),
     "task.no-score": CatalogEntry(
         "error",

@@ -2,6 +2,7 @@
 
 writing.py       build(out): everything is made, then written
 page.py          report.html; templates/ has its text, style and script
+unit_page.py     report.html of a study in which nothing was selected
 page_text.py     texts of the page: recommendation, cautions, choices, versions
 tables.py        tables of the page
 item_browser.py  right and wrong answers, and texts where they may be shown

@@ -61,8 +61,8 @@ def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
 
 def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
     """Render the page with a mark in place of the item browser's data."""
-    style, script = _template("report.css"), _template("report.js")
-    return _compiled("report.html.j2").render(
+    style, script = template_text("report.css"), template_text("report.js")
+    return compiled_template("report.html.j2").render(
         policy=Markup(policy(style, script)),
         style=Markup(style),
         script=Markup(script),
@@ -112,7 +112,7 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _compiled(name: str) -> Template:
+def compiled_template(name: str) -> Template:
     """Return a template; compiling it takes longer than rendering it."""
     environment = Environment(
         autoescape=True,
@@ -121,10 +121,10 @@ def _compiled(name: str) -> Template:
         lstrip_blocks=True,
         finalize=_without_direction_marks,
     )
-    return environment.from_string(_template(name))
+    return environment.from_string(template_text(name))
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
     return (files("mergekit_finance.report") / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -156,13 +156,14 @@ def choices(results: StudyResults) -> list[tuple[str, Pairs]]:
     ]
     items = "reported" if results.summary.selection.is_split else "all"
     return [
-        ("Set by the study file", _settings(results)),
+        ("Set by the study file", study_settings(results)),
         (f"Hyperparameters {phrases.chosen_by(results.summary.selection)}", selected),
         (f"Measured on {items} items", _measured(results)),
     ]
 
 
-def _settings(results: StudyResults) -> Pairs:
+def study_settings(results: StudyResults) -> Pairs:
+    """Return what the study file set."""
     study, selection = results.study, results.summary.selection
     experts = [
         f"{name}: {expert.model} ({', '.join(expert.skills or (name,))})"
@@ -172,7 +173,9 @@ def _settings(results: StudyResults) -> Pairs:
         f"{labels.operator_name(key)} {_grid(operator.parameters())}"
         for key, operator in study.operators.present().items()
     ]
-    if selection.is_split:
+    if not results.summary.has_selection:
+        selection_items = "none: nothing was selected"
+    elif selection.is_split:
         selection_items = f"{study.selection.share:g} of clusters, seed {study.selection.seed}"
     else:
         selection_items = (
@@ -279,8 +282,9 @@ def hashes(results: StudyResults) -> list[tuple[str, Pairs]]:
     """Return what identifies the models, the tasks and the results."""
     task_hashes = _object(results.host_results("base"), "task_hashes")
     of_tasks = []
-    for name in results.task_names:
-        task = results.summary.tasks[name]
+    others = [name for unit in results.summary.units for name in unit.tasks]
+    for name in (*results.task_names, *others):
+        task = results.summary.all_tasks[name]
         parts = (task.version, task.license, task_hashes.get(name))
         of_tasks.append((labels.task_name(name), "  ".join(str(part) for part in parts if part)))
     return [
@@ -291,7 +295,7 @@ def hashes(results: StudyResults) -> list[tuple[str, Pairs]]:
         ("Tasks (version, license, hash of prompts and answers)", of_tasks),
         (
             "Results (folder: name and hash of what determines them)",
-            [(name, results.summary.points[name].folder) for name in results.selected],
+            [(n, results.summary.points[n].folder) for n in results.selected or results.summary.points],
         ),
     ]
 

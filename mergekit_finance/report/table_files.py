@@ -22,10 +22,9 @@ def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, byte
         results: a finished study.
         formats: names from `FORMATS`.
     """
+    selected = (leaderboard.leaderboard, leaderboard.effects, leaderboard.scores_by_task)
     shown = [
-        leaderboard.leaderboard(results),
-        leaderboard.effects(results),
-        leaderboard.scores_by_task(results),
+        *(table(results) for table in selected if results.summary.has_selection),
         *tables.tables(results),
     ]
     return {

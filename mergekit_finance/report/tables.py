@@ -83,10 +83,10 @@ def difference_cell(value: float | None) -> Cell:
 
 def tables(results: StudyResults) -> list[Table]:
     """Return the tables of the section "Tables"."""
+    selected = [selected_points(results), tasks_of_selected_points(results)]
     return [
-        selected_points(results),
-        tasks_of_selected_points(results),
-        all_points(results),
+        *(selected if results.summary.has_selection else []),
+        *([all_points(results)] if results.tasks else []),
         *(unit_table(results, unit, k) for k, unit in enumerate(results.summary.units)),
         *([dropped_settings(results)] if results.summary.races else []),
     ]
@@ -122,10 +122,13 @@ def dropped_settings(results: StudyResults) -> Table:
 
 
 def unit_table(results: StudyResults, unit: UnitResults, number: int) -> Table:
-    """Return base, experts and selected points in a unit of their own; it is in no other table."""
+    """Return base, experts and selected points in a unit of their own; it is in no other table.
+
+    If nothing was selected, all points.
+    """
     columns = ["model", "macro", "Macro-Gain", "Macro-OG", *map(labels.task_name, unit.tasks)]
     rows = []
-    for name in (*results.singles, *results.selected):
+    for name in (*results.singles, *(results.selected or results.points)):
         row, point = unit.models[name], results.summary.points.get(name)
         effects = [(row.macro, False), (row.macro_gain, True), (row.macro_og, True)]
         values = [(row.values[task], False) for task in unit.tasks]
@@ -259,7 +262,7 @@ def _single_row(results: StudyResults, name: str) -> list[Cell]:
         text_cell(name),
         text_cell("none"),
         *(empty, empty),
-        interval_cell(model.macro),
+        interval_cell(model.mean),
         *[number_cell(None)] * 3,
         interval_cell(model.retention),
         interval_cell(model.probes),
@@ -276,7 +279,7 @@ def _point_row(results: StudyResults, name: str, point: PointResult) -> list[Cel
         text_cell(labels.operator_name(point.operator)),
         Cell(labels.hyperparameters(point), min(numbers, default=0.0)),
         text_cell(selected),
-        interval_cell(point.macro),
+        interval_cell(point.mean),
         number_cell(point.macro_on_selection, 1, 100),
         difference_cell(point.macro_gain),
         difference_cell(point.macro_og),

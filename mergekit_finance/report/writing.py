@@ -9,6 +9,7 @@ from mergekit_finance.files import atomic_path
 from mergekit_finance.report import figures
 from mergekit_finance.report.page import Picture, page
 from mergekit_finance.report.table_files import table_files
+from mergekit_finance.report.unit_page import unit_page
 from mergekit_finance.study.results import StudyResults, load_results
 
 PAGE = "report.html"
@@ -56,12 +57,12 @@ def _figure_files() -> list[str]:
 def report_files(results: StudyResults) -> dict[str, bytes]:
     """Return the content of every file of the report, by its path in OUT. Deterministic."""
     pictures = [Picture(drawn, drawn.png(), drawn.svg()) for drawn in figures.draw_all(results)]
-    html = page(results, pictures).encode("utf-8", "replace")
+    html = page(results, pictures) if results.summary.has_selection else unit_page(results)
     contents = {}
     for picture in pictures:
         contents[f"figures/{picture.drawn.name}.png"] = picture.png
         contents[f"figures/{picture.drawn.name}.svg"] = picture.svg
-    return contents | {PAGE: html}
+    return contents | {PAGE: html.encode("utf-8", "replace")}
 
 
 def _write(out: Path, contents: Mapping[str, bytes]) -> None:

@@ -60,7 +60,7 @@ def body_text(choice: SharedPoint, facts: CardFacts) -> str:
         _head(choice),
         use(choice, facts),
         _scores(choice),
-        _figures(facts),
+        _figures(choice, facts),
         _recipe(facts),
         _licenses(choice, facts),
         _limits(choice),
@@ -79,7 +79,7 @@ def _head(choice: SharedPoint) -> Iterator[str]:
     yield ""
     yield advice_for_point(summary, choice.point)
     yield ""
-    if advice(summary).optimistic:
+    if summary.has_selection and advice(summary).optimistic:
         yield f"*{OPTIMISTIC.capitalize()}.*"
         yield ""
     rows = [[m.name, _role(choice, m), _link(m), f"`{m.fingerprint}`"] for m in choice.models]
@@ -131,10 +131,19 @@ def _hyperparameters(values: Mapping[str, Json]) -> str:
 
 
 def _scores(choice: SharedPoint) -> Iterator[str]:
+    yield "## Scores"
+    if choice.effects.tasks:
+        yield ""
+        yield from _score_tables(choice)
+    for unit in choice.results.summary.units:
+        yield ""
+        yield from _unit(choice, unit)
+
+
+def _score_tables(choice: SharedPoint) -> Iterator[str]:
+    """Yield the tables of scores in [0, 1], by set of tasks and by task."""
     effects = choice.effects
     base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
-    yield "## Scores"
-    yield ""
     yield from _definitions(choice)
     yield _selection_note(choice)
     if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):
@@ -166,9 +175,6 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
     yield f"Metrics: {_aggregations(choice)}."
-    for unit in choice.results.summary.units:
-        yield ""
-        yield from _unit(choice, unit)
 
 
 def _definitions(choice: SharedPoint) -> Iterator[str]:
@@ -218,6 +224,8 @@ def _unit(choice: SharedPoint, unit: UnitResults) -> Iterator[str]:
 
 def _selection_note(choice: SharedPoint) -> str:
     selection = choice.results.summary.selection
+    if not choice.results.summary.has_selection:
+        return "All scores are on all items."
     if selection.is_split:
         note = search_wording.search_note(choice.results.summary)
         return f"Hyperparameters were selected on other items of the same datasets. {note}".rstrip()
@@ -270,10 +278,12 @@ def _aggregations(choice: SharedPoint) -> str:
 # ---- figures, recipe, licenses
 
 
-def _figures(facts: CardFacts) -> Iterator[str]:
+def _figures(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
     yield "## Figures"
     yield ""
-    if not facts.figures:
+    if not choice.results.summary.has_selection:
+        yield "None: the figures show selected merges, and nothing was selected."
+    elif not facts.figures:
         yield "None: matplotlib was missing when this card was made."
     for name, caption in facts.figures.items():
         yield f"![{caption}](figures/{name})\n"
@@ -336,14 +346,16 @@ def _authors(models: Iterable[SourceModel]) -> Iterator[str]:
 def _limits(choice: SharedPoint) -> Iterator[str]:
     results, effects = choice.results, choice.effects.tasks.values()
     few = too_few_clusters([effect.clusters for effect in effects])
+    items = [effect.items for effect in effects]
+    items += [task.items for unit in results.summary.units for task in unit.tasks.values()]
     yield "## Limits"
     yield ""
     yield f"- Semantics `{results.study.semantics}`: {SEMANTICS[results.study.semantics]}."
-    yield f"- {count_range([effect.items for effect in effects])} per task.{f' {few}' if few else ''}"
+    yield f"- {count_range(items)} per task.{f' {few}' if few else ''}"
     yield "- Intervals account for the choice of items, not for training: each model was trained once."
     spoken = languages.in_words(languages.of_experts(choice))
     yield f"- Languages of the experts: {spoken}.{_languages_of_tasks(results)}"
-    foreign = [is_foreign(name, task) for name, task in results.tasks.items()]
+    foreign = [is_foreign(name, task) for name, task in results.all_tasks.items()]
     if (source := results.study.source) in GENERATED and not all(foreign):
         whose = "Rows of finance_bench tasks" if any(foreign) else "All rows"
         yield f"- **{whose} are generated (`source: {source}`)**: scores do not apply to the real datasets."
@@ -353,7 +365,7 @@ def _limits(choice: SharedPoint) -> Iterator[str]:
 
 
 def _languages_of_tasks(results: StudyResults) -> str:
-    codes = languages.of_tasks(results.tasks)
+    codes = languages.of_tasks(results.all_tasks)
     return f" Languages of the tasks: {languages.in_words(codes)}." if codes else ""
 
 
@@ -398,7 +410,7 @@ def _reproduction(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
 
 def _citation(choice: SharedPoint) -> Iterator[str]:
     """Yield the method, and BibTeX of method, tools, study and the datasets whose rows were used."""
-    tasks = choice.results.tasks
+    tasks = choice.results.all_tasks
     citation = operator_of(choice.entry.operator).citation
     with_study = any("finance" in skills for skills in choice.results.study.skills.values())
     yield "## Citation"
@@ -418,7 +430,9 @@ def used_datasets(choice: SharedPoint) -> list[Dataset]:
     if choice.results.study.source in GENERATED:
         return []
     known = datasets()
-    names = {task.dataset: None for name, task in choice.results.tasks.items() if not is_foreign(name, task)}
+    names = {
+        task.dataset: None for name, task in choice.results.all_tasks.items() if not is_foreign(name, task)
+    }
     return [known[name] for name in names if name in known]
 
 

@@ -175,7 +175,8 @@ def point_recipe_text(choice: SharedPoint) -> str:
     """Return the point as a mergekit recipe with its `finance:` block, Hub identifiers as comments."""
     entry = choice.entry
     settings = choice.results.study.task_settings  # by the names of study.yml, which may be groups
-    tasks = choice.results.study.tasks if settings else choice.results.macro
+    of_macro = choice.results.macro or [n for n, t in choice.results.all_tasks.items() if t.kind == "tasks"]
+    tasks = choice.results.study.tasks if settings else of_macro
     seed = drawn_seed(entry.operator, entry.values)
     finance = block(entry.stage, entry.references, tasks, entry.operator, settings, seed)
     comments = [STAGES[entry.stage], f"The point {choice.point} of a study.", *seed_comments(seed)]

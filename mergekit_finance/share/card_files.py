@@ -52,6 +52,12 @@ class SummaryTask(Part):
     text_may_be_shared: JsonValue = None
 
 
+class SummaryUnit(Part):
+    """The tasks of a unit in summary.json."""
+
+    tasks: dict[str, SummaryTask] = {}
+
+
 class SummaryModel(Part):
     """A model in summary.json."""
 
@@ -62,7 +68,13 @@ class CardSummary(Part):
     """Of summary.json, what decides which files may be shared; older cards may lack the rest."""
 
     tasks: dict[str, SummaryTask] = {}
+    units: list[SummaryUnit] = []
     models: dict[str, SummaryModel] = {}
+
+    @property
+    def all_tasks(self) -> list[SummaryTask]:
+        """Every task, also those in units of their own."""
+        return [*self.tasks.values(), *(task for unit in self.units for task in unit.tasks.values())]
 
 
 def card_manifest(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.study.analysis.effects import effects_of
 from mergekit_finance.study.analysis.verdict import task_verdict
 from mergekit_finance.study.results import StudyResults, load_results
-from mergekit_finance.study.schema import Effects, PointEntry, TaskInfo
+from mergekit_finance.study.schema import NOT_SELECTED, Effects, PointEntry, TaskInfo
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def choose_point(out: Path, point: str | None, hub_ids: Mapping[str, str], name:
     if name:
         require_hub_name(name)
     results = load_results(out)
-    ship = results.summary.ship
-    point = point or (ship.model if ship.is_merge else ship.best_merge)
+    point = point or _best_merge(out, results)
     if point not in results.points:
         raise DataError(f"{out}: no point {point!r}. {_hint(point, list(results.points))}")
     results.columns(point)  # damaged scores are reported before anything is written
@@ -106,6 +105,14 @@ def choose_point(out: Path, point: str | None, hub_ids: Mapping[str, str], name:
     if name:
         _require_prefix(name, required_prefix(models))
     return SharedPoint(results, point, models, name)
+
+
+def _best_merge(out: Path, results: StudyResults) -> str:
+    """Return the recommended merge, else the best one."""
+    if not results.summary.has_selection:
+        raise DataError(f"{out}: {NOT_SELECTED} Name a merge with --point; `ls {out}/points` lists them.")
+    ship = results.summary.ship
+    return ship.model if ship.is_merge else ship.best_merge
 
 
 def require_hub_name(name: str) -> None:

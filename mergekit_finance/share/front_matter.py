@@ -126,4 +126,5 @@ def check_front_matter(card: str) -> None:
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
     data = ModelCard(card).data
-    model_index_to_eval_results(data.to_dict()["model-index"])
+    if model_index := data.to_dict().get("model-index"):  # without scores in [0, 1] there is none
+        model_index_to_eval_results(model_index)

@@ -139,8 +139,8 @@ def _text_may_be_shared(folder: Path) -> bool:
     """Return whether every task of the study allows sharing its text."""
     if not read_models(folder).text_may_be_shared:
         return False
-    tasks = read_summary(folder).tasks
-    return bool(tasks) and all(task.text_may_be_shared is True for task in tasks.values())
+    tasks = read_summary(folder).all_tasks
+    return bool(tasks) and all(task.text_may_be_shared is True for task in tasks)
 
 
 def local_paths_note(folder: Path) -> str:

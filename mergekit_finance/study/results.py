@@ -352,7 +352,7 @@ class StudyResults:
     @property
     def splits(self) -> bool:
         """Whether some items select hyperparameters and the others are reported."""
-        return has_split(self.study)
+        return bool(self.macro) and has_split(self.study)
 
     @cached_property
     def selection(self) -> dict[str, TaskScores]:

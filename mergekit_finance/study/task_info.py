@@ -170,22 +170,30 @@ def check_items(evaluator: Evaluator, study: Study) -> None:
     """
     kinds = _kinds(evaluator, study)
     macro = {name: m for name, m in evaluator.measures.items() if kinds[name] == "tasks" and not m.unit}
+    has_selection = any(measure.per_item for measure in macro.values())
     for name, measure in evaluator.measures.items():
         if measure.per_item:
             named_aggregation(aggregation_name(measure.aggregation))
-        elif name in macro and has_split(study):
+        elif name in macro and has_split(study) and has_selection:
             raise DataError(
                 f"task {name!r}: {measure.metric!r} has no scores of single items, because it is computed by "
                 f"a function over all items at once, and selection needs scores of single items. List it "
                 "under `retention` or `probes`, or name another metric.",
                 id="task.no-items",
             )
-    if not any(measure.per_item for measure in macro.values()):
-        raise DataError(
-            "tasks: no task has scores of single items in [0, 1], by which merges are selected and compared. "
-            "Add one, or compare single merges with `mergekit-finance run`.",
-            id="task.no-items",
-        )
+    if not has_selection:
+        _require_no_selection(study)
+
+
+def _require_no_selection(study: Study) -> None:
+    """Raise DataError if merges must be selected, which takes scores of single items in [0, 1]."""
+    for setting, is_set in (("chain: best", study.chain == "best"), ("search", study.race is not None)):
+        if is_set:
+            raise DataError(
+                f"tasks: no task has scores of single items in [0, 1], by which `{setting}` selects merges. "
+                f"Add such a task, or leave `{setting}` out.",
+                id="task.no-items",
+            )
 
 
 def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: str) -> None:
@@ -198,7 +206,8 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
     tasks = {name: task for name, task in sorted(evaluator.tasks.items()) if measures[name].per_item}
     clusters = {name: clusters_of_items(task, limit) for name, task in tasks.items()}
     split: Mapping[str, np.ndarray | None] = dict.fromkeys(clusters)
-    if has_split(study):
+    kinds = _kinds(evaluator, study)
+    if has_split(study) and any(kinds[name] == "tasks" and not measures[name].unit for name in tasks):
         datasets = {name: dataset_of(name, task) for name, task in tasks.items()}
         split = selection_items(clusters, datasets, study.selection.share, study.selection.seed)
     for name, selecting in split.items():

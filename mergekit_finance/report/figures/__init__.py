@@ -24,6 +24,8 @@ NAMES = tuple(module.NAME for module in FIGURES)
 def draw_all(results: StudyResults, names: Collection[str] = NAMES) -> Iterator[Drawn]:
     """Yield every figure that the study has results for, in order; one that cannot be drawn is logged.
 
+    All show selected merges, so that a study in which nothing was selected has none.
+
     Use each figure before asking for the next: matplotlib's settings apply only while this iterates.
 
     Args:
@@ -31,6 +33,8 @@ def draw_all(results: StudyResults, names: Collection[str] = NAMES) -> Iterator[
         names: which figures to draw, of `NAMES`; all by default.
     """
     summary = results.summary
+    if not summary.has_selection:
+        return
     labels = [*summary.models, *summary.combinations, *results.task_names]
     with settings("".join(labels)):
         for module in (module for module in FIGURES if module.NAME in names):

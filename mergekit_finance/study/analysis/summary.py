@@ -1,5 +1,6 @@
 """From stored scores to summary.json: select, measure, test, decide. No model is loaded."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,11 @@ def summary(folder: Path) -> Summary:
 
 def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
     """Return the answer of a study. The same stored scores give the same bytes."""
+    replicates = bootstrap(list(results.report.values()), results.study.resamples, results.study.seed)
+    if not results.macro:
+        return _without_selection(results, replicates)
     macro = selection.macro_on(results.selection, results.macro)
     choice = selection.select_points(results.points, macro)
-    replicates = bootstrap(list(results.report.values()), results.study.resamples, results.study.seed)
     selected = {name: effects.effects_of(results, replicates, name) for name in choice.by_operator.values()}
     effects.correct_tasks(selected, results)
     best = {combination: selected[name] for combination, name in choice.by_combination.items()}
@@ -74,6 +77,23 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
     verdict.decide(answered)
+    answered.verdict = wording.verdict_sentences(answered)
+    return answered
+
+
+def _without_selection(results: StudyResults, replicates: Replicates) -> Summary:
+    """Return the answer of a study of measures in other units: every merge, and none selected."""
+    answered = Summary(
+        study=results.study,
+        limit=results.limit,
+        selection=SelectionResult(split=False, seed=results.study.selection.seed),
+        models={name: _model(results, replicates, name) for name in results.models},
+        tasks=_tasks(results),
+        units=units(results),
+        points={name: _point(results, replicates, name) for name in results.points},
+        selected={},
+        combinations={},
+    )
     answered.verdict = wording.verdict_sentences(answered)
     return answered
 
@@ -114,14 +134,16 @@ def _mean(results: StudyResults, replicates: Replicates, name: str, kind: str) -
     return rounded(score(replicates, tasks, name)) if tasks else None
 
 
-def _model(results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro) -> ModelResult:
+def _model(
+    results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro | None = None
+) -> ModelResult:
     entry = results.models[name]
     return ModelResult(
         reference=entry.reference,
         fingerprint=entry.fingerprint,
         folder=entry.folder,
-        macro=rounded(score(replicates, results.macro, name)),
-        macro_on_selection=round(macro(name), 6),
+        macro=_mean(results, replicates, name, "tasks"),
+        macro_on_selection=round(macro(name), 6) if macro else None,
         scores=_scores(results, replicates, name),
         retention=_mean(results, replicates, name, "retention"),
         probes=_mean(results, replicates, name, "probes"),
@@ -132,16 +154,15 @@ def _point(
     results: StudyResults,
     replicates: Replicates,
     name: str,
-    macro: selection.Macro,
-    choice: selection.SelectedPoints,
+    macro: selection.Macro | None = None,
+    choice: selection.SelectedPoints | None = None,
 ) -> PointResult:
     entry, constituents = results.points[name], results.constituents(name)
     pairs: dict[str, tuple[float, float]] = {}
     for task in results.tasks:
         merged, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
         pairs[task] = (round(point_gain(merged, others), 6), round(point_gap(merged, others), 6))
-    weights = replicates.weights(results.macro)
-    macro_gain, macro_og = np.average([pairs[t] for t in results.macro], axis=0, weights=weights).tolist()
+    macro_gain, macro_og = _macro_effects(results, replicates, pairs)
     return PointResult(
         folder=entry.folder,
         stage=entry.stage,
@@ -150,16 +171,27 @@ def _point(
         values=entry.values,
         constituents=constituents,
         recipe=entry.recipe.model_dump(mode="json"),
-        selected=name in choice.by_operator.values(),
-        macro=rounded(score(replicates, results.macro, name)),
-        macro_on_selection=round(macro(name), 6),
+        selected=choice is not None and name in choice.by_operator.values(),
+        macro=_mean(results, replicates, name, "tasks"),
+        macro_on_selection=round(macro(name), 6) if macro else None,
         scores=_scores(results, replicates, name),
         retention=_mean(results, replicates, name, "retention"),
         probes=_mean(results, replicates, name, "probes"),
         gain_and_og=pairs,
-        macro_gain=round(macro_gain, 6),
-        macro_og=round(macro_og, 6),
+        macro_gain=macro_gain,
+        macro_og=macro_og,
     )
+
+
+def _macro_effects(
+    results: StudyResults, replicates: Replicates, pairs: Mapping[str, tuple[float, float]]
+) -> tuple[float | None, float | None]:
+    """Return the weighted means of Gain and OG over the tasks of the macro average; None without such."""
+    if not results.macro:
+        return None, None
+    weights = replicates.weights(results.macro)
+    gain, gap = np.average([pairs[t] for t in results.macro], axis=0, weights=weights).tolist()
+    return round(gain, 6), round(gap, 6)
 
 
 def _combinations(results: StudyResults, choice: selection.SelectedPoints) -> dict[str, CombinationResult]:

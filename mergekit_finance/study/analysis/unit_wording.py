@@ -2,12 +2,16 @@
 
 from collections.abc import Collection, Iterator
 
-from mergekit_finance.study.analysis.phrases import merge_name, task_list
-from mergekit_finance.study.schema import Estimated, Summary, UnitResults
+from mergekit_finance.study.analysis.phrases import how, merge_name, task_list
+from mergekit_finance.study.schema import NOT_SELECTED, Estimated, Summary, UnitResults
 
 NO_INTERVAL = (
     "No interval for {tasks}: the metric is computed over all items at once, so there are no scores of "
     "single items. The values are in no other mean."
+)
+NOT_SELECTED_NOTE = (
+    f"{NOT_SELECTED} Every merge is shown on all items, without a verdict; take the one that your measures "
+    "favor, and confirm it on other items."
 )
 KINDS = {"tasks": "", "retention": ", retention", "probes": ", probes"}
 
@@ -36,6 +40,17 @@ def _significant(value: float, sign: bool) -> str:
     """Return four significant digits, with thousands as they are: 1.234, 12345."""
     text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"+{text}" if sign and value > 0 else text
+
+
+def unit_rows(summary: Summary, unit: UnitResults) -> list[list[str]]:
+    """Return the table of a unit with its header: base, experts and every merge."""
+    rows = [[unit_title(unit), "macro", "Macro-Gain", "Macro-OG"]]
+    for name, row in unit.models.items():
+        point = summary.points.get(name)
+        label = f"{merge_name('+'.join(point.combination))}, {how(summary, name)}" if point else name
+        effects = (amount(row.macro_gain, True), amount(row.macro_og, True))
+        rows.append([label, amount(row.macro), *effects])
+    return rows
 
 
 def unit_sentences(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -110,17 +110,28 @@ def overview_rows(summary: Summary) -> list[list[str]]:
 
 
 def verdict_text(summary: Summary, width: int | None = None) -> str:
-    """Return what the command prints: the table of combinations, then the sentences, wrapped at `width`."""
-    rows = overview_rows(summary)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    """Return what the command prints: the table of combinations, then the sentences, wrapped at `width`.
+
+    If nothing was selected, the tables are those of every merge in each unit.
+    """
+    if summary.has_selection:
+        lines = _aligned(overview_rows(summary))
+    else:
+        tables = [_aligned(unit_wording.unit_rows(summary, unit)) for unit in summary.units]
+        lines = [line for table in tables for line in ("", *table)][1:]
     verdict_lines = verdict_sentences(summary)
     for about in dict.fromkeys(line.about for line in verdict_lines):
         lines += ["", "Notes" if about == "caution" else about.capitalize()]
         lines += [_wrapped(line.text, width) for line in verdict_lines if line.about == about]
     return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line per row, with columns of equal width."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def _wrapped(sentence: str, width: int | None) -> str:
@@ -133,8 +144,11 @@ def _wrapped(sentence: str, width: int | None) -> str:
 
 def verdict_sentences(summary: Summary) -> list[Sentence]:
     """Return the verdict in words: as stored, or worded for a summary of format 1."""
-    if summary.verdict and summary.ship.advice is not None:
+    if summary.verdict and not (summary.has_selection and summary.ship.advice is None):
         return summary.verdict
+    if not summary.has_selection:
+        lines = [("caution", unit_wording.NOT_SELECTED_NOTE), *unit_wording.unit_sentences(summary)]
+        return [Sentence(about=about, text=text) for about, text in [*lines, *_cautions(summary)]]
     lines = [
         *_stage_one(summary),
         *_later_stages(summary),
@@ -377,8 +391,9 @@ def _gain_and_cost(summary: Summary) -> str:
 
 def advice_for_point(summary: Summary, point: str) -> str:
     """Return one sentence on what the study advises about a point."""
-    ship = summary.ship
-    if point == ship.best_merge:
+    if not summary.has_selection:
+        return unit_wording.NOT_SELECTED_NOTE
+    if point == summary.ship.best_merge:
         return advice_sentence(summary)
     return f"This point was chosen by hand. Advice of the whole study: {advice_sentence(summary)}"
 
@@ -396,7 +411,7 @@ def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:
             f"{task_list(without)}.",
         )
     selection = summary.selection
-    if verdict.advice(summary).optimistic:
+    if summary.has_selection and verdict.advice(summary).optimistic:
         optimism = selection.optimism.mean if selection.optimism else None
         size = ""
         if selection.same_items and optimism is not None:

@@ -24,6 +24,7 @@ from mergekit_finance.evaluation.columns import Columns
 from mergekit_finance.file_models import MAX_NUMBER, BoundedFloat, Count, Part, Value
 from mergekit_finance.study.schema.answer import (
     FORMAT,
+    NOT_SELECTED,
     Advice,
     AdviceKind,
     CombinationResult,
@@ -79,6 +80,7 @@ from mergekit_finance.study.schema.values import (
 
 __all__ = [
     "FORMAT",
+    "NOT_SELECTED",
     "MAX_NUMBER",
     "Advice",
     "AdviceKind",

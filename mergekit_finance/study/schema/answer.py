@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, JsonValue, field_serializer, model_validator
 
+from mergekit_finance.errors import DataError
 from mergekit_finance.file_models import BoundedFloat, Count, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
@@ -15,6 +16,7 @@ from mergekit_finance.study.schema.stored import RaceResult, TaskInfo
 from mergekit_finance.study.schema.units import UnitResults
 from mergekit_finance.study.schema.values import Interval, Ranges
 
+NOT_SELECTED = "Nothing was selected: no task of the macro average has scores of single items in [0, 1]."
 FORMAT: Literal[2] = 2  # of summary.json; 1 had `parents` in place of `constituents`
 
 
@@ -29,14 +31,24 @@ class TaskResult(TaskInfo):
 
 
 class Evaluated(Part):
-    """Scores on the report items; `macro_on_selection` is on the items that select."""
+    """Scores on the report items; `macro_on_selection` is on the items that select.
+
+    `mean` is None if no task of the macro average has scores in [0, 1].
+    """
 
     folder: str
-    macro: Interval
+    mean: Interval | None = Field(default=None, alias="macro")
     macro_on_selection: BoundedFloat | None = None
     scores: dict[str, BoundedFloat]
     retention: Interval | None = None
     probes: Interval | None = None
+
+    @property
+    def macro(self) -> Interval:
+        """The macro average. Raises DataError if there is none."""
+        if self.mean is None:
+            raise DataError(NOT_SELECTED)
+        return self.mean
 
 
 class ModelResult(Evaluated):
@@ -379,7 +391,8 @@ class Summary(Part):
     """summary.json: the whole answer of a study. Format 1 is read, and written again as format 2.
 
     `points` are the merges that were evaluated in full. With a search, `races` says what the others were
-    asked, by combination.
+    asked, by combination. If no task of the macro average has scores in [0, 1], nothing was selected:
+    `selected` and `combinations` are empty, and there is no `ship`. `units` has the results.
     """
 
     format: Annotated[Literal[2], BeforeValidator(_of_format)] = FORMAT
@@ -387,13 +400,13 @@ class Summary(Part):
     limit: Count | None = None
     selection: SelectionResult
     models: dict[str, ModelResult]
-    tasks: dict[str, TaskResult] = Field(min_length=1)
+    tasks: dict[str, TaskResult]
     units: list[UnitResults] = []
     points: dict[str, PointResult] = Field(min_length=1)
     races: dict[str, RaceResult] | None = None
     selected: dict[str, Effects]
-    combinations: dict[str, CombinationResult] = Field(min_length=1)
-    ship: Ship
+    combinations: dict[str, CombinationResult]
+    shipped: Ship | None = Field(default=None, alias="ship")
     operators: OperatorComparison = OperatorComparison()
     similarity: Predictors = Predictors()
     verdict: list[Sentence] = []
@@ -401,6 +414,18 @@ class Summary(Part):
     @field_serializer("study")
     def _write_study(self, study: Study) -> dict[str, JsonValue]:
         return identity(study)
+
+    @property
+    def has_selection(self) -> bool:
+        """Whether merges were selected: some task of the macro average has scores in [0, 1]."""
+        return bool(self.combinations)
+
+    @property
+    def ship(self) -> Ship:
+        """What to ship. Raises DataError if nothing was selected."""
+        if self.shipped is None:
+            raise DataError(f"{NOT_SELECTED} There is nothing to recommend.")
+        return self.shipped
 
     @property
     def all_tasks(self) -> dict[str, TaskInfo]:

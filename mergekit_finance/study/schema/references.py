@@ -11,6 +11,8 @@ def unknown_name(summary: "Summary") -> str:
     """Return the first name in a summary that refers to no model, point or task, or ""."""
     if "base" not in summary.models:
         return "models: no base"
+    if problem := _misplaced_selection(summary):
+        return problem
     tasks = summary.tasks.keys()
     for name, combination in summary.combinations.items():
         for point in sorted({combination.selected, *combination.by_operator.values()}):
@@ -35,11 +37,22 @@ def unknown_name(summary: "Summary") -> str:
         for name, of_unit in unit.models.items():
             if unit.tasks.keys() - of_unit.values.keys():
                 return f"units: {unit.unit} of {name} is missing"
-    ship = summary.ship
-    used = {ship.model, ship.best_single, ship.best_merge}
+    ship = summary.shipped
+    used = {ship.model, ship.best_single, ship.best_merge} if ship else set()
     used |= {name for point in summary.points.values() for name in point.constituents}
     used |= {name for row in summary.selected.values() for name in row.constituents}
     return next((f"{name!r} is not a model of the study" for name in sorted(used - models.keys())), "")
+
+
+def _misplaced_selection(summary: "Summary") -> str:
+    """Return what contradicts that merges were selected, or that none was; "" if nothing does."""
+    if not summary.all_tasks:
+        return "tasks: none"
+    is_selected = any(task.kind == "tasks" for task in summary.tasks.values())
+    if is_selected != summary.has_selection or is_selected != (summary.shipped is not None):
+        return "combinations and ship do not fit the tasks"
+    models = {**summary.models, **summary.points}
+    return next((f"{n}: macro is missing" for n, m in models.items() if is_selected and m.mean is None), "")
 
 
 def _missing_effect(effects: "Effects", tasks: Set[str]) -> str:

@@ -13,7 +13,7 @@ def test_the_paper_on_finance_is_cited_only_if_an_expert_is_in_finance(skill, ci
     choice = SimpleNamespace(
         entry=SimpleNamespace(operator="ties"),
         results=SimpleNamespace(
-            tasks={"task": SimpleNamespace(skills=["finance"], dataset="fpb")},
+            all_tasks={"task": SimpleNamespace(skills=["finance"], dataset="fpb")},
             study=SimpleNamespace(
                 source="lab", skills={"one": frozenset([skill]), "two": frozenset(["math"])}
             ),

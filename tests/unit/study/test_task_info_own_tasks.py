@@ -141,11 +141,17 @@ def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(tiny, t
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks))
 
 
-def test_a_study_without_any_score_of_items_in_0_to_1_is_refused(tiny, tmp_path, own_tasks):
+@pytest.mark.parametrize("setting", [{"chain": "best"}, {"search": {"method": "successive_rejects"}}])
+def test_settings_that_select_merges_are_refused_without_any_score_of_items_in_0_to_1(
+    tiny, tmp_path, own_tasks, setting
+):
     loss = [{"metric": "acc", "aggregation": "mean", "higher_is_better": False}]
     write(own_tasks, CLAUSES, tmp_path / "rows.jsonl", metric_list=loss)
-    message = r"no task has scores of single items in \[0, 1\]"
-    helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks, ["my_clauses"]))
+    message = (
+        r"no task has scores of single items in \[0, 1\], by which .(chain: best|search). selects merges"
+    )
+    changes = settings(own_tasks, ["my_clauses"]) | {"operators": {"task_arithmetic": {"lambda": [0.3, 0.6]}}}
+    helpers.refused(tiny, tmp_path / "out", DataError, message, **changes, **setting)
 
 
 def own_aggregation(own_tasks):
@@ -286,6 +292,45 @@ def test_a_legal_and_code_study_from_start_to_card(tiny, tmp_path, own_tasks, of
     assert finance_words(Path("out/report.html")) == finance_words(Path("card/README.md")) == []
     rows = json.loads(Path("card/results/scores.json").read_text())
     assert set(rows["my_summaries"]["score"]) == {None}  # no text of a row in a file that is shared
+
+
+def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
+    tiny, tmp_path, own_tasks, monkeypatch
+):
+    """Bits per byte, corpus BLEU, and accuracy as retention: from study to report, tables and card."""
+    for task in (LAWS, SUMMARIES):
+        write(own_tasks, task, tmp_path / "rows.jsonl")
+    monkeypatch.chdir(tmp_path)
+    changes = {"operators": {"task_arithmetic": {"lambda": [0.3, 0.6]}}, "retention": ["my_clauses"]}
+    tasks = settings(own_tasks, ["my_laws", "my_summaries"])
+    helpers.write(Path("study.yml"), tiny, **tasks | changes)
+    output = invoked("study", "study.yml", "-o", "out", "--device", "cpu")
+    assert "Nothing was selected: no task of the macro average has scores of single items in [0, 1]" in output
+    results = load_results(Path("out"))
+    assert results.macro == [] and not results.summary.has_selection and len(results.summary.points) == 4
+    bits, bleu = sorted(results.summary.units, key=lambda unit: unit.unit)
+    for name in results.points:
+        laws, merge = bits.models, bits.models[name]
+        others = [laws[c].values["my_laws"].value for c in results.constituents(name)]
+        assert merge.macro_gain.value == pytest.approx(sum(others) / 2 - merge.macro.value, abs=2e-6)
+        assert merge.macro_gain.low <= merge.macro_gain.value <= merge.macro_gain.high
+        assert bleu.models[name].macro.low is None
+        value = results.host_results(name)["results"]["my_laws"]["score,none"]
+        assert merge.macro.value == pytest.approx(value, abs=1e-6) and f"{merge.macro.value:.4g}" in output
+    assert results.summary.points[name].retention is not None and results.summary.points[name].mean is None
+    invoked("report", "out", "--format", "csv")
+    page = Path("out/report.html").read_text()
+    assert "Nothing was selected" in page and "In bits_per_byte (lower is better)" in page
+    assert page.count("base + math · TA λ 0.6") == 2 and "All points" in page
+    assert sorted(path.name for path in Path("out/tables").iterdir()) == [
+        "points.csv", "unit-0.csv", "unit-1.csv",
+    ]  # fmt: skip
+    result = CliRunner().invoke(main, ["card", "out", "-o", "card"])
+    assert result.exit_code == 1 and "Nothing was selected" in result.output and "--point" in result.output
+    invoked("card", "out", "-o", "card", "--point", name)
+    card = Path("card/README.md").read_text()
+    assert "In bits_per_byte (lower is better)" in card and "Nothing was selected" in card
+    assert "| retention (1) " in card and "12 items per task" in card
 
 
 def test_run_has_a_table_of_its_own_for_every_unit(tiny, tmp_path, own_tasks):

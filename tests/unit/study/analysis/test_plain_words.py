@@ -29,7 +29,7 @@ def advised(stored):
             "retention_over_base": AROUND,
         }
         numbers |= {"retention_over_single": AROUND, "clusters": 150, "ranges": {}} | ship
-        changed.ship = type(changed.ship).model_validate(changed.ship.as_json() | numbers)
+        changed.shipped = type(changed.ship).model_validate(changed.ship.as_json() | numbers)
         changed.ship.advice = Advice(kind=kind, between=list(between), optimistic=optimistic)
         return changed
 

@@ -188,7 +188,7 @@ def advised(tmp_path, split=True, **changes):
     study_summary = _summary_of_a_gain(tmp_path)
     ship = {"model": PAIR, "is_merge": True, "best_merge": PAIR, "best_single": "finance", "clusters": 100}
     ship |= {"macro": UP, "merge_over_single": UP, "retention_over_base": [0.0, -0.1, 0.1], "ranges": {}}
-    study_summary.ship = type(study_summary.ship).model_validate(ship | changes)
+    study_summary.shipped = type(study_summary.ship).model_validate(ship | changes)
     study_summary.selection.split = split
     return study_summary
 

@@ -197,7 +197,7 @@ def advised(tmp_path, split=True, **changes):
     ship = {"model": "x", "is_merge": True, "best_merge": "x", "best_single": "finance", "clusters": 100}
     ship |= {"macro": [0.5, 0.4, 0.6], "merge_over_single": [0.06, 0.02, 0.1]}
     ship |= {"retention_over_base": [-0.01, -0.02, 0.01], "ranges": {}}
-    study_summary.ship = type(study_summary.ship).model_validate(ship | changes)
+    study_summary.shipped = type(study_summary.ship).model_validate(ship | changes)
     study_summary.selection.split = split
     return study_summary
 

@@ -1,0 +1,22 @@
+"""report.html of a study without a selection: tables in each unit, and what the results depend on."""
+
+from markupsafe import Markup
+
+from mergekit_finance.report import page_text, tables
+from mergekit_finance.report.page import compiled_template, policy, template_text
+from mergekit_finance.study.results import StudyResults
+
+
+def unit_page(results: StudyResults) -> str:
+    """Return the page of a study whose tasks are measured in other units. It has no figures and no script."""
+    style = template_text("report.css")
+    return compiled_template("units.html.j2").render(
+        policy=Markup(policy(style, "")),
+        style=Markup(style),
+        title=page_text.title(results),
+        cautions=page_text.cautions(results),
+        tables=tables.tables(results),
+        settings=page_text.study_settings(results),
+        versions=page_text.stored_versions(results),
+        hashes=page_text.hashes(results),
+    )
