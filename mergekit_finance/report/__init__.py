@@ -6,7 +6,8 @@ unit_page.py     report.html of a study in which nothing was selected
 page_text.py     texts of the page: recommendation, cautions, choices, versions
 tables.py        tables of the page
 item_browser.py  right and wrong answers, and texts where they may be shown
-figures/         one module per figure
+charts/          the figures of the page, as inline SVG
+figures/         the figures for papers, one module each
 labels.py        names of models, points, tasks and numbers
 markdown.py      Markdown tables
 console.py       what `mergekit-finance run` prints

@@ -84,10 +84,13 @@ def effects(results: StudyResults) -> Table:
         )
     note = (
         "Differences in points on the tasks of the combination's skills (or those that the study names), "
-        "with 95 % intervals. Best constituent: the one with the best mean over these tasks. Retention: what "
-        "the expert lost against the base, and what the merge recovered."
+        "with 95 % intervals. Best constituent: the one with the best mean over these tasks."
     )
-    return Table("effects", "Effect of every combination", note, columns, rows)
+    if any(results.effects(name).recovery for name in results.combinations):
+        note += " Retention: what the expert lost against the base, and what the merge recovered."
+    else:
+        columns, rows = columns[:-2], [row[:-2] for row in rows]
+    return Table("effects", "Effect of every combination", note, columns, rows, label=1)
 
 
 def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:

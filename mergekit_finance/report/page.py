@@ -3,15 +3,14 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, leaderboard, page_text, tables
-from mergekit_finance.report.figures.style import Drawn
+from mergekit_finance.report.charts import all_charts
 from mergekit_finance.report.time_bar import time_bar
 from mergekit_finance.study.analysis.wording import verdict_sentences
 from mergekit_finance.study.results import StudyResults
@@ -28,30 +27,12 @@ HEADINGS = {  # what a sentence is about -> its heading, in the order of the pag
     "search": "What the search did not ask",
 }
 MAX_PAGE = 4_800_000  # bytes; item texts fill what figures and tables leave
-MAX_SVG = 220_000  # bytes; a larger SVG is replaced by its PNG if that is smaller
 DATA_MARK = "\0data\0"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure with its two encodings."""
-
-    drawn: Drawn
-    png: bytes
-    svg: bytes
-
-    @cached_property
-    def uri(self) -> Markup:
-        """A data URI of the SVG, or of the PNG if the SVG is large."""
-        kind, data = "image/svg+xml", self.svg
-        if len(self.svg) > MAX_SVG and len(self.png) < len(self.svg):
-            kind, data = "image/png", self.png
-        return Markup(f"data:{kind};base64,{base64.b64encode(data).decode()}")
-
-
-def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
+def page(results: StudyResults) -> str:
     """Return the page as HTML. Item texts are added last, as many as fit into MAX_PAGE bytes."""
-    before, _, after = _frame(results, pictures).rpartition(DATA_MARK)  # only our own script follows it
+    before, _, after = _frame(results).rpartition(DATA_MARK)  # only our own script follows it
     data = item_browser.browser_data(results)
     parts = (before, after, item_browser.script_json(data))
     used = sum(len(part.encode("utf-8", "replace")) for part in parts)
@@ -59,7 +40,7 @@ def page(results: StudyResults, pictures: Sequence[Picture]) -> str:
     return before + item_browser.script_json(data) + after
 
 
-def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
+def _frame(results: StudyResults) -> str:
     """Render the page with a mark in place of the item browser's data."""
     style, script = template_text("report.css"), template_text("report.js")
     return compiled_template("report.html.j2").render(
@@ -67,7 +48,7 @@ def _frame(results: StudyResults, pictures: Sequence[Picture]) -> str:
         style=Markup(style),
         script=Markup(script),
         data=Markup(DATA_MARK),
-        pictures=pictures,
+        charts=all_charts(results),
         with_text=results.with_text,
         splits=results.summary.selection.is_split,
         title=page_text.title(results),

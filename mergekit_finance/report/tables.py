@@ -41,7 +41,12 @@ class DroppedSetting:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page. `filters`: indices of columns with few values, which get a drop-down list."""
+    """A table of the page.
+
+    Attributes:
+        filters: indices of columns with few values, which get a drop-down list.
+        label: index of the column that says what a row is about; it stays in view when the table scrolls.
+    """
 
     name: str
     title: str
@@ -49,6 +54,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     filters: Sequence[int] = ()
+    label: int = 0
 
 
 def text_cell(text: str) -> Cell:
@@ -252,7 +258,7 @@ def all_points(results: StudyResults) -> Table:
     rows += [_point_row(results, name, point) for name, point in results.summary.points.items()]
     items = "reported" if results.splits else "all"
     note = f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise."
-    return Table("points", "All points", note, columns, rows, (0, 1, 2, 4))
+    return Table("points", "All points", note, columns, rows, (0, 1, 2, 4), label=1)
 
 
 def _single_row(results: StudyResults, name: str) -> list[Cell]:

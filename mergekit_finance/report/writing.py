@@ -7,7 +7,7 @@ from pathlib import Path
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import atomic_path
 from mergekit_finance.report import figures
-from mergekit_finance.report.page import Picture, page
+from mergekit_finance.report.page import page
 from mergekit_finance.report.table_files import table_files
 from mergekit_finance.report.unit_page import unit_page
 from mergekit_finance.study.results import StudyResults, load_results
@@ -56,12 +56,11 @@ def _figure_files() -> list[str]:
 
 def report_files(results: StudyResults) -> dict[str, bytes]:
     """Return the content of every file of the report, by its path in OUT. Deterministic."""
-    pictures = [Picture(drawn, drawn.png(), drawn.svg()) for drawn in figures.draw_all(results)]
-    html = page(results, pictures) if results.summary.has_selection else unit_page(results)
     contents = {}
-    for picture in pictures:
-        contents[f"figures/{picture.drawn.name}.png"] = picture.png
-        contents[f"figures/{picture.drawn.name}.svg"] = picture.svg
+    for drawn in figures.draw_all(results):
+        contents[f"figures/{drawn.name}.png"] = drawn.png()
+        contents[f"figures/{drawn.name}.svg"] = drawn.svg()
+    html = page(results) if results.summary.has_selection else unit_page(results)
     return contents | {PAGE: html.encode("utf-8", "replace")}
 
 

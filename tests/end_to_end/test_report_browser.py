@@ -7,6 +7,7 @@ import pytest
 from helpers.commands import HANG
 from helpers.report import accept_any_name, change_study, damage, default_tasks, study
 
+from mergekit_finance.report.charts import CHARTS
 from mergekit_finance.report.writing import build
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -97,7 +98,7 @@ def test_untrusted_text_does_not_run(browser, tmp_path, monkeypatch):
     browser.execute_script("document.querySelectorAll('.pick, button.sort').forEach((b) => b.click())")
     assert browser.execute_script("return window.hit") is None
     assert len(find(browser, "script")) == 2 and not find(
-        browser, "iframe, svg, textarea, [onerror], [onmouseover]"
+        browser, "iframe, textarea, [onerror], [onmouseover], [onload], svg:not(.chart, .swatch)"
     )
     shown = [element.get_attribute("textContent") for element in find(browser, ".detail pre, .answer span")]
     assert any(NASTY in text for text in shown)  # it is shown as text
@@ -124,10 +125,18 @@ def test_the_page_fits_the_screen_in_both_themes_without_errors(browser, plain, 
     assert set(requests(browser)) == {plain.as_uri()}
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(13, 17, 23)") is dark
-    pictures = "return [...document.images].every((i) => i.complete && i.naturalWidth > 0)"
-    assert browser.execute_script(pictures) and len(find(browser, "img")) == 7
+    assert browser.execute_script(DRAWN) == [] and len(find(browser, "figure")) == len(CHARTS)
 
 
+DRAWN = """
+document.querySelectorAll("details").forEach((d) => { d.open = true; });
+const empty = [...document.querySelectorAll(".chart")].filter((c) => !c.querySelector(".value") || c.getBBox().height < 20);
+const outside = [...document.querySelectorAll(".chart text")].filter((t) => {
+  const box = t.getBoundingClientRect();
+  return box.right > document.documentElement.clientWidth + 1 || box.left < 0;
+});
+return [...empty, ...outside].map((e) => e.textContent);
+"""
 CONTRAST = """
 const light = (colour) => {
   const part = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
@@ -146,30 +155,66 @@ def test_the_mark_of_a_right_answer_has_enough_contrast(browser, plain, dark):
     assert browser.execute_script(CONTRAST) >= 4.5
 
 
-def shades(browser, selector, along):
-    """Return the gray levels at the left and right edge of a box that is scrolled to one of its ends."""
+def right_shade(browser, box, along):
+    """Return the gray level at the right edge of a box that is scrolled to one of its ends."""
     import io
 
     from PIL import Image
 
-    box = find(browser, selector)[0]
     browser.execute_script(
         "arguments[0].scrollIntoView(); arguments[0].scrollLeft = arguments[1]", box, along
     )
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("L")
     place = browser.execute_script(
-        "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width]", box
+        "const r = arguments[0].getBoundingClientRect(); return [r.right - 4, r.bottom - 28]", box
     )
-    x, y, width = map(int, place)
-    return [picture.getpixel((at, y + 4)) for at in (x + 3, x + width - 4)]
+    return picture.getpixel(tuple(map(int, place)))
 
 
-def test_a_shadow_marks_hidden_content_on_small_screens(browser, plain):
-    show(browser, plain, 360)
-    left_shadow, right = shades(browser, ".paper", 0)
-    assert right < left_shadow - 15
-    left_shadow, right = shades(browser, ".paper", 9999)
-    assert left_shadow < right - 15
+HEADS = """
+return [...document.querySelectorAll(".scroll")].filter((box) => box.querySelector("tbody tr")).map((box) => {
+  box.scrollLeft = 9999;
+  const head = box.querySelector("tbody th").getBoundingClientRect();
+  return [box.clientWidth < box.scrollWidth, head.left - box.getBoundingClientRect().left];
+});
+"""
+
+
+def test_on_small_screens_a_shadow_marks_hidden_columns_and_row_heads_stay_in_view(browser, plain):
+    show(browser, plain, 390)
+    box = find(browser, ".scroll")[0]
+    assert right_shade(browser, box, 0) < 240 < right_shade(browser, box, 9999)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    heads = browser.execute_script(HEADS)
+    assert len(heads) == 7 and all(0 <= left <= 2 for scrolls, left in heads if scrolls)
+
+
+def test_no_column_is_off_screen_at_1440_pixels(browser, tmp_path):
+    task = default_tasks()["finance_bench_fpb"]
+    names = [f"finance_bench_{word}_{n}" for n in range(11) for word in ("retention", "consistency")]
+    show(browser, page_of(study(tmp_path / "out", tasks=dict.fromkeys([*names, "finance_bench_f"], task))))
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    wide = "return [...document.querySelectorAll('.scroll')].filter((b) => b.scrollWidth > b.clientWidth).map((b) => b.ariaLabel)"
+    assert browser.execute_script(wide) == []
+
+
+def test_figures_show_their_values_on_hover_and_by_keyboard(browser, plain):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, plain)
+    chart = find(browser, "#figure-stages .chart")[0]
+    marks = chart.find_elements("css selector", ".value")
+    tip = find(browser, "#tip")[0]
+    assert not tip.is_displayed() and not find(browser, ".value title")  # no second tooltip
+    browser.execute_script("arguments[0].focus()", marks[0])
+    assert tip.is_displayed() and tip.text == "base: macro 40.0 [35.0, 45.0]"
+    browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    assert tip.text.startswith("finance: macro 43.0") and browser.switch_to.active_element == marks[1]
+    browser.switch_to.active_element.send_keys(Keys.TAB)  # one stop for each picture
+    assert browser.switch_to.active_element.find_element("xpath", "..") != chart
+    ActionChains(browser).move_to_element(marks[2]).perform()
+    assert tip.text.startswith("japanese: macro ")
 
 
 def open_tables(browser):
@@ -259,6 +304,7 @@ def test_a_name_that_changes_text_direction_affects_only_itself(browser, tmp_pat
     change_study(monkeypatch, name=f"ti{TURN}ny")
     damage(out, "summary.json", lambda s: s["ship"].update(ship))
     show(browser, page_of(out))
+    browser.execute_script("document.querySelectorAll('.ship details').forEach((d) => { d.open = true; })")
     assert browser.execute_script(ORDERED) == [": effe", ")", ": best"]
     assert browser.title.startswith("\u2068tiny\u2069: effects")
     isolation = "return getComputedStyle(document.querySelector(arguments[0])).unicodeBidi"

@@ -61,7 +61,7 @@ def read_study(inputs: Inputs) -> None:
     """Read what `report` reads, without figures, which take seconds and are left out where they fail."""
     results = load_results(inputs.study)
     results.require_results([*results.singles, *results.chosen])
-    page(results, []).encode()
+    page(results).encode()
     bootstrap(list(results.report.values()), 20, 0)
     assert results.selection and results.study.source not in GENERATED
 

@@ -172,6 +172,7 @@ def _selected(point: dict[str, Any], tasks: dict[str, Any], items: int) -> dict[
         "over_best_constituent": _triple(0.0),
         "best_constituent": point["constituents"][0],
         "tasks": list(tasks),
+        "flips": {name: {"gained": 3, "lost": 2} for name in ("base", *point["constituents"])},
     }
     one = {
         **effects,
@@ -266,9 +267,8 @@ def report(*arguments: object) -> Result:
 
 
 def page_of(out: Path, with_text: bool = False) -> str:
-    """Return the page without figures, which take a second each."""
-    results = load_results(out, with_text)
-    return page(results, [])
+    """Return the page; the files in figures/, which take a second each, are not drawn."""
+    return page(load_results(out, with_text))
 
 
 def data_of(html: str) -> dict[str, Any]:

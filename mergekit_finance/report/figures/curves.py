@@ -161,7 +161,7 @@ def axis_values(results: StudyResults, combination: str, operator: str) -> list[
     return [by_order[order] for order in sorted(by_order)]
 
 
-def _place(value: Json, values: Sequence[Json]) -> float:
+def axis_place(value: Json, values: Sequence[Json]) -> float:
     """Return where a value is on the axis: a number at itself; if some value is no number, by their order."""
     numbers = [number_of(one) for one in values]
     number = number_of(value)
@@ -194,7 +194,7 @@ def curves_of(results: StudyResults, combination: str, operator: str) -> Curves:
     curves: Curves = defaultdict(lambda: defaultdict(list))
     for point in _points(results, combination, operator):
         others = {k: v for k, v in sorted(point.values.items()) if k not in (axis, "seed")}
-        curves[values_text(others)][_place(point.values.get(axis), values)].append(point.macro)
+        curves[values_text(others)][axis_place(point.values.get(axis), values)].append(point.macro)
     return curves
 
 
@@ -227,7 +227,7 @@ def _panel(axes: Axes, results: StudyResults, combination: str, operator: str) -
     selected = results.combinations[combination].by_operator.get(operator)
     if selected:
         point = results.summary.points[selected]
-        position = (_place(point.values.get(axis), values), 100 * point.macro[0])
+        position = (axis_place(point.values.get(axis), values), 100 * point.macro[0])
         axes.plot(*position, "o", ms=10, mfc="none", mec=INK, mew=1.4)
 
 

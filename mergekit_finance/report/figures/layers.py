@@ -33,7 +33,7 @@ def draw(results: StudyResults) -> Drawn | None:
     by_layer = layers_of(results)
     if not by_layer:
         return None
-    order = sorted(by_layer, key=_layer_order)
+    order = sorted(by_layer, key=layer_order)
     panels = (
         (relative_norms(results, order), "Size of task vectors: |τ| / |θ base|", "share of the base's norm"),
         (pair_series(results, order, "pairs", "l2"), "L2 between models", "L2"),
@@ -65,7 +65,7 @@ def layers_of(results: StudyResults) -> Mapping[str, MeasuredEntry]:
     return results.similarity.layers if results.similarity else {}
 
 
-def _layer_order(key: str) -> tuple[bool, int, str]:
+def layer_order(key: str) -> tuple[bool, int, str]:
     """Return a sort key: numbered layers by number, then the others. (`²` is a digit but not a number.)"""
     numbered = key.isdecimal() and len(key) < 10
     return (not numbered, int(key) if numbered else 0, key)

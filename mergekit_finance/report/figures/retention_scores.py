@@ -22,9 +22,7 @@ COLUMNS = 4
 
 def draw(results: StudyResults) -> Drawn | None:
     """Draw the figure; None if any model lacks a retention score."""
-    if not all(
-        model.retention for model in [*results.summary.models.values(), *results.summary.points.values()]
-    ):
+    if not has_retention(results):
         return None
     combinations = list(results.combinations)
     columns, rows = min(COLUMNS, max(2, len(combinations))), math.ceil(len(combinations) / COLUMNS)
@@ -42,7 +40,7 @@ def draw(results: StudyResults) -> Drawn | None:
     return Drawn(
         NAME,
         "Retention against gain on the merge's skills",
-        f"Horizontal: mean score over the tasks of a combination's skills{_fallback_note(results)}, minus "
+        f"Horizontal: mean score over the tasks of a combination's skills{fallback_note(results)}, minus "
         "the base's. Vertical: score on the general tasks. A line is an operator's grid; the ring marks the "
         f"point {chosen_by(results.summary.selection)}, with its 95% interval of retention. Letters are the "
         "base and the experts. Higher and further right is better.",
@@ -51,7 +49,13 @@ def draw(results: StudyResults) -> Drawn | None:
     )
 
 
-def _fallback_note(results: StudyResults) -> str:
+def has_retention(results: StudyResults) -> bool:
+    """Return whether every model has a retention score."""
+    models = [*results.summary.models.values(), *results.summary.points.values()]
+    return all(model.retention for model in models)
+
+
+def fallback_note(results: StudyResults) -> str:
     """Return a note if some combination has no task of its skills; its panel then shows the macro."""
     if any(results.tested(combination)[0] == "macro" for combination in results.combinations):
         return " (of all tasks in panels marked macro, which have no task of their skills)"

@@ -94,13 +94,20 @@ def _mark(axes: Axes, results: StudyResults, row: PredictorRow, x: float, outcom
 
 
 def _title(correlations: Sequence[Correlation], predictor: Predictor, outcome: Outcome) -> str:
+    lines = correlation_lines(correlations, predictor, outcome)
+    return "\n".join(lines) or "too few merges for a correlation"
+
+
+def correlation_lines(
+    correlations: Sequence[Correlation], predictor: Predictor, outcome: Outcome
+) -> list[str]:
     """Return ρ, p and n, over all combinations and over pairs alone if there are any."""
     lines = []
     for row in correlations:
         if row.predictor == predictor and row.outcome == outcome and row.rho is not None:
             p = "p n/a" if row.p is None else f"p = {row.p:.3f}"
             lines.append(f"{row.over}: ρ = {number(row.rho, 2, sign=True)}, {p}, n = {row.n}")
-    return "\n".join(lines) or "too few merges for a correlation"
+    return lines
 
 
 def _key(results: StudyResults) -> str:

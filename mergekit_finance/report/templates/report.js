@@ -76,10 +76,11 @@
     const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
     return [head, rows];
   };
+  const shown = (cell) => cell.textContent.replaceAll("\u00a0", " "); // which keeps an interval on one line
   const markdown = (table) => {
     const [head, rows] = cells(table);
     const row = (texts) => `| ${texts.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`;
-    const lines = rows.map((columns) => row(columns.map((cell) => cell.textContent)));
+    const lines = rows.map((columns) => row(columns.map(shown)));
     return [row(head), row(head.map(() => "---")), ...lines].join("\n");
   };
   const MARKS = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "λ": "$\\lambda$",
@@ -90,7 +91,7 @@
     const right = rows.length ? rows[0].map((cell) => cell.classList.contains("number")) : [];
     const row = (texts) => `${texts.join(" & ")} \\\\`;
     const body = rows.map((columns) => row(columns.map((cell) =>
-      cell.classList.contains("best") ? `\\textbf{${tex(cell.textContent)}}` : tex(cell.textContent))));
+      cell.classList.contains("best") ? `\\textbf{${tex(shown(cell))}}` : tex(shown(cell)))));
     return [`\\begin{tabular}{${head.map((_, i) => (right[i] ? "r" : "l")).join("")}}`, "\\toprule",
       row(head.map(tex)), "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n");
   };
@@ -124,9 +125,54 @@
     }
   }
 
+  // ---- figures: values on hover, on touch, and on focus; arrow keys move between them
+
+  const tip = document.getElementById("tip");
+  const hide = () => { tip.hidden = true; };
+  const reveal = (mark) => {
+    tip.textContent = mark.getAttribute("aria-label");
+    tip.hidden = false;
+    const box = mark.getBoundingClientRect();
+    const left = box.left + box.width / 2 - tip.offsetWidth / 2;
+    const above = box.top - tip.offsetHeight - 8;
+    tip.style.left = `${Math.max(6, Math.min(left, document.documentElement.clientWidth - tip.offsetWidth - 6))}px`;
+    tip.style.top = `${above > 6 ? above : box.bottom + 8}px`;
+  };
+  for (const mark of document.querySelectorAll(".value")) {
+    const title = mark.querySelector("title"); // the browser's own tooltip would show beside ours
+    mark.setAttribute("aria-label", title.textContent);
+    title.remove();
+  }
+  const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  for (const chart of document.querySelectorAll("svg.chart")) {
+    const marks = [...chart.querySelectorAll(".value")];
+    const near = (event) => event.target.closest(".value");
+    chart.addEventListener("pointerover", (event) => (near(event) ? reveal(near(event)) : hide()));
+    chart.addEventListener("pointerleave", hide);
+    chart.addEventListener("focusin", (event) => near(event) && reveal(near(event)));
+    chart.addEventListener("focusout", hide);
+    chart.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") hide();
+      const place = marks.indexOf(near(event));
+      const last = marks.length - 1;
+      const to = { Home: 0, End: last }[event.key] ?? (steps[event.key] ? place + steps[event.key] : -1);
+      if (place < 0 || to < 0 || to > last) return;
+      event.preventDefault();
+      marks[place].setAttribute("tabindex", "-1");
+      marks[to].setAttribute("tabindex", "0");
+      marks[to].focus();
+    });
+  }
+  addEventListener("scroll", () => { // moving the focus scrolls, too
+    const mark = document.activeElement;
+    const { top, bottom } = mark.getBoundingClientRect();
+    if (mark.matches(".value") && top > 0 && bottom < innerHeight) reveal(mark);
+    else hide();
+  }, { passive: true });
+
   // ---- printing: open every table, then restore the screen
 
-  const folded = [...document.querySelectorAll("details.tabled")];
+  const folded = [...document.querySelectorAll("details.tabled, details.folded")];
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = folded.filter((details) => !details.open);
