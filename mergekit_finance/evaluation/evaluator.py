@@ -169,6 +169,11 @@ class Evaluator:
         return sorted(self.task_manager.task_index[name].tags)
 
     @property
+    def selectable(self) -> list[str]:
+        """Names whose `members` are tasks of this evaluator: single tasks, their groups, and `names`."""
+        return sorted({*self.names, *self._loaded["groups"], *self._loaded["tasks"]})
+
+    @property
     def task_names(self) -> list[str]:
         """Names of the single tasks, sorted."""
         return sorted(self.tasks)

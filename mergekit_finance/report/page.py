@@ -23,6 +23,7 @@ HEADINGS = {  # what a sentence is about -> its heading, in the order of the pag
     "interference": "Interference by task",
     "operators": "Operators",
     "similarity": "Does similarity predict the result?",
+    "objective": "Your objective and its bounds",
     "units": "Measures in other units",
     "search": "What the search did not ask",
 }

@@ -7,6 +7,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of
 from mergekit_finance.report import labels
 from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG, flips_of_gain, flips_of_og, flips_text
+from mergekit_finance.study.analysis.objective_wording import bound_text, front
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
@@ -93,9 +94,37 @@ def tables(results: StudyResults) -> list[Table]:
     return [
         *(selected if results.summary.has_selection else []),
         *([all_points(results)] if results.tasks else []),
+        *([objective_table(results)] if results.summary.objective else []),
         *(unit_table(results, unit, k) for k, unit in enumerate(results.summary.units)),
         *([dropped_settings(results)] if results.summary.races else []),
     ]
+
+
+def objective_table(results: StudyResults) -> Table:
+    """Return one row per merge: the objective, the bounds, and whether it keeps them."""
+    summary, objective = results.summary, results.summary.objective
+    assert objective is not None
+    on_front = front(summary)
+    columns = ["merge", "selected", "keeps the bounds", "on the front", "objective", "on selection items"]
+    columns += [f"{name} vs {bound.against}" for name, bound in objective.bounds.items()]
+    columns += [f"{name}, selection items" for name in objective.bounds]
+    rows = []
+    for name, point in summary.points.items():
+        model = objective.models[name]
+        cells = [text_cell(labels.point_name(point)), text_cell("yes" if name in results.chosen else "")]
+        cells += [text_cell(model.keeps), text_cell("yes" if name in on_front else "")]
+        cells += [interval_cell(model.value), number_cell(model.on_selection, 1, 100)]
+        cells += [interval_cell(model.reported[bound], sign=True) for bound in objective.bounds]
+        cells += [interval_cell(model.differences[bound], sign=True) for bound in objective.bounds]
+        rows.append(cells)
+    bounds = "; ".join(bound_text(name, bound) for name, bound in objective.bounds.items())
+    note = (
+        "The objective of study.yml, in points, on the reported items unless the column says otherwise. "
+        f"Bounds: {bounds or 'none'}. They are kept surely if the 95% interval of the difference on the "
+        "selection items is above the bound, perhaps if it holds the bound. On the front: no other merge is "
+        "as good or better in the objective and in every difference."
+    )
+    return Table("objective", "Your objective", note, columns, rows, (1, 2, 3))
 
 
 def dropped_settings(results: StudyResults) -> Table:

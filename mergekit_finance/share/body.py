@@ -29,6 +29,7 @@ from mergekit_finance.study.analysis.item_flips import (
     flips_of_og,
     flips_text,
 )
+from mergekit_finance.study.analysis.objective_wording import objective_sentences
 from mergekit_finance.study.analysis.phrases import (
     in_points,
     interval,
@@ -146,6 +147,9 @@ def _score_tables(choice: SharedPoint) -> Iterator[str]:
     base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
     yield from _definitions(choice)
     yield _selection_note(choice)
+    for _, sentence in objective_sentences(choice.results.summary):
+        yield ""
+        yield sentence
     if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):
         yield ""
         yield weighted

@@ -34,7 +34,7 @@ from mergekit_finance.recipe.fields import (
 )
 from mergekit_finance.recipe.grid_fields import FILTERS
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
-from mergekit_finance.study.config_blocks import Evaluation, Search, Selection, StudyExpert
+from mergekit_finance.study.config_blocks import Bound, Evaluation, Objective, Search, Selection, StudyExpert
 from mergekit_finance.study.methods import check_methods
 from mergekit_finance.study.operator_grids import (
     DareTies,
@@ -75,6 +75,7 @@ class Study(ConfigBlock):
         source, data_dir: where rows come from; see `data.sources`.
         limit: items per task; None for all.
         selection: how hyperparameters are selected.
+        select: what selection maximizes, and under which bounds; None: the macro average.
         search: which settings are evaluated in full; None: all of the grid.
         evaluation: device, dtype, batch size and so on.
         executor, workers: where the points run, and in how many processes.
@@ -106,6 +107,7 @@ class Study(ConfigBlock):
     data_dir: Annotated[str, Field(max_length=4096)] | None = None
     limit: PositiveCount | None = None
     selection: Selection = Selection()
+    select: Objective | None = None
     search: Search | None = None
     evaluation: Evaluation = Evaluation()
     executor: Literal["local", "ray"] = "local"
@@ -138,6 +140,7 @@ class Study(ConfigBlock):
         _check_tasks(self)
         _check_grids(self)
         _check_named(self)
+        _check_objective(self)
         return self
 
     @property
@@ -272,6 +275,22 @@ def _check_named(study: Study) -> None:
             raise ValueError(f"named: {name!r} is not a combination. {did_you_mean(name, names)}")
 
 
+def _check_objective(study: Study) -> None:
+    """Check the models that bounds compare with, and that a search does not race for another number."""
+    if study.select is None:
+        return
+    if study.race:
+        raise ValueError(
+            "select: a search drops settings by the macro average; write `search: {method: grid}`, or leave "
+            "select out"
+        )
+    models = ["base", *study.experts]
+    for name, bound in study.select.subject_to.items():
+        if bound.against not in models:
+            hint = did_you_mean(bound.against, models)
+            raise ValueError(f"select.subject_to.{name}.against: there is no model {bound.against!r}. {hint}")
+
+
 def load_study(path: Path | str, include_path: Path | None = None) -> Study:
     """Return the study in a file, checked.
 
@@ -337,6 +356,7 @@ def _valid_keys(place: Sequence[str | int]) -> list[str]:
         "experts": StudyExpert, "task_settings": TaskSettings,
         "task_arithmetic": TaskArithmetic, "ties": Ties, "dare_ties": DareTies,
         "operators": Operators, "selection": Selection, "search": Search, "evaluation": Evaluation,
+        "select": Objective, "subject_to": Bound,
     }  # fmt: skip
     if FILTERS in place:
         return ["filter", "value"]

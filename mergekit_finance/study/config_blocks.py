@@ -21,6 +21,7 @@ from mergekit_finance.recipe.fields import (
 
 METHODS = ("grid", "successive_rejects")
 DEFAULT_BUDGET = 0.25
+ObjectiveWeight = Annotated[float, Field(gt=0, le=1e6), IsNumber]
 Instruction = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
@@ -86,6 +87,35 @@ class Search(ConfigBlock):
     def share(self) -> float:
         """The share of the answers that the full grid would ask for on selection items."""
         return DEFAULT_BUDGET if self.budget is None else self.budget
+
+
+class Bound(ConfigBlock):
+    """The least difference of a mean score from that of another model, in points of 100."""
+
+    points: Annotated[float, Field(ge=-100, le=100), IsNumber]
+    against: Name = Field(default="base", description="base, or the name of an expert")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_points(cls, data: Json) -> Json:
+        """Read `retention: -2.0` as `retention: {points: -2.0}`."""
+        return data if isinstance(data, Mapping) else {"points": data}
+
+
+class Objective(ConfigBlock):
+    """What selection maximizes, in place of the macro average, and which bounds a merge must keep."""
+
+    maximize: Annotated[dict[Name, ObjectiveWeight], Field(min_length=1, max_length=1000)] = Field(
+        default={"tasks": 1.0}, description="weight of each task or group in the objective"
+    )
+    subject_to: Annotated[dict[Name, Bound], Field(max_length=100)] = Field(
+        default={}, description="task, group or kind: the least difference from the base, in points"
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """All tasks, groups and kinds that are named."""
+        return list(dict.fromkeys([*self.maximize, *self.subject_to]))
 
 
 class Evaluation(ConfigBlock):

@@ -2,7 +2,7 @@
 
 `study.schema.json` holds it, so that files can refer to it. pydantic describes values as they are after
 validation; the forms that a file may use besides are added here: one value for a list, a path for an expert,
-a mapping for a task, and `licence`.
+a number for a bound, a mapping for a task, and `licence`.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.study.config import Study
 
 SCHEMA_FILE = Path(__file__).with_name("study.schema.json")
-ENTRY, EXPERT = "TaskEntry", "StudyExpert"
+ENTRY, EXPERT, BOUND = "TaskEntry", "StudyExpert", "Bound"
 
 
 def study_schema() -> JsonObject:
@@ -19,7 +19,10 @@ def study_schema() -> JsonObject:
     described: JsonObject = Study.model_json_schema(by_alias=True)
     schema = _with_single_values(described)
     definitions = _object(schema["$defs"])
+    bound = _object(definitions[BOUND])
+    points = _object(_object(bound["properties"])["points"])
     definitions[EXPERT] = {"anyOf": [{"type": "string"}, _aliased(_object(definitions[EXPERT]))]}
+    definitions[BOUND] = {"anyOf": [points, bound]}
     definitions[ENTRY] = _task_entry(_object(definitions["TaskSettings"]))
     properties = _object(schema["properties"])
     for key in ("tasks", "retention", "probes"):

@@ -177,6 +177,7 @@ class StudyRun:
         check_chat(self.evaluator, present, self.say, self.trust_remote_code)
         task_info.check_items(self.evaluator, self.study)
         task_info.check_named(self.evaluator, self.study, self.where)
+        task_info.check_objective(self.evaluator, self.study, self.where)
         skipped = skipped_stages(self.study.operators, self.study.stages, list(self.study.experts))
         Findings(skipped).print_rest(self.say)
         task_info.check_skills(self.evaluator, self.study, self.where)

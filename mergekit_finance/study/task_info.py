@@ -29,6 +29,7 @@ def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
     kinds = _kinds(evaluator, study)
     skills = skills_of_tasks(evaluator, study)
     weights = weights_of_tasks(evaluator, study.task_settings or {})
+    names = objective_tasks(evaluator, study)
     return {
         name: _info(
             name,
@@ -38,6 +39,7 @@ def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:
             weight=weights[name],
             measure=evaluator.measures[name],
             study=study,
+            selected_by=[one for one, tasks in names.items() if name in tasks] or None,
         )
         for name, task in sorted(evaluator.tasks.items())
     }
@@ -82,6 +84,7 @@ def _info(
     weight: float,
     measure: Measure,
     study: Study,
+    selected_by: list[str] | None,
 ) -> TaskInfo:
     dataset = (task.config.dataset_kwargs or {}).get("fb_dataset")
     license_, shared = "unknown", False
@@ -103,6 +106,7 @@ def _info(
         is_zero_shot=is_zero_shot(task, study.source),
         license=license_,
         text_may_be_shared=shared,
+        selected_by=selected_by,
     )
 
 
@@ -119,6 +123,32 @@ def is_zero_shot(task: "ConfigurableTask", source: str | None) -> bool:
 def dataset_of(name: str, task: "ConfigurableTask") -> str:
     """Return the name of a task's dataset, or the task's own name if its YAML file has no `fb_dataset`."""
     return (task.config.dataset_kwargs or {}).get("fb_dataset") or name
+
+
+def objective_tasks(evaluator: Evaluator, study: Study) -> dict[str, list[str]]:
+    """Return the tasks of every name in `select`; of a kind those with scores that can be averaged."""
+    kinds, measures = _kinds(evaluator, study), evaluator.measures
+    names: dict[str, list[str]] = {}
+    for name in study.select.names if study.select else ():
+        if name in KINDS:
+            averaged = [t for t, kind in kinds.items() if kind == name and not measures[t].unit]
+            names[name] = [task for task in averaged if measures[task].per_item]
+        else:
+            names[name] = evaluator.members(name) if name in evaluator.selectable else []
+    return names
+
+
+def check_objective(evaluator: Evaluator, study: Study, where: str) -> None:
+    """Raise RecipeError if `select` names what the study does not evaluate, or what cannot be averaged."""
+    for name, tasks in objective_tasks(evaluator, study).items():
+        key = f"{where}: select: {name}"
+        if not tasks and name in KINDS:
+            raise RecipeError(f"{key}: this study has no such tasks. Add `{name}:`.", id="study.invalid")
+        if not tasks:
+            hint = did_you_mean(name, sorted([*KINDS, *evaluator.selectable]))
+            raise RecipeError(f"{key}: no task or group of this study. {hint}", id="study.invalid")
+        for task in tasks:
+            _require_averaged(evaluator, task, key)
 
 
 def check_named(evaluator: Evaluator, study: Study, where: str) -> None:
@@ -187,7 +217,8 @@ def check_items(evaluator: Evaluator, study: Study) -> None:
 
 def _require_no_selection(study: Study) -> None:
     """Raise DataError if merges must be selected, which takes scores of single items in [0, 1]."""
-    for setting, is_set in (("chain: best", study.chain == "best"), ("search", study.race is not None)):
+    settings = {"chain: best": study.chain == "best", "search": study.race, "select": study.select}
+    for setting, is_set in settings.items():
         if is_set:
             raise DataError(
                 f"tasks: no task has scores of single items in [0, 1], by which `{setting}` selects merges. "

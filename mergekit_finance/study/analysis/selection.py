@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -36,10 +36,42 @@ class SelectedPoints:
     by_combination: dict[str, str]  # combination -> point
 
 
-def macro_on(tasks: Mapping[str, TaskScores], names: Sequence[str]) -> Macro:
-    """Return a function from a model to its weighted mean score over the tasks `names` on these items."""
+@dataclass(frozen=True)
+class Ranking:
+    """What points are selected by.
+
+    Attributes:
+        value: what is maximized: the macro average, or the study's objective.
+        standings: by model, how well it keeps the bounds of the objective: (2 surely, 1 perhaps, 0 not; by
+            how much it misses them, 0 or less). Empty without bounds.
+    """
+
+    value: Macro
+    standings: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+    def of(self, name: str, points: Mapping[str, GridPoint]) -> tuple[int, float, float]:
+        """Return the rank of a model or of a point's cell; larger is better.
+
+        Those that surely keep the bounds come first, then those that perhaps do. Of the others the one
+        that misses them least comes first.
+        """
+        level, missing = self.standings.get(name, (0, 0.0))
+        value = mean_over_seeds(name, points, self.value) if name in points else self.value(name)
+        return level, 0.0 if level else missing, value
+
+
+def macro_on(
+    tasks: Mapping[str, TaskScores], names: Sequence[str], weights_of: Mapping[str, float] | None = None
+) -> Macro:
+    """Return a function from a model to its weighted mean score over the tasks `names` on these items.
+
+    Args:
+        tasks: the scores.
+        names: the tasks of the mean.
+        weights_of: weights by task; None: those of the tasks.
+    """
     cache: dict[str, float] = {}
-    weights = [tasks[t].weight for t in names]
+    weights = [weights_of[t] if weights_of else tasks[t].weight for t in names]
 
     def macro(model: str) -> float:
         if model not in cache:
@@ -57,24 +89,25 @@ def grids(points: Mapping[str, GridPoint]) -> dict[tuple[str, str], list[str]]:
     return groups
 
 
-def select_points(points: Mapping[str, GridPoint], macro: Macro) -> SelectedPoints:
-    """Return the best points by `macro` on the selection items.
+def select_points(points: Mapping[str, GridPoint], ranking: Ranking) -> SelectedPoints:
+    """Return the best points by `ranking` on the selection items.
 
     A cell's score is the mean over its mask seeds. Ties go to the smaller values, then to the simpler
     operator.
     """
-    chosen = {group: best_of(names, points, macro) for group, names in grids(points).items()}
-    ranked: dict[str, list[tuple[float, tuple[int, str], str]]] = {}
+    chosen = {group: best_of(names, points, ranking) for group, names in grids(points).items()}
+    ranked: dict[str, list[tuple[tuple[float, ...], tuple[int, str], str]]] = {}
     for (combination, operator), name in chosen.items():
-        rank = (-mean_over_seeds(name, points, macro), operator_rank(operator), name)
-        ranked.setdefault(combination, []).append(rank)
+        least_first = tuple(-part for part in ranking.of(name, points))
+        ranked.setdefault(combination, []).append((least_first, operator_rank(operator), name))
     return SelectedPoints(chosen, {combination: min(ranks)[2] for combination, ranks in ranked.items()})
 
 
-def best_of(names: Sequence[str], points: Mapping[str, GridPoint], macro: Macro) -> str:
+def best_of(names: Sequence[str], points: Mapping[str, GridPoint], ranking: Ranking) -> str:
     """Return the first seed's point of the best cell."""
-    best = max(mean_over_seeds(name, points, macro) for name in names)
-    tied = [name for name in names if mean_over_seeds(name, points, macro) == best]
+    ranks = {name: ranking.of(name, points) for name in names}
+    best = max(ranks.values())
+    tied = [name for name, rank in ranks.items() if rank == best]
     return min(
         tied, key=lambda name: [value_order(value) for _, value in sorted(points[name].values.items())]
     )
@@ -101,25 +134,33 @@ def cell(point: GridPoint) -> tuple[tuple[str, ...], str, tuple[tuple[str, tuple
     return tuple(point.combination), point.operator, values
 
 
-def optimism(results: StudyResults, splits: int = SPLITS) -> Optimism:
+def optimism(
+    results: StudyResults, weights: Mapping[str, float] | None = None, splits: int = SPLITS
+) -> Optimism:
     """Return how much better the selected points score on the items that selected them than on other items.
 
     Over seeded random splits of the clusters in halves: the selected point's macro on the half that
     selected it, minus its macro on the other half; mean over combinations, operators and
     splits. Each split is used both ways round, so that a half that happens to be easier cancels.
+
+    Args:
+        results: the study.
+        weights: of the tasks in what is maximized; None: those of the macro average.
+        splits: the number of splits.
     """
-    gaps = [_gap(results, seed, flip) for seed in range(splits) for flip in (False, True)]
+    gaps = [_gap(results, weights, seed, flip) for seed in range(splits) for flip in (False, True)]
     return Optimism(mean=round(float(np.mean(gaps)), 6), splits=splits)
 
 
-def _gap(results: StudyResults, seed: int, flip: bool) -> float:
+def _gap(results: StudyResults, weights: Mapping[str, float] | None, seed: int, flip: bool) -> float:
     selecting, other = {}, {}
-    for task in results.macro:
+    names = list(weights or results.macro)
+    for task in names:
         scores = results.full[task]
         first = _half(seed, scores.names)[scores.clusters] != flip
         selecting[task], other[task] = scores.take(first), scores.take(~first)
-    selecting_macro, other_macro = macro_on(selecting, results.macro), macro_on(other, results.macro)
-    chosen = select_points(results.points, selecting_macro).by_operator.values()
+    selecting_macro, other_macro = (macro_on(half, names, weights) for half in (selecting, other))
+    chosen = select_points(results.points, Ranking(selecting_macro)).by_operator.values()
     return float(np.mean([selecting_macro(name) - other_macro(name) for name in chosen]))
 
 

@@ -12,6 +12,7 @@ from mergekit_finance.statistics.influence import count_clusters
 from mergekit_finance.statistics.outperform import point_gain, point_gap
 from mergekit_finance.study.analysis import (
     effects,
+    objective,
     operator_comparison,
     predictors,
     selection,
@@ -37,8 +38,7 @@ from mergekit_finance.study.schema import (
 
 def chosen_points(results: StudyResults) -> dict[str, str]:
     """Return the selected point of every combination."""
-    macro = selection.macro_on(results.selection, results.macro)
-    return selection.select_points(results.points, macro).by_combination
+    return selection.select_points(results.points, objective.judged(results).ranking).by_combination
 
 
 def summary(folder: Path) -> Summary:
@@ -53,7 +53,8 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
     if not results.macro:
         return _without_selection(results, replicates)
     macro = selection.macro_on(results.selection, results.macro)
-    choice = selection.select_points(results.points, macro)
+    by_objective = objective.judged(results)
+    choice = selection.select_points(results.points, by_objective.ranking)
     selected = {name: effects.effects_of(results, replicates, name) for name in choice.by_operator.values()}
     effects.correct_tasks(selected, results)
     best = {combination: selected[name] for combination, name in choice.by_combination.items()}
@@ -62,7 +63,7 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
     answered = Summary(
         study=results.study,
         limit=results.limit,
-        selection=_selection(results),
+        selection=_selection(results, by_objective),
         models={name: _model(results, replicates, name, macro) for name in results.models},
         tasks=_tasks(results),
         units=units(results),
@@ -70,7 +71,8 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         races=results.races,
         selected=selected,
         combinations=_combinations(results, choice),
-        ship=_ship(results, replicates, macro, choice),
+        ship=_ship(results, replicates, by_objective, choice),
+        objective=objective.objective_result(results, by_objective, replicates),
         operators=OperatorComparison()
         if results.races
         else operator_comparison.compare_operators(results, replicates),
@@ -98,14 +100,17 @@ def _without_selection(results: StudyResults, replicates: Replicates) -> Summary
     return answered
 
 
-def _selection(results: StudyResults) -> SelectionResult:
+def _selection(results: StudyResults, by_objective: objective.Judged) -> SelectionResult:
     settings = results.study.selection
+    has_bounds = bool(results.study.select and results.study.select.subject_to)
+    # Optimism is of the choice among all settings by the objective alone.
+    is_measured = not results.races and not has_bounds
     return SelectionResult(
         same_items=settings.same_items,
         split=results.splits,
         share=settings.share if results.splits else None,
         seed=settings.seed,
-        optimism=None if results.races else selection.optimism(results),  # of the choice among all settings
+        optimism=selection.optimism(results, by_objective.weights) if is_measured else None,
     )
 
 
@@ -210,19 +215,22 @@ def _combinations(results: StudyResults, choice: selection.SelectedPoints) -> di
 
 
 def _ship(
-    results: StudyResults, replicates: Replicates, macro: selection.Macro, choice: selection.SelectedPoints
+    results: StudyResults,
+    replicates: Replicates,
+    by_objective: objective.Judged,
+    choice: selection.SelectedPoints,
 ) -> Ship:
     """Return the best model on the selection items, and how the best merge compares on the report items."""
 
-    def rank(name: str) -> float:
-        is_point = name in results.points
-        return selection.mean_over_seeds(name, results.points, macro) if is_point else macro(name)
+    def rank(name: str) -> tuple[float, ...]:
+        return by_objective.ranking.of(name, results.points)
 
     merges = list(choice.by_combination.values())
     winner, single = max([*results.models, *merges], key=rank), max(results.models, key=rank)
     merge = max(merges, key=rank)
-    retention = results.of_kind("retention")
-    estimates = {"merge_over_single": difference(replicates, results.macro, merge, single)}
+    retention, tasks = results.of_kind("retention"), list(by_objective.weights or results.macro)
+    of_objective = objective.weighted(replicates, by_objective.weights)
+    estimates = {"merge_over_single": difference(of_objective, tasks, merge, single)}
     if retention:
         estimates["retention_over_base"] = difference(replicates, retention, merge, "base")
         estimates["retention_over_single"] = difference(replicates, retention, merge, single)
@@ -232,7 +240,7 @@ def _ship(
         best_merge=merge,
         best_single=single,
         macro=rounded(score(replicates, results.macro, winner)),
-        clusters=count_clusters([results.report[task] for task in results.macro]),
+        clusters=count_clusters([results.report[task] for task in tasks]),
         ranges=effects.ranges_of(estimates),
         merge_over_single=rounded(estimates["merge_over_single"]),
         retention_over_base=rounded(estimates["retention_over_base"]) if retention else None,

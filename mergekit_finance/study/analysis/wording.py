@@ -12,7 +12,7 @@ from typing import Literal
 from mergekit_finance.files import Json
 from mergekit_finance.operators import operator_of, parameter_of, value_order, value_text
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
-from mergekit_finance.study.analysis import search_wording, unit_wording, verdict
+from mergekit_finance.study.analysis import objective_wording, search_wording, unit_wording, verdict
 from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     how,
@@ -155,6 +155,7 @@ def verdict_sentences(summary: Summary) -> list[Sentence]:
         *_interference(summary),
         *_operators(summary),
         *_similarity(summary),
+        *objective_wording.objective_sentences(summary),
         *unit_wording.unit_sentences(summary),
         *search_wording.search_sentences(summary),
         ("ship", advice_sentence(summary)),
@@ -347,6 +348,7 @@ def comparison(summary: Summary) -> str:
     """Return the best merge against the best single model, and its retention."""
     ship = summary.ship
     gap = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+    gap += objective_wording.measure(summary)
     if ship.retention_over_base is None:
         return f"{gap}, retention not measured"
     return f"{gap}, retention {interval_in_words(ship.retention_over_base)} vs base"
@@ -386,6 +388,7 @@ def _gain_and_cost(summary: Summary) -> str:
         on = "of retention" if loss.what == "retention" else f"on tasks of {loss.what}"
         costs.append(f"{interval_in_words(amount)} points {on} vs {loss.versus}")
     gain = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
+    gain += objective_wording.measure(summary)
     return f"it gains {gain}, but loses {' and '.join(costs)}"
 
 

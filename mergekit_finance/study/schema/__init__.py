@@ -52,6 +52,7 @@ from mergekit_finance.study.schema.answer import (
     TaskSet,
 )
 from mergekit_finance.study.schema.gain import GainFile, GainRow
+from mergekit_finance.study.schema.objective import BoundResult, Keeps, ObjectiveModel, ObjectiveResult
 from mergekit_finance.study.schema.stored import (
     AnalysisFile,
     Dropped,
@@ -79,6 +80,10 @@ from mergekit_finance.study.schema.values import (
 )
 
 __all__ = [
+    "ObjectiveResult",
+    "ObjectiveModel",
+    "Keeps",
+    "BoundResult",
     "FORMAT",
     "NOT_SELECTED",
     "MAX_NUMBER",

@@ -11,6 +11,7 @@ from mergekit_finance.file_models import BoundedFloat, Count, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
+from mergekit_finance.study.schema.objective import ObjectiveResult
 from mergekit_finance.study.schema.references import unknown_name
 from mergekit_finance.study.schema.stored import RaceResult, TaskInfo
 from mergekit_finance.study.schema.units import UnitResults
@@ -407,6 +408,7 @@ class Summary(Part):
     selected: dict[str, Effects]
     combinations: dict[str, CombinationResult]
     shipped: Ship | None = Field(default=None, alias="ship")
+    objective: ObjectiveResult | None = None
     operators: OperatorComparison = OperatorComparison()
     similarity: Predictors = Predictors()
     verdict: list[Sentence] = []

@@ -37,6 +37,8 @@ def unknown_name(summary: "Summary") -> str:
         for name, of_unit in unit.models.items():
             if unit.tasks.keys() - of_unit.values.keys():
                 return f"units: {unit.unit} of {name} is missing"
+    if summary.objective and (problem := summary.objective.problem(models.keys(), tasks)):
+        return f"objective: {problem}"
     ship = summary.shipped
     used = {ship.model, ship.best_single, ship.best_merge} if ship else set()
     used |= {name for point in summary.points.values() for name in point.constituents}

@@ -40,6 +40,7 @@ class TaskInfo(Part):
         unit: the metric's name if it is measured in a unit of its own, "" for a score in [0, 1].
         lower_is_better: whether less is better, as for perplexity.
         per_item: whether the task has scores of single items, which intervals need.
+        selected_by: the names in `select` of study.yml that are about the task.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class TaskInfo(Part):
     unit: str = Field(default="", max_length=100, pattern=r"^[\w.+ -]*$")
     lower_is_better: bool = False
     per_item: bool = True
+    selected_by: list[str] | None = None
     license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
     text_may_be_shared: bool = False
 

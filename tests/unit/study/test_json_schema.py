@@ -62,6 +62,19 @@ def test_every_study_of_the_repository_is_valid(text):
         {"search": {"method": "successive_rejects", "budget": 0.25, "seed": 3}},
         {"search": {"method": "grid"}},
         {"include_path": ["./one", "./two"], "named": {"finance": "finance_bench_fpb"}},
+        {
+            "select": {
+                "maximize": {"a": 1, "b": 2.5},
+                "subject_to": {"retention": -2.0, "a": {"points": 1, "against": "math"}},
+            }
+        },
+        {
+            "evaluation": {
+                "apply_chat_template": "rag",
+                "system_instruction": "Be brief.",
+                "fewshot_as_multiturn": False,
+            }
+        },
         {"limit": None, "workers": None, "selection": {"share": 0.5}},
     ],
 )
@@ -81,6 +94,8 @@ def test_forms_that_a_file_may_use(change):
         {"tasks": [{"metric": "acc"}]},
         {"tasks": [{"task": "a", "weight": 0}]},
         {"evaluation": {"batch": 3}},
+        {"select": {"maximize": {}}},
+        {"select": {"subject_to": {"retention": {"against": "base"}}}},
         {"selection": {"share": 1.5}},
         {"chain": "worst"},
         {"base": None},

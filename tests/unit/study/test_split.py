@@ -75,7 +75,7 @@ def point(operator="task_arithmetic", combination=("a",), **values):
 
 
 def chosen(points, scores):
-    return selection.select_points(points, lambda name: scores[name])
+    return selection.select_points(points, selection.Ranking(lambda name: scores[name]))
 
 
 def test_ties_go_to_the_smaller_value_in_any_order():
