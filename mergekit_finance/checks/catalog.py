@@ -223,6 +223,12 @@ CATALOG: dict[str, CatalogEntry] = {
         "A `.bin` file contains pickled objects that can run code when loaded. It was not loaded.",
         "Do not use this file.",
     ),
+    "model.token-outside": CatalogEntry(
+        "warning",
+        "A special token, or a token of the tokenizer, has an id for which the model has no embedding. "
+        "Evaluation fails if the token is used. It is an error if transformers cannot load such a model.",
+        "Correct the id or the token, or resize the embeddings of the model.",
+    ),
     "model.unseen": CatalogEntry(
         "note",
         "A part of the model was not checked, because its files are not on this machine.",

@@ -13,6 +13,7 @@ from mergekit_finance.checks.license_checks import check_licenses
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_chat_templates, check_templates, check_tokenizers
+from mergekit_finance.checks.token_rows import check_token_rows
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
@@ -248,6 +249,7 @@ CHECKS: tuple[Check, ...] = (
     configs.check_loadable,
     check_rope,
     check_token_ids,
+    check_token_rows,
     check_generation,
     check_templates,
     check_tokenizers,

@@ -127,6 +127,21 @@ def stored_as_safetensors(model: "ModelReference") -> bool:
 # ---- planning a merge
 
 
+def module_names(config: "MergeConfiguration") -> list[str]:
+    """Return the modules of the architecture that a recipe merges; empty if it is not known here.
+
+    Written for mergekit 0.1.5 (`architecture.get_architecture_info`).
+    """
+    with MERGEKIT.imports():
+        from mergekit.architecture import get_architecture_info
+        from mergekit.options import MergeOptions
+
+    try:
+        return list(get_architecture_info(config, MergeOptions()).modules)
+    except Exception:  # of many kinds: a check of the models reports what is wrong
+        return []
+
+
 def new_planner(config: "MergeConfiguration", options: "MergeOptions") -> "MergePlanner":
     """Return a planner for a merge, with the merged model's config in `out_model_config`.
 

@@ -91,6 +91,16 @@ def causal_classes() -> Mapping[str, str]:
     return dict(re.findall(r'\("([\w.-]+)", "(\w+)"\)', table.group())) if table else {}
 
 
+@functools.cache
+def pads_embeddings(model_type: str) -> bool:
+    """Return whether models of a type pass `pad_token_id` to their embeddings, which need a row for it.
+
+    Written for transformers 5.23 (`self.padding_idx` in the modules of models).
+    """
+    folder = model_type.replace("-", "_")
+    return folder.isidentifier() and "self.padding_idx" in _source(f"models/{folder}/modeling_{folder}.py")
+
+
 def _source(file: str) -> str:
     """Return the text of a module of transformers, or "" if there is none."""
     package = importlib.util.find_spec("transformers")

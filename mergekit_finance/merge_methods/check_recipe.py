@@ -31,7 +31,7 @@ from mergekit_finance.checks.model_checks import architecture_findings, referenc
 from mergekit_finance.checks.recipe_checks import check_dtypes, check_keys, validation_message
 from mergekit_finance.errors import RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.mergekit import set_tokenizer_task, tokenizer_task
+from mergekit_finance.hosts.mergekit import module_names, set_tokenizer_task, tokenizer_task
 from mergekit_finance.hosts.mergekit_recipes import allows_crimes, recipe_file, trusts_remote_code
 from mergekit_finance.hosts.programs import OUR_METHODS, is_host_program
 from mergekit_finance.merge_methods.check_tokens import check_tokenizer_block
@@ -153,6 +153,7 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
             spec = next(spec for spec in method.spec.parameters if spec.name == name)
             _check_values(block, name, setting, spec)
     _check_models(config, method)
+    _check_modules(config)
     check_tokenizer_block(config)
     if method.draws_masks:
         _check_mask_ids(config)
@@ -335,6 +336,13 @@ def _check_models(config: MergeConfiguration, method: CptMethod) -> None:
                 )
     if not mask_ids(config):
         raise RecipeError(f"models: no model besides base_model {config.base_model}; add at least one expert")
+
+
+def _check_modules(config: MergeConfiguration) -> None:
+    names = module_names(config) if config.modules else []
+    for name in config.modules or ():
+        if names and name not in names:
+            raise RecipeError(f"modules: the models have no module {name!r:.60}. {did_you_mean(name, names)}")
 
 
 def _check_mask_ids(config: MergeConfiguration) -> None:

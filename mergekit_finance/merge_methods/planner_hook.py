@@ -174,7 +174,7 @@ def check_and_plan(planner: "MergePlanner", mergekit_plan: "Plan", ranks: bool =
     sort_models(planner)
     try:
         mergekit_plan(planner)
-    except (RuntimeError, ValueError) as error:  # mergekit's errors about models that do not fit
+    except (RuntimeError, ValueError, LookupError) as error:  # mergekit's about models that do not fit
         raise ModelError(f"mergekit cannot plan this merge: {error}", id="merge.failed") from error
     inputs = _planned_inputs(planner)
     ranks = ranks and paper and method.ranks_whole_vector

@@ -15,6 +15,8 @@ DTYPE = re.compile(
     r"(torch\.)?(auto|double|half|float|bool|bfloat16|float(16|32|64|[48]_\w+)|u?int\d+|complex\d+)"
 )
 COPY = "Copy or fetch it again."
+SCALED = ("linear", "dynamic", "yarn", "llama3")  # rope types that need a `factor`
+DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
 
 
 def _is_whole(value: Json) -> bool:
@@ -23,6 +25,10 @@ def _is_whole(value: Json) -> bool:
 
 def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_length(value: Json) -> bool:
@@ -38,11 +44,18 @@ def _is_dtype(value: Json) -> bool:
 
 
 def _is_rope(value: Json) -> bool:
-    """One mapping of settings, or one for each type of layer."""
+    """One mapping of settings, or one for each type of layer, with the numbers that its type needs."""
     if not isinstance(value, Mapping):
         return False
-    thetas = [value, *(part for part in value.values() if isinstance(part, Mapping))]
-    return all(_is_number(part.get("rope_theta", 1)) for part in thetas)
+    blocks = [value, *(part for part in value.values() if isinstance(part, Mapping))]
+    return all(_is_rope_block(block) for block in blocks)
+
+
+def _is_rope_block(block: Mapping[str, Json]) -> bool:
+    kind = block.get("rope_type", block.get("type"))
+    factor = block.get("factor")
+    needs_factor = isinstance(kind, str) and kind in SCALED
+    return _is_number(block.get("rope_theta", 1)) and (_is_number(factor) if needs_factor else True)
 
 
 # What a value must be, in words, and a function that checks it. No value (null) is allowed everywhere.
@@ -53,6 +66,7 @@ LENGTH: Rule = ("a whole number of at least 1", _is_length)
 SWITCH: Rule = ("true or false", lambda value: isinstance(value, bool))
 TEXT: Rule = ("text", lambda value: isinstance(value, str))
 TOKEN: Rule = ("text or a token", lambda value: _is_token(value))
+ROPE: Rule = ("a mapping with the numbers of its rope_type", _is_rope)
 CONFIG_RULES: dict[str, Rule] = {
     "model_type": TEXT,
     "hidden_act": TEXT,
@@ -63,18 +77,18 @@ CONFIG_RULES: dict[str, Rule] = {
     "attention_bias": SWITCH,
     "mlp_bias": SWITCH,
     "use_cache": SWITCH,
-    "rms_norm_eps": NUMBER,
-    "layer_norm_eps": NUMBER,
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), ("a number from 0 to 1", _is_share)),
+    **dict.fromkeys(DROPOUTS, ("a number from 0 to 1", _is_share)),
     "rope_theta": NUMBER,
     "initializer_range": NUMBER,
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
     **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
-    **dict.fromkeys(("rope_parameters", "rope_scaling"), ("a mapping of numbers", _is_rope)),
+    **dict.fromkeys(("rope_parameters", "rope_scaling"), ROPE),
 }
 TEMPLATES: Rule = ("text, a list or a mapping", lambda value: isinstance(value, str | list | Mapping))
 TOKENIZER_RULES: dict[str, Rule] = {
     "model_max_length": NUMBER,
-    "added_tokens_decoder": ("a mapping", lambda value: isinstance(value, Mapping)),
+    "added_tokens_decoder": ("a mapping of token ids to tokens", lambda value: _are_added_tokens(value)),
     "tokenizer_class": TEXT,
     "chat_template": TEMPLATES,
     **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), TOKEN),
@@ -83,6 +97,12 @@ TOKENIZER_RULES: dict[str, Rule] = {
 
 def _is_token(value: Json) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+
+
+def _are_added_tokens(value: Json) -> bool:
+    return isinstance(value, Mapping) and all(
+        key.isdecimal() and isinstance(token, Mapping) and _is_token(token) for key, token in value.items()
+    )
 
 
 def check_config_values(path: Path, place: str, config: Mapping[str, Json]) -> None:

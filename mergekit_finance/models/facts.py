@@ -268,6 +268,8 @@ def stored_folder(reference: str) -> Path | None:
     if os.path.isdir(path):  # False for a name that is too long, where Path.is_dir raises OSError
         return path
     name, _, revision = reference.partition("@")
+    if revision and os.path.isdir(local := os.path.expanduser(name)):  # mergekit ignores the revision
+        return Path(local)
     if not HUB_ID.fullmatch(name):
         return None
     from huggingface_hub import try_to_load_from_cache  # imported here: takes 0.3 s, not for local models

@@ -1,5 +1,6 @@
 """docs/checks.md lists what the catalog lists, and every id is used."""
 
+import re
 from pathlib import Path
 
 import mergekit_finance
@@ -22,6 +23,16 @@ def test_entries_are_sentences_of_a_known_level():
         assert entry.level in LEVELS
         assert entry.meaning.endswith(".") and entry.remedy.endswith(".")
         assert "|" not in entry.meaning + entry.remedy
+
+
+def test_every_id_in_the_code_is_in_the_catalog():
+    code = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "catalog.py")
+    areas = "|".join(
+        sorted({name.partition(".")[0] for name in CATALOG} | {"data", "device", "share", "export"})
+    )
+    ids = set(re.findall(rf'(?:\bid=|\bID = |finding\(\s*|default_id\()"((?:{areas})\.[a-z-]+)"', code))
+    assert ids - set(CATALOG) == set()
+    assert len(ids) > len(CATALOG) / 2
 
 
 def test_every_id_is_reported_somewhere():

@@ -105,6 +105,7 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         "recipe.invalid",
         lambda r: r.update(tokenizer={"source": "base", "pad_to_multiple_of": -5}),
     ),
+    "modules: 'nope'": ("recipe.invalid", lambda r: r.update(modules={"nope": {"models": r.pop("models")}})),
     "tokenizer: tokenizer": (
         "model.tokenizer",
         lambda r: r.update(tokenizer={"source": without_tokenizer(r)}),

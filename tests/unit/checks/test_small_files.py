@@ -89,6 +89,34 @@ def test_settings_of_sampling_that_is_off_are_noted(tmp_path):
     assert note.level == "note"
 
 
+@pytest.mark.parametrize(
+    ("config", "level", "message"),
+    [
+        ({"eos_token_id": 3}, "warning", "eos_token_id 3 of config.json is not below vocab_size 3"),
+        ({"pad_token_id": 5, "model_type": "llama"}, "error", "pad_token_id 5"),
+        ({"pad_token_id": 5, "model_type": "gpt2"}, "warning", "pad_token_id 5"),
+        ({"vocab_size": 2}, "warning", "1 tokens have no embedding ('c'), vocab_size is 2"),
+        ({}, "", ""),
+    ],
+)
+def test_tokens_need_a_row_in_the_embeddings(config, level, message, tmp_path):
+    write(tmp_path, "config.json", {"model_type": "llama", "vocab_size": 3, **config})
+    write(tmp_path, "vocab.json", {"a": 0, "b": 1, "c": 2})
+    facts = FactsReader().read("m", tmp_path)
+    findings = [one for one in examine(MergeFacts("r.yml", (facts,))) if one.id == "model.token-outside"]
+    assert [one.level for one in findings] == ([level] if level else [])
+    assert message in "".join(one.message for one in findings)
+
+
+def test_a_token_that_transformers_adds_needs_a_row(tmp_path):
+    write(tmp_path, "config.json", {"model_type": "llama", "vocab_size": 3})
+    write(tmp_path, "vocab.json", {"a": 0, "b": 1, "c": 2})
+    write(tmp_path, "tokenizer_config.json", {"pad_token": "<pad>", "eos_token": "c"})
+    facts = FactsReader().read("m", tmp_path)
+    (one,) = [one for one in examine(MergeFacts("r.yml", (facts,))) if one.id == "model.token-outside"]
+    assert "'<pad>'" in one.message
+
+
 def test_a_template_is_not_run_while_it_is_checked():
     assert template_error("{{ 9 ** 9 ** 9 ** 9 }}{% for i in range(10 ** 18) %}{% endfor %}") == ""
 

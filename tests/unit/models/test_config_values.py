@@ -29,6 +29,8 @@ WRONG = {
     "rope_parameters": [1],
     "tie_word_embeddings": "yes",
     "max_position_embeddings": "long",
+    "attention_dropout": "x",
+    "rope_scaling": {"rope_type": "linear"},
     "layer_types": ["full_attention"],
 }
 
