@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from helpers.commands import HANG
@@ -39,6 +40,7 @@ def driver(tmp_path_factory):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options=options, service=Service(DRIVER))
+    started.set_script_timeout(HANG)
     yield started
     started.quit()
 
@@ -126,6 +128,23 @@ def test_the_page_fits_the_screen_in_both_themes_without_errors(browser, plain, 
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(13, 17, 23)") is dark
     assert browser.execute_script(DRAWN) == [] and len(find(browser, "figure")) == len(CHARTS)
+
+
+AXE = """
+const done = arguments[0];
+document.querySelectorAll("details").forEach((d) => { d.open = true; });
+document.querySelector(".pick").click();
+const nodes = (rule) => rule.nodes.map((node) => node.html.slice(0, 200));
+axe.run().then((found) => done(found.violations.map((rule) => [rule.impact, rule.id, nodes(rule)])));
+"""
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)], ids=["light", "dark"])
+def test_axe_has_no_finding(browser, plain, width, dark):
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    show(browser, plain, width, dark)
+    browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text("utf-8"))
+    assert browser.execute_async_script(AXE) == []
 
 
 DRAWN = """

@@ -231,8 +231,8 @@
     const text = task.texts[item];
     box.append(make("p", `${task.items[item]}${task.hashes[item] ? `  doc_hash ${task.hashes[item]}…` : ""}`, "note"));
     if (text) {
-      box.append(make("h4", "Prompt"), make("pre", text.prompt), make("h4", "Target"), make("pre", text.target));
-      box.append(make("h4", "Answers"));
+      box.append(make("h3", "Prompt"), make("pre", text.prompt), make("h3", "Target"), make("pre", text.target));
+      box.append(make("h3", "Answers"));
     } else if (task.may) {
       box.append(make("p", "The text of this item is not in this page: the page is limited in size, or the study did not store it.", "note"));
     }
