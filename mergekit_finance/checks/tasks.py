@@ -5,12 +5,20 @@ Task files are read; neither lm-eval nor rows are loaded.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mergekit_finance.checks.contexts import check_context, context_in, tokens_generated, with_limit
 from mergekit_finance.checks.findings import Finding, finding, finding_of
 from mergekit_finance.errors import DataError, did_you_mean
-from mergekit_finance.hosts.task_files import TaskFiles, configs, definitions, name_of, taken_names
+from mergekit_finance.hosts.task_files import (
+    TaskFiles,
+    configs,
+    definitions,
+    name_of,
+    taken_names,
+    unreadable_files,
+)
 from mergekit_finance.models.facts import ModelFacts
 
 
@@ -43,7 +51,7 @@ def check_tasks(tasks: TaskFacts, models: Iterable[ModelFacts]) -> Iterator[Find
     if wrong:
         return
     files = TaskFiles([*tasks.folders, *tasks.include_paths])
-    yield from check_task_names(tasks.names, files)
+    yield from check_task_names(tasks.names, files, tasks.include_paths)
     yield from _check_twice(tasks.names, files)
     yield from _check_lengths(tasks, files, models)
 
@@ -71,15 +79,26 @@ def check_include_paths(include_paths: Iterable[Path], folders: Sequence[Path]) 
         yield finding("task.twice", message, "Rename yours.")
 
 
-def check_task_names(names: Iterable[str], files: TaskFiles) -> Iterator[Finding]:
-    """Yield a finding for each name that is no task, group or tag of `files` or lm-eval."""
+def check_task_names(
+    names: Iterable[str], files: TaskFiles, own_folders: Iterable[Path] = ()
+) -> Iterator[Finding]:
+    """Yield a finding for each name that is no task, group or tag of `files` or lm-eval.
+
+    Args:
+        names: of tasks, groups or tags.
+        files: the task files.
+        own_folders: the user's folders, whose unreadable files are named.
+    """
     ours = files.names
     for name in files.look_up(names):
         is_pattern = (
             "*" in name or "?" in name
         )  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
         remedy = "Patterns are not supported here: list the tasks or a group." if is_pattern else None
-        yield finding("task.unknown", f"unknown task {name!r}", remedy or did_you_mean(name, ours))
+        message = f"unknown task {name!r}"
+        for path, reason in chain.from_iterable(map(unreadable_files, own_folders)):
+            message += f"; {path} was skipped, because it cannot be read ({reason})"
+        yield finding("task.unknown", message, remedy or did_you_mean(name, ours))
 
 
 def _check_twice(names: Iterable[str], files: TaskFiles) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import copy
 import time
+import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -88,7 +89,7 @@ class Evaluator:
         Findings(check_include_paths(self.include_paths, self.task_folders)).raise_errors()
         folders = [*self.task_folders, *self.include_paths]
         files = TaskFiles(folders)
-        Findings(check_task_names(self.names, files)).raise_errors()
+        Findings(check_task_names(self.names, files, self.include_paths)).raise_errors()
         of_lm_eval = files.lm_eval_folders(self.names)
         if of_lm_eval is None:
             return host.task_manager(folders, self.metadata, defaults=True)
@@ -144,6 +145,20 @@ class Evaluator:
                         f"Correct {entry.yaml_path or 'its group'} or the functions that it names.",
                         id="task.broken",
                     )
+        return error
+
+    def _run_error(self, error: Exception) -> Exception:
+        """Return the error to raise for one of a task's own code while it was evaluated."""
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if any(
+                Path(frame.filename).resolve().is_relative_to(folder.resolve())
+                for folder in self.include_paths
+            ):
+                return DataError(
+                    f"{frame.filename}, line {frame.lineno}: {frame.name} raised {type(error).__name__} "
+                    f"({first_line(error)}) while a task was evaluated. Correct the function.",
+                    id="task.broken",
+                )
         return error
 
     @cached_property
@@ -289,7 +304,10 @@ class Evaluator:
             is_chat = bool(self.chat.apply_chat_template)
             model.apply_chat_template = self.chat_template(model.tokenizer, name) if is_chat else None
             settings = is_chat, self.chat.system_instruction, self.chat.multiturn
-            results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
+            try:
+                results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
+            except Exception as error:
+                raise self._run_error(error) from error
         seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = _truncated_prompts(model, tasks)

@@ -56,9 +56,22 @@ def _score(row: "Sample", is_whole: bool) -> "JsonValue":
 
     Of a metric over all items at once, texts (of the reference and the answer) are left out: None.
     """
-    text = json.dumps(row["score"])
-    score: JsonValue = json.loads(text)
-    return None if is_whole and '"' in text else score
+    score = _plain_score(row)
+    return None if is_whole and '"' in json.dumps(score) else score
+
+
+def _plain_score(row: "Sample") -> "JsonValue":
+    score: JsonValue = json.loads(json.dumps(row["score"], default=_plain))
+    return score
+
+
+def _plain(value: object) -> "Json":
+    """Return a number of numpy as Python's, in scores such as F1's (gold, choice)."""
+    item = getattr(value, "item", None)
+    if not callable(item):
+        raise TypeError(f"a score has a {type(value).__name__}")
+    number: Json = item()
+    return number
 
 
 def _position(row: "Sample") -> int:
@@ -75,9 +88,14 @@ def _options(row: "Sample") -> int:
 
 def _correct(row: "Sample") -> float:
     correct = row.get("correct")
-    return float(correct) if isinstance(correct, int | float) else _is_right(row["score"])
+    return float(correct) if isinstance(correct, int | float) else _is_right(_plain_score(row))
 
 
 def _is_right(score: "Json") -> float:
-    """Return whether an item is right, for tasks without `correct`: 1.0 if its score is one, else 0.0."""
+    """Return whether an item is right, for tasks without `correct`: 1.0 or 0.0.
+
+    It is right if its score is one, or a pair of equal class numbers: (gold, choice), as F1 has them.
+    """
+    if isinstance(score, list):
+        return float(len(score) == 2 and all(isinstance(c, int) for c in score) and score[0] == score[1])
     return float(isinstance(score, int | float) and score >= 1)

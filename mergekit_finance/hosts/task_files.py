@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import yaml
 
+from mergekit_finance.errors import first_line
 from mergekit_finance.files import MAX_YAML, read_bytes
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ MAX_GROUPS = 20  # levels of groups in groups
 IGNORED = ("__pycache__", ".ipynb_checkpoints")
 DEFINED = re.compile(rb"""^["']?(?:task|group)["']?: *["']?([^"'\n#\[{]+?)["']?\s*(?:#.*)?$""", re.MULTILINE)
 LISTED = re.compile(rb"""^(?:["']?tag["']?: *| *- +)["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
+UNREADABLE = (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError)
 # libyaml's loader, where it is installed, is ten times as fast.
 FastLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -89,15 +91,31 @@ def read_task_file(path: Path, including: tuple[Path, ...] = ()) -> "dict[str, J
 
 def definitions(folder: Path) -> "Iterator[tuple[Path, dict[str, Json]]]":
     """Yield file and content of every task and group in a folder, sorted; other files are skipped."""
-    for path in sorted(folder.glob("**/*.yaml"), key=Path.as_posix):
-        if any(part in IGNORED for part in path.parts):
-            continue
+    for path in _files(folder):
         try:
             content = read_task_file(path)
-        except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError):
+        except UNREADABLE:
             continue  # as lm-eval does
         if isinstance(name_of(content), str):
             yield path, content
+
+
+def unreadable_files(folder: Path) -> "Iterator[tuple[Path, str]]":
+    """Yield every file in a folder that cannot be read as a task file, with the reason."""
+    for path in _files(folder):
+        try:
+            read_task_file(path)
+        except UNREADABLE as error:
+            mark = getattr(error, "problem_mark", None)
+            yield (
+                path,
+                f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else first_line(error),
+            )
+
+
+def _files(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("**/*.yaml"), key=Path.as_posix)
+    return [path for path in paths if not any(part in IGNORED for part in path.parts)]
 
 
 def name_of(content: "Settings") -> "Json":

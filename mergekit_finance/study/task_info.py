@@ -177,10 +177,15 @@ def _require_averaged(evaluator: Evaluator, name: str, where: str) -> None:
 
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
-    """Raise RecipeError for a skill that no task needs, because its expert would have no tasks."""
-    if any(settings.skills for settings in (study.task_settings or {}).values()):
-        return  # skills are free words here: an expert may have one that no task needs
-    needed = {skill for skills in skills_of_tasks(evaluator, study).values() for skill in skills}
+    """Raise RecipeError for a skill that no task needs, because its expert would have no tasks.
+
+    Skills are free words if study.yml gives some to tasks, or if a task has none: an expert may then have one
+    that no task needs.
+    """
+    of_tasks = skills_of_tasks(evaluator, study).values()
+    if any(settings.skills for settings in (study.task_settings or {}).values()) or not all(of_tasks):
+        return
+    needed = {skill for skills in of_tasks for skill in skills}
     valid = needed | set(SKILLS)
     for name, expert in study.experts.items():
         for skill in expert.skills or ():

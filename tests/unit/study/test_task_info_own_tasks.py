@@ -141,6 +141,22 @@ def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(tiny, t
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks))
 
 
+def test_a_file_that_cannot_be_read_is_named_where_its_task_is_asked_for(tiny, tmp_path, own_tasks):
+    (own_tasks / "laws.yaml").write_text("task: my_laws\n  bad: [\n")
+    message = "unknown task 'my_laws'; .*laws.yaml was skipped, because it cannot be read .line 2: "
+    helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks, ["my_laws"]))
+
+
+def test_an_error_in_a_function_while_a_task_is_evaluated_is_reported_with_its_line(
+    tiny, tmp_path, own_tasks
+):
+    (own_tasks / "utils.py").write_text("def score(doc, results):\n    return {'acc': doc['missing']}\n")
+    with (own_tasks / "my_clauses.yaml").open("a") as file:
+        file.write("process_results: !function utils.score\n")
+    with pytest.raises(DataError, match=r"utils.py, line 2: score raised KeyError .'missing'. while a task"):
+        helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_clauses"]))
+
+
 @pytest.mark.parametrize("setting", [{"chain": "best"}, {"search": {"method": "successive_rejects"}}])
 def test_settings_that_select_merges_are_refused_without_any_score_of_items_in_0_to_1(
     tiny, tmp_path, own_tasks, setting
@@ -303,7 +319,8 @@ def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
     monkeypatch.chdir(tmp_path)
     changes = {"operators": {"task_arithmetic": {"lambda": [0.3, 0.6]}}, "retention": ["my_clauses"]}
     tasks = settings(own_tasks, ["my_laws", "my_summaries"])
-    helpers.write(Path("study.yml"), tiny, **tasks | changes)
+    experts = {"finance": f"{tiny}/finance", "math": {"model": f"{tiny}/math", "skills": ["code"]}}
+    helpers.write(Path("study.yml"), tiny, experts=experts, **tasks | changes)
     output = invoked("study", "study.yml", "-o", "out", "--device", "cpu")
     assert "Nothing was selected: no task of the macro average has scores of single items in [0, 1]" in output
     results = load_results(Path("out"))
