@@ -9,9 +9,12 @@
 Workers, on 2 cores: two workers of one command must reach 0.9 of what two separate one-worker studies reach
 together, a single run taking 10 minutes or more. Commands, on 4 cores: four commands with one worker each on
 one folder may take 1.15 times as long as one command with four workers. Start-up, checks and statistics are in
-all times. Each command is bound to its cores; nothing else may run on the machine. No answer may have been made
-twice, and all folders must have the same bytes. Two short runs measure how large a study takes so many minutes.
-Prints the machine and a table, and exits 1 if a bar is missed.
+all times. Each command is bound to its cores; nothing else may run on the machine. With --together, the cores of a
+run that has ended are kept busy until all have ended: on a machine whose cores are slower while others compute,
+the longest run would otherwise have fast cores for a part of its time, and seem to gain less from workers.
+The CPU seconds beside each time do not depend on waiting. No answer may have been made twice, and all folders
+must have the same bytes. Two short runs measure how large a study takes so many minutes. Prints the machine and
+a table, and exits 1 if a bar is missed.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -38,6 +42,7 @@ MOST_SETTINGS, MOST_ITEMS = 20, 240  # of the lab's rows
 WORKERS, COMMANDS = 0.9, 1.15
 MINUTES = 10
 MARGIN = 1.2  # the runs that are compared are faster than the measured ones where caches are warm
+keeping_busy: list[subprocess.Popen[bytes]] = []
 
 
 def main() -> None:
@@ -65,8 +70,12 @@ def main() -> None:
             comparisons.append(lambda: two_workers(folder, path, arguments.minutes, pairs))
         if arguments.only != "workers":
             comparisons.append(lambda: four_commands(folder, path, fours))
-        with ThreadPoolExecutor(len(comparisons) if arguments.together else 1) as threads:
-            good = list(threads.map(lambda compare: compare(), comparisons))
+        try:
+            with ThreadPoolExecutor(len(comparisons) if arguments.together else 1) as threads:
+                good = list(threads.map(lambda compare: compare(), comparisons))
+        finally:
+            for process in keeping_busy:
+                process.kill()
     sys.exit(0 if all(good) else 1)
 
 
@@ -103,10 +112,10 @@ def size(target: float, short: float, longer: float, limit: int) -> tuple[int, i
 def two_workers(folder: Path, path: Path, minutes: float, cores: Sequence[list[int]]) -> bool:
     """Compare one command with two workers, and two studies with one worker each, on two cores."""
     apart, shared = both(folder, path, [[("a", 1), ("b", 1)], [("two workers", 2)]], cores)
-    ratio = apart / (2 * shared)
-    print(f"two studies apart    {apart:7.1f} s for twice the models")
-    print(f"two workers          {shared:7.1f} s: {ratio:.2f} of their speed (bar {WORKERS})")
-    if apart < 60 * minutes:
+    ratio = apart.wall / (2 * shared.wall)
+    print(f"two studies apart    {apart} for twice the models")
+    print(f"two workers          {shared}: {ratio:.2f} of their speed (bar {WORKERS})")
+    if apart.wall < 60 * minutes:
         print(f"a single run took less than {minutes:g} minutes: raise --minutes")
     return ratio >= WORKERS and intact(folder, "a", ["b", "two workers"])
 
@@ -114,23 +123,55 @@ def two_workers(folder: Path, path: Path, minutes: float, cores: Sequence[list[i
 def four_commands(folder: Path, path: Path, cores: Sequence[list[int]]) -> bool:
     """Compare four commands on one folder, and one command with four workers, on four cores."""
     one, four = both(folder, path, [[("four workers", 4)], [("four commands", 1)] * 4], cores)
-    ratio = four / one
-    print(f"one command          {one:7.1f} s with four workers")
-    print(f"four commands        {four:7.1f} s: {ratio:.2f} times as long (bar {COMMANDS})")
+    ratio = four.wall / one.wall
+    print(f"one command          {one} with four workers")
+    print(f"four commands        {four}: {ratio:.2f} times as long (bar {COMMANDS})")
     return ratio <= COMMANDS and intact(folder, "four workers", ["four commands"])
 
 
 def both(
     folder: Path, path: Path, runs: Sequence[list[tuple[str, int]]], cores: Sequence[list[int]]
-) -> tuple[float, float]:
-    """Return the seconds of two sets of runs: at the same time if they have cores of their own."""
-    with ThreadPoolExecutor(1 if cores[0] == cores[1] else 2) as threads:
-        first, second = threads.map(lambda one: seconds(folder, path, *one), zip(runs, cores, strict=True))
+) -> "tuple[Spent, Spent]":
+    """Return the times of two sets of runs: at the same time if they have cores of their own."""
+    together = cores[0] != cores[1]
+
+    def timed(one: tuple[list[tuple[str, int]], list[int]]) -> Spent:
+        measured = spent(folder, path, *one)
+        if together:
+            keep_busy(one[1])
+        return measured
+
+    with ThreadPoolExecutor(2 if together else 1) as threads:
+        first, second = threads.map(timed, zip(runs, cores, strict=True))
     return first, second
 
 
-def seconds(folder: Path, path: Path, runs: list[tuple[str, int]], cores: Sequence[int] = ()) -> float:
-    """Run commands at the same time, each (folder, workers), on these cores; return until the last ends."""
+def keep_busy(cores: Sequence[int]) -> None:
+    """Compute something on each of these cores until the benchmark ends."""
+    for core in cores:
+        command = [sys.executable, "-c", "while True: sum(range(1000))"]
+        busy = subprocess.Popen(command, preexec_fn=lambda core=core: os.sched_setaffinity(0, [core]))
+        keeping_busy.append(busy)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The time of runs that began together, until the last one ended: seconds, and seconds of CPU time."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:7.1f} s ({self.cpu:.0f} CPU s)"
+
+
+def seconds(folder: Path, path: Path, runs: list[tuple[str, int]]) -> float:
+    """Run commands at the same time on one core; return the seconds until the last ends."""
+    return spent(folder, path, runs).wall
+
+
+def spent(folder: Path, path: Path, runs: list[tuple[str, int]], cores: Sequence[int] = ()) -> Spent:
+    """Run commands at the same time, each (folder, workers), on these cores."""
     chosen = cores or sorted(os.sched_getaffinity(0))[:1]
     if len(chosen) < sum(workers for _, workers in runs):
         print(f"only {len(chosen)} cores: the figures mean little")
@@ -147,9 +188,11 @@ def seconds(folder: Path, path: Path, runs: list[tuple[str, int]], cores: Sequen
                 preexec_fn=lambda: os.sched_setaffinity(0, chosen),
             )
         )
-    if any(process.wait() for process in running):
+    ended = [os.wait4(process.pid, 0) for process in running]
+    if any(status for _, status, _ in ended):
         sys.exit((folder / "log").read_text()[-3000:])
-    return time.monotonic() - started
+    cpu = sum(usage.ru_utime + usage.ru_stime for _, _, usage in ended)
+    return Spent(time.monotonic() - started, cpu)
 
 
 def prepared(folder: Path, settings: int, limit: int) -> Path:
