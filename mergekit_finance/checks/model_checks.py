@@ -92,7 +92,9 @@ def reference_findings(reference: str) -> Iterator[Finding]:
     model = f"model {reference!r}"
     path = Path(reference.split("+")[0].split("@")[0])
     local = path.is_absolute() or reference.startswith((".", "~")) or os.path.exists(path)
-    if "+" in reference:
+    if not reference:
+        yield finding("model.missing", "a model's name is empty", "Name a folder or a Hub id.")
+    elif "+" in reference:
         yield finding("model.adapter", f"{model} names a LoRA adapter")
     elif not local:
         if reference.count("/") != 1:

@@ -17,6 +17,7 @@ from mergekit_finance.files import read_yaml
 if TYPE_CHECKING:
     from mergekit_finance.models.facts import FactsReader
 
+PARTS = (".safetensors", ".bin", ".json", ".gguf")  # endings of a model's files
 RECIPE_KEYS = ("merge_method", "models", "slices", "modules")
 
 
@@ -83,6 +84,10 @@ def _as_json(one: "Finding") -> dict[str, str]:
 
 
 def _check(targets: Sequence[str], reader: "FactsReader") -> tuple[str, "Findings"]:
+    for target in targets:
+        if os.path.isfile(target) and target.endswith(PARTS):
+            folder = os.path.dirname(target) or "."
+            raise RecipeError(f"{target}: a file of a model. Name its folder, {folder}", id="file.unreadable")
     files = [target for target in targets if _is_yaml(target)]
     if not files:
         return "models", check_models(targets, reader)
@@ -190,7 +195,9 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
 
 def _text(kind: str, targets: Sequence[str], findings: "Findings") -> str:
     """Return the report: errors, warnings and notes, each with its id and remedy."""
-    subject = f"{kind} {targets[0]}" if kind != "models" else f"{len(targets)} models"
+    subject = (
+        f"{kind} {targets[0]}" if kind != "models" else f"{len(targets)} model{'s' * (len(targets) != 1)}"
+    )
     lines = []
     for level in LEVELS:
         group = findings.of_level(level)

@@ -37,7 +37,7 @@ from mergekit_finance.errors import ModelError, print_to_stderr
 from mergekit_finance.hosts.mergekit import adapter_folder, merged_adapter, stored_as_safetensors
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
-from mergekit_finance.models.facts import FactsReader, is_pickled, read_tensors, weight_files
+from mergekit_finance.models.facts import FactsReader, is_pickled, read_tensors, require_folder, weight_files
 
 if TYPE_CHECKING:
     from mergekit.tokenizer import BuildTokenizer
@@ -206,6 +206,7 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     if model.lora and not adapter_folder():
         raise finding("model.adapter", f"model {str(model)!r} names a LoRA adapter").as_error()
     _warn_of_small_disk(model)
+    require_folder(model.model.path)
     folder = Path(model.model.path)
     if folder.is_dir():
         _require_regular_files(folder)

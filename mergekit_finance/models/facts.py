@@ -281,6 +281,16 @@ def stored_folder(reference: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
+def require_folder(reference: str) -> None:
+    """Raise ModelError if a reference is the path of a folder that is gone: hosts take it for a Hub id."""
+    path = os.path.expanduser(reference.partition("@")[0])
+    if path.startswith(("/", ".")) and not (os.path.isdir(path) or os.path.isdir(reference)):
+        raise ModelError(
+            f"model {reference!r}: no such folder. It may have been moved since the checks.",
+            id="model.missing",
+        )
+
+
 def weight_files(folder: Path) -> list[str]:
     """Return the names of the weight files in a folder that mergekit reads; empty if there are none.
 

@@ -1,5 +1,6 @@
 """`mergekit-finance check`: targets, report, JSON, exit code, and what it costs."""
 
+import errno
 import json
 import os
 import shutil
@@ -189,6 +190,23 @@ def test_a_path_that_is_neither_file_nor_model_is_one_finding_in_json(tmp_path, 
     (error,) = json.loads(result.stdout)["findings"]
     assert result.exit_code == 1 and error["level"] == "error" and error["remedy"]
     assert error["id"] == ("model.missing" if path.name == "folder" else "file.unreadable")
+
+
+def test_a_file_of_a_model_and_an_empty_name_are_answered_with_what_to_name(tiny):
+    result = check(tiny / "base" / "model.safetensors")
+    assert f"a file of a model. Name its folder, {tiny / 'base'}" in result.output
+    assert ids("") == ["model.missing"]
+    assert check("").output.startswith("Checked 1 model: 1 error")
+
+
+def test_output_without_room_is_one_line(tiny, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("click.utils.echo", full)
+    monkeypatch.setattr("mergekit_finance.cli.common.click.echo", full)
+    result = CliRunner().invoke(main, ["check", str(tiny / "base")], standalone_mode=False)
+    assert "No space left on device: the output could not be written" in str(result.exception)
 
 
 def test_names_cannot_control_the_terminal(copies):

@@ -46,6 +46,12 @@ def test_a_truncated_model_and_a_missing_tokenizer_are_named(tiny, tmp_path):
         loading.load_tokenizer(str(model))
 
 
+@pytest.mark.parametrize("load", [loading.load_tokenizer, lambda path: loading.load_model(path, "auto")])
+def test_a_folder_that_vanished_after_the_checks_is_not_taken_for_a_name_on_the_hub(load, tmp_path):
+    with pytest.raises(ModelError, match=r"no such folder\. It may have been moved .*\[model\.missing\]$"):
+        load(str(tmp_path / "gone"))
+
+
 def test_a_live_model_computes_what_the_checkpoint_does(tiny):
     config = AutoConfig.from_pretrained(tiny / "math")
     live = loading.build_model(config, load_file(tiny / "math" / "model.safetensors"))
