@@ -96,9 +96,15 @@ def rank(sources: Sequence[RankedResults]) -> Ranking:
         sources: at least one. The first decides tasks, items, engine and resampling.
 
     Raises:
-        DataError: no second source can be compared, or no item is reported by all.
+        DataError: no second source can be compared, no item is reported by all, or no task has scores in
+            [0, 1].
     """
     reference = sources[0]
+    if not any(task.kind == "tasks" for task in reference.tasks.values()):
+        raise DataError(
+            f"{reference.name}: no task has scores of single items in [0, 1], by which models are ranked. "
+            "The report shows its measures in other units."
+        )
     refused = {one.name: why for one in sources[1:] if (why := difference(one, reference))}
     compared = [one for one in sources if one.name not in refused]
     if refused and len(compared) == 1:

@@ -342,6 +342,8 @@ def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
     assert sorted(path.name for path in Path("out/tables").iterdir()) == [
         "points.csv", "unit-0.csv", "unit-1.csv",
     ]  # fmt: skip
+    result = CliRunner().invoke(main, ["leaderboard", "out"])
+    assert result.exit_code == 1 and "by which models are ranked" in result.output
     result = CliRunner().invoke(main, ["card", "out", "-o", "card"])
     assert result.exit_code == 1 and "Nothing was selected" in result.output and "--point" in result.output
     invoked("card", "out", "-o", "card", "--point", name)
