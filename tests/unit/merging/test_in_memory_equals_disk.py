@@ -15,6 +15,7 @@ from helpers.merging import raw, stored
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
+from mergekit.tokenizer.config import ModelTokenEmbedding, TokenEmbeddingConfig, TokenizerConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergekit_finance.merging import in_memory
@@ -135,6 +136,8 @@ KEYS: dict[str, Callable[[Path], Settings]] = {  # what a session can sweep
             "tokens": {
                 "<math>": {"source": str(f / "math"), "force": True},
                 "<none>": {"source": {"kind": "zero"}},
+                "<copy>": {"source": {"kind": "model_token", "model": str(f / "math"), "token": "<math>"}},
+                "<first>": {"source": {"kind": "model_token", "model": str(f / "math"), "token_id": 3}},
             },
         },
     ),
@@ -208,6 +211,19 @@ MERGEKITS: dict[str, Callable[[Path], Settings]] = {  # methods of mergekit's ow
 UNSUPPORTED = {
     ("phi3", True): "its architecture file lists lm_head.weight as required, and tied checkpoints have none"
 }
+
+
+def test_every_key_of_a_recipe_and_of_its_tokenizer_is_compared():
+    """Other keys of mergekit's models decide which tensors are merged, not what is done after them."""
+    recipes = [make(Path("m")) for table in (EVERY, KEYS, MERGEKITS) for make in table.values()]
+    blocks = [one["tokenizer"] for one in recipes if "tokenizer" in one]
+    tokens = [token for block in blocks for token in block.get("tokens", {}).values()]
+    sources = [token["source"] for token in tokens if isinstance(token["source"], dict)]
+    assert {key for one in recipes for key in one} == set(MergeConfiguration.model_fields)
+    assert {key for block in blocks for key in block} == set(TokenizerConfig.model_fields)
+    assert {key for token in tokens for key in token} == set(TokenEmbeddingConfig.model_fields)
+    assert {key for source in sources for key in source} == set(ModelTokenEmbedding.model_fields)
+    assert {source["kind"] for source in sources} == {"zero", "model_token"}
 
 
 @pytest.fixture(scope="module")
