@@ -61,6 +61,7 @@ class Rates:
         is_kept: whether captured steps serve all models of a process; else those of one combination.
         start_up: for one process.
         similarity: for one expert.
+        statistics: for the whole study.
     """
 
     requests: Mapping[str, Range] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Rates:
     is_kept: bool = True
     start_up: float = 0.0
     similarity: Range = NOTHING
+    statistics: Range = NOTHING
 
 
 Table = dict[str, dict[str, Range]]  # row -> column -> seconds
@@ -146,7 +148,7 @@ def seconds(rates: Rates, left: Amounts, workers: int) -> Table:
         once = table[ONCE]
         once["capture"] += rates.capture.times(workers if rates.is_kept else 0)
         once["other"] += Range(rates.start_up, rates.start_up).times(workers)
-        once["other"] += rates.similarity.times(left.experts)
+        once["other"] += rates.similarity.times(left.experts) + rates.statistics
     return {row: dict(columns) for row, columns in table.items()}
 
 

@@ -19,6 +19,7 @@ from mergekit_finance.evaluation.live_merges import Sweep
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
 from mergekit_finance.hosts.transformers import hide_loading_bars
 from mergekit_finance.similarity.compute import compute_similarity
+from mergekit_finance.study.config import combinations_of
 from mergekit_finance.study.cost_estimate import Range, Rates
 from mergekit_finance.study.points import groups, points
 from mergekit_finance.study.refusals import chat_template
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BATCHES = 3  # timed batches of each kind of requests, and timed merges
 BATCH_SECONDS = 2.0  # a batch grows until it takes so long
 SCORED = 4  # items a task whose scores are computed
+STATISTICS = Range(0.02, 0.1)  # seconds for a combination and task: measured with 5 to 100 items a task
 Work = Callable[[], object]
 
 
@@ -72,6 +74,7 @@ class _Sample:
     def rates(self, limit: int) -> Rates:
         """Return the rates of everything."""
         run, live_models = self._run, self._evaluator.live_models
+        combinations = sum(len(combinations_of(run.study, stage)) for stage in run.study.stages)
         loading = self._seconds(lambda: live_models.load(run.study.base, run.trust_remote_code))
         with closing(Sweep(live_models, run.trust_remote_code)) as sweep:
             for operator in run.study.operators.present():
@@ -89,6 +92,7 @@ class _Sample:
             capture=Range(capture, 2 * capture),  # a study has more sizes than a sample
             is_kept=is_kept,
             similarity=self._similarity(),
+            statistics=STATISTICS.times(combinations * len(self._evaluator.tasks)),
         )
 
     # ---- merging

@@ -15,7 +15,7 @@ LABEL, WIDTH = 10, 10  # of a row's name, and of its cells
 UNITS = ((10 * 3600.0, "hours", 3600.0), (120.0, "minutes", 60.0), (0.0, "seconds", 1.0))
 HOW = (
     f"Ranges are the lowest and highest of {BATCHES} timed batches of each kind, times what is",
-    "left. `other`: start-up, scores, similarity; statistics are not counted.",
+    "left. `other`: start-up, scores, similarity, statistics.",
 )
 ON_A_GPU = "Workers on one GPU share it: they save time only where one of them loads, merges or\nscores."
 

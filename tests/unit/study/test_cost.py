@@ -1,5 +1,7 @@
 """The items, requests and seconds that a plan of a study counts, and its file."""
 
+from dataclasses import replace
+
 import pytest
 
 from mergekit_finance.study.cost_estimate import Amounts, Range, Rates, elapsed, seconds, total
@@ -46,6 +48,11 @@ def test_seconds_are_rates_times_what_is_left():
     assert table["stage 2"]["choices"] == Range(12, 24) and table["stage 2"]["generate"] == Range(12, 16)
     assert table["once"] == {"capture": Range(20, 40), "other": Range(2 * 7 + 2 * 2, 2 * 7 + 2 * 2)}
     assert total(table, ["choices"]) == Range(18, 36)
+
+
+def test_statistics_are_counted_once_whatever_the_number_of_workers():
+    table = seconds(replace(RATES, statistics=Range(3, 9)), LEFT, workers=2)
+    assert table["once"]["other"] == Range(18 + 3, 18 + 9)
 
 
 def test_graphs_that_serve_one_sweep_only_are_captured_for_every_combination():
