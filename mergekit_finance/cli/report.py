@@ -60,6 +60,8 @@ def report(out: Path, with_text: bool, formats: list[str], show: bool) -> None:
     folders = Counter(path.parent for path in written if path != page)
     others = "".join(f" and {count} files in {folder}" for folder, count in folders.items())
     echo(f"Written to {page} ({page.stat().st_size / 1e6:.1f} MB){others}")
+    if (out / "unfinished.json").exists() and not (out / "summary.json").exists():
+        echo("The page is partial: the study is not finished.", err=True)
     if with_text:
         echo("It contains dataset text: do not share it.", err=True)
     if show:

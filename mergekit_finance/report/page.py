@@ -53,6 +53,7 @@ def _frame(results: StudyResults) -> str:
         with_text=results.with_text,
         splits=results.summary.selection.is_split,
         title=page_text.title(results),
+        partial=page_text.partial_note(results),
         ship=page_text.recommendation(results),
         selection_note=page_text.selection_note(results),
         counts=page_text.counts(results),

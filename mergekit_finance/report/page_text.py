@@ -34,6 +34,18 @@ def title(results: StudyResults) -> str:
     return results.study.name or results.folder.resolve().name
 
 
+def partial_note(results: StudyResults) -> str:
+    """Return what is missing from the results of an unfinished study; "" of a finished one."""
+    if results.partial_summary is None:
+        return ""
+    again = "Run the same `mergekit-finance study` command again; it continues."
+    if not results.missing_merges:
+        return f"Partial: the study was interrupted before its last analysis. {again}"
+    evaluated = len(results.points)
+    total = evaluated + results.missing_merges
+    return f"Partial: {evaluated} of {total} merges are evaluated, and this page shows only these. {again}"
+
+
 def counts(results: StudyResults) -> Pairs:
     """Return the size of the study in four numbers."""
     items = sum(task.items for task in results.summary.tasks.values())
@@ -87,11 +99,12 @@ def recommendation(results: StudyResults) -> Recommendation:
     """Return the texts of the box at the top of the page."""
     summary, ship = results.summary, results.summary.ship
     advice, point = verdict.advice(summary), summary.points.get(ship.model)
+    look = wording.advice_look(summary)
     return Recommendation(
         answer=plain_words.answer_sentence(summary),
         name=ship.model,
         label=labels.point_name(point, short=False) if point else f"{ship.model}, not merged",
-        style=wording.advice_look(summary),
+        style="unclear" if results.partial_summary and look == "yes" else look,
         is_recommended=advice.kind is AdviceKind.SHIP,
         macro=phrases.interval(ship.macro),
         gap=phrases.interval(ship.merge_over_single, sign=True),

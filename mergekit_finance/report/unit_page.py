@@ -14,6 +14,7 @@ def unit_page(results: StudyResults) -> str:
         policy=Markup(policy(style, "")),
         style=Markup(style),
         title=page_text.title(results),
+        partial=page_text.partial_note(results),
         cautions=page_text.cautions(results),
         tables=tables.tables(results),
         settings=page_text.study_settings(results),

@@ -10,7 +10,8 @@ from mergekit_finance.report import figures
 from mergekit_finance.report.page import page
 from mergekit_finance.report.table_files import table_files
 from mergekit_finance.report.unit_page import unit_page
-from mergekit_finance.study.results import StudyResults, load_results
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.unfinished import load_available_results
 
 PAGE = "report.html"
 
@@ -28,7 +29,7 @@ def build(out: Path, with_text: bool = False, formats: Sequence[str] = ()) -> li
     Raises:
         DataError: no finished study is there, its files are damaged, or the report cannot be written.
     """
-    results = load_results(out, with_text)
+    results = load_available_results(out, with_text)
     results.require_results([*results.singles, *results.chosen])
     contents = report_files(results) | table_files(results, formats)
     _check_targets(out, contents)

@@ -17,6 +17,7 @@ store            the results of each model on disk
 schema/          every file of a study as a typed model
 read_files, results              the only reader of a study folder
 analysis/        from stored scores to summary.json
+unfinished       the finished part of an interrupted study
 analyzed         whether summary.json is that of the stored scores
 export           a plain recipe for each point
 """

@@ -29,6 +29,7 @@ FILES = (
     "summary.json",
     "timings.json",
     "analysis.json",
+    "unfinished.json",
 )
 
 

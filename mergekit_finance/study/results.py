@@ -74,6 +74,8 @@ class StudyResults:
         points: the merges, in the order of the grids.
         with_text: treat the text of every task as allowed to be shown.
         races: by combination, what was asked of the settings that are not in `points`; None without a search.
+        partial_summary: the answer of the finished part of an unfinished study; else None.
+        missing_merges: the number of its merges that are not evaluated yet.
     """
 
     folder: Path
@@ -84,6 +86,8 @@ class StudyResults:
     points: dict[str, PointEntry]
     with_text: bool = False
     races: dict[str, RaceResult] | None = None
+    partial_summary: Summary | None = None
+    missing_merges: int = 0
     _columns: dict[str, dict[str, Columns]] = field(default_factory=dict, repr=False, compare=False)
     _samples: dict[str, list[JsonObject]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -174,6 +178,8 @@ class StudyResults:
     @cached_property
     def summary(self) -> Summary:
         """The answer of the study. Raises DataError if it is damaged or of other results than index.json."""
+        if self.partial_summary is not None:
+            return self.partial_summary
         path = self.folder / "summary.json"
         content = read_object(path)
         if content.get("format") not in (1, FORMAT):
@@ -393,7 +399,7 @@ def load_results(folder: Path, with_text: bool = False, finished: bool = True) -
     tasks = read_tasks(path)
     require_names(path, tasks)
     index = read_model(Index, folder / "index.json")
-    _check_index(folder / "index.json", index)
+    check_index(folder / "index.json", index)
     results = results_of(folder, study.study, study.limit, tasks, index, with_text)
     if finished:
         _ = results.summary, results.similarity  # damaged files are named before anything is made of them
@@ -428,7 +434,7 @@ def require_finished(folder: Path, summary: bool = True) -> None:
     raise DataError(f"{folder}: no finished study here. Run `mergekit-finance study study.yml -o {folder}`.")
 
 
-def _check_index(path: Path, index: Index) -> None:
+def check_index(path: Path, index: Index) -> None:
     """Check the names, folders and references in index.json: they are shown, opened and looked up."""
     if "base" not in index.models:
         raise DataError(f"{path}: no base. {AGAIN}")

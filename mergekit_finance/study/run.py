@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,12 +51,14 @@ from mergekit_finance.study.schema import (
     Summary,
     TaskInfo,
     Timings,
+    UnfinishedStudy,
 )
 from mergekit_finance.study.selected_merges import is_as_written, local_reference, write_checkpoint
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.study_evaluator import study_evaluator
 from mergekit_finance.study.subsets import ItemOrder, selection_order
 from mergekit_finance.study.times import TimeLog
+from mergekit_finance.study.unfinished import FILE as UNFINISHED
 from mergekit_finance.study.worker import Job, Stamp, Worker, jobs
 from mergekit_finance.study.worker_count import Need
 from mergekit_finance.study.worker_memory import batch_bytes, numeric_bytes
@@ -86,6 +88,7 @@ class StudyRun:
         index: model reference or point name -> folder, of what was evaluated or found stored.
         absent: models that are not on this machine and are not fetched: a plan is made without them.
         races: the results of the races of a search, by combination.
+        planned: the points that are evaluated or will be, of the stages that have begun.
     """
 
     study: Study
@@ -99,6 +102,7 @@ class StudyRun:
     index: dict[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     races: dict[str, RaceResult] = field(default_factory=dict)
+    planned: list[Point] = field(default_factory=list)
 
     def run(self) -> Summary:
         """Evaluate what is not stored, analyze, write summary.json and return it.
@@ -113,7 +117,9 @@ class StudyRun:
         results = self._results(plans)
         inputs = analysis_inputs(results, self._index(plans))
         with self.store.hold("analysis"):  # of several processes that end together, one analyzes
-            return stored_summary(self.out, inputs) or self._analyze(plans, results, inputs, started)
+            summary = stored_summary(self.out, inputs) or self._analyze(plans, results, inputs, started)
+        (self.out / UNFINISHED).unlink(missing_ok=True)
+        return summary
 
     def _analyze(self, plans: Sequence[Point], results: StudyResults, inputs: str, started: float) -> Summary:
         """Measure similarities, compute the summary, and publish all files of the study."""
@@ -307,6 +313,8 @@ class StudyRun:
         search, worker = self.study.race, self.worker
         planned = races(plans, self.item_order, search, self.tasks) if search else []
         work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
+        if not search:
+            self._write_plan(plans, work)
         folders = self.executor.run_missing(worker, work)
         ended = {race.combination: (race, worker.standing(race)) for race in planned}
         self.races |= {name: race_result(race, standing) for name, (race, standing) in ended.items()}
@@ -315,6 +323,21 @@ class StudyRun:
         folders += [worker.point_place(point).name for point in winners]
         self.index |= dict(zip([*references, *(p.name for p in whole)], folders, strict=True))
         return winners if search else list(plans)
+
+    def _write_plan(self, plans: Sequence[Point], work: Sequence[Job]) -> None:
+        """Write in which folders the results will be, so that an interrupted study can be reported."""
+        self.planned += plans
+        folders = [self.worker.place(job).name for job in work]
+        names = [job.point.name if job.point else job.reference for job in work]
+        plan = UnfinishedStudy(
+            format=1,
+            study=self.study,
+            limit=self.limit,
+            tasks=self.tasks,
+            index=self._index(self.planned, self.index | dict(zip(names, folders, strict=True))),
+        )
+        with self.store.hold("publish"):
+            self.store.write_files({UNFINISHED: plan.as_json()})
 
     @cached_property
     def tasks(self) -> dict[str, TaskInfo]:
@@ -327,15 +350,20 @@ class StudyRun:
         seed = self.study.race.seed if self.study.race else 0
         return selection_order(self.evaluator, self.study, self.tasks, self.limit, seed)
 
-    def _index(self, plans: Sequence[Point]) -> Index:
-        """Return which folders belong to this study, and whose results they hold."""
+    def _index(self, plans: Sequence[Point], folders: Mapping[str, str] | None = None) -> Index:
+        """Return which folders belong to this study, and whose results they hold.
+
+        Args:
+            folders: of models and points; `index` by default.
+        """
+        folders = self.index if folders is None else folders
         references = {"base": self.study.base} | {n: e.model for n, e in self.study.experts.items()}
         return Index(
             models={
-                name: ModelEntry(reference=r, fingerprint=self.fingerprints[r], folder=self.index[r])
+                name: ModelEntry(reference=r, fingerprint=self.fingerprints[r], folder=folders[r])
                 for name, r in references.items()
             },
-            points=[point_entry(p, self.index[p.name]) for p in plans],
+            points=[point_entry(p, folders[p.name]) for p in plans],
             races=self.races or None,
         )
 

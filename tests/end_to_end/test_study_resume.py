@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 from helpers import commands
 from helpers import study as helpers
 
+from mergekit_finance.cli import main
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys as result_keys
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -16,6 +18,7 @@ from mergekit_finance.study import analyzed, config
 from mergekit_finance.study import run as study_run
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
+from mergekit_finance.study.unfinished import load_available_results
 
 
 @pytest.mark.parametrize("old", [{"code": "0123", "model": "abc"}, {"format": 2, "answer_code": "0123"}])
@@ -186,6 +189,26 @@ def test_an_edited_study_that_is_interrupted_keeps_the_last_summary(tiny, study_
     with pytest.raises(KeyboardInterrupt):
         helpers.go(tiny, study_copy, tasks=["finance_bench_fpb"])
     assert helpers.normal(study_copy) == before and set(load_results(study_copy).tasks) == set(helpers.TASKS)
+
+
+def test_an_interrupted_study_has_a_partial_page_until_it_is_finished(tiny, study_copy, monkeypatch):
+    (place,) = (study_copy / "points").glob("stage2-*")
+    shutil.rmtree(place)
+    (study_copy / "summary.json").unlink()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Evaluator, "measure", interrupted)
+        helpers.go(tiny, study_copy)
+    assert len(load_available_results(study_copy).points) == 2
+    done = CliRunner().invoke(main, ["report", str(study_copy)])
+    assert done.exit_code == 0 and "The page is partial" in done.output
+    assert "Partial: 2 of 3 merges are evaluated" in (study_copy / "report.html").read_text("utf-8")
+    helpers.go(tiny, study_copy)
+    assert not (study_copy / "unfinished.json").exists()
+    assert load_available_results(study_copy).partial_summary is None
 
 
 def test_an_edited_grid_evaluates_only_new_points(tiny, study_copy, evaluated):

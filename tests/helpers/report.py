@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from helpers.similarity_file import similarity_content
 from mergekit_finance.cli import main
 from mergekit_finance.report.page import page
-from mergekit_finance.study.results import StudyResults, load_results
+from mergekit_finance.study.results import StudyResults
+from mergekit_finance.study.unfinished import load_available_results
 
 GRID = {"task_arithmetic": "ta", "ties": "ties", "dare_ties": "dare-ties"}
 EXPERTS = ("finance", "math", "japanese")
@@ -251,14 +252,14 @@ def accept_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def change_study(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
     """Change fields of the study after they were checked: escaping must not depend on those checks."""
-    original = load_results
+    original = load_available_results
 
     def load(out: Path, with_text: bool = False) -> StudyResults:
         results = original(out, with_text)
         return replace(results, study=results.study.model_copy(update=fields))
 
-    monkeypatch.setattr("mergekit_finance.report.writing.load_results", load)
-    monkeypatch.setattr("helpers.report.load_results", load)
+    monkeypatch.setattr("mergekit_finance.report.writing.load_available_results", load)
+    monkeypatch.setattr("helpers.report.load_available_results", load)
 
 
 def report(*arguments: object) -> Result:
@@ -268,7 +269,7 @@ def report(*arguments: object) -> Result:
 
 def page_of(out: Path, with_text: bool = False) -> str:
     """Return the page; the files in figures/, which take a second each, are not drawn."""
-    return page(load_results(out, with_text))
+    return page(load_available_results(out, with_text))
 
 
 def data_of(html: str) -> dict[str, Any]:

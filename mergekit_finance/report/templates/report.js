@@ -144,7 +144,7 @@
     title.remove();
   }
   const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-  for (const chart of document.querySelectorAll("svg.chart")) {
+  for (const chart of document.querySelectorAll(".panel")) { // a listener on the picture would make it a tab stop
     const marks = [...chart.querySelectorAll(".value")];
     const near = (event) => event.target.closest(".value");
     chart.addEventListener("pointerover", (event) => (near(event) ? reveal(near(event)) : hide()));

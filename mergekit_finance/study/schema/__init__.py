@@ -1,6 +1,7 @@
 """Every file that a study writes, as a typed model: what the writer returns and what all readers use.
 
     OUT/study.json        StudyFile     the study as it was run
+    OUT/unfinished.json   UnfinishedStudy  what an unfinished study will evaluate
         tasks.json        TaskInfo      by task
         index.json        Index         models and points, and which folder holds their results
         similarity.json   StudySimilarity  how far the models are apart before a merge
@@ -70,6 +71,7 @@ from mergekit_finance.study.schema.stored import (
     StudySimilarity,
     TaskInfo,
     Timings,
+    UnfinishedStudy,
 )
 from mergekit_finance.study.schema.units import Estimated, UnitResults, UnitScores, UnitTask, estimated
 from mergekit_finance.study.schema.values import (
@@ -138,6 +140,7 @@ __all__ = [
     "TaskResult",
     "TaskSet",
     "Timings",
+    "UnfinishedStudy",
     "UnitResults",
     "UnitScores",
     "UnitTask",

@@ -179,6 +179,13 @@ class Index(Part):
     races: dict[str, RaceResult] | None = None
 
 
+class UnfinishedStudy(StudyFile):
+    """unfinished.json: study.json, tasks.json and index.json of everything that a study will evaluate."""
+
+    tasks: dict[str, TaskInfo]
+    index: Index
+
+
 # ---- points/<folder>/
 
 
