@@ -149,16 +149,20 @@ class Evaluator:
 
     def _run_error(self, error: Exception) -> Exception:
         """Return the error to raise for one of a task's own code while it was evaluated."""
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if any(
-                Path(frame.filename).resolve().is_relative_to(folder.resolve())
-                for folder in self.include_paths
-            ):
+        frames = traceback.extract_tb(error.__traceback__)
+        for frame in reversed(frames):
+            if any(Path(frame.filename).resolve().is_relative_to(f.resolve()) for f in self.include_paths):
                 return DataError(
                     f"{frame.filename}, line {frame.lineno}: {frame.name} raised {type(error).__name__} "
                     f"({first_line(error)}) while a task was evaluated. Correct the function.",
                     id="task.broken",
                 )
+        if any(frame.name == host.AGGREGATES for frame in frames):
+            return DataError(
+                f"lm-eval cannot aggregate a metric of {', '.join(self.names)} ({type(error).__name__}: "
+                f"{first_line(error)}). Correct `metric_list` in the task's file.",
+                id="task.broken",
+            )
         return error
 
     @cached_property

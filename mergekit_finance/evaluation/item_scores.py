@@ -66,12 +66,12 @@ def _plain_score(row: "Sample") -> "JsonValue":
 
 
 def _plain(value: object) -> "Json":
-    """Return a number of numpy as Python's, in scores such as F1's (gold, choice)."""
-    item = getattr(value, "item", None)
-    if not callable(item):
+    """Return numpy's numbers and arrays as Python's: F1 has (gold, choice), the Brier score probabilities."""
+    as_list = getattr(value, "tolist", None)
+    if not callable(as_list):
         raise TypeError(f"a score has a {type(value).__name__}")
-    number: Json = item()
-    return number
+    plain: Json = as_list()
+    return plain
 
 
 def _position(row: "Sample") -> int:

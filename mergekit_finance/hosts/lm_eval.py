@@ -216,6 +216,9 @@ class Responder(Protocol):
     def generate_until(self, requests: "list[Instance]") -> "list[Response]": ...
 
 
+AGGREGATES = "_compute_task_aggregations"  # the function of lm-eval that calls the aggregations of metrics
+
+
 def run_tasks(
     responder: Responder,
     tasks: "Mapping[str, ConfigurableTask]",

@@ -21,6 +21,7 @@ def test_f1_has_pairs_of_classes_and_an_item_is_right_if_they_are_equal():
 
 
 def test_numbers_of_numpy_are_scores():
+    assert columns((1, np.array([0.25, 0.75]))).score == [[1, [0.25, 0.75]]]
     rows = columns(np.int64(1), np.float32(0.5), np.bool_(True))
     assert rows.score == [1, 0.5, True] and rows.correct == [1.0, 0.0, 1.0]
 

@@ -157,6 +157,13 @@ def test_an_error_in_a_function_while_a_task_is_evaluated_is_reported_with_its_l
         helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_clauses"]))
 
 
+def test_a_metric_that_lm_eval_cannot_aggregate_is_reported_in_one_line(tiny, tmp_path, own_tasks):
+    """Its `likelihood` gives pairs, of which no mean is defined."""
+    write(own_tasks, CLAUSES, tmp_path / "rows.jsonl", metric_list=[{"metric": "likelihood"}])
+    with pytest.raises(DataError, match="lm-eval cannot aggregate a metric of my_clauses .TypeError: "):
+        helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_clauses"]))
+
+
 @pytest.mark.parametrize("setting", [{"chain": "best"}, {"search": {"method": "successive_rejects"}}])
 def test_settings_that_select_merges_are_refused_without_any_score_of_items_in_0_to_1(
     tiny, tmp_path, own_tasks, setting
