@@ -165,7 +165,7 @@ def _tokens(run: StudyRun) -> tuple[int, int]:
     return read, generated
 
 
-def _known_points(study: Study) -> list[Point]:
+def _determined_points(study: Study) -> list[Point]:
     """Return all points but those of later stages of `chain: best`, which are not known yet."""
     stages = [s for s in study.stages if s == 1 or study.chain == "experts"]
     return [point for stage in stages for point in points(study, stage)]
@@ -175,23 +175,23 @@ def _stored(run: StudyRun) -> int:
     """Count models whose scores are stored."""
     worker = run.worker
     places = [worker.model_place(reference) for reference in run.references]
-    places += [worker.point_place(point) for point in _known_points(run.study)]
+    places += [worker.point_place(point) for point in _determined_points(run.study)]
     return sum(map(run.store.done, places))
 
 
 def _answers(run: StudyRun, planned: Mapping[int, Sequence[Point]]) -> StoredAnswers:
     """Look up which answers of all models are stored."""
-    worker, known_points = run.worker, _known_points(run.study)
+    worker, determined = run.worker, _determined_points(run.study)
     keys = [
         (Part(0), short_name(reference), worker.model_answers_key(reference)) for reference in run.references
     ]
-    keys += [(Part(one.stage, one.operator), one.name, worker.point_answers_key(one)) for one in known_points]
-    known_stages = {point.stage for point in known_points}
+    keys += [(Part(one.stage, one.operator), one.name, worker.point_answers_key(one)) for one in determined]
+    determined_stages = {point.stage for point in determined}
     unknown = Counter(
         Part(point.stage, point.operator)
         for stage, of_stage in planned.items()
         for point in of_stage
-        if stage not in known_stages
+        if stage not in determined_stages
     )
     of_base = _template(run, run.study.base)
     requests = run.evaluator.requests(run.limit, of_base)

@@ -1,4 +1,4 @@
-"""The race of a combination's settings: which have part in a round, and who wins, from stored scores alone.
+"""The race of a combination's settings: which take part in a round, and which one wins, from stored scores.
 
 A setting is one cell of an operator's grid; the settings of all operators race together. A round asks every
 setting that is left for the answers to the round's items, drops the worst, and so on until one is left; that

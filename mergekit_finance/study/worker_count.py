@@ -63,22 +63,22 @@ def devices(device: str, workers: int | None, need: Need) -> list[str]:
     import torch  # imported here to keep --help fast: it takes 1.4 s
 
     kind = device.split(":")[0]
-    every = [f"cuda:{k}" for k in range(torch.cuda.device_count())] if device == "cuda" else [device]
-    share = max(1, len(every))
+    names = [f"cuda:{k}" for k in range(torch.cuda.device_count())] if device == "cuda" else [device]
+    share = max(1, len(names))
     memory = free_memory()
     counts = {
-        one: workers
+        name: workers
         or processes(
             kind,
             need,
             cores() // share,
-            free_gpu_memory(one) if kind == "cuda" else None,
+            free_gpu_memory(name) if kind == "cuda" else None,
             memory // share if memory is not None else None,
         )
-        for one in every
+        for name in names
     }
     most = max(counts.values(), default=0)
-    return [one for k in range(most) for one in every if k < counts[one]]
+    return [name for k in range(most) for name in names if k < counts[name]]
 
 
 def cores() -> int:
