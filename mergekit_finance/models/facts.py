@@ -281,12 +281,17 @@ def stored_folder(reference: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def require_folder(reference: str) -> None:
-    """Raise ModelError if a reference is the path of a folder that is gone: hosts take it for a Hub id."""
+def require_folder(reference: str, problem: str = "") -> None:
+    """Raise ModelError if a reference is the path of a folder that is gone: hosts take it for a Hub id.
+
+    Args:
+        reference: a path or a Hub id.
+        problem: what cannot be done, with a colon, for the message.
+    """
     path = os.path.expanduser(reference.partition("@")[0])
     if path.startswith(("/", ".")) and not (os.path.isdir(path) or os.path.isdir(reference)):
         raise ModelError(
-            f"model {reference!r}: no such folder. It may have been moved since the checks.",
+            f"model {reference!r}: {problem}no such folder. It may have been moved since the checks.",
             id="model.missing",
         )
 

@@ -49,7 +49,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
     """
     from transformers import AutoTokenizer  # see the note in load_model
 
-    require_folder(reference)
+    require_folder(reference, "no usable tokenizer: ")
     path, _, revision = reference.partition("@")
     if Path(path).is_dir():
         for file in sorted([*Path(path).glob("*token*.json"), *Path(path).glob("vocab.json")]):
