@@ -102,6 +102,10 @@ def test_only_true_allows_text_to_be_shared(value):
     ("change", "message"),
     [
         (lambda c: c["models"].pop("base"), "models: no base"),
+        (lambda c: c.pop("ship"), "combinations and ship do not fit the tasks"),
+        (lambda c: c["combinations"].clear(), "combinations and ship do not fit the tasks"),
+        (lambda c: c["tasks"].clear(), "tasks: none"),
+        (lambda c: c["models"]["base"].pop("macro"), "base: macro is missing"),
         (lambda c: c["combinations"]["finance"].update(selected="x"), "'x' is not a selected point"),
         (
             lambda c: c["combinations"]["finance"]["effect"].update(tested=""),
