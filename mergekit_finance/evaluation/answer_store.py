@@ -46,7 +46,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PART = re.compile(r"(\d{1,12})-([0-9a-f]{16})\.jsonl\.gz")
-RESPONSES = {"loglikelihood": tuple, "loglikelihood_rolling": float, "generate_until": str}
+RESPONSES: dict[str, type | tuple[type, ...]] = {
+    "loglikelihood": tuple,
+    "loglikelihood_rolling": (float, tuple),  # lm-eval 0.4, 0.5
+    "generate_until": str,
+}
 MAX_PART = 256_000_000  # bytes of a file, also after decompression
 FLUSH_SECONDS, FLUSH_ANSWERS = 30.0, 10_000  # of 16,000 characters each, they fit into a file
 

@@ -111,6 +111,7 @@ class Evaluator:
         try:
             with quiet():
                 loaded = self.task_manager.load(list(self.names))
+            loaded["tasks"] = dict(host.tasks_by_name(loaded))
         except MergekitFinanceError:
             raise
         except Exception as error:
@@ -134,7 +135,7 @@ class Evaluator:
                 id="task.rows",
             )
         for name in self.names:
-            entry = self.task_manager.task_index[name]
+            entry = host.task_index(self.task_manager)[name]
             try:
                 with quiet():
                     self.task_manager.load([name])
@@ -185,7 +186,7 @@ class Evaluator:
             return sorted(task.task_name for task in loaded["groups"][name].get_all_tasks())
         if name in loaded["tasks"]:
             return [name]
-        return sorted(self.task_manager.task_index[name].tags)
+        return sorted(host.task_index(self.task_manager)[name].tags)
 
     @property
     def selectable(self) -> list[str]:

@@ -26,6 +26,7 @@ from mergekit_finance.data.loader import rows_fingerprint
 from mergekit_finance.evaluation.digest import NOT_HASHED
 from mergekit_finance.evaluation.source_hash import SourceTree, combined
 from mergekit_finance.files import Json
+from mergekit_finance.hosts.lm_eval import task_index
 from mergekit_finance.models.fingerprint import tokenizer_fingerprint
 from mergekit_finance.plugins.manager import manager
 
@@ -142,7 +143,7 @@ def _task_key(evaluator: "Evaluator", name: str) -> dict[str, Json]:
     """Return the part of a key for one task: the content of its YAML file and the hash of its rows."""
     task = evaluator.tasks[name]
     kwargs = task.config.dataset_kwargs or {}
-    entry = evaluator.task_manager.task_index.get(name)
+    entry = task_index(evaluator.task_manager).get(name)
     path = entry.yaml_path if entry else None
     if "fb_dataset" in kwargs:
         where = {key: evaluator.metadata.get(key) for key in ("source", "data_dir")}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.file_models import MAX_NUMBER
 from mergekit_finance.hosts import lm_eval as host
+from mergekit_finance.hosts.metric_modules import AGGREGATIONS, HOST_METRICS
 from mergekit_finance.plugins.manager import plugin_packages
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SCORE, NO_FILTER = "score", "none"
 # Metrics of lm-eval that are no shares of 1, although higher is better; where lower is better none is.
 OTHER_UNITS = ("bleu", "chrf", "chrf++")
-HOST_METRICS, OURS = "lm_eval.api.metrics", "mergekit_finance"
+OURS = "mergekit_finance"
 CORPUS = ("bleu", "chrf", "chrfpp", "ter")  # aggregations of lm-eval over the texts of all items at once
 
 
@@ -71,7 +72,7 @@ class Measure:
         for a function of the user's task files, which is never called when stored results are read."""
         package = self._module.split(".")[0]
         return not self.is_corpus and (
-            self._module == HOST_METRICS or package == OURS or package in plugin_packages()
+            self._module in AGGREGATIONS or package == OURS or package in plugin_packages()
         )
 
     @property

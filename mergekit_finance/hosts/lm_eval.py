@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks import TaskManager
     from lm_eval.tasks._index import Entry
+    from lm_eval.tasks.manager import TaskDict
 
     from mergekit_finance.files import Json
     from mergekit_finance.hosts.lm_eval_models import Response
@@ -89,6 +90,30 @@ def with_folders(paths: Sequence[Path], folders: Sequence[Path], builtin_tasks: 
     return [*paths[:position], *missing, *paths[position:]]
 
 
+def task_index(manager: "TaskManager") -> "dict[str, Entry]":
+    """Return the entries of tasks, groups and tags by name. lm-eval 0.5 has them under a private name."""
+    name = "_task_index" if hasattr(manager, "_task_index") else "task_index"
+    index: dict[str, Entry] = LM_EVAL.get(manager, name)
+    return index
+
+
+def tasks_by_name(loaded: "TaskDict") -> "dict[str, ConfigurableTask]":
+    """Return the tasks that were loaded by their names. lm-eval 0.5 names those of a group `group::task`.
+
+    Raises:
+        ValueError: a task was loaded twice, which lm-eval 0.4 refuses itself.
+    """
+    tasks: dict[str, ConfigurableTask] = {}
+    for task in loaded["tasks"].values():
+        name = str(task.task_name)
+        if name in tasks:
+            raise ValueError(f"Duplicate task {name!r}")
+        tasks[name] = task
+        if hasattr(task, "scorers"):
+            _ = task.dataset  # lm-eval 0.5 fetches rows at their first use
+    return tasks
+
+
 def metrics_of(task: "ConfigurableTask") -> "dict[str, tuple[Aggregation, bool]]":
     """Return aggregation and higher-is-better of every metric that a task declares, in its order.
 
@@ -103,8 +128,8 @@ def metrics_of(task: "ConfigurableTask") -> "dict[str, tuple[Aggregation, bool]]
 
 
 def filters_of(task: "ConfigurableTask") -> list[str]:
-    """Return the names of a task's filters, in its order."""
-    return [ensemble.name for ensemble in LM_EVAL.get(task, "_filters")]
+    """Return the names of a task's filters, in its order. lm-eval 0.5 has a scorer with each of them."""
+    return [one.name for one in LM_EVAL.get(task, "scorers" if hasattr(task, "scorers") else "_filters")]
 
 
 def prepare_task(task: "ConfigurableTask", max_gen_toks: int | None) -> None:
@@ -168,15 +193,16 @@ def built_requests(
     fewshot_as_multiturn: bool = False,
 ) -> "list[Instance]":
     """Build a task's requests as `evaluate` does, and return them."""
-    task.build_all_requests(
-        limit=limit,
-        rank=0,
-        world_size=1,
-        system_instruction=system_instruction,
-        apply_chat_template=chat_template is not None,
-        fewshot_as_multiturn=fewshot_as_multiturn,
-        chat_template=chat_template,
-    )
+    with LM_EVAL.assertions():
+        task.build_all_requests(
+            limit=limit,
+            rank=0,
+            world_size=1,
+            system_instruction=system_instruction,
+            apply_chat_template=chat_template is not None,
+            fewshot_as_multiturn=fewshot_as_multiturn,
+            chat_template=chat_template,
+        )
     return list(task.instances)
 
 
@@ -244,15 +270,16 @@ def run_tasks(
     for name, task in tasks.items():
         vars(task)[ITEMS] = None if items is None else frozenset(items[name])
     try:
-        results: Results = evaluate(
-            lm=cast("LM", responder),
-            task_dict={"tasks": dict(tasks), "groups": {}},
-            limit=limit,
-            bootstrap_iters=0,
-            system_instruction=system_instruction,
-            apply_chat_template=apply_chat_template,
-            fewshot_as_multiturn=fewshot_as_multiturn,
-        )
+        with LM_EVAL.assertions():
+            results: Results = evaluate(
+                lm=cast("LM", responder),
+                task_dict={"tasks": dict(tasks), "groups": {}},
+                limit=limit,
+                bootstrap_iters=0,
+                system_instruction=system_instruction,
+                apply_chat_template=apply_chat_template,
+                fewshot_as_multiturn=fewshot_as_multiturn,
+            )
     finally:
         for task in tasks.values():
             vars(task).pop(ITEMS, None)

@@ -43,17 +43,16 @@ def progress_bars(requests: bool = False, position: int = 1) -> Iterator[None]:
         requests: whether to show the bars of building requests too, for which lm-eval has no switch.
         position: the line of the bars, counted from that of the caller's bar.
 
-    Replaces the name `tqdm` in three modules; a module without that name is not changed.
+    Replaces the name `tqdm` in these modules; a module without that name is not changed.
     """
     from lm_eval.api import model, task
     from lm_eval.models import huggingface
 
     answers = {"position": position, "leave": False}
-    settings: dict[ModuleType, dict[str, int | bool]] = {
-        task: {"disable": not requests},
-        model: dict(answers),
-        huggingface: dict(answers),
-    }
+    settings: dict[ModuleType, dict[str, int | bool]] = {model: dict(answers), huggingface: dict(answers)}
+    for module in (task, getattr(task, "_task", None)):  # lm-eval 0.5 has a package of both
+        if module is not None:
+            settings[module] = {"disable": not requests}
     originals = {module: module.tqdm for module in settings if hasattr(module, "tqdm")}
     for module, original in originals.items():
         vars(module)["tqdm"] = partial(original, **settings[module])
@@ -69,8 +68,14 @@ EXPECTED_WARNINGS = (
     "Custom kwargs can be passed to",
     "`pretrained` model kwarg is not of type",
     "Passed an already-initialized model",
+    "Using a placeholder that expects values from 'process_results'",  # lm-eval 0.5, for our metrics
     "Failed to apply chat template",  # logged for every prompt; a check says it once
 )
+
+LOGGERS = (
+    "lm_eval.api.task", "lm_eval.models.huggingface",
+    "lm_eval.api.task._task", "lm_eval.api.metrics.utils",  # lm-eval 0.5
+)  # fmt: skip
 
 
 class _WithoutExpected(logging.Filter):
@@ -85,7 +90,7 @@ def quiet() -> Iterator[None]:
     Levels and filters are restored afterwards.
     """
     expected = _WithoutExpected()
-    filtered = [logging.getLogger(name) for name in ("lm_eval.api.task", "lm_eval.models.huggingface")]
+    filtered = [logging.getLogger(name) for name in LOGGERS]
     levels = {
         logging.getLogger("lm_eval"): logging.WARNING,
         logging.getLogger("transformers"): logging.ERROR,  # mergekit uses the deprecated `torch_dtype`

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mergekit_finance.errors import HostError
+from mergekit_finance.hosts.lm_eval import task_index
 from mergekit_finance.hosts.names import LM_EVAL
 from mergekit_finance.hosts.task_files import Kind, TaskEntry, TaskFiles, settings_of_generating_tasks
 
@@ -66,7 +67,7 @@ class Request:
         if self.manager is None:
             settings = TaskFiles(folders).generation_settings(self.tasks)
         else:
-            index = {name: _entry(one) for name, one in self.manager.task_index.items()}
+            index = {name: _entry(one) for name, one in task_index(self.manager).items()}
             settings = settings_of_generating_tasks(self.tasks, index)
         return {name: {**of_task, **self.gen_kwargs} for name, of_task in settings.items()}
 

@@ -45,14 +45,32 @@ class Host:
             missing = f"{module}.{name.group(1)}" if name else f"module {module}"
             raise HostError(self.lacks(missing)) from error
 
+    @contextmanager
+    def assertions(self) -> Iterator[None]:
+        """Turn an AssertionError of another version than the adapters were written for into a HostError."""
+        try:
+            yield
+        except AssertionError as error:
+            if self.installed == self.written_for:
+                raise
+            reason = " ".join(str(error).split())[:300] or "an assertion fails"
+            raise HostError(self._unfit(f"refuses a task ({reason})")) from error
+
+    @property
+    def installed(self) -> str:
+        """The installed version."""
+        try:
+            return version(self.name)
+        except PackageNotFoundError:
+            return "(not installed)"
+
     def lacks(self, name: str) -> str:
         """Return the message for a name that the installed version does not have."""
-        try:
-            installed = version(self.name)
-        except PackageNotFoundError:
-            installed = "(not installed)"
+        return self._unfit(f"has no {name}")
+
+    def _unfit(self, problem: str) -> str:
         return (
-            f"{self.name} {installed} has no {name}; mergekit-finance was written for {self.name} "
+            f"{self.name} {self.installed} {problem}; mergekit-finance was written for {self.name} "
             f"{self.written_for}. Install {self.requirement}."
         )
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import Json
+from mergekit_finance.hosts.metric_modules import AGGREGATIONS, host_metric
 from mergekit_finance.plugins.manager import plugin_packages
 
 Total = Callable[[np.ndarray], np.ndarray]  # (..., s) sums -> (...) scores
@@ -25,8 +26,6 @@ Aggregation = str | Function
 
 MAX_CELLS = 50_000_000  # items x classes; a task of 20,000 items has 40 classes at most
 OURS = "mergekit_finance.scoring.aggregate"
-HOST_METRICS = "lm_eval.api.metrics"
-HOST_MEAN = f"{HOST_METRICS}.mean"
 LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")  # of lm-eval, by their names there
 
 
@@ -50,10 +49,10 @@ def known_name(aggregation: Aggregation) -> str:
     A function is recognized by its module and name, because another library's `mean` may be a different one.
     """
     name = aggregation if isinstance(aggregation, str) else _qualified(aggregation)
-    if name in (HOST_MEAN, "acc"):
+    if host_metric(name) == "mean" or name == "acc":
         return "mean"
-    if name.removeprefix(f"{HOST_METRICS}.") in LIKELIHOODS:
-        return name.removeprefix(f"{HOST_METRICS}.")
+    if (host_metric(name) or name) in LIKELIHOODS:
+        return host_metric(name) or name
     short = name.removeprefix(f"{OURS}.")
     return short if short in BUILDERS else ""
 
@@ -76,7 +75,7 @@ def named_aggregation(name: str) -> Aggregation:
     if ":" not in name:
         return name
     module, _, attribute = name.partition(":")
-    if module != HOST_METRICS and module.split(".")[0] not in plugin_packages():
+    if module not in AGGREGATIONS and module.split(".")[0] not in plugin_packages():
         raise DataError(
             f"aggregation {name!r}: is not in the package of an installed plugin. Install the plugin."
         )

@@ -1,5 +1,7 @@
 """The adapters to lm-eval: one readable line where a name of lm-eval is missing."""
 
+import re
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import lm_eval.models  # noqa: F401  (fills the registry of models)
@@ -10,11 +12,12 @@ from lm_eval.tasks import manager
 from mergekit_finance.errors import HostError
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts import lm_eval_output
+from mergekit_finance.statistics.totals import known_name
 
 
 def missing_name(name: str) -> str:
     return (
-        rf"^lm-eval 0\.4\.13 has no {name}; mergekit-finance was written for lm-eval 0\.4\.13\. "
+        rf"^lm-eval {re.escape(version('lm-eval'))} has no {name}; mergekit-finance was written for lm-eval 0\.4\.13\. "
         r"Install lm-eval>=0\.4\.13,<0\.5\.$"
     )
 
@@ -92,15 +95,50 @@ def test_some_items_get_the_requests_that_they_have_among_all():
 def test_bars_levels_and_filters_are_restored_after_an_error():
     import logging
 
-    from lm_eval.api import task
+    from lm_eval.models import huggingface
 
     before = (
-        task.tqdm,
+        huggingface.tqdm,
         logging.getLogger("lm_eval").level,
         list(logging.getLogger("lm_eval.api.task").filters),
     )
     with pytest.raises(KeyError), lm_eval_output.progress_bars(), lm_eval_output.quiet():
-        assert task.tqdm is not before[0] and logging.getLogger("lm_eval").level == logging.WARNING
+        assert huggingface.tqdm is not before[0] and logging.getLogger("lm_eval").level == logging.WARNING
         raise KeyError
-    after = task.tqdm, logging.getLogger("lm_eval").level, list(logging.getLogger("lm_eval.api.task").filters)
+    after = (
+        huggingface.tqdm,
+        logging.getLogger("lm_eval").level,
+        list(logging.getLogger("lm_eval.api.task").filters),
+    )
     assert after == before
+
+
+def test_names_of_lm_eval_0_5_serve_as_those_of_0_4():
+    """Its index is private, its filters are scorers, its tasks of groups have names with the group."""
+    scorer = SimpleNamespace(name="none")
+    task = SimpleNamespace(task_name="a", scorers=[scorer], dataset={})
+    assert host.task_index(SimpleNamespace(_task_index={"a": 1})) == {"a": 1}
+    assert host.filters_of(task) == ["none"]
+    assert host.tasks_by_name({"tasks": {"group::a": task}}) == {"a": task}
+    with pytest.raises(ValueError, match="Duplicate task 'a'"):
+        host.tasks_by_name({"tasks": {"group::a": task, "other::a": task}})
+    assert (
+        known_name("lm_eval.api.metrics.aggregations.mean")
+        == known_name("lm_eval.api.metrics.mean")
+        == "mean"
+    )
+
+
+@pytest.mark.parametrize(("installed", "error"), [("0.5.0.dev1", HostError), ("0.4.13", AssertionError)])
+def test_an_assertion_of_another_version_is_one_line(monkeypatch, installed, error):
+    monkeypatch.setattr("mergekit_finance.hosts.names.version", lambda name: installed)
+    task = SimpleNamespace(build_all_requests=None, instances=[])
+
+    def build_all_requests(**options):
+        raise AssertionError("Expected doc_to_text\nto be a string")
+
+    task.build_all_requests = build_all_requests
+    with pytest.raises(error, match="Expected doc_to_text") as caught:
+        host.built_requests(task, 1)
+    if error is HostError:
+        assert "\n" not in str(caught.value) and "was written for lm-eval 0.4.13" in str(caught.value)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks import TaskManager
 
+from mergekit_finance.hosts.lm_eval import task_index
 from mergekit_finance.hosts.task_files import TaskFiles, lm_eval_tasks, read_task_file
 from mergekit_finance.plugins.manager import task_folders
 
@@ -22,7 +23,7 @@ def write(folder: Path, **texts: str) -> Path:
 
 
 def test_the_index_of_our_folder_equals_that_of_lm_eval(files: TaskFiles) -> None:
-    index = TaskManager(include_defaults=False, include_path=[str(f) for f in task_folders()]).task_index
+    index = task_index(TaskManager(include_defaults=False, include_path=[str(f) for f in task_folders()]))
     assert {name: entry.yaml_path for name, entry in index.items()} == {
         name: files.index[name].path for name in index
     }
