@@ -7,7 +7,7 @@ import click
 
 from mergekit_finance.cli.common import echo
 
-DEFAULT_TASK = "finance_bench"
+DEFAULT_TASK = "finance_bench_open"  # finance_bench also has a gated dataset
 
 
 class NamedModel(click.ParamType[tuple[str, str]]):

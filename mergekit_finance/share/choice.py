@@ -91,7 +91,7 @@ def choose_point(out: Path, point: str | None, hub_ids: Mapping[str, str], name:
     Raises:
         DataError: there is no finished study or no such point, its files were changed, or the Hub does not
             accept the name.
-        ModelError: `hub_ids` names a model that is not merged, or a license requires another name.
+        ModelError: `hub_ids` names a model that is not in the study, or a license requires another name.
     """
     if name:
         require_hub_name(name)

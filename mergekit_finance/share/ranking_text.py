@@ -65,7 +65,7 @@ def terminal_text(ranking: Ranking) -> str:
     """Return a table of at most 80 columns, and notes below it. Sources are numbered."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(s for r in ranking.rows for s in r.sources), 1)}
     head = ["#", "from", "mean [95 %]", "minus the first"]
-    head += ["retention"] if ranking.retention else []
+    head += ["ret."] if ranking.retention else []
     rows = [_terminal_cells(row, numbers) for row in ranking.rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for_names = max(SHORTEST_NAME, WIDTH - sum(widths) - 2 * len(widths))
@@ -75,7 +75,8 @@ def terminal_text(ranking: Ranking) -> str:
         first, *others = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
         lines.append("  ".join([first, name.ljust(min(for_names, max(map(len, names)))), *others]).rstrip())
     lines += ["", *(f"{number}: {name}" for name, number in numbers.items()), ""]
-    for text in (note(ranking), *ranking.notes):
+    retention = ["ret.: mean over the retention tasks."] if ranking.retention else []
+    for text in (note(ranking), *retention, *ranking.notes):
         lines += textwrap.wrap(text, WIDTH)
     return "\n".join(lines)
 

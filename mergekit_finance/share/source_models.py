@@ -62,16 +62,17 @@ def source_models(results: StudyResults, point: str, hub_ids: Mapping[str, str])
     """Return the base and the experts of a point.
 
     Args:
-        hub_ids: Hub identifiers for models that are local folders, by name in the study.
+        hub_ids: Hub identifiers for models that are local folders, by name in the study. Those of experts
+            that the point does not merge are not used.
 
     Raises:
-        ModelError: `hub_ids` names a model that is not part of the point.
+        ModelError: `hub_ids` names a model that is not part of the study.
     """
-    names = results.base_and_experts(point)
-    for name in hub_ids:
-        if name not in names:
-            raise ModelError(f"--hub-id: {name!r} is not merged in {point}. {did_you_mean(name, names)}")
     models = results.models
+    for name in hub_ids:
+        if name not in models:
+            raise ModelError(f"--hub-id: the study has no {name!r}. {did_you_mean(name, models)}")
+    names = results.base_and_experts(point)
     return [
         _source_model(
             results.study, name, models[name].reference, str(models[name].fingerprint), hub_ids.get(name)

@@ -40,7 +40,7 @@ tasks:
 {tasks}
 {retention}
 # limit: 200                # the first items of every task; without it all items
-# source: sample            # where the rows of finance_bench tasks come from
+# source: lab               # generated rows of finance_bench tasks, to try it out without a download
 # search: {{method: successive_rejects, budget: 0.25}}  # a quarter of the answers; without it the full grids
 # evaluation: {{dtype: bfloat16}}  # also: device, engine, batch_size, max_gen_toks
 """
@@ -53,7 +53,7 @@ def new_study(
     file: Path,
     base: str,
     experts: Mapping[str, str],
-    tasks: Sequence[str] = ("finance_bench",),
+    tasks: Sequence[str] = ("finance_bench_open",),
     *,
     name: str = "study",
     retention: Sequence[str] = (),

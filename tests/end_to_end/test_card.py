@@ -337,7 +337,7 @@ def test_the_base_has_columns_of_its_own_where_it_is_not_a_constituent(out: Path
     assert "over base" in body(tmp_path / "card") and "The base is not a constituent here" in body(
         tmp_path / "card"
     )
-    make(out, tmp_path / "one", "stage1-math-ta-lambda0.4")
+    make(out, tmp_path / "one", "stage1-math-ta-lambda0.4", HUB_IDS)  # that of finance is not used
     assert "over base" not in body(tmp_path / "one")
     assert "items vs base" in body(tmp_path / "card") and "items vs base" in body(tmp_path / "one")
     (line,) = [x for x in body(tmp_path / "card").splitlines() if x.startswith("| all tasks")]

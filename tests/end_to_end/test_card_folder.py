@@ -99,7 +99,7 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
         (lambda: make(tmp_path, card), "no finished study here"),
         (lambda: make(out, tmp_path / "full"), "exists and is not a card"),
         (lambda: make(out, out), "the study's own folder"),
-        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "is not merged in .* Did you mean 'base'"),
+        (lambda: make(out, card, PAIR, {"bse": "a/b"}), "the study has no 'bse'. Did you mean 'base'"),
         (lambda: make(unshareable, card, PAIR, samples=True), "do not allow sharing their text"),
         (
             lambda: make(edited, card, PAIR, weights=True),
