@@ -1,5 +1,6 @@
 """`tasks` and `plugins`: list what is installed."""
 
+import textwrap
 import warnings
 
 import click
@@ -16,13 +17,14 @@ from mergekit_finance.plugins.manager import manager
     help='Print the folder, for lm_eval --include_path "$(mergekit-finance tasks --path)".',
 )
 def tasks(path: bool) -> None:
-    """List the lm-eval tasks of this package and their files, or print the folder they are in."""
+    """List the lm-eval tasks of this package with their folders, or print the folder they are in."""
     folder = bundled("lm_eval_tasks")
     if path:
         echo(folder)
         return
     for file in sorted(folder.rglob("*.yaml")):
-        echo(f"{file.stem.lstrip('_'):42} {file}")
+        echo(f"{file.stem.lstrip('_'):42} {file.parent.relative_to(folder)}/")
+    echo(f"\nFolders are in {folder}")
 
 
 @click.command()
@@ -32,4 +34,6 @@ def plugins() -> None:
         warnings.simplefilter("ignore")  # the list below contains the same text
         loaded = manager().loaded
     for plugin in loaded:
-        echo(f"{plugin.name:20} {plugin.distribution:28} {plugin.fault or ', '.join(plugin.hooks)}")
+        echo(f"{plugin.name:20} {plugin.distribution}")
+        text = plugin.fault or ", ".join(plugin.hooks)
+        echo(textwrap.fill(text, 80, initial_indent="    ", subsequent_indent="    ", break_long_words=False))

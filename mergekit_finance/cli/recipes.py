@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import OutputFolder, echo
+from mergekit_finance.cli.common import OutputFolder, echo, print_width
 from mergekit_finance.recipe import library
 
 
@@ -38,7 +38,9 @@ Examples:
 def listed(family: str | None = None) -> None:
     """List the bundled recipes, each with a one-line description."""
     for name in library.names(family):
-        echo(f"{name:52} {library.description(name)}")
+        line = f"{name:52} {library.description(name)}"
+        width = print_width()
+        echo(f"{name}\n    {library.description(name)}" if width and len(line) > width else line)
 
 
 @recipes.command(

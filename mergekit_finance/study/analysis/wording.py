@@ -25,6 +25,7 @@ from mergekit_finance.study.analysis.phrases import (
     task_list,
     weights_note,
 )
+from mergekit_finance.study.analysis.text_tables import table_lines
 from mergekit_finance.study.schema import (
     AdviceKind,
     Effect,
@@ -90,7 +91,7 @@ def short_effect_word(effect: Effect, stage: int) -> str:
 
 def overview_rows(summary: Summary) -> list[list[str]]:
     """Return the table of combinations with its header, one row per combination."""
-    header = ["stage", "merge", "selected", "macro", "Macro-Gain", "Macro-OG", "retention", "effect"]
+    header = ["stage", "merge", "macro", "Macro-Gain", "Macro-OG", "selected", "retention", "effect"]
     rows = []
     for name, row in sorted(summary.combinations.items(), key=lambda item: item[1].stage):
         macro, point = summary.selected[row.selected].sets["macro"], summary.points[row.selected]
@@ -98,10 +99,10 @@ def overview_rows(summary: Summary) -> list[list[str]]:
             [
                 str(row.stage),
                 merge_name(name),
-                how(summary, row.selected),
                 in_points(macro.score.value),
                 interval_in_words(macro.gain),
                 interval_in_words(macro.og),
+                how(summary, row.selected),
                 in_points(point.retention.value) if point.retention else "",
                 short_effect_word(verdict.effect(summary, name), row.stage),
             ]
@@ -115,23 +116,15 @@ def verdict_text(summary: Summary, width: int | None = None) -> str:
     If nothing was selected, the tables are those of every merge in each unit.
     """
     if summary.has_selection:
-        lines = _aligned(overview_rows(summary))
+        lines = table_lines(overview_rows(summary), width)
     else:
-        tables = [_aligned(unit_wording.unit_rows(summary, unit)) for unit in summary.units]
+        tables = [table_lines(unit_wording.unit_rows(summary, unit), width) for unit in summary.units]
         lines = [line for table in tables for line in ("", *table)][1:]
     verdict_lines = verdict_sentences(summary)
     for about in dict.fromkeys(line.about for line in verdict_lines):
         lines += ["", "Notes" if about == "caution" else about.capitalize()]
         lines += [_wrapped(line.text, width) for line in verdict_lines if line.about == about]
     return "\n".join(lines)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return one line per row, with columns of equal width."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def _wrapped(sentence: str, width: int | None) -> str:
