@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,13 @@ from mergekit_finance.cli.common import echo
 DEFAULT_TASK = "finance_bench_open"  # finance_bench also has a gated dataset
 
 
-class NamedModel(click.ParamType[tuple[str, str]]):
+if TYPE_CHECKING:
+    PairType = click.ParamType[tuple[str, str]]
+else:  # not generic in the lowest version that pyproject.toml allows
+    PairType = click.ParamType
+
+
+class NamedModel(PairType):
     """`NAME=MODEL`, as a pair."""
 
     name = "NAME=MODEL"
