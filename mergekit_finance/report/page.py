@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from mergekit_finance.report import item_browser, labels, leaderboard, page_text, tables
 from mergekit_finance.report.charts import all_charts
+from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.report.time_bar import time_bar
 from mergekit_finance.study.analysis.wording import verdict_sentences
 from mergekit_finance.study.results import StudyResults
@@ -63,7 +64,7 @@ def _frame(results: StudyResults) -> str:
         scores=leaderboard.scores_by_task(results),
         findings=_findings(verdict_sentences(results.summary)),
         cautions=page_text.cautions(results),
-        tables=tables.tables(results),
+        tables=[*tables.tables(results), *imported_tables(results)],
         recipes=page_text.selected_recipes(results),
         choices=page_text.choices(results),
         time_bar=time_bar(results),

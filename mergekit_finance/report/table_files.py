@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mergekit_finance.report import leaderboard, tables
+from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.report.tables import Cell, Table
 from mergekit_finance.study.results import StudyResults
@@ -26,6 +27,7 @@ def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, byte
     shown = [
         *(table(results) for table in selected if results.summary.has_selection),
         *tables.tables(results),
+        *imported_tables(results),
     ]
     return {
         f"tables/{table.name}.{ENDINGS[name]}": FORMATS[name](table).encode()

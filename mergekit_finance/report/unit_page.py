@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from mergekit_finance.report import page_text, tables
+from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.report.page import compiled_template, policy, template_text
 from mergekit_finance.study.results import StudyResults
 
@@ -16,7 +17,7 @@ def unit_page(results: StudyResults) -> str:
         title=page_text.title(results),
         partial=page_text.partial_note(results),
         cautions=page_text.cautions(results),
-        tables=tables.tables(results),
+        tables=[*tables.tables(results), *imported_tables(results)],
         settings=page_text.study_settings(results),
         versions=page_text.stored_versions(results),
         hashes=page_text.hashes(results),

@@ -18,6 +18,7 @@ schema/          every file of a study as a typed model
 read_files, results              the only reader of a study folder
 analysis/        from stored scores to summary.json
 unfinished       the finished part of an interrupted study
+imported, import_results         results of other lm-eval runs beside those of a study
 analyzed         whether summary.json is that of the stored scores
 export           a plain recipe for each point
 """

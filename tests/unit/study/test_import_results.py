@@ -1,0 +1,158 @@
+"""Results of other lm-eval runs in a study: taken if versions, rows, prompts and targets are equal, else named."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from helpers import study as helpers
+
+from mergekit_finance.cli import main
+from mergekit_finance.errors import DataError
+from mergekit_finance.report.imported_table import imported_tables
+from mergekit_finance.study.imported import read_imported
+from mergekit_finance.study.results import load_results
+
+FPB, DOCMATH = helpers.TASKS
+DATE = "2026-01-02T03-04-05.678901"
+
+
+@pytest.fixture(scope="module")
+def study(tiny, tmp_path_factory):
+    """A finished study of one expert."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    helpers.go(tiny, out, experts=("finance",), stages=[1], limit=6)
+    return out
+
+
+@pytest.fixture
+def out(study, tmp_path):
+    shutil.copytree(study, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def theirs(out, tmp_path):
+    """The results of the expert, as `lm_eval --log_samples --output_path theirs` names them."""
+    place = load_results(out).place("finance")
+    folder = tmp_path / "theirs" / "some__model"
+    folder.mkdir(parents=True)
+    shutil.copy(place / "results.json", folder / f"results_{DATE}.json")
+    for task in helpers.TASKS:
+        shutil.copy(place / f"samples_{task}.jsonl", folder / f"samples_{task}_{DATE}.jsonl")
+    (folder / "results_2025-01-02T03-04-05.678901.json").write_text("{}")  # an older run
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["import", *map(str, arguments)])
+
+
+def change(folder, task, **fields):
+    """Change fields of the first sample of a task."""
+    path = folder / f"samples_{task}_{DATE}.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | fields), *others]))
+
+
+def test_a_run_of_the_same_tasks_is_compared_with_the_studys_models(out, theirs):
+    before = {path: path.read_bytes() for path in out.rglob("*.json")}
+    result = run(f"mine={theirs.parent}", "--study", out)
+    assert result.exit_code == 0 and "| mine" in result.output and "Not imported" not in result.output
+    results = load_results(out)
+    (imported,) = read_imported(results)
+    assert imported.columns == results.columns("finance")
+    assert (set(imported.file.tasks), imported.file.backend) == (set(helpers.TASKS), "hf")
+    (table,) = imported_tables(results)
+    expected = results.summary.models["finance"].macro
+    assert table.rows[0][3].order == expected.value and table.rows[0][3].ends == (expected.low, expected.high)
+    assert before == {path: path.read_bytes() for path in before}
+    assert run(f"mine={theirs.parent}", "--study", out).exit_code == 0  # again
+
+
+def test_items_may_be_more_in_another_order_and_have_another_tokenizers_counts(out, theirs):
+    path = theirs / f"samples_{FPB}_{DATE}.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["doc"] = {**row["doc"], "option_tokens": [9, 9, 9]}
+        row["doc_hash"] = "another"
+    rows.append({**rows[0], "doc": {**rows[0]["doc"], "item_id": "more"}})
+    path.write_text("\n".join(json.dumps(row | {"doc_id": k}) for k, row in enumerate(reversed(rows))))
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    results = load_results(out)
+    assert read_imported(results)[0].columns == results.columns("finance")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"prompt_hash": "0"}, "the prompts of 1 of 6 rows differ (chat template, few-shot examples?)"),
+        ({"target_hash": "0"}, "the targets of 1 of 6 rows differ"),
+        ({"doc": {"item_id": "other"}}, "1 of 6 rows are missing or differ"),
+        ({"doc": None, "doc_hash": "other"}, "1 of 6 rows are missing or differ"),
+        ({"filter": "strict"}, "1 of 6 rows are missing or differ"),
+        ({"score": {"a": 1}}, "its samples are damaged"),
+        ({"score": [1, 2, 3]}, "its samples are damaged"),
+    ],
+)
+def test_a_task_of_other_rows_prompts_or_targets_is_named(out, theirs, fields, reason):
+    change(theirs, FPB, **fields)
+    result = run(f"mine={theirs}", "--study", out)
+    assert result.exit_code == 0 and f"Not imported: mine: {FPB}: {reason}" in result.output
+    assert read_imported(load_results(out))[0].file.tasks == [DOCMATH]
+
+
+def test_another_version_and_missing_samples_are_named(out, theirs):
+    path = theirs / f"results_{DATE}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"versions": {FPB: 9.0}}))
+    (theirs / f"samples_{DOCMATH}_{DATE}.jsonl").unlink()
+    result = run(f"mine={theirs}", "--study", out)
+    assert result.exit_code == 1 and "no task matches those of the study" in result.output
+    path.write_text(json.dumps(content | {"versions": {FPB: content["versions"][FPB]}}))
+    result = run(f"mine={theirs}", "--study", out)
+    assert (
+        result.exit_code == 0 and f"{DOCMATH}: no samples (run lm_eval with --log_samples)." in result.output
+    )
+    path.write_text(json.dumps(content | {"versions": {FPB: 9.0, DOCMATH: 2.0}}))
+    assert (
+        f"version 9.0, and the study has {content['versions'][FPB]}"
+        in run(f"mine={theirs}", "--study", out).output
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere", "no results of lm-eval here"),
+        ("out", "no results of lm-eval here"),
+        ("a\nb=theirs", "cannot be shown"),
+    ],
+)
+def test_what_holds_no_results_is_one_line(out, theirs, tmp_path, source, message):
+    name, separator, path = source.rpartition("=")
+    (tmp_path / "empty").mkdir()
+    place = tmp_path / {"out": "empty"}.get(path, path)
+    result = run(f"{name}{separator}{place}", "--study", out)
+    assert result.exit_code == 1 and message in result.output and "Traceback" not in result.output
+    assert not (out / "imported").exists()
+
+
+def test_an_imported_file_that_was_edited_is_one_line(out, theirs):
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    path = out / "imported" / "mine" / "import.json"
+    content = json.loads(path.read_text())
+    scores = path.with_name("scores.json")
+    for changed, message in (
+        ({"name": "<b>"}, "not a valid name"),
+        ({"tasks": ["x"]}, "not a task of this study"),
+    ):
+        path.write_text(json.dumps(content | changed))
+        with pytest.raises(DataError, match=message):
+            read_imported(load_results(out))
+    path.write_text(json.dumps(content))
+    columns = json.loads(scores.read_text())
+    columns[FPB]["items"][0] = "other"
+    scores.write_text(json.dumps(columns))
+    with pytest.raises(DataError, match="has other items than the study"):
+        read_imported(load_results(out))
