@@ -45,6 +45,16 @@ class ChatSettings:
         """Whether prompts are as the tasks define them."""
         return not self.apply_chat_template and not self.system_instruction
 
+    @property
+    def words(self) -> str:
+        """How prompts are rendered, after `Prompts were rendered`."""
+        name = f" {self.apply_chat_template!r}" if isinstance(self.apply_chat_template, str) else ""
+        turns = "turns of their own" if self.multiturn else "one turn with the question"
+        template = f"by each model's chat template{name}, few-shot examples as {turns}"
+        prompts = template if self.apply_chat_template else "as the tasks define them"
+        instruction = " ".join((self.system_instruction or "").split())
+        return prompts + (f', after the system instruction "{instruction}"' if instruction else "")
+
     def as_json(self) -> "dict[str, Json]":
         """Return the settings that change prompts, for keys and files; empty if there are none."""
         if self.is_default:

@@ -62,6 +62,8 @@ def notes(content: JsonObject) -> str:
     """Return what a reader must know before relying on the table, as a Markdown list."""
     result = GainFile.model_validate(content)
     lines = [f"semantics: {result.semantics} ({result.method}, stage {result.stage})"]
+    if result.chat:
+        lines.append(f"prompts were rendered {result.chat.words}.")
     if result.random_weights:
         names = ", ".join(map(short_name, result.random_weights))
         lines.append(

@@ -378,14 +378,8 @@ def _chat(results: StudyResults) -> Iterator[str]:
     chat = results.study.evaluation.chat
     if chat.is_default:
         return
-    name = f" `{_cell(chat.apply_chat_template)}`" if isinstance(chat.apply_chat_template, str) else ""
-    turns = "turns of their own" if chat.multiturn else "one turn with the question"
-    template = f"by each model's chat template{name}, few-shot examples as {turns}"
-    prompts = template if chat.apply_chat_template else "as the tasks define them"
-    instruction = chat.system_instruction or ""
-    system = f', after the system instruction "{_cell(instruction)}"' if instruction else ""
     yield (
-        f"- Prompts were rendered {prompts}{system} (`apply_chat_template`, `system_instruction`, "
+        f"- Prompts were rendered {_cell(chat.words)} (`apply_chat_template`, `system_instruction`, "
         "`fewshot_as_multiturn` of lm-eval). Other prompts give other scores."
     )
 

@@ -34,7 +34,7 @@ from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
 from mergekit_finance.study.run import print_progress
-from mergekit_finance.study.schema import Columns, GainFile, GainRow
+from mergekit_finance.study.schema import ChatUsed, Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.task_info import is_zero_shot, weights_of_tasks
 from mergekit_finance.study.worker import Job, Worker
@@ -156,7 +156,7 @@ class SingleRun:
         for name, row in tasks.items():
             row.is_zero_shot = is_zero_shot(self.evaluator.tasks[name], self.evaluator.metadata.get("source"))
         recipe = self.recipe
-        return GainFile(
+        result = GainFile(
             format=FORMAT,
             recipe=recipe.text,
             method=recipe.method,
@@ -173,6 +173,9 @@ class SingleRun:
             macro=macros.get(""),
             macros_by_unit={unit: row for unit, row in macros.items() if unit},
         )
+        if used := self.evaluator.chat.as_json():
+            result.chat = ChatUsed.model_validate(used)
+        return result
 
 
 def _replicates(

@@ -52,7 +52,7 @@ from mergekit_finance.study.schema.answer import (
     TaskResult,
     TaskSet,
 )
-from mergekit_finance.study.schema.gain import GainFile, GainRow
+from mergekit_finance.study.schema.gain import ChatUsed, GainFile, GainRow
 from mergekit_finance.study.schema.objective import BoundResult, Keeps, ObjectiveModel, ObjectiveResult
 from mergekit_finance.study.schema.stored import (
     AnalysisFile,
@@ -82,6 +82,7 @@ from mergekit_finance.study.schema.values import (
 )
 
 __all__ = [
+    "ChatUsed",
     "ObjectiveResult",
     "ObjectiveModel",
     "Keeps",

@@ -1,6 +1,7 @@
 """The model of gain.json: what `mergekit-finance run` measured."""
 
-from mergekit_finance.file_models import BoundedFloat, Count, PartWithNulls, Weight
+from mergekit_finance.evaluation.chat import ChatSettings
+from mergekit_finance.file_models import BoundedFloat, Count, Part, PartWithNulls, Weight
 
 
 class GainRow(PartWithNulls):
@@ -35,6 +36,20 @@ class GainRow(PartWithNulls):
     is_zero_shot: bool = False
 
 
+class ChatUsed(Part):
+    """The settings of `evaluation.chat`, where prompts are not as the tasks define them."""
+
+    apply_chat_template: bool | str = False
+    system_instruction: str = ""
+    fewshot_as_multiturn: bool = False
+
+    @property
+    def words(self) -> str:
+        """How prompts were rendered."""
+        instruction = self.system_instruction or None
+        return ChatSettings(self.apply_chat_template, instruction, self.fewshot_as_multiturn).words
+
+
 class GainFile(PartWithNulls):
     """gain.json: the scores of a merge and its constituents, Gain and OG, and what they were measured with.
 
@@ -46,6 +61,7 @@ class GainFile(PartWithNulls):
         random_weights: references of models that were never trained.
         macro: means over the tasks with scores in [0, 1]; None without such a task.
         macros_by_unit: means over the tasks of each other unit.
+        chat: the settings of `evaluation.chat`, where prompts are not as the tasks define them.
     """
 
     format: int
@@ -63,3 +79,4 @@ class GainFile(PartWithNulls):
     tasks: dict[str, GainRow]
     macro: GainRow | None = None
     macros_by_unit: dict[str, GainRow] = {}
+    chat: ChatUsed | None = None

@@ -23,6 +23,7 @@ from mergekit_finance.study.config import parse_study
 from mergekit_finance.study.cost import plan_study
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
+from mergekit_finance.study.schema import ChatUsed
 
 TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = f"{{{{ bos_token }}}}{TURNS}{{% if add_generation_prompt %}}<assistant>{{% endif %}}"
@@ -242,6 +243,19 @@ def test_run_takes_the_options_of_lm_eval(models, tmp_path, monkeypatch):
     assert settings == [ChatSettings(True, "Be brief."), ChatSettings("rag", None, False)]
     result = CliRunner().invoke(main, [*arguments, "--fewshot-as-multiturn"])
     assert result.exit_code == 1 and "needs --apply-chat-template" in result.output
+
+
+def test_run_names_the_settings():
+    content = {
+        "apply_chat_template": "rag",
+        "system_instruction": "Be\nbrief.",
+        "fewshot_as_multiturn": False,
+    }
+    assert ChatSettings("rag", "Be\nbrief.", False).as_json() == content
+    assert ChatUsed.model_validate(content).words == (
+        "by each model's chat template 'rag', few-shot examples as one turn with the question, after the system "
+        'instruction "Be brief."'
+    )
 
 
 def test_lm_eval_gives_a_merge_prompts_by_its_template_or_one_line(models, tasks, tiny, recipe):
