@@ -105,7 +105,7 @@ def recommendation(results: StudyResults) -> Recommendation:
         name=ship.model,
         label=labels.point_name(point, short=False) if point else f"{ship.model}, not merged",
         style="unclear" if results.partial_summary and look == "yes" else look,
-        is_recommended=advice.kind is AdviceKind.SHIP,
+        is_recommended=advice.kind is AdviceKind.SHIP and not verdict.losses(summary),
         macro=phrases.interval(ship.macro),
         gap=phrases.interval(ship.merge_over_single, sign=True),
         best_single=ship.best_single,

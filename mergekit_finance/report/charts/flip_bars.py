@@ -43,7 +43,7 @@ def _panel(results: StudyResults, title: str, rival: Rival) -> Panel | None:
             rows.append((labels.combination(combination.split("+")), rival(macro), flips))
     if not rows:
         return None
-    most = 1.25 * max(1, *(n for _, _, flips in rows for n in (flips.gained, flips.lost)))
+    most = 1.6 * max(1, *(n for _, _, flips in rows for n in (flips.gained, flips.lost)))
     bars = Rows(
         f"{title}: items that became right and wrong", [name for name, _, _ in rows], (-most, most), "items"
     )

@@ -22,7 +22,8 @@ from mergekit_finance.report.charts.svg import (
 
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 10.0, 8.0, 34.0
 ROW = 19.0
-NAMES = (60.0, 165.0)  # least and most width of the labels of rows
+NAMES = (60.0, 178.0)  # least and most width of the labels of rows
+BOLD = 1.13  # how much wider bold letters are
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _outside(box: Box) -> bool:
 def names_width(names: Sequence[str]) -> float:
     """Return the width that labels of rows need, within limits."""
     widest = max(map(text_width, names), default=0.0)
-    return max(NAMES[0], min(NAMES[1], widest + 2))
+    return max(NAMES[0], min(NAMES[1], BOLD * widest))
 
 
 @dataclass
@@ -207,12 +208,13 @@ class Rows:
     x_range: tuple[float, float]
     x_label: str = ""
     strong: Sequence[str] = ()
+    width: float = 0.0  # of the labels; by default what they need
     svg: Element = field(init=False)
 
     def __post_init__(self) -> None:
         """Draw the labels and the axis."""
         bottom = TOP + ROW * len(self.names)
-        width = names_width(self.names)
+        width = self.width or names_width(self.names)
         self.svg = drawing(bottom + BOTTOM, self.label)
         self.x = Scale(*self.x_range, width + 8, WIDTH - RIGHT)
         self.bottom = bottom

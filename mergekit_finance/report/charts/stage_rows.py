@@ -1,7 +1,7 @@
 """Macro scores by stage, with the best merge of each stage, beside the models that were merged."""
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel, Rows, spread
+from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel, Rows, names_width, spread
 from mergekit_finance.report.charts.styles import model_style, stage_style
 from mergekit_finance.report.charts.svg import dot, line, swatch, value
 from mergekit_finance.study.analysis.phrases import chosen_by, interval
@@ -33,7 +33,10 @@ def _panel(results: StudyResults, title: str, names: list[str], best: str) -> Pa
     points = results.summary.points
     row_names = [labels.combination(points[name].combination) if name in points else name for name in names]
     strong = [row_names[names.index(best)]] if best in names else []
-    rows = Rows(f"{title}: macro scores", row_names, ends, "macro score, points", strong)
+    width = names_width(
+        [*results.singles, *(labels.combination(name.split("+")) for name in results.combinations)]
+    )
+    rows = Rows(f"{title}: macro scores", row_names, ends, "macro score, points", strong, width)
     rows.vertical(100 * results.measured(results.summary.ship.best_single).macro.value, "line c-best dashed")
     for row, name in enumerate(names):
         place, low, high = (rows.x.at(100 * number) for number in results.measured(name).macro)
