@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts.lm_eval import add_task_folders, register_model
 from mergekit_finance.hosts.lm_eval_caches import build_requests_anew
-from mergekit_finance.hosts.mergekit_recipes import register_methods
+from mergekit_finance.hosts.mergekit_recipes import install_recipe_hook, register_methods
 from mergekit_finance.hosts.programs import report_mistakes
 from mergekit_finance.plugins.manager import merge_methods, task_folders
 
@@ -42,8 +42,10 @@ def on_plan(host: ModuleType) -> None:
     """Install the checks that our methods make of a recipe and its inputs before mergekit writes anything."""
     # Imported here: a program that only evaluates should not load our merge methods.
     from mergekit_finance.merge_methods import to_disk
+    from mergekit_finance.recipe.load import check_finance
 
     to_disk.install_disk_hooks()
+    install_recipe_hook(check_finance)
 
 
 def on_task_manager(host: ModuleType) -> None:

@@ -88,8 +88,9 @@ def install_recipe_hook(
 ) -> None:
     """Call `validate` on every recipe, before mergekit drops the keys that it does not know.
 
-    Calling it again changes nothing. Written for mergekit 0.1.5, whose commands call
-    `MergeConfiguration.model_validate` with the mapping in a recipe's YAML.
+    Functions that are installed later are called first; a second call with the same function changes nothing.
+    Written for mergekit 0.1.5, whose commands call `MergeConfiguration.model_validate` with the mapping in a
+    recipe's YAML.
 
     Args:
         validate: called in place of `model_validate` with the mapping; its second argument returns
@@ -99,7 +100,8 @@ def install_recipe_hook(
         from mergekit.config import MergeConfiguration
 
     original = MERGEKIT.get(MergeConfiguration.model_validate, "__func__")
-    if getattr(original, "is_mergekit_finance", False):
+    installed = getattr(original, "recipe_hooks", ())
+    if validate in installed:
         return
 
     @functools.wraps(original)
@@ -112,7 +114,7 @@ def install_recipe_hook(
 
         return validate(obj, call_original) if isinstance(obj, dict) else call_original()
 
-    vars(validate_mapping)["is_mergekit_finance"] = True
+    vars(validate_mapping)["recipe_hooks"] = (*installed, validate)
     type.__setattr__(MergeConfiguration, "model_validate", classmethod(validate_mapping))
 
 

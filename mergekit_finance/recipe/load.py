@@ -3,7 +3,7 @@
 No check reads weights.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from mergekit_finance.checks.small_files import check_chat_template
 from mergekit_finance.errors import ModelError, RecipeError, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
+from mergekit_finance.hosts.programs import OUR_METHODS
 from mergekit_finance.plugins.manager import merge_methods
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
 
@@ -137,7 +138,7 @@ class Recipe:
     @property
     def semantics(self) -> str:
         """The definition that the method follows: `paper` or `mergekit` (for all methods of mergekit)."""
-        if not self.method.startswith("cpt_"):
+        if not self.method.startswith(OUR_METHODS):
             return "mergekit"
         parameters = self.merge.get("parameters")
         return str(parameters.get("semantics", "paper")) if isinstance(parameters, dict) else "paper"
@@ -158,7 +159,7 @@ class Recipe:
     @property
     def seed(self) -> int | None:
         """The seed of the merge method; None if it uses no random numbers or has a seed parameter."""
-        if self.method.startswith("cpt_") or self.method in DRAWS_NOTHING:
+        if self.method.startswith(OUR_METHODS) or self.method in DRAWS_NOTHING:
             return None
         return self.finance.seed
 
@@ -198,6 +199,27 @@ def check_mapping(content: JsonObject, name: str) -> Recipe:
 
 
 @default_id("recipe.invalid")
+def check_finance(
+    content: Mapping[str, Json], validate: "Callable[[], MergeConfiguration]"
+) -> "MergeConfiguration":
+    """Return what mergekit makes of a recipe, after a check of the `finance:` block, which it ignores.
+
+    Args:
+        content: a recipe; blocks of other methods than ours are not checked.
+        validate: mergekit's own validation.
+
+    Raises:
+        RecipeError: a value is wrong, as `load_recipe` says it.
+    """
+    config, block = validate(), content.get("finance")
+    if block and config.merge_method.startswith(OUR_METHODS):
+        path = host.recipe_file() or Path("recipe")
+        merge = {key: value for key, value in content.items() if key != "finance"}
+        _check_merge_fits(Recipe(path, "", merge, _finance(block, str(path))))
+    return config
+
+
+@default_id("recipe.invalid")
 def _checked(text: str, path: Path) -> Recipe:
     content = load_yaml(text, str(path))
     if not isinstance(content, dict):
@@ -212,12 +234,7 @@ def _checked(text: str, path: Path) -> Recipe:
     if template := config.chat_template:
         check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
     _check_parameters(recipe)
-    _check_constituents(recipe)
-    if "seed" in recipe.finance.model_fields_set and recipe.method.startswith("cpt_"):
-        raise RecipeError(
-            f"{path}: finance.seed: only for mergekit's methods. Remove it; cpt_dare_ties has "
-            "parameters.seed instead."
-        )
+    _check_merge_fits(recipe)
     return recipe
 
 
@@ -296,7 +313,8 @@ def _models(value: Json) -> Iterator[str]:
                     yield from _models(item)
 
 
-def _check_constituents(recipe: Recipe) -> None:
+def _check_merge_fits(recipe: Recipe) -> None:
+    """Refuse a `finance:` block that does not fit the merge."""
     count = len(recipe.experts)
     if not count:
         raise RecipeError(f"{recipe.path}: no expert: every model of the recipe is the base")
@@ -310,4 +328,9 @@ def _check_constituents(recipe: Recipe) -> None:
     if stage and stage != min(count, 3):
         raise RecipeError(
             f"{recipe.path}: finance.stage: {stage} means {STAGES[stage]}, the recipe merges {count} experts"
+        )
+    if "seed" in recipe.finance.model_fields_set and recipe.method.startswith(OUR_METHODS):
+        raise RecipeError(
+            f"{recipe.path}: finance.seed: only for mergekit's methods. Remove it; cpt_dare_ties has "
+            "parameters.seed instead."
         )
