@@ -3,7 +3,9 @@
 The value of the objective is sum_g w_g m_g / sum_g w_g, with m_g the mean score over the tasks of the name g
 in `maximize`, weighted as every mean over tasks. A bound is about the difference of a mean score from that of
 another model on the selection items. With its 95 % interval (paired bootstrap), a model keeps a bound surely
-(the interval is above it), perhaps (the interval holds it), or not (the interval is below it).
+(the interval is above it), perhaps (the interval holds it), or not (the interval is below it). Where no item
+differs the interval has no width, although the next item might differ: then it is 3 / n to both sides, with n
+clusters (the rule of three: the share of items that differ is below it with 95 % probability).
 """
 
 import math
@@ -14,6 +16,7 @@ from typing import NamedTuple
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import added, contrast
+from mergekit_finance.statistics.influence import count_clusters
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.study.analysis.selection import Ranking, macro_on, seeds_of
 from mergekit_finance.study.results import KINDS, StudyResults
@@ -50,7 +53,7 @@ def judged(results: StudyResults) -> Judged:
         return Judged(Ranking(macro_on(results.selection, results.macro)), None, {})
     weights = weights_of(results)
     differences = _differences(results, _bootstrapped(results))
-    standings = {name: _standing(results, of_model) for name, of_model in differences.items()}
+    standings = {name: _standing(results, name, of_model) for name, of_model in differences.items()}
     return Judged(
         Ranking(macro_on(results.selection, list(weights), weights), standings), weights, differences
     )
@@ -115,7 +118,7 @@ def objective_result(
         name: ObjectiveModel(
             on_selection=round(of_selection.ranking.of(name, results.points)[2], 6),
             value=rounded(contrast(by_objective, list(weights), {name: 1.0})),
-            keeps=_keeps(results, of_selection.differences[name]),
+            keeps=_keeps(results, name, of_selection.differences[name]),
             differences={b: _interval(e) for b, e in of_selection.differences[name].items()},
             reported={b: _interval(e) for b, e in reported[name].items()},
         )
@@ -147,23 +150,31 @@ def _differences(results: StudyResults, replicates: Replicates) -> dict[str, dic
     return differences
 
 
-def _standing(results: StudyResults, differences: Mapping[str, Estimate]) -> tuple[int, float]:
+def _standing(results: StudyResults, model: str, differences: Mapping[str, Estimate]) -> tuple[int, float]:
     """Return the level of a model, and by how much it misses the bounds, added up over them; 0 or less."""
     assert results.study.select is not None
     bounds = results.study.select.subject_to
     missing = sum(min(0.0, one.value - bounds[name].points / 100) for name, one in differences.items())
-    return LEVELS[_keeps(results, differences)], missing
+    return LEVELS[_keeps(results, model, differences)], missing
 
 
-def _keeps(results: StudyResults, differences: Mapping[str, Estimate]) -> Keeps:
+def _keeps(results: StudyResults, model: str, differences: Mapping[str, Estimate]) -> Keeps:
     """Return how surely a model keeps all bounds."""
     assert results.study.select is not None
     levels: list[Keeps] = ["surely"]
     for name, estimate in differences.items():
-        bound = round(results.study.select.subject_to[name].points / 100, 9)
-        low, high = round(estimate.low, 9), round(estimate.high, 9)  # nan with one cluster
+        bound_of = results.study.select.subject_to[name]
+        bound, is_itself = round(bound_of.points / 100, 9), bound_of.against == model
+        margin = _margin(results, name) if estimate.low == estimate.high and not is_itself else 0.0
+        low, high = round(estimate.low - margin, 9), round(estimate.high + margin, 9)  # nan with one cluster
         levels.append("surely" if low >= bound else "not" if high < bound else "perhaps")
     return min(levels, key=LEVELS.__getitem__)
+
+
+def _margin(results: StudyResults, name: str) -> float:
+    """Return how far a difference may be from 0 where no item of a bound's tasks differs."""
+    clusters = count_clusters([results.selection[task] for task in tasks_of(results, name)])
+    return min(1.0, 3 / clusters)
 
 
 def _interval(estimate: Estimate) -> Interval | None:
