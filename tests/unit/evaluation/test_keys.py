@@ -145,7 +145,7 @@ FAULTS = [
     ("hosts.lm_eval", "iterate_items", "k in items", "k not in items", "request_code"),
     ("evaluation.measurement", "measure", 'item_scores(results["samples"], values)', "{}", "score_code"),
     ("evaluation.measurement", "measure", "name, limit, items)", "name, 1, items)", "score_code"),
-    ("evaluation.item_scores", "_score", 'json.loads(text)', '1.0', "score_code"),
+    ("evaluation.item_scores", "_plain_score", 'row["score"]', '1.0', "score_code"),
     ("evaluation.item_scores", "document_ids", 'fields.get("cluster_id", item)', 'fields.get("item_id", item)', "score_code"),
     ("evaluation.item_scores", "_is_right", "score >= 1", "score > 0", "score_code"),
     ("evaluation.live_merges", "at", "swept_values(recipe).items()", '{**swept_values(recipe), "lambda": 0.1}.items()', "merge_code"),
@@ -161,7 +161,7 @@ FAULTS = [
     ("data.loader", "load_rows", "row['item_id']", "row['text']", LOADER),
     ("data.loader", "_with_option_tokens", " - start", "", LOADER),
     ("data.adapters.english", "_adaptllm_choice_row", '"gold_index": raw.gold_index', '"gold_index": 0', LOADER),
-    ("scoring.answers", "direct_text", "[0]", "[-1]", METRICS),
+    ("scoring.answers", "direct_text", "maxsplit=1)[0]", "maxsplit=1)[-1]", METRICS),
     ("scoring.metrics", "choice_acc", '{"score": metrics["acc"],', '{"score": 1.0,', METRICS),
     ("scoring.aggregate", "f1", "2 * right", "right", TOTALS),
 ]  # fmt: skip
