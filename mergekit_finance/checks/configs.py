@@ -23,8 +23,22 @@ KEPT = (
     "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
     "eos_token_id", "bos_token_id", "pad_token_id",
 )  # fmt: skip
+WHOLE_HEADS = (
+    "llama",
+    "gemma2",
+)  # types whose config transformers loads only if heads divide the hidden size
 TIES = "tie_word_embeddings"
 BIASES = ("attention_bias", "mlp_bias", "attention_out_bias", "use_bias")  # without the key: no bias
+
+
+def check_heads(merge: "MergeFacts") -> Iterator[Finding]:
+    """Heads must divide the hidden size, or transformers does not load the config."""
+    for model in merge.models:
+        hidden, heads = (model.text.get(key) for key in ("hidden_size", "num_attention_heads"))
+        if model.text.get("model_type") in WHOLE_HEADS and isinstance(hidden, int) and isinstance(heads, int):
+            if heads > 0 and hidden % heads:
+                message = f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+                yield finding("model.broken", f"{model.reference}: config.json: {message}")
 
 
 def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:

@@ -19,6 +19,7 @@ FILE = "generation_config.json"
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 LISTS_OF_IDS = ("suppress_tokens", "begin_suppress_tokens")
 SWITCHES = ("do_sample", "use_cache", "remove_invalid_values", "return_dict_in_generate")
+WATERMARK_KEYS = frozenset(("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"))
 
 Rule = tuple[str, Callable[[float], bool]]  # what a number must be, in words, and a function that checks it
 # transformers refuses a whole number here, unless it is 1, which changes nothing.
@@ -97,10 +98,28 @@ def _wrong_values(config: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     names = cache_implementations() if cache is not None else ()
     if names and not (isinstance(cache, str) and cache in names):
         yield "cache_implementation", f"one of {', '.join(sorted(names))}"
+    if not _is_watermark(config.get("watermarking_config")):
+        yield "watermarking_config", "a mapping that transformers reads"
     sequences, beams = config.get("num_return_sequences"), config.get("num_beams") or 1
     if isinstance(sequences, int) and isinstance(beams, int) and sequences > beams:
         if beams > 1 or config.get("do_sample") is not True:
             yield "num_return_sequences", f"at most num_beams ({beams})"
+
+
+def _is_watermark(value: Json) -> bool:
+    """Return whether transformers reads a `watermarking_config`; it refuses keys that it does not have."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not WATERMARK_KEYS.issuperset(value):
+        return False
+    ratio, width = value.get("greenlist_ratio", 0.25), value.get("context_width", 1)
+    return (
+        value.get("seeding_scheme", "lefthash") in ("lefthash", "selfhash")
+        and ratio is not None
+        and _is_number(ratio, lambda n: 0 <= n <= 1)
+        and width is not None
+        and _is_number(width, lambda n: n >= 1)
+    )
 
 
 def _unused(config: Mapping[str, Json]) -> Iterator[str]:

@@ -245,6 +245,7 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     check_files,
+    configs.check_heads,
     check_architectures,
     check_sizes,
     check_tensors,

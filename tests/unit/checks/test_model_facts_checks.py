@@ -161,6 +161,29 @@ def test_the_end_of_text_id_of_the_generation_config_is_compared(models):
     assert "of generation_config.json ([1, 9], not 1)" in line
 
 
+@pytest.mark.parametrize(
+    "watermark",
+    [{"seeding_scheme": "right"}, {"greenlist_ratio": 2}, {"context_width": 0}, {"unknown": 1}, [1]],
+)
+def test_a_watermark_that_transformers_refuses(models, watermark):
+    change_json(models / "expert", "generation_config.json", watermarking_config=watermark)
+    ((level, name, line),) = check(models)
+    assert (level, name) == ("error", "model.generation-config")
+    assert "watermarking_config" in line
+
+
+def test_a_watermark_that_transformers_reads(models):
+    change_json(models / "expert", "generation_config.json", watermarking_config={"greenlist_ratio": 0.5})
+    assert check(models) == []
+
+
+def test_heads_that_do_not_divide_the_hidden_size_are_a_broken_config_as_for_transformers(models):
+    change_json(models / "expert", num_attention_heads=5)
+    level, name, line = check(models)[0]
+    assert (level, name) == ("error", "model.broken")
+    assert "is not a multiple of num_attention_heads 5" in line
+
+
 def test_a_list_of_one_id_equals_the_id(models):
     change_json(models / "expert", eos_token_id=[1])
     assert check(models) == []
