@@ -72,6 +72,10 @@ _PICKS = re.compile(
     r"^(?:選択肢|肢|番号|記述)?[\s「(]*[^\s「(]{1,2}[\s」)]*番?"
     r"(?:が(?:最も)?(?:正し|適切|適当|不適|誤|該当)|を(?:選|正解|正答))"
 )
+# A reason before the conclusion of the same sentence: "課税されるため、選択肢2が適切です".
+_REASON = re.compile(
+    r"^[^。\n]{1,200}(?:ため|ので|ことから)[、,]\s?(?=選択肢|肢|[「(]?[^\s]{1,2}[」)]?番?[がを])"
+)
 _WRONG_ONE = re.compile(r"が(?:最も)?誤り(?:で(?:ある|す))?")
 # Without a marker, only this many sentences at the end are read.
 _LAST_SENTENCES = 3
@@ -145,6 +149,7 @@ def _marked_form(body: str, forms: Mapping[str, str]) -> str | None:
 def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
     """Return the form of the label with which an output without a marked answer concludes, or None."""
     for position, (sentence, _) in enumerate(reversed(sentences(body)[-_LAST_SENTENCES:])):
+        sentence = _REASON.sub("", sentence) if position == 0 else sentence
         conclusion = _CONCLUSION.match(sentence)
         picks = _PICKS.search(sentence) if position == 0 else None
         if not conclusion and not picks:

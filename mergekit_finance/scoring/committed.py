@@ -61,7 +61,10 @@ _CHANGE_MIDDLE = re.compile(
 )
 _END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!|]*$")
 # A number of which another is a share, or the left side of an equation: "20% of 80", "7 out of 10", "42 = x".
-_SHARE = re.compile(r"\s?(?:out of|of)\s[$€£]?[0-9]|\s?=\s?[A-Za-z]\b|\s?\\[dt]?frac", re.IGNORECASE)
+# Not "20% of 2020's revenue".
+_SHARE = re.compile(
+    r"\s?(?:out of|of)\s[$€£]?(?!(?:19|20)[0-9]{2}'s\b)[0-9]|\s?=\s?[A-Za-z]\b|\s?\\[dt]?frac", re.IGNORECASE
+)
 # An operator or function before its operand: "+ 20", "divided by 20", "sqrt(16".
 _OPERATOR = re.compile(
     r"(?:[0-9%)]\s?[-+*/×÷^]|\b(?:divided by|multiplied by|times|plus|minus|less)|[a-z]\()\s?[$€£(]{0,2}$",
@@ -87,6 +90,7 @@ _PREDICATE = re.compile(
 )
 # Words of at least four letters, which tell what a clause is about; words that set two clauses apart.
 _WORD = re.compile(r"[a-z]{4,}")
+_YEAR = re.compile(r"(?<![0-9.,$€£])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
 _PERIOD_WORDS = frozenset(
     "year years quarter quarters month months fiscal annual during after before".split()
 )
@@ -177,7 +181,7 @@ def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Seque
 
 
 def _of_subject(sentence: str, spans: Sequence[Span], question: str) -> Span | None:
-    """Return the number whose clause has most words of the question, if others have fewer.
+    """Return the number whose clause names the year of the question, or else has most words of it.
 
     "The Macaulay duration is 6.8, while the modified duration is 6.5" -> 6.5 for "the modified duration".
     """
@@ -187,11 +191,24 @@ def _of_subject(sentence: str, spans: Sequence[Span], question: str) -> Span | N
         return None
     asked_words = set(_WORD.findall(question.lower())) - _PERIOD_WORDS
     starts = [0, *(span.end for span in spans)]
-    counts = [
-        len(asked_words.intersection(_WORD.findall(sentence[start : span.start].lower())))
-        for start, span in zip(starts, spans, strict=False)
-    ]
+    clauses = [sentence[start : span.start] for start, span in zip(starts, spans, strict=False)]
+    of_year = _of_year(clauses, question)
+    if of_year is not None:
+        return spans[of_year]
+    counts = [len(asked_words.intersection(_WORD.findall(clause.lower()))) for clause in clauses]
     return spans[counts.index(max(counts))] if counts.count(max(counts)) == 1 else None
+
+
+def _of_year(clauses: Sequence[str], question: str) -> int | None:
+    """Return the position of the only clause with the only year of the question, if every clause has a year.
+
+    "In 2020 it was 5.8 and in 2021 6.1" -> 1 for a question about 2021.
+    """
+    asked_years = set(_YEAR.findall(question))
+    years = [_YEAR.findall(clause)[-1:] for clause in clauses]
+    if len(asked_years) != 1 or not all(years) or years.count([*asked_years]) != 1:
+        return None
+    return years.index([*asked_years])
 
 
 def _new_number(spans: Sequence[Span], question: str) -> Span | None:

@@ -24,7 +24,7 @@ _RISE = r"増|上昇|改善|向上|拡大|上振|上回|上が|伸び|成長|ア
 _FALL = (
     r"減(?![価損])|低下|下落|悪化|縮小|縮減|後退|下降|下振|下回|下が|落ち|目減|少な|マイナス|ダウン|割り込"
 )
-_LOSS = r"(?:当期|営業|経常|最終|純|税引前)*(?:損失|赤字)"
+_LOSS = r"(?:当期|営業|経常|最終|純|税引前)*(?:損失|赤字|支出超過|流出超過)"
 # Words directly after a number: "4.2%の減少", "4.2%ほど低下", "915百万円の損失".
 _JOIN = r"\s?\(?(?:ほど|程度|だけ|分)?の?\s?(?:大幅な?|小幅な?)?"
 _FALL_AFTER = re.compile(rf"{_JOIN}(?:{_FALL})")
@@ -36,18 +36,18 @@ _FALL_BEFORE = re.compile(
     rf"(?:減少|低下|下落|悪化|縮小|減益|減収|下落)(?:率|額|幅|分|ポイント){_NOUN_LINK}|マイナスの?\s?約?$"
 )
 _RISE_BEFORE = re.compile(rf"(?:増加|上昇|改善|増益|増収|成長|伸び)(?:率|額|幅|分){_NOUN_LINK}")
-_LOSS_BEFORE = re.compile(rf"(?:損失|赤字)額?{_NOUN_LINK}")
+_LOSS_BEFORE = re.compile(rf"(?:損失|赤字|支出超過|流出超過)額?{_NOUN_LINK}")
 # Questions: by how much something fell, what a loss was, how much something changed.
 _ASKS_FALL = re.compile(r"減(?![価損])|低下|下落|悪化|下が")
 _ASKS_RISE = re.compile(r"増|上昇|改善|向上|変化|変動|伸び|上が")
-_ASKS_LOSS = re.compile(r"損失|赤字")
+_ASKS_LOSS = re.compile(r"損失|赤字|支出超過|流出超過")
 _ASKS_CHANGE = re.compile(r"増|減(?![価損])|変化|変動|上昇|低下|下落|改善|悪化|伸び|差(?:額|は)|上が|下が")
 
 # ---- numbers that are not the answer
 
 _OPERATOR_BEFORE = re.compile(r"(?:[+×÷*/^]|[0-9%円倍)]\s?-)\s?[(]?\s?$")
 _OPERATOR_AFTER = re.compile(
-    r"[\s)%]{0,3}(?:[+×÷*^]|/\s?[0-9(]|-\s?[0-9(△▲])|\s?(?:を|に|で)(?:引|足|掛|割|除|加え)"
+    r"[\s)%]{0,3}(?:[+×÷*^]|/\s?[0-9(]|-\s?[0-9(△▲])|\s?(?:を|に|で)(?:(?:差し)?引|足|掛|割|除|加え)"
 )
 # The number is a starting point or another value that is compared: 5.0%から, 前期の4%に比べ, 5%ではなく.
 _COMPARED_AFTER = re.compile(

@@ -227,9 +227,10 @@ def _jfinqa_number(text: str) -> float | None:
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # Separators of list items, the strictest first. A split counts only if all of its items are gold items.
-_LIST_SEPARATORS = (re.compile(r";|\n"), re.compile(r";|\n|,\s|,?\s\band\b\s"))
+_LIST_SEPARATORS = (re.compile(r";|\n"), re.compile(r";|\n|,?\s\band\b\s|,\s"))
 _WORD = re.compile(r"[\w'’%]+")
-# Words around an answer that add nothing, and words that change it even if the question has them too.
+# Words around an answer that add nothing, and words that change it unless the question has them between the
+# same words.
 _CONNECTING_WORDS = frozenset(
     """a an the is are was were be been it its they their this that these those which due to because of on in
     at by for as from with has have had will include includes included including consist consists comprise
@@ -281,7 +282,7 @@ def _without_wording(text: str, doc: TatqaDocument) -> str:
     """
     plain = clean_markup(text)
     spans = [
-        re.search(rf"(?<!\w){re.escape(clean_markup(str(gold)))}(?!\w)", plain, re.IGNORECASE)
+        re.search(rf"{_before(str(gold))}{re.escape(clean_markup(str(gold)))}(?!\w)", plain, re.IGNORECASE)
         for gold in doc["answer"]
     ]
     if not all(spans):
@@ -290,12 +291,27 @@ def _without_wording(text: str, doc: TatqaDocument) -> str:
     return plain[start:end] if _repeats_question(f"{plain[:start]} {plain[end:]}", doc) else text
 
 
+def _before(gold: str) -> str:
+    """Return the expression of what may not stand before a gold span: for a number also not its sign."""
+    return r"(?<![\w(-])(?<![(-]\$)" if _PLAIN_NUMBER.fullmatch(gold) else r"(?<!\w)"
+
+
 def _repeats_question(text: str, doc: TatqaDocument) -> bool:
     """Return whether a text has only words of the question and words that add nothing."""
     words = _WORD.findall(text.lower())
-    asked = {_stem(word) for word in _WORD.findall(str(doc.get("question") or "").lower())}
+    asked_words = _WORD.findall(str(doc.get("question") or "").lower())
+    asked = {_stem(word) for word in asked_words}
     is_repeated = all(word in _CONNECTING_WORDS or _stem(word) in asked for word in words)
-    return is_repeated and not _QUALIFYING_WORDS.intersection(words)
+    return is_repeated and _qualified(words) <= _qualified(asked_words)
+
+
+def _qualified(words: list[str]) -> set[tuple[str, ...]]:
+    """Return each word that qualifies with its neighbors: ("2019", "than", "in")."""
+    return {
+        tuple(words[max(0, place - 1) : place + 2])
+        for place, word in enumerate(words)
+        if word in _QUALIFYING_WORDS
+    }
 
 
 def _stem(word: str) -> str:

@@ -45,7 +45,11 @@ _RISE = re.compile(
     r"(?:about |approximately |around )?[$€£]?$",
     re.IGNORECASE,
 )
-_RISES = re.compile(r"\b(?:increas|ris(?:e|en|ing)\b|rose\b|grow|grew)|増|上昇", re.IGNORECASE)
+# A question that leaves the direction open: it mentions a rise, or asks for a change ("the change if costs
+# were 10% lower").
+_EITHER_WAY = re.compile(
+    r"\b(?:increas|ris(?:e|en|ing)\b|rose\b|grow|grew|change\b)|増|上昇|変化", re.IGNORECASE
+)
 
 # A verb or noun that links the only number of a statement to its subject: "was " of "Net income was 5",
 # "margin of ", "は" of 売上は5億円, "利益".
@@ -113,7 +117,7 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
     """Return the numbers of a sentence; those next to a word for a decrease or a loss become negative.
 
     "a decrease of 10%" -> -10, "5.2%減少" -> -5.2. A number keeps its sign if the question asks for the size
-    of the decrease or loss ("By how much did costs decrease?") and mentions no increase.
+    of the decrease or loss ("By how much did costs decrease?") and mentions no increase and no change.
     """
     return [_with_sign(sentence, span, question) for span in spans]
 
@@ -121,7 +125,7 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
 def _with_sign(sentence: str, span: Span, question: str) -> Span:
     start = max(0, span.start - 40)
     for before, after, in_question in _NEGATIVE_WORDS:
-        asks_for_size = in_question.search(question) and not _RISES.search(question)
+        asks_for_size = in_question.search(question) and not _EITHER_WAY.search(question)
         asks_fall = asks_for_size and before is _NEGATIVE_WORDS[1][0]
         if asks_fall and _RISE.search(sentence, start, span.start):  # the opposite of what is asked
             return replace(span, number=replace(span.number, written=-abs(span.number.written)))
