@@ -141,6 +141,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.study import config
     from mergekit_finance.study.methods import skipped_stages
+    from mergekit_finance.study.task_findings import source_and_skill_findings
 
     try:
         study = config.load_study(path)
@@ -164,6 +165,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         study.evaluation.max_gen_toks,
     )
     findings += check_tasks(tasks, merge.models)
+    findings += source_and_skill_findings(study, [*tasks.folders, *tasks.include_paths], str(path))
     findings += skipped_stages(study.operators, study.stages, list(study.experts))
     findings += resource_note(merge)
     return findings

@@ -172,13 +172,18 @@ def _lab_rows(name: str, subset: str) -> list[Row]:
     return [row | {"states_format": False} if "states_format" in row else row for row in rows]
 
 
+def require_source(dataset: Dataset, source: str | None) -> None:
+    """Raise DataError if a dataset does not have the source."""
+    names = [*dataset.sources, SAMPLE, LAB]
+    if source is not None and source not in names:
+        raise DataError(f"{dataset.name}: unknown source {source!r}. {did_you_mean(source, names)}")
+
+
 def locate(dataset: Dataset, subset: str, source: str | None, data_dir: str | None) -> list[Place]:
     """Return the files behind one subset, with their checksums compared; downloaded if necessary."""
+    require_source(dataset, source)
     if source == SAMPLE:
         return [_sample_place(dataset.name, subset)]
-    if source is not None and source not in dataset.sources:
-        hint = did_you_mean(source, [*dataset.sources, SAMPLE, LAB])
-        raise DataError(f"{dataset.name}: unknown source {source!r}. {hint}")
     if data_dir or (os.environ.get(VARIABLE) and source is None):
         return _in_mirror(Mirror.existing(data_dir or os.environ[VARIABLE]), dataset, subset)
     cache = Mirror(default_folder())

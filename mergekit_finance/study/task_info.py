@@ -13,9 +13,10 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.totals import aggregation_name, named_aggregation
-from mergekit_finance.study.config import SKILLS, Study
+from mergekit_finance.study.config import Study
 from mergekit_finance.study.schema import TaskInfo
 from mergekit_finance.study.split import has_split, selection_items
+from mergekit_finance.study.task_findings import require_needed_skills
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -177,24 +178,8 @@ def _require_averaged(evaluator: Evaluator, name: str, where: str) -> None:
 
 
 def check_skills(evaluator: Evaluator, study: Study, where: str) -> None:
-    """Raise RecipeError for a skill that no task needs, because its expert would have no tasks.
-
-    Skills are free words if study.yml gives some to tasks, or if a task has none: an expert may then have one
-    that no task needs.
-    """
-    of_tasks = skills_of_tasks(evaluator, study).values()
-    if any(settings.skills for settings in (study.task_settings or {}).values()) or not all(of_tasks):
-        return
-    needed = {skill for skills in of_tasks for skill in skills}
-    valid = needed | set(SKILLS)
-    for name, expert in study.experts.items():
-        for skill in expert.skills or ():
-            if skill not in valid:
-                hint = did_you_mean(skill, valid)
-                raise RecipeError(
-                    f"{where}: experts.{name}.skills: no task needs {skill!r}. {hint}",
-                    id="study.invalid",
-                )
+    """Raise RecipeError for a skill that no task needs (`require_needed_skills`)."""
+    require_needed_skills(study, skills_of_tasks(evaluator, study).values(), where)
 
 
 def check_items(evaluator: Evaluator, study: Study) -> None:

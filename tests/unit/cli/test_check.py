@@ -230,6 +230,18 @@ def test_the_json_report_counts_levels_and_bytes(copies):
     assert 0 < json_report["bytes_read"] < 64_000_000
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("stages:", "source: hfhub\nstages:", "unknown source 'hfhub'"),
+        ("/finance,", "/finance, skills: [law],", "no task needs 'law'"),
+    ],
+)
+def test_sources_and_skills_that_a_plan_refuses_are_found_without_rows(study, old, new, message):
+    study.write_text(study.read_text().replace(old, new))
+    assert any(message in one["message"] for one in report(study)["findings"] if one["level"] == "error")
+
+
 def test_license_conflicts_of_a_study_are_a_note(study):
     study.write_text(study.read_text().replace("apache-2.0}", "cc-by-nd-4.0}", 1))
     notes = [one for one in report(study)["findings"] if one["id"] == "model.license"]
