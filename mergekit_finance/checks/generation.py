@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
 
 FILE = "generation_config.json"
-TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
+LISTED = ("eos_token_id", "forced_eos_token_id")  # may be lists
 LISTS_OF_IDS = ("suppress_tokens", "begin_suppress_tokens")
 SWITCHES = ("do_sample", "use_cache", "remove_invalid_values", "return_dict_in_generate")
 WATERMARK_KEYS = frozenset(("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"))
@@ -32,7 +33,7 @@ WHOLE = ("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_rep
 NUMBERS: dict[str, Rule] = {
     **dict.fromkeys(WHOLE, ("a whole number of at least 0", lambda n: n >= 0 and n == int(n))),
     **dict.fromkeys(
-        ("max_length", "max_new_tokens", "num_beams", "num_return_sequences"),
+        ("max_length", "max_new_tokens", "num_beams", "num_return_sequences", "prefill_chunk_size"),
         ("a whole number of at least 1", lambda n: n >= 1 and n == int(n)),
     ),
     **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty"), DECIMAL),
@@ -77,12 +78,15 @@ def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Find
 def _wrong_values(config: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     """Yield each key with a wrong value, and what it must be."""
     for key in TOKEN_IDS:
-        if not _is_token_id(config.get(key), several=key == "eos_token_id"):
+        if not _is_token_id(config.get(key), several=key in LISTED):
             yield key, "a token id"
     for key in LISTS_OF_IDS:
         value = config.get(key)
         if value is not None and not (isinstance(value, list) and _is_token_id(value, several=True)):
             yield key, "a list of token ids"
+    words = config.get("bad_words_ids")
+    if words is not None and not (isinstance(words, list) and words and all(map(_is_word, words))):
+        yield "bad_words_ids", "a list of lists of token ids"
     for key in SWITCHES:
         if not isinstance(config.get(key), bool | None):
             yield key, "true or false"
@@ -133,6 +137,10 @@ def _is_token_id(value: Json, several: bool) -> bool:
     if several and isinstance(value, list):
         return all(_is_token_id(part, several=False) and part is not None for part in value)
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _is_word(value: Json) -> bool:
+    return isinstance(value, list) and _is_token_id(value, several=True)
 
 
 def _is_number(value: Json, is_right: Callable[[float], bool]) -> bool:

@@ -16,6 +16,7 @@ DTYPE = re.compile(
 )
 COPY = "Copy or fetch it again."
 SCALED = ("linear", "dynamic", "yarn", "llama3")  # rope types that need a `factor`
+LLAMA3 = ("low_freq_factor", "high_freq_factor")  # which the rope type llama3 needs, too
 DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
 
 
@@ -29,6 +30,14 @@ def _is_number(value: Json) -> bool:
 
 def _is_share(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_decimal_share(value: Json) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1
+
+
+def _is_side(value: Json) -> bool:
+    return isinstance(value, str) and value in ("left", "right")
 
 
 def _is_length(value: Json) -> bool:
@@ -55,7 +64,10 @@ def _is_rope_block(block: Mapping[str, Json]) -> bool:
     kind = block.get("rope_type", block.get("type"))
     factor = block.get("factor")
     needs_factor = isinstance(kind, str) and kind in SCALED
-    return _is_number(block.get("rope_theta", 1)) and (_is_number(factor) if needs_factor else True)
+    bounds = all(_is_number(block.get(key)) for key in LLAMA3) if kind == "llama3" else True
+    return (
+        _is_number(block.get("rope_theta", 1)) and (_is_number(factor) if needs_factor else True) and bounds
+    )
 
 
 # What a value must be, in words, and a function that checks it. No value (null) is allowed everywhere.
@@ -66,6 +78,8 @@ LENGTH: Rule = ("a whole number of at least 1", _is_length)
 SWITCH: Rule = ("true or false", lambda value: isinstance(value, bool))
 TEXT: Rule = ("text", lambda value: isinstance(value, str))
 TOKEN: Rule = ("text or a token", lambda value: _is_token(value))
+MAPPING: Rule = ("a mapping", lambda value: isinstance(value, Mapping))
+SIDE: Rule = ("left or right", _is_side)
 ROPE: Rule = ("a mapping with the numbers of its rope_type", _is_rope)
 CONFIG_RULES: dict[str, Rule] = {
     "model_type": TEXT,
@@ -77,13 +91,15 @@ CONFIG_RULES: dict[str, Rule] = {
     "attention_bias": SWITCH,
     "mlp_bias": SWITCH,
     "use_cache": SWITCH,
-    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps"), ("a number from 0 to 1", _is_share)),
+    "rms_norm_eps": ("a number from 0 to 1 with a decimal point", _is_decimal_share),
+    "layer_norm_eps": ("a number from 0 to 1", _is_share),
     **dict.fromkeys(DROPOUTS, ("a number from 0 to 1", _is_share)),
     "rope_theta": NUMBER,
     "initializer_range": NUMBER,
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
     **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
     **dict.fromkeys(("rope_parameters", "rope_scaling"), ROPE),
+    **dict.fromkeys(("quantization_config", "id2label"), MAPPING),
 }
 TEMPLATES: Rule = ("text, a list or a mapping", lambda value: isinstance(value, str | list | Mapping))
 TOKENIZER_RULES: dict[str, Rule] = {
@@ -92,11 +108,21 @@ TOKENIZER_RULES: dict[str, Rule] = {
     "tokenizer_class": TEXT,
     "chat_template": TEMPLATES,
     **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), TOKEN),
+    **dict.fromkeys(("padding_side", "truncation_side"), SIDE),
+    "additional_special_tokens": ("a list of tokens", lambda value: _are_tokens(value)),
+    "extra_special_tokens": (
+        "a list of tokens or a mapping of names to tokens",
+        lambda value: _are_tokens(list(value.values()) if isinstance(value, Mapping) else value),
+    ),
 }
 
 
 def _is_token(value: Json) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+
+
+def _are_tokens(value: Json) -> bool:
+    return isinstance(value, list) and all(map(_is_token, value))
 
 
 def _are_added_tokens(value: Json) -> bool:

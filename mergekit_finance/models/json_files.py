@@ -15,6 +15,7 @@ from mergekit_finance.files import Json, JsonObject, NotAnObject, RepeatedKey, i
 from mergekit_finance.models.config_values import check_config_values
 
 CONFIG = "config.json"
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of a file that Git LFS did not fetch
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MAX_CONFIG = 5_000_000  # bytes; the largest configs list ten thousand labels or quantized modules
 COPY = "Copy or fetch it again."
@@ -135,7 +136,10 @@ def weight_map(
     path = folder / index
     if not os.path.lexists(path):
         return {}
-    weight_map: Json = read_model_json(path, warn=warn).get("weight_map")
+    content = read_model_json(path, warn=warn)
+    if not isinstance(content.get("metadata", {}), dict):
+        raise ModelError(f"{path}: not an index of shards, because its metadata is not a mapping. {COPY}")
+    weight_map: Json = content.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{path}: not an index of shards, because it has no weight_map. {COPY}")
     for tensor, name in weight_map.items():

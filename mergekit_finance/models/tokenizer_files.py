@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mergekit_finance.errors import ModelError, first_line
 from mergekit_finance.files import Json, JsonObject, RepeatedKey, parse_json, read_bytes
-from mergekit_finance.models.json_files import read_model_json
+from mergekit_finance.models.json_files import LFS_POINTER, read_model_json
 
 COPY = "Copy or fetch it again"
 MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has about 35 MB
@@ -88,6 +88,8 @@ def _facts(file: str, sha256: str, data: bytes, added: Mapping[str, int]) -> Tok
         NotATokenizerError: it can be parsed, but no tokenizer can be made of it.
         ValueError: it cannot be parsed.
     """
+    if data.startswith(LFS_POINTER):
+        raise ValueError("a pointer of Git LFS: `git lfs pull` fetches the file")
     if file == "vocab.txt":
         return TokenizerFacts(file, sha256, {token: i for i, token in enumerate(_lines(data))})
     if not file.endswith(".json"):

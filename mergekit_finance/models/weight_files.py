@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError, default_id
 from mergekit_finance.files import Json, RepeatedKey, parse_json
+from mergekit_finance.models.json_files import LFS_POINTER
 
 MAX_BYTES = 64_000_000  # bytes of weight files that one check reads at most
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -132,6 +133,8 @@ def read_header(path: Path, reader: ByteReader, warn: Callable[[str], object] = 
     try:
         length = path.stat().st_size
         (first,) = reader.read(path, [(0, 8)])
+        if first == LFS_POINTER[:8]:
+            raise ValueError("a pointer of Git LFS: `git lfs pull` fetches the file")
         header_length = struct.unpack("<Q", first)[0] if len(first) == 8 else 0
         if not 2 <= header_length <= min(MAX_HEADER, length - 8):
             raise ValueError(f"its header would have {header_length} bytes")
@@ -157,6 +160,7 @@ def _tensors(header: Json, file: str, start: int) -> list[TensorFacts]:
     tensors = []
     for name, entry in header.items():
         if name == "__metadata__":
+            _check_metadata(entry)
             continue
         dtype, shape, offsets = _fields(entry)
         if dtype not in BITS:
@@ -166,6 +170,14 @@ def _tensors(header: Json, file: str, start: int) -> list[TensorFacts]:
             raise ValueError(f"the offsets of {name!r:.80} do not match its shape")
         tensors.append(tensor)
     return sorted(tensors, key=lambda tensor: (tensor.start, tensor.size))
+
+
+def _check_metadata(entry: Json) -> None:
+    """Raise ValueError for metadata that the safetensors library does not read."""
+    if entry is not None and not (
+        isinstance(entry, Mapping) and all(isinstance(value, str) for value in entry.values())
+    ):
+        raise ValueError("the __metadata__ of its header is not a mapping of texts")
 
 
 def _fields(entry: Json) -> tuple[str, tuple[int, ...], tuple[int, int]]:

@@ -60,8 +60,8 @@ def first(content: dict) -> dict:
 
 
 TRAPS = {
-    "no ship": ("summary.json", lambda c: c.pop("ship"), "ship: Field required"),
-    "ship null": ("summary.json", lambda c: c.update(ship=None), "ship: must be a mapping of keys"),
+    "no ship": ("summary.json", lambda c: c.pop("ship"), "combinations and ship do not fit the tasks"),
+    "ship null": ("summary.json", lambda c: c.update(ship=None), "combinations and ship do not fit the tasks"),
     "no score of the base": ("summary.json", lambda c: c["models"]["base"].update(scores={"a": "b"}), "models.base.scores.a: Input should be a valid number"),
     "no number": ("summary.json", lambda c: c["ship"].update(macro=float("inf")), "not a finite number"),
     "no points": ("index.json", lambda c: c.pop("points"), "points: Field required"),

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.merging import EXPERTS, SMALL, Weights, edit, permuted, random_models, recipe, run
+from helpers.merging import (
+    EXPERTS,
+    SMALL,
+    WORDS,
+    Weights,
+    edit,
+    permuted,
+    random_models,
+    recipe,
+    run,
+    write_tokenizer,
+)
 from safetensors.torch import load_file
 
 from mergekit_finance.errors import MergekitFinanceError, ModelError, RecipeError
@@ -227,7 +238,9 @@ def test_mergekit_semantics_takes_slices_and_gradients(models: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("unread")
-def test_whole_vector_ties_refuses_several_gpus_with_a_tokenizer_block(models: Path, tmp_path: Path) -> None:
+def test_whole_vector_ties_refuses_several_gpus_with_a_tokenizer_block(tmp_path: Path) -> None:
+    models = random_models(tmp_path / "models")
+    write_tokenizer(models / "base", WORDS)
     settings = {**recipe(models, "cpt_ties"), "tokenizer": {"source": "base"}}
     message = refused(settings, tmp_path, RecipeError, multi_gpu=True)
     assert "cannot run with --multi-gpu where the recipe has a tokenizer block" in message

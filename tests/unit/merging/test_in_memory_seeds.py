@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.inputs import write_recipe
-from helpers.merging import random_models, run, same_bytes
+from helpers.merging import WORDS, random_models, run, same_bytes, write_tokenizer
 from mergekit.config import MergeConfiguration
 from mergekit.merge_methods import registered_methods
 from mergekit.options import MergeOptions
@@ -24,7 +24,9 @@ RANDOM = ["dare_linear", "dare_ties", "della", "della_linear"]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_models(tmp_path_factory.mktemp("models"))
+    folder = random_models(tmp_path_factory.mktemp("models"))
+    write_tokenizer(folder / "base", WORDS)
+    return folder
 
 
 def content(models: Path, method: str) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def content(models: Path, method: str) -> dict[str, Any]:
 
 
 def merged(models: Path, method: str, seed: int | None) -> dict[str, torch.Tensor]:
-    """The tensors of a merge in memory; these models have no tokenizer, so that none is loaded."""
+    """The tensors of a merge in memory."""
     options = MergeOptions(quiet=True, random_seed=seed)
     with in_memory.host.fresh_loaders():
         in_memory.host.set_up_loaders(options)

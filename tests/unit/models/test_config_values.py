@@ -32,6 +32,9 @@ WRONG = {
     "attention_dropout": "x",
     "rope_scaling": {"rope_type": "linear"},
     "layer_types": ["full_attention"],
+    "rms_norm_eps": 0,
+    "id2label": "x",
+    "quantization_config": [],
 }
 
 

@@ -110,6 +110,7 @@ def test_shards_are_the_files_that_the_index_names(tmp_path: Path) -> None:
         ({}, "it has no weight_map"),
         ({"weight_map": []}, "it has no weight_map"),
         ({"weight_map": {}}, "it has no weight_map"),
+        ({"weight_map": {"a": "x"}, "metadata": "x"}, "its metadata is not a mapping"),
         ({"weight_map": {"a": 5}}, "'a' is in 5, not a file of this folder"),
         ({"weight_map": {"a": ["x"]}}, "'a' is in ['x'], not a file of this folder"),
         ({"weight_map": {"a": "../other/model.safetensors"}}, "not a file of this folder"),

@@ -121,6 +121,8 @@ BROKEN = {
     "too few bytes": ({"a": ENTRY}, bytes(7), None),
     "too many bytes": ({"a": ENTRY}, bytes(9), None),
     "100,000 levels": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"", None),
+    "metadata that is a text": ({"__metadata__": "x", "a": ENTRY}, bytes(8), None),
+    "metadata with a number": ({"__metadata__": {"x": 5}, "a": ENTRY}, bytes(8), None),
     "not UTF-8": (b'{"\xff": 1}', b"", None),
 }
 
