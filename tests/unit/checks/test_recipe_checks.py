@@ -189,7 +189,7 @@ DUPLICATES = {
         "weight: [{filter: mlp, filter: attn, value: 1.0}, {value: 1.0}]",
         "filter",
     ),
-    "in finance": ("dtype: float32", "dtype: float32\nfinance: {stage: 2, stage: 3}", "stage"),
+    "in finance": ("dtype: float32", "dtype: float32\nfinance: {stage: 2, stage: 2}", "stage"),
 }
 
 
