@@ -52,7 +52,7 @@ SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
 
 
 def check_generation(merge: "MergeFacts") -> Iterator[Finding]:
-    """Values must be such that transformers loads the file and generates with it."""
+    """Yield values with which transformers cannot load the file or generate."""
     for model in merge.models:
         yield from generation_findings(model.generation_config or {}, model.reference)
 

@@ -1,4 +1,4 @@
-"""Check that every token has a row in the embeddings: one without is noticed while a merge is evaluated."""
+"""Check that every token has an embedding. Without the check, a missing one fails during evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ SPECIAL = ("bos_token", "eos_token", "pad_token")
 
 
 def check_token_rows(merge: "MergeFacts") -> Iterator[Finding]:
-    """Ids of tokens must be below the number of embeddings, which is `vocab_size`."""
+    """Yield token ids that are not below `vocab_size`, the number of embeddings."""
     for model in merge.models:
         rows = model.text.get("vocab_size")
         if isinstance(rows, int):
@@ -47,11 +47,14 @@ def _tokens_outside(model: "ModelFacts", rows: int) -> Iterator[Finding]:
     outside = [token for token, id in ids.items() if id >= rows]
     decoder = config.get("added_tokens_decoder")
     added = [str(token.get("content")) for token in _mappings(decoder)]
+    new: set[str] = set()  # special tokens that transformers appends to the vocabulary
     for name in SPECIAL:
         token = config.get(name)
         text = token.get("content") if isinstance(token, dict) else token
-        if isinstance(text, str) and text not in ids and text not in added and len(ids) >= rows:
-            outside.append(text)
+        if isinstance(text, str) and text not in ids and text not in added and text not in new:
+            new.add(text)
+            if len(ids) + len(new) > rows:
+                outside.append(text)
     if outside:
         examples = ", ".join(f"{token!r:.40}" for token in outside[:2])
         yield finding(

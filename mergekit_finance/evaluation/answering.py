@@ -39,7 +39,7 @@ class AnsweringModel:
         lengths: tokens of prompts, shared by models with the same tokenizer.
         load_tokenizer: loads the tokenizer without the model, for its chat template; None: the model has it.
         apply_chat_template: renders prompts; set by the evaluator, where prompts are in chat format.
-        tokenizer_name: lm-eval's name for a part of files that are not used.
+        tokenizer_name: part of the names of lm-eval's cache files, which are not used here.
         seconds_making: how long `make` took.
         seconds: how long requests took, by kind, without those of `make`; their storing is in it.
         rank, world_size: lm-eval's names for one process.

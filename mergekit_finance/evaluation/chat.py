@@ -1,4 +1,4 @@
-"""Prompts in the chat format of each model, with the settings and the meaning of lm-eval.
+"""Render prompts with each model's chat template, by the settings of lm-eval.
 
 Every model gets its prompts by its own template. A merge has that of the model whose tokenizer it gets.
 """

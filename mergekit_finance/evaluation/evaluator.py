@@ -116,7 +116,10 @@ class Evaluator:
             raise
         except Exception as error:
             if "uplicate task" not in str(error):
-                raise self._load_error(error) from error
+                reported = self._load_error(error)
+                if reported is error:
+                    raise
+                raise reported from error
             raise DataError(
                 f"tasks: {first_line(error)}. List a task or its group, not both.",
                 id="task.twice",
@@ -127,7 +130,7 @@ class Evaluator:
         return loaded
 
     def _load_error(self, error: Exception) -> Exception:
-        """Return the error to raise for one of a host's or a task's code while tasks were loaded."""
+        """Return the error to report when code of a host or of a task failed while tasks were loaded."""
         if isinstance(error, OSError):  # of a task of lm-eval's own; ours raise a DataError themselves
             return DataError(
                 f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
@@ -149,7 +152,7 @@ class Evaluator:
         return error
 
     def _run_error(self, error: Exception) -> Exception:
-        """Return the error to raise for one of a task's own code while it was evaluated."""
+        """Return the error to report when a task's own code failed during evaluation."""
         frames = traceback.extract_tb(error.__traceback__)
         for frame in reversed(frames):
             if any(Path(frame.filename).resolve().is_relative_to(f.resolve()) for f in self.include_paths):
@@ -295,7 +298,7 @@ class Evaluator:
             model: gives lm-eval the stored answers, and asks for those that are missing.
             name: the model's name in the results.
             limit: the first so many items of every task (ours are in hash order: a random sample); None: all.
-            items: positions of the items of those to use, by task; other tasks are left out. None: all.
+            items: positions of the items to evaluate, by task; tasks not named are left out. None: all.
 
         Returns:
             lm-eval's results with all samples, and the seconds that its evaluation took, without those of
@@ -312,7 +315,10 @@ class Evaluator:
             try:
                 results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
             except Exception as error:
-                raise self._run_error(error) from error
+                reported = self._run_error(error)
+                if reported is error:
+                    raise
+                raise reported from error
         seconds = time.monotonic() - started - model.seconds_making
         results["config"] = {"model": "hf", "model_args": {"pretrained": name}}
         results["truncated_prompts"] = _truncated_prompts(model, tasks)

@@ -5,7 +5,7 @@ that they import, at the top or inside a function, or whose functions they name 
 `"package.module:function"`. Imports under `TYPE_CHECKING` do not run and do not count. The name and place of
 a module and the order of its imports do not count either.
 
-The text of exceptions does not count: of `raise`, only what is raised, without its arguments and its cause;
+The text of exceptions does not count: of `raise`, only the class is hashed, without arguments and cause;
 of `assert`, only the condition. Modules that are left out (checks and reporting) are not followed, and calls
 of functions imported from them are hashed without their arguments, which are messages.
 """

@@ -119,10 +119,8 @@ def _check_token(place: str, token: str, entry: TokenEmbeddingConfig, vocabulari
         return
     if isinstance(source, ModelTokenEmbedding) and source.token_id is not None:
         if source.token_id < 0 or (vocabulary.rows is not None and source.token_id >= vocabulary.rows):
-            raise RecipeError(
-                f"{place}: {str(model)!r} has no token_id {source.token_id}. Write one from 0 to "
-                f"{(vocabulary.rows or 1) - 1}"
-            )
+            valid = "of at least 0" if vocabulary.rows is None else f"from 0 to {vocabulary.rows - 1}"
+            raise RecipeError(f"{place}: {str(model)!r} has no token_id {source.token_id}. Write one {valid}")
         return
     name = source.token if isinstance(source, ModelTokenEmbedding) else token
     if not vocabulary.has(str(name)):
@@ -133,7 +131,7 @@ def _check_token(place: str, token: str, entry: TokenEmbeddingConfig, vocabulari
 
 
 def _check_rows(tokens: Mapping[str, TokenEmbeddingConfig], vocabularies: _Vocabularies) -> None:
-    """Refuse new tokens without a row in the base: mergekit takes them for the base's with `source: base`."""
+    """Raise RecipeError for new tokens that have no row in the base: `source: base` adds no rows."""
     base = vocabularies.of(vocabularies.base)
     if base is None or base.rows is None:
         return

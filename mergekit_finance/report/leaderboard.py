@@ -1,6 +1,6 @@
 """The tables at the top of the page: models by score, combinations by effect, models by task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mergekit_finance.report import labels
@@ -52,11 +52,17 @@ def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[st
         interval_cell(macro.og if macro else None, sign=True),
     ]
     for tasks in groups.values():
-        scores = [model.scores[task] for task in tasks if task in model.scores]
-        cells.append(number_cell(sum(scores) / len(scores) if scores else None, 1, 100))
+        cells.append(number_cell(group_mean(results, model.scores, tasks), 1, 100))
     if results.summary.models["base"].retention:
         cells.append(interval_cell(model.retention))
     return cells
+
+
+def group_mean(results: StudyResults, scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
+    """Return the mean of a model's scores over those of `tasks` that it has, by the tasks' weights."""
+    weights = {task: results.summary.tasks[task].weight for task in tasks if task in scores}
+    total = sum(weights.values())
+    return sum(scores[task] * weight for task, weight in weights.items()) / total if total else None
 
 
 def effects(results: StudyResults) -> Table:

@@ -30,7 +30,7 @@ def require_address(address: str) -> None:
 
 
 def install_command(versions: Mapping[str, str], address: str | None) -> str:
-    """Return a `pip install` command; without this package if nobody else can install it from anywhere.
+    """Return a `pip install` command; without this package if it has no public address.
 
     Args:
         versions: package -> version that the results were made with.

@@ -226,5 +226,7 @@ def _notes(sources: Sequence[RankedResults], reported: Mapping[str, np.ndarray],
         ("code that answers", {key.answer_code for key in keys}),
     ):
         if len(values) > 1:
-            notes.append(f"Results are of different {words}: a few answers may differ for that reason alone.")
+            notes.append(
+                f"Results were made with different {words}: a few answers may differ for that reason."
+            )
     return notes

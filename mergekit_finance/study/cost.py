@@ -130,7 +130,7 @@ def _counted(run: StudyRun) -> Plan:
 
 
 def _shares(run: StudyRun, planned: Mapping[int, Sequence[Point]], items: int) -> dict[int, float]:
-    """Return what share of the answers of each stage's full grid its races ask for at most.
+    """Return by stage the largest share of the full grid's answers that races ask for.
 
     Args:
         run: the study.

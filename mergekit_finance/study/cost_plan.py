@@ -19,8 +19,8 @@ class Plan:
         all_items: items by task without a limit.
         limit: items per task; None: all.
         disk: bytes.
-        devices: the device of each worker process; empty: not known.
-        combinations: number of combinations and operators by stage, of which each is one sweep.
+        devices: the device of each worker process; at least one.
+        combinations: number of combinations by stage; each is one sweep for every operator.
         experts: models whose similarity to the base is measured.
         rates: of the timed sample.
         budget: hours.

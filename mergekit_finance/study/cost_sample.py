@@ -1,6 +1,6 @@
 """Time a sample of a study on its device, with its engine: loading, merging, requests of each kind, scoring.
 
-Nothing is stored. Of the requests, those are asked that some model of the study has not answered.
+Nothing is stored. Only requests that at least one model has not answered are timed.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Run the jobs of a study: in this process, in several, or on a Ray cluster. Files are the same.
+"""Run the jobs of a study: in this process, in several, or on a Ray cluster. The stored files are the same.
 
 Every process takes models that no other has, of this command or of another one on the same folder (see
 `schedule` and `claims`). No process assigns work to another.
@@ -72,7 +72,7 @@ class Executor:
         return devices(worker.evaluator.device, self.workers, self.need)
 
     def run_missing(self, worker: Worker, jobs: Sequence[Job]) -> list[str]:
-        """Evaluate what the jobs name and the store does not hold; damaged results are evaluated again.
+        """Evaluate the models of the jobs that have no stored results, or damaged ones.
 
         Returns:
             The folder names of all models of the jobs, in their order.

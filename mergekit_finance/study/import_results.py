@@ -141,7 +141,11 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
 
 
 def _matched(ours: Sequence[JsonObject], theirs: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return their row of each of our rows. Raises MismatchError: rows, prompts or targets differ."""
+    """Return, for each of our rows, the matching row of the imported run.
+
+    Raises:
+        MismatchError: rows, prompts or targets differ.
+    """
     by_row: dict[str, list[JsonObject]] = {}
     for row in theirs:
         by_row.setdefault(_row_key(row), []).append(row)

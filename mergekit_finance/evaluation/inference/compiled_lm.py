@@ -59,7 +59,7 @@ class CompiledLM(HFLM):
         models: how many models are expected to be answered in this memory, this one included. Decoding steps
             are captured as CUDA graphs where that repays for so many.
         processes: how many processes of a study share the device; each takes its share of the memory only.
-        seconds_capturing: how long that took so far.
+        seconds_capturing: seconds spent on capturing CUDA graphs so far.
     """
 
     def __init__(self, *arguments: "Argument", engine: str = "auto", **named: "Argument") -> None:

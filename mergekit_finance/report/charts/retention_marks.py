@@ -24,7 +24,7 @@ from mergekit_finance.report.figures.retention_scores import (
     points_over_base,
     retention_of,
 )
-from mergekit_finance.report.leaderboard import task_groups
+from mergekit_finance.report.leaderboard import group_mean, task_groups
 from mergekit_finance.study.analysis.phrases import chosen_by
 from mergekit_finance.study.results import StudyResults
 
@@ -43,13 +43,14 @@ def draw_front(results: StudyResults) -> Chart | None:
     scores = {name: results.measured(name) for name in (*results.singles, *results.summary.points)}
     panels = [_front_panel(results, "macro average", {name: one.macro.value for name, one in scores.items()})]
     for group, tasks in groups.items() if len(groups) > 1 else ():
-        means = {name: sum(one.scores[task] for task in tasks) / len(tasks) for name, one in scores.items()}
-        panels.append(_front_panel(results, group, means))
+        means = {name: group_mean(results, one.scores, tasks) for name, one in scores.items()}
+        measured = {name: mean for name, mean in means.items() if mean is not None}
+        panels.append(_front_panel(results, group, measured))
     return Chart(
         "skill-and-retention",
         "Skill against retention",
         "Every model and every merge: mean score over the tasks, and score on the general tasks. The dashed "
-        "line joins the models that no other passes in both; above and right of it nothing was found. Rings "
+        "line (the front) joins the models that no other model beats in both scores. Rings "
         f"mark the points {chosen_by(results.summary.selection)}.",
         panels,
         [

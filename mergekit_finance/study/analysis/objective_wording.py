@@ -7,7 +7,7 @@ from mergekit_finance.study.schema import BoundResult, Keeps, Summary
 
 MEASURE = " in the objective"  # after a difference that is not one of macro averages
 WORDS: dict[Keeps, str] = {
-    "surely": "surely keep all bounds", "perhaps": "perhaps do", "not": "do not"
+    "surely": "surely keep all bounds", "perhaps": "perhaps keep them", "not": "do not keep them"
 }  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _choices(summary: Summary) -> Iterator[tuple[str, str]]:
         name = f"{merge_name(combination)}: no setting surely keeps the bounds. "
         chosen = "The best of those that perhaps do is selected"
         if model.keeps == "not":
-            chosen = "None perhaps does, and the closest is selected"
+            chosen = "None is likely to, so the closest is selected"
         numbers = (
             f"{bound} {interval_in_words(one) if one else 'without an interval'}"
             for bound, one in model.differences.items()
