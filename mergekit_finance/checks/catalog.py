@@ -94,7 +94,7 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.config-shape": CatalogEntry(
         "error",
-        "The shape of a tensor differs from the shape in the model's config.",
+        "The shape of a tensor differs from the shape in the model's config, or the config lacks a size.",
         "Copy or fetch the model again: config.json and the weights belong to different models.",
     ),
     "model.dtype": CatalogEntry(

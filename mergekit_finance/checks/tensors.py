@@ -158,10 +158,23 @@ def _differs_from_embeddings(model: "ModelFacts", head: str) -> bool:
 # ---- shapes and dtypes
 
 
+NEEDED_SIZES = (
+    "vocab_size",
+    "hidden_size",
+)  # of a LLAMA_LIKE config; a host's default is another model's
+
+
 def check_declared_shapes(merge: "MergeFacts") -> Iterator[Finding]:
     """Tensors must have the shapes that the config declares, or no host can load the model."""
     for model in merge.models:
         if model.text.get("model_type") not in LLAMA_LIKE:
+            continue
+        if model.tensors and (missing := [key for key in NEEDED_SIZES if model.text.get(key) is None]):
+            yield finding(
+                "model.config-shape",
+                f"{model.reference}: its config.json has no {missing[0]}, so that hosts take their default",
+                "Copy or fetch config.json again, or add the size that the weights have.",
+            )
             continue
         expected = _shapes(model)
         for tensor in (model.tensors or {}).values():

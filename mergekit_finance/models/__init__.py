@@ -1,6 +1,8 @@
 """Models on disk or on the Hub.
 
 facts             facts about a model from its config and file headers, read without mergekit or transformers
+presence          which weights are on this machine
+model_class       whether config.json names one model class
 weight_files      headers of safetensors files and sampled values
 pickled_weights   the tensors of a `.bin` file, without running code in it
 buffers           names of tensors that are computed from the config and not loaded

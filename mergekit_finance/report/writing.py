@@ -31,8 +31,9 @@ def build(out: Path, with_text: bool = False, formats: Sequence[str] = ()) -> li
     """
     results = load_available_results(out, with_text)
     results.require_results([*results.singles, *results.chosen])
-    contents = report_files(results) | table_files(results, formats)
-    _check_targets(out, contents)
+    tables = table_files(results, formats)
+    _check_targets(out, [PAGE, *tables])  # before figures are drawn, which takes seconds
+    contents = report_files(results) | tables
     _write(out, contents)
     _remove_old_figures(out, contents)
     return [out / name for name in contents]

@@ -58,25 +58,25 @@ def bibtex(citation: str, datasets: Iterable[Dataset], with_study: bool) -> str:
         datasets: whose rows the scores are on.
         with_study: also cite the paper on merging in finance.
     """
-    found = {key: entries()[key] for key in ((STUDY,) if with_study else ())}
-    found |= _of_method(citation) | {key: entries()[key] for key in HOSTS}
+    cited = {key: entries()[key] for key in ((STUDY,) if with_study else ())}
+    cited |= _of_method(citation) | {key: entries()[key] for key in HOSTS}
     for dataset in datasets:
-        found |= _of_dataset(dataset)
-    return "\n\n".join(found.values())
+        cited |= _of_dataset(dataset)
+    return "\n\n".join(cited.values())
 
 
 def _of_method(citation: str) -> dict[str, str]:
     """Return the entries of the arXiv papers that a citation names."""
     by_number = {number: key for key, text in entries().items() for number in _arxiv_numbers(text)}
-    found = {}
+    papers = {}
     for number in ARXIV.findall(citation):
         key = by_number.get(number, f"arxiv{number}")
-        found[key] = entries().get(key) or _misc(
+        papers[key] = entries().get(key) or _misc(
             key,
             citation,
             {"eprint": number, "archivePrefix": "arXiv", "url": f"https://arxiv.org/abs/{number}"},
         )
-    return found
+    return papers
 
 
 def _arxiv_numbers(entry: str) -> list[str]:

@@ -427,11 +427,11 @@ def used_datasets(choice: SharedPoint) -> list[Dataset]:
     """Return the datasets of the tasks; none if their rows were generated."""
     if choice.results.study.source in GENERATED:
         return []
-    known = datasets()
+    by_name = datasets()
     names = {
         task.dataset: None for name, task in choice.results.all_tasks.items() if not is_foreign(name, task)
     }
-    return [known[name] for name in names if name in known]
+    return [by_name[name] for name in names if name in by_name]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

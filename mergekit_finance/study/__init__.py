@@ -2,7 +2,7 @@
 
 config, config_blocks, operator_grids  study.yml, checked
 points           the merges of a study, and the recipe of each
-task_info        what a study must know of its tasks
+task_info, task_findings         what a study must know of its tasks, with and without loading them
 split            which items select hyperparameters, and which are reported
 subsets, race    which of them a search asks for first, and which settings it drops
 cost             an estimate of points, disk and hours; `--budget`
@@ -17,6 +17,7 @@ store            the results of each model on disk
 schema/          every file of a study as a typed model
 read_files, results              the only reader of a study folder
 analysis/        from stored scores to summary.json
+similarity_step  how far the models are apart, measured or reused
 unfinished       the finished part of an interrupted study
 imported, import_results         results of other lm-eval runs beside those of a study
 analyzed         whether summary.json is that of the stored scores

@@ -13,8 +13,9 @@ from dataclasses import replace
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.chat import ChatTemplate
 from mergekit_finance.evaluation.truncation import tokens_generated_by, tokens_needed
-from mergekit_finance.models.facts import absent_models, short_name
+from mergekit_finance.models.facts import short_name
 from mergekit_finance.models.loading import load_tokenizer
+from mergekit_finance.models.presence import absent_models
 from mergekit_finance.study.config import Study, combinations_of, identity
 from mergekit_finance.study.cost_estimate import Rates
 from mergekit_finance.study.cost_plan import Plan
@@ -73,8 +74,8 @@ def plan_study(run: StudyRun, budget: float | None = None, sample: bool = True, 
     return replace(fitted, clusters=_reported_clusters(run, timed.limit, fitted))
 
 
-def fit(run: StudyRun, budget: float) -> Plan:
-    """Set a run to the largest nested sample that fits a budget of hours; print and return the plan.
+def fit(run: StudyRun, budget: float) -> None:
+    """Set a run to the largest nested sample that fits a budget of hours, and print the plan.
 
     A folder that has a plan for the same study and budget keeps it: a resumed run has the same items.
     """
@@ -88,7 +89,6 @@ def fit(run: StudyRun, budget: float) -> Plan:
         run.limit = fitted.limit
         planned = request.model_copy(update={"limit": run.limit})
         run.store.publish({"plan.json": planned.as_json()})
-    return _counted(run)
 
 
 def _request(run: StudyRun, budget: float) -> PlanFile:

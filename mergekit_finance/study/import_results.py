@@ -6,7 +6,7 @@ targets are those of the study, as the hashes in lm-eval's samples say. What doe
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
         raise MismatchError(f"version {run.version(task) or 'unknown'}, and the study has {expected}")
     of_filter = [row for row in theirs if row.get("filter", "none") == ours[0].get("filter", "none")]
     matched = _matched(ours, of_filter)
-    metric = _metric(ours)
+    metric = _metric(ours, matched)
     scored = [{**row, "score": row[metric], "doc_id": k} for k, row in enumerate(matched) if metric in row]
     if len(scored) < len(ours):
         raise MismatchError(f"no metric {metric!r} in its samples")
@@ -151,9 +151,9 @@ def _matched(ours: Sequence[JsonObject], theirs: Sequence[JsonObject]) -> list[J
         by_row.setdefault(_row_key(row), []).append(row)
     matched, missing = [], 0
     for row in ours:
-        found = by_row.get(_row_key(row))
-        missing += not found
-        matched += [found.pop(0)] if found else []
+        candidates = by_row.get(_row_key(row))
+        missing += not candidates
+        matched += [candidates.pop(0)] if candidates else []
     if missing:
         raise MismatchError(f"{missing} of {len(ours)} rows are missing or differ")
     for key, words in HASHES.items():
@@ -171,16 +171,17 @@ def _row_key(row: JsonObject) -> str:
     return json.dumps({k: v for k, v in document.items() if k != OF_TOKENIZER}, sort_keys=True)
 
 
-def _metric(ours: Sequence[JsonObject]) -> str:
-    """Return the metric that is the score of a task: `score` itself, or the one with the same values."""
+def _metric(ours: Sequence[JsonObject], theirs: Sequence[JsonObject]) -> str:
+    """Return the metric that is the score of a task: `score` itself, or the one with our score's values.
+
+    Raises:
+        MismatchError: several have our score's values, and they differ in the imported rows.
+    """
     names = ours[0].get("metrics")
     listed = [str(name) for name in names] if isinstance(names, list) else []
     if "score" in listed:
         return "score"
-    return next(_equal_metrics(ours, listed), "score")
-
-
-def _equal_metrics(ours: Sequence[JsonObject], names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        if all(row.get(name) == row.get("score") for row in ours):
-            yield name
+    equal = [name for name in listed if all(row.get(name) == row.get("score") for row in ours)]
+    if any(row.get(name) != row.get(equal[0]) for name in equal[1:] for row in theirs):
+        raise MismatchError(f"it is not known which of {', '.join(equal)} is the study's score")
+    return equal[0] if equal else "score"

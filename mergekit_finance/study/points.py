@@ -13,6 +13,7 @@ from mergekit_finance.operators import OPERATORS, by_parameter, format_value, op
 from mergekit_finance.study.config import Combination, Study, combinations_of
 from mergekit_finance.study.methods import fits, method_recipe
 from mergekit_finance.study.operator_grids import BASE
+from mergekit_finance.study.schema import MergeRecipe, PointEntry
 
 
 @dataclass(frozen=True)
@@ -237,3 +238,17 @@ def groups(plans: Iterable[Point]) -> dict[str, list[Point]]:
     for point in plans:
         grouped.setdefault(point.group, []).append(point)
     return grouped
+
+
+def point_entry(point: Point, folder: str) -> PointEntry:
+    """Return the entry in index.json of a point whose results are in points/<folder>."""
+    return PointEntry(
+        name=point.name,
+        folder=folder,
+        stage=point.stage,
+        combination=list(point.combination),
+        operator=point.operator,
+        values=stored_values(point.values),
+        references=list(point.constituents),
+        recipe=MergeRecipe.model_validate(point.recipe()),
+    )

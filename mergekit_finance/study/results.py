@@ -20,7 +20,6 @@ from mergekit_finance.files import (
     read_text,
     require_folders,
     require_names,
-    strings,
 )
 from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
@@ -28,6 +27,7 @@ from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.read_files import (
     AGAIN,
+    check_index,
     optional_model,
     optional_object,
     read_model,
@@ -432,20 +432,3 @@ def require_finished(folder: Path, summary: bool = True) -> None:
             "continues."
         )
     raise DataError(f"{folder}: no finished study here. Run `mergekit-finance study study.yml -o {folder}`.")
-
-
-def check_index(path: Path, index: Index) -> None:
-    """Check the names, folders and references in index.json: they are shown, opened and looked up."""
-    if "base" not in index.models:
-        raise DataError(f"{path}: no base. {AGAIN}")
-    folders = [*(model.folder for model in index.models.values()), *(point.folder for point in index.points)]
-    require_folders(path, (*index.models, *(point.name for point in index.points), *folders))
-    require_names(path, strings(index.as_json()))
-    references = {model.reference for model in index.models.values()}
-    merges = {point.folder for point in index.points}
-    for point in index.points:
-        if unknown := [name for name in point.combination if name not in index.models]:
-            raise DataError(f"{path}: {point.name}: no model {unknown[0]!r}. {AGAIN}")
-        for reference in point.references:
-            if reference not in references and Path(reference).name not in merges:
-                raise DataError(f"{path}: {point.name}: {reference!r} is not a model of this study. {AGAIN}")

@@ -13,15 +13,14 @@ from mergekit_finance.checks.check_all import Say, check_all
 from mergekit_finance.checks.findings import Findings
 from mergekit_finance.checks.output import model_inputs, refusal
 from mergekit_finance.checks.resources import disk_findings
-from mergekit_finance.errors import first_line, print_to_stderr
-from mergekit_finance.evaluation.digest import digest
+from mergekit_finance.errors import print_to_stderr
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.inference.attention import unsupported_config
 from mergekit_finance.files import Json
-from mergekit_finance.models.facts import load_config, weights_size
+from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.models.finite_values import require_finite_values
-from mergekit_finance.similarity.compute import compute_similarity
+from mergekit_finance.models.presence import weights_size
 from mergekit_finance.study import task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
@@ -33,18 +32,15 @@ from mergekit_finance.study.points import (
     SourceModel,
     groups,
     merges_in_full,
+    point_entry,
     points,
-    stored_values,
 )
 from mergekit_finance.study.race import race_result, races
-from mergekit_finance.study.read_files import optional_model
 from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
-    MergeRecipe,
     ModelEntry,
-    PointEntry,
     RaceResult,
     StudyFile,
     StudySimilarity,
@@ -54,6 +50,7 @@ from mergekit_finance.study.schema import (
     UnfinishedStudy,
 )
 from mergekit_finance.study.selected_merges import is_as_written, local_reference, write_checkpoint
+from mergekit_finance.study.similarity_step import study_similarity
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.study_evaluator import study_evaluator
 from mergekit_finance.study.subsets import ItemOrder, selection_order
@@ -395,25 +392,12 @@ class StudyRun:
     # ---- after
 
     def _similarities(self, plans: Sequence[Point]) -> StudySimilarity:
-        """Return the distances of the experts, and of reused merges, from the base and each other.
-
-        Evaluation has taken hours by now, and the statistics need no similarity: a failure is printed and
-        stored as `error`, and the next run measures again.
-        """
+        """Return the distances of the experts, and of reused merges, from the base and each other."""
         merged = dict.fromkeys(s.reference for p in plans for s in p.sources)
         others = list(dict.fromkeys(r for r in (*self.references[1:], *merged) if r != self.study.base))
         key = {r: self.fingerprints[r] for r in (self.study.base, *others)}
-        stored = optional_model(StudySimilarity, self.out / "similarity.json")
-        if stored and stored.measured and stored.key == key and stored.digest == _digest(stored):
-            return stored
         device = self.device if self.device.startswith("cuda") else "cpu"
-        try:
-            measured = compute_similarity(self.study.base, others, device, quiet=self.quiet)
-            fresh = StudySimilarity(key=key, measured=measured)
-        except Exception as error:  # any failure here loses the similarity only
-            self.say(f"similarity was not measured: {first_line(error)}. The summary is written without it.")
-            fresh = StudySimilarity(key=key, error=first_line(error))
-        return fresh.model_copy(update={"digest": _digest(fresh)})
+        return study_similarity(key, self.out / "similarity.json", device, say=self.say, quiet=self.quiet)
 
     def _timings(self, wall: float) -> Timings:
         stored = self.store.seconds(iter(self.index.values()))
@@ -457,25 +441,3 @@ def run_study(
     run = StudyRun(checked, Path(out), device, limit or checked.limit, where, trust_remote_code, quiet, say)
     run.run()
     return load_results(run.out)
-
-
-# ---- helpers
-
-
-def point_entry(point: Point, folder: str) -> PointEntry:
-    """Return the entry in index.json of a point whose results are in points/<folder>."""
-    return PointEntry(
-        name=point.name,
-        folder=folder,
-        stage=point.stage,
-        combination=list(point.combination),
-        operator=point.operator,
-        values=stored_values(point.values),
-        references=list(point.constituents),
-        recipe=MergeRecipe.model_validate(point.recipe()),
-    )
-
-
-def _digest(similarity: StudySimilarity) -> str:
-    """Return the hash of everything in a similarity.json but its `digest`."""
-    return digest({name: value for name, value in similarity.as_json().items() if name != "digest"})

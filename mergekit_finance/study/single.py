@@ -20,9 +20,9 @@ from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.merge_methods.check_output import inputs_of
-from mergekit_finance.models.facts import random_weights
 from mergekit_finance.models.fingerprint import fingerprint
 from mergekit_finance.models.finite_values import require_finite_values
+from mergekit_finance.models.presence import random_weights
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.task_entries import TaskSettings
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap, with_constants

@@ -11,8 +11,8 @@ from pathlib import Path
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import require_names
 from mergekit_finance.study.analysis.summary import answer
-from mergekit_finance.study.read_files import read_model, refuse_link
-from mergekit_finance.study.results import StudyResults, check_index, load_results, results_of
+from mergekit_finance.study.read_files import check_index, read_model, refuse_link
+from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import Index, ModelEntry, PointEntry, UnfinishedStudy
 
 FILE = "unfinished.json"

@@ -218,7 +218,8 @@ def timed(monkeypatch):
 def budgeted(models, out, hours, **changes):
     study = config.parse_study(helpers.content(models, **changes), "study.yml")
     run = StudyRun(study, out, "cpu", study.limit, quiet=True, say=lambda text: None)
-    return planning.fit(run, hours), run
+    planning.fit(run, hours)
+    return planning._counted(run), run
 
 
 def test_a_budget_is_the_largest_limit_that_fits(tiny, tmp_path, timed):

@@ -14,7 +14,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation import keys as result_keys
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.study import analyzed, config
+from mergekit_finance.study import analyzed, config, similarity_step
 from mergekit_finance.study import run as study_run
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun
@@ -138,7 +138,7 @@ def test_similarity_that_cannot_be_measured_costs_nothing_else(tiny, study_copy,
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(study_run, "compute_similarity", fail)
+        patch.setattr(similarity_step, "compute_similarity", fail)
         result, printed = helpers.go(tiny, study_copy)
     (line,) = [text for text in printed if "similarity was not measured" in text]
     assert "\n" not in line

@@ -25,9 +25,8 @@ from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.share import card
 from mergekit_finance.study import config
 from mergekit_finance.study.analysis.summary import answer
-from mergekit_finance.study.points import Point, points
+from mergekit_finance.study.points import Point, point_entry, points
 from mergekit_finance.study.results import load_results
-from mergekit_finance.study.run import point_entry
 from mergekit_finance.study.store import SUMS, sums
 
 SAMPLES = Path(__file__).resolve().parents[2] / "mergekit_finance" / "data" / "samples"

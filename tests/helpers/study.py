@@ -16,8 +16,8 @@ from helpers.similarity_file import similarity_content
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.evaluation.answer_store import read_folder
 from mergekit_finance.study import config
-from mergekit_finance.study.points import points
-from mergekit_finance.study.run import StudyRun, point_entry
+from mergekit_finance.study.points import point_entry, points
+from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.store import write_study_file
 
 EXPERTS = ("finance", "math", "japanese")

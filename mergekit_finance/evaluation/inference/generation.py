@@ -273,5 +273,5 @@ def _duration(prompt: Prompt) -> tuple[int, int]:
 
 
 def _window(length: int) -> int:
-    """Return the smallest of a few window lengths that holds so many positions."""
-    return next(window for window in WINDOWS if window >= length)
+    """Return the smallest of a few window lengths that holds so many positions; above them, their number."""
+    return next((window for window in WINDOWS if window >= length), length)

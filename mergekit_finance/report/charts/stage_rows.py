@@ -15,8 +15,8 @@ def draw(results: StudyResults) -> Chart:
         by_stage.setdefault(row.stage, []).append(row.selected)
     panels = [_panel(results, "Before merging", results.singles, "")]
     for stage, names in by_stage.items():
-        best = max(names, key=lambda name: results.summary.points[name].macro_on_selection or 0.0)
-        panels.append(_panel(results, labels.STAGES.get(stage, f"Stage {stage}"), names, best))
+        title = labels.STAGES.get(stage, f"Stage {stage}")
+        panels.append(_panel(results, title, names, _best(results, names)))
     return Chart(
         "stages",
         "The three stages and their best merges",
@@ -25,6 +25,16 @@ def draw(results: StudyResults) -> Chart:
         panels,
         [LegendEntry(swatch("c-best", "dashed"), f"best single model: {results.summary.ship.best_single}")],
     )
+
+
+def _best(results: StudyResults, names: list[str]) -> str:
+    """Return the best merge of a stage: the best of all, or by the objective or macro that selected."""
+    summary = results.summary
+    if summary.ship.best_merge in names:
+        return summary.ship.best_merge
+    if objective := summary.objective:
+        return max(names, key=lambda name: objective.models[name].on_selection)
+    return max(names, key=lambda name: summary.points[name].macro_on_selection or 0.0)
 
 
 def _panel(results: StudyResults, title: str, names: list[str], best: str) -> Panel:

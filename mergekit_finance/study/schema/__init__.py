@@ -30,11 +30,7 @@ from mergekit_finance.study.schema.answer import (
     AdviceKind,
     CombinationResult,
     Correlation,
-    Effect,
-    EffectKind,
-    Effects,
     Evaluated,
-    ItemFlips,
     ModelResult,
     OperatorComparison,
     OperatorDifference,
@@ -43,13 +39,19 @@ from mergekit_finance.study.schema.answer import (
     PointResult,
     PredictorRow,
     Predictors,
-    Recovery,
     SelectionResult,
     Sentence,
     Ship,
     Summary,
-    TaskEffect,
     TaskResult,
+)
+from mergekit_finance.study.schema.effects import (
+    Effect,
+    EffectKind,
+    Effects,
+    ItemFlips,
+    Recovery,
+    TaskEffect,
     TaskSet,
 )
 from mergekit_finance.study.schema.gain import ChatUsed, GainFile, GainRow

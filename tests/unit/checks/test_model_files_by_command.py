@@ -56,6 +56,18 @@ def expert_json(file: str = "config.json", **values: object) -> Change:
     return change
 
 
+def without_key(key: str) -> Change:
+    """Return a function that takes a key out of config.json of ./finance."""
+
+    def change(models: Path) -> None:
+        path = models / "finance" / "config.json"
+        content = json.loads(path.read_text())
+        del content[key]
+        path.write_text(json.dumps(content))
+
+    return change
+
+
 def expert_file(name: str, content: bytes) -> Change:
     """Return a function that overwrites a file of ./finance."""
     return lambda models: (models / "finance" / name).write_bytes(content)
@@ -257,6 +269,7 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "no architectures": ("model.broken", expert_json(architectures=None)),
     "two architectures": ("model.broken", expert_json(architectures=["A", "B"])),
     "another hidden size in the config": ("model.config-shape", expert_json(hidden_size=32)),
+    "no vocabulary size in the config": ("model.config-shape", without_key("vocab_size")),
 }  # fmt: skip
 WARNINGS: dict[str, tuple[str, Change]] = {
     "rms_norm_eps": ("model.config", expert_json(rms_norm_eps=0.1)),

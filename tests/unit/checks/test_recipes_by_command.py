@@ -28,7 +28,8 @@ from mergekit_finance.cli import main
 from mergekit_finance.errors import MergekitFinanceError
 from mergekit_finance.evaluation.mergekit_lm import MergekitLM
 from mergekit_finance.merging.session import MergeSession
-from mergekit_finance.models.facts import FactsReader, absent_models
+from mergekit_finance.models.facts import FactsReader
+from mergekit_finance.models.presence import absent_models
 from mergekit_finance.registration import register
 
 LAYER = "model.layers.0.self_attn.q_proj.weight"

@@ -13,6 +13,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from mergekit_finance.errors import ModelError
+from mergekit_finance.files import JsonObject
 from mergekit_finance.hosts.transformers import (
     activations,
     cache_implementations,
@@ -20,6 +21,7 @@ from mergekit_finance.hosts.transformers import (
     model_types,
     rope_types,
 )
+from mergekit_finance.models.config_values import check_tokenizer_values
 from mergekit_finance.models.json_files import read_config
 
 WRONG = {
@@ -68,3 +70,15 @@ def test_names_of_model_types_classes_and_caches_are_those_of_transformers() -> 
     assert model_types() == set(CONFIG_MAPPING_NAMES)
     assert causal_classes() == dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     assert cache_implementations() == {*ALL_CACHE_IMPLEMENTATIONS, "paged"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"padding_side": "up"}, {"extra_special_tokens": "x"}, {"additional_special_tokens": ["x", 5]}],
+    ids=str,
+)
+def test_values_of_tokenizer_configs_that_transformers_refuses_are_refused(
+    values: JsonObject, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=next(iter(values))):
+        check_tokenizer_values(tmp_path, values, None, None)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models import facts
+from mergekit_finance.models import facts, presence
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint, tokenizer_fingerprint
 from mergekit_finance.models.loading import load_tokenizer
 
@@ -85,11 +85,11 @@ def test_a_model_that_cannot_be_fetched_is_named():
 def test_models_with_random_weights_are_recognized(tiny, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     references = [str(tiny / "base"), str(tmp_path), "nobody/nothing"]
-    assert facts.random_weights(references) == [str(tiny / "base")]
+    assert presence.random_weights(references) == [str(tiny / "base")]
 
 
 def test_the_size_is_that_of_the_weights(model):
-    assert facts.weights_size(str(model)) == (model / "model.safetensors").stat().st_size
+    assert presence.weights_size(str(model)) == (model / "model.safetensors").stat().st_size
 
 
 @pytest.mark.parametrize(("reference", "name"), [("./lab/base/", "base"), ("owner/name", "name"), ("x", "x")])

@@ -21,9 +21,10 @@ from mergekit_finance.errors import ModelError
 from mergekit_finance.merging import in_memory
 from mergekit_finance.merging.on_disk import merge_to_folder
 from mergekit_finance.merging.session import MergeSession
-from mergekit_finance.models.facts import FactsReader, read_tensors, weights_size
+from mergekit_finance.models.facts import FactsReader, read_tensors
 from mergekit_finance.models.loading import load_model
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
+from mergekit_finance.models.presence import weights_size
 from mergekit_finance.models.weight_files import ByteReader, BytesSpent, TensorFacts
 
 BIN = "pytorch_model.bin"

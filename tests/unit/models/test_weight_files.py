@@ -165,3 +165,10 @@ def test_a_tensor_that_a_header_has_twice_is_reported(tmp_path):
 def _of_text(path, header):
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(8))
     return path
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ModelError, match="`git lfs pull` fetches the file"):
+        read_header(path, ByteReader())

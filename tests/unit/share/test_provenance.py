@@ -3,8 +3,7 @@
 import pytest
 
 from mergekit_finance.share.provenance import is_consistent
-from mergekit_finance.study.points import Point, SourceModel
-from mergekit_finance.study.run import point_entry
+from mergekit_finance.study.points import Point, SourceModel, point_entry
 from mergekit_finance.study.schema import PointEntry
 
 VALUES = {

@@ -19,9 +19,8 @@ from mergekit_finance.share.provenance import is_consistent
 from mergekit_finance.study import config
 from mergekit_finance.study.analysis.summary import answer
 from mergekit_finance.study.export import export_recipes
-from mergekit_finance.study.points import points, start
+from mergekit_finance.study.points import point_entry, points, start
 from mergekit_finance.study.results import load_results
-from mergekit_finance.study.run import point_entry
 from mergekit_finance.study.split import has_split
 from mergekit_finance.study.store import write_json
 
