@@ -42,7 +42,7 @@ def main() -> None:
     mergekit-finance card out -o card          write a model card for one merge, ready for the Hub
     mergekit-finance share card --repo me/it   upload that card; --dry-run only lists the files
     mergekit-finance leaderboard out card      rank models of several studies and cards
-    mergekit-finance import theirs --study out     results of other lm-eval runs into a study
+    mergekit-finance import runs --study out   add results of other lm-eval runs to a study
     mergekit-finance recipes copy lab .        copy bundled recipes and studies
     mergekit-finance similarity --base B M1 M2 distances between checkpoints
     mergekit-finance data adopt FOLDER         make a mirror from raw dataset files

@@ -45,7 +45,7 @@ def _choices(summary: Summary) -> Iterator[tuple[str, str]]:
         if model.keeps == "surely":
             continue
         name = f"{merge_name(combination)}: no setting surely keeps the bounds. "
-        chosen = "The best of those that perhaps do is selected"
+        chosen = "The best of those that perhaps keep them is selected"
         if model.keeps == "not":
             chosen = "None is likely to, so the closest is selected"
         numbers = (

@@ -52,7 +52,7 @@ class Ranking:
     def of(self, name: str, points: Mapping[str, GridPoint]) -> tuple[int, float, float]:
         """Return the rank of a model or of a point's cell; larger is better.
 
-        Those that surely keep the bounds come first, then those that perhaps do. Of the others the one
+        Those that surely keep the bounds come first, then those that perhaps keep them. Of the others the one
         that misses them least comes first.
         """
         level, missing = self.standings.get(name, (0, 0.0))
