@@ -41,7 +41,7 @@ class AnsweringModel:
         apply_chat_template: renders prompts; set by the evaluator, where prompts are in chat format.
         tokenizer_name: part of the names of lm-eval's cache files, which are not used here.
         seconds_making: how long `make` took.
-        seconds: how long requests took, by kind, without those of `make`; their storing is in it.
+        seconds: how long requests took, by kind: with the storing of answers, without the time of `make`.
         rank, world_size: lm-eval's names for one process.
     """
 

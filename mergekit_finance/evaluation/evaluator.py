@@ -273,7 +273,7 @@ class Evaluator:
         """Return the requests that every model with one chat template gets, as lm-eval builds them.
 
         Args:
-            limit: the first so many items of every task; None: all.
+            limit: number of items per task, from the first on; None: all.
             chat_template: what `chat_template` returns.
         """
         settings = chat_template, self.chat.system_instruction, self.chat.multiturn

@@ -50,7 +50,7 @@ def _package_note(facts: CardFacts) -> Iterator[str]:
     if not facts.has_address:
         yield (
             f"mergekit-finance {facts.versions.get('mergekit-finance', '')} must be installed as well: it "
-            "was installed from a folder here, so this card cannot give its address.".replace("  ", " ")
+            "was installed from a local folder, so this card cannot give its address.".replace("  ", " ")
         )
         yield ""
 

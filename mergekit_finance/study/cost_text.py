@@ -35,7 +35,7 @@ def plan_text(plan: Plan) -> str:
     ]
     if plan.shares:
         shares = ", ".join(f"stage {stage}: {100 * share:.0f} %" for stage, share in plan.shares.items())
-        lines.append(f"search      at most so many of the answers of the full grid: {shares}")
+        lines.append(f"search      at most this share of the full grid's answers: {shares}")
     if plan.captures:
         lines.append(f"engine      {plan.captures}")
     if plan.absent:

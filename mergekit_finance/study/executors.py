@@ -216,7 +216,7 @@ class _Pool:
 
         Raises:
             MergekitFinanceError: as a process raised it; the others are stopped.
-            ModelError: processes died over and over.
+            ModelError: processes died repeatedly.
         """
         try:
             with _ignore_sigint():
@@ -266,7 +266,7 @@ class _Pool:
             self._restarts.append(len(self._worker.store.stored(self._places)))
             if self._restarts.count(self._restarts[-1]) > RETRIES:
                 raise ModelError(
-                    f"worker processes died over and over ({reason}); finished work is kept. Run the same "
+                    f"worker processes died repeatedly ({reason}); finished work is kept. Run the same "
                     "command again, with fewer `workers:` or a smaller batch_size."
                 )
             with _ignore_sigint():

@@ -50,7 +50,7 @@ class Race:
 
     @property
     def costs(self) -> list[int]:
-        """The number of points of every setting."""
+        """The number of points of each setting, in the order of `settings`."""
         return [len(setting) for setting in self.settings]
 
     @property

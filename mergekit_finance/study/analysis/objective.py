@@ -151,7 +151,7 @@ def _differences(results: StudyResults, replicates: Replicates) -> dict[str, dic
 
 
 def _standing(results: StudyResults, model: str, differences: Mapping[str, Estimate]) -> tuple[int, float]:
-    """Return the level of a model, and by how much it misses the bounds, added up over them; 0 or less."""
+    """Return the level of a model, and the sum of its shortfalls from the bounds (0 or less)."""
     assert results.study.select is not None
     bounds = results.study.select.subject_to
     missing = sum(min(0.0, one.value - bounds[name].points / 100) for name, one in differences.items())

@@ -129,7 +129,7 @@ def test_a_job_that_kills_every_process_is_left_out_and_ends_in_one_line(tmp_pat
 
 
 def test_processes_that_die_before_they_do_anything_end_in_one_line(tmp_path):
-    with pytest.raises(ModelError, match=r"worker processes died over and over \(exit code 9\)"):
+    with pytest.raises(ModelError, match=r"worker processes died repeatedly \(exit code 9\)"):
         run(Fake(Evaluator(["task"]), tmp_path, {}, at_start=True), NAMES, 2)
 
 
