@@ -247,7 +247,8 @@ def _sample(i: int, item: str, task: str, text: str, reply: str) -> dict[str, An
 def accept_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the reader accept names with markup: escaping must not depend on that check."""
     for check in ("require_names", "require_folders"):
-        monkeypatch.setattr(f"mergekit_finance.study.results.{check}", lambda path, names: None)
+        for module in ("results", "read_files"):
+            monkeypatch.setattr(f"mergekit_finance.study.{module}.{check}", lambda path, names: None)
 
 
 def change_study(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
