@@ -7,7 +7,7 @@ In recipes/smollm2-135m:
     step      what it writes
     convert   WORK/base: the base, dequantized
     tokens    WORK/tokens: the texts as tokens
-    train     WORK/experts: nine experts, one process for each GPU
+    train     WORK/experts: nine experts, on all GPUs
     evaluate  WORK/study: answers and scores of all models, by priority; see `evaluate`
     collect   WORK/results: scores, similarity, training records and times, small enough to be published
 
@@ -54,6 +54,7 @@ class Run:
         deadline: the time of `time.monotonic` at which to stop.
         budget: tokens of an expert; None: those of its plan.
         compiled: whether training compiles the layers.
+        per_gpu: how many experts are trained on a GPU at a time.
         settings: options of the evaluation.
     """
 
@@ -64,6 +65,7 @@ class Run:
     deadline: float = float("inf")
     budget: int | None = None
     compiled: bool = False
+    per_gpu: int = 1
     settings: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -86,6 +88,7 @@ class Run:
         seconds = self.deadline - time.monotonic()
         arguments = [f"--base={self.work / 'base'}", f"--tokens={self.work / 'tokens'}"]
         arguments += [f"--out={self.work / 'experts'}"] + ["--compile"] * self.compiled
+        arguments += [f"--per-gpu={self.per_gpu}"]
         arguments += [f"--budget={self.budget}"] * bool(self.budget)
         arguments += [f"--minutes={seconds / 60:.2f}"] * (seconds < float("inf"))
         train.main(["--all", *arguments])
@@ -192,6 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; what is finished is kept")
     parser.add_argument("--budget", type=int, help="tokens of an expert (default: 25 million)")
     parser.add_argument("--compile", action="store_true", help="compile the layers in training")
+    parser.add_argument(
+        "--per-gpu", type=int, default=1, help="experts trained on a GPU at a time (default: 1)"
+    )
     parser.add_argument("--limit", type=int, help="items of a task (default: 200; 100 of long answers)")
     parser.add_argument("--workers", type=int, help="processes per GPU (default: as memory allows, up to 4)")
     parser.add_argument("--parts", help="parts of the evaluation, by comma (default: all)")
@@ -204,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings["parts"] = options.parts.split(",") if options.parts else None
     run = Run(
         options.work.absolute(), options.gguf.absolute(), options.corpora.absolute(),
-        options.mirror.absolute(), time.monotonic() + limit, options.budget, options.compile,
+        options.mirror.absolute(), time.monotonic() + limit, options.budget, options.compile, options.per_gpu,
         {name: value for name, value in settings.items() if value is not None},
     )  # fmt: skip
     options.work.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Continue the pre-training of the base on one domain.
 
 In recipes/smollm2-135m: `python -m smollm2.train NAME --base BASE --tokens TOKENS --out OUT` trains one
-expert (`finance_a`, ...); `--all` trains all, one process for each GPU. An interrupted run resumes from its
+expert (`finance_a`, ...); `--all` trains all, with `--per-gpu` processes for each GPU. An interrupted run resumes from its
 last checkpoint. A finished expert is not trained again.
 
 Weights and optimizer are float32, forward and backward passes are bfloat16 (autocast) on a GPU. OUT/NAME has
@@ -39,7 +39,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 HELD_OUT_ROWS = 64
-HELD_OUT_BATCH = 32  # as a micro-batch: another shape would be compiled again
+HELD_OUT_BATCH = 16  # as a micro-batch: another shape would be compiled again
 SAVE_EVERY = 200  # steps
 LOSS_PARTS = 4  # the logits of a batch are computed in so many parts
 RATE_FROM = 20  # steps that are not counted in the rate: compilation
@@ -305,12 +305,12 @@ def train(
 def train_all(
     names: Sequence[str], arguments: Sequence[str], devices: Sequence[str], deadline: float
 ) -> None:
-    """Train experts with one process at a time for each device; each takes the next expert of a queue.
+    """Train experts with one process at a time for each entry of `devices`; each takes the next of a queue.
 
     Args:
         names: the experts.
         arguments: options of this command that all processes get.
-        devices: cuda:0, cuda:1, ... or cpu.
+        devices: cuda:0, cuda:1, ... or cpu. A device that is listed twice trains two experts at a time.
         deadline: the time of `time.monotonic` at which to stop.
 
     Raises:
@@ -356,7 +356,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     plans = expert_plans()
     parser = argparse.ArgumentParser(prog="python -m smollm2.train", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(plans), help="the expert")
-    parser.add_argument("--all", action="store_true", help="train all experts, one process for each GPU")
+    parser.add_argument("--all", action="store_true", help="train all experts, on all GPUs")
+    parser.add_argument(
+        "--per-gpu", type=int, default=1, help="with --all: experts that share a GPU (default: %(default)s)"
+    )
     for name in ("base", "tokens", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -372,7 +375,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments += [f"--budget={options.budget}"] * bool(options.budget)
         count = torch.cuda.device_count()
         names = [name for name in plans if not is_finished(options.out, name)]
-        train_all(names, arguments, [f"cuda:{k}" for k in range(count)] or ["cpu"], started + limit)
+        devices = [f"cuda:{k}" for k in range(count)] * options.per_gpu or ["cpu"]
+        train_all(names, arguments, devices, started + limit)
         return
     if not options.name:
         parser.error("name an expert, or use --all")

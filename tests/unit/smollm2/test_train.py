@@ -116,3 +116,14 @@ def test_a_finished_expert_is_not_trained_again(tiny, folder, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "training.json").write_text("{}")
     assert train.train("x", PLAN, tmp_path / "no base", folder, tmp_path)
+
+
+def test_several_experts_share_a_gpu(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(train, "train_all", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    folders = ["--base=b", "--tokens=t", f"--out={tmp_path}"]
+    train.main(["--all", "--per-gpu=2", *folders])
+    train.main(["--all", *folders])
+    (_, _, two, _), (_, _, one, _) = calls
+    assert two == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"] and one == ["cuda:0", "cuda:1"]
