@@ -1,8 +1,8 @@
 """Continue the pre-training of the base on one domain.
 
 In recipes/smollm2-135m: `python -m smollm2.train NAME --base BASE --tokens TOKENS --out OUT` trains one
-expert (`finance_a`, ...); `--all` trains all, with `--per-gpu` processes for each GPU. An interrupted run resumes from its
-last checkpoint. A finished expert is not trained again.
+expert (`finance_a`, ...); `--all` trains all, with `--per-gpu` processes for each GPU. An interrupted run
+resumes from its last checkpoint. A finished expert is not trained again.
 
 Weights and optimizer are float32, forward and backward passes are bfloat16 (autocast) on a GPU. OUT/NAME has
 the model in bfloat16, its tokenizer, and training.json: settings, losses, held-out losses of all texts before
