@@ -390,7 +390,7 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "task.no-score": CatalogEntry(
         "error",
-        "A task has no metric, or its value is out of range.",
+        "A task has no metric or no filter, or the value of its metric is out of range.",
         "Name another metric of the task, or use another task.",
     ),
     "task.none": CatalogEntry(
@@ -407,6 +407,13 @@ CATALOG: dict[str, CatalogEntry] = {
         "error",
         "A task is named twice: alone and as part of a group, in two files, or like a built-in task.",
         "Name either the task or its group; rename your own task.",
+    ),
+    "task.unseen": CatalogEntry(
+        "note",
+        "Only lm-eval can say which tasks and metrics a name stands for, because it is a tag of lm-eval or a "
+        "task that is written in Python. `check` does not load lm-eval, so it did not compare metrics, "
+        "filters, `named` and `select` with these tasks.",
+        "No action needed: `mergekit-finance study plan` loads the tasks and makes the rest of the checks.",
     ),
     "task.unknown-filter": CatalogEntry(
         "error",

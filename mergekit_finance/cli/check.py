@@ -141,7 +141,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
     from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.study import config
     from mergekit_finance.study.methods import skipped_stages
-    from mergekit_finance.study.task_findings import source_and_skill_findings
+    from mergekit_finance.study.task_findings import study_task_findings
 
     try:
         study = config.load_study(path)
@@ -165,7 +165,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         study.evaluation.max_gen_toks,
     )
     findings += check_tasks(tasks, merge.models)
-    findings += source_and_skill_findings(study, [*tasks.folders, *tasks.include_paths], str(path))
+    findings += study_task_findings(study, [*tasks.folders, *tasks.include_paths], str(path))
     findings += skipped_stages(study.operators, study.stages, list(study.experts))
     findings += resource_note(merge)
     return findings
@@ -176,8 +176,10 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
     from mergekit_finance.checks.model_checks import examine_models
     from mergekit_finance.checks.resources import resource_note
     from mergekit_finance.checks.tasks import TaskFacts, check_tasks
+    from mergekit_finance.evaluation.task_measures import choices_of
     from mergekit_finance.plugins.manager import task_folders
     from mergekit_finance.recipe.load import load_recipe
+    from mergekit_finance.study.task_findings import task_findings
 
     try:
         recipe = load_recipe(path)
@@ -191,6 +193,8 @@ def findings_of_recipe(path: Path, reader: "FactsReader") -> "Findings":
         included = [path.parent / recipe.finance.include_path] if recipe.finance.include_path else []
         models = [model for model in merge.models if model.reference in evaluated]
         findings += check_tasks(TaskFacts(names, task_folders(), included), models)
+        choices = choices_of(recipe.finance.task_settings)
+        findings += task_findings(names, choices, [*task_folders(), *included])
     findings += resource_note(merge)
     return findings
 

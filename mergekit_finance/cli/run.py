@@ -111,11 +111,11 @@ def run(
     """
     # Imported here to keep --help fast: torch and the hosts take seconds.
     from mergekit_finance.evaluation.evaluator import Evaluator
+    from mergekit_finance.evaluation.task_measures import choices_of
     from mergekit_finance.recipe import load as recipes
     from mergekit_finance.report.console import run_text
     from mergekit_finance.study.config import DEFAULT_TASKS
     from mergekit_finance.study.single import SingleRun
-    from mergekit_finance.study.study_evaluator import choices_of
 
     check_device(device)
     checked = recipes.load_recipe(recipe)

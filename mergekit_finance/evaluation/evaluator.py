@@ -196,6 +196,10 @@ class Evaluator:
         """Names whose `members` are tasks of this evaluator: single tasks, their groups, and `names`."""
         return sorted({*self.names, *self._loaded["groups"], *self._loaded["tasks"]})
 
+    def is_group(self, name: str) -> bool:
+        """Return whether a name is that of a group, of these tasks or not."""
+        return name in self.task_manager.all_groups
+
     @property
     def task_names(self) -> list[str]:
         """Names of the single tasks, sorted."""

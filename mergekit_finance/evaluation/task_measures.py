@@ -14,6 +14,7 @@ from mergekit_finance.file_models import MAX_NUMBER
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.metric_modules import AGGREGATIONS, HOST_METRICS
 from mergekit_finance.plugins.manager import plugin_packages
+from mergekit_finance.recipe.task_entries import TaskSettings
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
@@ -34,6 +35,11 @@ class MetricChoice:
 
     metric: str | None = None
     filter: str | None = None
+
+
+def choices_of(settings: Mapping[str, TaskSettings]) -> dict[str, MetricChoice]:
+    """Return which metric and filter is the score, by task or group."""
+    return {name: MetricChoice(one.metric, one.filter) for name, one in settings.items()}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Measure:
     @property
     def unit(self) -> str:
         """The metric's name if it is measured in a unit of its own, or "" for a score in [0, 1]."""
-        return self.metric if self.metric in OTHER_UNITS or not self.higher_is_better else ""
+        return unit_of(self.metric, self.higher_is_better)
 
     @property
     def is_corpus(self) -> bool:
@@ -80,6 +86,11 @@ class Measure:
         return getattr(self.aggregation, "__module__", "") or ""
 
 
+def unit_of(metric: str, higher_is_better: bool) -> str:
+    """Return a metric's name if it is measured in a unit of its own, or "" for a score in [0, 1]."""
+    return metric if metric in OTHER_UNITS or not higher_is_better else ""
+
+
 def measure_of(name: str, task: "ConfigurableTask", choice: MetricChoice) -> Measure:
     """Return what a task's score is.
 
@@ -87,10 +98,34 @@ def measure_of(name: str, task: "ConfigurableTask", choice: MetricChoice) -> Mea
         DataError: the task has no such metric or filter, or no metric at all; one line names the valid ones.
     """
     metrics, filters = host.metrics_of(task), host.filters_of(task)
-    if not metrics:
+    metric, filter_name = choose(name, list(metrics), filters, choice)
+    aggregation, higher_is_better = metrics[metric]
+    if not callable(aggregation):  # lm-eval only logs that it has none of the name
+        raise DataError(
+            f"task {name!r}: lm-eval has no aggregation of the name that the task's file gives for "
+            f"{metric!r}. Correct `aggregation` in its metric_list.",
+            id="task.broken",
+        )
+    return Measure(metric, filter_name, aggregation, higher_is_better)
+
+
+def choose(
+    name: str, metrics: Sequence[str], filters: Sequence[str], choice: MetricChoice
+) -> tuple[str, str]:
+    """Return the metric that is a task's score, and its filter.
+
+    Args:
+        name: of the task, for messages.
+        metrics, filters: the task's, in its order.
+        choice: what the user names.
+
+    Raises:
+        DataError: the task has no such metric or filter, or none at all; one line names the valid ones.
+    """
+    if not metrics or not filters:
         raise DataError(
             f"task {name!r} computes no metric, so Gain is not defined for it. Use another task, or give "
-            "it a `metric_list`.",
+            f"it a `{'filter_list' if metrics else 'metric_list'}`.",
             id="task.no-score",
         )
     if choice.metric is not None and choice.metric not in metrics:
@@ -103,10 +138,8 @@ def measure_of(name: str, task: "ConfigurableTask", choice: MetricChoice) -> Mea
             f"task {name!r} has no filter {choice.filter!r}. {did_you_mean(choice.filter, filters)}",
             id="task.unknown-filter",
         )
-    metric = choice.metric or (SCORE if SCORE in metrics else next(iter(metrics)))
-    aggregation, higher_is_better = metrics[metric]
-    filter_name = choice.filter or (NO_FILTER if NO_FILTER in filters else filters[0])
-    return Measure(metric, filter_name, aggregation, higher_is_better)
+    metric = choice.metric or (SCORE if SCORE in metrics else metrics[0])
+    return metric, choice.filter or (NO_FILTER if NO_FILTER in filters else filters[0])
 
 
 def with_scores(results: "Results", measures: Mapping[str, Measure]) -> "Results":

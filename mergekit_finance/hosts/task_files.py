@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     Settings: TypeAlias = "Mapping[str, Json]"
 
 Kind: TypeAlias = Literal["task", "group", "tag"]
-OF_GENERATION = ("output_type", "generation_kwargs")  # keys of a task that a group may set for its members
+# Keys of a task that decide what it generates and reports, and that a group may set for its members.
+SET_BY_GROUPS = (
+    "output_type",
+    "generation_kwargs",
+    "metric_list",
+    "filter_list",
+    "process_results",
+)
 MAX_GROUPS = 20  # levels of groups in groups
 IGNORED = ("__pycache__", ".ipynb_checkpoints")
 DEFINED = re.compile(rb"""^["']?(?:task|group)["']?: *["']?([^"'\n#\[{]+?)["']?\s*(?:#.*)?$""", re.MULTILINE)
@@ -55,10 +62,14 @@ class TaskEntry:
     members: tuple[str, ...] = ()
 
 
+class FunctionName(str):
+    """The text after a `!function` tag: module and name of a Python function, which is not imported."""
+
+
 def _loader() -> type[yaml.SafeLoader]:
-    """Return a YAML loader that reads `!function` tags as text; no function is imported."""
+    """Return a YAML loader that reads `!function` tags as FunctionName; no function is imported."""
     loader: type[yaml.SafeLoader] = type("Loader", (FastLoader,), {})
-    loader.add_constructor("!function", lambda _, node: str(node.value))
+    loader.add_constructor("!function", lambda _, node: FunctionName(node.value))
     return loader
 
 
@@ -162,23 +173,24 @@ class TaskFiles:
         names = list(names)
         if any(not self._add_from_lm_eval(name) or name not in self.index for name in names):
             return None
-        reached, root = self._reached(names), lm_eval_tasks()
+        reached, root = self.reached(names), lm_eval_tasks()
         if root is None or reached is None:
             return None
-        inside = [path.relative_to(root) for path in reached if path.is_relative_to(root)]
+        paths = [entry.path for entry in reached.values() if entry.path]
+        inside = [path.relative_to(root) for path in paths if path.is_relative_to(root)]
         return [root / name for name in sorted({path.parts[0] for path in inside})]
 
-    def _reached(self, names: Sequence[str]) -> list[Path] | None:
-        """Return the files behind names and all that they name; None if a name has no entry."""
-        reached, remaining = dict.fromkeys(names), list(names)
+    def reached(self, names: Iterable[str]) -> dict[str, TaskEntry] | None:
+        """Return the entries of names and of all that they name; None if one of them has no entry here."""
+        entries: dict[str, TaskEntry] = {}
+        remaining = list(names)
         while remaining:
             name = remaining.pop()
             if name not in self.index:
                 return None
-            new = [member for member in _named_members(self.index[name]) if member not in reached]
-            reached |= dict.fromkeys(new)
-            remaining += new
-        return [path for name in reached if (path := self.index[name].path)]
+            entries[name] = self.index[name]
+            remaining += [member for member in _named_members(entries[name]) if member not in entries]
+        return entries
 
     def generation_settings(self, specs: "Iterable[TaskSpec]") -> "dict[str, Settings]":
         """Return `generation_kwargs` of each task that generates, by name."""
@@ -300,11 +312,11 @@ def configs(
         if entry.kind == "task":
             yield spec, {**entry.content, **overrides}
         else:
-            of_group = {**_of_generation(entry.content), **overrides}
+            of_group = {**_set_by_group(entry.content), **overrides}
             yield from _members(_member_specs(entry), index, of_group, level)
     elif isinstance(spec, Mapping):
         name, members = spec.get("group", spec.get("task")), spec.get("task")
-        changed = {**overrides, **_of_generation(spec)}
+        changed = {**overrides, **_set_by_group(spec)}
         if isinstance(members, Sequence) and not isinstance(members, str):
             yield from _members(members, index, changed, level)
         elif isinstance(name, str) and level and name in index:
@@ -333,8 +345,8 @@ def _member_specs(entry: TaskEntry) -> "Sequence[TaskSpec]":
     return members if isinstance(members, list) else []
 
 
-def _of_generation(config: "Settings") -> "Settings":
-    return {key: config[key] for key in OF_GENERATION if key in config}
+def _set_by_group(config: "Settings") -> "Settings":
+    return {key: config[key] for key in SET_BY_GROUPS if key in config}
 
 
 def _named_members(entry: TaskEntry) -> Iterator[str]:

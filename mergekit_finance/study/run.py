@@ -54,6 +54,7 @@ from mergekit_finance.study.similarity_step import study_similarity
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.study_evaluator import study_evaluator
 from mergekit_finance.study.subsets import ItemOrder, selection_order
+from mergekit_finance.study.task_checks import check_items, check_named, check_objective
 from mergekit_finance.study.times import TimeLog
 from mergekit_finance.study.unfinished import FILE as UNFINISHED
 from mergekit_finance.study.worker import Job, Stamp, Worker, jobs
@@ -178,9 +179,10 @@ class StudyRun:
         require_metrics(self.evaluator, self.where)
         check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
         check_chat(self.evaluator, present, self.say, self.trust_remote_code)
-        task_info.check_items(self.evaluator, self.study)
-        task_info.check_named(self.evaluator, self.study, self.where)
-        task_info.check_objective(self.evaluator, self.study, self.where)
+        task_info.check_aggregations(self.evaluator)
+        check_items(self.evaluator, self.study)
+        check_named(self.evaluator, self.study, self.where)
+        check_objective(self.evaluator, self.study, self.where)
         skipped = skipped_stages(self.study.operators, self.study.stages, list(self.study.experts))
         Findings(skipped).print_rest(self.say)
         task_info.check_skills(self.evaluator, self.study, self.where)

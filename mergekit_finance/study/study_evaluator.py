@@ -1,17 +1,10 @@
 """The evaluator of a study: its tasks and the settings of its file."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.evaluation.task_measures import MetricChoice
-from mergekit_finance.recipe.task_entries import TaskSettings
+from mergekit_finance.evaluation.task_measures import choices_of
 from mergekit_finance.study.config import Study
-
-
-def choices_of(settings: Mapping[str, TaskSettings]) -> dict[str, MetricChoice]:
-    """Return which metric and filter is the score, by task or group."""
-    return {name: MetricChoice(one.metric, one.filter) for name, one in settings.items()}
 
 
 def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator:

@@ -9,7 +9,7 @@ from helpers.synthetic import RETENTION, lines
 
 from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.report.tables import objective_table
-from mergekit_finance.study import task_info
+from mergekit_finance.study import task_checks, task_info
 from mergekit_finance.study.analysis.objective import judged
 from mergekit_finance.study.analysis.objective_wording import front, objective_sentences
 from mergekit_finance.study.analysis.summary import chosen_points, summary
@@ -172,9 +172,9 @@ def test_names_are_tasks_and_groups_of_the_study(tiny, names, message):
     evaluator = study_evaluator(study, "cpu", quiet=True)
     if message:
         with pytest.raises(RecipeError, match=message):
-            task_info.check_objective(evaluator, study, "study.yml")
+            task_checks.check_objective(evaluator, study, "study.yml")
         return
-    task_info.check_objective(evaluator, study, "study.yml")
+    task_checks.check_objective(evaluator, study, "study.yml")
     described = task_info.describe(evaluator, study)
     assert set(names) == {name for task in described.values() for name in task.selected_by or ()}
 
