@@ -346,6 +346,11 @@ CATALOG: dict[str, CatalogEntry] = {
         "Merging or evaluating needs more memory than is free.",
         "Use a machine with more memory, or merge with mergekit-yaml, which loads a few tensors at a time.",
     ),
+    "resources.parallelize": CatalogEntry(
+        "note",
+        "How the weights of one model are spread over the GPUs; an error where they do not fit.",
+        "Use more GPUs, GPUs with more free memory, or a smaller dtype, if batches need more room.",
+    ),
     "study.invalid": CatalogEntry(
         "error",
         "A value of the study file is not allowed.",

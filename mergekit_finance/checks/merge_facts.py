@@ -30,6 +30,7 @@ class MergeFacts:
         accepted: ids of errors that are warnings for this merge.
         chat: whether prompts are rendered by the models' chat templates.
         sets_template: whether the recipe says which chat template the merge gets, or aligns tokenizers.
+        parallelize: whether one model is spread over all GPUs.
     """
 
     where: str
@@ -49,6 +50,7 @@ class MergeFacts:
     accepted: frozenset[str] = frozenset()
     chat: bool = False
     sets_template: bool = False
+    parallelize: bool = False
 
     @property
     def base(self) -> ModelFacts:
@@ -79,6 +81,7 @@ class How(TypedDict, total=False):
     accepted: frozenset[str]
     chat: bool
     sets_template: bool
+    parallelize: bool
 
 
 Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

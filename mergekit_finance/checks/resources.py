@@ -78,7 +78,7 @@ def check_resources(merge: MergeFacts) -> Iterator[Finding]:
     if merge.in_memory:
         yield from _memory_findings(needed.merge, 0 if on_gpu else needed.evaluation)
     if merge.in_memory and on_gpu:
-        yield from _gpu_findings(needed, merge.device)
+        yield from _gpu_findings(needed, merge.device, merge.parallelize)
     yield from disk_findings(merge.checkpoints * needed.disk, merge.out)
 
 
@@ -92,13 +92,15 @@ def _memory_findings(merging: int, evaluating: int) -> Iterator[Finding]:
         )
 
 
-def _gpu_findings(needed: ResourceEstimate, device: str) -> Iterator[Finding]:
-    free = free_gpu_memory(device)
+def _gpu_findings(needed: ResourceEstimate, device: str, parallelize: bool) -> Iterator[Finding]:
+    """Compare what evaluating takes with the memory of one GPU, or of all if a model is spread over them."""
+    free = sum(free_on_gpus(device)) or None if parallelize else free_gpu_memory(device)
     if free is not None and needed.evaluation > free:
+        where = "all GPUs together" if parallelize else device
         yield finding(
             "resources.gpu-memory",
             f"evaluating takes about {size(needed.evaluation)} of GPU memory ({needed.batch}), and "
-            f"{size(free)} are free on {device}",
+            f"{size(free)} are free on {where}",
         )
 
 
@@ -118,10 +120,11 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
         return
     memory, disk = free_memory(), free_disk(merge.out or Path())
     free = "unknown" if memory is None else size(memory)
+    together = "of all GPUs together " if merge.parallelize else ""
     yield finding(
         "resources.estimate",
         f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} "
-        f"({needed.batch}), of {free} free here; a merged checkpoint {size(needed.disk)} "
+        f"{together}({needed.batch}), of {free} free here; a merged checkpoint {size(needed.disk)} "
         f"of {size(disk)} free disk",
         "",
     )
@@ -147,16 +150,20 @@ def free_memory() -> int | None:
 
 def free_gpu_memory(device: str) -> int | None:
     """Return the free bytes of a GPU, for `cuda` of the fullest one; None if there is no such GPU."""
+    return min(free_on_gpus(device), default=None)
+
+
+def free_on_gpus(device: str) -> list[int]:
+    """Return the free bytes of a GPU, for `cuda` of each one; empty if there is no such GPU."""
     import torch  # imported here: it takes 1.4 s, and `check` does not need it
 
     if not torch.cuda.is_available():
-        return None
+        return []
     index = device.removeprefix("cuda").removeprefix(":")
     numbers = [int(index)] if index.isdecimal() else range(torch.cuda.device_count())
-    free = [
+    return [
         int(torch.cuda.mem_get_info(number)[0]) for number in numbers if number < torch.cuda.device_count()
     ]
-    return min(free, default=None)
 
 
 def free_disk(folder: Path) -> int:

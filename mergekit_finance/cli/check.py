@@ -156,6 +156,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         out_dtype=study.out_dtype,
         licenses=study.licenses,
         batch_size=study.evaluation.batch_size,
+        parallelize=study.evaluation.parallelize,
         chat=bool(study.evaluation.apply_chat_template),
     )
     tasks = TaskFacts(

@@ -10,6 +10,7 @@ from mergekit_finance.cli.common import ITEMS, OutputFolder, check_device, defau
 
 if TYPE_CHECKING:
     from mergekit_finance.evaluation.chat import ChatSettings
+    from mergekit_finance.models.spread import Spread
 
 MAX_BATCH = 65536
 
@@ -86,6 +87,17 @@ Examples:
     help="Few-shot examples as turns of the chat.  [default: with --apply-chat-template]",
 )
 @click.option(
+    "--parallelize",
+    is_flag=True,
+    help="Spread one model over all GPUs, layer by layer, as with lm_eval.",
+)
+@click.option(
+    "--max-memory-per-gpu",
+    "--max_memory_per_gpu",
+    metavar="SIZE",
+    help="With --parallelize: weights that one GPU may hold, such as 40GiB.  [default: most of what is free]",
+)
+@click.option(
     "--trust-remote-code", is_flag=True, help="Allow model repositories to run Python code (dangerous)."
 )
 def run(
@@ -103,6 +115,8 @@ def run(
     apply_chat_template: str | None,
     system_instruction: str | None,
     fewshot_as_multiturn: bool | None,
+    parallelize: bool,
+    max_memory_per_gpu: str | None,
     trust_remote_code: bool,
 ) -> None:
     """Merge RECIPE in memory, evaluate it and its constituents, print Gain and OG.
@@ -125,16 +139,18 @@ def run(
     names = recipes.split_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     settings = {name: one for name, one in checked.finance.task_settings.items() if name in names}
     metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
+    device = device or default_device()
     evaluator = Evaluator(
         names,
         batch_size=_batch_size(batch_size),
         engine="hf" if engine == "hf" else "compiled",
-        device=device or default_device(),
+        device=device,
         dtype=dtype,
         include_paths=[include_path] if include_path else [],
         choices=choices_of(settings),
         chat=_chat(apply_chat_template, system_instruction, fewshot_as_multiturn),
         metadata={**metadata, "tokenizer": checked.base or checked.experts[0]},  # acc_token counts its tokens
+        spread=_spread(parallelize, device, max_memory_per_gpu, engine),
     )
     with resumable(out):
         result = SingleRun(checked, evaluator, out, limit, trust_remote_code, task_settings=settings).run()
@@ -153,6 +169,21 @@ def _chat(template: str | None, instruction: str | None, multiturn: bool | None)
             "--fewshot-as-multiturn: needs --apply-chat-template, as with lm_eval. Add it, or leave both out."
         )
     return ChatSettings(template == "true" or template or False, instruction or None, multiturn)
+
+
+def _spread(parallelize: bool, device: str, max_memory_per_gpu: str | None, engine: str) -> "Spread | None":
+    """Return the devices that one model is spread over; the options mean what they do in `lm_eval`."""
+    from mergekit_finance.models.spread import Spread  # see the note in run
+
+    if parallelize and engine == "compiled":
+        raise click.ClickException(
+            "--engine compiled: answers on one GPU; with --parallelize, leave it out: hf answers."
+        )
+    if parallelize:
+        return Spread.over(device, max_memory_per_gpu)
+    if max_memory_per_gpu:
+        raise click.ClickException("--max-memory-per-gpu: needs --parallelize. Add it, or leave both out.")
+    return None
 
 
 def _batch_size(text: str) -> int | str:

@@ -16,13 +16,14 @@ from mergekit_finance.errors import DataError, MergekitFinanceError, first_line
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.chat import ChatSettings, ChatTemplate, chat_template_of
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
-from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling, torch_dtype
+from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling
 from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, measure_of, with_scores
 from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
 from mergekit_finance.hosts.task_files import TaskFiles
-from mergekit_finance.models.loading import cast, load_tokenizer
+from mergekit_finance.models.loading import cast, load_tokenizer, torch_dtype
+from mergekit_finance.models.spread import Spread
 from mergekit_finance.plugins import manager as plugins
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Evaluator:
         prompt_lengths: tokens of prompts, counted once for all models with the same tokenizer.
         models: how many models this process is expected to evaluate; no result depends on it.
         processes: how many processes of a study share the device and its memory.
+        spread: the devices that one model is spread over; `hf` computes its answers.
     """
 
     names: Sequence[str]
@@ -74,10 +76,15 @@ class Evaluator:
     prompt_lengths: PromptLengths = field(default_factory=PromptLengths, repr=False, compare=False)
     models: int = field(default=1, compare=False)
     processes: int = field(default=1, compare=False)
+    spread: Spread | None = field(default=None, compare=False)
     _tokenizers: "dict[str, PreTrainedTokenizerBase]" = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _kept_model: KeptModel = field(default_factory=KeptModel, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.spread:
+            self.engine = "hf"
 
     @cached_property
     def task_manager(self) -> "TaskManager":
@@ -254,6 +261,7 @@ class Evaluator:
             self._kept_model,
             self.models,
             self.processes,
+            self.spread,
         )
 
     def tokenizer(self, reference: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":

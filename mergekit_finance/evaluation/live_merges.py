@@ -6,11 +6,10 @@ A merge depends only on the plain recipe, which is part of the key of its result
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mergekit_finance.evaluation.live_models import torch_dtype
 from mergekit_finance.hosts.lm_eval_output import quiet as quiet_hosts
 from mergekit_finance.merging.in_memory import merge
 from mergekit_finance.merging.session import MergeSession
-from mergekit_finance.models.loading import cast
+from mergekit_finance.models.loading import cast, torch_dtype
 from mergekit_finance.operators import BY_METHOD, number_of
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ def merge_once(
         random_seed=seed,
     )
     with quiet_hosts():
-        model, tokenizer = merge(MergeConfiguration.model_validate(dict(recipe)), options, check=False)
+        configuration = MergeConfiguration.model_validate(dict(recipe))
+        model, tokenizer = merge(configuration, options, check=False, spread=live_models.spread)
     return live_models.wrap(cast(model, torch_dtype(live_models.dtype)), tokenizer, models)
 
 
@@ -104,10 +104,16 @@ class Sweep:
         return host
 
     def _opened(self, recipe: "Mapping[str, Json]") -> "tuple[MergeSession, HFLM]":
-        device, trust = self.live_models.device, self.trust_remote_code
+        spread = self.live_models.spread
         with quiet_hosts():
             session = MergeSession.open(
-                recipe, device=device, trust_remote_code=trust, merged=False, check=False
+                recipe,
+                device=spread.devices if spread else self.live_models.device,
+                trust_remote_code=self.trust_remote_code,
+                merged=False,
+                check=False,
+                parallelize=spread is not None,
+                max_memory_per_gpu=spread.max_memory_per_gpu if spread else None,
             )
         if self._densities:
             session.prepare(density=self._densities)

@@ -13,9 +13,9 @@ from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.hosts import lm_eval_models as host
 from mergekit_finance.hosts.lm_eval_output import hide_bars, quiet
 from mergekit_finance.models.loading import load_model, load_tokenizer
+from mergekit_finance.models.spread import Spread, is_spread
 
 if TYPE_CHECKING:
-    import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from mergekit_finance.hosts.lm_eval_models import RequestArguments, Response
 
 SAMPLING_SEED = 1234  # lm-eval's default
-
-
-def torch_dtype(name: str) -> "torch.dtype | None":
-    """Return the torch dtype of this name; None for `auto`."""
-    import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
-
-    if name == "auto":
-        return None
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
 
 
 @dataclass(frozen=True)
@@ -50,6 +39,7 @@ class LiveModels:
         kept: the model that was wrapped last, whose memory the next one may take.
         models: how many models this process is expected to answer for; no answer depends on it.
         processes: how many processes of a study share the device and its memory.
+        spread: the devices that one model is spread over; None: `device` holds it as a whole.
     """
 
     device: str = "cpu"
@@ -60,6 +50,7 @@ class LiveModels:
     kept: KeptModel | None = field(default=None, repr=False, compare=False)
     models: int = field(default=1, compare=False)
     processes: int = field(default=1, compare=False)
+    spread: Spread | None = field(default=None, compare=False)
 
     def load(self, reference: str, trust_remote_code: bool = False) -> "HFLM":
         """Load a model in this dtype, with its tokenizer, and wrap it for lm-eval.
@@ -71,20 +62,21 @@ class LiveModels:
         Raises:
             ModelError: model or tokenizer cannot be loaded.
         """
-        model = load_model(reference, self.dtype, trust_remote_code)
+        model = load_model(reference, self.dtype, trust_remote_code, self.spread)
         return self.wrap(model, load_tokenizer(reference, trust_remote_code))
 
     def wrap(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", models: int = 1) -> "HFLM":
-        """Move a model to the device and wrap it for lm-eval. Later changes of its parameters take effect.
+        """Move a model to the device, unless it is spread, and wrap it for lm-eval.
 
-        With `kept`, a model that was wrapped before does not respond as itself any more.
+        Later changes of its parameters take effect. With `kept`, a model that was wrapped before does not
+        respond as itself any more.
 
         Args:
             model: a model on any device.
             tokenizer: its tokenizer.
             models: how many models are going to be written into its parameters, itself included.
         """
-        import torch
+        import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
 
         from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
 
@@ -92,7 +84,8 @@ class LiveModels:
             reused.models = self.models
             return reused
         with quiet():
-            torch.nn.Module.to(model, self.device)  # in place
+            if not is_spread(model):
+                torch.nn.Module.to(model, self.device)  # in place
             lm = CompiledLM(
                 pretrained=model, tokenizer=tokenizer, batch_size=self.batch_size, engine=self.engine
             )

@@ -12,7 +12,8 @@
 
 The other arguments are those of `--model hf`, except those that concern a checkpoint on disk, and
 `engine=hf`, which computes all answers as `hf` does; without it, they are computed sooner where the model is
-supported (`evaluation.inference`).
+supported (`evaluation.inference`). `parallelize=True` spreads the merge over all GPUs, as with `hf`, and
+`max_memory_per_gpu` bounds what each holds of its weights.
 """
 
 import hashlib
@@ -49,6 +50,7 @@ from mergekit_finance.models import live_tokenizers
 from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.live_fingerprint import live_fingerprint
 from mergekit_finance.models.loading import cast, load_tokenizer
+from mergekit_finance.models.spread import Spread, is_spread
 from mergekit_finance.plugins.manager import task_folders
 from mergekit_finance.recipe.load import Recipe
 from mergekit_finance.recipe.merge_label import PREFIX, label
@@ -79,9 +81,8 @@ REFUSED = {
     "gguf_file": "mergekit reads safetensors",
     "backend": "the merged model's config decides it",
 }
-for _name in ("parallelize", "max_memory_per_gpu", "max_cpu_memory", "offload_folder", "device_map",
-              "tp_plan", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit", "quantization_config",
-              "attn_implementation"):  # fmt: skip
+for _name in ("max_cpu_memory", "offload_folder", "device_map", "tp_plan", "autogptq", "gptqmodel",
+              "load_in_4bit", "load_in_8bit", "quantization_config", "attn_implementation"):  # fmt: skip
     REFUSED[_name] = ON_DISK
 # Arguments that change no answer, or only through something that is in the fingerprint. The batch size
 # changes at most the last bits, so a run that ran out of memory can continue from its cache with a smaller
@@ -115,6 +116,7 @@ class MergekitLM(CompiledLM):
             raise RecipeError("--model mergekit: give a recipe: --model_args recipe=FILE.yml")
         _check_options(options)
         device = _checked_device(options.pop("device", None))
+        spread = _spread(options, device)
         dtype = _checked_dtype(options.pop("dtype", None))
         trust = bool(options.get("trust_remote_code"))
         changed = load_changed(recipe, overrides)
@@ -124,6 +126,7 @@ class MergekitLM(CompiledLM):
             _check_outputs(request, configuration, folder_name(label({"recipe": recipe, **arguments})))
         settings = changed.merge_settings
         settings["device"], settings["chat"] = device, request is not None and request.chat
+        settings["parallelize"] = spread is not None
         check_all(
             changed.models,
             str(changed.path),
@@ -143,14 +146,18 @@ class MergekitLM(CompiledLM):
             for name, value in options.items()
             if name not in NOT_IN_ANSWERS
         }
-        model, tokenizer = _merge(configuration, device, trust, changed.seed)
+        if spread is not None:
+            LOG.warning("%s", spread.summary(load_config(changed.models[0], trust), dtype))
+        model, tokenizer = _merge(configuration, device, trust, changed.seed, spread)
         live_tokenizers.store_tokenizer(label({"recipe": recipe, **arguments}), tokenizer)
         model = cast(model, dtype)
-        torch.nn.Module.to(model, device)
+        if not is_spread(model):
+            torch.nn.Module.to(model, device)
         # The tokenizer as a folder: HFLM applies add_bos_token and use_fast_tokenizer only to those.
         with tempfile.TemporaryDirectory() as folder, quiet():
             tokenizer.save_pretrained(folder)
-            engine = str(options.pop("engine", "auto"))
+            engine = "hf" if spread else str(options.get("engine", "auto"))
+            options.pop("engine", None)
             super().__init__(pretrained=model, engine=engine, **{"tokenizer": folder, **options})
         if "tokenizer" not in options:
             self.tokenizer.name_or_path = tokenizer.name_or_path
@@ -309,6 +316,20 @@ def _checked_device(name: Argument) -> str:
     return device
 
 
+def _spread(options: dict[str, Argument], device: str) -> Spread | None:
+    """Take `parallelize` and `max_memory_per_gpu` out of the options, and return what they ask for."""
+    parallelize, bound = options.pop("parallelize", None), options.pop("max_memory_per_gpu", None)
+    if bound is not None and not parallelize:
+        raise RecipeError("--model mergekit: max_memory_per_gpu= needs parallelize=True, as with --model hf")
+    if not parallelize:
+        return None
+    if options.get("engine") == "compiled":
+        raise RecipeError(
+            "--model mergekit: engine=compiled answers on one GPU; with parallelize, leave it out"
+        )
+    return Spread.over(device, bound if isinstance(bound, int) else None if bound is None else str(bound))
+
+
 def _checked_dtype(name: Argument) -> torch.dtype | None:
     """Return the dtype of this name; None (also for `auto`): the recipe's."""
     if name is None or name == "auto":
@@ -323,9 +344,13 @@ def _checked_dtype(name: Argument) -> torch.dtype | None:
 
 
 def _merge(
-    configuration: "MergeConfiguration", device: str, trust_remote_code: bool, seed: int | None
+    configuration: "MergeConfiguration",
+    device: str,
+    trust_remote_code: bool,
+    seed: int | None,
+    spread: Spread | None,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     from mergekit.options import MergeOptions  # imported here: loading mergekit takes seconds
 
     options = MergeOptions(device=device, trust_remote_code=trust_remote_code, random_seed=seed)
-    return merge(configuration, options, check=False)
+    return merge(configuration, options, check=False, spread=spread)

@@ -128,6 +128,14 @@ def _keys_in_source(file: str, table: str) -> frozenset[str]:
     return frozenset()
 
 
+def unsplittable_modules(model: "PreTrainedModel") -> list[str]:
+    """Return the classes of modules that one device must hold as a whole, such as layers.
+
+    Written for transformers 5.23 (`PreTrainedModel._no_split_modules`).
+    """
+    return sorted(TRANSFORMERS.get(model, "_no_split_modules") or ())
+
+
 def hide_loading_bars() -> None:
     """Show no bars while weights are loaded."""
     from transformers.utils import logging

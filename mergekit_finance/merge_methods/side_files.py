@@ -51,13 +51,19 @@ class SideFiles:
     config: "PretrainedConfig"
     tokenizer: "PreTrainedTokenizerBase"
 
-    def live_model(self, tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-        """Return the merged model on the CPU, as `from_pretrained` would load it from disk.
+    def live_model(
+        self, tensors: "Mapping[str, torch.Tensor]", device_map: Mapping[str, str] | None = None
+    ) -> "PreTrainedModel":
+        """Return the merged model as `from_pretrained` would load it from disk.
+
+        Args:
+            tensors: all its tensors.
+            device_map: which device holds which modules; None: the CPU holds all.
 
         Raises:
             ModelError: tensors are missing, or the architecture has no parameter for them.
         """
-        model = build_model(self.config, tensors)
+        model = build_model(self.config, tensors, device_map)
         load_generation_config(model, self.folder)
         return model
 

@@ -1,5 +1,6 @@
 """A merge in memory, through mergekit's own planner: any recipe that `mergekit-yaml` takes."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts import mergekit as host
@@ -12,9 +13,14 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from mergekit_finance.models.spread import Spread
+
 
 def merge(
-    config: "MergeConfiguration", options: "MergeOptions", check: bool = True
+    config: "MergeConfiguration",
+    options: "MergeOptions",
+    check: bool = True,
+    spread: "Spread | None" = None,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Merge as `mergekit-yaml` does, but into a live model instead of a folder.
 
@@ -28,9 +34,10 @@ def merge(
             random methods draw from.
         check: run the checks of `mergekit-finance check`, too. Their warnings are printed to stderr, once per
             process.
+        spread: the devices that the merged model is spread over; each tensor is moved there once merged.
 
     Returns:
-        The merged model, on the CPU, and its tokenizer.
+        The merged model, on the CPU without `spread`, and its tokenizer.
 
     Raises:
         ModelError: mergekit cannot plan or run the merge, or it holds NaN or Inf; a config, tokenizer or chat
@@ -47,9 +54,10 @@ def merge(
     with host.fresh_loaders():
         host.set_up_loaders(options)
         side_files = make_side_files(config, options)  # before any tensor is read
+        device_map = spread.device_map(side_files.config) if spread else None
         with host.merge_errors(), host.seeded(options.random_seed or 0):
-            tensors = _merged_tensors(config, options, check)
-        return side_files.live_model(tensors), side_files.tokenizer
+            tensors = _merged_tensors(config, options, check, device_map)
+        return side_files.live_model(tensors, device_map), side_files.tokenizer
 
 
 def install_methods() -> None:
@@ -61,7 +69,10 @@ def install_methods() -> None:
 
 
 def _merged_tensors(
-    config: "MergeConfiguration", options: "MergeOptions", check: bool = False
+    config: "MergeConfiguration",
+    options: "MergeOptions",
+    check: bool = False,
+    device_map: "Mapping[str, str] | None" = None,
 ) -> "dict[str, torch.Tensor]":
     """Run the planned tasks; each output tensor is cast as mergekit's SaveTensor would cast it."""
     from mergekit.common import dtype_from_name  # see the note in merge
@@ -69,6 +80,7 @@ def _merged_tensors(
 
     from mergekit_finance.engine.finite import require_finite
     from mergekit_finance.merge_methods.check_models import MergedModels
+    from mergekit_finance.models.spread import device_of
 
     planner = host.new_planner(config, options)
     models = MergedModels.of(config, options)
@@ -82,15 +94,17 @@ def _merged_tensors(
         if value is not None:
             dtype = dtype_from_name(weights[task].force_dtype or config.out_dtype)
             name = weights[task].name
-            tensors[name] = require_finite(name, value.to(dtype) if dtype else value)
+            tensor = require_finite(name, value.to(dtype) if dtype else value)
+            tensors[name] = tensor.to(device_of(name, device_map)) if device_map else tensor
     return _without_shared_memory(tensors)
 
 
 def _without_shared_memory(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Copy tensors that are views of an earlier one: a layer that a recipe takes twice is two on disk."""
-    used: set[int] = set()
+    used: set[tuple[torch.device, int]] = set()
     for name, tensor in tensors.items():
-        if tensor.data_ptr() in used:
+        place = tensor.device, tensor.data_ptr()
+        if place in used:
             tensors[name] = tensor.clone()
-        used.add(tensor.data_ptr())
+        used.add(place)
     return tensors

@@ -79,6 +79,25 @@ def place(tensors: list[OutputTensor], devices: Sequence[torch.device], limit: i
             tensor.streamed = True
 
 
+def place_with_targets(tensors: list[OutputTensor], limit: int) -> None:
+    """Let every tensor be merged on the device that holds its parameter of the live model.
+
+    Its inputs are streamed to it for every point, except as many bytes per device as `limit` allows.
+    """
+    target_devices = {tensor.name: tensor.target.device for tensor in tensors if tensor.target is not None}
+    load: dict[torch.device, int] = {}
+    for tensor in tensors:
+        # A tensor that shares another one's parameter is not merged, but its inputs may be ranked.
+        device = target_devices.get(tensor.name) or target_devices.get(tensor.tied_to or "", CPU)
+        tensor.device, tensor.on_cpu = device, tensor.group
+        if device.type == "cpu":
+            continue
+        load[device] = load.get(device, 0) + tensor.size
+        tensor.streamed = load[device] > limit
+        if not tensor.streamed:
+            tensor.group = moved(tensor.group, device)
+
+
 def use_less_memory(tensors: list[OutputTensor]) -> str:
     """Stream all inputs, or merge on the CPU if they are streamed already.
 

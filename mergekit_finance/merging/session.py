@@ -13,6 +13,9 @@ Where constituents are held: on the CPU they are mapped from their files, and th
 fits in memory. On GPUs they are held in their own dtypes, each output tensor's inputs on one device, as long
 as `memory_limit` and the device allow; the rest stay on the CPU and are copied for every point. If a device
 runs out of memory, a warning names it, and its inputs are streamed.
+
+With `parallelize`, the live model itself is spread over all GPUs. Each tensor is merged on the GPU that holds
+it; its inputs are copied there for every point, except as many bytes per GPU as `memory_limit` allows.
 """
 
 import logging
@@ -36,10 +39,12 @@ from mergekit_finance.merging.opening import RecipeLike, open_recipe
 from mergekit_finance.merging.placement import (
     OutputTensor,
     place,
+    place_with_targets,
     usable_device,
     use_less_memory,
 )
 from mergekit_finance.merging.point_values import PointValue, PointValues, check_point
+from mergekit_finance.models.spread import Spread, device_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,17 +86,24 @@ class MergeSession:
         trust_remote_code: bool = False,
         merged: bool = True,
         check: bool = True,
+        parallelize: bool = False,
+        max_memory_per_gpu: int | str | None = None,
     ) -> "MergeSession":
         """Check a recipe and its inputs, hold them, and create the live model.
 
         Args:
             recipe: a file, a checked Recipe, its mapping, or mergekit's configuration.
             device: one device or several.
-            memory_limit: bytes of constituents that one GPU may hold.
+            memory_limit: bytes of constituents that one GPU may hold; None: as many as fit, and none with
+                `parallelize`.
             trust_remote_code: as in transformers.
             merged: False leaves the base in the model until the first `apply`.
             check: run the checks of `mergekit-finance check`, too. Their warnings are printed to stderr, once
                 per process.
+            parallelize: spread the live model over the devices, layer by layer, with accelerate; `cuda`
+                stands for all GPUs.
+            max_memory_per_gpu: with `parallelize`, bytes of the live model that one GPU may hold, or a text
+                such as `40GiB`; None: most of its free memory.
 
         Returns:
             An open session; its `model` and `tokenizer` are live. Close it, or use it as a context manager.
@@ -102,16 +114,22 @@ class MergeSession:
                 cannot hold the merged model.
         """
         names = device if isinstance(device, Sequence) and not isinstance(device, str) else [device]
-        devices = [usable_device(name) for name in names]
+        spread = Spread.over(list(map(str, names)), max_memory_per_gpu) if parallelize else None
+        devices = [usable_device(name) for name in (spread.devices if spread else names)]
         if not devices:
             raise ModelError("device: is empty; name at least one, such as cpu or cuda")
         opened = open_recipe(recipe, trust_remote_code, str(devices[0]), check)
         session = cls(opened.method, opened.tensors, opened.buffers)
-        session.model = opened.side_files.live_model(session._bases())
+        device_map = spread.device_map(opened.side_files.config) if spread else {"": "cpu"}
+        bases = session._bases(device_map)
+        session.model = opened.side_files.live_model(bases, device_map if spread else None)
         session.tokenizer = opened.side_files.tokenizer
         # The model comes first: constituents can be streamed if memory is short, the model cannot.
-        session._bind_parameters(devices[0])
-        place(opened.tensors, devices, memory_limit)
+        session._bind_parameters(None if spread else devices[0])
+        if spread:
+            place_with_targets(opened.tensors, memory_limit or 0)
+        else:
+            place(opened.tensors, devices, memory_limit)
         if merged:
             session.apply()
         return session
@@ -167,14 +185,17 @@ class MergeSession:
 
     # ---- the live model
 
-    def _bases(self) -> dict[str, torch.Tensor]:
-        """Return the base in the outputs' dtypes and in its own memory, on the CPU."""
-        bases = {t.name: t.group.base.tensor.to("cpu", t.dtype, copy=True) for t in self._tensors}
+    def _bases(self, device_map: Mapping[str, str]) -> dict[str, torch.Tensor]:
+        """Return copies of the base's tensors in the outputs' dtypes, each where the live model has it."""
+        bases = {
+            t.name: t.group.base.tensor.to(device_of(t.name, device_map), t.dtype, copy=True)
+            for t in self._tensors
+        }
         return {**bases, **self._buffers}
 
-    def _bind_parameters(self, device: torch.device) -> None:
-        """Move the live model to a device, and find each output tensor's parameter in it."""
-        if device.type != "cpu":
+    def _bind_parameters(self, device: torch.device | None) -> None:
+        """Find each output tensor's parameter in the live model, which is moved to a device before."""
+        if device is not None and device.type != "cpu":
             try:
                 self.model.to(device)  # type: ignore[arg-type]  # transformers declares the wrapped method wrongly
             except torch.OutOfMemoryError as error:

@@ -8,21 +8,26 @@ from typing import cast as typed
 from mergekit_finance.errors import ModelError, default_id, model_errors, printable
 from mergekit_finance.files import Json, keys_of
 from mergekit_finance.hosts.transformers import causal_model_class
-from mergekit_finance.models.facts import is_pickled, read_tensors, require_folder
+from mergekit_finance.models.facts import is_pickled, load_config, read_tensors, require_folder
 from mergekit_finance.models.json_files import read_model_json
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from mergekit_finance.models.spread import Spread
 
-def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "PreTrainedModel":
-    """Return a causal language model, loaded onto the CPU.
+
+def load_model(
+    reference: str, dtype: str, trust_remote_code: bool = False, spread: "Spread | None" = None
+) -> "PreTrainedModel":
+    """Return a causal language model, loaded onto the CPU, or onto the devices of a spread.
 
     Args:
         reference: a local folder or a Hub id, optionally with `@revision`.
         dtype: the name of a torch dtype, or `auto` for the stored dtype.
         trust_remote_code: whether transformers may run code of the model's repository.
+        spread: the devices that the model is spread over.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -34,10 +39,26 @@ def load_model(reference: str, dtype: str, trust_remote_code: bool = False) -> "
     path, _, revision = reference.partition("@")
     if Path(path).is_dir() and is_pickled(Path(path)):
         read_tensors(reference)  # refuses a `.bin` file that holds anything but tensors
+    device_map = spread and spread.device_map(load_config(reference, trust_remote_code), torch_dtype(dtype))
     with model_errors(f"model {reference!r}: cannot be loaded"):
         return AutoModelForCausalLM.from_pretrained(
-            path, revision=revision or None, dtype=dtype, trust_remote_code=trust_remote_code
+            path,
+            revision=revision or None,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            device_map=device_map,
         ).eval()
+
+
+def torch_dtype(name: str) -> "torch.dtype | None":
+    """Return the torch dtype of this name; None for `auto`."""
+    import torch  # imported here, like the hosts, to keep --help fast: it takes 1.4 s
+
+    if name == "auto":
+        return None
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 @default_id("model.tokenizer")
@@ -70,10 +91,19 @@ def _require_printable_keys(file: Path, content: Json) -> None:
 
 
 @default_id("merge.incomplete")
-def build_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]") -> "PreTrainedModel":
-    """Return a causal language model on the CPU, built from a config and all its tensors by name.
+def build_model(
+    config: "PretrainedConfig",
+    tensors: "Mapping[str, torch.Tensor]",
+    device_map: Mapping[str, str] | None = None,
+) -> "PreTrainedModel":
+    """Return a causal language model, built from a config and all its tensors by name.
 
     Its dtype is that of the config, as for a checkpoint loaded from disk, or else that of the tensors.
+
+    Args:
+        config: of the model.
+        tensors: all its tensors.
+        device_map: which device holds which modules; None: the CPU holds all.
 
     Raises:
         ModelError: tensors are missing, or the architecture has no such tensors.
@@ -81,7 +111,12 @@ def build_model(config: "PretrainedConfig", tensors: "Mapping[str, torch.Tensor]
     model_class = causal_model_class(config)
     with model_errors(f"the merge does not fit {model_class.__name__}", "merge.incomplete"):
         loaded: object = model_class.from_pretrained(
-            None, config=config, state_dict=dict(tensors), dtype="auto", output_loading_info=True
+            None,
+            config=config,
+            state_dict=dict(tensors),
+            dtype="auto",
+            output_loading_info=True,
+            device_map=dict(device_map) if device_map else None,
         )
     model, info = typed("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
     misfits = sorted(info["missing_keys"]) + sorted(info["unexpected_keys"])

@@ -141,6 +141,7 @@ class Study(ConfigBlock):
         _check_grids(self)
         _check_named(self)
         _check_objective(self)
+        check_processes(self)
         return self
 
     @property
@@ -289,6 +290,16 @@ def _check_objective(study: Study) -> None:
         if bound.against not in models:
             hint = did_you_mean(bound.against, models)
             raise ValueError(f"select.subject_to.{name}.against: there is no model {bound.against!r}. {hint}")
+
+
+def check_processes(study: Study) -> None:
+    """Refuse several processes where one has all GPUs, with ValueError."""
+    if not study.evaluation.parallelize:
+        return
+    if study.executor == "ray":
+        raise ValueError("executor: ray gives a process one GPU; with parallelize write `executor: local`")
+    if (study.workers or 1) > 1:
+        raise ValueError("workers: with parallelize one process has all GPUs; write `workers: 1`, or none")
 
 
 def load_study(path: Path | str, include_path: Path | None = None) -> Study:

@@ -22,6 +22,7 @@ from mergekit_finance.recipe.fields import (
 METHODS = ("grid", "successive_rejects")
 DEFAULT_BUDGET = 0.25
 ObjectiveWeight = Annotated[float, Field(gt=0, le=1e6), IsNumber]
+MemorySize = Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,3})?([KMG]i?B)$")]
 Instruction = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
@@ -127,6 +128,12 @@ class Evaluation(ConfigBlock):
     batch_size: Annotated[PositiveCount, Field(le=65536)] | None = Field(
         default=None, description="without it as many as fit"
     )
+    parallelize: bool = Field(
+        default=False, description="spread one model over all GPUs, layer by layer, as lm-eval does"
+    )
+    max_memory_per_gpu: MemorySize | None = Field(
+        default=None, description="with parallelize: weights that one GPU may hold, such as 40GiB"
+    )
     max_gen_toks: Annotated[PositiveCount, Field(le=10**6)] | None = None
     threads: Annotated[PositiveCount, Field(le=1024)] = Field(
         default=1, description="CPU threads of one worker"
@@ -144,6 +151,16 @@ class Evaluation(ConfigBlock):
     def _turns_need_a_template(self) -> "Evaluation":
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn: needs apply_chat_template: true, as in lm-eval")
+        return self
+
+    @model_validator(mode="after")
+    def _parallelize_fits(self) -> "Evaluation":
+        if self.max_memory_per_gpu and not self.parallelize:
+            raise ValueError("max_memory_per_gpu: needs parallelize: true, as in lm-eval")
+        if self.parallelize and self.engine == "compiled":
+            raise ValueError(
+                "engine: compiled answers on one GPU; with parallelize, leave engine out: hf answers"
+            )
         return self
 
     @property

@@ -69,6 +69,8 @@ class Executor:
 
     def devices(self, worker: Worker) -> list[str]:
         """Return the device of each local worker process."""
+        if worker.evaluator.spread:
+            return [worker.evaluator.device]  # one process has all GPUs
         return devices(worker.evaluator.device, self.workers, self.need)
 
     def run_missing(self, worker: Worker, jobs: Sequence[Job]) -> list[str]:

@@ -19,7 +19,9 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import writable_folder
 from mergekit_finance.hosts.lm_eval_output import quiet
 from mergekit_finance.models.facts import load_config
-from mergekit_finance.models.loading import load_tokenizer
+from mergekit_finance.models.loading import load_tokenizer, torch_dtype
+from mergekit_finance.study import config
+from mergekit_finance.study.config import Study
 
 FILES = (
     "study.json",
@@ -75,6 +77,30 @@ def check_chat(evaluator: Evaluator, references: Sequence[str], say: Say, trust_
     if refusing and evaluator.chat.system_instruction:
         message = f"the chat template of {', '.join(refusing)} refuses system messages"
         Findings([finding("model.chat-system", message)]).print_rest(say)
+
+
+def check_processes(study: Study, where: str) -> None:
+    """Raise RecipeError if an option asks for several processes where one has all GPUs."""
+    try:
+        config.check_processes(study)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}", id="study.invalid") from None
+
+
+def check_spread(evaluator: Evaluator, reference: str, say: Say, trust_remote_code: bool) -> None:
+    """Print how a model is spread over the GPUs, if it is; raise ModelError if it does not fit.
+
+    Args:
+        evaluator: its settings.
+        reference: the base; merges and experts have its shapes.
+        say: prints a line.
+        trust_remote_code: whether its config may run code.
+    """
+    if evaluator.spread is None:
+        return
+    base = load_config(reference, trust_remote_code)
+    message = evaluator.spread.summary(base, torch_dtype(evaluator.dtype))
+    Findings([finding("resources.parallelize", message, "")]).print_rest(say)
 
 
 def _refuses_system(evaluator: Evaluator, reference: str, trust_remote_code: bool) -> bool:

@@ -21,7 +21,7 @@ from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
 from mergekit_finance.models.finite_values import require_finite_values
 from mergekit_finance.models.presence import weights_size
-from mergekit_finance.study import task_info
+from mergekit_finance.study import refusals, task_info
 from mergekit_finance.study.analysis.summary import answer, chosen_points
 from mergekit_finance.study.analyzed import RECORD, analysis_inputs, analysis_record, stored_summary
 from mergekit_finance.study.config import Combination, Study, combinations_of, load_study
@@ -36,7 +36,6 @@ from mergekit_finance.study.points import (
     points,
 )
 from mergekit_finance.study.race import race_result, races
-from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
 from mergekit_finance.study.results import StudyResults, load_results, results_of
 from mergekit_finance.study.schema import (
     Index,
@@ -160,6 +159,7 @@ class StudyRun:
     def check(self) -> None:
         """Raise a one-line error for anything wrong with models, tasks or the output folder."""
         present = [reference for reference in self.references if reference not in self.absent]
+        refusals.check_processes(self.study, self.where)
         check_all(
             self.references,
             self.where,
@@ -173,12 +173,15 @@ class StudyRun:
             licenses=self.study.licenses,
             batch_size=self.study.evaluation.batch_size,
             device=self.device,
+            parallelize=self.study.evaluation.parallelize,
             chat=bool(self.study.evaluation.apply_chat_template),
         )
-        check_folder(self.out, model_inputs(self.references))
-        require_metrics(self.evaluator, self.where)
-        check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
-        check_chat(self.evaluator, present, self.say, self.trust_remote_code)
+        refusals.check_folder(self.out, model_inputs(self.references))
+        refusals.require_metrics(self.evaluator, self.where)
+        refusals.check_contexts(self.evaluator, present, self.where, self.trust_remote_code)
+        refusals.check_chat(self.evaluator, present, self.say, self.trust_remote_code)
+        if self.study.base in present:
+            refusals.check_spread(self.evaluator, self.study.base, self.say, self.trust_remote_code)
         task_info.check_aggregations(self.evaluator)
         check_items(self.evaluator, self.study)
         check_named(self.evaluator, self.study, self.where)

@@ -32,7 +32,13 @@ from mergekit_finance.statistics.outperform import gain, outperform_gap
 from mergekit_finance.statistics.scores import aligned, task_scores
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
-from mergekit_finance.study.refusals import check_chat, check_contexts, check_folder, require_metrics
+from mergekit_finance.study.refusals import (
+    check_chat,
+    check_contexts,
+    check_folder,
+    check_spread,
+    require_metrics,
+)
 from mergekit_finance.study.run import print_progress
 from mergekit_finance.study.schema import ChatUsed, Columns, GainFile, GainRow
 from mergekit_finance.study.store import Store, disk_errors
@@ -100,10 +106,8 @@ class SingleRun:
         where, recipe = str(self.recipe.path), self.recipe
         settings = recipe.merge_settings
         settings["evaluated"], settings["out"] = frozenset(recipe.constituents), self.out
-        settings["device"], settings["chat"] = (
-            self.evaluator.device,
-            bool(self.evaluator.chat.apply_chat_template),
-        )
+        settings["device"], settings["parallelize"] = self.evaluator.device, bool(self.evaluator.spread)
+        settings["chat"] = bool(self.evaluator.chat.apply_chat_template)
         check_all(
             self.references,
             where,
@@ -117,6 +121,7 @@ class SingleRun:
         evaluated = dict.fromkeys([self.references[0], *recipe.constituents])
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
         check_chat(self.evaluator, recipe.constituents, self.say, self.trust_remote_code)
+        check_spread(self.evaluator, self.references[0], self.say, self.trust_remote_code)
         for reference in self.references:
             require_finite_values(reference, self.quiet)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.task_measures import choices_of
+from mergekit_finance.models.spread import Spread
 from mergekit_finance.study.config import Study
 
 
@@ -25,4 +26,5 @@ def study_evaluator(study: Study, device: str, quiet: bool = False) -> Evaluator
         max_gen_toks=settings.max_gen_toks,
         chat=settings.chat,
         quiet=quiet,
+        spread=Spread.over(device, settings.max_memory_per_gpu) if settings.parallelize else None,
     )

@@ -254,7 +254,7 @@ def test_an_output_folder_beside_the_models_is_allowed(models, tmp_path):
 
 def test_selected_merges_of_a_study_may_be_merged_into_results_beside_them(models, tmp_path):
     """A recipe of a later stage names OUT/selected/..., and `run -o OUT` uses the results in OUT."""
-    from mergekit_finance.study.run import check_folder
+    from mergekit_finance.study.refusals import check_folder
 
     selected = tmp_path / "out" / "selected" / "one"
     shutil.copytree(models / "finance", selected)

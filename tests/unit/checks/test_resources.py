@@ -85,6 +85,18 @@ def test_a_gpu_must_hold_the_evaluation_if_one_is_used(free):
     assert ids(merge(device="cuda:1")) == []
 
 
+def test_all_gpus_together_hold_a_model_that_is_spread(free, monkeypatch):
+    free(gpu=1)
+    needed = estimate(merge()).evaluation
+    monkeypatch.setattr(resources, "free_on_gpus", lambda device: [needed // 2, needed - needed // 2])
+    assert ids(merge(device="cuda", parallelize=True)) == []
+    monkeypatch.setattr(resources, "free_on_gpus", lambda device: [needed // 2, needed // 2 - 1])
+    (one,) = check_resources(merge(device="cuda", parallelize=True))
+    assert one.message.endswith("are free on all GPUs together")
+    (note,) = resources.resource_note(merge(parallelize=True))
+    assert "of all GPUs together (" in note.message
+
+
 def test_the_disk_must_hold_every_checkpoint_that_is_written(free):
     free(disk=2 * estimate(merge()).disk)
     assert ids(merge(checkpoints=2, out=Path("out"))) == []

@@ -116,7 +116,7 @@ FAULTS = [
     ("evaluation.live_models", "wrap", "self.batch_size", "1", "answer_code"),
     ("evaluation.live_models", "ask_with_fixed_seed", "host.ask(lm, kind,", 'host.ask(lm, "loglikelihood",', "answer_code"),
     ("evaluation.live_models", "seed_sampling", "torch.manual_seed(SAMPLING_SEED)", "torch.manual_seed(1)", "answer_code"),
-    ("evaluation.live_models", "torch_dtype", "getattr(torch, name)", "torch.float32", "answer_code"),
+    ("models.loading", "torch_dtype", "getattr(torch, name)", "torch.float32", "answer_code"),
     ("evaluation.truncation", "tokens_needed", '["input_ids"]) - 1', '["input_ids"])', "answer_code"),
     ("evaluation.inference.choices", "cut_continuation", "(max_length + 1)", "max_length", "answer_code"),
     ("evaluation.inference.packing", "add", "len(sequence) - tail", "len(sequence) - tail - 1", "answer_code"),

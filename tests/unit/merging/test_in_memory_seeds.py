@@ -49,7 +49,7 @@ def merged(models: Path, method: str, seed: int | None) -> dict[str, torch.Tenso
 def without_side_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from mergekit_finance.merge_methods import side_files
 
-    replacement = SimpleNamespace(live_model=lambda tensors: tensors, tokenizer=None)
+    replacement = SimpleNamespace(live_model=lambda tensors, *_: tensors, tokenizer=None)
     monkeypatch.setattr(side_files, "make_side_files", lambda *_: replacement)
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from mergekit_finance.models.spread import Spread
 from mergekit_finance.study import worker_count
+from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.worker_count import CONTEXT, SMALL_MODEL, Need, devices, processes
 from mergekit_finance.study.worker_memory import batch_bytes, numeric_bytes
 
@@ -130,3 +132,9 @@ def test_a_model_that_states_no_sizes_takes_the_logits_of_a_batch_of_hf():
 )
 def test_numbers_have_the_size_of_the_dtype_of_the_evaluation(dtype, stored, expected):
     assert numeric_bytes(SimpleNamespace(dtype=stored), dtype) == expected
+
+
+def test_one_process_has_all_gpus_where_a_model_is_spread():
+    evaluator = SimpleNamespace(device="cuda", spread=Spread(("cuda:0", "cuda:1")))
+    executor = Executor("local", None, Need(), True, print)
+    assert executor.devices(SimpleNamespace(evaluator=evaluator)) == ["cuda"]
