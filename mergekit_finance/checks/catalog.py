@@ -128,15 +128,18 @@ CATALOG: dict[str, CatalogEntry] = {
         "No action needed: they have no effect. transformers may refuse to save them after a change of the "
         "config; write `do_sample: true`, or remove them.",
     ),
-    "model.head-ignored": CatalogEntry(
-        "error",
-        "A model stores separate output embeddings, but a config ties them to the input embeddings.",
-        "Correct tie_word_embeddings in config.json, or merge models that agree on it.",
-    ),
     "model.layers": CatalogEntry(
         "error",
         "The number of layers in the config differs from that in the weight files.",
         "Correct num_hidden_layers in config.json, or copy or fetch the model again.",
+    ),
+    "model.own-head": CatalogEntry(
+        "warning",
+        "A model stores output embeddings that differ from its input embeddings, but a config ties the two. "
+        "transformers 5 and this package use both. Programs that follow the config, such as vLLM, use the "
+        "input embeddings for both.",
+        "Write `tie_word_embeddings: false` into config.json of the model and of the base, whose config the "
+        "merged model gets.",
     ),
     "model.license": CatalogEntry(
         "note",

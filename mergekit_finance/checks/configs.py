@@ -5,7 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
-from mergekit_finance.hosts.transformers import activations, causal_classes, rope_types
+from mergekit_finance.hosts.transformers import (
+    activations,
+    causal_classes,
+    divides_width,
+    has_rotary_positions,
+    needs_whole_heads,
+    repeats_key_heads,
+    rope_types,
+)
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -23,22 +31,36 @@ KEPT = (
     "embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling",
     "eos_token_id", "bos_token_id", "pad_token_id",
 )  # fmt: skip
-WHOLE_HEADS = (
-    "llama",
-    "gemma2",
-)  # types whose config transformers loads only if heads divide the hidden size
 TIES = "tie_word_embeddings"
 BIASES = ("attention_bias", "mlp_bias", "attention_out_bias", "use_bias")  # without the key: no bias
 
 
 def check_heads(merge: "MergeFacts") -> Iterator[Finding]:
-    """Heads must divide the hidden size, or transformers does not load the config."""
+    """The numbers of heads must fit: otherwise transformers fails when it loads or first runs the model."""
     for model in merge.models:
-        hidden, heads = (model.text.get(key) for key in ("hidden_size", "num_attention_heads"))
-        if model.text.get("model_type") in WHOLE_HEADS and isinstance(hidden, int) and isinstance(heads, int):
-            if heads > 0 and hidden % heads:
-                message = f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-                yield finding("model.broken", f"{model.reference}: config.json: {message}")
+        for problem in _wrong_heads(model.text):
+            yield finding("model.broken", f"{model.reference}: config.json: {problem}")
+
+
+def _wrong_heads(config: "dict[str, Json]") -> Iterator[str]:
+    """Yield what is wrong with the heads of a config of transformers' own code."""
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or "auto_map" in config:
+        return
+    hidden, heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
+    pairs = _size(config, "num_key_value_heads")
+    if hidden and heads and hidden % heads and needs_whole_heads(kind):
+        yield f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+    if heads and pairs and heads % pairs and repeats_key_heads(kind):
+        yield f"num_attention_heads {heads} is not a multiple of num_key_value_heads {pairs}"
+    size = _size(config, "head_dim") or (hidden // heads if heads and divides_width(kind) else 0)
+    if size % 2 and "partial_rotary_factor" not in config and has_rotary_positions(kind):
+        yield f"the size of a head is {size}, and rotary positions need an even number"
+
+
+def _size(config: "dict[str, Json]", key: str) -> int:
+    value = config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def _examples(names: Collection[str]) -> str:
 
 
 def check_head(merge: "MergeFacts") -> Iterator[Finding]:
-    """A model with separate output embeddings must not be merged under a config that ties them."""
+    """A model with output embeddings of its own should not be merged under a config that ties them."""
     for model in merge.models:
         if model.tensors is None:
             continue
@@ -126,9 +126,9 @@ def check_head(merge: "MergeFacts") -> Iterator[Finding]:
             tying = next((m for m in (model, merge.base) if _ties(m)), None)
             if tying:
                 yield finding(
-                    "model.head-ignored",
-                    f"{model.reference} has a separate {head}, which would be ignored, because the "
-                    f"config.json of {tying.reference} has tie_word_embeddings true",
+                    "model.own-head",
+                    f"{model.reference} has a {head} of its own, and config.json of {tying.reference} has "
+                    "tie_word_embeddings true",
                 )
 
 

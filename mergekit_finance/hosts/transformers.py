@@ -12,6 +12,7 @@ from mergekit_finance.errors import HostError, ModelError
 from mergekit_finance.hosts.names import TRANSFORMERS
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 
@@ -97,8 +98,50 @@ def pads_embeddings(model_type: str) -> bool:
 
     Written for transformers 5.23 (`self.padding_idx` in the modules of models).
     """
-    folder = model_type.replace("-", "_")
-    return folder.isidentifier() and "self.padding_idx" in _source(f"models/{folder}/modeling_{folder}.py")
+    return "self.padding_idx" in _model_source(model_type, "modeling")
+
+
+@functools.cache
+def needs_whole_heads(model_type: str) -> bool:
+    """Return whether configs of a type are refused unless the heads divide the hidden size.
+
+    Written for transformers 5.23 (`validate_architecture` of configs).
+    """
+    return "self.hidden_size % self.num_attention_heads" in _model_source(model_type, "configuration")
+
+
+@functools.cache
+def divides_width(model_type: str) -> bool:
+    """Return whether heads of a type share the hidden size evenly where its config has no `head_dim`.
+
+    Written for transformers 5.23 (`head_dim` in the modules of configs, for other types a number).
+    """
+    text = _model_source(model_type, "configuration")
+    return bool(text) and not re.search(r"^ +head_dim: int = \d+$", text, re.MULTILINE)
+
+
+@functools.cache
+def repeats_key_heads(model_type: str) -> bool:
+    """Return whether attention of a type repeats each key head for a whole number of query heads.
+
+    Written for transformers 5.23 (`repeat_kv` in the modules of models).
+    """
+    return "repeat_kv(" in _model_source(model_type, "modeling")
+
+
+@functools.cache
+def has_rotary_positions(model_type: str) -> bool:
+    """Return whether configs of a type have rotary positions.
+
+    Written for transformers 5.23 (`rope_parameters` in the modules of configs).
+    """
+    return "rope_parameters" in _model_source(model_type, "configuration")
+
+
+def _model_source(model_type: str, part: str) -> str:
+    """Return the text of a module of transformers for a type of models, or "" if there is none."""
+    name = model_type.removesuffix("_text").replace("-", "_")
+    return _source(f"models/{name}/{part}_{name}.py") if name.isidentifier() else ""
 
 
 def _source(file: str) -> str:
@@ -134,6 +177,22 @@ def unsplittable_modules(model: "PreTrainedModel") -> list[str]:
     Written for transformers 5.23 (`PreTrainedModel._no_split_modules`).
     """
     return sorted(TRANSFORMERS.get(model, "_no_split_modules") or ())
+
+
+def untie(model: "PreTrainedModel", name: str) -> "torch.nn.Parameter":
+    """Give a parameter that shares another one's memory a copy of its own, and return it.
+
+    Loading a checkpoint that has different values for the two does the same. Written for transformers 5.23
+    (`PreTrainedModel.all_tied_weights_keys`, the parameters that are tied again).
+    """
+    from torch.nn import Parameter
+
+    shared = model.get_parameter(name)
+    own = Parameter(shared.detach().clone(), requires_grad=shared.requires_grad)
+    module, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(module), attribute, own)
+    TRANSFORMERS.get(model, "all_tied_weights_keys").pop(name, None)
+    return own
 
 
 def hide_loading_bars() -> None:

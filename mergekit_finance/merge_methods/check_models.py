@@ -97,8 +97,6 @@ def _models(config: MergeConfiguration) -> list[ModelReference]:
 def _accepted(config: MergeConfiguration, options: MergeOptions) -> frozenset[str]:
     """Return the ids of errors that do not end this merge."""
     accepted = {"model.not-floats"}  # integer buffers are copied; the planner refuses those that differ
-    if config.merge_method.startswith("cpt_"):
-        accepted.add("model.head-ignored")  # our methods merge it; a session refuses what it cannot hold
     if options.allow_crimes:
         accepted |= {"model.architecture", "model.vocabulary"}
     if options.unsafe_truncate_embeddings:

@@ -34,7 +34,12 @@ from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.merge_facts import MergeFacts
 from mergekit_finance.checks.resources import disk_findings, estimate
 from mergekit_finance.errors import ModelError, print_to_stderr
-from mergekit_finance.hosts.mergekit import adapter_folder, merged_adapter, stored_as_safetensors
+from mergekit_finance.hosts.mergekit import (
+    adapter_folder,
+    merged_adapter,
+    stored_as_safetensors,
+    stored_names,
+)
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
 from mergekit_finance.models.facts import FactsReader, is_pickled, read_tensors, require_folder, weight_files
@@ -164,9 +169,12 @@ class PlannedInputs:
         return tensors
 
     def _tied_to(self, task: ExecuteMergeMethodTask) -> str | None:
-        """Return the tensor that this one repeats, if every model's config ties the two."""
+        """Return the tensor that this one repeats: every model's config ties the two, and they are equal."""
         present = [name for name in task.output_weight.tied_names or () if name in self.names]
-        return present[0] if present and all(map(self._ties, task.model_order)) else None
+        if not present or not all(map(self._ties, task.model_order)):
+            return None
+        loads = stored_gather(task).arguments().values()
+        return present[0] if all(_repeats(load, present[0]) for load in loads) else None
 
     def _ties(self, model: ModelReference) -> bool:
         config = model.config(trust_remote_code=self.trust_remote_code)
@@ -243,6 +251,14 @@ def _warn_of_small_disk(model: ModelReference) -> None:
 def _load(load: LoadTensor) -> torch.Tensor:
     with name_broken_files(load.model):
         return load.execute()
+
+
+def _repeats(load: LoadTensor, other: str) -> bool:
+    """Return whether a model's tensor equals another one of its tensors, or is read from it."""
+    stored = stored_names(load.model)
+    if load.tensor not in stored or other not in stored:
+        return True
+    return torch.equal(_load(load), _load(load.model_copy(update={"tensor": other})))
 
 
 def _require_regular_files(folder: Path) -> None:

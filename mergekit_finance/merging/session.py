@@ -32,6 +32,7 @@ from mergekit_finance.engine.finite import require_all_finite
 from mergekit_finance.engine.sweep_cuts import Pair, SweepCuts
 from mergekit_finance.engine.terms import Cut, PassOptions
 from mergekit_finance.errors import ModelError, RecipeError, first_line, is_out_of_memory
+from mergekit_finance.hosts.transformers import untie
 from mergekit_finance.merge_methods.method import CptMethod, sign
 from mergekit_finance.merge_methods.parameters import Call, ExpertParameters, Parameters
 from mergekit_finance.merge_methods.ties import kept_by_mergekit
@@ -212,21 +213,10 @@ class MergeSession:
                     "that points cannot be merged into it. Merge them with mergekit-yaml.",
                     id="merge.incomplete",
                 )
-            if id(parameter) in bound:  # tied: the first tensor fills it
-                self._check_tied(bound[id(parameter)], tensor)
-            else:
+            if id(parameter) in bound and not _equal(bound[id(parameter)], tensor):
+                parameter = untie(self.model, tensor.name)
+            if id(parameter) not in bound:  # else tied: the first tensor fills it
                 tensor.target, bound[id(parameter)] = parameter, tensor
-
-    def _check_tied(self, first: OutputTensor, second: OutputTensor) -> None:
-        """Refuse two tensors that differ in the models' files and share one parameter of the live model."""
-        pairs = zip(first.group.tensors, second.group.tensors, strict=True)
-        if not all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs):
-            raise ModelError(
-                f"{second.name} and {first.name} are one parameter of {type(self.model).__name__}, whose "
-                "config ties them, but differ in the models' files. Write tie_word_embeddings: false into "
-                "config.json, or merge the points with mergekit-yaml.",
-                id="model.head-ignored",
-            )
 
     # ---- points
 
@@ -378,6 +368,12 @@ class _SessionCuts:
     def clear(self) -> None:
         """Release the inputs."""
         self._by_name.clear()
+
+
+def _equal(first: OutputTensor, second: OutputTensor) -> bool:
+    """Return whether two tensors have the same values in every model."""
+    pairs = zip(first.group.tensors, second.group.tensors, strict=True)
+    return all(a.data_ptr() == b.data_ptr() or torch.equal(a, b) for a, b in pairs)
 
 
 def _read_pair(tensors: Mapping[str, OutputTensor], name: str, model: Hashable) -> Pair:

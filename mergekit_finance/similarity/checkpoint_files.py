@@ -34,6 +34,7 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+COMPARED = 1 << 22  # elements that are compared at once
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 
 
@@ -170,8 +171,11 @@ def _check_names(base: Checkpoint, other: Checkpoint) -> None:
 
 
 def _resolve_ties(checkpoints: Sequence[Checkpoint]) -> None:
-    """Drop output embeddings if all models tie them; else use the input embeddings of those that do."""
-    if all(checkpoint.ties for checkpoint in checkpoints):
+    """Drop output embeddings if all models tie them; else use the input embeddings of those that do.
+
+    transformers 5 does not tie a head that a model stores with values of its own, whatever its config says.
+    """
+    if all(checkpoint.ties and not _has_own_head(checkpoint) for checkpoint in checkpoints):
         for checkpoint in checkpoints:
             checkpoint.tensors = {n: s for n, s in checkpoint.tensors.items() if not HEAD.search(n)}
     heads = {name for checkpoint in checkpoints for name in checkpoint.tensors if HEAD.search(name)}
@@ -180,6 +184,24 @@ def _resolve_ties(checkpoints: Sequence[Checkpoint]) -> None:
         # Architectures that tie by default omit the key in config.json: only an explicit false means untied.
         if checkpoint.ties is not False and len(inputs) == 1:
             checkpoint.tensors |= {head: inputs[0] for head in heads - checkpoint.tensors.keys()}
+
+
+def _has_own_head(checkpoint: Checkpoint) -> bool:
+    """Return whether a model stores output embeddings that differ from its input embeddings."""
+    heads, inputs = ([n for n in checkpoint.tensors if one.search(n)] for one in (HEAD, EMBEDDINGS))
+    if not heads or len(inputs) != 1:
+        return False
+    head, embeddings = (checkpoint.tensors[names[0]] for names in (heads, inputs))
+    if (head.dtype, head.shape) != (embeddings.dtype, embeddings.shape) or not head.floating:
+        return True
+    read_head, read_embeddings = checkpoint.source(heads[0]), checkpoint.source(inputs[0])
+    starts = range(0, prod(head.shape), COMPARED)
+    return any(
+        not torch.equal(
+            *(read(low, min(low + COMPARED, prod(head.shape))) for read in (read_head, read_embeddings))
+        )
+        for low in starts
+    )
 
 
 def _folder(reference: str) -> Path:

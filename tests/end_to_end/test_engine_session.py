@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.merging import edit, permuted, raw, recipe, run
 from helpers.sessions import NAMES, assert_is_written, at, models, settings_of
+from transformers import AutoModelForCausalLM
 
 from mergekit_finance.errors import ModelError, RecipeError
 from mergekit_finance.merging import placement
@@ -42,6 +43,26 @@ def test_points_equal_what_run_merge_writes(method: str, semantics: str, tied: b
         assert_is_written(session, settings, tmp_path / "again")
         assert {n: p.data_ptr() for n, p in session.model.named_parameters()} == pointers
         assert session.tokenizer("w1 w2")["input_ids"] == [1, 2]
+
+
+@pytest.mark.parametrize("owners", [("math",), NAMES], ids=["one expert", "all"])
+@pytest.mark.parametrize("method", OPERATORS)
+def test_heads_that_a_config_ties_are_merged_apart_where_they_differ(
+    method: str, owners: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As transformers loads them: what is written to disk has both, and is loaded untied."""
+    folder = models(tmp_path / "m", tie_word_embeddings=True)
+    for factor, name in enumerate(owners, 2):
+        edit(folder / name, lambda w, f=factor: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * f})
+    settings = settings_of(folder, method, "paper")
+    with MergeSession.open(settings) as session:
+        session.apply(lambda_=0.7)
+        changed = at(settings, {"lambda_": 0.7})
+        assert_is_written(session, changed, tmp_path / "out")
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+        tokens = torch.tensor([[1, 2, 3]])
+        assert torch.equal(session.model(tokens).logits, loaded(tokens).logits)
+        assert session.model.lm_head.weight is not session.model.model.embed_tokens.weight
 
 
 @pytest.mark.parametrize("method", OPERATORS)

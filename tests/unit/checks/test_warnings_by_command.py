@@ -71,7 +71,15 @@ def conflicting_licenses(models: Path) -> None:
         (models / name / "README.md").write_text(f"---\nlicense: {license}\n---\n")
 
 
+def a_head_under_tied_embeddings(models: Path) -> None:
+    configured({"tie_word_embeddings": True}, tie_word_embeddings=True)(models)
+    embeddings = "model.embed_tokens.weight"
+    for name, factor in {"base": 1, "finance": 2, "math": 1}.items():
+        edit(models / name, lambda w, f=factor: {**w, "lm_head.weight": w[embeddings] * f})
+
+
 CASES = {
+    "model.own-head": a_head_under_tied_embeddings,
     "model.rope": configured({}, rope_parameters={"rope_type": "default", "rope_theta": 5e5}),
     "model.config": configured({"rms_norm_eps": 1e-6}, rms_norm_eps=1e-3),
     "model.dtype": configured({}, dtype="bfloat16"),
@@ -108,24 +116,6 @@ def test_every_command_prints_the_same_warning_once(
     expected = by_command["by_run"]
     assert len(expected) == 1
     assert by_command == {command.__name__: expected for command in COMMANDS}
-
-
-def test_a_head_that_a_config_ties_is_merged_by_mergekit_yaml_with_a_warning(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    configured({"tie_word_embeddings": True}, tie_word_embeddings=True)(models)
-    edit(models / "finance", lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"] * 2})
-    settings = recipe(models, "cpt_task_arithmetic", semantics="paper")
-    start_again()
-    by_mergekit_yaml(settings, tmp_path / "out")
-    (line,) = {line for line in printed("model.head-ignored", capsys) if "finance" in line}
-    assert line.startswith("warning: ")
-    assert not stored(tmp_path / "out")["lm_head.weight"].equal(
-        stored(tmp_path / "out")["model.embed_tokens.weight"]
-    )
-    start_again()
-    with pytest.raises(ModelError, match=r"\[model.head-ignored\]$"):
-        by_run(settings, tmp_path / "out2")
 
 
 def test_models_that_lose_tensors_are_refused_before_anything_is_written(

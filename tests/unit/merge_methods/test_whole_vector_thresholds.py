@@ -37,6 +37,14 @@ def test_equals_a_dense_numpy_implementation(tmp_path: Path, experts: tuple[str,
     assert_is_dense_ties(merged, folder, experts, 0.2, 0.7)
 
 
+def test_a_head_of_its_own_is_ranked_although_the_configs_tie_it(tmp_path: Path) -> None:
+    folder = random_models(tmp_path, tie_word_embeddings=True)
+    for name in ("base", "finance", "math"):
+        edit(folder / name, lambda w: {**w, "lm_head.weight": w["model.embed_tokens.weight"].flip(0) * 3})
+    merged = run(recipe(folder, "cpt_ties", each={"density": 0.2}), tmp_path / "out")
+    assert_is_dense_ties(merged, folder, ("finance", "math"), 0.2)
+
+
 @pytest.mark.parametrize("density", [0.003, 0.29, 0.5, 0.999, 1.0])
 def test_any_density_equals_a_dense_numpy_implementation(tmp_path: Path, density: float) -> None:
     folder = random_models(tmp_path)

@@ -103,6 +103,15 @@ def test_tied_output_embeddings(tmp_path):
         assert measured["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_head_of_its_own_counts_although_the_config_ties_it(tmp_path):
+    base, config = weights(0), {"tie_word_embeddings": True}
+    one = str(write(tmp_path / "a", base | {HEAD: base[EMBED].clone()}, config=config))
+    other = str(write(tmp_path / "b", base, config=config))
+    measured = compute_similarity(one, [other]).as_json()["tensors"][HEAD]
+    expected = np.linalg.norm((base[HEAD].double() - base[EMBED].double()).numpy())
+    assert measured["pairs"][0]["l2"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_integer_tensors_are_skipped_and_listed(tmp_path):
     extra = {"model.position_ids": torch.arange(5)}
     folders = [str(write(tmp_path / n, weights(0) | extra)) for n in ("base", "a")]
