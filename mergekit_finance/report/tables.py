@@ -133,6 +133,13 @@ def dropped_settings(results: StudyResults) -> Table:
         *("merge", "setting", "dropped in round", "of rounds", "items answered"),
         *("of selection items", "below the round's best", "standard error"),
     ]
+    with_bounds = any(
+        one.misses
+        for race in (results.summary.races or {}).values()
+        for of_round in race.rounds
+        for one in of_round.dropped
+    )
+    columns += ["surely misses"] if with_bounds else []
     rows = [
         [
             text_cell(labels.combination(name.split("+"))),
@@ -143,14 +150,16 @@ def dropped_settings(results: StudyResults) -> Table:
             number_cell(race.items, 0),
             difference_cell(one.difference),
             number_cell(one.standard_error, 1, 100),
+            *([text_cell(", ".join(one.misses or ()))] if with_bounds else []),
         ]
         for name, race in (results.summary.races or {}).items()
         for number, of_round in enumerate(race.rounds, 1)
         for one in of_round.dropped
     ]
     note = (
-        "Settings that were not evaluated in full. Differences are means over the tasks of the macro "
-        "average, in points, paired by items; standard errors are over clusters, and empty where a task had "
+        "Settings that were not evaluated in full. Differences are "
+        f"{'of the objective' if results.summary.objective else 'means over the tasks of the macro average'}"
+        ", in points, paired by items; standard errors are over clusters, and empty where a task had "
         "one cluster."
     )
     return Table("dropped", "Dropped settings", note, columns, rows, (0, 2))

@@ -77,12 +77,13 @@ def answers(race: Sequence[Round], costs: Sequence[int], items: int) -> int:
     return total + items - before
 
 
-def survivors(scores: Sequence[float], kept: int) -> list[int]:
+def survivors(scores: "Sequence[float] | Sequence[tuple[float, ...]]", kept: int) -> list[int]:
     """Return the indices of the best settings, in their order.
 
     Args:
-        scores: of the settings on the items of a round. Of equal scores the first are kept.
+        scores: of the settings on the items of a round; of tuples, the first number counts most. Of equal
+            scores the first are kept.
         kept: how many are kept.
     """
-    ranked = sorted(range(len(scores)), key=lambda k: (-scores[k], k))
+    ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)  # equal ones stay in order
     return sorted(ranked[:kept])

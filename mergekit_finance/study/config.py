@@ -277,14 +277,9 @@ def _check_named(study: Study) -> None:
 
 
 def _check_objective(study: Study) -> None:
-    """Check the models that bounds compare with, and that a search does not race for another number."""
+    """Check the models that bounds compare with."""
     if study.select is None:
         return
-    if study.race:
-        raise ValueError(
-            "select: a search drops settings by the macro average; write `search: {method: grid}`, or leave "
-            "select out"
-        )
     models = ["base", *study.experts]
     for name, bound in study.select.subject_to.items():
         if bound.against not in models:

@@ -137,11 +137,11 @@ def _shares(run: StudyRun, planned: Mapping[int, Sequence[Point]], items: int) -
         planned: the points by stage.
         items: items of each model, of which races leave some to their winners.
     """
-    search, shares = run.study.race, {}
-    if search is None:
-        return {}
+    shares: dict[int, float] = {}
+    if run.study.race is None:
+        return shares
     for stage, plans in planned.items():
-        of_stage = races(plans, run.item_order, search, run.tasks)
+        of_stage = races(plans, run.item_order, run.study, run.tasks)
         asked = sum(race.most_answers + items - race.all_items for race in of_stage)
         shares[stage] = min(1.0, asked / max(1, len(plans) * items))
     return shares

@@ -25,6 +25,7 @@ from mergekit_finance.similarity.measured import Similarity
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.totals import named_aggregation
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.objective_tasks import KINDS
 from mergekit_finance.study.read_files import (
     AGAIN,
     check_index,
@@ -57,8 +58,6 @@ from mergekit_finance.study.schema import (
     TaskSet,
 )
 from mergekit_finance.study.split import has_split, models_with_other_items, selection_items
-
-KINDS = ("tasks", "probes", "retention")  # in the order of tables and figures
 
 
 @dataclass(frozen=True)

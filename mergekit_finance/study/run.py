@@ -313,7 +313,7 @@ class StudyRun:
             The points that were evaluated in full: all, or the winner of each combination's race.
         """
         search, worker = self.study.race, self.worker
-        planned = races(plans, self.item_order, search, self.tasks) if search else []
+        planned = races(plans, self.item_order, self.study, self.tasks) if search else []
         work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
         if not search:
             self._write_plan(plans, work)

@@ -10,6 +10,7 @@ from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.evaluation.item_scores import document_ids
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.objective_tasks import raced_tasks
 from mergekit_finance.study.split import has_split, selection_items
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Items:
 
 @dataclass(frozen=True)
 class ItemOrder:
-    """The selection items of the tasks of the macro average, in the order in which a race asks for them.
+    """The selection items of the tasks that a race is about, in the order in which it asks for them.
 
     Clusters stay together. The first cluster of every task comes first. After it, tasks take turns so that
     all have the same share of their items at any time.
@@ -104,7 +105,7 @@ def selection_order(
     Args:
         evaluator: its tasks are loaded.
         study: says how items are split for selection and reporting.
-        tasks: all tasks; only those of the macro average have a part in a race.
+        tasks: all tasks; only those of the objective, or of the macro average, have a part in a race.
         limit: items per task; None: all.
         seed: of the order.
     """
@@ -113,9 +114,7 @@ def selection_order(
     datasets = {name: task.dataset for name, task in tasks.items()}
     selecting = selection_items(of_items, datasets, study.selection.share, study.selection.seed)
     clusters: dict[str, dict[str, list[int]]] = {}
-    for name, task in sorted(tasks.items()):
-        if task.kind != "tasks" or not task.is_averaged:
-            continue
+    for name, task in sorted(raced_tasks(study, tasks).items()):
         for position, cluster in enumerate(of_items[name]):
             if selecting[name][position] or not has_split(study):
                 key = f"{task.dataset}/{cluster}"

@@ -246,6 +246,8 @@ class Worker:
         standing = self.standing(job.race)
         if standing.winner:
             return [Job(point=standing.winner[0])]
+        if standing.models:
+            return [Job(reference=reference) for reference in standing.models]
         return [Job(point=point, items=standing.items) for point in standing.waiting]
 
     def standing(self, race: Race) -> Standing:
@@ -264,6 +266,11 @@ class Worker:
     def scores(self, point: Point, items: Items) -> Mapping[str, Columns]:
         """Return the stored scores of a point on some items, by task."""
         return read_scores(self._cached_place(Job(point=point, items=items)) / "scores.json")
+
+    def model_scores(self, reference: str) -> Mapping[str, Columns] | None:
+        """Return the stored scores of a model on all items, by task; None if they are not stored."""
+        place = self._cached_place(Job(reference=reference))
+        return read_scores(place / "scores.json") if self.store.stored([place]) else None
 
     def _cached_place(self, job: Job) -> Path:
         """Return `place(job)`; its hash is computed once per model and items."""

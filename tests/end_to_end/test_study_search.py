@@ -6,7 +6,9 @@ import shutil
 import pytest
 from helpers import study as helpers
 
+from mergekit_finance.report.tables import dropped_settings
 from mergekit_finance.study import worker
+from mergekit_finance.study.analysis.search_wording import search_sentences
 from mergekit_finance.study.results import load_results
 
 SETTINGS = {
@@ -86,3 +88,19 @@ def test_a_finished_search_is_read_and_nothing_is_asked(searched, tiny, tmp_path
     out = shutil.copytree(whole, tmp_path / "out")
     again, printed = helpers.go(tiny, out, **SETTINGS)
     assert again == summary and asked == [] and printed[0].endswith(" 0 to do")
+
+
+def test_settings_race_by_the_objective_and_the_bound_is_decided_at_the_end(tiny, tmp_path):
+    """One run of a study with `search` and `select`; the base is needed before the first round can end."""
+    settings = {**SETTINGS, "tasks": helpers.TASKS[:1], "retention": helpers.TASKS[1:2]}
+    select = {"maximize": {helpers.TASKS[0]: 1}, "subject_to": {"retention": -90.0}}
+    summary, _ = helpers.go(tiny, tmp_path / "out", **settings, select=select)
+    (race,) = summary["races"].values()
+    assert race["items"] == 12 and race["answers"] <= 0.6 * 48  # half of 12 items of each of two tasks
+    assert summary["objective"]["models"][race["winner"]]["keeps"] in ("surely", "perhaps")
+    results = load_results(tmp_path / "out")
+    said = " ".join(text for _, text in search_sentences(results.summary))
+    assert (
+        "no task besides those of the objective and its bounds" in said and "Whether the winners keep" in said
+    )
+    assert "Differences are of the objective" in dropped_settings(results).note

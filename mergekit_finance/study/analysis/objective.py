@@ -19,7 +19,8 @@ from mergekit_finance.statistics.contrasts import added, contrast
 from mergekit_finance.statistics.influence import count_clusters
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.study.analysis.selection import Ranking, macro_on, seeds_of
-from mergekit_finance.study.results import KINDS, StudyResults
+from mergekit_finance.study.objective_tasks import objective_weights, tasks_named
+from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import (
     BoundResult,
     Interval,
@@ -62,14 +63,9 @@ def judged(results: StudyResults) -> Judged:
 def weights_of(results: StudyResults) -> dict[str, float]:
     """Return the weight of each task in the objective; they add up to 1."""
     assert results.study.select is not None
-    weights: dict[str, float] = {}
-    whole = sum(results.study.select.maximize.values())
-    for name, weight in results.study.select.maximize.items():
-        tasks = tasks_of(results, name)
-        of_tasks = sum(task.weight for task in tasks.values())
-        for task, info in tasks.items():
-            weights[task] = weights.get(task, 0.0) + weight / whole * info.weight / of_tasks
-    return weights
+    for name in results.study.select.maximize:
+        tasks_of(results, name)  # there is one at least
+    return objective_weights(results.study.select, results.tasks)
 
 
 def tasks_of(results: StudyResults, name: str) -> dict[str, TaskInfo]:
@@ -78,10 +74,7 @@ def tasks_of(results: StudyResults, name: str) -> dict[str, TaskInfo]:
     Raises:
         DataError: tasks.json lists none, so it is damaged.
     """
-    if name in KINDS:
-        tasks = {task: results.tasks[task] for task in results.of_kind(name)}
-    else:
-        tasks = {task: info for task, info in results.tasks.items() if name in (info.selected_by or ())}
+    tasks = tasks_named(name, results.tasks)
     if not tasks:
         raise DataError(
             f"{results.folder / 'tasks.json'}: no task of {name!r}, which `select` names. Run the study "

@@ -16,9 +16,16 @@ def search_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
         "search",
         "The settings of each combination raced on growing parts of the selection items (successive "
         f"rejects). The races asked for {share_of_answers(summary)} of the answers that the full grid needs "
-        f"on these items. {dropped} were dropped: they answered no report item, and no retention or probe "
-        "task.",
+        f"on these items. {dropped} were dropped: they answered no report item, and no task besides "
+        f"those of the {'objective and its bounds' if summary.objective else 'macro average'}.",
     )
+    if summary.objective and summary.objective.bounds:
+        yield (
+            "search",
+            "A setting that surely did not keep a bound, on the items of a round, came after all others. "
+            "Whether the winners keep the bounds is decided on all selection items. A dropped setting may "
+            "keep a bound that a winner does not.",
+        )
     for name, race in races.items():
         yield "search", f"{name}: {rounds_text(race)}."
     yield (

@@ -120,8 +120,9 @@ class Dropped(Part):
 
     point: its name; of several mask seeds the first.
     operator, values: its hyperparameters.
-    difference: its macro average minus that of the round's best setting, on the same items.
+    difference: its macro average, or objective, minus that of the round's best setting, on the same items.
     standard_error: of the difference, over clusters; None where some tasks had one cluster only.
+    misses: the bounds of the objective that it surely did not keep; None: none.
     """
 
     point: str
@@ -129,6 +130,7 @@ class Dropped(Part):
     values: dict[str, Value]
     difference: BoundedFloat
     standard_error: BoundedFloat | None = None
+    misses: list[str] | None = None
 
 
 class RaceRound(Part):

@@ -18,16 +18,24 @@ TASK = TaskInfo(kind="tasks", dataset="d", aggregation="mean")
 class Stored:
     """Scores of all items, of which only those of some points are there."""
 
-    def __init__(self, right, missing=()):
-        self.right, self.missing, self.read = right, set(missing), []
+    def __init__(self, right, missing=(), models=None):
+        self.right, self.missing, self.read, self.models = right, set(missing), [], models or {}
 
     def without_scores(self, points, items):
         return [point for point in points if point.name in self.missing]
 
     def scores(self, point, items):
         self.read.append((point.name, items.count))
+        right = self.right[point.name]
         return {
-            task: self._columns(task, self.right[point.name], rows) for task, rows in items.positions.items()
+            task: self._columns(task, right[task] if isinstance(right, dict) else right, rows)
+            for task, rows in items.positions.items()
+        }
+
+    def model_scores(self, reference):
+        right = self.models.get(reference)
+        return right and {
+            task: self._columns(task, of_task, range(len(of_task))) for task, of_task in right.items()
         }
 
     def _columns(self, task, right, rows):
@@ -41,7 +49,7 @@ def race_of(items, budget, operators=GRID, tasks=("t",), kinds=None, **changes):
     study = config.parse_study(content | {"search": {"method": "successive_rejects", "budget": budget}}, "")
     infos = {task: TASK.model_copy(update=(kinds or {}).get(task, {})) for task in tasks}
     clusters = {task: {f"{task}/{k}": [k] for k in range(items)} for task in tasks}
-    (race,) = races(points(study, 1), item_order(clusters, seed=0), study.race, infos)
+    (race,) = races(points(study, 1), item_order(clusters, seed=0), study, infos)
     return race
 
 
@@ -122,3 +130,65 @@ def test_a_method_without_parameters_can_be_dropped():
     right = {name: np.full(20, float(name != "stage1-finance-linear")) for name in names}
     (dropped,) = Referee(race, Stored(right)).standing().finished[0].dropped
     assert (dropped.operator, dropped.values, dropped.difference) == ("linear", {}, -1.0)
+
+
+# ---- the study's own objective
+
+OBJECTIVE = {"maximize": {"t": 1, "u": 3}, "subject_to": {"retention": {"points": -2.0}}}
+KINDS = {
+    "t": {"selected_by": ["t"]},
+    "u": {"selected_by": ["u"], "kind": "probes"},
+    "r": {"kind": "retention"},
+    "other": {},
+}
+
+
+def race_by_objective(items=200, budget=0.9, **select):
+    """Four settings; the tasks `t` and `u` are in the objective, `r` in the bound, `other` in neither."""
+    race = race_of(items, budget, GRID, tuple(KINDS), KINDS, select={**OBJECTIVE, **select})
+    right = {name: {task: np.zeros(items) for task in KINDS} for name in NAMES}
+    return race, right
+
+
+def base(items=200, share=1.0):
+    return {"./base": {task: (np.arange(items) < share * items).astype(float) for task in KINDS}}
+
+
+def test_settings_race_by_the_weights_of_the_objective_on_its_tasks_and_those_of_its_bounds():
+    race, right = race_by_objective(subject_to={})
+    assert sorted(race.tasks) == ["t", "u"] and race.weights == {"t": 0.25, "u": 0.75}
+    right[NAMES[0]]["t"][:] = 1  # 0.25
+    right[NAMES[1]]["u"][::2] = 1  # about 0.375
+    right[NAMES[2]]["other"][:] = 1
+    standing = Referee(race, Stored(right)).standing()
+    assert standing.winner[0].name == NAMES[1]
+    last = standing.finished[-1].dropped[0]
+    assert last.point == NAMES[0] and last.difference == pytest.approx(-0.125, abs=0.05) and not last.misses
+    assert sorted(race_by_objective()[0].tasks) == ["r", "t", "u"]
+
+
+def test_a_setting_that_surely_misses_a_bound_comes_after_all_that_may_keep_it():
+    race, right = race_by_objective()
+    for rank, name in enumerate(NAMES):
+        right[name]["u"][: 20 * (rank + 1)] = 1  # the largest lambda has the best objective
+        right[name]["r"][:] = 1
+    right[NAMES[3]]["r"][::2] = 0  # loses half of what the base can do
+    right[NAMES[2]]["r"][::100] = 0  # 1 point below the base: may keep the bound
+    standing = Referee(race, Stored(right, models=base())).standing()
+    assert standing.winner[0].name == NAMES[2]
+    (dropped,) = [one for of in standing.finished for one in of.dropped if one.point == NAMES[3]]
+    assert dropped.misses == ["retention"] and dropped.difference > 0
+
+
+def test_a_race_with_bounds_waits_for_the_model_that_they_compare_with():
+    race, right = race_by_objective()
+    first = Referee(race, Stored(right)).standing()
+    assert (first.models, first.waiting, first.winner) == (("./base",), (), None)
+    assert Referee(race, Stored(right, models=base(share=0.0))).standing().winner[0].name == NAMES[0]
+
+
+def test_of_settings_that_all_miss_a_bound_the_one_that_misses_it_least_wins():
+    race, right = race_by_objective()
+    right[NAMES[0]]["u"][:] = 1
+    right[NAMES[1]]["r"][::2] = 1
+    assert Referee(race, Stored(right, models=base())).standing().winner[0].name == NAMES[1]

@@ -66,7 +66,7 @@ def run(out, processes):
     study = config.parse_study(helpers.content(".", stages=[1], operators=grid, search=search), "study.yml")
     order = item_order({"t": {str(k): [k] for k in range(ITEMS)}}, seed=0)
     tasks = {"t": TaskInfo(kind="tasks", dataset="t", aggregation="mean")}
-    planned = races(points(study, 1), order, study.race, tasks)
+    planned = races(points(study, 1), order, study, tasks)
     fake = Fake(Evaluator(["task"]), out, {})
     with Progress(1, lambda: State(0, 0.0), quiet=True, file=io.StringIO()) as progress:
         executors.run_local(fake, [Job(race=race) for race in planned], ["cpu"] * processes, progress)

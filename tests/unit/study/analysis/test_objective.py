@@ -146,12 +146,6 @@ def test_an_objective_without_a_meaning_is_refused(select, message):
         parse_study(helpers.content(".", select=select), "study.yml")
 
 
-def test_a_search_is_refused_because_it_races_by_the_macro_average():
-    content = helpers.content(".", select={"maximize": {"a": 1}}, search={"method": "successive_rejects"})
-    with pytest.raises(RecipeError, match="select: a search drops settings by the macro average"):
-        parse_study(content, "study.yml")
-
-
 @pytest.mark.parametrize(
     ("names", "message"),
     [
