@@ -8,7 +8,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import click
@@ -55,14 +55,17 @@ PROCESSES = click.IntRange(min=1, max=1024)
 
 
 class OneLineErrors(click.Group):
-    """Print a MergekitFinanceError as `Error: ...` and exit with 1. Other exceptions keep their traceback."""
+    """Print a MergekitFinanceError as `Error: ...` and exit with 1; exit with 130 on Ctrl-C.
+
+    Other exceptions keep their traceback.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with one_line_errors():
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        with one_line_errors(), printable_logs():
+        with interruptible(), one_line_errors(), printable_logs():
             return super().invoke(ctx)
 
 
@@ -133,16 +136,18 @@ def echo(text: object, err: bool = False, nl: bool = True) -> None:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, print that finished work in `folder` is kept, and exit with code 130."""
+def interruptible(kept: str = "") -> Iterator[None]:
+    """On Ctrl-C, print one line, which ends with `kept`, and exit with code 130."""
     try:
         yield
     except KeyboardInterrupt:
-        echo(
-            f"\nInterrupted. Finished work is kept in {folder}; run the same command again to continue.",
-            err=True,
-        )
+        echo(f"\nInterrupted.{kept}", err=True)
         raise SystemExit(INTERRUPTED) from None
+
+
+def resumable(folder: Path) -> AbstractContextManager[None]:
+    """On Ctrl-C, print that finished work in `folder` is kept, and exit with code 130."""
+    return interruptible(f" Finished work is kept in {folder}; run the same command again to continue.")
 
 
 def print_width() -> int | None:

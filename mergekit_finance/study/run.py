@@ -315,8 +315,7 @@ class StudyRun:
         search, worker = self.study.race, self.worker
         planned = races(plans, self.item_order, self.study, self.tasks) if search else []
         work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
-        if not search:
-            self._write_plan(plans, work)
+        self._write_plan(references, plans)
         folders = self.executor.run_missing(worker, work)
         ended = {race.combination: (race, worker.standing(race)) for race in planned}
         self.races |= {name: race_result(race, standing) for name, (race, standing) in ended.items()}
@@ -326,17 +325,21 @@ class StudyRun:
         self.index |= dict(zip([*references, *(p.name for p in whole)], folders, strict=True))
         return winners if search else list(plans)
 
-    def _write_plan(self, plans: Sequence[Point], work: Sequence[Job]) -> None:
-        """Write in which folders the results will be, so that an interrupted study can be reported."""
+    def _write_plan(self, references: Sequence[str], plans: Sequence[Point]) -> None:
+        """Write in which folders the results will be, so that an interrupted study can be reported.
+
+        Of the points of a search only the winner of each race will get such a folder.
+        """
         self.planned += plans
-        folders = [self.worker.place(job).name for job in work]
-        names = [job.point.name if job.point else job.reference for job in work]
+        worker = self.worker
+        folders = {reference: worker.model_place(reference).name for reference in references}
+        folders |= {point.name: worker.point_place(point).name for point in plans}
         plan = UnfinishedStudy(
             format=1,
             study=self.study,
             limit=self.limit,
             tasks=self.tasks,
-            index=self._index(self.planned, self.index | dict(zip(names, folders, strict=True))),
+            index=self._index(self.planned, self.index | folders),
         )
         with self.store.hold("publish"):
             self.store.write_files({UNFINISHED: plan.as_json()})

@@ -40,8 +40,15 @@ def load_available_results(folder: Path, with_text: bool = False) -> StudyResult
         )
     results = results_of(folder, plan.study, plan.limit, plan.tasks, part, with_text)
     results.require_results([*results.models, *results.points])
-    missing = len(plan.index.points) - len(part.points)
+    missing = _count(plan, plan.index) - _count(plan, part)
     return replace(results, partial_summary=answer(results, None), missing_merges=missing)
+
+
+def _count(plan: UnfinishedStudy, index: Index) -> int:
+    """Return how many merges of an index the finished study will have; of a race only the winner."""
+    if plan.study.race is None:
+        return len(index.points)
+    return len({tuple(point.combination) for point in index.points})
 
 
 def _evaluated(folder: Path, index: Index) -> Index | None:

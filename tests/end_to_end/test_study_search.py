@@ -7,9 +7,12 @@ import pytest
 from helpers import study as helpers
 
 from mergekit_finance.report.tables import dropped_settings
+from mergekit_finance.report.writing import report_files
 from mergekit_finance.study import worker
 from mergekit_finance.study.analysis.search_wording import search_sentences
 from mergekit_finance.study.results import load_results
+from mergekit_finance.study.run import StudyRun
+from mergekit_finance.study.unfinished import load_available_results
 
 SETTINGS = {
     "experts": ("finance",),
@@ -81,6 +84,23 @@ def test_a_race_that_was_interrupted_ends_the_same(searched, tiny, tmp_path, mon
     helpers.go(tiny, out, **SETTINGS)
     assert len(stored) == 2 + 4 + 2 + 1 + 3  # models, two rounds, the winner, and what was interrupted
     assert helpers.normal(out) == helpers.normal(whole)
+
+
+def test_a_search_that_was_interrupted_has_a_partial_page(searched, tiny, tmp_path, monkeypatch):
+    whole, summary, _ = searched
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "summary.json").unlink()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyRun, "_results", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.go(tiny, out, **SETTINGS)
+    part = load_available_results(out)
+    assert part.points.keys() == summary["points"].keys() and part.missing_merges == 0
+    assert part.summary.as_json()["combinations"] == summary["combinations"]
+    assert b"interrupted before its last analysis" in report_files(part)["report.html"]
 
 
 def test_a_finished_search_is_read_and_nothing_is_asked(searched, tiny, tmp_path, asked):

@@ -71,7 +71,7 @@ def _draw_dots(results: StudyResults) -> Drawn:
     _legend(figure, results, dots=True)
     why = (
         "The other settings were dropped before they were evaluated in full"
-        if results.summary.races
+        if results.study.race
         else "Every grid has a single value"
     )
     return Drawn(

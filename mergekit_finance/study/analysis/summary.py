@@ -74,7 +74,7 @@ def answer(results: StudyResults, similarity: Similarity | None) -> Summary:
         ship=_ship(results, replicates, by_objective, choice),
         objective=objective.objective_result(results, by_objective, replicates),
         operators=OperatorComparison()
-        if results.races
+        if results.study.race
         else operator_comparison.compare_operators(results, replicates),
         similarity=Predictors(combinations=rows, correlations=predictors.correlations(rows)),
     )
@@ -104,7 +104,7 @@ def _selection(results: StudyResults, by_objective: objective.Judged) -> Selecti
     settings = results.study.selection
     has_bounds = bool(results.study.select and results.study.select.subject_to)
     # Optimism is of the choice among all settings by the objective alone.
-    is_measured = not results.races and not has_bounds
+    is_measured = not results.study.race and not has_bounds
     return SelectionResult(
         same_items=settings.same_items,
         split=results.splits,

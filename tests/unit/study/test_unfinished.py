@@ -38,6 +38,18 @@ def test_the_evaluated_part_is_answered_and_the_page_is_marked(unfinished):
     assert '<div class="ship yes">' not in page  # a part is no reason to ship
 
 
+def test_of_a_search_the_winners_are_shown_and_counted(unfinished):
+    """Of the four settings of each combination one is evaluated in full; here only those of stage 1 are."""
+    damage(unfinished, FILE, lambda plan: plan["study"].update(search={"method": "successive_rejects"}))
+    for place in (unfinished / "points").glob("stage*"):
+        if not place.name.startswith(("stage1-finance-ta-lambda0.4", "stage1-math-ties-density0.2")):
+            shutil.rmtree(place)
+    results = load_available_results(unfinished)
+    assert len(results.points) == 2 and results.missing_merges == 1
+    assert results.summary.operators.operators == {} and results.summary.selection.optimism is None
+    assert "Partial: 2 of 3 merges are evaluated" in page_of(unfinished)
+
+
 def test_merges_of_a_model_that_is_not_evaluated_are_left_out(unfinished):
     remove(unfinished, "m2")  # math
     results = load_available_results(unfinished)
