@@ -57,3 +57,7 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
             echo(f"Not imported: {model.file.name}: {task}: {reason}.", err=True)
     (table,) = imported_tables(results)
     echo(markdown_table([table.columns, *([cell.text for cell in row] for row in table.rows)]))
+    echo(
+        "The report, the card and `leaderboard` show imported models. Selection, the verdict and figures are "
+        "about the study's own models."
+    )

@@ -30,7 +30,7 @@ def leaderboard(sources: tuple[str, ...], format_name: str | None, file: Path | 
     """Rank the models of studies and of cards' folders, from one person or several, on the same items.
 
     A FOLDER is what `study -o` or `card -o` wrote, or a card that was downloaded from the Hub. Of a study its
-    base, experts and selected merges are ranked; of a card its merge.
+    base, experts, selected merges and imported models are ranked; of a card its merge.
 
     The first FOLDER decides. Results of other tasks, task versions, items or engines are not comparable and
     are named with the reason.

@@ -8,9 +8,9 @@ from mergekit_finance.operators import operator_of, values_text
 from mergekit_finance.plugins.api import Dataset
 from mergekit_finance.plugins.manager import datasets
 from mergekit_finance.report import labels
-from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.share import languages
 from mergekit_finance.share.bibliography import bibtex
+from mergekit_finance.share.card_tables import cell, imported_models, table
 from mergekit_finance.share.choice import SharedPoint, is_foreign
 from mergekit_finance.share.facts import CardFacts
 from mergekit_finance.share.front_matter import aggregation_in_words
@@ -84,7 +84,7 @@ def _head(choice: SharedPoint) -> Iterator[str]:
         yield f"*{OPTIMISTIC.capitalize()}.*"
         yield ""
     rows = [[m.name, _role(choice, m), _link(m), f"`{m.fingerprint}`"] for m in choice.models]
-    yield _table(["name", "role", "model", "fingerprint"], rows)
+    yield table(["name", "role", "model", "fingerprint"], rows)
     if local := [model.name for model in choice.models if not model.hub_id]:
         yield ""
         yield f"Not on the Hub: {', '.join(local)}."
@@ -139,6 +139,7 @@ def _scores(choice: SharedPoint) -> Iterator[str]:
     for unit in choice.results.summary.units:
         yield ""
         yield from _unit(choice, unit)
+    yield from imported_models(choice.results)
 
 
 def _score_tables(choice: SharedPoint) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _score_tables(choice: SharedPoint) -> Iterator[str]:
     columns = [*effects.constituents, "Gain", "OG", *base_columns, "items vs base"]
     sets = {name: effects.sets[name] for name in TASK_SETS if name in effects.sets}
     rows = [_set_row(choice, row, TASK_SETS[name]) for name, row in sets.items()]
-    yield _table(["mean over (tasks)", "score", *columns], rows)
+    yield table(["mean over (tasks)", "score", *columns], rows)
     yield ""
     header = [
         "task",
@@ -176,7 +177,7 @@ def _score_tables(choice: SharedPoint) -> Iterator[str]:
         *base_columns,
         "items vs base",
     ]
-    yield _table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
+    yield table(header, [_task_row(choice, name, row) for name, row in effects.tasks.items()])
     yield ""
     yield f"Metrics: {_aggregations(choice)}."
 
@@ -220,7 +221,7 @@ def _unit(choice: SharedPoint, unit: UnitResults) -> Iterator[str]:
     macro = unit.models[choice.point]
     means = [amount(unit.models[model].macro) for model in models]
     rows.append(["macro", *means, amount(macro.macro_gain, True), amount(macro.macro_og, True)])
-    yield _table(["task", *models[:-1], "merge", "Gain", "OG"], rows)
+    yield table(["task", *models[:-1], "merge", "Gain", "OG"], rows)
     if unit.without_items:
         yield ""
         yield NO_INTERVAL.format(tasks=task_list(unit.without_items))
@@ -310,7 +311,7 @@ def _licenses(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
             named_by = [where for where, name in model.claims.items() if find_license(name).id == one.id]
             link = f"[{one.title}]({one.link})" if one.link else one.title
             rows.append([model.name, f"`{model.shown}`", link, ", ".join(named_by) or "nowhere"])
-    yield _table(["name", "model", "license", "stated in"], rows)
+    yield table(["name", "model", "license", "stated in"], rows)
     yield ""
     yield "A merge has the duties of all its source models:"
     yield ""
@@ -379,7 +380,7 @@ def _chat(results: StudyResults) -> Iterator[str]:
     if chat.is_default:
         return
     yield (
-        f"- Prompts were rendered {_cell(chat.words)} (`apply_chat_template`, `system_instruction`, "
+        f"- Prompts were rendered {cell(chat.words)} (`apply_chat_template`, `system_instruction`, "
         "`fewshot_as_multiturn` of lm-eval). Other prompts give other scores."
     )
 
@@ -393,7 +394,7 @@ def count_range(items: Sequence[int]) -> str:
 
 def _reproduction(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
     yield from reproduce(choice, facts)
-    yield _table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
+    yield table(["what", "hash"], [[name, f"`{value}`"] for name, value in facts.hashes.items()])
     yield ""
     if facts.samples:
         samples = "`results/samples_*.jsonl` has prompts and answers: every dataset allows sharing its text."
@@ -432,13 +433,3 @@ def used_datasets(choice: SharedPoint) -> list[Dataset]:
         task.dataset: None for name, task in choice.results.all_tasks.items() if not is_foreign(name, task)
     }
     return [by_name[name] for name in names if name in by_name]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table whose cells are one line without HTML; code marks are kept."""
-    return markdown_table([list(header), *([_cell(cell) for cell in row] for row in rows)])
-
-
-def _cell(text: str) -> str:
-    one_line = " ".join(text.split()).replace("<", "&lt;").replace(">", "&gt;")
-    return one_line.replace("|", "\\|")

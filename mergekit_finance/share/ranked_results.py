@@ -5,7 +5,7 @@ unless they are plain text, and scores must be those of the stored keys.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from mergekit_finance.share.card_files import CARD_FILES, MANIFEST, SUMMARY, car
 from mergekit_finance.share.provenance import require_provenance, require_stored_key
 from mergekit_finance.statistics.bootstrap import DRAWS
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.imported import read_imported
 from mergekit_finance.study.read_files import SCORES
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import Columns, Key, Summary, TaskInfo
@@ -35,12 +36,14 @@ class RankedModel:
         how: operator and hyperparameters, or `not merged`.
         key: what its scores depend on; models with equal keys are the same.
         columns: its items by task.
+        backend: of a model whose results were imported from another lm-eval run; "" of others.
     """
 
     name: str
     how: str
     key: Key
     columns: Mapping[str, Columns]
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class RankedResults:
         reported: by task, whether each item is reported: the others selected hyperparameters.
         is_optimistic: whether hyperparameters were selected on the reported items.
         resamples, seed: of the study's bootstrap.
+        left_out: imported models that cannot be ranked, with the reason.
     """
 
     name: str
@@ -63,6 +67,7 @@ class RankedResults:
     is_optimistic: bool
     resamples: int = DRAWS
     seed: int = 0
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_results(name: str, folder: Path) -> RankedResults:
@@ -83,7 +88,7 @@ def read_results(name: str, folder: Path) -> RankedResults:
 
 
 def _read_study(name: str, results: StudyResults) -> RankedResults:
-    """Return base, experts and the selected merge of every combination."""
+    """Return base, experts, the selected merge of every combination, and imported models."""
     models = []
     for single in results.singles:
         key = require_stored_key(results.place(single))
@@ -93,7 +98,25 @@ def _read_study(name: str, results: StudyResults) -> RankedResults:
         point = results.points[merge]
         columns, title = _averaged_columns(results, merge), labels.combination(point.combination)
         models.append(RankedModel(title, labels.operator_and_values(point), results.key(merge), columns))
-    return _results(name, results.tasks, models, results.study)
+    imported, left_out = _imported(results)
+    ranked = _results(name, results.tasks, [*models, *imported], results.study)
+    return replace(ranked, left_out=left_out)
+
+
+def _imported(results: StudyResults) -> tuple[list[RankedModel], dict[str, str]]:
+    """Return the imported models that have all tasks, and why the others are left out.
+
+    Import has checked versions, rows and prompts, so their keys are those of the base with another model.
+    """
+    base, models, left_out = require_stored_key(results.place("base")), [], {}
+    for one in read_imported(results):
+        if missing := [task for task in results.tasks if task not in one.columns]:
+            left_out[one.file.name] = f"imported without task {labels.task_name(missing[0])}"
+            continue
+        key = base.model_copy(update={"model": f"imported {one.file.sha256}"})
+        backend = one.file.backend or "an unknown backend"
+        models.append(RankedModel(one.file.name, f"imported ({backend})", key, one.columns, backend))
+    return models, left_out
 
 
 def _averaged_columns(results: StudyResults, model: str) -> dict[str, Columns]:

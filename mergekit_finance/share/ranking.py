@@ -113,6 +113,7 @@ def rank(sources: Sequence[RankedResults]) -> Ranking:
             f"nothing can be compared with {reference.name}. {reasons}. Evaluate all with the same tasks, "
             "limit, engine and version."
         )
+    refused |= {f"{one.name}: {model}": why for one in compared for model, why in one.left_out.items()}
     models = _distinct(compared)
     tasks = [name for name, task in reference.tasks.items() if task.kind == "tasks"]
     retention = _common_retention(compared)
@@ -217,6 +218,12 @@ def _notes(sources: Sequence[RankedResults], reported: Mapping[str, np.ndarray],
             notes.append(
                 f"{source.name} selected hyperparameters on the reported items: its merges are optimistic."
             )
+        for model in source.models:
+            if model.backend:
+                notes.append(
+                    f"{model.name} was imported: {model.backend} answered, with settings that are not known, "
+                    "so that some answers may differ for that reason."
+                )
         if any((source.reported[task] != mask).any() for task, mask in reported.items()):
             notes.append(f"Items that only {source.name} reports are left out.")
     keys = [model.key for source in sources for model in source.models]

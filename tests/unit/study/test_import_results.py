@@ -10,6 +10,12 @@ from helpers import study as helpers
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.report.imported_table import imported_tables
+from mergekit_finance.share.body import body_text
+from mergekit_finance.share.card_tables import imported_models
+from mergekit_finance.share.choice import choose_point
+from mergekit_finance.share.facts import CardFacts
+from mergekit_finance.share.ranked_results import read_results
+from mergekit_finance.share.ranking import rank
 from mergekit_finance.study.imported import read_imported
 from mergekit_finance.study.results import load_results
 
@@ -156,3 +162,47 @@ def test_an_imported_file_that_was_edited_is_one_line(out, theirs):
     scores.write_text(json.dumps(columns))
     with pytest.raises(DataError, match="has other items than the study"):
         read_imported(load_results(out))
+
+
+@pytest.fixture
+def vllm(theirs):
+    """The same results as `lm_eval --model vllm` writes them: without what HFLM says of itself."""
+    path = theirs / f"results_{DATE}.json"
+    content = json.loads(path.read_text())
+    arguments = "pretrained=./card,dtype=bfloat16,tensor_parallel_size=2,gpu_memory_utilization=0.9"
+    content["config"] = {
+        "model": "vllm",
+        "model_args": arguments,
+        "batch_size": "auto",
+        "batch_sizes": [],
+        "device": None,
+        "use_cache": None,
+        "limit": 6.0,
+        "bootstrap_iters": 100000,
+        "gen_kwargs": {},
+        "random_seed": 0,
+    }
+    content |= {"model_source": "vllm", "model_name": "./card", "model_name_sanitized": ".__card"}
+    path.write_text(json.dumps(content))
+    return theirs
+
+
+def test_results_of_vllm_are_in_the_leaderboard_and_in_the_card(out, vllm):
+    result = run(f"in_vllm={vllm}", "--study", out)
+    assert result.exit_code == 0 and "Selection, the verdict and figures are about" in result.output
+    ranking = rank([read_results("out", out)])
+    imported, expert = (next(r for r in ranking.rows if r.name == name) for name in ("in_vllm", "finance"))
+    assert imported.how == "imported (vllm)" and imported.macro == expert.macro
+    assert imported.rank == expert.rank and "in_vllm was imported: vllm answered" in " ".join(ranking.notes)
+    shown = "\n".join(imported_models(load_results(out)))
+    assert "| in_vllm" in shown and "vllm" in shown and shown.lstrip().startswith("Imported models. ")
+    choice = choose_point(out, None, {})
+    assert shown in body_text(choice, CardFacts(recipe="", versions={"mergekit-finance": "0"}))
+
+
+def test_an_imported_model_without_some_task_is_named_and_not_ranked(out, theirs):
+    change(theirs, FPB, prompt_hash="0")
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    ranking = rank([read_results("out", out)])
+    assert "mine" not in [row.name for row in ranking.rows]
+    assert ranking.refused == {"out: mine": "imported without task fpb"}
