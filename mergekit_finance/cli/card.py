@@ -65,7 +65,7 @@ def card(
     from mergekit_finance.share.card import make, notes_for_author
     from mergekit_finance.share.manifest import local_paths_note
     from mergekit_finance.share.source_models import obstacles
-    from mergekit_finance.study.analysis.wording import advice_for_point
+    from mergekit_finance.study.analysis.advice_wording import advice_for_point
 
     choice = make(
         out, folder, point, _hub_ids(hub_ids), weights, samples, trust_remote_code, name, install_from

@@ -6,8 +6,8 @@ It is written for readers who have not merged models before, so it defines its t
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from mergekit_finance.study.analysis.advice_wording import short_advice
 from mergekit_finance.study.analysis.phrases import in_points, merge_name
-from mergekit_finance.study.analysis.wording import advice_headline, comparison
 from mergekit_finance.study.schema import ModelResult, PointResult, Summary
 
 WIDTH = 80
@@ -155,9 +155,9 @@ def _by_task(summary: Summary) -> str:
 
 
 def _advice(summary: Summary) -> str:
-    return (
-        f"Ship a merge? {advice_headline(summary)}. The best merge: {comparison(summary)} (95 % intervals)."
-    )
+    advice = short_advice(summary)
+    brackets = " In brackets: the 95 % interval." if "[" in advice else ""
+    return f"Ship a merge? {advice}{brackets}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.operators import value_order, value_text
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report import labels
-from mergekit_finance.study.analysis import phrases, plain_words, verdict, wording
+from mergekit_finance.study.analysis import advice_wording, combination_wording, phrases, verdict, wording
 from mergekit_finance.study.operator_grids import Values
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
@@ -79,8 +79,9 @@ class Recommendation:
         macro: its macro score with interval.
         gap: the best merge over the best single model, with interval.
         best_single: the best single model.
+        has_objective: whether they are compared in the study's own objective, not in the macro average.
         note: what to know about that comparison; may be empty.
-        sentences: the study's sentences about what to ship.
+        numbers: the intervals that the answer was decided by, in a sentence.
     """
 
     answer: str
@@ -91,17 +92,18 @@ class Recommendation:
     macro: str
     gap: str
     best_single: str
+    has_objective: bool
     note: str
-    sentences: list[str]
+    numbers: str
 
 
 def recommendation(results: StudyResults) -> Recommendation:
     """Return the texts of the box at the top of the page."""
     summary, ship = results.summary, results.summary.ship
     advice, point = verdict.advice(summary), summary.points.get(ship.model)
-    look = wording.advice_look(summary)
+    look = advice_wording.advice_look(summary)
     return Recommendation(
-        answer=plain_words.answer_sentence(summary),
+        answer=advice_wording.short_advice(summary),
         name=ship.model,
         label=labels.point_name(point, short=False) if point else f"{ship.model}, not merged",
         style="unclear" if results.partial_summary and look == "yes" else look,
@@ -109,8 +111,9 @@ def recommendation(results: StudyResults) -> Recommendation:
         macro=phrases.interval(ship.macro),
         gap=phrases.interval(ship.merge_over_single, sign=True),
         best_single=ship.best_single,
-        note=f"{wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
-        sentences=sentences_about(results, "ship"),
+        has_objective=summary.objective is not None,
+        note=f"{advice_wording.OPTIMISTIC.capitalize()}." if advice.optimistic else "",
+        numbers=advice_wording.advice_numbers(summary),
     )
 
 
@@ -121,22 +124,15 @@ def combination_sentences(results: StudyResults) -> list[CombinationSentence]:
         CombinationSentence(
             labels.combination(name.split("+")),
             wording.short_effect_word(verdict.effect(summary, name), row.stage),
-            plain_words.combination_sentence(summary, name),
+            combination_wording.combination_sentence(summary, name),
         )
         for name, row in results.combinations.items()
     ]
 
 
-def sentences_about(results: StudyResults, about: str) -> list[str]:
-    """Return the study's sentences about one question."""
-    return [
-        sentence.text for sentence in wording.verdict_sentences(results.summary) if sentence.about == about
-    ]
-
-
 def cautions(results: StudyResults) -> list[str]:
     """Return what a reader must know before relying on the numbers."""
-    notes = sentences_about(results, "caution")
+    notes = [line.text for line in wording.verdict_sentences(results.summary) if line.about == "caution"]
     if limit := results.summary.limit:
         evaluated = "item of every task was" if limit == 1 else f"{limit} items of every task were"
         notes.append(f"Only the first {evaluated} evaluated (a random sample).")

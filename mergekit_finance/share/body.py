@@ -22,6 +22,7 @@ from mergekit_finance.share.source_models import (
 )
 from mergekit_finance.share.usage import reproduce, use
 from mergekit_finance.study.analysis import search_wording
+from mergekit_finance.study.analysis.advice_wording import OPTIMISTIC, advice_for_point
 from mergekit_finance.study.analysis.item_flips import (
     GAIN_AND_OG,
     flips_note,
@@ -39,7 +40,7 @@ from mergekit_finance.study.analysis.phrases import (
 )
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.analysis.verdict import advice
-from mergekit_finance.study.analysis.wording import OPTIMISTIC, advice_for_point, too_few_clusters
+from mergekit_finance.study.analysis.wording import too_few_clusters
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskEffect, TaskSet, UnitResults
 from mergekit_finance.study.task_info import GENERATED

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -182,25 +183,32 @@ def test_the_default_point_is_the_recommended_or_the_best_merge(out: Path, tmp_p
         out, tmp_path / "one", model=best, is_merge=True, merge_over_single=better, split=True
     )
     assert make(recommended, tmp_path / "a").point == best
-    assert f"Ship {best}: 20.0 [10.0, 30.0] vs the best single model" in body(tmp_path / "a")
+    ship = re.compile(
+        rf"Ship [^:]+: it gains 20\.0 points .* merge is {re.escape(best)}: \+20\.0 \[\+10\.0, \+30\.0\] vs"
+    )
+    assert ship.search(body(tmp_path / "a"))
     not_clear = with_ship(out, tmp_path / "two", model=best, is_merge=True, merge_over_single=unclear)
     make(not_clear, tmp_path / "d")
-    assert "No merge is clearly better" in body(tmp_path / "d") and "Ship " not in body(tmp_path / "d")
+    assert ": no merge is clearly better" in body(tmp_path / "d") and "Ship " not in body(tmp_path / "d")
     no_merge = with_ship(out, tmp_path / "three", model="base", is_merge=False, merge_over_single=unclear)
     assert make(no_merge, tmp_path / "b").point == best
-    assert "Ship no merge: base is best" in body(tmp_path / "b")
+    assert "Keep the base, the best model" in body(tmp_path / "b")
     by_hand = next(point for point in summary["points"] if point != best)
     make(recommended, tmp_path / "c", by_hand)
-    assert "This point was chosen by hand" in body(tmp_path / "c") and f"Ship {best}:" in body(tmp_path / "c")
+    assert "This point was chosen by hand" in body(tmp_path / "c") and ship.search(body(tmp_path / "c"))
 
 
 @pytest.mark.parametrize(
     ("split", "is_merge", "advice"),
     [
-        (True, True, "Ship {best}: 20.0 [10.0, 30.0] vs the best single model"),
-        (False, True, "Ship {best}: 20.0 [10.0, 30.0] vs the best single model"),
-        (False, False, "Ship no merge: base is best"),
-        (True, False, "No clear advice: base was selected"),
+        (True, True, "The best merge is {best}: +20.0 [+10.0, +30.0] vs the best single model"),
+        (
+            False,
+            True,
+            "measured on the items that selected it. The best merge is {best}: +20.0 [+10.0, +30.0]",
+        ),
+        (False, False, "Keep the base, the best model"),
+        (True, False, "Keep the base for now: it was selected; "),
     ],
 )
 def test_the_card_shows_the_studys_advice_and_marks_it_optimistic(
@@ -360,5 +368,5 @@ def test_with_few_items_there_is_no_advice(out: Path, tmp_path: Path) -> None:
     for model in (best, "base"):
         folder = with_ship(out, tmp_path / model, model=model, is_merge=model != "base", clusters=99)
         make(folder, tmp_path / "card")
-        assert "Too few items to advise (n = 99)" in body(tmp_path / "card")
+        assert "99 independent items are too few to tell whether" in body(tmp_path / "card")
         assert "Ship " not in body(tmp_path / "card")

@@ -8,4 +8,7 @@ predictors            whether similarity before a merge predicts its effect
 verdict               decides: per task, per combination, and what to ship
 search_wording        what a search did not ask
 wording, phrases      the verdict in words; formats of numbers and names
+advice_wording        what to ship, in words
+combination_wording   the effect of one combination in a plain sentence
+objective_wording, unit_wording    the study's own objective, and measures in other units, in words
 """

@@ -5,15 +5,9 @@ from collections.abc import Iterator
 from mergekit_finance.study.analysis.phrases import interval_in_words, merge_name
 from mergekit_finance.study.schema import BoundResult, Keeps, Summary
 
-MEASURE = " in the objective"  # after a difference that is not one of macro averages
 WORDS: dict[Keeps, str] = {
     "surely": "surely keep all bounds", "perhaps": "perhaps keep them", "not": "do not keep them"
 }  # fmt: skip
-
-
-def measure(summary: Summary) -> str:
-    """Return what follows a difference of the best merge from the best single model."""
-    return MEASURE if summary.objective else ""
 
 
 def bound_text(name: str, bound: BoundResult) -> str:

@@ -87,6 +87,12 @@ def weights_note(weights: Mapping[str, float]) -> str:
     return f"Means over tasks are weighted: {'; '.join(parts)}."
 
 
+def alternatives(words: Sequence[str]) -> str:
+    """Return `"recovery" or "no clear effect", depending on the random seed`; words can have commas."""
+    quoted = [f'"{word}"' for word in words]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}, depending on the random seed"
+
+
 def sample_size(clusters: int) -> str:
     """Return `n = 120`, or `n = 64 (inconclusive)` below MIN_CLUSTERS."""
     return f"n = {clusters}" + ("" if enough(clusters) else " (inconclusive)")

@@ -13,8 +13,10 @@ from mergekit_finance.files import Json
 from mergekit_finance.operators import operator_of, parameter_of, value_order, value_text
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import objective_wording, search_wording, unit_wording, verdict
+from mergekit_finance.study.analysis.advice_wording import OPTIMISTIC, advice_sentences
 from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
+    alternatives,
     how,
     in_points,
     interval_in_words,
@@ -27,11 +29,9 @@ from mergekit_finance.study.analysis.phrases import (
 )
 from mergekit_finance.study.analysis.text_tables import table_lines
 from mergekit_finance.study.schema import (
-    AdviceKind,
     Effect,
     EffectKind,
     Effects,
-    Interval,
     OperatorDifference,
     Sentence,
     Side,
@@ -39,24 +39,13 @@ from mergekit_finance.study.schema import (
     TaskSet,
 )
 
-OPTIMISTIC = "selected and evaluated on the same items (optimistic)"
 STAGES = {1: "recovery", 2: "complementarity", 3: "emergence"}
 PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
-Look = Literal["yes", "no", "unclear"]
 # Words that differ from the kind's stored name. ABOVE_ALL is named after the stage instead.
 EFFECT_WORDS = {
     EffectKind.NOT_ABOVE_BASE: "above constituents, not above base",
     EffectKind.NOT_ABOVE_EXPERTS: "above constituents, not above all experts",
     EffectKind.NOT_AFTER_CORRECTION: "above all models before correction only",
-}
-ADVICE_WORDS = {
-    AdviceKind.SHIP: "ship",
-    AdviceKind.SHIP_AT_A_COST: "ship at a cost",
-    AdviceKind.NOT_CLEAR: "no merge is clearly better",
-    AdviceKind.NO_MERGE: "ship no merge",
-    AdviceKind.CONTRADICTION: "no clear advice",
-    AdviceKind.BORDERLINE: "borderline",
-    AdviceKind.TOO_FEW_ITEMS: "too few items to advise",
 }
 
 
@@ -66,7 +55,7 @@ ADVICE_WORDS = {
 def effect_word(effect: Effect, stage: int) -> str:
     """Return the word for an effect; ABOVE_ALL is recovery, complementarity or emergence, by stage."""
     if effect.kind is EffectKind.BORDERLINE:
-        return f"borderline ({_alternatives([_kind_word(kind, stage) for kind in effect.between])})"
+        return f"borderline ({alternatives([_kind_word(kind, stage) for kind in effect.between])})"
     if effect.kind is EffectKind.NOT_REPEATED:
         return f"not repeated ({_kind_word(effect.between[0], stage)} in the first study only)"
     if effect.kind is EffectKind.TOO_FEW_ITEMS:
@@ -76,12 +65,6 @@ def effect_word(effect: Effect, stage: int) -> str:
 
 def _kind_word(kind: EffectKind, stage: int) -> str:
     return STAGES[stage] if kind is EffectKind.ABOVE_ALL else EFFECT_WORDS.get(kind, kind.value)
-
-
-def _alternatives(words: Sequence[str]) -> str:
-    """Return `"recovery" or "no clear effect", depending on the seed`; words can have commas."""
-    quoted = [f'"{word}"' for word in words]
-    return f"{', '.join(quoted[:-1])} or {quoted[-1]}, depending on the seed"
 
 
 def short_effect_word(effect: Effect, stage: int) -> str:
@@ -151,7 +134,7 @@ def verdict_sentences(summary: Summary) -> list[Sentence]:
         *objective_wording.objective_sentences(summary),
         *unit_wording.unit_sentences(summary),
         *search_wording.search_sentences(summary),
-        ("ship", advice_sentence(summary)),
+        ("ship", advice_sentences(summary)),
         *_cautions(summary),
     ]
     return [Sentence(about=about, text=text) for about, text in lines]
@@ -278,7 +261,7 @@ def _side_word(name: Literal["best", "spread"], row: OperatorDifference) -> str:
     sides = verdict.sides(name, row.best if name == "best" else row.spread, row.ranges)
     by_side: Mapping[Side, str] = {"above": "higher", "below": "lower", "unclear": "not clearly different"}
     words = [by_side[side] for side in sides]
-    return f"borderline: {_alternatives(words)}" if len(words) > 1 else words[0]
+    return f"borderline: {alternatives(words)}" if len(words) > 1 else words[0]
 
 
 def _grid(summary: Summary, operator: str) -> str:
@@ -314,84 +297,7 @@ def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
         )
 
 
-# ---- what to ship
-
-
-def advice_headline(summary: Summary) -> str:
-    """Return the advice in a few words."""
-    kind = verdict.advice(summary).kind
-    if kind in (AdviceKind.SHIP, AdviceKind.SHIP_AT_A_COST):
-        return ADVICE_WORDS[kind].replace("ship", f"Ship {summary.ship.model}", 1)
-    return ADVICE_WORDS[kind].capitalize()
-
-
-def advice_look(summary: Summary) -> Look:
-    """Return whether the advice is for a merge: "yes", "no", or "unclear": a merge, with a reservation.
-
-    "yes" needs a merge that loses nothing significantly and was not selected on the items of its score.
-    """
-    advice = verdict.advice(summary)
-    if advice.kind is AdviceKind.SHIP:
-        return "unclear" if advice.optimistic or verdict.losses(summary) else "yes"
-    ships = {AdviceKind.SHIP, AdviceKind.SHIP_AT_A_COST}
-    return "unclear" if {advice.kind, *advice.between} <= ships | {AdviceKind.BORDERLINE} else "no"
-
-
-def comparison(summary: Summary) -> str:
-    """Return the best merge against the best single model, and its retention."""
-    ship = summary.ship
-    gap = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
-    gap += objective_wording.measure(summary)
-    if ship.retention_over_base is None:
-        return f"{gap}, retention not measured"
-    return f"{gap}, retention {interval_in_words(ship.retention_over_base)} vs base"
-
-
-def advice_sentence(summary: Summary) -> str:
-    """Return what to ship, with the numbers, and with what it costs."""
-    ship, advice = summary.ship, verdict.advice(summary)
-    merge = f"the best merge is {ship.best_merge}: {comparison(summary)}"
-    selected = f"{ship.model} was selected"
-    selected += f": {comparison(summary)}" if ship.model == ship.best_merge else f"; {merge}"
-    if advice.kind is AdviceKind.SHIP:
-        return f"Ship {ship.model}: {comparison(summary)}."
-    if advice.kind is AdviceKind.SHIP_AT_A_COST:
-        return f"Ship {ship.model} at a cost: {_gain_and_cost(summary)}."
-    if advice.kind is AdviceKind.NOT_CLEAR:
-        return f"No merge is clearly better: {ship.model} was selected, with {comparison(summary)}."
-    if advice.kind is AdviceKind.NO_MERGE:
-        return f"Ship no merge: {ship.model} is best; {merge}."
-    if advice.kind is AdviceKind.CONTRADICTION:
-        return (
-            f"No clear advice: {ship.model} was selected, but the best merge, {ship.best_merge}, is better "
-            f"on the report items: {comparison(summary)}."
-        )
-    if advice.kind is AdviceKind.BORDERLINE:
-        kinds = _alternatives([ADVICE_WORDS[kind] for kind in advice.between])
-        return f"Borderline ({kinds}): {selected}. To decide, raise `resamples` or the number of items."
-    return f"Too few items to advise (n = {ship.clusters}): {selected}."
-
-
-def _gain_and_cost(summary: Summary) -> str:
-    """Return the gain, and what is lost against the base and the best single model."""
-    ship = summary.ship
-    costs = []
-    for loss in verdict.losses(summary):
-        amount = Interval(-loss.numbers.value, -loss.numbers.high, -loss.numbers.low)
-        on = "of retention" if loss.what == "retention" else f"on tasks of {loss.what}"
-        costs.append(f"{interval_in_words(amount)} points {on} vs {loss.versus}")
-    gain = f"{interval_in_words(ship.merge_over_single)} vs the best single model ({ship.best_single})"
-    gain += objective_wording.measure(summary)
-    return f"it gains {gain}, but loses {' and '.join(costs)}"
-
-
-def advice_for_point(summary: Summary, point: str) -> str:
-    """Return one sentence on what the study advises about a point."""
-    if not summary.has_selection:
-        return unit_wording.NOT_SELECTED_NOTE
-    if point == summary.ship.best_merge:
-        return advice_sentence(summary)
-    return f"This point was chosen by hand. Advice of the whole study: {advice_sentence(summary)}"
+# ---- cautions
 
 
 def _cautions(summary: Summary) -> Iterator[tuple[str, str]]:

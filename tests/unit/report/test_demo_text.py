@@ -6,6 +6,7 @@ import pytest
 from helpers.synthetic import MODELS, RETENTION, SAME, build, shares
 
 from mergekit_finance.report.demo_text import WIDTH, demo_text
+from mergekit_finance.study.analysis.advice_wording import short_advice
 from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.schema import Summary
 
@@ -46,7 +47,7 @@ def test_the_sentences_compare_what_the_table_shows(lab: Summary) -> None:
     assert "1 of 1 merges of two or three experts have a higher macro" in text
     assert "The best of all merges is finance + math." in text
     assert "2 of 3 merges have an OG below 0" in text
-    assert "Ship a merge? " in text
+    assert f"Ship a merge? {short_advice(lab)}" in text
 
 
 def test_a_merge_below_the_base_is_not_counted_as_better(tmp_path: Path) -> None:

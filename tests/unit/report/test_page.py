@@ -136,7 +136,7 @@ def test_a_number_of_clusters_that_is_text_is_refused(tmp_path):
             "Ship base + finance: it gains 3.0 points over your base, measured on the items",
             "unclear",
         ),
-        (False, False, "Keep your base: it is the best model", "no"),
+        (False, False, "Keep your base, the best model", "no"),
         (True, False, "Keep your base for now: it was selected", "no"),
     ],
 )

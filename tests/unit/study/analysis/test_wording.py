@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from helpers.synthetic import MODELS, PAIR, RETENTION, SAME, build, lines, noisy_summary, shares
 
-from mergekit_finance.study.analysis import phrases, verdict, wording
+from mergekit_finance.study.analysis import advice_wording, phrases, verdict, wording
 from mergekit_finance.study.analysis.summary import summary
-from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointResult
+from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointResult, Sentence
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_borderline_effect_lists_the_possible_effects():
     effect = Effect(kind=EffectKind.BORDERLINE, tested="own", between=between)
     assert (
         wording.effect_word(effect, 3)
-        == 'borderline ("emergence" or "no clear effect", depending on the seed)'
+        == 'borderline ("emergence" or "no clear effect", depending on the random seed)'
     )
     assert wording.short_effect_word(effect, 3) == "borderline"
 
@@ -205,27 +205,37 @@ def advised(tmp_path, split=True, **changes):
 SINGLE = {"model": "finance", "is_merge": False}
 
 
+NUMBERS = "The best merge is x: +6.0 [+2.0, +10.0] vs the best single model (finance)"
+COST = {"retention_over_base": [-0.114, -0.2, -0.05]}
+BOTH_COSTS = {"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}
+
+
 @pytest.mark.parametrize(
-    ("changes", "headline", "start"),
+    ("changes", "short", "numbers"),
     [
-        ({}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention -1.0 [-2.0, 1.0] vs base."),
-        ({"retention_over_base": [-0.114, -0.2, -0.05]}, "Ship x at a cost", "Ship x at a cost: it gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 11.4 [5.0, 20.0] points of retention vs base."),
-        ({"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}, "Ship x at a cost", "Ship x at a cost: it gains 6.0 [2.0, 10.0] vs the best single model (finance), but loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance."),
-        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "No merge is clearly better", "No merge is clearly better: x was selected, with -12.0 [-30.0, 6.0] vs the best"),
-        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Ship no merge", "Ship no merge: finance is best; the best merge is x: -10.0 [-20.0, 10.0] vs"),
-        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "No clear advice", "No clear advice: finance was selected, but the best merge, x, is better on the report items: 10.0 ["),
-        ({"clusters": 99}, "Too few items to advise", "Too few items to advise (n = 99): x was selected: 6.0 ["),
-        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Borderline", 'Borderline ("ship" or "no merge is clearly better", depending on the seed): x was selected: 6.0 ['),
-        ({"retention_over_base": None}, "Ship x", "Ship x: 6.0 [2.0, 10.0] vs the best single model (finance), retention not measured."),
+        ({}, "Ship x: it gains 6.0 points over your finance expert, and nothing is significantly lost.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100)."),
+        (COST, "Ship x at a cost: gains 6.0 over finance, loses 11.4 of retention.", f"{NUMBERS}, but it loses 11.4 [5.0, 20.0] points of retention vs base (95 % intervals, n = 100)."),
+        (BOTH_COSTS, "Ship x at a cost: gains 6.0 over finance, loses 20.0 of retention.", f"{NUMBERS}, but it loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance (95 % intervals, n = 100)."),
+        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "Keep your finance expert: no merge is clearly better; x, the best, differs by -12.0 [-30.0, +6.0] points.", "The best merge is x: -12.0 [-30.0, +6.0] vs the best"),
+        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Keep your finance expert, the best model; the best merge, x, differs by -10.0 [-20.0, +10.0] points.", "The best merge is x: -10.0 [-20.0, +10.0] vs"),
+        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "Keep your finance expert for now: it was selected; x is better by 10.0 points on report items.", "The best merge is x: +10.0 ["),
+        ({"clusters": 99}, "Keep your finance expert for now: 99 independent items are too few to tell whether x is better.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 99)."),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise `resamples` or the number of items.'),
+        ({"retention_over_base": None}, "Ship x: it gains 6.0 points over your finance expert; retention was not measured.", f"{NUMBERS}, retention not measured (95 % intervals, n = 100)."),
     ],
 )  # fmt: skip
-def test_advice_in_words(tmp_path, changes, headline, start):
+def test_advice_in_words(tmp_path, changes, short, numbers):
+    """The sentence for the top of the page is a part of every longer text."""
     study_summary = advised(tmp_path, **changes)
-    assert wording.advice_headline(study_summary) == headline
-    assert wording.advice_sentence(study_summary).startswith(start)
-    assert wording.advice_for_point(study_summary, "x") == wording.advice_sentence(study_summary)
-    other = wording.advice_for_point(study_summary, "y")
-    assert other.startswith("This point was chosen by hand.") and start in other
+    assert advice_wording.short_advice(study_summary) == short
+    assert advice_wording.advice_sentences(study_summary).startswith(f"{short} {numbers}")
+    assert Sentence(
+        about="ship", text=advice_wording.advice_sentences(study_summary)
+    ) in wording.verdict_sentences(study_summary.model_copy(update={"verdict": []}))
+    for_others = advice_wording.advice_for_point(study_summary, "x")
+    assert for_others == f"{short.replace('your', 'the')} {advice_wording.advice_numbers(study_summary)}"
+    other = advice_wording.advice_for_point(study_summary, "y")
+    assert other == f"This point was chosen by hand. Advice of the whole study: {for_others}"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +250,7 @@ def test_advice_in_words(tmp_path, changes, headline, start):
     ],
 )  # fmt: skip
 def test_the_look_of_advice(tmp_path, changes, look):
-    assert wording.advice_look(advised(tmp_path, **changes)) == look
+    assert advice_wording.advice_look(advised(tmp_path, **changes)) == look
 
 
 def test_selection_on_the_report_items_is_a_footnote(tmp_path):
@@ -248,7 +258,7 @@ def test_selection_on_the_report_items_is_a_footnote(tmp_path):
     study_summary = summary(build(tmp_path, tables, selection=SAME).folder)
     assert study_summary.ship.model == "finance" and study_summary.ship.advice.kind is AdviceKind.NO_MERGE
     (line,) = lines(study_summary, "ship")
-    assert line.startswith("Ship no merge: finance is best") and "same items" not in line
+    assert line.startswith("Keep your finance expert, the best model") and "same items" not in line
     notes = lines(study_summary, "caution")
     assert any("selected and evaluated on the same items (optimistic), by " in note for note in notes)
     assert wording.verdict_text(study_summary).count("same items") == 1

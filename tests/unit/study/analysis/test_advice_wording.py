@@ -1,11 +1,11 @@
-"""The answer of a study in one sentence, and a sentence for each combination."""
+"""What a study advises, in one sentence and with its numbers, and a sentence for each combination."""
 
 import pytest
 from helpers.synthetic import PAIR, SAME, build, noisy_summary, shares
 
-from mergekit_finance.study.analysis import plain_words, verdict, wording
+from mergekit_finance.study.analysis import advice_wording, combination_wording, verdict
 from mergekit_finance.study.analysis.summary import summary
-from mergekit_finance.study.schema import Advice, AdviceKind, Effect, EffectKind
+from mergekit_finance.study.schema import Advice, AdviceKind, Effect, EffectKind, Interval, ObjectiveResult
 
 UP, AROUND, DOWN = [0.033, 0.01, 0.06], [0.012, -0.004, 0.028], [-0.114, -0.2, -0.05]
 
@@ -50,22 +50,42 @@ MERGE = "finance + math + japanese"
         ({"kind": AdviceKind.BORDERLINE, "between": [SHIP, COST]}, f"Ship {MERGE} with care: it gains 3.3 points over finance; whether it loses something depends on the random seed.", "unclear"),
         ({"kind": AdviceKind.BORDERLINE, "between": [SHIP, NOT_CLEAR]}, f"Keep your finance expert for now: whether {MERGE} is better (+3.3 [+1.0, +6.0] points) depends on the random seed.", "no"),
         ({"kind": NOT_CLEAR, "merge_over_single": AROUND, "best_single": "base"}, f"Keep your base: no merge is clearly better; {MERGE}, the best, differs by +1.2 [-0.4, +2.8] points.", "no"),
-        ({"kind": AdviceKind.NO_MERGE, "merge_over_single": DOWN, "model": "math", "is_merge": False}, f"Keep your math expert: it is the best model; the best merge, {MERGE}, differs by -11.4 [-20.0, -5.0] points.", "no"),
-        ({"kind": AdviceKind.CONTRADICTION, "model": "base", "is_merge": False}, f"Keep your base for now: it was selected, but {MERGE} is 3.3 points better on the report items.", "no"),
+        ({"kind": AdviceKind.NO_MERGE, "merge_over_single": DOWN, "model": "math", "is_merge": False}, f"Keep your math expert, the best model; the best merge, {MERGE}, differs by -11.4 [-20.0, -5.0] points.", "no"),
+        ({"kind": AdviceKind.CONTRADICTION, "model": "base", "is_merge": False}, f"Keep your base for now: it was selected; {MERGE} is better by 3.3 points on report items.", "no"),
         ({"kind": AdviceKind.TOO_FEW_ITEMS, "clusters": 66}, f"Keep your finance expert for now: 66 independent items are too few to tell whether {MERGE} is better.", "no"),
     ],
 )  # fmt: skip
 def test_the_answer_is_one_short_sentence(advised, changes, answer, look):
     changed = advised(**changes)
-    assert plain_words.answer_sentence(changed) == answer
-    assert len(answer.split()) <= plain_words.MOST_WORDS and answer.count(".") == answer.count(".", 0, -1) + 1
-    assert wording.advice_look(changed) == look
+    assert advice_wording.short_advice(changed) == answer
+    assert (
+        len(answer.split()) <= advice_wording.MOST_WORDS and answer.count(".") == answer.count(".", 0, -1) + 1
+    )
+    assert advice_wording.advice_look(changed) == look
+
+    changed.objective = ObjectiveResult(weights={}, bounds={}, models={})
+    answer = advice_wording.short_advice(changed)
+    assert len(answer.split()) <= advice_wording.MOST_WORDS
+    assert ("of the objective" in answer) is (changes["kind"] is not AdviceKind.TOO_FEW_ITEMS)
+
+
+def test_many_costs_of_an_objective_fit_the_sentence(advised, monkeypatch):
+    changed = advised(COST)
+    changed.objective = ObjectiveResult(weights={}, bounds={}, models={})
+    skills = ("retention", "math", "finance+math")
+    lost = [verdict.Loss(what, "base", Interval(*DOWN)) for what in skills]
+    monkeypatch.setattr(verdict, "losses", lambda summary: lost)
+    answer = advice_wording.short_advice(changed)
+    assert answer.endswith(
+        "gains 3.3 of the objective over finance, loses 11.4 of retention, 11.4 of math and more."
+    )
+    assert len(answer.split()) <= advice_wording.MOST_WORDS
 
 
 def test_more_than_three_experts_are_counted(advised):
     changed = advised(SHIP)
     changed.points[changed.ship.best_merge].combination = list("abcdef")
-    assert plain_words.answer_sentence(changed).startswith("Ship the merge of 6 experts: it gains")
+    assert advice_wording.short_advice(changed).startswith("Ship the merge of 6 experts: it gains")
 
 
 def test_a_loss_on_a_group_of_skills_is_a_cost_and_the_answer_names_it(tmp_path):
@@ -78,15 +98,15 @@ def test_a_loss_on_a_group_of_skills_is_a_cost_and_the_answer_names_it(tmp_path)
     answered = summary(build(tmp_path, tables, infos, selection=SAME, resamples=200).folder)
     assert answered.ship.best_merge == PAIR and verdict.advice(answered).kind is COST
     assert [(loss.what, loss.versus) for loss in verdict.losses(answered)] == [("math", "base")]
-    assert plain_words.answer_sentence(answered).endswith(" over base, loses 40.0 of math.")
-    assert "but loses 40.0 [" in wording.advice_sentence(answered)
+    assert advice_wording.short_advice(answered).endswith(" over base, loses 40.0 of math.")
+    assert "but it loses 40.0 [" in advice_wording.advice_sentences(answered)
 
     row = answered.selected[PAIR].sets["skills: math"]
     row.ranges = row.ranges | {"over_base": (-0.5, -0.4, -0.3, 0.1)}  # another seed may end above 0
     answered.ship.advice = None
     assert verdict.advice(answered).between == [COST, SHIP]
     answered.ship.advice = Advice(kind=SHIP)  # as an earlier version stored it
-    assert wording.advice_look(answered) == "unclear"
+    assert advice_wording.advice_look(answered) == "unclear"
 
 
 @pytest.mark.parametrize("kind", list(EffectKind))
@@ -95,5 +115,5 @@ def test_every_effect_has_one_plain_sentence(stored, kind):
     name = next(name for name, row in changed.combinations.items() if row.stage == 2)
     tested = verdict.effect(changed, name).tested
     changed.combinations[name].effect = Effect(kind=kind, tested=tested, between=[EffectKind.NO_EFFECT])
-    sentence = plain_words.combination_sentence(changed, name)
+    sentence = combination_wording.combination_sentence(changed, name)
     assert sentence.endswith(".") and ". " not in sentence and "finance + math" in sentence

@@ -1,0 +1,47 @@
+"""The effect of a combination in one plain sentence."""
+
+from mergekit_finance.study.analysis import verdict
+from mergekit_finance.study.analysis.phrases import interval_in_words, merge_name
+from mergekit_finance.study.schema import Effect, EffectKind, Interval, Summary
+
+
+def combination_sentence(summary: Summary, combination: str) -> str:
+    """Return the effect of a combination's selected merge as one plain sentence, with what decided it."""
+    effect, merge = verdict.effect(summary, combination), merge_name(combination)
+    row = summary.selected[summary.combinations[combination].selected].sets[effect.tested]
+    best, difference = row.best_constituent, _signed(row.over_best_constituent)
+    over_base = f" ({_signed(row.over_base)})" if row.over_base else ""
+    if effect.kind is EffectKind.TOO_FEW_ITEMS:
+        return (
+            f"{row.clusters} independent items are too few for a verdict on {merge}: it differs by "
+            f"{difference} from {best}, the best model in it."
+        )
+    if effect.kind in (EffectKind.BORDERLINE, EffectKind.NOT_REPEATED):
+        return _uncertain(effect, merge, f"{difference} from {best}, the best model in it")
+    above = f"{merge} scores higher than {best}, the best model in it, by {difference}"
+    unclear = f"{merge} does not differ clearly from {best}, the best model in it ({difference})"
+    sentences = {
+        EffectKind.ABOVE_ALL: f"{above}, and higher than the base{over_base}.",
+        EffectKind.NOT_ABOVE_BASE: f"{above}, but not clearly higher than the base{over_base}.",
+        EffectKind.NOT_ABOVE_EXPERTS: f"{above}, but not clearly higher than every expert before merging.",
+        EffectKind.NOT_AFTER_CORRECTION: f"{above}, but not after correction for the number of combinations.",
+        EffectKind.NO_EFFECT: f"{unclear}.",
+        EffectKind.BELOW_BASE: f"{unclear}, and scores lower than the base{over_base}.",
+        EffectKind.BELOW_BEST: f"{merge} scores lower than {best}, the best model in it: {difference}.",
+        EffectKind.INTERFERENCE: (
+            f"{merge} scores lower than the mean of the models in it ({_signed(row.gain)}) and than {best}, "
+            f"the best of them ({difference})."
+        ),
+    }
+    return sentences[effect.kind]
+
+
+def _signed(numbers: Interval) -> str:
+    """Return `+1.2 [-0.4, +2.8] points`."""
+    return f"{interval_in_words(numbers, sign=True)} points"
+
+
+def _uncertain(effect: Effect, merge: str, difference: str) -> str:
+    if effect.kind is EffectKind.BORDERLINE:
+        return f"The verdict on {merge} depends on the random seed: it differs by {difference}."
+    return f"Other training runs do not repeat the effect of {merge}, which differs by {difference}."
