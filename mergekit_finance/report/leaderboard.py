@@ -92,6 +92,8 @@ def effects(results: StudyResults) -> Table:
         "Differences in points on the tasks of the combination's skills (or those that the study names), "
         "with 95 % intervals. Best constituent: the one with the best mean over these tasks."
     )
+    if any(results.tested(name)[0] == "macro" for name in results.combinations):
+        note += " (macro): no task needs its skills alone, so all tasks count."
     if any(results.effects(name).recovery for name in results.combinations):
         note += " Retention: what the expert lost against the base, and what the merge recovered."
     else:

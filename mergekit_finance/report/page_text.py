@@ -185,7 +185,7 @@ def study_settings(results: StudyResults) -> Pairs:
     if not results.summary.has_selection:
         selection_items = "none: nothing was selected"
     elif selection.is_split:
-        selection_items = f"{study.selection.share:g} of clusters, seed {study.selection.seed}"
+        selection_items = f"{100 * study.selection.share:g} % of the clusters, seed {study.selection.seed}"
     else:
         selection_items = (
             "the reported items themselves" if selection.same_items else "none: nothing was swept"
@@ -196,7 +196,10 @@ def study_settings(results: StudyResults) -> Pairs:
         ("grids", "; ".join(grids)),
         ("search", _search(results)),
         ("semantics", study.semantics),
-        ("chain", f"{study.chain} (what stages 2 and 3 merge)"),
+        (
+            "stages 2 and 3 merge",
+            "experts" if study.chain == "experts" else "merges of the stage before",
+        ),
         ("tasks", ", ".join(study.tasks)),
         ("selection items", selection_items),
         (
@@ -231,8 +234,8 @@ def _grid(parameters: Mapping[str, Values]) -> str:
 def selection_note(results: StudyResults) -> str:
     """Return which items the numbers in the box were computed on."""
     if results.summary.selection.is_split:
-        return "best on the selection items; its numbers are from the other items, with 95% intervals."
-    return "best on all items; its numbers are from the same items, with 95% intervals."
+        return "best on the selection items; its numbers are from the other items, with 95 % intervals."
+    return "best on all items; its numbers are from the same items, with 95 % intervals."
 
 
 def _measured(results: StudyResults) -> Pairs:

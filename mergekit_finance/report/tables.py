@@ -120,7 +120,7 @@ def objective_table(results: StudyResults) -> Table:
     bounds = "; ".join(bound_text(name, bound) for name, bound in objective.bounds.items())
     note = (
         "The objective of study.yml, in points, on the reported items unless the column says otherwise. "
-        f"Bounds: {bounds or 'none'}. They are kept surely if the 95% interval of the difference on the "
+        f"Bounds: {bounds or 'none'}. They are kept surely if the 95 % interval of the difference on the "
         "selection items is above the bound, perhaps if it holds the bound. On the front: no other merge is "
         "as good or better in the objective and in every difference."
     )
@@ -178,7 +178,7 @@ def unit_table(results: StudyResults, unit: UnitResults, number: int) -> Table:
         values = [(row.values[task], False) for task in unit.tasks]
         cells = [_amount_cell(numbers, sign) for numbers, sign in (*effects, *values)]
         rows.append([text_cell(labels.point_name(point) if point else name), *cells])
-    note = "Values as the tasks compute them, with 95% intervals where a task has scores of single items."
+    note = "Values as the tasks compute them, with 95 % intervals where a task has scores of single items."
     if unit.lower_is_better:
         note += " Gain and OG have the sign turned: above 0 the merge is better."
     if unit.without_items:
@@ -229,7 +229,8 @@ def selected_points(results: StudyResults) -> Table:
             )
     note = (
         f"Every combination at the hyperparameters {chosen_by(results.summary.selection)}, one row per set "
-        "of tasks. OG compares with the best constituent of each task; the next column with the best "
+        "of tasks: macro (all), own (of its skills), named (those that the verdict is about), and each group "
+        "of skills. OG compares with the best constituent of each task; the next column with the best "
         "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
         "the smallest difference that this number of items would detect with 80 % power. Items: the answers "
         f"that became right (+) and wrong (-), {GAIN_AND_OG}."

@@ -77,7 +77,7 @@ def _draw_dots(results: StudyResults) -> Drawn:
     return Drawn(
         NAME,
         "Score of every combination",
-        f"{why}, so there is no curve. Dots: macro score in points with its 95% "
+        f"{why}, so there is no curve. Dots: macro score in points with its 95 % "
         f"interval; the ring marks the point {chosen_by(results.summary.selection)}. Vertical strokes are "
         "the constituents.",
         "Dots of macro score with intervals, one row per combination",
@@ -119,7 +119,7 @@ def _draw_curves(results: StudyResults) -> Drawn:
     return Drawn(
         NAME,
         "Score against hyperparameter",
-        "Macro score in points with its 95% band; the ring marks the point "
+        "Macro score in points with its 95 % band; the ring marks the point "
         f"{chosen_by(results.summary.selection)}. Horizontal lines are the constituents. Several seeds are "
         f"shown by their mean.{_by_expert_note(results)}",
         "Curves of macro score over the grid of every operator, by combination",

@@ -57,7 +57,7 @@ def draw(results: StudyResults) -> Drawn:
     return Drawn(
         NAME,
         "Gain and Outperform Gap, task by task",
-        "In points of 100. Blue: the merge is better; red: worse. A frame marks a cell whose 95% interval "
+        "In points of 100. Blue: the merge is better; red: worse. A frame marks a cell whose 95 % interval "
         "lies on one side of 0. Every combination at the hyperparameters "
         f"{chosen_by(results.summary.selection)}, operator by operator.{_initials_note(results)}",
         "Two heatmaps of Gain and Outperform Gap, selected merges by tasks",

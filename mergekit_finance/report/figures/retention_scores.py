@@ -42,7 +42,7 @@ def draw(results: StudyResults) -> Drawn | None:
         "Retention against gain on the merge's skills",
         f"Horizontal: mean score over the tasks of a combination's skills{fallback_note(results)}, minus "
         "the base's. Vertical: score on the general tasks. A line is an operator's grid; the ring marks the "
-        f"point {chosen_by(results.summary.selection)}, with its 95% interval of retention. Letters are the "
+        f"point {chosen_by(results.summary.selection)}, with its 95 % interval of retention. Letters are the "
         "base and the experts. Higher and further right is better.",
         "Scatter plots of retention against gain on the merge's skills, one per combination",
         figure,

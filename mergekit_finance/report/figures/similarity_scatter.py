@@ -50,7 +50,7 @@ def draw(results: StudyResults) -> Drawn | None:
     return Drawn(
         NAME,
         "Similarity before the merge against Gain and OG",
-        "One mark per combination at its selected point, with 95% intervals; lighter marks are of earlier "
+        "One mark per combination at its selected point, with 95 % intervals; lighter marks are of earlier "
         "stages. ρ is Spearman's, p two-sided and exact where possible. With so few combinations this "
         "describes these merges only. Headroom: the share of items that a perfect choice among the answers "
         "of the merged models would add, corrected for guessing.",

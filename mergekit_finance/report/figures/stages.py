@@ -47,7 +47,7 @@ def draw(results: StudyResults) -> Drawn:
     return Drawn(
         NAME,
         "The three stages and their best merges",
-        "Macro score (mean over the study's tasks, reported items) with its 95% interval. ★ marks the best "
+        "Macro score (mean over the study's tasks, reported items) with its 95 % interval. ★ marks the best "
         f"merge of a stage, with hyperparameters {chosen_by(results.summary.selection)}, and the dashed line "
         "the best single model. Gain compares with the mean of the constituents, OG (Outperform Gap) with "
         "the best constituent of each task.",

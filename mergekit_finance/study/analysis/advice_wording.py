@@ -92,11 +92,14 @@ def _ship(summary: Summary, owner: str) -> str:
 
 
 def _lost(losses: Sequence[verdict.Loss], most: int) -> str:
-    """Return `loses 11.4 of retention, 5.0 of math`: at most `most` losses, each against the best model."""
+    """Return `loses 11.4 of retention, 5.0 on math`: at most `most` losses, each against the best model."""
     largest: dict[str, float] = {}
     for loss in losses:
         largest[loss.what] = min(largest.get(loss.what, 0.0), loss.numbers.value)
-    parts = [f"{in_points(-value)} of {what}" for what, value in list(largest.items())[:most]]
+    parts = [
+        f"{in_points(-value)} {'of' if what == 'retention' else 'on'} {what}"
+        for what, value in list(largest.items())[:most]
+    ]
     return f"loses {', '.join(parts)}" + (" and more" if len(largest) > most else "")
 
 
@@ -157,7 +160,7 @@ def advice_numbers(summary: Summary) -> str:
     text += f" (95 % intervals, n = {ship.clusters})."
     if advice.kind is AdviceKind.BORDERLINE:
         kinds = alternatives([KIND_WORDS[kind] for kind in advice.between])
-        text += f" The advice is {kinds}. To decide, raise `resamples` or the number of items."
+        text += f" The advice is {kinds}. To decide, raise resamples in study.yml, or the number of items."
     return text
 
 

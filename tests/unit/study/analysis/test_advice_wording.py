@@ -77,7 +77,7 @@ def test_many_costs_of_an_objective_fit_the_sentence(advised, monkeypatch):
     monkeypatch.setattr(verdict, "losses", lambda summary: lost)
     answer = advice_wording.short_advice(changed)
     assert answer.endswith(
-        "gains 3.3 of the objective over finance, loses 11.4 of retention, 11.4 of math and more."
+        "gains 3.3 of the objective over finance, loses 11.4 of retention, 11.4 on math and more."
     )
     assert len(answer.split()) <= advice_wording.MOST_WORDS
 
@@ -98,7 +98,7 @@ def test_a_loss_on_a_group_of_skills_is_a_cost_and_the_answer_names_it(tmp_path)
     answered = summary(build(tmp_path, tables, infos, selection=SAME, resamples=200).folder)
     assert answered.ship.best_merge == PAIR and verdict.advice(answered).kind is COST
     assert [(loss.what, loss.versus) for loss in verdict.losses(answered)] == [("math", "base")]
-    assert advice_wording.short_advice(answered).endswith(" over base, loses 40.0 of math.")
+    assert advice_wording.short_advice(answered).endswith(" over base, loses 40.0 on math.")
     assert "but it loses 40.0 [" in advice_wording.advice_sentences(answered)
 
     row = answered.selected[PAIR].sets["skills: math"]

@@ -220,7 +220,7 @@ BOTH_COSTS = {"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single
         (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Keep your finance expert, the best model; the best merge, x, differs by -10.0 [-20.0, +10.0] points.", "The best merge is x: -10.0 [-20.0, +10.0] vs"),
         (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "Keep your finance expert for now: it was selected; x is better by 10.0 points on report items.", "The best merge is x: +10.0 ["),
         ({"clusters": 99}, "Keep your finance expert for now: 99 independent items are too few to tell whether x is better.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 99)."),
-        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise `resamples` or the number of items.'),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise resamples in study.yml, or the number of items.'),
         ({"retention_over_base": None}, "Ship x: it gains 6.0 points over your finance expert; retention was not measured.", f"{NUMBERS}, retention not measured (95 % intervals, n = 100)."),
     ],
 )  # fmt: skip
