@@ -65,9 +65,12 @@ _FISCAL_YEAR = re.compile(r"\bFY\s?(?=(?:19|20)[0-9]{2}\b)", re.IGNORECASE)
 # A sentence without a marker that gives no answer: "Suppose it is 5.", "The wrong answer is 5.", 誤答は5です.
 _NOT_MEANT = re.compile(
     r"^(?:suppose|supposing|imagine|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
-    r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い",
+    r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い"
+    r"|\b(?:is|are|was|were) not (?:asked(?: for)?|needed|required|relevant|included|used|considered|requested)$",
     re.IGNORECASE,
 )
+# The heading of a remark that follows the answer.
+_EXPLANATION = re.compile(r"\n[ \t*#]{0,6}Explanation[ \t*]{0,4}:", re.IGNORECASE)
 # A sentence that takes back what stands before it: "No, that is not right.", 違います。
 _WITHDRAWS = re.compile(
     r"^(?:(?:but|no|wait|hmm),? ){0,2}(?:that|this|it)(?:(?:'s| is| was) (?:not (?:right|correct|true)"
@@ -127,7 +130,14 @@ def final_answer(text: str, question: str = "") -> FinalAnswer:
 
 
 def _last_committed(body: str, question: str) -> FinalAnswer:
-    """Return the number of the last sentence that commits to one: "So it was 5 in 2018." """
+    """Return the number of the last sentence that commits to one: "So it was 5 in 2018."
+
+    An answer before the heading "Explanation:" counts before any number after it.
+    """
+    explanation = _EXPLANATION.search(body)
+    answer = _last_committed(body[: explanation.start()], question) if explanation else NONE
+    if answer.number:
+        return answer
     body = _CUT_BOX.sub("", _CODE_BLOCK.sub("", body)[-_MAX_ENDING:])
     read = sentences(body)
     if UNFINISHED.search(body):

@@ -59,6 +59,11 @@ _CHANGE_MIDDLE = re.compile(
     r"(?:(?:about|around|approximately|roughly|nearly)\s)?[^\w\s]{0,3}",
     re.IGNORECASE,
 )
+# What is computed from the numbers that follow it, and what stands between these: "the average of 9% and 3%".
+_ARGUMENTS_START = re.compile(
+    r"\b(?:average|mean|sum|total|product|difference|ratio) (?:of|between)\s[^\w\s]{0,3}$", re.IGNORECASE
+)
+_AND_NEXT = re.compile(r"(?:,|,?\sand)\s[^\w\s]{0,3}", re.IGNORECASE)
 _END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!|]*$")
 # A number of which another is a share, or the left side of an equation: "20% of 80", "7 out of 10", "42 = x".
 # Not "20% of 2020's revenue".
@@ -117,7 +122,7 @@ def committed_number(
         give. None for a range or an expression, and for an incomplete sentence unless a verb introduces the
         number.
     """
-    spans = _without_changes(sentence, spans)
+    spans = _without_arguments(sentence, _without_changes(sentence, spans))
     signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
     is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
     if is_ambiguous or _is_range(sentence, spans):
@@ -158,6 +163,20 @@ def _without_changes(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
     ]
     in_pairs = set().union(*pairs)
     return [span for span in spans if span.start not in in_pairs] or spans
+
+
+def _without_arguments(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
+    """Return the numbers without those of "the average of 9% and 3%", if others follow."""
+    first = next(
+        (n for n, span in enumerate(spans) if _ARGUMENTS_START.search(sentence, 0, span.start)), None
+    )
+    if first is None:
+        return spans
+    last = first
+    while last + 1 < len(spans) and _AND_NEXT.fullmatch(sentence, spans[last].end, spans[last + 1].start):
+        last += 1
+    is_followed = first < last < len(spans) - 1
+    return [*spans[:first], *spans[last + 1 :]] if is_followed else spans
 
 
 def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Sequence[Span]:

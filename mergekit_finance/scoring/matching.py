@@ -237,6 +237,8 @@ _CONNECTING_WORDS = frozenset(
     comprises mainly primarily answer there both during company company's""".split()
 )
 _QUALIFYING_WORDS = frozenset("not no nor neither never except excluding without than or but".split())
+# Endings of the inflections of words of three letters, which have no stem: "uses" of "use".
+_SHORT_ENDINGS = ("s", "d", "ed", "es")
 _PLAIN_NUMBER = re.compile(r"[\s$€£()\-\d.,%]*\d[\s$€£()\-\d.,%]*")
 
 
@@ -301,6 +303,7 @@ def _repeats_question(text: str, doc: TatqaDocument) -> bool:
     words = _WORD.findall(text.lower())
     asked_words = _WORD.findall(str(doc.get("question") or "").lower())
     asked = {_stem(word) for word in asked_words}
+    asked |= {word + ending for word in asked_words if len(word) == 3 for ending in _SHORT_ENDINGS}
     is_repeated = all(word in _CONNECTING_WORDS or _stem(word) in asked for word in words)
     return is_repeated and _qualified(words) <= _qualified(asked_words)
 

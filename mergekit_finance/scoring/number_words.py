@@ -1,5 +1,7 @@
 """Write the number words of an answer as digits: "seven (7) years" -> "7 years", "three years" -> "3 years".
 
+The digits in parentheses are no negative number: "five point four percent (5.4%)" -> "5.4%".
+
 A number word counts only as an answer to a question for a count ("How many years ..."): "two" alone is as
 often part of a remark ("these two figures").
 """
@@ -20,6 +22,14 @@ _WORD = rf"(?:{_BELOW_100} hundred(?: (?:and )?{_BELOW_100})?|{_BELOW_100})"
 _NUMBER_WORD = re.compile(rf"\b{_WORD}\b(?!-)", re.IGNORECASE)
 # A number word with the same number in digits: "seven (7)".
 _REPEATED = re.compile(rf"\b({_WORD})\s?\(\s?([0-9]{{1,3}})\s?\)", re.IGNORECASE)
+# Any other amount in words with the same amount in digits: "five point four percent (5.4%)", "one thousand
+# two hundred dollars ($1,200)". It starts with a number word and ends with one, a scale or a unit.
+_AMOUNT_IN_WORDS = re.compile(
+    rf"\b(?:{_WORD}|zero)(?:[ -](?:and |point )?(?:{_WORD}|zero|thousand|million|billion)){{0,8}}"
+    r"(?: (?:percent|per cent|percentage points|dollars|euros|yen))?\s?"
+    r"\(\s?([$€£]?[0-9][0-9.,]{0,18}(?: (?:thousand|million|billion))?\s?%?)\s?\)",
+    re.IGNORECASE,
+)
 # The noun that a question counts: "years" of "How many years", "shares" of "the number of shares".
 _COUNTED = re.compile(
     r"\b(?:how many|number of)\s(?:(?:full|whole|more|different|total|additional|such)\s)?([a-z]+)",
@@ -36,7 +46,7 @@ def with_digits(sentence: str, question: str) -> str:
         question: "How many years ...?" makes digits of "three years" and of "three" alone. Without a question
             for a count only "seven (7)" changes.
     """
-    sentence = _REPEATED.sub(_without_repetition, sentence)
+    sentence = _AMOUNT_IN_WORDS.sub(r"\1", _REPEATED.sub(_without_repetition, sentence))
     counted = _COUNTED.search(question)
     if not counted:
         return sentence
