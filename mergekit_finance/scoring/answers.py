@@ -66,7 +66,7 @@ _FISCAL_YEAR = re.compile(r"\bFY\s?(?=(?:19|20)[0-9]{2}\b)", re.IGNORECASE)
 _NOT_MEANT = re.compile(
     r"^(?:suppose|supposing|imagine|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
     r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い"
-    r"|\b(?:is|are|was|were) not (?:asked(?: for)?|needed|required|relevant|included|used|considered|requested)$",
+    r"|\b(?:is|are|was|were) not (?:asked(?: for)?|needed|required|relevant|included|used|considered)$",
     re.IGNORECASE,
 )
 # The heading of a remark that follows the answer.

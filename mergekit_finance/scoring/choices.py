@@ -148,7 +148,10 @@ def _marked_form(body: str, forms: Mapping[str, str]) -> str | None:
 
 def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
     """Return the form of the label with which an output without a marked answer concludes, or None."""
-    for position, (sentence, _) in enumerate(reversed(sentences(body)[-_LAST_SENTENCES:])):
+    last_sentences = [sentence for sentence, _ in sentences(body)[-_LAST_SENTENCES:]]
+    if len(last_sentences) > 1 and _is_about_others(last_sentences[-1], forms):
+        last_sentences.pop()
+    for position, sentence in enumerate(reversed(last_sentences)):
         sentence = _REASON.sub("", sentence) if position == 0 else sentence
         conclusion = _CONCLUSION.match(sentence)
         picks = _PICKS.search(sentence) if position == 0 else None
@@ -168,6 +171,14 @@ def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
         if form:
             return form
     return None
+
+
+def _is_about_others(sentence: str, forms: Mapping[str, str]) -> bool:
+    """Return whether a sentence is about the other options: 他の選択肢は誤り, 1、2、3はいずれも不適切."""
+    label = rf"(?:選択肢)?[「(]?(?:{_any_of(forms)})[」)]?"
+    several = rf"{label}(?:(?:、|,|・|と|や|及び|および)\s?{label})+"
+    others = r"(?:その)?(?:他|ほか|残り)の?(?:選択肢|記述|もの|肢)?"
+    return bool(re.match(rf"(?:{several}|{others})は", sentence))
 
 
 def _label_forms(labels: Sequence[str]) -> dict[str, str]:

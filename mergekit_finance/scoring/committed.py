@@ -70,6 +70,8 @@ _END = re.compile(r"[\s.,*_\"'」』】)}\]$。、!|]*$")
 _SHARE = re.compile(
     r"\s?(?:out of|of)\s[$€£]?(?!(?:19|20)[0-9]{2}'s\b)[0-9]|\s?=\s?[A-Za-z]\b|\s?\\[dt]?frac", re.IGNORECASE
 )
+# What stands between a share and the number of which it is one: "37.5% of the total of 1,254".
+_BASE = re.compile(r"\s?of\s(?:[a-z' ]{1,60}\s(?:of|,)\s?)?[^\w\s]{0,3}", re.IGNORECASE)
 # An operator or function before its operand: "+ 20", "divided by 20", "sqrt(16".
 _OPERATOR = re.compile(
     r"(?:[0-9%)]\s?[-+*/×÷^]|\b(?:divided by|multiplied by|times|plus|minus|less)|[a-z]\()\s?[$€£(]{0,2}$",
@@ -127,6 +129,9 @@ def committed_number(
     is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
     if is_ambiguous or _is_range(sentence, spans):
         return None
+    share = None if signs else _asked_share(sentence, spans, question)
+    if share:
+        return share.number
     answers = [span for span in spans if not (_is_bound(sentence, span) or _is_operand(sentence, span))]
     if not answers:
         return None
@@ -177,6 +182,14 @@ def _without_arguments(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
         last += 1
     is_followed = first < last < len(spans) - 1
     return [*spans[:first], *spans[last + 1 :]] if is_followed else spans
+
+
+def _asked_share(sentence: str, spans: Sequence[Span], question: str) -> Span | None:
+    """Return the percentage of "37.5% of the total of 1,254", if the question asks for a percentage."""
+    if not asks_percent(question) or len(spans) != 2 or not spans[0].number.percent:
+        return None
+    base = _BASE.fullmatch(sentence, spans[0].end, spans[1].start)
+    return spans[0] if base and not spans[1].number.percent and _END.match(sentence, spans[1].end) else None
 
 
 def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Sequence[Span]:

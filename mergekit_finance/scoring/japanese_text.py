@@ -37,6 +37,9 @@ _SIGN_BEFORE_ABOUT = re.compile(r"([△▲−－-])\s?約\s?(?=[0-9０-９])")
 _DOUBLE_MINUS = re.compile(r"[-−－△▲]\s?[(（]\s?[-−－△▲]\s?(?=[0-9０-９])")
 _UNIT_NOTE = re.compile(r"[(（]\s?単位\s?[:：]\s?([千百万億兆円%]{1,4})\s?[)）]")
 _SENTENCE_END = re.compile(r"[。!?\n]+|\.{2,}|…+|(?<![0-9])\.(?=\s|$)")
+# A line that asks a question; a line that is an answer in a few words, or a number with its unit.
+_ASKS = re.compile(r"(?:か。?|\?)\s*$")
+_SHORT_ANSWER = re.compile(r"[^。\n]{1,40}(?:です|である|でした)?。?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NUMBERED_ITEM = re.compile(r"\(?[0-9]{1,2}[.)]\s+")
 _ASIDE = re.compile(
@@ -73,7 +76,7 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence
         reasoning: whether the prompt asks for reasoning, so that the first line is not the answer.
     """
     folded = fold(text)
-    body = answering_part(folded)
+    body = answering_part(folded if reasoning else _before_next_question(folded))
     for _, statement in reversed(list(located_statements(body))):
         for sentence in split_sentences(statement.text) or [""]:
             yield CandidateSentence(sentence, "marker", denied=statement.denied)
@@ -84,6 +87,15 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence
         yield CandidateSentence(strip_decoration(clean_markup(bold)), "marker", whole=True)
     for sentence in reversed(split_sentences(body)[-_LAST_SENTENCES:]):
         yield CandidateSentence(sentence, "fallback")
+
+
+def _before_next_question(text: str) -> str:
+    """Return an output up to a line that asks another question, after a first line that is an answer."""
+    lines = text.strip().split("\n")
+    if _ASKS.search(lines[0]) or not _SHORT_ANSWER.fullmatch(lines[0].strip()):
+        return text
+    end = next((number for number, line in enumerate(lines) if _ASKS.search(line)), len(lines))
+    return "\n".join(lines[:end])
 
 
 def split_sentences(text: str) -> list[str]:

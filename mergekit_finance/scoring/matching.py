@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from mergekit_finance.scoring.documents import TatqaDocument
 from mergekit_finance.scoring.number_match import NOTHING_ASKED, Asked
@@ -239,6 +240,9 @@ _CONNECTING_WORDS = frozenset(
 _QUALIFYING_WORDS = frozenset("not no nor neither never except excluding without than or but".split())
 # Endings of the inflections of words of three letters, which have no stem: "uses" of "use".
 _SHORT_ENDINGS = ("s", "d", "ed", "es")
+# A year, and one that labels an item of a list: "2019: $3,114".
+_YEAR = re.compile(r"(?<![0-9.,$€£])(?:19|20)[0-9]{2}(?![0-9]|[.,][0-9])")
+_YEAR_LABEL = re.compile(r"\s*(?:in |fiscal |FY)?((?:19|20)[0-9]{2})\s?[:-]\s?", re.IGNORECASE)
 _PLAIN_NUMBER = re.compile(r"[\s$€£()\-\d.,%]*\d[\s$€£()\-\d.,%]*")
 
 
@@ -267,13 +271,29 @@ def tatqa_match(text: str, number: Number | None, doc: TatqaDocument) -> bool:
         if is_number and _tatqa_number_match(number, golds[0], doc["scale"]):
             return True
         return tatqa_normal(golds[0]) in (tatqa_normal(text), tatqa_normal(_without_wording(text, doc)))
-    gold_items = sorted(_tatqa_item(gold, doc) for gold in golds)
+    gold_items = [_tatqa_item(gold, doc) for gold in golds]
     splits = (
         [part for part in separator.split(version) if part.strip()]
         for version in (text, _without_wording(text, doc))
         for separator in _LIST_SEPARATORS
     )
-    return any(sorted(_tatqa_item(item, doc) for item in items) == gold_items for items in splits)
+    return any(
+        sorted(_tatqa_item(item, doc) for item in items) == sorted(gold_items)
+        or _in_order_of_years(items, doc) == gold_items
+        for items in splits
+    )
+
+
+def _in_order_of_years(items: Sequence[str], doc: TatqaDocument) -> list[str]:
+    """Return the items of "2019: $3; 2018: $2" without their years, in the order in which the question names
+    the years; an empty list if an item has no year of the question."""
+    labels = [_YEAR_LABEL.match(item) for item in items]
+    asked = list(dict.fromkeys(_YEAR.findall(str(doc.get("question") or ""))))
+    years = [label[1] for label in labels if label]
+    if not items or sorted(years) != sorted(asked) or len(years) != len(items):
+        return []
+    by_year = {label[1]: item[label.end() :] for label, item in zip(labels, items, strict=True) if label}
+    return [_tatqa_item(by_year[year], doc) for year in asked]
 
 
 def _without_wording(text: str, doc: TatqaDocument) -> str:

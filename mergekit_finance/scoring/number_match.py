@@ -51,6 +51,8 @@ _QUANTITY = re.compile(
 )
 # "the ratio of current assets to current liabilities", which is no amount, and 1.37 or 137% but not 1.37%.
 _RATIO = re.compile(r"\bratio of\s[^?]{1,100}\sto\s", re.IGNORECASE)
+# Any ratio, "the current ratio", which may be in percent: 1.84 is also 184%.
+_NAMES_RATIO = re.compile(r"\bratio\b", re.IGNORECASE)
 # Money without a scale: "in dollars", but not "in millions of dollars" and "in dollars (thousands)".
 _WHOLE_MONEY = re.compile(
     r"\bin (?:us |u\.s\. |canadian )?(?:dollars|euros?|pounds|usd|eur)\b"
@@ -74,6 +76,7 @@ class Asked:
         quantity: whether it asks for money, a duration or a count, which no percentage can be.
         counted: whether it asks for a duration or a number of times, which has no scale such as "million".
         ratio: whether it asks for the ratio of one value to another.
+        names_ratio: whether it is about a ratio of any kind: "the current ratio".
         decimal: whether it asks for a decimal number, so that a gold of at most 1 is a fraction.
         years: the years that it names: an answer "2017" may only repeat one of them.
     """
@@ -87,6 +90,7 @@ class Asked:
     quantity: bool = False
     counted: bool = False
     ratio: bool = False
+    names_ratio: bool = False
     decimal: bool = False
     years: frozenset[int] = frozenset()
 
@@ -114,6 +118,7 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         bool(_QUANTITY.search(question)) and not asks_percent(question),
         bool(_COUNTED.search(question)),
         bool(_RATIO.search(question)),
+        bool(_NAMES_RATIO.search(question)) and not asks_percent(question),
         bool(_DECIMAL.search(question)),
         frozenset(map(int, _YEAR.findall(question))),
     )
@@ -181,6 +186,8 @@ def _readings(pred: Number, gold: float, asked: Asked, percent: bool) -> list[_R
         return [_Reading(pred.written * 0.01, pred.step * 0.01, 3)]
     if not pred.percent or (asked.writes_percent and not is_decimal) or 1 < abs(gold) <= _MAX_PERCENT:
         factors += [(scale, 2) for scale in _scales(pred, asked)]
+    if asked.names_ratio and pred.percent and abs(pred.written) >= 100 and abs(gold) <= _MAX_RATIO:
+        factors.append((0.01, 3))
     if is_plain and is_fraction and (percent or asked.percent):
         factors.append((0.01, 3))
     in_percent = percent or asked.percent or (asked.writes_percent and abs(gold) <= 100)

@@ -24,8 +24,9 @@ _NUMBER_WORD = re.compile(rf"\b{_WORD}\b(?!-)", re.IGNORECASE)
 _REPEATED = re.compile(rf"\b({_WORD})\s?\(\s?([0-9]{{1,3}})\s?\)", re.IGNORECASE)
 # Any other amount in words with the same amount in digits: "five point four percent (5.4%)", "one thousand
 # two hundred dollars ($1,200)". It starts with a number word and ends with one, a scale or a unit.
+_PART = rf"(?:{_WORD}|zero|thousand|million|billion)"
 _AMOUNT_IN_WORDS = re.compile(
-    rf"\b(?:{_WORD}|zero)(?:[ -](?:and |point )?(?:{_WORD}|zero|thousand|million|billion)){{0,8}}"
+    rf"\b(?!{_WORD}\s?\(\s?[0-9]{{1,3}}\s?\))(?:{_WORD}|zero)(?:[ -](?:and |point )?{_PART}){{0,8}}"
     r"(?: (?:percent|per cent|percentage points|dollars|euros|yen))?\s?"
     r"\(\s?([$€£]?[0-9][0-9.,]{0,18}(?: (?:thousand|million|billion))?\s?%?)\s?\)",
     re.IGNORECASE,

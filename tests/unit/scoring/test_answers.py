@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import answers
-from mergekit_finance.scoring.choices import final_choice
+from mergekit_finance.scoring.choices import committed_choice, final_choice
 from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.new_question import cut_at_new_question
 
@@ -274,3 +274,8 @@ def test_doubt_elsewhere_keeps_the_number(text, number):
 )
 def test_doubt_elsewhere_keeps_the_choice(text):
     assert final_choice(text, list("1234")) == "3"
+
+
+@pytest.mark.parametrize("others", ["1、2、4はいずれも不適切である。", "他の選択肢は正しくない。"])
+def test_a_last_sentence_about_the_other_options_does_not_hide_the_choice(others):
+    assert committed_choice(f"3が適切である。{others}", list("1234")).label == "3"

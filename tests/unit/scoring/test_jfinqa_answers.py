@@ -48,6 +48,12 @@ def test_where_the_answer_was_read_is_recorded(text, doc, source):
     assert scores["marker_score"] == (scores["score"] if source == "marker" else 0.0)
 
 
+def test_a_question_after_a_first_line_with_the_answer_ends_a_direct_answer():
+    doc = {"question": "売上総利益率は何%か。", "answer": "21.4%"}
+    assert judge("21.4%\n営業利益率は何%か。\nAnswer: 5.3%", doc).right
+    assert not judge("売上総利益率は何%か。\n21.4%\nAnswer: 5.3%", doc).right
+
+
 def test_with_reasoning_the_first_line_is_not_the_answer():
     text = "10%\nよって、営業利益率は12.5%です。"
     assert not judge(text, RATIO).right and judge(text, RATIO, reasoning=True).right

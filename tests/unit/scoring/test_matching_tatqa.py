@@ -79,6 +79,17 @@ def test_a_bulleted_list_is_a_list():
     assert scoring.tatqa_cot(gold, ["The final answer is\n- sales\n- costs"])["score"] == 0
 
 
+def test_years_before_the_items_of_a_list_decide_their_order():
+    gold = doc(["$3", "$2"], "multi-span") | {"question": "What was rent in 2019 and 2018?"}
+    assert scoring.tatqa(gold, ["2018: $2; 2019: $3"])["score"] == 1
+    assert scoring.tatqa(gold, ["2019: $2; 2018: $3"])["score"] == 0
+
+
+def test_an_inflection_of_a_short_verb_repeats_the_question():
+    gold = doc("straight-line", "span") | {"question": "What method does it use?"}
+    assert scoring.tatqa(gold, ["It uses the straight-line method."])["score"] == 1
+
+
 def test_an_answer_that_is_taken_back_is_wrong():
     gold = doc("sales", "span")
     outputs = ["The final answer is sales.", "The final answer is sales. Wait, no.", "If the answer is sales"]
