@@ -56,8 +56,10 @@ def _is_rope(value: Json) -> bool:
     """One mapping of settings, or one for each type of layer, with the numbers that its type needs."""
     if not isinstance(value, Mapping):
         return False
-    blocks = [value, *(part for part in value.values() if isinstance(part, Mapping))]
-    return all(_is_rope_block(block) for block in blocks)
+    by_layer = [part for part in value.values() if isinstance(part, Mapping)]
+    if by_layer and value.get("rope_theta", 1) is None:  # as transformers below 5.10 saves Gemma 3
+        value = {key: part for key, part in value.items() if key != "rope_theta"}
+    return all(_is_rope_block(block) for block in [value, *by_layer])
 
 
 def _is_rope_block(block: Mapping[str, Json]) -> bool:

@@ -47,6 +47,21 @@ def test_configs_that_transformers_saves_are_accepted(name: str, tmp_path: Path)
     assert read_config(tmp_path)["model_type"] == kind.model_type
 
 
+def test_rotary_settings_by_layer_as_older_transformers_save_them_are_accepted(tmp_path: Path) -> None:
+    """transformers 5.0 to 5.9 save this null, which is refused where no layer has settings of its own."""
+    kind, options = ARCHITECTURES["gemma3"]
+    kind(**options).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_parameters"] |= {"rope_theta": None, "rope_type": "default"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path)["rope_parameters"] == config["rope_parameters"]
+    assert kind.from_pretrained(tmp_path).model_type == "gemma3_text"
+    config["rope_parameters"] = {"rope_theta": None, "rope_type": "default"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="rope_parameters"):
+        read_config(tmp_path)
+
+
 @pytest.mark.parametrize("key", WRONG)
 def test_values_of_wrong_types_are_refused_as_transformers_refuses_them(key: str, tmp_path: Path) -> None:
     config = {
