@@ -4,6 +4,16 @@ catalog        every id with its level, meaning and remedy
 findings       what checks report: printed, or raised as one line
 merge_facts    the facts that checks work on
 model_checks   where models are, and whether they fit together
+configs        settings that differ, heads that do not fit, quantized weights
+tensors        names, shapes and dtypes in the headers of weight files
+lineage        NaN, and experts that were not trained from the base, from a few values of each tensor
+token_rows     tokens without an embedding
+contexts       room for answers in the model's context
+generation     generation_config.json
+small_files    tokenizers and chat templates
+license_checks  licenses that do not allow sharing a merge
+recipe_checks  keys and dtypes of a recipe
+tasks          names of tasks, and the lengths of their answers
 resources      memory and disk
 output         nothing that is read may be overwritten
 check_all      what every command calls

@@ -170,7 +170,8 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.not-floats": CatalogEntry(
         "error",
-        "A tensor is as integers or in 8 bits or fewer in every model: a buffer, or quantized models.",
+        "A tensor is stored as integers or in 8 bits or fewer in every model: it is a buffer, or the models "
+        "are quantized.",
         "Use copies of the models in bfloat16, float16 or float32. Remove a buffer that is not needed.",
     ),
     "model.quantized": CatalogEntry(

@@ -237,8 +237,8 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
             examples = ", ".join(map(repr, moved[:PAIR]))
             yield finding(
                 "model.token-ids",
-                f"{expert.reference} gives {len(moved)} tokens other ids than {merge.base.reference} "
-                f"({examples}), {len(moved) / len(tokenizer.ids):.1%} of its tokens: their rows are merged "
+                f"{len(moved)} tokens of {expert.reference} have other ids in {merge.base.reference} "
+                f"({examples}), {len(moved) / len(tokenizer.ids):.1%} of all: their embeddings are merged "
                 "with those of other tokens",
             )
 

@@ -45,8 +45,8 @@ def check_chat_templates(merge: "MergeFacts") -> Iterator[Finding]:
         if None not in texts and texts[0] != texts[1]:
             yield finding(
                 "model.chat-templates-differ",
-                f"{model.reference} and {first.reference} have different chat templates: each model gets its "
-                "prompts by its own, and a merge by the base's",
+                f"{model.reference} and {first.reference} have different chat templates: prompts of each "
+                "model are rendered by its own, and those of a merge by the base's",
             )
 
 

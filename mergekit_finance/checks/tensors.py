@@ -172,7 +172,8 @@ def check_declared_shapes(merge: "MergeFacts") -> Iterator[Finding]:
         if model.tensors and (missing := [key for key in NEEDED_SIZES if model.text.get(key) is None]):
             yield finding(
                 "model.config-shape",
-                f"{model.reference}: its config.json has no {missing[0]}, so that hosts take their default",
+                f"{model.reference}: its config.json has no {missing[0]}, so that transformers and mergekit "
+                "use their defaults",
                 "Copy or fetch config.json again, or add the size that the weights have.",
             )
             continue
@@ -182,8 +183,8 @@ def check_declared_shapes(merge: "MergeFacts") -> Iterator[Finding]:
             if shape is not None and shape != tensor.shape:
                 yield finding(
                     "model.config-shape",
-                    f"{model.reference}: {tensor.name} has shape {list(tensor.shape)}, by its config.json "
-                    f"{list(shape)}",
+                    f"{model.reference}: {tensor.name} has shape {list(tensor.shape)}, and its "
+                    f"config.json gives {list(shape)}",
                 )
                 break
 
@@ -216,7 +217,7 @@ def check_stored_dtypes(merge: "MergeFacts") -> Iterator[Finding]:
         if stored in DTYPES.values() and declared in DTYPES and DTYPES[declared] != stored:
             yield finding(
                 "model.dtype",
-                f"{model.reference} stores its weights as {stored}, and its config.json has {declared}",
+                f"{model.reference} stores its weights as {stored}, and its config.json says {declared}",
             )
 
 

@@ -2,9 +2,13 @@
 
 mergekit          open checkpoints, planned merges, random masks
 mergekit_recipes  recipes, merge methods, options of mergekit's commands
+mergekit_methods  the merge methods of mergekit's registry, and a trial of their parameters
 mergekit_writer   weights that appear in the output folder all together or not at all
 architectures     the tensors that mergekit merges, by architecture
 lm_eval           tasks and their evaluation
+lm_eval_chat, lm_eval_generation   prompts in chat format; stop strings and generation settings
+task_files, task_metrics           task files, read without loading lm-eval
+metric_modules    where lm-eval defines its aggregations
 lm_eval_models    models in memory, their batch size, single answers
 lm_eval_output    logs, progress bars, result files
 lm_eval_caches    the caches that lm-eval keeps on disk

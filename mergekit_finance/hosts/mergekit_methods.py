@@ -46,8 +46,8 @@ class MethodFacts:
 
     Attributes:
         base: whether its recipes have a `base_model`.
-        accepts: takes names of input models, and which of them is the base; returns mergekit's complaint
-            about their number, or "".
+        accepts: takes names of input models, and which of them is the base; returns mergekit's message
+            about a wrong number of them, or "".
     """
 
     name: str
@@ -97,7 +97,7 @@ def trial_error(
     shared: Mapping[str, Json],
     of_models: Mapping[str, Mapping[str, Json]],
 ) -> str:
-    """Merge small random tensors with a method, and return its complaint about the parameters, or "".
+    """Merge small random tensors with a method, and return its error about the parameters, or "".
 
     Args:
         name: of the method.

@@ -7,6 +7,7 @@
     parameters              their parameters, and those of one call
     planner_hook            runs the checks below inside mergekit's planner, before anything is written
     check_recipe            the parameters of the recipe, and where they are written
+    check_tokens            the recipe's `tokenizer:` block
     check_models            what `mergekit-finance check` finds about the models
     check_output            the output folder and the recipe's text, before anything is written
     to_disk                 the steps of the planner hook for merges to disk

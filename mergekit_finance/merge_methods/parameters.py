@@ -65,7 +65,7 @@ class WholeVectors(CutSource, Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Facts about the whole merge: the planner hook passes them, mergekit passes single tensors."""
+    """Facts about the whole merge, added by the planner hook: mergekit itself passes one tensor at a time."""
 
     whole: WholeVectors | None  # None where the operator needs none
     rounds_later: bool  # the recipe has an out_dtype: mergekit rounds when it saves

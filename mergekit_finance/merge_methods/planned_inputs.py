@@ -155,7 +155,7 @@ class PlannedInputs:
         return TensorInputs(task, stored, aligned, self._tied_to(task))
 
     def _gather_without_executor(self, task: ExecuteMergeMethodTask) -> TensorInputs:
-        """Do the same for plain tensors on the CPU, where a graph takes longer than mapping a few files."""
+        """Gather plain tensors on the CPU without mergekit's executor, which is slower than mapping the files."""
         gather = stored_gather(task)
         tensors = gather.execute(**{key: _load(load) for key, load in gather.arguments().items()})
         check_shapes(task, tensors)

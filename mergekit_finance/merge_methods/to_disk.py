@@ -19,5 +19,5 @@ HOOKS = planner_hook.DiskHooks(
 
 
 def install_disk_hooks() -> None:
-    """Take part in every merge of this process, in memory and to disk; calling it again changes nothing."""
+    """Add our checks to every merge of this process, in memory and to disk; a second call changes nothing."""
     planner_hook.install_planner_hook(HOOKS)

@@ -11,7 +11,11 @@ json_files        bounded reading of a model's JSON files
 licenses          what each license requires
 card_licenses     the licenses and languages that a model card names
 fingerprint       hashes of a model's files
+config_values     types of the values in config.json and tokenizer files
+finite_values     NaN and infinity in all weights
 live_fingerprint  the hash of a model in memory
 loading           load models and tokenizers; build a model from tensors
+spread            one model over several GPUs
+byte_bar          the progress bar of work that reads whole files
 live_tokenizers   the tokenizers of the models merged in this process
 """

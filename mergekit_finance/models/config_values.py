@@ -82,7 +82,7 @@ TEXT: Rule = ("text", lambda value: isinstance(value, str))
 TOKEN: Rule = ("text or a token", lambda value: _is_token(value))
 MAPPING: Rule = ("a mapping", lambda value: isinstance(value, Mapping))
 SIDE: Rule = ("left or right", _is_side)
-ROPE: Rule = ("a mapping with the numbers of its rope_type", _is_rope)
+ROPE: Rule = ("a mapping with the numbers that its rope_type needs", _is_rope)
 CONFIG_RULES: dict[str, Rule] = {
     "model_type": TEXT,
     "hidden_act": TEXT,

@@ -5,6 +5,7 @@ choice.py         the point that a card is about, with everything the study stor
 provenance.py     checks that the point's recipe is the one whose scores are shown
 front_matter.py   the YAML that the Hub reads
 body.py           the text that people read
+card_tables.py    its tables
 facts.py          what the text says of the folder and of the installation
 usage.py          its commands: load the merge, make it, repeat the study
 install.py        where others can install the packages from

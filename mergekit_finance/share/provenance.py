@@ -28,7 +28,7 @@ def require_provenance(results: StudyResults, name: str) -> None:
     index = results.folder / "index.json"
     key = require_stored_key(folder)
     if entry.folder != f"{entry.name}-{key.digest}":
-        raise _error(folder / "key.json", "belongs to other results than its folder's name")
+        raise _error(folder / "key.json", "does not have the hash in its folder's name")
     if not is_consistent(entry):
         raise _error(index, f"the recipe of {name} does not agree with its name and values")
     recipe, measured = entry.recipe.as_json(), key.merge
@@ -44,7 +44,7 @@ def require_stored_key(folder: Path) -> Key:
     """
     key = read_model(Key, folder / "key.json")
     if not folder.name.endswith(f"-{key.digest}"):
-        raise _error(folder / "key.json", "belongs to other results than its folder's name")
+        raise _error(folder / "key.json", "does not have the hash in its folder's name")
     _require_unchanged_files(folder)
     return key
 

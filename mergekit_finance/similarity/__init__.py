@@ -3,6 +3,9 @@
     from mergekit_finance.similarity.compute import compute_similarity
     compute_similarity("base", ["finance", "math"])   -> measured.Similarity
 
+`compute` reads `checkpoint_files` into the sums of `measures`; `entries` computes the result from them, and
+`table` writes and prints it.
+
 For base theta_0 and models theta_1 ... theta_k, tau_i = theta_i - theta_0, and for any set of elements p
 (a tensor, a layer, a module kind, the whole model):
 

@@ -6,6 +6,8 @@
     intervals     percentile intervals that allow for the number of clusters
     contrasts     scores, differences and other weighted sums of scores, with intervals
     outperform    Gain, OG, Macro-Gain and Macro-OG, with or without intervals
+    flips         items that one model answers right and another wrong
+    grids         the best score and the spread of a hyperparameter grid
     influence     contributions of clusters to a contrast, and its standard error
     signflip      p-value of a contrast (Gain > 0, Macro-Gain > 0)
     mcnemar       p-value of OG > 0

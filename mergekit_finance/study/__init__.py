@@ -1,16 +1,24 @@
 """5. The three-stage study: plan it, run and resume it, analyze its results.
 
 config, config_blocks, operator_grids  study.yml, checked
+json_schema, new_file                  its JSON schema, and the text of a new one
 points           the merges of a study, and the recipe of each
+methods          merge methods of mergekit as operators
 task_info, task_findings         what a study must know of its tasks, with and without loading them
+task_checks      checks of what a study asks of its tasks
+objective_tasks  the tasks that `select` is about
 split            which items select hyperparameters, and which are reported
 subsets, race    which of them a search asks for first, and which settings it drops
-cost             an estimate of points, disk and hours; `--budget`
+cost, cost_plan  an estimate of points, disk and hours; `--budget`
+cost_sample, cost_estimate, cost_text  the timed sample behind it, hours from its rates, what is printed
 stored_answers   which answers are stored, for that estimate
 refusals         what is refused before anything is evaluated
 run              `mergekit-finance study`: from study.yml to summary.json
 single           `mergekit-finance run`: one merge and its constituents
-study_evaluator, worker, executors, worker_count  evaluate models in one or several processes
+study_evaluator, worker, executors, worker_count, worker_memory
+                 evaluate models in one or several processes
+selected_merges  the merges that `chain: best` writes for the next stage
+times            where the time of every process went
 schedule, claims which process evaluates which model
 finished, progress               what is finished, and the progress bar
 store            the results of each model on disk

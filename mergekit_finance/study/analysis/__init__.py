@@ -7,6 +7,7 @@ operator_comparison   Task Arithmetic against TIES and DARE-TIES over their grid
 predictors            whether similarity before a merge predicts its effect
 verdict               decides: per task, per combination, and what to ship
 search_wording        what a search did not ask
+text_tables           tables as text
 wording, phrases      the verdict in words; formats of numbers and names
 advice_wording        what to ship, in words
 combination_wording   the effect of one combination in a plain sentence

@@ -162,8 +162,8 @@ def test_other_token_ids_are_warned_of_with_their_share():
     )
     assert (one.id, one.level) == ("model.token-ids", "warning")
     assert one.message == (
-        "./c gives 2 tokens other ids than ./base ('x', 'y'), 50.0% of its tokens: "
-        "their rows are merged with those of other tokens"
+        "2 tokens of ./c have other ids in ./base ('x', 'y'), 50.0% of all: "
+        "their embeddings are merged with those of other tokens"
     )
     assert findings(with_ids("./base", x=0), with_ids("./a", x=1), aligned=True) == []
 

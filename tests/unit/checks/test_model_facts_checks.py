@@ -81,11 +81,11 @@ TENSORS = {
     "no head": ("expert", lambda t: t.pop(HEAD), "error", "model.tensor-missing", "tie_word_embeddings false"),
     "another shape": (
         "expert", lambda t: t.update({DOWN: torch.ones(32, 65)}), "error", "model.config-shape",
-        r"shape [32, 65], by its config.json [32, 64]",
+        r"shape [32, 65], and its config.json gives [32, 64]",
     ),
     "float32": (
         "expert", lambda t: t.update({n: x.float() for n, x in t.items()}), "warning", "model.dtype",
-        "as F32, and its config.json has bfloat16",
+        "as F32, and its config.json says bfloat16",
     ),
     "NaN": ("expert", lambda t: t[DOWN].fill_(float("nan")), "error", "model.not-finite", DOWN),
     "Inf in the base": ("base", lambda t: t[DOWN][-1, -1:].fill_(float("inf")), "error", "model.not-finite", DOWN),
