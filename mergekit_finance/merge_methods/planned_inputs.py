@@ -155,7 +155,7 @@ class PlannedInputs:
         return TensorInputs(task, stored, aligned, self._tied_to(task))
 
     def _gather_without_executor(self, task: ExecuteMergeMethodTask) -> TensorInputs:
-        """Gather plain tensors on the CPU without mergekit's executor, which is slower than mapping the files."""
+        """Gather plain tensors on the CPU without mergekit's executor, slower than mapping files."""
         gather = stored_gather(task)
         tensors = gather.execute(**{key: _load(load) for key, load in gather.arguments().items()})
         check_shapes(task, tensors)
