@@ -8,6 +8,7 @@ from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.manager import report_sections
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.statistics.power import enough
+from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG, flips_text
 from mergekit_finance.study.analysis.phrases import weights_note
 from mergekit_finance.study.schema import GainFile, GainRow
 
@@ -33,10 +34,18 @@ def gain_table(content: JsonObject) -> str:
     macros = ({"": result.macro} if result.macro else {}) | result.macros_by_unit
     tables = []
     for unit, macro in macros.items():
-        rows = [["task", "n", *names, "merged", "Gain", "OG"]]
         of_unit = {task: row for task, row in result.tasks.items() if row.unit == unit}
-        rows += [[task, str(row.n), *_scores(row, models)] for task, row in of_unit.items()]
-        rows.append(["macro (weighted)" if _weights_note(of_unit) else "macro", "", *_scores(macro, models)])
+        has_flips = any(row.flips_gain for row in of_unit.values())
+        effects = ("Gain", "items (Gain)", "OG", "items (OG)") if has_flips else ("Gain", "OG")
+        rows = [["task", "n", *names, "merged", *effects]]
+        rows += [[task, str(row.n), *_scores(row, models, has_flips)] for task, row in of_unit.items()]
+        rows.append(
+            [
+                "macro (weighted)" if _weights_note(of_unit) else "macro",
+                "",
+                *_scores(macro, models, has_flips),
+            ]
+        )
         tables.append(_unit_title(macro) + markdown_table(rows))
     return "\n\n".join(tables)
 
@@ -53,9 +62,10 @@ def _weights_note(rows: Mapping[str, GainRow]) -> str:
     return weights_note({task: row.weight for task, row in rows.items()})
 
 
-def _scores(row: GainRow, models: Sequence[str]) -> list[str]:
+def _scores(row: GainRow, models: Sequence[str], has_flips: bool) -> list[str]:
     scores = [*(row.constituents[model] for model in models), row.merged]
-    return [*(f"{score:.3f}" for score in scores), f"{row.gain:+.3f}", f"{row.og:+.3f}"]
+    effects = [f"{row.gain:+.3f}", flips_text(row.flips_gain), f"{row.og:+.3f}", flips_text(row.flips_og)]
+    return [*(f"{score:.3f}" for score in scores), *(effects if has_flips else effects[::2])]
 
 
 def notes(content: JsonObject) -> str:
@@ -64,6 +74,8 @@ def notes(content: JsonObject) -> str:
     lines = [f"semantics: {result.semantics} ({result.method}, stage {result.stage})"]
     if result.chat:
         lines.append(f"prompts were rendered {result.chat.words}.")
+    if any(row.flips_gain for row in result.tasks.values()):
+        lines.append(f"items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}.")
     if result.random_weights:
         names = ", ".join(map(short_name, result.random_weights))
         lines.append(

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.tables import Cell, Table, interval_cell, number_cell, text_cell
+from mergekit_finance.report.tables import Cell, Table, flips_cell, interval_cell, number_cell, text_cell
 from mergekit_finance.study.analysis import verdict, wording
+from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskEffect, TaskSet
 from mergekit_finance.study.schema.values import Interval
@@ -16,7 +17,7 @@ SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score o
 def leaderboard(results: StudyResults) -> Table:
     """Return one row for the base, every expert and the selected merge of every combination, best first."""
     groups = task_groups(results)
-    columns = ["model", "how", "macro", "Macro-Gain", "Macro-OG", *groups]
+    columns = ["model", "how", "macro", "Macro-Gain", "items (Gain)", "Macro-OG", "items (OG)", *groups]
     rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
     rows.sort(key=lambda row: -_value(row[2]))
     if results.summary.models["base"].retention:
@@ -24,9 +25,10 @@ def leaderboard(results: StudyResults) -> Table:
     note = (
         "Mean scores in points of 100, with 95 % intervals; skill groups without. Gain: the merge minus the "
         "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
-        "interval is above 0; red: below 0. Bold: the best of a column."
+        "interval is above 0; red: below 0. Bold: the best of a column. Items: the answers that became right "
+        f"(+) and wrong (-), {GAIN_AND_OG}."
     )
-    rows = _with_best(rows, [2, *range(5, len(columns))])
+    rows = _with_best(rows, [2, *range(7, len(columns))])
     return Table("leaderboard", "Leaderboard", note, columns, rows)
 
 
@@ -49,7 +51,9 @@ def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[st
         text_cell(labels.operator_and_values(point) if point else "not merged"),
         interval_cell(model.macro),
         interval_cell(macro.gain if macro else None, sign=True),
+        flips_cell(point.flips_gain if point else None),
         interval_cell(macro.og if macro else None, sign=True),
+        flips_cell(point.flips_og if point else None),
     ]
     for tasks in groups.values():
         cells.append(number_cell(group_mean(results, model.scores, tasks), 1, 100))

@@ -216,15 +216,15 @@ def selected_points(results: StudyResults) -> Table:
                     number_cell(len(tasks.tasks), 0),
                     interval_cell(tasks.score),
                     interval_cell(tasks.gain, sign=True),
-                    _flips_cell(flips_of_gain(effects, tasks.tasks)),
+                    flips_cell(flips_of_gain(effects, tasks.tasks)),
                     interval_cell(tasks.og, sign=True),
-                    _flips_cell(flips_of_og(effects, tasks.tasks)),
+                    flips_cell(flips_of_og(effects, tasks.tasks)),
                     interval_cell(tasks.over_best_constituent, sign=True),
                     text_cell(tasks.best_constituent),
                     number_cell(tasks.p_over_best_constituent, 4),
                     number_cell(tasks.mde, 1, 100),
-                    _flips_cell(tasks.flips.get(tasks.best_constituent)),
-                    _flips_cell(tasks.flips.get("base")),
+                    flips_cell(tasks.flips.get(tasks.best_constituent)),
+                    flips_cell(tasks.flips.get("base")),
                 ]
             )
     note = (
@@ -271,17 +271,17 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
             max(scores.values(), default=0.0),
         ),
         interval_cell(effect.gain, sign=True),
-        _flips_cell(flips_of_gain(effects, [task])),
+        flips_cell(flips_of_gain(effects, [task])),
         interval_cell(effect.og, sign=True),
-        _flips_cell(flips_of_og(effects, [task])),
+        flips_cell(flips_of_og(effects, [task])),
         number_cell(effect.p_og, 4),
         number_cell(effect.q_og, 4),
         text_cell(effect.verdict),
-        _flips_cell(effect.flips.get("base")),
+        flips_cell(effect.flips.get("base")),
     ]
 
 
-def _flips_cell(numbers: ItemFlips | None) -> Cell:
+def flips_cell(numbers: ItemFlips | None) -> Cell:
     """Return `+12 -30`, sorted by the difference."""
     return Cell(flips_text(numbers), numbers.gained - numbers.lost if numbers else None, "number")
 
@@ -291,12 +291,15 @@ def all_points(results: StudyResults) -> Table:
     columns = [
         *("stage", "merge", "operator", "hyperparameters", "selected"),
         *("macro", f"on {'selection' if results.splits else 'all'} items"),
-        *("Macro-Gain", "Macro-OG", "retention", "probes", "name"),
+        *("Macro-Gain", "items (Gain)", "Macro-OG", "items (OG)", "retention", "probes", "name"),
     ]
     rows = [_single_row(results, name) for name in results.singles]
     rows += [_point_row(results, name, point) for name, point in results.summary.points.items()]
     items = "reported" if results.splits else "all"
-    note = f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise."
+    note = (
+        f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise. "
+        f"Items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}."
+    )
     return Table("points", "All points", note, columns, rows, (0, 1, 2, 4), label=1)
 
 
@@ -308,7 +311,7 @@ def _single_row(results: StudyResults, name: str) -> list[Cell]:
         text_cell("none"),
         *(empty, empty),
         interval_cell(model.mean),
-        *[number_cell(None)] * 3,
+        *[number_cell(None)] * 5,
         interval_cell(model.retention),
         interval_cell(model.probes),
         text_cell(name),
@@ -327,7 +330,9 @@ def _point_row(results: StudyResults, name: str, point: PointResult) -> list[Cel
         interval_cell(point.mean),
         number_cell(point.macro_on_selection, 1, 100),
         difference_cell(point.macro_gain),
+        flips_cell(point.flips_gain),
         difference_cell(point.macro_og),
+        flips_cell(point.flips_og),
         interval_cell(point.retention),
         interval_cell(point.probes),
         text_cell(name),

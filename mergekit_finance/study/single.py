@@ -6,7 +6,7 @@ constituents with the same settings, from a study or another run, these are reus
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,8 @@ from mergekit_finance.statistics.bootstrap import Replicates, bootstrap, with_co
 from mergekit_finance.statistics.contrasts import score
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.statistics.outperform import gain, outperform_gap
-from mergekit_finance.statistics.scores import aligned, task_scores
+from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
+from mergekit_finance.study.analysis.item_flips import flips_of_merge
 from mergekit_finance.study.executors import Executor
 from mergekit_finance.study.points import RecipePoint
 from mergekit_finance.study.refusals import (
@@ -151,14 +152,18 @@ class SingleRun:
         results = {model: self.store.results(place) for model, place in places.items()}
         tables = {model: self.store.scores(place) for model, place in places.items()}
         weights = weights_of_tasks(self.evaluator, self.task_settings)
-        replicates = _replicates(self.evaluator, tables, weights)
+        scores, whole = _scores_and_values(self.evaluator, tables, weights)
+        replicates = with_constants(bootstrap(list(scores.values())), whole, weights)
         items = {task: len(tables[MERGED][task].items) for task in sorted(tables[MERGED])}
         measures = self.evaluator.measures
         tasks = {task: _task_row(task, n, results, replicates, measures[task]) for task, n in items.items()}
         units = {unit: [name for name in tasks if measures[name].unit == unit] for unit in _units(measures)}
         constituents = list(self.recipe.constituents)
         macros = {u: _row(of_u, constituents, replicates, measures[of_u[0]]) for u, of_u in units.items()}
+        for unit, row in macros.items():
+            _add_flips(row, units[unit], scores, replicates)
         for name, row in tasks.items():
+            _add_flips(row, [name], scores, replicates)
             row.is_zero_shot = is_zero_shot(self.evaluator.tasks[name], self.evaluator.metadata.get("source"))
         recipe = self.recipe
         result = GainFile(
@@ -183,14 +188,15 @@ class SingleRun:
         return result
 
 
-def _replicates(
+def _scores_and_values(
     evaluator: Evaluator, tables: Mapping[str, Mapping[str, Columns]], weights: Mapping[str, float]
-) -> Replicates:
-    """Bootstrap every task, all models on the same resampled clusters; signs so that more is better.
+) -> tuple[dict[str, TaskScores], dict[str, dict[str, float]]]:
+    """Return the scores of items by task, and the values of tasks without such; signs so that more is better.
 
     A metric over the texts of all items has no scores of items: its values are constant.
     """
-    scores, whole = {}, {}
+    scores: dict[str, TaskScores] = {}
+    whole: dict[str, dict[str, float]] = {}
     for name, task in evaluator.tasks.items():
         measure, less = evaluator.measures[name], not evaluator.measures[name].higher_is_better
         values = {model: table[name].value for model, table in tables.items()}
@@ -203,10 +209,11 @@ def _replicates(
             [f"{dataset}/{cluster}" for cluster in tables[MERGED][name].clusters],
             {model: table[name].score for model, table in tables.items()},
             measure.aggregation,
+            {model: table[name].correct for model, table in tables.items()},
             weight=weights[name],
             lower_is_better=less,
         )
-    return with_constants(bootstrap(list(aligned(scores).values())), whole, weights)
+    return aligned(scores), whole
 
 
 def _units(measures: Mapping[str, Measure]) -> list[str]:
@@ -252,6 +259,16 @@ def _row(tasks: list[str], constituents: list[str], replicates: Replicates, meas
         if sign < 0:
             row.intervals["merged"] = (-estimates["merged"].high, -estimates["merged"].low)
     return row
+
+
+def _add_flips(
+    row: GainRow, tasks: Sequence[str], scores: Mapping[str, TaskScores], replicates: Replicates
+) -> None:
+    """Add the items that flipped on these tasks, unless they are measured in a unit or over all items."""
+    if not row.unit and all(task in scores for task in tasks):
+        of_tasks = [scores[task] for task in tasks]
+        flips = flips_of_merge(of_tasks, MERGED, list(row.constituents), replicates.observed)
+        row.flips_gain, row.flips_og = flips
 
 
 def _has_interval(estimate: Estimate) -> bool:

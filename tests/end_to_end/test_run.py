@@ -26,6 +26,13 @@ def go(recipe, out, **options):
     return run.run().as_json(), printed
 
 
+def answers(place):
+    """Return for every item whether the model's answer is right, as the samples say."""
+    lines = (place / f"samples_{TASK}.jsonl").read_text().splitlines()
+    samples = sorted(map(json.loads, lines), key=lambda sample: sample["doc_id"])
+    return [sample["correct"] == 1.0 for sample in samples]
+
+
 def test_a_run_writes_results_samples_and_gain(recipe, tmp_path):
     result, printed = go(recipe(), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "gain.json").read_text()) == result
@@ -206,6 +213,15 @@ def test_gain_json_has_intervals_beside_the_values(recipe, tmp_path):
             low, high = row["intervals"][name]
             assert low <= row[name] <= high
     assert result["tasks"][TASK]["clusters"] >= 2
+    right = {
+        model: answers(tmp_path / "out" / "points" / folder) for model, folder in result["results"].items()
+    }
+    merged = right.pop("merged")
+    expected = {
+        "gained": sum(m and not c for other in right.values() for m, c in zip(merged, other, strict=True)),
+        "lost": sum(c and not m for other in right.values() for m, c in zip(merged, other, strict=True)),
+    }
+    assert result["tasks"][TASK]["flips_gain"] == result["macro"]["flips_gain"] == expected
 
 
 def test_a_task_with_one_cluster_has_no_interval(recipe, tmp_path):

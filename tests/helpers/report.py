@@ -111,7 +111,7 @@ def _point(
         "constituents": ["base", *experts] if stage == 1 else experts,
         "recipe": {"merge_method": operator, "base_model": "./lab/base", "models": [{"model": f"./lab/{e}", "parameters": {}} for e in experts]},
         "macro": _triple(score), "macro_on_selection": score, "retention": _triple(0.5), "scores": dict.fromkeys(tasks, score),
-        "macro_gain": 0.01, "macro_og": -0.02,
+        "macro_gain": 0.01, "macro_og": -0.02, "flips_gain": {"gained": 8, "lost": 5}, "flips_og": {"gained": 4, "lost": 2},
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Flips between a merge and other models: counted for summary.json, and as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from mergekit_finance.statistics.flips import flips
 from mergekit_finance.statistics.scores import TaskScores
@@ -9,6 +10,37 @@ from mergekit_finance.study.schema import Effects, ItemFlips
 GAIN_AND_OG = (
     "against all constituents together beside Gain, against the best constituent of each task beside OG"
 )
+
+
+class MergeFlips(NamedTuple):
+    """The flips that stand beside a merge's Gain and OG; None where some task has no right answers."""
+
+    gain: ItemFlips | None
+    og: ItemFlips | None
+
+
+def flips_of_merge(
+    tasks: Sequence[TaskScores],
+    merge: str,
+    constituents: Sequence[str],
+    scores: Mapping[str, Mapping[str, float]],
+) -> MergeFlips:
+    """Return the flips against all constituents, and against the best constituent of each task.
+
+    Args:
+        tasks: the same items of all models.
+        merge: the merged model.
+        constituents: the models that it is compared with.
+        scores: by task, each constituent's score.
+    """
+    best = {
+        task.task: max(constituents, key=lambda name: round(scores[task.task][name], 6)) for task in tasks
+    }
+    against_all = [
+        flips_by_model([task], merge, constituents).get(name) for task in tasks for name in constituents
+    ]
+    against_best = [flips_by_model([task], merge, [best[task.task]]).get(best[task.task]) for task in tasks]
+    return MergeFlips(_sum(against_all), _sum(against_best))
 
 
 def flips_by_model(tasks: Sequence[TaskScores], point: str, others: Sequence[str]) -> dict[str, ItemFlips]:

@@ -19,6 +19,7 @@ from mergekit_finance.study.analysis import (
     verdict,
     wording,
 )
+from mergekit_finance.study.analysis.item_flips import flips_of_merge
 from mergekit_finance.study.analysis.units import units
 from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import (
@@ -168,6 +169,8 @@ def _point(
         merged, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
         pairs[task] = (round(point_gain(merged, others), 6), round(point_gap(merged, others), 6))
     macro_gain, macro_og = _macro_effects(results, replicates, pairs)
+    tasks = [results.report[task] for task in results.macro]
+    flips = flips_of_merge(tasks, name, constituents, replicates.observed) if tasks else None
     return PointResult(
         folder=entry.folder,
         stage=entry.stage,
@@ -185,6 +188,8 @@ def _point(
         gain_and_og=pairs,
         macro_gain=macro_gain,
         macro_og=macro_og,
+        flips_gain=flips.gain if flips else None,
+        flips_og=flips.og if flips else None,
     )
 
 

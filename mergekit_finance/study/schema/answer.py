@@ -11,7 +11,7 @@ from mergekit_finance.file_models import BoundedFloat, Count, Part, Value
 from mergekit_finance.files import Json
 from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.config import Study, identity
-from mergekit_finance.study.schema.effects import Effect, Effects
+from mergekit_finance.study.schema.effects import Effect, Effects, ItemFlips
 from mergekit_finance.study.schema.objective import ObjectiveResult
 from mergekit_finance.study.schema.stored import RaceResult, TaskInfo
 from mergekit_finance.study.schema.units import UnitResults
@@ -63,6 +63,8 @@ class PointResult(Evaluated):
     """A merge; `constituents` are names of models or, with `chain: best`, of points.
 
     gain_and_og: [Gain, OG] per task, without intervals.
+    flips_gain, flips_og: items of the tasks of the macro average that flipped, against all constituents, and
+        against the best constituent of each task.
     """
 
     stage: Count
@@ -74,6 +76,8 @@ class PointResult(Evaluated):
     selected: bool = False
     macro_gain: BoundedFloat | None = None
     macro_og: BoundedFloat | None = None
+    flips_gain: ItemFlips | None = None
+    flips_og: ItemFlips | None = None
     gain_and_og: dict[str, tuple[BoundedFloat, BoundedFloat]] = {}
 
     @model_validator(mode="before")

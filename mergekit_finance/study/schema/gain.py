@@ -2,6 +2,7 @@
 
 from mergekit_finance.evaluation.chat import ChatSettings
 from mergekit_finance.file_models import BoundedFloat, Count, Part, PartWithNulls, Weight
+from mergekit_finance.study.schema.effects import ItemFlips
 
 
 class GainRow(PartWithNulls):
@@ -20,6 +21,8 @@ class GainRow(PartWithNulls):
         weight: of a task in `macro`.
         truncated: of a task: items whose prompt did not fit the context of some model.
         is_zero_shot: of a task: whether its prompts lack demonstrations because train rows are missing.
+        flips_gain, flips_og: items that flipped against all constituents, and against the best constituent of
+            each task; left out for values in a unit.
     """
 
     merged: BoundedFloat
@@ -34,6 +37,8 @@ class GainRow(PartWithNulls):
     lower_is_better: bool = False
     truncated: Count = 0
     is_zero_shot: bool = False
+    flips_gain: ItemFlips | None = None
+    flips_og: ItemFlips | None = None
 
 
 class ChatUsed(Part):

@@ -26,6 +26,16 @@ def test_the_table_has_a_column_a_model_and_signed_differences():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_flips_stand_beside_gain_and_og():
+    flips = {"flips_gain": {"gained": 12, "lost": 30}, "flips_og": {"gained": 5, "lost": 6}}
+    result = RESULT | {"tasks": {"t": {**SCORES, **flips, "n": 7}}}
+    table = report.gain_table(result).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[-5:-1]] for line in (table[0], table[2], table[3])]
+    assert cells[0] == ["Gain", "items (Gain)", "OG", "items (OG)"]
+    assert cells[1] == ["+0.100", "+12 -30", "-0.050", "+5 -6"] and cells[2][1] == ""
+    assert "items: the answers that became right" in report.notes(result)
+
+
 def test_notes_mention_random_weights_and_small_samples():
     text = report.notes(RESULT)
     assert "random, untrained weights" in text and "base" in text and "7 independent items" in text

@@ -11,7 +11,7 @@ from helpers.report import study
 from mergekit_finance.cli import main
 from mergekit_finance.report import leaderboard
 from mergekit_finance.report.table_files import FORMATS, csv_text, latex_text, markdown_text
-from mergekit_finance.report.tables import Cell, Table, interval_cell, text_cell
+from mergekit_finance.report.tables import Cell, Table, all_points, interval_cell, text_cell
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.schema.values import Interval
 
@@ -30,6 +30,17 @@ def test_the_leaderboard_has_every_single_model_and_the_selected_merges_best_fir
     assert best == [row[0].text for row in table.rows if row[2].order == max(macro)]
     base = next(row for row in table.rows if row[0].text == "base")
     assert base[3].text == base[4].text == ""  # a model that is not merged has no Gain
+
+
+@pytest.mark.parametrize("table", [leaderboard.leaderboard, all_points])
+def test_flips_stand_beside_gain_and_og_of_merges(results, table):
+    columns, rows = table(results).columns, table(results).rows
+    for effect, flips in (("Gain", "+8 -5"), ("OG", "+4 -2")):
+        place = columns.index(f"Macro-{effect}") + 1
+        assert columns[place] == f"items ({effect})"
+        merges = [row for row in rows if row[place - 1].text]
+        assert merges and {row[place].text for row in merges} == {flips}
+        assert {row[place].text for row in rows if not row[place - 1].text} == {""}
 
 
 def test_a_model_without_retention_has_an_empty_cell(tmp_path):

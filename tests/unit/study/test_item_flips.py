@@ -1,6 +1,11 @@
 """Items that became right and wrong, as they stand beside Gain and OG."""
 
+from pathlib import Path
+
+from helpers.synthetic import PAIR, SAME, build, shares
+
 from mergekit_finance.study.analysis.item_flips import flips_note, flips_of_gain, flips_of_og
+from mergekit_finance.study.analysis.summary import summary
 from mergekit_finance.study.schema import Effects
 
 
@@ -31,3 +36,19 @@ def test_flips_that_one_task_lacks_are_not_summed() -> None:
     row = effects(fpb={"finance": (1, 2), "math": (3, 4)}, arc={})
     assert flips_of_og(row, ["fpb", "arc"]) is None and flips_of_gain(row, ["fpb", "arc"]) is None
     assert flips_note(None) == ""
+
+
+def test_every_point_has_its_flips_over_the_tasks_of_the_macro_average(tmp_path: Path) -> None:
+    """The first n items are right. Retention does not count."""
+    tables = {
+        "f": shares(100, base=10, finance=60, math=20, pair=50),
+        "m": shares(100, base=10, finance=15, math=40, pair=45),
+        "r": shares(100, base=90, pair=10),
+    }
+    retention = {"r": {"kind": "retention", "skills": []}}
+    point = summary(build(tmp_path, tables, retention, selection=SAME).folder).points[PAIR]
+    assert point.flips_gain and point.flips_og
+    # f: -10 against finance, +30 against math; m: +30 and +5
+    assert (point.flips_gain.gained, point.flips_gain.lost) == (65, 10)
+    # f: finance is the best, m: math
+    assert (point.flips_og.gained, point.flips_og.lost) == (5, 10)
