@@ -1,5 +1,6 @@
 """`import`: take results of other lm-eval runs into a study."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -53,11 +54,22 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
         models.append(checked(results, run, name))
     for model in models:
         write_imported(results, file_name(model.file.name), model)
-        for task, reason in model.file.refused.items():
-            echo(f"Not imported: {model.file.name}: {task}: {reason}.", err=True)
+        for line in _not_imported(model.file.refused):
+            echo(f"Not imported: {model.file.name}: {line}.", err=True)
     (table,) = imported_tables(results)
     echo(markdown_table([table.columns, *([cell.text for cell in row] for row in table.rows)]))
     echo(
         "The report, the card and `leaderboard` show imported models. Selection, the verdict and figures are "
         "about the study's own models."
     )
+
+
+def _not_imported(refused: Mapping[str, str]) -> Iterator[str]:
+    """Yield `TASK: REASON`, with one line for all tasks that have the same reason."""
+    from mergekit_finance.study.analysis.phrases import task_list  # see the note in import_results
+
+    tasks_by_reason: dict[str, list[str]] = {}
+    for task, reason in refused.items():
+        tasks_by_reason.setdefault(reason, []).append(task)
+    for reason, tasks in tasks_by_reason.items():
+        yield f"{tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks ({task_list(tasks)})'}: {reason}"

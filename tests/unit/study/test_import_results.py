@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from helpers import study as helpers
 
 from mergekit_finance.cli import main
+from mergekit_finance.cli.import_results import _not_imported
 from mergekit_finance.errors import DataError
 from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.share.body import body_text
@@ -120,6 +121,10 @@ def test_another_version_and_missing_samples_are_named(out, theirs):
     assert (
         result.exit_code == 0 and f"{DOCMATH}: no samples (run lm_eval with --log_samples)." in result.output
     )
+    assert [*_not_imported({"a": "x", "finance_bench_b": "y", "c": "x"})] == [
+        "2 tasks (a, c): x",
+        "finance_bench_b: y",
+    ]
     path.write_text(json.dumps(content | {"versions": {FPB: 9.0, DOCMATH: 2.0}}))
     assert (
         f"version 9.0, and the study has {content['versions'][FPB]}"
