@@ -106,12 +106,7 @@ class MergekitLM(CompiledLM):
             RecipeError: an argument or the recipe is wrong.
             ModelError: a model of the recipe is missing or does not fit, or the device cannot be used.
         """
-        overrides: dict[str, Json] = {
-            name.removeprefix(PREFIX): str(value) if isinstance(value, torch.dtype | torch.device) else value
-            for name, value in arguments.items()
-            if name.startswith(PREFIX)
-        }
-        options = {k: v for k, v in arguments.items() if not k.startswith(PREFIX)}
+        overrides, options = _overrides_and_options(arguments)
         if not isinstance(recipe, str) or not recipe:
             raise RecipeError("--model mergekit: give a recipe: --model_args recipe=FILE.yml")
         _check_options(options)
@@ -121,24 +116,8 @@ class MergekitLM(CompiledLM):
         trust = bool(options.get("trust_remote_code"))
         changed = load_changed(recipe, overrides)
         configuration = changed.configuration()
-        request = current_request()
-        if request is not None:
-            _check_outputs(request, configuration, folder_name(label({"recipe": recipe, **arguments})))
-        settings = changed.merge_settings
-        settings["device"], settings["chat"] = device, request is not None and request.chat
-        settings["parallelize"] = spread is not None
-        check_all(
-            changed.models,
-            str(changed.path),
-            say=lambda line: LOG.warning(printable(line)),
-            trust_remote_code=trust,
-            **settings,
-        )
-        tokenizer_name = options.get("tokenizer")
-        if isinstance(tokenizer_name, str):
-            load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
-        if request is not None:
-            _check_tasks(request, changed, options)
+        merge_label = label({"recipe": recipe, **arguments})
+        _check_before_merge(changed, configuration, options, device, spread is not None, merge_label)
         self.recipe = str(changed.path)
         self.merge, self.seed = changed.merge, changed.seed
         self._settings: dict[str, Json] = {
@@ -149,7 +128,7 @@ class MergekitLM(CompiledLM):
         if spread is not None:
             LOG.warning("%s", spread.summary(load_config(changed.models[0], trust), dtype))
         model, tokenizer = _merge(configuration, device, trust, changed.seed, spread)
-        live_tokenizers.store_tokenizer(label({"recipe": recipe, **arguments}), tokenizer)
+        live_tokenizers.store_tokenizer(merge_label, tokenizer)
         model = cast(model, dtype)
         if not is_spread(model):
             torch.nn.Module.to(model, device)
@@ -233,6 +212,54 @@ class MergekitLM(CompiledLM):
             "merge": self.merge,
             "merge_seed": self.seed,
         }
+
+
+def _overrides_and_options(arguments: Arguments) -> tuple[dict[str, Json], dict[str, Argument]]:
+    """Split model arguments into values to set in the recipe (`set.<path>`), and arguments of `hf`."""
+    overrides: dict[str, Json] = {
+        name.removeprefix(PREFIX): str(value) if isinstance(value, torch.dtype | torch.device) else value
+        for name, value in arguments.items()
+        if name.startswith(PREFIX)
+    }
+    return overrides, {name: value for name, value in arguments.items() if not name.startswith(PREFIX)}
+
+
+def _check_before_merge(
+    recipe: Recipe,
+    configuration: "MergeConfiguration",
+    options: Arguments,
+    device: str,
+    parallelize: bool,
+    merge_label: str,
+) -> None:
+    """Check output paths, models, the tokenizer and the tasks, all before the merge is made.
+
+    Args:
+        recipe: the recipe with the values that were set in it.
+        configuration: the same as mergekit's object.
+        options: arguments of `hf`.
+        device: where the merge is evaluated.
+        parallelize: whether it is spread over all GPUs.
+        merge_label: the merge's name in the results.
+    """
+    request, trust = current_request(), bool(options.get("trust_remote_code"))
+    if request is not None:
+        _check_outputs(request, configuration, folder_name(merge_label))
+    settings = recipe.merge_settings
+    settings["device"], settings["chat"] = device, request is not None and request.chat
+    settings["parallelize"] = parallelize
+    check_all(
+        recipe.models,
+        str(recipe.path),
+        say=lambda line: LOG.warning(printable(line)),
+        trust_remote_code=trust,
+        **settings,
+    )
+    tokenizer_name = options.get("tokenizer")
+    if isinstance(tokenizer_name, str):
+        load_tokenizer(tokenizer_name, trust)  # a wrong one is reported before the merge
+    if request is not None:
+        _check_tasks(request, recipe, options)
 
 
 def _check_options(options: Arguments) -> None:
