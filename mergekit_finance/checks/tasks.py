@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mergekit_finance.checks.contexts import check_context, context_in, tokens_generated, with_limit
 from mergekit_finance.checks.findings import Finding, finding, finding_of
+from mergekit_finance.checks.task_functions import check_functions
 from mergekit_finance.errors import DataError, did_you_mean
 from mergekit_finance.hosts.task_files import (
     TaskFiles,
@@ -53,6 +54,7 @@ def check_tasks(tasks: TaskFacts, models: Iterable[ModelFacts]) -> Iterator[Find
     files = TaskFiles([*tasks.folders, *tasks.include_paths])
     yield from check_task_names(tasks.names, files, tasks.include_paths)
     yield from _check_twice(tasks.names, files)
+    yield from check_functions(tasks.names, files, tasks.include_paths)
     yield from _check_lengths(tasks, files, models)
 
 

@@ -136,7 +136,7 @@ def run(
     if include_path is None and checked.finance.include_path:
         include_path = recipe.parent / checked.finance.include_path
         echo(f"{recipe}: include_path {include_path}: Python code of tasks in this folder may run", err=True)
-    names = recipes.split_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
+    names = _task_names(tasks) if tasks is not None else checked.finance.tasks or DEFAULT_TASKS
     settings = {name: one for name, one in checked.finance.task_settings.items() if name in names}
     metadata = {key: str(value) for key, value in (("data_dir", data_dir), ("source", source)) if value}
     device = device or default_device()
@@ -158,6 +158,16 @@ def run(
         f"\n{run_text(result)}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
     )
+
+
+def _task_names(text: str) -> tuple[str, ...]:
+    """Return the names of `--tasks`."""
+    from mergekit_finance.recipe.load import split_names  # see the note in run
+
+    names = split_names(text)
+    if repeated := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise click.ClickException(f"--tasks: {repeated[0]!r} appears twice. Name it once.")
+    return names
 
 
 def _chat(template: str | None, instruction: str | None, multiturn: bool | None) -> "ChatSettings":

@@ -1,6 +1,7 @@
 """Evaluate models with lm-eval. Tasks and requests are built once and used for any number of models."""
 
 import copy
+import re
 import time
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mergekit_finance.hosts.lm_eval import Results, Sample
 
 FEWSHOT_SEED = 1234  # lm-eval's default
+_LOCAL_FILE = re.compile(r"Unable to find '(?![a-z]+://)")  # what datasets says of `data_files` that are gone
 
 
 @dataclass
@@ -139,9 +141,11 @@ class Evaluator:
     def _load_error(self, error: Exception) -> Exception:
         """Return the error to report when code of a host or of a task failed while tasks were loaded."""
         if isinstance(error, OSError):  # of a task of lm-eval's own; ours raise a DataError themselves
+            is_local = _LOCAL_FILE.match(str(error))
+            remedy = "Correct the path" if is_local else "Go online once to fill the cache"
             return DataError(
                 f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
-                f"({first_line(error)}). Go online once to fill the cache, or leave the task out.",
+                f"({first_line(error)}). {remedy}, or leave the task out.",
                 id="task.rows",
             )
         for name in self.names:

@@ -6,7 +6,7 @@ No check reads weights.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,7 @@ from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.hosts.programs import OUR_METHODS
 from mergekit_finance.plugins.manager import merge_methods
+from mergekit_finance.recipe.fields import Unique
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Finance(BaseModel):
 
     stage: Literal[1, 2, 3] | None = None
     constituents: tuple[str, ...] | None = None
-    tasks: tuple[str, ...] = ()
+    tasks: Annotated[tuple[str, ...], Unique] = ()
     task_settings: dict[str, TaskSettings] = {}
     citation: str = ""
     seed: int = Field(0, ge=0, lt=2**63, strict=True)

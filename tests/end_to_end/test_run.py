@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 from helpers import study as helpers
 
+from mergekit_finance.cli import main
 from mergekit_finance.data.adopt import adopt
 from mergekit_finance.data.mirror import Mirror
 from mergekit_finance.errors import DataError, ModelError
@@ -242,3 +244,18 @@ def test_gain_json_names_tasks_without_demonstrations(recipe, tmp_path):
     assert result["tasks"][TASK]["is_zero_shot"]
     sample, _ = go(recipe(), tmp_path / "sample", limit=1)
     assert not sample["tasks"][TASK]["is_zero_shot"]
+
+
+def test_a_task_that_is_named_twice_ends_in_one_line(recipe, tmp_path):
+    done = CliRunner().invoke(main, ["run", str(recipe()), "-o", str(tmp_path / "out"), "--tasks", "a,b,a"])
+    assert (done.exit_code, done.output) == (1, "Error: --tasks: 'a' appears twice. Name it once.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_local_file_of_rows_that_is_gone_is_not_said_to_be_on_the_hub(tmp_path):
+    text = (
+        "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: gone.jsonl}}\ntest_split: test\n"
+    )
+    (tmp_path / "mine.yaml").write_text(f"{text}doc_to_text: x\ndoc_to_target: x\n")
+    with pytest.raises(DataError, match=r"gone.jsonl'\). Correct the path, or leave the task out."):
+        Evaluator(("mine",), include_paths=[tmp_path]).tasks  # noqa: B018

@@ -85,6 +85,38 @@ def test_a_task_of_the_users_own(models: Path, tmp_path: Path) -> None:
     assert [one for one, _ in findings(tmp_path / "study.yml", content)] == ["task.twice"]
 
 
+@pytest.mark.parametrize(
+    ("function", "code", "reason"),
+    [
+        ("gone.score", "", "no module 'gone' for function 'score'"),
+        ("helper.score", "def score(: pass", "SyntaxError"),
+        ("helper.score", "def other(doc, outputs): pass", "helper.py has no function 'score'"),
+        ("helper.score", "import no_such_package\ndef score(doc, outputs): pass", "'no_such_package'"),
+        ("helper.score", "try:\n    import no_such_package\nexcept ImportError: pass\nscore = len", ""),
+        ("helper.score", "import json\nfrom math import *", ""),
+    ],
+)
+def test_functions_of_the_users_own_tasks_are_found_without_running_code(
+    models: Path, tmp_path: Path, function: str, code: str, reason: str
+) -> None:
+    own = tmp_path / "mine"
+    own.mkdir()
+    text = f"task: mine\noutput_type: multiple_choice\nprocess_results: !function {function}\n"
+    (own / "a.yaml").write_text(f"{text}metric_list: [{{metric: acc}}]\n")
+    (own / "helper.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n{code}\n")
+    reported = findings(tmp_path / "study.yml", study(models, tasks=["mine"], include_path="mine"))
+    assert [one for one, _ in reported] == ["task.broken"] * bool(reason)
+    assert all(reason in line for _, line in reported) and not (tmp_path / "run").exists()
+
+
+def test_a_task_that_a_recipe_names_twice(models: Path, tmp_path: Path) -> None:
+    content = recipe(models, "cpt_task_arithmetic", semantics="paper")
+    content["finance"] = {"tasks": ["finance_bench_fpb", {"task": "finance_bench_fpb", "weight": 2}]}
+    assert [
+        "'finance_bench_fpb' appears twice" in line for _, line in findings(tmp_path / "r.yml", content)
+    ] == [True]
+
+
 def test_tasks_of_a_recipe(models: Path, tmp_path: Path) -> None:
     content = recipe(models, "cpt_task_arithmetic", semantics="paper")
     assert findings(tmp_path / "r.yml", content) == []
