@@ -38,7 +38,7 @@ def test_score_keeps_published_answers_and_accepts_other_wordings(predictions):
     right = [judge(p["raw_response"], document(p)).right for p in predictions]
     published = [p["correct"] for p in predictions]
     kept = sum(a and b for a, b in zip(right, published, strict=True))
-    assert sum(published) == 1073 and kept >= 1068
+    assert sum(published) == 1073 and kept >= 1069
     # Every answer that is right under `score` only was read: another wording, or more digits than the gold.
     assert 270 <= sum(right) - kept <= 290
 
