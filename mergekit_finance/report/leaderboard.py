@@ -4,9 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mergekit_finance.report import labels
-from mergekit_finance.report.tables import Cell, Table, flips_cell, interval_cell, number_cell, text_cell
+from mergekit_finance.report.tables import (
+    FLIPS,
+    Cell,
+    Table,
+    flips_cell,
+    interval_cell,
+    number_cell,
+    text_cell,
+    with_flips,
+)
 from mergekit_finance.study.analysis import verdict, wording
-from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskEffect, TaskSet
 from mergekit_finance.study.schema.values import Interval
@@ -17,7 +25,7 @@ SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score o
 def leaderboard(results: StudyResults) -> Table:
     """Return one row for the base, every expert and the selected merge of every combination, best first."""
     groups = task_groups(results)
-    columns = ["model", "how", "macro", "Macro-Gain", "items (Gain)", "Macro-OG", "items (OG)", *groups]
+    columns = ["model", "how", "macro", "Macro-Gain", FLIPS[0], "Macro-OG", FLIPS[1], *groups]
     rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
     rows.sort(key=lambda row: -_value(row[2]))
     if results.summary.models["base"].retention:
@@ -25,11 +33,10 @@ def leaderboard(results: StudyResults) -> Table:
     note = (
         "Mean scores in points of 100, with 95 % intervals; skill groups without. Gain: the merge minus the "
         "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
-        "interval is above 0; red: below 0. Bold: the best of a column. Items: the answers that became right "
-        f"(+) and wrong (-), {GAIN_AND_OG}."
+        "interval is above 0; red: below 0. Bold: the best of a column."
     )
     rows = _with_best(rows, [2, *range(7, len(columns))])
-    return Table("leaderboard", "Leaderboard", note, columns, rows)
+    return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows), results)
 
 
 def task_groups(results: StudyResults) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """The tables of the page: cells with a text, a value to sort by, and a style."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of
@@ -12,6 +12,8 @@ from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interv
 from mergekit_finance.study.analysis.unit_wording import NO_INTERVAL, amount, unit_title
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Estimated, ItemFlips, PointResult, UnitResults
+
+FLIPS = ("items (Gain)", "items (OG)")  # columns
 
 
 @dataclass(frozen=True)
@@ -286,21 +288,28 @@ def flips_cell(numbers: ItemFlips | None) -> Cell:
     return Cell(flips_text(numbers), numbers.gained - numbers.lost if numbers else None, "number")
 
 
+def with_flips(table: Table, results: StudyResults) -> Table:
+    """Return a table with a note on its columns FLIPS, or without them where no flips are stored."""
+    if any(point.flips_gain or point.flips_og for point in results.summary.points.values()):
+        note = f"{table.note} Items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}."
+        return replace(table, note=note)
+    kept = [place for place, column in enumerate(table.columns) if column not in FLIPS]
+    rows = [[row[place] for place in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[place] for place in kept], rows=rows)
+
+
 def all_points(results: StudyResults) -> Table:
     """Return one row for the base, every expert and every point."""
     columns = [
         *("stage", "merge", "operator", "hyperparameters", "selected"),
         *("macro", f"on {'selection' if results.splits else 'all'} items"),
-        *("Macro-Gain", "items (Gain)", "Macro-OG", "items (OG)", "retention", "probes", "name"),
+        *("Macro-Gain", FLIPS[0], "Macro-OG", FLIPS[1], "retention", "probes", "name"),
     ]
     rows = [_single_row(results, name) for name in results.singles]
     rows += [_point_row(results, name, point) for name, point in results.summary.points.items()]
     items = "reported" if results.splits else "all"
-    note = (
-        f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise. "
-        f"Items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}."
-    )
-    return Table("points", "All points", note, columns, rows, (0, 1, 2, 4), label=1)
+    note = f"Every model that was evaluated. Scores are on {items} items unless the column says otherwise."
+    return with_flips(Table("points", "All points", note, columns, rows, (0, 1, 2, 4), label=1), results)
 
 
 def _single_row(results: StudyResults, name: str) -> list[Cell]:

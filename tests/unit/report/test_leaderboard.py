@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +31,16 @@ def test_the_leaderboard_has_every_single_model_and_the_selected_merges_best_fir
     assert best == [row[0].text for row in table.rows if row[2].order == max(macro)]
     base = next(row for row in table.rows if row[0].text == "base")
     assert base[3].text == base[4].text == ""  # a model that is not merged has no Gain
+
+
+@pytest.mark.parametrize("table", [leaderboard.leaderboard, all_points])
+def test_without_stored_flips_no_column_is_empty(results, table):
+    summary = results.summary.model_copy(deep=True)
+    for point in summary.points.values():
+        point.flips_gain = point.flips_og = None
+    shown = table(replace(results, partial_summary=summary))
+    assert not {"items (Gain)", "items (OG)"} & {*shown.columns} and "Items: " not in shown.note
+    assert {len(row) for row in shown.rows} == {len(shown.columns)}
 
 
 @pytest.mark.parametrize("table", [leaderboard.leaderboard, all_points])
