@@ -39,7 +39,7 @@ _UNIT_NOTE = re.compile(r"[(（]\s?単位\s?[:：]\s?([千百万億兆円%]{1,4}
 _SENTENCE_END = re.compile(r"[。!?\n]+|\.{2,}|…+|(?<![0-9])\.(?=\s|$)")
 # A line that asks a question; a line that is an answer in a few words, or a number with its unit.
 _ASKS = re.compile(r"(?:か。?|\?)\s*$")
-_SHORT_ANSWER = re.compile(r"[^。\n]{1,40}(?:です|である|でした)?。?")
+_SHORT_ANSWER = re.compile(r"(?:[^。\n]{1,12}|(?=[^\n]*[0-9])[^。\n]{1,40})。?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NUMBERED_ITEM = re.compile(r"\(?[0-9]{1,2}[.)]\s+")
 _ASIDE = re.compile(
