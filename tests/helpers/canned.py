@@ -27,7 +27,7 @@ class Canned(LM):
 
 def draw(doc, count):
     """A number below `count`, the same for a document at each call."""
-    return int.from_bytes(hashlib.sha256(f"{doc['item_id']}".encode()).digest()[:4]) % count
+    return int.from_bytes(hashlib.sha256(f"{doc['item_id']}".encode()).digest()[:4], "big") % count
 
 
 def evaluate(model, *tasks, where=None, **options):

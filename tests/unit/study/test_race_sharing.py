@@ -41,7 +41,7 @@ class Fake(Worker):
         place = self.place(job)
         with (self.out / "log").open("a") as log:
             log.write(f"{place.name}\n")
-        seed = int.from_bytes(hashlib.sha256(job.point.name.encode()).digest()[:4])
+        seed = int.from_bytes(hashlib.sha256(job.point.name.encode()).digest()[:4], "big")
         right = np.random.default_rng(seed).random(ITEMS) < 0.5
         rows = job.items.positions["t"] if job.items else range(ITEMS)
         ids, values = [str(k) for k in rows], [float(right[k]) for k in rows]
