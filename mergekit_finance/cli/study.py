@@ -1,6 +1,7 @@
 """`mergekit-finance study`: run the three-stage study, or estimate its cost first."""
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,8 @@ def _shared_options(command: Command) -> Command:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "Unpack[Overrides]") -> None:
     """Run STUDY.YML and print the verdict (short form: `study STUDY.YML -o OUT`)."""
+    if quiet:  # read when datasets is imported, in workers too
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     # Imported here to keep --help fast: the hosts and scipy take seconds.
     from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.cost import fit
