@@ -157,6 +157,13 @@ class Evaluation(ConfigBlock):
     def _parallelize_fits(self) -> "Evaluation":
         if self.max_memory_per_gpu and not self.parallelize:
             raise ValueError("max_memory_per_gpu: needs parallelize: true, as in lm-eval")
+        if self.max_memory_per_gpu and not set(self.max_memory_per_gpu) & set("123456789"):
+            raise ValueError(f"max_memory_per_gpu: {self.max_memory_per_gpu} holds nothing; write 40GiB")
+        if self.parallelize and (self.device or "").startswith("cuda:"):
+            raise ValueError(
+                f"device: {self.device} is one GPU; with parallelize write cuda, and choose GPUs with "
+                "CUDA_VISIBLE_DEVICES"
+            )
         if self.parallelize and self.engine == "compiled":
             raise ValueError(
                 "engine: compiled answers on one GPU; with parallelize, leave engine out: hf answers"
