@@ -1,6 +1,6 @@
 """Checks that run before hours are spent; every command calls the same ones.
 
-catalog        every id with its level, meaning and remedy
+catalog        every id with its level, meaning and remedy; those of models are in model_catalog
 findings       what checks report: printed, or raised as one line
 merge_facts    the facts that checks work on
 model_checks   where models are, and whether they fit together

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.hosts.transformers import (
     activations,
+    attention_implementations,
     causal_classes,
     divides_width,
     has_rotary_positions,
@@ -69,7 +70,7 @@ def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
     A merge to disk may be one of models that are no causal language models.
     """
     for model in merge.models:
-        if model.config.get("quantization_config"):
+        if model.config.get("quantization_config") is not None:
             yield finding("model.quantized", f"{model.reference}: config.json has a quantization_config")
         if "auto_map" in model.config:  # the repository's own code may have others
             continue
@@ -78,11 +79,19 @@ def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
             message = f"{model.reference}: transformers has no causal language model of type {kind!r:.60}"
             problem = finding("model.unsupported", message)
             yield problem if merge.in_memory else replace(problem, level="warning")
-        act = model.text.get("hidden_act") or model.text.get("hidden_activation")
+        act = model.text.get("hidden_act", model.text.get("hidden_activation"))
         if isinstance(act, str) and activations() and act not in activations():
             yield finding(
                 "model.unsupported", f"{model.reference}: transformers has no activation {act!r:.60}"
             )
+        attention = model.config.get("attn_implementation", model.config.get("_attn_implementation"))
+        if attention is not None and attention_implementations():
+            is_listed = isinstance(attention, str) and attention in attention_implementations()
+            if not is_listed and not (isinstance(attention, str) and "/" in attention):  # a kernel of the Hub
+                yield finding(
+                    "model.unsupported",
+                    f"{model.reference}: transformers has no attn_implementation {attention!r:.60}",
+                )
         for settings in (model.rope, *model.rope.values()):
             kind = settings.get("rope_type") if isinstance(settings, dict) else None
             if isinstance(kind, str) and rope_types() and kind not in rope_types():

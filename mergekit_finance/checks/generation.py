@@ -6,6 +6,7 @@ Neither torch nor transformers nor mergekit is imported.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
@@ -16,10 +17,32 @@ if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
 
 FILE = "generation_config.json"
-TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id", "forced_eos_token_id")
-LISTED = ("eos_token_id", "forced_eos_token_id")  # may be lists
+TOKEN_IDS = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id", "forced_eos_token_id",
+    "decoder_start_token_id",
+)  # fmt: skip
+LISTED = ("eos_token_id", "forced_eos_token_id", "decoder_start_token_id")  # may be lists
 LISTS_OF_IDS = ("suppress_tokens", "begin_suppress_tokens")
-SWITCHES = ("do_sample", "use_cache", "remove_invalid_values", "return_dict_in_generate")
+SWITCHES = (
+    "do_sample",
+    "use_cache",
+    "remove_invalid_values",
+    "return_dict_in_generate",
+    "output_hidden_states",
+)
+# Keys that transformers generates with only if it is given more than the model, and what.
+NEEDS_MORE = {
+    "stop_strings": "a tokenizer",
+    "token_healing": "a tokenizer",
+    "is_assistant": "the model that it assists",
+    "assistant_early_exit": "an assistant model",
+    "assistant_ensemble_weight": "an assistant model",
+    "compile_config": "an object of Python",
+    "dola_layers": "code of the Hub",
+    "constraints": "code of the Hub",
+    "force_words_ids": "code of the Hub",
+    "penalty_alpha": "code of the Hub",
+}
 WATERMARK_KEYS = frozenset(("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"))
 
 Rule = tuple[str, Callable[[float], bool]]  # what a number must be, in words, and a function that checks it
@@ -33,11 +56,19 @@ WHOLE = ("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_rep
 NUMBERS: dict[str, Rule] = {
     **dict.fromkeys(WHOLE, ("a whole number of at least 0", lambda n: n >= 0 and n == int(n))),
     **dict.fromkeys(
-        ("max_length", "max_new_tokens", "num_beams", "num_return_sequences", "prefill_chunk_size"),
+        (
+            "max_length",
+            "max_new_tokens",
+            "num_beams",
+            "num_return_sequences",
+            "prefill_chunk_size",
+            "prompt_lookup_num_tokens",
+        ),  # fmt: skip
         ("a whole number of at least 1", lambda n: n >= 1 and n == int(n)),
     ),
     **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty"), DECIMAL),
-    "length_penalty": ("a number", lambda n: True),
+    **dict.fromkeys(("length_penalty", "max_time", "guidance_scale"), ("a number", lambda n: True)),
+    "penalty_alpha": ("a number of at least 0", lambda n: n >= 0),
 }
 # Used where do_sample is true, and ignored otherwise; the third part is the value that changes nothing.
 SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
@@ -45,6 +76,7 @@ SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
     "top_p": ("a number from 0 to 1", lambda n: 0 <= n <= 1, 1.0),
     "top_k": ("a whole number of at least 0", lambda n: n >= 0 and n == int(n), 50),
     "min_p": ("a number from 0 to 1", lambda n: 0 <= n <= 1, None),
+    "top_h": ("a number above 0 and up to 1", lambda n: 0 < n <= 1, None),
     "typical_p": ("a number above 0 and up to 1", lambda n: 0 < n <= 1, 1.0),
     "epsilon_cutoff": ("a number from 0 to below 1", lambda n: 0 <= n < 1, 0.0),
     "eta_cutoff": ("a number from 0 to below 1", lambda n: 0 <= n < 1, 0.0),
@@ -52,9 +84,16 @@ SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
 
 
 def check_generation(merge: "MergeFacts") -> Iterator[Finding]:
-    """Yield values with which transformers cannot load the file or generate."""
+    """Yield values with which transformers cannot load the file or generate.
+
+    What a model alone cannot generate with is an error if it is evaluated, or its config is that of a merge
+    that is.
+    """
     for model in merge.models:
-        yield from generation_findings(model.generation_config or {}, model.reference)
+        is_used = model.reference in merge.evaluated or (bool(merge.evaluated) and model is merge.base)
+        for one in generation_findings(model.generation_config or {}, model.reference):
+            is_error = is_used and one.id == "model.generation-unsupported"
+            yield replace(one, level="error") if is_error else one
 
 
 def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:
@@ -67,6 +106,12 @@ def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Find
     for key, noun in _wrong_values(config):
         yield finding(
             "model.generation-config", f"model {model!r}: {key} {config[key]!r:.60} in {FILE} is not {noun}"
+        )
+    for key in _needing_more(config):
+        yield finding(
+            "model.generation-unsupported",
+            f"model {model!r}: {FILE} has {key}, and transformers generates with it only if it is given "
+            f"{NEEDS_MORE[key]}",
         )
     if unused := [] if config.get("do_sample") is True else list(_unused(config)):
         yield finding(
@@ -87,6 +132,10 @@ def _wrong_values(config: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     words = config.get("bad_words_ids")
     if words is not None and not (isinstance(words, list) and words and all(map(_is_word, words))):
         yield "bad_words_ids", "a list of lists of token ids"
+    if not _is_bias(config.get("sequence_bias")):
+        yield "sequence_bias", "a list of pairs, each a list of token ids and a number with a decimal point"
+    if not _is_decay(config.get("exponential_decay_length_penalty")):
+        yield "exponential_decay_length_penalty", "a pair of a whole number and a number"
     for key in SWITCHES:
         if not isinstance(config.get(key), bool | None):
             yield key, "true or false"
@@ -108,6 +157,36 @@ def _wrong_values(config: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     if isinstance(sequences, int) and isinstance(beams, int) and sequences > beams:
         if beams > 1 or config.get("do_sample") is not True:
             yield "num_return_sequences", f"at most num_beams ({beams})"
+
+
+def _needing_more(config: Mapping[str, Json]) -> Iterator[str]:
+    """Yield the keys of NEEDS_MORE that have an effect."""
+    for key in NEEDS_MORE:
+        value = config.get(key)
+        if key in ("token_healing", "is_assistant", "penalty_alpha") and not value:
+            continue
+        if key == "penalty_alpha" and (config.get("do_sample") is True or config.get("top_k") in (0, 1)):
+            continue
+        if value is not None:
+            yield key
+
+
+def _is_bias(value: Json) -> bool:
+    if value is None:
+        return True
+    pairs = value if isinstance(value, list) else [None]
+    return bool(pairs) and all(
+        isinstance(pair, list) and len(pair) == 2 and _is_word(pair[0]) and bool(pair[0])
+        and isinstance(pair[1], float) for pair in pairs
+    )  # fmt: skip
+
+
+def _is_decay(value: Json) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) != 2 or None in value:
+        return False
+    return _is_token_id(value[0], several=False) and _is_number(value[1], lambda n: True)
 
 
 def _is_watermark(value: Json) -> bool:
@@ -135,7 +214,7 @@ def _unused(config: Mapping[str, Json]) -> Iterator[str]:
 
 def _is_token_id(value: Json, several: bool) -> bool:
     if several and isinstance(value, list):
-        return all(_is_token_id(part, several=False) and part is not None for part in value)
+        return bool(value) and all(_is_token_id(part, several=False) and part is not None for part in value)
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 

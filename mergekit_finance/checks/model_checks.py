@@ -223,6 +223,23 @@ def check_rope(merge: MergeFacts) -> Iterator[Finding]:
             )
 
 
+def check_token_rules(merge: MergeFacts) -> Iterator[Finding]:
+    """Tokenizers with equal ids should also split texts in the same way."""
+    base = merge.base.tokenizer
+    for expert in merge.others:
+        other = expert.tokenizer
+        if base is None or other is None or base.ids is None or base.ids != other.ids:
+            continue
+        shared = [part for part in base.rules if part in other.rules]
+        differing = [part for part in shared if base.rules[part] != other.rules[part]]
+        if differing:
+            yield finding(
+                "model.tokenizer-rules",
+                f"{expert.reference} and {merge.base.reference} have the same tokens, but tokenizer.json "
+                f"differs in {', '.join(differing)}",
+            )
+
+
 def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
     """A token should have one id in all models, unless a tokenizer block aligns them."""
     base = merge.base.tokenizer
@@ -252,6 +269,7 @@ CHECKS: tuple[Check, ...] = (
     configs.check_loadable,
     check_rope,
     check_token_ids,
+    check_token_rules,
     check_token_rows,
     check_generation,
     check_templates,

@@ -80,7 +80,9 @@ def template_findings(templates: Json, model: str) -> Iterator[Finding]:
         model: the model's reference, for messages.
     """
     for template in dict.fromkeys(_texts(templates)):
-        if error := template_error(template):
+        if not template.strip():
+            yield finding("model.chat-template", f"model {model!r}: a chat template is empty")
+        elif error := template_error(template):
             yield finding(
                 "model.chat-template", f"model {model!r}: a chat template is not valid Jinja ({error})"
             )

@@ -69,6 +69,54 @@ def cache_implementations() -> frozenset[str]:
 
 
 @functools.cache
+def attention_implementations() -> frozenset[str]:
+    """Return the names that `attn_implementation` may have, without loading transformers; empty as above.
+
+    Written for transformers 5.23 (`modeling_utils.AttentionInterface._global_mapping`).
+    """
+    table = re.search(r"^    _global_mapping = \{\n(.*?)^    \}", _source("modeling_utils.py"), re.M | re.S)
+    names = frozenset(re.findall(r'"([\w|]+)":', table.group(1))) if table else frozenset[str]()
+    return names | {"eager"} if "sdpa" in names else frozenset()
+
+
+@functools.cache
+def config_types(model_type: str) -> Mapping[str, frozenset[str]]:
+    """Return the types that transformers accepts for keys of config.json, without loading it; {} as above.
+
+    Keys whose types are not all of bool, int, float, str, list, dict and None are left out. Written for
+    transformers 5.23 (annotations of configs that are `strict` dataclasses).
+    """
+    try:
+        tree = ast.parse(_model_source(model_type, "configuration"))
+    except (ValueError, SyntaxError):
+        return {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and _is_strict(node) and _model_type(node) == model_type:
+            fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+            typed = {f.target.id: _types(f.annotation) for f in fields if isinstance(f.target, ast.Name)}
+            return {name: types for name, types in typed.items() if types}
+    return {}
+
+
+def _is_strict(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(decorator).startswith("strict") for decorator in node.decorator_list)
+
+
+def _model_type(node: ast.ClassDef) -> str | None:
+    for part in node.body:
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "model_type":
+            return ast.literal_eval(part.value) if isinstance(part.value, ast.Constant) else None
+    return None
+
+
+def _types(annotation: ast.expr) -> frozenset[str]:
+    """Return the names of the types in an annotation; empty if there is another one."""
+    parts = [part.strip() for part in ast.unparse(annotation).split("|")]
+    names = frozenset(re.sub(r"\[.*\]$", "", part) for part in parts)
+    return names if names <= {"bool", "int", "float", "str", "list", "dict", "None"} else frozenset()
+
+
+@functools.cache
 def model_types() -> frozenset[str]:
     """Return every `model_type` of transformers' configs, without loading it; empty as above.
 

@@ -101,9 +101,10 @@ CONFIG_RULES: dict[str, Rule] = {
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
     **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
     **dict.fromkeys(("rope_parameters", "rope_scaling"), ROPE),
-    **dict.fromkeys(("quantization_config", "id2label"), MAPPING),
+    "quantization_config": MAPPING,
+    "id2label": ("a mapping of numbers to labels", lambda value: _are_labels(value)),
 }
-TEMPLATES: Rule = ("text, a list or a mapping", lambda value: isinstance(value, str | list | Mapping))
+TEMPLATES: Rule = ("text, or named templates that are text", lambda value: _are_templates(value))
 TOKENIZER_RULES: dict[str, Rule] = {
     "model_max_length": NUMBER,
     "added_tokens_decoder": ("a mapping of token ids to tokens", lambda value: _are_added_tokens(value)),
@@ -121,6 +122,20 @@ TOKENIZER_RULES: dict[str, Rule] = {
 
 def _is_token(value: Json) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+
+
+def _are_templates(value: Json) -> bool:
+    """A template, a mapping of names to templates, or a list of mappings with `name` and `template`."""
+    if isinstance(value, list):
+        keys = ("name", "template")
+        return all(isinstance(e, Mapping) and all(isinstance(e.get(k), str) for k in keys) for e in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(text, str) for text in value.values())
+    return isinstance(value, str)
+
+
+def _are_labels(value: Json) -> bool:
+    return isinstance(value, Mapping) and all(key.isdecimal() for key in value)
 
 
 def _are_tokens(value: Json) -> bool:

@@ -21,9 +21,9 @@ from mergekit_finance.models.json_files import (
     shard_names,
     weight_map,
 )
-from mergekit_finance.models.model_class import check_model_class
+from mergekit_finance.models.model_class import check_model_class, check_types
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
-from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader
+from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader, require_vocabulary
 from mergekit_finance.models.weight_files import (
     MAX_BYTES,
     ByteReader,
@@ -172,6 +172,7 @@ class FactsReader:
         ]
         problems.collect(lambda: check_tokenizer_values(folder, *of_tokenizer))
         tokenizer_config = of_tokenizer[0]
+        problems.collect(lambda: require_vocabulary(folder, tokenizer_config))
         tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
         template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
         files = problems.collect(lambda: weight_files(folder))
@@ -352,6 +353,7 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
 def _read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:
     config = read_config(folder, warn)
     check_model_class(folder / CONFIG, config)
+    check_types(folder / CONFIG, config)
     return config
 
 

@@ -5,8 +5,18 @@ import sys
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.files import JsonObject
-from mergekit_finance.hosts.transformers import causal_classes, model_types
+from mergekit_finance.files import Json, JsonObject
+from mergekit_finance.hosts.transformers import causal_classes, config_types, model_types
+
+NOUNS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number with a decimal point",
+    "str": "text",
+    "list": "a list",
+    "dict": "a mapping",
+    "None": "null",
+}
 
 
 def check_model_class(path: Path, config: JsonObject) -> None:
@@ -36,6 +46,33 @@ def check_model_class(path: Path, config: JsonObject) -> None:
             f"{loaded or 'no causal language model'}. Correct one of them.",
             id="model.unsupported",
         )
+
+
+def check_types(path: Path, config: JsonObject) -> None:
+    """Raise ModelError if a value has a type that transformers refuses when it loads the config.
+
+    Args:
+        path: of config.json, for messages.
+        config: its content. One with code of its own (`auto_map`) is not checked.
+    """
+    blocks = {"": config, "text_config.": config.get("text_config")}
+    for place, block in blocks.items():
+        if not isinstance(block, dict) or "auto_map" in config:
+            continue
+        name = block.get("model_type")
+        types = config_types(name) if isinstance(name, str) else {}
+        for key, value in block.items():
+            if key in types and not types[key] & _types_of(value):
+                nouns = " or ".join(sorted(NOUNS[one] for one in types[key]))
+                shown = "null" if value is None else f"{value!r:.40}"
+                message = f"{path}: {place}{key} is {shown}, not {nouns}. Copy or fetch it again."
+                raise ModelError(message, id="model.broken")
+
+
+def _types_of(value: Json) -> frozenset[str]:
+    """Return the types of Python as which a value passes."""
+    kind = "None" if value is None else type(value).__name__
+    return frozenset({kind, "int"} if kind == "bool" else {kind})
 
 
 def _is_known(name: str) -> bool:

@@ -1,9 +1,10 @@
 """Tokens and their ids, read from a model's tokenizer files without transformers."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, first_line
@@ -15,10 +16,30 @@ MAX_TOKENIZER = 256_000_000  # bytes; the largest tokenizer.json in use has abou
 # Files with a vocabulary. The first existing one is read: transformers prefers tokenizer.json.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
 
+RULES = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+NEED_JSON = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that are read from tokenizer.json
+
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a model's folder has a file from which transformers can make a tokenizer."""
     return any(os.path.exists(folder / name) for name in ("tokenizer_config.json", *VOCABULARIES))
+
+
+def require_vocabulary(folder: Path, config: JsonObject | None) -> None:
+    """Raise ModelError if a tokenizer_config.json is there without the vocabulary that it needs.
+
+    Args:
+        folder: of the model.
+        config: the content of tokenizer_config.json, if there is one.
+    """
+    kind = (config or {}).get("tokenizer_class")
+    if kind not in NEED_JSON or any(os.path.exists(folder / name) for name in VOCABULARIES):
+        return
+    raise ModelError(
+        f"{folder}: tokenizer.json is missing, and tokenizer_config.json has the class {kind}, which is read "
+        "from it. Copy or fetch the tokenizer files again.",
+        id="model.tokenizer",
+    )
 
 
 @dataclass(frozen=True)
@@ -30,12 +51,14 @@ class TokenizerFacts:
         sha256: the SHA-256 of that file; models with the same one share this object.
         ids: the id of every token; None if only the tokenizer's library can read the file.
         repeated: keys that appear twice in an object of the file.
+        rules: how texts are split into tokens: a digest of each part of a tokenizer.json.
     """
 
     file: str
     sha256: str
     ids: Mapping[str, int] | None
     repeated: tuple[str, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 class NotATokenizerError(ValueError):
@@ -103,7 +126,23 @@ def _facts(file: str, sha256: str, data: bytes, added: Mapping[str, int]) -> Tok
     else:
         ids = _ids(content)
         _check_with_its_library(data)
-    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated))
+    rules = _rules(content) if file == "tokenizer.json" else {}
+    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated), rules)
+
+
+def _rules(content: JsonObject) -> dict[str, str]:
+    """Return a digest of each part of a tokenizer.json that decides how texts are split into tokens."""
+    parts: dict[str, Json] = {part: content.get(part) for part in RULES}
+    model = content.get("model")
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if isinstance(merges, list):  # older files have "a b" where newer ones have ["a", "b"]
+        pairs = (" ".join(map(str, pair)) if isinstance(pair, list) else str(pair) for pair in merges)
+        parts["merges"] = "\n".join(pairs)
+    return {part: _digest(json.dumps(value, sort_keys=True)) for part, value in parts.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _lines(data: bytes) -> list[str]:

@@ -138,7 +138,7 @@ def test_a_head_that_a_config_ties_must_equal_the_embeddings(models, tied, own_h
 
 SETTINGS = {
     "rms_norm_eps": 0.001, "hidden_act": "gelu", "sliding_window": 512, "max_position_embeddings": 128,
-    "eos_token_id": 7, "bos_token_id": [5], "pad_token_id": None, "tie_word_embeddings": True,
+    "eos_token_id": 7, "bos_token_id": 5, "pad_token_id": None, "tie_word_embeddings": True,
 }  # fmt: skip
 
 

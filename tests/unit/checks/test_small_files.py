@@ -69,7 +69,7 @@ def test_valid_small_files_give_no_error(name, content, tmp_path):
         ("generation_config.json", {"use_cache": 1}, "true or false"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),
         ("tokenizer_config.json", {"chat_template": "{% for m in messages %}"}, "not valid Jinja"),
-        ("tokenizer_config.json", {"chat_template": [{"template": "{{ x"}]}, "not valid Jinja"),
+        ("tokenizer_config.json", {"chat_template": [{"name": "a", "template": "{{ x"}]}, "not valid Jinja"),
         ("chat_template.jinja", "{% if %}", "chat template is not valid Jinja .*line 1"),
         ("chat_template.jinja", "{{ x | nonsense }}", "no filter 'nonsense'"),
         ("chat_template.jinja", "{{ x is nonsense }}", "no test 'nonsense'"),
@@ -150,3 +150,109 @@ def test_a_wrong_chat_template_of_a_recipe_is_refused(value, message):
     with pytest.raises(RecipeError, match=message) as caught:
         check_chat_template(value, chat_template_names(), "r.yml: chat_template")
     assert str(caught.value).startswith("r.yml: chat_template: ") and "\n" not in str(caught.value)
+
+
+TEMPLATE = "{{ messages }}"
+FORMS = {
+    "a number": 3, "a list of numbers": [3], "no template": [{"name": "a"}], "no name": [{"template": TEMPLATE}],
+    "a number in a list": [{"name": "default", "template": 3}], "a list of texts": [TEMPLATE],
+    "a number by name": {"default": 3}, "empty": "", "spaces": " \n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_chat_template_that_is_no_text(form, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "tokenizer_config.json", {"chat_template": FORMS[form]})
+    (line,) = errors(tmp_path)
+    assert "chat_template is " in line or "a chat template is empty" in line
+
+
+@pytest.mark.parametrize(
+    "templates", [TEMPLATE, [{"name": "default", "template": TEMPLATE}], {"rag": TEMPLATE}]
+)
+def test_forms_of_chat_templates_that_transformers_reads(templates, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "tokenizer_config.json", {"chat_template": templates})
+    assert errors(tmp_path) == []
+
+
+def test_a_tokenizer_config_without_the_vocabulary_that_its_class_reads(tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    (line,) = errors(tmp_path)
+    assert "tokenizer.json is missing" in line
+    write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "ByT5Tokenizer"})
+    assert errors(tmp_path) == []
+
+
+NEEDS = {
+    "stop_strings": ["x"], "token_healing": True, "is_assistant": True, "assistant_early_exit": 1,
+    "assistant_ensemble_weight": 0.5, "compile_config": {}, "dola_layers": "high", "constraints": [1],
+    "force_words_ids": [[1]], "penalty_alpha": 0.6,
+}  # fmt: skip
+WRONG = {
+    "max_time": "x", "guidance_scale": [1], "prompt_lookup_num_tokens": 0, "penalty_alpha": "x", "eos_token_id": [],
+    "decoder_start_token_id": "x", "output_hidden_states": "x", "sequence_bias": {"a": 1},
+    "exponential_decay_length_penalty": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", NEEDS)
+def test_what_a_model_alone_does_not_generate_with(key, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "generation_config.json", {key: NEEDS[key]})
+    facts = FactsReader().read("m", tmp_path)
+    for evaluated, level in ((frozenset(), "warning"), (frozenset({"m"}), "error")):
+        findings = examine(MergeFacts("r.yml", (facts,), evaluated=evaluated))
+        assert [one.level for one in findings if one.id == "model.generation-unsupported"] == [level]
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_with_which_transformers_does_not_generate(key, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "generation_config.json", {key: WRONG[key]})
+    assert any(f"{key} {WRONG[key]!r}" in line for line in errors(tmp_path))
+
+
+@pytest.mark.parametrize("bias", [[[[5], 1.5]]])
+def test_values_with_which_transformers_generates(bias, tmp_path):
+    write(tmp_path, "config.json", {})
+    values = {"sequence_bias": bias, "exponential_decay_length_penalty": [5, 1.1], "eos_token_id": [1]}
+    write(tmp_path, "generation_config.json", values)
+    assert errors(tmp_path) == []
+
+
+TYPES = {
+    "hidden_act": None, "rms_norm_eps": None, "num_hidden_layers": None, "intermediate_size": [1],
+    "attention_bias": None, "bos_token_id": [1], "pretraining_tp": "x", "initializer_range": 1,
+    "attn_implementation": "flash_attention_9", "_attn_implementation": 3, "id2label": {"a": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", TYPES)
+def test_a_value_of_a_type_that_transformers_refuses(key, tmp_path):
+    write(tmp_path, "config.json", {"model_type": "llama", key: TYPES[key]})
+    assert any(key.lstrip("_") in line for line in errors(tmp_path))
+
+
+def test_null_where_transformers_reads_it(tmp_path):
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "vocab_size": 8}
+    write(tmp_path, "config.json", {**config, "pad_token_id": None, "head_dim": None})
+    assert errors(tmp_path) == []
+
+
+@pytest.mark.parametrize(("part", "count"), [("normalizer", 1), ("decoder", 1), ("truncation", 0)])
+def test_tokenizers_of_equal_tokens_and_other_rules(part, count, tmp_path):
+    values = {"normalizer": {"type": "Lowercase"}, "decoder": {"type": "Fuse"}, "truncation": None}
+    model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+    for name, more in (("base", {}), ("expert", {part: values[part]})):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "config.json", {})
+        write(
+            tmp_path / name, "tokenizer.json", {"version": "1.0", "added_tokens": [], "model": model, **more}
+        )
+    reader = FactsReader()
+    facts = tuple(reader.read(name, tmp_path / name) for name in ("base", "expert"))
+    findings = [one for one in examine(MergeFacts("r.yml", facts)) if one.id == "model.tokenizer-rules"]
+    assert len(findings) == count and all(part in one.message for one in findings)
