@@ -173,7 +173,12 @@ def _without_changes(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
 def _without_arguments(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
     """Return the numbers without those of "the average of 9% and 3%", if others follow."""
     first = next(
-        (n for n, span in enumerate(spans) if _ARGUMENTS_START.search(sentence, 0, span.start)), None
+        (
+            n
+            for n, span in enumerate(spans)
+            if _ARGUMENTS_START.search(sentence, max(0, span.start - 40), span.start)
+        ),
+        None,
     )
     if first is None:
         return spans
