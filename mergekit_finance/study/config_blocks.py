@@ -11,6 +11,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.recipe.fields import (
     ConfigBlock,
     IsNumber,
+    IsWhole,
     Name,
     PositiveCount,
     Reference,
@@ -135,7 +136,7 @@ class Evaluation(ConfigBlock):
         default=None, description="with parallelize: weights that one GPU may hold, such as 40GiB"
     )
     max_gen_toks: Annotated[PositiveCount, Field(le=10**6)] | None = None
-    threads: Annotated[PositiveCount, Field(le=1024)] = Field(
+    threads: Annotated[int, Field(ge=1, le=1024), IsWhole] = Field(
         default=1, description="CPU threads of one worker"
     )
     samples: Literal["all", "none"] = "all"

@@ -85,7 +85,8 @@ def test_with_weights_they_arrive_by_lfs_byte_for_byte(share, card: Path, server
     sent = CARD | WEIGHTS | {"LICENSE"}
     assert server.hub.committed == {name: (card / name).read_bytes() for name in sent}
     assert server.hub.lfs == {"model.safetensors"}
-    assert server.hub.repos["me/merge"]["visibility"] == "private"
+    created = server.hub.repos["me/merge"]
+    assert created.get("visibility") == "private" or created["private"] is True  # before huggingface_hub 2
 
 
 def test_weights_under_apache_require_its_text(share, card: Path, server: HubServer) -> None:

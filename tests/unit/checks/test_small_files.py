@@ -126,7 +126,7 @@ def test_a_template_is_not_run_while_it_is_checked():
 
 @pytest.mark.parametrize("template", ["{{ %s }}" % ("9" * 5000), "{{ 10 ** %s }}" % ("9" * 5000), "{{ x[::%s] }}" % ("9" * 5000)])  # fmt: skip
 def test_a_number_that_python_does_not_parse_is_reported_in_one_line(template):
-    assert "4300 digits" in template_error(template)
+    assert re.search(r"limit \(4300( digits)?\)", template_error(template))
 
 
 def test_the_names_are_those_of_mergekits_templates():

@@ -43,6 +43,13 @@ def test_the_packaged_file_is_the_schema_of_the_model():
     Draft202012Validator.check_schema(study_schema())
 
 
+def test_the_largest_number_of_threads_is_that_of_a_study(tmp_path):
+    for threads in (1024, 1025):
+        content = helpers.content(tmp_path)
+        content["evaluation"] |= {"threads": threads}
+        assert accepts(content) is (threads == 1024)
+
+
 @pytest.mark.parametrize("text", documented())
 def test_every_study_of_the_repository_is_valid(text):
     assert accepts(yaml.safe_load(text))
