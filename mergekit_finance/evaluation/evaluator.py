@@ -18,7 +18,13 @@ from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.chat import ChatSettings, ChatTemplate, chat_template_of
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling
-from mergekit_finance.evaluation.task_measures import Measure, MetricChoice, measure_of, with_scores
+from mergekit_finance.evaluation.task_measures import (
+    Measure,
+    MetricChoice,
+    measure_of,
+    not_listed,
+    with_scores,
+)
 from mergekit_finance.evaluation.truncation import PromptLengths
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import progress_bars, quiet
@@ -194,13 +200,20 @@ class Evaluator:
         }
 
     def members(self, name: str) -> list[str]:
-        """Return the single tasks of one of `names`: those of a group or tag, or the task itself."""
+        """Return the single tasks of one of `names`: those of a group or tag, or the task itself.
+
+        Raises:
+            DataError: these tasks have no task, group or tag of the name.
+        """
         loaded = self._loaded
         if name in loaded["groups"]:
             return sorted(task.task_name for task in loaded["groups"][name].get_all_tasks())
         if name in loaded["tasks"]:
             return [name]
-        return sorted(host.task_index(self.task_manager)[name].tags)
+        entry = host.task_index(self.task_manager).get(name)
+        if entry is None or not entry.tags:
+            raise not_listed(name, self.selectable)
+        return sorted(entry.tags)
 
     @property
     def selectable(self) -> list[str]:

@@ -142,6 +142,14 @@ def choose(
     return metric, choice.filter or (NO_FILTER if NO_FILTER in filters else filters[0])
 
 
+def not_listed(name: str, names: Sequence[str]) -> DataError:
+    """Return the error for settings of a task that is not evaluated; `names` are those that are."""
+    return DataError(
+        f"settings of {name!r}: no task or group of that name is evaluated. {did_you_mean(name, names)}",
+        id="task.unknown",
+    )
+
+
 def with_scores(results: "Results", measures: Mapping[str, Measure]) -> "Results":
     """Add `score` to lm-eval's results and samples, in place, and return them.
 

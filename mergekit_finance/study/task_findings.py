@@ -9,7 +9,7 @@ from mergekit_finance.data.loader import require_source
 from mergekit_finance.data.registry import dataset
 from mergekit_finance.errors import DataError, MergekitFinanceError, RecipeError, did_you_mean
 from mergekit_finance.evaluation.declared_tasks import DeclaredTasks
-from mergekit_finance.evaluation.task_measures import MetricChoice, choices_of
+from mergekit_finance.evaluation.task_measures import MetricChoice, choices_of, not_listed
 from mergekit_finance.files import Json, is_name
 from mergekit_finance.hosts.task_files import TaskFiles
 from mergekit_finance.hosts.task_metrics import is_readable
@@ -65,6 +65,9 @@ def _check_settings(tasks: DeclaredTasks, study: Study, where: str) -> None:
 
 def _measure_findings(tasks: DeclaredTasks) -> Iterator[Finding]:
     """Yield a finding for each task with a wrong metric or filter, and a note on tasks that are not read."""
+    unlisted = [] if tasks.unread else [name for name in tasks.choices if name not in tasks.selectable]
+    for name in unlisted:
+        yield finding_of(not_listed(name, tasks.selectable), "task.unknown")
     for name, config in tasks.configs.items():
         if is_readable(config):
             yield from _finding("task.broken", partial(tasks.measure, name))

@@ -33,6 +33,7 @@ LOSS = "metric_list: [{metric: brier_score}]\n"
 CASES: dict[str, tuple[dict, str, str]] = {
     "a metric": ({"tasks": [{"task": FPB, "metric": "acuracy"}]}, "", "task.unknown-metric"),
     "a metric of a group": ({"tasks": [{"task": "finance_bench_f", "metric": "f1"}]}, "", "task.unknown-metric"),
+    "settings of a task that is not listed": ({"task_settings": {"nothing": {"metric": "acc"}}}, "", "task.unknown"),
     "a filter": ({"tasks": [{"task": FPB, "filter": "strict"}]}, "", "task.unknown-filter"),
     "a filter of an own task": ({"tasks": [{"task": "mine", "filter": "none"}]}, "filter_list: [{name: a, filter: [{function: take_first}]}]", "task.unknown-filter"),
     "no metric": ({"tasks": ["mine"]}, "metric_list: []", "task.no-score"),
