@@ -105,12 +105,26 @@ CONFIG_RULES: dict[str, Rule] = {
     "id2label": ("a mapping of numbers to labels", lambda value: _are_labels(value)),
 }
 TEMPLATES: Rule = ("text, or named templates that are text", lambda value: _are_templates(value))
+SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+# Keys of tokenizer_config.json that transformers reads without a check for null.
+NOT_NULL = (
+    "padding_side", "truncation_side", "split_special_tokens", "model_input_names", "added_tokens_decoder",
+    "auto_map",
+)  # fmt: skip
 TOKENIZER_RULES: dict[str, Rule] = {
     "model_max_length": NUMBER,
     "added_tokens_decoder": ("a mapping of token ids to tokens", lambda value: _are_added_tokens(value)),
     "tokenizer_class": TEXT,
     "chat_template": TEMPLATES,
-    **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), TOKEN),
+    **dict.fromkeys(SPECIAL, TOKEN),
+    "split_special_tokens": SWITCH,
+    "init_inputs": ("a list", lambda value: isinstance(value, list)),
+    "auto_map": ("a mapping of classes", lambda value: _is_auto_map(value)),
+    "model_specific_special_tokens": (
+        "a mapping of names to tokens",
+        lambda value: isinstance(value, Mapping) and _are_tokens(list(value.values())),
+    ),
+    "model_input_names": ("a list of names", lambda value: isinstance(value, list | str)),
     **dict.fromkeys(("padding_side", "truncation_side"), SIDE),
     "additional_special_tokens": ("a list of tokens", lambda value: _are_tokens(value)),
     "extra_special_tokens": (
@@ -136,6 +150,11 @@ def _are_templates(value: Json) -> bool:
 
 def _are_labels(value: Json) -> bool:
     return isinstance(value, Mapping) and all(key.isdecimal() for key in value)
+
+
+def _is_auto_map(value: Json) -> bool:
+    """A mapping; older files have a pair of classes."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and len(value) == 2)
 
 
 def _are_tokens(value: Json) -> bool:
@@ -175,6 +194,10 @@ def check_tokenizer_values(
         tokenizer_config, special_tokens, added_tokens: the contents of these files, if they exist.
     """
     id = "model.tokenizer"
+    for key in NOT_NULL:
+        if tokenizer_config and key in tokenizer_config and tokenizer_config[key] is None:
+            path = folder / "tokenizer_config.json"
+            raise ModelError(f"{path}: {key} is null. Remove the key, or give it a value.", id=id)
     _check(folder / "tokenizer_config.json", "", tokenizer_config or {}, TOKENIZER_RULES, id)
     _check(folder / "special_tokens_map.json", "", special_tokens or {}, TOKENIZER_RULES, id)
     path = folder / "added_tokens.json"

@@ -256,3 +256,17 @@ def test_tokenizers_of_equal_tokens_and_other_rules(part, count, tmp_path):
     facts = tuple(reader.read(name, tmp_path / name) for name in ("base", "expert"))
     findings = [one for one in examine(MergeFacts("r.yml", facts)) if one.id == "model.tokenizer-rules"]
     assert len(findings) == count and all(part in one.message for one in findings)
+
+
+KEYS = {
+    "sep_token": 1, "mask_token": [], "split_special_tokens": "x", "model_input_names": 3, "padding_side": None,
+    "added_tokens_decoder": None, "auto_map": "x", "init_inputs": 1, "model_specific_special_tokens": {"a": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_with_which_transformers_does_not_make_a_tokenizer(key, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "tokenizer_config.json", {key: KEYS[key]})
+    (line,) = errors(tmp_path)
+    assert f"{key} is " in line
