@@ -113,6 +113,8 @@ class Mirror:
             path = (self.folder / name).resolve()
             inside = path.is_relative_to(self.folder.resolve())
             path.is_file()
+            if path.is_symlink():  # which Python 3.13 returns where earlier ones raise RuntimeError
+                raise OSError("links in a circle")
         except (OSError, RuntimeError) as error:  # links in a circle, a path that is too long
             raise DataError(f"{self.folder / MANIFEST}: {name!r:.80} cannot be read ({error})") from error
         if not inside:
