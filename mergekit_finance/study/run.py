@@ -317,7 +317,7 @@ class StudyRun:
         search, worker = self.study.race, self.worker
         planned = races(plans, self.item_order, self.study, self.tasks) if search else []
         work = [*jobs(references, {} if search else groups(plans)), *(Job(race=race) for race in planned)]
-        self._write_plan(references, plans)
+        self._write_plan(plans)
         folders = self.executor.run_missing(worker, work)
         ended = {race.combination: (race, worker.standing(race)) for race in planned}
         self.races |= {name: race_result(race, standing) for name, (race, standing) in ended.items()}
@@ -327,14 +327,16 @@ class StudyRun:
         self.index |= dict(zip([*references, *(p.name for p in whole)], folders, strict=True))
         return winners if search else list(plans)
 
-    def _write_plan(self, references: Sequence[str], plans: Sequence[Point]) -> None:
+    def _write_plan(self, plans: Sequence[Point]) -> None:
         """Write in which folders the results will be, so that an interrupted study can be reported.
 
         Of the points of a search only the winner of each race will get such a folder.
         """
         self.planned += plans
         worker = self.worker
-        self.planned_folders |= {reference: worker.model_place(reference).name for reference in references}
+        self.planned_folders |= {
+            reference: worker.model_place(reference).name for reference in self.references
+        }
         self.planned_folders |= {point.name: worker.point_place(point).name for point in plans}
         plan = UnfinishedStudy(
             format=1,

@@ -87,7 +87,7 @@ class StepGraphs:
         started = time.monotonic()
         saved = [tensor.clone() for tensor in state]
         try:
-            self._graphs[size] = capture(step, self._pool)
+            self._graphs[size] = capture(step, self._pool, self._device)
             self.count += 1
         except RuntimeError as error:
             self._give_up(error)
@@ -114,19 +114,23 @@ class StepGraphs:
             )
 
 
-def capture(step: Step, pool: "_POOL_HANDLE | None") -> Step:
+def capture(step: Step, pool: "_POOL_HANDLE | None", device: torch.device | str) -> Step:
     """Capture a step as a CUDA graph and return what replays it.
+
+    Streams belong to the current device, which is the first GPU unless it is set: work of another GPU would
+    not be captured.
 
     Raises:
         RuntimeError: the step, or its capture, failed; of the memory, torch.OutOfMemoryError.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        step()  # libraries allocate what they need before the capture
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        step()
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()  # libraries allocate what they need before the capture
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=stream):
+            step()
     replay: Step = graph.replay
     return replay

@@ -156,3 +156,10 @@ def test_merges_of_a_kind_and_representatives():
         points.Family("b", {"math_a": "m"}).point(("math_a",), SETTING)
     ]
     assert len({p.name for p in family.grid([*points.FIRST, *points.MORE])}) == 15 * 7
+
+
+def test_an_effect_of_merges_of_one_seed_is_not_repeated():
+    weak, strong = [[0, 0, 0, 1] * 15], [[1, 1, 1, 0] * 15]
+    scores = small({"base": weak, "math_a": weak, ("math_a", SETTING): strong})
+    effect = effects.effects(scores)["math"]
+    assert effect.word == "not repeated" and effect.p_holm < 0.05

@@ -48,9 +48,14 @@ class Difference:
 
     @property
     def repeats(self) -> bool:
-        """Whether the members of seed a and of seed b have the sign of the mean."""
-        signs = {np.sign(self.by_set[key]) for key in ("a", "b") if key in self.by_set}
+        """Whether the members of seed a and of seed b have the sign of the mean; False if one is missing."""
+        signs = {np.sign(self.by_set.get(key, np.nan)) for key in ("a", "b")}
         return signs == {np.sign(self.of_items.value)}
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether there are members of seed a and of seed b."""
+        return {"a", "b"} <= set(self.by_set)
 
 
 @dataclass
@@ -95,6 +100,8 @@ class Effect:
     @property
     def word(self) -> str:
         """What may be said: see FINDINGS.md, Analysis."""
+        if not all(difference.is_repeated for difference in self.differences.values()):
+            return "not repeated"
         if _above(self.differences.values(), self.p_holm):
             return "above all"
         if _above(self.constituents.values(), self.p_constituents_holm):

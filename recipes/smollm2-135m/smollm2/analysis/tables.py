@@ -98,7 +98,7 @@ def interval(estimate: Estimate, bits: bool = False) -> str:
 
 
 def _range(ends: tuple[float, float], bits: bool = False) -> str:
-    return f"{signed(ends[0], bits)} to {signed(ends[1], bits)}"
+    return NONE if np.isnan(ends).all() else f"{signed(ends[0], bits)} to {signed(ends[1], bits)}"
 
 
 def setting_text(setting: Setting) -> str:

@@ -56,7 +56,7 @@ def texts(model, tokenizer, models=1):
     return lm.generate_until(requests, disable_tqdm=True), lm
 
 
-def captured(step, pool):
+def captured(step, pool, device):
     """What a capture leaves behind: the step has run twice."""
     step()
     step()
@@ -80,7 +80,7 @@ def test_captured_steps_give_the_same_answers(expected, model, tokenizer, as_on_
 def test_a_capture_that_fails_is_one_line_and_changes_no_answer(
     expected, model, tokenizer, as_on_a_gpu, monkeypatch, caplog, error, is_permanent
 ):
-    def fails(step, pool):
+    def fails(step, pool, device):
         step()  # as a step that runs before the capture
         raise error
 
@@ -96,7 +96,7 @@ def test_a_capture_that_fails_is_one_line_and_changes_no_answer(
 def test_few_steps_are_not_captured(model, tokenizer, as_on_a_gpu, monkeypatch):
     """A capture costs as much as some steps; they are counted for each size, over all expected models."""
     calls = []
-    monkeypatch.setattr(graphs, "capture", lambda step, pool: calls.append(1) or captured(step, pool))
+    monkeypatch.setattr(graphs, "capture", lambda *arguments: calls.append(1) or captured(*arguments))
     one = graphs.StepGraphs(torch.device("cpu"))
     one.used = True
     for steps, expected in ((8, 0), (8, 0), (1, 1), (8, 1)):  # the 17th step of this size
@@ -105,3 +105,41 @@ def test_few_steps_are_not_captured(model, tokenizer, as_on_a_gpu, monkeypatch):
     one.models = 20
     one.step((4, 160), 1, lambda: None, [])
     assert len(calls) == 2
+
+
+def test_a_step_is_captured_on_its_own_gpu(monkeypatch):
+    """Streams of another GPU would not capture its work. The parts of torch.cuda are stand-ins."""
+    current = ["cuda:0"]
+
+    class On:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            current.append(self.device)
+
+        def __exit__(self, *error):
+            current.pop()
+
+    class Stream:
+        def __init__(self):
+            self.device = current[-1]
+
+        def wait_stream(self, other):
+            assert other.device == self.device
+
+    class Graph:
+        def replay(self):
+            pass
+
+    def capturing(graph, pool, stream):
+        assert stream.device == current[-1]
+        return On(stream.device)
+
+    for name, part in {"device": On, "Stream": Stream, "current_stream": Stream, "CUDAGraph": Graph}.items():
+        monkeypatch.setattr(torch.cuda, name, part)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: On(stream.device))
+    monkeypatch.setattr(torch.cuda, "graph", capturing)
+    devices = []
+    graphs.capture(lambda: devices.append(current[-1]), None, "cuda:1")
+    assert devices == ["cuda:1", "cuda:1"] and current == ["cuda:0"]
