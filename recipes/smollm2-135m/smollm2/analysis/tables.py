@@ -101,6 +101,10 @@ def _range(ends: tuple[float, float], bits: bool = False) -> str:
     return NONE if np.isnan(ends).all() else f"{signed(ends[0], bits)} to {signed(ends[1], bits)}"
 
 
+def _by_expert(one: Difference, bits: bool = False) -> str:
+    return ", ".join(f"{key}: {signed(one.by_set[key], bits)}" for key in sorted(one.by_set))
+
+
 def setting_text(setting: Setting) -> str:
     """Return a setting as `ties density 0.2 lambda 1.0`."""
     operator, values = setting
@@ -219,7 +223,7 @@ def settings(scores: Scores) -> str:
 def effect_rows(found: Mapping[str, Effect], bits: bool) -> str:
     """The differences of each kind from each constituent and the base."""
     head = ("merges", "tasks", "clusters", "n merges", "score", "base", "minus", "difference, items",
-            "difference, items and experts", "without one expert", "seed a, b, c", "p", "p (Holm)",
+            "difference, items and experts", "without one expert", "experts a, b, c", "p", "p (Holm)",
             "word")  # fmt: skip
     rows = []
     for kind, effect in found.items():
@@ -230,7 +234,7 @@ def effect_rows(found: Mapping[str, Effect], bits: bool) -> str:
 
 def _effect_row(kind: str, effect: Effect, role: str, one: Difference, bits: bool) -> list[str]:
     scores = [f"{-v:.3f}" if bits else points(v) for v in (effect.score, effect.base)]
-    sets = ", ".join(signed(one.by_set[key], bits) for key in sorted(one.by_set))
+    sets = _by_expert(one, bits)
     kind_text = kind if "+" in kind else f"base+{kind}"
     first = role == next(iter(effect.differences))
     return [
@@ -267,7 +271,7 @@ def recovery(scores: Scores) -> str:
 def by_task(scores: Scores) -> str:
     """Pairs and triple: the difference from each constituent on every task, and what it is over the best."""
     head = ("merges", "task", "skills", "clusters", "chance", "merge", "minus its best constituent",
-            "minus base", "seed a, b, c")  # fmt: skip
+            "minus base", "experts a, b, c")  # fmt: skip
     rows = []
     for kind in (kind for kind in scores.settings if "+" in kind):
         for task in named_tasks(scores, kind):
@@ -275,7 +279,7 @@ def by_task(scores: Scores) -> str:
             effect = effect_on(scores, kind, members, [task]) if members else None
             if effect:
                 closest = min(effect.constituents.values(), key=lambda d: d.of_items.value)
-                sets = ", ".join(signed(closest.by_set[key]) for key in sorted(closest.by_set))
+                sets = _by_expert(closest)
                 rows.append(
                     [
                         kind, short(task), "+".join(scores.tasks[task].skills), effect.clusters,
@@ -292,11 +296,11 @@ def emergence(scores: Scores) -> str:
     closest = {kind: closest_model(scores, effect) for kind, effect in found.items()}
     adjusted = holm({kind: one.p for kind, one in closest.items()})
     head = ("merges", "tasks", "clusters", "score", "closest raw model", "difference, items and experts",
-            "seed a, b, c", "p", "p (Holm)")  # fmt: skip
+            "experts a, b, c", "p", "p (Holm)")  # fmt: skip
     rows = []
     for kind, effect in found.items():
         one = closest[kind]
-        sets = ", ".join(signed(one.difference.by_set[key]) for key in sorted(one.difference.by_set))
+        sets = _by_expert(one.difference)
         rows.append(
             [
                 kind, len(effect.tasks), effect.clusters, points(effect.score), one.name,
