@@ -14,6 +14,7 @@ small_files    tokenizers and chat templates
 license_checks  licenses that do not allow sharing a merge
 recipe_checks  keys and dtypes of a recipe
 tasks          names of tasks, and the lengths of their answers
+task_functions  Python functions that task files name, without running them
 resources      memory and disk
 output         nothing that is read may be overwritten
 check_all      what every command calls
