@@ -1,9 +1,7 @@
 """Evaluate models with lm-eval. Tasks and requests are built once and used for any number of models."""
 
 import copy
-import re
 import time
-import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,6 +16,7 @@ from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.chat import ChatSettings, ChatTemplate, chat_template_of
 from mergekit_finance.evaluation.inference.kept_model import KeptModel
 from mergekit_finance.evaluation.live_models import LiveModels, seed_sampling
+from mergekit_finance.evaluation.task_errors import load_error, run_error
 from mergekit_finance.evaluation.task_measures import (
     Measure,
     MetricChoice,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from mergekit_finance.hosts.lm_eval import Results, Sample
 
 FEWSHOT_SEED = 1234  # lm-eval's default
-_LOCAL_FILE = re.compile(r"Unable to find '(?![a-z]+://)")  # what datasets says of `data_files` that are gone
 
 
 @dataclass
@@ -131,7 +129,7 @@ class Evaluator:
             raise
         except Exception as error:
             if "uplicate task" not in str(error):
-                reported = self._load_error(error)
+                reported = load_error(error, self.names, self.task_manager, self.task_folders)
                 if reported is error:
                     raise
                 raise reported from error
@@ -143,48 +141,6 @@ class Evaluator:
             host.prepare_task(task, self.max_gen_toks)
             host.reuse_requests(task, FEWSHOT_SEED)
         return loaded
-
-    def _load_error(self, error: Exception) -> Exception:
-        """Return the error to report when code of a host or of a task failed while tasks were loaded."""
-        if isinstance(error, OSError):  # of a task of lm-eval's own; ours raise a DataError themselves
-            is_local = _LOCAL_FILE.match(str(error))
-            remedy = "Correct the path" if is_local else "Go online once to fill the cache"
-            return DataError(
-                f"tasks: the rows of one of {', '.join(self.names)} cannot be fetched "
-                f"({first_line(error)}). {remedy}, or leave the task out.",
-                id="task.rows",
-            )
-        for name in self.names:
-            entry = host.task_index(self.task_manager)[name]
-            try:
-                with quiet():
-                    self.task_manager.load([name])
-            except Exception as fault:
-                if not any(entry.yaml_path and entry.yaml_path.is_relative_to(f) for f in self.task_folders):
-                    return DataError(
-                        f"task {name!r} cannot be loaded ({type(fault).__name__}: {first_line(fault)}). "
-                        f"Correct {entry.yaml_path or 'its group'} or the functions that it names.",
-                        id="task.broken",
-                    )
-        return error
-
-    def _run_error(self, error: Exception) -> Exception:
-        """Return the error to report when a task's own code failed during evaluation."""
-        frames = traceback.extract_tb(error.__traceback__)
-        for frame in reversed(frames):
-            if any(Path(frame.filename).resolve().is_relative_to(f.resolve()) for f in self.include_paths):
-                return DataError(
-                    f"{frame.filename}, line {frame.lineno}: {frame.name} raised {type(error).__name__} "
-                    f"({first_line(error)}) while a task was evaluated. Correct the function.",
-                    id="task.broken",
-                )
-        if any(frame.name == host.AGGREGATES for frame in frames):
-            return DataError(
-                f"lm-eval cannot aggregate a metric of {', '.join(self.names)} ({type(error).__name__}: "
-                f"{first_line(error)}). Correct `metric_list` in the task's file.",
-                id="task.broken",
-            )
-        return error
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
@@ -344,7 +300,7 @@ class Evaluator:
             try:
                 results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
             except Exception as error:
-                reported = self._run_error(error)
+                reported = run_error(error, self.names, self.include_paths)
                 if reported is error:
                     raise
                 raise reported from error

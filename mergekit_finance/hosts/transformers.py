@@ -236,11 +236,11 @@ def untie(model: "PreTrainedModel", name: str) -> "torch.nn.Parameter":
     from torch.nn import Parameter
 
     shared = model.get_parameter(name)
-    own = Parameter(shared.detach().clone(), requires_grad=shared.requires_grad)
+    copied = Parameter(shared.detach().clone(), requires_grad=shared.requires_grad)
     module, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(module), attribute, own)
+    setattr(model.get_submodule(module), attribute, copied)
     TRANSFORMERS.get(model, "all_tied_weights_keys").pop(name, None)
-    return own
+    return copied
 
 
 def hide_loading_bars() -> None:

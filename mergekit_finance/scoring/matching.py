@@ -288,12 +288,12 @@ def _in_order_of_years(items: Sequence[str], doc: TatqaDocument) -> list[str]:
     """Return the items of "2019: $3; 2018: $2" without their years, in the order in which the question names
     the years; an empty list if an item has no year of the question."""
     labels = [_YEAR_LABEL.match(item) for item in items]
-    asked = list(dict.fromkeys(_YEAR.findall(str(doc.get("question") or ""))))
+    asked_years = list(dict.fromkeys(_YEAR.findall(str(doc.get("question") or ""))))
     years = [label[1] for label in labels if label]
-    if not items or sorted(years) != sorted(asked) or len(years) != len(items):
+    if not items or sorted(years) != sorted(asked_years) or len(years) != len(items):
         return []
     by_year = {label[1]: item[label.end() :] for label, item in zip(labels, items, strict=True) if label}
-    return [_tatqa_item(by_year[year], doc) for year in asked]
+    return [_tatqa_item(by_year[year], doc) for year in asked_years]
 
 
 def _without_wording(text: str, doc: TatqaDocument) -> str:

@@ -59,6 +59,16 @@ def count_clusters(tasks: Sequence[TaskScores]) -> int:
     return sum(int(_present(tasks, stratum).sum()) for stratum in {task.stratum for task in tasks})
 
 
+def half_width_without_difference(tasks: Sequence[TaskScores]) -> float:
+    """Return half the width of the 95 % interval of a difference of scores if no item differs.
+
+    All contributions are 0 then, although the next item might differ. If none of n clusters differs, less
+    than 3 / n of all clusters do, with a confidence of 95 %: the rule of three (Hanley and Lippman-Hand,
+    1983, JAMA 249:1743).
+    """
+    return min(1.0, 3 / count_clusters(tasks))
+
+
 def standard_error(parts: Sequence[np.ndarray]) -> float:
     """Return the standard error of the sum of all contributions.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from mergekit_finance.operators import operator_rank, value_order
 from mergekit_finance.statistics.contrasts import added
-from mergekit_finance.statistics.influence import contributions, count_clusters, standard_error
+from mergekit_finance.statistics.influence import contributions, half_width_without_difference, standard_error
 from mergekit_finance.statistics.scores import TaskScores, aligned, task_scores
 from mergekit_finance.statistics.successive_rejects import Round, answers, rounds, survivors
 from mergekit_finance.statistics.totals import named_aggregation
@@ -314,13 +314,12 @@ class _Scores:
 def _half_width(tasks: Sequence[TaskScores], parts: "Sequence[np.ndarray]") -> float:
     """Return half the width of the 95 % interval of a difference with these contributions of clusters.
 
-    Where no item differs it is 3 / n, with n clusters, as in `analysis.objective`. With one cluster it is
-    infinite.
+    With one cluster it is infinite.
     """
     if any(task.count < 2 for task in tasks):
         return math.inf
     error = standard_error(parts)
-    return NORMAL_95 * error if error > 0 else min(1.0, 3 / count_clusters(tasks))
+    return NORMAL_95 * error if error > 0 else half_width_without_difference(tasks)
 
 
 def race_result(race: Race, standing: Standing) -> RaceResult:

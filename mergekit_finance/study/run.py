@@ -86,7 +86,6 @@ class StudyRun:
         absent: models that are not on this machine and are not fetched: a plan is made without them.
         races: the results of the races of a search, by combination.
         planned: the points that are evaluated or will be, of the stages that have begun.
-        planned_folders: model reference or name of a planned point -> folder that its results will have.
     """
 
     study: Study
@@ -101,7 +100,6 @@ class StudyRun:
     absent: tuple[str, ...] = ()
     races: dict[str, RaceResult] = field(default_factory=dict)
     planned: list[Point] = field(default_factory=list)
-    planned_folders: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Summary:
         """Evaluate what is not stored, analyze, write summary.json and return it.
@@ -334,17 +332,10 @@ class StudyRun:
         """
         self.planned += plans
         worker = self.worker
-        self.planned_folders |= {
-            reference: worker.model_place(reference).name for reference in self.references
-        }
-        self.planned_folders |= {point.name: worker.point_place(point).name for point in plans}
-        plan = UnfinishedStudy(
-            format=1,
-            study=self.study,
-            limit=self.limit,
-            tasks=self.tasks,
-            index=self._index(self.planned, self.planned_folders),
-        )
+        folders = {reference: worker.model_place(reference).name for reference in self.references}
+        folders |= {point.name: worker.point_place(point).name for point in self.planned}
+        index = self._index(self.planned, folders)
+        plan = UnfinishedStudy(format=1, study=self.study, limit=self.limit, tasks=self.tasks, index=index)
         with self.store.hold("publish"):
             self.store.write_files({UNFINISHED: plan.as_json()})
 

@@ -11,7 +11,7 @@ from mergekit_finance.errors import DataError, RecipeError, did_you_mean
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.split import has_split
 
-KINDS = ("tasks", "retention", "probes")
+KINDS = ("tasks", "retention", "probes")  # the first key that lists a task is its kind
 
 
 class TaskScore(Protocol):

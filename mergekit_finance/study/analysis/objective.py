@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics.bootstrap import Replicates, bootstrap
 from mergekit_finance.statistics.contrasts import added, contrast
-from mergekit_finance.statistics.influence import count_clusters
+from mergekit_finance.statistics.influence import half_width_without_difference
 from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.study.analysis.selection import Ranking, macro_on, seeds_of
 from mergekit_finance.study.objective_tasks import objective_weights, tasks_named
@@ -166,8 +166,7 @@ def _keeps(results: StudyResults, model: str, differences: Mapping[str, Estimate
 
 def _margin(results: StudyResults, name: str) -> float:
     """Return how far a difference may be from 0 where no item of a bound's tasks differs."""
-    clusters = count_clusters([results.selection[task] for task in tasks_of(results, name)])
-    return min(1.0, 3 / clusters)
+    return half_width_without_difference([results.selection[task] for task in tasks_of(results, name)])
 
 
 def _interval(estimate: Estimate) -> Interval | None:

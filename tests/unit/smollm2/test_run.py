@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,9 @@ def test_models_and_merges_are_evaluated_and_collected(tmp_path, monkeypatch):
         one, ("evaluate", "collect")
     )  # everything is stored: nothing is evaluated, the results are the same
     assert (one.work / "results" / data.SCORES).read_bytes() == first
+    alone = replace(one, settings={**one.settings, "parts": ("merges",)})
+    run.do(alone, ("evaluate",))  # a command of its own, which evaluates no model besides merges
+    assert set(alone.evaluation.scores().models) == set(scores.models)
 
 
 @pytest.mark.simulation
