@@ -10,8 +10,22 @@ LAB = Path(__file__).resolve().parents[2] / "recipes" / "lab"
 if str(LAB) not in sys.path:
     sys.path.insert(0, str(LAB))
 
-from training import card, corpora, findings, model, packing, plans, probe, profile, prompts, tokenizer, train  # noqa: E402
+from training import (  # noqa: E402
+    card,
+    corpora,
+    criteria,
+    findings,
+    model,
+    packing,
+    plans,
+    probe,
+    profile,
+    prompts,
+    tokenizer,
+    train,
+)
 
 __all__ = [
-    "card", "corpora", "findings", "model", "packing", "plans", "probe", "profile", "prompts", "tokenizer", "train",
+    "card", "corpora", "criteria", "findings", "model", "packing", "plans", "probe", "profile", "prompts",
+    "tokenizer", "train",
 ]  # fmt: skip

@@ -171,11 +171,13 @@ def report(out: Path, roles: Sequence[str], limit: int, device: str) -> Scores:
 
 def changes(table: Scores) -> dict[str, tuple[float, float]]:
     """Return each expert's difference from the base: on its own tasks, and on the retention tasks."""
+    return {role: change(table, role) for role in SKILL}
 
-    def mean(tasks: Sequence[str], role: str) -> float:
-        return sum(table[task][role] for task in tasks) / len(tasks)
 
-    return {
-        role: (mean(tasks, role) - mean(tasks, "base"), mean(RETENTION, role) - mean(RETENTION, "base"))
-        for role, tasks in SKILL.items()
-    }
+def change(table: Scores, role: str) -> tuple[float, float]:
+    """Return the difference of one expert from the base: on its own tasks, and on the retention tasks."""
+
+    def difference(tasks: Sequence[str]) -> float:
+        return sum(table[task][role] - table[task]["base"] for task in tasks) / len(tasks)
+
+    return difference(SKILL[role]), difference(RETENTION)
