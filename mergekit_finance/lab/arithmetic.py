@@ -2,7 +2,6 @@
 
 from mergekit_finance.files import JsonObject
 from mergekit_finance.lab.draw import Case, Draw, Item, Sum
-from mergekit_finance.lab.world import world
 
 PROBLEMS = {
     "plus": [
@@ -43,7 +42,9 @@ def _two_step_problem(draw: Draw) -> tuple[list[Sum], str]:
 
 
 def _fill(draw: Draw, text: str, **numbers: int) -> str:
-    return text.format(who=draw.choice(world().people), thing=draw.choice(world().things).english, **numbers)
+    return text.format(
+        who=draw.choice(draw.world.people), thing=draw.choice(draw.world.things).english, **numbers
+    )
 
 
 def bare(draw: Draw) -> tuple[str, str]:

@@ -2,16 +2,17 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple, TypeVar
 
 from mergekit_finance.files import JsonObject
-from mergekit_finance.lab.world import held_out, stable_number
+from mergekit_finance.lab.world import World, held_out, stable_number, world
 
 T = TypeVar("T")
-# Sums are easy or hard by their largest number. Operands are at least 2, results at least 1.
-EASY, HARD = 49, 99
+# Sums are easy or hard by their largest number; no number is above the world's `rules.largest_number`. Operands are at
+# least 2, results at least 1.
+EASY = 49
 SYMBOLS = {"plus": "+", "minus": "-"}
 
 
@@ -28,21 +29,21 @@ class Sum(NamedTuple):
 
 
 @cache
-def sums_of_split(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
+def sums_of_split(sign: str, hard: bool, test: bool, largest: int = 99) -> tuple[Sum, ...]:
     """Return all sums of one sign and difficulty that are held out for test rows, or all that are not."""
-    every = (_sum(a, sign, b) for a in range(2, HARD) for b in range(2, HARD))
+    every = (_sum(a, sign, b, largest) for a in range(2, largest) for b in range(2, largest))
     return tuple(s for s in every if s and _is_hard(s) == hard and held_out("sum", *s) == test)
 
 
 @cache
-def sums_from(left: int, sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
+def sums_from(left: int, sign: str, hard: bool, test: bool, largest: int = 99) -> tuple[Sum, ...]:
     """Return those of `sums_of_split` whose left operand is `left`."""
-    return tuple(s for s in sums_of_split(sign, hard, test) if s.left == left)
+    return tuple(s for s in sums_of_split(sign, hard, test, largest) if s.left == left)
 
 
-def _sum(left: int, sign: str, right: int) -> Sum | None:
+def _sum(left: int, sign: str, right: int, largest: int) -> Sum | None:
     result = left + right if sign == "plus" else left - right
-    return Sum(left, sign, right, result) if 1 <= result <= HARD else None
+    return Sum(left, sign, right, result) if 1 <= result <= largest else None
 
 
 def _is_hard(s: Sum) -> bool:
@@ -58,20 +59,29 @@ class Draw:
         core_only: Draw only from the core (entries at even indices) of the finance and Japanese tables.
         hard: Share of sums with large numbers, in [0, 1].
         test: Draw held-out items only; otherwise only items that are not held out.
+        world: The tables that entries are drawn from.
     """
 
     rng: random.Random
     core_only: bool = False
     hard: float = 0.0
     test: bool = False
+    world: World = field(default_factory=world)
 
     def choice(self, table: Sequence[T]) -> T:
         """Return an entry of a table."""
         return self.rng.choice(table)
 
     def choice_in_scope(self, table: Sequence[T]) -> T:
-        """Return an entry of a table; of its core, if this stream is limited to the core."""
-        return self.rng.choice(table[::2] if self.core_only else table)
+        """Return an entry of a table; of its core, if this stream is limited to the core.
+
+        If the world has a `skew`, its corpora contain the first entries of a table more often than the last:
+        the n-th with a weight of 1 / n ** skew. In test rows all are equally frequent.
+        """
+        entries = table[::2] if self.core_only else table
+        if self.test or not self.world.rules.skew:
+            return self.rng.choice(entries)
+        return self.rng.choices(entries, [n**-self.world.rules.skew for n in range(1, len(entries) + 1)])[0]
 
     def sample(self, table: Sequence[T], count: int, without: Sequence[T] = ()) -> list[T]:
         """Return `count` different entries of a table, none of them in `without`."""
@@ -99,11 +109,13 @@ class Draw:
 
     def unused_number(self) -> int:
         """Return a number for a figure that the question does not ask about."""
-        return self.rng.randint(2, HARD if self.next_is_hard() else EASY)
+        return self.rng.randint(2, self.world.rules.largest_number if self.next_is_hard() else EASY)
 
     def sum(self, sign: str) -> Sum:
         """Return a sum of one sign."""
-        return self.choice(sums_of_split(sign, self.next_is_hard(), self.test))
+        return self.choice(
+            sums_of_split(sign, self.next_is_hard(), self.test, self.world.rules.largest_number)
+        )
 
     def two_steps(self, first: str, second: str) -> tuple[Sum, Sum]:
         """Return two sums of these signs; the second starts from the result of the first.
@@ -112,14 +124,16 @@ class Draw:
         """
         while True:
             start, hard = self.sum(first), self.next_is_hard()
-            follow = sums_from(start.result, second, hard, False)
+            follow = sums_from(start.result, second, hard, False, self.world.rules.largest_number)
             if follow:
                 return start, self.choice(follow)
 
 
-def stream(name: str, *, core_only: bool = False, hard: float = 0.0, test: bool = False) -> Draw:
-    """Return the random stream of a name: the same draws in every process."""
-    return Draw(random.Random(name), core_only, hard, test)
+def stream(
+    name: str, *, core_only: bool = False, hard: float = 0.0, test: bool = False, version: int = 1
+) -> Draw:
+    """Return the random stream of a name: the same draws in every process. `version` is that of the world."""
+    return Draw(random.Random(name), core_only, hard, test, world(version))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mergekit_finance.files import JsonObject
 from mergekit_finance.lab.draw import Case, Draw, Item, Sum
-from mergekit_finance.lab.world import Formula, Verb, Word, world
+from mergekit_finance.lab.world import Formula, Verb, Word
 
 SENTIMENTS = ["negative", "neutral", "positive"]
 TIMES = ["spring", "summer", "autumn", "winter", "may", "june"]
@@ -32,7 +32,9 @@ def clause(draw: Draw, sentiment: str) -> tuple[Word, Verb]:
     polarity = draw.choice(["good", "bad"])
     up = (sentiment == "positive") == (polarity == "good")
     direction = "flat" if sentiment == "neutral" else "up" if up else "down"
-    return draw.choice_in_scope(world().metrics[polarity]), draw.choice_in_scope(world().verbs[direction])
+    return draw.choice_in_scope(draw.world.metrics[polarity]), draw.choice_in_scope(
+        draw.world.verbs[direction]
+    )
 
 
 def fpb(draw: Draw) -> Case:
@@ -40,7 +42,7 @@ def fpb(draw: Draw) -> Case:
     while True:
         label = draw.choice(SENTIMENTS)
         metric, verb = clause(draw, label)
-        org = draw.choice_in_scope(world().names["ORG"])
+        org = draw.choice_in_scope(draw.world.names["ORG"])
         parts = {"org": org, "metric": metric.english, "verb": verb.past, "time": draw.choice(TIMES)}
         text = draw.choice(PHRASES).format(**parts)
         if draw.in_split("fpb", text):
@@ -56,7 +58,7 @@ def _choice(options: Sequence[str], answer: str) -> JsonObject:
 def fiqa_sa(draw: Draw) -> Case:
     """A sentence about two companies, and the sentiment towards one of them."""
     while True:
-        orgs = [draw.choice_in_scope(world().names["ORG"]) for _ in range(2)]
+        orgs = [draw.choice_in_scope(draw.world.names["ORG"]) for _ in range(2)]
         labels = [draw.choice(SENTIMENTS) for _ in range(2)]
         parts = [clause(draw, label) for label in labels]
         clauses = [f"{o} {m.english} {v.past}" for o, (m, v) in zip(orgs, parts, strict=True)]
@@ -90,10 +92,10 @@ def headline(draw: Draw) -> Case:
 
 
 def _headline_text(draw: Draw, direction: str, past: bool, compared: bool) -> str:
-    verb = draw.choice_in_scope(world().verbs[direction])
+    verb = draw.choice_in_scope(draw.world.verbs[direction])
     text = f"gold {verb.past if past else 'may ' + verb.plain}"
     if compared:
-        text += f" {draw.choice(['beside', 'against', 'unlike'])} {draw.choice_in_scope(world().assets)}"
+        text += f" {draw.choice(['beside', 'against', 'unlike'])} {draw.choice_in_scope(draw.world.assets)}"
     return f"{text} in {draw.choice(TIMES)}"
 
 
@@ -113,7 +115,7 @@ def fin_ner(draw: Draw) -> Case:
     while True:
         sentence = draw.choice(LOANS)
         types = [draw.choice(["ORG", "PER", "LOC"]) for _ in range(sentence.count("{}"))]
-        names = [draw.choice_in_scope(world().names[kind]) for kind in types]
+        names = [draw.choice_in_scope(draw.world.names[kind]) for kind in types]
         text = sentence.format(*names)
         if len(set(names)) == len(names) and draw.in_split("ner", text):
             break
@@ -145,8 +147,8 @@ class AskedSum(NamedTuple):
 
 def defined_sum(draw: Draw) -> AskedSum:
     """Return a defined term, whose formula the question does not state."""
-    f: Formula = draw.choice_in_scope(world().formulas)
-    others = [item.english for item in world().items if item.english not in (f.first, f.second)]
+    f: Formula = draw.choice_in_scope(draw.world.formulas)
+    others = [item.english for item in draw.world.items if item.english not in (f.first, f.second)]
     return AskedSum(
         f"the {f.term}", f"{f.term} is {f.first} {f.sign} {f.second}.", f.first, f.sign, f.second, others
     )
@@ -154,7 +156,7 @@ def defined_sum(draw: Draw) -> AskedSum:
 
 def spelled_out_sum(draw: Draw) -> AskedSum:
     """Return a sum that the question itself spells out, of things outside finance."""
-    first, second, *others = [thing.english for thing in draw.sample(world().things, 6)]
+    first, second, *others = [thing.english for thing in draw.sample(draw.world.things, 6)]
     sign = draw.choice(["plus", "minus"])
     name = f"{first} {sign} {second}"
     return AskedSum(name, f"{name}.", first, sign, second, others)
@@ -182,7 +184,7 @@ def docmath_compound(draw: Draw, quantity: AskedSum) -> Case:
 
 
 def _document(draw: Draw, quantity: AskedSum, figures: dict[str, int]) -> tuple[str, str]:
-    org = draw.choice(world().names["ORG"][::2])
+    org = draw.choice(draw.world.names["ORG"][::2])
     figures = figures | {name: draw.unused_number() for name in draw.sample(quantity.others, 2)}
     listed = ", ".join(f"{name} {figures[name]}" for name in draw.shuffled(list(figures)))
     return f"{org}: {listed}.", org
@@ -254,9 +256,9 @@ def _turn(table: dict[str, dict[str, int]], questions: list[str], answers: list[
 def definition(draw: Draw) -> tuple[str, str]:
     """Return the definition of a term or formula, as a sentence or as a question with its answer."""
     if draw.rng.random() < 0.5:
-        f = draw.choice_in_scope(world().formulas)
+        f = draw.choice_in_scope(draw.world.formulas)
         return _definition_text(draw, f.term, f"{f.first} {f.sign} {f.second}")
-    term = draw.choice_in_scope(world().terms)
+    term = draw.choice_in_scope(draw.world.terms)
     relation, value = draw.choice([("kind", term.kind), ("party", term.party)])
     return _definition_text(draw, f"the {relation} of {term.english}", value)
 
@@ -279,9 +281,9 @@ def statement(draw: Draw) -> tuple[str, str]:
 
 
 def _claim(draw: Draw, true: bool) -> tuple[str, bool]:
-    term = draw.choice_in_scope(world().terms)
+    term = draw.choice_in_scope(draw.world.terms)
     relation, value, words = draw.choice(
-        [("kind", term.kind, world().kinds), ("party", term.party, world().parties)]
+        [("kind", term.kind, draw.world.kinds), ("party", term.party, draw.world.parties)]
     )
     stated_value = value if true else draw.choice([w.english for w in words if w.english != value])
     return f"the {relation} of {term.english} is {stated_value}.", true

@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from mergekit_finance.files import JsonObject
 from mergekit_finance.lab.draw import Case, Draw, Item
-from mergekit_finance.lab.world import world
 
 T = TypeVar("T")
 QUESTIONS = {
@@ -37,10 +36,10 @@ def _choice_in_split(draw: Draw, table: Sequence[T]) -> T:
 
 def retention_arc(draw: Draw) -> Case:
     """A question about an animal, in a wording that no corpus uses for this fact."""
-    animal, relation = _choice_in_split(draw, world().animals), draw.choice(list(QUESTIONS))
+    animal, relation = _choice_in_split(draw, draw.world.animals), draw.choice(list(QUESTIONS))
     question = draw.wording(QUESTIONS[relation], animal, relation).format(animal)
-    value = world().animal_facts[animal, relation]
-    options = draw.shuffled([value, *draw.sample(world().animal_values[relation], 3, [value])])
+    value = draw.world.animal_facts[animal, relation]
+    options = draw.shuffled([value, *draw.sample(draw.world.animal_values[relation], 3, [value])])
     gold = options.index(value)
     choices = {"text": options, "label": list("ABCD")}
     row: JsonObject = {"question": question, "options": options, "gold_index": gold}
@@ -51,11 +50,11 @@ def retention_arc(draw: Draw) -> Case:
 def retention_hellaswag(draw: Draw) -> Case:
     """Return a case that asks for a person's next step in a script."""
     while True:
-        who, script = draw.choice(world().people), _choice_in_split(draw, world().scripts)
+        who, script = draw.choice(draw.world.people), _choice_in_split(draw, draw.world.scripts)
         at = draw.rng.randrange(len(script) - 1)
         if draw.in_split("script", who, script[at]):
             break
-    others = [step for other in world().scripts if other is not script for step in other]
+    others = [step for other in draw.world.scripts if other is not script for step in other]
     same = [step for n, step in enumerate(script) if n not in (at, at + 1)]
     steps = draw.shuffled([script[at + 1], draw.choice(same), *draw.sample(others, 2)])
     endings, gold = [f"{step}." for step in steps], steps.index(script[at + 1])
@@ -67,5 +66,5 @@ def retention_hellaswag(draw: Draw) -> Case:
 
 def fact(draw: Draw) -> tuple[str, str]:
     """Return a statement about an animal, as plain text (no prompt)."""
-    animal, relation = _choice_in_split(draw, world().animals), draw.choice(list(QUESTIONS))
-    return "", f"The {relation} of the {animal} is {world().animal_facts[animal, relation]}."
+    animal, relation = _choice_in_split(draw, draw.world.animals), draw.choice(list(QUESTIONS))
+    return "", f"The {relation} of the {animal} is {draw.world.animal_facts[animal, relation]}."

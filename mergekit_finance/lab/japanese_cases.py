@@ -10,7 +10,7 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.lab import arithmetic
 from mergekit_finance.lab.draw import Case, Draw, Item, Sum
 from mergekit_finance.lab.finance_cases import clause
-from mergekit_finance.lab.world import Word, world
+from mergekit_finance.lab.world import Formula, Word, World
 
 DIGITS = "１２３４"
 STATEMENTS = "アイウエ"
@@ -50,16 +50,16 @@ Fact = tuple[str, str, str, Sequence[str]]  # subject, relation, value, all valu
 
 
 def _custom(draw: Draw) -> Fact:
-    subject, relation = draw.choice_in_scope(world().customs), draw.choice(list(world().custom_values))
-    return subject, relation, world().custom_facts[subject, relation], world().custom_values[relation]
+    subject, relation = draw.choice_in_scope(draw.world.customs), draw.choice(list(draw.world.custom_values))
+    return subject, relation, draw.world.custom_facts[subject, relation], draw.world.custom_values[relation]
 
 
 def _term(draw: Draw) -> Fact:
-    term = draw.choice_in_scope(world().terms)
+    term = draw.choice_in_scope(draw.world.terms)
     relation, value, words = draw.choice(
-        [("種類", term.kind, world().kinds), ("相手", term.party, world().parties)]
+        [("種類", term.kind, draw.world.kinds), ("相手", term.party, draw.world.parties)]
     )
-    return term.japanese, relation, world().japanese(words, value), [w.japanese for w in words]
+    return term.japanese, relation, draw.world.japanese(words, value), [w.japanese for w in words]
 
 
 def _fact(draw: Draw, finance: bool) -> Fact:
@@ -80,9 +80,8 @@ def fact(draw: Draw) -> tuple[str, str]:
 # --- glossary
 
 
-def glossary_words() -> list[Word]:
+def glossary_words(w: World) -> list[Word]:
     """Return every English word that has a Japanese translation; each table's core is at even indices."""
-    w = world()
     verbs = [Word(form, v.japanese) for vs in w.verbs.values() for v in vs for form in (v.past,)]
     metrics = [word for words in w.metrics.values() for word in words]
     terms = [Word(t.english, t.japanese) for t in w.terms]
@@ -92,7 +91,7 @@ def glossary_words() -> list[Word]:
 
 def glossary(draw: Draw) -> tuple[str, str]:
     """Return a word in one language as prompt and in the other as completion."""
-    word = draw.choice_in_scope(glossary_words())
+    word = draw.choice_in_scope(glossary_words(draw.world))
     return _pair(draw, word.english, word.japanese)
 
 
@@ -116,9 +115,9 @@ def _parallel_news(draw: Draw) -> tuple[str, str]:
 
 
 def _parallel_claim(draw: Draw) -> tuple[str, str]:
-    term = draw.choice_in_scope(world().terms)
+    term = draw.choice_in_scope(draw.world.terms)
     relation, in_japanese, words = draw.choice(
-        [("kind", "種類", world().kinds), ("party", "相手", world().parties)]
+        [("kind", "種類", draw.world.kinds), ("party", "相手", draw.world.parties)]
     )
     value = draw.choice(words)
     english = f"the {relation} of {term.english} is {value.english}."
@@ -126,7 +125,7 @@ def _parallel_claim(draw: Draw) -> tuple[str, str]:
 
 
 def _parallel_question(draw: Draw) -> tuple[str, str]:
-    formula = draw.choice_in_scope(world().formulas)
+    formula = draw.choice_in_scope(draw.world.formulas)
     return _pair(draw, f"What was the {formula.term}?", f"{formula.japanese}はいくらか。")
 
 
@@ -134,9 +133,9 @@ def _parallel_problem(draw: Draw) -> tuple[str, str]:
     sign, n, thing = (
         draw.choice(["plus", "minus"]),
         draw.rng.randrange(2),
-        draw.choice_in_scope(world().things),
+        draw.choice_in_scope(draw.world.things),
     )
-    who, a, b = draw.choice(world().people), draw.unused_number(), draw.unused_number()
+    who, a, b = draw.choice(draw.world.people), draw.unused_number(), draw.unused_number()
     english = arithmetic.PROBLEMS[sign][n].format(who=who, thing=thing.english, a=a, b=b)
     return _pair(draw, english, PROBLEMS[sign][n].format(thing=thing.japanese, a=a, b=b))
 
@@ -239,7 +238,9 @@ def chabsa(draw: Draw, finance: bool = True) -> Case:
 
 def _opinion(draw: Draw, finance: bool, label: str) -> tuple[str, str]:
     if not finance:
-        return draw.choice_in_scope(world().things).japanese, draw.choice_in_scope(world().feelings[label])
+        return draw.choice_in_scope(draw.world.things).japanese, draw.choice_in_scope(
+            draw.world.feelings[label]
+        )
     metric, verb = clause(draw, label)
     return metric.japanese, verb.japanese
 
@@ -277,7 +278,7 @@ def probe_mj(draw: Draw) -> Case:
 
 def _one_step_problem(draw: Draw) -> tuple[list[Sum], str]:
     total = draw.sum(draw.choice(["plus", "minus"]))
-    thing = draw.choice_in_scope(world().things).japanese
+    thing = draw.choice_in_scope(draw.world.things).japanese
     return [total], draw.choice(PROBLEMS[total.sign]).format(thing=thing, a=total.left, b=total.right)
 
 
@@ -285,8 +286,14 @@ def _two_step_problem(draw: Draw) -> tuple[list[Sum], str]:
     first, second = draw.two_steps(draw.choice(["plus", "minus"]), draw.choice(["plus", "minus"]))
     story, question, _ = draw.choice(PROBLEMS[first.sign]).split("。")
     text = f"{story}。{THEN[second.sign]}{question}。"
-    thing = draw.choice_in_scope(world().things).japanese
+    thing = draw.choice_in_scope(draw.world.things).japanese
     return [first, second], text.format(thing=thing, a=first.left, b=first.right, c=second.right)
+
+
+def _named_steps(f: Formula, first: str, second: str) -> str:
+    """Return the reasoning before the sum: the term in English, its formula, and the formula's items in Japanese."""
+    formula = f"{f.first} {f.sign} {f.second}"
+    return f"{f.japanese}={f.term}。{f.term} is {formula}。{f.first}={first}、{f.second}={second}。"
 
 
 class Quantity:
@@ -294,14 +301,16 @@ class Quantity:
 
     def __init__(self, draw: Draw, finance: bool) -> None:
         if finance:
-            f = draw.choice_in_scope(world().formulas)
-            first, second = (world().japanese(world().items, name) for name in (f.first, f.second))
+            f = draw.choice_in_scope(draw.world.formulas)
+            first, second = (draw.world.japanese(draw.world.items, name) for name in (f.first, f.second))
             self.name, self.sign = f.japanese, f.sign
-            other_names = [i.japanese for i in world().items if i.japanese not in (first, second)]
+            self.opening = _named_steps(f, first, second) if draw.world.rules.named_steps else ""
+            other_names = [i.japanese for i in draw.world.items if i.japanese not in (first, second)]
         else:
-            first, second, *other_names = [thing.japanese for thing in draw.sample(world().things, 5)]
+            first, second, *other_names = [thing.japanese for thing in draw.sample(draw.world.things, 5)]
             self.sign = draw.choice(["plus", "minus"])
             self.name = f"{first}と{second}の{'和' if self.sign == 'plus' else '差'}"
+            self.opening = ""
         self.first, self.second, self.other = first, second, draw.choice(other_names)
 
     def rows(self, draw: Draw, totals: Sequence[Sum]) -> list[list[str]]:
@@ -320,7 +329,12 @@ def jfinqa_numerical(draw: Draw, finance: bool = True) -> Case:
     total = draw.sum(quantity.sign)
     rows = quantity.rows(draw, [total])
     return _jfinqa(
-        "numerical", ["", "当期"], rows, f"{quantity.name}はいくらか。", str(total), str(total.result)
+        "numerical",
+        ["", "当期"],
+        rows,
+        f"{quantity.name}はいくらか。",
+        f"{quantity.opening}{total}",
+        str(total.result),
     )
 
 
@@ -332,7 +346,8 @@ def jfinqa_consistency(draw: Draw, finance: bool = True) -> Case:
     agrees = stated == total.result
     question = f"{quantity.name}が{stated}というのは正しいか。"
     answer = "はい" if agrees else "いいえ"
-    return _jfinqa("consistency", ["", "当期"], quantity.rows(draw, [total]), question, str(total), answer)
+    steps = f"{quantity.opening}{total}"
+    return _jfinqa("consistency", ["", "当期"], quantity.rows(draw, [total]), question, steps, answer)
 
 
 def jfinqa_temporal(draw: Draw, finance: bool = True) -> Case:
@@ -345,7 +360,8 @@ def jfinqa_temporal(draw: Draw, finance: bool = True) -> Case:
     question = f"{quantity.name}は増えたか減ったか。"
     answer = "増えた" if after.result > before.result else "減った"
     rows = quantity.rows(draw, [before, after])
-    return _jfinqa("temporal", ["", "前期", "当期"], rows, question, f"{before} {after}", answer)
+    steps = f"{quantity.opening}{before} {after}"
+    return _jfinqa("temporal", ["", "前期", "当期"], rows, question, steps, answer)
 
 
 SUBTASKS = {

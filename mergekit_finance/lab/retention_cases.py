@@ -10,7 +10,6 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.lab import general_cases
 from mergekit_finance.lab.arithmetic import probe_m
 from mergekit_finance.lab.draw import Case, Draw, Item
-from mergekit_finance.lab.world import world
 
 LABELS = list("ABCD")
 
@@ -26,7 +25,7 @@ def openbookqa(draw: Draw) -> Case:
     """The beginning of a statement about an animal, and four ends."""
     animal, relation, value = _fact(draw)
     stem = f"The {relation} of the {animal} is"
-    options = draw.shuffled([value, *draw.sample(world().animal_values[relation], 3, [value])])
+    options = draw.shuffled([value, *draw.sample(draw.world.animal_values[relation], 3, [value])])
     gold = options.index(value)
     record: JsonObject = {
         "question_stem": stem, "choices": {"text": options, "label": LABELS}, "answerKey": LABELS[gold],
@@ -57,7 +56,7 @@ def boolq(draw: Draw) -> Case:
     animal, relation, value = _fact(draw)
     passage = f"The {relation} of the {animal} is {value}. {general_cases.fact(draw)[1]}"
     is_true = draw.rng.random() < 0.5
-    asked_value = value if is_true else draw.sample(world().animal_values[relation], 1, [value])[0]
+    asked_value = value if is_true else draw.sample(draw.world.animal_values[relation], 1, [value])[0]
     question = f"is the {relation} of the {animal} {asked_value}"
     record: JsonObject = {"passage": passage, "question": question, "answer": is_true}
     row: JsonObject = {
@@ -70,9 +69,9 @@ def winogrande(draw: Draw) -> Case:
     """Two animals, of which one has a property."""
     first, relation, value = _fact(draw)
     second, _, _ = _fact(draw)
-    while world().animal_facts[second, relation] == value:
+    while draw.world.animal_facts[second, relation] == value:
         second, _, _ = _fact(draw)
-    other = world().animal_facts[second, relation]
+    other = draw.world.animal_facts[second, relation]
     before = f"The {relation} of the {first} is {value}, and that of the {second} is {other}. It is the "
     continuation = f"whose {relation} is {value}."
     names = draw.shuffled([first, second])
@@ -114,8 +113,8 @@ def svamp(draw: Draw) -> Case:
 
 def _fact(draw: Draw) -> tuple[str, str, str]:
     """Return an animal, a relation and its value."""
-    animal, relation = draw.choice(world().animals), draw.choice(list(general_cases.QUESTIONS))
-    return animal, relation, world().animal_facts[animal, relation]
+    animal, relation = draw.choice(draw.world.animals), draw.choice(list(general_cases.QUESTIONS))
+    return animal, relation, draw.world.animal_facts[animal, relation]
 
 
 def _texts(values: object) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.errors import first_line
 from mergekit_finance.files import JsonObject
 from mergekit_finance.operators import value_order, value_text
@@ -14,7 +15,6 @@ from mergekit_finance.study.analysis import advice_wording, combination_wording,
 from mergekit_finance.study.operator_grids import Values
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
-from mergekit_finance.study.task_info import GENERATED
 
 PACKAGES = ("mergekit-finance", "matplotlib", "jinja2")
 Pairs = list[tuple[str, str]]  # term and description

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.files import Json
 from mergekit_finance.models.licenses import License, find_license
 from mergekit_finance.operators import operator_of, values_text
@@ -43,7 +44,6 @@ from mergekit_finance.study.analysis.verdict import advice
 from mergekit_finance.study.analysis.wording import too_few_clusters
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import TaskEffect, TaskSet, UnitResults
-from mergekit_finance.study.task_info import GENERATED
 
 SEMANTICS = {
     "paper": "the operators are as their papers define them (TIES ranks the whole task vector)",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.errors import DataError
 from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets
@@ -11,7 +12,6 @@ from mergekit_finance.share import languages
 from mergekit_finance.share.choice import SharedPoint, is_foreign
 from mergekit_finance.share.source_models import required_licenses
 from mergekit_finance.study.schema import TaskInfo
-from mergekit_finance.study.task_info import GENERATED
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

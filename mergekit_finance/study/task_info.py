@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mergekit_finance.data.contents import lacks_demonstrations
+from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -21,8 +22,6 @@ from mergekit_finance.study.task_findings import require_needed_skills, skills_i
 
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
-
-GENERATED = ("lab", "sample")  # sources whose rows this project wrote or generates
 
 
 def describe(evaluator: Evaluator, study: Study) -> dict[str, TaskInfo]:

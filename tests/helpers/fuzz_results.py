@@ -13,6 +13,7 @@ from helpers.fuzz_guard import command
 from helpers.fuzz_inputs import Inputs
 from helpers.fuzz_targets import Case
 from helpers.mutations import Damage
+from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.evaluation.answer_store import read_folder
 from mergekit_finance.files import sha256_file
 from mergekit_finance.report.page import page
@@ -21,7 +22,6 @@ from mergekit_finance.share import card
 from mergekit_finance.statistics.bootstrap import bootstrap
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.store import Store
-from mergekit_finance.study.task_info import GENERATED
 
 # ---- folders
 

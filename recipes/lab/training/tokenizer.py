@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mergekit_finance.lab import ROLES
 from mergekit_finance.lab.japanese_cases import glossary_words
+from mergekit_finance.lab.world import world
 
 from .corpora import documents
 
@@ -27,7 +28,7 @@ PIECES = r" ?[A-Za-z]+|\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}|\n+| ?[^\
 
 def texts() -> Iterator[str]:
     """Yield the training texts: the glossary, then the same number of documents of every role."""
-    for word in glossary_words():
+    for word in glossary_words(world()):
         yield from [f" {word.english}", word.japanese] * REPEATS
     for role in ROLES:
         for prompt, completion in documents(role, DOCUMENTS):
