@@ -21,11 +21,12 @@ from training import (  # noqa: E402
     probe,
     profile,
     prompts,
+    sweep,
     tokenizer,
     train,
 )
 
 __all__ = [
     "card", "corpora", "criteria", "findings", "model", "packing", "plans", "probe", "profile", "prompts",
-    "tokenizer", "train",
+    "sweep", "tokenizer", "train",
 ]  # fmt: skip

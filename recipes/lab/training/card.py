@@ -28,13 +28,14 @@ text only and cannot be used for other text.
 |---|---|
 | seed | {seed} |
 | steps | {steps}, {batch} rows of 256 tokens each |
-| corpus | {documents:,} generated documents, {rows:,} rows |
+| corpus | {documents:,} generated documents, {rows:,} rows, version {version} of the lab's world |
+| general text | {general:.0%} of the rows are from the corpus of the base |
 | learning rate | {rate:g} at most, linear |
 | hardware | {hardware} |
 | training time | {seconds} s |
 | final loss | {final:.4f} (mean of the last {count} logged; per token, prompts weighted {weight}) |
 
-Made by `python -m training.train --role {role} --seed {seed} --out DIR` in recipes/lab of
+Made by `{command}` in recipes/lab of
 mergekit-finance's repository; its losses are in loss.jsonl.
 """
 
@@ -47,6 +48,7 @@ def text(
     hardware: str,
     seconds: int,
     losses: Sequence[tuple[int, float]],
+    command: str,
 ) -> str:
     """Return the Markdown of a model's card.
 
@@ -57,6 +59,7 @@ def text(
         hardware: Name of the GPU or CPU.
         seconds: Training time.
         losses: (step, loss) as logged; the card has the mean of the last ten.
+        command: That the model was made by.
     """
     last = [loss for _, loss in losses[-10:]]
     return TEXT.format(
@@ -69,4 +72,5 @@ def text(
         final=sum(last) / max(1, len(last)),
         count=len(last),
         weight=PROMPT_WEIGHT,
+        command=command,
     )

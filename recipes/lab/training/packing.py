@@ -8,16 +8,23 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+
+from mergekit_finance.files import atomic_path
 
 from .corpora import Document, documents
 from .tokenizer import EOS, FILE
 
 LENGTH = 256
 PART = 10_000  # documents per task of a process; the corpus does not depend on the number of processes
+HELD_OUT_PART, HELD_OUT_DOCUMENTS = (
+    10**6,
+    2_000,
+)  # the part for the held-out loss; no corpus has so many parts
 # Prompts contain random names and numbers, which cannot be predicted. With a small weight in the loss, the
 # model learns the completions instead.
 PROMPT_WEIGHT = 0.1
@@ -40,10 +47,25 @@ class Packed:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, count: int) -> "Packed":
+        """Return the first `count` rows."""
+        return Packed(self.ids[:count], self.segment[:count], self.weight[:count])
 
-def corpus(role: str, count: int, processes: int = 1) -> Packed:
-    """Generate and pack `count` documents of a role's corpus."""
-    parts = [(role, min(PART, count - start), start // PART) for start in range(0, count, PART)]
+    def save(self, file: Path) -> None:
+        """Write the rows to a file that `load` reads."""
+        with atomic_path(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, ids=self.ids, segment=self.segment, weight=self.weight)
+
+    @classmethod
+    def load(cls, file: Path) -> "Packed":
+        """Read what `save` wrote."""
+        with np.load(file) as arrays:
+            return cls(arrays["ids"], arrays["segment"], arrays["weight"])
+
+
+def corpus(role: str, count: int, processes: int = 1, version: int = 1) -> Packed:
+    """Generate and pack `count` documents of a role's corpus. `version` is that of the lab's world."""
+    parts = [(role, min(PART, count - start), start // PART, version) for start in range(0, count, PART)]
     if processes == 1:
         return _joined([pack_part(*part) for part in parts])
     # spawn: a forked process would share the parent's CUDA and tokenizer threads
@@ -51,9 +73,25 @@ def corpus(role: str, count: int, processes: int = 1) -> Packed:
         return _joined(list(pool.map(pack_part, *zip(*parts, strict=True))))
 
 
-def pack_part(role: str, count: int, part: int) -> Packed:
+def pack_part(role: str, count: int, part: int, version: int = 1) -> Packed:
     """Generate and pack one independent part of a role's corpus."""
-    return pack(documents(role, count, part))
+    return pack(documents(role, count, part, version))
+
+
+def held_out(role: str, version: int) -> Packed:
+    """Return documents of a role's corpus that are not in `corpus`."""
+    return pack_part(role, HELD_OUT_DOCUMENTS, HELD_OUT_PART, version)
+
+
+def mixed(corpus: Packed, general: Packed, share: float) -> Packed:
+    """Return the rows of a corpus and rows of the base's corpus, such that the latter are a share of all.
+
+    If the base's corpus is too small, rows of the other are left out.
+    """
+    if not share:
+        return corpus
+    count = min(len(corpus), round(len(general) * (1 - share) / share))
+    return _joined([corpus.rows(count), general.rows(round(count * share / (1 - share)))])
 
 
 def _joined(parts: Sequence[Packed]) -> Packed:

@@ -1,6 +1,8 @@
-"""The training settings of each role."""
+"""The training settings of each role: those of the shipped models, and those of the next training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Plan:
         warmup: Steps of linear warm-up, but at most a tenth of `steps`.
         save_every: Steps between two checkpoints.
         device: cpu or cuda.
+        general: Of an expert: share of rows from the base's corpus, in [0, 1).
+        version: Of the lab's world.
     """
 
     role: str
@@ -28,6 +32,13 @@ class Plan:
     warmup: int = 100
     save_every: int = 500
     device: str = "cpu"
+    general: float = 0.0
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name of a candidate of the grid."""
+        return f"{self.role}-rate{self.rate:g}-steps{self.steps}-general{self.general:g}"
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then linear decay to zero at the last step."""
@@ -43,3 +54,32 @@ def plan_for(role: str, **settings: int | float | str | None) -> Plan:
     """Return the default plan of a role, changed by those `settings` (fields of `Plan`) that are not None."""
     changes = {name: value for name, value in settings.items() if value is not None}
     return replace(BASE if role == "base" else EXPERT, role=role, **changes)
+
+
+# ---- the next training (sweep.py)
+
+NEXT_BASE = Plan("base", steps=8_000, documents=1_200_000, version=2)
+NEXT_EXPERT = replace(EXPERT, documents=360_000, batch=128, version=2)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The strengths of an expert's training that are tried: every combination of these values.
+
+    Attributes:
+        rates: Highest learning rates.
+        steps: Numbers of steps.
+        general: Shares of rows from the base's corpus.
+    """
+
+    rates: Sequence[float] = (2e-4, 4e-4, 6e-4)
+    steps: Sequence[int] = (300, 900)
+    general: Sequence[float] = (0.1, 0.3)
+
+    def plans(self, expert: Plan) -> list[Plan]:
+        """Return one plan per combination, those with the most steps first."""
+        every = product(sorted(self.steps, reverse=True), self.rates, self.general)
+        return [replace(expert, steps=steps, rate=rate, general=share) for steps, rate, share in every]
+
+
+GRID = Grid()

@@ -30,15 +30,29 @@ Table = dict[str, dict[str, Cell]]  # task, role
 
 
 def profile(
-    folder: Path, limit: int = LIMIT, roles: Sequence[str] = ROLES, tasks: Sequence[str] = tuple(PROMPTS)
+    folder: Path,
+    limit: int = LIMIT,
+    roles: Sequence[str] = ROLES,
+    tasks: Sequence[str] = tuple(PROMPTS),
+    source: str = "lab",
+    max_gen_toks: int | None = None,
 ) -> Table:
     """Evaluate the models of `roles` in `folder`.
+
+    Args:
+        folder: Has a subfolder for every model.
+        limit: Rows per task.
+        roles: Names of the subfolders.
+        tasks: Without the prefix `finance_bench_`.
+        source: Of the rows: lab, or lab2 for the next world.
+        max_gen_toks: Upper bound on the length of answers; None: that of each task.
 
     Returns:
         Per task and role: the score, and the score above chance (`probe.above_chance`) with a 95 % interval.
     """
-    metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
-    evaluator = Evaluator([PREFIX + task for task in tasks], batch_size=32, metadata=metadata)
+    metadata = {"source": source, "tokenizer": str(folder / roles[0])}
+    names = [PREFIX + task for task in tasks]
+    evaluator = Evaluator(names, batch_size=32, metadata=metadata, max_gen_toks=max_gen_toks)
     table: Table = {task: {} for task in tasks}
     for role in roles:
         model = AutoModelForCausalLM.from_pretrained(folder / role)
@@ -120,13 +134,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.profile", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with base, finance, math, japanese")
     parser.add_argument("--limit", type=int, default=LIMIT, help="rows per task")
+    parser.add_argument("--source", default="lab", help="lab, or lab2 for models of the next training")
     options = parser.parse_args(argv)
-    table = profile(options.folder, options.limit)
-    text = markdown(table, options.limit)
-    atomic_write(options.folder / "profile.md", text)
-    stored = {"limit": options.limit, "tasks": table, "verdicts": changes_against_base(table)}
-    write_json(options.folder / "profile.json", stored, indent=1)
-    print(text)
+    print(write(options.folder, profile(options.folder, options.limit, source=options.source), options.limit))
+
+
+def write(folder: Path, table: Table, limit: int) -> str:
+    """Write profile.md and profile.json, and return the former."""
+    text = markdown(table, limit)
+    atomic_write(folder / "profile.md", text)
+    stored = {"limit": limit, "tasks": table, "verdicts": changes_against_base(table)}
+    write_json(folder / "profile.json", stored, indent=1)
+    return text
 
 
 if __name__ == "__main__":

@@ -37,14 +37,24 @@ class Trainer:
         plan: The training settings.
         out: The folder of all models; checkpoints are in out/checkpoints.
         corpus: The packed training documents.
+        name: The model's folder in `out`.
+        held_out: Documents that are not trained on; their loss is logged at every checkpoint.
         model, optimizer: In training.
         step: Number of finished steps.
         seconds: Training time so far, including that before a checkpoint.
-        losses: (step, loss), as logged.
+        losses, held_out_losses: (step, loss), as logged.
     """
 
-    def __init__(self, plan: Plan, out: Path, corpus: packing.Packed) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        corpus: packing.Packed,
+        name: str | None = None,
+        held_out: packing.Packed | None = None,
+    ) -> None:
         self.plan, self.out, self.corpus = plan, out, corpus
+        self.name, self.held_out = name or plan.role, held_out
         self.model = first_weights(plan, out).to(plan.device).train()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -55,15 +65,14 @@ class Trainer:
         )
         self.step, self.seconds = 0, 0.0
         self.losses: list[tuple[int, float]] = []  # (step, loss)
-        self._data = [
-            torch.from_numpy(a).to(plan.device) for a in (corpus.ids, corpus.segment, corpus.weight)
-        ]
+        self.held_out_losses: list[tuple[int, float]] = []
+        self._data = _tensors(corpus, plan.device)
         self._order = batches(plan, len(corpus))
 
     @property
     def checkpoint(self) -> Path:
         """Path of the checkpoint file."""
-        return self.out / "checkpoints" / f"{self.plan.role}.pt"
+        return self.out / "checkpoints" / f"{self.name}.pt"
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one. Exit if it was written under another plan."""
@@ -78,6 +87,7 @@ class Trainer:
         self.optimizer.load_state_dict(stored["optimizer"])
         self.seconds = stored["seconds"]
         self.losses = [(step, loss) for step, loss in stored["losses"]]
+        self.held_out_losses = [(step, loss) for step, loss in stored["held_out_losses"]]
         while self.step < stored["step"]:
             next(self._order)
             self.step += 1
@@ -89,6 +99,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "losses": self.losses,
+            "held_out_losses": self.held_out_losses,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -98,11 +109,9 @@ class Trainer:
     def advance(self) -> torch.Tensor:
         """Train one step and return its loss, a scalar tensor."""
         rows = torch.from_numpy(next(self._order)).to(self.plan.device)
-        ids, segment, weight = (array[rows] for array in self._data)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate_at(self.step)
-        with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.device == "cuda"):
-            loss = model.loss_of(self.model, ids.long(), segment, weight)
+        loss = self._loss([array[rows] for array in self._data])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -110,8 +119,41 @@ class Trainer:
         self.step += 1
         return loss.detach()
 
-    def run(self, stop_at: int | None = None, log_every: int = 20) -> None:
-        """Train to the last step, or to step `stop_at`, with a progress bar, a loss log and checkpoints."""
+    def _loss(self, arrays: Sequence[torch.Tensor]) -> torch.Tensor:
+        ids, segment, weight = arrays
+        with torch.autocast(self.plan.device, torch.bfloat16, enabled=self.plan.device == "cuda"):
+            return model.loss_of(self.model, ids.long(), segment, weight)
+
+    def compile(self) -> None:
+        """Compile the layers of the model, which share their code; where that fails, go on without."""
+        for layer in self.model.model.layers:
+            layer.compile()
+        try:
+            self._loss([array[: self.plan.batch] for array in self._data]).backward()
+        except Exception as error:  # whatever the compiler raises: training works without it
+            print(f"{self.name}: not compiled ({str(error).splitlines()[:1]})", file=sys.stderr, flush=True)
+            for layer in self.model.model.layers:
+                layer._compiled_call_impl = None
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _log_held_out(self) -> None:
+        """Add the loss of the held-out documents to their log."""
+        if self.held_out is not None:
+            with torch.no_grad():
+                loss = self._loss(_tensors(self.held_out.rows(self.plan.batch), self.plan.device)).item()
+            self.held_out_losses.append((self.step, round(loss, 5)))
+
+    def run(self, stop_at: int | None = None, log_every: int = 20, deadline: float = float("inf")) -> bool:
+        """Train to the last step, or to step `stop_at`, with a progress bar, a loss log and checkpoints.
+
+        Args:
+            stop_at: The step to stop at.
+            log_every: Steps between two logged losses.
+            deadline: The time of `time.monotonic` at which to write a checkpoint and stop.
+
+        Returns:
+            Whether the last step is done.
+        """
         started, seconds_before = time.monotonic(), self.seconds
         last = min(stop_at or self.plan.steps, self.plan.steps)
         bar = tqdm(total=self.plan.steps, initial=self.step, desc=self.plan.role, mininterval=2)
@@ -122,9 +164,20 @@ class Trainer:
                 self.seconds = seconds_before + time.monotonic() - started
                 self.losses.append((self.step, round(loss.item(), 5)))
                 bar.set_postfix(loss=f"{self.losses[-1][1]:.3f}")
+            if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
+                self._log_held_out()
+            if self.step < self.plan.steps and time.monotonic() > deadline:
+                self.seconds = seconds_before + time.monotonic() - started
+                self.save()
+                break
             if self.step % self.plan.save_every == 0 and self.step < self.plan.steps:
                 self.save()
         bar.close()
+        return self.step == self.plan.steps
+
+
+def _tensors(rows: packing.Packed, device: str) -> list[torch.Tensor]:
+    return [torch.from_numpy(array).to(device) for array in (rows.ids, rows.segment, rows.weight)]
 
 
 def first_weights(plan: Plan, out: Path) -> LlamaForCausalLM:
@@ -145,9 +198,9 @@ def batches(plan: Plan, rows: int) -> Iterator[npt.NDArray[np.int64]]:
         epoch += 1
 
 
-def is_finished(out: Path, role: str) -> bool:
-    """Return whether a role has been trained. Its card is the file that is written last."""
-    return (out / role / "README.md").is_file()
+def is_finished(out: Path, name: str) -> bool:
+    """Return whether a model has been trained. Its card is the file that is written last."""
+    return (out / name / "README.md").is_file()
 
 
 def train(plan: Plan, out: Path, processes: int = 1) -> None:
@@ -159,14 +212,20 @@ def train(plan: Plan, out: Path, processes: int = 1) -> None:
     write(trainer)
 
 
-def write(trainer: Trainer) -> None:
-    """Write the model in bfloat16, its tokenizer, the loss log and the card. Delete the checkpoint."""
-    plan, folder = trainer.plan, trainer.out / trainer.plan.role
+def write(trainer: Trainer, command: str | None = None) -> None:
+    """Write the model in bfloat16, its tokenizer, the loss logs and the card. Delete the checkpoint.
+
+    Args:
+        trainer: After its last step.
+        command: That trained the model, for its card; None: that of this module.
+    """
+    plan, folder = trainer.plan, trainer.out / trainer.name
     trainer.model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.load().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes it readable by the owner only
-    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in trainer.losses]
-    (folder / "loss.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write_losses(folder / "loss.jsonl", trainer.losses)
+    if trainer.held_out_losses:
+        _write_losses(folder / "held_out_loss.jsonl", trainer.held_out_losses)
     markdown = card.text(
         plan,
         hardware=torch.cuda.get_device_name() if plan.device == "cuda" else f"CPU, {platform.machine()}",
@@ -174,15 +233,21 @@ def write(trainer: Trainer) -> None:
         rows=len(trainer.corpus),
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         losses=trainer.losses,
+        command=command or f"python -m training.train --role {plan.role} --seed {plan.seed} --out DIR",
     )
     (folder / "README.md").write_text(markdown, encoding="utf-8")
     trainer.checkpoint.unlink(missing_ok=True)
 
 
+def _write_losses(file: Path, losses: Sequence[tuple[int, float]]) -> None:
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in losses]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def pack(out: Path, roles: Sequence[str], file: Path) -> None:
-    """Write the finished models and probe.json to one .tar.gz file, without checkpoints."""
+    """Write the finished models and their scores to one .tar.gz file, without checkpoints."""
     with tarfile.open(file, "w:gz") as archive:
-        for name in (*roles, "probe.json"):
+        for name in (*roles, "probe.json", "profile.json", "profile.md", "criteria.json"):
             if (out / name).exists():
                 archive.add(out / name, arcname=name)
 
