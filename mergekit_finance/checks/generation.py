@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.files import Json
-from mergekit_finance.hosts.transformers import cache_implementations
+from mergekit_finance.hosts.transformers import cache_implementations, is_mentioned
+from mergekit_finance.models.config_values import LARGEST_ID
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -29,6 +30,7 @@ SWITCHES = (
     "remove_invalid_values",
     "return_dict_in_generate",
     "output_hidden_states",
+    "use_mtp",
 )
 # Keys that transformers generates with only if it is given more than the model, and what.
 NEEDS_MORE = {
@@ -42,11 +44,23 @@ NEEDS_MORE = {
     "constraints": "code of the Hub",
     "force_words_ids": "code of the Hub",
     "penalty_alpha": "code of the Hub",
+    "use_mtp": "layers for multi-token prediction, and num_mtp_layers in config.json",
+    "return_dict_in_generate": "a program that reads a mapping of outputs",
 }
+SWITCHES_THAT_NEED_MORE = (
+    "token_healing",
+    "is_assistant",
+    "penalty_alpha",
+    "use_mtp",
+    "return_dict_in_generate",
+)
+# Settings that end an answer, whatever a task asks for.
+ENDS = ("max_new_tokens", "max_time")
 WATERMARK_KEYS = frozenset(("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"))
 
 Rule = tuple[str, Callable[[float], bool]]  # what a number must be, in words, and a function that checks it
 # transformers refuses a whole number here, unless it is 1, which changes nothing.
+MOST = 10_000  # beams and sequences: transformers allocates memory for each
 DECIMAL: Rule = (
     "a number above 0 with a decimal point",
     lambda n: n > 0 and (isinstance(n, float) or n == 1),
@@ -54,17 +68,14 @@ DECIMAL: Rule = (
 WHOLE = ("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size")
 # Whether sampled or not. No value (null) is allowed everywhere.
 NUMBERS: dict[str, Rule] = {
-    **dict.fromkeys(WHOLE, ("a whole number of at least 0", lambda n: n >= 0 and n == int(n))),
+    **dict.fromkeys(WHOLE, ("a whole number of at least 0", lambda n: n >= 0 and isinstance(n, int))),
     **dict.fromkeys(
-        (
-            "max_length",
-            "max_new_tokens",
-            "num_beams",
-            "num_return_sequences",
-            "prefill_chunk_size",
-            "prompt_lookup_num_tokens",
-        ),  # fmt: skip
-        ("a whole number of at least 1", lambda n: n >= 1 and n == int(n)),
+        ("max_length", "max_new_tokens", "prefill_chunk_size", "prompt_lookup_num_tokens"),
+        ("a whole number of at least 1", lambda n: n >= 1 and isinstance(n, int)),
+    ),
+    **dict.fromkeys(
+        ("num_beams", "num_return_sequences"),
+        (f"a whole number from 1 to {MOST}", lambda n: 1 <= n <= MOST and isinstance(n, int)),
     ),
     **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty"), DECIMAL),
     **dict.fromkeys(("length_penalty", "max_time", "guidance_scale"), ("a number", lambda n: True)),
@@ -83,6 +94,16 @@ SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
 }
 
 
+# What transformers takes from config.json if there is no generation_config.json.
+OF_CONFIG = (
+    *(set(NEEDS_MORE) - {"is_assistant"}), *ENDS, *LISTS_OF_IDS, "bad_words_ids", "sequence_bias",
+    "early_stopping", "forced_bos_token_id", "forced_eos_token_id", "cache_implementation", "num_beams",
+    "num_return_sequences", *WHOLE, "exponential_decay_length_penalty", "repetition_penalty",
+    "encoder_repetition_penalty",
+    "watermarking_config", "prefill_chunk_size", "prompt_lookup_num_tokens",
+)  # fmt: skip
+
+
 def check_generation(merge: "MergeFacts") -> Iterator[Finding]:
     """Yield values with which transformers cannot load the file or generate.
 
@@ -90,29 +111,44 @@ def check_generation(merge: "MergeFacts") -> Iterator[Finding]:
     that is.
     """
     for model in merge.models:
-        is_used = model.reference in merge.evaluated or (bool(merge.evaluated) and model is merge.base)
-        for one in generation_findings(model.generation_config or {}, model.reference):
-            is_error = is_used and one.id == "model.generation-unsupported"
+        config, file = model.generation_config, FILE
+        if config is None:  # transformers takes the settings of config.json then
+            config, file = {key: model.text[key] for key in OF_CONFIG if key in model.text}, "config.json"
+        kind = model.text.get("model_type")
+        if isinstance(kind, str) and is_mentioned(kind, "num_mtp_layers"):
+            config = {key: value for key, value in config.items() if key != "use_mtp"}
+        for one in generation_findings(config, model.reference, file):
+            is_error = one.id == "model.generation-unsupported" and merge.is_answering(model)
             yield replace(one, level="error") if is_error else one
 
 
-def generation_findings(config: Mapping[str, Json], model: str) -> Iterator[Finding]:
+def generation_findings(config: Mapping[str, Json], model: str, file: str = FILE) -> Iterator[Finding]:
     """Yield what is wrong with a generation_config.json, and sampling settings that are not used.
 
     Args:
         config: its content.
         model: the model's reference, for messages.
+        file: from which it was read, for messages.
     """
     for key, noun in _wrong_values(config):
         yield finding(
-            "model.generation-config", f"model {model!r}: {key} {config[key]!r:.60} in {FILE} is not {noun}"
+            "model.generation-config", f"model {model!r}: {key} {config[key]!r:.60} in {file} is not {noun}"
         )
     for key in _needing_more(config):
         yield finding(
             "model.generation-unsupported",
-            f"model {model!r}: {FILE} has {key}, and transformers generates with it only if it is given "
+            f"model {model!r}: {file} has {key}, and transformers generates with it only if it is given "
             f"{NEEDS_MORE[key]}",
+            f"Remove the key from {file}.",
         )
+    for key in ENDS:
+        if config.get(key) is not None and _is_number(config[key], lambda n: True):
+            yield finding(
+                "model.generation-length",
+                f"model {model!r}: {file} has {key} {config[key]}, which ends every answer, whatever "
+                "max_gen_toks a task has",
+                f"Remove the key from {file}.",
+            )
     if unused := [] if config.get("do_sample") is True else list(_unused(config)):
         yield finding(
             "model.generation-unused",
@@ -163,7 +199,7 @@ def _needing_more(config: Mapping[str, Json]) -> Iterator[str]:
     """Yield the keys of NEEDS_MORE that have an effect."""
     for key in NEEDS_MORE:
         value = config.get(key)
-        if key in ("token_healing", "is_assistant", "penalty_alpha") and not value:
+        if key in SWITCHES_THAT_NEED_MORE and not value:
             continue
         if key == "penalty_alpha" and (config.get("do_sample") is True or config.get("top_k") in (0, 1)):
             continue
@@ -215,7 +251,9 @@ def _unused(config: Mapping[str, Json]) -> Iterator[str]:
 def _is_token_id(value: Json, several: bool) -> bool:
     if several and isinstance(value, list):
         return bool(value) and all(_is_token_id(part, several=False) and part is not None for part in value)
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return value is None or (
+        isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID
+    )
 
 
 def _is_word(value: Json) -> bool:

@@ -62,6 +62,10 @@ class MergeFacts:
         """All models but the first."""
         return self.models[1:]
 
+    def is_answering(self, model: ModelFacts) -> bool:
+        """Return whether a model generates answers, or a merge with its config and tokenizer does."""
+        return model.reference in self.evaluated or (bool(self.evaluated) and model is self.base)
+
 
 class How(TypedDict, total=False):
     """The optional fields of MergeFacts."""

@@ -66,6 +66,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "An expert and the base differ in settings such as rms_norm_eps, hidden_act or eos_token_id.",
         "Merge only if the difference is intended: the merged model keeps the base's settings.",
     ),
+    "model.config-switch": CatalogEntry(
+        "warning",
+        "A switch in config.json is on, and the key that it needs is missing or null, such as "
+        "use_sliding_window without sliding_window. The switch has no effect, or a default is used.",
+        "Write the missing key into config.json, or turn the switch off.",
+    ),
     "model.config-shape": CatalogEntry(
         "error",
         "The shape of a tensor differs from the shape in the model's config, or the config lacks a size.",
@@ -101,6 +107,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "generation_config.json has a setting with which transformers generates only if it is given more "
         "than the model: a tokenizer, another model, or code of the Hub. lm-eval gives it none of these, so "
         "it is an error for a model that is evaluated.",
+        "Remove the key from generation_config.json.",
+    ),
+    "model.generation-length": CatalogEntry(
+        "warning",
+        "generation_config.json has max_new_tokens or max_time. transformers ends every answer by it and "
+        "ignores the length that a task sets (max_gen_toks).",
         "Remove the key from generation_config.json.",
     ),
     "model.generation-unused": CatalogEntry(
@@ -187,6 +199,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "A model lacks a tensor that its architecture or the base has.",
         "Copy or fetch it again, or merge only models with the same tensors.",
     ),
+    "model.token-ignored": CatalogEntry(
+        "warning",
+        "transformers does not load a token as a file of the model says: it gives the token another id, or "
+        "does not read special_tokens_map.json, because tokenizer_config.json has added_tokens_decoder.",
+        "Correct the id, or name the token in tokenizer_config.json.",
+    ),
     "model.tokenizer-rules": CatalogEntry(
         "warning",
         "An expert has the tokens and ids of the base, but its tokenizer.json splits texts into them by "
@@ -216,8 +234,9 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.token-outside": CatalogEntry(
         "warning",
-        "A special token, or a token of the tokenizer, has an id for which the model has no embedding. "
-        "Evaluation fails if the token is used. It is an error if transformers cannot load such a model.",
+        "A special token, a token of the tokenizer or one in generation_config.json has an id for which the "
+        "model has no embedding. Evaluation fails if the token is used. It is an error if transformers "
+        "cannot load such a model, or if a model that is evaluated uses the token in every text or answer.",
         "Correct the id or the token, or resize the embeddings of the model.",
     ),
     "model.unseen": CatalogEntry(

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks import configs, lineage, tensors
 from mergekit_finance.checks.findings import Finding, Findings, finding
 from mergekit_finance.checks.generation import check_generation
+from mergekit_finance.checks.heads import check_heads
 from mergekit_finance.checks.license_checks import check_licenses
+from mergekit_finance.checks.loadable import check_loadable
 from mergekit_finance.checks.merge_facts import Check, MergeFacts
 from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_chat_templates, check_templates, check_tokenizers
+from mergekit_finance.checks.switches import check_switches
 from mergekit_finance.checks.token_rows import check_token_rows
 from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
@@ -262,11 +265,12 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     check_files,
-    configs.check_heads,
+    check_heads,
     check_architectures,
     check_sizes,
     check_tensors,
-    configs.check_loadable,
+    check_loadable,
+    check_switches,
     check_rope,
     check_token_ids,
     check_token_rules,

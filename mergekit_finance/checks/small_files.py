@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
     from mergekit_finance.models.facts import ModelFacts
 
-TEMPLATES = "additional_chat_templates"  # the folder of all templates but the default one
 SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones
 
 
@@ -28,7 +27,8 @@ def check_templates(merge: "MergeFacts") -> Iterator[Finding]:
     """Chat templates must be valid Jinja."""
     for model in merge.models:
         templates = (model.tokenizer_config or {}).get("chat_template")
-        yield from template_findings([model.chat_template, templates], model.reference)
+        all_templates = [model.chat_template, templates, *model.named_templates.values()]
+        yield from template_findings(all_templates, model.reference)
 
 
 def check_chat_templates(merge: "MergeFacts") -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _gives_its_template(model: "ModelFacts", merge: "MergeFacts") -> bool:
 def has_chat_template(model: "ModelFacts") -> bool:
     """Return whether a model has a chat template of any name."""
     names = (model.tokenizer_config or {}).get("chat_template")
-    return bool(model.chat_template or names or (model.folder and any((model.folder / TEMPLATES).glob("*"))))
+    return bool(model.chat_template or names or model.named_templates)
 
 
 def check_tokenizers(merge: "MergeFacts") -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,43 @@ def attention_implementations() -> frozenset[str]:
     table = re.search(r"^    _global_mapping = \{\n(.*?)^    \}", _source("modeling_utils.py"), re.M | re.S)
     names = frozenset(re.findall(r'"([\w|]+)":', table.group(1))) if table else frozenset[str]()
     return names | {"eager"} if "sdpa" in names else frozenset()
+
+
+@functools.cache
+def experts_implementations() -> frozenset[str]:
+    """Return the names that `experts_implementation` may have, without loading transformers; empty as above.
+
+    Written for transformers 5.23 (`integrations.moe.ExpertsInterface._global_mapping`).
+    """
+    text = _source("integrations/moe.py").partition("class ExpertsInterface")[2]
+    table = re.search(r"^    _global_mapping = \{\n(.*?)^    \}", text, re.M | re.S)
+    names = frozenset(re.findall(r'"(\w+)":', table.group(1))) if table else frozenset[str]()
+    return names | {"eager"} if names else names
+
+
+@functools.cache
+def layer_types() -> frozenset[str]:
+    """Return the names that `layer_types` may have, without loading transformers; empty as above.
+
+    Written for transformers 5.23 (`configuration_utils`: `ALLOWED_*_LAYER_TYPES`,
+    `_LEGACY_LAYER_TYPE_REMAP`).
+    """
+    text = _source("configuration_utils.py")
+    tables = re.findall(r"^ALLOWED_\w+_LAYER_TYPES = \(\n(.*?)^\)", text, re.M | re.S)
+    legacy = re.search(r"^_LEGACY_LAYER_TYPE_REMAP = \{\n(.*?)^\}", text, re.M | re.S)
+    names = re.findall(r'^    "(\w+)",', "".join(tables), re.M)
+    return frozenset([*names, *re.findall(r'^    "(\w+)":', legacy.group(1) if legacy else "", re.M)])
+
+
+def missing_attention_package(implementation: str) -> str:
+    """Return the package that an `attn_implementation` needs and that is not installed, or "".
+
+    Written for transformers 5.23 (`modeling_utils`: FlashAttention from its package, or by `kernels`).
+    """
+    packages = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
+    package = packages.get(implementation.removeprefix("paged|"), "")
+    is_there = not package or any(importlib.util.find_spec(name) for name in (package, "kernels"))
+    return "" if is_there else package
 
 
 @functools.cache
@@ -184,6 +222,60 @@ def has_rotary_positions(model_type: str) -> bool:
     Written for transformers 5.23 (`rope_parameters` in the modules of configs).
     """
     return "rope_parameters" in _model_source(model_type, "configuration")
+
+
+@functools.cache
+def unsettable_keys(model_type: str) -> tuple[str, ...]:
+    """Return the keys of config.json with which transformers does not load a config of a type; () as above.
+
+    Written for transformers 5.23 (properties of configs without a setter, `sub_configs`, and `text_config`
+    in a model without parts).
+    """
+    text = _model_source(model_type, "configuration")
+    if not text or "sub_configs" in text or "text_config" in text:
+        return ("use_return_dict",) if text else ()
+    return ("use_return_dict", "sub_configs", "text_config")
+
+
+@functools.cache
+def is_mentioned(model_type: str, key: str) -> bool:
+    """Return whether the modules of a type of models use a key; True if they are elsewhere."""
+    texts = [_model_source(model_type, part) for part in ("configuration", "modeling")]
+    return not all(texts) or any(key in text for text in texts)
+
+
+@dataclass(frozen=True)
+class PartialRotary:
+    """How models of a type rotate a part of each head.
+
+    Attributes:
+        key: of config.json, beside `rope_parameters`, with the share of a head that is rotated.
+        default: the share without that key.
+        only_even: whether that part must have an even size; otherwise it is rounded up.
+    """
+
+    key: str
+    default: float
+    only_even: bool
+
+
+@functools.cache
+def partial_rotary(model_type: str) -> PartialRotary | None:
+    """Return how models of a type rotate a part of each head; None if they rotate all of it.
+
+    Written for transformers 5.23 (`partial_rotary_factor` in the modules of models, its default in those of
+    configs).
+    """
+    model, config = _model_source(model_type, "modeling"), _model_source(model_type, "configuration")
+    if "partial_rotary_factor" not in model:
+        return None
+    default = re.search(r'setdefault\("partial_rotary_factor", (?:kwargs\.\w+\("(\w+)", )?([\d.]+)\)', config)
+    key, share = default.groups() if default else (None, 1.0)
+    return PartialRotary(
+        key or "partial_rotary_factor",
+        float(share),
+        bool(re.search(r"\.\.\., ?: ?self\.rotary_ndims\]", model)),
+    )
 
 
 def _model_source(model_type: str, part: str) -> str:

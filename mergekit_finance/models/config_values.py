@@ -5,7 +5,7 @@ load it. Keys that are not listed here are not checked.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError
@@ -15,13 +15,20 @@ DTYPE = re.compile(
     r"(torch\.)?(auto|double|half|float|bool|bfloat16|float(16|32|64|[48]_\w+)|u?int\d+|complex\d+)"
 )
 COPY = "Copy or fetch it again."
+LARGEST_ID = 2**63  # token ids are 64-bit integers
 SCALED = ("linear", "dynamic", "yarn", "llama3")  # rope types that need a `factor`
 LLAMA3 = ("low_freq_factor", "high_freq_factor")  # which the rope type llama3 needs, too
+LONGROPE = ("short_factor", "long_factor")  # lists, which the rope type longrope needs
+YARN = ("beta_fast", "beta_slow", "attention_factor")
 DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
 
 
 def _is_whole(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_id(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID
 
 
 def _is_number(value: Json) -> bool:
@@ -44,8 +51,12 @@ def _is_length(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_window(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _are_token_ids(value: Json) -> bool:
-    return all(map(_is_whole, value)) if isinstance(value, list) else _is_whole(value)
+    return all(map(_is_id, value)) if isinstance(value, list) else _is_id(value)
 
 
 def _is_dtype(value: Json) -> bool:
@@ -67,9 +78,19 @@ def _is_rope_block(block: Mapping[str, Json]) -> bool:
     factor = block.get("factor")
     needs_factor = isinstance(kind, str) and kind in SCALED
     bounds = all(_is_number(block.get(key)) for key in LLAMA3) if kind == "llama3" else True
+    if kind == "longrope":
+        bounds = all(_are_numbers(block.get(key)) for key in LONGROPE)
+    others = (block[key] for key in YARN if block.get(key) is not None)
     return (
-        _is_number(block.get("rope_theta", 1)) and (_is_number(factor) if needs_factor else True) and bounds
+        _is_number(block.get("rope_theta", 1))
+        and (_is_number(factor) if needs_factor else True)
+        and bounds
+        and all(map(_is_number, others))
     )
+
+
+def _are_numbers(value: Json) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
 
 
 # What a value must be, in words, and a function that checks it. No value (null) is allowed everywhere.
@@ -88,7 +109,7 @@ CONFIG_RULES: dict[str, Rule] = {
     "hidden_act": TEXT,
     "hidden_activation": TEXT,
     "max_position_embeddings": LENGTH,
-    "sliding_window": WHOLE,
+    "sliding_window": ("a whole number of at least 0", _is_window),
     "tie_word_embeddings": SWITCH,
     "attention_bias": SWITCH,
     "mlp_bias": SWITCH,
@@ -97,7 +118,13 @@ CONFIG_RULES: dict[str, Rule] = {
     "layer_norm_eps": ("a number from 0 to 1", _is_share),
     **dict.fromkeys(DROPOUTS, ("a number from 0 to 1", _is_share)),
     "rope_theta": NUMBER,
-    "initializer_range": NUMBER,
+    "initializer_range": ("a number from 0 to 1", _is_share),
+    "return_dict": ("true", lambda value: value is True),  # lm-eval reads the outputs of a model by name
+    "auto_map": MAPPING,
+    "base_model_tp_plan": MAPPING,
+    "per_layer_config": ("a mapping of layers to settings", lambda value: _are_labels(value)),
+    "output_hidden_states": SWITCH,
+    "num_labels": LENGTH,
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
     **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
     **dict.fromkeys(("rope_parameters", "rope_scaling"), ROPE),
@@ -106,6 +133,13 @@ CONFIG_RULES: dict[str, Rule] = {
 }
 TEMPLATES: Rule = ("text, or named templates that are text", lambda value: _are_templates(value))
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+LISTS = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
+FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")  # of a token
+CONFIG_NOT_NULL = (
+    "auto_map",
+    "num_labels",
+    "return_dict",
+)  # which transformers reads without a check for null
 # Keys of tokenizer_config.json that transformers reads without a check for null.
 NOT_NULL = (
     "padding_side", "truncation_side", "split_special_tokens", "model_input_names", "added_tokens_decoder",
@@ -135,7 +169,11 @@ TOKENIZER_RULES: dict[str, Rule] = {
 
 
 def _is_token(value: Json) -> bool:
-    return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+    return isinstance(value, str) or (
+        isinstance(value, Mapping)
+        and isinstance(value.get("content"), str)
+        and all(isinstance(value.get(flag, False), bool) for flag in FLAGS)
+    )
 
 
 def _are_templates(value: Json) -> bool:
@@ -175,6 +213,9 @@ def check_config_values(path: Path, place: str, config: Mapping[str, Json]) -> N
         place: of the part, for messages; empty for the whole.
         config: the config.
     """
+    for key in CONFIG_NOT_NULL:
+        if config.get(key, True) is None:
+            raise ModelError(f"{path}: {place}{key} is null. Remove the key, or give it a value.")
     _check(path, place, config, CONFIG_RULES, "model.broken")
     layers, types = config.get("num_hidden_layers"), config.get("layer_types")
     if types is not None and not (isinstance(types, list) and (layers is None or len(types) == layers)):
@@ -202,10 +243,45 @@ def check_tokenizer_values(
     _check(folder / "special_tokens_map.json", "", special_tokens or {}, TOKENIZER_RULES, id)
     path = folder / "added_tokens.json"
     _check(path, "", added_tokens or {}, dict.fromkeys(added_tokens or {}, WHOLE), id)
+    _check_types_of_tokens(folder, tokenizer_config or {}, special_tokens or {})
+
+
+def _check_types_of_tokens(folder: Path, config: JsonObject, special_tokens: JsonObject) -> None:
+    """Raise ModelError if a token is a mapping that transformers does not take for a token."""
+    has_decoder = "added_tokens_decoder" in config  # then transformers does not read special_tokens_map.json
+    replaced = [] if has_decoder else [key for key in SPECIAL if key in special_tokens]
+    wrong = [("tokenizer_config.json", key) for key in _untyped(config) if key not in replaced]
+    if not has_decoder:
+        lists = {key: value for key, value in special_tokens.items() if key not in SPECIAL}
+        wrong += [("special_tokens_map.json", key) for key in _untyped(lists)]
+    for file, key in wrong:
+        raise ModelError(
+            f'{folder / file}: {key} has no "__type": "AddedToken", and transformers does not load such a '
+            "mapping. Add it, or write the text of the token alone.",
+            id="model.tokenizer",
+        )
+
+
+def _untyped(values: Mapping[str, Json]) -> Iterator[str]:
+    """Yield the keys of tokens that are mappings without the type that transformers requires."""
+    for key in (*SPECIAL, *LISTS):
+        value = values.get(key)
+        tokens = [value]
+        if key in LISTS:
+            tokens = (
+                list(value.values())
+                if isinstance(value, Mapping)
+                else value
+                if isinstance(value, list)
+                else []
+            )
+        if any(isinstance(token, Mapping) and token.get("__type") != "AddedToken" for token in tokens):
+            yield key
 
 
 def _check(path: Path, place: str, values: Mapping[str, Json], rules: Mapping[str, Rule], id: str) -> None:
     for key, (noun, is_right) in rules.items():
         value = values.get(key)
         if value is not None and not is_right(value):
-            raise ModelError(f"{path}: {place}{key} is {value!r:.40}, not {noun}. {COPY}", id=id)
+            shown = str(value).lower() if isinstance(value, bool) else f"{value!r:.40}"
+            raise ModelError(f"{path}: {place}{key} is {shown}, not {noun}. {COPY}", id=id)

@@ -21,7 +21,7 @@ from mergekit_finance.models.json_files import (
     shard_names,
     weight_map,
 )
-from mergekit_finance.models.model_class import check_model_class, check_types
+from mergekit_finance.models.model_class import check_keys, check_model_class, check_types
 from mergekit_finance.models.pickled_weights import read_pickled_tensors
 from mergekit_finance.models.tokenizer_files import TokenizerFacts, TokenizerReader, require_vocabulary
 from mergekit_finance.models.weight_files import (
@@ -58,6 +58,7 @@ SMALL_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+TEMPLATES = "additional_chat_templates"  # the folder of all chat templates but the default one
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 Computed = TypeVar("Computed")
 
@@ -82,7 +83,9 @@ class ModelFacts:
         samples: values of each floating-point tensor at `weight_files.sample_ranges`, by name.
         weight_files: names of the files that contain the tensors.
         generation_config, tokenizer_config: the contents of these files; None if there is no such file.
+        special_tokens, added_tokens: those of special_tokens_map.json and added_tokens.json.
         chat_template: the default chat template; None if there is none.
+        named_templates: the templates in additional_chat_templates/, by name.
         tokenizer: tokens and ids; None if there are no tokenizer files.
         licenses: the licenses that the model's card and families of experts name.
         problems: the defects that were found.
@@ -97,7 +100,10 @@ class ModelFacts:
     weight_files: tuple[str, ...] = ()
     generation_config: JsonObject | None = None
     tokenizer_config: JsonObject | None = None
+    special_tokens: JsonObject | None = None
+    added_tokens: JsonObject | None = None
     chat_template: str | None = None
+    named_templates: Mapping[str, str] = field(default_factory=dict)
     tokenizer: TokenizerFacts | None = None
     problems: tuple[Problem, ...] = ()
     unseen: tuple[str, ...] = ()
@@ -175,6 +181,7 @@ class FactsReader:
         problems.collect(lambda: require_vocabulary(folder, tokenizer_config))
         tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
         template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
+        named = problems.collect(lambda: _named_templates(folder)) or {}
         files = problems.collect(lambda: weight_files(folder))
         tensors, samples = None, {}
         if files:
@@ -199,7 +206,8 @@ class FactsReader:
             unseen.append(f"{folder / tokenizer.file} can only be read by its own library: ids not compared")
         return ModelFacts(
             reference, folder, config, tensors, samples, tuple(files or ()), generation, tokenizer_config,
-            template, tokenizer, tuple(dict.fromkeys(problems)), tuple(unseen), licenses,
+            of_tokenizer[1], of_tokenizer[2], template, named, tokenizer, tuple(dict.fromkeys(problems)),
+            tuple(unseen), licenses,
         )  # fmt: skip
 
     def _tensors(
@@ -335,14 +343,8 @@ def _optional(path: Path, warn: Callable[[str], object]) -> JsonObject | None:
 def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
     """Return the default chat template: from its own file, or else from the tokenizer's config."""
     path = folder / "chat_template.jinja"
-    try:
-        if os.path.exists(path):
-            return read_text(path, max_bytes=5_000_000, links=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error}). Copy or fetch it again.",
-            id="model.broken",
-        ) from error
+    if os.path.exists(path):
+        return _template(path)
     template = tokenizer_config.get("chat_template")
     if isinstance(template, list):
         defaults = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
@@ -350,10 +352,25 @@ def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
     return template if isinstance(template, str) else None
 
 
+def _named_templates(folder: Path) -> dict[str, str]:
+    """Return the templates in additional_chat_templates/, which transformers reads with every tokenizer."""
+    return {path.stem: _template(path) for path in sorted((folder / TEMPLATES).glob("*.jinja"))}
+
+
+def _template(path: Path) -> str:
+    try:
+        return read_text(path, max_bytes=5_000_000, links=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error}). Copy or fetch it again.", id="model.broken"
+        ) from error
+
+
 def _read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:
     config = read_config(folder, warn)
     check_model_class(folder / CONFIG, config)
     check_types(folder / CONFIG, config)
+    check_keys(folder / CONFIG, config)
     return config
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.files import Json, JsonObject
-from mergekit_finance.hosts.transformers import causal_classes, config_types, model_types
+from mergekit_finance.hosts.transformers import (
+    causal_classes,
+    config_types,
+    is_mentioned,
+    model_types,
+    unsettable_keys,
+)
 
 NOUNS = {
     "bool": "true or false",
@@ -69,10 +75,36 @@ def check_types(path: Path, config: JsonObject) -> None:
                 raise ModelError(message, id="model.broken")
 
 
+def check_keys(path: Path, config: JsonObject) -> None:
+    """Raise ModelError if a key is one that transformers cannot set, or that no model of this type has.
+
+    Args:
+        path: of config.json, for messages.
+        config: its content. One with code of its own (`auto_map`) is not checked.
+    """
+    name = config.get("model_type")
+    if not isinstance(name, str) or "auto_map" in config:
+        return
+    for key in unsettable_keys(name):
+        if key in config:
+            raise ModelError(
+                f"{path}: transformers does not load a config of this type that has {key}. Remove the key.",
+                id="model.broken",
+            )
+    if (
+        config.get("is_encoder_decoder")
+        and name in causal_classes()
+        and not is_mentioned(name, "is_encoder_decoder")
+    ):
+        raise ModelError(
+            f"{path}: is_encoder_decoder is true, and the type {name!r} has no encoder. Remove the key.",
+            id="model.broken",
+        )
+
+
 def _types_of(value: Json) -> frozenset[str]:
-    """Return the types of Python as which a value passes."""
-    kind = "None" if value is None else type(value).__name__
-    return frozenset({kind, "int"} if kind == "bool" else {kind})
+    """Return the type of Python as which a value passes; true and false do not pass as whole numbers."""
+    return frozenset({"None" if value is None else type(value).__name__})
 
 
 def _is_known(name: str) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class TokenizerFacts:
         ids: the id of every token; None if only the tokenizer's library can read the file.
         repeated: keys that appear twice in an object of the file.
         rules: how texts are split into tokens: a digest of each part of a tokenizer.json.
+        template_ids: the ids of the special tokens that its post_processor puts around texts.
     """
 
     file: str
@@ -59,6 +60,7 @@ class TokenizerFacts:
     ids: Mapping[str, int] | None
     repeated: tuple[str, ...] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
+    template_ids: tuple[int, ...] = ()
 
 
 class NotATokenizerError(ValueError):
@@ -126,8 +128,27 @@ def _facts(file: str, sha256: str, data: bytes, added: Mapping[str, int]) -> Tok
     else:
         ids = _ids(content)
         _check_with_its_library(data)
-    rules = _rules(content) if file == "tokenizer.json" else {}
-    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated), rules)
+    is_whole = file == "tokenizer.json"
+    rules = _rules(content) if is_whole else {}
+    template_ids = tuple(_template_ids(content.get("post_processor"))) if is_whole else ()
+    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated), rules, template_ids)
+
+
+def _template_ids(processor: Json) -> Iterator[int]:
+    """Yield the ids of the special tokens that a post_processor adds; it may be a sequence of several."""
+    if not isinstance(processor, dict):
+        return
+    parts, tokens = processor.get("processors"), processor.get("special_tokens")
+    for part in parts if isinstance(parts, list) else ():
+        yield from _template_ids(part)
+    lists = (
+        [token.get("ids") for token in tokens.values() if isinstance(token, dict)]
+        if isinstance(tokens, dict)
+        else []
+    )
+    lists += [processor.get("sep"), processor.get("cls")]  # of BERT: pairs of a token and its id
+    for ids in lists:
+        yield from (id for id in ids if isinstance(id, int)) if isinstance(ids, list) else ()
 
 
 def _rules(content: JsonObject) -> dict[str, str]:

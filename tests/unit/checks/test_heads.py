@@ -32,6 +32,28 @@ def test_heads_are_refused_exactly_where_transformers_fails(kind: str, case: str
     assert ids == ([] if runs(config) else ["model.broken"])
 
 
+PARTIAL_TYPES = ("llama", "qwen2", "phi3", "phi", "stablelm", "glm", "gpt_neox", "nemotron", "persimmon")
+PARTIAL = ((16, 0.5), (15, 0.5), (15, 0.4), (15, 1.0), (16, 0.2), (16, 1.5), (16, -0.5), (16, 0.0))
+
+
+@pytest.mark.parametrize("place", ["config", "rope_parameters"])
+@pytest.mark.parametrize("kind", PARTIAL_TYPES)
+def test_a_part_of_a_head_is_rotated_exactly_where_transformers_can(kind: str, place: str) -> None:
+    for head, share in PARTIAL:
+        factor = {"partial_rotary_factor": share}
+        rope = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, **factor}}
+        config = {
+            "model_type": kind, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 8,
+            "hidden_size": 4 * head, "num_attention_heads": 4, "num_key_value_heads": 4,
+            **(factor if place == "config" else rope),
+        }  # fmt: skip
+        if "head_dim" in vars(AutoConfig.for_model(kind)):
+            config["head_dim"] = head
+        findings = examine(MergeFacts("", (ModelFacts("./m", config=config),)))
+        ids = [one.id for one in findings if "head" in one.message or "rotary" in one.message]
+        assert ids == ([] if runs(config) else ["model.broken"]), (kind, head, share)
+
+
 def runs(config: dict) -> bool:
     try:
         settings = AutoConfig.for_model(**config, bos_token_id=0, eos_token_id=1, pad_token_id=2)

@@ -73,6 +73,11 @@ def expert_file(name: str, content: bytes) -> Change:
     return lambda models: (models / "finance" / name).write_bytes(content)
 
 
+def named_template(models: Path) -> None:
+    (models / "finance" / "additional_chat_templates").mkdir()
+    (models / "finance" / "additional_chat_templates" / "rag.jinja").write_text("{% for %}")
+
+
 def pipe(name: str) -> Change:
     """Return a function that puts a pipe, which blocks readers, in place of a file of ./finance."""
 
@@ -236,6 +241,12 @@ ERRORS: dict[str, tuple[str, Change]] = {
     "special tokens are no JSON": ("model.broken", expert_file("special_tokens_map.json", b"{")),
     "generation config": ("model.generation-config", expert_json("generation_config.json", eos_token_id="x")),
     "chat template": ("model.chat-template", expert_file("chat_template.jinja", b"{% for %}")),
+    "a named chat template": ("model.chat-template", named_template),
+    "a special token without a type": (
+        "model.tokenizer",
+        expert_json("tokenizer_config.json", pad_token={"content": "<pad>"}),
+    ),
+    "return_dict is false": ("model.broken", expert_json(return_dict=False)),
     "rope is a list": ("model.broken", expert_json(rope_parameters=[1])),
     "layers are a fraction": ("model.broken", expert_json(num_hidden_layers=2.0)),
     "eos is text": ("model.broken", expert_json(eos_token_id="</s>")),
@@ -279,6 +290,15 @@ WARNINGS: dict[str, tuple[str, Change]] = {
     "eos": ("model.config", expert_json(eos_token_id=7)),
     "rope": ("model.rope", expert_json(rope_parameters={"rope_type": "default", "rope_theta": 7.0})),
     "dtype": ("model.dtype", expert_json(dtype="bfloat16")),
+    "length of answers": (
+        "model.generation-length",
+        expert_json("generation_config.json", max_new_tokens=2),
+    ),
+    "token outside the vocabulary": (
+        "model.token-outside",
+        expert_json("generation_config.json", suppress_tokens=[10**12]),
+    ),
+    "switch without its key": ("model.config-switch", expert_json(use_sliding_window=True, sliding_window=None)),
     "token ids": ("model.token-ids", lambda ms: write_tokenizer(ms / "finance", [WORDS[0], *WORDS[:0:-1]])),
     "stranger": ("model.far-from-base", stranger),
     "equals the base": ("model.equals-base", saved_again),

@@ -1,6 +1,7 @@
 """A model's small files are checked by their content alone, and each fault is one line."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mergekit_finance.errors import RecipeError
 from mergekit_finance.hosts.mergekit_recipes import chat_template_names
 from mergekit_finance.models.facts import FactsReader
 
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 GOOD = "{% for m in messages %}{% if m.role == 'x' %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}"
 
 
@@ -67,6 +69,10 @@ def test_valid_small_files_give_no_error(name, content, tmp_path):
         ("generation_config.json", {"forced_eos_token_id": "x"}, "a token id"),
         ("generation_config.json", {"prefill_chunk_size": -1}, "a whole number of at least 1"),
         ("generation_config.json", {"use_cache": 1}, "true or false"),
+        ("generation_config.json", {"use_mtp": "x"}, "use_mtp 'x'"),
+        ("generation_config.json", {"min_length": 1.0}, "min_length 1.0 .* a whole number of at least 0"),
+        ("generation_config.json", {"num_beams": 10**12}, "a whole number from 1 to 10000"),
+        ("config.json", {**LLAMA, "early_stopping": "x"}, "early_stopping 'x' in config.json"),
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),
         ("tokenizer_config.json", {"chat_template": "{% for m in messages %}"}, "not valid Jinja"),
         ("tokenizer_config.json", {"chat_template": [{"name": "a", "template": "{{ x"}]}, "not valid Jinja"),
@@ -95,10 +101,14 @@ def test_settings_of_sampling_that_is_off_are_noted(tmp_path):
 @pytest.mark.parametrize(
     ("config", "level", "message"),
     [
-        ({"eos_token_id": 3}, "warning", "eos_token_id 3 of config.json is not below vocab_size 3"),
+        (
+            {"eos_token_id": 3},
+            "warning",
+            "eos_token_id 3 of config.json is not among the ids of the vocabulary, 0 to 2",
+        ),
         ({"pad_token_id": 5, "model_type": "llama"}, "error", "pad_token_id 5"),
         ({"pad_token_id": 5, "model_type": "gpt2"}, "warning", "pad_token_id 5"),
-        ({"vocab_size": 2}, "warning", "1 tokens have no embedding ('c'), vocab_size is 2"),
+        ({"vocab_size": 2}, "warning", "1 token has no embedding ('c'), vocab_size is 2"),
         ({}, "", ""),
     ],
 )
@@ -189,7 +199,7 @@ def test_a_tokenizer_config_without_the_vocabulary_that_its_class_reads(tmp_path
 NEEDS = {
     "stop_strings": ["x"], "token_healing": True, "is_assistant": True, "assistant_early_exit": 1,
     "assistant_ensemble_weight": 0.5, "compile_config": {}, "dola_layers": "high", "constraints": [1],
-    "force_words_ids": [[1]], "penalty_alpha": 0.6,
+    "force_words_ids": [[1]], "penalty_alpha": 0.6, "use_mtp": True, "return_dict_in_generate": True,
 }  # fmt: skip
 WRONG = {
     "max_time": "x", "guidance_scale": [1], "prompt_lookup_num_tokens": 0, "penalty_alpha": "x", "eos_token_id": [],
@@ -206,6 +216,49 @@ def test_what_a_model_alone_does_not_generate_with(key, tmp_path):
     for evaluated, level in ((frozenset(), "warning"), (frozenset({"m"}), "error")):
         findings = examine(MergeFacts("r.yml", (facts,), evaluated=evaluated))
         assert [one.level for one in findings if one.id == "model.generation-unsupported"] == [level]
+
+
+@pytest.mark.parametrize("key", NEEDS)
+def test_without_generation_config_the_settings_are_those_of_config_json(key, tmp_path):
+    write(tmp_path, "config.json", {**LLAMA, key: NEEDS[key]})
+    facts = FactsReader().read("m", tmp_path)
+    lines = [one.line for one in examine(MergeFacts("r.yml", (facts,))) if one.id.endswith("-unsupported")]
+    assert len(lines) == (0 if key == "is_assistant" else 1)
+    assert all(line.endswith("Remove the key from config.json.") for line in lines)
+    write(tmp_path, "generation_config.json", {})
+    facts = FactsReader().read("m", tmp_path)
+    assert [one for one in examine(MergeFacts("r.yml", (facts,))) if one.id.endswith("-unsupported")] == []
+
+
+@pytest.mark.parametrize("key", ["max_new_tokens", "max_time"])
+def test_a_length_that_replaces_that_of_tasks_is_a_warning(key, tmp_path):
+    write(tmp_path, "config.json", {})
+    write(tmp_path, "generation_config.json", {key: 3})
+    facts = FactsReader().read("m", tmp_path)
+    (one,) = [one for one in examine(MergeFacts("r.yml", (facts,))) if one.id == "model.generation-length"]
+    assert one.level == "warning" and f"{key} 3, which ends every answer" in one.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{% for %}", "not valid Jinja"),
+        (b"\xff\xfe", "cannot be read"),
+        (b" ", "is empty"),
+        (None, "not a regular file"),
+    ],
+)
+def test_a_broken_file_among_the_additional_chat_templates(content, message, tmp_path):
+    write(tmp_path, "config.json", {})
+    (tmp_path / "additional_chat_templates").mkdir()
+    path = tmp_path / "additional_chat_templates" / "rag.jinja"
+    os.mkfifo(path) if content is None else path.write_bytes(content)
+    (line,) = errors(tmp_path)
+    assert message in line
+    path.unlink()
+    path.write_text(GOOD)
+    (path.parent / "README.md").write_text("{% for %}")
+    assert errors(tmp_path) == []
 
 
 @pytest.mark.parametrize("key", WRONG)
