@@ -4,10 +4,13 @@ catalog        every id with its level, meaning and remedy; those of models are 
 findings       what checks report: printed, or raised as one line
 merge_facts    the facts that checks work on
 model_checks   where models are, and whether they fit together
-configs        settings that differ, heads that do not fit, quantized weights
+configs        settings that differ
+heads          sizes of heads, and of the part of them that is rotated
+loadable       classes, activations and other parts that transformers does not have; quantized weights
+switches       switches of a config without the key that they need
 tensors        names, shapes and dtypes in the headers of weight files
 lineage        NaN, and experts that were not trained from the base, from a few values of each tensor
-token_rows     tokens without an embedding
+token_rows     tokens without an embedding, or with another id than a file says
 contexts       room for answers in the model's context
 generation     generation_config.json
 small_files    tokenizers and chat templates
