@@ -72,9 +72,9 @@ class Grid:
         general: Shares of rows from the base's corpus.
     """
 
-    rates: Sequence[float] = (2e-4, 4e-4, 6e-4)
-    steps: Sequence[int] = (300, 900)
-    general: Sequence[float] = (0.1, 0.3)
+    rates: Sequence[float] = (3e-4, 6e-4)
+    steps: Sequence[int] = (300, 600)
+    general: Sequence[float] = (0.01, 0.03, 0.1)
 
     def plans(self, expert: Plan) -> list[Plan]:
         """Return one plan per combination, those with the most steps first."""

@@ -36,6 +36,7 @@ def profile(
     tasks: Sequence[str] = tuple(PROMPTS),
     source: str = "lab",
     max_gen_toks: int | None = None,
+    device: str = "cpu",
 ) -> Table:
     """Evaluate the models of `roles` in `folder`.
 
@@ -46,13 +47,18 @@ def profile(
         tasks: Without the prefix `finance_bench_`.
         source: Of the rows: lab, or lab2 for the next world.
         max_gen_toks: Upper bound on the length of answers; None: that of each task.
+        device: Where the models answer.
 
     Returns:
         Per task and role: the score, and the score above chance (`probe.above_chance`) with a 95 % interval.
     """
     metadata = {"source": source, "tokenizer": str(folder / roles[0])}
     names = [PREFIX + task for task in tasks]
-    evaluator = Evaluator(names, batch_size=32, metadata=metadata, max_gen_toks=max_gen_toks)
+    # A process evaluates few models here: capturing graphs on a GPU would take longer than it saves.
+    engine, batch = ("compiled", 32) if device == "cpu" else ("hf", 96)
+    evaluator = Evaluator(
+        names, batch_size=batch, metadata=metadata, max_gen_toks=max_gen_toks, device=device, engine=engine
+    )
     table: Table = {task: {} for task in tasks}
     for role in roles:
         model = AutoModelForCausalLM.from_pretrained(folder / role)

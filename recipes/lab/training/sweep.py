@@ -6,8 +6,7 @@ command goes on where it was stopped for time.
     step      what it writes
     corpora   DIR/corpora: the documents of every role, of version 2 of the world, packed
     base      DIR/seed0/base
-    grid      DIR/seed0/grid/*: every expert at every strength (plans.GRID), trained side by side on one GPU
-              and evaluated on the CPU
+    grid      DIR/seed0/grid/*: every expert at every strength (plans.GRID), side by side on one GPU
     choice    DIR/seed0/finance, math, japanese: copies of the chosen candidates; DIR/choice.json
     seeds     DIR/seed1 to seed3: bases, then experts at the chosen strengths
     collect   DIR/results: report.md, results.json, and the models of each seed as one .tar.gz
@@ -63,6 +62,7 @@ class Sweep:
         base, expert: The plans that the grid varies.
         grid: The strengths.
         device: cpu or cuda.
+        answers_on: The device of the evaluations.
         workers: Processes that share the device; 0: all work is done in this process.
         compiled: Whether the layers of the models are compiled.
         limit: Rows per task of the evaluations.
@@ -76,6 +76,7 @@ class Sweep:
     expert: Plan = NEXT_EXPERT
     grid: Grid = GRID
     device: str = "cpu"
+    answers_on: str = "cpu"
     workers: int = 0
     compiled: bool = False
     limit: int = profile.LIMIT
@@ -127,12 +128,14 @@ def do_job(sweep: Sweep, job: Job) -> bool:
         train.write(trainer, COMMAND)
         del trainer
         if sweep.device == "cuda":
-            torch.cuda.empty_cache()  # for the models that other processes train
+            torch.cuda.empty_cache()  # memory for the other processes
     if time.monotonic() > sweep.deadline:
         return False
     if not (folder / job.name / SCORES).is_file():
         source = SOURCES[job.plan.version]
-        table = profile.profile(folder, sweep.limit, [job.name], sweep.tasks, source, MAX_NEW_TOKENS)
+        table = profile.profile(
+            folder, sweep.limit, [job.name], sweep.tasks, source, MAX_NEW_TOKENS, sweep.answers_on
+        )
         scores = {task: cells[job.name] for task, cells in table.items()}
         write_json(folder / job.name / SCORES, {"limit": sweep.limit, "tasks": scores}, indent=1)
     return True
@@ -390,6 +393,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; what is finished is kept")
     parser.add_argument("--seeds", default="0,1,2,3", help=f"training seeds{default}")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"device{default}")
+    parser.add_argument(
+        "--answers-on", choices=["cpu", "cuda"], help="device of the evaluations (default: --device)"
+    )
     parser.add_argument("--workers", type=int, default=10, help=f"models trained side by side{default}")
     parser.add_argument("--compile", action="store_true", help="compile the layers of the models")
     parser.add_argument("--limit", type=int, default=profile.LIMIT, help=f"rows per task{default}")
@@ -409,6 +415,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             expert=scaled(NEXT_EXPERT, options.scale),
             grid=grid,
             device=device,
+            answers_on=options.answers_on or device,
             workers=options.workers,
             compiled=options.compile and device == "cuda",
             limit=options.limit,

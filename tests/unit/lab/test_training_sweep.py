@@ -33,7 +33,7 @@ def fixed_scores(monkeypatch):
     """Replace the evaluation, which takes seconds per model: the expert of the highest rate has the highest skill."""
     calls = []
 
-    def scores(folder, limit, roles, tasks, source, max_gen_toks):
+    def scores(folder, limit, roles, tasks, source, max_gen_toks, device):
         (name,) = roles
         calls.append((folder.name, name, source))
         share = 0.4 if name == "base" else 0.7 if "rate0.002" in name else 0.5
