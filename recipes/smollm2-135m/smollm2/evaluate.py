@@ -29,7 +29,7 @@ from mergekit_finance.study.run import StudyRun
 from mergekit_finance.study.worker import Job
 
 from .data import Model, Scores
-from .points import FIRST, KINDS, MORE, Family, Setting, domain_of, is_representative, scaled
+from .points import FIRST, KINDS, MORE, Family, Setting, domain_of, is_representative, kind_of, scaled
 from .settings import choose
 
 TASKS = Path(__file__).parents[1] / "tasks"
@@ -54,6 +54,8 @@ LONG = {
 }  # fmt: skip
 LIMIT, LONG_LIMIT = 200, 100
 MAX_TOKENS = 192  # of an answer
+# Kinds whose merges are the first to get the long tasks, which need their skills together.
+LONG_KINDS = ("finance+math", "finance+math+japanese", "finance+japanese")
 CHOSEN = "settings.json"
 
 
@@ -145,8 +147,7 @@ class Evaluation:
             self._evaluate(self.short_run, [], merges)
         if "long" in self.parts:
             self.long_run.prepare()
-            first = sorted(merges, key=lambda point: not is_representative(point.combination))
-            self._evaluate(self.long_run, self.long_run.references, first)
+            self._evaluate(self.long_run, self.long_run.references, sorted(merges, key=_long_priority))
         self._evaluate(self.short_run, [], [*points.get("more", []), *points.get("scales", [])])
 
     def _scaled(self) -> list[Point]:
@@ -215,3 +216,14 @@ class Evaluation:
         for reference, name in sorted(names.items(), key=lambda pair: -len(pair[0])):
             text = text.replace(json.dumps(reference), json.dumps(name))
         atomic_write(path, lzma.compress(text.encode(), preset=9))
+
+
+def _long_priority(point: Point) -> tuple[bool, int]:
+    """Return the place of a merge in the order of the long tasks: representatives first, then kind by kind.
+
+    A kind is compared on the tasks that all its merges were evaluated on, so a kind is completed before the
+    next is begun.
+    """
+    kind = kind_of(point.combination)
+    place = LONG_KINDS.index(kind) if kind in LONG_KINDS else len(LONG_KINDS)
+    return not is_representative(point.combination), place

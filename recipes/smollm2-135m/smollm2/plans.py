@@ -33,7 +33,7 @@ class Plan:
     passes: float = 2.0
     length: int = 1024
     batch: int = 64
-    micro_batch: int = 16
+    micro_batch: int = 32
     warmup: float = 0.05
     final: float = 0.1
     weight_decay: float = 0.1

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,9 +39,9 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 HELD_OUT_ROWS = 64
-HELD_OUT_BATCH = 16  # as a micro-batch: another shape would be compiled again
 SAVE_EVERY = 200  # steps
 LOSS_PARTS = 4  # the logits of a batch are computed in so many parts
+PartLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 RATE_FROM = 20  # steps that are not counted in the rate: compilation
 
 
@@ -69,6 +69,7 @@ class Trainer:
         self.step, self.seconds, self.rate_seconds = 0, 0.0, 0.0
         self.losses: list[tuple[int, float]] = []
         self.before: dict[str, float] = {}
+        self.part_loss: PartLoss = part_loss
         self._order = batches(plan, len(self.rows))
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -163,7 +164,7 @@ class Trainer:
     def _loss(self, ids: torch.Tensor) -> torch.Tensor:
         kind = self.device.split(":")[0]
         with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-            return loss_of(self.model, ids)
+            return loss_of(self.model, ids, self.part_loss)
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
@@ -172,7 +173,7 @@ class Trainer:
         losses = {}
         for name, rows in self.texts.items():
             ids = torch.from_numpy(rows[:HELD_OUT_ROWS].astype(np.int64)).to(self.device)
-            parts = [self._loss(part).item() * len(part) for part in ids.split(HELD_OUT_BATCH)]
+            parts = [self._loss(part).item() * len(part) for part in ids.split(self.plan.micro_batch)]
             losses[name] = round(sum(parts) / len(ids), 5)
         return losses
 
@@ -230,34 +231,58 @@ def batches(plan: Plan, rows: int) -> Iterator[np.ndarray]:
         order = order[plan.batch :]
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
+def part_loss(states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the cross-entropy of some tokens, a scalar.
+
+    Args:
+        states: last hidden states, (rows, tokens, hidden).
+        head: the weights of the output head, (vocabulary, hidden).
+        targets: the token after each, (rows, tokens).
+    """
+    logits = torch.nn.functional.linear(states, head).float().flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum")
+
+
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, part_loss: PartLoss = part_loss) -> torch.Tensor:
     """Return the mean cross-entropy of every token but the first of each row (rows, length), a scalar."""
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
     targets = ids[:, 1:]
     total = torch.zeros((), device=ids.device)
     for states, wanted in zip(hidden.chunk(LOSS_PARTS), targets.chunk(LOSS_PARTS), strict=True):
-        logits = model.lm_head(states).float().flatten(0, 1)
-        total = total + torch.nn.functional.cross_entropy(logits, wanted.flatten(), reduction="sum")
+        total = total + part_loss(states, model.lm_head.weight, wanted)
     return total / targets.numel()
 
 
-def compile_layers(trainer: Trainer) -> None:
-    """Compile the layers of the model, which share their code; where that fails, go on without.
+def compile_parts(trainer: Trainer) -> None:
+    """Compile the layers of the model, which share their code, and the loss; what cannot be compiled is not.
 
-    The state is the same before and after: a forward and backward pass, whose gradients are dropped.
+    The compiled loss reads and writes the logits of a batch, which are large, once instead of five times. The
+    state is the same before and after: a forward and backward pass, whose gradients are dropped.
     """
     layers = trainer.model.model.layers
     for layer in layers:
         layer.compile()
+    trainer.part_loss = torch.compile(part_loss)
+    if not _steps(trainer, "loss"):
+        trainer.part_loss = part_loss
+        if not _steps(trainer, "layers"):
+            for layer in layers:
+                layer._compiled_call_impl = None
+
+
+def _steps(trainer: Trainer, part: str) -> bool:
+    """Return whether a forward and backward pass works; if not, print that this part is not compiled."""
     ids = torch.from_numpy(trainer.rows[: trainer.plan.micro_batch].astype(np.int64)).to(trainer.device)
+    trainer.model.train()
     try:
-        trainer.model.train()
         trainer._loss(ids).backward()
     except Exception as error:  # whatever the compiler raises: training works without it
-        print(f"{trainer.name}: not compiled ({str(error).splitlines()[:1]})", file=sys.stderr, flush=True)
-        for layer in layers:
-            layer._compiled_call_impl = None
-    trainer.optimizer.zero_grad(set_to_none=True)
+        reason = str(error).splitlines()[:1]
+        print(f"{trainer.name}: {part} not compiled ({reason})", file=sys.stderr, flush=True)
+        return False
+    finally:
+        trainer.optimizer.zero_grad(set_to_none=True)
+    return True
 
 
 # ---- commands
@@ -287,14 +312,14 @@ def train(
         out: the folder of all experts.
         device: cpu, cuda or cuda:1.
         deadline: the time of `time.monotonic` at which to stop and write a checkpoint.
-        compiled: whether the layers are compiled.
+        compiled: whether the layers and the loss are compiled.
     """
     if is_finished(out, name):
         return True
     torch.set_float32_matmul_precision("high")
     trainer = Trainer(name, plan, base, tokens, out, device)
     if compiled:
-        compile_layers(trainer)
+        compile_parts(trainer)
     trainer.resume()
     finished = trainer.run(deadline)
     if finished:
@@ -365,7 +390,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes, with a checkpoint")
     parser.add_argument("--budget", type=int, help="tokens of an expert (default: 25 million)")
-    parser.add_argument("--compile", action="store_true", help="compile the layers of the model")
+    parser.add_argument("--compile", action="store_true", help="compile the layers of the model and the loss")
     options = parser.parse_args(argv)
     started = time.monotonic()
     limit = 60 * options.minutes if options.minutes else float("inf")

@@ -58,7 +58,11 @@ def test_parts_are_evaluated_by_priority(evaluation, monkeypatch):
     sizes = [(is_long, references, len(names)) for is_long, references, names in done]
     assert sizes == [(False, 10, 49), (False, 0, 63), (True, 10, 63), (False, 0, 62)]
     representatives = ["stage1-finance_a", "stage1-math_a", "stage1-japanese_a", "stage2-finance_a-math_a"]
-    assert [name.rsplit("-ta", 1)[0] for name in done[2][2][:4]] == representatives
+    long = [name.rsplit("-ta", 1)[0] for name in done[2][2]]
+    assert set(representatives) < set(long[:7]) and long[0] == representatives[-1]
+    assert long[1] == "stage3-finance_a-math_a-japanese_a"
+    kinds = [points.kind_of(name.split("-")[1:]) for name in long[7:]]
+    assert kinds[:8] == ["finance+math"] * 8 and kinds[8:34] == ["finance+math+japanese"] * 26
     assert len({name for _, _, names in done for name in names}) <= 49 + 63 + 56 + 6
     assert done[-1][2][56] == "stage2-finance_a-math_a-ta-lambda0.4_0.8"
 

@@ -85,11 +85,23 @@ def test_a_model_whose_layers_cannot_be_compiled_is_trained_without(
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self: setattr(self, "_compiled_call_impl", compiled)
     )
-    train.compile_layers(trainer)
-    assert "x: not compiled" in capsys.readouterr().err
+    train.compile_parts(trainer)
+    assert "x: layers not compiled" in capsys.readouterr().err and trainer.part_loss is train.part_loss
     assert all(p.grad is None for p in trainer.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(first, trainer.model.parameters(), strict=True))
     trainer.advance()
+
+
+def test_the_compiled_loss_and_its_gradients_are_those_of_the_plain_one():
+    torch.manual_seed(0)
+    states, head = torch.randn(2, 7, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    targets = torch.randint(50, (2, 7))
+    results = []
+    for loss_of_part in (train.part_loss, torch.compile(train.part_loss)):
+        loss = loss_of_part(states, head, targets)
+        results.append((loss.detach(), *torch.autograd.grad(loss, (states, head))))
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(plain, compiled)
 
 
 def test_experts_are_taken_from_a_queue_by_one_process_for_each_device(monkeypatch):
