@@ -23,6 +23,7 @@ PAGES = {
     "recipes/README.md": "recipes.md",
     "lm_eval_tasks/README.md": "tasks.md",
     "recipes/lab/FINDINGS.md": "findings.md",
+    "recipes/smollm2-135m/FINDINGS.md": "findings-smollm2.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }

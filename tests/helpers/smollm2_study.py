@@ -22,6 +22,7 @@ from smollm2 import (  # noqa: E402
     points,
     run,
     settings,
+    study_folder,
     tokens,
     train,
 )
@@ -29,5 +30,5 @@ from smollm2.analysis import effects, experts, operators, predictors, tables  # 
 
 __all__ = [
     "FOLDER", "convert", "corpora", "data", "effects", "evaluate", "experts", "figure", "findings", "operators", "overlap",
-    "plans", "points", "predictors", "run", "settings", "tables", "tokens", "train",
+    "plans", "points", "predictors", "run", "settings", "study_folder", "tables", "tokens", "train",
 ]  # fmt: skip

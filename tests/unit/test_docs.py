@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md")),
          *sorted(ROOT.glob("recipes/**/*.md")), *sorted(ROOT.glob("lm_eval_tasks/**/*.md"))]  # fmt: skip
 GENERATED = {"recipes.md": "recipes/README.md", "tasks.md": "lm_eval_tasks/README.md", "findings.md": "recipes/lab/FINDINGS.md",
+             "findings-smollm2.md": "recipes/smollm2-135m/FINDINGS.md",
              "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}  # fmt: skip
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 

@@ -25,7 +25,7 @@ from mergekit_finance.report.figures.style import (
 from .analysis.effects import Difference, Effect, effects
 from .findings import load
 
-PANELS = (("Scores", "points", False), ("Held-out text", "bits per byte, sign turned", True))
+PANELS = (("Tasks", "points", False), ("Held-out text", "bits per byte saved", True))
 ROW = 0.24  # inches
 
 
@@ -42,7 +42,7 @@ def draw(found: Sequence[Mapping[str, Effect]]) -> Figure:
         for axes, (title, unit, bits), by_kind in zip(panels, PANELS, found, strict=True):
             _panel(axes, rows, by_kind, 1 if bits else 100)
             axes.set_title(title)
-            axes.set_xlabel(f"merge minus model, {unit}; right is better")
+            axes.set_xlabel(f"{unit}; right is better")
         panels[0].set_yticks(range(len(rows)), [_label(kind, role) for kind, role in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
@@ -50,7 +50,8 @@ def draw(found: Sequence[Mapping[str, Effect]]) -> Figure:
 
 def _label(kind: str, role: str) -> str:
     merge = kind.replace("+", " + ") if "+" in kind else f"base + {kind}"
-    return f"{merge}, minus {'base' if role == 'base' else f'{role} expert'}"
+    label = f"{merge}, minus {'base' if role == 'base' else f'{role} expert'}"
+    return label.replace("japanese", "Japanese")
 
 
 def _panel(axes: Axes, rows: Sequence[tuple[str, str]], by_kind: Mapping[str, Effect], scale: float) -> None:
