@@ -208,10 +208,15 @@ def test_on_small_screens_a_shadow_marks_hidden_columns_and_row_heads_stay_in_vi
     assert len(heads) == 7 and all(0 <= left <= 2 for scrolls, left in heads if scrolls)
 
 
-def test_no_column_is_off_screen_at_1440_pixels(browser, tmp_path):
+MANY_TASKS = [f"{word}_{n}" for n in range(11) for word in ("retention", "consistency")]
+LONG_NAMES = [f"{word}_{n}" for n in range(9) for word in ("retention_openbookqa", "security_winogrande")]
+
+
+@pytest.mark.parametrize("names", [MANY_TASKS, LONG_NAMES], ids=["many tasks", "long names"])
+def test_no_column_is_off_screen_at_1440_pixels(browser, tmp_path, names):
     task = default_tasks()["finance_bench_fpb"]
-    names = [f"finance_bench_{word}_{n}" for n in range(11) for word in ("retention", "consistency")]
-    show(browser, page_of(study(tmp_path / "out", tasks=dict.fromkeys([*names, "finance_bench_f"], task))))
+    names = [*(f"finance_bench_{name}" for name in names), "finance_bench_f"]
+    show(browser, page_of(study(tmp_path / "out", tasks=dict.fromkeys(names, task))))
     browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     wide = "return [...document.querySelectorAll('.scroll')].filter((b) => b.scrollWidth > b.clientWidth).map((b) => b.ariaLabel)"
     assert browser.execute_script(wide) == []
