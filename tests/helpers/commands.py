@@ -1,8 +1,10 @@
 """Start console commands: in a child of the fork server, or as a process of their own."""
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,7 +79,8 @@ class ForkServer:
     def stop(self) -> None:
         if self.process:
             self.process.stdin.close()
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # with a command that hangs
             self.process.wait()
             self.process.stdout.close()
         self.process = None

@@ -6,9 +6,11 @@
     python tests/mutation/mutate.py --list         what would be changed
 
 The choice depends on the seed and the source alone. Every mutant runs in a copy of the tree: first the test files
-named after its module, then those that import it, the others of its folder under tests/unit, those of the commands and
-of the package as a whole, then the end-to-end tests listed in END_TO_END, until a test fails. Tests that fail without a
-mutant are left out. Finished mutants are stored, and the same command goes on after an interruption.
+named after its module, then those that import it, the others of its folder under tests/unit (of a command also the
+folder of its name), those of the commands and of the package as a whole, then the end-to-end tests listed in END_TO_END,
+until a test fails. These are tests of `make test`; each run is forked from a process that has the hosts' dependencies
+imported. Tests that fail without a mutant are left out. Finished mutants are stored, and the same command goes on after
+an interruption.
 
 Not mutated, because no CPU test can or should notice: the start-up file (autoload), the lab's tables of words,
 Triton kernels and their launchers (GPU), text of messages and docstrings, annotations, abstract and overload stubs,
@@ -17,6 +19,7 @@ colors, sizes and positions in figures, numbers of 4096 and more (buffer and chu
 
 import argparse
 import ast
+import importlib.util
 import json
 import os
 import random
@@ -34,6 +37,10 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from helpers.commands import ForkServer  # noqa: E402
+
 PACKAGE = "mergekit_finance"
 EXCLUDED = (
     "autoload/",
@@ -43,7 +50,7 @@ EXCLUDED = (
     "lab/prompts.py",
     "engine/triton",
 )
-MARKERS = "not network"
+MARKERS = "not simulation and not fuzz and not network"  # those of `make test`
 
 # End-to-end files that run when a folder's unit tests do not notice.
 END_TO_END = {
@@ -269,10 +276,12 @@ def test_files(root: Path, mutant: Mutant) -> list[list[str]]:
     stem = {"tasks": "scoring", "__init__": "public_api"}.get(stem, stem)
     folder = sorted((unit / stem).rglob("test_*.py")) or sorted(unit.glob(f"test_{stem}*.py"))
     module = Path(mutant.path).stem
+    command = sorted((unit / module).rglob("test_*.py")) if mutant.folder == "cli" else []
     stages = [
         [path for path in folder if module.removesuffix("s") in path.stem],
         [path for path in sorted(unit.rglob("test_*.py")) if imports(path, mutant.path)],
         folder,
+        command,
         [*sorted(unit.glob("test_*.py")), *sorted((unit / "cli").glob("test_*.py"))],
         [
             path
@@ -302,6 +311,10 @@ def imports(test: Path, module_path: str) -> bool:
     return False
 
 
+# The child's modules come from the copy of the tree, not from the installed package.
+RUN = "import sys; sys.path.insert(0, sys.argv[1]); import pytest; sys.exit(pytest.main(sys.argv[2:]))"
+
+
 class Runner:
     """Copies of the tree, one a job, and the results so far."""
 
@@ -311,29 +324,39 @@ class Runner:
         self.lock = threading.Lock()
         self.unmutated: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self.copies: Queue[Path] = Queue()
+        self.servers: dict[Path, ForkServer] = {}
         for number in range(jobs):
-            self.copies.put(copy_tree(work / f"tree{number}"))
+            tree = copy_tree(work / f"tree{number}")
+            self.copies.put(tree)
+            self.servers[tree] = ForkServer(
+                "warm_python.py", MERGEKIT_FINANCE_AUTOLOAD="0", PYTHONPATH=str(tree)
+            )
 
     def pytest(self, tree: Path, files: list[str], *options: str) -> tuple[int, str]:
+        """Run tests in a copy of the tree; return pytest's exit code, -9 if they hang, and its output."""
+        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         with tempfile.TemporaryDirectory(prefix="mutant") as temporary:
-            environment = {
-                **os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
-            }  # fmt: skip
-            command = [
-                sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", MARKERS, f"--basetemp={temporary}/t",
-                *options, *files,
-            ]  # fmt: skip
-            process = subprocess.Popen(
-                command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
-            )  # fmt: skip
+            arguments = [
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-m",
+                MARKERS,
+                f"--basetemp={temporary}/t",
+                *options,
+                *files,
+            ]
             try:
-                output, _ = process.communicate(timeout=3600)
+                done = self.servers[tree].run(
+                    [sys.executable, "-c", RUN, str(tree), *arguments], str(tree), environment
+                )
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                output, _ = process.communicate()
-                return -9, output
-        return process.returncode, output
+                return -9, ""
+        return done.returncode, done.stdout + done.stderr
+
+    def stop(self) -> None:
+        for server in self.servers.values():
+            server.stop()
 
     def failing(self, tree: Path, files: list[str]) -> list[str]:
         """Tests of these files that fail without a mutant, measured once; none if all are known to pass."""
@@ -368,9 +391,9 @@ class Runner:
         try:
             for files in test_files(tree, mutant):
                 left_out = self.failing(tree, files)
-                path.write_bytes(source[: mutant.start] + mutant.new.encode() + source[mutant.end :])
+                write_source(path, source[: mutant.start] + mutant.new.encode() + source[mutant.end :])
                 status, output = self.pytest(tree, files, "-x", *(f"--deselect={one}" for one in left_out))
-                path.write_bytes(source)
+                write_source(path, source)
                 if self.show:
                     print(output)
                 if status in (1, 2, -9):  # a test or its collection failed, or something hung
@@ -379,7 +402,7 @@ class Runner:
                 if status not in (0, 5):  # 5: no test was collected
                     sys.exit(f"pytest ended with {status}:\n{output[-2000:]}")
         finally:
-            path.write_bytes(source)
+            write_source(path, source)
             self.copies.put(tree)
         with self.lock, self.store.open("a") as file:
             file.write(json.dumps({"title": mutant.title, "verdict": verdict, "by": by}) + "\n")
@@ -394,7 +417,13 @@ def _first_failure(output: str, status: int) -> str:
     for line in output.splitlines():
         if line.startswith(("FAILED tests", "ERROR tests")):
             return line.split(" - ")[0].split(" ", 1)[1]
-    return "it ran for an hour" if status == -9 else f"pytest ended with {status}"
+    return "it hung" if status == -9 else f"pytest ended with {status}"
+
+
+def write_source(path: Path, source: bytes) -> None:
+    """Write a module and delete its bytecode, which Python compares by size and by the second only."""
+    path.write_bytes(source)
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
 
 def copy_tree(to: Path) -> Path:
@@ -440,6 +469,7 @@ def main() -> None:
     print(f"{len(chosen)} mutants, {len(chosen) - len(todo)} left out or finished, results in {runner.store}")
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(runner.run, todo))
+    runner.stop()
     finished = runner.results()
     rows = [(m, finished[m.title]) for m in chosen if m.title in finished]
     print("\n| # | mutant | verdict | by |\n|---|---|---|---|")
