@@ -337,15 +337,9 @@ class Runner:
         environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         with tempfile.TemporaryDirectory(prefix="mutant") as temporary:
             arguments = [
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "-m",
-                MARKERS,
-                f"--basetemp={temporary}/t",
-                *options,
-                *files,
-            ]
+                "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", MARKERS,
+                f"--basetemp={temporary}/t", *options, *files,
+            ]  # fmt: skip
             try:
                 done = self.servers[tree].run(
                     [sys.executable, "-c", RUN, str(tree), *arguments], str(tree), environment
@@ -396,8 +390,8 @@ class Runner:
                 write_source(path, source)
                 if self.show:
                     print(output)
-                if status in (1, 2, -9):  # a test or its collection failed, or something hung
-                    verdict, by = "killed", _first_failure(output, status)
+                if by := "it hung" if status == -9 else _first_failure(output):
+                    verdict = "killed"
                     break
                 if status not in (0, 5):  # 5: no test was collected
                     sys.exit(f"pytest ended with {status}:\n{output[-2000:]}")
@@ -413,11 +407,14 @@ class Runner:
         return {row["title"]: row for row in map(json.loads, lines)}
 
 
-def _first_failure(output: str, status: int) -> str:
+def _first_failure(output: str) -> str:
+    """Return the first test that failed, or the file whose import did; an empty text if none did."""
     for line in output.splitlines():
         if line.startswith(("FAILED tests", "ERROR tests")):
             return line.split(" - ")[0].split(" ", 1)[1]
-    return "it hung" if status == -9 else f"pytest ended with {status}"
+        if line.startswith("ImportError while loading conftest"):
+            return "a conftest.py"
+    return ""
 
 
 def write_source(path: Path, source: bytes) -> None:
