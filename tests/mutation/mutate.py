@@ -6,8 +6,8 @@
     python tests/mutation/mutate.py --list         what would be changed
 
 The choice depends on the seed and the source alone. Every mutant runs in a copy of the tree: first the test files
-named after its module, then those that import it, of a command those of the folder of
-its name, the others of its folder under tests/unit, those of the commands and of the package as a whole, then the end-to-end tests listed in END_TO_END,
+named after its module, then those that import it, of a command those of the folder of its name, the others of its folder
+under tests/unit, those of the commands and of the package as a whole, then the end-to-end tests listed in END_TO_END,
 until a test fails. These are tests of `make test`; each run is forked from a process that has the hosts' dependencies
 imported. Tests that fail without a mutant are left out. Finished mutants are stored, and the same command goes on after
 an interruption.
