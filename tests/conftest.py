@@ -1,5 +1,6 @@
 """Shared fixtures: tiny real models once a session, the sample source, real rows where they are."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,16 @@ os.environ.pop("FINANCE_BENCH_DATA", None)
 # No time limits: a slow example shows only that the machine is busy.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+# 9,000 tests and the hosts' modules stay until the end: collecting garbage meanwhile took a quarter of the CPU time of
+# pytest's collection, and visits them again at every later gc.collect() of a host.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
