@@ -125,11 +125,7 @@ def test_the_plain_command_runs_a_recipe_of_the_lab(checkpoints: Path, operator:
     assert {"model.safetensors", "config.json", "README.md", "tokenizer.json"} <= written
 
 
-def test_the_readme_names_every_recipe_and_its_table_is_what_the_command_prints() -> None:
-    from click.testing import CliRunner
-
-    from mergekit_finance.merging import compare
-
+def test_the_readme_names_every_recipe_and_method() -> None:
     readme = (RECIPES / "README.md").read_text(encoding="utf-8")
     stems = {
         Path(name).stem.removesuffix(f"-{op}")
@@ -139,9 +135,3 @@ def test_the_readme_names_every_recipe_and_its_table_is_what_the_command_prints(
     }
     assert all(stem in readme for stem in stems if not stem.endswith("-dare"))
     assert all(method in readme for pair in OPERATORS.items() for method in (pair[0], pair[1][0]))
-    rows = [line.strip("| ").split(" | ") for line in readme.splitlines() if line.startswith("| cpt_")]
-    written = {tuple(row[:3]): [float(cell.rstrip("%")) for cell in row[3:]] for row in rows}
-    for line in CliRunner().invoke(compare.main).output.splitlines()[1:]:
-        ours, semantics, theirs, *cells = line.split()
-        numbers = [float(cell.rstrip("%")) for cell in cells[2:]]
-        assert written[f"{ours} {semantics}", theirs, " ".join(cells[:2])] == pytest.approx(numbers, rel=0.02)
