@@ -227,6 +227,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "model.safetensors, mergekit the files of the index.",
         "Delete the weight files that you do not want to use.",
     ),
+    "model.unreachable": CatalogEntry(
+        "error",
+        "A model has to be fetched from the Hub, and the Hub does not answer within HF_HUB_ETAG_TIMEOUT "
+        "seconds (10 if it is not set), or answers with an error of its own.",
+        "Check the network and HF_ENDPOINT, or name a local folder.",
+    ),
     "model.unsafe": CatalogEntry(
         "error",
         "A `.bin` file contains pickled objects that can run code when loaded. It was not loaded.",

@@ -16,6 +16,7 @@ from mergekit_finance.data.download import BAR_DELAY, discard, download
 from mergekit_finance.data.mirror import UNVERIFIED, Mirror
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import sha256_file
+from mergekit_finance.hosts.hub import why_unreachable
 from mergekit_finance.plugins.api import Dataset, File, Source
 
 if TYPE_CHECKING:
@@ -106,26 +107,25 @@ def _hub_file(source: Source, file: File, *, again: bool = False) -> Path:
 
     Without network, only the cache is searched.
     """
-    from huggingface_hub import hf_hub_download  # see the note in is_offline
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache  # see the note in is_offline
 
-    unreachable = _why_hub_is_unreachable()
-    try:
-        path = hf_hub_download(
-            source.repo,
-            file.path,
-            repo_type="dataset",
-            revision=source.revision,
-            local_files_only=unreachable is not None,
-            force_download=again and unreachable is None,
-            tqdm_class=_hub_bar(),
-        )
-    except LocalEntryNotFoundError as error:
-        raise (unreachable or error) from error.__cause__
+    if unreachable := _why_hub_is_unreachable(source, file):
+        cached = try_to_load_from_cache(source.repo, file.path, repo_type="dataset", revision=source.revision)
+        if not isinstance(cached, str):
+            raise unreachable
+        return Path(cached)
+    path = hf_hub_download(
+        source.repo,
+        file.path,
+        repo_type="dataset",
+        revision=source.revision,
+        force_download=again,
+        tqdm_class=_hub_bar(),
+    )
     return Path(path)
 
 
-def _why_hub_is_unreachable() -> OSError | None:
+def _why_hub_is_unreachable(source: Source, file: File) -> OSError | None:
     """Return why the Hub cannot be reached, or None. Its client would retry for 30 s first."""
     from huggingface_hub import constants  # see the note in is_offline
 
@@ -136,7 +136,7 @@ def _why_hub_is_unreachable() -> OSError | None:
             socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
     except socket.gaierror as error:
         return error
-    return None
+    return why_unreachable(source.repo, file.path, source.revision, "dataset")
 
 
 def _hub_bar() -> "type[HubBar]":

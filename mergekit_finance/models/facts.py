@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mergekit_finance.errors import ModelError, first_line, model_errors
 from mergekit_finance.files import Json, JsonObject, read_text
+from mergekit_finance.hosts.hub import why_unreachable
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
 from mergekit_finance.models.config_values import check_tokenizer_values
@@ -381,14 +382,32 @@ def load_config(reference: str, trust_remote_code: bool = False) -> "PretrainedC
 
     if os.path.isdir(reference):
         _read_config(Path(reference))
+    require_hub(reference)
     with model_errors(f"model {reference!r}: its config cannot be loaded"):
         return ModelReference.model_validate(reference).config(trust_remote_code)
+
+
+def require_hub(reference: str) -> None:
+    """Raise ModelError if a model has to be fetched from the Hub, and the Hub does not answer."""
+    name, _, revision = reference.partition("@")
+    if os.path.isdir(os.path.expanduser(name)) or not HUB_ID.fullmatch(name):
+        return
+    folder = stored_folder(reference)
+    if folder and weight_files(folder):
+        return
+    if error := why_unreachable(name, CONFIG, revision or None):
+        raise ModelError(
+            f"model {reference!r}: cannot be fetched ({error}). Check the network and HF_ENDPOINT, or name a "
+            "local folder.",
+            id="model.unreachable",
+        )
 
 
 def fetched_folder(reference: str) -> Path:
     """Return the folder of a model, which is downloaded from the Hub if it is not local."""
     from mergekit.common import ModelReference  # see the note in load_config
 
+    require_hub(reference)
     try:
         return Path(ModelReference.model_validate(reference).local_path(ignore_lora=True))
     except Exception as error:  # huggingface_hub raises many kinds; each means that there is no such model

@@ -8,7 +8,7 @@ from typing import cast as typed
 from mergekit_finance.errors import ModelError, default_id, model_errors, printable
 from mergekit_finance.files import Json, keys_of
 from mergekit_finance.hosts.transformers import causal_model_class
-from mergekit_finance.models.facts import is_pickled, load_config, read_tensors, require_folder
+from mergekit_finance.models.facts import is_pickled, load_config, read_tensors, require_folder, require_hub
 from mergekit_finance.models.json_files import read_model_json
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     require_folder(reference)
+    require_hub(reference)
     path, _, revision = reference.partition("@")
     if Path(path).is_dir() and is_pickled(Path(path)):
         read_tensors(reference)  # refuses a `.bin` file that holds anything but tensors
@@ -71,6 +72,7 @@ def load_tokenizer(reference: str, trust_remote_code: bool = False) -> "PreTrain
     from transformers import AutoTokenizer  # see the note in load_model
 
     require_folder(reference, "no usable tokenizer: ")
+    require_hub(reference)
     path, _, revision = reference.partition("@")
     if Path(path).is_dir():
         for file in sorted([*Path(path).glob("*token*.json"), *Path(path).glob("vocab.json")]):

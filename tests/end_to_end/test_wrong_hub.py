@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import commands, inputs, study
+from helpers.local_server import slow_server
 
 RESPONSES = {
     "not found": (404, "application/json", b'{"error": "Repository not found"}'),
@@ -15,28 +16,33 @@ RESPONSES = {
     "a page": (200, "text/html", b"<html><body>Sign in to the network</body></html>"),
     "garbage": (200, "application/json", b'{"model_type": '),
 }
-# The Hub's library waits between attempts for up to half a minute; not here.
+# Waits between attempts are added up and left out.
 CODE = """
 import json, time
 from click.testing import CliRunner
 from mergekit_finance.cli import main
-sleep = time.sleep
-time.sleep = lambda seconds: sleep(min(seconds, 0.01))
-outputs = []
+sleep, waits, outputs = time.sleep, [], []
+time.sleep = lambda seconds: [waits.append(seconds), sleep(min(seconds, 0.01))]
 for arguments in (
     ["check", "study.yml"], ["check", "recipe.yml"], ["study", "plan", "study.yml", "--no-sample"],
     ["study", "study.yml", "--quiet", "-o", "out"],
     ["run", "recipe.yml", "--source", "sample", "--limit", "2", "-o", "out"],
 ):
+    waits.clear()
     result = CliRunner().invoke(main, arguments)
-    outputs.append((result.exit_code, result.output))
+    outputs.append((result.exit_code, result.output, sum(waits)))
 print(json.dumps(outputs))
 """
 CLOSED = "http://127.0.0.1:9"
+SLOW = ("nothing", "a byte now and then")
 
 
-@pytest.fixture(params=[*RESPONSES, "a closed port"])
+@pytest.fixture(params=[*RESPONSES, *SLOW, "a closed port"])
 def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param in SLOW:
+        with slow_server(drips=request.param != SLOW[0]) as address:
+            yield address
+        return
     if request.param not in RESPONSES:
         yield CLOSED
         return
@@ -78,9 +84,12 @@ def test_every_command_ends_in_one_line_or_says_what_it_did_not_see(
     done = commands.run("python", "-c", CODE, cwd=tmp_path, env=environment)
     assert "Traceback" not in done.stdout + done.stderr
     outputs = json.loads(done.stdout.splitlines()[-1])
-    for code, text in outputs[:3]:
+    for code, text, _ in outputs[:3]:
         assert code == 0 and "nobody/finance is not on this machine" in text, text
-    for code, text in outputs[3:]:  # a page or garbage is in the Hub's cache from the first of the two on
+    for code, text, waited in outputs[
+        3:
+    ]:  # a page or garbage is in the Hub's cache from the first of the two on
         (line,) = [line for line in text.splitlines() if line.startswith("Error: ")]
         assert code == 1 and "finance" in line and "[model." in line, text
+        assert waited <= 5 and "thrown while requesting" not in text
     assert not (tmp_path / "out").exists()

@@ -1,11 +1,13 @@
 """A file server on the loopback interface, which can send wrong responses and stands in for the Hub."""
 
+import contextlib
 import hashlib
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -220,3 +222,35 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request, client_address) -> None:
         pass  # clients hang up on purpose here
+
+
+@contextmanager
+def slow_server(drips: bool) -> Iterator[str]:
+    """Serve on the loopback interface, yielding the address: send nothing, or headers byte by byte without an end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def send(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Filler: ")
+            while not stop.wait(0.1):
+                connection.sendall(b"a")
+
+    connections = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                if drips:
+                    threading.Thread(target=send, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    stop.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for connection in (listener, *connections):
+        connection.close()
