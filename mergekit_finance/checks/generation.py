@@ -32,20 +32,24 @@ SWITCHES = (
     "output_hidden_states",
     "use_mtp",
 )
-# Keys that transformers generates with only if it is given more than the model, and what.
+# Keys with which a model alone does not generate, and why.
+TOKENIZER, ASSISTANT, CODE = (
+    f"transformers needs {noun} for it, and lm-eval passes none"
+    for noun in ("a tokenizer", "an assistant model", "code of the Hub")
+)
 NEEDS_MORE = {
-    "stop_strings": "a tokenizer",
-    "token_healing": "a tokenizer",
-    "is_assistant": "the model that it assists",
-    "assistant_early_exit": "an assistant model",
-    "assistant_ensemble_weight": "an assistant model",
-    "compile_config": "an object of Python",
-    "dola_layers": "code of the Hub",
-    "constraints": "code of the Hub",
-    "force_words_ids": "code of the Hub",
-    "penalty_alpha": "code of the Hub",
-    "use_mtp": "layers for multi-token prediction, and num_mtp_layers in config.json",
-    "return_dict_in_generate": "a program that reads a mapping of outputs",
+    "stop_strings": TOKENIZER,
+    "token_healing": TOKENIZER,
+    "is_assistant": "transformers needs the model that it assists, and lm-eval passes none",
+    "assistant_early_exit": ASSISTANT,
+    "assistant_ensemble_weight": ASSISTANT,
+    "compile_config": "transformers needs an object of Python, which a JSON file cannot hold",
+    "dola_layers": CODE,
+    "constraints": CODE,
+    "force_words_ids": CODE,
+    "penalty_alpha": CODE,
+    "use_mtp": "the model has no layers for multi-token prediction (num_mtp_layers in config.json)",
+    "return_dict_in_generate": "transformers then returns a mapping, which lm-eval cannot read",
 }
 SWITCHES_THAT_NEED_MORE = (
     "token_healing",
@@ -137,8 +141,7 @@ def generation_findings(config: Mapping[str, Json], model: str, file: str = FILE
     for key in _needing_more(config):
         yield finding(
             "model.generation-unsupported",
-            f"model {model!r}: {file} has {key}, and transformers generates with it only if it is given "
-            f"{NEEDS_MORE[key]}",
+            f"model {model!r}: {file} has {key}, but {NEEDS_MORE[key]}",
             f"Remove the key from {file}.",
         )
     for key in ENDS:

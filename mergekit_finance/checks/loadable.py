@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
+from mergekit_finance.errors import did_you_mean
 from mergekit_finance.hosts.transformers import (
     activations,
     attention_implementations,
@@ -41,7 +42,8 @@ def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
             yield problem if merge.in_memory else replace(problem, level="warning")
         act = model.text.get("hidden_act", model.text.get("hidden_activation"))
         if isinstance(act, str) and activations() and act not in activations():
-            yield finding(ID, f"{model.reference}: transformers has no activation {act!r:.60}")
+            message = f"{model.reference}: transformers has no activation {act!r:.60} (hidden_act)"
+            yield finding(ID, message, did_you_mean(act, activations()))
         yield from _wrong_implementations(model, merge.is_answering(model))
         yield from _wrong_layer_types(model)
         for settings in (model.rope, *model.rope.values()):
@@ -101,8 +103,11 @@ def _wrong_layer_types(model: "ModelFacts") -> Iterator[Finding]:
     window = config.get("sliding_window", 1 if has_default else None)
     if SLIDING in types and (window is None or is_off):
         key = "use_sliding_window is not true" if is_off else "sliding_window is missing or null"
+        remedy = (
+            f"Write {'use_sliding_window: true' if is_off else 'sliding_window'}, or correct layer_types."
+        )
         yield finding(
             "model.broken",
             f"{model.reference}: config.json: layer_types has {SLIDING}, and {key}",
-            "Write it, or correct layer_types.",
+            remedy,
         )

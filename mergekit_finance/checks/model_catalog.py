@@ -104,9 +104,9 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.generation-unsupported": CatalogEntry(
         "warning",
-        "generation_config.json has a setting with which transformers generates only if it is given more "
-        "than the model: a tokenizer, another model, or code of the Hub. lm-eval gives it none of these, so "
-        "it is an error for a model that is evaluated.",
+        "generation_config.json has a setting with which a model alone does not generate: transformers needs "
+        "a tokenizer, another model or code of the Hub for it, or returns what lm-eval cannot read. It is an "
+        "error for a model that is evaluated.",
         "Remove the key from generation_config.json.",
     ),
     "model.generation-length": CatalogEntry(

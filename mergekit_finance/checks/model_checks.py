@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mergekit_finance.checks.merge_facts import How
+    from mergekit_finance.files import Json
 
 PAIR = 2  # names in an example
 
@@ -102,7 +103,9 @@ def reference_findings(reference: str) -> Iterator[Finding]:
     elif not local:
         if reference.count("/") != 1:
             yield finding(
-                "model.missing", f"{model}: no such folder, and not a Hub id (owner/name)", "Correct it."
+                "model.missing",
+                f"{model}: no such folder, and not a Hub id",
+                "Correct the path, or write a Hub id as owner/name.",
             )
     elif not os.path.isdir(path):
         yield finding(
@@ -120,7 +123,8 @@ def reference_findings(reference: str) -> Iterator[Finding]:
         yield finding("model.missing", f"{model}: no config.json in that folder")
     elif not any(os.path.exists(path / name) for names in WEIGHTS.items() for name in names):
         yield finding(
-            "model.missing", f"{model}: no weights there ({', '.join(next(iter(WEIGHTS.items())))}, …)"
+            "model.missing",
+            f"{model}: no weights in that folder (model.safetensors, or an index of shards)",
         )
 
 
@@ -168,7 +172,11 @@ def architecture_findings(reference: str, architectures: object) -> Iterator[Fin
     """Yield a finding unless `architectures` of config.json is a list of one name."""
     is_one = isinstance(architectures, list) and len(architectures) == 1 and isinstance(architectures[0], str)
     if not is_one:
-        yield finding("model.broken", f"{reference}: config.json must name one class under `architectures`")
+        yield finding(
+            "model.broken",
+            f"{reference}: config.json does not name one class under architectures",
+            'Write one, such as ["LlamaForCausalLM"], or copy or fetch config.json again.',
+        )
 
 
 def check_sizes(merge: MergeFacts) -> Iterator[Finding]:
@@ -219,11 +227,15 @@ def check_rope(merge: MergeFacts) -> Iterator[Finding]:
     base = merge.base
     for expert in merge.others:
         if base.config and expert.config and expert.rope != base.rope:
-            yield finding(
-                "model.rope",
-                f"{expert.reference} has rope {expert.rope}, {base.reference} has {base.rope}: the "
-                "merge keeps the settings of the base",
-            )
+            keys = [key for key in (*base.rope, *expert.rope) if expert.rope.get(key) != base.rope.get(key)]
+            one, other = (_settings(model.rope, keys) for model in (expert, base))
+            yield finding("model.rope", f"{expert.reference} has {one}, {base.reference} has {other}")
+
+
+def _settings(rope: "Mapping[str, Json]", keys: Sequence[str]) -> str:
+    return ", ".join(
+        f"{key} {rope[key]!r:.80}" if key in rope else f"no {key}" for key in dict.fromkeys(keys)
+    )
 
 
 def check_token_rules(merge: MergeFacts) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.errors import did_you_mean, first_line, printable
 from mergekit_finance.files import Json
+from mergekit_finance.models.facts import TEMPLATES
 from mergekit_finance.models.tokenizer_files import has_tokenizer
 
 if TYPE_CHECKING:
@@ -26,9 +27,14 @@ SHORTEST_TEMPLATE = 20  # mergekit refuses shorter ones
 def check_templates(merge: "MergeFacts") -> Iterator[Finding]:
     """Chat templates must be valid Jinja."""
     for model in merge.models:
-        templates = (model.tokenizer_config or {}).get("chat_template")
-        all_templates = [model.chat_template, templates, *model.named_templates.values()]
-        yield from template_findings(all_templates, model.reference)
+        config = (model.tokenizer_config or {}).get("chat_template")
+        texts = list(_texts(config))
+        named = {f"{TEMPLATES}/{name}.jinja": text for name, text in model.named_templates.items()}
+        if model.chat_template is not None and model.chat_template not in texts:
+            named["chat_template.jinja"] = model.chat_template
+        yield from template_findings(texts, model.reference, "chat_template of tokenizer_config.json")
+        for place, text in named.items():
+            yield from template_findings(text, model.reference, place)
 
 
 def check_chat_templates(merge: "MergeFacts") -> Iterator[Finding]:
@@ -72,20 +78,19 @@ def check_tokenizers(merge: "MergeFacts") -> Iterator[Finding]:
             yield missing if is_evaluated else replace(missing, level="warning")
 
 
-def template_findings(templates: Json, model: str) -> Iterator[Finding]:
+def template_findings(templates: Json, model: str, place: str = "its chat template") -> Iterator[Finding]:
     """Yield the chat templates of a model that are not valid Jinja.
 
     Args:
         templates: a template, or templates by name or in a list, as tokenizers have them.
         model: the model's reference, for messages.
+        place: the file of the templates, for messages.
     """
     for template in dict.fromkeys(_texts(templates)):
         if not template.strip():
-            yield finding("model.chat-template", f"model {model!r}: a chat template is empty")
+            yield finding("model.chat-template", f"model {model!r}: {place} is empty")
         elif error := template_error(template):
-            yield finding(
-                "model.chat-template", f"model {model!r}: a chat template is not valid Jinja ({error})"
-            )
+            yield finding("model.chat-template", f"model {model!r}: {place} is not valid Jinja ({error})")
 
 
 def check_chat_template(value: str, names: Collection[str], where: str) -> None:

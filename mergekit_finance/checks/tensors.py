@@ -45,7 +45,7 @@ def check_names(merge: "MergeFacts") -> Iterator[Finding]:
             continue
         names = {name for name in model.tensors if not is_buffer(name)}
         if buffers := sorted(model.tensors.keys() - names):
-            yield finding("model.buffers", f"{model.reference} stores {_examples(buffers)}")
+            yield finding("model.buffers", f"{model.reference} stores the buffer {_examples(buffers)}")
         counts = _layers(model)
         if counts and counts[0] != counts[1]:
             continue  # check_layers reports it in one line

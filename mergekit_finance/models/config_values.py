@@ -14,10 +14,11 @@ from mergekit_finance.files import Json, JsonObject
 DTYPE = re.compile(
     r"(torch\.)?(auto|double|half|float|bool|bfloat16|float(16|32|64|[48]_\w+)|u?int\d+|complex\d+)"
 )
-COPY = "Copy or fetch it again."
+COPY = "Correct it, or copy or fetch the file again."
 LARGEST_ID = 2**63  # token ids are 64-bit integers
 SCALED = ("linear", "dynamic", "yarn", "llama3")  # rope types that need a `factor`
 LLAMA3 = ("low_freq_factor", "high_freq_factor")  # which the rope type llama3 needs, too
+ROPE = ("rope_parameters", "rope_scaling")
 LONGROPE = ("short_factor", "long_factor")  # lists, which the rope type longrope needs
 YARN = ("beta_fast", "beta_slow", "attention_factor")
 DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
@@ -63,30 +64,27 @@ def _is_dtype(value: Json) -> bool:
     return isinstance(value, str) and DTYPE.fullmatch(value) is not None
 
 
-def _is_rope(value: Json) -> bool:
-    """One mapping of settings, or one for each type of layer, with the numbers that its type needs."""
-    if not isinstance(value, Mapping):
-        return False
+def _rope_problem(value: Mapping[str, Json]) -> str:
+    """Return what is wrong with one mapping of rotary settings, or one for each type of layer; else ""."""
     by_layer = [part for part in value.values() if isinstance(part, Mapping)]
     if by_layer and value.get("rope_theta", 1) is None:  # as transformers below 5.10 saves Gemma 3
         value = {key: part for key, part in value.items() if key != "rope_theta"}
-    return all(_is_rope_block(block) for block in [value, *by_layer])
+    return next(filter(None, map(_rope_block_problem, [value, *by_layer])), "")
 
 
-def _is_rope_block(block: Mapping[str, Json]) -> bool:
+def _rope_block_problem(block: Mapping[str, Json]) -> str:
     kind = block.get("rope_type", block.get("type"))
-    factor = block.get("factor")
-    needs_factor = isinstance(kind, str) and kind in SCALED
-    bounds = all(_is_number(block.get(key)) for key in LLAMA3) if kind == "llama3" else True
-    if kind == "longrope":
-        bounds = all(_are_numbers(block.get(key)) for key in LONGROPE)
-    others = (block[key] for key in YARN if block.get(key) is not None)
-    return (
-        _is_number(block.get("rope_theta", 1))
-        and (_is_number(factor) if needs_factor else True)
-        and bounds
-        and all(map(_is_number, others))
-    )
+    needed = {"llama3": LLAMA3}.get(kind, ()) if isinstance(kind, str) else ()
+    for key in (*(["factor"] if isinstance(kind, str) and kind in SCALED else ()), *needed):
+        if not _is_number(block.get(key)):
+            return f"has no number {key}, which the rope_type {kind} needs"
+    for key in LONGROPE if kind == "longrope" else ():
+        if not _are_numbers(block.get(key)):
+            return f"has no list of numbers {key}, which the rope_type {kind} needs"
+    for key in ("rope_theta", *YARN):
+        if key in block and not _is_number(block[key]) and (key == "rope_theta" or block[key] is not None):
+            return f"has {key} {block[key]!r:.40}, which is not a number"
+    return ""
 
 
 def _are_numbers(value: Json) -> bool:
@@ -103,7 +101,6 @@ TEXT: Rule = ("text", lambda value: isinstance(value, str))
 TOKEN: Rule = ("text or a token", lambda value: _is_token(value))
 MAPPING: Rule = ("a mapping", lambda value: isinstance(value, Mapping))
 SIDE: Rule = ("left or right", _is_side)
-ROPE: Rule = ("a mapping with the numbers that its rope_type needs", _is_rope)
 CONFIG_RULES: dict[str, Rule] = {
     "model_type": TEXT,
     "hidden_act": TEXT,
@@ -127,7 +124,7 @@ CONFIG_RULES: dict[str, Rule] = {
     "num_labels": LENGTH,
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ("a token id", _are_token_ids)),
     **dict.fromkeys(("dtype", "torch_dtype"), ("a dtype", _is_dtype)),
-    **dict.fromkeys(("rope_parameters", "rope_scaling"), ROPE),
+    **dict.fromkeys(ROPE, MAPPING),
     "quantization_config": MAPPING,
     "id2label": ("a mapping of numbers to labels", lambda value: _are_labels(value)),
 }
@@ -217,6 +214,10 @@ def check_config_values(path: Path, place: str, config: Mapping[str, Json]) -> N
         if config.get(key, True) is None:
             raise ModelError(f"{path}: {place}{key} is null. Remove the key, or give it a value.")
     _check(path, place, config, CONFIG_RULES, "model.broken")
+    for key in ROPE:
+        value = config.get(key)
+        if isinstance(value, Mapping) and (problem := _rope_problem(value)):
+            raise ModelError(f"{path}: {place}{key} {problem}. {COPY}")
     layers, types = config.get("num_hidden_layers"), config.get("layer_types")
     if types is not None and not (isinstance(types, list) and (layers is None or len(types) == layers)):
         raise ModelError(f"{path}: {place}layer_types does not name one type for each layer. {COPY}")

@@ -224,7 +224,7 @@ def check_finance(
 def _checked(text: str, path: Path) -> Recipe:
     content = load_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe must be a mapping, not {type(content).__name__}")
+        raise RecipeError(f"{path}: not a mapping of keys such as merge_method and models. Correct it.")
     merge = {key: value for key, value in content.items() if key != "finance"}
     recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
     host.register_methods(merge_methods())
@@ -254,7 +254,7 @@ def _check_method(merge: JsonObject, where: str) -> None:
     """Refuse an unknown merge method, and keys and parameters that are not used."""
     if "merge_method" not in merge:
         check_keys(merge, where)
-        raise RecipeError(f"{where}: merge_method is missing")
+        raise RecipeError(f"{where}: merge_method is missing. Add it, for example cpt_task_arithmetic.")
     parameters = host.method_parameters()
     method = str(merge["merge_method"])
     if method not in parameters:

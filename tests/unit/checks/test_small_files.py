@@ -76,7 +76,7 @@ def test_valid_small_files_give_no_error(name, content, tmp_path):
         ("tokenizer_config.json", "[" * 100_000, "tokenizer_config.json"),
         ("tokenizer_config.json", {"chat_template": "{% for m in messages %}"}, "not valid Jinja"),
         ("tokenizer_config.json", {"chat_template": [{"name": "a", "template": "{{ x"}]}, "not valid Jinja"),
-        ("chat_template.jinja", "{% if %}", "chat template is not valid Jinja .*line 1"),
+        ("chat_template.jinja", "{% if %}", "chat_template.jinja is not valid Jinja .*line 1"),
         ("chat_template.jinja", "{{ x | nonsense }}", "no filter 'nonsense'"),
         ("chat_template.jinja", "{{ x is nonsense }}", "no test 'nonsense'"),
         ("chat_template.jinja", "{{ " + "(" * 5000 + ")" * 5000 + " }}", "nested too deep"),
@@ -175,7 +175,7 @@ def test_a_chat_template_that_is_no_text(form, tmp_path):
     write(tmp_path, "config.json", {})
     write(tmp_path, "tokenizer_config.json", {"chat_template": FORMS[form]})
     (line,) = errors(tmp_path)
-    assert "chat_template is " in line or "a chat template is empty" in line
+    assert "chat_template is " in line or "chat_template of tokenizer_config.json is empty" in line
 
 
 @pytest.mark.parametrize(
