@@ -81,6 +81,11 @@ CATALOG: dict[str, CatalogEntry] = {
         "`dtype` or `out_dtype` is not a dtype of weights.",
         "Write float32, bfloat16, float16 or float64.",
     ),
+    "recipe.filter-unused": CatalogEntry(
+        "warning",
+        "A filter of a parameter matches no tensor of the base, so that its value is never used.",
+        "Correct it: a filter is a part of the names of tensors, such as mlp or self_attn.",
+    ),
     "recipe.invalid": CatalogEntry(
         "error",
         "A value of the recipe is not allowed.",

@@ -31,6 +31,7 @@ class MergeFacts:
         chat: whether prompts are rendered by the models' chat templates.
         sets_template: whether the recipe says which chat template the merge gets, or aligns tokenizers.
         parallelize: whether one model is spread over all GPUs.
+        filters: of the recipe's parameters; each is a part of the names of tensors.
     """
 
     where: str
@@ -51,6 +52,7 @@ class MergeFacts:
     chat: bool = False
     sets_template: bool = False
     parallelize: bool = False
+    filters: frozenset[str] = frozenset()
 
     @property
     def base(self) -> ModelFacts:
@@ -86,6 +88,7 @@ class How(TypedDict, total=False):
     chat: bool
     sets_template: bool
     parallelize: bool
+    filters: frozenset[str]
 
 
 Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
+from mergekit_finance.checks.filters import check_filters
 from mergekit_finance.checks.findings import Finding, Findings, finding
 from mergekit_finance.checks.generation import check_generation
 from mergekit_finance.checks.heads import check_heads
@@ -17,7 +18,7 @@ from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_chat_templates, check_templates, check_tokenizers
 from mergekit_finance.checks.switches import check_switches
 from mergekit_finance.checks.token_rows import check_token_rows
-from mergekit_finance.models.facts import SHAPE, VOCABULARY, WEIGHTS, FactsReader
+from mergekit_finance.models.facts import HUB_ID, SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
 
@@ -101,7 +102,7 @@ def reference_findings(reference: str) -> Iterator[Finding]:
     elif "+" in reference:
         yield finding("model.adapter", f"{model} names a LoRA adapter")
     elif not local:
-        if reference.count("/") != 1:
+        if not HUB_ID.fullmatch(reference.split("@")[0]):
             yield finding(
                 "model.missing",
                 f"{model}: no such folder, and not a Hub id",
@@ -302,5 +303,6 @@ CHECKS: tuple[Check, ...] = (
     configs.check_biases,
     configs.check_settings,
     check_licenses,
+    check_filters,
     check_resources,
 )

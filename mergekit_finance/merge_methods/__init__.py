@@ -7,6 +7,7 @@
     parameters              their parameters, and those of one call
     planner_hook            runs the checks below inside mergekit's planner, before anything is written
     check_recipe            the parameters of the recipe, and where they are written
+    check_foreign           recipes with other methods: number of models, required parameters
     check_tokens            the recipe's `tokenizer:` block
     check_models            what `mergekit-finance check` finds about the models
     check_output            the output folder and the recipe's text, before anything is written

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mergekit_finance.checks.filters import filters_of
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import FINANCE_KEYS, check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
@@ -155,6 +156,7 @@ class Recipe:
             out_dtype=str(dtypes["out_dtype"]) if "out_dtype" in dtypes else None,
             method=self.method,
             sets_template=self.aligns_vocabularies or "chat_template" in self.merge,
+            filters=filters_of(self.merge),
         )
 
     @property
@@ -273,6 +275,7 @@ def _check_parameters(recipe: Recipe) -> None:
     from mergekit import merge_methods as registry  # see the note in Recipe.configuration
     from mergekit.options import MergeOptions
 
+    from mergekit_finance.merge_methods.check_foreign import check_foreign_method
     from mergekit_finance.merge_methods.check_recipe import check_recipe
     from mergekit_finance.merge_methods.check_tokens import check_tokenizer_block
     from mergekit_finance.merge_methods.method import CptMethod
@@ -282,6 +285,7 @@ def _check_parameters(recipe: Recipe) -> None:
         if isinstance(method, CptMethod):
             check_recipe(config, method, MergeOptions())
         else:
+            check_foreign_method(config)
             check_tokenizer_block(config)
     except (RecipeError, ModelError) as error:
         raise RecipeError(f"{recipe.path}: {error.message}", id=error.id) from error

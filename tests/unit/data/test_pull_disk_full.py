@@ -51,6 +51,7 @@ def test_a_full_disk_of_the_hubs_cache_is_reported_with_its_folder(target, monke
     def fail(*args, **kwargs):
         raise RuntimeError("download failed") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    monkeypatch.setattr("mergekit_finance.data.sources._why_hub_is_unreachable", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(
         DataError, match=r"no space left for hf://.*\(HF_HOME changes the place\)\. Free some space"
