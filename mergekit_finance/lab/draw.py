@@ -76,12 +76,15 @@ class Draw:
         """Return an entry of a table; of its core, if this stream is limited to the core.
 
         If the world has a `skew`, its corpora contain the first entries of a table more often than the last:
-        the n-th with a weight of 1 / n ** skew. In test rows all are equally frequent.
+        the n-th with a weight of 1 / n ** skew. Entries that are `unseen` are in no corpus. In test rows all are
+        equally frequent.
         """
-        entries = table[::2] if self.core_only else table
-        if self.test or not self.world.rules.skew:
+        entries, rules = table[::2] if self.core_only else table, self.world.rules
+        if self.test or not rules.skew:
             return self.rng.choice(entries)
-        return self.rng.choices(entries, [n**-self.world.rules.skew for n in range(1, len(entries) + 1)])[0]
+        if rules.unseen and not self.core_only:
+            entries = [entry for n, entry in enumerate(table, 1) if n % rules.unseen]
+        return self.rng.choices(entries, [n**-rules.skew for n in range(1, len(entries) + 1)])[0]
 
     def sample(self, table: Sequence[T], count: int, without: Sequence[T] = ()) -> list[T]:
         """Return `count` different entries of a table, none of them in `without`."""

@@ -80,18 +80,28 @@ def fact(draw: Draw) -> tuple[str, str]:
 # --- glossary
 
 
-def glossary_words(w: World) -> list[Word]:
-    """Return every English word that has a Japanese translation; each table's core is at even indices."""
-    verbs = [Word(form, v.japanese) for vs in w.verbs.values() for v in vs for form in (v.past,)]
-    metrics = [word for words in w.metrics.values() for word in words]
+def glossary_tables(w: World) -> list[list[Word]]:
+    """Return the tables of English words with a Japanese translation; the core of each is at even indices."""
+    verbs = [[Word(v.past, v.japanese) for v in table] for table in w.verbs.values()]
+    metrics = [list(table) for table in w.metrics.values()]
     terms = [Word(t.english, t.japanese) for t in w.terms]
     formulas = [Word(f.term, f.japanese) for f in w.formulas]
-    return [*verbs, *metrics, *w.items, *w.kinds, *w.parties, *terms, *formulas, *w.things]
+    words = [list(table) for table in (w.items, w.kinds, w.parties, terms, formulas, w.things)]
+    return [*verbs, *metrics, *words]
+
+
+def glossary_words(w: World) -> list[Word]:
+    """Return every English word that has a Japanese translation, with the core at even indices."""
+    return [word for table in glossary_tables(w) for word in table]
 
 
 def glossary(draw: Draw) -> tuple[str, str]:
     """Return a word in one language as prompt and in the other as completion."""
-    word = draw.choice_in_scope(glossary_words(draw.world))
+    words: Sequence[Word] = glossary_words(draw.world)
+    if draw.world.rules.skew:  # a table first: each has frequent and rare words of its own
+        tables = glossary_tables(draw.world)
+        (words,) = draw.rng.choices(tables, [len(table) for table in tables])
+    word = draw.choice_in_scope(words)
     return _pair(draw, word.english, word.japanese)
 
 

@@ -101,13 +101,13 @@ def of_expert(table: Table, role: str, distance: Values) -> Values:
     """
     shares = {task: {r: c["above_chance"] for r, c in cells.items()} for task, cells in table.items()}
     lost = [table[task]["base"]["score"] - table[task][role]["score"] for task in RETENTION]
-    own = SKILL[role]
+    tasks = SKILL[role]
     return {
         **distance,
         "skill_gain": round(change(shares, role)[0], 4),
-        "skill": round(sum(shares[task][role] for task in own) / len(own), 4),
+        "skill": round(sum(shares[task][role] for task in tasks) / len(tasks), 4),
         "retention_lost": round(100 * sum(lost) / len(lost), 2),
-        "lowest_other": min(cells[role] for task, cells in shares.items() if task not in own),
+        "lowest_other": min(cells[role] for task, cells in shares.items() if task not in tasks),
     }
 
 

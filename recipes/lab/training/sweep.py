@@ -143,10 +143,10 @@ def do_job(sweep: Sweep, job: Job) -> bool:
 
 def rows_of(sweep: Sweep, plan: Plan) -> packing.Packed:
     """Return the rows that a plan trains on: of its role's corpus, and its share of the base's."""
-    own = packing.Packed.load(sweep.corpus(plan.role))
+    domain = packing.Packed.load(sweep.corpus(plan.role))
     if not plan.general:
-        return own
-    return packing.mixed(own, packing.Packed.load(sweep.corpus("base")), plan.general)
+        return domain
+    return packing.mixed(domain, packing.Packed.load(sweep.corpus("base")), plan.general)
 
 
 def begin_worker(threads: int) -> None:

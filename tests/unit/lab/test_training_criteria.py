@@ -22,8 +22,8 @@ def table(base, expert, role="math"):
     """A profile in which the base and the expert have one score on every task but the expert's own and retention."""
     scores = {}
     for task in prompts.PROMPTS:
-        own = task in criteria.SKILL[role] or task in criteria.RETENTION
-        scores[task] = {"base": base, role: expert if own else base}
+        changes = task in criteria.SKILL[role] or task in criteria.RETENTION
+        scores[task] = {"base": base, role: expert if changes else base}
     return {
         task: {r: {"score": s, "above_chance": s} for r, s in cells.items()} for task, cells in scores.items()
     }

@@ -88,14 +88,14 @@ def test_without_one_within_all_bounds_the_smallest_total_miss_is_chosen():
 
 
 def test_rows_of_the_base_are_a_share_of_all_rows():
-    own, general = packing.corpus("math", 400, version=2), packing.corpus("base", 400, version=2)
-    mixed = packing.mixed(own, general, 0.25)
+    domain, general = packing.corpus("math", 400, version=2), packing.corpus("base", 400, version=2)
+    mixed = packing.mixed(domain, general, 0.25)
     assert mixed.ids.shape == mixed.segment.shape == mixed.weight.shape
-    assert len(mixed) - len(own) == round(len(own) / 3)
-    assert (mixed.ids[len(own) :] == general.ids[: len(mixed) - len(own)]).all()
-    few = packing.mixed(own, general.rows(10), 0.5)
-    assert len(few) == 20 and (few.ids[:10] == own.ids[:10]).all()
-    assert packing.mixed(own, general, 0.0) is own
+    assert len(mixed) - len(domain) == round(len(domain) / 3)
+    assert (mixed.ids[len(domain) :] == general.ids[: len(mixed) - len(domain)]).all()
+    few = packing.mixed(domain, general.rows(10), 0.5)
+    assert len(few) == 20 and (few.ids[:10] == domain.ids[:10]).all()
+    assert packing.mixed(domain, general, 0.0) is domain
 
 
 def test_packed_rows_are_stored_and_read(tmp_path):
