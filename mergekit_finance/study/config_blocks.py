@@ -1,5 +1,6 @@
 """The blocks of study.yml besides its grids: experts, selection, search, evaluation."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -120,6 +121,10 @@ class Objective(ConfigBlock):
         return list(dict.fromkeys([*self.maximize, *self.subject_to]))
 
 
+# Of torch, those that compute; whether this machine has one is checked when it is used.
+DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|xla|mtia|maia|ipu|hip|ve|vulkan|privateuseone)(:\d+)?")
+
+
 class Evaluation(ConfigBlock):
     """How models are evaluated."""
 
@@ -152,6 +157,12 @@ class Evaluation(ConfigBlock):
     def _turns_need_a_template(self) -> "Evaluation":
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn: needs apply_chat_template: true, as in lm-eval")
+        return self
+
+    @model_validator(mode="after")
+    def _device_exists(self) -> "Evaluation":
+        if self.device and not DEVICE.fullmatch(self.device):
+            raise ValueError(f"device: {self.device} is no device of torch. Write cpu, cuda, cuda:0 or mps.")
         return self
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"evaluation": {"parallelize": True}, "executor": "ray"}, "executor: ray gives a process one GPU; with parallelize write"),
         ({"evaluation": {"parallelize": True, "engine": "compiled"}}, "evaluation: engine: compiled answers on one GPU; with parallelize"),
         ({"evaluation": {"parallelize": True, "max_memory_per_gpu": "0GiB"}}, "evaluation: max_memory_per_gpu: 0GiB holds nothing"),
+        ({"evaluation": {"device": "gpu"}}, "evaluation: device: gpu is no device of torch. Write cpu, cuda, cuda:0 or mps"),
         ({"evaluation": {"parallelize": True, "device": "cuda:1"}}, "evaluation: device: cuda:1 is one GPU; with parallelize write cuda"),
         ({"evaluation": {"max_memory_per_gpu": "4GiB"}}, "evaluation: max_memory_per_gpu: needs parallelize: true"),
         ({"evaluation": {"parallelize": True, "max_memory_per_gpu": "much"}}, "evaluation.max_memory_per_gpu: String should match"),
