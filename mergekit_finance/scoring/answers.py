@@ -39,7 +39,7 @@ _NEXT_QUESTION = re.compile(r"(?<=[\w.%)])\s+(?:Question|Q|問題|質問)\s?:\s?
 _NO_NUMBER_LINE = re.compile(r"\(?[0-9]{1,2}[.)]\s+[-+$€£¥(△▲]{0,3}[0-9]|n/a\b|none\b", re.IGNORECASE)
 # A number that is only a bound, a guess or a question: 5以上, 5%未満, 5かもしれない, 5でしょうか.
 _DOUBT = re.compile(
-    r"[0-9円%]\s?(?:以[上下]|未満|超)|かもしれ|とは限ら|でしょうか|だろうか|ですか", re.IGNORECASE
+    r"[0-9円%]\s?(?:以[上下]|未満|超)|かもしれ|とは限ら|(?:でしょう|だろう|です)か(?!ら)", re.IGNORECASE
 )
 # A remark on rounding; its number is not the answer: "rounded to 2 decimal places".
 _ROUNDED = re.compile(
@@ -67,6 +67,13 @@ _NOT_MEANT = re.compile(
     r"^(?:suppose|supposing|imagine|whether|what if)\b|\b(?:wrong|incorrect|mistaken)\b"
     r"|(?:n't|\bnot) (?:think|believe|say|mean)\b|誤答|誤り|間違い"
     r"|\b(?:is|are|was|were) not (?:asked(?: for)?|needed|required|relevant|included|used|considered)$",
+    re.IGNORECASE,
+)
+# Text before a number that the sentence denies: "was not ", "isn't exactly $", "did not increase by ".
+_DENIES = re.compile(
+    r"(?:\b(?:(?:is|was|are|were|be) not|(?:is|was|are|were)n['’]t)\b"
+    r"|\b(?:did|does|do)(?: not|n['’]t) (?:equal|total|amount to|cost|[a-z]{2,12} by)\b)"
+    r"\s(?:exactly |precisely |equal to |about |approximately )?[^\w\s]{0,3}$",
     re.IGNORECASE,
 )
 # The heading of a remark that follows the answer.
@@ -164,7 +171,8 @@ def _read(
 ) -> Number | None:
     """Return the number that a sentence states, or else the one that it commits to."""
     sentence = with_digits(_blank_notation(sentence, question), question)
-    every = signed(sentence, list(iter_numbers(sentence)), question)
+    numbers = [span for span in iter_numbers(sentence) if not _is_denied(sentence, span)]
+    every = signed(sentence, numbers, question)
     year = _only_year(every) if asks_year(question) else None
     if year and not whole:
         return year
@@ -175,6 +183,11 @@ def _read(
     if number or whole:
         return number
     return committed_number(sentence, spans, is_complete=is_complete, is_marked=is_marked, question=question)
+
+
+def _is_denied(sentence: str, span: Span) -> bool:
+    """Return whether a sentence says that the value is another one: "was not 5", "did not increase by 5"."""
+    return bool(_DENIES.search(sentence, max(0, span.start - 40), span.start))
 
 
 def _only_year(spans: Sequence[Span]) -> Number | None:

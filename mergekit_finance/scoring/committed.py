@@ -94,6 +94,7 @@ _PER_YEAR = re.compile(
 _PREDICATE = re.compile(
     r"\s?(?:[個本人枚冊匹頭台回分秒時間点歳杯着足束箱袋円]|ページ|メートル|キロ|グラム)?"
     r"(?:です|でした|である|だ(?![けっ])|と?な(?:る|り)|に?な(?:る|り)|が?残[りる]|(?:が|を)?(?:売れ|求め))"
+    r"|(?<=円)を?(?:支?払|かか[りるっ]|もら|受け取|使[いうっ]|稼[いぐ]|余[りる]|必要)"
 )
 # Words of at least four letters, which tell what a clause is about; words that set two clauses apart.
 _WORD = re.compile(r"[a-z]{4,}")
@@ -102,6 +103,14 @@ _PERIOD_WORDS = frozenset(
     "year years quarter quarters month months fiscal annual during after before".split()
 )
 _CONTRAST = re.compile(r"\b(?:while|whereas|and|but)\b", re.IGNORECASE)
+# A condition at the start of a sentence: "If it was $640 million, the difference would be $118.5 million".
+_CONDITION = re.compile(
+    r"(?:(?:so|then|and|thus|therefore),? )?(?:if|had|assuming|supposing|with|given)\b", re.IGNORECASE
+)
+# Between a rounded value and the exact one: ", more exactly ", ", or approximately ".
+_ROUNDS = re.compile(
+    r"\b(?:exact(?:ly)?|precise(?:ly)?|rounded|rounds|approximately|about|roughly)\b", re.IGNORECASE
+)
 _DECORATION = " *_\"'([{≈=~:$"
 _LOOK_BACK = 60
 
@@ -124,6 +133,7 @@ def committed_number(
         give. None for a range or an expression, and for an incomplete sentence unless a verb introduces the
         number.
     """
+    spans = _without_condition(sentence, spans, question)
     spans = _without_arguments(sentence, _without_changes(sentence, spans))
     signs = [sign for sign in RESULT.finditer(sentence) if sign.start()]
     is_ambiguous = signs and (has_two_unknowns(sentence, signs) or is_change(sentence, signs[0]))
@@ -156,6 +166,16 @@ def committed_number(
     stated = _before_comparison(sentence, amounts)
     answer = stated[0] if len(stated) == 1 else _new_number(stated, question)
     return answer.number if answer and (is_complete or _END.match(sentence, answer.end)) else None
+
+
+def _without_condition(sentence: str, spans: Sequence[Span], question: str) -> Sequence[Span]:
+    """Return the numbers without those of a condition of the question, if others follow after its comma."""
+    given_values = _given_values(question) if _CONDITION.match(sentence) else set()
+    for comma in re.finditer(r",\s", sentence) if given_values else ():
+        before = [span for span in spans if span.end <= comma.start()]
+        if before and all(abs(span.number.value) in given_values for span in before):
+            return spans[len(before) :] or spans
+    return spans
 
 
 def _without_changes(sentence: str, spans: Sequence[Span]) -> Sequence[Span]:
@@ -298,7 +318,7 @@ def _says_again(sentence: str, first: Span, second: Span) -> bool:
     if not _is_restated(first.number, second.number):
         return False
     is_equal = first.number.value == second.number.value
-    return is_equal or first.number.percent != second.number.percent
+    return is_equal or first.number.percent != second.number.percent or bool(_ROUNDS.search(between))
 
 
 def _more_precise(first: Number, second: Number) -> Number:

@@ -64,7 +64,7 @@ _COUNTER_AFTER = re.compile(
 _LABEL_BEFORE = re.compile(r"(?:ステップ|手順|表|注|図|第|step|note|約数)\s?$", re.IGNORECASE)
 # Between two numbers of which neither is the answer: "5または6", "5、6", "5〜6".
 _ALTERNATIVE = re.compile(r"\s?(?:または|又は|もしくは|あるいは|か|or|[~〜]|[、;・]|と)\s?約?")
-_DOUBT = re.compile(r"かもしれ|とは限ら|でしょうか|だろうか|ですか")
+_DOUBT = re.compile(r"かもしれ|とは限ら|(?:でしょう|だろう|です)か(?!ら)")
 # A clause after the first number that another number then corrects: 5%という見方もあるが、.
 _CONTRAST = re.compile(r"[^、。,]{0,30}(?:が|けれども?|けど)[、,]")
 _RESULT = re.compile(r"=>|->|[≈≒→⇒]|(?<![<>!])=(?!=)")

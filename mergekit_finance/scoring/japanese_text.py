@@ -40,6 +40,10 @@ _SENTENCE_END = re.compile(r"[。!?\n]+|\.{2,}|…+|(?<![0-9])\.(?=\s|$)")
 # A line that asks a question; a line that is an answer in a few words, or a number with its unit.
 _ASKS = re.compile(r"(?:か。?|\?)\s*$")
 _SHORT_ANSWER = re.compile(r"(?:[^。\n]{1,12}|(?=[^\n]*[0-9])[^。\n]{1,40})。?")
+# The line after a first line that takes it back: いや、違います。
+_WITHDRAWS = re.compile(
+    r"\n\s{0,4}(?:いや[、。]|(?:いいえ、)?違い?ます|待って|訂正|間違え|すみません|失礼し|(?:これ|それ|上記|この回答)は(?:誤|間違))"
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _NUMBERED_ITEM = re.compile(r"\(?[0-9]{1,2}[.)]\s+")
 _ASIDE = re.compile(
@@ -80,8 +84,9 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence
     for _, statement in reversed(list(located_statements(body))):
         for sentence in split_sentences(statement.text) or [""]:
             yield CandidateSentence(sentence, "marker", denied=statement.denied)
-    if not reasoning:
-        first_line = strip_decoration(body.strip().partition("\n")[0][:MAX_STATEMENT])
+    first_line, line_break, below = body.strip().partition("\n")
+    if not (reasoning or _WITHDRAWS.match(line_break + below)):
+        first_line = strip_decoration(first_line[:MAX_STATEMENT])
         yield CandidateSentence((split_sentences(first_line) or [""])[0], "marker", whole=True)
     for bold in reversed(_BOLD.findall(cut_at_new_question(normalize(folded)))[-_LAST_BOLD:]):
         yield CandidateSentence(strip_decoration(clean_markup(bold)), "marker", whole=True)

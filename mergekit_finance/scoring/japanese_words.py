@@ -70,7 +70,7 @@ _GOOD_RATIO = re.compile(r"利益率|自己資本比率|ROE|ROA|流動比率|回
 _BEFORE_YES_NO = r"(?:^|(?<=[\s「『\"'、。,:(は=>*→]))"
 _EXPLICIT = re.compile(
     rf"(?P<no>いいえ|{_BEFORE_YES_NO}no(?![A-Za-z.]))"
-    rf"|(?P<yes>{_BEFORE_YES_NO}(?:はい(?=$|[\s」』\"'、。,!).%とだでか/・])|yes\b))",
+    rf"|(?P<yes>{_BEFORE_YES_NO}(?:はい(?=$|[\s」』\"'、。,!).%とだでか/・]|または|又は|もしくは|あるいは)|yes\b))",
     re.IGNORECASE,
 )
 # What may come between a word and what follows it: した, しています, です, であり.

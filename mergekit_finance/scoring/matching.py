@@ -370,10 +370,12 @@ def _tatqa_number_match(pred: Number | None, gold: str, scale: str) -> bool:
     """Return whether two numbers are equal as written, or after both are scaled (percentages as fractions).
 
     A scale or percent sign that contradicts the gold scale is wrong: "5 thousand" and "5%" do not match
-    5 million.
+    5 million, and "$5" is no percentage. Otherwise currencies are not compared.
     """
     expected = parse_number(gold)
     if pred is None or expected is None or (pred.percent and scale != "percent" and not expected.percent):
+        return False
+    if (scale == "percent" or expected.percent) and pred.unit in CURRENCIES:
         return False
     if round(pred.written, 2) == round(expected.written, 2):
         return pred.multiplier == 1.0 or (scale != "percent" and pred.multiplier == TATQA_SCALES[scale])

@@ -23,7 +23,7 @@ _CLOSED_HEADING = (
     rf"|{_START}(?:(?:[Qq]uestion|{_PROMPTS})[ \t]?[0-9]{{0,4}}[ \t]?[*_]{{0,4}}[:】\]]"
     r"|Q[0-9]{1,3}[:.](?=[^\n]{0,300}(?:\?|か。))"
     r"|(?<=#)[ \t]?(?:Instruction|Input|Question|Problem|Exercise|Example|Task|User|Human)s?[ \t]*$"
-    r"|(?:例題|例|ユーザー|入力|指示|文書)[ \t]?[0-9]{0,4}[ \t]?[:】\].])"
+    r"|(?:例題|例|問|ユーザー|入力|指示|文書)[ \t]?[0-9]{0,4}[ \t]?[:】\].])"
     r"|^[ \t]*(?:\*\*)?[Qq]:"  # not "* q: the quantity", an item of a list
 )
 # Headings without a colon, alone on their line or numbered: "Question 3" and a line break, "Problem 2.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mergekit_finance.scoring.numbers import CURRENCIES, Number, asks_percent, iter_numbers
-from mergekit_finance.scoring.periods import asks_year
+from mergekit_finance.scoring.periods import NAMED_BY_NUMBER, asks_year
 from mergekit_finance.scoring.text import normalize
 
 TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
@@ -43,9 +43,15 @@ _RATE = re.compile(
     re.IGNORECASE,
 )
 _TIMES = r"(?:calendar |trading |business )?(?:years|months|weeks|days|hours|times|turns)"
-_COUNTED = re.compile(rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many {_TIMES}\b", re.IGNORECASE)
+_COUNTED = re.compile(
+    rf"\bin {_TIMES}\b{NAMED_BY_NUMBER}|\bhow many {_TIMES}\b"
+    r"|\bcost of (?:equity|capital)\b(?! (?:issu|rais|expend))|\bwacc\b",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE)
+_SCALE_WORD = re.compile(r"\b(?:thousand|million|billion|trillion)s?\b|\b000s\b", re.IGNORECASE)
 _QUANTITY = re.compile(
-    rf"\bin {_TIMES}\b(?! (?:19|20)[0-9])|\bhow many\b|\bhow much (?:money|cash)\b"
+    rf"\bin {_TIMES}\b{NAMED_BY_NUMBER}|\bhow many\b|\bhow much (?:money|cash)\b"
     r"|\bin (?:us |u\.s\. |canadian )?(?:dollars|euros?|yen|pounds|usd|eur|rupees)\b",
     re.IGNORECASE,
 )
@@ -59,7 +65,10 @@ _WHOLE_MONEY = re.compile(
     r"(?!\s?\(?(?:in )?(?:thousand|million|billion))",
     re.IGNORECASE,
 )
-_DECIMAL = re.compile(r"\b(?:as|in) (?:a )?decimal\b(?! places?)", re.IGNORECASE)
+_DECIMAL = re.compile(
+    r"\b(?:as|in) (?:a )?decimal\b(?! places?)|\bdecimal (?:number|fraction|form|value|notation)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,12 @@ class Asked:
         year: whether it asks for a year, which is compared exactly.
         unit: the scale in which the answer is asked, 1e6 for "in millions"; None if it is not stated.
         table_unit: the scale of the document's tables, if all state the same.
+        amount_unit: the scale of the question's amounts: 1e6 for "if revenue was $640 million instead".
         rate: whether it is about a rate, return, margin or the like, which may be written as a percentage.
         quantity: whether it asks for money, a duration or a count, which no percentage can be.
-        counted: whether it asks for a duration or a number of times, which has no scale such as "million".
+        counted: whether it asks for a duration, a number of times or a cost of capital, which have no
+            scale such as "million".
+        literal: whether it asks for a count and nothing states a scale: "4,221 thousand" is then 4,221,000.
         ratio: whether it asks for the ratio of one value to another.
         names_ratio: whether it is about a ratio of any kind: "the current ratio".
         decimal: whether it asks for a decimal number, so that a gold of at most 1 is a fraction.
@@ -86,9 +98,11 @@ class Asked:
     year: bool = False
     unit: float | None = None
     table_unit: float | None = None
+    amount_unit: float | None = None
     rate: bool = False
     quantity: bool = False
     counted: bool = False
+    literal: bool = False
     ratio: bool = False
     names_ratio: bool = False
     decimal: bool = False
@@ -114,14 +128,23 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         asks_year(question),
         next(iter(in_question[-1:] or whole_money), None),
         in_document[0] if len(set(in_document)) == 1 else None,
-        bool(_RATE.search(question)),
-        bool(_QUANTITY.search(question)) and not asks_percent(question),
-        bool(_COUNTED.search(question)),
-        bool(_RATIO.search(question)),
-        bool(_NAMES_RATIO.search(question)) and not asks_percent(question),
-        bool(_DECIMAL.search(question)),
-        frozenset(map(int, _YEAR.findall(question))),
+        _unit_of_amounts(question),
+        rate=bool(_RATE.search(question)),
+        quantity=bool(_QUANTITY.search(question)) and not asks_percent(question),
+        counted=bool(_COUNTED.search(question)),
+        literal=bool(_COUNT.search(question)) and not _SCALE_WORD.search(f"{question}\n{document}"),
+        ratio=bool(_RATIO.search(question)),
+        names_ratio=bool(_NAMES_RATIO.search(question)) and not asks_percent(question),
+        decimal=bool(_DECIMAL.search(question)),
+        years=frozenset(map(int, _YEAR.findall(question))),
     )
+
+
+def _unit_of_amounts(question: str) -> float | None:
+    """Return the scale of the question's amounts, 1e6 for "$640 million"; None for none or several."""
+    numbers = [span.number for span in iter_numbers(normalize(question))]
+    scales = {number.multiplier for number in numbers if number.scaled or number.unit in CURRENCIES}
+    return scales.pop() if len(scales) == 1 and scales != {1.0} else None
 
 
 def _units(text: str) -> list[float]:
@@ -202,10 +225,12 @@ def _scales(pred: Number, asked: Asked) -> set[float]:
         return {1.0}
     if asked.unit:
         return {pred.multiplier / asked.unit} if pred.scaled else {1.0, 1.0 / asked.unit}
-    scales = {1.0, pred.multiplier}
+    scales = {pred.multiplier} if asked.literal else {1.0, pred.multiplier}
     if asked.table_unit:
         scales = {pred.multiplier, pred.multiplier / asked.table_unit}
         scales |= set() if pred.scaled else {1.0}
+    elif asked.amount_unit and pred.scaled:
+        scales = {pred.multiplier, pred.multiplier / asked.amount_unit}
     return scales
 
 

@@ -48,11 +48,14 @@ _ASKS_WHEN = re.compile(
     r"|何年|何月|何か月|何ヶ月|何日|期間|いつ",
     re.IGNORECASE,
 )
+# What follows "in years" where it names years and no unit: "in years two to three", "in months 1-6".
+NAMED_BY_NUMBER = r"(?! \(?(?:[0-9]|(?:one|two|three|four|five|six|seven|eight|nine|ten)\b))"
 _ASKS_YEAR = re.compile(r"\b(?:which|what) (?:fiscal |calendar |financial )?year\b|何年", re.IGNORECASE)
 _ASKS_DURATION = re.compile(
     r"\bhow long\b"
-    r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}(?:years?|months?|days?|weeks?|quarters?|periods?)\b"
-    r"|\bin (?:calendar |trading |business )?(?:years|months|weeks|days|hours)\b(?! (?:19|20)[0-9])"
+    r"|\b(?:how many|number of|amount of)\s(?:\w+\s){0,2}"
+    r"(?:years?|months?|days?|weeks?|quarters?|periods?|hours?|minutes?)\b"
+    rf"|\bin (?:calendar |trading |business )?(?:years|months|weeks|days|hours)\b{NAMED_BY_NUMBER}"
     r"|\b(?:duration|payback|days['’]? (?:sales|of)|sales outstanding|cash conversion cycle"
     r"|time to maturity"
     r"|average (?:life|age|maturity))\b",

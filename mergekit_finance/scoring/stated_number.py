@@ -28,7 +28,15 @@ _LEAD_IN = re.compile(
 _LOSS = (
     r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
-    r"\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
+    r"(?<!\()(?<!\bor )(?<!/)\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
+)
+# A loss as the subject: "The net loss attributable to owners in 2020 was 5". It has the question of `_LOSS`.
+_LOSS_SUBJECT = (
+    r"\b(?:net|operating|pre-?tax|comprehensive) loss(?:es)?\b(?! carryforwards?)"
+    r"(?:[^.;:,0-9]|\b(?:19|20)[0-9]{2}\b){0,70}"
+    r"\b(?:was|were|is|are|totall?ed|amounted to|came to|of)\s(?:about |approximately |around )?$",
+    "(?!)",
+    _LOSS[2],
 )
 # Decreases: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
 # impairment); "By how much did costs decrease?".
@@ -38,7 +46,9 @@ _FALL = (
     r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)",
     r"\b(?:decreas|declin|drop|fall|fell|reduc|lower)|減(?![価損])|低下|下落",
 )
-_NEGATIVE_WORDS = [tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL)]
+_NEGATIVE_WORDS = [
+    tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL, _LOSS_SUBJECT)
+]
 # A rise directly before its number: "increased by ", "an increase of ".
 _RISE = re.compile(
     r"\b(?:increased|rose|grew|risen|grown|increase|rise|growth|up)(?: of| by)?\s"
@@ -123,7 +133,7 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
 
 
 def _with_sign(sentence: str, span: Span, question: str) -> Span:
-    start = max(0, span.start - 40)
+    start = max(0, span.start - 120)
     for before, after, in_question in _NEGATIVE_WORDS:
         asks_for_size = in_question.search(question) and not _EITHER_WAY.search(question)
         asks_fall = asks_for_size and before is _NEGATIVE_WORDS[1][0]
