@@ -71,10 +71,13 @@ _NOT_MEANT = re.compile(
 )
 # Text before a number that the sentence denies: "was not ", "isn't exactly $", "did not increase by ".
 _DENIES = re.compile(
-    r"(?:\b(?:(?:is|was|are|were|be) not|(?:is|was|are|were)n['’]t)\b"
+    r"(?:(?:\b(?:is|was|are|were|be)|['’]s) (?:not|never)\b|\b(?:is|was|are|were)n['’]t\b"
     r"|\b(?:did|does|do)(?: not|n['’]t) (?:equal|total|amount to|cost|[a-z]{2,12} by)\b)"
     r"\s(?:exactly |precisely |equal to |about |approximately )?[^\w\s]{0,3}$",
     re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"\s(?:(?:is|was|are|were)(?: not|n['’]t)|(?:is|was|would be) (?:incorrect|wrong))\b", re.IGNORECASE
 )
 # The heading of a remark that follows the answer.
 _EXPLANATION = re.compile(r"\n[ \t*#]{0,6}Explanation[ \t*]{0,4}:", re.IGNORECASE)
@@ -187,7 +190,8 @@ def _read(
 
 def _is_denied(sentence: str, span: Span) -> bool:
     """Return whether a sentence says that the value is another one: "was not 5", "did not increase by 5"."""
-    return bool(_DENIES.search(sentence, max(0, span.start - 40), span.start))
+    is_denied = _DENIES.search(sentence, max(0, span.start - 40), span.start)
+    return bool(is_denied or _DENIED_AFTER.match(sentence, span.end))
 
 
 def _only_year(spans: Sequence[Span]) -> Number | None:

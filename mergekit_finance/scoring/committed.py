@@ -79,11 +79,12 @@ _OPERATOR = re.compile(
 )
 # A number that is a rate: "$15 each", "$11 per unit", "$5/share".
 _RATE = re.compile(r"(?<!%)\s?(?:each\b|apiece\b|per\s(?!cent\b)\w|/\s?[a-z])", re.IGNORECASE)
-# A currency and a rate per year in a question, and "per year" after a number.
+# A currency, a unit of time and a rate per year in a question, and "per year" after a number.
 _ASKED_CURRENCY = re.compile(
     r"\b(?:how many|in) (?:us |u\.s\. )?(dollars|euros?|yen|pounds)\b", re.IGNORECASE
 )
 _CURRENCY_UNITS = {"dollar": "$", "euro": "€", "yen": "円", "pound": "£"}
+_ASKED_TIME = re.compile(r"\bhow many (year|month|week|day|hour|minute)s\b", re.IGNORECASE)
 _ASKS_PER_YEAR = re.compile(
     r"\bannuali[sz]ed\b|\b(?:per|each) (?:year|annum)\b|\bannual (?:rate|return)", re.IGNORECASE
 )
@@ -108,9 +109,7 @@ _CONDITION = re.compile(
     r"(?:(?:so|then|and|thus|therefore),? )?(?:if|had|assuming|supposing|with|given)\b", re.IGNORECASE
 )
 # Between a rounded value and the exact one: ", more exactly ", ", or approximately ".
-_ROUNDS = re.compile(
-    r"\b(?:exact(?:ly)?|precise(?:ly)?|rounded|rounds|approximately|about|roughly)\b", re.IGNORECASE
-)
+_ROUNDS = re.compile(r"\b(?:exact(?:ly)?|precise(?:ly)?|approximately|about|roughly)\b", re.IGNORECASE)
 _DECORATION = " *_\"'([{≈=~:$"
 _LOOK_BACK = 60
 
@@ -220,8 +219,8 @@ def _asked_share(sentence: str, spans: Sequence[Span], question: str) -> Span | 
 def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Sequence[Span]:
     """Return the numbers of the kind that the question names, or all if it names none or no number is of it.
 
-    A percentage is asked: money and scaled numbers are left out beside one. Euros are asked: other currencies
-    are. A rate per year is asked: so is what is not "per year".
+    A percentage is asked: money and scaled numbers are left out beside one. Euros or hours are asked: other
+    currencies and units are. A rate per year is asked: so is what is not "per year".
     """
     kinds: list[list[Span]] = []
     if asks_percent(question) and any(span.number.percent for span in spans):
@@ -230,6 +229,9 @@ def _of_asked_kind(sentence: str, spans: Sequence[Span], question: str) -> Seque
     unit = _CURRENCY_UNITS[currency[1].lower().rstrip("s")] if currency else ""
     if any(span.number.unit == unit != "" for span in spans):
         kinds.append([span for span in spans if span.number.unit in ("", unit)])
+    time = _ASKED_TIME.search(question)
+    if time:
+        kinds.append([s for s in spans if re.match(rf"[\s-]{time[1]}s?\b", sentence[s.end :], re.IGNORECASE)])
     if _ASKS_PER_YEAR.search(question):
         kinds.append([span for span in spans if _PER_YEAR.match(sentence, span.end)])
     for kind in kinds:
@@ -344,7 +346,7 @@ def _before_comparison(sentence: str, linked: Sequence[Span]) -> Sequence[Span]:
 def _is_range(sentence: str, spans: Sequence[Span]) -> bool:
     """Return whether two different numbers are joined as a range or an alternative."""
     return any(
-        _JOINED.fullmatch(sentence, first.end, second.start)
+        (_JOINED.fullmatch(sentence, first.end, second.start) and not OPERATION.match(sentence, second.end))
         or (
             _RANGE_START.search(sentence, max(0, first.start - 16), first.start)
             and _AND.fullmatch(sentence, first.end, second.start)

@@ -169,9 +169,11 @@ def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewh
         return False
     if asked.unit and pred.percent and not asked.percent:
         return False
-    if asked.quantity and pred.percent or (asked.counted or asked.ratio) and pred.scaled:
+    if asked.quantity and pred.percent:
         return False
-    if asked.ratio and pred.unit in CURRENCIES:
+    if (asked.counted or asked.ratio) and (pred.scaled or pred.unit in CURRENCIES):
+        return False
+    if pred.percent and asked.amount_unit and not (asked.writes_percent or asked.rate or asked.names_ratio):
         return False
     if _is_year(gold) and not asked.unit and (asked.year or _may_be_year(pred)):
         return pred.value == gold

@@ -26,7 +26,7 @@ _LEAD_IN = re.compile(
 # Words that make a number negative: before it, after it, and in a question that asks for the amount.
 # Losses: "a loss of 5", "5 net loss", 5の損失; "What was the loss?".
 _LOSS = (
-    r"\bloss(?:es)? of\s(?:about |approximately |around )?$",
+    r"\bloss(?:es)?(?: of|:)\s(?:about |approximately |around )?$",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
     r"(?<!\()(?<!\bor )(?<!/)\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
 )

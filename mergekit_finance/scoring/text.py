@@ -31,7 +31,7 @@ _STRUCK_OUT = re.compile(
 _TAG = re.compile(r"</?(?:b|i|u|em|strong|number|answer)>", re.IGNORECASE)
 # Not the full stop of an abbreviation: "Rs. 500", "approx. 5", "XYZ Inc. is", "U.S. dollars".
 _SENTENCE_END = re.compile(
-    r"[。!?]|(?<!\b[A-Z])(?<!approx)(?<![Rr]s)(?<!Inc)(?<!Co)(?<!Corp)(?<!Ltd)(?<! vs)(?<!i\.e)(?<!e\.g)"
+    r"[。!?]|(?<!\b[A-Z])(?<!approx)(?<!\b[Rr]s)(?<!Inc)(?<!Co)(?<!Corp)(?<!Ltd)(?<! vs)(?<!i\.e)(?<!e\.g)"
     r"(?<! No)\.(?=\s|$)|\n"
 )
 # The mark of a list item at the start of a line: "11. Convert" is one sentence, not two.

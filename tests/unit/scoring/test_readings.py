@@ -27,6 +27,7 @@ DECIMAL = {
     "ground_truth": 0.088,
 }
 EQUITY = {"question": "The stock pays $2.40, growing at 4%. What is the cost of equity?", "ground_truth": 8.8}
+WACC = {"question": "What is the weighted average cost of capital?", "ground_truth": 0.088}
 LOSS = {"question": "What was the net income (loss) in 2020, in millions?", "ground_truth": -3.9}
 INCOME = LOSS | {"ground_truth": 3.9}
 AMORTIZATION = {"question": "What was the amortization (in thousands)?", "ground_truth": 3127.5}
@@ -74,6 +75,11 @@ RIGHT = [
     (metrics.jfinqa, SALES, "回答：5,284百万円\n訂正：5,482百万円"),
     (metrics.tatqa, PERCENTAGE, "23.7"),
     (metrics.tatqa, PERCENTAGE, "0.237"),
+    (metrics.docmath, LOSS, "Net loss: $3.9 million"),
+    (metrics.exact_number_cot, HOURS, "She spends 19 hours."),  # "hours." ends in no "Rs."
+    (metrics.exact_number_cot, HOURS, "She spends 1,140 minutes, or 19 hours, on the train."),
+    (metrics.exact_number_cot, CHANGE, "10,000円から7,000円を引いて、3,000円が残ります。"),
+    (metrics.choice_cot, COMBINATION, "よって正しい語句の組み合わせは2である。"),
 ]
 WRONG = [
     (metrics.docmath, INVENTORIES, "The change in inventories was not 2,347."),
@@ -94,6 +100,10 @@ WRONG = [
     (metrics.jfinqa, YES, "はいまたはいいえ"),
     (metrics.jfinqa, NO, "はいまたはいいえ"),
     (metrics.tatqa, PERCENTAGE, "$23.7"),
+    (metrics.docmath, INVENTORIES, "The change was never 2,347."),
+    (metrics.docmath, INVENTORIES, "2,347 is not the change."),
+    (metrics.docmath, MILLIONS, "118.5%"),
+    (metrics.docmath_cot, WACC, "The final answer is $0.088."),
 ]
 
 
