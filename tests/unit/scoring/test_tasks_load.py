@@ -28,7 +28,7 @@ PUBLISHED = [f"finance_bench_{t}_published" for t in BASES]
 ALL = EIGHTEEN + EXTRA + PROBE + RETENTION + PUBLISHED
 # Versions above 1.0: the prompt or the score of the task has changed since.
 CHANGED = {
-    2.0: (
+    2.1: (
         *SKILLS["fm"],
         *SKILLS["fmj"],
         "tatqa",
@@ -37,9 +37,15 @@ CHANGED = {
         "probe_m",
         "probe_mj",
         "fp2_cot",
-        "fin_ner",
     ),
-    1.1: [task for task in SKILLS["f"] if task != "fin_ner"],
+    2.0: ("fin_ner",),
+    1.1: (
+        *(task for task in SKILLS["f"] if task != "fin_ner"),
+        *(f"{task}_cot" for task in ("convfinqa", *SKILLS["fmj"])),
+        "probe_svamp",
+        "docmath_ss_cot_published",
+        "docmath_cs_cot_published",
+    ),
 }
 VERSIONS = {f"finance_bench_{task}": version for version, tasks in CHANGED.items() for task in tasks}
 GROUPS = {
