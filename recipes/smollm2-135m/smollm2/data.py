@@ -60,12 +60,14 @@ class Scores:
         tasks: the facts about every task.
         columns: task -> model -> its items. A task may have scores of some models only.
         settings: kind -> the setting that all its merges have, once it is chosen.
+        constants: task with written answers -> the score of the best constant answer (see `constants`).
     """
 
     models: dict[str, Model] = field(default_factory=dict)
     tasks: dict[str, TaskInfo] = field(default_factory=dict)
     columns: dict[str, dict[str, Columns]] = field(default_factory=dict)
     settings: dict[str, tuple[str, Sequence[tuple[str, float]]]] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
 
     def add(self, model: Model, by_task: Mapping[str, Columns]) -> None:
         """Add the items of a model. Raises ValueError if they are not those of other models."""
@@ -126,13 +128,15 @@ class Scores:
         """Return the score of the better of two models that know nothing.
 
         One chooses an option at random; the other gives the same answer everywhere, the best one for the
-        score. The latter is known only for scores of (gold, answer) labels. Written answers have chance 0.
+        score. The latter is computed from scores of (gold, answer) labels; of written answers it is stored.
         """
         columns = next(iter(self.columns[task].values()))
         options = np.array(columns.options, dtype=float)
         uniform = float(np.mean(np.divide(1.0, options, out=np.zeros_like(options), where=options > 1)))
         labels = [value[-2:] for value in columns.score if isinstance(value, list) and len(value) in (2, 3)]
-        if self.tasks[task].generates or len(labels) < len(columns.score) or not options.any():
+        if self.tasks[task].generates:
+            return max(uniform, self.constants.get(task, 0.0))
+        if len(labels) < len(columns.score) or not options.any():
             return uniform
         return max([uniform, *(self._constant(task, columns, label) for label in _distinct(labels))])
 

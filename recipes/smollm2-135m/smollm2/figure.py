@@ -26,6 +26,10 @@ from .analysis.effects import Difference, Effect, effects
 from .findings import load
 
 PANELS = (("Tasks", "points", False), ("Held-out text", "bits per byte saved", True))
+LEGEND = (
+    "Blue: minus an expert. Black: minus the base. Bars: 95 % intervals over items and experts.\n"
+    "Orange: the merges of experts a and of experts b."
+)
 ROW = 0.24  # inches
 
 
@@ -37,7 +41,7 @@ def draw(found: Sequence[Mapping[str, Effect]]) -> Figure:
     """
     rows = [(kind, role) for kind, effect in found[0].items() for role in effect.differences]
     with settings():
-        figure = canvas(9.0, 1.2 + ROW * len(rows))
+        figure = canvas(9.0, 1.5 + ROW * len(rows))
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (title, unit, bits), by_kind in zip(panels, PANELS, found, strict=True):
             _panel(axes, rows, by_kind, 1 if bits else 100)
@@ -45,6 +49,7 @@ def draw(found: Sequence[Mapping[str, Effect]]) -> Figure:
             axes.set_xlabel(f"{unit}; right is better")
         panels[0].set_yticks(range(len(rows)), [_label(kind, role) for kind, role in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.suptitle(LEGEND, fontsize="medium", x=0.01, ha="left")
     return figure
 
 

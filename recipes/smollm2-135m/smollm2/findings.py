@@ -24,6 +24,7 @@ from .analysis.tables import Results, all_tables
 
 MARK = re.compile(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 SIMILARITY = "similarity.json.xz"
+CONSTANTS = "constants.json"  # that `smollm2.constants` writes
 
 
 def load(folder: Path) -> Results:
@@ -35,8 +36,10 @@ def load(folder: Path) -> Results:
     if not (folder / data.SCORES).is_file():
         raise SystemExit(f"Error: {folder}: has no {data.SCORES}. Name the folder that `collect` wrote.")
     similarity = folder / SIMILARITY
+    scores = data.read(folder / data.SCORES)
+    scores.constants = dict(_json(folder / CONSTANTS, {}))
     return Results(
-        data.read(folder / data.SCORES),
+        scores,
         read_similarity(similarity) if similarity.is_file() else None,
         _json(folder / "training.json", []),
         _json(folder / "steps.json", []),

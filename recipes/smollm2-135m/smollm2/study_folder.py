@@ -41,7 +41,7 @@ def page_study(scores: Scores) -> Study:
     """Return the study of the base and the experts `a`."""
     experts = [name for name in scores.models if name.endswith(f"_{REPRESENTATIVE}")]
     content = {
-        "name": "smollm2-135m",
+        "name": "SmolLM2-135M-Instruct, dequantized from 4 bits",
         "base": f"{MODELS}/base",
         "base_license": "apache-2.0",
         "experts": {n: {"model": f"{MODELS}/experts/{n}", "skills": [domain_of(n)]} for n in experts},

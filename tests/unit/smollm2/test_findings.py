@@ -64,6 +64,19 @@ def test_chance_is_the_better_of_guessing_and_of_one_constant_answer():
     )  # always "a": F1 6/7 of three in four
 
 
+def test_chance_of_written_answers_is_what_one_constant_answer_scores():
+    scores = data.Scores(tasks={"finance_bench_convfinqa": info("finance_bench_convfinqa")})
+    scores.add(data.Model("base"), {"finance_bench_convfinqa": right([1, 0])})
+    assert scores.chance("finance_bench_convfinqa") == 0.0
+    scores.constants = {"finance_bench_convfinqa": 0.03}
+    assert scores.chance("finance_bench_convfinqa") == 0.03
+
+
+def test_published_chance_levels_of_written_answers_are_read_from_the_results():
+    scores = findings.load(FOLDER / "results").scores
+    assert scores.chance("finance_bench_jfinqa_temporal") == 0.25
+
+
 def test_other_items_are_refused():
     scores = data.Scores(tasks={"t": info("finance_bench_probe_m")})
     scores.add(data.Model("base"), {"t": right([1, 0])})
@@ -114,10 +127,11 @@ def test_a_page_without_a_mark_is_refused(results):
 def test_effects_of_all_kinds_have_their_numbers_of_merges(results):
     scores = data.read(results / data.SCORES)
     rows = [
-        line.split(" | ") for line in tables.effect_rows(tables.effects(scores), bits=False).splitlines()[2:]
+        line.split(" | ")
+        for line in tables.effect_rows(scores, tables.effects(scores), bits=False).splitlines()[2:]
     ]
     assert [row[3] for row in rows] == ["3"] * 6 + ["9"] * 9 + ["27"] * 4
-    assert [row[6] for row in rows[-4:]] == ["finance expert", "math expert", "japanese expert", "base"]
+    assert [row[7] for row in rows[-4:]] == ["finance expert", "math expert", "japanese expert", "base"]
 
 
 def test_similarity_is_tested_with_all_exchanges_of_experts(results):

@@ -38,12 +38,13 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class GridPoint:
-    """The mean score of one cell on the reported items, over mask seeds."""
+    """The mean score of one cell on the reported items, over mask seeds; `chance` is that of its tasks."""
 
     kind: str
     cell: Setting
     score: float
     seeds: int
+    chance: float
 
 
 def sensitivities(scores: Scores) -> list[Sensitivity]:
@@ -64,8 +65,10 @@ def grid_points(scores: Scores) -> list[GridPoint]:
             continue
         tables = [scores.table(task, names) for task in tasks]
         mean = {name: float(np.mean([table.score(name) for table in tables])) for name in names}
+        chance = float(np.mean([scores.chance(task) for task in tasks]))
         for cell, models in sorted(cells.items()):
-            rows.append(GridPoint(kind, cell, float(np.mean([mean[m.name] for m in models])), len(models)))
+            score = float(np.mean([mean[m.name] for m in models]))
+            rows.append(GridPoint(kind, cell, score, len(models), chance))
     return rows
 
 

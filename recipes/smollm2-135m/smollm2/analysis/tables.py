@@ -60,8 +60,8 @@ def all_tables(results: Results) -> dict[str, str]:
         "tasks": tasks(scores),
         "models": models(scores),
         "settings": settings(scores),
-        "effects": effect_rows(effects(scores), bits=False),
-        "bits": effect_rows(effects(scores, in_bits=True), bits=True),
+        "effects": effect_rows(scores, effects(scores), bits=False),
+        "bits": effect_rows(scores, effects(scores, in_bits=True), bits=True),
         "recovery": recovery(scores),
         "by-task": by_task(scores),
         "emergence": emergence(scores),
@@ -220,25 +220,31 @@ def settings(scores: Scores) -> str:
 # ---- effects
 
 
-def effect_rows(found: Mapping[str, Effect], bits: bool) -> str:
+def effect_rows(scores: Scores, found: Mapping[str, Effect], bits: bool) -> str:
     """The differences of each kind from each constituent and the base."""
-    head = ("merges", "tasks", "clusters", "n merges", "score", "base", "minus", "difference, items",
-            "difference, items and experts", "without one expert", "experts a, b, c", "p", "p (Holm)",
+    head = ("merges", "tasks", "clusters", "n merges", "chance", "score", "base", "minus",
+            "difference, items", "difference, items and experts", "without one expert", "experts a, b, c", "p", "p (Holm)",
             "word")  # fmt: skip
     rows = []
     for kind, effect in found.items():
         for role, one in effect.differences.items():
-            rows.append(_effect_row(kind, effect, role, one, bits))
+            chance = NONE if bits else _chance(scores, effect.tasks)
+            rows.append(_effect_row(kind, effect, role, one, bits, chance))
     return markdown(head, rows)
 
 
-def _effect_row(kind: str, effect: Effect, role: str, one: Difference, bits: bool) -> list[str]:
+def _chance(scores: Scores, tasks: Sequence[str]) -> str:
+    """Return the mean level of chance of some tasks."""
+    return _mean([scores.chance(task) for task in tasks])
+
+
+def _effect_row(kind: str, effect: Effect, role: str, one: Difference, bits: bool, chance: str) -> list[str]:
     scores = [f"{-v:.3f}" if bits else points(v) for v in (effect.score, effect.base)]
     sets = _by_expert(one, bits)
     kind_text = kind if "+" in kind else f"base+{kind}"
     first = role == next(iter(effect.differences))
     return [
-        kind_text, str(len(effect.tasks)), str(effect.clusters), str(len(effect.members)), *scores,
+        kind_text, str(len(effect.tasks)), str(effect.clusters), str(len(effect.members)), chance, *scores,
         f"{role} expert" if role != "base" else "base", interval(one.of_items, bits),
         interval(one.of_experts, bits), _range(one.without_one, bits), sets, f"{one.p:.4f}",
         f"{effect.p_holm:.4f}" if first else "", f"**{effect.word}**" if first else "",
@@ -295,15 +301,16 @@ def emergence(scores: Scores) -> str:
     found = effects(scores, skills=2)
     closest = {kind: closest_model(scores, effect) for kind, effect in found.items()}
     adjusted = holm({kind: one.p for kind, one in closest.items()})
-    head = ("merges", "tasks", "clusters", "score", "closest raw model", "difference, items and experts",
-            "experts a, b, c", "p", "p (Holm)")  # fmt: skip
+    head = ("merges", "tasks", "clusters", "chance", "score", "closest raw model",
+            "difference, items and experts", "experts a, b, c", "p", "p (Holm)")  # fmt: skip
     rows = []
     for kind, effect in found.items():
         one = closest[kind]
         sets = _by_expert(one.difference)
         rows.append(
             [
-                kind, len(effect.tasks), effect.clusters, points(effect.score), one.name,
+                kind, len(effect.tasks), effect.clusters, _chance(scores, effect.tasks), points(effect.score),
+                one.name,
                 interval(one.difference.of_experts), sets, f"{one.p:.4f}", f"{adjusted[kind]:.4f}",
             ]
         )  # fmt: skip
@@ -335,7 +342,9 @@ def grid(scores: Scores) -> str:
     kinds = list(dict.fromkeys(one.kind for one in found))
     cells = sorted({one.cell for one in found})
     values = {(one.cell, one.kind): points(one.score) for one in found}
-    rows = [[setting_text(cell), *(values.get((cell, kind), NONE) for kind in kinds)] for cell in cells]
+    chance = {one.kind: points(one.chance) for one in found}
+    rows = [["chance", *(chance[kind] for kind in kinds)]]
+    rows += [[setting_text(cell), *(values.get((cell, kind), NONE) for kind in kinds)] for cell in cells]
     return markdown(["setting", *kinds], rows)
 
 
@@ -353,8 +362,8 @@ def scales(scores: Scores) -> str:
             mean = _mean([scores.table(t, [model.name]).score(model.name) for t in of])
             values = ", ".join(f"{key.split('.')[1]} {value}" for key, value in model.values.items())
             value, score = best.get(kind, (float("nan"), float("nan")))
-            rows.append([kind, values, mean, value, points(score)])
-    head = ("merges", "λ by expert", "score", "best shared λ", "its score")
+            rows.append([kind, values, _chance(scores, of), mean, value, points(score)])
+    head = ("merges", "λ by expert", "chance", "score", "best shared λ", "its score")
     return markdown(head, rows, left=2)
 
 
