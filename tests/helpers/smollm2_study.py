@@ -11,6 +11,7 @@ if str(FOLDER) not in sys.path:
     sys.path.insert(0, str(FOLDER))
 
 from smollm2 import (  # noqa: E402
+    constants,
     convert,
     corpora,
     data,
@@ -29,6 +30,6 @@ from smollm2 import (  # noqa: E402
 from smollm2.analysis import effects, experts, operators, predictors, tables  # noqa: E402
 
 __all__ = [
-    "FOLDER", "convert", "corpora", "data", "effects", "evaluate", "experts", "figure", "findings", "operators", "overlap",
+    "FOLDER", "constants", "convert", "corpora", "data", "effects", "evaluate", "experts", "figure", "findings", "operators", "overlap",
     "plans", "points", "predictors", "run", "settings", "study_folder", "tables", "tokens", "train",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """Measure what one constant answer gets on the tasks with written answers, and add it to the results.
 
 In recipes/smollm2-135m: `python -m smollm2.constants BASE MIRROR results` writes results/constants.json:
-task -> the best mean score that one answer, given to every row, has. Tried are the most common right answers of the
-rows that the study uses. Chance levels need it, and the stored scores have no answers.
+task -> the best mean score that one answer, given to every row, has. Tried are the most common right answers
+of the rows that the study uses. Chance levels need it, and the stored scores have no answers.
 """
 
 import argparse

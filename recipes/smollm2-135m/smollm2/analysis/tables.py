@@ -223,8 +223,8 @@ def settings(scores: Scores) -> str:
 def effect_rows(scores: Scores, found: Mapping[str, Effect], bits: bool) -> str:
     """The differences of each kind from each constituent and the base."""
     head = ("merges", "tasks", "clusters", "n merges", "chance", "score", "base", "minus",
-            "difference, items", "difference, items and experts", "without one expert", "experts a, b, c", "p", "p (Holm)",
-            "word")  # fmt: skip
+            "difference, items", "difference, items and experts", "without one expert",
+            "experts a, b, c", "p", "p (Holm)", "word")  # fmt: skip
     rows = []
     for kind, effect in found.items():
         for role, one in effect.differences.items():
