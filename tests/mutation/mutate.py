@@ -311,6 +311,8 @@ def imports(test: Path, module_path: str) -> bool:
     return False
 
 
+# tests/conftest.py sets these, too late for libraries that are imported before the fork.
+READ_AT_IMPORT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 # The child's modules come from the copy of the tree, not from the installed package.
 RUN = "import sys; sys.path.insert(0, sys.argv[1]); import pytest; sys.exit(pytest.main(sys.argv[2:]))"
 
@@ -329,7 +331,7 @@ class Runner:
             tree = copy_tree(work / f"tree{number}")
             self.copies.put(tree)
             self.servers[tree] = ForkServer(
-                "warm_python.py", MERGEKIT_FINANCE_AUTOLOAD="0", PYTHONPATH=str(tree)
+                "warm_python.py", MERGEKIT_FINANCE_AUTOLOAD="0", PYTHONPATH=str(tree), **READ_AT_IMPORT
             )
 
     def pytest(self, tree: Path, files: list[str], *options: str) -> tuple[int, str]:
