@@ -313,8 +313,15 @@ def imports(test: Path, module_path: str) -> bool:
 
 # tests/conftest.py sets these, too late for libraries that are imported before the fork.
 READ_AT_IMPORT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-# The child's modules come from the copy of the tree, not from the installed package.
-RUN = "import sys; sys.path.insert(0, sys.argv[1]); import pytest; sys.exit(pytest.main(sys.argv[2:]))"
+# The child's modules come from the copy of the tree, not from the installed package, and its own children, started by
+# multiprocessing, do not run the program that forked it.
+RUN = """
+import sys, types
+sys.modules["__main__"] = types.ModuleType("__main__")
+sys.path.insert(0, sys.argv[1])
+import pytest
+sys.exit(pytest.main(sys.argv[2:]))
+"""
 
 
 class Runner:
