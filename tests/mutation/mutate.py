@@ -316,7 +316,9 @@ READ_AT_IMPORT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 # The child's modules come from the copy of the tree, not from the installed package, and its own children, started by
 # multiprocessing, do not run the program that forked it.
 RUN = """
-import sys, types
+import gc, sys, types
+gc.unfreeze()  # Hypothesis asks gc what refers to a generator of random numbers
+program = sys.modules["__main__"]
 sys.modules["__main__"] = types.ModuleType("__main__")
 sys.path.insert(0, sys.argv[1])
 import pytest
