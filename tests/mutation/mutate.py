@@ -345,7 +345,7 @@ class Runner:
 
     def pytest(self, tree: Path, files: list[str], *options: str) -> tuple[int, str]:
         """Run tests in a copy of the tree; return pytest's exit code, -9 if they hang, and its output."""
-        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **READ_AT_IMPORT, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         with tempfile.TemporaryDirectory(prefix="mutant") as temporary:
             arguments = [
                 "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", MARKERS,
