@@ -9,10 +9,14 @@ from mergekit_finance.errors import RecipeError
 from mergekit_finance.hosts.mergekit_methods import MethodParameter, method_facts
 
 
-def check_foreign_method(config: MergeConfiguration) -> None:
+def check_foreign_method(config: MergeConfiguration, is_complete: bool = True) -> None:
     """Check the number of models, required parameters and the kinds of their values.
 
     Recipes with `slices:` or `modules:` have an input for each slice and are left to mergekit.
+
+    Args:
+        config: the recipe.
+        is_complete: whether the required parameters must be there.
 
     Raises:
         RecipeError: the method does not merge these models, or a parameter is missing or of another kind.
@@ -30,12 +34,12 @@ def check_foreign_method(config: MergeConfiguration) -> None:
         _check_value(f"parameters.{name}", parameter, shared.get(name))
         for i, entry in enumerate(config.models):
             _check_value(f"models[{i}].parameters.{name}", parameter, (entry.parameters or {}).get(name))
-            is_missing = name not in shared and name not in (entry.parameters or {})
+            is_missing = is_complete and name not in shared and name not in (entry.parameters or {})
             if parameter.required and parameter.scope != "merge" and is_missing and str(entry.model) != base:
                 raise RecipeError(
                     f"models[{i}]: has no {name}, which {method.name} needs. Add parameters.{name}."
                 )
-        if parameter.required and parameter.scope == "merge" and name not in shared:
+        if is_complete and parameter.required and parameter.scope == "merge" and name not in shared:
             raise RecipeError(f"parameters: has no {name}, which {method.name} needs. Add it.")
 
 

@@ -178,8 +178,12 @@ class Recipe:
             raise RecipeError(f"{self.path}: {validation_message(error)}") from error
 
 
-def load_recipe(path: Path | str) -> Recipe:
+def load_recipe(path: Path | str, is_complete: bool = True) -> Recipe:
     """Return a recipe whose keys, merge method, parameters and `finance:` block were checked.
+
+    Args:
+        path: the recipe's file.
+        is_complete: whether the parameters that the merge method needs must be there.
 
     Raises:
         RecipeError: something is wrong; the message names the file, the key and the accepted values.
@@ -193,7 +197,7 @@ def load_recipe(path: Path | str) -> Recipe:
             "`mergekit-finance recipes copy NAME .` copies one.",
             id="file.unreadable",
         ) from None
-    return _checked(text, path)
+    return _checked(text, path, is_complete)
 
 
 def check_mapping(content: JsonObject, name: str) -> Recipe:
@@ -223,7 +227,7 @@ def check_finance(
 
 
 @default_id("recipe.invalid")
-def _checked(text: str, path: Path) -> Recipe:
+def _checked(text: str, path: Path, is_complete: bool = True) -> Recipe:
     content = load_yaml(text, str(path))
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: not a mapping of keys such as merge_method and models. Correct it.")
@@ -236,7 +240,7 @@ def _checked(text: str, path: Path) -> Recipe:
     config = recipe.configuration()
     if template := config.chat_template:
         check_chat_template(template, host.chat_template_names(), f"{path}: chat_template")
-    _check_parameters(recipe)
+    _check_parameters(recipe, is_complete)
     _check_merge_fits(recipe)
     return recipe
 
@@ -270,7 +274,7 @@ def _check_method(merge: JsonObject, where: str) -> None:
 # ---- values
 
 
-def _check_parameters(recipe: Recipe) -> None:
+def _check_parameters(recipe: Recipe, is_complete: bool) -> None:
     """Check the tokenizer block, and of our methods the parameters as plain mergekit-yaml does."""
     from mergekit import merge_methods as registry  # see the note in Recipe.configuration
     from mergekit.options import MergeOptions
@@ -285,7 +289,7 @@ def _check_parameters(recipe: Recipe) -> None:
         if isinstance(method, CptMethod):
             check_recipe(config, method, MergeOptions())
         else:
-            check_foreign_method(config)
+            check_foreign_method(config, is_complete)
             check_tokenizer_block(config)
     except (RecipeError, ModelError) as error:
         raise RecipeError(f"{recipe.path}: {error.message}", id=error.id) from error

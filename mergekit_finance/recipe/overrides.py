@@ -40,7 +40,7 @@ def load_changed(path: str, overrides: Mapping[str, Json]) -> Recipe:
     Raises:
         RecipeError: a place does not exist, or the changed recipe is wrong.
     """
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, is_complete=not overrides)  # a required parameter may be set below
     merge = cast(Block, copy.deepcopy(recipe.merge))
     for place, value in overrides.items():
         where = f"{path}: {PREFIX}{place}"
