@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.errors import did_you_mean, first_line, printable
 from mergekit_finance.files import Json
-from mergekit_finance.models.facts import TEMPLATES
+from mergekit_finance.models.chat_templates import TEMPLATES
 from mergekit_finance.models.tokenizer_files import has_tokenizer
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ weight_files      headers of safetensors files and sampled values
 pickled_weights   the tensors of a `.bin` file, without running code in it
 buffers           names of tensors that are computed from the config and not loaded
 tokenizer_files   tokens and ids
+chat_templates    chat templates in a model's folder
 json_files        bounded reading of a model's JSON files
 licenses          what each license requires
 card_licenses     the licenses and languages that a model card names

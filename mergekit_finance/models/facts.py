@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mergekit_finance.errors import ModelError, first_line, model_errors
-from mergekit_finance.files import Json, JsonObject, read_text
+from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.hosts.hub import why_unreachable
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
+from mergekit_finance.models.chat_templates import chat_template, named_templates
 from mergekit_finance.models.config_values import check_tokenizer_values
 from mergekit_finance.models.json_files import (
     CONFIG,
@@ -59,7 +60,6 @@ SMALL_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-TEMPLATES = "additional_chat_templates"  # the folder of all chat templates but the default one
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 Computed = TypeVar("Computed")
 
@@ -181,8 +181,8 @@ class FactsReader:
         tokenizer_config = of_tokenizer[0]
         problems.collect(lambda: require_vocabulary(folder, tokenizer_config))
         tokenizer = problems.collect(lambda: self._tokenizers.read(folder))
-        template = problems.collect(lambda: _chat_template(folder, tokenizer_config or {}))
-        named = problems.collect(lambda: _named_templates(folder)) or {}
+        template = problems.collect(lambda: chat_template(folder, tokenizer_config or {}))
+        named = problems.collect(lambda: named_templates(folder)) or {}
         files = problems.collect(lambda: weight_files(folder))
         tensors, samples = None, {}
         if files:
@@ -339,32 +339,6 @@ def _license_of_family(reference: str) -> str | None:
 
 def _optional(path: Path, warn: Callable[[str], object]) -> JsonObject | None:
     return read_model_json(path, warn=warn) if os.path.exists(path) else None
-
-
-def _chat_template(folder: Path, tokenizer_config: JsonObject) -> str | None:
-    """Return the default chat template: from its own file, or else from the tokenizer's config."""
-    path = folder / "chat_template.jinja"
-    if os.path.exists(path):
-        return _template(path)
-    template = tokenizer_config.get("chat_template")
-    if isinstance(template, list):
-        defaults = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
-        template = defaults[0].get("template") if defaults else None
-    return template if isinstance(template, str) else None
-
-
-def _named_templates(folder: Path) -> dict[str, str]:
-    """Return the templates in additional_chat_templates/, which transformers reads with every tokenizer."""
-    return {path.stem: _template(path) for path in sorted((folder / TEMPLATES).glob("*.jinja"))}
-
-
-def _template(path: Path) -> str:
-    try:
-        return read_text(path, max_bytes=5_000_000, links=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: cannot be read ({error}). Copy or fetch it again.", id="model.broken"
-        ) from error
 
 
 def _read_config(folder: Path, warn: Callable[[str], object] | None = None) -> JsonObject:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.byte_bar import byte_bar
+from mergekit_finance.models.chat_templates import TEMPLATES
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
 LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # by any name
 NOT_LOADED = (".md", ".png", ".jpg", ".svg")
-TEMPLATES = "additional_chat_templates"  # the only subfolder that transformers reads
 TOKENIZER_FILES = ("tokenizer", "vocab", "merges", "special_tokens", "added_tokens")
 BLOCK = 1 << 22  # bytes read at a time
 
