@@ -72,7 +72,7 @@ class Grid:
         general: Shares of rows from the base's corpus.
     """
 
-    rates: Sequence[float] = (3e-4, 6e-4)
+    rates: Sequence[float] = (3e-4, 6e-4, 1e-3)
     steps: Sequence[int] = (300, 600)
     general: Sequence[float] = (0.01, 0.03, 0.1)
 

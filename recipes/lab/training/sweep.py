@@ -5,10 +5,10 @@ command goes on where it was stopped for time.
 
     step      what it writes
     corpora   DIR/corpora: the documents of every role, of version 2 of the world, packed
-    base      DIR/seed0/base
-    grid      DIR/seed0/grid/*: every expert at every strength (plans.GRID), side by side on one GPU
+    base      DIR/seed0/base to seed3/base, side by side
+    grid      DIR/seed0/grid/*: every expert at every strength (plans.GRID), side by side
     choice    DIR/seed0/finance, math, japanese: copies of the chosen candidates; DIR/choice.json
-    seeds     DIR/seed1 to seed3: bases, then experts at the chosen strengths
+    seeds     DIR/seed1 to seed3: experts at the chosen strengths
     collect   DIR/results: report.md, results.json, and the models of each seed as one .tar.gz
 
 The rule of choice was written before the training: of the candidates of an expert that meet all of its
@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ COMMAND = "python -m training.sweep --out DIR"
 SCORES = "profile.json"  # in the folder of each model: the file that is written last
 SOURCES = {1: "lab", 2: "lab2"}  # by version of the world
 MAX_NEW_TOKENS = 112  # the longest correct answer has 93 tokens
+LONG = 2_000  # steps from which a model is worth compiling
 RESERVED = 45.0  # seconds at the end of the limit, for the evaluations that are running and for `collect`
 CURVE = 10  # points of the base's curve in the report
 
@@ -63,8 +65,9 @@ class Sweep:
         grid: The strengths.
         device: cpu or cuda.
         answers_on: The device of the evaluations.
-        workers: Processes that share the device; 0: all work is done in this process.
-        compiled: Whether the layers of the models are compiled.
+        workers: Processes that share the devices; 0: all work is done in this process.
+        gpus: GPUs that the processes are spread over.
+        compiled: Whether the layers of models with many steps are compiled.
         limit: Rows per task of the evaluations.
         tasks: Of the evaluations; without the prefix `finance_bench_`.
         deadline: The time of `time.monotonic` at which no training goes on.
@@ -78,6 +81,7 @@ class Sweep:
     device: str = "cpu"
     answers_on: str = "cpu"
     workers: int = 0
+    gpus: int = 1
     compiled: bool = False
     limit: int = profile.LIMIT
     tasks: Sequence[str] = field(default_factory=lambda: tuple(PROMPTS))
@@ -120,7 +124,7 @@ def do_job(sweep: Sweep, job: Job) -> bool:
             job.plan, folder, rows_of(sweep, job.plan), job.name,
             packing.held_out(job.plan.role, job.plan.version),
         )  # fmt: skip
-        if sweep.compiled:
+        if sweep.compiled and job.plan.steps >= LONG:
             trainer.compile()
         trainer.resume()
         if not trainer.run(deadline=sweep.deadline):
@@ -149,9 +153,15 @@ def rows_of(sweep: Sweep, plan: Plan) -> packing.Packed:
     return packing.mixed(domain, packing.Packed.load(sweep.corpus("base")), plan.general)
 
 
-def begin_worker(threads: int) -> None:
-    """Set the number of threads of a worker process."""
+def begin_worker(threads: int, gpus: "Queue[int]") -> None:
+    """Set the number of threads and the GPU of a worker process.
+
+    Args:
+        threads: Of PyTorch.
+        gpus: Has the number of a GPU for every process; ignored without a GPU.
+    """
     torch.set_num_threads(threads)
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(gpus.get())  # CUDA is not initialized yet
 
 
 # ---- steps
@@ -171,7 +181,11 @@ def do_jobs(sweep: Sweep, jobs: Sequence[Job]) -> None:
     elif waiting:
         count = min(sweep.workers, len(waiting))
         threads = max(1, (os.cpu_count() or 1) // count)
-        with ProcessPoolExecutor(count, get_context("spawn"), begin_worker, (threads,)) as pool:
+        context = get_context("spawn")
+        gpus = context.Queue()
+        for number in range(count):
+            gpus.put(number % sweep.gpus)
+        with ProcessPoolExecutor(count, context, begin_worker, (threads, gpus)) as pool:
             futures = {pool.submit(do_job, sweep, job): job for job in waiting}
             for number, future in enumerate(as_completed(futures), 1):
                 name = f"seed {futures[future].plan.seed} {futures[future].name}"
@@ -196,13 +210,14 @@ def write_corpora(sweep: Sweep) -> None:
     for role in ROLES:
         if not sweep.corpus(role).is_file():
             count = (sweep.base if role == "base" else sweep.expert).documents
-            rows = packing.corpus(role, count, max(1, sweep.workers), sweep.base.version)
+            processes = (os.cpu_count() or 1) if sweep.workers else 1
+            rows = packing.corpus(role, count, processes, sweep.base.version)
             rows.save(sweep.corpus(role))
 
 
 def train_base(sweep: Sweep) -> None:
-    """Train and evaluate the base of the first seed."""
-    do_jobs(sweep, [Job("base", sweep.plan(sweep.base, sweep.seeds[0], "base"))])
+    """Train and evaluate the bases of all seeds."""
+    do_jobs(sweep, [Job("base", sweep.plan(sweep.base, seed, "base")) for seed in sweep.seeds])
 
 
 def train_grid(sweep: Sweep) -> None:
@@ -252,12 +267,11 @@ def choose(candidates: Mapping[str, Values]) -> str:
 
 
 def train_seeds(sweep: Sweep) -> None:
-    """Train and evaluate the bases of the other seeds, then their experts at the chosen strengths."""
+    """Train and evaluate the experts of the other seeds, at the chosen strengths."""
     chosen = read_json(sweep.out / "choice.json")["chosen"]
     plans = {role: sweep.candidates(role)[name] for role, name in chosen.items()}
-    others = sweep.seeds[1:]
-    do_jobs(sweep, [Job("base", sweep.plan(sweep.base, seed, "base")) for seed in others])
-    do_jobs(sweep, [Job(role, replace(plan, seed=seed)) for seed in others for role, plan in plans.items()])
+    jobs = [Job(role, replace(plan, seed=seed)) for seed in sweep.seeds[1:] for role, plan in plans.items()]
+    do_jobs(sweep, jobs)
 
 
 # ---- results
@@ -397,7 +411,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--answers-on", choices=["cpu", "cuda"], help="device of the evaluations (default: --device)"
     )
     parser.add_argument("--workers", type=int, default=10, help=f"models trained side by side{default}")
-    parser.add_argument("--compile", action="store_true", help="compile the layers of the models")
+    parser.add_argument("--compile", action="store_true", help="compile the layers of the bases")
     parser.add_argument("--limit", type=int, default=profile.LIMIT, help=f"rows per task{default}")
     parser.add_argument("--scale", type=float, default=1.0, help=f"share of all steps and documents{default}")
     options = parser.parse_args(argv)
@@ -417,6 +431,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             device=device,
             answers_on=options.answers_on or device,
             workers=options.workers,
+            gpus=max(1, torch.cuda.device_count()),
             compiled=options.compile and device == "cuda",
             limit=options.limit,
             deadline=time.monotonic() + seconds,

@@ -1,9 +1,11 @@
 """The next training of the lab: the grid, the rule of choice, and the whole command at toy size on the CPU."""
 
 import json
+import os
 import tarfile
 import time
 from dataclasses import replace
+from multiprocessing import Queue
 
 import pytest
 import torch
@@ -169,12 +171,12 @@ def test_a_run_that_is_stopped_for_time_goes_on_where_it_stopped(tmp_path, fixed
     late = toy(tmp_path)
     do_base = sweep.STEPS["base"]
     monkeypatch.setitem(sweep.STEPS, "base", lambda s: do_base(replace(s, deadline=time.monotonic() - 1)))
-    with pytest.raises(SystemExit, match="base: time is up, 1 of 1 models are not finished. Run the same"):
+    with pytest.raises(SystemExit, match="base: time is up, 2 of 2 models are not finished. Run the same"):
         sweep.run(late)
     assert (tmp_path / "seed0" / "checkpoints" / "base.pt").is_file() and not fixed_scores
     monkeypatch.setitem(sweep.STEPS, "base", do_base)
     sweep.train_base(late)
-    assert fixed_scores == [("seed0", "base", "lab2")]
+    assert fixed_scores == [("seed0", "base", "lab2"), ("seed1", "base", "lab2")]
     assert not (tmp_path / "seed0" / "checkpoints" / "base.pt").exists()
 
 
@@ -213,6 +215,19 @@ def test_jobs_run_side_by_side_in_processes_and_failures_are_named(tmp_path):
     ):
         sweep.do_jobs(small, [base, orphan])
     assert (tmp_path / "seed0" / "base" / "profile.json").is_file()
+
+
+def test_processes_are_spread_over_gpus(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    gpus = Queue()
+    for number in (1, 0):
+        gpus.put(number)
+    for _ in range(2):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        sweep.begin_worker(1, gpus)
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["1", "0"]
 
 
 def test_help_names_the_options(capsys):
