@@ -140,6 +140,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "other, or are not known to this package.",
         "Read the licenses before you share a merge. `mergekit-finance card` lists what each requires.",
     ),
+    "model.local-revision": CatalogEntry(
+        "error",
+        "A reference names a revision (`folder@revision`) of a local folder, which has none. mergekit would "
+        "ignore it.",
+        "Remove @ and what follows it, or name a Hub id.",
+    ),
     "model.missing": CatalogEntry(
         "error",
         "A reference is neither a folder with a checkpoint nor a Hub id, or a file of the model is missing.",

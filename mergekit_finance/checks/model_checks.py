@@ -118,6 +118,10 @@ def reference_findings(reference: str) -> Iterator[Finding]:
             f"{model} is a local folder, and mergekit would ask the Hub for it",
             f"Write ./{reference}.",
         )
+    elif "@" in reference:
+        yield finding(
+            "model.local-revision", f"{model}: {str(path)!r} is a local folder, which has no revisions"
+        )
     elif not _may_be_read(path):
         yield finding("model.broken", f"{model}: the folder cannot be read", "Change its permissions.")
     elif not os.path.exists(path / CONFIG):

@@ -334,6 +334,10 @@ def _check_models(config: MergeConfiguration, method: CptMethod) -> None:
                     f"models: {model} is listed more than once; list it once, with its weight",
                     id="recipe.same-model",
                 )
+    for model in config.referenced_models():
+        for part in (model.model, model.lora):
+            if part and part.revision and os.path.isdir(part.path):
+                Findings(reference_findings(str(part))).raise_errors()
     if not mask_ids(config):
         raise RecipeError(f"models: no model besides base_model {config.base_model}; add at least one expert")
 

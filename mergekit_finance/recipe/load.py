@@ -52,7 +52,7 @@ class Finance(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     stage: Literal[1, 2, 3] | None = None
-    constituents: tuple[str, ...] | None = None
+    constituents: Annotated[tuple[str, ...], Unique] | None = None
     tasks: Annotated[tuple[str, ...], Unique] = ()
     task_settings: dict[str, TaskSettings] = {}
     citation: str = ""
@@ -70,6 +70,9 @@ class Finance(BaseModel):
             tasks = split_names(tasks)
         elif isinstance(tasks, list | tuple):
             tasks = split_entries("tasks", tasks, settings)
+        for key, values in (("tasks", tasks), ("constituents", block.get("constituents"))):
+            if key in block and values in ((), []):
+                raise ValueError(f"{key}: is empty. List at least one, or leave the key out for the default")
         return {**block, "tasks": tasks, "task_settings": settings}
 
 
@@ -299,11 +302,13 @@ def _check_parameters(recipe: Recipe, is_complete: bool) -> None:
 
 
 def _reference(value: Json) -> str:
-    """Return a model reference as written in the recipe."""
+    """Return a model reference as one line: path@revision+adapter@revision, also where it is a mapping."""
     if not isinstance(value, dict):
         return str(value)
-    model = value.get("model", value)
-    return str(model.get("path", model)) if isinstance(model, dict) else str(model)
+    if "path" in value:
+        return f"{value['path']}@{value['revision']}" if value.get("revision") else str(value["path"])
+    parts = [value.get("model", value), value.get("lora")]
+    return "+".join(_reference(p) if isinstance(p, dict) and "path" in p else str(p) for p in parts if p)
 
 
 def _models(value: Json) -> Iterator[str]:

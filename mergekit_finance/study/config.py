@@ -43,6 +43,7 @@ from mergekit_finance.study.operator_grids import (
     TaskArithmetic,
     Ties,
     check_grid,
+    repeated_value,
 )
 
 MAX_EXPERTS = 50
@@ -338,6 +339,8 @@ def parse_study(data: Json, where: str) -> Study:
         unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
         id = "study.unknown-key" if unknown else "study.invalid"
         raise RecipeError(f"{where}: {_problem(error)}", id=id) from error
+    if repeated := repeated_value(study.operators):
+        raise RecipeError(f"{where}: operators.{repeated}")
     check_methods(study.operators, study.stages, list(study.experts), where)
     return study
 

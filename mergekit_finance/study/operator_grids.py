@@ -212,6 +212,28 @@ def check_grid(grid: OperatorGrid, combinations: Sequence[Sequence[str]], others
             raise ValueError(f"start: {grid.start} is not a point of the grid; choose one that is")
 
 
+def repeated_value(operators: Operators) -> str:
+    """Return the first value that a grid lists twice and where it is, or "" if there is none.
+
+    Not part of the models' own validation: the folders of older studies may have such grids.
+    """
+    for key, grid in operators.present().items():
+        for parameter, values in grid.parameters().items():
+            name = "seeds" if parameter == "seed" and getattr(grid, "seeds", None) else parameter
+            lists = (
+                {f"{name}.{e}": v for e, v in values.items()}
+                if isinstance(values, Mapping)
+                else {name: values}
+            )
+            for place, each in lists.items():
+                earlier = set()
+                for value in each:
+                    if (order := value_order(value)) in earlier:
+                        return f"{key}.{place}: {value!r:.80} appears twice. Remove one."
+                    earlier.add(order)
+    return ""
+
+
 def _sorted_unique(values: Iterable[Json]) -> list[Json]:
     by_order = {value_order(value): value for value in values}
     return [by_order[order] for order in sorted(by_order)]

@@ -62,6 +62,10 @@ def without_tokenizer(recipe: dict[str, Any]) -> str:
     return f"{models_of(recipe)}/spare"
 
 
+def add_revision(entry: dict[str, Any], key: str) -> None:
+    entry[key] += "@main"
+
+
 def tokens(**entry: Any) -> dict[str, Any]:
     """A tokenizer block with one new token."""
     return {"source": "union", "tokens": {"<new>": entry}}
@@ -117,6 +121,20 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "spare: finance.constituents": (
         "recipe.invalid",
         lambda r: r.update(finance={"constituents": [f"{models_of(r)}/spare"]}),
+    ),
+    "none: finance.tasks": ("recipe.invalid", lambda r: r.update(finance={"tasks": []})),
+    "none: finance.constituents": ("recipe.invalid", lambda r: r.update(finance={"constituents": []})),
+    "twice: finance.constituents": (
+        "recipe.invalid",
+        lambda r: r.update(finance={"constituents": [m["model"] for m in r["models"]] * 2}),
+    ),
+    "of an expert: @main": ("model.local-revision", lambda r: add_revision(r["models"][0], "model")),
+    "of the base: @main": ("model.local-revision", lambda r: add_revision(r, "base_model")),
+    "of a mapping: @main": (
+        "model.local-revision",
+        lambda r: r["models"][0].update(
+            model={"model": {"path": r["models"][0]["model"], "revision": "main"}}
+        ),
     ),
     "number: finance.tasks": ("recipe.invalid", lambda r: r.update(finance={"tasks": [7]})),
     "cpt_: finance.seed": ("recipe.invalid", lambda r: r.update(finance={"seed": 7})),

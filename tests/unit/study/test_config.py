@@ -47,6 +47,13 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"evaluation": {"batchsize": 3}}, "unknown key 'evaluation.batchsize'. Did you mean 'batch_size'?"),
         (one("ties", start={"densty": 0.5}), "operators.ties.start: unknown 'densty'. Did you mean 'density'? Known: density, lambda"),
         (one("ties", density=[0.2, 0.4], start={"density": 0.3}), "operators.ties.start: {'density': 0.3} is not a point of the grid; choose one that is"),
+        # a value that is listed twice
+        (one("task_arithmetic", **{"lambda": [0.3, 0.5, 0.30]}), "operators.task_arithmetic.lambda: 0.3 appears twice"),
+        (one("ties", density=[1, 1.0]), "operators.ties.density: 1.0 appears twice"),
+        (one("dare_ties", seeds=[7, 8, 7]), "operators.dare_ties.seeds: 7 appears twice"),
+        (one("task_arithmetic", **{"lambda": {"finance": [0.3], "math": [0.5, 0.5]}}), "operators.task_arithmetic.lambda.math: 0.5 appears twice"),
+        (one("task_arithmetic", **{"lambda": [[0.1, 0.3], [0.1, 0.3]]}), "operators.task_arithmetic.lambda: [0.1, 0.3] appears twice"),
+        (one("slerp", t=[0.5, 0.5]), "operators.slerp.t: 0.5 appears twice"),
         # stages and chains
         (TWO, "stages: stage 3 needs 3 experts, there are 2; add experts, or write `stages: [1, 2]`"),
         ({"stages": 4}, "stages.0: Input should be 1, 2 or 3 (given: 4)"),
@@ -197,12 +204,12 @@ def test_an_operator_without_a_value_has_its_defaults():
 
 
 def test_grids_are_sorted_without_repeats_and_one_value_is_a_grid():
-    study = parse(
-        operators={
-            "task_arithmetic": {"lambda": [1, 0.5, 1.0]},
-            "dare_ties": {"density": 0.2, "seeds": [3, 1]},
-        }
-    )
+    """Repeated values are those of older studies, whose folders are read; a study file may not have them."""
+    operators = {
+        "task_arithmetic": {"lambda": [1, 0.5, 1.0]},
+        "dare_ties": {"density": 0.2, "seeds": [3, 1]},
+    }
+    study = config.Study.model_validate(GOOD | {"operators": operators})
     assert study.operators.task_arithmetic.grid() == [{"lambda": 0.5}, {"lambda": 1.0}]
     assert study.operators.dare_ties.grid() == [
         {"density": 0.2, "lambda": 1.0, "seed": seed} for seed in (1, 3)
