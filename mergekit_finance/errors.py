@@ -115,6 +115,10 @@ def print_to_stderr(text: str, keep: str = "") -> None:
     print(printable(text, keep), file=sys.stderr, flush=True)
 
 
+class HubUnreachableError(OSError):
+    """The Hub did not answer, too slowly, or with an error of its own."""
+
+
 @contextmanager
 def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
     """Turn every exception raised while a model or tokenizer is loaded into a ModelError.
@@ -131,7 +135,19 @@ def model_errors(message: str, id: str = "model.broken") -> Iterator[None]:
     except (MergekitFinanceError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
+        if unreachable := _hub_error(error):
+            remedy = "Check the network and HF_ENDPOINT, or name a local folder."
+            raise ModelError(
+                f"{message} ({first_line(unreachable)}). {remedy}", id="model.unreachable"
+            ) from error
         raise ModelError(f"{message} ({first_line(error)})", id=id) from error
+
+
+def _hub_error(error: BaseException | None) -> HubUnreachableError | None:
+    """Return the HubUnreachableError among an error and those that caused it."""
+    while error is not None and not isinstance(error, HubUnreachableError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ mergekit_writer   weights that appear in the output folder all together or not a
 architectures     the tensors that mergekit merges, by architecture
 lm_eval           tasks and their evaluation
 lm_eval_chat, lm_eval_generation   prompts in chat format; stop strings and generation settings
-hub               whether the Hub answers
+hub, hub_client   whether the Hub answers, and within which time
 task_files, task_metrics           task files, read without loading lm-eval
 metric_modules    where lm-eval defines its aggregations
 lm_eval_models    models in memory, their batch size, single answers

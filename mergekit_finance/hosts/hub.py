@@ -8,12 +8,11 @@ import threading
 import time
 from typing import Literal
 
+from mergekit_finance.errors import HubUnreachableError
+from mergekit_finance.hosts.hub_client import ask_again, is_silent, limit_answers
+
 ATTEMPTS, PAUSE = 3, 1.0  # seconds between attempts
 _answered: set[str] = set()  # addresses of Hubs that answered in this process
-
-
-class HubUnreachableError(OSError):
-    """The Hub did not answer, or with an error of its own."""
 
 
 def why_unreachable(
@@ -32,7 +31,10 @@ def why_unreachable(
     # Imported here to keep --help fast: huggingface_hub takes 0.2 s.
     from huggingface_hub import constants, hf_hub_url
 
-    if constants.is_offline_mode() or constants.ENDPOINT in _answered:
+    if constants.is_offline_mode():
+        return None
+    limit_answers()
+    if constants.ENDPOINT in _answered and not is_silent():
         return None
     url = hf_hub_url(repo, file, revision=revision, repo_type=repo_type)
     seconds = constants.HF_HUB_ETAG_TIMEOUT
@@ -54,6 +56,7 @@ def _ask(url: str, seconds: float) -> HubUnreachableError | None:
     problem = ""
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE if attempt else 0)
+        ask_again()
         try:
             get_hf_file_metadata(url, timeout=seconds)
             return None

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mergekit_finance.errors import ModelError, first_line, model_errors
+from mergekit_finance.errors import ModelError, model_errors
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.hosts.hub import why_unreachable
+from mergekit_finance.hosts.hub_client import limit_answers
 from mergekit_finance.models.buffers import is_buffer
 from mergekit_finance.models.card_licenses import license_in_families, licenses_on_card
 from mergekit_finance.models.chat_templates import chat_template, named_templates
@@ -368,6 +369,7 @@ def require_hub(reference: str) -> None:
         return
     folder = stored_folder(reference)
     if folder and weight_files(folder):
+        limit_answers()  # hosts ask whether the cached files are the newest
         return
     if error := why_unreachable(name, CONFIG, revision or None):
         raise ModelError(
@@ -382,13 +384,8 @@ def fetched_folder(reference: str) -> Path:
     from mergekit.common import ModelReference  # see the note in load_config
 
     require_hub(reference)
-    try:
+    with model_errors(f"model {reference!r}: cannot be fetched", "model.missing"):
         return Path(ModelReference.model_validate(reference).local_path(ignore_lora=True))
-    except Exception as error:  # huggingface_hub raises many kinds; each means that there is no such model
-        raise ModelError(
-            f"model {reference!r}: cannot be fetched ({first_line(error)})",
-            id="model.missing",
-        ) from error
 
 
 def read_tensors(reference: str) -> list[TensorFacts]:

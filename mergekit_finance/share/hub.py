@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergekit_finance.errors import DataError, ModelError
+from mergekit_finance.errors import DataError, HubUnreachableError, ModelError
+from mergekit_finance.hosts.hub_client import limit_answers
 from mergekit_finance.share import card_files, manifest
 from mergekit_finance.share.manifest import UploadPlan
 from mergekit_finance.share.source_models import has_prefix, missing_texts, obstacles, required_prefix
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+COMMIT = "/commit/"  # in the address of the last request
 CHECKED = "--i-have-checked-the-licenses"
 
 
@@ -124,6 +126,7 @@ def upload(plan: UploadPlan, repo: str, private: bool) -> str:
         raise DataError("not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
     operations = [CommitOperationAdd(name, str(path)) for name, path in plan.send.items()]
     message = "Model card, recipe and results (mergekit-finance)"
+    limit_answers()
     try:
         api = HfApi(library_name="mergekit-finance")
         address = str(api.create_repo(repo, private=private or None, exist_ok=True))
@@ -140,6 +143,12 @@ def _as_one_line(error: Exception, repo: str) -> Exception:
     cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
     if isinstance(cause, OfflineModeIsEnabled):
         return DataError("the Hub is switched off by HF_HUB_OFFLINE. Unset it to share.")
+    if isinstance(cause, HubUnreachableError):
+        committed = COMMIT in str(cause)
+        after = (
+            "Look whether the commit arrived before you share again" if committed else "Nothing was committed"
+        )
+        return DataError(f"the Hub cannot be reached ({_one_line(cause)}). {after}.")
     if isinstance(cause, HfHubHTTPError) and cause.response is not None:
         return DataError(_http_status(cause.response.status_code, str(cause), repo))
     if isinstance(cause, HfHubHTTPError.__bases__[0] | ConnectionError | TimeoutError):
