@@ -106,9 +106,15 @@ def ask_with_fixed_seed(
     requests: "Sequence[Instance]",
     on_answer: "Callable[[str, RequestArguments, Response], None]",
 ) -> "list[Response]":
-    """Do what `hosts.lm_eval_models.ask` does, after the generators of random numbers were seeded."""
+    """Do what `hosts.lm_eval_models.ask` does, after the generators of random numbers were seeded.
+
+    Linear layers in bfloat16 are computed in float32 where that is much faster.
+    """
+    from mergekit_finance.evaluation.inference.float32_products import float32_products  # it imports torch
+
     seed_sampling()
-    return host.ask(lm, kind, requests, on_answer)
+    with float32_products():
+        return host.ask(lm, kind, requests, on_answer)
 
 
 def seed_sampling() -> None:
