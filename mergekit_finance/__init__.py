@@ -16,14 +16,18 @@ Data flow one way through the subpackages:
     report      writes tables, figures and one page
     share       writes a model card, uploads to the Hub
 
-These build on errors, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models, checks and
-similarity. Imports between packages go in one direction only; `make lint` checks that.
+These build on errors, interrupts, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models,
+checks and similarity. Imports between packages go in one direction only; `make lint` checks that.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from mergekit_finance.interrupts import quiet_start
 
-from mergekit_finance._version import __version__
+quiet_start()  # before anything else takes time
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from mergekit_finance._version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from mergekit_finance import errors

@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 
 from mergekit_finance.errors import MergekitFinanceError, RecipeError, first_line, printable
+from mergekit_finance.interrupts import INTERRUPTED, started
 
 MAX_WIDTH = 120  # columns: longer lines are hard to read
 MAX_HOURS = 100_000  # eleven years
-INTERRUPTED = 130  # exit code of a command that Ctrl-C ended: 128 + SIGINT
 
 
 class Hours(click.FloatRange):
@@ -66,6 +66,7 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         with interruptible(), one_line_errors(), printable_logs():
+            started()
             return super().invoke(ctx)
 
 
