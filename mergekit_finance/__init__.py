@@ -16,8 +16,8 @@ Data flow one way through the subpackages:
     report      writes tables, figures and one page
     share       writes a model card, uploads to the Hub
 
-These build on errors, interrupts, files, operators, hosts (adapters to mergekit and lm-eval), plugins, models,
-checks and similarity. Imports between packages go in one direction only; `make lint` checks that.
+These build on errors, interrupts, files, operators, hosts (adapters to mergekit and lm-eval), plugins,
+models, checks and similarity. Imports between packages go in one direction only; `make lint` checks that.
 """
 
 from mergekit_finance.interrupts import quiet_start
