@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mergekit_finance.hosts.lm_eval import add_task_folders, register_model
 from mergekit_finance.hosts.lm_eval_caches import build_requests_anew
+from mergekit_finance.hosts.lm_eval_templates import compile_templates_once
 from mergekit_finance.hosts.mergekit_recipes import install_recipe_hook, register_methods
 from mergekit_finance.hosts.programs import report_mistakes
 from mergekit_finance.plugins.manager import merge_methods, task_folders
@@ -51,10 +52,12 @@ def on_plan(host: ModuleType) -> None:
 def on_task_manager(host: ModuleType) -> None:
     """Add every plugin's task folders to lm-eval's index, once `lm_eval.tasks.manager` was executed.
 
-    Prompts of tasks that read our rows are not stored by `--cache_requests`.
+    Prompts of tasks that read our rows are not stored by `--cache_requests`, and templates of prompts are
+    compiled once.
     """
     report_mistakes()
     add_task_folders(host, task_folders())
+    compile_templates_once(import_module("lm_eval.utils"))
     build_requests_anew(import_module("lm_eval.api.task"), _reads_our_rows)
 
 
