@@ -16,6 +16,7 @@ from training import (  # noqa: E402
     criteria,
     findings,
     model,
+    over_seeds,
     packing,
     plans,
     probe,
@@ -27,6 +28,6 @@ from training import (  # noqa: E402
 )
 
 __all__ = [
-    "card", "corpora", "criteria", "findings", "model", "packing", "plans", "probe", "profile", "prompts",
+    "card", "corpora", "criteria", "findings", "model", "over_seeds", "packing", "plans", "probe", "profile", "prompts",
     "sweep", "tokenizer", "train",
 ]  # fmt: skip

@@ -9,18 +9,37 @@ effect, which is decided as in a single study and must have the same direction i
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TypeVar
 
-from mergekit_finance.statistics.correlation import spearman
 from mergekit_finance.statistics.multiplicity import holm
 from mergekit_finance.study.analysis.predictors import OUTCOMES, PREDICTORS
 from mergekit_finance.study.analysis.verdict import over_seeds
 from mergekit_finance.study.analysis.wording import effect_word
 from mergekit_finance.study.results import load_results
-from mergekit_finance.study.schema import Evaluated, Interval, Summary, TaskSet
+from mergekit_finance.study.schema import Correlation, Evaluated, Interval, Summary, TaskSet
+
+from .over_seeds import (
+    TASK_ARITHMETIC,
+    Seeds,
+    joint_spearman,
+    merge_name,
+    operators_table,
+    retention_table,
+    scales_table,
+    skills_table,
+    union_table,
+)
 
 Value = TypeVar("Value")
+SUCCESS = {1: "came back", 2: "complement", 3: "emerged"}  # the design's words, by stage
+UNION = {  # tasks that need all skills of a combination, by combination: a set of tasks, or one probe
+    "finance+math": "skills: finance+math",
+    "finance+japanese": "skills: finance+japanese",
+    "math+japanese": "finance_bench_probe_mj",
+    "finance+math+japanese": "skills: finance+japanese+math",
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,7 @@ class Finding:
         difference: The merge's score less the best constituent's, in the first study.
         difference_by_seed: The same value in every study.
         p, p_holm: One-sided p-value of "above every constituent" in the first study; with Holm's correction.
+        design_word: The word of the design of FINDINGS.md, written before the runs.
         word: The effect in words, as in a study's report.
     """
 
@@ -51,6 +71,7 @@ class Finding:
     difference_by_seed: list[float]
     p: float
     p_holm: float
+    design_word: str
     word: str
 
 
@@ -95,13 +116,36 @@ def _finding(studies: Sequence[Summary], combination: str, p_holm: float) -> Fin
         difference_by_seed=[tasks.over_best_constituent.value for tasks in by_seed],
         p=_p(first),
         p_holm=p_holm,
+        design_word=_design_word(by_seed, p_holm, selected.stage),
         word=effect_word(over_seeds(studies, combination), selected.stage),
     )
 
 
+def _design_word(by_seed: Sequence[TaskSet], p_holm: float, stage: int) -> str:
+    """Return the word that the design has for the difference from the best constituent.
+
+    A success: p with Holm's correction is at most 0.05. Interfered: the interval is below zero. Both need
+    the first study's direction in three quarters of the studies.
+    """
+    differences = [tasks.over_best_constituent.value for tasks in by_seed]
+    repeated = 0.75 * len(differences)
+    if p_holm <= 0.05 and sum(value > 0 for value in differences) >= repeated:
+        return SUCCESS[stage]
+    if by_seed[0].over_best_constituent.high < 0 and sum(value < 0 for value in differences) >= repeated:
+        return "interfered"
+    return "did not appear"
+
+
 def markdown(studies: Sequence[Summary]) -> str:
     """Return tables of the findings, of the models of every seed, of the operators and of similarity."""
-    tables = (findings_table, _models_table, _operators_table, _similarity_table)
+    tables = (
+        findings_table,
+        _selected_table,
+        _union_table,
+        _models_table,
+        _operators_table,
+        _similarity_table,
+    )
     return "\n\n".join(table(studies) for table in tables)
 
 
@@ -109,12 +153,12 @@ def findings_table(studies: Sequence[Summary]) -> str:
     """Return the table of findings; scores in points of a hundred."""
     lines = [
         "| merge | selected (seed 0) | tasks | score | best constituent | difference, 95 % | p (Holm) | "
-        "other seeds | effect | base | merge minus base | other seeds |",
-        "|---|---|---:|---:|---|---|---:|---|---|---:|---|---|",
+        "other seeds | design's word | effect | base | merge minus base | other seeds |",
+        "|---|---|---:|---:|---|---|---:|---|---|---|---:|---|---|",
     ]
     for row in findings(studies):
-        point = row.point.split("-", 1)[1].removeprefix(row.combination.replace("+", "-") + "-")
-        merge = ("base + " if row.stage == 1 else "") + row.combination.replace("+", " + ")
+        point = _setting(row.combination, row.point)
+        merge = merge_name(row.combination)
         cells = (
             merge,
             point,
@@ -124,6 +168,7 @@ def findings_table(studies: Sequence[Summary]) -> str:
             _interval(row.difference, "+.1f"),
             f"{row.p:.4f} ({row.p_holm:.4f})",
             _other_seeds(row.difference_by_seed),
+            row.design_word,
             f"**{row.word}**",
             f"{100 * row.base:.1f}",
             _interval(row.over_base, "+.1f"),
@@ -131,6 +176,11 @@ def findings_table(studies: Sequence[Summary]) -> str:
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def _setting(combination: str, point: str) -> str:
+    """Return the part of a point's name that has the operator and its hyperparameters."""
+    return point.split("-", 1)[1].removeprefix(combination.replace("+", "-") + "-")
 
 
 def _other_seeds(by_seed: Sequence[float]) -> str:
@@ -141,6 +191,46 @@ def _other_seeds(by_seed: Sequence[float]) -> str:
 def _interval(numbers: Interval, form: str) -> str:
     value, low, high = (format(100 * number, form) for number in numbers)
     return f"{value} [{low}, {high}]"
+
+
+def _selected_table(studies: Sequence[Summary]) -> str:
+    """Return the selected setting of every combination in every study, and that of Task Arithmetic alone."""
+    seeds = [f"seed {seed}" for seed in range(len(studies))]
+    lines = [f"| selected | {' | '.join(seeds)} |", f"|---|{'---|' * len(seeds)}"]
+    for name in studies[0].combinations:
+        for operator in (None, TASK_ARITHMETIC):
+            rows = [study.combinations[name] for study in studies]
+            points = [row.by_operator.get(operator) if operator else row.selected for row in rows]
+            label = merge_name(name) + (f", {operator}" if operator else "")
+            cells = (_setting(name, point) if point else "none" for point in points)
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _union_table(studies: Sequence[Summary]) -> str:
+    """Return each selected merge on the tasks that need all of its skills: minus its best constituent."""
+    seeds = [f"seed {seed}" for seed in range(len(studies))]
+    lines = [
+        f"| merge, tasks that need all its skills | {' | '.join(seeds)} |",
+        f"|---|{'---|' * len(seeds)}",
+    ]
+    for name, tasks in UNION.items():
+        if name in studies[0].combinations:
+            cells = [_over_best(study, name, tasks) for study in studies]
+            lines.append(f"| {merge_name(name)}, {tasks.removeprefix('skills: ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _over_best(study: Summary, combination: str, tasks: str) -> str:
+    """Return the merge's score, its difference from the best constituent, and that one's name."""
+    effects = study.selected[study.combinations[combination].selected]
+    if one_task := effects.tasks.get(tasks):
+        best = max(one_task.constituents, key=lambda name: (one_task.constituents[name], name))
+        return f"{100 * one_task.score.value:.1f}: {_interval(one_task.og, '+.1f')} ({best})"
+    if several := effects.sets.get(tasks):
+        difference = _interval(several.over_best_constituent, "+.1f")
+        return f"{100 * several.score.value:.1f}: {difference} ({several.best_constituent})"
+    return "none"
 
 
 def _models_table(studies: Sequence[Summary]) -> str:
@@ -167,32 +257,55 @@ def _operators_table(studies: Sequence[Summary]) -> str:
 
 
 def _similarity_table(studies: Sequence[Summary]) -> str:
-    """Return Spearman's ρ of each predictor with each outcome: by seed, and over all seeds' combinations.
+    """Return Spearman's ρ of each predictor with each outcome: by seed, and its mean over the seeds.
 
-    The rows of one seed share their models, so the pooled ρ has no p-value.
+    In brackets after ρ: p with Holm's correction over all predictors, outcomes and seeds. Of the mean: p from
+    exchanging combinations alike in all seeds, and the same with Holm's correction over its rows.
     """
-    lines = ["| predictor | outcome | ρ by seed | ρ over all | n |", "|---|---|---|---:|---:|"]
-    rows = [row for study in studies for row in study.similarity.combinations]
-    for predictor in PREDICTORS:
-        for outcome in OUTCOMES:
-            pooled = spearman([getattr(r, predictor) for r in rows], [getattr(r, outcome) for r in rows])
-            by_seed = ", ".join(_stored_rho(study, predictor, outcome) for study in studies)
-            lines.append(f"| {predictor} | {outcome} | {by_seed} | {pooled.rho:+.2f} | {pooled.n} |")
+    tests = [(predictor, outcome) for predictor in PREDICTORS for outcome in OUTCOMES]
+    stored = {(test, k): _stored(study, *test) for test in tests for k, study in enumerate(studies)}
+    p_holm = holm({key: row.p for key, row in stored.items() if row and row.p is not None})
+    joint = {test: _joint(studies, *test) for test in tests}
+    joint_holm = holm({test: p for test, (_, p) in joint.items() if not isnan(p)})
+    lines = [
+        "| predictor | outcome | ρ by seed (p, Holm) | mean ρ | p | p, Holm |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for test in tests:
+        rows = [stored[test, k] for k in range(len(studies))]
+        cells = ", ".join(
+            f"{row.rho:+.2f} ({p_holm[test, k]:.2f})" if row and row.rho is not None else "none"
+            for k, row in enumerate(rows)
+        )
+        rho, p = joint[test]
+        mean = (
+            f"{rho:+.2f} | {p:.3f} | {joint_holm[test]:.3f}" if test in joint_holm else "none | none | none"
+        )
+        lines.append(f"| {' | '.join(test)} | {cells} | {mean} |")
     return "\n".join(lines)
 
 
-def _stored_rho(study: Summary, predictor: str, outcome: str) -> str:
+def _stored(study: Summary, predictor: str, outcome: str) -> Correlation | None:
     wanted = ("all", predictor, outcome)
     rows = (r for r in study.similarity.correlations if (r.over, r.predictor, r.outcome) == wanted)
-    row = next(rows, None)
-    return "none" if row is None or row.rho is None else f"{row.rho:+.2f}"
+    return next(rows, None)
+
+
+def _joint(studies: Sequence[Summary], predictor: str, outcome: str) -> tuple[float, float]:
+    rows = [sorted(study.similarity.combinations, key=lambda row: row.combination) for study in studies]
+    x, y = ([[getattr(row, name) for row in seed] for seed in rows] for name in (predictor, outcome))
+    return joint_spearman(x, y)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the findings of finished studies."""
     parser = argparse.ArgumentParser(prog="python -m training.findings", description=__doc__)
     parser.add_argument("studies", nargs="+", type=Path, metavar="OUT", help="folder of a finished study")
-    print(markdown([load_results(folder).summary for folder in parser.parse_args(argv).studies]))
+    folders = parser.parse_args(argv).studies
+    print(markdown([load_results(folder).summary for folder in folders]))
+    seeds = Seeds(folders)
+    for table in (scales_table, skills_table, union_table, retention_table, operators_table):
+        print(f"\n{table(seeds)}")
 
 
 if __name__ == "__main__":

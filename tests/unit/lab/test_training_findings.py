@@ -53,6 +53,22 @@ def test_a_finding_has_holms_p_and_the_difference_in_every_seed():
 
 
 @pytest.mark.parametrize(
+    ("p", "over_best", "word"),
+    [
+        (0.02, [0.1, 0.1, 0.1, -0.1], "complement"),
+        (0.03, [0.1, 0.1, 0.1, 0.1], "did not appear"),  # 0.06 after Holm's correction over two combinations
+        (0.02, [0.1, 0.1, -0.1, -0.1], "did not appear"),
+        (0.9, [-0.1, -0.01, -0.01, 0.0], "interfered"),
+        (0.9, [-0.1, -0.01, 0.0, 0.0], "did not appear"),
+        (0.9, [-0.03, -0.1, -0.1, -0.1], "did not appear"),  # the first study's interval has zero in it
+    ],
+)
+def test_the_designs_word_needs_the_first_study_and_three_of_four_seeds(p, over_best, word):
+    studies = [_study(p, gap, 0.2) for gap in over_best]
+    assert findings.findings(studies)[1].design_word == word
+
+
+@pytest.mark.parametrize(
     ("over_best", "over_base", "holm", "word"),
     [
         ([0.1, 0.1, 0.1, -0.1], 0.2, 0.01, "complementarity"),
@@ -80,7 +96,9 @@ def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
         path.write_text(json.dumps(summary), encoding="utf-8")
     findings.main([str(tmp_path / seed) for seed in "01"])
     tables = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
-    assert [len(table) - 2 for table in tables] == [4, 8, 2, 6]  # merges, models, operators, predictors
+    # merges, settings, tasks that need all skills, models, operators, predictors; then, with intervals for
+    # other items: λ, skills, tasks that need all skills, retention, operators
+    assert [len(table) - 2 for table in tables] == [4, 8, 2, 8, 2, 6, 3, 5, 3, 8, 2]
 
 
 def test_a_study_without_p_values_is_reported_in_one_line():
