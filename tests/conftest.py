@@ -34,6 +34,13 @@ def pytest_collection_finish():
     gc.enable()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _fork_servers_share_a_folder(tmp_path_factory):
+    """Folders of xdist's workers stand side by side in that of the run."""
+    folder = tmp_path_factory.getbasetemp()
+    commands.SERVER.shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(autouse=True)
 def _nothing_printed_or_checked_yet():
     """Each test sees the warnings that a new process would print."""

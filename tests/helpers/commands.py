@@ -30,13 +30,14 @@ class ForkServer:
         # -E: an environment has its own copy of the package, wherever PYTHONPATH points.
         isolated = [] if python == sys.executable else ["-E"]
         self.command = [str(python), *isolated, str(Path(__file__).with_name(program))]
+        self.shared: Path | None = None  # a folder of all workers of a test run
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {}
 
     def start(self) -> "subprocess.Popen[bytes]":
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.variables}
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
+            [*self.command, *([str(self.shared)] if self.shared else [])], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
             start_new_session=True,
         )  # fmt: skip
         return self.process

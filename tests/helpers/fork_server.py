@@ -5,16 +5,20 @@ and then forks a child per command, which starts in milliseconds. A child runs t
 its own arguments, environment, working directory, standard output and standard error, and ends as an interpreter
 would. `helpers.commands` is the client: one JSON request a line on standard input, one reply a line on standard
 output: the exit code; the child's id, if the request says `"wait": false`; or the exit code of that child, null
-while it runs, if a request asks for its `status_of`. The program ends when its standard input is closed.
+while it runs, if a request asks for its `status_of`. The program ends when its standard input is closed. Its argument
+is a folder for what all workers of a test run share.
 
 Torch may be imported before the fork, but must not compute: its threads do not survive a fork.
 """
 
 import atexit
+import contextlib
+import fcntl
 import gc
 import importlib
 import json
 import os
+import pickle
 import random
 import signal
 import sys
@@ -69,22 +73,38 @@ def hash_sources():
 
 
 def read_task_files():
-    """Parse lm-eval's own task files once: 5.6 s of CPU time that every `lm_eval` pays. Each child uses them once."""
-    from lm_eval.tasks import _index
+    """Parse lm-eval's own task files once a test run: 5.6 s of CPU time that every `lm_eval` pays, `ls` twice."""
+    from lm_eval.tasks import _index, manager
 
     original = _index.load_yaml
-    parsed = {}
+    parsed = parsed_task_files(_index, *map(Path, sys.argv[1:]))
 
     def load_yaml(path, **options):
-        stored = parsed.pop(str(path), None) if options == AS_THE_INDEX_ASKS else None
-        return original(path, **options) if stored is None else stored
+        content = parsed.get(str(path)) if options == AS_THE_INDEX_ASKS else None
+        return original(path, **options) if content is None else pickle.loads(content)
 
-    for path in _index.TaskIndex._iter_yaml_files(Path(_index.__file__).parent):
-        try:
-            parsed[str(path)] = original(path, **AS_THE_INDEX_ASKS)
-        except Exception:  # the index skips such files and reports the same error
-            continue
-    _index.load_yaml = load_yaml
+    _index.load_yaml = manager.load_yaml = load_yaml
+
+
+def parsed_task_files(index, folder=None):
+    """Return path -> pickled content of lm-eval's task files, from a file that all workers of a run share."""
+    if folder is None:
+        return parse_task_files(index)
+    stored = folder / "task files of lm-eval.pickle"
+    with stored.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker parses while the others wait
+        if not stored.exists():
+            stored.write_bytes(pickle.dumps(parse_task_files(index)))
+        return pickle.loads(stored.read_bytes())
+
+
+def parse_task_files(index):
+    """Return path -> pickled content; files that cannot be parsed are left out: the index skips them."""
+    parsed = {}
+    for path in index.TaskIndex._iter_yaml_files(Path(index.__file__).parent):
+        with contextlib.suppress(Exception):
+            parsed[str(path)] = pickle.dumps(index.load_yaml(path, **AS_THE_INDEX_ASKS))
+    return parsed
 
 
 def describe_environment():
