@@ -7,6 +7,7 @@ effect, which is decided as in a single study and must have the same direction i
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -23,6 +24,7 @@ from mergekit_finance.study.schema import Correlation, Evaluated, Interval, Summ
 from .over_seeds import (
     TASK_ARITHMETIC,
     Seeds,
+    effects_table,
     joint_spearman,
     merge_name,
     operators_table,
@@ -140,6 +142,7 @@ def markdown(studies: Sequence[Summary]) -> str:
     """Return tables of the findings, of the models of every seed, of the operators and of similarity."""
     tables = (
         findings_table,
+        _counts,
         _selected_table,
         _union_table,
         _models_table,
@@ -191,6 +194,27 @@ def _other_seeds(by_seed: Sequence[float]) -> str:
 def _interval(numbers: Interval, form: str) -> str:
     value, low, high = (format(100 * number, form) for number in numbers)
     return f"{value} [{low}, {high}]"
+
+
+def _counts(studies: Sequence[Summary]) -> str:
+    """Return how many merges had each effect in their own study, and how often single tasks differ (OG)."""
+    effects = Counter(
+        row.effect.kind.value if row.effect else "none"
+        for study in studies
+        for row in study.combinations.values()
+    )
+    gaps = [
+        task.og
+        for study in studies
+        for row in study.combinations.values()
+        for task in study.selected[row.selected].tasks.values()
+    ]
+    above, below = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps)
+    words = ", ".join(f"{word} {count}" for word, count in effects.most_common())
+    return (
+        f"Effects in single studies: {words}. Single tasks, minus the best constituent of each: {len(gaps)} "
+        f"differences, {above} with an interval above zero, {below} below."
+    )
 
 
 def _selected_table(studies: Sequence[Summary]) -> str:
@@ -304,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folders = parser.parse_args(argv).studies
     print(markdown([load_results(folder).summary for folder in folders]))
     seeds = Seeds(folders)
-    for table in (scales_table, skills_table, union_table, retention_table, operators_table):
+    for table in (effects_table, scales_table, skills_table, union_table, retention_table, operators_table):
         print(f"\n{table(seeds)}")
 
 

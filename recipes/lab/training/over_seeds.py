@@ -204,6 +204,27 @@ def skills_table(seeds: Seeds) -> str:
     return "\n".join(lines)
 
 
+def effects_table(seeds: Seeds) -> str:
+    """Return selected merges minus the base and each of their experts, on the tasks that tests are about.
+
+    No best constituent is chosen on the reported items.
+    """
+    others = ["base", *seeds.experts]
+    lines = [f"| mean of the seeds, on the named tasks, minus | {' | '.join(others)} |"]
+    lines.append(f"|---|{'---|' * len(others)}")
+    for name in seeds.first.combinations:
+        tasks = seeds.first.effects(name).sets["named"].tasks
+        merges = [results.combinations[name].selected for results in seeds.results]
+        cells = (
+            seeds.mean(tasks, [[(merge, other)] for merge in merges])
+            if other in ("base", *name.split("+"))
+            else ""
+            for other in others
+        )
+        lines.append(f"| {merge_name(name)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def union_table(seeds: Seeds) -> str:
     """Return experts and selected merges minus the base, on the tasks that need all of a merge's skills."""
     lines = seeds.head("minus the base, on the tasks that need all skills of the merge")

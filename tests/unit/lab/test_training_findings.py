@@ -95,10 +95,16 @@ def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
         summary["operators"] = {"operators": {"ties": scores}}
         path.write_text(json.dumps(summary), encoding="utf-8")
     findings.main([str(tmp_path / seed) for seed in "01"])
-    tables = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
+    blocks = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
+    [[counts]] = [block for block in blocks if not block[0].startswith("|")]
+    assert counts == (
+        "Effects in single studies: none 8. Single tasks, minus the best constituent of each: 24 differences, "
+        "0 with an interval above zero, 0 below."
+    )
+    tables = [block for block in blocks if block[0].startswith("|")]
     # merges, settings, tasks that need all skills, models, operators, predictors; then, with intervals for
-    # other items: λ, skills, tasks that need all skills, retention, operators
-    assert [len(table) - 2 for table in tables] == [4, 8, 2, 8, 2, 6, 3, 5, 3, 8, 2]
+    # other items: effects, λ, skills, tasks that need all skills, retention, operators
+    assert [len(table) - 2 for table in tables] == [4, 8, 2, 8, 2, 6, 4, 3, 5, 3, 8, 2]
 
 
 def test_a_study_without_p_values_is_reported_in_one_line():

@@ -109,6 +109,13 @@ def test_the_interval_is_that_of_a_mean_of_independent_items(tmp_path):
     assert (low, high) == (pytest.approx(25 - half, abs=4), pytest.approx(25 + half, abs=4))
 
 
+def test_effects_are_differences_from_the_base_and_from_the_experts_of_the_merge(tmp_path):
+    table = over_seeds.effects_table(over_seeds.Seeds([_study(tmp_path / "0", GRID)]))
+    [line] = table.splitlines()[2:]
+    cells = [cell.split(" [")[0] for cell in line.strip("|").split(" | ")]
+    assert cells == [" finance + math", "+75.0", "+50.0", "", "+100.0"]  # base, finance, japanese, math
+
+
 def test_skills_are_compared_with_the_expert_of_the_skill(tmp_path):
     table = over_seeds.skills_table(over_seeds.Seeds([_study(tmp_path / "0", GRID)]))
     base, merge, strongest = table.splitlines()[2:]
