@@ -30,6 +30,12 @@ CATALOG: dict[str, CatalogEntry] = {
         "Lower lambda or the weights, or look for NaN in the models.",
     ),
     **MODEL_CATALOG,
+    "output.foreign-file": CatalogEntry(
+        "error",
+        "The output directory has a file with the name of a result that no study wrote, or that a newer "
+        "version of this package wrote.",
+        "Choose another output directory.",
+    ),
     "output.holds-input": CatalogEntry(
         "error",
         "The output directory contains a model, recipe or study that the command reads.",
@@ -174,7 +180,7 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "task.include-path": CatalogEntry(
         "error",
-        "The folder of your own tasks does not exist.",
+        "The folder of your own tasks does not exist, or has no task files.",
         "Name a folder of lm-eval task files.",
     ),
     "task.no-items": CatalogEntry(

@@ -70,6 +70,8 @@ def check_include_paths(include_paths: Iterable[Path], folders: Sequence[Path]) 
         if not folder.is_dir():
             yield finding("task.include-path", f"include_path {folder}: no such directory")
             continue
+        if not any(folder.rglob("*.yaml")):
+            yield finding("task.include-path", f"include_path {folder}: has no task files (*.yaml)")
         for path, content in definitions(folder):
             name = str(name_of(content))
             if name in names:

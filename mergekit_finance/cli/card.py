@@ -84,10 +84,13 @@ def _hub_ids(options: Sequence[str]) -> dict[str, str]:
     """Parse NAME=OWNER/MODEL options into name -> Hub id."""
     from mergekit_finance.share.source_models import is_hub_id
 
-    by_name = {}
+    by_name: dict[str, str] = {}
     for option in options:
         name, _, model = option.partition("=")
         if not is_hub_id(model):
             raise click.ClickException(f"--hub-id {option!r}: not a Hub id. Use NAME=OWNER/MODEL.")
-        by_name[name] = model
+        if by_name.setdefault(name, model) != model:
+            raise click.ClickException(
+                f"--hub-id: {name!r} is {by_name[name]} and {model}. Name one of them."
+            )
     return by_name

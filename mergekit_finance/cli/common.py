@@ -18,6 +18,11 @@ from mergekit_finance.interrupts import INTERRUPTED, started
 
 MAX_WIDTH = 120  # columns: longer lines are hard to read
 MAX_HOURS = 100_000  # eleven years
+# What an operating system answers about a path of the user's, not about a fault of this package.
+ENVIRONMENT = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR,
+    errno.EEXIST, errno.ELOOP, errno.EIO,
+)  # fmt: skip
 
 
 class Hours(click.FloatRange):
@@ -74,8 +79,9 @@ class OneLineErrors(click.Group):
 def one_line_errors() -> Iterator[None]:
     """Turn a MergekitFinanceError into click's, and escape control characters in click's own messages.
 
-    A path that is too long for the file system is a mistake of the user's, too, wherever it is looked up, and
-    so is an output without room, such as a full disk to which the output is redirected.
+    A path that cannot be read or written, or is too long for the file system, is no fault of this package
+    either, wherever it is looked up, nor is an output without room, such as a full disk to which the output
+    is redirected.
     """
     try:
         yield
@@ -86,6 +92,12 @@ def one_line_errors() -> Iterator[None]:
             _drop_output()
             raise click.ClickException(
                 f"{error.strerror}: the output could not be written. Make room, and run the command again."
+            ) from error
+        if error.errno in ENVIRONMENT and error.filename is not None:
+            name = printable(str(error.filename))
+            raise click.ClickException(
+                f"{name}: cannot be read or written ({error.strerror}). Choose another path, or correct what "
+                "is there."
             ) from error
         if error.errno != errno.ENAMETOOLONG:
             raise

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.cli.common import echo
-from mergekit_finance.files import file_name, is_name
+from mergekit_finance.files import file_name, is_folder, is_name
 
 
 @click.command(
@@ -42,7 +42,7 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
     from mergekit_finance.study.results import load_results
 
     results = load_results(out)
-    models = []
+    models, names = [], set[str]()
     for source in sources:
         name, separator, path = source.partition("=")
         if not separator or not name or Path(source).exists():
@@ -51,6 +51,13 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
         name = name or run.model.rstrip("/").split("/")[-1]
         if not is_name(name):
             raise click.ClickException(f"{name!r}: cannot be shown. Give the model a name: NAME=RESULTS.")
+        if not is_folder(file_name(name)):
+            raise click.ClickException(
+                f"{name!r}: cannot be the name of a folder. Give the model another name: NAME=RESULTS."
+            )
+        if name in names:
+            raise click.ClickException(f"{name}: is listed twice. Give each model a name: NAME=RESULTS.")
+        names.add(name)
         models.append(checked(results, run, name))
     for model in models:
         write_imported(results, file_name(model.file.name), model)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from mergekit_finance.checks.output import Input, check_output_file
 from mergekit_finance.cli.common import echo
 from mergekit_finance.files import is_name
 
@@ -42,7 +43,10 @@ def leaderboard(sources: tuple[str, ...], format_name: str | None, file: Path | 
     from mergekit_finance.share.ranking_text import ENDINGS
     from mergekit_finance.share.ranking_text import FORMATS as texts
 
-    ranking = rank([read_results(name, folder) for name, folder in _named(sources).items()])
+    folders = _named(sources)
+    if file is not None:
+        check_output_file(file, [Input(f"results {folder}", folder) for folder in folders.values()])
+    ranking = rank([read_results(name, folder) for name, folder in folders.items()])
     ending = ENDINGS.get(file.suffix.lower(), "text") if file else "text"
     text = texts[format_name or ending](ranking)
     if file is None:

@@ -20,6 +20,8 @@ def formats_named(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in FORMATS]:
         raise click.BadParameter(f"{unknown[0]!r} is no format. Choose from {', '.join(FORMATS)}.")
+    if text and not names:
+        raise click.BadParameter(f"{text!r} names no format. Choose from {', '.join(FORMATS)}.")
     return names
 
 

@@ -127,7 +127,7 @@ class Evaluator:
             loaded["tasks"] = dict(host.tasks_by_name(loaded))
         except MergekitFinanceError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if "uplicate task" not in str(error):
                 reported = load_error(error, self.names, self.task_manager, self.task_folders)
                 if reported is error:
@@ -299,7 +299,7 @@ class Evaluator:
             settings = is_chat, self.chat.system_instruction, self.chat.multiturn
             try:
                 results = with_scores(host.run_tasks(model, tasks, limit, items, *settings), measures)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 reported = run_error(error, self.names, self.include_paths)
                 if reported is error:
                     raise

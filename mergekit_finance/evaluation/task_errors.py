@@ -17,8 +17,8 @@ _LOCAL_FILE = re.compile(r"Unable to find '(?![a-z]+://)")  # what datasets says
 
 
 def load_error(
-    error: Exception, names: Sequence[str], manager: "TaskManager", built_in: Sequence[Path]
-) -> Exception:
+    error: Exception | SystemExit, names: Sequence[str], manager: "TaskManager", built_in: Sequence[Path]
+) -> Exception | SystemExit:
     """Return the error to report when code of a host or of a task failed while tasks were loaded.
 
     Args:
@@ -40,7 +40,7 @@ def load_error(
         try:
             with quiet():
                 manager.load([name])
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             if not any(entry.yaml_path and entry.yaml_path.is_relative_to(f) for f in built_in):
                 return DataError(
                     f"task {name!r} cannot be loaded ({type(fault).__name__}: {first_line(fault)}). "
@@ -50,7 +50,9 @@ def load_error(
     return error
 
 
-def run_error(error: Exception, names: Sequence[str], include_paths: Sequence[Path]) -> Exception:
+def run_error(
+    error: Exception | SystemExit, names: Sequence[str], include_paths: Sequence[Path]
+) -> Exception | SystemExit:
     """Return the error to report when a task's own code failed during evaluation.
 
     Args:

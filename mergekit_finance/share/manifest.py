@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mergekit_finance.errors import DataError
-from mergekit_finance.files import sha256_file
+from mergekit_finance.errors import DataError, MergekitFinanceError
+from mergekit_finance.files import load_yaml, read_text, sha256_file
 from mergekit_finance.share.card_files import (
     MANIFEST,
     MODELS,
@@ -81,8 +81,12 @@ def plan_upload(folder: Path, weights: bool) -> UploadPlan:
     """
     if not (folder / "README.md").is_file() or not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: no card here. Make one with `mergekit-finance card OUT -o {folder}`.")
+    _require_front_matter(folder / "README.md")
     send, left_out = {}, {}
     text_allowed, recorded = _text_may_be_shared(folder), card_manifest(folder)
+    for name in recorded:
+        if matches(name, RESULTS) and not (folder / name).exists():
+            raise DataError(f"{folder / name}: is missing. Make the card again.")
     for path in sorted(_walk(folder)):
         name = path.relative_to(folder).as_posix()
         reason = reason_to_leave_out(path, name, weights, text_allowed, recorded)
@@ -91,6 +95,20 @@ def plan_upload(folder: Path, weights: bool) -> UploadPlan:
         else:
             send[name] = path
     return UploadPlan(folder, send, left_out)
+
+
+def _require_front_matter(card: Path) -> None:
+    """Raise DataError unless a card begins with YAML between two lines of ---, as the Hub needs."""
+    try:
+        parts = read_text(card).split("---\n", 2)
+        is_card = len(parts) == 3 and not parts[0] and isinstance(load_yaml(parts[1], str(card)), dict)
+    except (OSError, ValueError, MergekitFinanceError):
+        is_card = False
+    if not is_card:
+        raise DataError(
+            f"{card}: does not begin with the metadata of a card, YAML between two lines of ---. Correct it, "
+            "or make the card again."
+        )
 
 
 def hashes_of(folder: Path) -> dict[str, str]:

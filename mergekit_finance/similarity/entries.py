@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import combinations
 from math import ceil, sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from mergekit_finance.similarity.measured import (
 )
 from mergekit_finance.similarity.measures import BINS, Accumulator, Sums
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 LARGEST_BIN = 0x7F7F  # the last one below infinity
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 LAYER = re.compile(r"\.(\d+)\.")

@@ -4,7 +4,7 @@ The measures are defined in `mergekit_finance.similarity`. Fields with a default
 distances were measured; null is a measure that is undefined.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -65,7 +65,7 @@ class TensorEntry(MeasuredEntry, _TensorFacts):
 class Similarity(PartWithNulls):
     """The result of `compute_similarity`, and the content of similarity.json."""
 
-    format: int
+    format: Literal[1]
     base: str
     models: list[str]
     everything: bool

@@ -58,6 +58,11 @@ class Imported:
 def write_imported(results: StudyResults, folder_name: str, imported: Imported) -> Path:
     """Write an imported model into a study's folder, and return its folder."""
     folder = results.folder / FOLDER / folder_name
+    for place in (folder.parent, folder):
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise DataError(
+                f"{place}: is a link or not a folder. Remove it: imported models are written there."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "scores.json", {task: one.as_json() for task, one in imported.columns.items()})
     write_json(folder / "import.json", imported.file.as_json(), indent=1)

@@ -22,6 +22,7 @@ from mergekit_finance.models.facts import load_config
 from mergekit_finance.models.loading import load_tokenizer, torch_dtype
 from mergekit_finance.study import config
 from mergekit_finance.study.config import Study
+from mergekit_finance.study.read_files import optional_object
 
 FILES = (
     "study.json",
@@ -33,6 +34,8 @@ FILES = (
     "analysis.json",
     "unfinished.json",
 )
+# The newest format that this version writes.
+FORMATS = {"study.json": 1, "summary.json": 2, "unfinished.json": 1, "gain.json": 2}
 
 
 @default_id("task.rows")
@@ -136,3 +139,20 @@ def check_folder(out: Path, inputs: Sequence[Input]) -> None:
     for name in (*FILES, "gain.json"):
         if (out / name).is_dir():
             raise refusal("output.not-writable", f"-o {out}: {out / name} is a directory")
+    _check_results(out)
+
+
+def _check_results(out: Path) -> None:
+    """Refuse to overwrite files with names of results that are not ours, or that a newer version wrote."""
+    is_ours = (out / "points").is_dir()
+    for name, newest in FORMATS.items():
+        number = optional_object(out / name).get("format")
+        is_ours |= isinstance(number, int)
+        if isinstance(number, int) and number > newest:
+            raise refusal(
+                "output.foreign-file",
+                f"-o {out}: {out / name} has format {number}, of a newer version of mergekit-finance",
+            )
+    for name in (*FILES, "gain.json"):
+        if not is_ours and (out / name).exists():
+            raise refusal("output.foreign-file", f"-o {out}: {out / name} exists, and no study wrote it")

@@ -29,7 +29,7 @@ from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation.answer_store import AnswerStore
 from mergekit_finance.evaluation.keys import FORMAT
 from mergekit_finance.evaluation.measurement import Measurement
-from mergekit_finance.files import Json, atomic_path, file_name, sha256_file, write_json
+from mergekit_finance.files import Json, atomic_path, file_name, is_scratch, sha256_file, write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.hosts.lm_eval_output import write_results
 from mergekit_finance.study.claims import TAKEN, Claims, claims_in
@@ -210,6 +210,7 @@ class Store:
         answers = self.answers.folder
         scratches = [*self.points.glob(".*"), *self.folder.glob(".*.json.*")]
         scratches += [*answers.glob(".*"), *answers.glob("*/.*")]
+        scratches = [path for path in scratches if is_scratch(path)]
         if scratches or self.claims.folder.exists():
             with disk_errors(self.folder):
                 self._clean(scratches)

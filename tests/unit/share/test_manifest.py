@@ -45,7 +45,7 @@ def test_files_that_card_did_not_write_are_not_sent(tmp_path: Path, name: str) -
 
 def card(folder: Path, **tasks: object) -> Path:
     (folder / "results").mkdir(parents=True)
-    (folder / "README.md").write_text("x")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nx")
     (folder / card_files.MODELS).write_text('{"models": []}')
     summary = {"tasks": {name: {"text_may_be_shared": value} for name, value in tasks.items()}}
     (folder / "results" / "summary.json").write_text(json.dumps(summary))
@@ -153,3 +153,22 @@ def test_an_older_card_can_still_be_shared(tmp_path: Path) -> None:
     assert {"results/parents.json", "licences/a/LICENSE"} <= set(plan.send)
     assert [model.name for model in card_files.stored_source_models(folder)] == ["a"]
     assert missing_texts(card_files.stored_source_models(folder), plan.send) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"x", b"---\nlicense: mit\n", b"---\n- a\n---\n", b"---\na: [\n---\n", b"\xff\xfe\x00"]
+)
+def test_a_card_without_metadata_is_refused_before_anything_is_sent(tmp_path: Path, text: bytes) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / "README.md").write_bytes(text)
+    with pytest.raises(DataError, match="README.md: does not begin with the metadata of a card"):
+        manifest.plan_upload(folder, weights=False)
+
+
+def test_a_result_that_is_gone_is_named(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / "results" / "scores.json").write_text("{}")
+    (folder / card_files.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    (folder / "results" / "scores.json").unlink()
+    with pytest.raises(DataError, match="results/scores.json: is missing. Make the card again."):
+        manifest.plan_upload(folder, weights=False)

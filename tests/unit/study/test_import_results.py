@@ -211,3 +211,34 @@ def test_an_imported_model_without_some_task_is_named_and_not_ranked(out, theirs
     ranking = rank([read_results("out", out)])
     assert "mine" not in [row.name for row in ranking.rows]
     assert ranking.refused == {"out: mine": "imported without task fpb"}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["../x"], "'../x': cannot be the name of a folder"),
+        (["a/b"], "'a/b': cannot be the name of a folder"),
+        ([".."], "'..': cannot be the name of a folder"),
+        (["n", "n"], "n: is listed twice"),
+    ],
+)
+def test_a_name_that_would_be_written_elsewhere_or_twice(out, theirs, names, message):
+    before = sorted(out.rglob("*"))
+    result = run(*(f"{name}={theirs.parent}" for name in names), "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert message in result.output
+    assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link"])
+def test_a_place_that_is_no_folder_stays_as_it_is(out, theirs, tmp_path, kind):
+    place = out / "imported"
+    if kind == "a file":
+        place.write_text("mine")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        place.symlink_to(tmp_path / "elsewhere")
+    result = run(f"n={theirs.parent}", "--study", out)
+    assert result.exit_code == 1
+    assert "imported: is a link or not a folder" in result.output
+    assert place.read_text() == "mine" if kind == "a file" else not list((tmp_path / "elsewhere").iterdir())

@@ -133,11 +133,20 @@ def test_a_name_in_two_files_is_refused(tiny, tmp_path, own_tasks):
     helpers.refused(tiny, tmp_path / "out", DataError, "task 'my_clauses' is also in", **settings(own_tasks))
 
 
-def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(tiny, tmp_path, own_tasks):
-    (own_tasks / "utils.py").write_text("import not_installed_here\n")
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("import not_installed_here", "ModuleNotFoundError: No module named 'not_installed_here'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_an_import_error_in_a_function_of_a_task_is_reported_in_one_line(
+    tiny, tmp_path, own_tasks, code, error
+):
+    (own_tasks / "utils.py").write_text(f"{code}\n")
     with (own_tasks / "my_clauses.yaml").open("a") as file:
         file.write("process_docs: !function utils.process\n")
-    message = "task 'my_clauses' cannot be loaded .ModuleNotFoundError: No module named 'not_installed_here'"
+    message = f"task 'my_clauses' cannot be loaded .{error}"
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks))
 
 
@@ -147,13 +156,17 @@ def test_a_file_that_cannot_be_read_is_named_where_its_task_is_asked_for(tiny, t
     helpers.refused(tiny, tmp_path / "out", DataError, message, **settings(own_tasks, ["my_laws"]))
 
 
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("return {'acc': doc['missing']}", "KeyError .'missing'."), ("exit(3)", "SystemExit .3.")],
+)
 def test_an_error_in_a_function_while_a_task_is_evaluated_is_reported_with_its_line(
-    tiny, tmp_path, own_tasks
+    tiny, tmp_path, own_tasks, code, error
 ):
-    (own_tasks / "utils.py").write_text("def score(doc, results):\n    return {'acc': doc['missing']}\n")
+    (own_tasks / "utils.py").write_text(f"def score(doc, results):\n    {code}\n")
     with (own_tasks / "my_clauses.yaml").open("a") as file:
         file.write("process_results: !function utils.score\n")
-    with pytest.raises(DataError, match=r"utils.py, line 2: score raised KeyError .'missing'. while a task"):
+    with pytest.raises(DataError, match=f"utils.py, line 2: score raised {error} while a task"):
         helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_clauses"]))
 
 
