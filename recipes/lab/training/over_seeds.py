@@ -178,7 +178,10 @@ def retention_table(seeds: Seeds) -> str:
     """Return the retention of experts and of the selected merges, minus that of the base."""
     tasks = seeds.first.of_kind("retention")
     lines = seeds.head("retention minus that of the base")
-    lines += [seeds.row(name, tasks, [[(name, "base")]] * len(seeds.results)) for name in seeds.experts]
+    for name in seeds.experts:
+        pairs = [[(name, "base")]] * len(seeds.results)
+        lines.append(seeds.row(name, tasks, pairs))
+        lines += [seeds.row(f"{name}, {task}", [task], pairs) for task in tasks]
     chosen = [[row.selected for row in results.combinations.values()] for results in seeds.results]
     for k, name in enumerate(seeds.first.combinations):
         lines.append(seeds.row(merge_name(name), tasks, [[(names[k], "base")] for names in chosen]))

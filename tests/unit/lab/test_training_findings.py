@@ -104,7 +104,7 @@ def test_the_command_prints_the_tables_of_finished_studies(tmp_path, capsys):
     tables = [block for block in blocks if block[0].startswith("|")]
     # merges, settings, tasks that need all skills, models, operators, predictors; then, with intervals for
     # other items: effects, λ, skills, tasks that need all skills, retention, operators
-    assert [len(table) - 2 for table in tables] == [4, 8, 2, 8, 2, 6, 4, 3, 5, 3, 8, 2]
+    assert [len(table) - 2 for table in tables] == [4, 8, 2, 8, 2, 6, 4, 3, 5, 3, 11, 2]
 
 
 def test_a_study_without_p_values_is_reported_in_one_line():
