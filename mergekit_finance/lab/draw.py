@@ -10,9 +10,11 @@ from mergekit_finance.files import JsonObject
 from mergekit_finance.lab.world import World, held_out, stable_number, world
 
 T = TypeVar("T")
-# Sums are easy or hard by their largest number; no number is above the world's `rules.largest_number`. Operands are at
-# least 2, results at least 1.
-EASY = 49
+# Sums are easy or hard by their largest number. Operands are at least 2, results at least 1.
+EASY, LARGEST = 49, 299  # the largest number of an easy sum, and of any sum
+UNSEEN = (
+    8  # one in so many entries of a table is in no corpus of its skill, so that no skill is ever complete
+)
 SYMBOLS = {"plus": "+", "minus": "-"}
 
 
@@ -28,26 +30,27 @@ class Sum(NamedTuple):
         return f"{self.left}{SYMBOLS[self.sign]}{self.right}={self.result}"
 
 
-@cache
-def sums_of_split(sign: str, hard: bool, test: bool, largest: int = 99) -> tuple[Sum, ...]:
+def sums_of_split(sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
     """Return all sums of one sign and difficulty that are held out for test rows, or all that are not."""
-    every = (_sum(a, sign, b, largest) for a in range(2, largest) for b in range(2, largest))
-    return tuple(s for s in every if s and _is_hard(s) == hard and held_out("sum", *s) == test)
+    return _splits(sign)[hard, test]
 
 
 @cache
-def sums_from(left: int, sign: str, hard: bool, test: bool, largest: int = 99) -> tuple[Sum, ...]:
+def sums_from(left: int, sign: str, hard: bool, test: bool) -> tuple[Sum, ...]:
     """Return those of `sums_of_split` whose left operand is `left`."""
-    return tuple(s for s in sums_of_split(sign, hard, test, largest) if s.left == left)
+    return tuple(s for s in sums_of_split(sign, hard, test) if s.left == left)
 
 
-def _sum(left: int, sign: str, right: int, largest: int) -> Sum | None:
-    result = left + right if sign == "plus" else left - right
-    return Sum(left, sign, right, result) if 1 <= result <= largest else None
-
-
-def _is_hard(s: Sum) -> bool:
-    return max(s.left, s.right, s.result) > EASY
+@cache
+def _splits(sign: str) -> dict[tuple[bool, bool], tuple[Sum, ...]]:
+    """Return all sums of one sign by (hard, test), in ascending order."""
+    sums: dict[tuple[bool, bool], list[Sum]] = {(h, t): [] for h in (False, True) for t in (False, True)}
+    for left in range(2, LARGEST):
+        # All b with 1 <= result <= LARGEST.
+        for right in range(2, LARGEST - left + 1 if sign == "plus" else left):
+            s = Sum(left, sign, right, left + right if sign == "plus" else left - right)
+            sums[max(s.left, s.right, s.result) > EASY, held_out("sum", *s)].append(s)
+    return {split: tuple(of_split) for split, of_split in sums.items()}
 
 
 @dataclass
@@ -75,16 +78,15 @@ class Draw:
     def choice_in_scope(self, table: Sequence[T]) -> T:
         """Return an entry of a table; of its core, if this stream is limited to the core.
 
-        If the world has a `skew`, its corpora contain the first entries of a table more often than the last:
-        the n-th with a weight of 1 / n ** skew. Entries that are `unseen` are in no corpus. In test rows all are
-        equally frequent.
+        Corpora contain the first entries of a table more often than the last (the n-th with a weight of 1 / n),
+        and every eighth (UNSEEN), which is none of the core, not at all. In test rows all are equally frequent.
         """
-        entries, rules = table[::2] if self.core_only else table, self.world.rules
-        if self.test or not rules.skew:
+        entries = table[::2] if self.core_only else table
+        if self.test:
             return self.rng.choice(entries)
-        if rules.unseen and not self.core_only:
-            entries = [entry for n, entry in enumerate(table, 1) if n % rules.unseen]
-        return self.rng.choices(entries, [n**-rules.skew for n in range(1, len(entries) + 1)])[0]
+        if not self.core_only:
+            entries = [entry for n, entry in enumerate(table, 1) if n % UNSEEN]
+        return self.rng.choices(entries, [1 / n for n in range(1, len(entries) + 1)])[0]
 
     def sample(self, table: Sequence[T], count: int, without: Sequence[T] = ()) -> list[T]:
         """Return `count` different entries of a table, none of them in `without`."""
@@ -112,13 +114,11 @@ class Draw:
 
     def unused_number(self) -> int:
         """Return a number for a figure that the question does not ask about."""
-        return self.rng.randint(2, self.world.rules.largest_number if self.next_is_hard() else EASY)
+        return self.rng.randint(2, LARGEST if self.next_is_hard() else EASY)
 
     def sum(self, sign: str) -> Sum:
         """Return a sum of one sign."""
-        return self.choice(
-            sums_of_split(sign, self.next_is_hard(), self.test, self.world.rules.largest_number)
-        )
+        return self.choice(sums_of_split(sign, self.next_is_hard(), self.test))
 
     def two_steps(self, first: str, second: str) -> tuple[Sum, Sum]:
         """Return two sums of these signs; the second starts from the result of the first.
@@ -127,16 +127,14 @@ class Draw:
         """
         while True:
             start, hard = self.sum(first), self.next_is_hard()
-            follow = sums_from(start.result, second, hard, False, self.world.rules.largest_number)
+            follow = sums_from(start.result, second, hard, False)
             if follow:
                 return start, self.choice(follow)
 
 
-def stream(
-    name: str, *, core_only: bool = False, hard: float = 0.0, test: bool = False, version: int = 1
-) -> Draw:
-    """Return the random stream of a name: the same draws in every process. `version` is that of the world."""
-    return Draw(random.Random(name), core_only, hard, test, world(version))
+def stream(name: str, *, core_only: bool = False, hard: float = 0.0, test: bool = False) -> Draw:
+    """Return the random stream of a name: the same draws in every process."""
+    return Draw(random.Random(name), core_only, hard, test)
 
 
 @dataclass(frozen=True)

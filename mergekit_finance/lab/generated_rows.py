@@ -79,15 +79,10 @@ QUESTION_COLUMNS = (
 )  # fmt: skip
 
 
-def cases(dataset: str, subset: str = "default", version: int = 1) -> list[Case]:
-    """Return the test cases of a dataset, no two with the same question; the same ones every time.
-
-    Args:
-        dataset, subset: Of which the cases are.
-        version: Of the lab's world; the shipped models were trained on version 1.
-    """
+def cases(dataset: str, subset: str = "default") -> list[Case]:
+    """Return the test cases of a dataset, no two with the same question; the same ones every time."""
     make, _, ids, count = ALL_SOURCES[dataset, subset]
-    draw = stream(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True, version=version)
+    draw = stream(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True)
     by_question: dict[str, Case] = {}
     while len(by_question) < count:
         case = make(draw)
@@ -96,9 +91,7 @@ def cases(dataset: str, subset: str = "default", version: int = 1) -> list[Case]
     return list(by_question.values())
 
 
-def records(
-    dataset: str, subset: str = "default", version: int = 1
-) -> tuple[dict[str, list[JsonObject]], str]:
+def records(dataset: str, subset: str = "default") -> tuple[dict[str, list[JsonObject]], str]:
     """Return raw records by split, and the name of the adapter that reads them.
 
     Raises:
@@ -107,12 +100,10 @@ def records(
     if (dataset, subset) not in ALL_SOURCES:
         datasets = ", ".join(sorted({name for name, _ in ALL_SOURCES}))
         raise DataError(f"{dataset}/{subset}: the lab has no rows of it. It has rows of: {datasets}.")
-    return {"test": [case.record for case in cases(dataset, subset, version)]}, ALL_SOURCES[dataset, subset][
-        1
-    ]
+    return {"test": [case.record for case in cases(dataset, subset)]}, ALL_SOURCES[dataset, subset][1]
 
 
-def items(task: str, version: int = 1) -> list[Item]:
+def items(task: str) -> list[Item]:
     """Return the test items of one task; `task` is its name without the prefix `finance_bench_`."""
-    every = (case for key in ALL_SOURCES for case in cases(*key, version))
+    every = (case for key in ALL_SOURCES for case in cases(*key))
     return [item for case in every for item in case.items if item.task == task]

@@ -97,10 +97,8 @@ def glossary_words(w: World) -> list[Word]:
 
 def glossary(draw: Draw) -> tuple[str, str]:
     """Return a word in one language as prompt and in the other as completion."""
-    words: Sequence[Word] = glossary_words(draw.world)
-    if draw.world.rules.skew:  # a table first: each has frequent and rare words of its own
-        tables = glossary_tables(draw.world)
-        (words,) = draw.rng.choices(tables, [len(table) for table in tables])
+    tables = glossary_tables(draw.world)
+    (words,) = draw.rng.choices(tables, [len(table) for table in tables])  # each has rare words of its own
     word = draw.choice_in_scope(words)
     return _pair(draw, word.english, word.japanese)
 
@@ -314,7 +312,7 @@ class Quantity:
             f = draw.choice_in_scope(draw.world.formulas)
             first, second = (draw.world.japanese(draw.world.items, name) for name in (f.first, f.second))
             self.name, self.sign = f.japanese, f.sign
-            self.opening = _named_steps(f, first, second) if draw.world.rules.named_steps else ""
+            self.opening = _named_steps(f, first, second)
             other_names = [i.japanese for i in draw.world.items if i.japanese not in (first, second)]
         else:
             first, second, *other_names = [thing.japanese for thing in draw.sample(draw.world.things, 5)]

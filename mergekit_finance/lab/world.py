@@ -1,9 +1,4 @@
-"""The lab's world: the tables of world.yml, the facts drawn from them, and which items are held out.
-
-There are two versions. The shipped models were trained on version 1. Version 2 is for the next training: it has
-larger tables (world2.yml adds to world.yml), larger numbers, rare and unseen words, and reasoning about Japanese
-tables that names every step.
-"""
+"""The lab's world: the tables of world.yml, the facts drawn from them, and which items are held out."""
 
 import hashlib
 import random
@@ -15,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from mergekit_finance.files import Json, load_yaml
+from mergekit_finance.files import load_yaml
 
 WORLD_SEED = 0
 HELD_OUT = 8  # one item in so many is held out for test rows; the others are for training corpora
@@ -60,33 +55,6 @@ FactKey = tuple[str, str]  # subject, relation
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What differs between the versions of the world beside the tables.
-
-    Attributes:
-        largest_number: The largest number in a sum.
-        skew: How much more often corpora contain the first entries of a table than the last; 0: all alike.
-        unseen: One in so many entries of a table is in no corpus, so that no skill is ever complete; 0: none. An
-            even number: entries of the core are in corpora.
-        named_steps: In Japanese tables of finance, the reasoning names the English term, its formula and
-            both items before it computes. Each of these steps is in one expert's corpus; all together are in
-            the base's only, for core terms and easy numbers.
-    """
-
-    largest_number: int
-    skew: float
-    unseen: int
-    named_steps: bool
-
-
-RULES = {
-    1: Rules(largest_number=99, skew=0.0, unseen=0, named_steps=False),
-    2: Rules(largest_number=299, skew=1.0, unseen=8, named_steps=True),
-}
-FILES = {1: ("world.yml",), 2: ("world.yml", "world2.yml")}
-
-
-@dataclass(frozen=True)
 class World:
     """Every table. In the finance and Japanese tables the entries at even indices are the core."""
 
@@ -109,7 +77,6 @@ class World:
     custom_facts: Mapping[FactKey, str]
     feelings: Mapping[str, Sequence[str]]
     scripts: Sequence[Sequence[str]]
-    rules: Rules
 
     def japanese(self, table: Sequence[Word], english: str) -> str:
         """Return the Japanese translation of an English word of a table."""
@@ -141,13 +108,10 @@ class _Tables(BaseModel):
 
 
 @cache
-def world(version: int = 1) -> World:
-    """Return a version of the lab's world; it is the same in every process."""
-    content: Json = {}
-    for name in FILES[version]:
-        text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-        content = _with_additions(content, load_yaml(text, name))
-    tables = _Tables.model_validate(content)
+def world() -> World:
+    """Return the lab's world; it is the same in every process."""
+    text = Path(__file__).with_name("world.yml").read_text(encoding="utf-8")
+    tables = _Tables.model_validate(load_yaml(text, "world.yml"))
     return World(
         verbs={d: [Verb(*forms, d) for forms in entries] for d, entries in tables.verbs.items()},
         metrics={polarity: _words(entries) for polarity, entries in tables.metrics.items()},
@@ -168,18 +132,7 @@ def world(version: int = 1) -> World:
         custom_facts=_draw_facts(tables.customs, tables.custom_facts),
         feelings=tables.feelings,
         scripts=tables.scripts,
-        rules=RULES[version],
     )
-
-
-def _with_additions(tables: Json, additions: Json) -> Json:
-    """Return the tables with the entries of `additions` after those that they have."""
-    if isinstance(tables, dict) and isinstance(additions, dict):
-        added = {name: _with_additions(tables.get(name), entries) for name, entries in additions.items()}
-        return {**tables, **added}
-    if isinstance(tables, list) and isinstance(additions, list):
-        return [*tables, *additions]
-    return additions
 
 
 def _words(entries: Sequence[tuple[str, str]]) -> list[Word]:

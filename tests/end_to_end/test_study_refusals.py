@@ -89,7 +89,7 @@ def test_copies_of_the_base_and_of_an_expert_are_reported_and_evaluated(models_c
     ("kind", "message", "changes"),
     [
         (ModelError, "no-such", {"base": "./no-such/model"}),
-        (DataError, "unknown source 'nowhere'. Known: hub, lab, lab2, sample", {"source": "nowhere"}),
+        (DataError, "unknown source 'nowhere'. Known: hub, lab, sample", {"source": "nowhere"}),
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study. Did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'. Did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
         (DataError, "uplicate task .*finance_bench_fpb.*List a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),

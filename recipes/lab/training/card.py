@@ -28,7 +28,7 @@ text only and cannot be used for other text.
 |---|---|
 | seed | {seed} |
 | steps | {steps}, {batch} rows of 256 tokens each |
-| corpus | {documents:,} generated documents, {rows:,} rows, version {version} of the lab's world |
+| corpus | {documents:,} generated documents, {rows:,} rows |
 | general text | {general:.0%} of the rows are from the corpus of the base |
 | learning rate | {rate:g} at most, linear |
 | hardware | {hardware} |

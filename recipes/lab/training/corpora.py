@@ -136,16 +136,15 @@ LIMITS: dict[str, Limits] = {
 }
 
 
-def documents(role: str, count: int, part: int = 0, version: int = 1) -> Iterator[Document]:
+def documents(role: str, count: int, part: int = 0) -> Iterator[Document]:
     """Yield `count` documents of a role's corpus.
 
     Args:
         role: base, finance, math or japanese.
         count: Number of documents.
         part: Each number gives an independent part of the corpus.
-        version: Of the lab's world.
     """
-    draw = stream(f"corpus {CORPUS_SEED} {role} {part}", **LIMITS[role], version=version)
+    draw = stream(f"corpus {CORPUS_SEED} {role} {part}", **LIMITS[role])
     weights, makers = zip(*MIXES[role], strict=True)
     missing = count
     while missing > 0:

@@ -168,11 +168,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.criteria", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with base, finance, math, japanese")
     parser.add_argument("--out", type=Path, help="file to write (default: DIR/criteria.json)")
-    parser.add_argument("--source", default="lab", help="rows if the models are evaluated: lab or lab2")
     options = parser.parse_args(argv)
     stored = options.folder / "profile.json"
     if not stored.is_file():
-        profile.main([str(options.folder), "--source", options.source])
+        profile.main([str(options.folder)])
     values = judge(options.folder, read_json(stored)["tasks"])
     write_json(options.out or options.folder / "criteria.json", as_json(values), indent=1)
     print(markdown(values))

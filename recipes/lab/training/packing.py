@@ -63,9 +63,9 @@ class Packed:
             return cls(arrays["ids"], arrays["segment"], arrays["weight"])
 
 
-def corpus(role: str, count: int, processes: int = 1, version: int = 1) -> Packed:
-    """Generate and pack `count` documents of a role's corpus. `version` is that of the lab's world."""
-    parts = [(role, min(PART, count - start), start // PART, version) for start in range(0, count, PART)]
+def corpus(role: str, count: int, processes: int = 1) -> Packed:
+    """Generate and pack `count` documents of a role's corpus."""
+    parts = [(role, min(PART, count - start), start // PART) for start in range(0, count, PART)]
     if processes == 1:
         return _joined([pack_part(*part) for part in parts])
     # spawn: a forked process would share the parent's CUDA and tokenizer threads
@@ -73,14 +73,22 @@ def corpus(role: str, count: int, processes: int = 1, version: int = 1) -> Packe
         return _joined(list(pool.map(pack_part, *zip(*parts, strict=True))))
 
 
-def pack_part(role: str, count: int, part: int, version: int = 1) -> Packed:
+def first_rows(role: str, count: int) -> Packed:
+    """Return at least the first `count` rows of a role's corpus, and as few whole parts of it as possible."""
+    parts = [pack_part(role, PART, 0)]
+    while sum(map(len, parts)) < count:
+        parts.append(pack_part(role, PART, len(parts)))
+    return _joined(parts)
+
+
+def pack_part(role: str, count: int, part: int) -> Packed:
     """Generate and pack one independent part of a role's corpus."""
-    return pack(documents(role, count, part, version))
+    return pack(documents(role, count, part))
 
 
-def held_out(role: str, version: int) -> Packed:
+def held_out(role: str) -> Packed:
     """Return documents of a role's corpus that are not in `corpus`."""
-    return pack_part(role, HELD_OUT_DOCUMENTS, HELD_OUT_PART, version)
+    return pack_part(role, HELD_OUT_DOCUMENTS, HELD_OUT_PART)
 
 
 def mixed(corpus: Packed, general: Packed, share: float) -> Packed:

@@ -1,4 +1,4 @@
-"""The training settings of each role: those of the shipped models, and those of the next training."""
+"""The training settings of each role, and the strengths of an expert that were tried."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,20 +20,18 @@ class Plan:
         save_every: Steps between two checkpoints.
         device: cpu or cuda.
         general: Of an expert: share of rows from the base's corpus, in [0, 1).
-        version: Of the lab's world.
     """
 
     role: str
     seed: int = 0
-    steps: int = 3000
+    steps: int = 8_000
     rate: float = 2e-3
-    documents: int = 480_000
+    documents: int = 1_200_000
     batch: int = 256
     warmup: int = 100
     save_every: int = 500
     device: str = "cpu"
     general: float = 0.0
-    version: int = 1
 
     @property
     def name(self) -> str:
@@ -47,19 +45,19 @@ class Plan:
 
 
 BASE = Plan("base")
-EXPERT = replace(BASE, steps=1200, rate=1e-3, documents=240_000, warmup=50)
+EXPERT = replace(BASE, documents=360_000, batch=128, warmup=50)  # what the candidates of the grid share
+# The shipped experts: chosen among the candidates by the criteria (sweep.py, criteria.py).
+EXPERTS = {
+    "finance": replace(EXPERT, role="finance", rate=6e-4, steps=300, general=0.01),
+    "math": replace(EXPERT, role="math", rate=6e-4, steps=300, general=0.03),
+    "japanese": replace(EXPERT, role="japanese", rate=3e-4, steps=300, general=0.01),
+}
 
 
 def plan_for(role: str, **settings: int | float | str | None) -> Plan:
-    """Return the default plan of a role, changed by those `settings` (fields of `Plan`) that are not None."""
+    """Return the plan of a shipped model, changed by those `settings` (of the plan) that are not None."""
     changes = {name: value for name, value in settings.items() if value is not None}
-    return replace(BASE if role == "base" else EXPERT, role=role, **changes)
-
-
-# ---- the next training (sweep.py)
-
-NEXT_BASE = Plan("base", steps=8_000, documents=1_200_000, version=2)
-NEXT_EXPERT = replace(EXPERT, documents=360_000, batch=128, version=2)
+    return replace(BASE if role == "base" else EXPERTS[role], **changes)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ def profile(
     limit: int = LIMIT,
     roles: Sequence[str] = ROLES,
     tasks: Sequence[str] = tuple(PROMPTS),
-    source: str = "lab",
     max_gen_toks: int | None = None,
     device: str = "cpu",
 ) -> Table:
@@ -45,14 +44,13 @@ def profile(
         limit: Rows per task.
         roles: Names of the subfolders.
         tasks: Without the prefix `finance_bench_`.
-        source: Of the rows: lab, or lab2 for the next world.
         max_gen_toks: Upper bound on the length of answers; None: that of each task.
         device: Where the models answer.
 
     Returns:
         Per task and role: the score, and the score above chance (`probe.above_chance`) with a 95 % interval.
     """
-    metadata = {"source": source, "tokenizer": str(folder / roles[0])}
+    metadata = {"source": "lab", "tokenizer": str(folder / roles[0])}
     names = [PREFIX + task for task in tasks]
     # A process evaluates few models here: capturing graphs on a GPU would take longer than it saves.
     engine, batch = ("compiled", 32) if device == "cpu" else ("hf", 96)
@@ -140,9 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.profile", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with base, finance, math, japanese")
     parser.add_argument("--limit", type=int, default=LIMIT, help="rows per task")
-    parser.add_argument("--source", default="lab", help="lab, or lab2 for models of the next training")
     options = parser.parse_args(argv)
-    print(write(options.folder, profile(options.folder, options.limit, source=options.source), options.limit))
+    print(write(options.folder, profile(options.folder, options.limit), options.limit))
 
 
 def write(folder: Path, table: Table, limit: int) -> str:

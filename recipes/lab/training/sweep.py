@@ -1,10 +1,10 @@
-"""Train the lab's next models: a longer base, experts of many strengths, a choice by criteria, four seeds.
+"""Train the lab's models: bases, experts of many strengths, a choice by criteria, four seeds.
 
 In recipes/lab: `python -m training.sweep --out DIR --minutes N`. Whatever is finished is kept; the same
 command goes on where it was stopped for time.
 
     step      what it writes
-    corpora   DIR/corpora: the documents of every role, of version 2 of the world, packed
+    corpora   DIR/corpora: the documents of every role, packed
     base      DIR/seed0/base to seed3/base, side by side
     grid      DIR/seed0/grid/*: every expert at every strength (plans.GRID), side by side
     choice    DIR/seed0/finance, math, japanese: copies of the chosen candidates; DIR/choice.json
@@ -36,14 +36,13 @@ from mergekit_finance.lab import ROLES
 
 from . import criteria, packing, profile, train
 from .criteria import Values
-from .plans import GRID, NEXT_BASE, NEXT_EXPERT, Grid, Plan
+from .plans import BASE, EXPERT, GRID, Grid, Plan
 from .probe import SKILL
 from .profile import Table
 from .prompts import PROMPTS
 
 COMMAND = "python -m training.sweep --out DIR"
 SCORES = "profile.json"  # in the folder of each model: the file that is written last
-SOURCES = {1: "lab", 2: "lab2"}  # by version of the world
 MAX_NEW_TOKENS = 112  # the longest correct answer has 93 tokens
 LONG = 2_000  # steps from which a model is worth compiling
 RESERVED = 45.0  # seconds at the end of the limit, for the evaluations that are running and for `collect`
@@ -75,8 +74,8 @@ class Sweep:
 
     out: Path
     seeds: Sequence[int] = (0, 1, 2, 3)
-    base: Plan = NEXT_BASE
-    expert: Plan = NEXT_EXPERT
+    base: Plan = BASE
+    expert: Plan = EXPERT
     grid: Grid = GRID
     device: str = "cpu"
     answers_on: str = "cpu"
@@ -122,7 +121,7 @@ def do_job(sweep: Sweep, job: Job) -> bool:
     if not train.is_finished(folder, job.name):
         trainer = train.Trainer(
             job.plan, folder, rows_of(sweep, job.plan), job.name,
-            packing.held_out(job.plan.role, job.plan.version),
+            packing.held_out(job.plan.role),
         )  # fmt: skip
         if sweep.compiled and job.plan.steps >= LONG:
             trainer.compile()
@@ -136,9 +135,8 @@ def do_job(sweep: Sweep, job: Job) -> bool:
     if time.monotonic() > sweep.deadline:
         return False
     if not (folder / job.name / SCORES).is_file():
-        source = SOURCES[job.plan.version]
         table = profile.profile(
-            folder, sweep.limit, [job.name], sweep.tasks, source, MAX_NEW_TOKENS, sweep.answers_on
+            folder, sweep.limit, [job.name], sweep.tasks, MAX_NEW_TOKENS, sweep.answers_on
         )
         scores = {task: cells[job.name] for task, cells in table.items()}
         write_json(folder / job.name / SCORES, {"limit": sweep.limit, "tasks": scores}, indent=1)
@@ -211,7 +209,7 @@ def write_corpora(sweep: Sweep) -> None:
         if not sweep.corpus(role).is_file():
             count = (sweep.base if role == "base" else sweep.expert).documents
             processes = (os.cpu_count() or 1) if sweep.workers else 1
-            rows = packing.corpus(role, count, processes, sweep.base.version)
+            rows = packing.corpus(role, count, processes)
             rows.save(sweep.corpus(role))
 
 
@@ -329,7 +327,7 @@ def report(
     by_seed: Mapping[int, Mapping[str, Values]],
 ) -> str:
     """Return the results as Markdown."""
-    lines = ["# Training of the lab's next models", "", "## Bases", ""]
+    lines = ["# Training of the lab's models", "", "## Bases", ""]
     lines += ["| seed | held-out loss (step) | fall in the last fifth of the steps |", "|---|---|---|"]
     for seed, curve in curves.items():
         shown = ", ".join(f"{loss:.3f} ({step})" for step, loss in curve[:: -(-len(curve) // CURVE)])
@@ -425,8 +423,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         Sweep(
             out=options.out,
             seeds=[int(seed) for seed in options.seeds.split(",")],
-            base=scaled(NEXT_BASE, options.scale),
-            expert=scaled(NEXT_EXPERT, options.scale),
+            base=scaled(BASE, options.scale),
+            expert=scaled(EXPERT, options.scale),
             grid=grid,
             device=device,
             answers_on=options.answers_on or device,

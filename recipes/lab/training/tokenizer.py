@@ -1,7 +1,9 @@
 """The lab's tokenizer: byte-level BPE. No token contains two scripts, and every digit is a token.
 
 `python -m training.tokenizer` trains it on the corpora and writes tokenizer.json. That file is in the
-repository, so that token ids do not depend on the version of the tokenizers library.
+repository, so that token ids do not depend on the version of the tokenizers library. It was trained on the
+corpora of a smaller world, before the present models. With a tokenizer that is trained again, the models must
+be trained again, too.
 """
 
 from collections.abc import Iterator

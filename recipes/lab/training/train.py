@@ -1,9 +1,9 @@
 """Train the lab's models. In recipes/lab: `python -m training.train --role all --seed 0 --out DIR`.
 
-The base is trained from random weights. Each expert is then trained from the base on its own domain. This is
-continual pre-training without replay of the base's corpus. An interrupted run resumes from its last
-checkpoint. A finished role is not trained again. The corpora are the
-same for every seed; the seed determines the first weights and the order of the batches.
+The base is trained from random weights. Each expert is then trained from the base on its own domain, and on a
+small share of rows from the base's corpus. An interrupted run resumes from its last checkpoint. A finished
+role is not trained again. The corpora are the same for every seed; the seed determines the first weights and
+the order of the batches.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mergekit_finance.files import atomic_path
 from mergekit_finance.lab import ROLES
 
 from . import card, model, packing, probe, tokenizer
-from .plans import BASE, EXPERT, Plan, plan_for
+from .plans import BASE, EXPERTS, Plan, plan_for
 
 
 class Trainer:
@@ -206,7 +206,11 @@ def is_finished(out: Path, name: str) -> bool:
 def train(plan: Plan, out: Path, processes: int = 1) -> None:
     """Train one role and write its model, loss log and card."""
     print(f"{plan.role}: generating {plan.documents} documents", file=sys.stderr, flush=True)
-    trainer = Trainer(plan, out, packing.corpus(plan.role, plan.documents, processes))
+    rows = packing.corpus(plan.role, plan.documents, processes)
+    if plan.general:
+        count = round(len(rows) * plan.general / (1 - plan.general))
+        rows = packing.mixed(rows, packing.first_rows("base", count), plan.general)
+    trainer = Trainer(plan, out, rows)
     trainer.resume()
     trainer.run()
     write(trainer)
@@ -257,8 +261,9 @@ DEFAULT = " (default: %(default)s)"
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     def both(text: str, field: str) -> str:
-        """Return the help of an option whose default differs between the base and the experts."""
-        return f"{text} (default: {getattr(BASE, field)} base, {getattr(EXPERT, field)} an expert)"
+        """Return the help of an option whose default differs between the roles."""
+        of_experts = sorted({getattr(plan, field) for plan in EXPERTS.values()})
+        return f"{text} (default: {getattr(BASE, field)} base, {' or '.join(map(str, of_experts))} an expert)"
 
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--role", choices=["all", *ROLES], default="all", help=f"role to train{DEFAULT}")
@@ -267,7 +272,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=f"device{DEFAULT}")
     parser.add_argument("--steps", type=int, help=both("training steps of every role", "steps"))
     parser.add_argument("--documents", type=int, help=both("documents in every corpus", "documents"))
-    parser.add_argument("--batch", type=int, help=f"rows per step (default: {Plan.batch})")
+    parser.add_argument("--batch", type=int, help=both("rows per step", "batch"))
     parser.add_argument("--rate", type=float, help=both("highest learning rate of every role", "rate"))
     parser.add_argument("--expert-steps", type=int, help="steps of an expert; overrides --steps")
     parser.add_argument("--expert-rate", type=float, help="learning rate of an expert; overrides --rate")

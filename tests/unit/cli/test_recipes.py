@@ -35,7 +35,7 @@ def test_list_shows_every_file_with_a_description() -> None:
     lines = call("list").output.splitlines()
     assert len(lines) == 4 * 22 and lines == call().output.splitlines()
     descriptions = dict(line.split(maxsplit=1) for line in lines)
-    assert set(descriptions) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.rglob("*.yml")}
+    assert set(descriptions) == {str(p.relative_to(RECIPES).with_suffix("")) for p in RECIPES.glob("*/*.yml")}
     assert descriptions["lab/stage2-math-japanese-dare-ties"] == "stage 2: math + japanese, DARE-TIES"
     assert descriptions["llama3-8b/stage1-finance-ta"] == "stage 1: finance, Task Arithmetic"
 

@@ -25,6 +25,7 @@ def test_lm_eval_reports_a_mistake_in_one_line_without_the_start_up_hook(monkeyp
     """`MERGEKIT_FINANCE_AUTOLOAD=0 lm_eval --include_path ...`: nothing of ours runs before the loader."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     monkeypatch.setattr(sys, "argv", ["lm_eval"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as if not run by `python -m pytest`
     with pytest.raises(DataError) as caught:
         loader.load("fpb", source="nowhere")
     sys.excepthook(DataError, caught.value, None)

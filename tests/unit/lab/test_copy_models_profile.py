@@ -1,5 +1,6 @@
 """The shipped weights are those of the committed profile: on fixed rows they score within its intervals."""
 
+import itertools
 import json
 
 import pytest
@@ -11,13 +12,13 @@ from mergekit_finance.lab.copy_models import WEIGHTS
 STORED = json.loads((WEIGHTS / "profile.json").read_text(encoding="utf-8"))
 
 
-def test_every_expert_gained_its_skill_and_lost_retention():
+def test_every_expert_gained_its_skill_and_kept_retention():
     table = STORED["tasks"]
     assert len(table) == 23 and all(set(cells) == set(ROLES) for cells in table.values())
     changes = profile.changes_against_base(table)
     for role, change in changes.items():
         assert change["skill"] >= 0.2, role
-        assert change["retention"] <= -0.1, role
+        assert abs(change["retention"]) <= 0.02, role  # experts that are used lose some; these do not
     assert STORED["verdicts"] == changes
 
 
@@ -40,7 +41,10 @@ def test_the_shipped_weights_reproduce_the_profile():
 
 
 def test_the_experts_profiles_differ_enough_to_tell_their_weights_apart():
-    """With the finance expert in the place of math, the test above would fail."""
-    tasks = STORED["tasks"]
-    gaps = [abs(c["finance"]["above_chance"] - c["math"]["above_chance"]) for c in tasks.values()]
-    assert max(gaps) > 0.5
+    """With another model in the place of an expert, the test above would fail."""
+    for role, other in itertools.permutations(ROLES, 2):
+        cells = [STORED["tasks"][task] for task in TASKS]
+        assert any(not c[role]["low"] <= c[other]["above_chance"] <= c[role]["high"] for c in cells), (
+            role,
+            other,
+        )

@@ -1,4 +1,4 @@
-"""The next training of the lab: the grid, the rule of choice, and the whole command at toy size on the CPU."""
+"""The training of the lab: the grid, the rule of choice, and the whole command at toy size on the CPU."""
 
 import json
 import os
@@ -35,9 +35,9 @@ def fixed_scores(monkeypatch):
     """Replace the evaluation, which takes seconds per model: the expert of the highest rate has the highest skill."""
     calls = []
 
-    def scores(folder, limit, roles, tasks, source, max_gen_toks, device):
+    def scores(folder, limit, roles, tasks, max_gen_toks, device):
         (name,) = roles
-        calls.append((folder.name, name, source))
+        calls.append((folder.name, name))
         share = 0.4 if name == "base" else 0.7 if "rate0.002" in name else 0.5
         lost = 0.0 if name == "base" else 0.08
         scores = {task: 0.4 - lost if task.startswith("retention") else share for task in tasks}
@@ -53,8 +53,8 @@ def toy(out, **changes):
     settings = {
         "out": out,
         "seeds": (0, 1),
-        "base": replace(plans.NEXT_BASE, **SMALL),
-        "expert": replace(plans.NEXT_EXPERT, **SMALL),
+        "base": replace(plans.BASE, **SMALL),
+        "expert": replace(plans.EXPERT, **SMALL),
         "grid": plans.Grid((2e-3, 1e-5), (3,), (0.5,)),
         "limit": ROWS_OF_TOY,
     }
@@ -62,13 +62,16 @@ def toy(out, **changes):
 
 
 def test_the_grid_has_every_combination_once_and_the_longest_first():
-    every = plans.GRID.plans(plans.NEXT_EXPERT)
+    every = plans.GRID.plans(plans.EXPERT)
     count = len(plans.GRID.rates) * len(plans.GRID.steps) * len(plans.GRID.general)
     assert len({plan.name for plan in every}) == len(every) == count
     assert every[0].steps == max(plans.GRID.steps) and every[-1].steps == min(plans.GRID.steps)
-    assert {plan.version for plan in every} == {2} and all(0 < plan.general < 1 for plan in every)
-    assert plans.NEXT_BASE.steps >= 2 * plans.BASE.steps
-    assert plans.BASE.version == plans.EXPERT.version == 1  # those of the shipped models
+    assert all(0 < plan.general < 1 for plan in every)
+
+
+@pytest.mark.parametrize("role", criteria.SKILL)
+def test_the_shipped_experts_are_candidates_of_the_grid(role):
+    assert plans.plan_for(role) in plans.GRID.plans(replace(plans.EXPERT, role=role))
 
 
 def test_the_candidate_within_all_bounds_and_closest_to_the_middle_is_chosen():
@@ -90,7 +93,7 @@ def test_without_one_within_all_bounds_the_smallest_total_miss_is_chosen():
 
 
 def test_rows_of_the_base_are_a_share_of_all_rows():
-    domain, general = packing.corpus("math", 400, version=2), packing.corpus("base", 400, version=2)
+    domain, general = packing.corpus("math", 400), packing.corpus("base", 400)
     mixed = packing.mixed(domain, general, 0.25)
     assert mixed.ids.shape == mixed.segment.shape == mixed.weight.shape
     assert len(mixed) - len(domain) == round(len(domain) / 3)
@@ -108,15 +111,15 @@ def test_packed_rows_are_stored_and_read(tmp_path):
 
 
 def test_held_out_documents_are_in_no_part_of_a_corpus():
-    assert packing.HELD_OUT_PART * packing.PART > plans.NEXT_BASE.documents
-    held_out = {row.tobytes() for row in packing.held_out("base", 2).ids}
-    assert len(held_out) >= plans.NEXT_BASE.batch
-    assert not held_out & {row.tobytes() for row in packing.pack_part("base", 3000, 0, 2).ids}
+    assert packing.HELD_OUT_PART * packing.PART > plans.BASE.documents
+    held_out = {row.tobytes() for row in packing.held_out("base").ids}
+    assert len(held_out) >= plans.BASE.batch
+    assert not held_out & {row.tobytes() for row in packing.pack_part("base", 3000, 0).ids}
 
 
 def test_training_stops_at_a_deadline_and_goes_on_to_the_same_weights(tmp_path):
-    rows, held_out = packing.corpus("base", 60, version=2), packing.corpus("base", 20, version=2)
-    plan = replace(plans.NEXT_BASE, **SMALL)
+    rows, held_out = packing.corpus("base", 60), packing.corpus("base", 20)
+    plan = replace(plans.BASE, **SMALL)
     whole = train.Trainer(plan, tmp_path / "whole", rows, held_out=held_out)
     assert whole.run() and [step for step, _ in whole.held_out_losses] == [3]
     cut = train.Trainer(plan, tmp_path / "cut", rows, held_out=held_out)
@@ -142,7 +145,6 @@ def test_the_whole_command_trains_chooses_and_collects_and_does_nothing_twice(tm
     sweep.run(toy(tmp_path))
     chosen = json.loads((tmp_path / "choice.json").read_text())["chosen"]
     assert chosen == {role: f"grid/{role}-rate0.002-steps3-general0.5" for role in criteria.SKILL}
-    assert {source for _, _, source in fixed_scores} == {"lab2"}
     assert len(fixed_scores) == 2 + 3 * 2 + 3  # two bases, six candidates, the experts of seed 1
     weights = {
         (seed, role): (tmp_path / f"seed{seed}" / role / "model.safetensors").read_bytes()
@@ -176,7 +178,7 @@ def test_a_run_that_is_stopped_for_time_goes_on_where_it_stopped(tmp_path, fixed
     assert (tmp_path / "seed0" / "checkpoints" / "base.pt").is_file() and not fixed_scores
     monkeypatch.setitem(sweep.STEPS, "base", do_base)
     sweep.train_base(late)
-    assert fixed_scores == [("seed0", "base", "lab2"), ("seed1", "base", "lab2")]
+    assert fixed_scores == [("seed0", "base"), ("seed1", "base")]
     assert not (tmp_path / "seed0" / "checkpoints" / "base.pt").exists()
 
 
@@ -195,7 +197,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, fixed_scores):
         sweep.run(toy(tmp_path, limit=3))
 
 
-def test_a_model_is_evaluated_on_the_rows_of_its_world(tmp_path):
+def test_a_model_is_evaluated_on_the_tasks_that_are_asked_for(tmp_path):
     small = toy(tmp_path, tasks=("fpb", "retention_arc"))
     sweep.write_corpora(small)
     sweep.train_base(small)
