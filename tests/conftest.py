@@ -50,10 +50,15 @@ def _nothing_printed_or_checked_yet():
 
 
 @pytest.fixture(autouse=True)
-def _environment_is_described_once():
-    """lm-eval describes the machine after every evaluation, and starts `pip list` for it: 1 s of CPU time each."""
+def _hosts_do_once_what_is_always_the_same():
+    """lm-eval describes the machine after every evaluation, and starts `pip list` for it: 1 s of CPU time each.
+
+    It parses all files of a folder of tasks for every index.
+    """
     if "lm_eval.evaluator" in sys.modules:
         host_costs.describe_environment_once()
+    if "lm_eval.tasks._index" in sys.modules:
+        host_costs.parse_task_files_once()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ compared by what they are on disk (device and inode), so that symbolic links, ha
 and file systems that ignore case change nothing.
 """
 
+import errno
 import fnmatch
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -105,6 +106,9 @@ def check_output(
     Raises:
         RecipeError: names both paths, and what to do.
     """
+    if _is_too_long(output):
+        message = f"{option}{str(output):.60}…: longer than the file system allows"
+        raise refusal("output.not-writable", message, "Use a shorter name.")
     if os.path.exists(output) and not os.path.isdir(output):
         raise refusal("output.not-a-directory", f"{option}{output}: exists and is not a directory")
     for folder in dict.fromkeys(output / name for name in writes):
@@ -117,6 +121,14 @@ def check_output(
                         RELATIONS[relation], f"{option}{folder}: {_relation_text(relation, source)}"
                     )
         _check_files(folder, inputs, option)
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o ") -> None:

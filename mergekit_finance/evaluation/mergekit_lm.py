@@ -21,6 +21,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
@@ -40,7 +41,7 @@ from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.output import check_output, check_output_file
 from mergekit_finance.errors import ModelError, RecipeError, did_you_mean, first_line, printable
 from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
-from mergekit_finance.files import Json
+from mergekit_finance.files import Json, writable_folder
 from mergekit_finance.hosts.lm_eval_caches import separate_answers
 from mergekit_finance.hosts.lm_eval_output import folder_name, quiet, results_folder
 from mergekit_finance.hosts.lm_eval_request import Request, current_request
@@ -70,6 +71,7 @@ Argument: TypeAlias = (
 )
 Arguments: TypeAlias = Mapping[str, Argument]
 
+BATCH_SIZE = re.compile(r"[1-9]\d{0,4}|auto(:[1-9]\d{0,4})?")
 ENGINES = ("auto", "hf", "compiled")
 ON_DISK = "write the merge with mergekit-yaml and evaluate that folder with --model hf"
 REFUSED = {
@@ -279,6 +281,7 @@ def _check_options(options: Arguments) -> None:
             choices = [n for n in parameters if n not in (*REFUSED, "self", "kwargs")]
             hint = did_you_mean(name, [*choices, "engine", "recipe", f"{PREFIX}<parameter>"])
             raise RecipeError(f"--model mergekit: unknown argument {name!r}. {hint}")
+    _check_numbers(options)
     if options.get("enable_thinking") and options.get("think_end_token") is None:
         raise RecipeError("--model mergekit: enable_thinking needs think_end_token=, as with --model hf")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -287,10 +290,20 @@ def _check_options(options: Arguments) -> None:
         )
 
 
+def _check_numbers(options: Arguments) -> None:
+    """Refuse batch sizes and lengths with which `hf` ends in a traceback, after the merge."""
+    size, length = options.get("batch_size"), options.get("max_length")
+    if size is not None and not BATCH_SIZE.fullmatch(str(size)):
+        raise RecipeError(f"--model mergekit: batch_size {size!r}: use a number above 0, auto or auto:N")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+        raise RecipeError(f"--model mergekit: max_length {length!r}: use a whole number above 0")
+
+
 def _check_outputs(request: Request, configuration: "MergeConfiguration", name: str) -> None:
     """Refuse results and stored answers in an input's folder, whose bytes identify the model.
 
-    Refuse also results whose folder has the name of a file, such as the recipe's: lm-eval would lose them.
+    Refuse also results whose folder has the name of a file, such as the recipe's, or cannot be written:
+    lm-eval would lose them.
 
     Args:
         request: what lm-eval was asked to do.
@@ -309,6 +322,9 @@ def _check_outputs(request: Request, configuration: "MergeConfiguration", name: 
         check_output_file(request.output, inputs, option)
     else:
         check_output(request.output, inputs, option, within_only=True)
+    folder = request.output.parent if request.output.suffix == ".json" else request.output
+    if reason := writable_folder(folder):  # lm-eval would only log that it cannot write
+        raise finding("output.not-writable", f"{option}{request.output}: {reason}").as_error()
 
 
 def _check_tasks(request: Request, recipe: Recipe, options: Arguments) -> None:

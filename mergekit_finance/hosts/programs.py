@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 
 from mergekit_finance.errors import MergekitFinanceError, RecipeError, print_to_stderr
-from mergekit_finance.files import read_yaml, yaml_text
+from mergekit_finance.files import MAX_YAML, read_yaml
 
 OUR_METHODS = "cpt_"  # the names of our merge methods begin with it
 ENDLESS = ("/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -73,8 +73,8 @@ def _recipe_mistake() -> str:
     for argument in sys.argv[1:]:
         path = Path(argument)
         try:
-            is_ours = path.suffix in (".yml", ".yaml") and OUR_METHODS in yaml_text(path)
-        except (OSError, MergekitFinanceError):
+            is_ours = path.suffix in (".yml", ".yaml") and path.is_file() and _names_our_method(path)
+        except OSError:
             continue
         try:
             if is_ours:
@@ -82,6 +82,12 @@ def _recipe_mistake() -> str:
         except MergekitFinanceError as error:
             return str(error)
     return ""
+
+
+def _names_our_method(path: Path) -> bool:
+    """Return whether a file has the name of one of our methods, also in UTF-16, which no host reads."""
+    with path.open("rb") as file:
+        return OUR_METHODS.encode() in file.read(MAX_YAML).replace(b"\0", b"")
 
 
 def is_host_program() -> bool:

@@ -5,10 +5,11 @@ are searched as text, because parsing them takes seconds; only those that define
 """
 
 import os
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -37,6 +38,7 @@ SET_BY_GROUPS = (
     "process_results",
 )
 MAX_GROUPS = 20  # levels of groups in groups
+PARSED = 1024  # parsed files that are kept
 IGNORED = ("__pycache__", ".ipynb_checkpoints")
 DEFINED = re.compile(rb"""^["']?(?:task|group)["']?: *["']?([^"'\n#\[{]+?)["']?\s*(?:#.*)?$""", re.MULTILINE)
 LISTED = re.compile(rb"""^(?:["']?tag["']?: *| *- +)["']?([^"'\s]+)["']?\s*$""", re.MULTILINE)
@@ -89,7 +91,7 @@ def read_task_file(path: Path, including: tuple[Path, ...] = ()) -> "dict[str, J
     path = path.resolve()
     if path in including:
         raise ValueError(f"{path} includes itself")
-    content = yaml.load(read_bytes(path, MAX_YAML, links=True), LOADER)
+    content = pickle.loads(_parsed(read_bytes(path, MAX_YAML, links=True)))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a mapping")
     includes = content.pop("include", None) or []
@@ -98,6 +100,12 @@ def read_task_file(path: Path, including: tuple[Path, ...] = ()) -> "dict[str, J
         merged |= read_task_file(path.parent / str(name), (*including, path))
         merged.pop("task_list", None)
     return merged | content
+
+
+@lru_cache(PARSED)
+def _parsed(data: bytes) -> bytes:
+    """Return the pickled content of a task file. One command reads the same files several times."""
+    return pickle.dumps(yaml.load(data, LOADER))
 
 
 def definitions(folder: Path) -> "Iterator[tuple[Path, dict[str, Json]]]":

@@ -7,10 +7,12 @@ code must not be part of the keys of stored results.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 
 from mergekit_finance.checks.output import Input, check_output, check_recipe_kept, model_inputs
+from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import load_yaml, yaml_text
 from mergekit_finance.hosts.mergekit_recipes import recipe_file, recipe_text
 from mergekit_finance.merge_methods.check_recipe import entries_of, owners_of
@@ -32,6 +34,8 @@ def check_before_writing(planner: "MergePlanner", folder: Path) -> None:
         RecipeError: what is wrong.
     """
     options, file, text = planner.options, recipe_file(), recipe_text()
+    if str(options.device or "").startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError("--cuda: torch sees no GPU on this machine. Leave the option out.")
     check_output(folder, inputs_of(planner.config, options.transformers_cache), "output ")
     check_recipe_kept(file, folder, options.write_model_card, "output ")
     if file is not None and file.is_file():  # a pipe was read already

@@ -6,6 +6,7 @@ gather tasks. Each is run alone through mergekit's own executor: the tensors are
 will use, and only one output tensor's inputs are in memory at a time.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,10 +44,13 @@ from mergekit_finance.hosts.mergekit import (
 from mergekit_finance.merge_methods.check_inputs import Tensors, check_shapes
 from mergekit_finance.merge_methods.parameters import Parameters
 from mergekit_finance.models.facts import FactsReader, is_pickled, read_tensors, require_folder, weight_files
+from mergekit_finance.models.json_files import INDEXES
 
 if TYPE_CHECKING:
     from mergekit.tokenizer import BuildTokenizer
     from mergekit.tokenizer.build import TokenizerInfo
+
+CHECKED_FOLDERS: dict[Path, tuple[tuple[int, ...], ...]] = {}  # of safetensors files, with their stamps
 
 
 @dataclass(frozen=True)
@@ -217,9 +221,7 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     require_folder(model.model.path)
     folder = Path(model.model.path)
     if folder.is_dir():
-        _require_regular_files(folder)
-        if is_pickled(folder):
-            read_tensors(model.model.path)
+        _check_weights(folder, model.model.path)
     try:
         yield
     except (SafetensorError, EOFError, UnpicklingError) as error:
@@ -259,6 +261,31 @@ def _repeats(load: LoadTensor, other: str) -> bool:
     if load.tensor not in stored or other not in stored:
         return True
     return torch.equal(_load(load), _load(load.model_copy(update={"tensor": other})))
+
+
+def _check_weights(folder: Path, reference: str) -> None:
+    """Refuse weights that are missing or not regular files, and `.bin` files with anything but tensors.
+
+    This is called before every tensor. Safetensors files are checked again only if the folder's entries or an
+    index have changed.
+    """
+    stamps = tuple(_stamp(path) for path in (folder, *map(folder.joinpath, INDEXES)))
+    if CHECKED_FOLDERS.get(folder) == stamps:
+        return
+    _require_regular_files(folder)
+    if is_pickled(folder):
+        read_tensors(reference)
+    else:
+        CHECKED_FOLDERS[folder] = stamps
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a folder's entries or a file's content; () if there is no such path."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _require_regular_files(folder: Path) -> None:

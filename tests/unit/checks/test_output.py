@@ -236,6 +236,33 @@ def test_an_output_that_is_a_file_is_refused_before_the_merge(models, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_a_path_that_is_too_long_is_refused_before_the_merge(models, tmp_path):
+    recipe = write_recipe(tmp_path / "r.yml", merge_recipe(models))
+    line = refusal(mergekit_yaml(recipe, tmp_path / ("z" * 300)))
+    assert line.endswith("longer than the file system allows. Use a shorter name. [output.not-writable]")
+
+
+def test_a_gpu_that_is_not_there_is_named_before_the_merge(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    recipe = write_recipe(tmp_path / "r.yml", merge_recipe(models))
+    assert "--cuda: torch sees no GPU" in refusal(mergekit_yaml(recipe, tmp_path / "out", "--cuda"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["results", "results/new.json"])
+def test_a_folder_that_lm_eval_cannot_write_is_refused_before_the_merge(name, models, tmp_path, monkeypatch):
+    """lm-eval would evaluate, and then only log that it could not write."""
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(
+        "mergekit_finance.evaluation.mergekit_lm.writable_folder", lambda folder: f"{folder}!"
+    )
+    recipe = write_recipe(tmp_path / "r.yml", merge_recipe(models))
+    line = refusal(lm_eval(recipe, output_path=str(tmp_path / name)))
+    assert line.endswith(
+        f"{tmp_path}/{name}: {tmp_path}/results!. Choose another output directory, or change its permissions. [output.not-writable]"
+    )
+
+
 def test_output_folders_of_other_methods_are_not_checked(models, tmp_path):
     """This package does not check where mergekit writes merges of its own methods."""
     merged = [{"model": str(models / name), "parameters": {"weight": 0.5}} for name in ("finance", "math")]

@@ -33,6 +33,11 @@ def registered():
         ({"recipe": "r", "dtype": "float31"}, "dtype 'float31' is not known. Did you mean 'float32'"),
         ({"recipe": "r", "dtype": "int8"}, "dtype 'int8' is not known"),
         ({"recipe": "r", "device": "cpuu"}, "device 'cpuu' cannot be used"),
+        ({"recipe": "r", "batch_size": "many"}, "batch_size 'many': use a number above 0, auto or auto:N"),
+        ({"recipe": "r", "batch_size": 0}, "batch_size 0: use a number"),
+        ({"recipe": "r", "batch_size": "auto:0"}, "batch_size 'auto:0': use a number"),
+        ({"recipe": "r", "max_length": -5}, "max_length -5: use a whole number above 0"),
+        ({"recipe": "r", "max_length": "long"}, "max_length 'long': use a whole number"),
         ({"recipe": "r", "enable_thinking": True}, "enable_thinking needs think_end_token="),
     ],
 )  # fmt: skip

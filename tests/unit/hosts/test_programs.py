@@ -82,12 +82,13 @@ RECIPE = "merge_method: cpt_ties\nbase_model: a\nparameters: {lambda: %s}\n"
     [
         (RECIPE % ("9" * 5000), "Error: r.yml, line 3: not valid YAML (a number of 5000 characters"),
         (RECIPE % "1" + "x: a\x07b\n", "Error: r.yml, line 4: not valid YAML (control character"),
+        ((RECIPE % "1").encode("utf-16"), "Error: r.yml: cannot be read as text (UTF-16, not UTF-8)"),
         (RECIPE % "1", "ValueError"),  # nothing is wrong with the recipe
         (("9" * 5000).join(["merge_method: ties\nx: ", "\n"]), "ValueError"),  # not one of our methods
     ],
 )
 def test_a_recipe_that_mergekits_parser_refuses_is_reported_in_one_line(tmp_path, text, line):
-    (tmp_path / "r.yml").write_text(text)
+    (tmp_path / "r.yml").write_bytes(text if isinstance(text, bytes) else text.encode())
     (tmp_path / "mergekit-yaml").write_text(FAILS.format(error="ValueError"))
     command = [sys.executable, "mergekit-yaml", "r.yml", "out"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

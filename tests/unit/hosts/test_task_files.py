@@ -1,10 +1,12 @@
 """lm-eval's task files, read as text and as YAML: the same names and settings as lm-eval's own index gives."""
 
+import os
 from pathlib import Path
 
 import pytest
 from lm_eval.tasks import TaskManager
 
+from mergekit_finance.hosts import task_files
 from mergekit_finance.hosts.lm_eval import task_index
 from mergekit_finance.hosts.task_files import TaskFiles, lm_eval_tasks, read_task_file
 from mergekit_finance.plugins.manager import task_folders
@@ -107,3 +109,26 @@ def test_includes_tags_classes_and_broken_files(tmp_path: Path) -> None:
     assert files.generation_settings(["t", "c"]) == {"a": {"max_gen_toks": 9}}
     assert files.generation_settings(["g"]) == {"a": {"max_gen_toks": 5}, "d": {"max_gen_toks": 5}}
     assert "task_list" not in read_task_file(folder / "a.yaml")
+
+
+def test_equal_files_are_parsed_once_and_changed_ones_again(tmp_path, monkeypatch):
+    """Also where the content that was returned is changed, and where a file is changed within a clock tick."""
+    parsed, load = [], task_files.yaml.load
+
+    def counted(data, loader):
+        parsed.append(data)
+        return load(data, loader)
+
+    monkeypatch.setattr(task_files.yaml, "load", counted)
+    (tmp_path / "shared").write_text("metric_list: [{metric: acc}]\n# of this test\n")
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(f"include: shared\ntask: {name} of this test\n")
+    first = [content for _, content in task_files.definitions(tmp_path)]
+    first[0]["metric_list"][0]["metric"] = "changed"
+    assert [c["metric_list"] for _, c in task_files.definitions(tmp_path)] == 2 * [[{"metric": "acc"}]]
+    assert len(parsed) == 3
+    stamp = (tmp_path / "shared").stat()
+    (tmp_path / "shared").write_text("metric_list: [{metric: f1 }]\n# of this test\n")
+    os.utime(tmp_path / "shared", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert [c["metric_list"] for _, c in task_files.definitions(tmp_path)] == 2 * [[{"metric": "f1"}]]
+    assert len(parsed) == 4
