@@ -3,6 +3,7 @@
 mergekit ignores every key that it does not read, so that a misspelled key silently means its default.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
@@ -20,6 +21,14 @@ FINANCE_KEYS = (
     "seed",
     "include_path",
 )  # of the `finance:` block
+# What pydantic says of a wrong type, in words of a recipe.
+WORDS = (
+    (
+        re.compile(r"\.ConditionalParameter: must be a mapping of keys"),
+        ": must be a value, a gradient or filters",
+    ),
+    (re.compile(r"\b(model|base_model): must be a mapping of keys"), r"\1: must be a folder or a Hub id"),
+)
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 Block: TypeAlias = Mapping[str, Json]
@@ -73,7 +82,12 @@ def check_dtypes(dtype: str | None, out_dtype: str | None, where: str = "") -> N
 
 def validation_message(error: Exception) -> str:
     """Return the first line of an error; of pydantic's, the place and what is wrong there."""
-    return first_problem(error) if isinstance(error, ValidationError) else first_line(error)
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    problem = first_problem(error)
+    for pattern, text in WORDS:
+        problem = pattern.sub(text, problem)
+    return problem
 
 
 # ---- every mapping in a recipe, with its place and its kind. Values of other types are left to mergekit.

@@ -367,3 +367,22 @@ def test_a_mergekit_without_a_block_of_recipes_gives_one_readable_line(name, mon
     monkeypatch.delattr(mergekit.config, name)
     with pytest.raises(HostError, match=f"has no mergekit.config.{name}"):
         host.recipe_keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_("models.1.model", None), "models.1.model: must be a folder or a Hub id"),
+        (set_("models.1.model", ["./m"]), "models.1.model: must be a folder or a Hub id"),
+        (set_("base_model", 7), "base_model: must be a folder or a Hub id"),
+        (set_("parameters.lambda", None), "parameters.lambda: must be a value, a gradient or filters"),
+        (set_("parameters.lambda", [[[0.5]]]), "parameters.lambda: must be a value, a gradient or filters"),
+        (set_("parameters", [1]), "parameters: must be a mapping of keys"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named_in_words_of_a_recipe(change, message, tmp_path):
+    content = merge_recipe(Path("./m"))
+    change(content)
+    with pytest.raises(RecipeError) as caught:
+        check_mapping(content, "r.yml")
+    assert caught.value.message == f"r.yml: {message}"
