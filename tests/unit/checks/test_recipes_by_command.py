@@ -62,8 +62,8 @@ def without_tokenizer(recipe: dict[str, Any]) -> str:
     return f"{models_of(recipe)}/spare"
 
 
-def add_revision(entry: dict[str, Any], key: str) -> None:
-    entry[key] += "@main"
+def add_revision(entry: dict[str, Any], key: str, revision: str = "@main") -> None:
+    entry[key] += revision
 
 
 def tokens(**entry: Any) -> dict[str, Any]:
@@ -211,6 +211,37 @@ def test_a_fault_of_a_recipe(fault: str, command: Any, models: Path, tmp_path: P
     line = command(file, tmp_path / "out")
     name = fault.split()[-1]
     assert name in line
+    assert f"[{id}]" in line
+    assert not (tmp_path / "out").exists()
+
+
+STUDY_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+    "of the base: @v1": ("model.local-revision", lambda s: s.update(base=f"{s['base']}@v1")),
+    "of an expert: @v1": (
+        "model.local-revision",
+        lambda s: add_revision(s["experts"]["finance"], "model", "@v1"),
+    ),
+    "a value: 'lambda: 0.3 appears twice'": (
+        "study.invalid",
+        lambda s: s.update(operators={"task_arithmetic": {"lambda": [0.3, 0.5, 0.3]}}),
+    ),
+    "a seed: 'seeds: 7 appears twice'": (
+        "study.invalid",
+        lambda s: s.update(operators={"dare_ties": {"density": 0.5, "seeds": [7, 7]}}),
+    ),
+}
+
+
+@pytest.mark.parametrize("command", STUDY_COMMANDS)
+@pytest.mark.parametrize("fault", STUDY_FAULTS)
+def test_a_fault_of_a_study(fault: str, command: str, models: Path, tmp_path: Path) -> None:
+    id, change = STUDY_FAULTS[fault]
+    settings = studies.content(models)
+    change(settings)
+    file = written(tmp_path / "study.yml", settings)
+    start_again()
+    line = through_the_command_line(*STUDY_COMMANDS[command](file, tmp_path / "out"))
+    assert fault.partition(": ")[2].strip("'") in line
     assert f"[{id}]" in line
     assert not (tmp_path / "out").exists()
 
