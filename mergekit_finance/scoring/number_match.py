@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mergekit_finance.scoring.numbers import CURRENCIES, Number, asks_percent, iter_numbers
+from mergekit_finance.scoring.numbers import CURRENCIES, Number, asks_percent, has_percent_sign, iter_numbers
 from mergekit_finance.scoring.periods import NAMED_BY_NUMBER, asks_year
 from mergekit_finance.scoring.text import normalize
 
@@ -258,8 +258,11 @@ def is_written_as_percent(text: str, number: Number) -> bool:
     """Return whether a text writes the same number, or the number times 100, with a percent sign."""
     if number.percent:
         return True
+    text = normalize(text)
+    if not has_percent_sign(text):  # reading all numbers of a long answer takes milliseconds
+        return False
     tolerance = number.step / 2 * (1 + _ROUNDING)
-    for span in iter_numbers(normalize(text)):
+    for span in iter_numbers(text):
         written = span.number.written
         if span.number.percent and (
             written == number.written or abs(written / 100 - number.written) <= tolerance

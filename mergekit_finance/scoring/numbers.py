@@ -159,6 +159,11 @@ def iter_numbers(text: str) -> Iterator[Span]:
         position = max(match.end(), span.end if span else 0)
 
 
+def has_percent_sign(text: str) -> bool:
+    """Return whether a normalized text has a percent sign; without one no number is a percentage."""
+    return bool(_PERCENT.search(text))
+
+
 def is_year(number: Number) -> bool:
     """Return whether a number is written as a year is: from 1900 to 2099, without unit."""
     is_plain = number.step == 1 and not (number.percent or number.unit or number.scaled)

@@ -7,7 +7,7 @@ from helpers.fuzz_guard import cpu_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mergekit_finance.scoring import matching, numbers
+from mergekit_finance.scoring import matching, number_match, numbers
 from mergekit_finance.scoring.numbers import Number, parse_number
 from mergekit_finance.scoring.text import normalize
 
@@ -320,3 +320,37 @@ def test_hostile_text_takes_linear_time(text):
 )
 def test_asks_percent(question, asks):
     assert numbers.asks_percent(question) is asks
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "12",
+                "3.5",
+                "(7)",
+                "%",
+                "％",
+                " percent",
+                " per cent",
+                "パーセント",
+                " Percentage",
+                " per",
+                "\\%",
+                " million",
+                "億",
+                " ",
+            ]
+        ),
+        max_size=8,
+    )
+)
+def test_without_a_percent_sign_no_number_is_a_percentage(parts):
+    text = normalize("".join(parts))
+    percentages = [span for span in numbers.iter_numbers(text) if span.number.percent]
+    assert numbers.has_percent_sign(text) or not percentages
+
+
+def test_a_long_answer_without_a_percent_sign_is_not_read_again(monkeypatch):
+    monkeypatch.setattr(number_match, "iter_numbers", lambda text: pytest.fail("its numbers are read"))
+    assert not number_match.is_written_as_percent("The profit is 1,200 of 4,000.", Number(0.3))
