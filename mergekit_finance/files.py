@@ -33,7 +33,7 @@ MAX_DEPTH = 100  # levels of nested JSON that are read; a study's own files nest
 MAX_JSON = 64_000_000  # bytes; scores.json of all tasks has 3 MB, the index of the largest model's shards 9
 MAX_YAML = 1_000_000  # bytes
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate as JSON escapes it; a pair is one character
-SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tempfile.mkdtemp names it
+SCRATCH = re.compile(r"\..+\.[a-z0-9_]{1,8}")  # as tempfile.mkdtemp names it
 NO_MARKUP = str.maketrans({"`": "'", "[": "(", "]": ")", "|": "/"})
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -60,8 +60,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def is_scratch(path: Path) -> bool:
-    """Return whether a path has the name of a temporary folder of `atomic_path`; .DS_Store has not."""
-    return SCRATCH.fullmatch(path.name) is not None
+    """Return whether a path is a temporary folder of `atomic_path`, by its name; .DS_Store is a file."""
+    return SCRATCH.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:

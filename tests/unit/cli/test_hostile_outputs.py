@@ -89,9 +89,10 @@ def test_only_temporary_folders_of_this_package_are_removed(tmp_path: Path) -> N
     with atomic_path(tmp_path / "key.json") as temporary:
         assert is_scratch(temporary.parent)
         temporary.write_text("")
-    assert not any(
-        map(is_scratch, map(Path, (".DS_Store", ".git", ".study.json.swp", "key.json", ".a.json.tmp")))
-    )
+    for name in (".DS_Store", ".study.json.swp", ".a.json.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".git").mkdir()
+    assert not any(map(is_scratch, tmp_path.iterdir()))
 
 
 @pytest.mark.parametrize(
