@@ -201,11 +201,11 @@ def test_the_default_point_is_the_recommended_or_the_best_merge(out: Path, tmp_p
 @pytest.mark.parametrize(
     ("split", "is_merge", "advice"),
     [
-        (True, True, "The best merge is {best}: +20.0 [+10.0, +30.0] vs the best single model"),
+        (True, True, "The selected merge is {best}: +20.0 [+10.0, +30.0] vs the best single model"),
         (
             False,
             True,
-            "measured on the items that selected it. The best merge is {best}: +20.0 [+10.0, +30.0]",
+            "measured on the items that selected it. The selected merge is {best}: +20.0 [+10.0, +30.0]",
         ),
         (False, False, "Keep the base, the best model"),
         (True, False, "Keep the base for now: it was selected; "),

@@ -66,9 +66,9 @@ def short_advice(summary: Summary, owner: str = "your") -> str:
         )
     keep = f"Keep {owner} {_kept_model(summary)}"
     if advice.kind is AdviceKind.NOT_CLEAR:
-        return f"{keep}: no merge is clearly better; {merge}, the best, differs by {_difference(summary)}."
+        return f"{keep}: no merge is clearly better; the selected merge, {merge}, differs by {_difference(summary)}."
     if advice.kind is AdviceKind.NO_MERGE:
-        return f"{keep}, the best model; the best merge, {merge}, differs by {_difference(summary)}."
+        return f"{keep}, the best model; the selected merge, {merge}, differs by {_difference(summary)}."
     if advice.kind is AdviceKind.CONTRADICTION:
         return f"{keep} for now: it was selected; {merge} is better by {_gain(summary)} on report items."
     if advice.kind is AdviceKind.BORDERLINE:
@@ -149,7 +149,7 @@ def advice_sentences(summary: Summary, owner: str = "your") -> str:
 def advice_numbers(summary: Summary) -> str:
     """Return the intervals that the advice was decided by."""
     ship, advice = summary.ship, verdict.advice(summary)
-    text = f"The best merge is {ship.best_merge}: {_over_single(summary)}"
+    text = f"The selected merge is {ship.best_merge}: {_over_single(summary)}"
     if ship.retention_over_base is None:
         text += ", retention not measured"
     lost = verdict.losses(summary) if advice.kind in SHIPS else []

@@ -205,7 +205,7 @@ def advised(tmp_path, split=True, **changes):
 SINGLE = {"model": "finance", "is_merge": False}
 
 
-NUMBERS = "The best merge is x: +6.0 [+2.0, +10.0] vs the best single model (finance)"
+NUMBERS = "The selected merge is x: +6.0 [+2.0, +10.0] vs the best single model (finance)"
 COST = {"retention_over_base": [-0.114, -0.2, -0.05]}
 BOTH_COSTS = {"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single": [-0.2, -0.3, -0.1]}
 
@@ -216,9 +216,9 @@ BOTH_COSTS = {"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single
         ({}, "Ship x: it gains 6.0 points over your finance expert, and nothing is significantly lost.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100)."),
         (COST, "Ship x at a cost: gains 6.0 over finance, loses 11.4 of retention.", f"{NUMBERS}, but it loses 11.4 [5.0, 20.0] points of retention vs base (95 % intervals, n = 100)."),
         (BOTH_COSTS, "Ship x at a cost: gains 6.0 over finance, loses 20.0 of retention.", f"{NUMBERS}, but it loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance (95 % intervals, n = 100)."),
-        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "Keep your finance expert: no merge is clearly better; x, the best, differs by -12.0 [-30.0, +6.0] points.", "The best merge is x: -12.0 [-30.0, +6.0] vs the best"),
-        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Keep your finance expert, the best model; the best merge, x, differs by -10.0 [-20.0, +10.0] points.", "The best merge is x: -10.0 [-20.0, +10.0] vs"),
-        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "Keep your finance expert for now: it was selected; x is better by 10.0 points on report items.", "The best merge is x: +10.0 ["),
+        ({"merge_over_single": [-0.12, -0.3, 0.06]}, "Keep your finance expert: no merge is clearly better; the selected merge, x, differs by -12.0 [-30.0, +6.0] points.", "The selected merge is x: -12.0 [-30.0, +6.0] vs the best"),
+        (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Keep your finance expert, the best model; the selected merge, x, differs by -10.0 [-20.0, +10.0] points.", "The selected merge is x: -10.0 [-20.0, +10.0] vs"),
+        (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "Keep your finance expert for now: it was selected; x is better by 10.0 points on report items.", "The selected merge is x: +10.0 ["),
         ({"clusters": 99}, "Keep your finance expert for now: 99 independent items are too few to tell whether x is better.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 99)."),
         ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise resamples in study.yml, or the number of items.'),
         ({"retention_over_base": None}, "Ship x: it gains 6.0 points over your finance expert; retention was not measured.", f"{NUMBERS}, retention not measured (95 % intervals, n = 100)."),
