@@ -65,10 +65,11 @@ def short_advice(summary: Summary, owner: str = "your") -> str:
             f"something depends on the {seed}."
         )
     keep = f"Keep {owner} {_kept_model(summary)}"
+    differs = f"the selected merge, {merge}, differs by {_difference(summary)}"
     if advice.kind is AdviceKind.NOT_CLEAR:
-        return f"{keep}: no merge is clearly better; the selected merge, {merge}, differs by {_difference(summary)}."
+        return f"{keep}: no merge is clearly better; {differs}."
     if advice.kind is AdviceKind.NO_MERGE:
-        return f"{keep}, the best model; the selected merge, {merge}, differs by {_difference(summary)}."
+        return f"{keep}, the best model; {differs}."
     if advice.kind is AdviceKind.CONTRADICTION:
         return f"{keep} for now: it was selected; {merge} is better by {_gain(summary)} on report items."
     if advice.kind is AdviceKind.BORDERLINE:

@@ -10,7 +10,7 @@ from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import bundled
 from mergekit_finance.recipe.load import check_mapping, load_recipe
 
-ALL = sorted(p for p in bundled("recipes").rglob("*.yml") if p.name != "study.yml")
+ALL = sorted(p for p in bundled("recipes").glob("*/*.yml") if p.name != "study.yml")
 
 
 def test_a_loaded_recipe_has_stage_constituents_and_semantics(recipe, tiny):
