@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Of the short demo, which must end within a minute on two cores.
 LAMBDA = 0.6  # the only value: near the middle of the lab's grid
-LIMIT = 12  # items per task
+LIMIT = 8  # items per task
 
 
 @click.command(
@@ -34,7 +34,7 @@ Examples:
     help="Folder for the models, the results and the report.",
 )
 @click.option("--full", is_flag=True, help="Sweep all three operators and select their hyperparameters.")
-@click.option("--limit", type=ITEMS, help="First N items of every task.  [default: 12; with --full 32]")
+@click.option("--limit", type=ITEMS, help="First N items of every task.  [default: 8; with --full 32]")
 @click.option("--workers", type=PROCESSES, help="Number of processes.  [default: one per core]")
 def demo(out: Path, full: bool, limit: int | None, workers: int | None) -> None:
     """Run the three-stage study on four tiny trained models, offline, and write its report."""

@@ -4,8 +4,8 @@ Written for lm-eval 0.4.13, whose rules for names, groups, tags and includes it 
 are searched as text, because parsing them takes seconds; only those that define a name asked for are parsed.
 """
 
+import copy
 import os
-import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +91,7 @@ def read_task_file(path: Path, including: tuple[Path, ...] = ()) -> "dict[str, J
     path = path.resolve()
     if path in including:
         raise ValueError(f"{path} includes itself")
-    content = pickle.loads(_parsed(read_bytes(path, MAX_YAML, links=True)))
+    content = copy.deepcopy(_parsed(read_bytes(path, MAX_YAML, links=True)))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a mapping")
     includes = content.pop("include", None) or []
@@ -103,9 +103,10 @@ def read_task_file(path: Path, including: tuple[Path, ...] = ()) -> "dict[str, J
 
 
 @lru_cache(PARSED)
-def _parsed(data: bytes) -> bytes:
-    """Return the pickled content of a task file. One command reads the same files several times."""
-    return pickle.dumps(yaml.load(data, LOADER))
+def _parsed(data: bytes) -> "Json":
+    """Return the content of a task file. Do not change it: one command reads the same files several times."""
+    content: Json = yaml.load(data, LOADER)
+    return content
 
 
 def definitions(folder: Path) -> "Iterator[tuple[Path, dict[str, Json]]]":
