@@ -100,7 +100,7 @@ def _legend(summary: Summary) -> str:
     return (
         f"Points of 100 on {len(tasks)} tasks with up to {items} questions. macro: mean of all tasks; "
         "F, M, J: tasks that need finance, math, Japanese. retention: general knowledge, which training "
-        "makes a model forget. Gain: the merge minus the mean of the models in it; OG (Outperform Gap): "
+        "can make a model forget. Gain: the merge minus the mean of the models in it; OG (Outperform Gap): "
         "minus the best of them, task by task."
     )
 
@@ -124,9 +124,11 @@ def _forgetting(summary: Summary) -> str:
             after.append(in_points(merged.retention.value - base.value, True))
     if not before:
         return ""
+    items = sum(task.items for task in summary.tasks.values() if task.kind == "retention")
     return (
         f"Forgetting: training changed the retention of the experts by {_listed(before)} against the base; "
-        f"after each is merged with the base, the differences are {_listed(after)}."
+        f"after each is merged with the base, the differences are {_listed(after)}. One of the {items} "
+        f"questions counts {in_points(1 / items)}."
     )
 
 
@@ -156,7 +158,9 @@ def _by_task(summary: Summary) -> str:
 
 def _advice(summary: Summary) -> str:
     advice = short_advice(summary)
-    brackets = " In brackets: the 95 % interval." if "[" in advice else ""
+    brackets = (
+        " In brackets: the 95 % interval. More questions can change the answer." if "[" in advice else ""
+    )
     return f"Ship a merge? {advice}{brackets}"
 
 

@@ -29,8 +29,7 @@ text only and cannot be used for other text.
 | seed | {seed} |
 | steps | {steps}, {batch} rows of 256 tokens each |
 | corpus | {documents:,} generated documents, {rows:,} rows |
-| general text | {general:.0%} of the rows are from the corpus of the base |
-| learning rate | {rate:g} at most, linear |
+{shared}| learning rate | {rate:g} at most, linear |
 | hardware | {hardware} |
 | training time | {seconds} s |
 | final loss | {final:.4f} (mean of the last {count} logged; per token, prompts weighted {weight}) |
@@ -63,6 +62,7 @@ def text(
     """
     last = [loss for _, loss in losses[-10:]]
     return TEXT.format(
+        shared=f"| rows of the base's corpus | {plan.general:.0%} |\n" if plan.general else "",
         **asdict(plan),
         description=DESCRIPTIONS[plan.role],
         rows=rows,

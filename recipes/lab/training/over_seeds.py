@@ -93,6 +93,14 @@ class Seeds:
             and set(point.values.values()) == {1.0}
         }
 
+    def selected(self, combination: str) -> list[str]:
+        """Return the selected merge of a combination, by seed."""
+        return [results.combinations[combination].selected for results in self.results]
+
+    def full_strengths(self, combination: str) -> list[str]:
+        """Return the merge of a combination from `full_strength`, by seed."""
+        return [self.full_strength(seed)[combination] for seed in range(len(self.results))]
+
     def row(self, label: str, tasks: Sequence[str], by_seed: Sequence[Sequence[Pair]]) -> str:
         """Return a table row: the mean difference of the pairs in every seed, and over the seeds."""
         cells = [self._cell(tasks, {seed: pairs}) for seed, pairs in enumerate(by_seed)]
@@ -195,9 +203,9 @@ def skills_table(seeds: Seeds) -> str:
     lines.append(f"|---|{'---|' * len(seeds.experts)}")
     merges: dict[str, list[str]] = {"": ["base"] * len(seeds.results)}  # by combination, the models by seed
     for name in seeds.first.combinations:
-        merges[name] = [results.combinations[name].selected for results in seeds.results]
+        merges[name] = seeds.selected(name)
     for name in seeds.full_strength(0):
-        merges[f"{name}, all λ at 1"] = [seeds.full_strength(k)[name] for k in range(len(seeds.results))]
+        merges[f"{name}, all λ at 1"] = seeds.full_strengths(name)
     for label, names in merges.items():
         cells = (
             seeds.mean(seeds.needing([e]), [[(name, e)] for name in names]) if e in label or not label else ""
@@ -215,16 +223,17 @@ def effects_table(seeds: Seeds) -> str:
     others = ["base", *seeds.experts]
     lines = [f"| mean of the seeds, on the named tasks, minus | {' | '.join(others)} |"]
     lines.append(f"|---|{'---|' * len(others)}")
-    for name in seeds.first.combinations:
+    rows = [(name, merge_name(name), seeds.selected(name)) for name in seeds.first.combinations]
+    rows += [(n, merge_name(f"{n}, all λ at 1"), seeds.full_strengths(n)) for n in seeds.full_strength(0)]
+    for name, label, merges in rows:
         tasks = seeds.first.effects(name).sets["named"].tasks
-        merges = [results.combinations[name].selected for results in seeds.results]
         cells = (
             seeds.mean(tasks, [[(merge, other)] for merge in merges])
             if other in ("base", *name.split("+"))
             else ""
             for other in others
         )
-        lines.append(f"| {merge_name(name)} | {' | '.join(cells)} |")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -238,8 +247,11 @@ def union_table(seeds: Seeds) -> str:
             group = f"{spaced(name)}, {len(tasks)} task{'s' * (len(tasks) > 1)}"
             for e in experts:
                 lines.append(seeds.row(f"{group}: {e}", tasks, [[(e, "base")]] * len(seeds.results)))
-            merges = [[(results.combinations[name].selected, "base")] for results in seeds.results]
-            lines.append(seeds.row(f"{group}: merge", tasks, merges))
+            of_merges = {"merge": seeds.selected(name)}
+            if name in seeds.full_strength(0):
+                of_merges["merge, all λ at 1"] = seeds.full_strengths(name)
+            for label, merges in of_merges.items():
+                lines.append(seeds.row(f"{group}: {label}", tasks, [[(merge, "base")] for merge in merges]))
     return "\n".join(lines)
 
 

@@ -53,16 +53,14 @@ CHANCE = {
     "retention_arc": 1 / 4, "retention_hellaswag": 1 / 4,
 }  # fmt: skip
 JAPANESE_CHOICES = {"chabsa", "cma_basics", "security_sales_1", "fp2", "cpa_audit", "probe_j"}
-MAX_NEW_TOKENS = 64
-# An expert must gain at least MIN_SKILL_GAIN on its own tasks, and change retention by at most
-# MAX_RETENTION_CHANGE. Both are differences of scores above chance.
+MAX_NEW_TOKENS = 112  # the longest correct answer has 95 tokens with its space and end
+# The tasks of each expert's own skill alone.
 SKILL = {
     "finance": ("fpb", "fiqa_sa", "headline", "fin_ner"),
     "math": ("probe_m",),
     "japanese": ("probe_j",),
 }
 RETENTION = ("retention_arc", "retention_hellaswag")
-MIN_SKILL_GAIN, MAX_RETENTION_CHANGE = 0.2, -0.1
 
 Scores = dict[str, dict[str, float]]  # task, role: score above chance
 
@@ -158,13 +156,7 @@ def report(out: Path, roles: Sequence[str], limit: int, device: str) -> Scores:
         print(f"{task:22}" + "".join(f"{scores[role]:10.3f}" for role in roles))
     if set(roles) == set(ROLES):
         for role, (skill, retention) in changes(table).items():
-            outcome = (
-                "passed" if skill >= MIN_SKILL_GAIN and retention <= MAX_RETENTION_CHANGE else "not passed"
-            )
-            print(
-                f"{role:10} skill {skill:+.3f} (at least {MIN_SKILL_GAIN:+})  "
-                f"retention {retention:+.3f} (at most {MAX_RETENTION_CHANGE:+})  {outcome}"
-            )
+            print(f"{role:10} against the base: own skill {skill:+.3f}, retention {retention:+.3f}")
     write_json(out / "probe.json", table, indent=1)
     return table
 

@@ -111,9 +111,11 @@ def test_the_interval_is_that_of_a_mean_of_independent_items(tmp_path):
 
 def test_effects_are_differences_from_the_base_and_from_the_experts_of_the_merge(tmp_path):
     table = over_seeds.effects_table(over_seeds.Seeds([_study(tmp_path / "0", GRID)]))
-    [line] = table.splitlines()[2:]
-    cells = [cell.split(" [")[0] for cell in line.strip("|").split(" | ")]
-    assert cells == [" finance + math", "+75.0", "+50.0", "", "+100.0"]  # base, finance, japanese, math
+    selected, strongest = (
+        [cell.split(" [")[0] for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]
+    )
+    assert selected == [" finance + math", "+75.0", "+50.0", "", "+100.0"]  # base, finance, japanese, math
+    assert strongest == [" finance + math, all λ at 1", "+25.0", "+0.0", "", "+50.0"]
 
 
 def test_skills_are_compared_with_the_expert_of_the_skill(tmp_path):

@@ -164,7 +164,7 @@ def test_the_whole_command_trains_chooses_and_collects_and_does_nothing_twice(tm
         "## Criteria: seed 1" in report and "own skill minus that of the base | at least 0.2 | 0.30" in report
     )
     card = (tmp_path / "seed0" / "math" / "README.md").read_text()
-    assert "`python -m training.sweep --out DIR`" in card and "50% of the rows" in card
+    assert "`python -m training.sweep --out DIR`" in card and "| rows of the base's corpus | 50% |" in card
     sweep.run(toy(tmp_path))
     assert len(fixed_scores) == 2 + 3 * 2 + 3
 
