@@ -21,9 +21,15 @@ def test_ctrl_c_before_anything_is_evaluated_is_one_line(monkeypatch):
     assert (done.exit_code, done.output) == (130, "\nInterrupted.\n")
 
 
-INTERRUPT = (
-    "import os, signal\nimport mergekit_finance\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n"
-)
+# A process that was started in the background ignores SIGINT, and so do its children: the first line ends that.
+INTERRUPT = """\
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.alarm(300)  # a signal that is ignored must not let the test wait for ever
+import mergekit_finance
+os.kill(os.getpid(), signal.SIGINT)
+signal.pause()
+"""
 
 
 def run_script(path: Path, text: str) -> "subprocess.CompletedProcess[str]":
