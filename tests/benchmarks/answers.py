@@ -11,6 +11,8 @@ of the second and later models of a sweep. Parts:
     choices      log-likelihoods of all options in bfloat16; items whose choice differs
     generations  texts in bfloat16; texts that differ
     exact        float32 without TF32: largest difference of a log-likelihood, texts that differ
+    memory       choices, then generations, of one model in `compiled`: the GPU memory that its tensors take
+                 at most, and the memory that PyTorch reserves for them, which other processes cannot use
 """
 
 import argparse
@@ -54,6 +56,8 @@ def main() -> None:
     for part in arguments.parts:
         if part == "exact":
             compare_exactly(arguments, requests)
+        elif part == "memory":
+            print_memory(arguments, requests)
         else:
             compare(arguments, part, [one for one in requests if one.request_type == KINDS[part]])
 
@@ -107,6 +111,16 @@ def compare(arguments, part: str, requests: Sequence[Instance]) -> None:
     for size, result in zip(arguments.batch_sizes[1:], results[1:], strict=True):
         share = differing(part, requests, results[0], result)
         print(f"{part:<12} hf, batch {size} against {arguments.batch_sizes[0]}: other answers {share}")
+
+
+def print_memory(arguments, requests: Sequence[Instance]) -> None:
+    """Print the most GiB that tensors took, and that are reserved, during each kind of requests."""
+    answer = answers(arguments, "compiled", "auto", "bfloat16")
+    for part in [*KINDS, *KINDS]:  # the second time is that of a sweep's second model
+        torch.cuda.reset_peak_memory_stats()
+        answer([one for one in requests if one.request_type == KINDS[part]])
+        taken, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        print(f"memory       {part:<12} {taken / 2**30:.1f} GiB, reserved {reserved / 2**30:.1f}", flush=True)
 
 
 def differing(part: str, requests: Sequence[Instance], first: list, second: list) -> str:

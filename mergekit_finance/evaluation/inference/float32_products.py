@@ -13,8 +13,8 @@ import torch
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-LEAST_ROWS = 8  # with fewer, converting the weights takes longer than it saves
-BLOCK = 2**24  # weights converted at a time: 64 MiB
+BLOCK = 2**20  # weights converted at a time: 4 MiB, which stay in the cache until they are multiplied
+LEAST_ROWS, LEAST_ROWS_OF_BLOCKS = 8, 16  # with fewer, converting the weights takes longer than it saves
 
 
 def bfloat16_is_slow() -> bool:
@@ -53,7 +53,8 @@ def _is_slow(inputs: torch.Tensor, weights: torch.Tensor) -> bool:
     """Return whether the product of these is faster in float32."""
     if inputs.device.type != "cpu" or inputs.dtype != torch.bfloat16 or weights.dtype != torch.bfloat16:
         return False
-    return inputs.numel() >= LEAST_ROWS * inputs.shape[-1]
+    least = LEAST_ROWS if weights.numel() <= BLOCK else LEAST_ROWS_OF_BLOCKS
+    return inputs.numel() >= least * inputs.shape[-1]
 
 
 def linear_in_float32(
@@ -67,10 +68,14 @@ def linear_in_float32(
         bias: output features.
     """
     inputs = inputs.float()
+    bias = None if bias is None else bias.float()
+    if weights.numel() <= BLOCK:
+        return linear(inputs, weights.float(), bias).to(torch.bfloat16)
     rows = max(1, BLOCK // weights.shape[1])
-    biases = [None] * len(weights) if bias is None else [part.float() for part in bias.split(rows)]
-    parts = [
-        linear(inputs, part.float(), add).to(torch.bfloat16)
-        for part, add in zip(weights.split(rows), biases, strict=False)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    outputs = inputs.new_empty(*inputs.shape[:-1], len(weights), dtype=torch.bfloat16)
+    converted = inputs.new_empty(rows, weights.shape[1])  # written over and over: fresh memory is slow
+    for start in range(0, len(weights), rows):
+        part = slice(start, start + rows)
+        block = converted[: len(weights[part])].copy_(weights[part])
+        outputs[..., part] = linear(inputs, block, None if bias is None else bias[part])
+    return outputs

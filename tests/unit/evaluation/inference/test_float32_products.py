@@ -57,6 +57,16 @@ def test_only_products_that_are_slow_are_computed_in_float32(computed_in_float32
     assert len(computed_in_float32) == 1
 
 
+def test_weights_of_several_blocks_need_more_rows(computed_in_float32, monkeypatch):
+    """Those of a large model are not in a cache: to convert them for a few rows takes longer than their products."""
+    monkeypatch.setattr(float32_products, "BLOCK", 10 * 32)
+    with Float32Products():
+        linear(numbers(15, 32), numbers(16, 32, seed=1))
+        linear(numbers(8, 32), numbers(10, 32, seed=1))
+        linear(numbers(16, 32), numbers(16, 32, seed=1))
+    assert computed_in_float32 == [(8, 32), (16, 32)]
+
+
 def test_other_threads_compute_as_before(computed_in_float32):
     with Float32Products():
         other = threading.Thread(target=linear, args=(numbers(8, 32), numbers(16, 32, seed=1)))
