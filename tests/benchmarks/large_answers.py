@@ -33,7 +33,9 @@ from mergekit_finance.evaluation.live_models import LiveModels
 from mergekit_finance.models.loading import load_tokenizer
 
 BAR = 0.25
-WORDS = "revenue cost margin of the year in million dollars was higher than before because prices rose".split()
+WORDS = (
+    "revenue cost margin of the year in million dollars was higher than before because prices rose".split()
+)
 SHAPE = {
     "vocab_size": 128256,
     "hidden_size": 4096,
@@ -54,7 +56,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     model = random_model(arguments)
-    print(f"{machine(arguments.device)}, {sum(p.numel() for p in model.parameters()) / 1e9:.2f} billion numbers")
+    print(
+        f"{machine(arguments.device)}, {sum(p.numel() for p in model.parameters()) / 1e9:.2f} billion numbers"
+    )
     tokenizer = load_tokenizer(arguments.tokenizer)
     best: dict[str, tuple[float, float]] = {}
     for engine, sizes in (("compiled", ["auto"]), ("hf", arguments.batch_sizes)):
