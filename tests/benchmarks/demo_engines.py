@@ -3,6 +3,7 @@
     python tests/benchmarks/demo_engines.py                  the study of `demo --full`: about an hour on 2 cores
     python tests/benchmarks/demo_engines.py --short          that of `demo`, 11 models; too short for the bar
     python tests/benchmarks/demo_engines.py --cores 4        each command on 4 cores  [default: half of all]
+    python tests/benchmarks/demo_engines.py --out FOLDER     keep both studies in FOLDER/hf and FOLDER/auto
 
 Both commands run at the same time, each on cores of its own, with a worker a core. Start-up, checks and
 statistics are in the times. While the slower one ends, nothing runs beside it, which favors it. Prints the
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="one setting of each combination")
     parser.add_argument("--limit", type=int, help="items a task  [default: the study's, 32]")
     parser.add_argument("--cores", type=int, help="cores of each command")
+    parser.add_argument("--out", type=Path, help="a new folder  [default: a temporary one]")
     arguments = parser.parse_args()
     available = sorted(os.sched_getaffinity(0))
     count = arguments.cores or max(1, len(available) // 2)
@@ -46,10 +48,12 @@ def main() -> None:
         sys.exit(f"{2 * count} cores are needed, there are {len(available)}")
     print(f"{machine()}; {count} cores for each command", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        spent = side_by_side(Path(name), arguments, [available[:count], available[count : 2 * count]])
+        folder = arguments.out or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        spent = side_by_side(folder, arguments, [available[:count], available[count : 2 * count]])
         for engine in ENGINES:
-            print(f"engine {engine:<5} {in_words(study_times(Path(name) / engine))}")
-        print(differences(*(Path(name) / engine for engine in ENGINES)))
+            print(f"engine {engine:<5} {in_words(study_times(folder / engine))}")
+        print(differences(*(folder / engine for engine in ENGINES)))
     ratio = spent["hf"] / spent["auto"]
     print(f"engine auto is {ratio:.2f} times as fast as hf (bar {BAR})")
     sys.exit(0 if ratio >= BAR else 1)
