@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from mergekit_finance.evaluation.inference.attention import GROUPED, unsupported
 from mergekit_finance.evaluation.inference.choices import Continuation, cut_continuation, log_likelihoods
-from mergekit_finance.evaluation.inference.generation import Generator, Prompt
+from mergekit_finance.evaluation.inference.generation import Generator, Prompt, window_of
 from mergekit_finance.evaluation.inference.graphs import STEPS
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.evaluation.inference.packing import capacities
@@ -244,7 +244,7 @@ class CompiledLM(HFLM):
         if self.device.type != "cuda":
             return CPU_SLOTS
         torch.cuda.empty_cache()
-        size = SlotCache.bytes_per_token(self.model) * longest
+        size = SlotCache.bytes_per_token(self.model) * window_of(longest)  # as buffers are allocated
         return max(1, batch_memory(self.device, self.processes) // size)
 
     @property

@@ -130,7 +130,7 @@ class Generator:
         self._cache = None  # freed before the next is allocated
         self.graphs.clear()
         device = self.model.device
-        self._cache = SlotCache(self.model, self.slots, _window(length))
+        self._cache = SlotCache(self.model, self.slots, window_of(length))
         self._tokens = torch.zeros(self.slots, 1, dtype=torch.long, device=device)
         self._written = torch.zeros(STEPS, self.slots, dtype=torch.long, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
@@ -225,7 +225,7 @@ class Generator:
         steps = min(STEPS, min(len(slot.answer) for slot in active))
         window = cache.capacity
         if not reads_lengths(cache.keys[0]):
-            window = min(_window(max(slot.size for slot in active) + steps), window)
+            window = min(window_of(max(slot.size for slot in active) + steps), window)
         indices = [slot.index for slot in active]
         count = self._computed(max(indices) + 1)
         if free := sorted(set(range(count)) - set(indices)):
@@ -272,6 +272,6 @@ def _duration(prompt: Prompt) -> tuple[int, int]:
     return prompt.max_tokens, len(prompt.tokens)
 
 
-def _window(length: int) -> int:
+def window_of(length: int) -> int:
     """Return the smallest of a few window lengths that holds so many positions; above them, their number."""
     return next((window for window in WINDOWS if window >= length), length)

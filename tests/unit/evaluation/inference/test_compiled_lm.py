@@ -18,6 +18,7 @@ from transformers import (
 
 from mergekit_finance.evaluation.inference import attention, compiled_lm
 from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
+from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.lab.copy_models import WEIGHTS
 
 SHAPE = {
@@ -225,3 +226,13 @@ def test_processes_that_share_a_gpu_take_no_more_than_their_share_of_its_memory(
     assert compiled_lm.batch_memory(device, 4) == 4_000
     memory |= {"reserved": 30}
     assert compiled_lm.batch_memory(device, 4) == 0
+
+
+def test_buffers_take_no_more_than_the_memory_of_a_batch(pair, monkeypatch):
+    """Their length is that of a window, which may be a fourth longer than the longest answer."""
+    _, lm = pair
+    size = SlotCache.bytes_per_token(lm.model)
+    monkeypatch.setattr(type(lm), "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(compiled_lm, "batch_memory", lambda *arguments: 1000 * size)
+    assert [lm._slots_that_fit(length) for length in (100, 128, 129, 2000)] == [7, 7, 6, 1]
