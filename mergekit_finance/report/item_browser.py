@@ -1,14 +1,24 @@
 """Data for the page's item browser: which answers are right, and texts where they may be shown."""
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypedDict
 
+from mergekit_finance.errors import DataError
 from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.report import labels
+from mergekit_finance.study.read_files import AGAIN
 from mergekit_finance.study.results import StudyResults
 
+LOG = logging.getLogger(__name__)
 MAX_PROMPT, MAX_ANSWER = 2400, 700  # characters
+
+
+class DamagedSamplesError(DataError):
+    """Samples of a task that are lost, incomplete or malformed: the page is built without its texts."""
 
 
 class ItemText(TypedDict):
@@ -97,17 +107,48 @@ def _digits(values: Sequence[bool]) -> str:
 def add_texts(results: StudyResults, data: BrowserData, budget: int) -> None:
     """Add texts to `data`, one item of every task in turn, until `budget` bytes are used.
 
-    Rows are in the order of a hash, so the items that have texts are a random sample.
+    Rows are in the order of a hash, so the items that have texts are a random sample. A task with damaged
+    samples has no texts; one line names the first such file.
     """
-    texts = {task["name"]: _texts(results, task["name"]) for task in data["tasks"] if task["may"]}
+    shown = [task for task in data["tasks"] if task["may"]]
+    texts = _texts_by_task(results, [task["name"] for task in shown])
     for place in range(max(map(len, texts.values()), default=0)):
-        for task in data["tasks"]:
+        for task in shown:
             of_task = texts.get(task["name"], [])
             if place < len(of_task) and place == len(task["texts"]):
                 size = len(script_json(of_task[place]).encode("utf-8", "replace")) + 1
                 if size <= budget:
                     budget -= size
                     task["texts"].append(of_task[place])
+
+
+def _texts_by_task(results: StudyResults, tasks: Sequence[str]) -> dict[str, list[ItemText]]:
+    """Return the texts of the tasks with intact samples; print a line about the other tasks.
+
+    Samples that the study did not store are mentioned only if the text of every task was asked for.
+    """
+    stored = [task for task in tasks if any(path.exists() for path in _sample_files(results, task))]
+    if tasks and not stored and results.with_text:
+        LOG.warning(
+            "%s: no samples are stored, so the page has no text of any item. Run the study again with "
+            "`evaluation: {samples: all}`, the default.",
+            results.folder,
+        )
+    texts, damage = {}, {}
+    for task in stored:
+        try:
+            texts[task] = _texts(results, task)
+        except DamagedSamplesError as error:
+            damage[task] = str(error)
+    if damage:
+        names = ", ".join(labels.task_name(task) for task in damage)
+        LOG.warning("%s. The page has no texts of %s. %s", next(iter(damage.values())), names, AGAIN)
+    return texts
+
+
+def _sample_files(results: StudyResults, task: str) -> list[Path]:
+    """Return the samples of a task, one file for each shown model; the base's is the first."""
+    return [results.sample_file(name, task) for name in shown_models(results)]
 
 
 def script_json(content: BrowserData | ItemText) -> str:
@@ -119,28 +160,39 @@ def script_json(content: BrowserData | ItemText) -> str:
 
 
 def _texts(results: StudyResults, task: str) -> list[ItemText]:
-    """Return the texts of a task's items; none if the samples are missing, incomplete or malformed."""
-    rows = results.samples(task)
-    responses = [responses_in(results.sample_lines(name, task)) for name in shown_models(results)]
-    if not rows or any(len(of_model) != len(rows) for of_model in responses):
-        return []
+    """Return the texts of a task's items. Raises DamagedSamplesError in one line that names the file."""
+    files, rows, count = _sample_files(results, task), results.samples(task), len(results.items(task))
+    if len(rows) != count:
+        raise DamagedSamplesError(f"{files[0]}: {len(rows)} of {count} items can be read")
+    answers = []
+    for name, path in zip(shown_models(results), files, strict=True):
+        responses = responses_in(results.sample_lines(name, task))
+        if len(responses) != count:
+            raise DamagedSamplesError(f"{path}: {len(responses)} of {count} answers can be read")
+        with _damage_in(path):
+            answers.append([answer_text(*one).strip() for one in zip(rows, responses, strict=True)])
+    with _damage_in(files[0]):
+        return [_item_text(row, of_item) for row, *of_item in zip(rows, *answers, strict=True)]
+
+
+@contextmanager
+def _damage_in(path: Path) -> Iterator[None]:
+    """Raise DamagedSamplesError for what parsing a sample of another format than lm-eval's raises."""
     try:
-        return [
-            _item_text(row, of_item) for row, of_item in zip(rows, zip(*responses, strict=True), strict=True)
-        ]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return []  # not lm-eval's format: the page is built without texts
+        yield
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise DamagedSamplesError(f"{path}: a sample is not in lm-eval's format") from error
 
 
-def _item_text(row: JsonObject, responses: Sequence[Json]) -> ItemText:
-    answers = [_clipped(answer_text(row, response).strip(), MAX_ANSWER) for response in responses]
-    distinct = list(dict.fromkeys(answers))
+def _item_text(row: JsonObject, answers: Sequence[str]) -> ItemText:
+    clipped = [_clipped(answer, MAX_ANSWER) for answer in answers]
+    distinct = list(dict.fromkeys(clipped))
     prompt = str(_requests(row)[0][0])
     return {
         "prompt": prompt if len(prompt) <= MAX_PROMPT else "…" + prompt[-MAX_PROMPT:],
         "target": _clipped(target(row), MAX_ANSWER),
         "answers": distinct,
-        "by": [distinct.index(text) for text in answers],
+        "by": [distinct.index(text) for text in clipped],
     }
 
 

@@ -279,9 +279,13 @@ class StudyResults:
     def sample_lines(self, name: str, task: str) -> list[str]:
         """Return the lines of a model's samples of a task, as lm-eval wrote them; empty if there are none."""
         try:
-            return read_text(self.place(name) / f"samples_{task}.jsonl", errors="replace").split("\n")
+            return read_text(self.sample_file(name, task), errors="replace").split("\n")
         except OSError:
             return []
+
+    def sample_file(self, name: str, task: str) -> Path:
+        """Return where a model's samples of a task are stored, if they are."""
+        return self.place(name) / f"samples_{task}.jsonl"
 
     def host_results(self, name: str) -> JsonObject:
         """Return lm-eval's results of a model; empty if they are gone or damaged."""

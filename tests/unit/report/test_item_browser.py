@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from helpers.report import damage, data_of, default_tasks, page_of, study
+from helpers.report import damage, data_of, default_tasks, page_of, report, study
 
 from mergekit_finance.report import item_browser
 from mergekit_finance.report.figures import draw_all
@@ -104,20 +104,43 @@ FPB = "finance_bench_fpb"
     ],
     ids=["deep", "infinite", "deep replies", "no arguments", "odd arguments"],
 )
-def test_damaged_samples_remove_only_their_texts(tmp_path, line):
+def test_damaged_samples_remove_only_their_texts_and_are_named(tmp_path, line, caplog):
     out = study(tmp_path / "out")
     for path in out.glob(f"points/*/samples_{FPB}.jsonl"):
         path.write_text(line + "\n")
     shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
     assert shown["fpb"]["texts"] == [] and shown["docmath_cs"]["texts"]
+    (message,) = caplog.messages
+    assert message.startswith(str(next(out.glob(f"points/m0-*/samples_{FPB}.jsonl"))))
+    assert message.endswith(" The page has no texts of fpb. To repair it, run the study again.")
 
 
-def test_a_truncated_samples_file_removes_only_its_texts(tmp_path):
+@pytest.mark.parametrize(("damage", "readable"), [("truncated", 5), ("lost", 0)])
+def test_a_damaged_samples_file_removes_only_its_texts_and_is_named(tmp_path, damage, readable, caplog):
     out = study(tmp_path / "out")
-    path = next(out.glob("points/m0-*/samples_finance_bench_fpb.jsonl"))
-    path.write_text(path.read_text()[:-40])
-    shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
+    path = next(out.glob("points/m1-*/samples_finance_bench_fpb.jsonl"))
+    path.unlink() if damage == "lost" else path.write_text(path.read_text()[:-40])
+    assert report(out).exit_code == 0
+    shown = {task["label"]: task for task in data_of((out / "report.html").read_text())["tasks"]}
     assert shown["fpb"]["texts"] == [] and shown["docmath_cs"]["texts"]
+    assert f"{path}: {readable} of 6 answers can be read. The page has no texts of fpb." in caplog.text
+
+
+def test_a_lost_line_of_every_model_gives_no_item_the_text_of_another(tmp_path, caplog):
+    out = study(tmp_path / "out")
+    for path in out.glob(f"points/*/samples_{FPB}.jsonl"):
+        path.write_text("".join(path.read_text().splitlines(True)[1:]))
+    shown = {task["label"]: task for task in data_of(page_of(out))["tasks"]}
+    assert shown["fpb"]["texts"] == [] and "5 of 6 items can be read" in caplog.text
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_samples_that_were_not_stored_are_mentioned_where_all_text_was_asked_for(tmp_path, caplog, with_text):
+    out = study(tmp_path / "out")
+    for path in out.glob("points/*/samples_*.jsonl"):
+        path.unlink()
+    assert all(task["texts"] == [] for task in data_of(page_of(out, with_text=with_text))["tasks"])
+    assert ("no samples are stored, so the page has no text" in caplog.text) == with_text
 
 
 def test_responses_are_found_in_misleading_lines():
