@@ -33,7 +33,7 @@ CATALOG: dict[str, CatalogEntry] = {
     "output.foreign-file": CatalogEntry(
         "error",
         "The output directory has a file with the name of a result that no study wrote, or that a newer "
-        "version of this package wrote.",
+        "version of this package wrote, or it holds a model card.",
         "Choose another output directory.",
     ),
     "output.holds-input": CatalogEntry(

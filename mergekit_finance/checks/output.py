@@ -33,6 +33,7 @@ RELATIONS = {"is": "output.is-input", "lies in": "output.in-input", "holds": "ou
 # Files that mergekit-yaml writes into its output folder, besides those of the tokenizer.
 MERGED_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.jinja", "*.txt")
 MERGED_CARD = ("README.md", "mergekit_config.yml")
+CARD_MANIFEST = "results/files.json"  # that `mergekit-finance card` writes into its folder
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, Field, JsonValue, StrictBool, StrictStr
 
+from mergekit_finance.checks.output import CARD_MANIFEST
 from mergekit_finance.errors import DataError
 from mergekit_finance.file_models import FileModel, FileReader, Part
 from mergekit_finance.files import require_names, strings
@@ -17,7 +18,7 @@ from mergekit_finance.share.source_models import SourceModel
 
 MODELS = "results/models.json"
 MODELS_BEFORE = "results/parents.json"  # the same, with the key `parents`, in older cards
-MANIFEST = "results/files.json"
+MANIFEST = CARD_MANIFEST
 SUMMARY = "results/summary.json"
 REMEDY = "Make the card again."
 

@@ -1,6 +1,7 @@
 """What `study` and `run` refuse before anything is evaluated: tasks, contexts, the output folder."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mergekit_finance.checks.contexts import (
     tokenizer_context,
 )
 from mergekit_finance.checks.findings import Findings, finding
-from mergekit_finance.checks.output import RESULT_FOLDERS, Input, check_output, refusal
+from mergekit_finance.checks.output import CARD_MANIFEST, RESULT_FOLDERS, Input, check_output, refusal
 from mergekit_finance.errors import RecipeError, default_id
 from mergekit_finance.evaluation.chat import ChatTemplate
 from mergekit_finance.evaluation.evaluator import Evaluator
@@ -34,6 +35,7 @@ FILES = (
     "analysis.json",
     "unfinished.json",
 )
+RESULTS_NAME = re.compile(r".+-[0-9a-f]{12}", re.DOTALL)  # of a model's folder in OUT/points: see `digest`
 # The newest format that this version writes.
 FORMATS = {"study.json": 1, "summary.json": 2, "unfinished.json": 1, "gain.json": 2}
 
@@ -128,6 +130,9 @@ def check_folder(out: Path, inputs: Sequence[Input]) -> None:
     Selected merges in OUT/selected are inputs of later stages, and of recipes that use them.
     """
     check_output(out, inputs, writes=RESULT_FOLDERS, may_hold=("selected",))
+    if (out / CARD_MANIFEST).is_file():
+        message = f"-o {out}: holds a model card, whose figures a report of these results would overwrite"
+        raise refusal("output.foreign-file", message)
     if reason := writable_folder(out):
         raise refusal("output.not-writable", f"-o {out}: {reason}")
     for name in ("answers", "points", ".locks", "selected"):
@@ -144,7 +149,7 @@ def check_folder(out: Path, inputs: Sequence[Input]) -> None:
 
 def _check_results(out: Path) -> None:
     """Refuse to overwrite files with names of results that are not ours, or that a newer version wrote."""
-    is_ours = (out / "points").is_dir()
+    is_ours = _holds_results(out / "points")
     for name, newest in FORMATS.items():
         number = optional_object(out / name).get("format")
         is_ours |= isinstance(number, int)
@@ -156,3 +161,8 @@ def _check_results(out: Path) -> None:
     for name in (*FILES, "gain.json"):
         if not is_ours and (out / name).exists():
             raise refusal("output.foreign-file", f"-o {out}: {out / name} exists, and no study wrote it")
+
+
+def _holds_results(points: Path) -> bool:
+    """Return whether a folder has folders of evaluated models; a folder called `points` may be anybody's."""
+    return points.is_dir() and any(map(RESULTS_NAME.fullmatch, os.listdir(points)))

@@ -69,9 +69,32 @@ def test_a_file_that_no_study_wrote_is_not_overwritten(tmp_path: Path, name: str
     assert caught.value.id == "output.foreign-file"
 
 
+@pytest.mark.parametrize("entries", [[], ["notes.csv"], ["base-0123456789abc"]])
+def test_a_folder_called_points_does_not_show_that_files_are_results(
+    tmp_path: Path, entries: list[str]
+) -> None:
+    (tmp_path / "points").mkdir()
+    for name in entries:
+        (tmp_path / "points" / name).touch()
+    check_folder(tmp_path, [])
+    (tmp_path / "summary.json").write_text('{"mine": 1}')
+    with pytest.raises(RecipeError, match="summary.json exists, and no study wrote it"):
+        check_folder(tmp_path, [])
+
+
+def test_results_are_not_written_into_the_folder_of_a_card(tmp_path: Path) -> None:
+    """A report of them would overwrite the card's figures, and its study.yml is another study's."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text("a card")
+    check_folder(tmp_path, [])  # files that nothing overwrites may be there
+    (tmp_path / "results" / "files.json").write_text("{}")
+    with pytest.raises(RecipeError, match="holds a model card"):
+        check_folder(tmp_path, [])
+
+
 @pytest.mark.parametrize("name", ["study.json", "summary.json", "unfinished.json", "gain.json"])
 def test_results_of_a_newer_version_are_not_overwritten(tmp_path: Path, name: str) -> None:
-    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "base-0123456789ab").mkdir(parents=True)
     (tmp_path / name).write_text('{"format": 9}')
     with pytest.raises(RecipeError, match=f"{name} has format 9, of a newer version"):
         check_folder(tmp_path, [])
@@ -79,7 +102,7 @@ def test_results_of_a_newer_version_are_not_overwritten(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("text", ['{"for', "[]", '{"format": 1}'])
 def test_results_of_a_study_are_written_again_also_if_they_are_damaged(tmp_path: Path, text: str) -> None:
-    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "base-0123456789ab").mkdir(parents=True)
     for name in FILES:
         (tmp_path / name).write_text(text)
     check_folder(tmp_path, [])
