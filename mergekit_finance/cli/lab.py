@@ -22,7 +22,8 @@ Examples:
 """
 )
 @click.argument("folder", default="lab", type=click.Path(file_okay=False, path_type=Path))
-def export(folder: Path) -> None:
+@click.option("--force", is_flag=True, help="Overwrite existing files whose content differs.")
+def export(folder: Path, force: bool) -> None:
     """Write the models to FOLDER (default ./lab), one folder each."""
-    for model in copy(folder):
+    for model in copy(folder, force=force):
         echo(model)

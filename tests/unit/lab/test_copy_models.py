@@ -47,6 +47,31 @@ def test_export_refuses_a_folder_that_is_not_a_model(tmp_path):
         copy_models(tmp_path / "lab")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_export_does_not_overwrite_a_model_of_the_user(tmp_path, name):
+    """Someone else's ./finance, or a copy of ours that was trained on."""
+    (base, finance, *_), folder = copy_models(tmp_path / "lab"), tmp_path / "lab"
+    (finance / name).write_bytes(b"mine")
+    (base / "README.md").unlink()
+    with pytest.raises(
+        ModelError, match=f"finance/{name}: exists with other content. .*; --force overwrites"
+    ):
+        copy_models(folder)
+    assert (finance / name).read_bytes() == b"mine" and not (base / "README.md").exists()
+    copy_models(folder, force=True)
+    assert (finance / name).read_bytes() == (WEIGHTS / "finance" / name).read_bytes()
+
+
+def test_export_does_not_write_through_links(tmp_path):
+    (finance, *_) = copy_models(tmp_path / "lab")
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(b"mine")
+    (finance / "model.safetensors").unlink()
+    (finance / "model.safetensors").symlink_to(mine)
+    copy_models(tmp_path / "lab", force=True)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_export_without_weights_names_the_remedy(tmp_path):
     with pytest.raises(
         ModelError, match="the lab's weights are missing. Reinstall mergekit-finance, or train them"
