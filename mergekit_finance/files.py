@@ -70,6 +70,14 @@ def atomic_write(path: Path, data: str | bytes) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def write_output(path: Path, text: str) -> None:
+    """Write a file that the user named, atomically. A pipe or a device is not replaced but written to."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+    else:
+        atomic_write(path, text)
+
+
 def write_json(path: Path, content: Json, indent: int | None = 2) -> None:
     """Write JSON atomically. NaN and infinity are refused (ValueError): other readers cannot read them."""
     atomic_write(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")

@@ -30,6 +30,11 @@ CATALOG: dict[str, CatalogEntry] = {
         "Lower lambda or the weights, or look for NaN in the models.",
     ),
     **MODEL_CATALOG,
+    "output.ending": CatalogEntry(
+        "error",
+        "The name of the output file ends like a format that the command does not write, such as .xlsx.",
+        "Choose a name with one of the endings that the message lists.",
+    ),
     "output.foreign-file": CatalogEntry(
         "error",
         "The output directory has a file with the name of a result that no study wrote, or that a newer "

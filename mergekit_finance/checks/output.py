@@ -146,6 +146,21 @@ def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o "
                     raise refusal("output.is-input", message, OTHER_FILE)
 
 
+def check_ending(output: Path, endings: Sequence[str], option: str = "-o ") -> None:
+    """Refuse an output file whose name ends like a format that is not written, such as .xlsx.
+
+    Args:
+        output: the file. A name without an ending passes.
+        endings: those that are written, each with its dot.
+        option: stands before the path in messages.
+    """
+    ending = output.suffix.lower()
+    if ending and ending not in endings:
+        choices = f"{', '.join(endings[:-1])} or {endings[-1]}" if len(endings) > 1 else endings[0]
+        message = f"{option}{output}: {ending} files are not written by this command"
+        raise refusal("output.ending", message, f"Choose a name that ends in {choices}.")
+
+
 def check_recipe_kept(recipe: Path | None, output: Path, card: bool = True, option: str = "-o ") -> None:
     """Refuse an output folder in which the recipe's own file would be overwritten.
 

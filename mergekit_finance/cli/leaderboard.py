@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.checks.output import Input, check_output_file
+from mergekit_finance.checks.output import Input, check_ending, check_output_file
 from mergekit_finance.cli.common import echo
-from mergekit_finance.files import is_name
+from mergekit_finance.files import is_name, write_output
 
 FORMATS = ("text", "markdown", "csv", "json", "html")
 
@@ -37,13 +37,14 @@ def leaderboard(sources: tuple[str, ...], format_name: str | None, file: Path | 
     are named with the reason.
     """
     # Imported here to keep --help fast: the modules behind it take a second to load.
-    from mergekit_finance.files import atomic_write
     from mergekit_finance.share.ranked_results import read_results
     from mergekit_finance.share.ranking import rank
     from mergekit_finance.share.ranking_text import ENDINGS
     from mergekit_finance.share.ranking_text import FORMATS as texts
 
     folders = _named(sources)
+    if file is not None and format_name is None:
+        check_ending(file, [*ENDINGS])
     if file is not None:
         check_output_file(file, [Input(f"results {folder}", folder) for folder in folders.values()])
     ranking = rank([read_results(name, folder) for name, folder in folders.items()])
@@ -52,7 +53,7 @@ def leaderboard(sources: tuple[str, ...], format_name: str | None, file: Path | 
     if file is None:
         echo(text, nl=False)
     else:
-        atomic_write(file, text)
+        write_output(file, text)
         echo(f"Written to {file}")
     for name, reason in ranking.refused.items():
         echo(f"Not ranked: {name}: {reason}.", err=True)

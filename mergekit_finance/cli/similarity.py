@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.checks.output import check_output_file, model_inputs
+from mergekit_finance.checks.output import check_ending, check_output_file, model_inputs
 from mergekit_finance.cli.common import echo
 
 
@@ -40,6 +40,7 @@ def similarity(
     from mergekit_finance.similarity import table
     from mergekit_finance.similarity.compute import compute_similarity
 
+    check_ending(out, [".json"])
     table.check_target(out)
     check_output_file(out, model_inputs([base, *models]))
     result = compute_similarity(base, models, device, everything=not distances, quiet=quiet)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mergekit_finance.checks.output import check_ending
 from mergekit_finance.cli.common import echo
 
 DEFAULT_TASK = "finance_bench_open"  # finance_bench also has a gated dataset
@@ -80,6 +81,7 @@ def init(
     # Imported here to keep --help fast: pydantic takes 0.3 s.
     from mergekit_finance.study.new_file import new_study
 
+    check_ending(output, [".yml", ".yaml"])
     _refuse_existing(output)
     if base is None or not experts:
         if not _is_terminal():

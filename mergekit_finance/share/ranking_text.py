@@ -134,4 +134,4 @@ FORMATS: Mapping[str, Callable[[Ranking], str]] = {
     "json": json_text,
     "html": html,
 }
-ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html"}
+ENDINGS = {".txt": "text", ".md": "markdown", ".csv": "csv", ".json": "json", ".html": "html"}

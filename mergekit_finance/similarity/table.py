@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.files import atomic_write
+from mergekit_finance.files import write_output
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.similarity.measured import Similarity
 
@@ -32,10 +32,7 @@ def write_similarity(similarity: Similarity, path: Path) -> None:
     """
     text = json.dumps(similarity.as_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-        else:
-            atomic_write(path, text)
+        write_output(path, text)
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be written ({error.strerror or error}). Choose another file.",

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -14,6 +15,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.cli.common import one_line_errors
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.files import atomic_path, is_scratch
+from mergekit_finance.share import ranked_results, ranking, ranking_text
 from mergekit_finance.study.refusals import FILES, check_folder
 
 
@@ -39,6 +41,44 @@ def test_a_ranking_is_not_written_into_the_results_that_it_ranks(
     for folder in (study, tmp_path / "link"):
         assert "[output.in-input]" in refused("leaderboard", study, "-o", folder / name)
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "choices"),
+    [
+        ("leaderboard {study} -o", "board.xlsx", ".txt, .md, .csv, .json or .html"),
+        ("leaderboard {study} -o", "a.html.gz", ".txt, .md, .csv, .json or .html"),
+        ("similarity --base b m -o", "s.CSV", ".json"),
+        ("study init --base ./b --expert a=./a -o", "s.json", ".yml or .yaml"),
+    ],
+)
+def test_an_output_with_the_ending_of_another_format(
+    study: Path, tmp_path: Path, command: str, file: str, choices: str
+) -> None:
+    line = refused(*command.format(study=study).split(), tmp_path / file)
+    assert line.startswith(f"Error: -o {tmp_path / file}: {Path(file).suffix.lower()} files are not written")
+    assert line.endswith(f". Choose a name that ends in {choices}. [output.ending]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rankings_are_written_by_a_named_format_without_an_ending_and_into_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranked_results, "read_results", lambda name, folder: None)
+    monkeypatch.setattr(ranking, "rank", lambda results: SimpleNamespace(refused={}))
+    for name in ("text", "csv"):
+        monkeypatch.setitem(ranking_text.FORMATS, name, lambda result, name=name: name)
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for arguments in (["pipe.csv"], ["board.xls", "--format", "csv"], ["board"]):
+        arguments[0] = str(tmp_path / arguments[0])
+        done = CliRunner().invoke(main, ["leaderboard", str(tmp_path), "--output", *arguments])
+        assert "[output.in-input]" in done.output  # of its own folder
+        done = CliRunner().invoke(main, ["leaderboard", "x", "--output", *arguments])
+        assert done.exit_code == 0, done.output
+    assert pipe.is_fifo() and os.read(reader, 100) == b"csv"  # written to, not replaced
+    assert [(tmp_path / name).read_text() for name in ("board.xls", "board")] == ["csv", "text"]
 
 
 @pytest.mark.parametrize("names", [",", " , "])
