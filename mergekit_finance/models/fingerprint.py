@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models.byte_bar import byte_bar
+from mergekit_finance.models.byte_bar import byte_bar, read_models
 from mergekit_finance.models.chat_templates import TEMPLATES
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
@@ -26,14 +27,27 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
     return folder_fingerprint(fetched_folder(reference), quiet)
 
 
-def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
+def fingerprints(references: Sequence[str], quiet: bool = False) -> dict[str, str]:
+    """Return the fingerprint of each model; several are read at a time."""
+    folders = {reference: fetched_folder(reference) for reference in references}
+    return read_models(
+        references, lambda reference, stopped: folder_fingerprint(folders[reference], quiet, stopped)
+    )
+
+
+def folder_fingerprint(folder: Path, quiet: bool = False, stopped: Event | None = None) -> str:
     """Return the hash of a model in a local folder, computed as by `fingerprint`.
+
+    Args:
+        folder: of the model.
+        quiet: without a progress bar.
+        stopped: once it is set, the files are not read to their end, and the hash is of no use.
 
     Raises:
         ModelError: a file cannot be read.
     """
     try:
-        return _hash(folder, _loaded_files(folder), quiet)
+        return _hash(folder, _loaded_files(folder), quiet, stopped or Event())
     except OSError as error:  # a file vanished, or may not be read
         raise ModelError(
             f"{error.filename or folder}: cannot be read ({error.strerror}). Copy or fetch the model again.",
@@ -41,13 +55,13 @@ def folder_fingerprint(folder: Path, quiet: bool = False) -> str:
         ) from error
 
 
-def _hash(folder: Path, files: Sequence[Path], quiet: bool) -> str:
+def _hash(folder: Path, files: Sequence[Path], quiet: bool, stopped: Event) -> str:
     digest = hashlib.sha256()
     with byte_bar("hash", folder.name, sum(path.stat().st_size for path in files), quiet) as bar:
         for path in files:
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
-                while block := file.read(BLOCK):
+                while (block := file.read(BLOCK)) and not stopped.is_set():
                     digest.update(block)
                     bar.update(len(block))
     return digest.hexdigest()[:16]

@@ -4,15 +4,17 @@ The checks of `models.facts` read a few values of each tensor only. A file is re
 after it was hashed, so that it comes from the page cache where memory allows. torch is not needed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models.byte_bar import byte_bar
+from mergekit_finance.models.byte_bar import byte_bar, read_models
 from mergekit_finance.models.facts import fetched_folder, is_pickled, weight_files
 from mergekit_finance.models.weight_files import BITS, FLOATS, ByteReader, TensorFacts, read_header
 
@@ -28,16 +30,20 @@ EXPONENTS = {
 }
 
 
-def require_finite_values(reference: str, quiet: bool = False) -> None:
+def require_finite_values(references: Sequence[str], quiet: bool = False) -> None:
     """Raise if a weight of a model is NaN or infinite. A merge looks into `.bin` files itself.
 
     Args:
-        reference: a local folder or a Hub id.
-        quiet: without a progress bar.
+        references: local folders or Hub ids; several are read at a time.
+        quiet: without progress bars.
 
     Raises:
         ModelError: names the first such tensor and its flat index, or a file that cannot be read.
     """
+    read_models(references, partial(_require_finite, quiet))
+
+
+def _require_finite(quiet: bool, reference: str, stopped: Event) -> None:
     folder = fetched_folder(reference)
     if is_pickled(folder):
         return
@@ -46,6 +52,8 @@ def require_finite_values(reference: str, quiet: bool = False) -> None:
     with byte_bar("values", folder.name, sum(tensor.size for tensor in floats), quiet) as bar:
         for tensor in floats:
             for first, values in _blocks(folder / tensor.file, tensor):
+                if stopped.is_set():
+                    return
                 _, bits = EXPONENTS[tensor.dtype]
                 broken = (values & bits) == bits
                 if broken.any():

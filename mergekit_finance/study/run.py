@@ -18,7 +18,7 @@ from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.inference.attention import unsupported_config
 from mergekit_finance.files import Json
 from mergekit_finance.models.facts import load_config
-from mergekit_finance.models.fingerprint import fingerprint, folder_fingerprint
+from mergekit_finance.models.fingerprint import fingerprints, folder_fingerprint
 from mergekit_finance.models.finite_values import require_finite_values
 from mergekit_finance.models.presence import weights_size
 from mergekit_finance.study import refusals, task_info
@@ -191,8 +191,7 @@ class StudyRun:
         task_info.check_skills(self.evaluator, self.study, self.where)
         task_info.check_split(self.evaluator, self.study, self.limit, self.where)
         Findings(disk_findings(self.disk_needed(), self.out)).print_rest(self.say)
-        for reference in present:
-            require_finite_values(reference, self.quiet)
+        require_finite_values(present, self.quiet)
         reserved = sorted(set("@+") & set(local_reference(self.out)))
         if self.study.chain == "best" and reserved:
             raise refusal(
@@ -226,7 +225,7 @@ class StudyRun:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Model reference -> hash of its bytes; with `chain: best` selected merges are added."""
-        return {r: fingerprint(r, self.quiet) for r in self.references if r not in self.absent}
+        return fingerprints([r for r in self.references if r not in self.absent], self.quiet)
 
     @cached_property
     def evaluator(self) -> Evaluator:

@@ -20,7 +20,7 @@ from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.files import write_json
 from mergekit_finance.hosts.lm_eval import Results
 from mergekit_finance.merge_methods.check_output import inputs_of
-from mergekit_finance.models.fingerprint import fingerprint
+from mergekit_finance.models.fingerprint import fingerprints
 from mergekit_finance.models.finite_values import require_finite_values
 from mergekit_finance.models.presence import random_weights
 from mergekit_finance.recipe.load import Recipe
@@ -123,8 +123,7 @@ class SingleRun:
         check_contexts(self.evaluator, list(evaluated), where, self.trust_remote_code)
         check_chat(self.evaluator, recipe.constituents, self.say, self.trust_remote_code)
         check_spread(self.evaluator, self.references[0], self.say, self.trust_remote_code)
-        for reference in self.references:
-            require_finite_values(reference, self.quiet)
+        require_finite_values(self.references, self.quiet)
 
     @property
     def references(self) -> list[str]:
@@ -134,7 +133,7 @@ class SingleRun:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Model reference -> hash of its bytes."""
-        return {r: fingerprint(r, self.quiet) for r in self.references}
+        return fingerprints(self.references, self.quiet)
 
     @property
     def store(self) -> Store:
