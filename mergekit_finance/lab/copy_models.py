@@ -1,6 +1,7 @@
 """Copy the shipped models to a folder where recipes can refer to them."""
 
 import filecmp
+import shlex
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError
@@ -40,7 +41,8 @@ def copy_models(folder: Path, weights: Path = WEIGHTS, force: bool = False) -> l
     changed = [target for target, source in copies.items() if _differs(target, source)]
     if changed and not force:
         raise ModelError(
-            f"{changed[0]}: exists with other content. Choose another folder; --force overwrites it."
+            f"{changed[0]}: exists with other content, which may be yours. Choose another folder, or overwrite "
+            f"it: mergekit-finance lab export {shlex.quote(str(folder))} --force"
         )
     for target, source in copies.items():
         atomic_write(target, source.read_bytes())

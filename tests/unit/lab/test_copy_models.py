@@ -54,7 +54,8 @@ def test_export_does_not_overwrite_a_model_of_the_user(tmp_path, name):
     (finance / name).write_bytes(b"mine")
     (base / "README.md").unlink()
     with pytest.raises(
-        ModelError, match=f"finance/{name}: exists with other content. .*; --force overwrites"
+        ModelError,
+        match=f"finance/{name}: exists with other content, .*: mergekit-finance lab export .* --force",
     ):
         copy_models(folder)
     assert (finance / name).read_bytes() == b"mine" and not (base / "README.md").exists()
