@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def _hosts_do_once_what_is_always_the_same():
         host_costs.describe_environment_once()
     if "lm_eval.tasks._index" in sys.modules:
         host_costs.parse_task_files_once()
+
+
+THREADS_OF_XDIST = tuple(thread.name for thread in threading.enumerate())
+
+
+@pytest.fixture(autouse=True)
+def _workers_may_be_forked_beside_the_threads_of_xdist(monkeypatch):
+    """A worker process that is started anew imports the hosts: 9 s of CPU time. The threads only wait."""
+    if local_pool := sys.modules.get("mergekit_finance.study.local_pool"):
+        monkeypatch.setattr(local_pool, "OUR_THREADS", (*local_pool.OUR_THREADS, *THREADS_OF_XDIST))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ stored_answers   which answers are stored, for that estimate
 refusals         what is refused before anything is evaluated
 run              `mergekit-finance study`: from study.yml to summary.json
 single           `mergekit-finance run`: one merge and its constituents
-study_evaluator, worker, executors, worker_count, worker_memory
+study_evaluator, worker, executors, local_pool, worker_count, worker_memory
                  evaluate models in one or several processes
 selected_merges  the merges that `chain: best` writes for the next stage
 times            where the time of every process went

@@ -4,47 +4,25 @@ Every process takes models that no other has, of this command or of another one 
 `schedule` and `claims`). No process assigns work to another.
 """
 
-import itertools
-import logging
 import os
-import signal
-import sys
-import tempfile
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import connection, get_context
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from tqdm import tqdm
 
-from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line, printable
-from mergekit_finance.evaluation.batch_limit import NoRoomError
+from mergekit_finance.errors import MergekitFinanceError, ModelError, first_line
 from mergekit_finance.evaluation.inference.graphs import capture_policy
 from mergekit_finance.hosts.transformers import hide_loading_bars
-from mergekit_finance.study import claims
 from mergekit_finance.study.finished import Finished, Planned, requests_per_model
+from mergekit_finance.study.local_pool import POLL_SECONDS, RETRIES, LocalPool
 from mergekit_finance.study.progress import Progress, State, messages_above
 from mergekit_finance.study.worker import Job, Worker, noop
 from mergekit_finance.study.worker_count import Need, devices
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnContext, SpawnProcess
-
     from ray import ObjectRef
-
-RETRIES = 5  # how often workers that died before they evaluated anything are started again
-POLL_SECONDS = 0.5
-OUT_OF_MEMORY = 17  # exit code of a worker process that ran out of GPU memory
-LAST = 200  # bytes of a dead process's output that are shown
-PATIENCE = 10.0  # seconds within which a worker must end after it was asked to
 
 
 @dataclass(frozen=True)
@@ -157,7 +135,7 @@ def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progr
     """
     models = sum(job.evaluations for job in jobs)
     if len(devices) > 1 and models > 1:
-        _Pool(worker, jobs, list(devices)[:models], progress).run()
+        LocalPool(worker, jobs, list(devices)[:models], progress).run()
         return
     alone = replace(
         worker, evaluator=worker.evaluator.on(devices[0], True), done=lambda name: progress.update()
@@ -173,203 +151,6 @@ def run_local(worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progr
         ) from error
     finally:
         alone.close()
-
-
-@dataclass
-class _Process:
-    """A worker process.
-
-    Attributes:
-        process: the process.
-        connection: this process's end of the connection to it.
-        device: its device.
-        output: a file with what hosts print in it, which would break the progress bar.
-    """
-
-    process: "SpawnProcess"
-    connection: "Connection"
-    device: str
-    output: Path
-
-
-class _Pool:
-    """Worker processes that do the jobs. Those that die are not replaced as long as others are left.
-
-    Args:
-        worker: does the jobs in each process.
-        jobs: the jobs to do.
-        devices: the device of each process.
-        progress: lines for the user are shown with it.
-    """
-
-    def __init__(
-        self, worker: Worker, jobs: Sequence[Job], devices: Sequence[str], progress: Progress
-    ) -> None:
-        self._worker, self._jobs, self._devices, self._progress = worker, jobs, devices, progress
-        self._context: SpawnContext = get_context("spawn")  # torch and CUDA do not survive a fork
-        self._processes: list[_Process] = []
-        self._places = [worker.place(step) for job in jobs for step in job.steps]
-        self._folder = tempfile.TemporaryDirectory()
-        self._numbers = itertools.count()
-        self._restarts: list[int] = []  # the number of stored models at each of them
-
-    def run(self) -> None:
-        """Start the processes and wait until they have done all jobs.
-
-        Raises:
-            MergekitFinanceError: as a process raised it; the others are stopped.
-            ModelError: processes died repeatedly.
-        """
-        try:
-            with _ignore_sigint():
-                for device in self._devices:
-                    self._start(device)
-            while self._processes:
-                connection.wait([one.connection for one in self._processes], POLL_SECONDS)
-                for one in list(self._processes):
-                    self._look_at(one)
-        finally:
-            self._stop()
-            self._folder.cleanup()
-
-    def _start(self, device: str) -> None:
-        here, there = self._context.Pipe()
-        output = Path(self._folder.name) / f"{next(self._numbers)}.txt"
-        worker = self._worker.unloaded(device, len(self._devices), self._devices.count(device))
-        arguments = replace(worker, started=time.monotonic()), self._jobs, there, output
-        process = self._context.Process(target=_work_in_process, args=arguments)
-        process.start()
-        there.close()
-        self._processes.append(_Process(process, here, device, output))
-
-    def _look_at(self, one: _Process) -> None:
-        """Raise what a process raised, print what it says, and note its end."""
-        with suppress(EOFError, OSError):
-            while one.connection.poll():
-                message = one.connection.recv()
-                if isinstance(message, BaseException):
-                    raise message
-                self._progress.say(str(message))
-            return
-        one.process.join(PATIENCE)
-        self._processes.remove(one)
-        one.connection.close()
-        if one.process.exitcode:
-            self._note_death(one)
-
-    def _note_death(self, one: _Process) -> None:
-        """Print that a process died. If none is left, start another one."""
-        reason = _reason(one.process.exitcode or 0) + _end_of_output(one.output)
-        left = len(self._processes)
-        others = (
-            f"the other {left} go on" if left > 1 else "the other one goes on" if left else "started again"
-        )
-        if not left:
-            self._restarts.append(len(self._worker.store.stored(self._places)))
-            if self._restarts.count(self._restarts[-1]) > RETRIES:
-                raise ModelError(
-                    f"worker processes died repeatedly ({reason}); finished work is kept. Run the same "
-                    "command again, with fewer `workers:` or a smaller batch_size."
-                )
-            with _ignore_sigint():
-                self._start(one.device)
-        self._progress.say(f"a worker process on {one.device} died ({reason}): {others}")
-
-    def _stop(self) -> None:
-        """End all processes at once: the models that are being evaluated may take hours."""
-        for one in self._processes:
-            one.connection.close()  # a process ends when its connection does
-        for one in self._processes:
-            one.process.join(PATIENCE)
-            if one.process.is_alive():
-                one.process.kill()
-                one.process.join()
-
-
-def _reason(code: int) -> str:
-    """Return why a process ended with an exit code."""
-    if code == OUT_OF_MEMORY:
-        return "out of GPU memory"
-    return f"signal {-code}: out of memory?" if code < 0 else f"exit code {code}"
-
-
-def _end_of_output(output: Path) -> str:
-    """Return the end of what a process printed, to be added to the reason of its death."""
-    try:
-        with output.open("rb") as file:
-            file.seek(max(0, output.stat().st_size - LAST))
-            words = file.read().decode("utf-8", "replace").split()
-    except OSError:
-        return ""
-    return f"; it printed: {printable(' '.join(words))}" if words else ""
-
-
-@contextmanager
-def _ignore_sigint() -> Iterator[None]:
-    """Start workers with SIGINT ignored, so that only the parent handles Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _work_in_process(worker: Worker, jobs: Sequence[Job], parent: "Connection", output: Path) -> None:
-    """Do jobs in a worker process. It ends with its parent, or when the parent closes the connection.
-
-    Args:
-        worker: does the jobs.
-        jobs: the jobs.
-        parent: the connection; exceptions and the warnings of this package are sent through it.
-        output: the file that takes what hosts print.
-    """
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # tqdm's own has a semaphore, which outlives a killed process
-    _redirect_output(output)
-    _forward_warnings(parent)
-    hide_loading_bars()
-    try:
-        worker.work(jobs)
-    except (torch.OutOfMemoryError, NoRoomError):  # of a device that this process shares with others
-        sys.exit(OUT_OF_MEMORY)
-    except MergekitFinanceError as error:
-        parent.send(error)
-    except Exception as error:
-        parent.send(RuntimeError(f"in a worker process: {error!r}\n{traceback.format_exc()}"))
-    else:
-        os._exit(0)  # at once: the interpreter would take a second to release what the system releases
-
-
-def _redirect_output(output: Path) -> None:
-    """Let everything that this process prints go to a file, also from code that is not Python."""
-    with output.open("wb") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        for descriptor in (1, 2):
-            os.dup2(file.fileno(), descriptor)
-
-
-def _forward_warnings(parent: "Connection") -> None:
-    """Send the warnings of this package to the parent, which prints them above its bar."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            with suppress(OSError):
-                parent.send(record.getMessage())
-
-    logger = logging.getLogger("mergekit_finance")
-    logger.addHandler(Handler(logging.WARNING))
-    logger.propagate = False
-
-
-def _exit_with_parent(parent: "Connection") -> None:
-    with suppress(EOFError, OSError):
-        parent.recv()
-    claims.release_all()
-    os._exit(1)
 
 
 # ---- Ray

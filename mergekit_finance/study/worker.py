@@ -172,6 +172,12 @@ class Worker:
         evaluator = replace(self.evaluator, device=device, quiet=True, processes=on_device)
         return replace(self, evaluator=evaluator, done=noop, processes=processes)
 
+    def loaded(self, device: str, processes: int = 1, on_device: int = 1) -> "Worker":
+        """Return a worker for a forked process, with the tasks loaded here; arguments as for `unloaded`."""
+        evaluator = self.evaluator.on(device, True)
+        evaluator.processes = on_device
+        return replace(self, evaluator=evaluator, done=noop, processes=processes)
+
     # ---- names
 
     def model_place(self, reference: str) -> Path:

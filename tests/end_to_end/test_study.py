@@ -7,7 +7,7 @@ import pytest
 from helpers import commands
 from helpers import study as helpers
 
-from mergekit_finance.study import config
+from mergekit_finance.study import config, local_pool
 from mergekit_finance.study.claims import Claims
 from mergekit_finance.study.results import load_results
 from mergekit_finance.study.run import StudyRun, run_study
@@ -68,7 +68,10 @@ def test_run_study_gives_what_load_results_reads(tiny, study_copy, evaluated):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_same_bytes(tiny, finished_study, tmp_path):
+@pytest.mark.parametrize("forked", [True, False])
+def test_two_workers_give_the_same_bytes(tiny, finished_study, tmp_path, monkeypatch, forked):
+    if not forked:  # as on a GPU or a Mac
+        monkeypatch.setattr(local_pool, "can_fork", lambda worker: False)
     helpers.go(tiny, tmp_path / "out", workers=2)
     assert helpers.normal(tmp_path / "out") == helpers.normal(finished_study)
     assert not helpers.leftovers(tmp_path / "out")

@@ -3,17 +3,15 @@
 Processes are forked with the loaded tasks: new ones would import torch and load them again.
 """
 
-import multiprocessing
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import study as helpers
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.study import executors, worker
+from mergekit_finance.study import local_pool, worker
 from mergekit_finance.study.worker import Worker
 
 SETTINGS = {
@@ -35,12 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forked(monkeypatch):
-    def loaded(self, device, processes=1, on_device=1):
-        return replace(self, evaluator=self.evaluator.on(device, True), processes=processes)
-
-    monkeypatch.setattr(Worker, "unloaded", loaded)
-    monkeypatch.setattr(executors, "get_context", lambda kind: multiprocessing.get_context("fork"))
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(local_pool, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.02)
 
 

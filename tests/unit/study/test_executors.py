@@ -7,7 +7,7 @@ from lm_eval.api import model, task
 from lm_eval.models import huggingface
 
 from mergekit_finance.hosts.lm_eval_output import progress_bars
-from mergekit_finance.study import executors
+from mergekit_finance.study import local_pool
 
 
 def test_lm_evals_progress_bars_are_shown_below_the_studys_and_removed():
@@ -23,6 +23,6 @@ def test_lm_evals_progress_bars_are_shown_below_the_studys_and_removed():
 
 def test_processes_start_with_ctrl_c_ignored_and_the_parent_handles_it_again():
     before = signal.getsignal(signal.SIGINT)
-    with executors._ignore_sigint():
+    with local_pool._ignore_sigint():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) is before

@@ -5,7 +5,6 @@ Nothing is merged: scores are drawn from a seed for every point and item.
 
 import hashlib
 import io
-import multiprocessing
 from collections import Counter
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from helpers import study as helpers
 from mergekit_finance.evaluation.columns import Columns
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.files import write_json
-from mergekit_finance.study import config, executors, worker
+from mergekit_finance.study import config, executors, local_pool, worker
 from mergekit_finance.study.points import points
 from mergekit_finance.study.progress import Progress, State
 from mergekit_finance.study.race import race_result, races
@@ -31,7 +30,7 @@ ITEMS = 40
 class Fake(Worker):
     """Its models are folders with random scores. It notes in OUT/log which it has begun."""
 
-    def unloaded(self, device, processes=1, on_device=1):
+    def loaded(self, device, processes=1, on_device=1):
         return self
 
     def place(self, job):
@@ -53,9 +52,7 @@ class Fake(Worker):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Processes are forked: a new one would import torch."""
-    monkeypatch.setattr(executors, "get_context", lambda kind: multiprocessing.get_context("fork"))
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(local_pool, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.02)
 
 

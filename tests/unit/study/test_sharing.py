@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from dataclasses import dataclass
 
 import pytest
+from helpers import study as helpers
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.evaluation.evaluator import Evaluator
-from mergekit_finance.study import executors, worker
+from mergekit_finance.study import executors, local_pool, worker
 from mergekit_finance.study.progress import Progress, State
 from mergekit_finance.study.worker import Job, Worker
 
@@ -27,7 +29,7 @@ class Fake(Worker):
     broken: str = ""
     at_start: bool = False
 
-    def unloaded(self, device, processes=1, on_device=1):
+    def loaded(self, device, processes=1, on_device=1):
         return self
 
     def place(self, job):
@@ -53,9 +55,7 @@ class Fake(Worker):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Processes are forked: a new one would import torch."""
-    monkeypatch.setattr(executors, "get_context", lambda kind: multiprocessing.get_context("fork"))
-    monkeypatch.setattr(executors, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(local_pool, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.02)
 
 
@@ -160,6 +160,39 @@ def test_what_a_process_prints_is_shown_only_if_it_dies_and_its_warnings_above_t
     # Which of the two depends on whether the other process has begun before this one died.
     assert deaths in ([f"{said}: the other one goes on"], [f"{said}: started again"])
     assert printed.count("batch halved") == 4 and len(printed) == 5
+
+
+def test_processes_end_when_the_parent_is_killed(tmp_path):
+    fake = Fake(Evaluator(["task"]), tmp_path, {}, seconds=1200)
+    parent = multiprocessing.get_context("fork").Process(target=run, args=(fake, NAMES, 3))
+    parent.start()
+    helpers.wait_for(lambda: (tmp_path / "log").exists() and len(begun(tmp_path)) == 3)
+    family = helpers.children(parent.pid)
+    assert len(family) == 3
+    parent.kill()
+    parent.join()
+    helpers.wait_for(lambda: not any(map(helpers.alive, family)))
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "platform", "forks"),
+    [
+        ("cpu", 1, "linux", True),
+        ("cuda:0", 1, "linux", False),  # CUDA does not survive a fork
+        ("cpu", 2, "linux", False),  # nor do the threads of torch
+        ("cpu", 1, "darwin", False),
+    ],
+)
+def test_workers_are_forked_where_that_is_safe(tmp_path, monkeypatch, device, threads, platform, forks):
+    monkeypatch.setattr(local_pool.sys, "platform", platform)
+    fake = Fake(Evaluator(["task"], device=device), tmp_path, {}, threads=threads)
+    assert local_pool.can_fork(fake) is forks
+    ended = threading.Event()
+    of_the_callers_program = threading.Thread(target=ended.wait)
+    of_the_callers_program.start()
+    assert not local_pool.can_fork(fake)
+    ended.set()
+    of_the_callers_program.join()
 
 
 def test_a_process_alone_does_its_jobs_in_this_process(tmp_path):
