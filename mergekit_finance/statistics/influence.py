@@ -20,18 +20,6 @@ import numpy as np
 from mergekit_finance.statistics.scores import TaskScores
 
 
-def pseudo_values(task: TaskScores, model: str) -> np.ndarray:
-    """Return each cluster's contribution to a model's score on a task, shape (len(names),).
-
-    The contributions add up to the score. Clusters without items of this task contribute 0.
-    """
-    sums, total = task.sums(model), task.totals[model]
-    all_sums = sums.sum(0)
-    score_without_cluster = total(all_sums - sums)
-    weight = (task.count - 1) / task.count
-    return np.where(task.present, total(all_sums) - weight * score_without_cluster, 0.0)
-
-
 def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> list[np.ndarray]:
     """Return the contributions of clusters to mean_t sum_m w_m s_t(m), one array per stratum.
 
@@ -44,7 +32,7 @@ def contributions(tasks: Sequence[TaskScores], weights: Mapping[str, float]) -> 
     for task in tasks:
         share = np.zeros(len(task.names))
         for model, weight in weights.items():
-            share += weight * pseudo_values(task, model)
+            share += weight * task.pseudo_values(model)
         share *= task.weight / weight_of_all
         strata[task.stratum] = strata[task.stratum] + share if task.stratum in strata else share
     return [values[_present(tasks, stratum)] for stratum, values in strata.items()]

@@ -86,17 +86,21 @@ def quantiles(draws: np.ndarray, areas: Sequence[float]) -> np.ndarray:
 
 def quantile_with_range(draws: np.ndarray, area: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a quantile of replicates (..., B), and its smallest and largest value under other seeds."""
-    error = MONTE_CARLO_FACTOR * np.sqrt(area * (1 - area) / draws.shape[-1])
-    areas = [area, *np.clip([area - error, area + error], 0.0, 1.0)]
-    value, low, high = quantiles(draws, areas)
+    value, low, high = quantiles(draws, _areas(area, draws.shape[-1]))
     return value, low, high
+
+
+def _areas(area: float, draws: int) -> list[float]:
+    """Return an area, and the ends of the range in which it may lie under other seeds."""
+    error = MONTE_CARLO_FACTOR * np.sqrt(area * (1 - area) / draws)
+    return [area, *np.clip([area - error, area + error], 0.0, 1.0)]
 
 
 def percentile_interval(value: float, draws: np.ndarray, low_area: float, high_area: float) -> Estimate:
     """Return `value` with the quantiles of its replicates (B,) at the two areas."""
-    low, *low_range = map(float, quantile_with_range(draws, low_area))
-    high, *high_range = map(float, quantile_with_range(draws, high_area))
-    return Estimate(value, low, high, (low_range[0], low_range[1]), (high_range[0], high_range[1]))
+    areas = [*_areas(low_area, len(draws)), *_areas(high_area, len(draws))]
+    low, low_least, low_most, high, high_least, high_most = map(float, quantiles(draws, areas))
+    return Estimate(value, low, high, (low_least, low_most), (high_least, high_most))
 
 
 def least(estimates: Sequence[Estimate], highs: Sequence[Estimate]) -> Estimate:

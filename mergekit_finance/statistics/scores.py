@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -29,18 +30,19 @@ class TaskScores:
     totals: Mapping[str, Total]  # model -> function from summed statistics to its score
     correct: Mapping[str, np.ndarray]  # model -> (n,) bool; empty if the task has no `correct`
     weight: float = 1.0  # of the task in means over tasks
+    _pseudo_values: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
+    @cached_property
     def stratum(self) -> str:
         """A name for the set of clusters: tasks of one stratum are resampled together."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """The number of clusters with items of this task; all its statistics call it n."""
         return int(self.present.sum())
 
-    @property
+    @cached_property
     def present(self) -> np.ndarray:
         """Whether each cluster of the stratum has items of this task: (len(names),) bool."""
         return np.bincount(self.clusters, minlength=len(self.names)) > 0
@@ -58,6 +60,21 @@ class TaskScores:
         out = np.zeros((len(self.names), *values.shape[1:]))
         np.add.at(out, self.clusters, values)
         return out
+
+    def pseudo_values(self, model: str) -> np.ndarray:
+        """Return each cluster's contribution to a model's score, shape (len(names),), computed once per model.
+
+        The contributions add up to the score. Clusters without items of this task contribute 0.
+        """
+        if model not in self._pseudo_values:
+            sums, total = self.sums(model), self.totals[model]
+            all_sums = sums.sum(0)
+            score_without_cluster = total(all_sums - sums)
+            weight = (self.count - 1) / self.count
+            values = np.where(self.present, total(all_sums) - weight * score_without_cluster, 0.0)
+            values.flags.writeable = False
+            self._pseudo_values[model] = values
+        return self._pseudo_values[model]
 
     def score(self, model: str) -> float:
         """Return the task's score of a model on all its items."""

@@ -7,7 +7,7 @@ from scipy import stats
 from mergekit_finance.errors import DataError
 from mergekit_finance.statistics import contrasts, intervals
 from mergekit_finance.statistics.bootstrap import bootstrap, seed_of_name, weights
-from mergekit_finance.statistics.influence import contributions, count_clusters, pseudo_values, standard_error
+from mergekit_finance.statistics.influence import contributions, count_clusters, standard_error
 from mergekit_finance.statistics.scores import aligned, task_scores
 
 
@@ -171,8 +171,8 @@ def test_tasks_that_share_some_clusters_are_drawn_together():
     ) == 120
     for name, task in together.items():
         assert task.score("m") == apart[name].score("m")
-        assert np.delete(pseudo_values(task, "m"), ~task.present) == pytest.approx(
-            pseudo_values(apart[name], "m")
+        assert np.delete(task.pseudo_values("m"), ~task.present) == pytest.approx(
+            apart[name].pseudo_values("m")
         )
         assert standard_error(contributions([task], {"m": 1})) == pytest.approx(
             standard_error(contributions([apart[name]], {"m": 1}))
