@@ -51,7 +51,7 @@ def exact_mcnemar(d: np.ndarray) -> float:
 
 @cache
 def _binomial_tail(successes: int, trials: int) -> float:
-    """Return P(X >= successes), X binomial with p = 1/2. scipy takes 1 ms, and counts repeat across models."""
+    """Return P(X >= successes), X binomial with p = 1/2. It takes 1 ms, and counts repeat across models."""
     # Imported here to keep --help fast.
     from scipy.stats import binomtest
 

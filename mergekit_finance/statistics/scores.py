@@ -62,9 +62,10 @@ class TaskScores:
         return out
 
     def pseudo_values(self, model: str) -> np.ndarray:
-        """Return each cluster's contribution to a model's score, shape (len(names),), computed once per model.
+        """Return each cluster's contribution to a model's score, shape (len(names),).
 
-        The contributions add up to the score. Clusters without items of this task contribute 0.
+        They are computed once per model, and add up to the score. Clusters without items of this task
+        contribute 0.
         """
         if model not in self._pseudo_values:
             sums, total = self.sums(model), self.totals[model]
