@@ -49,6 +49,14 @@ def on_plan(host: ModuleType) -> None:
     install_recipe_hook(check_finance)
 
 
+def on_options(host: ModuleType) -> None:
+    """Print lm-eval's refusals of options of `lm_eval --model mergekit` as one line.
+
+    lm-eval checks options before it imports any other module of `HOSTS`.
+    """
+    report_mistakes()
+
+
 def on_task_manager(host: ModuleType) -> None:
     """Add every plugin's task folders to lm-eval's index, once `lm_eval.tasks.manager` was executed.
 

@@ -18,6 +18,7 @@ SWITCH = "MERGEKIT_FINANCE_AUTOLOAD"
 HOSTS = {
     "mergekit.merge_methods": "on_merge_methods",
     "mergekit.plan": "on_plan",
+    "lm_eval.config.evaluate_config": "on_options",
     "lm_eval.tasks.manager": "on_task_manager",
     "lm_eval.models": "on_models",
 }

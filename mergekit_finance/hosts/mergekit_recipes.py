@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergekit_finance.errors import HostError
+from mergekit_finance.errors import HostError, RecipeError
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.names import MERGEKIT
 
@@ -94,7 +94,8 @@ def install_recipe_hook(
 
     Args:
         validate: called in place of `model_validate` with the mapping; its second argument returns
-            mergekit's object.
+            mergekit's object. What is not a mapping is refused in `mergekit-yaml`, and left to
+            `model_validate` in other programs.
     """
     with MERGEKIT.imports():
         from mergekit.config import MergeConfiguration
@@ -112,7 +113,14 @@ def install_recipe_hook(
             configuration: MergeConfiguration = original(cls, obj, **options)
             return configuration
 
-        return validate(obj, call_original) if isinstance(obj, dict) else call_original()
+        if isinstance(obj, dict):
+            return validate(obj, call_original)
+        if not isinstance(obj, cls) and (file := recipe_file()):  # an empty file, a list, or text
+            raise RecipeError(
+                f"{file}: not a mapping of keys such as merge_method and models. Correct it.",
+                id="recipe.invalid",
+            )
+        return call_original()
 
     vars(validate_mapping)["recipe_hooks"] = (*installed, validate)
     type.__setattr__(MergeConfiguration, "model_validate", classmethod(validate_mapping))

@@ -14,11 +14,15 @@ Wrapping the hosts' entry points would not be enough: `python -m` does not use t
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import pairwise
 from pathlib import Path, PurePath
 from types import TracebackType
 
-from mergekit_finance.errors import MergekitFinanceError, RecipeError, print_to_stderr
+import yaml
+
+from mergekit_finance.errors import MergekitFinanceError, RecipeError, first_line, print_to_stderr
 from mergekit_finance.files import MAX_YAML, read_yaml
 
 OUR_METHODS = "cpt_"  # the names of our merge methods begin with it
@@ -39,7 +43,7 @@ def report_mistakes() -> None:
     ) -> None:
         if isinstance(error, MergekitFinanceError) and is_host_program():
             print(f"Error: {error}", file=sys.stderr)
-        elif is_host_program() and (reason := _recipe_mistake()):
+        elif is_host_program() and (reason := _recipe_mistake(error) or _option_mistake(error, traceback)):
             print(f"Error: {reason}", file=sys.stderr)
         else:
             previous(kind, error, traceback)
@@ -64,24 +68,60 @@ def _refuse_endless_files() -> None:
             os._exit(1)
 
 
-def _recipe_mistake() -> str:
-    """Return why a recipe for one of our methods cannot be read, or "".
+def _recipe_mistake(error: BaseException) -> str:
+    """Return why a recipe cannot be read, or "".
 
-    `mergekit-yaml` parses the recipe before our checks, and ends in a traceback of its parser for control
-    characters or a number of 5,000 digits.
+    `mergekit-yaml` reads and parses the recipe before our checks, and ends in a traceback if there is no such
+    file, or if its parser refuses it. Of recipes for our methods, that includes control characters and
+    numbers of 5,000 digits.
+
+    Args:
+        error: what ended the program.
     """
     for argument in sys.argv[1:]:
         path = Path(argument)
+        if path.suffix not in (".yml", ".yaml"):
+            continue
+        if isinstance(error, OSError) and error.filename == argument:
+            return f"{argument}: cannot be read ({error.strerror}). Give the file of a recipe."
         try:
-            is_ours = path.suffix in (".yml", ".yaml") and path.is_file() and _names_our_method(path)
+            is_read = path.is_file() and (isinstance(error, yaml.YAMLError) or _names_our_method(path))
         except OSError:
             continue
         try:
-            if is_ours:
+            if is_read:
                 read_yaml(path)
-        except MergekitFinanceError as error:
-            return str(error)
+        except MergekitFinanceError as mistake:
+            return str(mistake)
     return ""
+
+
+def _option_mistake(error: BaseException, traceback: TracebackType | None) -> str:
+    """Return what lm-eval's own checks of options refuse in `lm_eval --model mergekit`, or "".
+
+    Written for lm-eval 0.4.13: `EvaluatorConfig` raises ValueError for options that do not fit together,
+    TypeError for an unknown key in the file of --config, and FileNotFoundError if it is missing;
+    `simple_evaluate` raises ValueError where no task is left. Other models keep the traceback.
+    """
+    if not isinstance(error, ValueError | TypeError | OSError) or not _is_our_model(sys.argv):
+        return ""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return ""
+    module = traceback.tb_frame.f_globals.get("__name__")
+    refuses_tasks = module == "lm_eval.evaluator" and isinstance(error, ValueError)
+    if module != "lm_eval.config.evaluate_config" and not refuses_tasks:
+        return ""
+    return f"{first_line(error).removesuffix('.')}. Correct the options of lm_eval."
+
+
+def _is_our_model(arguments: Sequence[str]) -> bool:
+    """Return whether a command line has `--model mergekit`, in one of the ways that argparse reads."""
+    pairs = pairwise(arguments)
+    return "--model=mergekit" in arguments or any(
+        option in ("--model", "-M") and value == "mergekit" for option, value in pairs
+    )
 
 
 def _names_our_method(path: Path) -> bool:

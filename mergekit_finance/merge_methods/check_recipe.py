@@ -72,7 +72,8 @@ def validate_recipe(
     """Return what mergekit's `MergeConfiguration.model_validate` returns, after a check of keys.
 
     Args:
-        content: a recipe; those of other methods than ours are not checked.
+        content: a recipe; those of other methods than ours are not checked. One that names no method is
+            checked in mergekit's own commands only.
         validate: mergekit's own validation.
 
     Raises:
@@ -81,7 +82,8 @@ def validate_recipe(
     """
     name, where = content.get("merge_method"), str(recipe_file() or "")
     ours = [m.spec.name for m in registered_methods() if isinstance(m, CptMethod)]
-    if name not in ours:
+    names_none = not isinstance(name, str) and is_host_program()
+    if name not in ours and not names_none:
         _refuse_misspelled(name, ours, where)
         return validate()
     check_keys(content, where)

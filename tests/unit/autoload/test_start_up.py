@@ -129,3 +129,7 @@ def test_a_second_finder_of_this_kind_does_not_search_without_end(start_up):
 
 def test_every_host_module_has_its_function_in_registration(start_up):
     assert all(callable(getattr(registration, function)) for function in start_up.HOSTS.values())
+
+
+def test_the_hook_is_there_before_lm_eval_checks_its_options(start_up):
+    assert start_up.HOSTS["lm_eval.config.evaluate_config"] == "on_options"

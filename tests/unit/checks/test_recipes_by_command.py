@@ -308,6 +308,24 @@ def test_the_same_in_run_and_in_lm_eval(models: Path, tmp_path: Path) -> None:
         lm.loglikelihood([])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a mapping of keys such as merge_method and models"),
+        ("- merge_method: linear\n", "not a mapping of keys such as merge_method and models"),
+        ("merge_metod: linear\nmodels: []\n", "unknown key 'merge_metod'. Did you mean 'merge_method'?"),
+        ("merge_method: [linear]\nmodels: []\n", "merge_method: Input should be a valid string"),
+        ("models: []\n", "merge_method: Field required"),
+    ],
+)
+def test_a_recipe_without_a_method_is_one_line_in_mergekit_yaml(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "r.yml").write_text(text)
+    line = commands.error_line(commands.run("mergekit-yaml", "r.yml", "out", cwd=tmp_path))
+    assert line.startswith(f"Error: r.yml: {message}") and "[recipe." in line
+
+
 def test_a_recipe_above_one_megabyte_is_refused_by_mergekit_yaml_too(models: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "r.yml", recipe(models, "cpt_task_arithmetic", semantics="paper"))
     file.write_text(file.read_text() + "# " + "x" * 1_000_000 + "\n")

@@ -95,3 +95,49 @@ def test_a_recipe_that_mergekits_parser_refuses_is_reported_in_one_line(tmp_path
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(line)
     assert ("Traceback" in done.stderr) == (line == "ValueError")
+
+
+def test_a_recipe_that_is_missing_or_not_yaml_is_reported_in_one_line_whatever_its_method(tmp_path):
+    (tmp_path / "mergekit-yaml").write_text(
+        FAILS.format(error="DataError").rpartition("raise")[0]
+        + "import yaml\nyaml.safe_load(open(sys.argv[1]))"
+    )
+    (tmp_path / "broken.yml").write_text("merge_method: linear\nmodels: [\n")
+    lines = {
+        "missing.yml": "Error: missing.yml: cannot be read (No such file or directory). Give the file of a recipe.\n",
+        "broken.yml": "Error: broken.yml, line 3: not valid YAML (did not find expected node content). "
+        "[file.unreadable]\n",
+    }
+    for name, line in lines.items():
+        command = [sys.executable, "mergekit-yaml", name, "out"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, line)
+
+
+OPTIONS = """
+from mergekit_finance.hosts.programs import report_mistakes
+from lm_eval.config.evaluate_config import EvaluatorConfig
+report_mistakes()
+EvaluatorConfig({options})._configure() if {options!r} else int("x")
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "line"),
+    [
+        ("--model mergekit", "tasks='x', log_samples=True", "Specify --output_path if providing --log_samples or --predict_only"),
+        ("--model=mergekit", "tasks='x', samples={'x': [0]}, limit=1", "If --samples is not None, then --limit must be None"),
+        ("-M mergekit", "", None),  # not lm-eval's check of options
+        ("--model hf", "tasks='x', log_samples=True", None),
+    ],
+)  # fmt: skip
+def test_options_that_lm_eval_refuses_are_one_line_for_our_model_only(tmp_path, model, options, line):
+    (tmp_path / "lm_eval").write_text(OPTIONS.format(options=options))
+    command = [sys.executable, str(tmp_path / "lm_eval"), *model.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    if line is None:
+        assert "Traceback" in done.stderr and "Error: " not in done.stderr.splitlines()[0]
+    else:
+        assert done.stderr.splitlines()[-1] == f"Error: {line}. Correct the options of lm_eval."
+        assert "Traceback" not in done.stderr
