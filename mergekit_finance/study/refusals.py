@@ -24,6 +24,7 @@ from mergekit_finance.models.loading import load_tokenizer, torch_dtype
 from mergekit_finance.study import config
 from mergekit_finance.study.config import Study
 from mergekit_finance.study.read_files import optional_object
+from mergekit_finance.study.schema import answer, gain, stored
 
 FILES = (
     "study.json",
@@ -37,7 +38,12 @@ FILES = (
 )
 RESULTS_NAME = re.compile(r".+-[0-9a-f]{12}", re.DOTALL)  # of a model's folder in OUT/points: see `digest`
 # The newest format that this version writes.
-FORMATS = {"study.json": 1, "summary.json": 2, "unfinished.json": 1, "gain.json": 2}
+FORMATS = {
+    "study.json": stored.FORMAT,
+    "summary.json": answer.FORMAT,
+    "unfinished.json": stored.FORMAT,
+    "gain.json": gain.FORMAT,
+}
 
 
 @default_id("task.rows")

@@ -48,6 +48,7 @@ from mergekit_finance.study.schema import (
     Timings,
     UnfinishedStudy,
 )
+from mergekit_finance.study.schema.stored import FORMAT
 from mergekit_finance.study.selected_merges import is_as_written, local_reference, write_checkpoint
 from mergekit_finance.study.similarity_step import study_similarity
 from mergekit_finance.study.store import Store, disk_errors
@@ -125,7 +126,7 @@ class StudyRun:
         with self.times.spent("statistics"):
             summary = answer(results, similarity.measured)
         files: dict[str, Json] = {
-            "study.json": StudyFile(format=1, study=self.study, limit=self.limit).as_json(),
+            "study.json": StudyFile(format=FORMAT, study=self.study, limit=self.limit).as_json(),
             "tasks.json": {name: task.as_json() for name, task in results.all_tasks.items()},
             "index.json": self._index(plans).as_json(),
             "similarity.json": similarity.as_json(),
@@ -334,7 +335,9 @@ class StudyRun:
         folders = {reference: worker.model_place(reference).name for reference in self.references}
         folders |= {point.name: worker.point_place(point).name for point in self.planned}
         index = self._index(self.planned, folders)
-        plan = UnfinishedStudy(format=1, study=self.study, limit=self.limit, tasks=self.tasks, index=index)
+        plan = UnfinishedStudy(
+            format=FORMAT, study=self.study, limit=self.limit, tasks=self.tasks, index=index
+        )
         with self.store.hold("publish"):
             self.store.write_files({UNFINISHED: plan.as_json()})
 

@@ -42,12 +42,12 @@ from mergekit_finance.study.refusals import (
 )
 from mergekit_finance.study.run import print_progress
 from mergekit_finance.study.schema import ChatUsed, Columns, GainFile, GainRow
+from mergekit_finance.study.schema.gain import FORMAT
 from mergekit_finance.study.store import Store, disk_errors
 from mergekit_finance.study.task_info import is_zero_shot, weights_of_tasks
 from mergekit_finance.study.worker import Job, Worker
 from mergekit_finance.study.worker_count import Need
 
-FORMAT = 2
 MERGED = "merged"  # name of the merge in the statistics
 
 

@@ -47,6 +47,13 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
             assert anchor in anchors(target), link
 
 
+def test_the_readme_of_the_training_names_every_file_of_it() -> None:
+    folder = ROOT / "recipes" / "lab" / "training"
+    table = (folder / "README.md").read_text("utf-8")
+    files = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert {name for name in files if f"`{name}`" not in table} == set()
+
+
 def test_the_plugin_that_a_page_builds_has_every_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,9 @@ class ChatUsed(Part):
         return ChatSettings(self.apply_chat_template, instruction, self.fewshot_as_multiturn).words
 
 
+FORMAT = 2  # of gain.json
+
+
 class GainFile(PartWithNulls):
     """gain.json: the scores of a merge and its constituents, Gain and OG, and what they were measured with.
 

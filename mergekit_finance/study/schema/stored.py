@@ -13,6 +13,8 @@ from mergekit_finance.study.config import Study, dump
 
 # ---- study.json, tasks.json, index.json
 
+FORMAT = 1  # of study.json and unfinished.json
+
 
 class StudyFile(Part):
     """study.json: the study as it was run; `limit` is the number of items of every task, or None for all."""
