@@ -2,8 +2,13 @@
 
 With the library's own client a request without a timeout waits for ever, a file of which a byte comes now and
 then is waited for without an end, and each file of a cached model is asked for anew at a Hub that is silent.
+
+Large files come through hf_xet, if it is installed, which has a client of its own. It asks six times, and
+waits 300 seconds for a byte each time: half an hour for storage that is silent, which `XET_LIMITS` makes four
+minutes. A byte now and then has no limit there; with HF_HUB_DISABLE_XET=1 all files come through this client.
 """
 
+import os
 import sys
 import threading
 import time
@@ -17,6 +22,10 @@ SLOWEST = 1000  # bytes a second; less for WINDOW seconds ends a download
 WINDOW = 30.0
 UPLOAD_SECONDS = 60.0  # for the answer to a request that sends something
 LARGE = 10**6  # bytes of an upload whose time is not limited as long as it goes on
+XET_LIMITS = {  # settings of hf_xet 1.8, which reads them when its first transfer begins
+    "HF_XET_CLIENT_READ_TIMEOUT": "30s",
+    "HF_XET_CLIENT_CONNECT_TIMEOUT": "10s",
+}
 # For so long the Hub is not asked about files that may be cached if it did not answer, and not for files if
 # one came too slowly: hosts try several files, and some of them twice.
 PAUSE_SECONDS = 300.0
@@ -63,7 +72,9 @@ class Client(Protocol):
 
 
 def limit_answers() -> None:
-    """Let huggingface_hub use a client with time limits, unless the user has set one."""
+    """Let huggingface_hub and hf_xet use time limits, where the user has set none."""
+    for name, seconds in XET_LIMITS.items():
+        os.environ.setdefault(name, seconds)
     from huggingface_hub import set_client_factory  # see `hub.why_unreachable`
     from huggingface_hub.utils import _http
 

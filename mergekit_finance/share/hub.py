@@ -153,6 +153,8 @@ def _as_one_line(error: Exception, repo: str) -> Exception:
         return DataError(_http_status(cause.response.status_code, str(cause), repo))
     if isinstance(cause, HfHubHTTPError.__bases__[0] | ConnectionError | TimeoutError):
         return DataError(f"the Hub cannot be reached ({_one_line(cause)}). Nothing was committed.")
+    if isinstance(cause, RuntimeError):  # of hf_xet, which transfers large files
+        return DataError(f"the files could not be sent ({_one_line(cause)}). Nothing was committed.")
     if isinstance(cause, ValueError) and "metadata" in str(cause):  # huggingface_hub has no class for it
         return DataError(f"the Hub does not accept this card: {_one_line(cause)}")
     if isinstance(cause, ValueError):

@@ -131,3 +131,14 @@ def test_an_upload_that_is_not_answered() -> None:
                 HfApi(address, token="hf_x").create_repo("owner/name")
 
         assert seconds(create) < 5
+
+
+def test_transfers_of_hf_xet_have_time_limits_unless_the_user_sets_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hf_xet = pytest.importorskip("hf_xet")
+    monkeypatch.delenv("HF_XET_CLIENT_READ_TIMEOUT", raising=False)
+    monkeypatch.setenv("HF_XET_CLIENT_CONNECT_TIMEOUT", "7s")
+    hub_client.limit_answers()
+    limits = {name: limit.total_seconds() for name, limit in hf_xet.XetConfig() if name.endswith("_timeout")}
+    assert limits["client.read_timeout"] == 30 and limits["client.connect_timeout"] == 7

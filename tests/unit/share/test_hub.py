@@ -87,3 +87,16 @@ def test_a_commit_that_is_not_answered_may_have_arrived(
             "POST /api/models/me/merge/commit/main"
         ]
     assert line.endswith("Look whether the commit arrived before you share again.")
+
+
+def test_a_transfer_of_hf_xet_that_fails(plan: UploadPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hf_xet raises a plain RuntimeError, and its client is not that of the other requests."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Task error: File reconstruction error: CAS Client Error:\n 503 busy")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda *arguments, **options: "address")
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", fail)
+    line = refusal(plan, monkeypatch, "http://127.0.0.1:9")
+    assert line.startswith("the files could not be sent (Task error: File reconstruction error: CAS Client")
+    assert line.endswith("503 busy). Nothing was committed.")
