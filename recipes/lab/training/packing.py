@@ -66,7 +66,8 @@ class Packed:
 def corpus(role: str, count: int, processes: int = 1) -> Packed:
     """Generate and pack `count` documents of a role's corpus."""
     parts = [(role, min(PART, count - start), start // PART) for start in range(0, count, PART)]
-    if processes == 1:
+    processes = min(processes, len(parts))
+    if processes == 1:  # a process that is started takes seconds to import torch
         return _joined([pack_part(*part) for part in parts])
     # spawn: a forked process would share the parent's CUDA and tokenizer threads
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
