@@ -113,7 +113,7 @@ def ask_with_fixed_seed(
     from mergekit_finance.evaluation.inference.float32_products import float32_products  # it imports torch
 
     seed_sampling()
-    with float32_products():
+    with float32_products(lm.model.parameters()):
         return host.ask(lm, kind, requests, on_answer)
 
 

@@ -3,6 +3,7 @@
 mergekit          open checkpoints, planned merges, random masks
 mergekit_recipes  recipes, merge methods, options of mergekit's commands
 mergekit_methods  the merge methods of mergekit's registry, and a trial of their parameters
+mergekit_configs  a model's config, read once
 mergekit_writer   weights that appear in the output folder all together or not at all
 architectures     the tensors that mergekit merges, by architecture
 lm_eval           tasks and their evaluation

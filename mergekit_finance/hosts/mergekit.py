@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import ModelError
+from mergekit_finance.hosts.mergekit_configs import read_configs_once
 from mergekit_finance.hosts.mergekit_recipes import keep_recipe_order
 from mergekit_finance.hosts.names import MERGEKIT
 
@@ -288,8 +289,8 @@ def install_planner_hooks(
 ) -> None:
     """Install callbacks in every merge of this process; calling it again changes nothing.
 
-    Also calls `keep_recipe_order`. Written for mergekit 0.1.5 (`MergePlanner._plan`, `.plan_to_disk`,
-    `LoaderCache.get`).
+    Also calls `keep_recipe_order` and `read_configs_once`. Written for mergekit 0.1.5
+    (`MergePlanner._plan`, `.plan_to_disk`, `LoaderCache.get`).
 
     Args:
         handles: returns whether `plan` and `tasks_to_disk` are called for a merge with this method.
@@ -303,6 +304,7 @@ def install_planner_hooks(
 
     cache = _cache_class()
     keep_recipe_order()
+    read_configs_once()
     original_plan = MERGEKIT.get(MergePlanner, "_plan")
     original_tasks = MERGEKIT.get(MergePlanner, "plan_to_disk")
     original_get = cache.get

@@ -269,7 +269,8 @@ def _check_weights(folder: Path, reference: str) -> None:
     This is called before every tensor. Safetensors files are checked again only if the folder's entries or an
     index have changed.
     """
-    stamps = tuple(_stamp(path) for path in (folder, *map(folder.joinpath, INDEXES)))
+    name = os.fspath(folder)
+    stamps = tuple(_stamp(path) for path in (name, *(os.path.join(name, index) for index in INDEXES)))
     if CHECKED_FOLDERS.get(folder) == stamps:
         return
     _require_regular_files(folder)
@@ -279,7 +280,7 @@ def _check_weights(folder: Path, reference: str) -> None:
         CHECKED_FOLDERS[folder] = stamps
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def _stamp(path: str) -> tuple[int, ...]:
     """Return what changes with a folder's entries or a file's content; () if there is no such path."""
     try:
         state = os.stat(path)

@@ -1,11 +1,14 @@
 """A small finished study (two lab experts, four tasks), changed copies of it, and cards."""
 
+import fcntl
 import functools
 import json
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from helpers import commands
 
 from mergekit_finance.lab.copy_models import copy_models
 from mergekit_finance.report.figures import curves, draw_all
@@ -31,7 +34,7 @@ def finished_study(folder: Path) -> Path:
         "source": "lab",
         "limit": 8,
         "resamples": 200,
-        "evaluation": {"batch_size": 8, "max_gen_toks": 8},
+        "evaluation": {"batch_size": 8, "max_gen_toks": 8, "dtype": "float32"},
         "workers": 1,
     }
     StudyRun(
@@ -42,14 +45,20 @@ def finished_study(folder: Path) -> Path:
 
 @functools.cache
 def shared_study(base: Path) -> Path:
-    """Return one finished study for all tests of this process, which must not change it.
+    """Return one finished study for all workers of a test run, which must not change it.
 
     The models have no license texts, which is the harder case for a card.
     """
-    out = finished_study(base / "card-study")
-    for path in out.parent.glob("lab/*/LICENSE"):
-        path.unlink()  # not part of a fingerprint
-    return out
+    folder = (commands.SERVER.shared or base) / "card-study"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker makes it while the others wait
+        if not (folder / "finished").exists():
+            finished_study(folder)
+            for path in folder.glob("lab/*/LICENSE"):
+                path.unlink()  # not part of a fingerprint
+            (folder / "finished").touch()
+    return folder / "out"
 
 
 class Picture(NamedTuple):

@@ -23,12 +23,17 @@ def bfloat16_is_slow() -> bool:
     return x86 and torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
-def float32_products() -> AbstractContextManager[object]:
+def float32_products(weights: Iterable[torch.Tensor]) -> AbstractContextManager[object]:
     """Return a context in which this thread computes bfloat16 linear layers on the CPU in float32.
 
-    On a processor whose bfloat16 products are not slow, it changes nothing.
+    It changes nothing on a processor whose bfloat16 products are not slow, and for a model without bfloat16
+    weights, every operation of which would pass through it.
+
+    Args:
+        weights: those of the model that computes.
     """
-    return Float32Products() if bfloat16_is_slow() else nullcontext()
+    needed = bfloat16_is_slow() and any(tensor.dtype == torch.bfloat16 for tensor in weights)
+    return Float32Products() if needed else nullcontext()
 
 
 class Float32Products(TorchFunctionMode):

@@ -89,7 +89,8 @@ def test_the_processor_decides(monkeypatch, machine, capability, slow):
     monkeypatch.setattr(float32_products.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert float32_products.bfloat16_is_slow() is slow
-    assert isinstance(float32_products.float32_products(), Float32Products) is slow
+    assert isinstance(float32_products.float32_products([numbers(2, 2)]), Float32Products) is slow
+    assert not isinstance(float32_products.float32_products([numbers(2, 2).float()]), Float32Products)
 
 
 @pytest.mark.parametrize("slow", [True, False])
