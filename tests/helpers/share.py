@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers import commands
-
 from mergekit_finance.lab.copy_models import copy_models
 from mergekit_finance.report.figures import curves, draw_all
 from mergekit_finance.study.config import parse_study
