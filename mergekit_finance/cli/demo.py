@@ -13,7 +13,7 @@ from mergekit_finance.lab.copy_models import copy_models
 if TYPE_CHECKING:
     from mergekit_finance.study.config import Study
 
-# Of the short demo, which must end within a minute on two cores: 48 to 57 s, 65 CPU seconds, on two slow ones.
+# The short demo must end within a minute on two cores: it took 48 to 57 s, 65 CPU seconds, on two slow ones.
 LAMBDA = 0.6  # the only value: near the middle of the lab's grid
 LIMIT = 8  # items per task
 
