@@ -7,6 +7,7 @@ will use, and only one output tensor's inputs are in memory at a time.
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -208,6 +209,9 @@ def without_cast(task: ExecuteMergeMethodTask) -> ExecuteMergeMethodTask:
     return task.model_copy(update={"gather_tensors": plain})
 
 
+_checked = threading.local()  # `model`: whose files `name_broken_files` has checked in this thread
+
+
 @contextmanager
 def name_broken_files(model: ModelReference) -> Iterator[None]:
     """Turn errors about a truncated or damaged weights file into a ModelError that names the file.
@@ -215,6 +219,9 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     A local `.bin` file is checked before it is opened, so that only tensors are ever unpickled. A LoRA
     adapter is refused where mergekit has no folder to merge it in.
     """
+    if getattr(_checked, "model", None) is model:  # a checkpoint is opened while a tensor of it is read
+        yield
+        return
     if model.lora and not adapter_folder():
         raise finding("model.adapter", f"model {str(model)!r} names a LoRA adapter").as_error()
     _warn_of_small_disk(model)
@@ -222,6 +229,7 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
     folder = Path(model.model.path)
     if folder.is_dir():
         _check_weights(folder, model.model.path)
+    before, _checked.model = getattr(_checked, "model", None), model
     try:
         yield
     except (SafetensorError, EOFError, UnpicklingError) as error:
@@ -238,6 +246,8 @@ def name_broken_files(model: ModelReference) -> Iterator[None]:
             f"{model}: a weights file is missing ({error}). Fetch or copy it again.",
             id="model.missing",
         ) from error
+    finally:
+        _checked.model = before
 
 
 def _warn_of_small_disk(model: ModelReference) -> None:

@@ -35,6 +35,7 @@ def profile(
     tasks: Sequence[str] = tuple(PROMPTS),
     max_gen_toks: int | None = None,
     device: str = "cpu",
+    dtype: str = "auto",
 ) -> Table:
     """Evaluate the models of `roles` in `folder`.
 
@@ -45,6 +46,7 @@ def profile(
         tasks: Without the prefix `finance_bench_`.
         max_gen_toks: Upper bound on the length of answers; None: that of each task.
         device: Where the models answer.
+        dtype: `float32`, `bfloat16`, or `auto`: as the weights are stored.
 
     Returns:
         Per task and role: the score, and the score above chance (`probe.above_chance`) with a 95 % interval.
@@ -58,7 +60,7 @@ def profile(
     )
     table: Table = {task: {} for task in tasks}
     for role in roles:
-        model = AutoModelForCausalLM.from_pretrained(folder / role)
+        model = AutoModelForCausalLM.from_pretrained(folder / role, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder / role)
         live = AnsweringModel(partial(evaluator.live_models.wrap, model, tokenizer))
         results, _ = evaluator.measure(live, str(folder / role), limit)

@@ -82,3 +82,13 @@ def test_files_that_could_hold_code_are_checked_before_every_tensor(model, check
     with pytest.raises(ModelError, match="pytorch_model.bin"):
         read(model)
     assert len(checked) == 2
+
+
+def test_a_checkpoint_that_is_opened_while_a_tensor_is_read_is_not_checked_again(model, checked):
+    (model / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": torch.ones(4)}, model / "pytorch_model.bin")
+    reference = ModelReference.parse(str(model))
+    for _ in range(2):
+        with name_broken_files(reference), name_broken_files(reference):
+            pass
+    assert len(checked) == 2
