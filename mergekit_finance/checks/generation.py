@@ -63,8 +63,8 @@ ENDS = ("max_new_tokens", "max_time")
 WATERMARK_KEYS = frozenset(("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_width"))
 
 Rule = tuple[str, Callable[[float], bool]]  # what a number must be, in words, and a function that checks it
-# transformers refuses a whole number here, unless it is 1, which changes nothing.
 MOST = 10_000  # beams and sequences: transformers allocates memory for each
+# transformers refuses a whole number here, unless it is 1, which changes nothing.
 DECIMAL: Rule = (
     "a number above 0 with a decimal point",
     lambda n: n > 0 and (isinstance(n, float) or n == 1),
@@ -96,15 +96,12 @@ SAMPLING: dict[str, tuple[str, Callable[[float], bool], float | None]] = {
     "epsilon_cutoff": ("a number from 0 to below 1", lambda n: 0 <= n < 1, 0.0),
     "eta_cutoff": ("a number from 0 to below 1", lambda n: 0 <= n < 1, 0.0),
 }
-
-
 # What transformers takes from config.json if there is no generation_config.json.
 OF_CONFIG = (
-    *(set(NEEDS_MORE) - {"is_assistant"}), *ENDS, *LISTS_OF_IDS, "bad_words_ids", "sequence_bias",
-    "early_stopping", "forced_bos_token_id", "forced_eos_token_id", "cache_implementation", "num_beams",
-    "num_return_sequences", *WHOLE, "exponential_decay_length_penalty", "repetition_penalty",
-    "encoder_repetition_penalty",
-    "watermarking_config", "prefill_chunk_size", "prompt_lookup_num_tokens",
+    *(key for key in NEEDS_MORE if key != "is_assistant"), *ENDS, *LISTS_OF_IDS, "bad_words_ids",
+    "sequence_bias", "early_stopping", "forced_bos_token_id", "forced_eos_token_id", "cache_implementation",
+    "num_beams", "num_return_sequences", *WHOLE, "exponential_decay_length_penalty", "repetition_penalty",
+    "encoder_repetition_penalty", "watermarking_config", "prefill_chunk_size", "prompt_lookup_num_tokens",
 )  # fmt: skip
 
 

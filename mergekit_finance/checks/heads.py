@@ -41,7 +41,13 @@ def _wrong_heads(config: "dict[str, Json]") -> Iterator[str]:
 
 
 def _wrong_rotary_size(config: "dict[str, Json]", kind: str, head: int) -> Iterator[str]:
-    """Yield what is wrong with the part of a head that is rotated: pairs of numbers in it are."""
+    """Yield what is wrong with the size of the part of a head that is rotated, which is done in pairs.
+
+    Args:
+        config: of the model's text part.
+        kind: its model_type.
+        head: the numbers of a head.
+    """
     part = partial_rotary(kind)
     if part is None:
         if head % 2:
@@ -49,8 +55,7 @@ def _wrong_rotary_size(config: "dict[str, Json]", kind: str, head: int) -> Itera
         return
     parameters = config.get("rope_parameters") or config.get("rope_scaling")
     inner = parameters.get("partial_rotary_factor") if isinstance(parameters, dict) else None
-    share = part.default if (outer := config.get(part.key)) is None else outer
-    share = share if inner is None else inner
+    share = next(value for value in (inner, config.get(part.key), part.default) if value is not None)
     if not isinstance(share, int | float) or isinstance(share, bool):
         yield f"{part.key} is {share!r:.40}, not a number from 0 to 1"
     elif not 0 <= share <= 1:

@@ -26,7 +26,7 @@ SLIDING = "sliding_attention"  # a layer type that needs the size of a window
 
 
 def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
-    """transformers must have class, activation and rotary positions; weights must not be quantized.
+    """transformers must have what a config names; weights must not be quantized.
 
     A merge to disk may be one of models that are no causal language models.
     """
@@ -44,34 +44,33 @@ def check_loadable(merge: "MergeFacts") -> Iterator[Finding]:
         if isinstance(act, str) and activations() and act not in activations():
             message = f"{model.reference}: transformers has no activation {act!r:.60} (hidden_act)"
             yield finding(ID, message, did_you_mean(act, activations()))
-        yield from _wrong_implementations(model, merge.is_answering(model))
+        yield from _wrong_attention(model, merge.is_answering(model))
+        yield from _wrong_experts(model)
         yield from _wrong_layer_types(model)
-        for settings in (model.rope, *model.rope.values()):
-            kind = settings.get("rope_type") if isinstance(settings, dict) else None
-            if isinstance(kind, str) and rope_types() and kind not in rope_types():
-                yield finding(
-                    ID,
-                    f"{model.reference}: transformers has no rope_type {kind!r:.60}",
-                    f"Write one of {', '.join(sorted(rope_types()))}.",
-                )
+        yield from _wrong_rope_types(model)
 
 
-def _wrong_implementations(model: "ModelFacts", is_answering: bool) -> Iterator[Finding]:
-    """Yield implementations of attention and experts that transformers does not have, or not here."""
+def _wrong_attention(model: "ModelFacts", is_answering: bool) -> Iterator[Finding]:
+    """Yield an implementation of attention that transformers does not have, or not on this machine."""
     attention = model.config.get("attn_implementation", model.config.get("_attn_implementation"))
     names = attention_implementations()
     is_kernel = isinstance(attention, str) and "/" in attention  # of the Hub
-    if attention is not None and names and not is_kernel:
-        if not isinstance(attention, str) or attention not in names:
-            yield _unknown(model, "attn_implementation", attention, names)
-        elif package := missing_attention_package(attention):
-            problem = finding(
-                ID,
-                f"{model.reference}: attn_implementation {attention} of config.json needs the package "
-                f"{package}, which is not installed",
-                "Install it, or remove the key.",
-            )
-            yield problem if is_answering else replace(problem, level="warning")
+    if attention is None or not names or is_kernel:
+        return
+    if not isinstance(attention, str) or attention not in names:
+        yield _unknown(model, "attn_implementation", attention, names)
+    elif package := missing_attention_package(attention):
+        problem = finding(
+            ID,
+            f"{model.reference}: attn_implementation {attention} of config.json needs the package "
+            f"{package}, which is not installed",
+            "Install it, or remove the key.",
+        )
+        yield problem if is_answering else replace(problem, level="warning")
+
+
+def _wrong_experts(model: "ModelFacts") -> Iterator[Finding]:
+    """Yield an implementation of a mixture of experts that transformers does not have."""
     experts, names = model.config.get("experts_implementation"), experts_implementations()
     if experts is not None and names and not (isinstance(experts, str) and experts in names):
         yield _unknown(model, "experts_implementation", experts, names)
@@ -82,10 +81,21 @@ def _unknown(model: "ModelFacts", key: str, value: object, names: frozenset[str]
     return finding(ID, f"{model.reference}: transformers has no {key} {value!r:.60}", remedy)
 
 
+def _wrong_rope_types(model: "ModelFacts") -> Iterator[Finding]:
+    """Yield the types of rotary positions that transformers does not have, of the model or a layer type."""
+    for settings in (model.rope, *model.rope.values()):
+        rope = settings.get("rope_type") if isinstance(settings, dict) else None
+        if isinstance(rope, str) and rope_types() and rope not in rope_types():
+            yield finding(
+                ID,
+                f"{model.reference}: transformers has no rope_type {rope!r:.60}",
+                f"Write one of {', '.join(sorted(rope_types()))}.",
+            )
+
+
 def _wrong_layer_types(model: "ModelFacts") -> Iterator[Finding]:
-    """Yield layer types that transformers does not have, and sliding windows without a size."""
-    config, kind = model.text, model.text.get("model_type")
-    types = config.get("layer_types")
+    """Yield layer types that transformers does not have, or sliding windows without a size."""
+    types, kind = model.text.get("layer_types"), model.text.get("model_type")
     if not isinstance(types, list) or not isinstance(kind, str):
         return
     unknown = [
@@ -97,17 +107,20 @@ def _wrong_layer_types(model: "ModelFacts") -> Iterator[Finding]:
             f"{model.reference}: transformers has no layer type {unknown[0]!r:.60}",
             "Correct layer_types in config.json, or copy or fetch it again.",
         )
-        return
+    elif SLIDING in types:
+        yield from _missing_window(model, kind)
+
+
+def _missing_window(model: "ModelFacts", kind: str) -> Iterator[Finding]:
+    """Yield a finding if layers need the size of a window, and the config has none or turns it off."""
     has_default = is_mentioned(kind, "sliding_window") and not is_mentioned(kind, "use_sliding_window")
-    is_off = is_mentioned(kind, "use_sliding_window") and config.get("use_sliding_window") is not True
-    window = config.get("sliding_window", 1 if has_default else None)
-    if SLIDING in types and (window is None or is_off):
-        key = "use_sliding_window is not true" if is_off else "sliding_window is missing or null"
-        remedy = (
-            f"Write {'use_sliding_window: true' if is_off else 'sliding_window'}, or correct layer_types."
-        )
-        yield finding(
-            "model.broken",
-            f"{model.reference}: config.json: layer_types has {SLIDING}, and {key}",
-            remedy,
-        )
+    is_off = is_mentioned(kind, "use_sliding_window") and model.text.get("use_sliding_window") is not True
+    window = model.text.get("sliding_window", 1 if has_default else None)
+    if window is not None and not is_off:
+        return
+    key = "use_sliding_window is not true" if is_off else "sliding_window is missing or null"
+    yield finding(
+        "model.broken",
+        f"{model.reference}: config.json: layer_types has {SLIDING}, and {key}",
+        f"Write {'use_sliding_window: true' if is_off else 'sliding_window'}, or correct layer_types.",
+    )

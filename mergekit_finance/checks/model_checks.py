@@ -233,11 +233,12 @@ def check_rope(merge: MergeFacts) -> Iterator[Finding]:
     for expert in merge.others:
         if base.config and expert.config and expert.rope != base.rope:
             keys = [key for key in (*base.rope, *expert.rope) if expert.rope.get(key) != base.rope.get(key)]
-            one, other = (_settings(model.rope, keys) for model in (expert, base))
+            one, other = (_rope_text(model.rope, keys) for model in (expert, base))
             yield finding("model.rope", f"{expert.reference} has {one}, {base.reference} has {other}")
 
 
-def _settings(rope: "Mapping[str, Json]", keys: Sequence[str]) -> str:
+def _rope_text(rope: "Mapping[str, Json]", keys: Sequence[str]) -> str:
+    """Return the values of some keys for a message."""
     return ", ".join(
         f"{key} {rope[key]!r:.80}" if key in rope else f"no {key}" for key in dict.fromkeys(keys)
     )

@@ -32,7 +32,9 @@ def check_token_rows(merge: "MergeFacts") -> Iterator[Finding]:
             yield from _ids_outside(model, rows)
             yield from _generated_ids_outside(model, rows, merge.is_answering(model))
             yield from _tokens_outside(model, rows, merge.is_answering(model))
-        yield from _ignored_tokens(model)
+        if model.tokenizer is not None and model.tokenizer.ids is not None:
+            yield from _other_ids(model, model.tokenizer.ids)
+            yield from _ignored_special_tokens(model)
 
 
 def _ids_outside(model: "ModelFacts", rows: int) -> Iterator[Finding]:
@@ -98,11 +100,13 @@ def _tokens_outside(model: "ModelFacts", rows: int, is_answering: bool) -> Itera
         yield replace(problem, level="error") if is_answering else problem
 
 
-def _ignored_tokens(model: "ModelFacts") -> Iterator[Finding]:
-    """Yield the tokens that transformers does not load as the files say."""
-    if model.tokenizer is None or model.tokenizer.ids is None:
-        return
-    ids, config = model.tokenizer.ids, model.tokenizer_config or {}
+def _other_ids(model: "ModelFacts", ids: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield the first added token to which transformers gives another id than the file says.
+
+    Args:
+        model: the model.
+        ids: of the tokens of its vocabulary; added tokens that are not among them are appended.
+    """
     file, added = _added(model)
     next_ids = {len(ids), max(ids.values(), default=-1) + 1}
     for token, id in added:
@@ -117,6 +121,11 @@ def _ignored_tokens(model: "ModelFacts") -> Iterator[Finding]:
             return
         if token not in ids:
             next_ids = {id + 1}
+
+
+def _ignored_special_tokens(model: "ModelFacts") -> Iterator[Finding]:
+    """Yield the special tokens of special_tokens_map.json, where transformers does not read that file."""
+    config = model.tokenizer_config or {}
     if "added_tokens_decoder" not in config:
         return
     for name in SPECIAL:
