@@ -60,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def is_scratch(path: Path) -> bool:
-    """Return whether a path is a temporary folder of `atomic_path`, by its name; .DS_Store is a file."""
+    """Return whether a path is a folder with a name that `atomic_path` gives. Files and links are not."""
     return SCRATCH.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()
 
 

@@ -16,11 +16,15 @@ DTYPE = re.compile(
 )
 COPY = "Correct it, or copy or fetch the file again."
 LARGEST_ID = 2**63  # token ids are 64-bit integers
-SCALED = ("linear", "dynamic", "yarn", "llama3")  # rope types that need a `factor`
-LLAMA3 = ("low_freq_factor", "high_freq_factor")  # which the rope type llama3 needs, too
 ROPE = ("rope_parameters", "rope_scaling")
-LONGROPE = ("short_factor", "long_factor")  # lists, which the rope type longrope needs
-YARN = ("beta_fast", "beta_slow", "attention_factor")
+ROPE_NUMBERS = {  # rope type -> the numbers that it needs
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+}
+ROPE_LISTS = {"longrope": ("short_factor", "long_factor")}  # rope type -> the lists of numbers that it needs
+OPTIONAL_ROPE = ("beta_fast", "beta_slow", "attention_factor")  # numbers, or null
 DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
 
 
@@ -73,16 +77,18 @@ def _rope_problem(value: Mapping[str, Json]) -> str:
 
 
 def _rope_block_problem(block: Mapping[str, Json]) -> str:
-    kind = block.get("rope_type", block.get("type"))
-    needed = {"llama3": LLAMA3}.get(kind, ()) if isinstance(kind, str) else ()
-    for key in (*(["factor"] if isinstance(kind, str) and kind in SCALED else ()), *needed):
+    """Return what is wrong with one mapping of rotary settings, without those of layer types; else ""."""
+    value = block.get("rope_type", block.get("type"))
+    kind = value if isinstance(value, str) else ""
+    for key in ROPE_NUMBERS.get(kind, ()):
         if not _is_number(block.get(key)):
             return f"has no number {key}, which the rope_type {kind} needs"
-    for key in LONGROPE if kind == "longrope" else ():
+    for key in ROPE_LISTS.get(kind, ()):
         if not _are_numbers(block.get(key)):
             return f"has no list of numbers {key}, which the rope_type {kind} needs"
-    for key in ("rope_theta", *YARN):
-        if key in block and not _is_number(block[key]) and (key == "rope_theta" or block[key] is not None):
+    given = [key for key in OPTIONAL_ROPE if block.get(key) is not None]
+    for key in (*(["rope_theta"] if "rope_theta" in block else ()), *given):
+        if not _is_number(block[key]):
             return f"has {key} {block[key]!r:.40}, which is not a number"
     return ""
 
@@ -132,11 +138,8 @@ TEMPLATES: Rule = ("text, or named templates that are text", lambda value: _are_
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 LISTS = ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens")
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")  # of a token
-CONFIG_NOT_NULL = (
-    "auto_map",
-    "num_labels",
-    "return_dict",
-)  # which transformers reads without a check for null
+# Keys of config.json that transformers reads without a check for null.
+CONFIG_NOT_NULL = ("auto_map", "num_labels", "return_dict")
 # Keys of tokenizer_config.json that transformers reads without a check for null.
 NOT_NULL = (
     "padding_side", "truncation_side", "split_special_tokens", "model_input_names", "added_tokens_decoder",
@@ -267,17 +270,16 @@ def _untyped(values: Mapping[str, Json]) -> Iterator[str]:
     """Yield the keys of tokens that are mappings without the type that transformers requires."""
     for key in (*SPECIAL, *LISTS):
         value = values.get(key)
-        tokens = [value]
-        if key in LISTS:
-            tokens = (
-                list(value.values())
-                if isinstance(value, Mapping)
-                else value
-                if isinstance(value, list)
-                else []
-            )
+        tokens = [value] if key in SPECIAL else _parts(value)
         if any(isinstance(token, Mapping) and token.get("__type") != "AddedToken" for token in tokens):
             yield key
+
+
+def _parts(value: Json) -> list[Json]:
+    """Return the values in a list or a mapping; nothing for anything else."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
 
 
 def _check(path: Path, place: str, values: Mapping[str, Json], rules: Mapping[str, Rule], id: str) -> None:

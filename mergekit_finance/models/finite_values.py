@@ -31,7 +31,7 @@ EXPONENTS = {
 
 
 def require_finite_values(references: Sequence[str], quiet: bool = False) -> None:
-    """Raise if a weight of a model is NaN or infinite. A merge looks into `.bin` files itself.
+    """Raise if a weight of one of several models is NaN or infinite. `.bin` files are left to the merge.
 
     Args:
         references: local folders or Hub ids; several are read at a time.

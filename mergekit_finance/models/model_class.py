@@ -91,11 +91,8 @@ def check_keys(path: Path, config: JsonObject) -> None:
                 f"{path}: transformers does not load a config of this type that has {key}. Remove the key.",
                 id="model.broken",
             )
-    if (
-        config.get("is_encoder_decoder")
-        and name in causal_classes()
-        and not is_mentioned(name, "is_encoder_decoder")
-    ):
+    has_decoder_only = name in causal_classes() and not is_mentioned(name, "is_encoder_decoder")
+    if config.get("is_encoder_decoder") and has_decoder_only:
         raise ModelError(
             f"{path}: is_encoder_decoder is true, and the type {name!r} has no encoder. Remove the key.",
             id="model.broken",

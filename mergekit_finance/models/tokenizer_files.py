@@ -141,14 +141,12 @@ def _template_ids(processor: Json) -> Iterator[int]:
     parts, tokens = processor.get("processors"), processor.get("special_tokens")
     for part in parts if isinstance(parts, list) else ():
         yield from _template_ids(part)
-    lists = (
-        [token.get("ids") for token in tokens.values() if isinstance(token, dict)]
-        if isinstance(tokens, dict)
-        else []
-    )
-    lists += [processor.get("sep"), processor.get("cls")]  # of BERT: pairs of a token and its id
+    lists = [processor.get("sep"), processor.get("cls")]  # of BERT: pairs of a token and its id
+    for token in tokens.values() if isinstance(tokens, dict) else ():
+        lists += [token.get("ids")] if isinstance(token, dict) else []
     for ids in lists:
-        yield from (id for id in ids if isinstance(id, int)) if isinstance(ids, list) else ()
+        if isinstance(ids, list):
+            yield from (id for id in ids if isinstance(id, int))
 
 
 def _rules(content: JsonObject) -> dict[str, str]:
