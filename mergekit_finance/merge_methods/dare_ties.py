@@ -40,7 +40,7 @@ class CptDareTies(CptMethod):
     def terms(self, call: Call) -> tuple[list[Term], Rule]:
         """Return the masked vectors, and the rule `mean` (paper) or `consensus` (mergekit)."""
         if call.semantics == "paper":
-            terms = [_term(call, e, 1.0 if e.density >= 1 else 1.0 / e.density) for e in call.experts]
+            terms = [_term(call, expert, 1.0 / expert.density) for expert in call.experts]
             return terms, Rule("mean", call.scale)
         terms = [_term(call, expert) for expert in call.experts]
         terms = [keep_norm(call.stored, term) if term.mask else term for term in terms]

@@ -8,10 +8,11 @@ from click.testing import CliRunner
 
 from mergekit_finance.cli import main
 from mergekit_finance.data import contents, loader
+from mergekit_finance.data.adapters import english
 from mergekit_finance.data.adapters.base import draw_shots
 from mergekit_finance.data.adopt import adopt
 from mergekit_finance.data.mirror import Mirror
-from mergekit_finance.data.records import read
+from mergekit_finance.data.records import Record, read
 from mergekit_finance.errors import DataError
 from mergekit_finance.plugins.manager import datasets
 
@@ -112,6 +113,18 @@ def test_demonstrations_cover_every_answer_that_occurs():
         assert len(shots) == 5 and {shot["answer"] for shot in shots} == {"rare", "common"}
     plain = [draw_shots(train, f"item {item}", 5) for item in range(50)]
     assert sum({"rare"} <= {shot["answer"] for shot in shots} for shots in plain) < 10
+
+
+@pytest.mark.parametrize("adapter", [english.phrasebank, english.fiqa])
+def test_each_row_has_demonstrations_of_a_class_that_is_rare(adapter):
+    def record(split, n):
+        label = 0 if n == 7 else 1 + n % 2
+        scored = {"target": "shares", "sentiment_score": str((label - 1) / 2)}
+        content = {"id": f"{split}{n}", "sentence": f"{split} {n} .", "label": LABELS[label], **scored}
+        return Record(content, f"{split}.jsonl", n + 1)
+
+    rows = adapter({split: [record(split, n) for n in range(60)] for split in ("train", "test")})
+    assert all({shot["answer"] for shot in row["shots"]} == set(LABELS) for row in rows)
 
 
 def test_demonstrations_do_not_depend_on_the_order_of_train_rows_and_never_exceed_the_count():

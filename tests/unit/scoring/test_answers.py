@@ -1,6 +1,7 @@
 """The number, choice or text that is read from an output: golden cases, every marker, hostile text."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import answers
-from mergekit_finance.scoring.choices import committed_choice, final_choice
+from mergekit_finance.scoring.choices import _any_of, committed_choice, final_choice
 from mergekit_finance.scoring.markers import marked_statements
 from mergekit_finance.scoring.new_question import cut_at_new_question
 
@@ -279,3 +280,8 @@ def test_doubt_elsewhere_keeps_the_choice(text):
 @pytest.mark.parametrize("others", ["1、2、4はいずれも不適切である。", "他の選択肢は正しくない。"])
 def test_a_last_sentence_about_the_other_options_does_not_hide_the_choice(others):
     assert committed_choice(f"3が適切である。{others}", list("1234")).label == "3"
+
+
+def test_a_label_that_begins_like_another_is_read_whole():
+    assert re.match(_any_of(["1", "12", "2"]), "12が正解").group() == "12"
+    assert final_choice("12が正解です", [str(n) for n in range(1, 13)]) == "12"
