@@ -10,8 +10,9 @@ time of a decoding step, without the prompts. `hf` is warmed up by a short run. 
 too, which captures its decoding steps: as for the second and later models of a sweep.
 
 The roof of a step is the time to read all weights but the input embeddings, and the keys and values of all prompts
-with half of their answers, at the speed at which the device copies memory. Exits 1 if `compiled` takes more than
-0.25 of the time of `hf` at its best batch size.
+with half of their answers, at the speed at which the device copies memory. Exits 1 if a step of `compiled` takes more
+than 0.25 of the time of one of `hf` at its best batch size. The whole time is printed, too; it depends on how many
+tokens are written for each prompt, because both read prompts at about the same speed.
 """
 
 import argparse
@@ -74,8 +75,8 @@ def main() -> None:
     roof = step_roof(model, arguments)
     ratios = [one / other for one, other in zip(best["compiled"], best["hf"], strict=True)]
     print(f"roof {1000 * roof:.1f} ms a step: compiled takes {best['compiled'][1] / roof:.1f} times as long")
-    print(f"compiled takes {ratios[0]:.2f} of the time of hf (bar {BAR}), of a step {ratios[1]:.2f}")
-    sys.exit(0 if ratios[0] <= BAR else 1)
+    print(f"compiled takes {ratios[1]:.2f} of the time of a step of hf (bar {BAR}), of all {ratios[0]:.2f}")
+    sys.exit(0 if ratios[1] <= BAR else 1)
 
 
 def random_model(arguments: argparse.Namespace) -> LlamaForCausalLM:
