@@ -79,7 +79,9 @@ def _rope_problem(value: Mapping[str, Json]) -> str:
 def _rope_block_problem(block: Mapping[str, Json]) -> str:
     """Return what is wrong with one mapping of rotary settings, without those of layer types; else ""."""
     value = block.get("rope_type", block.get("type"))
-    kind = value if isinstance(value, str) else ""
+    if value is not None and not isinstance(value, str):
+        return f"has rope_type {value!r:.40}, which is not text"
+    kind = value or ""
     for key in ROPE_NUMBERS.get(kind, ()):
         if not _is_number(block.get(key)):
             return f"has no number {key}, which the rope_type {kind} needs"
@@ -191,8 +193,11 @@ def _are_labels(value: Json) -> bool:
 
 
 def _is_auto_map(value: Json) -> bool:
-    """A mapping; older files have a pair of classes."""
-    return isinstance(value, Mapping) or (isinstance(value, list) and len(value) == 2)
+    """A mapping with a class, or a pair of a slow and a fast one; older files have the pair alone."""
+    classes = value.get("AutoTokenizer") if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping) and (classes is None or isinstance(classes, str)):
+        return True
+    return isinstance(classes, list) and len(classes) == 2
 
 
 def _are_tokens(value: Json) -> bool:

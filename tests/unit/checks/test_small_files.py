@@ -317,9 +317,12 @@ KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_a_value_with_which_transformers_does_not_make_a_tokenizer(key, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*KEYS.items(), ("auto_map", {"AutoTokenizer": 5}), ("auto_map", {"AutoTokenizer": ["a.B"]})],
+)
+def test_a_value_with_which_transformers_does_not_make_a_tokenizer(key, value, tmp_path):
     write(tmp_path, "config.json", {})
-    write(tmp_path, "tokenizer_config.json", {key: KEYS[key]})
+    write(tmp_path, "tokenizer_config.json", {key: value})
     (line,) = errors(tmp_path)
     assert f"{key} is " in line

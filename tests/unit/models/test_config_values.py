@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.architectures import ARCHITECTURES
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.activations import ACT2FN
 from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -13,7 +13,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.files import JsonObject
+from mergekit_finance.files import Json, JsonObject
 from mergekit_finance.hosts.transformers import (
     activations,
     cache_implementations,
@@ -74,6 +74,17 @@ def test_values_of_wrong_types_are_refused_as_transformers_refuses_them(key: str
         read_config(tmp_path)
     with pytest.raises(Exception, match=r".+"):  # of many types
         LlamaConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [["linear"], {}, 5])
+def test_a_rope_type_that_is_not_text_is_refused(kind: Json, tmp_path: Path) -> None:
+    config = LlamaConfig(num_hidden_layers=1, hidden_size=8, num_attention_heads=2, vocab_size=8)
+    content = config.to_dict() | {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0}}
+    (tmp_path / "config.json").write_text(json.dumps(content, default=str))
+    with pytest.raises(ModelError, match=r"rope_parameters has rope_type .*, which is not text"):
+        read_config(tmp_path)
+    with pytest.raises((TypeError, KeyError)):
+        LlamaForCausalLM(LlamaConfig.from_pretrained(tmp_path))
 
 
 def test_names_of_activations_and_rotary_positions_are_those_of_transformers() -> None:
