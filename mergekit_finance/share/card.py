@@ -111,9 +111,8 @@ def notes_for_author(choice: SharedPoint, install_from: str | None) -> Iterator[
 
 def _check_target(folder: Path, out: Path) -> None:
     """Raise DataError unless the folder is new, empty, or an earlier card, and free of links to folders."""
-    links = [folder] if folder.is_symlink() else folder.rglob("*")
-    if link := next((p for p in links if p.is_symlink() and (p == folder or p.is_dir())), None):
-        raise DataError(f"-o {folder}: {link} is a link to a folder, which is not followed. Remove it.")
+    if folder.is_symlink():
+        raise DataError(f"-o {folder}: is a link, which is not followed. Choose another folder.")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder. Choose another one.")
     if any(folder.resolve().is_relative_to((out / name).resolve()) for name in STUDY_FOLDERS):
@@ -121,6 +120,8 @@ def _check_target(folder: Path, out: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not (folder / MANIFEST).is_file():
             raise DataError(f"-o {folder}: exists and is not a card. Choose another folder.")
+    if link := next((path for path in folder.rglob("*") if path.is_symlink() and path.is_dir()), None):
+        raise DataError(f"-o {folder}: {link} is a link to a folder, which is not followed. Remove it.")
 
 
 def _require_same_models(choice: SharedPoint) -> None:

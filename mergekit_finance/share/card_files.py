@@ -20,6 +20,7 @@ MODELS = "results/models.json"
 MODELS_BEFORE = "results/parents.json"  # the same, with the key `parents`, in older cards
 MANIFEST = CARD_MANIFEST
 SUMMARY = "results/summary.json"
+MEASURED = ("results/scores.json", "results/key.json")  # the scores of the merge, and what they depend on
 REMEDY = "Make the card again."
 
 CARD_FILES = FileReader("`mergekit-finance card`", REMEDY)

@@ -9,6 +9,7 @@ from mergekit_finance.errors import DataError, MergekitFinanceError
 from mergekit_finance.files import load_yaml, read_text, sha256_file
 from mergekit_finance.share.card_files import (
     MANIFEST,
+    MEASURED,
     MODELS,
     MODELS_BEFORE,
     SUMMARY,
@@ -21,7 +22,7 @@ from mergekit_finance.share.source_models import is_hub_id
 
 TEXTS = ("README.md", "mergekit_config.yml", "study.yml")  # of the card; people may edit them
 ADDED = ("LICENSE", "LICENSE.txt", "LICENSE.md", "USE_POLICY", "USE_POLICY.md", "NOTICE")  # people may add
-RESULTS = (SUMMARY, "results/scores.json", "results/key.json", MODELS, MODELS_BEFORE)
+RESULTS = (SUMMARY, *MEASURED, MODELS, MODELS_BEFORE)
 UNCHANGED = ("licenses/*/*", "licences/*/*", "figures/*.png", "figures/*.svg")  # only as `card` wrote them
 SAMPLES = ("results/samples_*.jsonl",)
 SHARD = "model-NNNNN-of-NNNNN.safetensors".replace("N", "[0-9]")
@@ -77,16 +78,18 @@ def plan_upload(folder: Path, weights: bool) -> UploadPlan:
     """Return which files of a card's folder are sent and which are left out.
 
     Raises:
-        DataError: the folder holds no card, or its files are damaged.
+        DataError: the folder holds no card, or its files are damaged, or its scores were changed.
     """
     if not (folder / "README.md").is_file() or not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: no card here. Make one with `mergekit-finance card OUT -o {folder}`.")
     _require_front_matter(folder / "README.md")
     send, left_out = {}, {}
     text_allowed, recorded = _text_may_be_shared(folder), card_manifest(folder)
-    for name in recorded:
+    for name, sha256 in recorded.items():
         if matches(name, RESULTS) and not (folder / name).exists():
             raise DataError(f"{folder / name}: is missing. Make the card again.")
+        if name in MEASURED and (folder / name).is_file() and sha256_file(folder / name) != sha256:
+            raise DataError(f"{folder / name}: was changed since the card was made. Make the card again.")
     for path in sorted(_walk(folder)):
         name = path.relative_to(folder).as_posix()
         reason = reason_to_leave_out(path, name, weights, text_allowed, recorded)

@@ -13,7 +13,14 @@ import numpy as np
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import require_names, sha256_file, strings
 from mergekit_finance.report import labels
-from mergekit_finance.share.card_files import CARD_FILES, MANIFEST, SUMMARY, card_manifest, read_models
+from mergekit_finance.share.card_files import (
+    CARD_FILES,
+    MANIFEST,
+    MEASURED,
+    SUMMARY,
+    card_manifest,
+    read_models,
+)
 from mergekit_finance.share.provenance import require_provenance, require_stored_key
 from mergekit_finance.statistics.bootstrap import DRAWS
 from mergekit_finance.study.config import Study
@@ -23,7 +30,7 @@ from mergekit_finance.study.results import StudyResults, load_results
 from mergekit_finance.study.schema import Columns, Key, Summary, TaskInfo
 from mergekit_finance.study.split import has_split, selection_items
 
-CARD_RESULTS = (SUMMARY, "results/scores.json", "results/key.json")
+CARD_RESULTS = (SUMMARY, *MEASURED)
 AGAIN = "Make the card again."
 
 
@@ -83,7 +90,8 @@ def read_results(name: str, folder: Path) -> RankedResults:
     if (folder / MANIFEST).is_file():
         return _read_card(name, folder)
     if not folder.is_dir():
-        raise DataError(f"{folder}: does not exist. Name a study's folder, or one that `card` wrote.")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder}: {problem}. Name a study's folder, or one that `card` wrote.")
     return _read_study(name, load_results(folder))
 
 

@@ -81,6 +81,13 @@ def test_rankings_are_written_by_a_named_format_without_an_ending_and_into_pipes
     assert [(tmp_path / name).read_text() for name in ("board.xls", "board")] == ["csv", "text"]
 
 
+def test_a_file_in_place_of_results_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "x.json").touch()
+    assert refused("leaderboard", tmp_path / "x.json").startswith(
+        f"Error: {tmp_path / 'x.json'}: is not a folder. Name a study's folder"
+    )
+
+
 @pytest.mark.parametrize("names", [",", " , "])
 def test_a_list_of_formats_without_a_format(study: Path, names: str) -> None:
     assert "names no format. Choose from csv" in refused("report", study, "--format", names)

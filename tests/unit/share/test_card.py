@@ -29,3 +29,18 @@ def test_a_manifest_cannot_delete_files_outside_the_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize("command", ["card", "share"])
 def test_help_has_examples(command: str) -> None:
     assert "Examples:" in CliRunner().invoke(main, [command, "--help"]).output
+
+
+def test_links_are_looked_for_in_an_earlier_card_only(tmp_path: Path) -> None:
+    """`-o /` is refused as what it is, without a walk through it and without the advice to remove a link."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bin").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="mine: exists and is not a card. Choose another folder."):
+        card._check_target(tmp_path / "mine", tmp_path / "out")
+    (tmp_path / "mine" / "results").mkdir()
+    (tmp_path / "mine" / "results" / "files.json").touch()
+    with pytest.raises(DataError, match="mine/bin is a link to a folder, which is not followed. Remove it."):
+        card._check_target(tmp_path / "mine", tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match="link: is a link, which is not followed. Choose another folder."):
+        card._check_target(tmp_path / "link", tmp_path / "out")

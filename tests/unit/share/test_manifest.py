@@ -172,3 +172,13 @@ def test_a_result_that_is_gone_is_named(tmp_path: Path) -> None:
     (folder / "results" / "scores.json").unlink()
     with pytest.raises(DataError, match="results/scores.json: is missing. Make the card again."):
         manifest.plan_upload(folder, weights=False)
+
+
+def test_scores_that_were_changed_are_not_sent(tmp_path: Path) -> None:
+    folder = card(tmp_path / "card", a=True)
+    (folder / "results" / "scores.json").write_text("{}")
+    (folder / card_files.MANIFEST).write_text(json.dumps({"files": manifest.hashes_of(folder)}))
+    assert "results/scores.json" in manifest.plan_upload(folder, weights=False).send
+    (folder / "results" / "scores.json").write_text("[]")
+    with pytest.raises(DataError, match="scores.json: was changed since the card was made. Make the card"):
+        manifest.plan_upload(folder, weights=False)
