@@ -189,4 +189,5 @@ def first_problem(error: "ValidationError") -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("dict_type", "model_type"):
         message = "must be a mapping of keys"
+    message = message.replace("valid tuple", "valid list").replace("Tuple should", "List should")
     return " ".join((f"{place}: {message}" if place else message).split())

@@ -27,6 +27,10 @@ WORDS = (
         re.compile(r"\.ConditionalParameter: must be a mapping of keys"),
         ": must be a value, a gradient or filters",
     ),
+    (
+        re.compile(r"tokenizer_source\.literal\['union'\]: .*"),
+        "tokenizer_source: must be union, base or a model",
+    ),
     (re.compile(r"\b(model|base_model): must be a mapping of keys"), r"\1: must be a folder or a Hub id"),
 )
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -52,7 +56,7 @@ def check_keys(content: Block, where: str = "", parameters: Iterable[str] | None
     keys: dict[str, Iterable[str]] = {**recipe_keys(), "finance": FINANCE_KEYS}
     if parameters is not None:
         keys["parameters"] = parameters
-    if not isinstance(content.get("finance") or {}, Mapping):
+    if content.get("finance") is not None and not isinstance(content["finance"], Mapping):
         message = f"finance: must be a mapping of {', '.join(FINANCE_KEYS)}"
         raise RecipeError(f"{where}: {message}" if where else message, id="recipe.invalid")
     for place, block, kind in _recipe("", content):

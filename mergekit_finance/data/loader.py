@@ -147,9 +147,13 @@ def load_rows(name: str, subset: str, source: str | None = None, data_dir: str |
         data_dir: The folder of a mirror.
 
     Raises:
-        DataError: the rows are missing, altered or wrong, or cannot be fetched.
+        DataError: the rows are missing, altered or wrong, or cannot be fetched, or both places are given.
     """
     registered = dataset(name)
+    if source and data_dir:
+        raise DataError(
+            f"rows: source {source} and data_dir {data_dir} are both given. Leave one of them out."
+        )
     if source == LAB:
         rows = _lab_rows(name, subset)
     else:

@@ -222,7 +222,7 @@ def check_finance(
         RecipeError: a value is wrong, as `load_recipe` says it.
     """
     config, block = validate(), content.get("finance")
-    if block and config.merge_method.startswith(OUR_METHODS):
+    if block is not None and config.merge_method.startswith(OUR_METHODS):
         path = host.recipe_file() or Path("recipe")
         merge = {key: value for key, value in content.items() if key != "finance"}
         _check_merge_fits(Recipe(path, "", merge, _finance(block, str(path))))
@@ -235,7 +235,8 @@ def _checked(text: str, path: Path, is_complete: bool = True) -> Recipe:
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: not a mapping of keys such as merge_method and models. Correct it.")
     merge = {key: value for key, value in content.items() if key != "finance"}
-    recipe = Recipe(path, text, merge, _finance(content.get("finance") or {}, str(path)))
+    block = {} if content.get("finance") is None else content["finance"]
+    recipe = Recipe(path, text, merge, _finance(block, str(path)))
     host.register_methods(merge_methods())
     _check_method(merge, str(path))
     settings = recipe.merge_settings

@@ -116,6 +116,15 @@ def test_metadata_takes_precedence_over_the_environment_variable(raw, tmp_path, 
         loader.load_rows("fpb", "default")
 
 
+@pytest.mark.parametrize("source", ["sample", "lab", "hub"])
+def test_a_source_and_a_mirror_at_once_are_refused(source):
+    """Before, `sample` and `lab` were taken and the folder ignored, and of other sources the folder was taken."""
+    with pytest.raises(
+        DataError, match=f"source {source} and data_dir m are both given. Leave one of them out"
+    ):
+        loader.load_rows("fpb", "default", source=source, data_dir="m")
+
+
 def test_an_unknown_source_lists_the_known_ones():
     with pytest.raises(DataError, match="unknown source 'hubb'. Did you mean 'hub'.*sample"):
         loader.load_rows("fpb", "default", source="hubb")

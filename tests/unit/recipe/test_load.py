@@ -1,6 +1,7 @@
 """Recipes: derived values, and refusals that name file, key and remedy."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -80,6 +81,24 @@ def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, me
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("finance: []", "finance: must be a mapping"),
+        ("finance: false", "finance: must be a mapping"),
+        ("finance: {tasks: {a: 1}}", "finance.tasks: Input should be a valid list"),
+        ("tokenizer_source: 5", "tokenizer_source: must be union, base or a model"),
+    ],
+)
+def test_values_of_other_types_are_refused_in_words_of_a_recipe(tmp_path, lines, message):
+    path = tmp_path / "r.yml"
+    path.write_text(f"merge_method: linear\nmodels: [{{model: ./a, parameters: {{weight: 1}}}}]\n{lines}\n")
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_recipe(path)
+    path.write_text(path.read_text().replace(lines, "finance:"))
+    assert load_recipe(path).finance.tasks == ()
 
 
 def test_a_missing_recipe_is_named(tmp_path):

@@ -155,7 +155,7 @@ def test_values_by_expert_are_a_grid_to_select_from():
         ({"operators": {"ties": {"density": {"fiance": 0.5}}}}, "operators.ties.density: unknown expert 'fiance'. Did you mean 'finance'? Known: finance, japanese, math"),
         ({"operators": {"ties": {"lambda": {"finance": [0.1, "x"]}}}}, "operators.ties.lambda.finance.1: Input should be a valid number, unable to parse string as a number (given: 'x')"),
         ({"operators": {"ties": {"density": {"finance": 0}}}}, "operators.ties.density.finance.0: Input should be greater than 0 (given: 0)"),
-        ({"operators": {"ties": {"density": {"finance": []}}}}, "operators.ties.density.finance: Tuple should have at least 1 item after validation, not 0"),
+        ({"operators": {"ties": {"density": {"finance": []}}}}, "operators.ties.density.finance: List should have at least 1 item after validation, not 0"),
         ({"operators": {"ties": {"density": {}}}}, "operators.ties.density: Dictionary should have at least 1 item after validation, not 0"),
         ({"operators": {"ties": {"lambda": {"math": 1}, "weight": 0.5}}}, "operators.ties: a lambda for each expert is its weight; leave out weight, or give one lambda"),
         ({"operators": {"ties": {"start": {"density": {"math": 0.5, "mth": 0.5}}}}}, "operators.ties.start.density: unknown expert 'mth'. Did you mean 'math'?"),
