@@ -17,6 +17,6 @@ finite_values     NaN and infinity in all weights
 live_fingerprint  the hash of a model in memory
 loading           load models and tokenizers; build a model from tensors
 spread            one model over several GPUs
-byte_bar          the progress bar of work that reads whole files
+reading           all files of several models at a time, with progress bars
 live_tokenizers   the tokenizers of the models merged in this process
 """

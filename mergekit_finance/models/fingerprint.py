@@ -6,10 +6,10 @@ from pathlib import Path
 from threading import Event
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models.byte_bar import byte_bar, read_models
 from mergekit_finance.models.chat_templates import TEMPLATES
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
+from mergekit_finance.models.reading import byte_bar, read_models
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
 LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # by any name

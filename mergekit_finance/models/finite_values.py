@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError
-from mergekit_finance.models.byte_bar import byte_bar, read_models
 from mergekit_finance.models.facts import fetched_folder, is_pickled, weight_files
+from mergekit_finance.models.reading import byte_bar, read_models
 from mergekit_finance.models.weight_files import BITS, FLOATS, ByteReader, TensorFacts, read_header
 
 Bits: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from mergekit_finance.models import fingerprint
-from mergekit_finance.models.byte_bar import read_models
 from mergekit_finance.models.fingerprint import folder_fingerprint
+from mergekit_finance.models.reading import read_models
 
 
 def test_models_are_read_at_the_same_time():
