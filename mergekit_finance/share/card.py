@@ -112,7 +112,7 @@ def notes_for_author(choice: SharedPoint, install_from: str | None) -> Iterator[
 def _check_target(folder: Path, out: Path) -> None:
     """Raise DataError unless the folder is new, empty, or an earlier card, and free of links to folders."""
     if folder.is_symlink():
-        raise DataError(f"-o {folder}: is a link, which is not followed. Choose another folder.")
+        raise DataError(f"-o {folder}: is a link to a folder, which is not followed. Choose another folder.")
     if folder.resolve() == out.resolve():
         raise DataError(f"-o {folder}: is the study's own folder. Choose another one.")
     if any(folder.resolve().is_relative_to((out / name).resolve()) for name in STUDY_FOLDERS):

@@ -42,5 +42,7 @@ def test_links_are_looked_for_in_an_earlier_card_only(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mine/bin is a link to a folder, which is not followed. Remove it."):
         card._check_target(tmp_path / "mine", tmp_path / "out")
     (tmp_path / "link").symlink_to(tmp_path / "mine")
-    with pytest.raises(DataError, match="link: is a link, which is not followed. Choose another folder."):
+    with pytest.raises(
+        DataError, match="link: is a link to a folder, which is not followed. Choose another folder."
+    ):
         card._check_target(tmp_path / "link", tmp_path / "out")
