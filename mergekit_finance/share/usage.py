@@ -83,6 +83,12 @@ def reproduce(choice: SharedPoint, facts: CardFacts) -> Iterator[str]:
     yield f"mergekit-finance card out --point {quote(choice.point)}{name} -o card --weights"
     yield "```"
     yield ""
+    if choice.results.study.include_path:
+        yield (
+            "The author's own tasks are not in this repository, because task files may run Python code: "
+            "get them from the author, and name their folder as `include_path` in `study.yml`."
+        )
+        yield ""
     if facts.has_weights:
         yield from _package_note(facts)
         yield from _folders_note(choice)

@@ -149,8 +149,17 @@ def _stage_one(summary: Summary) -> Iterator[tuple[str, str]]:
         for line in (*_recovered(effects), *_kept(effects, name)):
             yield "recovery", f"{merge_name(name)}, {line}."
         if effect.kind is not EffectKind.TOO_FEW_ITEMS:
-            word = effect_word(effect, 1)
-            yield "recovery", f"{merge_name(name)}, retention and tasks of its skill together: {word}."
+            tested = _tested_with_base(summary, name, effects, effect)
+            yield "recovery", f"{merge_name(name)}, {tested}: {effect_word(effect, 1)}."
+
+
+def _tested_with_base(summary: Summary, name: str, effects: Effects, effect: Effect) -> str:
+    """Return which tasks the effect of a merge with the base is about."""
+    if effect.tested != "named" or name in summary.study.named:
+        return _tasks_of(effects.sets[effect.tested], effect)
+    words = {"retention": "retention", "own": "tasks of its skill"}
+    parts = [word for key, word in words.items() if key in effects.sets]
+    return " and ".join(parts) + (" together" if len(parts) > 1 else " alone")
 
 
 def _recovered(effects: Effects) -> Iterator[str]:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mergekit_finance.share import body, front_matter
+from mergekit_finance.share import body, front_matter, usage
 
 
 @pytest.mark.parametrize(("skill", "cited"), [("legal", False), ("finance", True)])
@@ -32,3 +32,13 @@ def test_only_tasks_of_this_project_have_generated_rows():
     choice = SimpleNamespace(results=SimpleNamespace(study=SimpleNamespace(source="lab"), tasks=tasks))
     assert front_matter._dataset(choice, "arc_easy").name == "arc_easy"
     assert "rows generated" in front_matter._dataset(choice, "finance_bench_fpb").name
+
+
+@pytest.mark.parametrize(("folders", "said"), [(("my_tasks",), True), ((), False)])
+def test_the_card_says_that_the_authors_task_files_are_needed(folders, said):
+    """The study.yml of a card has no include_path, so its study cannot be repeated as it is."""
+    choice = SimpleNamespace(
+        name="", point="p", results=SimpleNamespace(study=SimpleNamespace(include_path=folders))
+    )
+    text = "\n".join(usage.reproduce(choice, SimpleNamespace(install="pip install x", has_weights=False)))
+    assert ("name their folder as `include_path` in `study.yml`" in text) is said

@@ -141,6 +141,25 @@ def test_recovery_has_intervals_and_notes_when_nothing_was_lost(tmp_path):
     )  # 50.0 on average, base and expert 37.5
 
 
+@pytest.mark.parametrize(
+    ("skills", "kept", "named", "words"),
+    [
+        ([], False, {}, "1 task of the macro average"),
+        (["finance"], False, {}, "tasks of its skill alone"),
+        ([], True, {}, "retention alone"),
+        (["finance"], True, {"finance": "t"}, "1 task named in study.yml"),
+    ],
+)
+def test_a_merge_with_the_base_names_the_tasks_that_were_tested(tmp_path, skills, kept, named, words):
+    tables = {"t": shares(200, finance=100, s1f=90)}
+    tasks = {"t": {"skills": skills}}
+    if kept:
+        tables["kept"], tasks["kept"] = shares(200, base=90, finance=30, s1f=60), RETENTION
+    folder = build(tmp_path, tables, tasks, selection=SAME, named=named).folder
+    last = [line for line in lines(summary(folder), "recovery") if line.startswith("base + finance")][-1]
+    assert last.startswith(f"base + finance, {words}: ")
+
+
 @pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100.")])
 def test_recovery_on_few_clusters_is_inconclusive(tmp_path, clusters, size):
     tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
