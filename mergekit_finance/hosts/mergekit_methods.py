@@ -116,7 +116,9 @@ def trial_error(
         entries = [TensorEntry(model, torch.randn(SHAPE), is_base=model == base) for model in inputs]
         group = TensorGroup(tuple(entries), TensorMetadata(name="trial"))
         try:
-            merge_methods.get(name)((group,), parameters={**shared, **of_models})
+            merged = merge_methods.get(name)((group,), parameters={**shared, **of_models})
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in merged):
+                return "the merge of small random tensors holds NaN or Inf (do the weights add up to 0?)"
         except Exception as error:  # a plugin's method may raise anything
             return first_line(error)
     return ""

@@ -155,6 +155,7 @@ MISSPELLED = "operators: unknown merge method 'slrp'. Did you mean 'slerp'? Know
         ({"della": {"density": {"fiance": 0.5}}}, "operators.della.density: unknown expert 'fiance'. Did you mean 'finance'? Known: finance, japanese, math"),
         ({"linear": {"weight": {"bas": 0.5}}}, "operators.linear.weight: unknown expert 'bas'. Did you mean 'base'? Known: base, finance, japanese, math"),
         ({"della": {"density": 0.9, "epsilon": [0.05, 0.3]}}, "operators.della: Epsilon must be chosen such that density +/- epsilon is in (0, 1). Tried with {'density': 0.9, 'epsilon': 0.3, 'seed': 0}"),
+        ({"linear": {"weight": {"base": 0, "finance": 0, "japanese": 0, "math": 0}}}, "operators.linear: the merge of small random tensors holds NaN or Inf (do the weights add up to 0?). Tried with {"),
         ({"linear": {"normalize": [True, "no"]}}, "operators.linear.normalize: 'no' is not true or false"),
         ({"karcher": {"max_iter": [[1, 5]]}}, "operators.karcher.max_iter: [1.0, 5.0] is a gradient, but the parameter is a whole number"),
         ({"slerp": {"t": [[{"filter": "mlp", "value": 0.5}]]}, "ties": {}}, "operators.slerp.t: [{'filter': 'mlp', 'value': 0.5}] has no last entry without `filter`, which a required parameter needs"),
