@@ -59,6 +59,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def file_stamp(path: str) -> tuple[int, ...]:
+    """Return what changes with a file's content, or with a folder's entries; () if there is no such path."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size
+
+
 def is_scratch(path: Path) -> bool:
     """Return whether a path is a folder with a name that `atomic_path` gives. Files and links are not."""
     return SCRATCH.fullmatch(path.name) is not None and path.is_dir() and not path.is_symlink()

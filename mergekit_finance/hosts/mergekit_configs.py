@@ -9,6 +9,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
+from mergekit_finance.files import file_stamp
 from mergekit_finance.hosts.names import MERGEKIT
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def read_configs_once() -> None:
 
     @functools.wraps(original)
     def config(reference: "ModelReference", trust_remote_code: bool = False) -> "PretrainedConfig":
-        stamp = _stamp(os.path.join(reference.model.path, "config.json"))
+        stamp = file_stamp(os.path.join(reference.model.path, "config.json"))
         if trust_remote_code or not stamp:
             read: PretrainedConfig = original(reference, trust_remote_code)
             return read
@@ -47,12 +48,3 @@ def read_configs_once() -> None:
 
     vars(config)["is_mergekit_finance"] = True
     ModelReference.config = config
-
-
-def _stamp(file: str) -> Stamp:
-    """Return what changes with a file's content; () if there is no such file."""
-    try:
-        state = os.stat(file)
-    except OSError:
-        return ()
-    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size

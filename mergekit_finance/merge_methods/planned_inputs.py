@@ -36,6 +36,7 @@ from mergekit_finance.checks.findings import Findings, finding
 from mergekit_finance.checks.merge_facts import MergeFacts
 from mergekit_finance.checks.resources import disk_findings, estimate
 from mergekit_finance.errors import ModelError, print_to_stderr
+from mergekit_finance.files import file_stamp
 from mergekit_finance.hosts.mergekit import (
     adapter_folder,
     merged_adapter,
@@ -280,7 +281,7 @@ def _check_weights(folder: Path, reference: str) -> None:
     index have changed.
     """
     name = os.fspath(folder)
-    stamps = tuple(_stamp(path) for path in (name, *(os.path.join(name, index) for index in INDEXES)))
+    stamps = tuple(file_stamp(path) for path in (name, *(os.path.join(name, index) for index in INDEXES)))
     if CHECKED_FOLDERS.get(folder) == stamps:
         return
     _require_regular_files(folder)
@@ -288,15 +289,6 @@ def _check_weights(folder: Path, reference: str) -> None:
         read_tensors(reference)
     else:
         CHECKED_FOLDERS[folder] = stamps
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Return what changes with a folder's entries or a file's content; () if there is no such path."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return ()
-    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _require_regular_files(folder: Path) -> None:

@@ -193,7 +193,10 @@ def _are_labels(value: Json) -> bool:
 
 
 def _is_auto_map(value: Json) -> bool:
-    """A mapping with a class, or a pair of a slow and a fast one; older files have the pair alone."""
+    """Return whether `auto_map` names a tokenizer class, or a pair of a slow and a fast one.
+
+    Older files have the pair alone, without a mapping.
+    """
     classes = value.get("AutoTokenizer") if isinstance(value, Mapping) else value
     if isinstance(value, Mapping) and (classes is None or isinstance(classes, str)):
         return True

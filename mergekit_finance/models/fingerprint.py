@@ -9,7 +9,7 @@ from mergekit_finance.errors import ModelError
 from mergekit_finance.models.chat_templates import TEMPLATES
 from mergekit_finance.models.facts import fetched_folder
 from mergekit_finance.models.json_files import INDEXES, shard_names
-from mergekit_finance.models.reading import byte_bar, read_models
+from mergekit_finance.models.reading import byte_bar, for_each_model
 
 LEGAL = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")
 LOADED = (".py", ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".jinja")  # by any name
@@ -30,7 +30,7 @@ def fingerprint(reference: str, quiet: bool = False) -> str:
 def fingerprints(references: Sequence[str], quiet: bool = False) -> dict[str, str]:
     """Return the fingerprint of each model; several are read at a time."""
     folders = {reference: fetched_folder(reference) for reference in references}
-    return read_models(
+    return for_each_model(
         references, lambda reference, stopped: folder_fingerprint(folders[reference], quiet, stopped)
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mergekit_finance.errors import ModelError
 from mergekit_finance.models.facts import fetched_folder, is_pickled, weight_files
-from mergekit_finance.models.reading import byte_bar, read_models
+from mergekit_finance.models.reading import byte_bar, for_each_model
 from mergekit_finance.models.weight_files import BITS, FLOATS, ByteReader, TensorFacts, read_header
 
 Bits: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]
@@ -40,7 +40,7 @@ def require_finite_values(references: Sequence[str], quiet: bool = False) -> Non
     Raises:
         ModelError: names the first such tensor and its flat index, or a file that cannot be read.
     """
-    read_models(references, partial(_require_finite, quiet))
+    for_each_model(references, partial(_require_finite, quiet))
 
 
 def _require_finite(quiet: bool, reference: str, stopped: Event) -> None:

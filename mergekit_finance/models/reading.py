@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def read_models(references: Sequence[str], work: Callable[[str, Event], Result]) -> dict[str, Result]:
+def for_each_model(references: Sequence[str], work: Callable[[str, Event], Result]) -> dict[str, Result]:
     """Do work that reads all files of a model, for several models at a time, one thread each.
 
     Args:

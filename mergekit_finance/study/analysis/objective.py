@@ -158,14 +158,26 @@ def _keeps(results: StudyResults, model: str, differences: Mapping[str, Estimate
     for name, estimate in differences.items():
         bound_of = results.study.select.subject_to[name]
         bound, is_itself = round(bound_of.points / 100, 9), bound_of.against == model
-        margin = _margin(results, name) if estimate.low == estimate.high and not is_itself else 0.0
-        low, high = round(estimate.low - margin, 9), round(estimate.high + margin, 9)  # nan with one cluster
+        margin = 0.0 if is_itself else _margin(results, name)
+        low, high = widened(estimate, margin)  # nan with one cluster
         levels.append("surely" if low >= bound else "not" if high < bound else "perhaps")
     return min(levels, key=LEVELS.__getitem__)
 
 
+def widened(estimate: Estimate, margin: float) -> tuple[float, float]:
+    """Return the ends of an interval, moved out by `margin` where no item of the sample lies beyond them.
+
+    If no cluster is worse, the lower end is 0 or more, and 0 if few are better: the next cluster might be
+    worse. The same holds for the upper end if none is better. An interval without width has both.
+    """
+    is_flat = estimate.low == estimate.high
+    low = estimate.low - margin if is_flat or estimate.low == 0 else estimate.low
+    high = estimate.high + margin if is_flat or estimate.high == 0 else estimate.high
+    return round(low, 9), round(high, 9)
+
+
 def _margin(results: StudyResults, name: str) -> float:
-    """Return how far a difference may be from 0 where no item of a bound's tasks differs."""
+    """Return how far beyond 0 a difference may be on a side on which no item of a bound's tasks differs."""
     return half_width_without_difference([results.selection[task] for task in tasks_of(results, name)])
 
 

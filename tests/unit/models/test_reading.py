@@ -6,17 +6,17 @@ import pytest
 
 from mergekit_finance.models import fingerprint
 from mergekit_finance.models.fingerprint import folder_fingerprint
-from mergekit_finance.models.reading import read_models
+from mergekit_finance.models.reading import for_each_model
 
 
 def test_models_are_read_at_the_same_time():
     both = threading.Barrier(2, timeout=60)
-    read = read_models(["a", "b", "a"], lambda name, stopped: (name, both.wait() >= 0))
+    read = for_each_model(["a", "b", "a"], lambda name, stopped: (name, both.wait() >= 0))
     assert read == {"a": ("a", True), "b": ("b", True)}
 
 
 def test_no_model_is_nothing_to_read():
-    assert read_models([], lambda name, stopped: name) == {}
+    assert for_each_model([], lambda name, stopped: name) == {}
 
 
 @pytest.mark.parametrize("error", [ValueError("b is broken"), KeyboardInterrupt()])
@@ -31,7 +31,7 @@ def test_an_error_stops_the_other_models(error):
         assert stopped.wait(60)
 
     with pytest.raises(type(error)):
-        read_models(["a", "b"], work)
+        for_each_model(["a", "b"], work)
 
 
 def test_the_error_of_the_first_model_is_raised():
@@ -40,7 +40,7 @@ def test_the_error_of_the_first_model_is_raised():
 
     for _ in range(20):
         with pytest.raises(ValueError, match="first"):
-            read_models(["first", "second", "third"], work)
+            for_each_model(["first", "second", "third"], work)
 
 
 def test_a_stopped_hash_reads_one_block(tmp_path, monkeypatch):

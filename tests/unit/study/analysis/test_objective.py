@@ -9,8 +9,9 @@ from helpers.synthetic import RETENTION, lines
 
 from mergekit_finance.errors import DataError, RecipeError
 from mergekit_finance.report.tables import objective_table
+from mergekit_finance.statistics.intervals import Estimate
 from mergekit_finance.study import task_checks, task_info
-from mergekit_finance.study.analysis.objective import judged
+from mergekit_finance.study.analysis.objective import judged, widened
 from mergekit_finance.study.analysis.objective_wording import front, objective_sentences
 from mergekit_finance.study.analysis.summary import chosen_points, summary
 from mergekit_finance.study.config import parse_study
@@ -171,6 +172,20 @@ def test_names_are_tasks_and_groups_of_the_study(tiny, names, message):
     task_checks.check_objective(evaluator, study, "study.yml")
     described = task_info.describe(evaluator, study)
     assert set(names) == {name for task in described.values() for name in task.selected_by or ()}
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.0, 0.0), (-0.1, 0.1)),  # no item differs
+        ((0.0, 0.5), (-0.1, 0.5)),  # few are better, and none is worse
+        ((-0.5, 0.0), (-0.5, 0.1)),  # few are worse, and none is better
+        ((0.1, 0.5), (0.1, 0.5)),
+        ((-0.2, 0.3), (-0.2, 0.3)),
+    ],
+)
+def test_an_end_of_an_interval_beyond_which_no_item_lies_is_moved_out(ends, expected):
+    assert widened(Estimate(0.0, *ends), 0.1) == expected
 
 
 def test_a_study_runs_by_its_objective(tiny, tmp_path):
