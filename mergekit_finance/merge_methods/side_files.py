@@ -37,6 +37,18 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+_place: Path | None = None  # where the folders of merges in memory are made; None: where the system says
+
+
+def make_folders_in(place: Path) -> None:
+    """Make the temporary folders of this process's merges in a folder whose owner removes it.
+
+    A worker process ends at once, without removing its folders.
+    """
+    global _place
+    _place = place
+
+
 @dataclass(frozen=True)
 class SideFiles:
     """Config and tokenizer of a merge. Its folder is removed when the tokenizer is no longer used.
@@ -80,7 +92,7 @@ def make_side_files(config: MergeConfiguration, options: MergeOptions) -> SideFi
         ModelError: a config, tokenizer, generation config or chat template is missing or broken.
     """
     check_configs(config, "", options.trust_remote_code, options.allow_crimes)
-    folder = Path(tempfile.mkdtemp(prefix="mergekit-finance-"))
+    folder = Path(tempfile.mkdtemp(prefix="mergekit-finance-", dir=_place))
     try:
         _write(config, options, folder)
         config_source = _config_source(config)

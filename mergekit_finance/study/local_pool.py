@@ -27,6 +27,7 @@ from tqdm import TMonitor, tqdm
 from mergekit_finance.errors import MergekitFinanceError, ModelError, printable
 from mergekit_finance.evaluation.batch_limit import NoRoomError
 from mergekit_finance.hosts.transformers import hide_loading_bars
+from mergekit_finance.merge_methods.side_files import make_folders_in
 from mergekit_finance.study import claims
 from mergekit_finance.study.progress import Progress
 from mergekit_finance.study.worker import Job, Worker
@@ -211,7 +212,8 @@ def _work_in_process(
         worker: does the jobs.
         jobs: the jobs.
         parent: the connection; exceptions and the warnings of this package are sent through it.
-        output: the file that takes what hosts print.
+        output: the file that takes what hosts print. Merges put temporary files beside it; the parent
+            removes them all.
         inherited: connections of the parent in a forked process, where they would outlive the parent.
     """
     for one in inherited:
@@ -222,6 +224,7 @@ def _work_in_process(
     _redirect_output(output)
     _forward_warnings(parent)
     hide_loading_bars()
+    make_folders_in(output.parent)
     try:
         worker.work(jobs)
     except (torch.OutOfMemoryError, NoRoomError):  # of a device that this process shares with others

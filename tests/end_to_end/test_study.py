@@ -1,6 +1,8 @@
 """`mergekit-finance study`, with real merges and real lm-eval: the files that it writes, and several processes."""
 
+import gc
 import json
+import tempfile
 from threading import Timer
 
 import pytest
@@ -72,7 +74,12 @@ def test_run_study_gives_what_load_results_reads(tiny, study_copy, evaluated):
 def test_two_workers_give_the_same_bytes(tiny, finished_study, tmp_path, monkeypatch, forked):
     if not forked:  # as on a GPU or a Mac
         monkeypatch.setattr(local_pool, "can_fork", lambda worker: False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     helpers.go(tiny, tmp_path / "out", workers=2)
+    gc.collect()
+    assert not list((tmp_path / "temporary").glob("mergekit-finance-*")), "a worker left a merge's folder"
     assert helpers.normal(tmp_path / "out") == helpers.normal(finished_study)
     assert not helpers.leftovers(tmp_path / "out")
 
