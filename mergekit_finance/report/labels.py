@@ -13,6 +13,7 @@ STAGES = {
     2: "Stage 2: two experts",
     3: "Stage 3: three experts",
 }
+NO_SKILL = "no skill"  # the group of tasks whose files and settings name none
 TASK_KINDS = {"tasks": "", "probes": "probes", "retention": "retention"}
 # Unicode characters that change the direction of text: they would scramble what stands beside a name.
 DIRECTION_MARKS = dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -98,4 +99,4 @@ def initials(names: Sequence[str]) -> dict[str, str]:
 
 def task_group(task: TaskLike) -> str:
     """Return the group of a task: its skills as `finance + math`, or its kind as `probes`."""
-    return TASK_KINDS.get(task.kind, task.kind) or " + ".join(task.skills or ["other"])
+    return TASK_KINDS.get(task.kind, task.kind) or " + ".join(task.skills or [NO_SKILL])

@@ -25,18 +25,29 @@ SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score o
 def leaderboard(results: StudyResults) -> Table:
     """Return one row for the base, every expert and the selected merge of every combination, best first."""
     groups = task_groups(results)
+    if list(groups) == [labels.NO_SKILL]:  # its mean is the macro average
+        groups = {}
     columns = ["model", "how", "macro", "Macro-Gain", FLIPS[0], "Macro-OG", FLIPS[1], *groups]
     rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
     rows.sort(key=lambda row: -_value(row[2]))
     if results.summary.models["base"].retention:
         columns.append("retention")
     note = (
-        "Mean scores in points of 100, with 95 % intervals; skill groups without. Gain: the merge minus the "
+        f"Mean scores in points of 100, with 95 % intervals. {_groups_note(groups)}Gain: the merge minus the "
         "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
         "interval is above 0; red: below 0. Bold: the best of a column."
     )
     rows = _with_best(rows, [2, *range(7, len(columns))])
     return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows), results)
+
+
+def _groups_note(groups: Mapping[str, list[str]]) -> str:
+    """Return what the columns of skill groups are, or "" if there is none."""
+    skilled = [name for name in groups if name != labels.NO_SKILL]
+    parts = [f"{', '.join(skilled)}: the mean over the tasks of these skills."] if skilled else []
+    if labels.NO_SKILL in groups:
+        parts.append(f"{labels.NO_SKILL}: the mean over the tasks for which no skill is named.")
+    return "".join(f"{part} " for part in parts)
 
 
 def task_groups(results: StudyResults) -> dict[str, list[str]]:

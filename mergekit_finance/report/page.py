@@ -44,7 +44,7 @@ def page(results: StudyResults) -> str:
 
 def _frame(results: StudyResults) -> str:
     """Render the page with a mark in place of the item browser's data."""
-    style, script = template_text("report.css"), template_text("report.js")
+    style, script = template_text("report.css"), template_text("tables.js") + template_text("report.js")
     return compiled_template("report.html.j2").render(
         policy=Markup(policy(style, script)),
         style=Markup(style),
@@ -97,7 +97,7 @@ def _hash(text: str) -> str:
 
 @cache
 def compiled_template(name: str) -> Template:
-    """Return a template; compiling it takes longer than rendering it."""
+    """Return a template with the macros of all pages; compiling it takes longer than rendering it."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -105,7 +105,7 @@ def compiled_template(name: str) -> Template:
         lstrip_blocks=True,
         finalize=_without_direction_marks,
     )
-    return environment.from_string(template_text(name))
+    return environment.from_string(template_text("macros.html.j2") + template_text(name))
 
 
 def template_text(name: str) -> str:

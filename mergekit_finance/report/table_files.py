@@ -8,6 +8,7 @@ from mergekit_finance.report import leaderboard, tables
 from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.report.markdown import markdown_table
 from mergekit_finance.report.tables import Cell, Table
+from mergekit_finance.report.time_bar import time_bar
 from mergekit_finance.study.results import StudyResults
 
 LATEX = {
@@ -28,6 +29,7 @@ def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, byte
         *(table(results) for table in selected if results.summary.has_selection),
         *tables.tables(results),
         *imported_tables(results),
+        *([bar.table] if (bar := time_bar(results)) else []),
     ]
     return {
         f"tables/{table.name}.{ENDINGS[name]}": FORMATS[name](table).encode()

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from mergekit_finance.report.figures.style import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from mergekit_finance.report.tables import Cell, Table, text_cell
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.times import KINDS, duration, in_words, study_times
 
+TITLE = "Where the time went"
 WIDTH, HEIGHT = 1000.0, 40.0  # of the bar, in units of the SVG
 LABELED = 0.08  # a smaller segment has no room for its name
 COLORS = {
@@ -19,7 +21,7 @@ LIGHT = (SKY, ORANGE, PURPLE)  # their names are black
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment of the bar, and its row of the table.
+    """A segment of the bar.
 
     Attributes:
         x, width: in units of the SVG.
@@ -47,10 +49,12 @@ class TimeBar:
     Attributes:
         summary: the whole in one line.
         segments: from left to right.
+        table: the same numbers.
     """
 
     summary: str
     segments: list[Segment]
+    table: Table
 
 
 def time_bar(results: StudyResults) -> TimeBar | None:
@@ -68,4 +72,13 @@ def time_bar(results: StudyResults) -> TimeBar | None:
         ink = "#000000" if color in LIGHT else "#ffffff"
         segments.append(Segment(round(x, 2), width, color, ink, name, KINDS[kind], seconds, percent))
         x += WIDTH * share
-    return TimeBar(in_words(times), segments)
+    rows = [
+        [
+            text_cell(KINDS[kind]),
+            Cell(duration(times.seconds[kind]), times.seconds[kind], "number"),
+            Cell(f"{100 * share:.1f} %", share, "number"),
+        ]
+        for kind, share in times.shares()
+    ]
+    table = Table("times", TITLE, in_words(times), ["work", "time", "share"], rows)
+    return TimeBar(in_words(times), segments, table)

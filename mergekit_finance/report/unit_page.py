@@ -9,11 +9,12 @@ from mergekit_finance.study.results import StudyResults
 
 
 def unit_page(results: StudyResults) -> str:
-    """Return the page of a study whose tasks are measured in other units. It has no figures and no script."""
-    style = template_text("report.css")
+    """Return the page of a study whose tasks are measured in other units. It has no figures."""
+    style, script = template_text("report.css"), template_text("tables.js")
     return compiled_template("units.html.j2").render(
-        policy=Markup(policy(style, "")),
+        policy=Markup(policy(style, script)),
         style=Markup(style),
+        script=Markup(script),
         title=page_text.title(results),
         partial=page_text.partial_note(results),
         cautions=page_text.cautions(results),

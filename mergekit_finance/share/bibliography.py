@@ -50,15 +50,14 @@ def entries() -> dict[str, str]:
     return {match[1]: match[0] for match in ENTRY.finditer(text)}
 
 
-def bibtex(citation: str, datasets: Iterable[Dataset], with_study: bool) -> str:
+def bibtex(citation: str, datasets: Iterable[Dataset]) -> str:
     """Return BibTeX entries, each once.
 
     Args:
         citation: of the merge method, as `operators.Operator` has it.
         datasets: whose rows the scores are on.
-        with_study: also cite the paper on merging in finance.
     """
-    cited = {key: entries()[key] for key in ((STUDY,) if with_study else ())}
+    cited = {STUDY: entries()[STUDY]}
     cited |= _of_method(citation) | {key: entries()[key] for key in HOSTS}
     for dataset in datasets:
         cited |= _of_dataset(dataset)

@@ -50,10 +50,9 @@ SEMANTICS = {
     "mergekit": "the operators are as mergekit defines them (ranked and normalized tensor by tensor)",
 }
 TASK_SETS = {"macro": "all tasks", "own": "tasks of its skills", "retention": "retention", "probes": "probes"}
-STUDY_PAPER = (
-    "The study follows Ueda, Portet, Suwa, Yasumoto: Merging Continual Pretraining Models for "
-    "Domain-Specialized LLMs: A Case Study in Finance, arXiv 2511.02451"
-)
+STUDY_PAPER = "The study's stages, Gain and OG: Ueda, Portet, Suwa, Yasumoto, "
+STUDY_TITLE = "Merging Continual Pretraining Models for Domain-Specialized LLMs: A Case Study in Finance, "
+STUDY_NUMBER = "arXiv 2511.02451"
 
 
 def body_text(choice: SharedPoint, facts: CardFacts) -> str:
@@ -187,8 +186,8 @@ def _definitions(choice: SharedPoint) -> Iterator[str]:
     """Yield the terms of the two tables, as a list."""
     sets = choice.effects.sets
     yield (
-        "Scores are in points of 100, with 95 % confidence intervals (bootstrap over clusters, which are "
-        "groups of related items)."
+        "Scores are in points of 100, with 95 % confidence intervals (bootstrap over clusters: a cluster is "
+        "an item, or several items from one source)."
     )
     yield ""
     yield "- **Constituents** are the models that go into the merge; their columns have their names."
@@ -412,17 +411,17 @@ def _citation(choice: SharedPoint) -> Iterator[str]:
     """Yield the method, and BibTeX of method, tools, study and the datasets whose rows were used."""
     tasks = choice.results.all_tasks
     citation = operator_of(choice.entry.operator).citation
-    with_study = any("finance" in skills for skills in choice.results.study.skills.values())
+    in_finance = any("finance" in skills for skills in choice.results.study.skills.values())
     yield "## Citation"
     yield ""
     yield f"- {citation}"
-    if with_study:
-        yield f"- {STUDY_PAPER}"
+    yield f"- {STUDY_PAPER}{STUDY_TITLE if in_finance else ''}{STUDY_NUMBER}"
     yield ""
-    yield f"```bibtex\n{bibtex(citation, used_datasets(choice), with_study)}\n```"
+    yield f"```bibtex\n{bibtex(citation, used_datasets(choice))}\n```"
     if foreign := [name for name, task in tasks.items() if is_foreign(name, task)]:
         yield ""
-        yield f"Tasks of other projects, which say what to cite: {task_list(foreign)}."
+        names = task_list(foreign)
+        yield f"Cite also the sources of the tasks that are not part of mergekit-finance: {names}."
 
 
 def used_datasets(choice: SharedPoint) -> list[Dataset]:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import yaml
+from pydantic import JsonValue
 
 from mergekit_finance import strict_yaml
 from mergekit_finance.checks.model_checks import check_reference
@@ -215,12 +216,31 @@ def _ordered_parameters(parameters: Json) -> dict[str, Json]:
 
 
 def _study_text(choice: SharedPoint) -> str:
-    """Return study.yml as it was run, with its defaults."""
+    """Return study.yml as it was run, with its defaults, but without empty settings."""
     settings = dump(choice.results.study)
     settings.pop("include_path", None)  # a shared file must not make code run
     if choice.results.limit:
         settings["limit"] = choice.results.limit
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(without_empty_settings(settings), sort_keys=False, allow_unicode=True)
+
+
+def without_empty_settings(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the settings of a study without empty lists and mappings, which mean the default.
+
+    An operator without hyperparameters is an empty mapping, too, and stays.
+    """
+    kept = {key: _without_empty(value) for key, value in settings.items()}
+    if isinstance(operators := settings.get("operators"), dict):
+        kept["operators"] = {key: _without_empty(value) for key, value in operators.items()}
+    return {key: value for key, value in kept.items() if value not in ([], {})}
+
+
+def _without_empty(value: JsonValue) -> JsonValue:
+    """Return a value without the empty lists and mappings in its mappings."""
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _without_empty(one) for key, one in value.items()}
+    return {key: one for key, one in inner.items() if one not in ([], {})}
 
 
 def _write_results(choice: SharedPoint, folder: Path, samples: bool) -> None:

@@ -10,6 +10,7 @@ from helpers.report import accept_any_name, change_study, damage, default_tasks,
 
 from mergekit_finance.report.charts import CHARTS
 from mergekit_finance.report.writing import build
+from mergekit_finance.study.times import TimeLog
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -374,3 +375,26 @@ def test_a_page_with_text_has_a_banner(browser, tmp_path):
     show(browser, page_of(study(tmp_path / "out"), with_text=True), 360)
     banner = find(browser, ".banner")[0]
     assert banner.is_displayed() and banner.text == "contains dataset text: do not share"
+
+
+def test_every_table_is_copied_as_csv(browser, tmp_path):
+    """Also the items, whose cells are 1 and 0. A name that a spreadsheet would run as a formula is text."""
+    out = study(tmp_path / "out", item="=item")
+    log = TimeLog(out, "cpu", 3)
+    log.add("generate", 300.0)
+    log.write()
+    show(browser, page_of(out))
+    open_tables(browser)
+    browser.execute_script(
+        "window.copies = []; document.querySelectorAll('details').forEach((d) => { d.open = true; });"
+        "navigator.clipboard.writeText = async (text) => { copies.push(text.split('\\n')); };"
+        "document.querySelector('.pick').click();"  # the answers below an item are no row
+        "document.querySelectorAll('[data-format=csv]').forEach((button) => button.click());"
+    )
+    copies = browser.execute_async_script("setTimeout(() => arguments[0](copies), 0)")
+    assert len(copies) == len(find(browser, "table"))
+    assert ["work,time,share", "generated answers,300.0,1.0"] in copies
+    (sheet,) = [lines for lines in copies if lines[0].startswith("item,")]
+    rows = [line.split(",") for line in sheet[1:]]
+    assert len(rows) == 6 and {value for row in rows for value in row[1:]} == {"0", "1"}
+    assert rows[0][0].startswith("'=item")

@@ -10,6 +10,7 @@ from typing import Literal
 from mergekit_finance.study.analysis import unit_wording, verdict
 from mergekit_finance.study.analysis.phrases import (
     alternatives,
+    cluster_count,
     in_points,
     interval,
     interval_in_words,
@@ -17,6 +18,7 @@ from mergekit_finance.study.analysis.phrases import (
 )
 from mergekit_finance.study.schema import AdviceKind, Interval, Summary
 
+CLUSTER = "items from one source count as one"  # defines the word in the first text that has it
 OPTIMISTIC = "selected and evaluated on the same items (optimistic)"
 MOST_WORDS = 25  # of the short advice
 MOST_EXPERTS = 3  # that it names
@@ -158,7 +160,7 @@ def advice_numbers(summary: Summary) -> str:
         text += f", but it loses {' and '.join(map(_loss, lost))}"
     elif ship.retention_over_base is not None:
         text += f", retention {interval_in_words(ship.retention_over_base, sign=True)} vs base"
-    text += f" (95 % intervals, n = {ship.clusters})."
+    text += f" (95 % intervals, {cluster_count(ship.clusters)}: {CLUSTER})."
     if advice.kind is AdviceKind.BORDERLINE:
         kinds = alternatives([KIND_WORDS[kind] for kind in advice.between])
         text += f" The advice is {kinds}. To decide, raise resamples in study.yml, or the number of items."

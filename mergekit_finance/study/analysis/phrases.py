@@ -1,7 +1,7 @@
 """Formats of numbers and names that all sentences, tables and figures use.
 
-Differences are in points of a hundred, as `value [low, high]` with a 95 % interval; n counts independent
-clusters of items.
+Differences are in points of a hundred, as `value [low, high]` with a 95 % interval. A cluster is an item, or
+several items from one source, which are not independent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,8 +94,13 @@ def alternatives(words: Sequence[str]) -> str:
 
 
 def sample_size(clusters: int) -> str:
-    """Return `n = 120`, or `n = 64 (inconclusive)` below MIN_CLUSTERS."""
-    return f"n = {clusters}" + ("" if enough(clusters) else " (inconclusive)")
+    """Return `120 clusters`, or `64 clusters (inconclusive)` below MIN_CLUSTERS."""
+    return cluster_count(clusters) + ("" if enough(clusters) else " (inconclusive)")
+
+
+def cluster_count(clusters: int) -> str:
+    """Return `120 clusters` or `1 cluster`."""
+    return "1 cluster" if clusters == 1 else f"{clusters} clusters"
 
 
 def chosen_by(selection: SelectionResult) -> str:

@@ -17,6 +17,7 @@ from mergekit_finance.study.analysis.advice_wording import OPTIMISTIC, advice_se
 from mergekit_finance.study.analysis.item_flips import flips_note
 from mergekit_finance.study.analysis.phrases import (
     alternatives,
+    cluster_count,
     how,
     in_points,
     interval_in_words,
@@ -201,7 +202,7 @@ def _later_stages(summary: Summary) -> Iterator[tuple[str, str]]:
         yield (
             STAGES[row.stage],
             f"{merge_name(name)}: {effect_word(effect, row.stage)}. {_comparisons(effects, tested, effect)}; "
-            f"{_tasks_of(tested, effect)}, n = {tested.clusters}.{outperforms}",
+            f"{_tasks_of(tested, effect)}, {cluster_count(tested.clusters)}.{outperforms}",
         )
 
 

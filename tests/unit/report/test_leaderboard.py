@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from helpers.report import study
+from helpers.report import default_tasks, study
 
 from mergekit_finance.cli import main
 from mergekit_finance.report import leaderboard
@@ -73,6 +73,21 @@ def test_skill_groups_are_means_over_their_tasks(results):
     base = next(row for row in table.rows if row[0].text == "base")
     scores = results.summary.models["base"].scores
     assert base[table.columns.index("finance")].order == pytest.approx(scores["finance_bench_fpb"])
+
+
+def test_the_column_of_tasks_without_skills_is_explained_and_is_not_a_second_macro_average(tmp_path):
+    tasks = default_tasks()
+    tasks["finance_bench_docmath_cs"]["skills"] = []
+    table = leaderboard.leaderboard(load_results(study(tmp_path / "some", tasks=tasks)))
+    assert {"finance", "no skill"} <= {*table.columns} and "other" not in table.columns
+    assert (
+        "finance: the mean over the tasks of these skills. no skill: the mean over the tasks for"
+        in table.note
+    )
+    tasks["finance_bench_fpb"]["skills"] = []
+    table = leaderboard.leaderboard(load_results(study(tmp_path / "none", tasks=tasks)))
+    assert "no skill" not in table.columns and "skill" not in table.note
+    assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def test_one_row_per_combination_has_its_effect(results):

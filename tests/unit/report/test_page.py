@@ -10,8 +10,11 @@ from mergekit_finance.plugins.hookspecs import hookimpl
 from mergekit_finance.plugins.manager import manager
 from mergekit_finance.report import leaderboard
 from mergekit_finance.report import page as html
+from mergekit_finance.report.table_files import table_files
+from mergekit_finance.report.unit_page import unit_page
 from mergekit_finance.report.writing import report_files
 from mergekit_finance.study.results import load_results
+from mergekit_finance.study.times import TimeLog
 
 
 def test_the_report_is_complete_and_deterministic(tmp_path):
@@ -203,3 +206,22 @@ def test_the_security_policy_has_the_hashes_of_script_and_style(tmp_path):
     script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)[0]
     style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)[0]
     assert html.policy(style, script) in page
+
+
+def test_every_table_of_a_page_has_buttons_that_copy_it_and_is_written_as_a_file(tmp_path):
+    out = study(tmp_path / "out")
+    log = TimeLog(out, "cpu", 3)
+    log.add("generate", 300.0)
+    log.write()
+    results = load_results(out)
+    for page in (html.page(results), unit_page(results)):
+        tables = re.findall(r"<table(?: id=\"([\w-]+)\")?", page)
+        assert sorted(tables) == sorted(re.findall(r'class="exports" data-for="([\w-]+)"', page))
+        script, style = re.findall(r"<script>(.*?)</script>|<style>(.*?)</style>", page, re.DOTALL)[::-1]
+        assert html.policy(style[1], script[0]) in page
+    shown = {name.removeprefix("table-") for name in tables} | {"times", "leaderboard", "effects", "scores"}
+    assert {name for name in table_files(results, ["csv"])} == {f"tables/{name}.csv" for name in shown}
+    assert (
+        table_files(results, ["csv"])["tables/times.csv"].decode().splitlines()[1]
+        == "generated answers,300.0,1.0"
+    )

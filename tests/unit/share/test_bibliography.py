@@ -30,7 +30,7 @@ def test_every_entry_is_valid_bibtex() -> None:
 def test_each_paper_is_cited_once() -> None:
     names = ("cma_basics", "fp2", "cpa_audit", "arc")
     datasets = [dataset for dataset in builtin_datasets() if dataset.name in names]
-    text = bibliography.bibtex(OPERATORS["dare_ties"].citation, datasets, with_study=True)
+    text = bibliography.bibtex(OPERATORS["dare_ties"].citation, datasets)
     keys = re.findall(r"^@\w+\{(.*),$", text, re.M)
     assert sorted(keys) == sorted(
         ["ueda2025merging", "yu2024language", "yadav2023ties", "goddard2024mergekit", "eval-harness",
@@ -41,6 +41,6 @@ def test_each_paper_is_cited_once() -> None:
 def test_text_of_a_plugin_cannot_end_the_entry_or_the_code_block() -> None:
     fields = {"homepage": "https://x", "license": "mit", "text_may_be_shared": True}
     dataset = Dataset(name="a}b", title="T}\n```\n# x", citation="me {2020}\\", **fields)
-    text = bibliography.bibtex("New method: arXiv 2601.13572", [dataset], with_study=False)
+    text = bibliography.bibtex("New method: arXiv 2601.13572", [dataset])
     assert "@misc{ab,\n  title = {T # x},\n  note = {me 2020},\n  url = {https://x}\n}" in text
     assert "`" not in text and "@misc{arxiv2601.13572," in text

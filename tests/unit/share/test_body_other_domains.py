@@ -1,5 +1,6 @@
 """The card of a merge of another domain does not mention finance."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -8,19 +9,36 @@ from mergekit_finance.share import body, front_matter, usage
 
 
 @pytest.mark.parametrize(("skill", "cited"), [("legal", False), ("finance", True)])
-def test_the_paper_on_finance_is_cited_only_if_an_expert_is_in_finance(skill, cited):
-    """Also where the study has a finance task."""
+def test_the_title_of_the_paper_on_finance_is_in_the_text_only_if_an_expert_is_in_finance(skill, cited):
+    """Also where the study has a finance task. Its BibTeX is there for every domain: it defines Gain and OG."""
+    text, bibtex = citation_of({"task": SimpleNamespace(skills=["finance"], dataset="fpb")}, skill)
+    assert ("Finance" in text) is cited and "Gain and OG: Ueda, Portet, Suwa, Yasumoto, " in text
+    keys = re.findall(r"^@\w+\{(.*),$", bibtex, re.M)
+    assert keys == ["ueda2025merging", "yadav2023ties", "goddard2024mergekit", "eval-harness"]
+
+
+def test_whose_tasks_are_cited_is_right_for_tasks_of_lm_eval_and_of_the_author():
+    tasks = {name: SimpleNamespace(skills=["code"], dataset=name) for name in ("arc_easy", "my_code")}
+    text, _ = citation_of(tasks, "code")
+    assert (
+        "Cite also the sources of the tasks that are not part of mergekit-finance: arc_easy, my_code." in text
+    )
+    assert "other projects" not in text
+
+
+def citation_of(tasks, skill):
+    """Return the text and the BibTeX of a card whose merge has an expert with this skill."""
     choice = SimpleNamespace(
         entry=SimpleNamespace(operator="ties"),
         results=SimpleNamespace(
-            all_tasks={"task": SimpleNamespace(skills=["finance"], dataset="fpb")},
+            all_tasks=tasks,
             study=SimpleNamespace(
                 source="lab", skills={"one": frozenset([skill]), "two": frozenset(["math"])}
             ),
         ),
     )
-    text = "\n".join(body._citation(choice))
-    assert ("Finance" in text) is cited and "yadav2023ties" in text and "malo2014good" not in text
+    before, bibtex, after = "\n".join(body._citation(choice)).split("```")
+    return before + after, bibtex
 
 
 def test_only_tasks_of_this_project_have_generated_rows():

@@ -9,6 +9,7 @@ from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import sha256_file
 from mergekit_finance.share import card
+from mergekit_finance.study.config import dump, parse_study
 
 
 @pytest.mark.parametrize("inside", ["points", "points/x", "selected/x", ".locks", "figures/more/card"])
@@ -46,3 +47,26 @@ def test_links_are_looked_for_in_an_earlier_card_only(tmp_path: Path) -> None:
         DataError, match="link: is a link to a folder, which is not followed. Choose another folder."
     ):
         card._check_target(tmp_path / "link", tmp_path / "out")
+
+
+def test_the_study_file_of_a_card_has_no_empty_settings_and_is_the_same_study() -> None:
+    """An expert without skills has the skill of its name; an operator without hyperparameters stays."""
+    content = {
+        "base": "./base",
+        "experts": {"legal": "./legal", "code": {"model": "./code", "skills": ["code"]}},
+        "operators": {"slerp": {"t": 0.5}, "task_arithmetic": {"lambda": [0.4]}},
+        "stages": [1, 2],
+        "tasks": [{"task": "arc_easy", "metric": "acc_norm"}, "my_code"],
+    }
+    study = parse_study(content, "study.yml")
+    settings = card.without_empty_settings(dump(study))
+    assert settings["experts"] == {
+        "legal": {"model": "./legal"},
+        "code": {"model": "./code", "skills": ["code"]},
+    }
+    assert settings["operators"] == {"slerp": {"t": [0.5]}, "task_arithmetic": {"lambda": [0.4]}}
+    assert not {"named", "probes", "retention"} & set(settings)
+    assert parse_study(settings, "study.yml") == study
+    assert card.without_empty_settings({"operators": {"plain": {"start": {}}}}) == {
+        "operators": {"plain": {}}
+    }

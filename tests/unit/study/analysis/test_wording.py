@@ -129,7 +129,7 @@ def test_recovery_has_intervals_and_notes_when_nothing_was_lost(tmp_path):
     sentences = dict(line.split(": ", 1) for line in lines(study_summary, "recovery"))
     finance, math = sentences["base + finance, retention"], sentences["base + math, retention"]
     assert finance.startswith("lost 50.0 (items: +0 -100), recovered 35.0 [")
-    assert "] (items: +70 -0), vs base -15.0 [" in finance and "] (items: +0 -30), n = 200." in finance
+    assert "] (items: +70 -0), vs base -15.0 [" in finance and "] (items: +0 -30), 200 clusters." in finance
     assert sentences["base + finance, tasks of its skill"].startswith(
         "40.0 (expert 50.0, base 0.0), OG -10.0 ["
     )
@@ -160,7 +160,7 @@ def test_a_merge_with_the_base_names_the_tasks_that_were_tested(tmp_path, skills
     assert last.startswith(f"base + finance, {words}: ")
 
 
-@pytest.mark.parametrize(("clusters", "size"), [(99, "n = 99 (inconclusive)"), (100, "n = 100.")])
+@pytest.mark.parametrize(("clusters", "size"), [(99, "99 clusters (inconclusive)"), (100, "100 clusters.")])
 def test_recovery_on_few_clusters_is_inconclusive(tmp_path, clusters, size):
     tables = {"t": shares(200, finance=100), "kept": shares(clusters, base=90, finance=30, s1f=60)}
     study_summary = summary(build(tmp_path, tables, {"kept": RETENTION}, selection=SAME).folder)
@@ -232,15 +232,15 @@ BOTH_COSTS = {"retention_over_base": [-0.1, -0.2, -0.05], "retention_over_single
 @pytest.mark.parametrize(
     ("changes", "short", "numbers"),
     [
-        ({}, "Ship x: it gains 6.0 points over your finance expert, and nothing is significantly lost.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100)."),
-        (COST, "Ship x at a cost: gains 6.0 over finance, loses 11.4 of retention.", f"{NUMBERS}, but it loses 11.4 [5.0, 20.0] points of retention vs base (95 % intervals, n = 100)."),
-        (BOTH_COSTS, "Ship x at a cost: gains 6.0 over finance, loses 20.0 of retention.", f"{NUMBERS}, but it loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance (95 % intervals, n = 100)."),
+        ({}, "Ship x: it gains 6.0 points over your finance expert, and nothing is significantly lost.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, 100 clusters: items from one source count as one)."),
+        (COST, "Ship x at a cost: gains 6.0 over finance, loses 11.4 of retention.", f"{NUMBERS}, but it loses 11.4 [5.0, 20.0] points of retention vs base (95 % intervals, 100 clusters: items from one source count as one)."),
+        (BOTH_COSTS, "Ship x at a cost: gains 6.0 over finance, loses 20.0 of retention.", f"{NUMBERS}, but it loses 10.0 [5.0, 20.0] points of retention vs base and 20.0 [10.0, 30.0] points of retention vs finance (95 % intervals, 100 clusters: items from one source count as one)."),
         ({"merge_over_single": [-0.12, -0.3, 0.06]}, "Keep your finance expert: no merge is clearly better; the selected merge, x, differs by -12.0 [-30.0, +6.0] points.", "The selected merge is x: -12.0 [-30.0, +6.0] vs the best"),
         (SINGLE | {"merge_over_single": [-0.1, -0.2, 0.1]}, "Keep your finance expert, the best model; the selected merge, x, differs by -10.0 [-20.0, +10.0] points.", "The selected merge is x: -10.0 [-20.0, +10.0] vs"),
         (SINGLE | {"merge_over_single": [0.1, 0.05, 0.2]}, "Keep your finance expert for now: it was selected; x is better by 10.0 points on report items.", "The selected merge is x: +10.0 ["),
-        ({"clusters": 99}, "Keep your finance expert for now: 99 independent items are too few to tell whether x is better.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 99)."),
-        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, n = 100). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise resamples in study.yml, or the number of items.'),
-        ({"retention_over_base": None}, "Ship x: it gains 6.0 points over your finance expert; retention was not measured.", f"{NUMBERS}, retention not measured (95 % intervals, n = 100)."),
+        ({"clusters": 99}, "Keep your finance expert for now: 99 independent items are too few to tell whether x is better.", f"{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, 99 clusters: items from one source count as one)."),
+        ({"ranges": {"merge_over_single": (-0.01, 0.03, 0.1, 0.1)}}, "Keep your finance expert for now: whether x is better (+6.0 [+2.0, +10.0] points) depends on the random seed.", f'{NUMBERS}, retention -1.0 [-2.0, +1.0] vs base (95 % intervals, 100 clusters: items from one source count as one). The advice is "ship the merge" or "no merge is clearly better", depending on the random seed. To decide, raise resamples in study.yml, or the number of items.'),
+        ({"retention_over_base": None}, "Ship x: it gains 6.0 points over your finance expert; retention was not measured.", f"{NUMBERS}, retention not measured (95 % intervals, 100 clusters: items from one source count as one)."),
     ],
 )  # fmt: skip
 def test_advice_in_words(tmp_path, changes, short, numbers):
