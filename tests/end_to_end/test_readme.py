@@ -96,6 +96,26 @@ def test_the_program_of_the_readme_prints_a_loss_for_each_density(folder: Path) 
     assert len({float(row[1]) for row in rows}) == 3
 
 
+def test_the_readme_is_at_most_1200_words() -> None:
+    assert len(TEXT.split()) <= 1200
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["Continual pre-training", "expert", "Task Arithmetic", "TIES", "DARE-TIES", "retention", "constituent"],
+)
+def test_a_term_is_defined_where_it_first_appears(term: str) -> None:
+    """Definitions are in italics."""
+    assert TEXT[TEXT.index(term) - 1] == "*"
+    assert "a factor λ" in TEXT[: TEXT.index("λ") + 1]
+
+
+def test_the_readme_says_what_writes_a_first_study_file_in_ten_lines() -> None:
+    assert any(line.startswith("mergekit-finance study init ") for block in CONSOLE for line, _ in block)
+    (text,) = blocks("yaml")
+    assert len(text.splitlines()) == 10
+
+
 def test_the_study_file_of_the_readme_is_valid() -> None:
     (text,) = blocks("yaml")
     assert parse_study(yaml.safe_load(text), "README.md").stages == (1, 2)
