@@ -59,6 +59,8 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of your own lm-eval tasks.",
 )
+@click.option("--source", default="", help="Where rows come from, such as lab: generated rows, no download.")
+@click.option("--limit", type=click.IntRange(min=1), help="The first items of every task.  [default: all]")
 @click.option("--name", default="study", show_default=True, help="The name that the report shows.")
 @click.option(
     "-o",
@@ -74,6 +76,8 @@ def init(
     tasks: tuple[str, ...],
     retention: tuple[str, ...],
     include_path: Path | None,
+    source: str,
+    limit: int | None,
     name: str,
     output: Path,
 ) -> None:
@@ -98,6 +102,8 @@ def init(
         name=name,
         retention=retention,
         include_path=include_path,
+        source=source,
+        limit=limit,
     )
     try:
         with output.open("x", encoding="utf-8") as file:

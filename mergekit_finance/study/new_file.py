@@ -39,13 +39,17 @@ stages: {stages}{stage_note}
 tasks:
 {tasks}
 {retention}
-# limit: 200                # the first items of every task; without it all items
-# source: lab               # generated rows of finance_bench tasks, to try it out without a download
+{limit}
+{source}
 # search: {{method: successive_rejects, budget: 0.25}}  # a quarter of the answers; without it the full grids
 # evaluation: {{dtype: bfloat16}}  # also: device, engine, batch_size, max_gen_toks
 """
 STAGE_NOTE = "  # 1: base and one expert, 2: pairs of experts, 3: triples"
 INCLUDE_NOTE = "# include_path: ./my_tasks  # folder of your own lm-eval tasks; their Python code runs"
+LIMIT_NOTE = "# limit: 200                # the first items of every task; without it all items"
+SOURCE_NOTE = (
+    "# source: lab               # generated rows of finance_bench tasks, to try it out without a download"
+)
 RETENTION_NOTE = "# retention: [arc_easy]     # what the base can do and experts may lose; not in the macro"
 
 
@@ -58,6 +62,8 @@ def new_study(
     name: str = "study",
     retention: Sequence[str] = (),
     include_path: Path | None = None,
+    source: str = "",
+    limit: int | None = None,
 ) -> str:
     """Return the text of a study.yml.
 
@@ -68,6 +74,8 @@ def new_study(
         tasks, retention: names of lm-eval tasks or groups.
         name: shown in the report.
         include_path: folder of the user's own tasks, relative to the working directory.
+        source: where rows come from; "" for the mirror or the public sources.
+        limit: items of every task; None for all.
 
     Raises:
         RecipeError: a value is not allowed in a study; one line that names the key.
@@ -89,6 +97,8 @@ def new_study(
         stage_note=STAGE_NOTE,
         include_path=_include_line(file, include_path),
         tasks="\n".join(f"  - {_scalar(task)}" for task in tasks),
+        source=f"source: {_scalar(source)}" if source else SOURCE_NOTE,
+        limit=LIMIT_NOTE if limit is None else f"limit: {limit}  # the first items of every task",
         retention=f"retention: [{', '.join(map(_scalar, retention))}]" if retention else RETENTION_NOTE,
     )
     parse_study(load_yaml(text, str(file)), str(file))

@@ -339,5 +339,5 @@ def too_few_clusters(clusters: Sequence[int]) -> str:
         return ""
     tasks = "1 task" if len(clusters) == 1 else f"{len(clusters)} tasks"
     verb = "has" if few == 1 else "have"
-    least = f"fewer than {MIN_CLUSTERS} clusters to report on"
+    least = f"fewer than {MIN_CLUSTERS} independent items (clusters) to report on"
     return f"{few} of {tasks} {verb} {least}: scores are shown without a verdict."

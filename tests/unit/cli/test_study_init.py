@@ -55,6 +55,17 @@ def test_the_written_file_passes_check_and_plan(tiny, tmp_path, monkeypatch):
     assert "unknown task 'my_clauses'" in CliRunner().invoke(main, [*map(str, plan)]).output
 
 
+def test_a_first_study_without_a_download_needs_no_editing(tmp_path):
+    """The commands of the page "Getting started"."""
+    models = ["--base", "./base", "--expert", "finance=./finance"]
+    assert init(*models, "--source", "lab", "--limit", 20, "-o", tmp_path / "a.yml").exit_code == 0
+    study = load_study(tmp_path / "a.yml")
+    assert study.source == "lab" and study.limit == 20
+    assert init(*models, "-o", tmp_path / "b.yml").exit_code == 0
+    study = load_study(tmp_path / "b.yml")
+    assert study.source is None and study.limit is None
+
+
 def test_an_existing_file_is_not_overwritten(tmp_path):
     file = tmp_path / "study.yml"
     file.write_text("mine")

@@ -287,10 +287,13 @@ def test_selection_on_the_report_items_is_a_footnote(tmp_path):
     ("clusters", "text"),
     [
         ([100, 300], ""),
-        ([99], "1 of 1 task has fewer than 100 clusters to report on: scores are shown without a verdict."),
+        (
+            [99],
+            "1 of 1 task has fewer than 100 independent items (clusters) to report on: scores are shown without a verdict.",
+        ),
         (
             [99, 99, 100],
-            "2 of 3 tasks have fewer than 100 clusters to report on: scores are shown without a verdict.",
+            "2 of 3 tasks have fewer than 100 independent items (clusters) to report on: scores are shown without a verdict.",
         ),
     ],
 )
