@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 MAX_MESSAGE = 2000  # characters; a longer message loses its middle
 MAX_PLACE = 100  # characters of a path of keys
@@ -181,13 +182,60 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
+# What pydantic says of a value, by the type of its error; {…} are from the error's context.
+_WORDS = {
+    "missing": "is missing. Add it",
+    "string_type": "must be text",
+    "string_unicode": "must be text in UTF-8",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "dict_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "mapping_type": "must be a mapping of keys",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "string_pattern_mismatch": "must match {pattern}",
+    "extra_forbidden": "is an unknown key. Remove it",
+}
+_COUNTED = {  # what has too few or too many parts, by the type of pydantic's error
+    "string_too_short": ("min_length", "character"),
+    "string_too_long": ("max_length", "character"),
+    "too_short": ("min_length", "entry"),
+    "too_long": ("max_length", "entry"),
+}
+
+
 def first_problem(error: "ValidationError") -> str:
     """Return the first thing that is wrong with data that pydantic refuses, in one line: where and what."""
     first = error.errors(include_url=False)[0]
     keys = [str(key) for key in first["loc"]]
     place = ".".join(key for key in keys if not key.startswith(UNION_TAG))[:MAX_PLACE]
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] in ("dict_type", "model_type"):
-        message = "must be a mapping of keys"
-    message = message.replace("valid tuple", "valid list").replace("Tuple should", "List should")
+    message = problem_in_words(first)
     return " ".join((f"{place}: {message}" if place else message).split())
+
+
+def problem_in_words(problem: "ErrorDetails") -> str:
+    """Return what an error of pydantic's means to somebody who wrote a file, without the place."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in _COUNTED:
+        key, noun = _COUNTED[kind]
+        number = context[key]
+        if key == "min_length" and number == 1:
+            return "must not be empty"
+        nouns = noun if number == 1 else f"{noun}s".replace("ys", "ies")
+        return f"must have at {'least' if key == 'min_length' else 'most'} {number} {nouns}"
+    shown = {key: f"{value:.15g}" if isinstance(value, float) else value for key, value in context.items()}
+    return _WORDS[kind].format_map(shown) if kind in _WORDS else problem["msg"].removeprefix("Value error, ")

@@ -67,6 +67,8 @@ _ALL = (
 OPERATORS = {operator.key: operator for operator in _ALL}  # simplest first: the first is selected in a tie
 BY_METHOD = {operator.method: operator for operator in _ALL}
 BY_SLUG = {operator.slug: operator for operator in _ALL}
+MIN_DENSITY = 2.0**-32  # resolution of a DARE mask; below, TIES keeps nothing of 2 billion parameters
+MIN_FLOAT32 = 2.0**-126  # smaller numbers lose digits in float32, or are 0 there
 PARAMETER_SYMBOLS = {"lambda": "λ", "density": "d", "weight": "w", "seed": "seed"}
 
 
@@ -171,6 +173,19 @@ def by_parameter(values: Mapping[str, Json]) -> dict[str, Json]:
 def value_of(value: Json, expert: str) -> Json:
     """Return an expert's value of a hyperparameter. Raises KeyError: it has none."""
     return value[expert] if isinstance(value, Mapping) else value
+
+
+def size_error(name: str, number: float) -> str:
+    """Return what is wrong with a number that is too small for the arithmetic of a merge, or "".
+
+    Args:
+        name: the parameter: a density has a bound of its own.
+    """
+    if name == "density" and number < MIN_DENSITY:
+        return f"keeps nothing; the smallest density is {MIN_DENSITY:.1g}"
+    if 0 < abs(number) < MIN_FLOAT32:
+        return f"is too small for float32. Write 0, or a number of at least {MIN_FLOAT32:.2g}"
+    return ""
 
 
 def number_of(value: Json) -> float | None:

@@ -16,6 +16,7 @@ generation     generation_config.json
 small_files    tokenizers and chat templates
 license_checks  licenses that do not allow sharing a merge
 recipe_checks  keys and dtypes of a recipe
+densities      shares of task vectors that keep nothing
 filters        filters of a recipe's parameters that match no tensor
 tasks          names of tasks, and the lengths of their answers
 task_functions  Python functions that task files name, without running them

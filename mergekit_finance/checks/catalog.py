@@ -87,6 +87,11 @@ CATALOG: dict[str, CatalogEntry] = {
         "`chat_template:` is neither `auto`, nor the name of one of mergekit's templates, nor valid Jinja.",
         "Correct the template.",
     ),
+    "recipe.density": CatalogEntry(
+        "error",
+        "A density keeps none of the elements of a task vector, so the merge would be the base.",
+        "Write a larger density.",
+    ),
     "recipe.dtype": CatalogEntry(
         "error",
         "`dtype` or `out_dtype` is not a dtype of weights.",

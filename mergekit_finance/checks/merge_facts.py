@@ -32,6 +32,7 @@ class MergeFacts:
         sets_template: whether the recipe says which chat template the merge gets, or aligns tokenizers.
         parallelize: whether one model is spread over all GPUs.
         filters: of the recipe's parameters; each is a part of the names of tensors.
+        densities: shares of whole task vectors that are kept.
     """
 
     where: str
@@ -53,6 +54,7 @@ class MergeFacts:
     sets_template: bool = False
     parallelize: bool = False
     filters: frozenset[str] = frozenset()
+    densities: frozenset[float] = frozenset()
 
     @property
     def base(self) -> ModelFacts:
@@ -89,6 +91,7 @@ class How(TypedDict, total=False):
     sets_template: bool
     parallelize: bool
     filters: frozenset[str]
+    densities: frozenset[float]
 
 
 Check: TypeAlias = Callable[[MergeFacts], Iterable[Finding]]

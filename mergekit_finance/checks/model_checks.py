@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks import configs, lineage, tensors
+from mergekit_finance.checks.densities import check_densities
 from mergekit_finance.checks.filters import check_filters
 from mergekit_finance.checks.findings import Finding, Findings, finding
 from mergekit_finance.checks.generation import check_generation
@@ -309,5 +310,6 @@ CHECKS: tuple[Check, ...] = (
     configs.check_settings,
     check_licenses,
     check_filters,
+    check_densities,
     check_resources,
 )

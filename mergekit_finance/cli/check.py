@@ -158,6 +158,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         batch_size=study.evaluation.batch_size,
         parallelize=study.evaluation.parallelize,
         chat=bool(study.evaluation.apply_chat_template),
+        densities=study.densities,
     )
     tasks = TaskFacts(
         [*study.tasks, *study.retention, *study.probes],

@@ -7,6 +7,7 @@ from mergekit.config import MergeConfiguration
 
 from mergekit_finance.errors import RecipeError
 from mergekit_finance.hosts.mergekit_methods import MethodParameter, method_facts
+from mergekit_finance.operators import size_error
 
 
 def check_foreign_method(config: MergeConfiguration, is_complete: bool = True) -> None:
@@ -47,6 +48,8 @@ def _check_value(place: str, parameter: MethodParameter, value: object) -> None:
     for leaf in _leaves(value):
         if parameter.kind in ("a number", "a whole number") and not _is_number(leaf):
             raise RecipeError(f"{place}: {leaf!r:.60} is not {parameter.kind}. Correct it.")
+        if parameter.kind == "a number" and (problem := size_error("", float(str(leaf)))):
+            raise RecipeError(f"{place}: {leaf!r:.60} {problem}.")
 
 
 def _leaves(value: object) -> Iterator[object]:

@@ -10,6 +10,7 @@ from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
 from mergekit_finance.checks.check_all import check_all
+from mergekit_finance.checks.densities import densities_of
 from mergekit_finance.checks.filters import filters_of
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.errors import ModelError
@@ -49,6 +50,7 @@ class MergedModels:
             device=str(options.device or "cpu"),
             accepted=_accepted(config, options),
             filters=filters_of(config.model_dump()),
+            densities=densities_of(config.model_dump()),
         )
         return cls(_models(config), settings, options.trust_remote_code)
 

@@ -38,6 +38,7 @@ from mergekit_finance.merge_methods.check_tokens import check_tokenizer_block
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import SEMANTICS, default_mask_id
 from mergekit_finance.models.facts import load_config
+from mergekit_finance.operators import size_error
 
 if TYPE_CHECKING:
     from mergekit.plan import MergePlanner
@@ -48,7 +49,6 @@ WHOLE_MERGE = ("semantics", "seed", "similarity")  # one value, in the recipe's 
 CONSTANT = (*WHOLE_MERGE, "mask_id")  # no gradient, no filter
 MAX_NAME = 100  # characters of a merge method's name that is compared with others
 MAX_FLOAT32 = 3.4028234663852886e38
-MIN_MASK_DENSITY = 2.0**-32  # resolution of a DARE mask
 NO_NORMALIZE = "paper semantics does not have it (Task Arithmetic is a sum, TIES merges by a mean)"
 
 Scalar: TypeAlias = float | int | str | bool | None
@@ -161,8 +161,6 @@ def check_recipe(config: MergeConfiguration, method: CptMethod, options: MergeOp
         _check_mask_ids(config)
     if semantics_of(config) == "paper":
         _check_paper(config, method, blocks, options)
-    if method.draws_masks:
-        _check_resolution(blocks)
     _check_similarity(config)
 
 
@@ -232,14 +230,9 @@ def value_error(name: str, value: Scalar | Mapping[str, Scalar], spec: Parameter
         return f"is not a {expected}"
     if name != "seed" and abs(number) > MAX_FLOAT32:
         return f"does not fit float32, whose largest number is {MAX_FLOAT32:.3g}"
-    return "is outside (0, 1]" if name == "density" and not 0 < number <= 1 else ""
-
-
-def mask_density_error(density: float) -> str:
-    """Return what is wrong with the density of a DARE mask, or an empty string."""
-    if density >= MIN_MASK_DENSITY:
-        return ""
-    return f"keeps nothing; the smallest density of a mask is {MIN_MASK_DENSITY:.1g}"
+    if name == "density" and not 0 < number <= 1:
+        return "is outside (0, 1]"
+    return size_error(name, number)
 
 
 # ---- places in a recipe
@@ -384,16 +377,6 @@ def _check_paper(
             f"{method.spec.name} in paper semantics cannot run with --multi-gpu where the recipe has a "
             "tokenizer block; leave out --multi-gpu, or align the vocabularies beforehand"
         )
-
-
-def _check_resolution(blocks: list[Block]) -> None:
-    """Refuse densities of DARE masks that keep no element."""
-    for block in blocks:
-        for value in _scalars(block.settings.get("density", 1.0)):
-            assert isinstance(value, float | int | str)  # _check_values made sure that it is a number
-            error = mask_density_error(float(value))
-            if error:
-                _refuse(block, "density", f"{value!r} {error}")
 
 
 def has_similarity_output(config: MergeConfiguration) -> bool:

@@ -65,7 +65,7 @@ class VectorHistograms:
                 raise RecipeError(
                     f"{model}: density {density} keeps none of the {self.size} elements of its task vector; "
                     f"write more than {0.5 / self.size:.3g}",
-                    id="recipe.invalid",
+                    id="recipe.density",
                 )
 
 

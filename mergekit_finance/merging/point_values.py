@@ -7,7 +7,7 @@ from typing import TypeAlias
 from mergekit.merge_methods.base import ParameterSpec
 
 from mergekit_finance.errors import RecipeError, did_you_mean
-from mergekit_finance.merge_methods.check_recipe import Scalar, mask_density_error, value_error
+from mergekit_finance.merge_methods.check_recipe import Scalar, value_error
 from mergekit_finance.merge_methods.method import CptMethod
 from mergekit_finance.merge_methods.parameters import Parameters, default_mask_id
 
@@ -62,13 +62,13 @@ def check_point(
         values[name] = value
 
     def one(name: str) -> float | None:
-        return _value(name, values[name], specs[name], method) if name in values else None
+        return _value(name, values[name], specs[name]) if name in values else None
 
     def by_model(name: str) -> ByModel:
         if name not in values:
             return {}
         chosen = _by_model(name, values[name], mask_ids)
-        return {model: _value(name, value, specs[name], method) for model, value in chosen.items()}
+        return {model: _value(name, value, specs[name]) for model, value in chosen.items()}
 
     seed = one("seed")
     return PointValues(
@@ -92,10 +92,8 @@ def _by_model(
     return {experts[str(key)]: expert_value for key, expert_value in value.items()}
 
 
-def _value(name: str, value: PointValue, spec: ParameterSpec, method: CptMethod) -> float:
+def _value(name: str, value: PointValue, spec: ParameterSpec) -> float:
     error = value_error(name, value, spec)
-    if not error and name == "density" and method.draws_masks:
-        error = mask_density_error(spec.validate(value))
     if error:
         raise RecipeError(f"{name}: {value!r} {error}")
     return spec.validate(value)

@@ -22,6 +22,7 @@ from typing_extensions import Required, TypedDict  # typing's cannot be validate
 
 from mergekit_finance.errors import UNION_TAG
 from mergekit_finance.files import Json, is_name
+from mergekit_finance.operators import size_error
 from mergekit_finance.recipe.fields import Density, GridList, IsNumber, Lambda, Name, Text
 
 SHARED, BY_EXPERT = f"{UNION_TAG}all", f"{UNION_TAG}by expert"
@@ -39,6 +40,8 @@ def _scalar(value: bool | int | float | str) -> bool | int | float | str:
         raise ValueError("must be a number, a word, true or false; a gradient is a list in the list")
     elif not -LARGEST <= value <= LARGEST:  # NaN is not, either
         raise ValueError(f"must lie between {-LARGEST:g} and {LARGEST:g}")
+    elif problem := size_error("", value):
+        raise ValueError(problem)
     return value
 
 
@@ -65,6 +68,10 @@ def _form(value: Json) -> str:
     return FILTERS if value and all(isinstance(part, Mapping) for part in value) else GRADIENT
 
 
+def _form_in_filter(value: Json) -> str:
+    return GRADIENT if isinstance(value, list | tuple) else PLAIN
+
+
 def as_grid(value: Json) -> Json:
     """Wrap a single value, also if it is a list of filters: `lambda: 0.5` means `lambda: [0.5]`."""
     if not isinstance(value, list | tuple) or _form(value) == FILTERS:
@@ -77,7 +84,12 @@ class LambdaFilter(TypedDict, total=False):
     """A value for the tensors whose name contains `filter`; without `filter`, for all others."""
 
     filter: Text
-    value: Required[Annotated[Lambda, Tag(PLAIN)] | Annotated[list[Lambda], ListOf, Tag(GRADIENT)]]
+    value: Required[
+        Annotated[
+            Annotated[Lambda, Tag(PLAIN)] | Annotated[list[Lambda], ListOf, Tag(GRADIENT)],
+            Discriminator(_form_in_filter),
+        ]
+    ]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -85,7 +97,12 @@ class DensityFilter(TypedDict, total=False):
     """The same of a density."""
 
     filter: Text
-    value: Required[Annotated[Density, Tag(PLAIN)] | Annotated[list[Density], ListOf, Tag(GRADIENT)]]
+    value: Required[
+        Annotated[
+            Annotated[Density, Tag(PLAIN)] | Annotated[list[Density], ListOf, Tag(GRADIENT)],
+            Discriminator(_form_in_filter),
+        ]
+    ]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -93,7 +110,12 @@ class ScalarFilter(TypedDict, total=False):
     """The same of any parameter of a merge method."""
 
     filter: Text
-    value: Required[Scalar | list[Number]]
+    value: Required[
+        Annotated[
+            Annotated[Scalar, Tag(PLAIN)] | Annotated[list[Number], ListOf, Tag(GRADIENT)],
+            Discriminator(_form_in_filter),
+        ]
+    ]
 
 
 LambdaSetting = Annotated[

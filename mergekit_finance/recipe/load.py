@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mergekit_finance.checks.densities import densities_of
 from mergekit_finance.checks.filters import filters_of
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import FINANCE_KEYS, check_dtypes, check_keys, validation_message
@@ -160,6 +161,7 @@ class Recipe:
             method=self.method,
             sets_template=self.aligns_vocabularies or "chat_template" in self.merge,
             filters=filters_of(self.merge),
+            densities=densities_of(self.merge),
         )
 
     @property

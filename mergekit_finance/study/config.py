@@ -55,6 +55,9 @@ DEFAULT_TASKS = ("finance_bench_fpb", "finance_bench_docmath_cs_cot", "finance_b
 Combination = tuple[str, ...]  # the experts that a merge is about
 
 
+Stage = Annotated[Literal[1, 2, 3], IsWhole]
+
+
 class Study(ConfigBlock):
     """The content of study.yml: what is merged, how, and what it is evaluated on.
 
@@ -92,11 +95,7 @@ class Study(ConfigBlock):
     experts: Annotated[dict[str, StudyExpert], Field(max_length=MAX_EXPERTS)]
     operators: Operators
     semantics: Literal["paper", "mergekit"] = "paper"
-    stages: Annotated[tuple[Literal[1, 2, 3], ...], Field(max_length=3), BeforeValidator(as_list)] = (
-        1,
-        2,
-        3,
-    )
+    stages: Annotated[tuple[Stage, ...], Field(max_length=3), BeforeValidator(as_list)] = (1, 2, 3)
     chain: Literal["experts", "best"] = "experts"
     tasks: Names = ("finance_bench",)
     retention: Names = ()
@@ -154,6 +153,14 @@ class Study(ConfigBlock):
     def skills(self) -> dict[str, frozenset[str]]:
         """Skills by expert. The default is one skill, called like the expert."""
         return {name: frozenset(e.skills or (name,)) for name, e in self.experts.items()}
+
+    @property
+    def densities(self) -> frozenset[float]:
+        """The densities that are shares of whole task vectors: those of TIES in paper semantics."""
+        ties = self.operators.ties if self.semantics == "paper" else None
+        values = ties.densities if ties else ()
+        each = values.values() if isinstance(values, Mapping) else [values]
+        return frozenset(value for of_all in each for value in of_all if isinstance(value, float))
 
     @property
     def licenses(self) -> frozenset[tuple[str, str]]:
@@ -356,7 +363,8 @@ def _problem(error: ValidationError) -> str:
     value = first.get("input")
     shown = first["loc"] and isinstance(value, str | int | float | bool | type(None))
     problem = first_problem(error).replace("task_settings.", "tasks.", 1)  # as the file has it
-    return problem + (f" (given: {value!r})" if shown else "")
+    given = "nothing" if value is None else f"{value!r:.200}"
+    return problem + (f" (given: {given})" if shown else "")
 
 
 def _valid_keys(place: Sequence[str | int]) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from mergekit_finance.errors import did_you_mean
 from mergekit_finance.evaluation.chat import ChatSettings
-from mergekit_finance.files import Json
+from mergekit_finance.files import Json, is_name
 from mergekit_finance.recipe.fields import (
     ConfigBlock,
     IsNumber,
@@ -24,8 +24,25 @@ from mergekit_finance.recipe.fields import (
 METHODS = ("grid", "successive_rejects")
 DEFAULT_BUDGET = 0.25
 ObjectiveWeight = Annotated[float, Field(gt=0, le=1e6), IsNumber]
-MemorySize = Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,3})?([KMG]i?B)$")]
+MEMORY_SIZE = r"^\d{1,6}(\.\d{1,3})?([KMG]i?B)$"
 Instruction = Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+def _memory_size(value: Json) -> Json:
+    if isinstance(value, str) and re.match(MEMORY_SIZE, value):
+        return value
+    raise ValueError("must be a number with KB, MB, GB, KiB, MiB or GiB, such as 40GiB")
+
+
+def _template(value: Json) -> Json:
+    """Refuse what is no member of the union, whose own messages name Python's types."""
+    if isinstance(value, bool) or (isinstance(value, str) and 0 < len(value) <= 255 and is_name(value)):
+        return value
+    raise ValueError("must be true, false, or the name of a template of the models' tokenizers")
+
+
+MemorySize = Annotated[str, Field(pattern=MEMORY_SIZE), BeforeValidator(_memory_size)]
+Template = Annotated[bool | Name, BeforeValidator(_template)]
 
 
 class StudyExpert(ConfigBlock):
@@ -69,8 +86,9 @@ class Search(ConfigBlock):
     @classmethod
     def _method_is_known(cls, data: Json) -> Json:
         """Name the nearest method."""
-        if isinstance(data, Mapping) and (method := data.get("method", METHODS[0])) not in METHODS:
-            raise ValueError(f"method: there is no {method!r}. {did_you_mean(str(method), METHODS)}")
+        method = data.get("method", METHODS[0]) if isinstance(data, Mapping) else None
+        if isinstance(method, str) and method not in METHODS:
+            raise ValueError(f"method: there is no {method!r:.80}. {did_you_mean(method, METHODS)}")
         return data
 
     @model_validator(mode="after")
@@ -145,7 +163,7 @@ class Evaluation(ConfigBlock):
         default=1, description="CPU threads of one worker"
     )
     samples: Literal["all", "none"] = "all"
-    apply_chat_template: bool | Name | None = Field(
+    apply_chat_template: Template | None = Field(
         default=None, description="prompts in each model's chat format; a name where a tokenizer has several"
     )
     system_instruction: Instruction | None = None

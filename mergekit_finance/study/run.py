@@ -176,6 +176,7 @@ class StudyRun:
             device=self.device,
             parallelize=self.study.evaluation.parallelize,
             chat=bool(self.study.evaluation.apply_chat_template),
+            densities=self.study.densities,
         )
         refusals.check_folder(self.out, model_inputs(self.references))
         refusals.require_metrics(self.evaluator, self.where)

@@ -177,6 +177,13 @@ WRONG: list[tuple[str, str, Callable[[dict[str, Any]], None], str]] = [
     ("similarity of one model", "cpt_ties", with_(f"{FIRST}.similarity", True), "one value for all models"),
     ("similarity, misspelt", "cpt_ties", with_("parameters.similarty", True), "Did you mean 'similarity'"),
     ("density too fine", "cpt_dare_ties", with_("parameters.density", 1e-10), "1e-10 keeps nothing"),
+    ("density of TIES too fine", "cpt_ties", with_("parameters.density", 1e-320), "1e-320 keeps nothing"),
+    (
+        "weight too small",
+        "cpt_ties",
+        with_(f"{FIRST}.weight", [{"filter": "mlp", "value": "1e-320"}, {"value": 1}]),
+        "'1e-320' is too small for float32",
+    ),
     ("no base", "cpt_ties", lambda s: s.pop("base_model"), "base_model is missing: cpt_ties needs"),
     (
         "no expert",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mergekit_finance.data.records import Record
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, problem_in_words
 
 Row = dict[str, Any]  # what lm-eval takes as a document; the columns differ by task
 # At least one visible character: an empty gold answer would equal an empty output.
@@ -34,7 +34,7 @@ def validated(model: type[M], record: Record) -> M:
         first = error.errors(include_url=False)[0]
         column = ".".join(str(part) for part in first["loc"] if _is_column_or_index(part)) or "row"
         empty = first.get("ctx", {}).get("pattern") == _VISIBLE
-        raise column_error(record, column, "is empty" if empty else first["msg"].lower()) from error
+        raise column_error(record, column, "is empty" if empty else problem_in_words(first)) from error
 
 
 def _is_column_or_index(part: int | str) -> bool:

@@ -146,7 +146,7 @@ def _cpa_row(record: Record) -> Row | None:
         return None
     choices = [str(data[str(n)]) for n in range(1, 7) if data.get(str(n))]
     if not isinstance(data["question"], str):
-        raise column_error(record, "question", "input should be a valid string")
+        raise column_error(record, "question", "must be text")
     answer = data["a_no"]
     if isinstance(answer, bool) or not isinstance(answer, int) or not 1 <= answer <= len(choices):
         raise column_error(record, "a_no", f"{answer!r} is not one of {len(choices)} choices")

@@ -314,7 +314,7 @@ def test_a_recipe_from_a_pipe_is_checked_for_keys_that_appear_twice(models, tmp_
             set_("models.0.paramaters", {}),
             "models[0]: unknown key 'paramaters'. Did you mean 'parameters'? Known:",
         ),
-        (set_("models", 5), "models: Input should be a valid list"),
+        (set_("models", 5), "models: must be a list"),
         (set_("parameters.lambda", {"a": 1}), "parameters.lambda: unknown key 'a'. Known: filter, value"),
         (set_("slices", []), ""),
         (set_("models.0.model", "a+b+c"), "Can't parse a+b+c"),

@@ -75,6 +75,11 @@ def token_of(recipe: dict[str, Any], **token: Any) -> dict[str, Any]:
     return {"kind": "model_token", "model": f"{models_of(recipe)}/math", **token}
 
 
+def ties_of(recipe: dict[str, Any], **parameters: Any) -> None:
+    recipe.update(merge_method="cpt_ties")
+    recipe["models"][0]["parameters"].update(parameters)
+
+
 # Misspelled names of our methods; mergekit reports those that are similar to its own.
 RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "paramaters": ("recipe.unknown-key", lambda r: r.update(paramaters={})),
@@ -141,6 +146,13 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "tokeniser": ("recipe.unknown-key", lambda r: r.update(tokeniser={})),
     "lamda": ("recipe.unknown-key", lambda r: r["parameters"].update(lamda=0.5)),
     "finance: taks": ("recipe.unknown-key", lambda r: r.update(finance={"taks": ["finance_bench_fpb"]})),
+    "density: 1e-07": ("recipe.density", lambda r: ties_of(r, density=1e-7)),
+    "density: 1e-320": ("recipe.invalid", lambda r: ties_of(r, density=1e-320)),
+    "weight: 1e-40": ("recipe.invalid", lambda r: r["models"][0]["parameters"].update(weight=1e-40)),
+    "lambda: 1e-320": (
+        "recipe.invalid",
+        lambda r: r["parameters"].update({"lambda": [{"filter": "mlp", "value": 1e-320}, {"value": 0.1}]}),
+    ),
     "fliter": (
         "recipe.unknown-key",
         lambda r: r["parameters"].update({"lambda": [{"fliter": "mlp", "value": 0.3}, {"value": 0.1}]}),
@@ -224,6 +236,22 @@ STUDY_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "a value: 'lambda: 0.3 appears twice'": (
         "study.invalid",
         lambda s: s.update(operators={"task_arithmetic": {"lambda": [0.3, 0.5, 0.3]}}),
+    ),
+    "a share of the vector: 'density 1e-07 keeps none of the'": (
+        "recipe.density",
+        lambda s: s.update(operators={"ties": {"density": [0.2, 1e-7]}}),
+    ),
+    "TIES: 'density.0: keeps nothing; the smallest density is 2e-10'": (
+        "study.invalid",
+        lambda s: s.update(operators={"ties": {"density": 1e-320}}),
+    ),
+    "SLERP: 't.0: is too small for float32. Write 0'": (
+        "study.invalid",
+        lambda s: s.update(operators={"slerp": {"t": 1e-320}}),
+    ),
+    "the selection: 'selection.share: is too small for float32'": (
+        "study.invalid",
+        lambda s: s.update(selection={"share": 1e-320}),
     ),
     "a seed: 'seeds: 7 appears twice'": (
         "study.invalid",
@@ -314,8 +342,8 @@ def test_the_same_in_run_and_in_lm_eval(models: Path, tmp_path: Path) -> None:
         ("", "not a mapping of keys such as merge_method and models"),
         ("- merge_method: linear\n", "not a mapping of keys such as merge_method and models"),
         ("merge_metod: linear\nmodels: []\n", "unknown key 'merge_metod'. Did you mean 'merge_method'?"),
-        ("merge_method: [linear]\nmodels: []\n", "merge_method: Input should be a valid string"),
-        ("models: []\n", "merge_method: Field required"),
+        ("merge_method: [linear]\nmodels: []\n", "merge_method: must be text"),
+        ("models: []\n", "merge_method: is missing. Add it"),
     ],
 )
 def test_a_recipe_without_a_method_is_one_line_in_mergekit_yaml(

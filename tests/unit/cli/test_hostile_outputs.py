@@ -102,9 +102,7 @@ def test_two_hub_ids_for_one_model(study: Path, tmp_path: Path) -> None:
 def test_a_newer_format_of_similarities_is_named(tmp_path: Path) -> None:
     out = reports.study(tmp_path / "out")
     reports.damage(out, "similarity.json", lambda content: content.update(format=2))
-    assert "similarity.json: not what a study writes (measured.format: Input should be 1" in refused(
-        "report", out
-    )
+    assert "similarity.json: not what a study writes (measured.format: must be 1" in refused("report", out)
 
 
 @pytest.mark.parametrize("name", [*FILES, "gain.json"])

@@ -129,7 +129,7 @@ def test_a_missing_column_is_reported(raw, tmp_path):
         raw / "docmath_schema" / "compshort.jsonl",
         [{"question_id": "q", "question": "?", "paragraphs": ["p"]}],
     )
-    with pytest.raises(DataError, match="line 1: column 'ground_truth': field required"):
+    with pytest.raises(DataError, match="line 1: column 'ground_truth': is missing"):
         adopt_into(tmp_path / "m", raw)
 
 

@@ -48,7 +48,12 @@ def test_a_seed_of_zero_replaces_the_recipes_seed() -> None:
         ({"lambda": 1, "lambda_": 1}, "lambda: is given twice"),
         ({"density": {"mth": 0.5}}, "density: 'mth' is not an expert of this recipe. Did you mean 'maths'"),
         ({"density": 0}, r"density: 0 is outside \(0, 1\]"),
-        ({"density": 1e-10}, "density: 1e-10 keeps nothing; the smallest density of a mask is 2e-10"),
+        ({"density": 1e-10}, "density: 1e-10 keeps nothing; the smallest density is 2e-10"),
+        (
+            {"lambda": 1e-320},
+            r"lambda: 1e-320 is too small for float32. Write 0, or a number of at least 1.2e-38",
+        ),
+        ({"weight": {"maths": -1e-40}}, "weight: -1e-40 is too small for float32"),
         ({"weight": {"maths": "heavy"}}, "weight: 'heavy' is not a number"),
         ({"seed": 1.5}, "seed: 1.5 is not a whole number"),
         ({"lambda": {"maths": 1.0}}, "lambda: .* is not a number"),

@@ -66,7 +66,7 @@ def test_there_are_bundled_recipes():
         ("  - model: {}/math", "  - model: {}/math\n    paramaters: {{}}", r"models\[1\]: unknown key 'paramaters'"),
         ("cpt_task_arithmetic", "cpt_task_arithmetc", "merge_method 'cpt_task_arithmetc' is not known. Did you mean 'cpt_task_arithmetic'"),
         ("merge_method: cpt_task_arithmetic\n", "", "merge_method is missing"),
-        ("stage: 2", "stage: 4", "finance.stage: Input should be 1, 2 or 3"),
+        ("stage: 2", "stage: 4", "finance.stage: must be 1, 2 or 3"),
         ("stage: 2", "stage: 3", "stage: 3 means three experts or more, the recipe merges 2"),
         ("stage: 2", "stages: 2", "finance: unknown key 'stages'. Did you mean 'stage'"),
         ('"{}/finance", ', '"./finace", ', r"finance.constituents: './finace' is not merged here"),
@@ -88,7 +88,7 @@ def test_a_mistake_is_named_with_its_place_and_remedy(recipe, tiny, old, new, me
     [
         ("finance: []", "finance: must be a mapping"),
         ("finance: false", "finance: must be a mapping"),
-        ("finance: {tasks: {a: 1}}", "finance.tasks: Input should be a valid list"),
+        ("finance: {tasks: {a: 1}}", "finance.tasks: must be a list"),
         ("tokenizer_source: 5", "tokenizer_source: must be union, base or a model"),
     ],
 )

@@ -174,8 +174,8 @@ def point(index):
     ("edit", "message"),
     [
         (lambda c: c["models"].pop("base"), "no base"),
-        (lambda c: c.update(points=[]), "points: List should have at least 1 item"),
-        (lambda c: point(c).pop("recipe"), "points.0.recipe: Field required"),
+        (lambda c: c.update(points=[]), "points: must not be empty"),
+        (lambda c: point(c).pop("recipe"), "points.0.recipe: is missing. Add it"),
         (lambda c: point(c).update(folder="../../secret"), "is not a folder under points/"),
         (lambda c: c["models"]["base"].update(folder=".."), "is not a folder under points/"),
         (lambda c: point(c).update(name="a\n# b"), "is not a"),
