@@ -159,6 +159,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"{hint}Known: {', '.join(names) or 'none'}"
 
 
+def nearest_names(word: str, choices: Iterable[str], listing: str) -> str:
+    """Return a hint about an unknown name of very many: the nearest ones, and which command lists all."""
+    near = difflib.get_close_matches(word, sorted(set(choices)), n=3) if len(word) <= MAX_WORD else []
+    quoted = " or ".join(filter(None, [", ".join(map(repr, near[:-1])), *map(repr, near[-1:])]))
+    return f"{f'Did you mean {quoted}? ' if near else ''}{listing}."
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type's name if it has no message.
 

@@ -110,6 +110,8 @@ RANDOM = (
     "della",
     "della_linear",
 )  # keys of mergekit's methods that draw
+# mergekit's methods without random numbers; arcee_fusion draws from large tensors, and plugins' methods may.
+DRAWS_NOTHING = frozenset(_METHODS) - {"arcee_fusion", *(key.removeprefix(OF_HOST) for key in RANDOM)}
 
 
 def method_name(key: str) -> str:

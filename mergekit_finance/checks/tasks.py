@@ -11,7 +11,7 @@ from pathlib import Path
 from mergekit_finance.checks.contexts import check_context, context_in, tokens_generated, with_limit
 from mergekit_finance.checks.findings import Finding, finding, finding_of
 from mergekit_finance.checks.task_functions import check_functions
-from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.errors import DataError, nearest_names
 from mergekit_finance.hosts.task_files import (
     TaskFiles,
     configs,
@@ -21,6 +21,8 @@ from mergekit_finance.hosts.task_files import (
     unreadable_files,
 )
 from mergekit_finance.models.facts import ModelFacts
+
+LISTING = "`mergekit-finance tasks` lists the tasks of this package, `lm_eval ls tasks` all"
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,16 @@ def check_task_names(
         files: the task files.
         own_folders: the user's folders, whose unreadable files are named.
     """
-    ours = files.names
     for name in files.look_up(names):
-        is_pattern = (
-            "*" in name or "?" in name
-        )  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
-        remedy = "Patterns are not supported here: list the tasks or a group." if is_pattern else None
-        message = f"unknown task {name!r}"
+        message, remedy = f"unknown task {name!r:.200}", ""
+        if "," in name:  # a text where a list belongs
+            parts = [part.strip() for part in name.split(",") if part.strip()]
+            remedy = f"Write a YAML list: [{', '.join(parts)[:200]}]."
+        elif "*" in name or "?" in name:  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
+            remedy = "Patterns are not supported here: list the tasks or a group."
         for path, reason in chain.from_iterable(map(unreadable_files, own_folders)):
             message += f"; {path} was skipped, because it cannot be read ({reason})"
-        yield finding("task.unknown", message, remedy or did_you_mean(name, ours))
+        yield finding("task.unknown", message, remedy or nearest_names(name, files.all_names, LISTING))
 
 
 def _check_twice(names: Iterable[str], files: TaskFiles) -> Iterator[Finding]:

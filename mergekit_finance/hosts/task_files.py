@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -160,10 +160,11 @@ class TaskFiles:
                 _add(entries, path, content)
             self.index |= entries
 
-    @property
-    def names(self) -> list[str]:
-        """The names in the folders, without those of lm-eval."""
-        return sorted(self.index)
+    @cached_property
+    def all_names(self) -> list[str]:
+        """The names in the folders and those that task files of lm-eval define, in no order."""
+        defined = {match.decode(errors="replace") for _, text in _texts() for match in DEFINED.findall(text)}
+        return [*self.index, *defined]
 
     def look_up(self, names: Iterable[str]) -> list[str]:
         """Add lm-eval's tasks and groups of these names, and all that they name; return unknown names.

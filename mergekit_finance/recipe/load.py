@@ -20,6 +20,7 @@ from mergekit_finance.errors import ModelError, RecipeError, default_id, did_you
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.hosts.programs import OUR_METHODS
+from mergekit_finance.operators import DRAWS_NOTHING
 from mergekit_finance.plugins.manager import merge_methods
 from mergekit_finance.recipe.fields import Unique
 from mergekit_finance.recipe.task_entries import TaskSettings, split_entries
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
 
 STAGES = {1: "base and one expert", 2: "two experts", 3: "three experts or more"}
-# mergekit's methods that use no random numbers. Methods of plugins may use them.
-DRAWS_NOTHING = (
-    "breadcrumbs", "breadcrumbs_ties", "karcher", "linear", "model_stock", "multislerp", "nearswap",
-    "nuslerp", "passthrough", "ram", "ramplus_tl", "sce", "slerp", "task_arithmetic", "ties",
-)  # fmt: skip
 NESTED_LISTS = ("models", "slices", "sources")  # keys of a recipe that hold lists of mappings
 
 

@@ -125,8 +125,10 @@ class Study(ConfigBlock):
         content = dict(data)
         settings: dict[str, Json] = {}
         for kind in ("tasks", "retention", "probes"):
-            if isinstance(entries := content.get(kind), list | tuple):
-                content[kind] = split_entries(kind, entries, settings)
+            entries = content.get(kind)
+            if isinstance(entries, list | tuple | Mapping):  # a mapping is one entry
+                listed = [entries] if isinstance(entries, Mapping) else entries
+                content[kind] = split_entries(kind, listed, settings)
         of_file = content.get("task_settings") or {}
         if settings and isinstance(of_file, Mapping):
             content["task_settings"] = {**of_file, **settings}

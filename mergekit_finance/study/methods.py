@@ -16,6 +16,7 @@ from mergekit_finance.hosts.mergekit_methods import MethodFacts, MethodParameter
 from mergekit_finance.hosts.mergekit_recipes import register_methods
 from mergekit_finance.operators import (
     BY_METHOD,
+    DRAWS_NOTHING,
     OPERATORS,
     by_parameter,
     method_key,
@@ -26,6 +27,8 @@ from mergekit_finance.plugins.manager import merge_methods
 from mergekit_finance.study.operator_grids import BASE, MethodGrid, Operators, Values, check_grid
 
 MAX_TRIALS = 200  # points of a method whose parameters are tried on small tensors
+STAGES = (1, 2, 3)
+TRIED = tuple("abcdefghi")  # names of models with which a method's numbers of models are tried
 WEIGHT = "weight"  # 1 where a recipe must give it and a study does not
 
 
@@ -173,17 +176,34 @@ def skipped_stages(operators: Operators, stages: Sequence[int], experts: Sequenc
         for stage in sorted(stages):
             if fits(key, experts[:stage]):
                 continue
-            refusal = _refusal(_method(key), experts[:stage])
+            refusal = _refusal(_method(key), stage)
             notes.append(finding("study.skipped-stage", f"{key} is not run in stage {stage}: {refusal}"))
     return notes
 
 
-def _refusal(method: MethodFacts, names: Sequence[str]) -> str:
-    """Return mergekit's words on the number of models."""
-    base = BASE if method.base == "required" else None
-    listed = [BASE, *names] if base or len(names) == 1 else list(names)
-    text = method.accepts(listed, base).removeprefix("Merge method ")
-    return f"it {text}" if text else "it does not merge these models"
+def _refusal(method: MethodFacts, stage: int) -> str:
+    """Return how many models a method takes, how many a stage has, and which stages it fits."""
+    stages = [number for number in STAGES if input_models(method, TRIED[:number])]
+    fitting = (
+        f"stage{'s' if len(stages) > 1 else ''} {' and '.join(map(str, stages))}" if stages else "no stage"
+    )
+    experts = "1 expert" if stage == 1 else f"{stage} experts"
+    return (
+        f"it merges {_counts(method)}, and a combination of stage {stage} has {experts} and the base. "
+        f"It fits {fitting}"
+    )
+
+
+def _counts(method: MethodFacts) -> str:
+    """Return the numbers of models that a method takes, the base included."""
+    bases: list[str | None] = [TRIED[0]] if method.base != "none" else []
+    bases += [None] if method.base != "required" else []
+    counts = [
+        n for n in range(1, len(TRIED) + 1) if any(not method.accepts(TRIED[:n], base) for base in bases)
+    ]
+    if counts and counts[-1] == len(TRIED):
+        return f"{counts[0]} or more models"
+    return f"{' or '.join(map(str, counts)) or 'no number of'} model{'' if counts == [1] else 's'}"
 
 
 def _unknown_method(key: str) -> str:
@@ -202,6 +222,9 @@ def _problems(key: str, grid: MethodGrid, stages: Sequence[int], experts: Sequen
     method, parameters = _method(key), grid.parameters()
     if grid.seeds:
         del parameters["seed"]
+        if method.name in DRAWS_NOTHING:
+            reason = f"{key} draws no random numbers, so each seed would give the same model"
+            yield f".seeds: {reason}. Remove seeds"
     for name in parameters:
         if name not in method.parameters:
             yield f": unknown parameter {name!r}. {did_you_mean(name, method.parameters)}"
@@ -259,7 +282,7 @@ def _trial_problems(method: MethodFacts, grid: MethodGrid, every: Sequence[Seque
     """Yield what the method says of the number of models, or of points' values, tried on small tensors."""
     merged = [(names, models) for names in every if (models := input_models(method, names))]
     if not merged:
-        yield f": {_refusal(method, every[-1])}. No stage of this study merges so many. Remove it"
+        yield f": {_refusal(method, len(every[-1]))}. Remove it, or list a stage that it fits"
         return
     tried: set[str] = set()
     for names, models in merged:

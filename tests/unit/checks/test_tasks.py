@@ -42,6 +42,18 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a misspelled group": ({"tasks": ["finance_bench_opne"]}, "task.unknown", "'finance_bench_open'"),
     "unknown in retention": ({"retention": ["arc_esay"]}, "task.unknown", "'arc_esay'"),
     "unknown in probes": ({"probes": [{"task": "nothing"}]}, "task.unknown", "'nothing'"),
+    "a misspelled task of lm-eval": (
+        {"tasks": ["arc_esay"]},
+        "task.unknown",
+        "unknown task 'arc_esay' Did you mean 'arc_easy', 'arc_es' or 'arc_eu_easy'? `mergekit-finance tasks` lists "
+        "the tasks of this package, `lm_eval ls tasks` all.",
+    ),
+    "a text with commas": (
+        {"tasks": "arc_easy, hellaswag"},
+        "task.unknown",
+        "unknown task 'arc_easy, hellaswag' Write a YAML list: [arc_easy, hellaswag].",
+    ),
+    "a mapping": ({"tasks": {"task": "arc_easy", "metric": "ac"}}, "task.unknown-metric", "'ac'"),
     "a pattern": ({"tasks": ["finance_bench_f*"]}, "task.unknown", "Patterns are not supported"),
     "a long answer": ({"tasks": ["finance_bench_probe_m"]}, "task.context", "512 tokens"),
     "a long answer in a group": ({"tasks": ["finance_bench_fm"]}, "task.context", "docmath_ss_cot generates"),

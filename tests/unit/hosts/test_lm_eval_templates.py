@@ -1,5 +1,6 @@
 """lm-eval's templates are compiled once, and filled in for every item."""
 
+import importlib
 from types import ModuleType, SimpleNamespace
 
 import jinja2
@@ -10,6 +11,7 @@ from lm_eval.tasks import TaskManager
 
 from mergekit_finance import registration
 from mergekit_finance.errors import HostError
+from mergekit_finance.hosts import lm_eval_templates
 from mergekit_finance.hosts.lm_eval_templates import TEMPLATES, compile_templates_once
 
 
@@ -64,15 +66,25 @@ def test_installing_it_again_changes_nothing_and_the_number_of_templates_is_limi
     ("host", "name"),
     [(SimpleNamespace(), "env"), (SimpleNamespace(env=SimpleNamespace()), "from_string")],
 )
-def test_a_host_without_these_names_is_one_line(host, name):
+def test_a_host_without_these_names_is_one_line(host, name, monkeypatch):
+    monkeypatch.setattr(lm_eval_templates, "find_spec", lambda name: None)
     with pytest.raises(HostError, match=f"lm-eval.*{name}") as caught:
         compile_templates_once(host)
     assert "\n" not in str(caught.value)
 
 
+def test_a_host_that_compiles_once_by_itself_is_left_alone(monkeypatch):
+    """As lm-eval 0.5, whose environment is not in `lm_eval.utils`."""
+    monkeypatch.setattr(lm_eval_templates, "find_spec", {"lm_eval.config.templates": object()}.get)
+    compile_templates_once(SimpleNamespace())
+
+
 def test_an_evaluation_compiles_no_template_twice(compiled):
     registration.register()
-    utils.env.from_string.cache_clear()
+    if hasattr(utils, "env"):
+        utils.env.from_string.cache_clear()
+    else:
+        importlib.import_module("lm_eval.config.templates")._compile_tpl.cache_clear()
     manager = TaskManager(include_defaults=False, metadata={"source": "sample"})
     prompts, results = run_silent(manager, "fpb", "fp2", limit=3)
     assert len(prompts) > len(compiled) > 0 and len(set(compiled)) == len(compiled)

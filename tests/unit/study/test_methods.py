@@ -127,8 +127,10 @@ def test_inputs_follow_what_the_method_declares_of_its_base():
 def test_a_stage_in_which_a_method_is_not_run_is_one_line():
     notes = notes_on_stages({"slerp": {"t": 0.5}, "model_stock": {}, "ties": {}})
     assert [note.message for note in notes] == [
-        "model_stock is not run in stage 1: it requires at least 3 inputs; got 2",
-        "slerp is not run in stage 3: it requires exactly 2 inputs; got 4",
+        "model_stock is not run in stage 1: it merges 3 or more models, and a combination of stage 1 has 1 expert "
+        "and the base. It fits stages 2 and 3",
+        "slerp is not run in stage 3: it merges 2 models, and a combination of stage 3 has 3 experts and the base. "
+        "It fits stages 1 and 2",
     ]
     assert notes_on_stages({"ties": {}, "linear": {}}) == []
 
@@ -147,7 +149,9 @@ MISSPELLED = "operators: unknown merge method 'slrp'. Did you mean 'slerp'? Know
         ({"slrp": {"t": 0.5}}, MISSPELLED),
         ({"cpt_ties": {}}, "operators: 'cpt_ties' is written 'ties' in a study"),
         ({"mergekit_slerp": {"t": 0.5}}, "operators: unknown merge method 'mergekit_slerp'. Did you mean 'mergekit_ties'?"),
-        ({"passthrough": {}, "ties": {}}, "operators.passthrough: it requires exactly 1 inputs; got 3. No stage of this study merges so many. Remove it"),
+        ({"passthrough": {}, "ties": {}}, "operators.passthrough: it merges 1 model, and a combination of stage 3 has 3 experts and the base. It fits no stage. Remove it"),
+        ({"slerp": {"t": 0.5, "seeds": [0, 1]}, "ties": {}}, "operators.slerp.seeds: slerp draws no random numbers, so each seed would give the same model. Remove seeds"),
+        ({"mergekit_ties": {"density": 0.5, "seeds": [0]}}, "operators.mergekit_ties.seeds: mergekit_ties draws no random numbers"),
         ({"slerp": {"t": 0.5}}, "operators: none merges the models of stage 3. Add one, such as task_arithmetic, or leave the stage out."),
         ({"della": {"densty": 0.5}}, "operators.della: unknown parameter 'densty'. Did you mean 'density'? Known: density, epsilon, int8_mask, lambda, normalize, rescale, weight"),
         ({"slerp": {}, "ties": {}}, "operators.slerp: parameter 't' is missing, which the method requires. Write values for it"),
@@ -172,9 +176,11 @@ def test_a_mistake_is_reported_in_one_line(operators, message):
 
 
 def test_a_method_that_fits_no_stage_of_this_study_is_refused():
-    with pytest.raises(
-        RecipeError, match="model_stock: it requires at least 3 inputs; got 2. No stage of this"
-    ):
+    message = (
+        "model_stock: it merges 3 or more models, and a combination of stage 1 has 1 expert and the base. "
+        "It fits stages 2 and 3. Remove it, or list a stage that it fits"
+    )
+    with pytest.raises(RecipeError, match=message):
         study({"model_stock": {}, "ties": {}}, stages=[1])
 
 
@@ -253,7 +259,7 @@ def test_a_study_of_three_methods_is_run_shown_and_shared(tiny, tmp_path):
     changes = {"operators": operators, "tasks": helpers.TASKS[:1]}
     forget_printed()
     summary, printed = helpers.go(tiny, tmp_path / "out", **changes)
-    assert any("note: model_stock is not run in stage 1: it requires at least 3 inputs" in t for t in printed)
+    assert any("note: model_stock is not run in stage 1: it merges 3 or more models" in t for t in printed)
     assert [len(row["by_operator"]) for row in summary["combinations"].values()] == [3, 3, 4]
     assert len(summary["points"]) == 2 * 4 + 5
     results = load_results(tmp_path / "out")
