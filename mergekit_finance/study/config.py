@@ -321,8 +321,8 @@ def load_study(path: Path | str, include_path: Path | None = None) -> Study:
     try:
         content = read_yaml(path)
     except FileNotFoundError:
-        copy = "`mergekit-finance recipes copy lab/study.yml .` gives an example"
-        raise RecipeError(f"{path}: no such study file; {copy}", id="file.unreadable") from None
+        remedy = "`mergekit-finance study init` writes one, from options or questions."
+        raise RecipeError(f"{path}: no such study file. {remedy}", id="file.unreadable") from None
     study = parse_study(content, str(path))
     if include_path is not None:
         return study.model_copy(update={"include_path": (str(include_path),)})

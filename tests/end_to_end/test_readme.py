@@ -37,9 +37,9 @@ SMALLER_STUDY = {  # the same of the study file
 }
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = TEXT) -> list[str]:
     """Return the code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 def commands(block: str) -> list[tuple[str, str]]:
@@ -85,6 +85,24 @@ def test_the_commands_of_the_readme_run_and_print_what_it_shows(
         done = run(*shlex.split(line, comments=True), cwd=folder)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         assert output in done.stdout, line
+
+
+@pytest.mark.slow
+def test_the_path_of_getting_started_begins_without_editing_a_file(tmp_path: Path) -> None:
+    """The study itself is that of the README's test, with its own models; it takes two minutes."""
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    lines = [line for block in blocks("console", page) for line, _ in commands(block)]
+    words = [shlex.split(line, comments=True) for line in ["mergekit-finance lab export", *lines]]
+    path = [line for line in words if line[0] == "mergekit-finance" and line[1:2] != ["data"]]
+    names = [line[1:3] for line in path]
+    assert [name for name in names if name != ["demo"]] == [
+        ["lab", "export"], ["study", "init"], ["check", "study.yml"], ["study", "study.yml"], ["report", "out"],
+        ["card", "out"], ["study", "plan"],
+    ]  # fmt: skip
+    for line in path:
+        if line[1:3] in (["lab", "export"], ["study", "init"], ["check", "study.yml"]):
+            done = run(*line, cwd=tmp_path)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.slow

@@ -42,6 +42,11 @@ from mergekit_finance.study.schema import (
 
 STAGES = {1: "recovery", 2: "complementarity", 3: "emergence"}
 PREDICTORS = {"l2": "L2 distance", "cosine": "cosine", "headroom": "complementarity headroom"}
+LEGEND = (
+    "Points of 100, with 95 % intervals in brackets. Gain: the merge minus the mean of its constituents, the "
+    "models in it. OG: minus the best constituent of each task. Cluster: an item, or several items from one "
+    "source."
+)
 # Words that differ from the kind's stored name. ABOVE_ALL is named after the stage instead.
 EFFECT_WORDS = {
     EffectKind.NOT_ABOVE_BASE: "above constituents, not above base",
@@ -60,7 +65,7 @@ def effect_word(effect: Effect, stage: int) -> str:
     if effect.kind is EffectKind.NOT_REPEATED:
         return f"not repeated ({_kind_word(effect.between[0], stage)} in the first study only)"
     if effect.kind is EffectKind.TOO_FEW_ITEMS:
-        return f"inconclusive (n < {MIN_CLUSTERS})"
+        return f"inconclusive (fewer than {MIN_CLUSTERS} clusters)"
     return _kind_word(effect.kind, stage)
 
 
@@ -101,6 +106,7 @@ def verdict_text(summary: Summary, width: int | None = None) -> str:
     """
     if summary.has_selection:
         lines = table_lines(overview_rows(summary), width)
+        lines += ["", LEGEND if width is None else textwrap.fill(LEGEND, width, break_on_hyphens=False)]
     else:
         tables = [table_lines(unit_wording.unit_rows(summary, unit), width) for unit in summary.units]
         lines = [line for table in tables for line in ("", *table)][1:]

@@ -178,7 +178,7 @@ def test_a_file_that_is_not_a_study_is_reported_in_one_line(tmp_path, text, mess
 def test_a_file_that_cannot_be_read_is_reported_in_one_line(tmp_path):
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\xfa")
     for name, message in (
-        ("none.yml", "no such study file"),
+        ("none.yml", "no such study file. `mergekit-finance study init` writes one"),
         ("bytes.yml", "cannot be read as text"),
         (".", "cannot be read"),
     ):

@@ -44,7 +44,7 @@ def test_the_word_for_an_effect(kind, stage, word):
 
 def test_an_effect_on_too_few_items_is_inconclusive():
     effect = Effect(kind=EffectKind.TOO_FEW_ITEMS, tested="own")
-    assert wording.effect_word(effect, 2) == "inconclusive (n < 100)"
+    assert wording.effect_word(effect, 2) == "inconclusive (fewer than 100 clusters)"
     assert wording.short_effect_word(effect, 2) == "inconclusive"
 
 
@@ -319,6 +319,7 @@ def test_the_table_has_a_row_per_combination(tmp_path):
 def test_sentences_are_wrapped_only_where_a_width_is_given(tmp_path):
     study_summary = noisy_summary(tmp_path)
     whole, wrapped = wording.verdict_text(study_summary), wording.verdict_text(study_summary, 72)
+    assert whole.index("Cluster: an item, or several items from one source.") < whole.index(" clusters")
     assert max(map(len, wrapped.splitlines())) <= 72 < max(map(len, whole.splitlines()))  # tables, too
     sentences, as_given = (text.split("\n\n", 1)[1] for text in (wrapped, whole))
     assert sentences.split() == as_given.split()
