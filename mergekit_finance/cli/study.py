@@ -122,11 +122,11 @@ def run(file: Path, out: Path, budget: float | None, quiet: bool, **overrides: "
     """Run STUDY.YML and print the verdict (short form: `study STUDY.YML -o OUT`)."""
     if quiet:  # read when datasets is imported, in workers too
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    # Imported here to keep --help fast: the hosts and scipy take seconds.
+    study_run = _study_run(file, out, quiet, overrides)
+    # Imported here to keep --help and errors in the study file fast: the hosts and scipy take seconds.
     from mergekit_finance.study.analysis import wording
     from mergekit_finance.study.cost import fit
 
-    study_run = _study_run(file, out, quiet, overrides)
     with resumable(out):
         if budget:
             fit(study_run, budget)
@@ -176,10 +176,10 @@ def plan(
     is stored. No model is fetched: where a model is not on this machine, hours are left out, and so are the
     checks that need it.
     """
-    from mergekit_finance.study import cost, cost_text
-
     with TemporaryDirectory() as empty:
         study_run = _study_run(file, out or Path(empty), False, overrides)
+        from mergekit_finance.study import cost, cost_text  # see the note in `run`
+
         planned = cost.plan_study(study_run, budget, sample=not no_sample, fetch=False)
         echo(json.dumps(cost_text.plan_json(planned), indent=1) if as_json else cost_text.plan_text(planned))
 
@@ -187,10 +187,11 @@ def plan(
 def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "StudyRun":
     """Load a study file and let the command's options override its settings."""
     from mergekit_finance.study import config
-    from mergekit_finance.study.run import StudyRun
 
     include_path = overrides.get("include_path")
     study = config.load_study(file, include_path)
+    from mergekit_finance.study.run import StudyRun  # see the note in `run`
+
     for folder in study.include_path if include_path is None else ():
         echo(f"{file}: include_path {folder}: Python code of tasks in this folder may run", err=True)
     settings = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}

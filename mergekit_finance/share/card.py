@@ -2,8 +2,10 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -219,9 +221,21 @@ def _study_text(choice: SharedPoint) -> str:
     """Return study.yml as it was run, with its defaults, but without empty settings."""
     settings = dump(choice.results.study)
     settings.pop("include_path", None)  # a shared file must not make code run
+    if isinstance(experts := settings["experts"], dict):
+        combinations = [entry.combination for entry in choice.results.points.values()]
+        settings["experts"] = {name: experts[name] for name in in_order_of(combinations, experts)}
     if choice.results.limit:
         settings["limit"] = choice.results.limit
     return yaml.safe_dump(without_empty_settings(settings), sort_keys=False, allow_unicode=True)
+
+
+def in_order_of(combinations: Iterable[Sequence[str]], experts: Iterable[str]) -> list[str]:
+    """Return experts in the order of study.yml, which names of merges depend on; study.json sorts them."""
+    sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in experts})
+    for combination in combinations:
+        for first, second in pairwise(combination):
+            sorter.add(second, first)
+    return list(sorter.static_order())
 
 
 def without_empty_settings(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -398,3 +398,11 @@ def test_every_table_is_copied_as_csv(browser, tmp_path):
     rows = [line.split(",") for line in sheet[1:]]
     assert len(rows) == 6 and {value for row in rows for value in row[1:]} == {"0", "1"}
     assert rows[0][0].startswith("'=item")
+
+
+def test_long_names_of_rows_do_not_cover_the_next_column_on_small_screens(browser, tmp_path):
+    names = {"math": "an_expert_with_quite_a_long_name_of_40_char"[:40]}
+    show(browser, page_of(study(tmp_path / "out", names=names)), 390)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    wider = "return [...document.querySelectorAll('.data tbody th')].filter((c) => c.scrollWidth > c.clientWidth + 1)"
+    assert not browser.execute_script(wider)

@@ -11,8 +11,8 @@ from mergekit_finance.study.analysis import unit_wording, verdict
 from mergekit_finance.study.analysis.phrases import (
     alternatives,
     cluster_count,
+    difference,
     in_points,
-    interval,
     interval_in_words,
     merge_name,
 )
@@ -133,7 +133,7 @@ def _gain(summary: Summary) -> str:
 
 
 def _difference(summary: Summary) -> str:
-    return f"{interval(summary.ship.merge_over_single, sign=True)} {_unit(summary)}"
+    return difference(summary.ship.merge_over_single, _unit(summary))
 
 
 def _unit(summary: Summary) -> str:

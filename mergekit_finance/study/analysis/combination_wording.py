@@ -1,25 +1,25 @@
 """The effect of a combination in one plain sentence."""
 
 from mergekit_finance.study.analysis import verdict
-from mergekit_finance.study.analysis.phrases import interval_in_words, merge_name
-from mergekit_finance.study.schema import Effect, EffectKind, Interval, Summary
+from mergekit_finance.study.analysis.phrases import difference, merge_name
+from mergekit_finance.study.schema import Effect, EffectKind, Summary
 
 
 def combination_sentence(summary: Summary, combination: str) -> str:
     """Return the effect of a combination's selected merge as one plain sentence, with what decided it."""
     effect, merge = verdict.effect(summary, combination), merge_name(combination)
     row = summary.selected[summary.combinations[combination].selected].sets[effect.tested]
-    best, difference = row.best_constituent, _signed(row.over_best_constituent)
-    over_base = f" ({_signed(row.over_base)})" if row.over_base else ""
+    best, over_best = row.best_constituent, difference(row.over_best_constituent)
+    over_base = f" ({difference(row.over_base)})" if row.over_base else ""
     if effect.kind is EffectKind.TOO_FEW_ITEMS:
         return (
             f"{row.clusters} independent items are too few for a verdict on {merge}: it differs by "
-            f"{difference} from {best}, the best model in it."
+            f"{over_best} from {best}, the best model in it."
         )
     if effect.kind in (EffectKind.BORDERLINE, EffectKind.NOT_REPEATED):
-        return _uncertain(effect, merge, f"{difference} from {best}, the best model in it")
-    above = f"{merge} scores higher than {best}, the best model in it, by {difference}"
-    unclear = f"{merge} does not differ clearly from {best}, the best model in it ({difference})"
+        return _uncertain(effect, merge, f"{over_best} from {best}, the best model in it")
+    above = f"{merge} scores higher than {best}, the best model in it, by {over_best}"
+    unclear = f"{merge} does not differ clearly from {best}, the best model in it ({over_best})"
     sentences = {
         EffectKind.ABOVE_ALL: f"{above}, and higher than the base{over_base}.",
         EffectKind.NOT_ABOVE_BASE: f"{above}, but not clearly higher than the base{over_base}.",
@@ -27,18 +27,13 @@ def combination_sentence(summary: Summary, combination: str) -> str:
         EffectKind.NOT_AFTER_CORRECTION: f"{above}, but not after correction for the number of combinations.",
         EffectKind.NO_EFFECT: f"{unclear}.",
         EffectKind.BELOW_BASE: f"{unclear}, and scores lower than the base{over_base}.",
-        EffectKind.BELOW_BEST: f"{merge} scores lower than {best}, the best model in it: {difference}.",
+        EffectKind.BELOW_BEST: f"{merge} scores lower than {best}, the best model in it: {over_best}.",
         EffectKind.INTERFERENCE: (
-            f"{merge} scores lower than the mean of the models in it ({_signed(row.gain)}) and than {best}, "
-            f"the best of them ({difference})."
+            f"{merge} scores lower than the mean of the models in it ({difference(row.gain)}) and than "
+            f"{best}, the best of them ({over_best})."
         ),
     }
     return sentences[effect.kind]
-
-
-def _signed(numbers: Interval) -> str:
-    """Return `+1.2 [-0.4, +2.8] points`."""
-    return f"{interval_in_words(numbers, sign=True)} points"
 
 
 def _uncertain(effect: Effect, merge: str, difference: str) -> str:

@@ -41,6 +41,14 @@ def interval_in_words(numbers: Sequence[float], sign: bool = False) -> str:
     return f"{in_points(value, sign)} (the same on every item)" if low == high else interval(numbers, sign)
 
 
+def difference(numbers: Sequence[float], unit: str = "points") -> str:
+    """Return `+1.2 [-0.4, +2.8] points`, or `0.0 points on every item`."""
+    value, low, high = numbers
+    if low == high:
+        return f"{in_points(value, sign=True)} {unit} on every item"
+    return f"{interval(numbers, sign=True)} {unit}"
+
+
 def merge_name(combination: str) -> str:
     """Return `finance + math`; for one expert `base + finance`."""
     names = combination.split("+")

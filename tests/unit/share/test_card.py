@@ -70,3 +70,10 @@ def test_the_study_file_of_a_card_has_no_empty_settings_and_is_the_same_study() 
     assert card.without_empty_settings({"operators": {"plain": {"start": {}}}}) == {
         "operators": {"plain": {}}
     }
+
+
+def test_the_study_file_of_a_card_lists_experts_as_its_merges_do() -> None:
+    """A merge is called after its experts in the order of study.yml; study.json has them sorted by name."""
+    pairs = [("math",), ("math", "finance"), ("math", "code"), ("finance", "code")]
+    assert card.in_order_of(pairs, ["code", "finance", "math"]) == ["math", "finance", "code"]
+    assert card.in_order_of([("math",)], ["code", "math"]) == ["code", "math"]

@@ -345,3 +345,10 @@ def test_a_task_without_its_demonstrations_is_named(tmp_path):
         assert notes == (
             ["Evaluated without demonstrations (0-shot), because there are no train rows: t."] if info else []
         )
+
+
+def test_a_difference_that_no_item_changes_has_no_interval():
+    assert phrases.difference((0.0, 0.0, 0.0)) == "0.0 points on every item"
+    assert phrases.difference((0.012, -0.004, 0.028), "points of the objective") == (
+        "+1.2 [-0.4, +2.8] points of the objective"
+    )
