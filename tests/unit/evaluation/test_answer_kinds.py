@@ -5,10 +5,12 @@ import json
 import pytest
 import yaml
 
+from mergekit_finance.errors import HostError
 from mergekit_finance.evaluation.answer_store import Answers
 from mergekit_finance.evaluation.answering import AnsweringModel
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.hosts import lm_eval as host
+from mergekit_finance.hosts.names import LM_EVAL
 
 SHARED = {"dataset_path": "json", "test_split": "test", "doc_to_text": "Row {{number}} holds"}
 ACCURACY = {"aggregation": "mean", "higher_is_better": True}
@@ -63,7 +65,14 @@ def samples(results):
     return json.loads(json.dumps({name: results[name] for name in ("results", "samples")}, default=str))
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name != "sampled"])
+def expected(name):
+    """A task, expected to be refused in one line by an lm-eval that refuses it in its own command, too."""
+    broken = name == "unconditional" and LM_EVAL.installed == "0.5.0.dev1"
+    reason = "lm-eval 0.5.0.dev1 fails an assertion of its own for acc_mutual_info"
+    return pytest.param(name, marks=[pytest.mark.xfail(raises=HostError, reason=reason)] if broken else [])
+
+
+@pytest.mark.parametrize("name", [expected(name) for name in TASKS if name != "sampled"])
 def test_stored_answers_give_what_lm_eval_computes_with_the_model_itself(
     evaluator, lm, tmp_path, asked, name
 ):

@@ -1,6 +1,7 @@
 """lm-eval's caches on disk: `--use_cache` for answers, `--cache_requests` for prompts."""
 
 import contextlib
+import inspect
 import json
 import shutil
 import sqlite3
@@ -295,7 +296,7 @@ class Prompts(HFLM):
 def prompts_of(manager, prefix="", **options):
     model = Prompts()
     model.prefix = prefix
-    settings = {"limit": 3, "bootstrap_iters": 0, **options}
+    settings = {"limit": 3, "bootstrap_iters": 0, "log_samples": False, **options}
     lm_eval_evaluator.simple_evaluate(model=model, tasks=[CHOICE, FREE], task_manager=manager, **settings)
     return model.prompts
 
@@ -404,9 +405,8 @@ def test_a_study_uses_neither_cache(tiny, tmp_path, monkeypatch):
     read = []
     monkeypatch.setenv("LM_HARNESS_CACHE_PATH", str(tmp_path / "requests"))
     monkeypatch.setattr(request_files, "PATH", str(tmp_path / "requests"))
-    monkeypatch.setattr(
-        lm_eval_task, "load_from_cache", lambda file_name, cache=False: read.append(cache) or None
-    )
+    builder = inspect.getmodule(inspect.unwrap(lm_eval_task.Task.build_all_requests))
+    monkeypatch.setattr(builder, "load_from_cache", lambda file_name, cache=False: read.append(cache) or None)
     monkeypatch.setattr("lm_eval.api.model.CachingLM", lambda *_: pytest.fail("cached answers"))
     evaluator = Evaluator([CHOICE], metadata={"source": "sample"}, quiet=True)
     for name in ("math", "finance"):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
+from helpers import lm_requests
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergekit_finance.evaluation.inference import generation, graphs
@@ -50,8 +50,7 @@ def texts(model, tokenizer, models=1):
     lm.models = models
     settings = {"until": ["\n\n"], "max_gen_toks": 24}
     requests = [
-        Instance("generate_until", {}, (prompt, settings), n, ("task", n, 1))
-        for n, prompt in enumerate(PROMPTS)
+        lm_requests.request("generate_until", (prompt, settings), n) for n, prompt in enumerate(PROMPTS)
     ]
     return lm.generate_until(requests, disable_tqdm=True), lm
 
