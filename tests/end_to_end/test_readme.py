@@ -92,7 +92,7 @@ def test_the_path_of_getting_started_begins_without_editing_a_file(tmp_path: Pat
     """The study itself is that of the README's test, with its own models; it takes two minutes."""
     page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
     lines = [line for block in blocks("console", page) for line, _ in commands(block)]
-    words = [shlex.split(line, comments=True) for line in ["mergekit-finance lab export", *lines]]
+    words = [shlex.split(line, comments=True) for line in lines]
     path = [line for line in words if line[0] == "mergekit-finance" and line[1:2] != ["data"]]
     names = [line[1:3] for line in path]
     assert [name for name in names if name != ["demo"]] == [

@@ -100,3 +100,10 @@ def test_the_gallery_has_every_recipe_and_its_stored_scores(monkeypatch: pytest.
         row[3].startswith(f"{100 * stored['macro'][0]:.1f} [")
         and row[4] == f"{100 * stored['macro_gain']:+.1f}"
     )
+
+
+def test_copied_commands_of_the_site_have_no_prompt() -> None:
+    """The theme copies the text that is shown while the block has this attribute."""
+    (name,) = re.findall(r"^extra_css: \[(.*)\]$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
+    rule = "code[data-md-copying] :is(.gp, .go) { display: none; }"
+    assert rule in (ROOT / "docs" / name).read_text("utf-8")
