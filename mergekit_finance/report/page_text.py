@@ -38,7 +38,7 @@ def partial_note(results: StudyResults) -> str:
     """Return what is missing from the results of an unfinished study; "" of a finished one."""
     if results.partial_summary is None:
         return ""
-    again = "Run the same `mergekit-finance study` command again; it continues."
+    again = "Run the same study command again; it continues."
     if not results.missing_merges:
         return f"Partial: the study was interrupted before its last analysis. {again}"
     evaluated = len(results.points)

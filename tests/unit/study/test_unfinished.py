@@ -35,6 +35,7 @@ def test_the_evaluated_part_is_answered_and_the_page_is_marked(unfinished):
     assert results.summary.combinations.keys() == {"finance", "math", "finance+math"}
     page = page_of(unfinished)
     assert "Partial: 11 of 12 merges are evaluated" in page and "effects of merging (partial)" in page
+    assert "`mergekit-finance study` command" not in page  # no Markdown in HTML
     assert '<div class="ship yes">' not in page  # a part is no reason to ship
 
 
