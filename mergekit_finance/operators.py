@@ -186,7 +186,7 @@ def size_error(name: str, number: float) -> str:
     if name == "density" and number < MIN_DENSITY:
         return f"keeps nothing; the smallest density is {MIN_DENSITY:.1g}"
     if 0 < abs(number) < MIN_FLOAT32:
-        return f"is too small for float32. Write 0, or a number of at least {MIN_FLOAT32:.2g}"
+        return f"is too small for float32, whose smallest number above 0 is {MIN_FLOAT32:.2g}"
     return ""
 
 

@@ -121,11 +121,12 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
     memory, disk = free_memory(), free_disk(merge.out or Path())
     free = "unknown" if memory is None else size(memory)
     together = "of all GPUs together " if merge.parallelize else ""
+    elsewhere = "; of memory where there is no GPU" if merge.parallelize else ""
     yield finding(
         "resources.estimate",
         f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} "
-        f"{together}({needed.batch}), of {free} free here; a merged checkpoint {size(needed.disk)} "
-        f"of {size(disk)} free disk",
+        f"{together}({needed.batch}{elsewhere}), of {free} free here; a merged checkpoint "
+        f"{size(needed.disk)} of {size(disk)} free disk",
         "",
     )
 

@@ -97,8 +97,8 @@ def check_task_names(
     """
     for name in files.look_up(names):
         message, remedy = f"unknown task {name!r:.200}", ""
-        if "," in name:  # a text where a list belongs
-            parts = [part.strip() for part in name.split(",") if part.strip()]
+        parts = name.replace(",", " ").split()
+        if len(parts) > 1:  # a text where a list belongs
             remedy = f"Write a YAML list: [{', '.join(parts)[:200]}]."
         elif "*" in name or "?" in name:  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
             remedy = "Patterns are not supported here: list the tasks or a group."

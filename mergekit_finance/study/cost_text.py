@@ -24,12 +24,13 @@ def plan_text(plan: Plan) -> str:
     """Return the text that `study plan` prints."""
     stages = ", ".join(f"stage {stage}: {count}" for stage, count in plan.points.items())
     count = sum(plan.points.values())
+    tasks = "1 task" if len(plan.items) == 1 else f"{len(plan.items)} tasks"
     limited = f", the first {plan.limit} of each" if plan.limit else ""
     lines = [
         f"points      {count} ({stages}), and {plan.models - count} unmerged models; "
         f"{plan.stored} already stored",
         *([_answers_line(plan.answers)] if plan.answers and plan.budget is None else []),
-        f"items       {sum(plan.items.values())} per model, {len(plan.items)} tasks{limited}",
+        f"items       {sum(plan.items.values())} per model, {tasks}{limited}",
         f"disk        about {_size_in_words(plan.disk)}",
         f"workers     {len(plan.devices)} ({_devices_in_words(plan)})",
     ]

@@ -245,7 +245,7 @@ STUDY_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         "study.invalid",
         lambda s: s.update(operators={"ties": {"density": 1e-320}}),
     ),
-    "SLERP: 't.0: is too small for float32. Write 0'": (
+    "SLERP: 't.0: is too small for float32, whose'": (
         "study.invalid",
         lambda s: s.update(operators={"slerp": {"t": 1e-320}}),
     ),

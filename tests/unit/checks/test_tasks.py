@@ -53,6 +53,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "task.unknown",
         "unknown task 'arc_easy, hellaswag' Write a YAML list: [arc_easy, hellaswag].",
     ),
+    "a text with blanks": ({"probes": "arc_easy piqa"}, "task.unknown", "Write a YAML list: [arc_easy, piqa]."),
     "a mapping": ({"tasks": {"task": "arc_easy", "metric": "ac"}}, "task.unknown-metric", "'ac'"),
     "a pattern": ({"tasks": ["finance_bench_f*"]}, "task.unknown", "Patterns are not supported"),
     "a long answer": ({"tasks": ["finance_bench_probe_m"]}, "task.context", "512 tokens"),

@@ -51,7 +51,7 @@ def test_a_seed_of_zero_replaces_the_recipes_seed() -> None:
         ({"density": 1e-10}, "density: 1e-10 keeps nothing; the smallest density is 2e-10"),
         (
             {"lambda": 1e-320},
-            r"lambda: 1e-320 is too small for float32. Write 0, or a number of at least 1.2e-38",
+            r"lambda: 1e-320 is too small for float32, whose smallest number above 0 is 1.2e-38",
         ),
         ({"weight": {"maths": -1e-40}}, "weight: -1e-40 is too small for float32"),
         ({"weight": {"maths": "heavy"}}, "weight: 'heavy' is not a number"),
