@@ -144,7 +144,7 @@ def status(out: Path) -> None:
 
     store = Store(out)
     stored = len(store.stored(path for path in store.points.glob("[!.]*")))
-    echo(f"{out}: {stored} models stored; {in_words(study_times(out))}")
+    echo(f"{out}: {stored} model{'' if stored == 1 else 's'} stored; {in_words(study_times(out))}")
 
 
 @study.command()

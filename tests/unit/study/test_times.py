@@ -60,7 +60,7 @@ def test_status_is_one_line(out):
     (out / "points" / "a-1" / "scores.json").write_text("{}")
     done = CliRunner().invoke(main, ["study", "status", str(out)])
     assert done.exit_code == 0, done.output
-    assert done.output == f"{out}: 1 models stored; {in_words(study_times(out))}\n"
+    assert done.output == f"{out}: 1 model stored; {in_words(study_times(out))}\n"
 
 
 def test_a_full_disk_costs_the_times_only(tmp_path, monkeypatch):
