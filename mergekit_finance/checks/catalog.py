@@ -53,7 +53,7 @@ CATALOG: dict[str, CatalogEntry] = {
     ),
     "output.is-input": CatalogEntry(
         "error",
-        "The output is the folder, or a file, of a model that the command reads.",
+        "The output is the folder, or a file, of a model that the command reads, or a file of another model.",
         "Choose another output directory.",
     ),
     "output.not-a-directory": CatalogEntry(

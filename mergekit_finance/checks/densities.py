@@ -6,7 +6,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from mergekit_finance.checks.findings import Finding, finding
-from mergekit_finance.operators import number_of
 
 if TYPE_CHECKING:
     from mergekit_finance.checks.merge_facts import MergeFacts
@@ -22,8 +21,16 @@ def densities_of(content: Mapping[str, object]) -> frozenset[float]:
         return frozenset()
     entries = models if isinstance(models, list | tuple) else ()
     blocks = [shared, *(entry.get("parameters") for entry in entries if isinstance(entry, Mapping))]
-    values = (block.get("density") for block in blocks if isinstance(block, Mapping))
-    return frozenset(number for value in values if (number := number_of(value)) is not None)
+    values = (_number(block.get("density")) for block in blocks if isinstance(block, Mapping))
+    return frozenset(value for value in values if value is not None)
+
+
+def _number(value: object) -> float | None:
+    """Return a number, also one that YAML reads as text, such as 1e-7."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
 
 
 def check_densities(merge: "MergeFacts") -> Iterator[Finding]:

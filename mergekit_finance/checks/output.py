@@ -133,7 +133,7 @@ def _is_too_long(path: Path) -> bool:
 
 
 def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o ") -> None:
-    """Refuse an output file that lies in the folder of an input, or that is one of an input's files."""
+    """Refuse an output file in the folder of an input, and one that is a file of an input or of any model."""
     for source in inputs:
         if source.path.is_dir() and _within(output, source.path):
             message = f"{option}{output}: {_relation_text('lies in', source)}"
@@ -144,6 +144,13 @@ def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o "
                 if _same(output, path):
                     message = f"{option}{output}: is {path}, of {source.name}"
                     raise refusal("output.is-input", message, OTHER_FILE)
+    target = Path(os.path.realpath(output))
+    names = (*MERGED_FILES, *MERGED_CARD)
+    if target.is_file() and target.name != "similarity.json" and any(map(target.match, names)):
+        files = os.listdir(target.parent)
+        if "config.json" in files and any(name.endswith((".safetensors", ".bin")) for name in files):
+            message = f"{option}{output}: is a file of the model {target.parent}"
+            raise refusal("output.is-input", message, OTHER_FILE)
 
 
 def check_ending(output: Path, endings: Sequence[str], option: str = "-o ") -> None:

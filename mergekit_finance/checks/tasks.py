@@ -99,7 +99,7 @@ def check_task_names(
         message, remedy = f"unknown task {name!r:.200}", ""
         parts = name.replace(",", " ").split()
         if len(parts) > 1:  # a text where a list belongs
-            remedy = f"Write a YAML list: [{', '.join(parts)[:200]}]."
+            remedy = f"Write a YAML list: [{', '.join(parts)[:200]}]; for --tasks put commas between names."
         elif "*" in name or "?" in name:  # `lm_eval --tasks` replaces patterns by names, lm-eval does not
             remedy = "Patterns are not supported here: list the tasks or a group."
         for path, reason in chain.from_iterable(map(unreadable_files, own_folders)):

@@ -10,8 +10,8 @@ import pytest
 from helpers.inputs import WRITERS, lm_eval, merge_recipe, mergekit_yaml, mkf, refusal, snapshot, write_recipe
 
 from mergekit_finance.checks import output as checks
-from mergekit_finance.checks.output import Input, check_output, model_inputs
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.checks.output import Input, check_output, check_output_file, model_inputs
+from mergekit_finance.errors import MergekitFinanceError, RecipeError
 
 WEIGHTS = "model.safetensors"
 
@@ -351,3 +351,17 @@ def test_the_plain_command_prints_one_line(models, tmp_path):
         "overwritten. Choose another output directory. [output.is-input]"
     )
     assert snapshot(models) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md", "link.json"])
+def test_an_output_file_never_replaces_a_file_of_any_model(name, tmp_path):
+    """Also of a model that the command does not read, such as an expert of a study that is ranked."""
+    for file in ("config.json", "model.safetensors", "README.md", "similarity.json", "notes.log"):
+        (tmp_path / file).write_text("{}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "link.json").symlink_to(tmp_path / "config.json")
+    output = tmp_path / "out" / name if name == "link.json" else tmp_path / name
+    with pytest.raises(MergekitFinanceError, match=r"is a file of the model .*\[output.is-input\]"):
+        check_output_file(output, [])
+    for other in ("similarity.json", "notes.log", "ranking.json"):
+        check_output_file(tmp_path / other, [])

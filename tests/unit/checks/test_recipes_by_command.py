@@ -147,6 +147,7 @@ RECIPE_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "lamda": ("recipe.unknown-key", lambda r: r["parameters"].update(lamda=0.5)),
     "finance: taks": ("recipe.unknown-key", lambda r: r.update(finance={"taks": ["finance_bench_fpb"]})),
     "density: 1e-07": ("recipe.density", lambda r: ties_of(r, density=1e-7)),
+    "density, which YAML reads as text: 1e-07": ("recipe.density", lambda r: ties_of(r, density="1e-7")),
     "density: 1e-320": ("recipe.invalid", lambda r: ties_of(r, density=1e-320)),
     "weight: 1e-40": ("recipe.invalid", lambda r: r["models"][0]["parameters"].update(weight=1e-40)),
     "lambda: 1e-320": (

@@ -51,9 +51,9 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a text with commas": (
         {"tasks": "arc_easy, hellaswag"},
         "task.unknown",
-        "unknown task 'arc_easy, hellaswag' Write a YAML list: [arc_easy, hellaswag].",
+        "unknown task 'arc_easy, hellaswag' Write a YAML list: [arc_easy, hellaswag]; for --tasks put commas between names.",
     ),
-    "a text with blanks": ({"probes": "arc_easy piqa"}, "task.unknown", "Write a YAML list: [arc_easy, piqa]."),
+    "a text with blanks": ({"probes": "arc_easy piqa"}, "task.unknown", "Write a YAML list: [arc_easy, piqa]; for"),
     "a mapping": ({"tasks": {"task": "arc_easy", "metric": "ac"}}, "task.unknown-metric", "'ac'"),
     "a pattern": ({"tasks": ["finance_bench_f*"]}, "task.unknown", "Patterns are not supported"),
     "a long answer": ({"tasks": ["finance_bench_probe_m"]}, "task.context", "512 tokens"),
