@@ -40,7 +40,6 @@ def check_densities(merge: "MergeFacts") -> Iterator[Finding]:
         if round(Fraction(repr(density)) * size) == 0:
             yield finding(
                 "recipe.density",
-                f"{merge.where + ': ' if merge.where else ''}density {density:g} keeps none of the {size:,} "
-                f"elements of a task vector",
+                f"density {density:g} keeps none of the {size:,} elements of a task vector",
                 f"Write more than {0.5 / size:.2g}.",
             )

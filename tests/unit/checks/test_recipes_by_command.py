@@ -225,6 +225,7 @@ def test_a_fault_of_a_recipe(fault: str, command: Any, models: Path, tmp_path: P
     name = fault.split()[-1]
     assert name in line
     assert f"[{id}]" in line
+    assert f"{file}: {file}" not in line
     assert not (tmp_path / "out").exists()
 
 
