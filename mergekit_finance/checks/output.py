@@ -146,7 +146,7 @@ def check_output_file(output: Path, inputs: Sequence[Input], option: str = "-o "
                     raise refusal("output.is-input", message, OTHER_FILE)
     target = Path(os.path.realpath(output))
     names = (*MERGED_FILES, *MERGED_CARD)
-    if target.is_file() and target.name != "similarity.json" and any(map(target.match, names)):
+    if os.path.isfile(target) and target.name != "similarity.json" and any(map(target.match, names)):
         files = os.listdir(target.parent)
         if "config.json" in files and any(name.endswith((".safetensors", ".bin")) for name in files):
             message = f"{option}{output}: is a file of the model {target.parent}"

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import math
+import os
 import shutil
 from typing import Any
 
@@ -101,7 +102,7 @@ def ranked_card(inputs: Inputs) -> None:
     manifest = copy / "results" / "files.json"
     try:
         recorded = json.loads(manifest.read_bytes())
-        files = [name for name in recorded["files"] if (copy / name).is_file()]
+        files = [name for name in recorded["files"] if os.path.isfile(copy / name)]
         recorded["files"] = {name: sha256_file(copy / name) for name in files}
         manifest.write_text(json.dumps(recorded))
     except (ValueError, TypeError, KeyError):

@@ -365,3 +365,7 @@ def test_an_output_file_never_replaces_a_file_of_any_model(name, tmp_path):
         check_output_file(output, [])
     for other in ("similarity.json", "notes.log", "ranking.json"):
         check_output_file(tmp_path / other, [])
+
+
+def test_an_output_file_with_too_long_a_name_is_left_to_the_writer(tmp_path):
+    check_output_file(tmp_path / f"{'x' * 300}.json", [])
