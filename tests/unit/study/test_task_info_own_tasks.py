@@ -264,8 +264,10 @@ SUMMARIES = TASK | {
     "metric_list": [{"metric": "bleu", "aggregation": "bleu", "higher_is_better": True}],
 }
 FINANCE_WORDS = re.compile("financ|invest|stock|bank|econom", re.I)
-# Names of this project, its files and its tasks, and the key of its block in a recipe.
-NAMES = re.compile(r"mergekit[-_]finance|finance_bench\w*|^ *finance:", re.M)
+# Names of this project, its files and its tasks, the key of its block in a recipe, and the study's title.
+NAMES = re.compile(
+    r"mergekit[-_]finance|finance_bench\w*|^ *finance:|\{LLM\}s: A Case Study in Finance", re.M
+)
 
 
 def finance_words(path):
@@ -360,7 +362,7 @@ def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
     assert "Nothing was selected" in page and "In bits_per_byte (lower is better)" in page
     assert page.count("base + math · TA λ 0.6") == 2 and "All points" in page
     assert sorted(path.name for path in Path("out/tables").iterdir()) == [
-        "points.csv", "unit-0.csv", "unit-1.csv",
+        "points.csv", "times.csv", "unit-0.csv", "unit-1.csv",
     ]  # fmt: skip
     result = CliRunner().invoke(main, ["leaderboard", "out"])
     assert result.exit_code == 1 and "by which models are ranked" in result.output
