@@ -55,7 +55,7 @@ def log_likelihoods(
         softmax_dtype: dtype of the softmax; None: that of the logits.
         answered: called with the number of a continuation and its result, as soon as it is known.
     """
-    classes = capacities(len(c.inputs) for c in continuations)
+    classes = capacities((len(c.inputs) for c in continuations), model.device.type)
     budget = rows_of_longest * max(classes, default=0)
     numbers = sorted(range(len(continuations)), key=classes.__getitem__, reverse=True)
     for capacity, group in groupby(numbers, key=classes.__getitem__):

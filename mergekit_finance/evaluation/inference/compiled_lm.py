@@ -41,7 +41,7 @@ HARMLESS = (
     "cache_implementation", "output_attentions", "output_hidden_states",
 )  # fmt: skip
 MOST_SLOTS, MOST_TOKENS = 512, 1 << 16  # more give no more speed
-CPU_SLOTS, CPU_TOKENS = 32, 1 << 12
+CPU_SLOTS, CPU_TOKENS = 64, 1 << 12
 MEMORY_SHARE = 0.4  # of the free memory, for what a batch needs
 KEPT_TEXTS = 1 << 16
 PLAIN_CPU_BATCH, PLAIN_BATCH = 8, 64
@@ -157,7 +157,7 @@ class CompiledLM(HFLM):
         """Return how many rows of the longest continuations are evaluated at a time."""
         if isinstance(self.batch_size, int):
             return self.batch_size
-        longest = max(capacities(len(c.inputs) for c in continuations), default=1)
+        longest = max(capacities((len(c.inputs) for c in continuations), self.device.type), default=1)
         return max(1, min(int(self.max_batch_size), self._tokens_that_fit() // longest))
 
     def _tokens_that_fit(self) -> int:

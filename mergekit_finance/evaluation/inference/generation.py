@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mergekit_finance.evaluation.inference.attention import reads_lengths
+from mergekit_finance.evaluation.inference.attention import adds_mask, reads_lengths
 from mergekit_finance.evaluation.inference.graphs import STEPS, StepGraphs
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 
@@ -225,7 +225,8 @@ class Generator:
         steps = min(STEPS, min(len(slot.answer) for slot in active))
         window = cache.capacity
         if not reads_lengths(cache.keys[0]):
-            window = min(window_of(max(slot.size for slot in active) + steps), window)
+            longest = max(slot.size for slot in active) + steps
+            window = min(window_of(longest) if cache.keys[0].is_cuda else longest, window)
         indices = [slot.index for slot in active]
         count = self._computed(max(indices) + 1)
         if free := sorted(set(range(count)) - set(indices)):
@@ -246,11 +247,13 @@ class Generator:
         assert cache is not None
         count = cache.count
         positions = cache.positions[:count]
-        seen = torch.arange(cache.window, device=self.model.device) <= positions[:, None]
+        mask = torch.arange(cache.window, device=self.model.device) <= positions[:, None]
+        if adds_mask(cache.keys[0]):
+            mask = torch.zeros(mask.shape, dtype=torch.float32).masked_fill_(~mask, float("-inf"))
         hidden = self.model.base_model(
             input_ids=self._tokens[:count],
             position_ids=positions[:, None],
-            attention_mask=seen[:, None, None],
+            attention_mask=mask[:, None, None],
             past_key_values=cache,
             use_cache=True,
             slots=cache.lengths(),

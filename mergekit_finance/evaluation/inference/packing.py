@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 Tokens = Sequence[int]  # lists, whose slices compare fast
-SMALLEST_CAPACITY = 512  # tokens; shorter rows leave a device idle
+# Tokens of the shortest rows. Shorter ones leave a GPU idle; on a CPU, attention over longer ones is slower.
+SMALLEST_CAPACITY, SMALLEST_CPU_CAPACITY = 512, 128
 
 
 @dataclass
@@ -93,6 +94,12 @@ def pack(sequences: Sequence[Tokens], tails: Sequence[int], capacity: int) -> li
     return [*rows, row.finish()] if row.tokens else rows
 
 
-def capacities(lengths: Iterable[int]) -> list[int]:
-    """Return the row capacity for each of some lengths: the next power of two, or `SMALLEST_CAPACITY`."""
-    return [max(SMALLEST_CAPACITY, 1 << (length - 1).bit_length()) for length in lengths]
+def capacities(lengths: Iterable[int], device: str) -> list[int]:
+    """Return the row capacity for each of some lengths: the next power of two, or the smallest capacity.
+
+    Args:
+        lengths: numbers of tokens.
+        device: the type of device that evaluates the rows, such as `cuda`.
+    """
+    smallest = SMALLEST_CPU_CAPACITY if device == "cpu" else SMALLEST_CAPACITY
+    return [max(smallest, 1 << (length - 1).bit_length()) for length in lengths]

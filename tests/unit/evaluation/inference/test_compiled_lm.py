@@ -18,6 +18,7 @@ from transformers import (
 
 from mergekit_finance.evaluation.inference import attention, compiled_lm
 from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
+from mergekit_finance.evaluation.inference.graphs import STEPS
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.lab.copy_models import WEIGHTS
 
@@ -134,6 +135,21 @@ def test_texts_are_those_of_hf(pair, slots):
     compiled = CompiledLM(pretrained=hf.model, tokenizer=hf.tokenizer, batch_size=slots)
     requests = [*generations(), *generations(30, ()), *generations(3, ("the",))]
     assert compiled.generate_until(requests, True) == hf.generate_until(requests, True)
+
+
+def test_a_decoding_step_on_a_cpu_reads_the_positions_of_its_longest_answer_only(pair, monkeypatch):
+    """On a GPU windows are rounded up, so that few graphs are captured."""
+    hf, _ = pair
+    compiled = CompiledLM(pretrained=hf.model, tokenizer=hf.tokenizer, batch_size=3)
+    windows, decode = [], SlotCache.decode
+
+    def noted(cache, count, window):
+        windows.append((window, int(cache.positions[:count].max())))
+        decode(cache, count, window)
+
+    monkeypatch.setattr(SlotCache, "decode", noted)
+    compiled.generate_until(generations(), True)
+    assert all(last < window <= last + 1 + STEPS for window, last in windows) and len(windows) > 8
 
 
 def test_answers_are_reported_one_by_one(pair):

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergekit_finance.evaluation.inference.packing import SMALLEST_CAPACITY, capacities, pack
+from mergekit_finance.evaluation.inference.packing import capacities, pack
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=20)
 
@@ -51,4 +51,5 @@ def test_no_prefix_is_stored_twice_in_a_row(sequences):
 
 
 def test_capacities_are_few():
-    assert set(capacities(range(1, 3000))) == {SMALLEST_CAPACITY, 1024, 2048, 4096}
+    assert set(capacities(range(1, 3000), "cuda")) == {512, 1024, 2048, 4096}
+    assert set(capacities(range(1, 600), "cpu")) == {128, 256, 512, 1024}
