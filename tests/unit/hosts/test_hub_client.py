@@ -76,6 +76,44 @@ def test_a_file_that_comes_byte_by_byte_is_given_up(server: Server, tmp_path: Pa
     assert seconds(download) < 5
 
 
+@pytest.mark.parametrize(
+    ("parts", "problem", "passed"),
+    [
+        ([(10, 1000), (25, 1000), (10, 6), (25, 4)], "10 bytes in 35 s", [1000, 1000, 6]),
+        ([(20, 17), (15, 17)], "34 bytes in 35 s", [17]),
+        ([(20, 17), (15, 18), (31, 30)], "30 bytes in 31 s", [17, 18]),
+    ],
+)
+def test_the_speed_of_a_body_is_that_of_each_window(
+    parts: list[tuple[int, int]], problem: str, passed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fast start does not count later, nor does the time that the reader takes.
+
+    Args:
+        parts: of the body, seconds before each and its bytes.
+        problem: what is said of the window in which the body was too slow, with less than a byte a second.
+        passed: bytes of the parts that the reader got.
+    """
+    clock = [0.0]
+
+    def body() -> Iterator[bytes]:
+        for waited, size in parts:
+            clock[0] += waited
+            yield b" " * size
+
+    monkeypatch.setattr(hub_client, "WINDOW", 30)
+    monkeypatch.setattr(hub_client, "SLOWEST", 1)
+    monkeypatch.setattr(hub_client, "_slow", {})
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    received = []
+    with pytest.raises(HubUnreachableError, match=rf"^https://hub/x: {problem}, which is too slow$"):
+        for part in hub_client._limited(body(), hub_client._httpx().URL("https://hub/x")):
+            received.append(len(part))
+            clock[0] += 1000  # the reader's
+    assert received == passed
+    assert hub_client._slow.keys() == {"hub"}
+
+
 def test_a_file_that_comes_in_time_is_whole(server: Server, tmp_path: Path) -> None:
     assert (
         Path(fetch(server.site.url, tmp_path)).read_bytes()

@@ -47,6 +47,15 @@ def test_a_mapping_of_a_model_keeps_its_revision(tmp_path):
     assert load_recipe(path).experts == ("o/a@v1", "o/b")
 
 
+def test_a_mapping_with_an_adapter_is_one_model(tmp_path):
+    path = tmp_path / "r.yml"
+    path.write_text(
+        "merge_method: linear\nparameters: {weight: 1}\nmodels:\n"
+        "  - model: {model: {path: o/a, revision: v1}, lora: {path: o/l}}\n  - model: o/b\n"
+    )
+    assert load_recipe(path).experts == ("o/a@v1+o/l", "o/b")
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_bundled_recipe_is_valid(path):
     loaded = load_recipe(path)

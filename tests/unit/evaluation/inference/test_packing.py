@@ -53,3 +53,4 @@ def test_no_prefix_is_stored_twice_in_a_row(sequences):
 def test_capacities_are_few():
     assert set(capacities(range(1, 3000), "cuda")) == {512, 1024, 2048, 4096}
     assert set(capacities(range(1, 600), "cpu")) == {128, 256, 512, 1024}
+    assert capacities([512, 513, 1024, 1025], "cuda") == [512, 1024, 1024, 2048]
