@@ -155,7 +155,7 @@ def load_rows(name: str, subset: str, source: str | None = None, data_dir: str |
             f"rows: source {source} and data_dir {data_dir} are both given. Leave one of them out."
         )
     if source == LAB:
-        rows = _lab_rows(name, subset)
+        rows = [dict(row) for row in _lab_rows(name, subset)]
     else:
         places = locate(registered, subset, source, data_dir)
         rows = [row for row in rows_of(places) if row.get("subset", subset) == subset]
@@ -164,7 +164,8 @@ def load_rows(name: str, subset: str, source: str | None = None, data_dir: str |
     return sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['item_id']}".encode()).digest())
 
 
-def _lab_rows(name: str, subset: str) -> list[Row]:
+@cache
+def _lab_rows(name: str, subset: str) -> tuple[Row, ...]:
     """Return rows of the lab's generated world, through the dataset's own adapter."""
     splits, adapter_name = lab_records(name, subset)
     shown = f"lab {name}/{subset}"
@@ -175,7 +176,7 @@ def _lab_rows(name: str, subset: str) -> list[Row]:
         }
     )
     # The lab's models were trained on FIN NER prompts that do not state the format.
-    return [row | {"states_format": False} if "states_format" in row else row for row in rows]
+    return tuple(row | {"states_format": False} if "states_format" in row else row for row in rows)
 
 
 def require_source(dataset: Dataset, source: str | None) -> None:

@@ -16,7 +16,6 @@ change to the report or the statistics keeps every stored result.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,6 +26,7 @@ from mergekit_finance.evaluation.digest import NOT_HASHED
 from mergekit_finance.evaluation.source_hash import SourceTree, combined
 from mergekit_finance.files import Json
 from mergekit_finance.hosts.lm_eval import task_index
+from mergekit_finance.hosts.names import installed_version
 from mergekit_finance.models.fingerprint import tokenizer_fingerprint
 from mergekit_finance.plugins.manager import manager
 
@@ -106,13 +106,17 @@ def answers_key(live_models: "LiveModels") -> dict[str, Json]:
         "device": live_models.device.split(":")[0],
         "dtype": live_models.dtype,
         "engine": live_models.engine,
-        "versions": {name: version(name) for name in ANSWERING_HOSTS},
+        "versions": {name: installed_version(name) for name in ANSWERING_HOSTS},
     }
 
 
 def merges_key() -> dict[str, Json]:
     """Return the part of the keys of answers that all merges share."""
-    return {"merge_code": merge_code(source()), "mergekit": version("mergekit"), "plugins": _plugins()}
+    return {
+        "merge_code": merge_code(source()),
+        "mergekit": installed_version("mergekit"),
+        "plugins": _plugins(),
+    }
 
 
 def scores_key(evaluator: "Evaluator") -> dict[str, Json]:
@@ -129,8 +133,8 @@ def scores_key(evaluator: "Evaluator") -> dict[str, Json]:
         "max_gen_toks": evaluator.max_gen_toks,
         **({} if evaluator.chat.is_default else {"chat": evaluator.chat.as_json()}),
         "tokenizer": tokenizer_fingerprint(tokenizer) if tokenizer else "",  # acc_token counts by it
-        "versions": {name: version(name) for name in HOSTS},
-        NOT_HASHED: version("mergekit-finance"),
+        "versions": {name: installed_version(name) for name in HOSTS},
+        NOT_HASHED: installed_version("mergekit-finance"),
         "plugins": _plugins(),
     }
 

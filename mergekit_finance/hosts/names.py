@@ -4,11 +4,22 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
 from mergekit_finance.errors import HostError
+
+
+@cache
+def installed_version(distribution: str) -> str:
+    """Return the installed version of a distribution, whose metadata is read once in a process.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    return version(distribution)
 
 
 @dataclass(frozen=True)

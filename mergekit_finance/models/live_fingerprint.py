@@ -5,11 +5,11 @@ import inspect
 import json
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.files import Json
+from mergekit_finance.hosts.names import installed_version
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def live_fingerprint(
         "tokenizer": _tokenizer_hash(tokenizer),
         "settings": dict(settings),
         "device": model.device.type,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: installed_version(name) for name in PACKAGES},
     }
     digest.update(json.dumps(decisive, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:32]

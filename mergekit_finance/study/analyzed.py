@@ -4,13 +4,13 @@ OUT/analysis.json    a hash of everything that the analysis read, and the sha256
 """
 
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.evaluation import keys
 from mergekit_finance.evaluation.digest import digest
 from mergekit_finance.files import read_bytes, sha256_file
+from mergekit_finance.hosts.names import installed_version
 from mergekit_finance.study.config import identity
 from mergekit_finance.study.read_files import optional_model, read_model
 from mergekit_finance.study.results import StudyResults
@@ -34,7 +34,7 @@ def analysis_inputs(results: StudyResults, index: Index) -> str:
             "index": index.as_json(),
             "scores": scores,
             "code": keys.source().hash(CODE),
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": {name: installed_version(name) for name in LIBRARIES},
         }
     )
 
