@@ -1,6 +1,6 @@
 # make demo       run a three-stage study on four tiny models, offline
-# make test       run all tests except long simulations and long fuzzing
-# make test-full  run all tests: `make test`, `make fuzz` and the simulations
+# make test       run all tests except long simulations, training and long fuzzing
+# make test-full  run all tests: `make test`, `make fuzz`, the simulations and training
 # make fuzz       run 30,000 cases of damaged input of every kind (`make test` runs 2,000)
 # make quick      run the tests that take less than 5 seconds each
 # make lint       run ruff, mypy and the import contracts

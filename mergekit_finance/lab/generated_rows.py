@@ -1,6 +1,7 @@
 """Test rows of the lab's world, in the raw layouts that the datasets' adapters read."""
 
 from collections.abc import Callable
+from functools import cache
 
 from mergekit_finance.errors import DataError
 from mergekit_finance.files import JsonObject
@@ -79,7 +80,8 @@ QUESTION_COLUMNS = (
 )  # fmt: skip
 
 
-def cases(dataset: str, subset: str = "default") -> list[Case]:
+@cache
+def cases(dataset: str, subset: str = "default") -> tuple[Case, ...]:
     """Return the test cases of a dataset, no two with the same question; the same ones every time."""
     make, _, ids, count = ALL_SOURCES[dataset, subset]
     draw = stream(f"rows {ROWS_SEED} {dataset} {subset}", hard=HARD, test=True)
@@ -88,7 +90,7 @@ def cases(dataset: str, subset: str = "default") -> list[Case]:
         case = make(draw)
         question = repr([case.items[0].row.get(column) for column in QUESTION_COLUMNS])
         by_question.setdefault(question, Case(ids(len(by_question)) | case.record, case.items))
-    return list(by_question.values())
+    return tuple(by_question.values())
 
 
 def records(dataset: str, subset: str = "default") -> tuple[dict[str, list[JsonObject]], str]:

@@ -75,6 +75,7 @@ def test_an_expert_needs_its_base(tmp_path):
         train.first_weights(plans.plan_for("math"), tmp_path)
 
 
+@pytest.mark.simulation
 def test_all_roles_train_pack_and_load(tmp_path, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -140,7 +140,7 @@ def test_flatness_is_the_fall_of_the_loss_in_the_last_fifth():
     assert sweep.flatness([[3, 2.0]]) == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_the_whole_command_trains_chooses_and_collects_and_does_nothing_twice(tmp_path, fixed_scores, capsys):
     sweep.run(toy(tmp_path))
     chosen = json.loads((tmp_path / "choice.json").read_text())["chosen"]
@@ -206,7 +206,7 @@ def test_a_model_is_evaluated_on_the_tasks_that_are_asked_for(tmp_path):
     assert set(stored["tasks"]["fpb"]) == {"score", "above_chance", "low", "high"}
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_jobs_run_side_by_side_in_processes_and_failures_are_named(tmp_path):
     small = toy(tmp_path, tasks=("fpb",), workers=2, seeds=(0, 1))
     sweep.write_corpora(small)
