@@ -63,7 +63,11 @@ def test_a_gpu_without_room_for_one_request_is_one_line():
 
 
 def everything_that_is_left():
-    """Memory of the GPU in pieces of 64 KiB, until there is no more."""
-    with suppress(torch.OutOfMemoryError):
-        while True:
-            yield torch.empty(1 << 16, dtype=torch.uint8, device="cuda:0")
+    """Memory of the GPU in ever smaller pieces, until there is no more.
+
+    PyTorch keeps pieces of at most 1 MiB apart from larger ones, and gives the memory of one kind to no piece of the other.
+    """
+    for size in (1 << 24, 1 << 21, (1 << 20) + 1, 1 << 18, 1 << 14, 1 << 9):
+        with suppress(torch.OutOfMemoryError):
+            while True:
+                yield torch.empty(size, dtype=torch.uint8, device="cuda:0")

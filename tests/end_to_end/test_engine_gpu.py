@@ -62,11 +62,12 @@ def assert_same(settings: dict[str, Any], **where: Any) -> None:
 
 @contextmanager
 def at_most(megabytes: int) -> Iterator[None]:
-    """A GPU with little memory: torch's allocator refuses more, as a full one does."""
+    """A GPU with little memory beside what this process holds: torch's allocator refuses more, as a full one does."""
     gc.collect()  # free tensors that the traceback of a failed test refers to
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(
-        megabytes * (1 << 20) / torch.cuda.get_device_properties(0).total_memory
+        (torch.cuda.memory_reserved(0) + megabytes * (1 << 20))
+        / torch.cuda.get_device_properties(0).total_memory
     )
     try:
         yield

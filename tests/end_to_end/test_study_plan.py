@@ -151,7 +151,10 @@ def test_a_plan_says_which_answers_exist_and_why_the_others_do_not(tiny, finishe
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [("answer_code", "other code of this package"), ("version", "with other versions of libraries")],
+    [
+        ("answer_code", "other code of this package"),
+        ("installed_version", "with other versions of libraries"),
+    ],
 )
 def test_a_plan_names_code_and_versions_that_changed(tiny, finished_study, monkeypatch, function, words):
     monkeypatch.setattr(f"mergekit_finance.evaluation.keys.{function}", lambda argument: "other")
