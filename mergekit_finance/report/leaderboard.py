@@ -111,8 +111,8 @@ def effects(results: StudyResults) -> Table:
             ]
         )
     note = (
-        "Differences in points on the tasks of the combination's skills (or those that the study names), "
-        "with 95 % intervals. Best constituent: the one with the best mean over these tasks."
+        "Differences in points, with 95 % intervals, on the tasks of the combination's skills"
+        f"{_other_tasks(results)}. Best constituent: the one with the best mean over these tasks."
     )
     if any(results.tested(name)[0] == "macro" for name in results.combinations):
         note += " (macro): no task needs its skills alone, so all tasks count."
@@ -121,6 +121,20 @@ def effects(results: StudyResults) -> Table:
     else:
         columns, rows = columns[:-2], [row[:-2] for row in rows]
     return Table("effects", "Effect of every combination", note, columns, rows, label=1)
+
+
+def _other_tasks(results: StudyResults) -> str:
+    """Return in parentheses which other tasks some differences are on; "" if there are none."""
+    named = results.study.named
+    tested = {name: verdict.effect(results.summary, name).tested for name in results.combinations}
+    parts = []
+    if results.of_kind("retention") and any(tested[name] == "named" and name not in named for name in tested):
+        parts.append("in stage 1 on the retention tasks, too")
+    if named:
+        parts.append("where the study names tasks, on these")
+    if "macro" in tested.values():
+        parts.append("where no task needs its skills alone, on all tasks of the macro average")
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _og_on_skills(set_name: str, tested: TaskSet) -> Cell:
@@ -140,8 +154,9 @@ def scores_by_task(results: StudyResults) -> Table:
     ]
     rows = [[head, *cells] for head, *cells in zip(heads, *by_task, strict=True)]
     note = (
-        "Scores in points of 100. Darker is better within a task; bold: the best. ▲ ▼: the merge is above or "
-        "below the best constituent of this task, and the 95 % interval of the difference excludes 0."
+        "Scores in points of 100. The stronger the color, the better within a task; bold: the best. "
+        "▲ ▼: the merge is above or below the best constituent of this task, and the 95 % interval of the "
+        "difference excludes 0."
     )
     return Table("scores", "Scores by task", note, columns, _with_best(rows, range(1, len(columns))))
 

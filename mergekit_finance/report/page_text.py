@@ -17,6 +17,7 @@ from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import AdviceKind
 
 PACKAGES = ("mergekit-finance", "matplotlib", "jinja2")
+UNSET = {"limit": "all items", "max_gen_toks": "as each task says"}  # what settings without a value mean
 Pairs = list[tuple[str, str]]  # term and description
 
 
@@ -270,7 +271,11 @@ def stored_versions(results: StudyResults) -> Pairs:
     pairs = [(f"{name} (results)", str(v)) for name, v in sorted(_object(key, "versions").items())]
     settings = ("device", "dtype", "engine", "limit", "max_gen_toks")
     hashes = ("answer_code", "request_code", "score_code", "merge_code")
-    pairs += [(f"{name} (results)", str(key[name])) for name in (*settings, *hashes) if name in key]
+    pairs += [
+        (f"{name} (results)", UNSET.get(name, "not set") if key[name] is None else str(key[name]))
+        for name in (*settings, *hashes)
+        if name in key
+    ]
     chat = results.study.evaluation.chat.as_json()
     pairs += [(f"{name} (results)", " ".join(str(value).split())) for name, value in chat.items()]
     pairs += [(f"{name} (this page)", _version(name)) for name in PACKAGES]

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from mergekit_finance.report import leaderboard, tables
 from mergekit_finance.report.imported_table import imported_tables
@@ -15,6 +16,13 @@ LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "λ": r"$\lambda$",
     "▲": r"$\uparrow$", "▼": r"$\downarrow$", **{mark: f"\\{mark}" for mark in "&%$#_{}"},
 }  # fmt: skip
+
+CsvKind = Literal["one", "interval", "flips"]
+CSV_COLUMNS: Mapping[CsvKind, tuple[str, ...]] = {  # what is added to the name of a column
+    "one": ("",),
+    "interval": ("", " low", " high"),
+    "flips": (" became right", " became wrong"),
+}
 
 
 def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, bytes]:
@@ -39,26 +47,36 @@ def table_files(results: StudyResults, formats: Sequence[str]) -> dict[str, byte
 
 
 def csv_text(table: Table) -> str:
-    """Return a table as CSV: exact numbers, and the ends of intervals in columns of their own.
+    """Return a table as CSV: exact numbers; the ends of intervals and both counts of flips in own columns.
 
     Scores and differences are fractions of 1, not points of 100.
     """
-    has_ends = [any(row[column].ends for row in table.rows) for column in range(len(table.columns))]
+    kinds = [_kind([row[column] for row in table.rows]) for column in range(len(table.columns))]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         name
-        for column, ends in zip(table.columns, has_ends, strict=True)
-        for name in ((column, f"{column} low", f"{column} high") if ends else (column,))
+        for column, kind in zip(table.columns, kinds, strict=True)
+        for name in (f"{column}{ending}" for ending in CSV_COLUMNS[kind])
     )
-    writer.writerows(list(_csv_row(row, has_ends)) for row in table.rows)
+    writer.writerows(list(_csv_row(row, kinds)) for row in table.rows)
     return file.getvalue()
 
 
-def _csv_row(row: Sequence[Cell], has_ends: Sequence[bool]) -> Iterator[str | float | None]:
-    for cell, ends in zip(row, has_ends, strict=True):
+def _kind(cells: Sequence[Cell]) -> CsvKind:
+    """Return what the cells of a column hold."""
+    if any(cell.ends for cell in cells):
+        return "interval"
+    return "flips" if any(cell.flips for cell in cells) else "one"
+
+
+def _csv_row(row: Sequence[Cell], kinds: Sequence[CsvKind]) -> Iterator[str | float | None]:
+    for cell, kind in zip(row, kinds, strict=True):
+        if kind == "flips":
+            yield from cell.flips or (None, None)
+            continue
         yield cell.order if "number" in cell.style.split() else _plain(cell.text)
-        if ends:
+        if kind == "interval":
             yield from cell.ends or (None, None)
 
 

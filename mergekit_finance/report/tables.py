@@ -25,12 +25,14 @@ class Cell:
         order: what it sorts by. With a number it sorts as a number, with None by its text; empty cells last.
         style: CSS classes: `number`, `good`, `bad`, `best`, `shade-N` or none.
         ends: the ends of the 95 % interval, if the cell has one.
+        flips: how many items became right and wrong, if the cell shows that.
     """
 
     text: str
     order: str | float | None
     style: str = ""
     ends: tuple[float, float] | None = None
+    flips: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,10 @@ def _task_row(results: StudyResults, name: str, task: str) -> list[Cell]:
 
 def flips_cell(numbers: ItemFlips | None) -> Cell:
     """Return `+12 -30`, sorted by the difference."""
-    return Cell(flips_text(numbers), numbers.gained - numbers.lost if numbers else None, "number")
+    if numbers is None:
+        return number_cell(None)
+    pair = (numbers.gained, numbers.lost)
+    return Cell(flips_text(numbers), numbers.gained - numbers.lost, "number", flips=pair)
 
 
 def with_flips(table: Table, results: StudyResults) -> Table:

@@ -9,7 +9,10 @@ from helpers.commands import HANG
 from helpers.report import accept_any_name, change_study, damage, default_tasks, study
 
 from mergekit_finance.report.charts import CHARTS
+from mergekit_finance.report.leaderboard import leaderboard
+from mergekit_finance.report.table_files import csv_text
 from mergekit_finance.report.writing import build
+from mergekit_finance.study.results import load_results
 from mergekit_finance.study.times import TimeLog
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -394,6 +397,9 @@ def test_every_table_is_copied_as_csv(browser, tmp_path):
     copies = browser.execute_async_script("setTimeout(() => arguments[0](copies), 0)")
     assert len(copies) == len(find(browser, "table"))
     assert ["work,time,share", "generated answers,300.0,1.0"] in copies
+    assert (
+        csv_text(leaderboard(load_results(out))).splitlines() in copies
+    )  # as `report --format csv` writes it
     (sheet,) = [lines for lines in copies if lines[0].startswith("item,")]
     rows = [line.split(",") for line in sheet[1:]]
     assert len(rows) == 6 and {value for row in rows for value in row[1:]} == {"0", "1"}

@@ -91,7 +91,7 @@ class Scale:
 def spread(numbers: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
     """Return the ends of an axis that shows all numbers."""
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-    room = margin * (high - low) or max(0.5 * abs(high), 0.5)
+    room = margin * (high - low) or max(0.05 * abs(high), 0.5)
     return low - room, high + room
 
 
@@ -131,7 +131,9 @@ class Plot:
             write(self.svg, LEFT - 5, self.y.at(tick) + 4, tick_text(tick), "end quiet")
         ticks = [(tick, tick_text(tick)) for tick in self.x.ticks()] if self.x_ticks is None else self.x_ticks
         for place, text in ticks:
-            write(self.svg, self.x.at(place), self.height - BOTTOM + 14, text, "middle quiet")
+            half = text_width(text) / 2
+            middle = max(half, min(self.x.at(place), WIDTH - half))  # the whole label is in the panel
+            write(self.svg, middle, self.height - BOTTOM + 14, text, "middle quiet")
         if self.y_label:
             write(self.svg, 0, TEXT_SIZE, self.y_label, "quiet")
         write(self.svg, (LEFT + WIDTH - RIGHT) / 2, self.height - 5, self.x_label, "middle quiet")

@@ -10,7 +10,16 @@ import numpy as np
 from mergekit_finance.files import Json
 from mergekit_finance.operators import PARAMETER_SYMBOLS, number_of, parameter_of, value_text
 from mergekit_finance.report import labels
-from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel, Plot, spread, tick_text
+from mergekit_finance.report.charts.plot import (
+    LEFT,
+    RIGHT,
+    Chart,
+    LegendEntry,
+    Panel,
+    Plot,
+    spread,
+    tick_text,
+)
 from mergekit_finance.report.charts.styles import (
     model_legend,
     model_style,
@@ -18,7 +27,7 @@ from mergekit_finance.report.charts.styles import (
     operator_shape,
     operator_style,
 )
-from mergekit_finance.report.charts.svg import swatch
+from mergekit_finance.report.charts.svg import WIDTH, fitted, swatch
 from mergekit_finance.report.figures.curves import axis_of, axis_place, axis_values, curves_of, operators_of
 from mergekit_finance.study.analysis.phrases import chosen_by, interval
 from mergekit_finance.study.results import StudyResults
@@ -126,7 +135,8 @@ def _ticks(
     places = _by_place(results, combination, operators[0])
     if all(number_of(one) is not None for one in places.values()):
         return [(place, tick_text(place)) for place in places]
-    return [(place, value_text(one)[:12]) for place, one in places.items() if one is not None]
+    room = 0.9 * (WIDTH - LEFT - RIGHT) / len(places)
+    return [(place, fitted(value_text(one), room)) for place, one in places.items() if one is not None]
 
 
 def _axis_label(results: StudyResults, combination: str, operators: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ const latex = (table) => {
   return [`\\begin{tabular}{${head.map((_, i) => (right[i] ? "r" : "l")).join("")}}`, "\\toprule",
     row(head.map(tex)), "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n");
 };
-const csv = (table) => { // exact numbers; the ends of intervals in columns of their own
+const csv = (table) => { // exact numbers; the ends of intervals, and both counts of flips, in columns of their own
   const [head, rows] = cells(table);
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const plain = (text) => text.replace(/^[=+\-@\t]/, "'$&"); // spreadsheets do not run it as a formula
@@ -116,11 +116,16 @@ const csv = (table) => { // exact numbers; the ends of intervals in columns of t
     if ("value" in cell.dataset) return cell.dataset.value;
     return cell.classList.contains("number") && "order" in cell.dataset ? cell.dataset.order : plain(cell.textContent);
   };
-  const ends = head.map((_, i) => rows.some((columns) => columns[i] && "low" in columns[i].dataset));
-  const names = head.flatMap((name, i) => (ends[i] ? [name, `${name} low`, `${name} high`] : [name]));
+  const has = (key) => head.map((_, i) => rows.some((columns) => columns[i] && key in columns[i].dataset));
+  const [ends, flips] = [has("low"), has("right")];
+  const names = head.flatMap((name, i) => {
+    if (flips[i]) return [`${name} became right`, `${name} became wrong`];
+    return ends[i] ? [name, `${name} low`, `${name} high`] : [name];
+  });
   const lines = rows.map((columns) => columns.flatMap((cell, i) => {
-    const value = valueOf(cell);
-    return ends[i] ? [value, cell.dataset.low || "", cell.dataset.high || ""] : [value];
+    const { low = "", high = "", right = "", wrong = "" } = cell.dataset;
+    if (flips[i]) return [right, wrong];
+    return ends[i] ? [valueOf(cell), low, high] : [valueOf(cell)];
   }));
   return [names, ...lines].map((line) => line.map(quoted).join(",")).join("\n");
 };

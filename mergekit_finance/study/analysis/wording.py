@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from mergekit_finance.files import Json
-from mergekit_finance.operators import operator_of, parameter_of, value_order, value_text
+from mergekit_finance.operators import number_of, operator_of, parameter_of, value_order, value_text
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
 from mergekit_finance.study.analysis import objective_wording, search_wording, unit_wording, verdict
 from mergekit_finance.study.analysis.advice_wording import OPTIMISTIC, advice_sentences
@@ -289,9 +289,17 @@ def _grid(summary: Summary, operator: str) -> str:
     parts = []
     for name, values in tried.items():
         if name != "seed":
-            ends = [pick(values, key=value_order) for pick in (min, max)]
-            parts.append(f"{symbol(name)} {' to '.join(dict.fromkeys(map(value_text, ends)))}")
+            parts.append(f"{symbol(name)} {_values(values)}")
     return ", ".join(parts) or "no hyperparameter"
+
+
+def _values(values: Sequence[Json]) -> str:
+    """Return `0.2 to 1` of numbers; other values, such as gradients and filters, one by one."""
+    in_order = sorted(values, key=value_order)
+    if all(number_of(value) is not None for value in values):
+        in_order = [in_order[0], in_order[-1]]
+        return " to ".join(dict.fromkeys(map(value_text, in_order)))
+    return ", ".join(dict.fromkeys(map(value_text, in_order)))
 
 
 def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:

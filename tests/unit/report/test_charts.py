@@ -1,5 +1,6 @@
 """Figures of the page: what they show, escaped, with colors of the style sheet only."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +15,7 @@ from mergekit_finance.report.charts import (
     task_heatmaps,
 )
 from mergekit_finance.report.charts.plot import Plot, Scale, spread
-from mergekit_finance.report.charts.svg import fitted, markup
+from mergekit_finance.report.charts.svg import WIDTH, fitted, markup, text_width
 from mergekit_finance.study.results import load_results
 
 NASTY = "</svg><script>\"'&amp;\u202e"
@@ -68,6 +69,30 @@ def test_axes_have_round_ticks_and_show_all_numbers():
     assert Scale(0, 10, 100, 0).at(2.5) == 75
     low, high = spread([5.0, 5.0])
     assert low < 5 < high and spread([]) == pytest.approx((-0.06, 1.06))
+
+
+def test_an_axis_of_equal_scores_shows_no_score_that_is_impossible():
+    low, high = spread([83.3, 83.3])
+    assert 0 < low < 83.3 < high < 100
+
+
+def test_labels_of_an_axis_stay_in_the_panel():
+    ticks = [(0.0, "[0, 0.25, 0.5, 0.75, 1]"), (1.0, "[mlp 0.4, else 0.8]")]
+    plot = Plot("", (0, 1), (0, 1), x_ticks=ticks)
+    texts = {one.text: one for one in plot.svg.iter("text")}
+    for _, text in ticks:
+        middle, half = float(texts[text].get("x")), text_width(text) / 2
+        assert half - 0.1 <= middle <= WIDTH - half + 0.1
+
+
+def test_gradients_and_filters_label_an_axis_in_full_where_they_fit(results):
+    wide = [{"filter": "mlp", "value": 0.4}, {"value": 0.8}]
+    summary = results.summary.model_copy(deep=True)
+    for point in summary.points.values():
+        if point.operator == "task_arithmetic" and point.values["lambda"] == 0.8:
+            point.values["lambda"] = wide
+    panels = setting_curves.draw(replace(results, partial_summary=summary)).panels
+    assert any(">[mlp 0.4, else 0.8]<" in str(panel.svg) for panel in panels)
 
 
 def test_long_names_are_cut_and_wide_letters_count_as_two():

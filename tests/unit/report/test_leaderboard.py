@@ -54,6 +54,20 @@ def test_flips_stand_beside_gain_and_og_of_merges(results, table):
         assert {row[place].text for row in rows if not row[place - 1].text} == {""}
 
 
+def test_the_note_on_effects_says_which_tasks_the_differences_are_on(results):
+    """The row of one expert is tested on its skills and on retention, which is not a skill."""
+    with_retention = results.summary.combinations["finance"]
+    assert any("retention" in one for one in results.effects("finance").sets["named"].tasks)
+    assert with_retention.stage == 1
+    note = leaderboard.effects(results).note
+    assert "on the tasks of the combination's skills (in stage 1 on the retention tasks, too" in note
+    assert "the study names" not in note  # its file has no `named`
+
+
+def test_the_note_on_shades_holds_in_dark_mode(results):
+    assert "ark" not in leaderboard.scores_by_task(results).note
+
+
 def test_a_model_without_retention_has_an_empty_cell(tmp_path):
     out = study(tmp_path / "out")
     summary = json.loads((out / "summary.json").read_text())
@@ -117,6 +131,16 @@ def test_csv_has_exact_numbers_and_the_ends_of_intervals():
         ["'=a|b & 50%", "0.5", "0.25", "0.75"],  # a spreadsheet must not run it
         ["c, λ", "", "", ""],
     ]
+
+
+def test_csv_has_both_counts_of_flips(results):
+    """`+8 -5` as 3 would hide that 13 answers changed."""
+    table = leaderboard.leaderboard(results)
+    (head, *rows) = csv.reader(io.StringIO(csv_text(table)))
+    place = head.index("items (Gain) became right")
+    assert head[place + 1] == "items (Gain) became wrong" and "items (Gain)" not in head
+    assert {(*row[place : place + 2],) for row in rows} == {("8", "5"), ("", "")}
+    assert {len(row) for row in rows} == {len(head)}
 
 
 def test_latex_and_markdown_are_escaped():

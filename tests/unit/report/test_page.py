@@ -8,7 +8,7 @@ from helpers.report import damage, data_of, page_of, report, study
 from mergekit_finance.plugins.api import Section
 from mergekit_finance.plugins.hookspecs import hookimpl
 from mergekit_finance.plugins.manager import manager
-from mergekit_finance.report import leaderboard
+from mergekit_finance.report import leaderboard, page_text
 from mergekit_finance.report import page as html
 from mergekit_finance.report.table_files import table_files
 from mergekit_finance.report.unit_page import unit_page
@@ -174,6 +174,14 @@ def test_counts_of_one_are_singular(tmp_path):
     assert "Only the first item of every task was evaluated" in page
     assert "a: 1 prompt did not fit the context and was cut" in page and "b: 2 prompts did" in page
     assert "3 rows<" in page and not re.search(r"\b1 (rows|items|prompts)\b", page)
+
+
+def test_settings_that_are_not_set_say_what_that_means(tmp_path):
+    results = load_results(study(tmp_path / "out"))
+    (results.place("base") / "key.json").write_text('{"max_gen_toks": null, "limit": null, "dtype": "auto"}')
+    pairs = dict(page_text.stored_versions(results))
+    assert pairs["max_gen_toks (results)"] == "as each task says" and pairs["limit (results)"] == "all items"
+    assert pairs["dtype (results)"] == "auto" and "None" not in pairs.values()
 
 
 def test_long_names_are_broken(tmp_path):

@@ -184,6 +184,26 @@ def test_operators_are_compared_in_words(tmp_path):
     assert " Sensitivity to hyperparameters: higher (spread over the grid 85.0 [" in line
 
 
+def test_a_grid_of_gradients_and_filters_is_no_range(tmp_path):
+    """They have no order, so `0.6 to [mlp 0.4, else 0.8]` would mean nothing."""
+    operators = {"task_arithmetic": {"lambda": [0.2, 0.8]}, "ties": {"density": [0.2, 0.8]}}
+    groups = ("stage1-finance", "stage1-math", "stage2-finance-math")
+    tails = ("ta-lambda0.2", "ta-lambda0.8", "ties-density0.2-lambda1.0", "ties-density0.8-lambda1.0")
+    names = [*MODELS, *(f"{group}-{tail}" for group in groups for tail in tails)]
+    table = {name: np.arange(200) < 100 for name in names}
+    study_summary = summary(build(tmp_path, {"t": table}, operators=operators, selection=SAME).folder)
+    for name, point in study_summary.points.items():
+        if "ta-lambda0.8" in name:
+            point.values["lambda"] = [{"filter": "mlp", "value": 0.4}, {"value": 0.8}]
+        if "ties-density0.8" in name:
+            point.values["density"] = [0, 0.5, 1]
+    study_summary.verdict = []
+    (line,) = [one.text for one in wording.verdict_sentences(study_summary) if one.about == "operators"]
+    assert line.startswith(
+        "Task Arithmetic (λ 0.2, [mlp 0.4, else 0.8]) vs TIES (density 0.2, [0, 0.5, 1], λ 1). Best score: "
+    )
+
+
 def test_a_cell_of_several_masks_names_the_reported_one(tmp_path):
     study_summary = noisy_summary(tmp_path)
     points = [
