@@ -166,6 +166,11 @@ def nearest_names(word: str, choices: Iterable[str], listing: str) -> str:
     return f"{f'Did you mean {quoted}? ' if near else ''}{listing}."
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 item` or `1,200 items`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type's name if it has no message.
 
@@ -225,9 +230,19 @@ _COUNTED = {  # what has too few or too many parts, by the type of pydantic's er
 }
 
 
+def first_error(error: "ValidationError") -> "ErrorDetails":
+    """Return the first error; of a block with a misspelt key, the unknown key and not the missing one."""
+    every = error.errors(include_url=False)
+    first = every[0]
+    if first["type"] != "missing":
+        return first
+    block = first["loc"][:-1]
+    return next((e for e in every if e["type"] == "extra_forbidden" and e["loc"][:-1] == block), first)
+
+
 def first_problem(error: "ValidationError") -> str:
     """Return the first thing that is wrong with data that pydantic refuses, in one line: where and what."""
-    first = error.errors(include_url=False)[0]
+    first = first_error(error)
     keys = [str(key) for key in first["loc"]]
     place = ".".join(key for key in keys if not key.startswith(UNION_TAG))[:MAX_PLACE]
     message = problem_in_words(first)

@@ -19,6 +19,7 @@ from mergekit_finance.checks.resources import check_resources
 from mergekit_finance.checks.small_files import check_chat_templates, check_templates, check_tokenizers
 from mergekit_finance.checks.switches import check_switches
 from mergekit_finance.checks.token_rows import check_token_rows
+from mergekit_finance.errors import counted
 from mergekit_finance.models.facts import HUB_ID, SHAPE, VOCABULARY, WEIGHTS, FactsReader
 from mergekit_finance.models.json_files import CONFIG
 from mergekit_finance.models.weight_files import FLOATS
@@ -276,7 +277,8 @@ def check_token_ids(merge: MergeFacts) -> Iterator[Finding]:
             examples = ", ".join(map(repr, moved[:PAIR]))
             yield finding(
                 "model.token-ids",
-                f"{len(moved)} tokens of {expert.reference} have other ids in {merge.base.reference} "
+                f"{counted(len(moved), 'token')} of {expert.reference} "
+                f"{'has another id' if len(moved) == 1 else 'have other ids'} in {merge.base.reference} "
                 f"({examples}), {len(moved) / len(tokenizer.ids):.1%} of all: their embeddings are merged "
                 "with those of other tokens",
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mergekit_finance.checks.findings import Finding, finding
 from mergekit_finance.checks.merge_facts import MergeFacts
+from mergekit_finance.errors import counted
 from mergekit_finance.models.facts import ModelFacts
 from mergekit_finance.models.weight_files import BITS, FLOATS
 
@@ -53,7 +54,7 @@ def estimate(merge: MergeFacts) -> ResourceEstimate | None:
         merge=model + 4 * largest * (len(merge.models) + 1),
         evaluation=model + prompts * tokens * _bytes_per_token(base, output or 2),
         disk=model,
-        batch=f"{prompts} prompts of {tokens} tokens, {why}",
+        batch=f"{counted(prompts, 'prompt')} of {tokens} tokens, {why}",
     )
 
 

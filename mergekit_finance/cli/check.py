@@ -159,6 +159,7 @@ def check_study(path: Path, reader: "FactsReader") -> "Findings":
         parallelize=study.evaluation.parallelize,
         chat=bool(study.evaluation.apply_chat_template),
         densities=study.densities,
+        filters=study.filters,
     )
     tasks = TaskFacts(
         [*study.tasks, *study.retention, *study.probes],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mergekit_finance.cli.common import echo
-from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.errors import DataError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from mergekit_finance.data.mirror import Mirror
@@ -216,7 +216,7 @@ def _content_lines(dataset: str, mirror: "Mirror") -> list[str]:
     for subset in subsets:
         name = dataset if subset.subset == "default" else f"{dataset} {subset.subset}"
         tasks = ", ".join(subset.tasks) or "no task uses them"
-        lines.append(f"{name}: {subset.rows:,} rows for {tasks}")
+        lines.append(f"{name}: {counted(subset.rows, 'row')} for {tasks}")
         if subset.is_zero_shot:
             lines.append(f"  warning: no train rows, so prompts of {name} have no demonstrations (0-shot)")
     return lines

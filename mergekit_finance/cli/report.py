@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.cli.common import echo
+from mergekit_finance.errors import counted
 
 FORMATS = ("csv", "latex", "markdown")
 
@@ -60,7 +61,7 @@ def report(out: Path, with_text: bool, formats: list[str], show: bool) -> None:
     written = build(out, with_text, formats)
     page = out / PAGE
     folders = Counter(path.parent for path in written if path != page)
-    others = "".join(f" and {count} files in {folder}" for folder, count in folders.items())
+    others = "".join(f" and {counted(count, 'file')} in {folder}" for folder, count in folders.items())
     echo(f"Written to {page} ({page.stat().st_size / 1e6:.1f} MB){others}")
     if (out / "unfinished.json").exists() and not (out / "summary.json").exists():
         echo("The page is partial: the study is not finished.", err=True)

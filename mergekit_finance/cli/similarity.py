@@ -6,6 +6,7 @@ import click
 
 from mergekit_finance.checks.output import check_ending, check_output_file, model_inputs
 from mergekit_finance.cli.common import echo
+from mergekit_finance.errors import counted
 
 
 @click.command(
@@ -47,5 +48,5 @@ def similarity(
     table.write_similarity(result, out)
     if skipped := result.skipped:
         names = ", ".join(skipped[:3])
-        echo(f"skipped {len(skipped)} tensors that are buffers or not floating point: {names}", err=True)
+        echo(f"skipped {counted(len(skipped), 'tensor')} (buffers, or not floating point): {names}", err=True)
     echo(f"{table.similarity_table(result)}\n\nWritten to {out}")

@@ -16,7 +16,7 @@ from mergekit_finance.checks.filters import filters_of
 from mergekit_finance.checks.merge_facts import How
 from mergekit_finance.checks.recipe_checks import FINANCE_KEYS, check_dtypes, check_keys, validation_message
 from mergekit_finance.checks.small_files import check_chat_template
-from mergekit_finance.errors import ModelError, RecipeError, default_id, did_you_mean
+from mergekit_finance.errors import ModelError, RecipeError, counted, default_id, did_you_mean
 from mergekit_finance.files import Json, JsonObject, load_yaml, yaml_text
 from mergekit_finance.hosts import mergekit_recipes as host
 from mergekit_finance.hosts.programs import OUR_METHODS
@@ -340,7 +340,8 @@ def _check_merge_fits(recipe: Recipe) -> None:
     stage = recipe.finance.stage
     if stage and stage != min(count, 3):
         raise RecipeError(
-            f"{recipe.path}: finance.stage: {stage} means {STAGES[stage]}, the recipe merges {count} experts"
+            f"{recipe.path}: finance.stage: {stage} means {STAGES[stage]}, "
+            f"the recipe merges {counted(count, 'expert')}"
         )
     if "seed" in recipe.finance.model_fields_set and recipe.method.startswith(OUR_METHODS):
         raise RecipeError(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergekit_finance.errors import DataError, HubUnreachableError, ModelError
+from mergekit_finance.errors import DataError, HubUnreachableError, ModelError, counted
 from mergekit_finance.hosts.hub_client import limit_answers
 from mergekit_finance.share import card_files, manifest
 from mergekit_finance.share.manifest import UploadPlan
@@ -111,7 +111,7 @@ def listing(plan: UploadPlan, repo: str) -> str:
     """Return a table of every file with its size, and of what is left out."""
     lines = [f"To {repo}:"]
     lines += [f"  {path.stat().st_size:>13,}  {name}" for name, path in plan.send.items()]
-    lines.append(f"  {plan.size:>13,}  bytes in {len(plan.send)} files")
+    lines.append(f"  {plan.size:>13,}  bytes in {counted(len(plan.send), 'file')}")
     if plan.left_out:
         lines.append("Left out:")
         lines += [f"  {name}  ({reason})" for name, reason in plan.left_out.items()]

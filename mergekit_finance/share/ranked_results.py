@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, counted
 from mergekit_finance.files import require_names, sha256_file, strings
 from mergekit_finance.report import labels
 from mergekit_finance.share.card_files import (
@@ -232,6 +232,6 @@ def _task_difference(task: str, results: RankedResults, reference: RankedResults
     for model in results.models:
         items, expected_items = model.columns[task].items, first.columns[task].items
         if items != expected_items:
-            numbers = f"{len(items)} items, not {len(expected_items)}"
+            numbers = f"{counted(len(items), 'item')}, not {len(expected_items)}"
             return numbers if len(items) != len(expected_items) else "other items"
     return ""

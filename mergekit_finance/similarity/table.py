@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mergekit_finance.errors import ModelError
+from mergekit_finance.errors import ModelError, counted
 from mergekit_finance.files import write_output
 from mergekit_finance.models.facts import short_name
 from mergekit_finance.similarity.measured import Similarity
@@ -62,7 +62,7 @@ def similarity_table(similarity: Similarity) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    head = f"{total.elements:,} elements in {len(similarity.tensors)} tensors"
+    head = f"{counted(total.elements, 'element')} in {counted(len(similarity.tensors), 'tensor')}"
     return "\n".join([head, *lines])
 
 

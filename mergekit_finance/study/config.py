@@ -15,7 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-from mergekit_finance.errors import UNION_TAG, RecipeError, default_id, did_you_mean, first_problem
+from mergekit_finance.checks.filters import filters_of
+from mergekit_finance.errors import (
+    UNION_TAG,
+    RecipeError,
+    default_id,
+    did_you_mean,
+    first_error,
+    first_problem,
+)
 from mergekit_finance.files import Json, read_yaml
 from mergekit_finance.operators import OPERATORS
 from mergekit_finance.recipe.fields import (
@@ -165,6 +173,11 @@ class Study(ConfigBlock):
         return frozenset(value for of_all in each for value in of_all if isinstance(value, float))
 
     @property
+    def filters(self) -> frozenset[str]:
+        """The filters in the grids of all operators."""
+        return filters_of(self.operators.model_dump(mode="json", exclude_none=True))
+
+    @property
     def licenses(self) -> frozenset[tuple[str, str]]:
         """Pairs of a model's reference and the license that this file names for it."""
         named = [(self.base, self.base_license), *((e.model, e.license) for e in self.experts.values())]
@@ -206,8 +219,9 @@ def _check_stages(study: Study) -> None:
     most = max(study.stages)
     if most > len(study.experts):
         fitting = [stage for stage in study.stages if stage <= len(study.experts)] or [1]
+        present = "is 1" if len(study.experts) == 1 else f"are {len(study.experts)}"
         raise ValueError(
-            f"stages: stage {most} needs {most} experts, there are {len(study.experts)}; "
+            f"stages: stage {most} needs {most} experts, there {present}; "
             f"add experts, or write `stages: {fitting}`"
         )
     if study.chain == "best" and sorted(study.stages) != list(range(1, most + 1)):
@@ -345,7 +359,7 @@ def parse_study(data: Json, where: str) -> Study:
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
-        unknown = error.errors(include_url=False)[0]["type"] == "extra_forbidden"
+        unknown = first_error(error)["type"] == "extra_forbidden"
         id = "study.unknown-key" if unknown else "study.invalid"
         raise RecipeError(f"{where}: {_problem(error)}", id=id) from error
     if repeated := repeated_value(study.operators):
@@ -356,7 +370,7 @@ def parse_study(data: Json, where: str) -> Study:
 
 def _problem(error: ValidationError) -> str:
     """Return the first problem in one line, with the nearest valid key or the value in the file."""
-    first = error.errors(include_url=False)[0]
+    first = first_error(error)
     if first["type"] == "extra_forbidden":
         *blocks, last = first["loc"]
         keys = [str(key) for key in first["loc"] if not str(key).startswith(UNION_TAG)]

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.errors import RecipeError, counted
 from mergekit_finance.evaluation.chat import ChatTemplate
 from mergekit_finance.evaluation.truncation import tokens_generated_by, tokens_needed
 from mergekit_finance.models.facts import short_name
@@ -82,7 +82,7 @@ def fit(run: StudyRun, budget: float) -> None:
     request = _request(run, budget)
     if earlier_limit := _kept_limit(run, request):
         run.limit = earlier_limit
-        run.say(f"budget {budget:g} h: first {run.limit} items of every task, as planned before")
+        run.say(f"budget {budget:g} h: first {counted(run.limit, 'item')} of every task, as planned before")
     else:
         fitted = plan_study(run, budget)
         run.say(plan_text(fitted))
@@ -231,7 +231,7 @@ def _fitted(timed: Plan, budget: float) -> Plan:
         assert timed.answers is not None
         raise RecipeError(
             f"--budget {budget:g}: {timed.answers.all_models_to_ask(least)} models need "
-            f"{timed.hours(least).high:.2g} hours even with {least} items per task. Allow more "
+            f"{timed.hours(least).high:.2g} hours even with {counted(least, 'item')} per task. Allow more "
             "hours, or use coarser grids or fewer tasks."
         )
     limit = least + fitting - 1

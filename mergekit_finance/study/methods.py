@@ -282,7 +282,9 @@ def _trial_problems(method: MethodFacts, grid: MethodGrid, every: Sequence[Seque
     """Yield what the method says of the number of models, or of points' values, tried on small tensors."""
     merged = [(names, models) for names in every if (models := input_models(method, names))]
     if not merged:
-        yield f": {_refusal(method, len(every[-1]))}. Remove it, or list a stage that it fits"
+        fits_some = any(input_models(method, TRIED[:number]) for number in STAGES)
+        remedy = "Remove it, or list a stage that it fits" if fits_some else "Remove it"
+        yield f": {_refusal(method, len(every[-1]))}. {remedy}"
         return
     tried: set[str] = set()
     for names, models in merged:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
-from mergekit_finance.errors import printable
+from mergekit_finance.errors import counted, printable
 
 if TYPE_CHECKING:
     from typing_extensions import Never
@@ -153,7 +153,7 @@ def _names(running: Sequence[str]) -> str:
     more = len(running) - len(shown)
     words = [", ".join(shown)] if shown else []
     if more:
-        words.append(f"{more} more" if shown else f"{more} models")
+        words.append(f"{more} more" if shown else counted(more, "model"))
     return f"running: {' and '.join(words)}" if words else ""
 
 

@@ -177,6 +177,7 @@ class StudyRun:
             parallelize=self.study.evaluation.parallelize,
             chat=bool(self.study.evaluation.apply_chat_template),
             densities=self.study.densities,
+            filters=self.study.filters,
         )
         refusals.check_folder(self.out, model_inputs(self.references))
         refusals.require_metrics(self.evaluator, self.where)

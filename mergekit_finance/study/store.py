@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from mergekit_finance.errors import DataError
+from mergekit_finance.errors import DataError, counted
 from mergekit_finance.evaluation.answer_store import AnswerStore
 from mergekit_finance.evaluation.keys import FORMAT
 from mergekit_finance.evaluation.measurement import Measurement
@@ -195,7 +195,8 @@ class Store:
                 pass  # damaged: `discard_damaged` handles it
         if older:
             say(
-                f"{self.folder}: results of an older version are not used ({len(older)} models, such as "
+                f"{self.folder}: results of an older version are not used "
+                f"({counted(len(older), 'model')}, such as "
                 f"{older[0].parent.relative_to(self.folder)}). Their folders can be deleted."
             )
 

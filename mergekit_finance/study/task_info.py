@@ -9,7 +9,7 @@ import numpy as np
 from mergekit_finance.data.contents import lacks_demonstrations
 from mergekit_finance.data.loader import GENERATED
 from mergekit_finance.data.registry import dataset as registered
-from mergekit_finance.errors import RecipeError
+from mergekit_finance.errors import RecipeError, counted
 from mergekit_finance.evaluation.evaluator import Evaluator
 from mergekit_finance.evaluation.task_measures import Measure
 from mergekit_finance.recipe.task_entries import TaskSettings
@@ -144,9 +144,9 @@ def check_split(evaluator: Evaluator, study: Study, limit: int | None, where: st
         if reported < 2 or (selecting is not None and not selecting.any()):
             alternatives = ", try another selection.seed, or set selection.same_items: true"
             raise RecipeError(
-                f"{where}: task {name} has {len(items)} items in {len(set(items))} clusters, "
-                f"{reported} of them to report on (an interval needs two). "
-                f"Raise `limit`{alternatives if selecting is not None else ''}.",
+                f"{where}: task {name} has {counted(len(items), 'item')} in "
+                f"{counted(len(set(items)), 'cluster')}, {reported} of them to report on "
+                f"(an interval needs two). Raise `limit`{alternatives if selecting is not None else ''}.",
                 id="task.few-clusters",
             )
 

@@ -93,7 +93,7 @@ def test_copies_of_the_base_and_of_an_expert_are_reported_and_evaluated(models_c
         (RecipeError, "named.finance: no task 'finance_bench_fpd' in this study. Did you mean 'finance_bench_fpb'", {"named": {"finance": "finance_bench_fpd"}}),
         (RecipeError, "experts.math.skills: no task needs 'maths'. Did you mean 'math'", {"experts": {"math": {"model": "./tiny/math", "skills": ["maths"]}}, "stages": [1]}),
         (DataError, "uplicate task .*finance_bench_fpb.*List a task or its group, not both", {"tasks": ["finance_bench_fpb", "finance_bench_f"]}),
-        (RecipeError, "1 items in 1 clusters, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
+        (RecipeError, "1 item in 1 cluster, 1 of them to report on .an interval needs two.. Raise `limit`", {"limit": 1}),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_in_one_line(tiny, tmp_path, kind, message, changes):

@@ -60,6 +60,15 @@ def test_errors_are_imported_without_click():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
+def test_one_is_singular():
+    assert [errors.counted(n, "item") for n in (0, 1, 2, 1200)] == [
+        "0 items",
+        "1 item",
+        "2 items",
+        "1,200 items",
+    ]
+
+
 def test_did_you_mean_gives_the_nearest_and_all():
     assert (
         errors.did_you_mean("densty", ["density", "weight"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mergekit_finance.errors import counted
 from mergekit_finance.report import labels
 from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel, Rows
 from mergekit_finance.report.charts.svg import add, swatch, value, write
@@ -56,6 +57,10 @@ def _panel(results: StudyResults, title: str, rival: Rival) -> Panel | None:
         add(pair, "rect", "bar c-gain", x=zero, y=y - BAR / 2, width=gained - zero, height=BAR)
         write(pair, lost - 3, y + 4, f"-{flips.lost}", "end")
         write(pair, gained + 3, y + 4, f"+{flips.gained}")
-        value(pair, f"{name} against {other}: {flips.gained} items became right, {flips.lost} became wrong")
+        value(
+            pair,
+            f"{name} against {other}: {counted(flips.gained, 'item')} became right, "
+            f"{flips.lost} became wrong",
+        )
     bars.vertical(0, "axis")
     return bars.panel(title)

@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from mergekit_finance.errors import counted
 from mergekit_finance.report import labels
 from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel, names_width
 from mergekit_finance.report.charts.svg import WIDTH, add, drawing, markup, swatch, value, write
@@ -34,7 +35,7 @@ def _panel(results: StudyResults, task: str) -> Panel:
     names = [*results.singles, UNION, *merges]
     items, left = len(sheet[0]), names_width(names) + 6
     scale = (WIDTH - left) / max(items, 1)
-    title = f"{labels.task_name(task)} ({items} items)"
+    title = f"{labels.task_name(task)} ({counted(items, 'item')})"
     picture = drawing(ROW * len(sheet) + 4, f"{title}: right answers by model")
     for place, (name, marks) in enumerate(zip(names, sheet, strict=True)):
         y = ROW * place + 2

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from mergekit_finance.study.analysis.phrases import interval_in_words, merge_name
 from mergekit_finance.study.schema import BoundResult, Keeps, Summary
 
-WORDS: dict[Keeps, str] = {
-    "surely": "surely keep all bounds", "perhaps": "perhaps keep them", "not": "do not keep them"
-}  # fmt: skip
+KEEPS: tuple[Keeps, ...] = ("surely", "perhaps", "not")
 
 
 def bound_text(name: str, bound: BoundResult) -> str:
@@ -25,9 +23,12 @@ def objective_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
     if not objective.bounds:
         return
     keeps = [objective.models[name].keeps for name in summary.points]
-    counts = ", ".join(f"{keeps.count(word)} {words}" for word, words in WORDS.items())
+    counts = ", ".join(f"{word} {keeps.count(word)}" for word in KEEPS)
     bounds = " and ".join(bound_text(name, bound) for name, bound in objective.bounds.items())
-    yield "objective", f"Bounds, in points: {bounds}. Of {len(keeps)} merges, {counts} (on selection items)."
+    yield (
+        "objective",
+        f"Bounds, in points: {bounds}. Merges that keep all bounds on the selection items: {counts}.",
+    )
     yield from _choices(summary)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mergekit_finance.errors import counted
 from mergekit_finance.study.schema import RaceResult, Summary
 
 
@@ -50,7 +51,7 @@ def _percent(count: int, total: int) -> str:
 def rounds_text(race: RaceResult) -> str:
     """Return `30 settings answered 48 of 576 items, 15 of them 96 items, ...: 24.9 % of the answers`."""
     if not race.rounds:
-        return f"1 setting, no race, {race.items} items"
+        return f"1 setting, no race, {counted(race.items, 'item')}"
     first, *later = race.rounds
     parts = [f"{first.settings} settings answered {first.items} of {race.items} items"]
     parts += [f"the best {one.settings} of them {one.items}" for one in later]

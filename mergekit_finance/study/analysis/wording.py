@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from mergekit_finance.errors import counted
 from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of, operator_of, parameter_of, value_order, value_text
 from mergekit_finance.statistics.power import MIN_CLUSTERS, enough
@@ -316,7 +317,7 @@ def _similarity(summary: Summary) -> Iterator[tuple[str, str]]:
         limit = f"significant from |ρ| = {needed:.3f} on" if needed else "too few for any to be significant"
         yield (
             "similarity",
-            f"Spearman's ρ with Macro-Gain over {n} combinations ({limit}): {', '.join(parts)}. "
+            f"Spearman's ρ with Macro-Gain over {counted(n, 'combination')} ({limit}): {', '.join(parts)}. "
             "The correlations describe these merges only.",
         )
 

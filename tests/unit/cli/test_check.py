@@ -242,6 +242,13 @@ def test_sources_and_skills_that_a_plan_refuses_are_found_without_rows(study, ol
     assert any(message in one["message"] for one in report(study)["findings"] if one["level"] == "error")
 
 
+def test_a_filter_of_a_study_that_matches_no_tensor_is_a_warning(study):
+    grid = "{lambda: [[{filter: mpl, value: 0.4}, {value: 0.8}], [{filter: mlp, value: 0.4}, {value: 0.8}]]}"
+    study.write_text(study.read_text().replace("{lambda: 0.5}", grid))
+    messages = [one["message"] for one in report(study)["findings"] if one["id"] == "recipe.filter-unused"]
+    assert len(messages) == 1 and "filter 'mpl' matches no tensor of" in messages[0]
+
+
 def test_license_conflicts_of_a_study_are_a_note(study):
     study.write_text(study.read_text().replace("apache-2.0}", "cc-by-nd-4.0}", 1))
     notes = [one for one in report(study)["findings"] if one["id"] == "model.license"]

@@ -32,6 +32,9 @@ TWO = {"experts": {"finance": {"model": "./f"}, "math": {"model": "./m"}}}
         ({"experts": {"f": {"modle": "x", "model": "y"}}}, "unknown key 'experts.f.modle'. Did you mean 'model'? Known: license, model, skills"),
         ({"operators": {"tise": {}, "ties": {}}}, "operators: unknown merge method 'tise'. Did you mean 'ties'? Known: arcee_fusion, "),
         (one("task_arithmetic", lambdas=[1], lamda=[1]), "unknown key 'operators.task_arithmetic.lamda'. Did you mean 'lambda'?"),
+        # a misspelt key that is required is named as it was written, not as missing
+        ({"select": {"subject_to": {"retention": {"point": 1}}}}, "unknown key 'select.subject_to.retention.point'. Did you mean 'points'? Known: against, points"),
+        (one("task_arithmetic", **{"lambda": [[{"filter": "mlp", "vlue": 0.4}]]}), "unknown key 'operators.task_arithmetic.lambda.0.0.vlue'. Did you mean 'value'? Known: filter, value"),
         (one("ties", densty=1), "unknown key 'operators.ties.densty'. Did you mean 'density'? Known: density, lambda, start"),
         (one("dare_ties", seed=1), "unknown key 'operators.dare_ties.seed'. Did you mean 'seeds'?"),
         ({"selection": {"shar": 0.3}}, "unknown key 'selection.shar'. Did you mean 'share'? Known: same_items, seed, share"),

@@ -184,6 +184,23 @@ def test_a_method_that_fits_no_stage_of_this_study_is_refused():
         study({"model_stock": {}, "ties": {}}, stages=[1])
 
 
+def test_a_method_that_fits_no_stage_at_all_has_one_remedy():
+    message = r"It fits no stage\. Remove it \[study"
+    with pytest.raises(RecipeError, match=message):
+        study({"passthrough": {}, "ties": {}}, stages=[1])
+
+
+def test_the_filters_of_all_operators_are_listed():
+    value = [{"filter": "mlp", "value": 0.4}, {"value": 0.8}]
+    parsed = study(
+        {
+            "task_arithmetic": {"lambda": [value, 0.5]},
+            "slerp": {"t": [[{"filter": "attn", "value": 0}, {"value": 1}]]},
+        }
+    )
+    assert parsed.filters == {"mlp", "attn"}
+
+
 def test_names_and_dumps_of_gradients_filters_and_words_are_stable():
     filters = [{"filter": "mlp", "value": 0.4}, {"value": 0.8}]
     parsed = study(

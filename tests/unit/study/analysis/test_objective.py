@@ -113,8 +113,8 @@ def test_the_summary_the_sentences_and_the_table_say_who_keeps_the_bounds(tmp_pa
     assert "in the objective" in lines(answer, "ship")[0]
     assert lines(answer, "objective") == [
         "Selection maximizes the mean of group (weight 1), skill (weight 2).",
-        "Bounds, in points: retention at least -1.2 vs base. Of 3 merges, 1 surely keep all bounds, 1 perhaps keep them, "
-        "1 do not keep them (on selection items).",
+        "Bounds, in points: retention at least -1.2 vs base. Merges that keep all bounds on the selection items: surely 1, "
+        "perhaps 1, not 1.",
     ]  # fmt: skip
     answer.objective.models[answer.ship.best_merge].keeps = "not"  # where nothing keeps the bounds
     (_, _, (_, line)) = objective_sentences(answer)
