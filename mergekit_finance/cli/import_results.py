@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mergekit_finance.cli.common import echo
+from mergekit_finance.cli.common import echo, print_width
 from mergekit_finance.files import file_name, is_folder, is_name
 
 
@@ -36,7 +36,7 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
     """
     # Imported here to keep --help fast: numpy and scipy take a second.
     from mergekit_finance.report.imported_table import imported_tables
-    from mergekit_finance.report.markdown import markdown_table
+    from mergekit_finance.report.markdown import fitted_tables, markdown_table
     from mergekit_finance.study.import_results import checked, find_run
     from mergekit_finance.study.imported import write_imported
     from mergekit_finance.study.results import load_results
@@ -55,6 +55,10 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
             raise click.ClickException(
                 f"{name!r}: cannot be the name of a folder. Give the model another name: NAME=RESULTS."
             )
+        if name in (*results.singles, *results.points):
+            raise click.ClickException(
+                f"{name}: is a model of the study itself. Give the imported one another name: NAME=RESULTS."
+            )
         if name in names:
             raise click.ClickException(f"{name}: is listed twice. Give each model a name: NAME=RESULTS.")
         names.add(name)
@@ -64,7 +68,8 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
         for line in _not_imported(model.file.refused):
             echo(f"Not imported: {model.file.name}: {line}.", err=True)
     (table,) = imported_tables(results)
-    echo(markdown_table([table.columns, *([cell.text for cell in row] for row in table.rows)]))
+    text = markdown_table([table.columns, *([cell.text for cell in row] for row in table.rows)])
+    echo(fitted_tables(text, print_width()))
     echo(
         "The report, the card and `leaderboard` show imported models. Selection, the verdict and figures are "
         "about the study's own models."

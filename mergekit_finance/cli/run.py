@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mergekit_finance.cli.common import ITEMS, OutputFolder, check_device, default_device, echo, resumable
+from mergekit_finance.cli.common import (
+    ITEMS,
+    OutputFolder,
+    check_device,
+    default_device,
+    echo,
+    print_width,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from mergekit_finance.evaluation.chat import ChatSettings
@@ -128,6 +136,7 @@ def run(
     from mergekit_finance.evaluation.task_measures import choices_of
     from mergekit_finance.recipe import load as recipes
     from mergekit_finance.report.console import run_text
+    from mergekit_finance.report.markdown import fitted_tables
     from mergekit_finance.study.config import DEFAULT_TASKS
     from mergekit_finance.study.single import SingleRun
 
@@ -155,7 +164,7 @@ def run(
     with resumable(out):
         result = SingleRun(checked, evaluator, out, limit, trust_remote_code, task_settings=settings).run()
     echo(
-        f"\n{run_text(result)}\n\n"
+        f"\n{fitted_tables(run_text(result), print_width())}\n\n"
         f"Written to {out / 'gain.json'}; lm-eval's results and samples in {out / 'points'}"
     )
 

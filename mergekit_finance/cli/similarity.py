@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mergekit_finance.checks.output import check_ending, check_output_file, model_inputs
-from mergekit_finance.cli.common import echo
+from mergekit_finance.cli.common import echo, print_width
 from mergekit_finance.errors import counted
 
 
@@ -40,6 +40,7 @@ def similarity(
     # Imported here to keep --help fast: torch takes 1.4 s.
     from mergekit_finance.similarity import table
     from mergekit_finance.similarity.compute import compute_similarity
+    from mergekit_finance.study.analysis.text_tables import table_lines
 
     check_ending(out, [".json"])
     table.check_target(out)
@@ -49,4 +50,8 @@ def similarity(
     if skipped := result.skipped:
         names = ", ".join(skipped[:3])
         echo(f"skipped {counted(len(skipped), 'tensor')} (buffers, or not floating point): {names}", err=True)
-    echo(f"{table.similarity_table(result)}\n\nWritten to {out}")
+    text = table.similarity_table(result)
+    if (width := print_width()) and max(map(len, text.splitlines())) > width:
+        rows = table_lines(table.similarity_rows(result), width)
+        text = "\n".join([table.similarity_head(result), *rows])
+    echo(f"{text}\n\nWritten to {out}")

@@ -148,7 +148,7 @@ def _score_tables(choice: SharedPoint) -> Iterator[str]:
     base_columns = [] if _base_is_constituent(choice) else ["base", "over base"]
     yield from _definitions(choice)
     yield _selection_note(choice)
-    for _, sentence in objective_sentences(choice.results.summary):
+    for _, sentence in objective_sentences(choice.results.summary, "+".join(choice.entry.combination)):
         yield ""
         yield sentence
     if weighted := weights_note({name: task.weight for name, task in choice.results.tasks.items()}):

@@ -40,8 +40,8 @@ def write_similarity(similarity: Similarity, path: Path) -> None:
         ) from error
 
 
-def similarity_table(similarity: Similarity) -> str:
-    """Return the total as a table with one row for each pair of models."""
+def similarity_rows(similarity: Similarity) -> list[list[str]]:
+    """Return the header, then one row for each pair of models, over all tensors."""
     total, base = similarity.total, similarity.base
     labels = _labels([base, *similarity.models])
     vectors = {(p.a, p.b): p for p in total.task_vector_pairs}
@@ -60,10 +60,21 @@ def similarity_table(similarity: Similarity) -> str:
                 _number(relative_norm, ".4g"),
             ]
         )
+    return rows
+
+
+def similarity_table(similarity: Similarity) -> str:
+    """Return how much was compared, and the rows as a table."""
+    rows = similarity_rows(similarity)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    head = f"{counted(total.elements, 'element')} in {counted(len(similarity.tensors), 'tensor')}"
-    return "\n".join([head, *lines])
+    return "\n".join([similarity_head(similarity), *lines])
+
+
+def similarity_head(similarity: Similarity) -> str:
+    """Return how much was compared."""
+    total = similarity.total
+    return f"{counted(total.elements, 'element')} in {counted(len(similarity.tensors), 'tensor')}"
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:

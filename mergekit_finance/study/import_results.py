@@ -133,7 +133,9 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
         columns = item_scores({task: scored}, {})[task]
         scores_of(results, task, {"imported": columns})
     except (ValueError, TypeError, KeyError, DataError) as error:
-        raise MismatchError(f"its samples are damaged ({first_line(error)})") from error
+        raise MismatchError(
+            f"its samples are damaged (a value of {metric!r} is none that this metric can have)"
+        ) from error
     base = results.columns("base")[task]
     return columns.model_copy(
         update={"items": base.items, "clusters": base.clusters, "options": base.options}

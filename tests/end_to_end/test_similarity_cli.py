@@ -6,8 +6,11 @@ import os
 import stat
 
 import pytest
+from click.testing import CliRunner
 from helpers.similarity_file import similarity_content
 
+from mergekit_finance.cli import main
+from mergekit_finance.cli import similarity as similarity_command
 from mergekit_finance.errors import ModelError
 from mergekit_finance.similarity import table
 from mergekit_finance.similarity.compute import compute_similarity
@@ -36,6 +39,15 @@ def test_the_command_writes_what_the_library_returns_for_any_number_of_threads(m
         "base - finance", "base - math", "base - japanese",
         "finance - math", "finance - japanese", "math - japanese",
     ]  # fmt: skip
+
+
+def test_the_table_fits_a_terminal_of_80_columns(model_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(similarity_command, "print_width", lambda: 80)
+    base, *models = model_folders
+    done = CliRunner().invoke(main, ["similarity", "--base", base, *models, "-o", str(tmp_path / "s.json")])
+    *table_lines, _, written = done.stdout.splitlines()
+    assert done.exit_code == 0 and written.startswith("Written to")
+    assert max(map(len, table_lines)) <= 80 and any("|tau|/|base|" in line for line in table_lines[2:])
 
 
 @pytest.mark.parametrize(

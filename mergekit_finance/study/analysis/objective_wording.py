@@ -1,6 +1,6 @@
 """The words about a study's own objective: what was maximized, and which merges keep its bounds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mergekit_finance.study.analysis.phrases import interval_in_words, merge_name
 from mergekit_finance.study.schema import BoundResult, Keeps, Summary
@@ -13,8 +13,12 @@ def bound_text(name: str, bound: BoundResult) -> str:
     return f"{name} at least {bound.points:+.1f} vs {bound.against}"
 
 
-def objective_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Yield what was maximized, how many merges keep the bounds, and what was chosen where none does."""
+def objective_sentences(summary: Summary, only: str | None = None) -> Iterator[tuple[str, str]]:
+    """Yield what was maximized, how many merges keep the bounds, and what was chosen where none does.
+
+    Args:
+        only: a combination: nothing is said of the choices of others.
+    """
     objective, select = summary.objective, summary.study.select
     if objective is None or select is None:
         return
@@ -29,13 +33,14 @@ def objective_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
         "objective",
         f"Bounds, in points: {bounds}. Merges that keep all bounds on the selection items: {counts}.",
     )
-    yield from _choices(summary)
+    yield from _choices(summary, [name for name in summary.combinations if only in (None, name)])
 
 
-def _choices(summary: Summary) -> Iterator[tuple[str, str]]:
+def _choices(summary: Summary, combinations: Iterable[str]) -> Iterator[tuple[str, str]]:
     objective = summary.objective
     assert objective is not None
-    for combination, row in summary.combinations.items():
+    for combination in combinations:
+        row = summary.combinations[combination]
         model = objective.models[row.selected]
         if model.keeps == "surely":
             continue

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import study as helpers
 
+from mergekit_finance.cli import import_results as import_command
 from mergekit_finance.cli import main
 from mergekit_finance.cli.import_results import _not_imported
 from mergekit_finance.errors import DataError
@@ -77,6 +78,15 @@ def test_a_run_of_the_same_tasks_is_compared_with_the_studys_models(out, theirs)
     assert run(f"mine={theirs.parent}", "--study", out).exit_code == 0  # again
 
 
+def test_the_table_fits_a_terminal_of_80_columns(out, theirs, monkeypatch):
+    monkeypatch.setattr(import_command, "print_width", lambda: 80)
+    lines = run(f"mine={theirs}", "--study", out).output.splitlines()
+    prose = [line for line in lines if line.startswith("The report, the card and")]
+    assert len(prose) == 1 and not any("|" in line for line in lines)
+    assert max(len(line) for line in lines if line not in prose) <= 80
+    assert any("not imported 0" in line for line in lines)  # the columns that do not fit follow below
+
+
 def test_items_may_be_more_in_another_order_and_have_another_tokenizers_counts(out, theirs):
     path = theirs / f"samples_{FPB}_{DATE}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -98,8 +108,14 @@ def test_items_may_be_more_in_another_order_and_have_another_tokenizers_counts(o
         ({"doc": {"item_id": "other"}}, "1 of 6 rows are missing or differ"),
         ({"doc": None, "doc_hash": "other"}, "1 of 6 rows are missing or differ"),
         ({"filter": "strict"}, "1 of 6 rows are missing or differ"),
-        ({"score": {"a": 1}}, "its samples are damaged"),
-        ({"score": [1, 2, 3]}, "its samples are damaged"),
+        (
+            {"score": {"a": 1}},
+            "its samples are damaged (a value of 'score' is none that this metric can have)",
+        ),
+        (
+            {"score": [1, 2, 3]},
+            "its samples are damaged (a value of 'score' is none that this metric can have)",
+        ),
     ],
 )
 def test_a_task_of_other_rows_prompts_or_targets_is_named(out, theirs, fields, reason):
@@ -220,6 +236,10 @@ def test_an_imported_model_without_some_task_is_named_and_not_ranked(out, theirs
         (["a/b"], "'a/b': cannot be the name of a folder"),
         ([".."], "'..': cannot be the name of a folder"),
         (["n", "n"], "n: is listed twice"),
+        (
+            ["finance"],
+            "finance: is a model of the study itself. Give the imported one another name: NAME=RESULTS",
+        ),
     ],
 )
 def test_a_name_that_would_be_written_elsewhere_or_twice(out, theirs, names, message):

@@ -122,6 +122,8 @@ def test_the_summary_the_sentences_and_the_table_say_who_keeps_the_bounds(tmp_pa
         "base + finance: no setting surely keeps the bounds. None is likely to, so the closest is selected"
     )
     assert "stage1-finance-ta-lambda0.2: retention " in line
+    assert list(objective_sentences(answer, "finance")) == list(objective_sentences(answer))
+    assert len([*objective_sentences(answer, "math")]) == 2  # a card says nothing of other combinations
     assert front(answer) == frozenset(answer.points)  # each is better in one of the two
     table = objective_table(results)
     assert [row[2].text for row in table.rows] == [
