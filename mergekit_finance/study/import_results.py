@@ -58,6 +58,9 @@ class Run:
             lines = read_text(path, max_bytes=MAX_SAMPLES, links=True).split("\n")
             rows = [parse_json(line) for line in lines if line.strip()]
         except FileNotFoundError as error:
+            scores = self.content.get("results")
+            if isinstance(scores, Mapping) and task not in scores:
+                raise MismatchError("this run did not evaluate it") from error
             raise MismatchError("no samples (run lm_eval with --log_samples)") from error
         except (OSError, ValueError, DataError) as error:
             raise MismatchError(f"samples cannot be read ({first_line(error)})") from error

@@ -137,6 +137,9 @@ def test_another_version_and_missing_samples_are_named(out, theirs):
     assert (
         result.exit_code == 0 and f"{DOCMATH}: no samples (run lm_eval with --log_samples)." in result.output
     )
+    path.write_text(json.dumps(content | {"results": {FPB: content["results"][FPB]}}))
+    result = run(f"mine={theirs}", "--study", out)
+    assert result.exit_code == 0 and f"{DOCMATH}: this run did not evaluate it." in result.output
     assert [*_not_imported({"a": "x", "finance_bench_b": "y", "c": "x"})] == [
         "2 tasks (a, c): x",
         "finance_bench_b: y",
