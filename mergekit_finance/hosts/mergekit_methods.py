@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["a number", "a whole number", "true or false", "text"]
 Scope: TypeAlias = Literal["merge", "model", "expert"]
 KINDS: dict[type, Kind] = {float: "a number", int: "a whole number", bool: "true or false"}
+TO_PYTORCH = "(Could this error message be improved?"  # and how to tell the authors of PyTorch
 SHAPE = (4, 6)  # of the tensors of a trial
 
 
@@ -120,5 +121,5 @@ def trial_error(
             if not all(bool(torch.isfinite(tensor).all()) for tensor in merged):
                 return "the merge of small random tensors holds NaN or Inf (do the weights add up to 0?)"
         except Exception as error:  # a plugin's method may raise anything
-            return first_line(error)
+            return first_line(error).partition(TO_PYTORCH)[0].rstrip(" .")
     return ""

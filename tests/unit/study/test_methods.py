@@ -153,6 +153,7 @@ MISSPELLED = "operators: unknown merge method 'slrp'. Did you mean 'slerp'? Know
         ({"slerp": {"t": 0.5, "seeds": [0, 1]}, "ties": {}}, "operators.slerp.seeds: slerp draws no random numbers, so each seed would give the same model. Remove seeds"),
         ({"mergekit_ties": {"density": 0.5, "seeds": [0]}}, "operators.mergekit_ties.seeds: mergekit_ties draws no random numbers"),
         ({"slerp": {"t": 0.5}}, "operators: none merges the models of stage 3. Add one, such as task_arithmetic, or leave the stage out."),
+        ({"della": {"density": 0.3, "epsilon": -1}}, "operators.della: Expected p_in >= 0 && p_in <= 1 to be true, but got false. Tried with {'density': 0.3, 'epsilon': -1, 'seed': 0}"),
         ({"della": {"densty": 0.5}}, "operators.della: unknown parameter 'densty'. Did you mean 'density'? Known: density, epsilon, int8_mask, lambda, normalize, rescale, weight"),
         ({"slerp": {}, "ties": {}}, "operators.slerp: parameter 't' is missing, which the method requires. Write values for it"),
         ({"slerp": {"t": {"finance": 0.5}}, "ties": {}}, "operators.slerp.t: is one value for the merge, not one for each model. Write a value or a list"),
