@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mergekit_finance.checks import resources
 from mergekit_finance.checks.merge_facts import MergeFacts
@@ -117,3 +118,15 @@ def test_a_study_reports_that_its_results_do_not_fit_the_disk(tiny, tmp_path, fr
     free(disk=run.disk_needed() - 1)
     run.check()
     assert [line for line in lines if line.endswith("[resources.disk]")]
+
+
+@pytest.mark.parametrize(
+    ("device", "free"),
+    [("cuda", [30, 70]), ("cuda:0", [30]), ("cuda:1", [70]), ("cuda:2", [])],
+)
+def test_the_free_memory_of_gpus_is_that_of_the_device(monkeypatch, device, free):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: ((30, 70)[number], 100))
+    assert resources.free_on_gpus(device) == free
+    assert resources.free_gpu_memory(device) == min(free, default=None)
