@@ -34,3 +34,8 @@ def test_log_likelihoods_and_texts_are_not_right_answers():
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(TypeError, match="a score has a set"):
         columns({1})
+
+
+def test_a_value_is_written_only_where_items_do_not_give_it():
+    assert "value" not in columns(1.0, 0.0).as_json()
+    assert columns(1.0, 0.0, t=0.25).as_json()["value"] == 0.25

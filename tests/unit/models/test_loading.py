@@ -70,6 +70,13 @@ def test_tensors_that_do_not_fill_the_model_are_named(tiny):
         loading.build_model(config, tensors)
 
 
+def test_at_most_three_tensors_are_named(tiny):
+    tensors = load_file(tiny / "math" / "model.safetensors")
+    tensors |= {f"extra.{n}": torch.ones(1) for n in range(4)}
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM: extra\.0, extra\.1, extra\.2 \["):
+        loading.build_model(AutoConfig.from_pretrained(tiny / "math"), tensors)
+
+
 def test_casting_gives_what_loading_in_that_dtype_gives(tiny):
     """The rotary frequencies stay in float32: `model.to` would round them."""
     cast = loading.cast(loading.load_model(str(tiny / "base"), "float32"), torch.bfloat16)

@@ -149,3 +149,13 @@ def test_operators_with_a_number_share_a_panel(results):
     first = values(chart.panels[0])
     assert len(first) == 4 and first[0].startswith("Task Arithmetic λ 0.4: macro ")
     assert "λ of TA, density of TIES" in chart.panels[0].svg
+
+
+def test_a_line_shows_the_score_of_the_best_model_that_is_no_merge(results, monkeypatch):
+    places = []
+    monkeypatch.setattr(stage_rows.Rows, "vertical", lambda self, place, style: places.append((place, style)))
+    panels = stage_rows.draw(results).panels
+    score = results.measured(results.summary.ship.best_single).macro.value
+    assert [place for place in places if "c-best" in place[1]] == [(100 * score, "line c-best dashed")] * len(
+        panels
+    )

@@ -99,6 +99,17 @@ def test_equal_settings_are_decided_as_the_grid_decides_them():
     assert Referee(race, Stored(right)).standing().winner[0].name == NAMES[0]
 
 
+def test_the_evaluations_of_a_race_are_those_of_its_longest_course():
+    """Three settings in the first round, of which the two with most seeds may stay."""
+    operators = {
+        "task_arithmetic": {"lambda": [0.2, 0.4]},
+        "dare_ties": {"density": [0.5], "seeds": [0, 1, 2]},
+    }
+    race = race_of(20, 0.9, operators)
+    assert sorted(race.costs) == [1, 1, 3] and [one.settings for one in race.rounds] == [3, 2]
+    assert race.evaluations == (3 + 1 + 1) + (3 + 1) + 1
+
+
 def test_a_setting_is_the_mean_over_its_mask_seeds():
     race = race_of(20, 0.9, {"dare_ties": {"density": [0.2, 0.5], "seeds": [0, 1]}})
     assert race.costs == [2, 2] and race.evaluations == 5
