@@ -121,6 +121,15 @@ def fitted(text: str, width: float, size: float = TEXT_SIZE) -> str:
     return f"{text.rstrip()}…"
 
 
+def both_ends(text: str, width: float) -> str:
+    """Return a text, its middle cut if it is wider than `width`: names of methods differ at their ends."""
+    cut, kept = text, len(text)
+    while text_width(cut) > width and kept > 2:
+        kept -= 1
+        cut = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+    return cut
+
+
 def _text(number: float) -> str:
     """Return a coordinate with at most one digit after the point."""
     return f"{round(number, 1) + 0.0:g}"

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 from mergekit_finance.report import labels
 from mergekit_finance.report.charts.plot import Chart, LegendEntry, Panel
-from mergekit_finance.report.charts.svg import add, drawing, markup, swatch, value, write
+from mergekit_finance.report.charts.svg import add, both_ends, drawing, markup, swatch, value, write
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval
 from mergekit_finance.study.results import StudyResults
 from mergekit_finance.study.schema import Interval
@@ -70,7 +70,7 @@ def _panel(results: StudyResults, title: str, names: Sequence[str], limit: float
     for column, name in enumerate(names):
         x = NAMES + 2 * column * CELL
         operator = labels.operator_name(results.summary.points[name].operator, short=True)
-        write(picture, x + CELL, 12, operator, "middle strong", 2 * CELL)
+        write(picture, x + CELL, 12, both_ends(operator, 2 * CELL), "middle strong", 2 * CELL)
         for place, word in enumerate(("Gain", "OG")):
             write(picture, x + (place + 0.5) * CELL, 28, word, "middle quiet")
         point = labels.operator_and_values(results.summary.points[name])

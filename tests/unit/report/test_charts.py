@@ -15,7 +15,7 @@ from mergekit_finance.report.charts import (
     task_heatmaps,
 )
 from mergekit_finance.report.charts.plot import Plot, Scale, spread
-from mergekit_finance.report.charts.svg import WIDTH, fitted, markup, text_width
+from mergekit_finance.report.charts.svg import WIDTH, both_ends, fitted, markup, text_width
 from mergekit_finance.study.results import load_results
 
 NASTY = "</svg><script>\"'&amp;\u202e"
@@ -99,6 +99,14 @@ def test_long_names_are_cut_and_wide_letters_count_as_two():
     assert fitted("finance", 60) == "finance"
     assert fitted("finance + math + japanese", 60).endswith("…")
     assert len(fitted("金融数学日本語金融数学日本語", 60)) < len(fitted("finance finance finance", 60))
+
+
+def test_names_of_methods_that_begin_alike_differ_when_they_are_cut():
+    names = ["Model Breadcrumbs", "Model Breadcrumbs with TIES", "TA"]
+    cut = [both_ends(name, 68) for name in names]
+    assert len({*cut}) == 3 and cut[2] == "TA" and cut[1].endswith("TIES")
+    assert all(text_width(name) <= 68 for name in cut)
+    assert both_ends("abc", 1) == "a…c"  # no endless loop where nothing fits
 
 
 def test_the_front_holds_the_models_that_no_other_passes_in_both():
