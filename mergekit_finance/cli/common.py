@@ -71,6 +71,7 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         with interruptible(), one_line_errors(), printable_logs():
+            logging.basicConfig(format="%(message)s")  # else mergekit's logging.info adds names of modules
             started()
             return super().invoke(ctx)
 

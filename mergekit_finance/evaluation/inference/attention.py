@@ -35,7 +35,7 @@ class SlotLengths(NamedTuple):
 def unsupported(model: "PreTrainedModel") -> str:
     """Return why a model has to be answered by `hf`, or "" if it can be answered by `compiled`."""
     if not type(model).__module__.startswith("transformers.models."):
-        return f"models of type {model.config.model_type} were not compared"
+        return f"models of type {model.config.model_type} were not compared with hf"
     if reason := unsupported_config(model.config):
         return reason
     if model.config._attn_implementation != "sdpa":
@@ -50,10 +50,10 @@ def unsupported(model: "PreTrainedModel") -> str:
 def unsupported_config(config: "PretrainedConfig") -> str:
     """Return what in a model's config lets `hf` answer for it, or "" if nothing does."""
     if config.model_type not in PROVEN:
-        return f"models of type {config.model_type} were not compared"
+        return f"models of type {config.model_type} were not compared with hf"
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
-        return "it attends to a sliding window"
+        return "its attention has a sliding window"
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ROPE_TYPES:

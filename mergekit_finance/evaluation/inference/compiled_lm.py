@@ -67,14 +67,17 @@ class CompiledLM(HFLM):
 
         Args:
             arguments, named: those of `hf`.
-            engine: `auto`, `hf` or `compiled`; the last two differ from `auto` in that `hf` leaves all
-                requests to `hf`, and `compiled` warns if it has to.
+            engine: `hf` leaves all requests to `hf`. `auto` and `compiled` do so where they have to, with a
+                warning.
         """
         super().__init__(*arguments, **named)
         self.plain_reason = "engine: hf" if engine == "hf" else unsupported(self.model)
-        if engine == "compiled" and self.plain_reason and self.plain_reason not in _reported:
+        if engine != "hf" and self.plain_reason and self.plain_reason not in _reported:
             _reported.add(self.plain_reason)  # a sweep wraps many models of one architecture
-            LOG.warning("engine: compiled is not used: %s. Answers come from hf.", self.plain_reason)
+            LOG.warning(
+                "the engine 'compiled' does not support this model: %s. The engine 'hf' computes its answers.",
+                self.plain_reason,
+            )
         if self.batch_size == "auto":
             self._choose_batch_size()
         self.models, self.processes, self.seconds_capturing = 1, 1, 0.0

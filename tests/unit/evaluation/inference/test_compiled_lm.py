@@ -203,15 +203,21 @@ def test_sampled_generations_are_left_to_hf(pair):
         (LlamaConfig(vocab_size=64, **SHAPE, attn_implementation="eager"), "attention is 'eager'"),
     ],
 )
-def test_unproven_models_answer_as_hf_and_say_why_once(config, reason, caplog, tokenizer, monkeypatch):
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_unproven_models_answer_as_hf_and_say_why_once(
+    engine, config, reason, caplog, tokenizer, monkeypatch
+):
     monkeypatch.setattr(compiled_lm, "_reported", set())
     config.vocab_size = len(tokenizer)
     model = model_of(config, tokenizer)
-    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size=2, engine="compiled")
+    compiled = CompiledLM(pretrained=model, tokenizer=tokenizer, batch_size=2, engine=engine)
     assert reason in compiled.plain_reason
-    CompiledLM(pretrained=compiled.model, tokenizer=tokenizer, engine="compiled")
-    line = f"engine: compiled is not used: {compiled.plain_reason}"
+    CompiledLM(pretrained=compiled.model, tokenizer=tokenizer, engine=engine)
+    line = f"the engine 'compiled' does not support this model: {compiled.plain_reason}"
     assert caplog.text.count(line) == 1
+    assert caplog.text.count("support") == 1
+    CompiledLM(pretrained=compiled.model, tokenizer=tokenizer, engine="hf")
+    assert caplog.text.count("support") == 1
     hf = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
     assert compiled.generate_until(generations(), True) == hf.generate_until(generations(), True)
     assert compiled.loglikelihood(choices(), True) == hf.loglikelihood(choices(), True)
