@@ -178,15 +178,20 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def check_device(device: str | None) -> None:
-    """Raise a one-line error if torch cannot compute on `device`; None (not given) passes."""
+def check_device(device: str | None, where: str = "--device") -> None:
+    """Raise a one-line error if torch cannot compute on a device.
+
+    Args:
+        device: None (not given) passes.
+        where: the option or the key that gives it.
+    """
     if device is None:
         return
     if device == "meta":
-        raise click.ClickException("--device meta: this device stores no values. Use cpu or cuda.")
+        raise click.ClickException(f"{where} meta: this device stores no values. Use cpu or cuda.")
     import torch  # see default_device
 
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise click.ClickException(f"--device {device}: {first_line(error)}") from error
+        raise click.ClickException(f"{where} {device}: {first_line(error)}") from error

@@ -196,8 +196,9 @@ def _study_run(file: Path, out: Path, quiet: bool, overrides: Overrides) -> "Stu
         echo(f"{file}: include_path {folder}: Python code of tasks in this folder may run", err=True)
     settings = {"workers": overrides.get("workers"), "executor": overrides.get("executor")}
     study = study.model_copy(update={key: value for key, value in settings.items() if value})
+    check_device(overrides.get("device"))
     device = overrides.get("device") or study.evaluation.device
-    check_device(device)
+    check_device(device, f"{file}: evaluation.device")
     return StudyRun(
         study,
         out,

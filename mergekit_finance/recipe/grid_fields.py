@@ -73,7 +73,17 @@ def _form_in_filter(value: Json) -> str:
 
 
 def as_grid(value: Json) -> Json:
-    """Wrap a single value, also if it is a list of filters: `lambda: 0.5` means `lambda: [0.5]`."""
+    """Wrap a single value, also if it is a list of filters: `lambda: 0.5` means `lambda: [0.5]`.
+
+    Raises:
+        ValueError: it is a list of mappings that are no filters, such as `[{finance: 0.6}, {finance: 1.0}]`.
+    """
+    parts = value if isinstance(value, list | tuple) else ()
+    if any(isinstance(part, Mapping) and not {"filter", "value"} & part.keys() for part in parts):
+        raise ValueError(
+            "a list cannot hold values by expert. Write a mapping with a list for each expert, such as "
+            "{finance: [0.6, 1.0]}"
+        )
     if not isinstance(value, list | tuple) or _form(value) == FILTERS:
         return [value]
     return value

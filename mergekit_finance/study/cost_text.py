@@ -28,7 +28,7 @@ def plan_text(plan: Plan) -> str:
     limited = f", the first {plan.limit} of each" if plan.limit else ""
     lines = [
         f"points      {count} ({stages}), and {plan.models - count} unmerged models; "
-        f"{plan.stored} already stored",
+        f"{plan.stored} already scored",
         *([_answers_line(plan.answers)] if plan.answers and plan.budget is None else []),
         f"items       {sum(plan.items.values())} per model, {tasks}{limited}",
         f"disk        about {_size_in_words(plan.disk)}",

@@ -13,6 +13,8 @@ of the second and later models of a sweep. Parts:
     exact        float32 without TF32: largest difference of a log-likelihood, texts that differ
     memory       choices, then generations, of one model in `compiled`: the GPU memory that its tensors take
                  at most, and the memory that PyTorch reserves for them, which other processes cannot use
+    tasks        every task by itself, in bfloat16 on a CPU: the fewest CPU seconds of three runs, of `hf` with
+                 its best batch size
 """
 
 import argparse
@@ -58,6 +60,8 @@ def main() -> None:
             compare_exactly(arguments, requests)
         elif part == "memory":
             print_memory(arguments, requests)
+        elif part == "tasks":
+            compare_each_task(arguments, requests)
         else:
             compare(arguments, part, [one for one in requests if one.request_type == KINDS[part]])
 
@@ -111,6 +115,31 @@ def compare(arguments, part: str, requests: Sequence[Instance]) -> None:
     for size, result in zip(arguments.batch_sizes[1:], results[1:], strict=True):
         share = differing(part, requests, results[0], result)
         print(f"{part:<12} hf, batch {size} against {arguments.batch_sizes[0]}: other answers {share}")
+
+
+def compare_each_task(arguments, requests: Sequence[Instance]) -> None:
+    """Print the CPU seconds of both engines for every task, without what other tasks share with it."""
+    torch.set_num_threads(1)
+    engines = [("compiled", "auto"), *(("hf", size) for size in arguments.batch_sizes)]
+    ways = [answers(arguments, engine, size, "bfloat16") for engine, size in engines]
+    by_task: dict[tuple[str, str], list[Instance]] = {}
+    for one in requests:
+        by_task.setdefault((str(one.task_name), one.request_type), []).append(one)
+    for (task, _), some in sorted(by_task.items()):
+        for answer in ways:
+            answer(some[:4])
+        rounds = [[cpu_seconds(answer, some) for answer in ways] for _ in range(3)]
+        compiled, *hf = [min(seconds) for seconds in zip(*rounds, strict=True)]
+        print(
+            f"{task:<36} compiled {compiled:6.2f} s, hf {min(hf):6.2f} s, ratio {compiled / min(hf):.2f}",
+            flush=True,
+        )
+
+
+def cpu_seconds(answer: "Callable[[Sequence[Instance]], list]", requests: Sequence[Instance]) -> float:
+    started = time.process_time()
+    answer(requests)
+    return time.process_time() - started
 
 
 def print_memory(arguments, requests: Sequence[Instance]) -> None:

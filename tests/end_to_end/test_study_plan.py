@@ -14,7 +14,7 @@ from mergekit_finance.study.run import StudyRun
 def test_a_plan_counts_before_anything_runs(command, tmp_path):
     done = command("plan", "--no-sample", "-o", str(tmp_path / "out"), workers=2)
     assert done.exit_code == 0, done.output
-    assert "points      3 (stage 1: 2, stage 2: 1), and 3 unmerged models; 0 already stored" in done.output
+    assert "points      3 (stage 1: 2, stage 2: 1), and 3 unmerged models; 0 already scored" in done.output
     assert "items       8 per model, 2 tasks, the first 4 of each" in done.output
     assert "workers     2" in done.output and "time " not in done.output and "hours" not in done.output
     rows = [line.split() for line in done.output.splitlines()]
@@ -74,7 +74,7 @@ def test_a_budget_for_models_that_are_not_here_is_reported_in_one_line(command):
 def test_a_plan_times_no_sample_if_every_answer_is_stored(command, finished_study):
     done = command("plan", "-o", str(finished_study))
     assert done.exit_code == 0, done.output
-    assert "6 already stored" in done.output and "timing a sample" not in done.output
+    assert "6 already scored" in done.output and "timing a sample" not in done.output
     assert "time        nothing is left to ask" in done.output
 
 

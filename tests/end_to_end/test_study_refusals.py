@@ -199,6 +199,12 @@ def test_a_device_of_the_file_is_checked_too(command, tmp_path):
     assert done.exit_code == 1 and done.output.count("\n") == 1 and "banana" in done.output
 
 
+def test_a_device_that_is_not_here_is_said_to_be_that_of_the_file(command, tmp_path):
+    done = command("-o", str(tmp_path / "out"), evaluation={"device": "cuda:99"})
+    assert done.exit_code == 1 and done.output.count("\n") == 1
+    assert "study.yml: evaluation.device cuda:99: " in done.output and "--device" not in done.output
+
+
 def test_a_missing_study_is_reported_in_one_line(tmp_path):
     from click.testing import CliRunner
 

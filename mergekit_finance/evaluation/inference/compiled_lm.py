@@ -75,7 +75,7 @@ class CompiledLM(HFLM):
         if engine != "hf" and self.plain_reason and self.plain_reason not in _reported:
             _reported.add(self.plain_reason)  # a sweep wraps many models of one architecture
             LOG.warning(
-                "the engine 'compiled' does not support this model: %s. The engine 'hf' computes its answers.",
+                "the engine 'compiled' does not support this model: %s. The engine 'hf' answers instead.",
                 self.plain_reason,
             )
         if self.batch_size == "auto":

@@ -156,6 +156,8 @@ def test_values_by_expert_are_a_grid_to_select_from():
         ({"operators": {"ties": {"lambda": {"finance": [0.1, "x"]}}}}, "operators.ties.lambda.finance.1: must be a number (given: 'x')"),
         ({"operators": {"ties": {"density": {"finance": 0}}}}, "operators.ties.density.finance.0: must be greater than 0 (given: 0)"),
         ({"operators": {"ties": {"density": {"finance": []}}}}, "operators.ties.density.finance: must not be empty"),
+        ({"operators": {"ties": {"lambda": [{"finance": 0.6, "math": 0.4}, {"finance": 1.0}]}}}, "operators.ties.lambda: a list cannot hold values by expert. Write a mapping with a list for each expert, such as {finance: [0.6, 1.0]}"),
+        ({"operators": {"ties": {"density": {"finance": [{"math": 0.6}]}}}}, "operators.ties.density.finance: a list cannot hold values by expert."),
         ({"operators": {"ties": {"density": {}}}}, "operators.ties.density: must not be empty"),
         ({"operators": {"ties": {"lambda": {"math": 1}, "weight": 0.5}}}, "operators.ties: a lambda for each expert is its weight; leave out weight, or give one lambda"),
         ({"operators": {"ties": {"start": {"density": {"math": 0.5, "mth": 0.5}}}}}, "operators.ties.start.density: unknown expert 'mth'. Did you mean 'math'?"),
