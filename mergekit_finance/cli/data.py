@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mergekit_finance.cli.common import echo
+from mergekit_finance.cli.common import echo, print_width
 from mergekit_finance.errors import DataError, counted, did_you_mean
 
 if TYPE_CHECKING:
@@ -264,7 +264,8 @@ def verify(datasets: tuple[str, ...], mirror: Path | None) -> None:
 def list_() -> None:
     """List the registered datasets with their licenses and sources."""
     from mergekit_finance.data.registry import datasets
+    from mergekit_finance.study.analysis.text_tables import table_lines
 
-    for dataset in datasets().values():
-        sources = ", ".join(dataset.sources) or "-"
-        echo(f"{dataset.name:16} {dataset.license:60} {sources:12} {dataset.title}")
+    rows = [["dataset", "sources", "title", "license"]]
+    rows += [[one.name, ", ".join(one.sources) or "-", one.title, one.license] for one in datasets().values()]
+    echo("\n".join(table_lines(rows, print_width())))

@@ -142,4 +142,5 @@ def _require_prefix(name: str, prefix: str) -> None:
 def _hint(name: str, points: Sequence[str]) -> str:
     """Return the nearest name, and how to list all of them."""
     nearest = did_you_mean(name, points).split("Known:")[0].strip()
-    return f"{nearest} `ls OUT/points` lists all {len(points)}." if nearest else f"One of them: {points[0]}."
+    listed = f"`ls OUT/points` lists all {len(points)}"
+    return f"{nearest} {listed}." if nearest else f"{listed}, such as {points[0]}."

@@ -94,7 +94,7 @@ def test_wrong_arguments_are_a_one_line_error(out: Path, tmp_path: Path) -> None
     edited = elsewhere(out, tmp_path / "edited", str(out.parent / "lab" / "base"), str(lab))
     card = tmp_path / "card"
     for call, message in [
-        (lambda: make(out, card, "stage9"), "no point 'stage9'"),
+        (lambda: make(out, card, "stage9"), "no point 'stage9'. `ls OUT/points` lists all"),
         (lambda: make(out, card, PAIR.replace("ties", "tie")), f"Did you mean '{PAIR}'"),
         (lambda: make(tmp_path, card), "no finished study here"),
         (lambda: make(out, tmp_path / "full"), "exists and is not a card"),

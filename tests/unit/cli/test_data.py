@@ -19,6 +19,7 @@ from helpers.datasets import (
 )  # fmt: skip
 from helpers.mirror_fixtures import no_ambient_data, online, raw, site, target, waits  # noqa: F401
 
+from mergekit_finance.cli import data as data_command
 from mergekit_finance.cli import main
 from mergekit_finance.data import download
 from mergekit_finance.data.mirror import VARIABLE
@@ -29,6 +30,17 @@ def command(*args):
     done = CliRunner().invoke(main, ["data", *map(str, args)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_list_of_datasets_is_aligned_and_fits_a_terminal(monkeypatch):
+    """Long licenses follow below their dataset; before, they pushed the other columns aside."""
+    code, out, _ = command("list")
+    head, *lines = out.splitlines()
+    assert code == 0 and head.split() == ["dataset", "sources", "title", "license"]
+    assert {line.index("hub") for line in lines if " hub " in line} == {head.index("sources")}
+    monkeypatch.setattr(data_command, "print_width", lambda: 80)
+    narrow = command("list")[1]
+    assert max(map(len, narrow.splitlines())) <= 80 and "license CC-BY-NC-SA-3.0" in narrow
 
 
 def test_pull_takes_every_dataset_and_prints_what_it_did(site, target, monkeypatch):
