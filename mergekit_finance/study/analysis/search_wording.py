@@ -1,6 +1,7 @@
 """What a search did not ask, in words: for the verdict, the report and the card."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from mergekit_finance.errors import counted
 from mergekit_finance.study.schema import RaceResult, Summary
@@ -29,11 +30,22 @@ def search_sentences(summary: Summary) -> Iterator[tuple[str, str]]:
         )
     for name, race in races.items():
         yield "search", f"{name}: {rounds_text(race)}."
+    if any(_asks_nothing_new(race) for race in races.values()):
+        yield (
+            "search",
+            "Some rounds asked for no new items, because a round has at least one cluster of every task. "
+            "Such races may take more than the budget and choose by few items. Raise `limit`.",
+        )
     yield (
         "search",
         "Dropped settings are left out of figures and tables of scores. Operators, and their sensitivity to "
         "hyperparameters, are not compared: that needs the full grid.",
     )
+
+
+def _asks_nothing_new(race: RaceResult) -> bool:
+    """Return whether a round of a race had the items of the round before."""
+    return any(one.items == later.items for one, later in pairwise(race.rounds))
 
 
 def share_of_answers(summary: Summary) -> str:

@@ -55,6 +55,16 @@ def test_the_verdict_says_what_was_asked_and_what_was_dropped(summary):
     assert "48.0 % (240 of 500)" in search_wording.search_note(summary)
 
 
+def test_rounds_without_new_items_are_said_to_be_so_with_the_reason(summary):
+    reason = "Some rounds asked for no new items, because a round has at least one cluster of every task."
+    assert reason not in str(list(search_wording.search_sentences(summary)))
+    race = RACES["finance"]
+    first, second = race.rounds
+    same = race.model_copy(update={"rounds": [first, second.model_copy(update={"items": first.items})]})
+    few = summary.model_copy(update={"races": {"finance": same}})
+    assert reason in str(list(search_wording.search_sentences(few)))
+
+
 def test_a_full_grid_has_nothing_to_say(summary):
     full = summary.model_copy(update={"races": None})
     assert list(search_wording.search_sentences(full)) == [] and search_wording.search_note(full) == ""
