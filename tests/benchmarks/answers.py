@@ -13,7 +13,7 @@ of the second and later models of a sweep. Parts:
     exact        float32 without TF32: largest difference of a log-likelihood, texts that differ
     memory       choices, then generations, of one model in `compiled`: the GPU memory that its tensors take
                  at most, and the memory that PyTorch reserves for them, which other processes cannot use
-    tasks        every task by itself, in bfloat16 on a CPU: the fewest CPU seconds of three runs, of `hf` with
+    tasks        every task by itself, in --dtype on a CPU: the fewest CPU seconds of three runs, of `hf` with
                  its best batch size
 """
 
@@ -47,6 +47,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=20, help="items a task")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 128], help="of `hf`")
     parser.add_argument("--parts", nargs="+", default=["choices", "generations", "exact"])
+    parser.add_argument(
+        "--dtype", default="float32", help="of the part tasks; default: that of the lab's study"
+    )
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     rows = {"data_dir": arguments.data_dir} if arguments.data_dir else {"source": "lab"}
@@ -121,7 +124,7 @@ def compare_each_task(arguments, requests: Sequence[Instance]) -> None:
     """Print the CPU seconds of both engines for every task, without what other tasks share with it."""
     torch.set_num_threads(1)
     engines = [("compiled", "auto"), *(("hf", size) for size in arguments.batch_sizes)]
-    ways = [answers(arguments, engine, size, "bfloat16") for engine, size in engines]
+    ways = [answers(arguments, engine, size, arguments.dtype) for engine, size in engines]
     by_task: dict[tuple[str, str], list[Instance]] = {}
     for one in requests:
         by_task.setdefault((str(one.task_name), one.request_type), []).append(one)
