@@ -200,7 +200,7 @@ def test_results_of_an_older_version_are_named_and_not_used(recipe, tmp_path):
     (old / "results.json").write_text("{}")
     _, printed = go(recipe(), tmp_path / "out")
     assert printed[0].endswith(
-        "results of an older version are not used (1 models, such as models/math-0123456789ab). "
+        "results of an older version are not used (1 model, such as models/math-0123456789ab). "
         "Their folders can be deleted."
     )
     assert printed[1] == "0 of 3 models are stored, 3 to do"

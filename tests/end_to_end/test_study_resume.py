@@ -29,7 +29,7 @@ def test_results_of_an_older_version_are_named_in_one_line(tiny, study_copy, old
     (folder / "key.json").write_text(json.dumps(old))
     _, printed = helpers.go(tiny, study_copy)
     assert len(printed) == 2 and printed[0].endswith(
-        "results of an older version are not used (1 models, such as points/math-0123456789ab). "
+        "results of an older version are not used (1 model, such as points/math-0123456789ab). "
         "Their folders can be deleted."
     )
 
