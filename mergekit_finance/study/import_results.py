@@ -137,7 +137,7 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
         scores_of(results, task, {"imported": columns})
     except (ValueError, TypeError, KeyError, DataError) as error:
         raise MismatchError(
-            f"its samples are damaged (a value of {metric!r} is none that this metric can have)"
+            f"its samples are damaged (the metric {metric!r} has an impossible value)"
         ) from error
     base = results.columns("base")[task]
     return columns.model_copy(

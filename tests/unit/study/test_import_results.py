@@ -110,11 +110,11 @@ def test_items_may_be_more_in_another_order_and_have_another_tokenizers_counts(o
         ({"filter": "strict"}, "1 of 6 rows are missing or differ"),
         (
             {"score": {"a": 1}},
-            "its samples are damaged (a value of 'score' is none that this metric can have)",
+            "its samples are damaged (the metric 'score' has an impossible value)",
         ),
         (
             {"score": [1, 2, 3]},
-            "its samples are damaged (a value of 'score' is none that this metric can have)",
+            "its samples are damaged (the metric 'score' has an impossible value)",
         ),
     ],
 )
