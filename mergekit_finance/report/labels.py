@@ -6,6 +6,7 @@ from typing import Protocol
 from mergekit_finance.files import Json
 from mergekit_finance.operators import operator_of, operator_rank, parameter_of, values_text
 from mergekit_finance.study.analysis.phrases import merge_name
+from mergekit_finance.study.schema import NO_SKILL
 
 PARAMETER_ORDER = ("density", "lambda", "weight")  # then those of other methods, and the seed
 STAGES = {
@@ -13,7 +14,6 @@ STAGES = {
     2: "Stage 2: two experts",
     3: "Stage 3: three experts",
 }
-NO_SKILL = "no skill"  # the group of tasks whose files and settings name none
 TASK_KINDS = {"tasks": "", "probes": "probes", "retention": "retention"}
 # Unicode characters that change the direction of text: they would scramble what stands beside a name.
 DIRECTION_MARKS = dict.fromkeys([0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])

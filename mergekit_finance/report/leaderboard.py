@@ -16,16 +16,17 @@ from mergekit_finance.report.tables import (
 )
 from mergekit_finance.study.analysis import verdict, wording
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import TaskEffect, TaskSet
+from mergekit_finance.study.schema import NO_SKILL, Evaluated, TaskEffect, TaskSet
 from mergekit_finance.study.schema.values import Interval
 
+MOST_GROUPS = 8  # columns of skill groups whose intervals fit the page; three skills have 7, and "no skill"
 SHADES = 7  # CSS classes shade-0 to shade-6, from the worst to the best score of a task
 
 
 def leaderboard(results: StudyResults) -> Table:
     """Return one row for the base, every expert and the selected merge of every combination, best first."""
     groups = task_groups(results)
-    if list(groups) == [labels.NO_SKILL]:  # its mean is the macro average
+    if list(groups) == [NO_SKILL]:  # its mean is the macro average
         groups = {}
     columns = ["model", "how", "macro", "Macro-Gain", FLIPS[0], "Macro-OG", FLIPS[1], *groups]
     rows = [_leaderboard_row(results, name, groups) for name in (*results.singles, *results.chosen)]
@@ -33,20 +34,27 @@ def leaderboard(results: StudyResults) -> Table:
     if results.summary.models["base"].retention:
         columns.append("retention")
     note = (
-        f"Mean scores in points of 100, with 95 % intervals. {_groups_note(groups)}Gain: the merge minus the "
-        "mean of its constituents. OG: the merge minus the best constituent of each task. Green: the whole "
-        "interval is above 0; red: below 0. Bold: the best of a column."
+        f"Mean scores in points of 100, with 95 % intervals. {_groups_note(results, groups)}Gain: the merge "
+        "minus the mean of its constituents. OG: the merge minus the best constituent of each task. Green: "
+        "the whole interval is above 0; red: below 0. Bold: the best of a column."
     )
     rows = _with_best(rows, [2, *range(7, len(columns))])
-    return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows), results)
+    return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows, is_stacked=True), results)
 
 
-def _groups_note(groups: Mapping[str, list[str]]) -> str:
+def _groups_note(results: StudyResults, groups: Mapping[str, list[str]]) -> str:
     """Return what the columns of skill groups are, or "" if there is none."""
-    skilled = [name for name in groups if name != labels.NO_SKILL]
+    skilled = [name for name in groups if name != NO_SKILL]
     parts = [f"{', '.join(skilled)}: the mean over the tasks of these skills."] if skilled else []
-    if labels.NO_SKILL in groups:
-        parts.append(f"{labels.NO_SKILL}: the mean over the tasks for which no skill is named.")
+    if NO_SKILL in groups:
+        parts.append(f"{NO_SKILL}: the mean over the tasks for which no skill is named.")
+    if groups and results.summary.models["base"].groups is None:
+        parts.append(
+            "They have no intervals, because an older version wrote summary.json; running the study again "
+            "adds them."
+        )
+    elif len(groups) > MOST_GROUPS:
+        parts.append("Their intervals are in the CSV only.")
     return "".join(f"{part} " for part in parts)
 
 
@@ -73,11 +81,21 @@ def _leaderboard_row(results: StudyResults, name: str, groups: dict[str, list[st
         interval_cell(macro.og if macro else None, sign=True),
         flips_cell(point.flips_og if point else None),
     ]
-    for tasks in groups.values():
-        cells.append(number_cell(group_mean(results, model.scores, tasks), 1, 100))
+    group_cells = [_group_cell(results, model, tasks) for tasks in groups.values()]
+    if len(groups) > MOST_GROUPS:
+        group_cells = [replace(cell, text=cell.text.partition(" [")[0]) for cell in group_cells]
+    cells += group_cells
     if results.summary.models["base"].retention:
         cells.append(interval_cell(model.retention))
     return cells
+
+
+def _group_cell(results: StudyResults, model: Evaluated, tasks: Sequence[str]) -> Cell:
+    """Return a model's mean over a group of tasks, with its interval if summary.json has it."""
+    stored = (model.groups or {}).get(results.summary.tasks[tasks[0]].skill_group)
+    if stored:
+        return interval_cell(stored)
+    return number_cell(group_mean(results, model.scores, tasks), 1, 100)
 
 
 def group_mean(results: StudyResults, scores: Mapping[str, float], tasks: Sequence[str]) -> float | None:
@@ -120,7 +138,7 @@ def effects(results: StudyResults) -> Table:
         note += " Retention: what the expert lost against the base, and what the merge recovered."
     else:
         columns, rows = columns[:-2], [row[:-2] for row in rows]
-    return Table("effects", "Effect of every combination", note, columns, rows, label=1)
+    return Table("effects", "Effect of every combination", note, columns, rows, label=1, is_stacked=True)
 
 
 def _other_tasks(results: StudyResults) -> str:

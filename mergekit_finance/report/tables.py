@@ -51,6 +51,7 @@ class Table:
     Attributes:
         filters: indices of columns with few values, which get a drop-down list.
         label: index of the column that says what a row is about; it stays in view when the table scrolls.
+        is_stacked: the page shows an interval below its value, which takes less width.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     filters: Sequence[int] = ()
     label: int = 0
+    is_stacked: bool = False
 
 
 def text_cell(text: str) -> Cell:

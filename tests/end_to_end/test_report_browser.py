@@ -1,6 +1,8 @@
 """report.html in a real browser: nothing untrusted runs, no request is sent, and all controls work."""
 
+import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -224,6 +226,39 @@ def test_no_column_is_off_screen_at_1440_pixels(browser, tmp_path, names):
     browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     wide = "return [...document.querySelectorAll('.scroll')].filter((b) => b.scrollWidth > b.clientWidth).map((b) => b.ariaLabel)"
     assert browser.execute_script(wide) == []
+
+
+SEVEN = [skills for n in (1, 2, 3) for skills in itertools.combinations(("finance", "math", "japanese"), n)]
+STACKED = """
+return [...document.querySelectorAll('#table-leaderboard td[data-low]')].map((cell) => {
+  const [ends, value] = [cell.querySelector('.ends').getBoundingClientRect(), document.createRange()];
+  value.selectNode(cell.firstChild);
+  const above = value.getBoundingClientRect();
+  return [above.bottom <= ends.top + 1, ends.height < 1.2 * above.height, cell.textContent];
+});
+"""
+
+
+def test_intervals_of_eight_groups_of_skills_and_seven_merges_fit_1440_pixels(browser, tmp_path):
+    common = default_tasks()["finance_bench_fpb"]
+    tasks = {
+        f"finance_bench_{''.join(w[0] for w in s) or 'n'}": {**common, "skills": [*s]} for s in [*SEVEN, ()]
+    }
+    tasks |= {"finance_bench_retention_arc": default_tasks()["finance_bench_retention_arc"]}
+    merges = {n: [skills for skills in SEVEN if len(skills) == n] for n in (1, 2, 3)}
+    page = page_of(study(tmp_path / "out", tasks=tasks, combinations=merges, groups=True))
+    show(browser, page)
+    box = find(browser, "#verdict .scroll")[0]
+    assert (
+        find(browser, "#table-leaderboard tbody tr")[10]
+        and len(find(browser, "#table-leaderboard th button")) == 16
+    )
+    assert browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", box)
+    cells = browser.execute_script(STACKED)
+    assert len(cells) >= 11 * 9 and all(below and one_line for below, one_line, _ in cells)
+    assert all(re.fullmatch(r"[+-]?[\d.]+ \[[+-]?[\d.]+,\s[+-]?[\d.]+\]", text) for *_, text in cells)
+    show(browser, page, 390)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_figures_show_their_values_on_hover_and_by_keyboard(browser, plain):

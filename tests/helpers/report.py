@@ -31,6 +31,7 @@ def study(
     text: str = "what is it?",
     reply: str = "a reply",
     item: str = "item",
+    groups: bool = False,
 ) -> Path:
     """Write the folder of a finished study.
 
@@ -41,6 +42,7 @@ def study(
         items: items of every task.
         names: other names for the experts.
         text, reply, item: the prompt, the answers and the item ids in the samples.
+        groups: store the intervals of skill groups, which older versions did not.
     """
     called = {name: (names or {}).get(name, name) for name in EXPERTS}
     tasks = tasks or default_tasks()
@@ -50,6 +52,8 @@ def study(
     }
     points = _points(combinations or COMBINATIONS, operators, called, tasks)
     for name, entry in {**models, **points}.items():
+        if groups:
+            entry["groups"] = _groups(entry["scores"], tasks)
         _results(out / "points" / entry["folder"], name, tasks, items, text, reply, item)
     _json(out / "summary.json", _summary(models, points, tasks, items))
     _json(out / "tasks.json", {name: {**entry, "license": "MIT"} for name, entry in tasks.items()})
@@ -81,6 +85,14 @@ def _model(name: str, reference: str, tasks: dict[str, Any], i: int) -> dict[str
     scores = {task: 0.3 + 0.1 * i + 0.02 * n for n, task in enumerate(tasks)}
     measured = {"scores": scores, "macro": _triple(0.4 + 0.03 * i), "retention": _triple(0.6 - 0.05 * i)}
     return {"folder": f"m{i}-0123456789ab", "fingerprint": "f" * 16, "reference": reference, **measured}
+
+
+def _groups(scores: dict[str, float], tasks: dict[str, Any]) -> dict[str, list[float]]:
+    by_skills: dict[str, list[float]] = {}
+    for task, score in scores.items():
+        if tasks[task]["kind"] == "tasks":
+            by_skills.setdefault("+".join(tasks[task]["skills"]) or "no skill", []).append(score)
+    return {name: _triple(sum(of) / len(of)) for name, of in by_skills.items()}
 
 
 def _points(

@@ -16,7 +16,7 @@ from mergekit_finance.statistics.signflip import p_greater, p_range, p_two_sided
 from mergekit_finance.study.analysis.item_flips import flips_by_model
 from mergekit_finance.study.analysis.verdict import SKILL_GROUP, task_verdict
 from mergekit_finance.study.results import StudyResults
-from mergekit_finance.study.schema import Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded
+from mergekit_finance.study.schema import NO_SKILL, Effects, Ranges, Recovery, TaskEffect, TaskSet, rounded
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -49,12 +49,20 @@ def sets(results: StudyResults, combination: str) -> dict[str, list[str]]:
         "named": named_tasks(results, combination),
         "own": results.within(_skills(results, combination)),
     }
-    for task in results.macro:
-        if skills := results.tasks[task].skills:
-            tasks.setdefault(SKILL_GROUP + "+".join(skills), []).append(task)
+    for group, of_group in skill_groups(results).items():
+        if group != NO_SKILL:
+            tasks[SKILL_GROUP + group] = of_group
     for kind in ("retention", "probes"):
         tasks[kind] = results.of_kind(kind)
     return {name: names for name, names in tasks.items() if names}
+
+
+def skill_groups(results: StudyResults) -> dict[str, list[str]]:
+    """Return the tasks of the macro average by their `skill_group`."""
+    groups: dict[str, list[str]] = {}
+    for task in results.macro:
+        groups.setdefault(results.tasks[task].skill_group, []).append(task)
+    return groups
 
 
 def named_tasks(results: StudyResults, combination: str) -> list[str]:

@@ -140,6 +140,12 @@ def _mean(results: StudyResults, replicates: Replicates, name: str, kind: str) -
     return rounded(score(replicates, tasks, name)) if tasks else None
 
 
+def _groups(results: StudyResults, replicates: Replicates, name: str) -> dict[str, Interval] | None:
+    """Return a model's mean score over the tasks of each group of skills, on the report items."""
+    groups = effects.skill_groups(results)
+    return {group: rounded(score(replicates, tasks, name)) for group, tasks in groups.items()} or None
+
+
 def _model(
     results: StudyResults, replicates: Replicates, name: str, macro: selection.Macro | None = None
 ) -> ModelResult:
@@ -153,6 +159,7 @@ def _model(
         scores=_scores(results, replicates, name),
         retention=_mean(results, replicates, name, "retention"),
         probes=_mean(results, replicates, name, "probes"),
+        groups=_groups(results, replicates, name),
     )
 
 
@@ -164,6 +171,7 @@ def _point(
     choice: selection.SelectedPoints | None = None,
 ) -> PointResult:
     entry, constituents = results.points[name], results.constituents(name)
+    is_selected = choice is not None and name in choice.by_operator.values()
     pairs: dict[str, tuple[float, float]] = {}
     for task in results.tasks:
         merged, others = replicates.observed[task][name], [replicates.observed[task][c] for c in constituents]
@@ -179,12 +187,13 @@ def _point(
         values=entry.values,
         constituents=constituents,
         recipe=entry.recipe.model_dump(mode="json"),
-        selected=choice is not None and name in choice.by_operator.values(),
+        selected=is_selected,
         macro=_mean(results, replicates, name, "tasks"),
         macro_on_selection=round(macro(name), 6) if macro else None,
         scores=_scores(results, replicates, name),
         retention=_mean(results, replicates, name, "retention"),
         probes=_mean(results, replicates, name, "probes"),
+        groups=_groups(results, replicates, name) if is_selected else None,
         gain_and_og=pairs,
         macro_gain=macro_gain,
         macro_og=macro_og,

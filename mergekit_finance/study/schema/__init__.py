@@ -57,6 +57,7 @@ from mergekit_finance.study.schema.effects import (
 from mergekit_finance.study.schema.gain import ChatUsed, GainFile, GainRow
 from mergekit_finance.study.schema.objective import BoundResult, Keeps, ObjectiveModel, ObjectiveResult
 from mergekit_finance.study.schema.stored import (
+    NO_SKILL,
     AnalysisFile,
     Dropped,
     Index,
@@ -90,6 +91,7 @@ __all__ = [
     "Keeps",
     "BoundResult",
     "FORMAT",
+    "NO_SKILL",
     "NOT_SELECTED",
     "MAX_NUMBER",
     "Advice",

@@ -35,6 +35,9 @@ class Evaluated(Part):
     """Scores on the report items; `macro_on_selection` is on the items that select.
 
     `mean` is None if no task of the macro average has scores in [0, 1].
+
+    groups: the mean score over the tasks of the macro average that have the same skills, by
+        `TaskInfo.skill_group`; of base, experts and selected points. None in summaries of older versions.
     """
 
     folder: str
@@ -43,6 +46,7 @@ class Evaluated(Part):
     scores: dict[str, BoundedFloat]
     retention: Interval | None = None
     probes: Interval | None = None
+    groups: dict[str, Interval] | None = None
 
     @property
     def macro(self) -> Interval:

@@ -14,6 +14,7 @@ from mergekit_finance.study.config import Study, dump
 # ---- study.json, tasks.json, index.json
 
 FORMAT = 1  # of study.json and unfinished.json
+NO_SKILL = "no skill"  # the group of tasks whose files and settings name none
 
 
 class StudyFile(Part):
@@ -59,6 +60,11 @@ class TaskInfo(Part):
     selected_by: list[str] | None = None
     license: str = Field(default="unknown", validation_alias=AliasChoices("license", "licence"))
     text_may_be_shared: bool = False
+
+    @property
+    def skill_group(self) -> str:
+        """Its skills as `finance+math`, or NO_SKILL: the name of the tasks with the same skills."""
+        return "+".join(self.skills) or NO_SKILL
 
     @property
     def is_averaged(self) -> bool:

@@ -89,6 +89,58 @@ def test_skill_groups_are_means_over_their_tasks(results):
     assert base[table.columns.index("finance")].order == pytest.approx(scores["finance_bench_fpb"])
 
 
+@pytest.fixture(scope="module")
+def with_groups(tmp_path_factory):
+    """A study whose summary has the intervals of skill groups, as those of older versions do not."""
+    return load_results(study(tmp_path_factory.mktemp("groups") / "out", groups=True))
+
+
+def test_skill_groups_have_intervals_for_base_experts_and_selected_merges(with_groups):
+    table = leaderboard.leaderboard(with_groups)
+    assert "They have no intervals" not in table.note
+    for column, group in (("finance", "finance"), ("finance + math", "finance+math")):
+        place = table.columns.index(column)
+        stored = {
+            name: with_groups.measured(name).groups[group]
+            for name in (*with_groups.singles, *with_groups.chosen)
+        }
+        cells = {row[0].text: row[place] for row in table.rows}
+        assert {(cell.order, *cell.ends) for cell in cells.values()} == {*map(tuple, stored.values())}
+        value, low, high = (100 * number for number in stored["base"])
+        assert cells["base"].text == f"{value:.1f} [{low:.1f}, {high:.1f}]"
+        assert not any({"good", "bad"} & {*cell.style.split()} for cell in cells.values())  # no difference
+        assert sum("best" in cell.style.split() for cell in cells.values()) == 1
+
+
+def test_tables_as_files_have_the_intervals_of_skill_groups_in_columns(with_groups):
+    table = leaderboard.leaderboard(with_groups)
+    head, *rows = csv.reader(io.StringIO(csv_text(table)))
+    place = head.index("finance + math")
+    assert head[place + 1 : place + 3] == ["finance + math low", "finance + math high"]
+    assert {row[0]: tuple(map(float, row[place : place + 3])) for row in rows}["base"] == tuple(
+        with_groups.measured("base").groups["finance+math"]
+    )
+    shown = next(row for row in table.rows if row[0].text == "base")[table.columns.index("finance + math")]
+    assert f" & {shown.text} & " in latex_text(table) and f" | {shown.text} | " in markdown_text(table)
+
+
+def test_intervals_of_many_groups_are_in_the_csv_only(tmp_path):
+    task = default_tasks()["finance_bench_fpb"]
+    tasks = {f"finance_bench_{k}": {**task, "skills": [f"skill{k}"]} for k in range(9)}
+    table = leaderboard.leaderboard(load_results(study(tmp_path / "out", tasks=tasks, groups=True)))
+    assert "Their intervals are in the CSV only." in table.note
+    places = [table.columns.index(f"skill{k}") for k in range(9)]
+    assert all("[" not in row[place].text and row[place].ends for row in table.rows for place in places)
+    assert "skill8 high" in csv_text(table).splitlines()[0]
+
+
+def test_a_summary_of_an_older_version_has_means_of_skill_groups_and_the_note_says_why(results):
+    table = leaderboard.leaderboard(results)
+    cells = [row[table.columns.index("finance")] for row in table.rows]
+    assert all(cell.ends is None and float(cell.text) == round(100 * cell.order, 1) for cell in cells)
+    assert "They have no intervals, because an older version wrote summary.json" in table.note
+
+
 def test_the_column_of_tasks_without_skills_is_explained_and_is_not_a_second_macro_average(tmp_path):
     tasks = default_tasks()
     tasks["finance_bench_docmath_cs"]["skills"] = []

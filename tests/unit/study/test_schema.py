@@ -24,7 +24,7 @@ RENAMED = {
     "license": "licence",
     "base_license": "base_licence",
 }
-NEW_IN_FORMAT_2 = ("ranges", "advice", "effect", "retention_over_single")
+NEW_IN_FORMAT_2 = ("ranges", "advice", "effect", "retention_over_single", "groups")
 
 
 @pytest.fixture(scope="module")
