@@ -34,18 +34,31 @@ def leaderboard(results: StudyResults) -> Table:
     if results.summary.models["base"].retention:
         columns.append("retention")
     note = (
-        f"Mean scores in points of 100, with 95 % intervals. {_groups_note(results, groups)}Gain: the merge "
-        "minus the mean of its constituents. OG: the merge minus the best constituent of each task. Green: "
-        "the whole interval is above 0; red: below 0. Bold: the best of a column."
+        f"Mean scores in points of 100, with 95 % intervals. {_means_note(results)}"
+        f"{_groups_note(results, groups)}Gain: the merge minus the mean of its constituents, the models in "
+        "it. OG: the merge minus the best constituent of each task. Green: the whole interval is above 0; "
+        "red: below 0. Underlined: the best of a column. How: the merge method and its hyperparameters, "
+        "see Terms."
     )
     rows = _with_best(rows, [2, *range(7, len(columns))])
     return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows, is_stacked=True), results)
 
 
+def _means_note(results: StudyResults) -> str:
+    """Return which tasks the columns macro and retention are about."""
+    others = [kind for kind in ("probes", "retention") if results.of_kind(kind)]
+    note = f"Macro: the mean over all tasks{' but ' if others else ''}{' and '.join(others)}. "
+    if "retention" in others:
+        note += "Retention: general tasks, which training on a domain can make a model forget. "
+    return note
+
+
 def _groups_note(results: StudyResults, groups: Mapping[str, list[str]]) -> str:
     """Return what the columns of skill groups are, or "" if there is none."""
     skilled = [name for name in groups if name != NO_SKILL]
-    parts = [f"{', '.join(skilled)}: the mean over the tasks of these skills."] if skilled else []
+    parts = []
+    if skilled:
+        parts.append(f"{', '.join(skilled)}: the mean over the tasks that need these skills and no others.")
     if NO_SKILL in groups:
         parts.append(f"{NO_SKILL}: the mean over the tasks for which no skill is named.")
     if groups and results.summary.models["base"].groups is None:
@@ -129,13 +142,15 @@ def effects(results: StudyResults) -> Table:
             ]
         )
     note = (
-        "Differences in points, with 95 % intervals, on the tasks of the combination's skills"
-        f"{_other_tasks(results)}. Best constituent: the one with the best mean over these tasks."
+        "The selected merge of each combination minus another model: differences in points, with 95 % "
+        f"intervals, on the tasks of the combination's skills{_other_tasks(results)}. Best constituent: the "
+        "one with the best mean over these tasks. OG on its skills: the merge minus the best constituent of "
+        "each task. Green and red: as above."
     )
     if any(results.tested(name)[0] == "macro" for name in results.combinations):
         note += " (macro): no task needs its skills alone, so all tasks count."
     if any(results.effects(name).recovery for name in results.combinations):
-        note += " Retention: what the expert lost against the base, and what the merge recovered."
+        note += " Retention lost: the base minus the expert; recovered: the merge minus the expert."
     else:
         columns, rows = columns[:-2], [row[:-2] for row in rows]
     return Table("effects", "Effect of every combination", note, columns, rows, label=1, is_stacked=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from mergekit_finance.files import Json
 from mergekit_finance.operators import number_of
 from mergekit_finance.report import labels
+from mergekit_finance.statistics.power import MIN_CLUSTERS
 from mergekit_finance.study.analysis.item_flips import GAIN_AND_OG, flips_of_gain, flips_of_og, flips_text
 from mergekit_finance.study.analysis.objective_wording import bound_text, front
 from mergekit_finance.study.analysis.phrases import chosen_by, in_points, interval, task_list
@@ -236,8 +237,8 @@ def selected_points(results: StudyResults) -> Table:
     note = (
         f"Every combination at the hyperparameters {chosen_by(results.summary.selection)}, one row per set "
         "of tasks: macro (all), own (of its skills), named (those that the verdict is about), and each group "
-        "of skills. OG compares with the best constituent of each task; the next column with the best "
-        "constituent, the one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
+        "of skills. OG: the merge minus the best constituent of each task. Over best constituent: minus the "
+        "one with the highest mean over the set (p: two-sided, by sign flips). Detectable: "
         "the smallest difference that this number of items would detect with 80 % power. Items: the answers "
         f"that became right (+) and wrong (-), {GAIN_AND_OG}."
     )
@@ -253,8 +254,9 @@ def tasks_of_selected_points(results: StudyResults) -> Table:
     ]
     rows = [_task_row(results, name, task) for name in results.selected for task in results.task_names]
     note = (
-        "Selected points, task by task. p: against the best constituent of the task, one-sided; q: after "
-        "Benjamini-Hochberg within the stage, over a combination's named tasks with enough clusters. "
+        "Selected points, task by task. p: that the merge is above every constituent, one-sided; q: p after "
+        "Benjamini and Hochberg's correction for many tests, within the stage over the tasks that each "
+        f"verdict is about and that have at least {MIN_CLUSTERS} clusters. "
         f"Items: the answers that became right (+) and wrong (-), {GAIN_AND_OG}."
     )
     return Table("tasks", "Task by task", note, columns, rows, (0, 2, 3, 14))

@@ -24,8 +24,8 @@ def draw(results: StudyResults) -> Chart | None:
     return Chart(
         "item-flips",
         "Items that became right and wrong",
-        "Reported items of the macro average's tasks. A merge with the score of another model may answer "
-        "different items right: what it gains and what it loses cancel in the mean.",
+        "Counts of reported items in the tasks of the macro average. Two models with the same score may "
+        "answer different items right: in the mean, what a merge gains cancels what it loses.",
         [panel for panel in panels if panel],
         [
             LegendEntry(swatch("c-gain", "square"), "became right"),

@@ -49,9 +49,9 @@ def draw_front(results: StudyResults) -> Chart | None:
     return Chart(
         "skill-and-retention",
         "Skill against retention",
-        "Every model and every merge: mean score over the tasks, and score on the general tasks. The dashed "
-        "line (the front) joins the models that no other model beats in both scores. Rings "
-        f"mark the points {chosen_by(results.summary.selection)}.",
+        "Every model and every merge. Horizontal: mean score over the tasks that a panel is about. Vertical: "
+        "mean score over the general tasks. The dashed line (the front) joins the models that no other model "
+        f"beats in both scores. Rings mark the points {chosen_by(results.summary.selection)}.",
         panels,
         [
             *model_legend(results, results.singles),

@@ -18,8 +18,8 @@ def draw(results: StudyResults) -> Chart:
         "answer-sheets",
         "Answer sheets",
         "One column per reported item, one row per model. Items are sorted by which of the base and the "
-        "experts are right. Right under an empty stretch of the row of any is an item that only a merge gets "
-        "right.",
+        f"experts are right. Where the row “{UNION}” is empty and the row of a merge is not, the merge "
+        "answers an item right that neither the base nor an expert does.",
         [_panel(results, task) for task in results.task_names],
         [
             LegendEntry(swatch("c-right", "square"), "right"),

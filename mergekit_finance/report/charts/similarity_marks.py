@@ -27,8 +27,8 @@ def draw(results: StudyResults) -> Chart | None:
         "Similarity before the merge against Gain and OG",
         "One mark per combination at its selected point, with 95 % intervals. ρ is Spearman's, p two-sided "
         "and exact where possible. With so few combinations this describes these merges only. Headroom: the "
-        "share of items that a perfect choice among the answers of the merged models would add, corrected "
-        f"for guessing. {key}.",
+        "share of items that the best constituent answers wrong and another one right, minus what guessing "
+        f"would give. {key}.",
         [_panel(results, letters, predictor, outcome) for outcome in OUTCOMES for predictor in predictors],
         stage_legend(results),
     )

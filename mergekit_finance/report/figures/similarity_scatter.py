@@ -52,8 +52,8 @@ def draw(results: StudyResults) -> Drawn | None:
         "Similarity before the merge against Gain and OG",
         "One mark per combination at its selected point, with 95 % intervals; lighter marks are of earlier "
         "stages. ρ is Spearman's, p two-sided and exact where possible. With so few combinations this "
-        "describes these merges only. Headroom: the share of items that a perfect choice among the answers "
-        "of the merged models would add, corrected for guessing.",
+        "describes these merges only. Headroom: the share of items that the best constituent answers wrong "
+        "and another one right, minus what guessing would give.",
         "Scatter plots of L2, cosine and headroom against Macro-Gain and Macro-OG",
         figure,
     )

@@ -8,7 +8,8 @@ from mergekit_finance.statistics.scores import TaskScores
 from mergekit_finance.study.schema import Effects, ItemFlips
 
 GAIN_AND_OG = (
-    "against all constituents together beside Gain, against the best constituent of each task beside OG"
+    "counted against every constituent and added up (beside Gain), and against the best constituent of each "
+    "task (beside OG)"
 )
 
 

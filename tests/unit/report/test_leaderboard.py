@@ -78,6 +78,29 @@ def test_a_model_without_retention_has_an_empty_cell(tmp_path):
     assert [row[0].text for row in table.rows if not row[-1].text] == ["finance"]
 
 
+SAID_AS = {
+    "macro-gain": "gain:", "macro-og": "og:", "items (gain)": "items:", "items (og)": "items:",
+    "over base": "minus another model",
+}  # fmt: skip
+
+
+def test_the_notes_at_the_top_define_every_column_of_numbers(results):
+    """A reader who sees the page for the first time has no other place at hand."""
+    for table in (leaderboard.leaderboard(results), leaderboard.effects(results)):
+        for column, cell in zip(table.columns, table.rows[-1], strict=True):
+            name = column.lower()
+            if "number" in cell.style.split() and column not in leaderboard.task_groups(results):
+                words = SAID_AS.get(name, f"{name.removeprefix('over ')}:")
+                assert words in table.note.lower(), column
+    assert "Macro: the mean over all tasks but retention." in leaderboard.leaderboard(results).note
+
+
+def test_macro_is_over_all_tasks_where_none_is_left_out(tmp_path):
+    tasks = {name: task for name, task in default_tasks().items() if task["kind"] == "tasks"}
+    note = leaderboard.leaderboard(load_results(study(tmp_path / "out", tasks=tasks))).note
+    assert "Macro: the mean over all tasks. " in note
+
+
 def test_skill_groups_are_means_over_their_tasks(results):
     assert leaderboard.task_groups(results) == {
         "finance": ["finance_bench_fpb"],
@@ -147,8 +170,8 @@ def test_the_column_of_tasks_without_skills_is_explained_and_is_not_a_second_mac
     table = leaderboard.leaderboard(load_results(study(tmp_path / "some", tasks=tasks)))
     assert {"finance", "no skill"} <= {*table.columns} and "other" not in table.columns
     assert (
-        "finance: the mean over the tasks of these skills. no skill: the mean over the tasks for"
-        in table.note
+        "finance: the mean over the tasks that need these skills and no others. no skill: the mean over the "
+        "tasks for" in table.note
     )
     tasks["finance_bench_fpb"]["skills"] = []
     table = leaderboard.leaderboard(load_results(study(tmp_path / "none", tasks=tasks)))
