@@ -35,10 +35,10 @@ def leaderboard(results: StudyResults) -> Table:
         columns.append("retention")
     note = (
         f"Mean scores in points of 100, with 95 % intervals. {_means_note(results)}"
-        f"{_groups_note(results, groups)}Gain: the merge minus the mean of its constituents, the models in "
-        "it. OG: the merge minus the best constituent of each task. Green: the whole interval is above 0; "
-        "red: below 0. Underlined: the best of a column. How: the merge method and its hyperparameters, "
-        "see Terms."
+        f"{_groups_note(results, groups)}Constituents: the models in a merge. Gain: the merge minus "
+        "the mean of its constituents. OG: the merge minus the best constituent of each task. Green: the "
+        "whole interval is above 0; red: below 0. Underlined: the best of a column. How: the merge method "
+        "and its hyperparameters, see Terms."
     )
     rows = _with_best(rows, [2, *range(7, len(columns))])
     return with_flips(Table("leaderboard", "Leaderboard", note, columns, rows, is_stacked=True), results)
