@@ -1,5 +1,6 @@
 """Batches that do not fit the memory of a real GPU."""
 
+import gc
 import logging
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,7 +20,11 @@ ITEMS = 64
 
 @contextmanager
 def memory_left(size):
-    """Let this process take only so many bytes more than it has now."""
+    """Let this process take only so many bytes more than it has now.
+
+    What earlier tests left in cycles of references is freed first: a batch that does not fit frees it, too.
+    """
+    gc.collect()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(0) + size) / total, 0)

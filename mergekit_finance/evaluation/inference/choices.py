@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -83,8 +84,8 @@ def _evaluate(
     members: Sequence[int],
     continuations: Sequence[Continuation],
     softmax_dtype: torch.dtype | None,
-) -> Iterator[tuple[int, tuple[float, bool]]]:
-    """Yield the number and result of every continuation of some rows."""
+) -> list[tuple[int, tuple[float, bool]]]:
+    """Return the number and result of every continuation of some rows."""
     length = max(len(row.tokens) for row in rows)
     hidden = _hidden_states(model, rows, length)
     numbers = [members[n] for row in rows for n in row.sequences]
@@ -97,17 +98,17 @@ def _evaluate(
     # Summed and rounded in the logits' dtype, as lm-eval does; rows of a matrix are summed in one order.
     sums = logprobs.new_zeros(inside.shape).masked_scatter(inside, logprobs).sum(dim=1).tolist()
     exact = greedy.new_ones(inside.shape).masked_scatter(inside, greedy).all(dim=1).tolist()
-    yield from zip(numbers, zip(sums, exact, strict=True), strict=True)
+    return list(zip(numbers, zip(sums, exact, strict=True), strict=True))
 
 
 def _hidden_states(model: "PreTrainedModel", rows: Sequence[PackedRow], length: int) -> torch.Tensor:
     """Return the last hidden states of all nodes, [rows * length, hidden size]."""
-    padding = [length - len(row.tokens) for row in rows]
 
     def padded(lists: Sequence[list[int]]) -> torch.Tensor:
-        return torch.tensor(
-            [part + [0] * pad for part, pad in zip(lists, padding, strict=True)], device=model.device
-        )
+        numbers = np.zeros((len(lists), length), dtype=np.int64)  # filled sooner than a tensor
+        for row, values in zip(numbers, lists, strict=True):
+            row[: len(values)] = values
+        return torch.from_numpy(numbers).to(model.device)
 
     at = torch.arange(length, device=model.device)
     ends = padded([row.ends for row in rows])

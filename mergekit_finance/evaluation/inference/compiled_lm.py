@@ -137,9 +137,8 @@ class CompiledLM(HFLM):
         if self.plain_reason:
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        continuations = [
-            cut_continuation(context, targets, self.max_length) for _, context, targets in requests
-        ]
+        most = self.max_length  # lm-eval looks it up in the config each time
+        continuations = [cut_continuation(context, targets, most) for _, context, targets in requests]
         bar = huggingface.tqdm(
             total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests"
         )

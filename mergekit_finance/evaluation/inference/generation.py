@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WINDOWS = tuple(step << n for n in range(12) for step in (128, 160, 192, 224))  # at most a fifth is unused
 READ_TOKENS, READ_ENTRIES = 1 << 16, 1 << 29  # of the prompts that are read at a time
+CPU_PADDING = 1.1  # on a CPU, tokens that are read with padding may be so many times those of the prompts
 REFILL = 8  # prompts are read when at least one in so many slots is free
 
 
@@ -154,8 +155,8 @@ class Generator:
         indices = [index for index in range(self.slots) if index not in taken][: len(waiting)]
         slots: list[_Slot] = []
         while indices:
-            longest = max(len(prompts[number].tokens) for number in islice(waiting, len(indices)))
-            count = min(len(indices), self._rows(longest))
+            lengths = [len(prompts[number].tokens) for number in islice(waiting, len(indices))]
+            count = self._readable(lengths)
             numbers = [waiting.popleft() for _ in range(count)]
             slots += self._fill(
                 [_Slot(i, n, prompts[n]) for i, n in zip(indices[:count], numbers, strict=True)]
@@ -163,10 +164,20 @@ class Generator:
             indices = indices[count:]
         return slots
 
-    def _rows(self, length: int) -> int:
-        """Return how many prompts of this length are read at a time."""
-        entries = self.model.config.num_attention_heads * length**2  # of attention, where it is held
-        return int(max(1, min(READ_TOKENS // length, READ_ENTRIES // entries)))
+    def _readable(self, lengths: Sequence[int]) -> int:
+        """Return how many of the next prompts are read at a time, given their numbers of tokens.
+
+        All are padded to the longest one. On a GPU this costs less than reading them in several parts; on a
+        CPU it does not.
+        """
+        longest = max(lengths)
+        entries = self.model.config.num_attention_heads * longest**2  # of attention, where it is held
+        count = max(1, min(len(lengths), READ_TOKENS // longest, READ_ENTRIES // entries))
+        if self.model.device.type == "cuda":
+            return count
+        while count > 1 and count * max(lengths[:count]) > CPU_PADDING * sum(lengths[:count]):
+            count -= 1
+        return count
 
     @torch.inference_mode()
     def _fill(self, slots: list[_Slot]) -> list[_Slot]:
