@@ -18,6 +18,7 @@ from transformers import (
 
 from mergekit_finance.evaluation.inference import attention, compiled_lm
 from mergekit_finance.evaluation.inference.compiled_lm import CompiledLM
+from mergekit_finance.evaluation.inference.generation import Generator
 from mergekit_finance.evaluation.inference.graphs import STEPS
 from mergekit_finance.evaluation.inference.kv_cache import SlotCache
 from mergekit_finance.lab.copy_models import WEIGHTS
@@ -150,6 +151,24 @@ def test_a_decoding_step_on_a_cpu_reads_the_positions_of_its_longest_answer_only
     monkeypatch.setattr(SlotCache, "decode", noted)
     compiled.generate_until(generations(), True)
     assert all(last < window <= last + 1 + STEPS for window, last in windows) and len(windows) > 8
+
+
+def test_prompts_that_are_read_together_on_a_cpu_have_about_the_same_length(pair, monkeypatch):
+    """All of them are padded to the longest one, which costs time on a CPU."""
+    hf, _ = pair
+    compiled = CompiledLM(pretrained=hf.model, tokenizer=hf.tokenizer, batch_size=16)
+    counts, fill = [], Generator._fill
+
+    def noted(generator, slots):
+        counts.append([len(slot.prompt.tokens) for slot in slots])
+        return fill(generator, slots)
+
+    monkeypatch.setattr(Generator, "_fill", noted)
+    settings = {"until": [], "max_gen_toks": 3, "do_sample": False}
+    requests = [request("generate_until", " ".join(["profit"] * n), settings) for n in [*range(1, 9), 8, 8]]
+    assert compiled.generate_until(requests, True) == hf.generate_until(requests, True)
+    assert sorted(sum(counts, [])) == [*range(1, 9), 8, 8]
+    assert all(len(each) * max(each) <= 1.1 * sum(each) for each in counts) and counts[0] == [8, 8, 8, 7, 6]
 
 
 def test_answers_are_reported_one_by_one(pair):
