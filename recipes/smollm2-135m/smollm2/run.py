@@ -121,6 +121,10 @@ class Run:
         )
 
 
+# Python ignores an error that is raised in a destructor or in a callback of the garbage collector.
+RING_AGAIN = 5.0  # seconds
+
+
 @contextmanager
 def alarm(deadline: float) -> Iterator[None]:
     """Raise TimeUpError in the block when the time of `time.monotonic` is reached."""
@@ -133,7 +137,7 @@ def alarm(deadline: float) -> Iterator[None]:
         raise TimeUpError
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), RING_AGAIN)
     try:
         yield
     finally:

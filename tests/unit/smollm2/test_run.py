@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,22 @@ def test_the_time_limit_stops_a_step_and_results_are_collected(tmp_path, monkeyp
     rows = json.loads((one.work / "steps.json").read_text())
     assert [row["step"] for row in rows] == ["train", "evaluate", "collect", "collect"]
     assert 0.1 < rows[1]["seconds"] < 10 and all(row["gib"] > 0 and row["devices"] for row in rows)
+
+
+def test_a_step_ends_at_the_time_limit_also_if_the_first_signal_is_lost(tmp_path, monkeypatch, capsys):
+    """As in a destructor, or in a callback of the garbage collector, whose errors Python ignores."""
+    monkeypatch.setattr(run, "RING_AGAIN", 0.1)
+    one = driver(tmp_path, deadline=time.monotonic() + 0.2)
+    one.work.mkdir()
+
+    def evaluate(self):
+        with suppress(run.TimeUpError):
+            time.sleep(30)
+        time.sleep(30)
+
+    monkeypatch.setattr(run.Run, "evaluate", evaluate)
+    run.do(one, ("evaluate",))
+    assert "evaluate: time is up" in capsys.readouterr().err
 
 
 def test_a_step_that_fails_ends_the_run_and_what_is_finished_is_collected(tmp_path, monkeypatch, capsys):
