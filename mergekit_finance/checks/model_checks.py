@@ -251,7 +251,7 @@ def check_token_rules(merge: MergeFacts) -> Iterator[Finding]:
     base = merge.base.tokenizer
     for expert in merge.others:
         other = expert.tokenizer
-        if base is None or other is None or base.ids is None or base.ids != other.ids:
+        if base is None or other is None or other is base or base.ids is None or base.ids != other.ids:
             continue
         shared = [part for part in base.rules if part in other.rules]
         differing = [part for part in shared if base.rules[part] != other.rules[part]]

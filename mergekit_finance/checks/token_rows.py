@@ -82,7 +82,9 @@ def _tokens_outside(model: "ModelFacts", rows: int, is_answering: bool) -> Itera
     if model.tokenizer is None or model.tokenizer.ids is None:
         return
     ids, config = model.tokenizer.ids, model.tokenizer_config or {}
-    outside = [token for token, id in ids.items() if id >= rows]
+    outside: list[str] = []
+    if max(ids.values(), default=-1) >= rows:  # rarely so: saves a loop over all tokens of most models
+        outside = [token for token, id in ids.items() if id >= rows]
     new = dict.fromkeys(token for token, _ in _added(model)[1] if token not in ids)
     for name in SPECIAL:
         token = config.get(name)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from mergekit_finance.errors import ModelError, first_line
@@ -51,7 +52,7 @@ class TokenizerFacts:
         sha256: the SHA-256 of that file; models with the same one share this object.
         ids: the id of every token; None if only the tokenizer's library can read the file.
         repeated: keys that appear twice in an object of the file.
-        rules: how texts are split into tokens: a digest of each part of a tokenizer.json.
+        rule_parts: how texts are split into tokens: the content of each part of a tokenizer.json.
         template_ids: the ids of the special tokens that its post_processor puts around texts.
     """
 
@@ -59,8 +60,18 @@ class TokenizerFacts:
     sha256: str
     ids: Mapping[str, int] | None
     repeated: tuple[str, ...] = ()
-    rules: Mapping[str, str] = field(default_factory=dict)
+    rule_parts: Mapping[str, Json] = field(default_factory=dict)
     template_ids: tuple[int, ...] = ()
+
+    @cached_property
+    def rules(self) -> dict[str, str]:
+        """A digest of each of `rule_parts`; made on demand, because most merges are of one tokenizer."""
+        parts = dict(self.rule_parts)
+        merges = parts.get("merges")
+        if isinstance(merges, list):  # older files have "a b" where newer ones have ["a", "b"]
+            pairs = (" ".join(map(str, pair)) if isinstance(pair, list) else str(pair) for pair in merges)
+            parts["merges"] = "\n".join(pairs)
+        return {part: _digest(json.dumps(value, sort_keys=True)) for part, value in parts.items()}
 
 
 class NotATokenizerError(ValueError):
@@ -129,9 +140,9 @@ def _facts(file: str, sha256: str, data: bytes, added: Mapping[str, int]) -> Tok
         ids = _ids(content)
         _check_with_its_library(data)
     is_whole = file == "tokenizer.json"
-    rules = _rules(content) if is_whole else {}
+    rule_parts = _rule_parts(content) if is_whole else {}
     template_ids = tuple(_template_ids(content.get("post_processor"))) if is_whole else ()
-    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated), rules, template_ids)
+    return TokenizerFacts(file, sha256, ids, tuple(one.key for one in repeated), rule_parts, template_ids)
 
 
 def _template_ids(processor: Json) -> Iterator[int]:
@@ -149,15 +160,12 @@ def _template_ids(processor: Json) -> Iterator[int]:
             yield from (id for id in ids if isinstance(id, int))
 
 
-def _rules(content: JsonObject) -> dict[str, str]:
-    """Return a digest of each part of a tokenizer.json that decides how texts are split into tokens."""
+def _rule_parts(content: JsonObject) -> dict[str, Json]:
+    """Return the parts of a tokenizer.json that decide how texts are split into tokens."""
     parts: dict[str, Json] = {part: content.get(part) for part in RULES}
     model = content.get("model")
     merges = model.get("merges") if isinstance(model, dict) else None
-    if isinstance(merges, list):  # older files have "a b" where newer ones have ["a", "b"]
-        pairs = (" ".join(map(str, pair)) if isinstance(pair, list) else str(pair) for pair in merges)
-        parts["merges"] = "\n".join(pairs)
-    return {part: _digest(json.dumps(value, sort_keys=True)) for part, value in parts.items()}
+    return {**parts, "merges": merges} if isinstance(merges, list) else parts
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from mergekit_finance.data.loader import GENERATED
+from mergekit_finance.data.registry import GENERATED
 from mergekit_finance.errors import first_line
 from mergekit_finance.files import JsonObject
 from mergekit_finance.operators import value_order, value_text

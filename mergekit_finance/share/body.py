@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mergekit_finance.data.loader import GENERATED
+from mergekit_finance.data.registry import GENERATED
 from mergekit_finance.files import Json
 from mergekit_finance.models.licenses import License, find_license
 from mergekit_finance.operators import operator_of, values_text

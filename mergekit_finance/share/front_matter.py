@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from mergekit_finance.data.loader import GENERATED
+from mergekit_finance.data.registry import GENERATED
 from mergekit_finance.errors import DataError
 from mergekit_finance.models.licenses import license_of_merge
 from mergekit_finance.plugins.manager import datasets

@@ -3,11 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mergekit_finance.study.config import Study, combinations_of
-from mergekit_finance.study.schema import Columns
+
+if TYPE_CHECKING:
+    from mergekit_finance.study.schema import Columns
 
 
 def has_split(study: Study) -> bool:
@@ -53,7 +56,7 @@ def _rank(seed: int, dataset: str, cluster: str | int) -> bytes:
     return hashlib.sha256(f"{seed}/{dataset}/{cluster}".encode()).digest()
 
 
-def models_with_other_items(tables: Mapping[str, Mapping[str, Columns]]) -> list[str]:
+def models_with_other_items(tables: "Mapping[str, Mapping[str, Columns]]") -> list[str]:
     """Return the models whose items, or their order, differ from those of most models."""
     items = {name: repr({t: rows.items for t, rows in table.items()}) for name, table in tables.items()}
     (most_common, _), *_ = Counter(items.values()).most_common(1)

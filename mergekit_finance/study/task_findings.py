@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from mergekit_finance.checks.findings import Finding, finding, finding_of
-from mergekit_finance.data.loader import require_source
-from mergekit_finance.data.registry import dataset
+from mergekit_finance.data.registry import dataset, require_source
 from mergekit_finance.errors import DataError, MergekitFinanceError, RecipeError, did_you_mean
 from mergekit_finance.evaluation.declared_tasks import DeclaredTasks
 from mergekit_finance.evaluation.task_measures import MetricChoice, choices_of, not_listed

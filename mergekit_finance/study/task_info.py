@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mergekit_finance.data.contents import lacks_demonstrations
-from mergekit_finance.data.loader import GENERATED
+from mergekit_finance.data.registry import GENERATED
 from mergekit_finance.data.registry import dataset as registered
 from mergekit_finance.errors import RecipeError, counted
 from mergekit_finance.evaluation.evaluator import Evaluator

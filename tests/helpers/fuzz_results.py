@@ -14,7 +14,7 @@ from helpers.fuzz_guard import command
 from helpers.fuzz_inputs import Inputs
 from helpers.fuzz_targets import Case
 from helpers.mutations import Damage
-from mergekit_finance.data.loader import GENERATED
+from mergekit_finance.data.registry import GENERATED
 from mergekit_finance.evaluation.answer_store import read_folder
 from mergekit_finance.files import sha256_file
 from mergekit_finance.report.page import page

@@ -106,6 +106,31 @@ def test_json_out_of_bounds_is_refused(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing", "leaf", "levels"),
+    [
+        ("[", "]", "", 100),
+        ("[", "]", "1", 99),
+        ("[", "]", "{}", 99),
+        ('{"a":', "}", "1", 99),
+        ('{"a":', "}", "[]", 99),
+        ('[{"a":', "}]", '"x"', 49),
+    ],
+)
+def test_json_of_100_levels_is_read_and_of_more_is_refused(
+    opening: str, closing: str, leaf: str, levels: int
+) -> None:
+    parse_json(opening * levels + leaf + closing * levels)
+    beside = f'[{{"other": [], "more": 1}}, {opening * (levels - 1) + leaf + closing * (levels - 1)}]'
+    parse_json(beside)
+    for text in (
+        opening * (levels + 1) + leaf + closing * (levels + 1),
+        f'[{{"other": []}}, {opening * (levels + 1) + leaf + closing * (levels + 1)}]',
+    ):
+        with pytest.raises(ValueError, match="nested too deep"):
+            parse_json(text)
+
+
 def test_json_within_bounds_is_read() -> None:
     assert parse_json('{"a": [1.5, "\\ud83d\\ude00", "é", null]}') == {"a": [1.5, "😀", "é", None]}
 

@@ -1,6 +1,7 @@
 """`mergekit-finance check`: targets, report, JSON, exit code, and what it costs."""
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -279,6 +280,29 @@ def test_three_models_of_8b_are_read_within_64_mb_and_one_tokenizer_is_parsed(la
     assert [level for one in report(*large)["findings"] if (level := one["level"]) != "note"] == []
 
 
+def test_rules_of_a_tokenizer_that_all_models_share_are_not_compared(large, monkeypatch):
+    digests = []
+    monkeypatch.setattr("mergekit_finance.models.tokenizer_files._digest", digests.append)
+    report(*large)
+    assert digests == []
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_a_check_runs_without_the_garbage_collector_and_leaves_it_as_it_was(tiny, monkeypatch, is_enabled):
+    during = []
+    monkeypatch.setattr(
+        "mergekit_finance.cli.check.check_models", lambda *_: during.append(gc.isenabled()) or 1 / 0
+    )
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        assert isinstance(check(tiny / "base").exception, ZeroDivisionError)
+        after = gc.isenabled()
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+    assert (during, after) == ([False], is_enabled)
+
+
 def test_neither_torch_nor_a_host_is_loaded_for_models_or_a_study(large, study):
     code = """\
 import sys
@@ -286,7 +310,9 @@ from mergekit_finance.cli import main
 try:
     main(sys.argv[1:], standalone_mode=False)
 finally:
-    print("loaded:", [m for m in ("torch", "transformers", "mergekit", "lm_eval") if m in sys.modules])
+    slow = ("torch", "transformers", "mergekit", "lm_eval")
+    slow += ("mergekit_finance.data.loader", "mergekit_finance.scoring.answers", "mergekit_finance.study.schema")
+    print("loaded:", [m for m in slow if m in sys.modules])
 """
     for targets in (large, [study]):
         result = commands.run_installed("python", "-c", code, "check", *map(str, targets))
