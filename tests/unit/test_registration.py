@@ -8,7 +8,7 @@ import pytest
 
 from mergekit_finance import registration
 from mergekit_finance.files import bundled
-from mergekit_finance.hosts.lm_eval import with_folders
+from mergekit_finance.hosts.lm_eval import task_index, with_folders
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def test_a_users_task_of_the_same_name_wins(tmp_path):
 
     users_task = tmp_path / "own.yaml"
     users_task.write_text("task: finance_bench_fpb\ndataset_path: json\ndoc_to_text: q\ndoc_to_target: a\n")
-    index = TaskManager(include_defaults=False, include_path=str(tmp_path)).task_index
+    index = task_index(TaskManager(include_defaults=False, include_path=str(tmp_path)))
     assert index["finance_bench_fpb"].yaml_path == users_task
 
 

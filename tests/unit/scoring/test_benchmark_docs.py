@@ -12,6 +12,7 @@ import pytest
 from mergekit_finance.data.adapters.english import SHOTS_CHOICE, SHOTS_ENTITIES
 from mergekit_finance.data.registry import dataset, datasets
 from mergekit_finance.files import bundled
+from mergekit_finance.hosts.lm_eval import task_index, tasks_by_name
 
 FOLDER = bundled("lm_eval_tasks")
 FOLDERS = sorted({path.parent for path in FOLDER.rglob("*.yaml")} - {FOLDER / "_groups"})
@@ -58,7 +59,7 @@ def tasks(manager):
 @pytest.fixture(scope="module")
 def members(manager):
     """The tasks of every group."""
-    return {name: list(manager.load([name])["tasks"]) for name in manager.all_groups}
+    return {name: list(tasks_by_name(manager.load([name]))) for name in manager.all_groups}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_a_folders_readme_names_its_tasks_groups_tags_and_sources(folder, manage
         for source in entry.sources.values():
             assert source.repo in text and source.revision in text, entry.name
             assert not source.gate or source.gate in text
-        assert all(f"`{tag}`" in section(text, "Tags") for tag in manager.task_index[name].tags)
+        assert all(f"`{tag}`" in section(text, "Tags") for tag in task_index(manager)[name].tags)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
