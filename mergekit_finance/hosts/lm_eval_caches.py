@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from mergekit_finance.hosts.lm_eval_inputs import use_contexts_as_texts
 from mergekit_finance.hosts.names import LM_EVAL
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def separate_answers(hook: "CacheHook", fingerprint: Callable[[], str]) -> None:
 def build_requests_anew(module: ModuleType, ignores_cache: "Callable[[ConfigurableTask], bool]") -> None:
     """Let some tasks ignore the files of `--cache_requests`; calling it again changes nothing.
 
+    Also adapts tasks that compare contexts to lm-eval 0.5 (`lm_eval_inputs`) before requests are built.
+
     lm-eval identifies stored requests by the task's name, the number of examples and the tokenizer's name:
     after a change of rows, templates, `--gen_kwargs` or `--samples` the model would get old prompts, and its
     answers would be scored against new targets.
@@ -68,6 +71,7 @@ def build_requests_anew(module: ModuleType, ignores_cache: "Callable[[Configurab
     @functools.wraps(original)
     def build_all_requests(task: "ConfigurableTask", **options: "RequestOptions") -> None:
         nonlocal warned
+        use_contexts_as_texts(task)
         if options.get("cache_requests") and ignores_cache(task):
             options |= {"cache_requests": False, "rewrite_requests_cache": False}
             if not warned:

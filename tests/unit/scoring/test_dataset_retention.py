@@ -51,7 +51,11 @@ def test_requests_equal_those_of_the_built_in_task(manager, name):
     config = {
         key: value for key, value in config.items() if key not in ("dataset_path", "dataset_name", "tag")
     }
-    built_in = ConfigurableTask(config={**config, "custom_dataset": lambda **_: splits})
+    settings = {**config, "custom_dataset": lambda **_: splits}
+    if hasattr(ConfigurableTask, "from_config"):  # lm-eval 0.5, which has a class for each type of output
+        built_in = ConfigurableTask.from_config(settings)
+    else:
+        built_in = ConfigurableTask(config=settings)
     ours = manager.load([f"finance_bench_retention_{name}"])["tasks"][f"finance_bench_retention_{name}"]
     assert requests(ours) == requests(built_in)
 
