@@ -14,6 +14,7 @@ metric_modules    where lm-eval defines its aggregations
 lm_eval_models    models in memory, their batch size, single answers
 lm_eval_output    logs, progress bars, result files
 lm_eval_caches    the caches that lm-eval keeps on disk
+lm_eval_inputs    tasks that compare contexts, whose settings differ by version
 lm_eval_templates templates of prompts, compiled once
 lm_eval_request   the arguments of a running `simple_evaluate`
 transformers      model classes
