@@ -129,3 +129,12 @@ def test_a_choice_of_a_group_holds_for_its_tasks(tmp_path: Path) -> None:
     tasks = DeclaredTasks(["finance_bench_f"], files, {"finance_bench_f": MetricChoice("correct")})
     assert {measure.metric for measure in tasks.measures.values()} == {"correct"}
     assert choices_of({}) == {}
+
+
+def test_a_metric_is_unseen_not_wrong_if_lm_eval_has_its_tables_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As lm-eval 0.5 has, which knows the aggregation of `acc` as 0.4 does."""
+    monkeypatch.setattr(task_metrics, "_registered", lambda: ({}, frozenset()))
+    assert not task_metrics.is_readable({"metric_list": [{"metric": "acc"}]})
+    assert task_metrics.is_readable({"metric_list": [{"metric": "acc", "aggregation": "mean"}]})
