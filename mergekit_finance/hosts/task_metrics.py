@@ -1,6 +1,7 @@
 """Metrics and filters that a task file declares, read without loading lm-eval.
 
-Written for lm-eval 0.4.13: what `ConfigurableTask` makes of `metric_list`, `filter_list` and `output_type`.
+Written for lm-eval 0.4.13 and 0.5.0.dev1: what their tasks make of `metric_list`, `filter_list` and
+`output_type`.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergekit_finance.errors import DataError, did_you_mean
+from mergekit_finance.hosts.metric_modules import HOST_METRICS
 from mergekit_finance.hosts.task_files import FunctionName, lm_eval_tasks
 
 if TYPE_CHECKING:
@@ -27,10 +29,12 @@ DEFAULT_METRICS = {
 DEFAULT_TYPE = "generate_until"
 NO_VALUES = "bypass"  # the metric of tasks that only write answers
 UNNAMED = "none"  # the filter of a task without `filter_list`
+# Where metrics and aggregations are registered: one file in lm-eval 0.4, four in 0.5.
+METRIC_FILES = ("metrics", "metrics/aggregations", "metrics/corpus", "metrics/generation", "metrics/ll")
 REGISTERED = re.compile(
-    r"""@register_metric\(\s*metric="([^"]+)",\s*higher_is_better=(\w+),.*?aggregation="([^"]+)",\s*\)""",
-    re.DOTALL,
+    r"""^@(?:register_)?metric\(\s*(?:metric=)?"([^"]+)",(.*?)\)$""", re.MULTILINE | re.DOTALL
 )
+AGGREGATION = re.compile(r"""^@(?:register_)?aggregation\("([^"]+)"\)""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ def is_readable(config: "Settings") -> bool:
     """Return whether a task's file says all about its metrics.
 
     Not for a task that is a Python class, nor for one whose code may register metrics and filters that it
-    uses, nor for one that leaves the aggregation of a metric to a version of lm-eval whose files have no
-    tables of them, such as 0.5.
+    uses, nor for one that leaves the aggregation of a metric to a version of lm-eval that has its metrics in
+    other files than these.
     """
     if "class" in config:
         return False
@@ -95,7 +99,7 @@ def declared_metrics(name: str, config: "Settings") -> dict[str, DeclaredMetric]
         hint = did_you_mean(str(kind)[:100], DEFAULT_METRICS)
         raise _broken(name, f"output_type {kind!r:.60} is not one of lm-eval's. {hint}")
     entries = config.get("metric_list")
-    if entries is None:
+    if entries is None or _is_default(entries):
         entries = [{"metric": metric} for metric in DEFAULT_METRICS[kind]]
     if not isinstance(entries, list):
         raise _broken(name, "metric_list is not a list. Correct the task's file.")
@@ -111,9 +115,14 @@ def declared_metrics(name: str, config: "Settings") -> dict[str, DeclaredMetric]
 def declared_filters(name: str, config: "Settings") -> list[str]:
     """Return the names of a task's filters, in its order. Raises DataError if lm-eval cannot load them."""
     entries = config.get("filter_list")
-    if entries is None:
+    if entries is None or _is_default(entries):
         return [UNNAMED]
     return [_filter(name, entry) for entry in (entries if isinstance(entries, list) else [None])]
+
+
+def _is_default(entries: "Json") -> bool:
+    """Return whether a list stands for the default, as an empty one does since lm-eval 0.5."""
+    return entries == [] and bool(_source("scorers/_base.py"))
 
 
 def _declared(name: str, metric: str, entry: "Settings") -> DeclaredMetric:
@@ -162,12 +171,14 @@ def _unregistered(name: str, problem: str) -> UnregisteredError:
 @cache
 def _registered() -> tuple[dict[str, DeclaredMetric], frozenset[str]]:
     """Return lm-eval's metrics and the names of its aggregations; empty if its files are elsewhere."""
-    text = _source("api/metrics.py")
-    metrics = {
-        metric: DeclaredMetric(aggregation, better == "True")
-        for metric, better, aggregation in REGISTERED.findall(text)
-    }
-    return metrics, frozenset(re.findall(r'@register_aggregation\("([^"]+)"\)', text))
+    text = "\n".join(_source(f"api/{name}.py") for name in METRIC_FILES)
+    metrics: dict[str, DeclaredMetric] = {}
+    for metric, settings in REGISTERED.findall(text):
+        aggregation = re.search(r'aggregation="([^"]+)"', settings)
+        # Metrics of lm-eval 0.5 over all items are classes, whose own method aggregates.
+        name = aggregation[1] if aggregation else FunctionName(f"{HOST_METRICS}.corpus.{metric}")
+        metrics[metric] = DeclaredMetric(name, "higher_is_better=False" not in settings)
+    return metrics, frozenset(AGGREGATION.findall(text))
 
 
 @cache
