@@ -83,7 +83,7 @@ def _tokens_outside(model: "ModelFacts", rows: int, is_answering: bool) -> Itera
         return
     ids, config = model.tokenizer.ids, model.tokenizer_config or {}
     outside: list[str] = []
-    if max(ids.values(), default=-1) >= rows:  # rarely so: saves a loop over all tokens of most models
+    if max(ids.values(), default=-1) >= rows:  # rare, and faster to test than every token
         outside = [token for token, id in ids.items() if id >= rows]
     new = dict.fromkeys(token for token, _ in _added(model)[1] if token not in ids)
     for name in SPECIAL:

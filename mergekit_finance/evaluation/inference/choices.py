@@ -105,7 +105,7 @@ def _hidden_states(model: "PreTrainedModel", rows: Sequence[PackedRow], length: 
     """Return the last hidden states of all nodes, [rows * length, hidden size]."""
 
     def padded(lists: Sequence[list[int]]) -> torch.Tensor:
-        numbers = np.zeros((len(lists), length), dtype=np.int64)  # filled sooner than a tensor
+        numbers = np.zeros((len(lists), length), dtype=np.int64)  # torch.tensor is slower with lists
         for row, values in zip(numbers, lists, strict=True):
             row[: len(values)] = values
         return torch.from_numpy(numbers).to(model.device)

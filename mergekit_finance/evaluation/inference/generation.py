@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WINDOWS = tuple(step << n for n in range(12) for step in (128, 160, 192, 224))  # at most a fifth is unused
 READ_TOKENS, READ_ENTRIES = 1 << 16, 1 << 29  # of the prompts that are read at a time
-CPU_PADDING = 1.1  # on a CPU, tokens that are read with padding may be so many times those of the prompts
+CPU_PADDING = 1.1  # on a CPU, padded prompts have at most this many times the tokens of the prompts
 REFILL = 8  # prompts are read when at least one in so many slots is free
 
 

@@ -121,7 +121,8 @@ class Run:
         )
 
 
-# Python ignores an error that is raised in a destructor or in a callback of the garbage collector.
+# The signal is sent again, because Python ignores an error in a destructor or in a callback of the garbage
+# collector, and the first signal may arrive there.
 RING_AGAIN = 5.0  # seconds
 
 

@@ -147,7 +147,7 @@ def test_a_choice_of_a_group_holds_for_its_tasks(tmp_path: Path) -> None:
 def test_a_metric_is_unseen_not_wrong_if_lm_eval_has_its_tables_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A later version may, and know the aggregation of `acc` as this one does."""
+    """A later version may have them in other files and still know the aggregation of `acc`."""
     monkeypatch.setattr(task_metrics, "_registered", lambda: ({}, frozenset()))
     assert not task_metrics.is_readable({"metric_list": [{"metric": "acc"}]})
     assert task_metrics.is_readable({"metric_list": [{"metric": "acc", "aggregation": "mean"}]})
