@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mergekit_finance.errors import DataError, first_line
 from mergekit_finance.hosts import lm_eval as host
 from mergekit_finance.hosts.lm_eval_output import quiet
+from mergekit_finance.hosts.metric_modules import REDUCES
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -68,7 +69,7 @@ def run_error(
                 f"({first_line(error)}) while a task was evaluated. Correct the function.",
                 id="task.broken",
             )
-    if any(frame.name == host.AGGREGATES for frame in frames):
+    if any(frame.name in (host.AGGREGATES, REDUCES) for frame in frames):
         return DataError(
             f"lm-eval cannot aggregate a metric of {', '.join(names)} ({type(error).__name__}: "
             f"{first_line(error)}). Correct `metric_list` in the task's file.",

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from helpers import study as helpers
+from helpers.lm_versions import HAS_SCORERS
 
 from mergekit_finance.cli import main
 from mergekit_finance.errors import DataError, RecipeError
@@ -173,8 +174,25 @@ def test_an_error_in_a_function_while_a_task_is_evaluated_is_reported_with_its_l
 def test_a_metric_that_lm_eval_cannot_aggregate_is_reported_in_one_line(tiny, tmp_path, own_tasks):
     """Its `likelihood` gives pairs, of which no mean is defined."""
     write(own_tasks, CLAUSES, tmp_path / "rows.jsonl", metric_list=[{"metric": "likelihood"}])
-    with pytest.raises(DataError, match="lm-eval cannot aggregate a metric of my_clauses .TypeError: "):
+    message = "lm-eval cannot aggregate a metric of my_clauses .TypeError: "
+    if HAS_SCORERS:  # 0.5 aggregates the pairs to a mean log-likelihood, which is no score in [0, 1]
+        message = r"'likelihood,none' is -[\d.]+ and not in \[0, 1\]"
+    with pytest.raises(DataError, match=message):
         helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_clauses"]))
+
+
+@pytest.mark.skipif(not HAS_SCORERS, reason="lm-eval 0.4 computes BLEU")
+@pytest.mark.parametrize(
+    ("aggregation", "message"),
+    [
+        ({}, "lm-eval cannot aggregate a metric of my_summaries .ValueError: "),
+        ({"aggregation": "bleu"}, "task 'my_summaries' cannot be loaded .ValueError: Aggregation 'bleu' not"),
+    ],
+)
+def test_bleu_is_refused_in_one_line_by_lm_eval_0_5(tiny, tmp_path, own_tasks, aggregation, message):
+    write(own_tasks, SUMMARIES, tmp_path / "rows.jsonl", metric_list=[{"metric": "bleu", **aggregation}])
+    with pytest.raises(DataError, match=message):
+        helpers.go(tiny, tmp_path / "out", **settings(own_tasks, ["my_summaries"]))
 
 
 @pytest.mark.parametrize("setting", [{"chain": "best"}, {"search": {"method": "successive_rejects"}}])
@@ -269,6 +287,9 @@ NAMES = re.compile(
     r"mergekit[-_]finance|finance_bench\w*|^ *finance:|\{LLM\}s: A Case Study in Finance", re.M
 )
 
+# lm-eval 0.5.0.dev1 fails in its own command, too: it reads an item's pair of texts as a pair of items.
+needs_bleu = pytest.mark.xfail(HAS_SCORERS, strict=True, reason="lm-eval 0.5.0.dev1 cannot compute BLEU")
+
 
 def finance_words(path):
     text = NAMES.sub("", path.read_text(encoding="utf-8"))
@@ -281,6 +302,7 @@ def invoked(*command):
     return result.output
 
 
+@needs_bleu
 def test_a_legal_and_code_study_from_start_to_card(tiny, tmp_path, own_tasks, offline_arc, monkeypatch):
     """A built-in task, own tasks, a weight, bits per byte, corpus BLEU, and an aggregation without items."""
     for name, copy in (("base", "base"), ("finance", "legal"), ("math", "code")):
@@ -332,6 +354,7 @@ def test_a_legal_and_code_study_from_start_to_card(tiny, tmp_path, own_tasks, of
     assert set(rows["my_summaries"]["score"]) == {None}  # no text of a row in a file that is shared
 
 
+@needs_bleu
 def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
     tiny, tmp_path, own_tasks, monkeypatch
 ):
@@ -374,6 +397,7 @@ def test_a_study_of_other_units_alone_shows_every_merge_and_selects_none(
     assert "| retention (1) " in card and "12 items per task" in card
 
 
+@needs_bleu
 def test_run_has_a_table_of_its_own_for_every_unit(tiny, tmp_path, own_tasks):
     for task in (LAWS, SUMMARIES):
         write(own_tasks, task, tmp_path / "rows.jsonl")
