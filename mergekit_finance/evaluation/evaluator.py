@@ -124,7 +124,7 @@ class Evaluator:
         try:
             with quiet():
                 loaded = self.task_manager.load(list(self.names))
-            loaded["tasks"] = dict(host.tasks_by_name(loaded))
+                loaded["tasks"] = dict(host.tasks_by_name(loaded))
         except MergekitFinanceError:
             raise
         except (Exception, SystemExit) as error:

@@ -40,7 +40,7 @@ def load_error(
         entry = host.task_index(manager)[name]
         try:
             with quiet():
-                manager.load([name])
+                host.tasks_by_name(manager.load([name]))
         except (Exception, SystemExit) as fault:
             if not any(entry.yaml_path and entry.yaml_path.is_relative_to(f) for f in built_in):
                 return DataError(

@@ -1,7 +1,8 @@
 """`mergekit-finance import`: check the results of another lm-eval run against a study, task by task.
 
 The run may be anybody's, with any backend. A task is imported if its version, its rows, its prompts and its
-targets are those of the study, as the hashes in lm-eval's samples say. What does not match is named.
+targets are those of the study, as the hashes in lm-eval's samples say. Targets are not compared between lm-eval 0.4
+and 0.5, which write them in other ways. What does not match is named.
 """
 
 import json
@@ -20,7 +21,8 @@ from mergekit_finance.study.results import StudyResults
 RESULTS = re.compile(r"results(_[0-9T.:-]+)?\.json")
 MAX_SAMPLES = 2_000_000_000  # bytes of one file
 OF_TOKENIZER = "option_tokens"  # added to rows by the model's tokenizer; no prompt or target has it
-HASHES = {"prompt_hash": "prompts", "target_hash": "targets"}
+PROMPT = "prompt_hash"
+HASHES = {PROMPT: "prompts", "target_hash": "targets"}
 
 
 class MismatchError(Exception):
@@ -48,18 +50,30 @@ class Run:
     def version(self, task: str) -> str:
         """The version of a task."""
         versions = self.content.get("versions")
-        return str(versions.get(task, "")) if isinstance(versions, Mapping) else ""
+        return str(versions.get(self.name_of(task), "")) if isinstance(versions, Mapping) else ""
+
+    def name_of(self, task: str) -> str:
+        """Return the name of a task in this run: since lm-eval 0.5, `group::task` if a group was evaluated."""
+        scores = self.content.get("results")
+        names = scores if isinstance(scores, Mapping) else ()
+        return next((name for name in names if name.rpartition("::")[2] == task), task)
+
+    @property
+    def lm_eval_version(self) -> str:
+        """The version of lm-eval that evaluated the model; empty if it is not stated."""
+        return str(self.content.get("lm_eval_version") or "")
 
     def samples(self, task: str) -> list[JsonObject]:
         """Return the samples of a task. Raises MismatchError: there are none, or they cannot be read."""
         date = RESULTS.fullmatch(self.path.name)
-        path = self.path.with_name(f"samples_{task}{(date and date[1]) or ''}.jsonl")
+        name = self.name_of(task)
         try:
+            path = self.path.with_name(f"samples_{name}{(date and date[1]) or ''}.jsonl")
             lines = read_text(path, max_bytes=MAX_SAMPLES, links=True).split("\n")
             rows = [parse_json(line) for line in lines if line.strip()]
         except FileNotFoundError as error:
             scores = self.content.get("results")
-            if isinstance(scores, Mapping) and task not in scores:
+            if isinstance(scores, Mapping) and name not in scores:
                 raise MismatchError("this run did not evaluate it") from error
             raise MismatchError("no samples (run lm_eval with --log_samples)") from error
         except (OSError, ValueError, DataError) as error:
@@ -127,7 +141,8 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
     if run.version(task) != expected:
         raise MismatchError(f"version {run.version(task) or 'unknown'}, and the study has {expected}")
     of_filter = [row for row in theirs if row.get("filter", "none") == ours[0].get("filter", "none")]
-    matched = _matched(ours, of_filter)
+    versions = (results.key("base").all_versions.get("lm-eval", ""), run.lm_eval_version)
+    matched = _matched(ours, of_filter, list(HASHES) if _writes_equal_targets(*versions) else [PROMPT])
     metric = _metric(ours, matched)
     scored = [{**row, "score": row[metric], "doc_id": k} for k, row in enumerate(matched) if metric in row]
     if len(scored) < len(ours):
@@ -145,8 +160,23 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
     )
 
 
-def _matched(ours: Sequence[JsonObject], theirs: Sequence[JsonObject]) -> list[JsonObject]:
+def _writes_equal_targets(ours: str, theirs: str) -> bool:
+    """Return whether two versions of lm-eval write the same target for the same row.
+
+    Since 0.5, the target of a choice is the number of the option where 0.4 writes its text. Versions that are
+    not stated count as equal.
+    """
+    releases = {tuple(version.split(".")[:2]) for version in (ours, theirs) if version}
+    return len(releases) < 2
+
+
+def _matched(
+    ours: Sequence[JsonObject], theirs: Sequence[JsonObject], hashes: Sequence[str]
+) -> list[JsonObject]:
     """Return, for each of our rows, the matching row of the imported run.
+
+    Args:
+        hashes: which of `HASHES` must be equal.
 
     Raises:
         MismatchError: rows, prompts or targets differ.
@@ -161,10 +191,10 @@ def _matched(ours: Sequence[JsonObject], theirs: Sequence[JsonObject]) -> list[J
         matched += [candidates.pop(0)] if candidates else []
     if missing:
         raise MismatchError(f"{missing} of {len(ours)} rows are missing or differ")
-    for key, words in HASHES.items():
+    for key in hashes:
         if different := sum(a.get(key) != b.get(key) for a, b in zip(ours, matched, strict=True)):
-            hint = " (chat template, few-shot examples?)" if key == "prompt_hash" else ""
-            raise MismatchError(f"the {words} of {different} of {len(ours)} rows differ{hint}")
+            hint = " (chat template, few-shot examples?)" if key == PROMPT else ""
+            raise MismatchError(f"the {HASHES[key]} of {different} of {len(ours)} rows differ{hint}")
     return matched
 
 

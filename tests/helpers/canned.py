@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import pytest
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
@@ -55,8 +56,8 @@ def jfinqa_output(doc):
 
 
 def builtin_jfinqa(name, rows):
-    """lm-eval's own task with our rows."""
-    import lm_eval.tasks.jfinqa.utils as utils
+    """lm-eval's own task with our rows; the test is skipped where there is none (0.5.0.dev1)."""
+    utils = pytest.importorskip("lm_eval.tasks.jfinqa.utils")
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.tasks._yaml_loader import load_yaml
 

@@ -96,6 +96,14 @@ def test_a_task_builds_a_prompt_and_a_target_for_every_sample_row(manager, name)
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_every_sample_row_is_asked(manager, name):
+    """lm-eval 0.5 leaves out rows of choices whose target is not one of the options."""
+    task = manager.load([name])["tasks"][name]
+    task.build_all_requests(rank=0, world_size=1)
+    assert {request.doc_id for request in task.instances} == set(range(len(list(task.test_docs()))))
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_metric_that_scoring_returns_is_declared(manager, name):
     """lm-eval takes the mean of a metric it does not know, which breaks on tuples."""
     task = manager.load([name])["tasks"][name]

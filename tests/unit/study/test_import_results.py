@@ -125,6 +125,29 @@ def test_a_task_of_other_rows_prompts_or_targets_is_named(out, theirs, fields, r
     assert read_imported(load_results(out))[0].file.tasks == [DOCMATH]
 
 
+def test_a_run_of_a_group_with_lm_eval_0_5_matches_though_its_names_and_targets_differ(out, theirs):
+    """0.5 names a task of a group `group::task`, and writes the number of an option as target."""
+    path = theirs / f"results_{DATE}.json"
+    content = json.loads(path.read_text())
+    change(theirs, FPB, target="1", target_hash="0")
+    for task in helpers.TASKS:
+        (theirs / f"samples_{task}_{DATE}.jsonl").rename(theirs / f"samples_group::{task}_{DATE}.jsonl")
+    for key in ("results", "versions"):
+        content[key] = {f"group::{task}": content[key][task] for task in helpers.TASKS}
+    assert load_results(out).key("base").all_versions["lm-eval"]
+    path.write_text(json.dumps(content | {"lm_eval_version": "9.5.0"}))
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    assert read_imported(load_results(out))[0].columns == load_results(out).columns("finance")
+
+
+def test_a_task_name_with_a_path_is_refused(out, theirs):
+    path = theirs / f"results_{DATE}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"results": {f"../x::{FPB}": {}, DOCMATH: {}}}))
+    result = run(f"mine={theirs}", "--study", out)
+    assert result.exit_code == 0 and f"Not imported: mine: {FPB}: samples cannot be read" in result.output
+
+
 def test_another_version_and_missing_samples_are_named(out, theirs):
     path = theirs / f"results_{DATE}.json"
     content = json.loads(path.read_text())
