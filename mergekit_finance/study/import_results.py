@@ -1,8 +1,8 @@
 """`mergekit-finance import`: check the results of another lm-eval run against a study, task by task.
 
 The run may be anybody's, with any backend. A task is imported if its version, its rows, its prompts and its
-targets are those of the study, as the hashes in lm-eval's samples say. Targets are not compared between lm-eval 0.4
-and 0.5, which write them in other ways. What does not match is named.
+targets are those of the study, as the hashes in lm-eval's samples say. What does not match is named.
+Targets are not compared between lm-eval 0.4 and 0.5, which write them in different ways.
 """
 
 import json
@@ -53,7 +53,7 @@ class Run:
         return str(versions.get(self.name_of(task), "")) if isinstance(versions, Mapping) else ""
 
     def name_of(self, task: str) -> str:
-        """Return the name of a task in this run: since lm-eval 0.5, `group::task` if a group was evaluated."""
+        """Return the name of a task in this run. lm-eval 0.5 names tasks of a group `group::task`."""
         scores = self.content.get("results")
         names = scores if isinstance(scores, Mapping) else ()
         return next((name for name in names if name.rpartition("::")[2] == task), task)
@@ -141,8 +141,9 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
     if run.version(task) != expected:
         raise MismatchError(f"version {run.version(task) or 'unknown'}, and the study has {expected}")
     of_filter = [row for row in theirs if row.get("filter", "none") == ours[0].get("filter", "none")]
-    versions = (results.key("base").all_versions.get("lm-eval", ""), run.lm_eval_version)
-    matched = _matched(ours, of_filter, list(HASHES) if _writes_equal_targets(*versions) else [PROMPT])
+    our_version = results.key("base").all_versions.get("lm-eval", "")
+    has_equal_targets = _write_equal_targets(our_version, run.lm_eval_version)
+    matched = _matched(ours, of_filter, list(HASHES) if has_equal_targets else [PROMPT])
     metric = _metric(ours, matched)
     scored = [{**row, "score": row[metric], "doc_id": k} for k, row in enumerate(matched) if metric in row]
     if len(scored) < len(ours):
@@ -160,7 +161,7 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
     )
 
 
-def _writes_equal_targets(ours: str, theirs: str) -> bool:
+def _write_equal_targets(ours: str, theirs: str) -> bool:
     """Return whether two versions of lm-eval write the same target for the same row.
 
     Since 0.5, the target of a choice is the number of the option where 0.4 writes its text. Versions that are
