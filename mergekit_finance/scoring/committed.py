@@ -29,15 +29,18 @@ _STRONG = re.compile(
     r" of|answer|result|so|thus|therefore|hence|leaving|leaves|making)\b[:,]?|[=≈:]|は|が|=>|→)" + _HEDGES,
     re.IGNORECASE,
 )
-# A word that does so if no verb does: "of ", "by ", "so ".
+# A word that does so if no verb does: "of ", "by ", "so ". Not "followed by" and "that of", which compare.
 _WEAK = re.compile(
-    r"\b(?:of|by|to|(?<!to )(?:has|have|had)|therefore,?|hence,?|thus,?|so,?)\b" + _HEDGES, re.IGNORECASE
+    r"\b(?:(?<!that )(?<!those )of|(?<!followed )by|to|(?<!to )(?:has|have|had)"
+    r"|therefore,?|hence,?|thus,?|so,?)\b" + _HEDGES,
+    re.IGNORECASE,
 )
 # Words after which a sentence compares or explains: what stands before them is the answer.
 _COMPARES = re.compile(
     r"[,;(]?\s?\b(?:compared (?:to|with|against)|versus|vs\.?|up from|down from|rather than|instead of"
     r"|because|since|whereas|while|given (?:that|the|a|an)|based on|assuming|using|where"
-    r"|which (?:is|was) (?:higher|lower|more|less)|not|from|excluding|including|than|out of"
+    r"|which (?:is|was) (?:higher|lower|more|less)|followed by|ahead of|exceed(?:s|ed)?|not|from"
+    r"|excluding|including|than|out of"
     r"|with|in order to|so that|if|when"
     r"|for (?:a|an|the|each|every)(?! (?:net |grand |combined )?(?:total|sum|average|difference|change)\b)"
     r"|to (?:have|obtain|get|reach|achieve|maintain|cover|meet|break even))\b",
@@ -172,7 +175,7 @@ def _without_condition(sentence: str, spans: Sequence[Span], question: str) -> S
     given_values = _given_values(question) if _CONDITION.match(sentence) else set()
     for comma in re.finditer(r",\s", sentence) if given_values else ():
         before = [span for span in spans if span.end <= comma.start()]
-        if before and all(abs(span.number.value) in given_values for span in before):
+        if any(abs(span.number.value) in given_values for span in before):
             return spans[len(before) :] or spans
     return spans
 

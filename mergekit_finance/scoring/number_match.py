@@ -19,7 +19,7 @@ from mergekit_finance.scoring.text import normalize
 TOLERANCE = 0.0015  # relative; that of DocMath-Eval's repository
 _ROUNDING = 1e-9  # allows for binary rounding at the edge of a tolerance
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-_ABBREVIATIONS = {"mm": 1e6, "mn": 1e6, "bn": 1e9, "m": 1e6, "b": 1e9, "k": 1e3, "000s": 1e3}
+_ABBREVIATIONS = {"mm": 1e6, "mn": 1e6, "bn": 1e9, "m": 1e6, "b": 1e9, "k": 1e3, "000": 1e3, "000s": 1e3}
 # The unit of a question or table: "in millions", "(in thousands of dollars)", "in $ billions", "(Millions)",
 # "expressed in US$ thousands", "(in $000s)".
 _UNIT = re.compile(
@@ -30,6 +30,12 @@ _UNIT = re.compile(
     r"[^()\n]{0,40}\)"
     r"|\b(?:in|as)\s(?:us)?[$€£]\s?(mm|mn|bn|m|b|k|000s)\b|\([$€£]\s?(mm|mn|bn|m|b|k|000s)\)",
     re.IGNORECASE,
+)
+# A cell of a table's heading that ends in a unit: "€m", "US$'000", "RMB'Million", "$ million".
+_UNIT_CELL = re.compile(
+    r"(?:^|\|)[^|\n0-9]{0,40}?(?:[$€£¥]|\b(?:rmb|usd|eur|gbp|hkd|chf|cny|jpy))\s?['’‘`]?\s?"
+    r"(000s?|mm|mn|bn|m|k|thousand|million|billion)s?[ \t]?(?=\||$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _PERCENT = re.compile(r"[%％]|\bper ?cent|パーセント", re.IGNORECASE)
 _MAX_PERCENT = 1000  # a larger gold is no percentage, unless the question writes percent
@@ -65,6 +71,7 @@ _WHOLE_MONEY = re.compile(
     r"(?!\s?\(?(?:in )?(?:thousand|million|billion))",
     re.IGNORECASE,
 )
+_BASIS_POINTS = re.compile(r"\b(?:basis points|bps)\b", re.IGNORECASE)
 _DECIMAL = re.compile(
     r"\b(?:as|in) (?:a )?decimal\b(?! places?)|\bdecimal (?:number|fraction|form|value|notation)\b",
     re.IGNORECASE,
@@ -89,6 +96,7 @@ class Asked:
         literal: whether it asks for a count and nothing states a scale: "4,221 thousand" is then 4,221,000.
         ratio: whether it asks for the ratio of one value to another.
         names_ratio: whether it is about a ratio of any kind: "the current ratio".
+        basis_points: whether it asks for basis points, of which 100 are one percent.
         decimal: whether it asks for a decimal number, so that a gold of at most 1 is a fraction.
         years: the years that it names: an answer "2017" may only repeat one of them.
     """
@@ -105,6 +113,7 @@ class Asked:
     literal: bool = False
     ratio: bool = False
     names_ratio: bool = False
+    basis_points: bool = False
     decimal: bool = False
     years: frozenset[int] = frozenset()
 
@@ -120,7 +129,7 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         document: text and tables that it is about.
         percent: whether the dataset says that the answer is a percentage.
     """
-    in_question, in_document = _units(question), _units(document)
+    in_question, in_document = _units(question), _units(document) + _units(document, _UNIT_CELL)
     whole_money = [1.0] if _WHOLE_MONEY.search(question) and not in_document else []
     return Asked(
         percent or asks_percent(question),
@@ -135,6 +144,7 @@ def asked(question: str, document: str = "", percent: bool = False) -> Asked:
         literal=bool(_COUNT.search(question)) and not _SCALE_WORD.search(f"{question}\n{document}"),
         ratio=bool(_RATIO.search(question)),
         names_ratio=bool(_NAMES_RATIO.search(question)) and not asks_percent(question),
+        basis_points=bool(_BASIS_POINTS.search(question)),
         decimal=bool(_DECIMAL.search(question)),
         years=frozenset(map(int, _YEAR.findall(question))),
     )
@@ -147,12 +157,10 @@ def _unit_of_amounts(question: str) -> float | None:
     return scales.pop() if len(scales) == 1 and scales != {1.0} else None
 
 
-def _units(text: str) -> list[float]:
-    units = []
-    for match in _UNIT.finditer(text):
-        name = next(group for group in match.groups() if group).lower()
-        units.append(_SCALES[name] if name in _SCALES else _ABBREVIATIONS[name])
-    return units
+def _units(text: str, pattern: re.Pattern[str] = _UNIT) -> list[float]:
+    """Return the scales that a text states, in its order."""
+    names = (next(filter(None, match.groups())).lower() for match in pattern.finditer(text))
+    return [_SCALES.get(name) or _ABBREVIATIONS[name] for name in names]
 
 
 def number_matches(pred: Number, gold: float, asked: Asked, *, is_percent_elsewhere: bool = False) -> bool:
@@ -207,6 +215,9 @@ def _readings(pred: Number, gold: float, asked: Asked, percent: bool) -> list[_R
     is_fraction, is_plain = abs(gold) <= 1, not (pred.scaled or pred.unit)
     factors: list[tuple[float, int]] = []
     is_decimal = asked.decimal and is_fraction
+    if pred.unit == "bps" and not asked.basis_points:
+        factor = 0.0001 if is_fraction else 0.01
+        return [_Reading(pred.written * factor, pred.step * factor, 3)]
     if asked.ratio and pred.percent and not asked.writes_percent and abs(gold) <= _MAX_RATIO:
         return [_Reading(pred.written * 0.01, pred.step * 0.01, 3)]
     if not pred.percent or (asked.writes_percent and not is_decimal) or 1 < abs(gold) <= _MAX_PERCENT:

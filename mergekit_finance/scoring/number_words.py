@@ -26,7 +26,8 @@ _REPEATED = re.compile(rf"\b({_WORD})\s?\(\s?([0-9]{{1,3}})\s?\)", re.IGNORECASE
 # two hundred dollars ($1,200)". It starts with a number word and ends with one, a scale or a unit.
 _PART = rf"(?:{_WORD}|zero|thousand|million|billion)"
 _AMOUNT_IN_WORDS = re.compile(
-    rf"\b(?!{_WORD}\s?\(\s?[0-9]{{1,3}}\s?\))(?:{_WORD}|zero)(?:[ -](?:and |point )?{_PART}){{0,8}}"
+    rf"\b(?!{_WORD}\s?\(\s?(?:[0-9]{{1,3}}|(?:19|20)[0-9]{{2}})\s?\))"  # "one (2018)" is a count and a year
+    rf"(?:{_WORD}|zero)(?:[ -](?:and |point )?{_PART}){{0,8}}"
     r"(?: (?:percent|per cent|percentage points|dollars|euros|yen))?\s?"
     r"\(\s?([$€£]?[0-9][0-9.,]{0,18}(?: (?:thousand|million|billion))?\s?%?)\s?\)",
     re.IGNORECASE,
@@ -37,6 +38,11 @@ _COUNTED = re.compile(
     re.IGNORECASE,
 )
 _AROUND = r"[\s.,:;!*_\"'()$]*"
+# A number word at the start, with an explanation after it: "Only one: 2018", "Two, 2018 and 2019".
+_EXPLAINED = re.compile(
+    rf"([\s*_\"'(]{{0,6}}(?:(?:only|just|exactly)\s)?)({_WORD})(?=[*_]{{0,3}}(?:\s[a-z]+){{0,2}}\s?(?:[:,;(]|-\s))",
+    re.IGNORECASE,
+)
 
 
 def with_digits(sentence: str, question: str) -> str:
@@ -55,6 +61,9 @@ def with_digits(sentence: str, question: str) -> str:
     alone = re.fullmatch(rf"{_AROUND}({_WORD})(?:\s[a-z]+)?{_AROUND}", sentence, re.IGNORECASE)
     if alone:
         return sentence[: alone.start(1)] + _digits(alone[1]) + sentence[alone.end(1) :]
+    explained = _EXPLAINED.match(sentence)
+    if explained:  # the numbers of the explanation are not the count
+        return explained[1] + _digits(explained[2])
     counted_word = re.compile(rf"{_NUMBER_WORD.pattern}(?=\s(?:more\s)?{noun})", re.IGNORECASE)
     return counted_word.sub(lambda word: _digits(word.group()), sentence)
 

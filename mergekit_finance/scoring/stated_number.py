@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mergekit_finance.scoring.numbers import DATE_UNITS, YEAR, Number, Span
 
@@ -23,37 +24,77 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 
-# Words that make a number negative: before it, after it, and in a question that asks for the amount.
-# Losses: "a loss of 5", "5 net loss", 5の損失; "What was the loss?".
-_LOSS = (
-    r"\bloss(?:es)?(?: of|:)\s(?:about |approximately |around )?$",
+# Between a word for a direction and its number: "roughly ", "only about ", "~", "$".
+_HEDGE = (
+    r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost|just|only|exactly|some|circa|[~≈])\s?){0,2}"
+    r"[$€£]?$"
+)
+# Between a subject and its verb, without numbers but years: "in costs from 2019 to 2020".
+_WORDS_AND_YEARS = (
+    r"(?:(?!\b(?:and|but|while|whereas|increas|ris|rose|grew))(?:[^.;:,0-9]|\b(?:19|20)[0-9]{2}\b))"
+)
+_IS = r"\b(?:is|was|are|were|would be|will be|equals|of|totall?ed|amount(?:s|ed) to|c[ao]mes? to)\s"
+
+
+class _Direction(NamedTuple):
+    """Words for a direction or a loss, and where they stand.
+
+    Attributes:
+        before: directly before the number: "a decrease of 5%", "fell by about 5%".
+        subject: the subject of the number: "The decrease in 2019 was 5%", or its verb: "fell in 2019 by 5%".
+        after: directly after the number: "5% lower", 5%減.
+        in_question: in a question that asks for the amount: "By how much did costs decrease?".
+    """
+
+    before: re.Pattern[str]
+    subject: re.Pattern[str]
+    after: re.Pattern[str]
+    in_question: re.Pattern[str]
+
+    def describes(self, sentence: str, span: Span) -> bool:
+        """Return whether a number of a sentence has such a word."""
+        start = max(0, span.start - 120)
+        if self.before.search(sentence, start, span.start) or self.after.match(sentence, span.end):
+            return True
+        subject = self.subject.search(sentence, start, span.start)
+        return bool(subject and not _BESIDE.search(sentence, max(0, subject.start() - 60), subject.start()))
+
+
+def _direction(*patterns: str) -> _Direction:
+    return _Direction(*(re.compile(pattern, re.IGNORECASE) for pattern in patterns))
+
+
+# The decrease of "after the decrease", "after a 5% decrease" and "with the decrease" is not what a number is.
+_BESIDE = re.compile(
+    r"\b(?:after|before|with|without|of|for|from|to|by|despite|following|given|if|although)\s"
+    r"(?:(?:the|an?|this|that|such|its|their)\s)?(?:[0-9.,]{1,12}\s?%\s)?(?:[a-z]{1,12}\s)?$",
+    re.IGNORECASE,
+)
+_LOSS = _direction(
+    rf"\bloss(?:es)?(?: of|:)\s{_HEDGE}",
+    r"\b(?:net|operating|pre-?tax|comprehensive) loss(?:es)?\b(?! carryforwards?)"
+    rf"{_WORDS_AND_YEARS}{{0,70}}{_IS}{_HEDGE}",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
     r"(?<!\()(?<!\bor )(?<!/)\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
 )
-# A loss as the subject: "The net loss attributable to owners in 2020 was 5". It has the question of `_LOSS`.
-_LOSS_SUBJECT = (
-    r"\b(?:net|operating|pre-?tax|comprehensive) loss(?:es)?\b(?! carryforwards?)"
-    r"(?:[^.;:,0-9]|\b(?:19|20)[0-9]{2}\b){0,70}"
-    r"\b(?:was|were|is|are|totall?ed|amounted to|came to|of)\s(?:about |approximately |around )?$",
-    "(?!)",
-    _LOSS[2],
-)
-# Decreases: "a decrease of 5%", "fell by about 5%", "5% lower", 5%減, but not 減価 and 減損 (depreciation,
-# impairment); "By how much did costs decrease?".
-_FALL = (
-    r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down)"
-    r"(?: of| by)?\s(?:about |approximately |around )?$",
-    r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)",
+_FALL_NOUN = r"\b(?:decrease|decline|drop|fall|reduction|contraction)\b"
+_FALL = _direction(
+    r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down|shr[aiu]nk"
+    rf"|contracted|contraction)(?: of| by)?\s{_HEDGE}|{_FALL_NOUN}\s?[:=]\s?{_HEDGE}",
+    rf"{_FALL_NOUN}{_WORDS_AND_YEARS}{{0,60}}{_IS}{_HEDGE}"
+    rf"|\b(?:decreased|declined|dropped|fell|shrank|contracted)\s{_WORDS_AND_YEARS}{{0,60}}\bby\s{_HEDGE}",
+    # 5%減, but not 減価 and 減損 (depreciation, impairment).
+    r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)"
+    r"|\s?\((?:an? )?(?:decrease|decline|drop|fall|reduction)\)",
     r"\b(?:decreas|declin|drop|fall|fell|reduc|lower)|減(?![価損])|低下|下落",
 )
-_NEGATIVE_WORDS = [
-    tuple(re.compile(word, re.IGNORECASE) for word in words) for words in (_LOSS, _FALL, _LOSS_SUBJECT)
-]
-# A rise directly before its number: "increased by ", "an increase of ".
-_RISE = re.compile(
-    r"\b(?:increased|rose|grew|risen|grown|increase|rise|growth|up)(?: of| by)?\s"
-    r"(?:about |approximately |around )?[$€£]?$",
-    re.IGNORECASE,
+_RISE_NOUN = r"\b(?:increase|rise|growth)\b"
+_RISE = _direction(
+    rf"\b(?:increased|rose|grew|risen|grown|increase|rise|growth|up)(?: of| by)?\s{_HEDGE}"
+    rf"|{_RISE_NOUN}\s?[:=]\s?{_HEDGE}",
+    rf"{_RISE_NOUN}(?:[^.;:,0-9]|\b(?:19|20)[0-9]{{2}}\b){{0,60}}{_IS}{_HEDGE}",
+    r"\s?\((?:an? )?(?:increase|rise)\)",
+    "(?!)",
 )
 # A question that leaves the direction open: it mentions a rise, or asks for a change ("the change if costs
 # were 10% lower").
@@ -133,16 +174,15 @@ def signed(sentence: str, spans: Sequence[Span], question: str) -> list[Span]:
 
 
 def _with_sign(sentence: str, span: Span, question: str) -> Span:
-    start = max(0, span.start - 120)
-    for before, after, in_question in _NEGATIVE_WORDS:
-        asks_for_size = in_question.search(question) and not _EITHER_WAY.search(question)
-        asks_fall = asks_for_size and before is _NEGATIVE_WORDS[1][0]
-        if asks_fall and _RISE.search(sentence, start, span.start):  # the opposite of what is asked
-            return replace(span, number=replace(span.number, written=-abs(span.number.written)))
-        if before.search(sentence, start, span.start) or after.match(sentence, span.end):
+    negative = replace(span, number=replace(span.number, written=-abs(span.number.written)))
+    for direction in (_LOSS, _FALL):
+        asks_for_size = direction.in_question.search(question) and not _EITHER_WAY.search(question)
+        if asks_for_size and direction is _FALL and _RISE.describes(sentence, span):
+            return negative  # the opposite of what is asked
+        if direction.describes(sentence, span):
             if asks_for_size:
                 return replace(span, number=replace(span.number, sign_in_words=True))
-            return replace(span, number=replace(span.number, written=-abs(span.number.written)))
+            return negative
     return span
 
 
