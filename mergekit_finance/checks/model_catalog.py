@@ -47,7 +47,8 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
     ),
     "model.chat-template": CatalogEntry(
         "error",
-        "A chat template of the model is empty or not valid Jinja, or fails on a prompt.",
+        "A chat template of the model is not valid Jinja. `study` and `run` also find those that fail on a "
+        "prompt or leave out what the user says.",
         "Correct it, or remove it.",
     ),
     "model.chat-system": CatalogEntry(
@@ -55,6 +56,12 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
         "The chat template of a model refuses system messages, so lm-eval leaves the system instruction out "
         "of this model's prompts, and the task's description.",
         "Leave system_instruction out, or use models whose templates accept it.",
+    ),
+    "model.chat-template-name": CatalogEntry(
+        "warning",
+        "apply_chat_template names a template, and a model has only one, without a name. It is used whatever "
+        "its purpose, as in lm-eval.",
+        "Write `apply_chat_template: true`, or use models that have a template of this name.",
     ),
     "model.chat-templates-differ": CatalogEntry(
         "warning",

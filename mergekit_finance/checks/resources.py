@@ -121,13 +121,12 @@ def resource_note(merge: MergeFacts) -> Iterator[Finding]:
         return
     memory, disk = free_memory(), free_disk(merge.out or Path())
     free = "unknown" if memory is None else size(memory)
-    together = "of all GPUs together " if merge.parallelize else ""
-    elsewhere = "; of memory where there is no GPU" if merge.parallelize else ""
+    together = ", over all GPUs together or in main memory without a GPU" if merge.parallelize else ""
     yield finding(
         "resources.estimate",
         f"merging takes about {size(needed.merge)} of memory, evaluating {size(needed.evaluation)} "
-        f"{together}({needed.batch}{elsewhere}), of {free} free here; a merged checkpoint "
-        f"{size(needed.disk)} of {size(disk)} free disk",
+        f"({needed.batch}{together}), of {free} free here; a merged checkpoint {size(needed.disk)} of "
+        f"{size(disk)} free disk",
         "",
     )
 

@@ -52,7 +52,8 @@ def check_chat_templates(merge: "MergeFacts") -> Iterator[Finding]:
             yield finding(
                 "model.chat-templates-differ",
                 f"{model.reference} and {first.reference} have different chat templates: prompts of each "
-                "model are rendered by its own, and those of a merge by the base's",
+                "model are rendered by its own, and those of a merge by that of its recipe's base_model, or "
+                "of its first model if it has none",
             )
 
 

@@ -338,7 +338,10 @@ def _check_merge_fits(recipe: Recipe) -> None:
                 f"{did_you_mean(name, recipe.models)}"
             )
     stage = recipe.finance.stage
-    if stage and stage != min(count, 3):
+    counts = [count]
+    if recipe.base in (recipe.finance.constituents or ()):  # as in slerp, whose base may be an expert
+        counts.append(count + 1)
+    if stage and stage not in (min(number, 3) for number in counts):
         raise RecipeError(
             f"{recipe.path}: finance.stage: {stage} means {STAGES[stage]}, "
             f"the recipe merges {counted(count, 'expert')}"

@@ -128,8 +128,9 @@ def objective_table(results: StudyResults) -> Table:
     note = (
         "The objective of study.yml, in points, on the reported items unless the column says otherwise. "
         f"Bounds: {bounds or 'none'}. They are kept surely if the 95 % interval of the difference on the "
-        "selection items is above the bound, perhaps if it holds the bound. On the front: no other merge is "
-        "as good or better in the objective and in every difference."
+        "selection items is above the bound, perhaps if it holds the bound. An end at 0, and both ends of an "
+        "interval without width, count as 3 / n further out (n: independent items). On the front: no other "
+        "merge is as good or better in the objective and in every difference."
     )
     return Table("objective", "Your objective", note, columns, rows, (1, 2, 3))
 

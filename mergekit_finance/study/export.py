@@ -99,7 +99,7 @@ def _varied(study: Study, operator: str) -> str:
 
 def _of_grid(study: Study, point: Point) -> str:
     values = ", ".join(f"{key.replace('.', ' of ')} {format_value(v)}" for key, v in point.values.items())
-    return f"A point of the grid of the study {study.name!r}: {values}."
+    return f"A point of the grid of the study {study.name!r}{f': {values}' if values else ''}."
 
 
 def block(

@@ -4,6 +4,7 @@ What a method declares comes from mergekit's registry, which is loaded only for 
 besides the three operators.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -254,7 +255,7 @@ def _parameter_problems(parameter: MethodParameter, values: Values, experts: Seq
             yield f".{name}: no value for {', '.join(missing)}, {text}"
         each = list(values.values())
     for value in (value for settings in each for value in settings):
-        if problem := _value_problem(parameter, value):
+        if problem := _value_problem(parameter, value) or _density_problem(parameter, value):
             yield f".{name}: {value!r} {problem}"
 
 
@@ -275,7 +276,26 @@ def _value_problem(parameter: MethodParameter, value: Json) -> str:
         "true or false": isinstance(value, bool),
         "text": isinstance(value, str),
     }
-    return "" if is_right[parameter.kind] else f"is not {parameter.kind}"
+    if not is_right[parameter.kind]:
+        return f"is not {parameter.kind}{_as_number(value)}"
+    return ""
+
+
+def _density_problem(parameter: MethodParameter, value: Json) -> str:
+    """Return what is wrong with a density of the whole model, or "". With 0 the merge is the base."""
+    number = number_of(value) if parameter.name == "density" and not isinstance(value, list) else None
+    if number is None or 0 < number <= 1:
+        return ""
+    return "is not above 0 and at most 1: it is the share of the changes that is kept"
+
+
+def _as_number(value: Json) -> str:
+    """Return how to write text that looks like a number: YAML reads `1e-3` as text."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        number = math.nan
+    return f". Write {number!r}" if math.isfinite(number) else ""
 
 
 def _trial_problems(method: MethodFacts, grid: MethodGrid, every: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -74,7 +74,7 @@ def check_contexts(
 def check_chat(evaluator: Evaluator, references: Sequence[str], say: Say, trust_remote_code: bool) -> None:
     """Raise if a model's chat template fails on a short conversation.
 
-    A warning is printed where a template refuses the system instruction.
+    A warning is printed where a template refuses the system instruction, or has no name and one is asked for.
 
     Args:
         evaluator: its settings.
@@ -82,8 +82,16 @@ def check_chat(evaluator: Evaluator, references: Sequence[str], say: Say, trust_
         say: prints a line.
         trust_remote_code: whether their tokenizers may run code.
     """
-    if not evaluator.chat.apply_chat_template:
+    choice = evaluator.chat.apply_chat_template
+    if not choice:
         return
+    tokenizers = {one: evaluator.tokenizer(one, trust_remote_code) for one in references}
+    unnamed = [one for one, tokenizer in tokenizers.items() if isinstance(tokenizer.chat_template, str)]
+    if unnamed and isinstance(choice, str):
+        message = (
+            f"{', '.join(unnamed)} has one chat template without a name, which is used for {choice!r:.60}"
+        )
+        Findings([finding("model.chat-template-name", message)]).print_rest(say)
     refusing = [one for one in references if _refuses_system(evaluator, one, trust_remote_code)]
     if refusing and evaluator.chat.system_instruction:
         message = f"the chat template of {', '.join(refusing)} refuses system messages"
@@ -118,7 +126,9 @@ def _refuses_system(evaluator: Evaluator, reference: str, trust_remote_code: boo
     template = chat_template(evaluator, reference, trust_remote_code)
     assert template is not None
     messages = [{"role": "system", "content": "instruction"}, {"role": "user", "content": "question"}]
-    template(messages[1:])
+    if "question" not in template(messages[1:]):
+        message = f"the chat template of {reference!r} leaves out what the user says"
+        raise finding("model.chat-template", message).as_error()
     with quiet():
         return "instruction" not in template(messages)
 

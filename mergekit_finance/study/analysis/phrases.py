@@ -32,20 +32,22 @@ def interval(numbers: Sequence[float], sign: bool = False) -> str:
 
 
 def interval_in_words(numbers: Sequence[float], sign: bool = False) -> str:
-    """Return `3.1 [1.0, 5.2]` in points, or `3.1 (the same on every item)`.
+    """Return `3.1 [1.0, 5.2]` in points, or `3.1 (the same in every resample)`.
 
     A difference that is the same in every cluster resamples to itself. That is not an interval, and
     [0.0, 0.0] would look like certainty about other items.
     """
     value, low, high = numbers
-    return f"{in_points(value, sign)} (the same on every item)" if low == high else interval(numbers, sign)
+    return (
+        f"{in_points(value, sign)} (the same in every resample)" if low == high else interval(numbers, sign)
+    )
 
 
 def difference(numbers: Sequence[float], unit: str = "points") -> str:
-    """Return `+1.2 [-0.4, +2.8] points`, or `0.0 points on every item`."""
+    """Return `+1.2 [-0.4, +2.8] points`, or `0.0 points in every resample`."""
     value, low, high = numbers
     if low == high:
-        return f"{in_points(value, sign=True)} {unit} on every item"
+        return f"{in_points(value, sign=True)} {unit} in every resample"
     return f"{interval(numbers, sign=True)} {unit}"
 
 

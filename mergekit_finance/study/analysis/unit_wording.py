@@ -32,7 +32,7 @@ def amount(numbers: Estimated | None, sign: bool = False) -> str:
     if low is None or high is None:
         return text
     if low == high:  # as in `phrases.interval_in_words`: [0, 0] would look like certainty about other items
-        return f"{text} (the same on every item)"
+        return f"{text} (the same in every resample)"
     return f"{text} [{_significant(low, sign)}, {_significant(high, sign)}]"
 
 

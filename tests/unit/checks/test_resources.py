@@ -95,7 +95,7 @@ def test_all_gpus_together_hold_a_model_that_is_spread(free, monkeypatch):
     (one,) = check_resources(merge(device="cuda", parallelize=True))
     assert one.message.endswith("are free on all GPUs together")
     (note,) = resources.resource_note(merge(parallelize=True))
-    assert "of all GPUs together (" in note.message and "; of memory where there is no GPU)" in note.message
+    assert ", over all GPUs together or in main memory without a GPU)" in note.message
 
 
 def test_the_disk_must_hold_every_checkpoint_that_is_written(free):

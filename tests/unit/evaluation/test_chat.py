@@ -168,6 +168,7 @@ def test_stored_answers_are_used_for_the_same_prompts_only(finished, models, tas
     [
         ("base", None, "base' has no chat template. Copy the chat_template.jinja"),
         ("finance", "{{ messages[0].content / 0 }}", "its chat template fails"),
+        ("finance", "always the same", "leaves out what the user says"),
         ("finance", "{{ ().__class__.__base__.__subclasses__() }}", "its chat template fails .*unsafe"),
     ],
 )
@@ -188,6 +189,16 @@ def test_a_template_that_refuses_system_messages_is_reported_once(models, tasks,
     assert [line.partition(" refuses")[0] for line in printed if "[model.chat-system]" in line] == [
         f"warning: the chat template of {tmp_path}/models/finance"
     ]
+
+
+def test_a_name_for_models_with_one_template_is_a_warning(models, tasks, tmp_path):
+    of_chat = of_study(tasks)
+    of_chat["evaluation"] |= {"apply_chat_template": "rag"}
+    study = parse_study(helpers.content(models, **of_chat), "study.yml")
+    printed = []
+    StudyRun(study, tmp_path / "out", "cpu", 4, quiet=True, say=printed.append).check()
+    (line,) = [line for line in printed if "[model.chat-template-name]" in line]
+    assert f"{models}/base" in line and "one chat template without a name, which is used for 'rag'" in line
 
 
 def test_a_tokenizer_with_several_templates_needs_a_name_that_it_has(models):

@@ -167,6 +167,8 @@ MISSPELLED = "operators: unknown merge method 'slrp'. Did you mean 'slerp'? Know
         ({"slerp": {"t": float("nan")}}, "operators.slerp.t.0: must lie between -1e+09 and 1e+09 (given: nan)"),
         ({"slerp": {"t": [[{"flter": "mlp", "value": 0.5}]]}}, "unknown key 'operators.slerp.t.0.0.flter'. Did you mean 'filter'? Known: filter, value"),
         ({"ties": {"density": [[0.2, 0.8]]}}, "operators.ties.density: paper semantics has no gradient or filter; write numbers, or `semantics: mergekit`"),
+        ({"nearswap": {"t": "1e-3"}, "ties": {}}, "operators.nearswap.t: '1e-3' is not a number. Write 0.001"),
+        ({"della": {"density": [0, 0.5]}}, "operators.della.density: 0 is not above 0 and at most 1: it is the share of the changes that is kept"),
         ({"slerp": 0.5}, "operators.slerp: must be a mapping of keys (given: 0.5)"),
     ],
 )  # fmt: skip
@@ -253,6 +255,9 @@ def test_exported_recipes_name_the_seed_for_run_and_for_mergekit(tiny, tmp_path)
     (tmp_path / "recipe.yml").write_text(text)
     assert load_recipe(tmp_path / "recipe.yml").seed == 7
     assert "seed" not in exported["stage2-finance-math-slerp-t0.3.yml"]
+    pair = tmp_path / "pair.yml"
+    pair.write_text(exported["stage2-finance-math-slerp-t0.3.yml"])
+    assert load_recipe(pair).stage == 2  # though its base_model is one of the two experts
     starts = {recipe.name: recipe.text for recipe in export_recipes(path, start=True)}
     assert "A study can vary density and seed." in starts["stage1-math-della.yml"]
 

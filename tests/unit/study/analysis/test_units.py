@@ -65,7 +65,7 @@ def test_words_table_and_json_of_a_unit(tmp_path):
     finished = load_results(tmp_path)
     assert finished.summary.units == answer.units
     said = [line.text for line in finished.summary.verdict if line.about == "units"]
-    assert "bits_per_byte (lower is better): finance + math 0.75 (the same on every item)" in said[-1]
+    assert "bits_per_byte (lower is better): finance + math 0.75 (the same in every resample)" in said[-1]
     assert "Macro-Gain +0.75" in said[-1] and "Macro-OG +0.25" in said[-1]
     table = unit_table(finished, finished.summary.units[0], 0)
     assert table.title == "In bits_per_byte (lower is better)" and "sign turned" in table.note

@@ -16,7 +16,7 @@ from mergekit_finance.study.schema import AdviceKind, Effect, EffectKind, PointR
         ([-0.047, -0.109, 0.0], False, "-4.7 [-10.9, 0.0]"),
         ([-0.0004, -0.031, 0.0002], False, "0.0 [-3.1, 0.0]"),  # what rounds to zero has no minus
         ([0.281, -0.0001, 0.406], True, "+28.1 [0.0, +40.6]"),  # nor a plus
-        ([0.0, 0.0, 0.0], False, "0.0 (the same on every item)"),
+        ([0.0, 0.0, 0.0], False, "0.0 (the same in every resample)"),
     ],
 )
 def test_an_interval_in_points(numbers, sign, text):
@@ -134,7 +134,7 @@ def test_recovery_has_intervals_and_notes_when_nothing_was_lost(tmp_path):
         "40.0 (expert 50.0, base 0.0), OG -10.0 ["
     )
     assert math.startswith(
-        "no clear loss by continual pre-training (0.0 (the same on every item)), vs base -60.0 ["
+        "no clear loss by continual pre-training (0.0 (the same in every resample)), vs base -60.0 ["
     )
     assert (
         sentences["base + finance, retention and tasks of its skill together"] == "recovery."
@@ -368,7 +368,7 @@ def test_a_task_without_its_demonstrations_is_named(tmp_path):
 
 
 def test_a_difference_that_no_item_changes_has_no_interval():
-    assert phrases.difference((0.0, 0.0, 0.0)) == "0.0 points on every item"
+    assert phrases.difference((0.0, 0.0, 0.0)) == "0.0 points in every resample"
     assert phrases.difference((0.012, -0.004, 0.028), "points of the objective") == (
         "+1.2 [-0.4, +2.8] points of the objective"
     )
