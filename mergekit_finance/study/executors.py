@@ -68,7 +68,9 @@ class Executor:
         most = len(dict.fromkeys(place for job, place, _ in steps if not job.race))
         most += sum(job.evaluations for job in jobs if job.race)
         count = max(most, stored) if missing else stored
-        self.say(f"{stored} of {count} models are stored, {count - stored} to do")
+        # A race evaluates a model in parts.
+        units = "evaluations" if any(job.race for job in jobs) else "models"
+        self.say(f"{stored} of {count} {units} are stored, {count - stored} to do")
         if missing:
             if line := self.captures(worker, len(missing)):
                 self.say(line)
