@@ -21,6 +21,10 @@ _LAST_SENTENCES = 3
 # Of the texts in bold, only this many at the end are read.
 _LAST_BOLD = 20
 
+# English words for a rise and a fall. The prompt of jfinqa ends in "Answer:", so some models answer in English.
+ENGLISH_RISE = r"\b(?:increas(?:e[sd]?|ing)|ris(?:e|es|en|ing)|rose|gr[eo]w(?:n|s|th|ing)?)\b"
+ENGLISH_FALL = r"\b(?:decreas(?:e[sd]?|ing)|declin(?:e[sd]?|ing)|drop(?:s|ped|ping)?|f[ae]ll(?:s|en|ing)?)\b"
+
 # Old and Chinese forms of the characters in 増収, 減益, 悪化 and 好転.
 _CHARACTER_FORMS = str.maketrans("增减收惡恶轉转", "増減収悪悪転転")
 # Kanji numerals directly before a unit: 四億, 三百万円, 十二%. Not the 百 of 百万円, and not 四半期.
