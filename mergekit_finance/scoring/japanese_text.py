@@ -22,8 +22,8 @@ _LAST_SENTENCES = 3
 _LAST_BOLD = 20
 
 # English words for a rise and a fall. The prompt of jfinqa ends in "Answer:", so some models answer in English.
-ENGLISH_RISE = r"\b(?:increas(?:e[sd]?|ing)|ris(?:e|es|en|ing)|rose|gr[eo]w(?:n|s|th|ing)?)\b"
-ENGLISH_FALL = r"\b(?:decreas(?:e[sd]?|ing)|declin(?:e[sd]?|ing)|drop(?:s|ped|ping)?|f[ae]ll(?:s|en|ing)?)\b"
+ENGLISH_RISE = r"\b(?:increas(?:e[sd]?|ing)|ris(?:e|es|en|ing)|rose|gr[eo]w(?:n|s|th|ing)?)\b(?!-)"
+ENGLISH_FALL = r"\b(?:decreas(?:e[sd]?|ing)|declin(?:e[sd]?|ing)|drop(?:s|ped|ping)?|f[ae]ll(?:s|en|ing)?)\b(?!-)"
 
 # Old and Chinese forms of the characters in 増収, 減益, 悪化 and 好転.
 _CHARACTER_FORMS = str.maketrans("增减收惡恶轉转", "増減収悪悪転転")
