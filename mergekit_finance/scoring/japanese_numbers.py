@@ -32,7 +32,9 @@ _RISE_AFTER = re.compile(rf"{_JOIN}(?:{_RISE})|\s(?:{ENGLISH_RISE}|higher\b)", r
 _LOSS_AFTER = re.compile(rf"{_JOIN}{_LOSS}")
 # Words before a number: "減少率は", "営業損失は", "マイナスの"; "a decrease of", "fell by"; 下降了, 增长.
 _NOUN_LINK = r"(?:は|が|:|=|の|を)?[^0-9。、=]{0,12}$"
-_ENGLISH_LINK = r"(?:\s(?:by|of))?\s(?:(?:about|approximately|around|roughly|nearly|almost|only|just)\s)?$"
+_ENGLISH_LINK = (
+    r"(?:\s(?:by|of|was|is))?\s(?:(?:about|approximately|around|roughly|nearly|almost|only|just)\s)?$"
+)
 _CHINESE_LINK = r"了?\s?[約约]?$"
 _FALL_BEFORE = re.compile(
     rf"(?:減少|低下|下落|悪化|縮小|減益|減収|下落)(?:率|額|幅|分|ポイント){_NOUN_LINK}|マイナスの?\s?約?$"
@@ -64,8 +66,8 @@ _COMPARED_AFTER = re.compile(
     r"\s?(?:から|より|と比[べ較]|に比[べし]|に対[しす]|を(?:上回|下回|超)|(?:で|じゃ)は?(?:な[いく]|ありま)"
     r"|以[上下]|未満|(?:である)?なら|であれば|とすれば|だとす|の場合)"
 )
-# An earlier period, whose number is only compared. Not the 前年同期比 of "前年同期比+5%", whose number is a change;
-# the lookahead covers the whole word, so that 前年 alone does not match in it.
+# An earlier period, whose number is only compared. Not 前年同期比, whose number is a change: the lookahead
+# covers the whole word, so that 前年 alone does not match in it.
 _EARLIER = r"(?:前々?期|前年度?|前年同期|昨年度?)(?!(?:度|同期|同月|同四半期|末|実績|対){0,2}比)"
 _ASKS_EARLIER = re.compile(_EARLIER)
 _EARLIER_BEFORE = re.compile(rf"{_EARLIER}の?(?:実績|[^0-9、。をにで]{{0,10}})(?:は|が|の|:)?\s?約?$")

@@ -21,7 +21,7 @@ _LAST_SENTENCES = 3
 # Of the texts in bold, only this many at the end are read.
 _LAST_BOLD = 20
 
-# English words for a rise and a fall. The prompt of jfinqa ends in "Answer:", so some models answer in English.
+# English words for a rise and a fall. Some models answer in English, because the prompt ends in "Answer:".
 ENGLISH_RISE = r"\b(?:increas(?:e[sd]?|ing)|ris(?:e|es|en|ing)|rose|gr[eo]w(?:n|s|th|ing)?)\b(?!-)"
 ENGLISH_FALL = (
     r"\b(?:decreas(?:e[sd]?|ing)|declin(?:e[sd]?|ing)|drop(?:s|ped|ping)?|f[ae]ll(?:s|en|ing)?)\b(?!-)"
@@ -51,11 +51,12 @@ _WITHDRAWS = re.compile(
     r"\n\s{0,4}(?:いや[、。]|(?:いいえ、)?違い?ます|待って|訂正|間違え|すみません|失礼し|(?:これ|それ|上記|この回答)は(?:誤|間違))"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
-# A remark after the conclusion, which often gives a figure for comparison: "なお、IFRSでは5%である". Not one that
-# corrects the conclusion.
+# A remark after the conclusion, which often gives a figure for comparison: なお、IFRSでは5%である. Not one
+# that corrects the conclusion.
 _REMARK = re.compile(
     r"(?!.*(?:訂正|誤り|間違|正しく|正しい|正確))"
-    r"(?:なお|尚|ただし|但し|ちなみに|参考|※|\(?注(?=[0-9):]|記|釈)|(?:note|for (?:comparison|reference)|(?:by|in) contrast)\b)",
+    r"(?:なお|尚|ただし|但し|ちなみに|参考|※|\(?注(?=[0-9):]|記|釈)"
+    r"|(?:note|for (?:comparison|reference)|(?:by|in) contrast)\b)",
     re.IGNORECASE,
 )
 _NUMBERED_ITEM = re.compile(r"\(?[0-9]{1,2}[.)]\s+")

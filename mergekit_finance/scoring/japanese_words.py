@@ -98,8 +98,8 @@ _REJECTED = re.compile(
 )
 _CONDITION_AFTER = re.compile(r"[^、。,]{0,6}(?:なら|れば|場合|たら|と(?:する|仮定))")
 _CONDITION_BEFORE = re.compile(r"(?:なら(?:ば)?|れば|場合(?:は|に|には)?)[、,]?[^、。,]{0,8}$")
-# Text before an English word that does not assert it: "did not ", "no ", "whether it ". English negates, asks and
-# assumes before the word, Japanese after it.
+# Text before an English word that is not asserted: "did not ", "no ", "whether it ". English negates, asks
+# and assumes before the word, Japanese after it.
 _ENGLISH_OPEN = re.compile(
     r"(?:\b(?:not|never|no|neither|without|whether|if|did|does|do|could|may|might)\b|n['’]t\b)[^.,;:]{0,40}$",
     re.IGNORECASE,
