@@ -7,20 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mergekit_finance.scoring.japanese_text import AnswerSource
-from mergekit_finance.scoring.markers import Statement, answering_part, located_statements
+from mergekit_finance.scoring.markers import (
+    MAX_STATEMENT,
+    RETRACTED,
+    Statement,
+    answering_part,
+    located_statements,
+)
 from mergekit_finance.scoring.text import first_sentence, nfkc, sentences, strip_decoration
 
 # The model gives no answer or retracts it: "cannot be determined", "not enough", 不明, "3ではない".
 NO_ANSWER = re.compile(
     r"^not\b|\b(?:cannot|can't|can not|could not|unable|unknown|undetermined|indeterminate|insufficient"
     r"|unclear|not (?:given|enough|possible|provided|available|clear|determinable))\b"
-    r"|ではな|じゃな|ではありません|不明|(?:わ|分)か(?:ら|りません)|できません|できない|求められ(?:ない|ません)|ありません",
+    r"|ではな|じゃな|ではありません|不明|无法|(?:わ|分)か(?:ら|りません)|できません|できない|求められ(?:ない|ません)|ありません",
     re.IGNORECASE,
 )
 
-# Text that may introduce a label: the "option " of "option B", the "選択肢" of 選択肢3, the "(" of "(B)".
+# Text that may introduce a label: the "option " of "option B", the 選択肢 of 選択肢3, the 选项 of 选项3,
+# the "(" of "(B)".
 _INTRODUCTION = (
-    r"(?:(?:the )?(?:option|choice|letter|number|statement)|選択肢[のは]?|番号|肢|第(?=.肢|.番))?"
+    r"(?:(?:the )?(?:option|choice|letter|number|statement)|選択肢[のは]?|选项|番号|肢|第(?=.肢|.番))?"
     r"[\s\"'「『(\[【{<]*"
 )
 _INTRODUCED = re.compile(_INTRODUCTION, re.IGNORECASE)
@@ -33,8 +40,8 @@ _COUNTER = (
 # Text that may follow a label: the end ("B.", "3です"), a predicate ("3が正しい", "3と考える"), a reason ("B
 # because"). Not a noun ("A company") or a unit.
 _AFTER_LABEL = re.compile(
-    r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ|が(?:正|適|最|該当|不適|誤っている|誤り)|とな|にな|と考|と思|と判断"
-    r"|を(?:選|正解と|正答と)|に該当|のみ"
+    r"\s*(?:$|[.,:;!?。、)」』\]】}>*\"(]|です|でした|である|だ(?!け)|が(?:正|適|最|該当|不適|誤っている|誤り)|とな|にな|と考|と思|と判断"
+    r"|を(?:選|正解と|正答と)|に該当|のみ|だけ(?=が|です|$)|是最"
     r"|の?(?:選択肢|「)|の記述|[-–—](?=\s)|(?:because|since|as|for|which|due|is)\b)"
     r"|\s+(?:最も)?(?:不適切|適切|不適当|適当|正しい|誤っている)"
 )
@@ -42,7 +49,7 @@ _CLOSERS = r"[\s\"'」』)\]】}]*"
 # Text that joins two labels, so that neither is chosen: the " or " of "B or C", the と of 2と3, "/" of "A/B".
 _JOINER = (
     rf"{_CLOSERS}[、,(]?\s?(?:and/or|or(?: else| maybe| possibly)?|and|または|又は|もしくは"
-    r"|あるいは|ないし|それとも|および|及び|[かとや/,、・~〜&-])[\s\"'「『(\[【{]*"
+    r"|あるいは|ないし|それとも|および|及び|还是|或者?|[和与]|[かとや/,、・~〜&-])[\s\"'「『(\[【{]*"
 )
 # Words after a label that reject the option: "2は誤り、", "B is incorrect,", "(×)". Not "不適切" and
 # "誤っているもの": some questions ask for the wrong statement.
@@ -62,21 +69,26 @@ _CLAUSE = re.compile(r"[^。.、,:;(\n]{0,40}")
 _SUPPOSED = re.compile(r"(?:もし|仮に|たとえ)[^。\n]{0,12}$")
 # A single letter or digit that looks like a label but is not one of the options: "G.", "9です".
 _UNKNOWN_LABEL = re.compile(r"[A-Z0-9](?:[\s.。、)]*$|です)")
-# Words that open a conclusion, and が after a label, which singles it out: "選択肢3が不適切である".
+# Words that open a conclusion, and が after a label, which singles it out: "選択肢3が不適切である",
+# "3のみが適切である".
 _CONCLUSION = re.compile(
-    r"(?:したがって|従って|よって|以上(?:より|から|のことから|の検討から)?|そのため|ゆえに|故に|このことから"
-    r"|これらの?(?:こと)?から|結論として|結論は|結論|まとめると|therefore|thus|hence|so\b)[、,:\s]*|∴\s*",
+    r"(?:したがって|従って|よって|(?:その|この|以上の|検討の)結果(?:から|より)?"
+    r"|以上(?:より|から|のことから|の検討から)?|そのため|ゆえに|故に|このことから"
+    r"|これらの?(?:こと)?から|結論として|結論は|結論|まとめると|综上所述|因此|therefore|thus|hence|so\b)[、,:\s]*|∴\s*",
     re.IGNORECASE,
 )
 _PICKS = re.compile(
     r"^(?:選択肢|肢|番号|記述)?[\s「(]*[^\s「(]{1,2}[\s」)]*番?"
-    r"(?:が(?:最も)?(?:正し|適切|適当|不適|誤|該当)|を(?:選|正解|正答))"
+    r"(?:(?:のみ|だけ)?が(?:最も)?(?:正し|適切|適当|不適|誤|該当)|を(?:選|正解|正答))"
 )
 # A reason before the conclusion of the same sentence: "課税されるため、選択肢2が適切です".
 _REASON = re.compile(
     r"^[^。\n]{1,200}(?:ため|ので|ことから)[、,]\s?(?=選択肢|肢|[「(]?[^\s]{1,2}[」)]?番?[がを])"
 )
 _WRONG_ONE = re.compile(r"が(?:最も)?誤り(?:で(?:ある|す))?")
+# The opening of a sentence that gives the reason for the choice before it: "3が不適切です。なぜなら、".
+_GIVES_REASON = re.compile(r"なぜなら|なぜかと|というのも|(?:その|この)?理由|解説|根拠")
+_WRONG_VERDICT, _RIGHT_VERDICT = r"(?:不適|誤)", r"(?:適切|適当|正し)"
 # Without a marker, only this many sentences at the end are read.
 _LAST_SENTENCES = 3
 _KANJI_DIGITS = dict(zip("123456789", "一二三四五六七八九", strict=True))
@@ -163,6 +175,9 @@ def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
         form = _chosen_form(Statement(verdict), forms)
         if form is not None:
             return None if len(re.findall(rf"(?:{_any_of(forms)})[」)]?番?が", verdict)) > 1 else form or None
+    reasoned = _reasoned_form(body, forms)
+    if reasoned:
+        return reasoned
     paragraphs = [paragraph.strip() for paragraph in body.split("\n\n") if paragraph.strip()]
     first_line, _, below = body.strip().partition("\n")
     lines = [Statement(strip_decoration(paragraph), whole=True) for paragraph in paragraphs[-1:]]
@@ -171,6 +186,26 @@ def _concluding_form(body: str, forms: Mapping[str, str]) -> str | None:
         if form:
             return form
     return None
+
+
+def _reasoned_form(body: str, forms: Mapping[str, str]) -> str | None:
+    """Return the form of the label that the first sentence singles out and the second one gives reasons for.
+
+    "3が最も不適切です。なぜなら、..." chooses 3. A review of the options chooses none, because it singles out
+    another label too, or gives another one the same verdict: "1が適切です。理由は...。2が不適切です。"
+    """
+    opening = [sentence for sentence, _ in sentences(body[:MAX_STATEMENT])[:2]]
+    if len(opening) < 2 or not (_PICKS.search(opening[0]) and _GIVES_REASON.match(opening[1])):
+        return None
+    choice = _WRONG_ONE.sub("が不適切", opening[0])
+    is_open = NO_ANSWER.search(choice) or _DOUBT.search(choice) or RETRACTED.search(body)
+    form = _chosen_form(Statement(choice), forms)
+    if is_open or not form:
+        return None
+    others = _any_of(other for other, label in forms.items() if label != forms[form])
+    verdict = _WRONG_VERDICT if re.search(_WRONG_VERDICT, choice) else _RIGHT_VERDICT
+    rival = re.compile(rf"(?<![0-9A-Za-z.])(?:{others})[」)]?番?(?:が|は(?:最も)?{verdict})")
+    return None if rival.search(body) else form
 
 
 def _is_about_others(sentence: str, forms: Mapping[str, str]) -> bool:
@@ -262,8 +297,16 @@ def _opens_a_list(statement: Statement, after: str, form: str, forms: Mapping[st
         return False
     following = _any_of(other for other, label in forms.items() if label == labels[position])
     in_line = re.search(rf"(?:[\s、,。.;)]|(?=\())\(?(?:{following})\s?[:.)]", after, re.IGNORECASE)
+    if in_line:
+        return True
     item_mark = r"(?:\s?[:.)、]|\s?$|\s(?:[-○×✓✗]|不?適切|正し|誤))"
     below = re.match(
-        rf"\s*[-・*]?\s?\(?(?:{following}){item_mark}", statement.below, re.IGNORECASE | re.MULTILINE
+        rf"\s*[-・*]?\s?\(?(?:{following})(?P<mark>{item_mark})(?P<text>[^\n]*)",
+        statement.below,
+        re.IGNORECASE | re.MULTILINE,
     )
-    return bool(in_line or below)
+    if not below:
+        return False
+    # Explanations of the other options may follow a label that is an answer: "正解：1\n2：誤り\n3：誤り".
+    is_item = re.match(r"\s?[:.)、]\s*\w|\s*[-○×✓✗]|\s\w", after)
+    return bool(is_item or not re.search(r"\w", below["mark"] + below["text"]))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mergekit_finance.scoring.japanese_text import blank_asides, fold
+from mergekit_finance.scoring.japanese_text import ENGLISH_FALL, ENGLISH_RISE, blank_asides, fold
 from mergekit_finance.scoring.numbers import DATE_UNITS, YEAR, Span, iter_numbers
 from mergekit_finance.scoring.text import normalize
 
@@ -27,15 +27,27 @@ _FALL = (
 _LOSS = r"(?:当期|営業|経常|最終|純|税引前)*(?:損失|赤字|支出超過|流出超過)"
 # Words directly after a number: "4.2%の減少", "4.2%ほど低下", "915百万円の損失".
 _JOIN = r"\s?\(?(?:ほど|程度|だけ|分)?の?\s?(?:大幅な?|小幅な?)?"
-_FALL_AFTER = re.compile(rf"{_JOIN}(?:{_FALL})")
-_RISE_AFTER = re.compile(rf"{_JOIN}(?:{_RISE})")
+_FALL_AFTER = re.compile(rf"{_JOIN}(?:{_FALL})|\s(?:{ENGLISH_FALL}|lower\b|reduction\b)", re.IGNORECASE)
+_RISE_AFTER = re.compile(rf"{_JOIN}(?:{_RISE})|\s(?:{ENGLISH_RISE}|higher\b)", re.IGNORECASE)
 _LOSS_AFTER = re.compile(rf"{_JOIN}{_LOSS}")
-# Words before a number: "減少率は", "営業損失は", "マイナスの".
+# Words before a number: "減少率は", "営業損失は", "マイナスの"; "a decrease of", "fell by"; 下降了, 增长.
 _NOUN_LINK = r"(?:は|が|:|=|の|を)?[^0-9。、=]{0,12}$"
+_ENGLISH_LINK = (
+    r"(?:\s(?:by|of|was|is))?\s(?:(?:about|approximately|around|roughly|nearly|almost|only|just)\s)?$"
+)
+_CHINESE_LINK = r"了?\s?[約约]?$"
 _FALL_BEFORE = re.compile(
     rf"(?:減少|低下|下落|悪化|縮小|減益|減収|下落)(?:率|額|幅|分|ポイント){_NOUN_LINK}|マイナスの?\s?約?$"
+    rf"|(?:{ENGLISH_FALL}|\b(?:reduction|reduced|down)\b){_ENGLISH_LINK}"
+    rf"|(?:減少|下降|下跌|下滑|下落|低下|降低|縮小|缩小){_CHINESE_LINK}",
+    re.IGNORECASE,
 )
-_RISE_BEFORE = re.compile(rf"(?:増加|上昇|改善|増益|増収|成長|伸び)(?:率|額|幅|分){_NOUN_LINK}")
+_RISE_BEFORE = re.compile(
+    rf"(?:増加|上昇|改善|増益|増収|成長|伸び)(?:率|額|幅|分){_NOUN_LINK}"
+    rf"|(?:{ENGLISH_RISE}|\bup\b){_ENGLISH_LINK}"
+    rf"|(?:増加|増長|増长|上升|上漲|上涨|提高){_CHINESE_LINK}",
+    re.IGNORECASE,
+)
 _LOSS_BEFORE = re.compile(rf"(?:損失|赤字|支出超過|流出超過)額?{_NOUN_LINK}")
 # Questions: by how much something fell, what a loss was, how much something changed.
 _ASKS_FALL = re.compile(r"減(?![価損])|低下|下落|悪化|下が")
@@ -54,7 +66,9 @@ _COMPARED_AFTER = re.compile(
     r"\s?(?:から|より|と比[べ較]|に比[べし]|に対[しす]|を(?:上回|下回|超)|(?:で|じゃ)は?(?:な[いく]|ありま)"
     r"|以[上下]|未満|(?:である)?なら|であれば|とすれば|だとす|の場合)"
 )
-_EARLIER = r"(?:前期|前年度?|前年同期|前々期|昨年度?)(?!比)"
+# An earlier period, whose number is only compared. Not 前年同期比, whose number is a change: the lookahead
+# covers the whole word, so that 前年 alone does not match in it.
+_EARLIER = r"(?:前々?期|前年度?|前年同期|昨年度?)(?!(?:度|同期|同月|同四半期|末|実績|対){0,2}比)"
 _ASKS_EARLIER = re.compile(_EARLIER)
 _EARLIER_BEFORE = re.compile(rf"{_EARLIER}の?(?:実績|[^0-9、。をにで]{{0,10}})(?:は|が|の|:)?\s?約?$")
 # Counters that do not belong to an answer: 3つ, 2年連続, 1株当たり, 3項目, ステップ2.
@@ -221,7 +235,7 @@ def _with_unit(text: str, span: Span) -> JapaneseNumber:
 def _signed(text: str, span: Span, question: str) -> _Reading:
     """Return a number, negative if words call it a decrease or a loss that the question does not ask for."""
     number, end = _with_unit(text, span), _unit_end(text, span)
-    before = text[max(0, span.start - 24) : span.start]
+    before = text[max(0, span.start - 40) : span.start]
     falls = bool(_FALL_AFTER.match(text, end) or _FALL_BEFORE.search(before))
     rises = bool(_RISE_AFTER.match(text, end) or _RISE_BEFORE.search(before))
     asks_fall = bool(_ASKS_FALL.search(question)) and not _ASKS_RISE.search(question)

@@ -21,6 +21,12 @@ _LAST_SENTENCES = 3
 # Of the texts in bold, only this many at the end are read.
 _LAST_BOLD = 20
 
+# English words for a rise and a fall. Some models answer in English, because the prompt ends in "Answer:".
+ENGLISH_RISE = r"\b(?:increas(?:e[sd]?|ing)|ris(?:e|es|en|ing)|rose|gr[eo]w(?:n|s|th|ing)?)\b(?!-)"
+ENGLISH_FALL = (
+    r"\b(?:decreas(?:e[sd]?|ing)|declin(?:e[sd]?|ing)|drop(?:s|ped|ping)?|f[ae]ll(?:s|en|ing)?)\b(?!-)"
+)
+
 # Old and Chinese forms of the characters in 増収, 減益, 悪化 and 好転.
 _CHARACTER_FORMS = str.maketrans("增减收惡恶轉转", "増減収悪悪転転")
 # Kanji numerals directly before a unit: 四億, 三百万円, 十二%. Not the 百 of 百万円, and not 四半期.
@@ -45,6 +51,14 @@ _WITHDRAWS = re.compile(
     r"\n\s{0,4}(?:いや[、。]|(?:いいえ、)?違い?ます|待って|訂正|間違え|すみません|失礼し|(?:これ|それ|上記|この回答)は(?:誤|間違))"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
+# A remark after the conclusion, which often gives a figure for comparison: なお、IFRSでは5%である. Not one
+# that corrects the conclusion.
+_REMARK = re.compile(
+    r"(?!.*(?:訂正|誤り|間違|正しく|正しい|正確))"
+    r"(?:なお|尚|ただし|但し|ちなみに|参考|※|\(?注(?=[0-9):]|記|釈)"
+    r"|(?:note|for (?:comparison|reference)|(?:by|in) contrast)\b)",
+    re.IGNORECASE,
+)
 _NUMBERED_ITEM = re.compile(r"\(?[0-9]{1,2}[.)]\s+")
 _ASIDE = re.compile(
     r"\((?!(?:増加?|減少?|上昇|低下|下落|改善|悪化|損失|赤字)\))(?![0-9.,\s△▲-]*\))(?!\s?[千百万億兆円%]{1,4}\s?\))[^()]*(?:\)|$)"
@@ -73,7 +87,7 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence
     First the statements after answer markers, the last one first, each from its first sentence on. Then the
     first line, if the prompt asks for the answer at once; then texts in bold, the last one first. The first
     line and bold text must be an answer and nothing else. Then the last sentences of the output, the last one
-    first.
+    first, those that are remarks (なお、…) after all others.
 
     Args:
         text: the model's output.
@@ -90,7 +104,10 @@ def read_statements(text: str, *, reasoning: bool) -> Iterator[CandidateSentence
         yield CandidateSentence((split_sentences(first_line) or [""])[0], "marker", whole=True)
     for bold in reversed(_BOLD.findall(cut_at_new_question(normalize(folded)))[-_LAST_BOLD:]):
         yield CandidateSentence(strip_decoration(clean_markup(bold)), "marker", whole=True)
-    for sentence in reversed(split_sentences(body)[-_LAST_SENTENCES:]):
+    last_sentences = split_sentences(body)
+    remarks = [sentence for sentence in last_sentences[-_LAST_SENTENCES:] if _REMARK.match(sentence)]
+    conclusions = [sentence for sentence in last_sentences if not _REMARK.match(sentence)]
+    for sentence in [*reversed(conclusions[-_LAST_SENTENCES:]), *reversed(remarks)]:
         yield CandidateSentence(sentence, "fallback")
 
 

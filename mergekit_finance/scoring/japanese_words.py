@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mergekit_finance.scoring.japanese_text import blank_asides
+from mergekit_finance.scoring.japanese_text import ENGLISH_FALL, ENGLISH_RISE, blank_asides
 
 # An answer that equals no gold answer: it contradicts itself, as はい、一致しません, or is another word.
 NO_MATCH = "no match"
@@ -45,8 +45,11 @@ _RISES = r"増加|増大|増え|上昇|伸び|上が(?=っ|り)|高ま"
 _FALLS = r"減少|減(?=っ|り|る|じ)|低下|下落|下が(?=っ|り)|落ち|縮小"
 _SALES = _Axis("増収", "減収", "売上|収益|収入")
 _PROFIT = _Axis("増益", "減益", "利益|益")
-_CHANGE = _Axis(_RISES, _FALLS)
-_QUALITY = _Axis("改善|向上|好転|良化|良くな", "悪化|劣化|悪くな")
+_CHANGE = _Axis(rf"{_RISES}|(?i:{ENGLISH_RISE})", rf"{_FALLS}|(?i:{ENGLISH_FALL})")
+_QUALITY = _Axis(
+    r"改善|向上|好転|良化|良くな|(?i:\bimprov(?:e[sd]?|ing|ements?)\b(?!-))",
+    r"悪化|劣化|悪くな|(?i:\b(?:worsen(?:s|ed|ing)?|deteriorat(?:e[sd]?|ing|ion))\b(?!-))",
+)
 _SURPLUS = _Axis("黒字", "赤字")
 _EQUALITY = _Axis(
     "(?<!不)一致|合致|整合|符合|等し|同じ|同額|同値|同一|イコール",
@@ -95,6 +98,12 @@ _REJECTED = re.compile(
 )
 _CONDITION_AFTER = re.compile(r"[^、。,]{0,6}(?:なら|れば|場合|たら|と(?:する|仮定))")
 _CONDITION_BEFORE = re.compile(r"(?:なら(?:ば)?|れば|場合(?:は|に|には)?)[、,]?[^、。,]{0,8}$")
+# Text before an English word that is not asserted: "did not ", "no ", "whether it ". English negates, asks
+# and assumes before the word, Japanese after it.
+_ENGLISH_OPEN = re.compile(
+    r"(?:\b(?:not|never|no|neither|without|whether|if|did|does|do|could|may|might)\b|n['’]t\b)[^.,;:]{0,40}$",
+    re.IGNORECASE,
+)
 _NOUN = re.compile(
     r"(?:売上総|営業|経常|当期純|税引前|純)?利益率?|売上原価|売上(?=高?)|収益|収入|原価|費用|総資産|純資産|資産"
     r"|負債|資本比率|資本|比率|損失|キャッシュ"
@@ -223,14 +232,21 @@ class _Word(NamedTuple):
 
 
 def _words(sentence: str, axis: _Axis) -> Iterator[_Word]:
-    """Yield the words of an axis that a sentence asserts or negates; not those that it asks or assumes."""
+    """Yield the words of an axis that a sentence asserts or negates; not those that it asks or assumes.
+
+    English words count only if all have one direction: which item rises or falls is not read from English.
+    """
     skip_next = False
-    for match in re.finditer(f"(?P<down>{axis.down})|(?P<up>{axis.up})", sentence):
+    matches = list(re.finditer(f"(?P<down>{axis.down})|(?P<up>{axis.up})", sentence))
+    is_mixed = len({match["up"] is None for match in matches if match.group().isascii()}) > 1
+    for match in matches:
         end = match.end()
+        is_english = match.group().isascii()
         is_joined = bool(_JOINED.match(sentence, end))
         is_open = (
             is_joined
             or skip_next
+            or (is_english and (is_mixed or _ENGLISH_OPEN.search(sentence, 0, match.start())))
             or _ASKED.match(sentence, end)
             or _COMPOUND.match(sentence, end)
             or _CONDITION_AFTER.match(sentence, end)

@@ -28,8 +28,22 @@ _BETWEEN = (
     r"|(?:rounded|expressed|in|for|as|to)\s[^,.:;=\n]{1,50}?\s(?=is\b|was\b)|rounded\s[^,.:;=\n]{1,50}(?=:))?"
 )
 _JAPANESE_ADJECTIVE = r"(?:正しい|適切な|適当な|不適切な|不適当な|誤っている|間違っている|該当する)"
+# "答え　3": a space instead of a colon, at the start of a sentence and before a number. Not the heading of a
+# step, "解答 1：売上高の確認".
+_JAPANESE_SPACE = (
+    r"(?:^|(?<=[。、\n]))[ \t]{0,8}(?:答え|解答|回答|正解|正答)[ \t]{1,8}"
+    r"(?=(?:選択肢)?[-+$¥(△▲]{0,3}[0-9])(?![0-9]{1,2}\s?[:.)]\s?[^\s0-9])"
+)
+# Some models answer in Chinese: 答案是2, 最不恰当的是选项2, 所以选2. The last two need a label.
+_CHINESE_LABEL = r"(?=\s?(?:选项)?[\s(「]?[0-9](?![0-9.,%]))"
+_CHINESE = (
+    r"答案应?该?[是为:]"
+    rf"|(?:不?(?:恰当|正确|适当|合适)|错误)的(?:选项|说法|[叙陈表]述)?[是为:]{_CHINESE_LABEL}"
+    rf"|(?:所以|因此|故)[,、]?应?该?选择?{_CHINESE_LABEL}"
+)
 # An answer marker, in this order: "\boxed{"; "Answer" alone on a line; "####"; "the answer is", "Answer:",
-# "the correct option is"; 答えは, 【正解】, 最終回答：; "最終回答 5"; 正しいものは; 回答 alone on a line.
+# "the correct option is"; 答えは, 【正解】, 最終回答：; "最終回答 5"; "答え 5"; 答案是; 正しいものは; 回答
+# alone on a line.
 _MARKER = re.compile(
     r"(?P<boxed>\\boxed\s?\{)"
     r"|(?P<heading>^[ \t#*]{0,12}(?:final |the )?answer[ \t*]{0,8}$)"
@@ -43,6 +57,7 @@ _MARKER = re.compile(
     r"|(?:^|(?<=[。、\n]))[ \t]*(?:訂正[ \t]?:"
     r"|正しくは、?(?=[^、。\n]{0,12}(?:[0-9]|はい|いいえ|[増減]|改善|悪化|一致)))"
     r"|最終回答[ \t](?=[0-9A-Za-z$¥(△▲-])"
+    rf"|{_JAPANESE_SPACE}|{_CHINESE}"
     rf"|{_JAPANESE_ADJECTIVE}(?:(?:語句|用語|数値)の)?(?:の|もの|記述|選択肢|番号|組み?合わ?せ|語句|答えの番号|答え)(?:は、?|[:=])"
     r"|(?P<ja_heading>^[ \t#*【]{0,12}(?:最終的?な?)?(?:回答|解答|答え|結論)[ \t*】]{0,8}$)",
     re.IGNORECASE | re.MULTILINE,
@@ -69,12 +84,13 @@ _ANSWER = (
     r"(?:(?:final )?answer is:?[ $]{0,3})?$"
 )
 # Text before a marker that states no answer: "if the answer is", "a tempting answer is", もし答えは,
-# 誤った答えは.
+# 誤った答えは, 如果答案是, 错误的答案是.
 _SUPPOSED = re.compile(
     r"(?:\b(?:if|whether|suppose|supposing|assume|assuming|imagine|unless)(?: that)?,? "
     r"|\b(?:wrong|incorrect|false|tempting|naive|intermediate|preliminary|initial|common|previous) )"
     rf"{_ANSWER}"
-    r"|(?:もし|仮に|たとえ)[^。\n]{0,10}$|(?:誤った|間違った|誤りの)$",
+    r"|(?:もし|仮に|たとえ)[^。\n]{0,10}$|(?:誤った|間違った|誤りの)$"
+    r"|(?:如果|假如|假设|不认为)[^。\n]{0,10}$|错误的?$",
     re.IGNORECASE,
 )
 # Text that negates the marker after it: "I don't think that the answer is", "it is not true that the answer
@@ -84,12 +100,13 @@ _DENIED = re.compile(
     rf"|certain))?(?: that)? {_ANSWER}",
     re.IGNORECASE,
 )
-# Words after an answer that retract it: "5. Wait, ...", "5. Actually ...", "5. Let me redo ...", 5。訂正.
-_RETRACTED = re.compile(
+# Words after an answer that retract it: "5. Wait, ...", "5. Actually ...", "5. Let me redo ...", 5。訂正,
+# 5。不对.
+RETRACTED = re.compile(
     r"[.!?,;\n][ \t\n]{0,4}(?:but |oh,? |no,? )?(?:wait\b|hmm|oops\b)"
     r"|[.!?\n][ \t\n]{0,4}(?:but |oh,? )?(?:no, |actually\b|correction\b|sorry\b|my mistake|on second thought"
     r"|let me (?:correct|redo|recalculate|reconsider))"
-    r"|[。!?\n][ \t\n]{0,4}(?:いや|いいえ|待って|待てよ|訂正|間違え|やはり)",
+    r"|[。!?\n][ \t\n]{0,4}(?:いや|いいえ|待って|待てよ|訂正|間違え|やはり|不对|等一下)",
     re.IGNORECASE,
 )
 # A condition at the start of a sentence, and in a question that states one itself.
@@ -192,7 +209,7 @@ def located_statements(body: str) -> Iterator[tuple[int, Statement]]:
         before = body[max(0, marker.start() - _LOOK_BACK) : marker.start()]
         statement = None if _SUPPOSED.search(before) else _read_statement(body, marker)
         if statement:
-            is_retracted = _DENIED.search(before) or _RETRACTED.search(body, marker.end(), end)
+            is_retracted = _DENIED.search(before) or RETRACTED.search(body, marker.end(), end)
             denied = bool(is_retracted) or _is_question(statement.text)
             conditional = bool(CONDITION.match(_sentence_before(body, marker.start())))
             yield marker.start(), replace(statement, denied=denied, conditional=conditional)
