@@ -29,7 +29,7 @@ PUBLISHED = [f"finance_bench_{t}_published" for t in BASES]
 ALL = EIGHTEEN + EXTRA + PROBE + RETENTION + PUBLISHED
 # Versions above 1.0: the prompt or the score of the task has changed since.
 CHANGED = {
-    2.1: (
+    2.2: (
         *SKILLS["fm"],
         *SKILLS["fmj"],
         "tatqa",
@@ -40,13 +40,13 @@ CHANGED = {
         "fp2_cot",
     ),
     2.0: ("fin_ner",),
-    1.1: (
-        *(task for task in SKILLS["f"] if task != "fin_ner"),
+    1.2: (
         *(f"{task}_cot" for task in ("convfinqa", *SKILLS["fmj"])),
         "probe_svamp",
         "docmath_ss_cot_published",
         "docmath_cs_cot_published",
     ),
+    1.1: tuple(task for task in SKILLS["f"] if task != "fin_ner"),
 }
 VERSIONS = {f"finance_bench_{task}": version for version, tasks in CHANGED.items() for task in tasks}
 GROUPS = {
