@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import metrics as scoring
-from mergekit_finance.scoring.matching import tatqa_normal
+from mergekit_finance.scoring.tatqa import tatqa_normal
 
 
 def doc(answer, kind="arithmetic", scale=""):
