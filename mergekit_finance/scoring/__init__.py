@@ -13,6 +13,7 @@ choices        the option that a chain of thought chooses
 answers        the answer of an output: a number, a text, a list, yes or no
 entities       named entities
 matching       whether an answer equals the gold answer, by the rule of each dataset
+tatqa          the same for TAT-QA: spans, lists and numbers
 japanese_text, japanese_numbers, japanese_words, japanese_answers
                answers in Japanese: the sentences that may give one, numbers, words, right or wrong
 documents      the columns of a dataset row that metrics read

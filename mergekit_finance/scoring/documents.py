@@ -56,7 +56,11 @@ class NumberDocument(_Asked, total=False):
     ground_truth: Required[float]
 
 
-class TatqaDocument(_Asked):
+class _Table(TypedDict, total=False):
+    table: str  # lines with " | " between cells
+
+
+class TatqaDocument(_Asked, _Table):
     """A TAT-QA question. `answer` has one entry, or several for a list of spans."""
 
     answer: list[str]

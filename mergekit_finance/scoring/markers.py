@@ -126,8 +126,10 @@ _SENTENCE_START = re.compile(r"[。!?\n]|(?<=[^0-9.][^0-9.])\.\s|(?<=[0-9])\.\s"
 _REASONS = re.compile(r"(?:let|we|i|to|first)\b", re.IGNORECASE)
 _ASKS = re.compile(r"(?:でしょう|だろう|です|ます)か$")
 # List marks at the start of a line: "- x", "1. x", and "1. 5" where the item is a number.
-_BULLET = re.compile(r"[ \t]{0,8}[-•・][ \t]{1,8}")
+_BULLET = re.compile(r"[ \t]{0,8}[-*•・][ \t]{1,8}")
+_STAR_BULLET = re.compile(r"(?<=\n)[ \t]{0,8}\*[ \t]{1,8}\Z")
 _NUMBERED = re.compile(r"\(?[0-9]{1,2}[.)][ \t]{1,8}(?=\S)")
+_LIST_MARK = re.compile(rf"{_BULLET.pattern}|[ \t]{{0,8}}{_NUMBERED.pattern}")
 _NUMBERED_NUMBER = re.compile(r"\(?[0-9]{1,2}[.)][ \t]{1,8}[-+$€£¥(△▲]{0,3}[0-9]")
 
 
@@ -155,14 +157,15 @@ class Statement:
 
     @property
     def items(self) -> list[str]:
-        """The items of the bulleted list that starts on the line, or else the line itself."""
-        return [self.text, *(bulleted_items(self.below) if self.bulleted else [])]
+        """The items of the list that starts on the line, or else the line itself."""
+        below = bulleted_items(self.below) if self.bulleted or self.numbered else []
+        return [_NUMBERED.sub("", self.text, count=1), *below] if below else [self.text]
 
 
 def bulleted_items(text: str) -> list[str]:
-    r"""Return the items of the bulleted list at the start of a text: "- a\n- b\nc" -> ["a", "b"]."""
-    lines = list(takewhile(_BULLET.match, text.split("\n")))
-    return [strip_decoration(_BULLET.sub("", line, count=1)) for line in lines]
+    r"""Return the items of the list at the start of a text: "- a\n- b\nc" and "1. a\n2. b" -> ["a", "b"]."""
+    lines = list(takewhile(_LIST_MARK.match, text.split("\n")))
+    return [strip_decoration(_LIST_MARK.sub("", line, count=1)) for line in lines]
 
 
 def marked_statements(text: str) -> list[Statement]:
@@ -271,4 +274,6 @@ def _line_after(text: str, marker: re.Match[str]) -> tuple[bool, str, str]:
     announcement = _ANNOUNCES.match(answer)
     answer = (answer[announcement.end() :] if announcement else answer).lstrip(DECORATION)
     line, _, below = answer.partition("\n")
-    return "\n" in after_marker[: len(after_marker) - len(answer)], line, below
+    before = after_marker[: len(after_marker) - len(answer)]
+    bullet = _STAR_BULLET.search(before)  # `DECORATION` has a star too
+    return "\n" in before, f"{bullet.group()}{line}" if bullet else line, below

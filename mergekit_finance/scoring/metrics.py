@@ -53,11 +53,10 @@ from mergekit_finance.scoring.matching import (
     jfinqa_answer,
     jfinqa_exact,
     jfinqa_match,
-    tatqa_is_computed,
-    tatqa_match,
 )
 from mergekit_finance.scoring.number_match import asked, is_written_as_percent, number_matches
 from mergekit_finance.scoring.numbers import Number, parse_number
+from mergekit_finance.scoring.tatqa import tatqa_is_computed, tatqa_match
 
 Metrics: TypeAlias = dict[str, "float | str | tuple[int, ...]"]
 # For each option: its summed log-likelihood, and whether greedy decoding would generate it.
@@ -303,13 +302,13 @@ def entities(doc: EntitiesDocument, results: Generations) -> Metrics:
 
 
 def tatqa(doc: TatqaDocument, results: Generations) -> Metrics:
-    """Score tatqa: the first line, or the bulleted list that starts there, by `matching.tatqa_match`."""
+    """Score tatqa: the first line, or the bulleted list that starts there, by `tatqa.tatqa_match`."""
     text = _text(results)
     return _tatqa_metrics(doc, "; ".join(direct_items(text)), _direct(text, doc))
 
 
 def tatqa_cot(doc: TatqaDocument, results: Generations) -> Metrics:
-    """Score tatqa_cot: the last marked statement, by `matching.tatqa_match`; a number also without marker."""
+    """Score tatqa_cot: the last marked statement, by `tatqa.tatqa_match`; a number also without marker."""
     text = _text(results)
     statement = next(reversed(marked_statements(text)), None)
     answer = "" if statement is None or statement.denied else "; ".join(statement.items)

@@ -19,6 +19,7 @@ from mergekit_finance.scoring import (
     metrics,
     new_question,
     numbers,
+    tatqa,
     text,
 )
 
@@ -28,9 +29,9 @@ _MODULES = {
     "choices": (choices,),
     "cutting": (new_question,),
     "entities": (entities,),
-    "numbers": (numbers, matching, text),
+    "numbers": (numbers, matching, tatqa, text),
     "scoring": (metrics,),
-    "spans": (matching,),
+    "spans": (tatqa,),
     "statements": (markers, text),
 }
 _RENAMED = {

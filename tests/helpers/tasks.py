@@ -9,7 +9,7 @@ from lm_eval.evaluator import simple_evaluate
 from mergekit_finance.data.adapters import adapter
 from mergekit_finance.data.records import Record
 from mergekit_finance.scoring.answers import direct_number
-from mergekit_finance.scoring.matching import tatqa_match
+from mergekit_finance.scoring.tatqa import tatqa_match
 
 
 def rows(name, *test, train=()):

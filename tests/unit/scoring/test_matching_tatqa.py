@@ -1,12 +1,14 @@
 """TAT-QA's rule, and the metrics of TAT-QA and GSM8K."""
 
+import time
+
 import pytest
 from helpers.tasks import tatqa_matches
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mergekit_finance.scoring import metrics as scoring
-from mergekit_finance.scoring.matching import tatqa_normal
+from mergekit_finance.scoring.tatqa import tatqa_match, tatqa_normal
 
 
 def doc(answer, kind="arithmetic", scale=""):
@@ -83,6 +85,39 @@ def test_years_before_the_items_of_a_list_decide_their_order():
     gold = doc(["$3", "$2"], "multi-span") | {"question": "What was rent in 2019 and 2018?"}
     assert scoring.tatqa(gold, ["2018: $2; 2019: $3"])["score"] == 1
     assert scoring.tatqa(gold, ["2019: $2; 2018: $3"])["score"] == 0
+
+
+def test_the_table_decides_the_year_of_an_item_where_the_gold_has_another_order_than_the_question():
+    table = "in thousands | 2019 | 2018\nTowage | 3 | 2\nSalvage | 7 | 8"
+    gold = doc(["3", "2"], "multi-span") | {"question": "What was towage in 2018 and 2019?", "table": table}
+    for right in ("2018: 2; 2019: 3", "3 in 2019 and 2 in 2018", "2; 3"):
+        assert scoring.tatqa(gold, [right])["score"] == 1
+    for wrong in ("2018: 3; 2019: 2", "3 in 2018 and 2 in 2019"):
+        assert scoring.tatqa(gold, [wrong])["score"] == 0
+
+
+def test_a_numbered_or_starred_list_is_a_list_of_items_and_no_number():
+    for lines in ("1. 5\n2. 6", "* 5\n* 6", "(1) 5\n(2) 6"):
+        text = f"The final answer is:\n{lines}"
+        assert scoring.tatqa_cot(doc(["5", "6"], "multi-span"), [text])["score"] == 1
+        assert scoring.tatqa_cot(doc("5"), [text])["no_answer"] == 1
+
+
+@pytest.mark.parametrize(
+    "gold", [doc(["$5 million", "$7 million", "rent"], "multi-span"), doc("5 years", "span")]
+)
+@pytest.mark.parametrize(
+    "piece", ["5 ", "$5 million; ", "rent, ", "(1) rent and ", "2019 ", "- rent\n", "((((", "the "]
+)
+def test_long_answers_are_judged_in_seconds(gold, piece):
+    gold = gold | {"question": "What was the rent in 2019 and 2018, and over how many years?"}
+    started = time.perf_counter()
+    for length in (4000, 100_000):
+        assert not tatqa_match(piece * (length // len(piece)), None, gold)
+        assert (
+            scoring.tatqa_cot(gold, [f"The final answer is:\n{piece * (length // len(piece))}"])["score"] == 0
+        )
+    assert time.perf_counter() - started < 5
 
 
 def test_an_inflection_of_a_short_verb_repeats_the_question():

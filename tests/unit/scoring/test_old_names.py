@@ -47,7 +47,7 @@ def test_lm_eval_loads_a_task_whose_yaml_has_the_old_names(manager, tmp_path):
         ("numbers.convfinqa_match", "matching.convfinqa_match"),
         ("numbers.normalise", "text.normalize"),
         ("scoring.docmath_cot", "metrics.docmath_cot"),
-        ("spans.normal", "matching.tatqa_normal"),
+        ("spans.normal", "tatqa.tatqa_normal"),
         ("statements.marked_statements", "markers.marked_statements"),
     ],
 )
