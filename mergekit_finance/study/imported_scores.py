@@ -6,7 +6,7 @@ from mergekit_finance.files import Json
 from mergekit_finance.statistics.totals import known_name, named_aggregation
 from mergekit_finance.study.schema import Columns, TaskInfo
 
-MISSING_LABEL = -1  # of a neutral row, or of no prediction
+MISSING_LABEL = -1  # no prediction
 
 
 def impossible_metric(info: TaskInfo, base: Columns, columns: Columns) -> str:
