@@ -1,4 +1,4 @@
-"""Results of other lm-eval runs in a study: taken if versions, rows, prompts and targets are equal, else named."""
+"""Results of other lm-eval runs in a study: what is taken, what is refused, and what is said of it."""
 
 import json
 import shutil
