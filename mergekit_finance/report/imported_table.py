@@ -18,15 +18,22 @@ def imported_tables(results: StudyResults) -> list[Table]:
     models = read_imported(results)
     if not models:
         return []
-    merge = results.summary.ship.best_merge if results.summary.has_selection else ""
-    columns = ["model", "backend", "tasks", "macro of these", "over base"]
-    columns += [f"over {merge}"] if merge else []
+    merge = best_merge(results)
+    columns = ["model", "backend", "tasks", "macro average", "over base"]
+    columns += ["over best merge"] if merge else []
     columns += ["not imported"]
     note = (
         "Results of other lm-eval runs, whose task versions, rows, prompts and targets are those of the "
-        "study. Means are over their tasks of the macro average, on the reported items, in points. Another "
+        "study. The macro average, and the differences in it, are on the reported items, in points. Another "
         "backend adds numbers in another order, so some answers differ for the same weights."
     )
+    note += f" Best merge: {merge}." if merge else ""
+    for one in models:
+        shared = [task for task in results.macro if task in one.columns]
+        if len(shared) < len(results.macro):
+            note += (
+                f" {one.file.name} has {len(shared)} of the {len(results.macro)} tasks of the macro average."
+            )
     rows = [_row(results, one, merge) for one in models]
     return [Table("imported", "Imported models", note, columns, rows)]
 
@@ -43,3 +50,8 @@ def _row(results: StudyResults, imported: Imported, merge: str) -> Sequence[Cell
     else:
         cells += [number_cell(None)] * (1 + len(others))
     return [*cells, number_cell(len(file.refused), 0)]
+
+
+def best_merge(results: StudyResults) -> str:
+    """Return the name of the study's best merge, "" without a selection."""
+    return results.summary.ship.best_merge if results.summary.has_selection else ""

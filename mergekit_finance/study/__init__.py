@@ -28,6 +28,7 @@ analysis/        from stored scores to summary.json
 similarity_step  how far the models are apart, measured or reused
 unfinished       the finished part of an interrupted study
 imported, import_results         results of other lm-eval runs beside those of a study
+imported_scores                  which scores an imported model can have
 analyzed         whether summary.json is that of the stored scores
 export           a plain recipe for each point
 """

@@ -7,18 +7,23 @@ Targets are not compared between lm-eval 0.4 and 0.5, which write them in differ
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergekit_finance.errors import DataError, first_line
+from mergekit_finance.errors import DataError, counted, first_line
 from mergekit_finance.evaluation.columns import Columns
 from mergekit_finance.evaluation.item_scores import item_scores
 from mergekit_finance.files import JsonObject, parse_json, read_object, read_text, sha256_file
-from mergekit_finance.study.imported import Imported, ImportFile, scores_of
+from mergekit_finance.study.analysis.phrases import task_list
+from mergekit_finance.study.imported import Imported, ImportFile, folder_of, scores_of
+from mergekit_finance.study.imported_scores import impossible_metric
 from mergekit_finance.study.results import StudyResults
 
 RESULTS = re.compile(r"results(_[0-9T.:-]+)?\.json")
+SAMPLES = re.compile(r"samples_.*\.jsonl")
+MOST_REASONS = 4  # in one line
 MAX_SAMPLES = 2_000_000_000  # bytes of one file
 OF_TOKENIZER = "option_tokens"  # added to rows by the model's tokenizer; no prompt or target has it
 PROMPT = "prompt_hash"
@@ -31,10 +36,17 @@ class MismatchError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One lm-eval run: its file of results, with the samples beside it."""
+    """One lm-eval run: its file of results, with the samples beside it.
+
+    Attributes:
+        path: the file of results.
+        content: of that file.
+        runs: the number of runs of this model in the folder, of which this is the newest.
+    """
 
     path: Path
     content: JsonObject
+    runs: int = 1
 
     @property
     def backend(self) -> str:
@@ -81,12 +93,18 @@ class Run:
         return [row for row in rows if isinstance(row, dict)]
 
 
-def find_run(place: Path) -> Run:
-    """Return the newest run in a folder, or that of a file of results.
+def find_runs(place: Path) -> list[Run]:
+    """Return the newest run of every model in a folder, or that of a file of results.
+
+    lm-eval writes the runs of a model into one folder, named after the model.
 
     Raises:
-        DataError: there is none, or its file is damaged.
+        DataError: there is none, or the file of a newest run is damaged.
     """
+    if place.is_file() and SAMPLES.fullmatch(place.name):
+        raise DataError(
+            f"{place}: is a file of samples. Name the results_<date>.json beside it, or the folder."
+        )
     paths = (
         [place] if place.is_file() else [p for p in place.rglob("results*.json") if RESULTS.fullmatch(p.name)]
     )
@@ -94,11 +112,43 @@ def find_run(place: Path) -> Run:
         raise DataError(
             f"{place}: no results of lm-eval here (results_<date>.json). Name the folder after --output_path."
         )
-    path = max(paths, key=lambda one: (one.name, str(one)))
+    by_folder: dict[Path, list[Path]] = {}
+    for path in sorted(paths, key=lambda one: one.name, reverse=True):
+        by_folder.setdefault(path.parent, []).append(path)
+    return [run for folder in sorted(by_folder) for run in _newest_runs(by_folder[folder])]
+
+
+def _newest_runs(paths: Sequence[Path]) -> list[Run]:
+    """Return the newest run of every model among files of one folder, which are listed newest first.
+
+    A file that does not say its model, or cannot be read, counts as an older run of the newest one's model.
+    """
+    newest = _read_run(paths[0])
+    runs = {newest.model: newest}
+    for path in paths[1:]:
+        try:
+            run = _read_run(path)
+        except DataError:
+            run = newest
+        model = run.model if run.content.get("model_name") else newest.model
+        runs[model] = replace(runs[model], runs=runs[model].runs + 1) if model in runs else run
+    return list(runs.values())
+
+
+def _read_run(path: Path) -> Run:
     try:
         return Run(path, read_object(path, links=True))
     except (OSError, ValueError, DataError) as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)}). Name another file.") from error
+
+
+def tasks_by_reason(refused: Mapping[str, str]) -> Iterator[str]:
+    """Yield `TASK: REASON`, with one line for all tasks that have the same reason, most tasks first."""
+    tasks: dict[str, list[str]] = {}
+    for task, reason in refused.items():
+        tasks.setdefault(reason, []).append(task)
+    for reason, names in sorted(tasks.items(), key=lambda one: -len(one[1])):
+        yield f"{names[0] if len(names) == 1 else f'{len(names)} tasks ({task_list(names)})'}: {reason}"
 
 
 def checked(results: StudyResults, run: Run, name: str) -> Imported:
@@ -115,9 +165,11 @@ def checked(results: StudyResults, run: Run, name: str) -> Imported:
         except MismatchError as error:
             refused[task] = str(error)
     if not columns:
-        first = next(iter(refused.items()))
+        reasons = [*tasks_by_reason(refused)]
+        more = len(reasons) - MOST_REASONS
+        shown = reasons[:MOST_REASONS] + ([f"and {counted(more, 'other reason')}"] if more > 0 else [])
         raise DataError(
-            f"{run.path}: no task matches those of the study: {first[0]}: {first[1]}. Evaluate the same "
+            f"{run.path}: no task matches those of the study: {'; '.join(shown)}. Evaluate the same "
             "tasks, rows and prompts, with --log_samples."
         )
     file = ImportFile(
@@ -148,14 +200,23 @@ def _columns(results: StudyResults, run: Run, task: str) -> Columns:
     scored = [{**row, "score": row[metric], "doc_id": k} for k, row in enumerate(matched) if metric in row]
     if len(scored) < len(ours):
         raise MismatchError(f"no metric {metric!r} in its samples")
+    if repeated := _contradictions(ours, of_filter, metric):
+        raise MismatchError(
+            f"its samples are damaged ({counted(repeated, 'row')} repeated with another {metric!r})"
+        )
+    base = results.columns("base")[task]
     try:
         columns = item_scores({task: scored}, {})[task]
-        scores_of(results, task, {"imported": columns})
-    except (ValueError, TypeError, KeyError, DataError) as error:
+        impossible = impossible_metric(results.all_tasks[task], base, columns)
+        scored_task = scores_of(results, task, folder_of(results, "imported"), {"imported": columns})
+        scored_task.score("imported")  # an aggregation of a plugin may refuse values
+    except (ArithmeticError, AttributeError, DataError, LookupError, TypeError, ValueError) as error:
         raise MismatchError(
             f"its samples are damaged (the metric {metric!r} has an impossible value)"
         ) from error
-    base = results.columns("base")[task]
+    if impossible:
+        name = metric if impossible == "score" else impossible
+        raise MismatchError(f"its samples are damaged (the metric {name!r} has an impossible value)")
     return columns.model_copy(
         update={"items": base.items, "clusters": base.clusters, "options": base.options}
     )
@@ -197,6 +258,27 @@ def _matched(
             hint = " (chat template, few-shot examples?)" if key == PROMPT else ""
             raise MismatchError(f"the {HASHES[key]} of {different} of {len(ours)} rows differ{hint}")
     return matched
+
+
+def _contradictions(ours: Sequence[JsonObject], theirs: Sequence[JsonObject], metric: str) -> int:
+    """Return how many of our rows are repeated in the imported run with another score.
+
+    A row with an `item_id` is repeated if there are more of it than the study has. Other rows are repeated
+    only if their `doc_id` is the same too: the dataset itself may have equal rows.
+    """
+    expected = Counter(map(_row_key, ours))
+    copies: dict[tuple[str, str], list[JsonObject]] = {}
+    for row in theirs:
+        document = row.get("doc")
+        is_named = isinstance(document, dict) and "item_id" in document
+        number = "" if is_named else str(row.get("doc_id"))
+        copies.setdefault((_row_key(row), number), []).append(row)
+    return sum(
+        len(rows) > (1 if number else expected[key])
+        and any(r.get(metric) != rows[0].get(metric) for r in rows)
+        for (key, number), rows in copies.items()
+        if key in expected
+    )
 
 
 def _row_key(row: JsonObject) -> str:

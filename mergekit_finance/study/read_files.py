@@ -30,13 +30,15 @@ def read_tasks(path: Path) -> dict[str, TaskInfo]:
         return TASKS.validate_python(content)
 
 
-def read_scores(path: Path, tasks: Collection[str] | None = None) -> dict[str, Columns]:
+def read_scores(
+    path: Path, tasks: Collection[str] | None = None, reader: FileReader = STUDY_FILES
+) -> dict[str, Columns]:
     """Read a scores.json: all of it, or only some tasks, which must be there. Raises DataError."""
-    content = read_object(path)
+    content = reader.read_object(path)
     for task in tasks or ():
         if task not in content:
-            raise DataError(f"{path}: no task {task!r}. {AGAIN}")
-    with refused(path):
+            raise DataError(f"{path}: no task {task!r}. {reader.remedy}")
+    with reader.refused(path):
         return SCORES.validate_python({task: content[task] for task in (content if tasks is None else tasks)})
 
 

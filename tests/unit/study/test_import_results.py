@@ -1,4 +1,4 @@
-"""Results of other lm-eval runs in a study: taken if versions, rows, prompts and targets are equal, else named."""
+"""Results of other lm-eval runs in a study: what is taken, what is refused, and what is said of it."""
 
 import json
 import shutil
@@ -9,7 +9,6 @@ from helpers import study as helpers
 
 from mergekit_finance.cli import import_results as import_command
 from mergekit_finance.cli import main
-from mergekit_finance.cli.import_results import _not_imported
 from mergekit_finance.errors import DataError
 from mergekit_finance.report.imported_table import imported_tables
 from mergekit_finance.share.body import body_text
@@ -18,6 +17,7 @@ from mergekit_finance.share.choice import choose_point
 from mergekit_finance.share.facts import CardFacts
 from mergekit_finance.share.ranked_results import read_results
 from mergekit_finance.share.ranking import rank
+from mergekit_finance.study.import_results import tasks_by_reason
 from mergekit_finance.study.imported import read_imported
 from mergekit_finance.study.results import load_results
 
@@ -80,7 +80,7 @@ def test_a_run_of_the_same_tasks_is_compared_with_the_studys_models(out, theirs)
 
 def test_the_table_fits_a_terminal_of_80_columns(out, theirs, monkeypatch):
     monkeypatch.setattr(import_command, "print_width", lambda: 80)
-    lines = run(f"mine={theirs}", "--study", out).output.splitlines()
+    lines = run(f"mine={theirs}", "--study", out).stdout.splitlines()
     prose = [line for line in lines if line.startswith("The report, the card and")]
     assert len(prose) == 1 and not any("|" in line for line in lines)
     assert max(len(line) for line in lines if line not in prose) <= 80
@@ -116,6 +116,11 @@ def test_items_may_be_more_in_another_order_and_have_another_tokenizers_counts(o
             {"score": [1, 2, 3]},
             "its samples are damaged (the metric 'score' has an impossible value)",
         ),
+        *(
+            ({"score": score}, "its samples are damaged (the metric 'score' has an impossible value)")
+            for score in ([5, "q"], [0, 7], [1, 7], [2, 7], [0, 1.5], [7, 0], "0")
+        ),
+        ({"correct": 7.0}, "its samples are damaged (the metric 'correct' has an impossible value)"),
     ],
 )
 def test_a_task_of_other_rows_prompts_or_targets_is_named(out, theirs, fields, reason):
@@ -153,24 +158,24 @@ def test_another_version_and_missing_samples_are_named(out, theirs):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"versions": {FPB: 9.0}}))
     (theirs / f"samples_{DOCMATH}_{DATE}.jsonl").unlink()
-    result = run(f"mine={theirs}", "--study", out)
+    result = run(f"mine1={theirs}", "--study", out)
     assert result.exit_code == 1 and "no task matches those of the study" in result.output
     path.write_text(json.dumps(content | {"versions": {FPB: content["versions"][FPB]}}))
-    result = run(f"mine={theirs}", "--study", out)
+    result = run(f"mine2={theirs}", "--study", out)
     assert (
         result.exit_code == 0 and f"{DOCMATH}: no samples (run lm_eval with --log_samples)." in result.output
     )
     path.write_text(json.dumps(content | {"results": {FPB: content["results"][FPB]}}))
-    result = run(f"mine={theirs}", "--study", out)
+    result = run(f"mine3={theirs}", "--study", out)
     assert result.exit_code == 0 and f"{DOCMATH}: this run did not evaluate it." in result.output
-    assert [*_not_imported({"a": "x", "finance_bench_b": "y", "c": "x"})] == [
+    assert [*tasks_by_reason({"a": "x", "finance_bench_b": "y", "c": "x"})] == [
         "2 tasks (a, c): x",
         "finance_bench_b: y",
     ]
     path.write_text(json.dumps(content | {"versions": {FPB: 9.0, DOCMATH: 2.0}}))
     assert (
         f"version 9.0, and the study has {content['versions'][FPB]}"
-        in run(f"mine={theirs}", "--study", out).output
+        in run(f"mine4={theirs}", "--study", out).output
     )
 
 
@@ -288,3 +293,152 @@ def test_a_place_that_is_no_folder_stays_as_it_is(out, theirs, tmp_path, kind):
     assert result.exit_code == 1
     assert "imported: is a link or not a folder" in result.output
     assert place.read_text() == "mine" if kind == "a file" else not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.fixture
+def two_models(theirs):
+    """The folder that two runs of lm-eval with one --output_path write: a folder of each model."""
+    for folder, model in ((theirs, "some/model"), (theirs.with_name("other"), "./other")):
+        if folder != theirs:
+            shutil.copytree(theirs, folder)
+        path = folder / f"results_{DATE}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"model_name": model}))
+    return theirs.parent
+
+
+def test_every_model_of_a_folder_is_imported_under_its_own_name(out, two_models):
+    result = run(two_models, "--study", out)
+    assert result.exit_code == 0
+    assert [one.file.name for one in read_imported(load_results(out))] == ["model", "other"]
+    sources = {one.file.source for one in read_imported(load_results(out))}
+    assert sources == {str(path) for path in two_models.glob(f"*/results_{DATE}.json")}
+    note = f"{two_models}: 2 runs of some/model, the newest is imported: results_{DATE}.json"
+    assert note in result.stderr.splitlines()
+
+
+def test_models_in_one_folder_are_several_models(out, two_models, theirs):
+    path = theirs / "results_2025-01-02T03-04-05.678901.json"
+    path.write_text((two_models / "other" / f"results_{DATE}.json").read_text())
+    result = run(f"q={theirs}", "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert f"has runs of 2 models: {theirs / f'results_{DATE}.json'}, {path}." in result.output
+
+
+def test_one_name_for_several_models_is_refused(out, two_models):
+    result = run(f"q={two_models}", "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    places = f"{two_models / 'other'}, {two_models / 'some__model'}"
+    assert f"has runs of 2 models: {places}. Name one: q={two_models / 'other'}, or" in result.output
+    assert not (out / "imported").exists()
+
+
+def test_another_run_of_an_imported_name_is_refused_and_the_same_run_is_not(out, theirs, tmp_path):
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = shutil.copytree(theirs, tmp_path / "other") / f"results_{DATE}.json"
+    other.write_text(other.read_text() + " ")
+    result = run(f"new={theirs}", f"mine={other.parent}", "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert f"mine: is already imported, from {theirs / f'results_{DATE}.json'}. " in result.output
+    assert f"or delete {out / 'imported' / 'mine'}." in result.output
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("names", [["mine", "Mine"], ["Mine", "mine"]])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_names_that_differ_only_in_case_are_refused(out, theirs, names, at_once):
+    sources = [f"{name}={theirs}" for name in names]
+    if not at_once:
+        assert run(sources.pop(0), "--study", out).exit_code == 0
+    result = run(*sources, "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert f"{names[1]}: differs only in case from the imported model {names[0]}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("score", "is_damage"), [([0, 0], True), (None, False)], ids=["another score", "the same score"]
+)
+def test_a_repeated_row_may_not_have_another_score(out, theirs, score, is_damage):
+    path = theirs / f"samples_{FPB}_{DATE}.jsonl"
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["score"] != score
+    with path.open("a") as file:
+        file.write("\n" + json.dumps(first | ({"score": score} if score else {})))
+    result = run(f"mine={theirs}", "--study", out)
+    line = f"{FPB}: its samples are damaged (1 row repeated with another 'score')."
+    assert result.exit_code == 0 and (line in result.output) == is_damage
+
+
+def test_a_score_above_one_is_damage(out, theirs):
+    change(theirs, DOCMATH, score=7)
+    line = f"{DOCMATH}: its samples are damaged (the metric 'score' has an impossible value)."
+    assert line in run(f"mine={theirs}", "--study", out).output
+
+
+@pytest.mark.parametrize("damage", ["not JSON", "no task", "a score of 7"])
+def test_a_damaged_import_is_repaired_by_importing_again(out, theirs, damage):
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    path = out / "imported" / "mine" / "scores.json"
+    content = json.loads(path.read_text())
+    if damage == "no task":
+        del content[FPB]
+    content[DOCMATH]["score"][0] = 7
+    path.write_text("{" if damage == "not JSON" else json.dumps(content))
+    end = f"Import it again, or delete {path.parent}."
+    with pytest.raises(DataError) as caught:
+        imported_tables(load_results(out))
+    assert str(caught.value).endswith(end) and "study again" not in str(caught.value)
+    result = run(f"other={theirs}", "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1) and end in result.output
+    assert not (out / "imported" / "other").exists()
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    assert imported_tables(load_results(out))
+    path.with_name("import.json").write_text("{")
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+
+
+def test_a_file_of_samples_and_an_empty_name_are_one_line(out, theirs):
+    samples = theirs / f"samples_{FPB}_{DATE}.jsonl"
+    for source, message in (
+        (samples, "is a file of samples. Name the results_<date>.json beside it, or the folder."),
+        (f"={theirs}", f"={theirs}: the name before = is empty."),
+    ):
+        result = run(source, "--study", out)
+        assert (result.exit_code, result.output.count("\n")) == (1, 1) and message in result.output
+
+
+def test_reasons_are_grouped_if_no_task_matches(out, theirs):
+    change(theirs, FPB, prompt_hash="0")
+    (theirs / f"samples_{DOCMATH}_{DATE}.jsonl").unlink()
+    result = run(f"mine={theirs}", "--study", out)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    reasons = f"{FPB}: the prompts of 1 of 6 rows differ (chat template, few-shot examples?); {DOCMATH}: no"
+    other = f"{DOCMATH}: no samples (run lm_eval with --log_samples); {FPB}: the prompts"
+    assert reasons in result.output or other in result.output
+
+
+def test_the_best_merge_is_named_below_the_table(out, theirs):
+    result = run(f"mine={theirs}", "--study", out)
+    results = load_results(out)
+    (table,) = imported_tables(results)
+    assert table.columns[3:6] == ["macro average", "over base", "over best merge"]
+    merge = results.summary.ship.best_merge
+    assert f"Best merge: {merge}." in result.stdout.splitlines() and f"Best merge: {merge}." in table.note
+    assert not any(merge in line for line in result.stdout.splitlines() if line.startswith("|"))
+
+
+def test_the_note_says_how_much_of_the_macro_average_a_model_has(out, theirs):
+    change(theirs, FPB, prompt_hash="0")
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    (table,) = imported_tables(load_results(out))
+    assert "mine has 1 of the 2 tasks of the macro average." in table.note
+
+
+@pytest.mark.parametrize(
+    ("choice", "is_possible"), [(0, True), (2, True), (-1, True), (3, False), (-2, False), (True, False)]
+)
+def test_a_choice_is_an_option_or_none(out, theirs, choice, is_possible):
+    gold = load_results(out).columns("base")[FPB].score[0][0]
+    change(theirs, FPB, score=[gold, choice])
+    assert ("Not imported" in run(f"mine={theirs}", "--study", out).output) != is_possible
