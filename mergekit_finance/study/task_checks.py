@@ -78,7 +78,8 @@ def objective_tasks(evaluated: StudyTasks, study: Study) -> dict[str, list[str]]
 def check_objective(evaluated: StudyTasks, study: Study, where: str) -> None:
     """Raise RecipeError if `select` names what the study does not evaluate, or what cannot be averaged."""
     for name, tasks in objective_tasks(evaluated, study).items():
-        key = f"{where}: select: {name}"
+        part = "maximize" if study.select and name in study.select.maximize else "subject_to"
+        key = f"{where}: select.{part}: {name}"
         if not tasks and name in KINDS:
             raise RecipeError(f"{key}: this study has no such tasks. Add `{name}:`.", id="study.invalid")
         if not tasks:

@@ -159,7 +159,10 @@ def test_an_objective_without_a_meaning_is_refused(select, message):
             "no task or group of this study. Did you mean 'finance_bench_docmath_ss'",
         ),
         ({"retention": 1}, "this study has no such tasks. Add `retention:`"),
-        ({"finance_bench_fpb": 1}, "no task or group of this study"),
+        (
+            {"finance_bench_fpb": 1},
+            "study.yml: select.maximize: finance_bench_fpb: no task or group of this study",
+        ),
     ],
 )
 def test_names_are_tasks_and_groups_of_the_study(tiny, names, message):
@@ -174,6 +177,13 @@ def test_names_are_tasks_and_groups_of_the_study(tiny, names, message):
     task_checks.check_objective(evaluator, study, "study.yml")
     described = task_info.describe(evaluator, study)
     assert set(names) == {name for task in described.values() for name in task.selected_by or ()}
+
+
+def test_a_bound_on_what_the_study_does_not_evaluate_is_named_with_its_key(tiny):
+    select = {"subject_to": {"finance_bench_fp": -1.0}}
+    study = parse_study(helpers.content(tiny, select=select), "study.yml")
+    with pytest.raises(RecipeError, match="study.yml: select.subject_to: finance_bench_fp: no task or group"):
+        task_checks.check_objective(study_evaluator(study, "cpu", quiet=True), study, "study.yml")
 
 
 @pytest.mark.parametrize(
