@@ -21,7 +21,7 @@ def columns(score, correct=1.0, options=0):
         ("macro_f1_two_class", [-1, 0], 2, ([-1, 1],), ([-1, 2], [0, 0])),
         ("headline_mean_f1", [4, 1, 0], 2, ([4, 1, 1],), ([5, 1, 1], [4, 1, 2], [4, 1])),
         ("corpus_entity_f1", [0, 1, 2], 0, ([2, 3, 2],), ([3, 3, 2], [0, 0, 3], [1, 0, 2], [0.5, 1, 2])),
-        ("lm_eval.api.metrics:matthews_corrcoef", [1, 0], 0, ([0, 1],), (1, [1, "q"], {"a": 1})),
+        ("matthews_corrcoef", [1, 0], 0, ([0, 1],), (1, [1, "q"], {"a": 1})),
     ],
 )
 def test_scores_that_a_task_can_give(aggregation, of_base, options, possible, impossible):
