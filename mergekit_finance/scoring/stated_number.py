@@ -29,11 +29,14 @@ _HEDGE = (
     r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|almost|just|only|exactly|some|circa|[~≈])\s?){0,2}"
     r"[$€£]?$"
 )
-# Between a subject and its verb, without numbers but years: "in costs from 2019 to 2020".
-_WORDS_AND_YEARS = (
-    r"(?:(?!\b(?:and|but|while|whereas|increas|ris|rose|grew))(?:[^.;:,0-9]|\b(?:19|20)[0-9]{2}\b))"
+# Between a subject and its verb: words, and no numbers but years ("in costs from 2019 to 2020"). After a word
+# for a fall they must not start another clause, as in "the decrease means that revenue was 5".
+_BETWEEN = r"(?:[^.;:,0-9]|\b(?:19|20)[0-9]{2}\b)"
+_SAME_CLAUSE = (
+    r"(?:(?!\b(?:and|but|while|whereas|which|that|so|means?|increas|ris|rose|grew)"
+    rf"|\bto\b(?! (?:19|20)[0-9]{{2}}\b)){_BETWEEN})"
 )
-_IS = r"\b(?:is|was|are|were|would be|will be|equals|of|totall?ed|amount(?:s|ed) to|c[ao]mes? to)\s"
+_IS = r"\b(?:is|was|are|were|would be|will be|equals|totall?ed|amount(?:s|ed) to|c[ao]mes? to)\s"
 
 
 class _Direction(NamedTuple):
@@ -73,7 +76,7 @@ _BESIDE = re.compile(
 _LOSS = _direction(
     rf"\bloss(?:es)?(?: of|:)\s{_HEDGE}",
     r"\b(?:net|operating|pre-?tax|comprehensive) loss(?:es)?\b(?! carryforwards?)"
-    rf"{_WORDS_AND_YEARS}{{0,70}}{_IS}{_HEDGE}",
+    rf"{_BETWEEN}{{0,70}}(?:{_IS}|\bof\s){_HEDGE}",
     r"\s(?:net |operating )?loss\b|の(?:純|営業|経常)?(?:損失|赤字)",
     r"(?<!\()(?<!\bor )(?<!/)\bloss(?:es)?\b(?! carryforwards?)|損失|赤字",
 )
@@ -81,8 +84,8 @@ _FALL_NOUN = r"\b(?:decrease|decline|drop|fall|reduction|contraction)\b"
 _FALL = _direction(
     r"\b(?:decreased?|declined?|drop(?:ped)?|fall(?:en)?|fell|reduction|reduced|lower(?:ed)?|down|shr[aiu]nk"
     rf"|contracted|contraction)(?: of| by)?\s{_HEDGE}|{_FALL_NOUN}\s?[:=]\s?{_HEDGE}",
-    rf"{_FALL_NOUN}{_WORDS_AND_YEARS}{{0,60}}{_IS}{_HEDGE}"
-    rf"|\b(?:decreased|declined|dropped|fell|shrank|contracted)\s{_WORDS_AND_YEARS}{{0,60}}\bby\s{_HEDGE}",
+    rf"{_FALL_NOUN}{_SAME_CLAUSE}{{0,60}}{_IS}{_HEDGE}"
+    rf"|\b(?:decreased|declined|dropped|fell|shrank|contracted)\s{_SAME_CLAUSE}{{0,60}}\bby\s{_HEDGE}",
     # 5%減, but not 減価 and 減損 (depreciation, impairment).
     r"\s(?:decrease|decline|drop|fall|reduction|lower|down)\b|\s?の?(?:減(?![価損])|低下|下落)"
     r"|\s?\((?:an? )?(?:decrease|decline|drop|fall|reduction)\)",
@@ -92,7 +95,7 @@ _RISE_NOUN = r"\b(?:increase|rise|growth)\b"
 _RISE = _direction(
     rf"\b(?:increased|rose|grew|risen|grown|increase|rise|growth|up)(?: of| by)?\s{_HEDGE}"
     rf"|{_RISE_NOUN}\s?[:=]\s?{_HEDGE}",
-    rf"{_RISE_NOUN}(?:[^.;:,0-9]|\b(?:19|20)[0-9]{{2}}\b){{0,60}}{_IS}{_HEDGE}",
+    rf"{_RISE_NOUN}{_BETWEEN}{{0,60}}{_IS}{_HEDGE}",
     r"\s?\((?:an? )?(?:increase|rise)\)",
     "(?!)",
 )
