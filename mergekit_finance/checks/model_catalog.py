@@ -60,7 +60,7 @@ MODEL_CATALOG: dict[str, CatalogEntry] = {
     "model.chat-template-name": CatalogEntry(
         "warning",
         "apply_chat_template names a template, and a model has only one, without a name. It is used whatever "
-        "its purpose, as in lm-eval.",
+        "its purpose, as in lm-eval. `study` and `run` say so.",
         "Write `apply_chat_template: true`, or use models that have a template of this name.",
     ),
     "model.chat-templates-differ": CatalogEntry(

@@ -90,6 +90,10 @@ def _named_runs(source: str) -> "list[tuple[str, Run]]":
     from mergekit_finance.study.import_results import find_runs  # see the note in import_results
 
     name, separator, path = source.partition("=")
+    if not (path if separator else source):  # an empty path is the current folder
+        raise click.ClickException(
+            f"{source!r}: names no results. Write a folder of results, or NAME=FOLDER."
+        )
     if not separator or Path(source).exists():
         return [(run.model.rstrip("/").split("/")[-1], run) for run in find_runs(Path(source))]
     if not name:
@@ -101,8 +105,8 @@ def _named_runs(source: str) -> "list[tuple[str, Run]]":
         folders = [run.path.parent for run in runs]
         places = [str(run.path if folders.count(run.path.parent) > 1 else run.path.parent) for run in runs]
         raise click.ClickException(
-            f"{path}: has runs of {len(runs)} models: {', '.join(places)}. Name one: {name}={places[0]}, or "
-            "import all without a name."
+            f"{path}: has results in {len(runs)} places: {', '.join(places)}. Name one: {name}={places[0]}, "
+            "or import all without a name."
         )
     return [(name, runs[0])]
 
@@ -126,7 +130,10 @@ def _check_new_name(results: "StudyResults", name: str, others: "Mapping[str, Ru
             f"{name}: is a model of the study itself. Give the imported one another name: NAME=RESULTS."
         )
     if name in others:
-        raise click.ClickException(f"{name}: is listed twice. Give each model a name: NAME=RESULTS.")
+        raise click.ClickException(
+            f"{name}: two runs have this name, the first in {others[name].path.parent}. Import each folder "
+            "with a name of its own: NAME=FOLDER."
+        )
     for other in others:
         if other.casefold() == name.casefold():
             raise click.ClickException(only_case(name, other))

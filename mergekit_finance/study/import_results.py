@@ -15,7 +15,7 @@ from pathlib import Path
 from mergekit_finance.errors import DataError, counted, first_line
 from mergekit_finance.evaluation.columns import Columns
 from mergekit_finance.evaluation.item_scores import item_scores
-from mergekit_finance.files import JsonObject, parse_json, read_object, read_text, sha256_file
+from mergekit_finance.files import JsonObject, is_name, parse_json, read_object, read_text, sha256_file
 from mergekit_finance.study.analysis.phrases import task_list
 from mergekit_finance.study.imported import Imported, ImportFile, folder_of, scores_of
 from mergekit_finance.study.imported_scores import impossible_metric
@@ -25,6 +25,7 @@ RESULTS = re.compile(r"results(_[0-9T.:-]+)?\.json")
 SAMPLES = re.compile(r"samples_.*\.jsonl")
 MOST_REASONS = 4  # in one line
 MAX_SAMPLES = 2_000_000_000  # bytes of one file
+MAX_BACKEND = 100  # characters
 OF_TOKENIZER = "option_tokens"  # added to rows by the model's tokenizer; no prompt or target has it
 PROMPT = "prompt_hash"
 HASHES = {PROMPT: "prompts", "target_hash": "targets"}
@@ -50,9 +51,10 @@ class Run:
 
     @property
     def backend(self) -> str:
-        """lm-eval's name of the model class."""
+        """lm-eval's name of the model class; empty if it is not stated, or is no name that can be shown."""
         config = self.content.get("config")
-        return str(config.get("model", "")) if isinstance(config, Mapping) else ""
+        name = config.get("model") if isinstance(config, Mapping) else None
+        return name if is_name(name) and len(name) <= MAX_BACKEND else ""
 
     @property
     def model(self) -> str:

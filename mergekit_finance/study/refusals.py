@@ -88,9 +88,8 @@ def check_chat(evaluator: Evaluator, references: Sequence[str], say: Say, trust_
     tokenizers = {one: evaluator.tokenizer(one, trust_remote_code) for one in references}
     unnamed = [one for one, tokenizer in tokenizers.items() if isinstance(tokenizer.chat_template, str)]
     if unnamed and isinstance(choice, str):
-        message = (
-            f"{', '.join(unnamed)} has one chat template without a name, which is used for {choice!r:.60}"
-        )
+        models = ", ".join(unnamed)
+        message = f"{models}: each has one chat template without a name, which is used for {choice!r:.60}"
         Findings([finding("model.chat-template-name", message)]).print_rest(say)
     refusing = [one for one in references if _refuses_system(evaluator, one, trust_remote_code)]
     if refusing and evaluator.chat.system_instruction:

@@ -198,7 +198,10 @@ def test_a_name_for_models_with_one_template_is_a_warning(models, tasks, tmp_pat
     printed = []
     StudyRun(study, tmp_path / "out", "cpu", 4, quiet=True, say=printed.append).check()
     (line,) = [line for line in printed if "[model.chat-template-name]" in line]
-    assert f"{models}/base" in line and "one chat template without a name, which is used for 'rag'" in line
+    assert (
+        f"{models}/base" in line
+        and "each has one chat template without a name, which is used for 'rag'" in line
+    )
 
 
 def test_a_tokenizer_with_several_templates_needs_a_name_that_it_has(models):

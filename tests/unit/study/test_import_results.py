@@ -145,6 +145,20 @@ def test_a_run_of_a_group_with_lm_eval_0_5_matches_though_its_names_and_targets_
     assert read_imported(load_results(out))[0].columns == load_results(out).columns("finance")
 
 
+@pytest.mark.parametrize("model", ["my <model>", "two\nlines", "x" * 3000])
+def test_a_backend_that_cannot_be_shown_is_unknown(out, theirs, model):
+    path = theirs / f"results_{DATE}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"model": model}}))
+    assert run(f"mine={theirs}", "--study", out).exit_code == 0
+    assert read_imported(load_results(out))[0].file.backend == ""
+
+
+@pytest.mark.parametrize("source", ["", "mine=", "="])
+def test_an_empty_path_is_not_the_current_folder(out, source):
+    result = run(source, "--study", out)
+    assert result.exit_code == 1 and f"{source!r}: names no results." in result.output
+
+
 def test_a_task_name_with_a_path_is_refused(out, theirs):
     path = theirs / f"results_{DATE}.json"
     content = json.loads(path.read_text())
@@ -266,7 +280,7 @@ def test_an_imported_model_without_some_task_is_named_and_not_ranked(out, theirs
         (["../x"], "'../x': cannot be the name of a folder"),
         (["a/b"], "'a/b': cannot be the name of a folder"),
         ([".."], "'..': cannot be the name of a folder"),
-        (["n", "n"], "n: is listed twice"),
+        (["n", "n"], "n: two runs have this name, the first in "),
         (
             ["finance"],
             "finance: is a model of the study itself. Give the imported one another name: NAME=RESULTS",
@@ -321,14 +335,14 @@ def test_models_in_one_folder_are_several_models(out, two_models, theirs):
     path.write_text((two_models / "other" / f"results_{DATE}.json").read_text())
     result = run(f"q={theirs}", "--study", out)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
-    assert f"has runs of 2 models: {theirs / f'results_{DATE}.json'}, {path}." in result.output
+    assert f"has results in 2 places: {theirs / f'results_{DATE}.json'}, {path}." in result.output
 
 
 def test_one_name_for_several_models_is_refused(out, two_models):
     result = run(f"q={two_models}", "--study", out)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     places = f"{two_models / 'other'}, {two_models / 'some__model'}"
-    assert f"has runs of 2 models: {places}. Name one: q={two_models / 'other'}, or" in result.output
+    assert f"has results in 2 places: {places}. Name one: q={two_models / 'other'}, or" in result.output
     assert not (out / "imported").exists()
 
 
