@@ -36,7 +36,7 @@ def import_results(sources: tuple[str, ...], out: Path) -> None:
     """Take results of other lm-eval runs into a study, as models to compare with.
 
     RESULTS is what `lm_eval --log_samples --output_path` wrote, with any backend, or a file of results in it.
-    Without a name, all models in the folder are imported. Of several runs of a model it is the newest.
+    Without a name, all models in the folder are imported. Of several runs in one folder the newest is taken.
     A task is imported if its version, rows, prompts and targets are those of the study, by the hashes in the
     samples. What does not match is named. Nothing of the study itself changes.
     """
